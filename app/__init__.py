@@ -1,0 +1,74 @@
+"""An OpenAI-compatible embeddings proxy. What happens to ``POST /v1/embeddings``, in order:
+
+1. Edge (`app.api`): the request gets an id and its clock starts.
+2. Who (`app.access`): bearer key → `Caller`.
+3. What (`app.api.schemas`): JSON → `EmbeddingRequest`, checked by marshmallow, here and nowhere
+   else.
+4. Pipeline (`app.pipeline`): the story of the rest in one screen.
+5. Cache (`app.cache`): the items that are known leave the request here.
+6. Dispatch (`app.dispatch`): a deployment is chosen, called, and what it answers is checked, all
+   inside the caller's deadline.
+7. Provider (`app.providers`): one module a wire format; `app.providers.transport` does the HTTP.
+8. Vectors (`app.vectors`): float32 bytes → base64 or floats, for whoever asks (`app.api.answers`).
+9. After (`app.logs`): one log line.
+
+Values that travel: `app.domain`. What can go wrong: `app.errors`. What can be set: `app.settings`,
+checked by `app.config`. `create_app` is the only place where the parts are put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from app.config import ProviderSettings
+    from app.providers.base import Provider
+
+
+def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
+    """The WSGI app. ``settings`` by name (``PROVIDERS`` …) replace those of `app.config.load`.
+
+    Raises `app.config.SettingsError`.
+    """
+    # Imported here, since `import app` alone must stay light: gunicorn's master checks the settings
+    # before its workers patch the standard library, and so may not load requests.
+    from flask import Flask
+
+    from app import config, logs
+    from app.access.keys import Keyring
+    from app.api import hooks
+    from app.api.views import Api
+    from app.cache.memory import MemoryCache
+    from app.dispatch import Dispatcher
+    from app.pipeline import Pipeline
+
+    checked = config.load() if settings is None else config.check(settings)
+    logs.configure(checked.logs)
+
+    used = {d.provider for model in checked.models.values() for d in model.deployments}
+    dispatcher = Dispatcher(
+        checked, {name: _provider(p) for name, p in checked.providers.items() if name in used}
+    )
+    cache = MemoryCache(checked.cache.max_bytes, checked.cache.ttl) if checked.cache else None
+    pipeline = Pipeline(dispatcher, cache, checked.cache.scope if checked.cache else "shared")
+
+    flask = Flask(__name__, static_folder=None)
+    flask.config["MAX_CONTENT_LENGTH"] = checked.limits.body_bytes
+    hooks.install(flask)
+    api = Api(checked, Keyring(checked.keys.values()), pipeline, dispatcher)
+    flask.register_blueprint(api.blueprint())
+    return flask
+
+
+def _provider(settings: ProviderSettings) -> Provider:
+    """A provider of the kind its settings name."""
+    from importlib import import_module
+
+    from app.providers.base import WireFormat
+    from app.providers.transport import HttpProvider
+
+    made = import_module(f"app.providers.{settings.kind}").make(settings)
+    return HttpProvider(settings, made) if isinstance(made, WireFormat) else made

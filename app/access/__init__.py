@@ -1,0 +1,1 @@
+"""Who asks: bearer keys and what their owners may do."""

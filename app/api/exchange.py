@@ -1,0 +1,68 @@
+"""One HTTP exchange: its id, its clock, and the line it leaves in the log."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from app.domain import Caller, EmbeddingRequest, Outcome
+from app.errors import ClientError
+from app.logs import log_request
+
+_WELL_FORMED = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+def request_id(given: str | None) -> str:
+    """The caller's id where it is well-formed, else a new one."""
+    if given and _WELL_FORMED.fullmatch(given):
+        return given
+    return f"req_{uuid.uuid4().hex}"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of a request so far; it fills as the request goes its way."""
+
+    id: str
+    method: str
+    path: str
+    started: float = field(default_factory=time.monotonic)
+    caller: Caller | None = None
+    request: EmbeddingRequest | None = None
+    outcome: Outcome | None = None
+    error: ClientError | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def log(self, status: int) -> None:
+        """Write the log line: who, what, by whom, how long, how it ended."""
+        asked, outcome, error = self.request, self.outcome, self.error
+        log_request(
+            {
+                "request_id": self.id,
+                "method": self.method,
+                "path": self.path,
+                "status": status,
+                "key": self.caller.name if self.caller else None,
+                "user": asked.user if asked else None,
+                "model": asked.model if asked else None,
+                "provider": outcome.provider if outcome else None,
+                "items": len(asked.items) if asked else None,
+                "tokens": outcome.prompt_tokens if outcome else None,
+                "cached_tokens": outcome.cached_tokens if outcome else None,
+                "cache": outcome.cache if outcome else None,
+                "attempts": outcome.attempts if outcome else error.attempts if error else 0,
+                "upstream_ms": _ms(outcome.upstream_seconds) if outcome else None,
+                "total_ms": _ms(self.seconds),
+                "error_code": (error.code or error.type) if error else None,
+                "error": error.log_message if error else None,
+            }
+        )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

@@ -1,0 +1,67 @@
+"""What happens around every request: its exchange, its errors in OpenAI's shape, its log line."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from app import errors
+from app.api.answers import error_response
+from app.api.exchange import Exchange, request_id
+from app.errors import ClientError
+
+_log = logging.getLogger("app.errors")
+
+
+def install(app: Flask) -> None:
+    """Add the hooks to an app."""
+    app.before_request(_begin)
+    app.after_request(_end)
+    app.register_error_handler(ClientError, _answer)
+    app.register_error_handler(HTTPException, _translate)
+    app.register_error_handler(Exception, _surprise)
+
+
+def _begin() -> None:
+    g.exchange = Exchange(
+        request_id(request.headers.get("x-request-id")), request.method, request.path
+    )
+
+
+def _end(response: Response) -> Response:
+    exchange: Exchange = g.exchange
+    response.headers["x-request-id"] = exchange.id
+    exchange.log(response.status_code)
+    return response
+
+
+def _answer(error: ClientError) -> Response:
+    g.exchange.error = error
+    return error_response(error)
+
+
+def _translate(error: HTTPException) -> Response:
+    """werkzeug's errors → ours."""
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        response = _answer(
+            errors.MethodNotAllowed(
+                f"Not allowed to {request.method} on {request.path}. (Allowed: {allowed})"
+            )
+        )
+        response.headers["Allow"] = allowed
+        return response
+    if isinstance(error, RequestEntityTooLarge):
+        return _answer(errors.BodyTooLarge("The request body is larger than allowed here."))
+    if error.code == 404:
+        return _answer(errors.NotFound(f"Invalid URL ({request.method} {request.path})"))
+    if error.code is not None and 400 <= error.code < 500:
+        return _answer(errors.BadRequest("The request could not be read."))
+    return _surprise(error)
+
+
+def _surprise(error: Exception) -> Response:
+    _log.error("request %s failed by a bug", g.exchange.id, exc_info=error)
+    return _answer(errors.InternalError("The server had an error while processing your request."))

@@ -1,0 +1,153 @@
+"""The routes. Steps 1 to 3 of a request happen here, and the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from app.access.keys import Keyring
+from app.api.answers import embedding_response
+from app.api.exchange import Exchange
+from app.api.schemas import EmbeddingSchema, parse_json
+from app.config import ModelSettings, Settings
+from app.dispatch import Dispatcher
+from app.domain import Caller, EmbeddingRequest
+from app.errors import (
+    BadRequest,
+    ModelNotAllowed,
+    ModelNotFound,
+    Unauthorized,
+    UnsupportedMediaType,
+)
+from app.pipeline import Pipeline
+
+_NO_KEY = (
+    "You didn't provide an API key. You need to provide your API key in an Authorization header "
+    "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+)
+
+
+class Api:
+    """The handlers, with the parts they need."""
+
+    def __init__(
+        self, settings: Settings, keyring: Keyring, pipeline: Pipeline, dispatcher: Dispatcher
+    ) -> None:
+        self._models = settings.models
+        self._schema = EmbeddingSchema(settings.limits.inputs)
+        self._keyring = keyring
+        self._pipeline = pipeline
+        self._dispatcher = dispatcher
+
+    def blueprint(self) -> Blueprint:
+        """OpenAI's paths, and those under which other SDKs ask for the same."""
+        api = Blueprint("api", __name__)
+
+        def route(path: str, view: Any, method: str) -> None:
+            api.add_url_rule(path, view_func=view, methods=[method], strict_slashes=False)
+
+        for path in (
+            "/v1/embeddings",
+            "/embeddings",
+            "/openai/v1/embeddings",
+            "/openai/deployments/<path:model>/embeddings",
+            "/v1/engines/<path:model>/embeddings",
+        ):
+            route(path, self.embeddings, "POST")
+        for path in ("/v1/models", "/models", "/openai/v1/models"):
+            route(path, self.models, "GET")
+            route(f"{path}/<path:name>", self.model, "GET")
+        route("/health/live", self.live, "GET")
+        route("/health/ready", self.ready, "GET")
+        return api
+
+    def embeddings(self, model: str | None = None) -> Response:
+        exchange: Exchange = g.exchange
+        exchange.caller = caller = self._caller()
+        asked = self._request(exchange, caller, model)
+        deadline = exchange.started + asked.timeout
+        outcome = exchange.outcome = self._pipeline.run(asked, caller, deadline)
+        response = embedding_response(outcome, asked.model, asked.encoding)
+        response.headers["Server-Timing"] = (
+            f"upstream;dur={outcome.upstream_seconds * 1000:.2f}, "
+            f"total;dur={exchange.seconds * 1000:.2f}"
+        )
+        return response
+
+    def models(self) -> Response:
+        caller = g.exchange.caller = self._caller()
+        shown = [_describe(m) for name, m in self._models.items() if caller.may_use(name)]
+        return _json({"object": "list", "data": shown})
+
+    def model(self, name: str) -> Response:
+        caller = g.exchange.caller = self._caller()
+        if name not in self._models or not caller.may_use(name):
+            raise _no_such_model(name)
+        return _json(_describe(self._models[name]))
+
+    def live(self) -> Response:
+        return _json({"status": "ok"})
+
+    def ready(self) -> Response:
+        waiting = self._dispatcher.models_without_provider()
+        if waiting:
+            return _json({"status": "unavailable", "models": waiting}, 503)
+        return _json({"status": "ok"})
+
+    def _caller(self) -> Caller:
+        """Step 2. OpenAI's clients send a bearer key, Azure's an ``api-key`` header."""
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        key = key.strip() if scheme.lower() == "bearer" else request.headers.get("api-key", "")
+        if not key:
+            raise Unauthorized(_NO_KEY)
+        return self._keyring.identify(key)
+
+    def _request(self, exchange: Exchange, caller: Caller, model: str | None) -> EmbeddingRequest:
+        """Step 3: the body, checked against the schema and then against its model."""
+        parsed = self._schema.parse(parse_json(_body()), model)
+        asked = exchange.request = parsed.request
+        settings = self._models.get(asked.model)
+        if settings is None:
+            raise _no_such_model(asked.model)
+        if not caller.may_use(asked.model):
+            raise ModelNotAllowed(f"This key may not use the model `{asked.model}`.")
+        for name in parsed.extra:
+            if name not in settings.passes:
+                raise BadRequest(f"Unrecognized request argument supplied: {name}", param=name)
+        return parsed.with_extra() if parsed.extra else asked
+
+
+def _body() -> bytes:
+    if request.mimetype not in ("", "application/json"):
+        raise UnsupportedMediaType(
+            f"Unsupported content type: {request.mimetype!r}. Send application/json."
+        )
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("The body must not be compressed.")
+    try:
+        return request.get_data(cache=False)
+    except HTTPException:
+        raise
+    except Exception as error:  # the server's own errors: broken chunks, a client that left
+        raise BadRequest("The request body could not be read.") from error
+
+
+def _no_such_model(name: str) -> ModelNotFound:
+    return ModelNotFound(f"The model `{name}` does not exist or you do not have access to it.")
+
+
+def _describe(model: ModelSettings) -> dict[str, Any]:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": 0,  # nobody knows, and clients want a number
+        "owned_by": model.deployments[0].provider,
+        "dimensions": model.dimensions,
+    }
+
+
+def _json(payload: dict[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(payload), status=status, content_type="application/json")

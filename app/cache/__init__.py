@@ -1,0 +1,1 @@
+"""Vectors kept: per item, by all that changes a vector."""

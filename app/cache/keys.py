@@ -1,0 +1,47 @@
+"""Cache keys: a digest of all that changes the vector of an item. Pure functions.
+
+In the key: the vector space (the model's name, since all its deployments serve one space), the
+dimensions, the input type, the passed-on fields, the exact bytes of the item and whether they are
+text or token ids. Not in it: the encoding and the end user, which change no vector.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from array import array
+from hashlib import blake2b
+
+from app.domain import EmbeddingRequest, Item
+
+#: Bytes of a digest: at 2^64 entries the odds of one collision are still below 2^-32.
+DIGEST_BYTES = 20
+#: Changes whenever the meaning of a key or of its value does.
+_VERSION = b"embeddings-proxy:1"
+
+
+def keys_of(request: EmbeddingRequest, owner: str = "") -> list[bytes]:
+    """A key per item, in order. ``owner`` separates callers that must not share."""
+    prefix = blake2b(_VERSION, digest_size=DIGEST_BYTES)
+    for part in (
+        owner,
+        request.model,
+        str(request.dimensions or ""),
+        request.input_type or "",
+        json.dumps(dict(request.passed), sort_keys=True),
+    ):
+        # The length in front keeps ("ab", "c") apart from ("a", "bc").
+        encoded = part.encode("utf-8", "surrogatepass")
+        prefix.update(struct.pack("<Q", len(encoded)) + encoded)
+    keys = []
+    for item in request.items:
+        digest = prefix.copy()
+        digest.update(_bytes_of(item))
+        keys.append(digest.digest())
+    return keys
+
+
+def _bytes_of(item: Item) -> bytes:
+    if isinstance(item, str):
+        return b"s" + item.encode()
+    return b"t" + array("Q", item).tobytes()

@@ -1,0 +1,185 @@
+"""Settings: a Python module in, frozen and checked dataclasses out.
+
+All mistakes are found at once, each on a line that names the setting and says what would be right.
+Nothing here knows Flask, requests or a running proxy, so that the check can run anywhere: in
+gunicorn's master before a worker starts, in ``flask check-settings``, in a CI job of the operator.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from marshmallow import ValidationError
+
+from app.config_schema import SettingsSchema, messages
+
+#: The names an overlay may define; others (helpers, imports) are its own business.
+NAMES = ("PROVIDERS", "MODELS", "KEYS", "CACHE", "LIMITS", "LOGS")
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. ``str()`` is one mistake a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    name: str
+    kind: str
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    timeout: float = 60.0  # seconds, one attempt
+    connect_timeout: float = 5.0  # seconds
+    max_inputs: int | None = None  # of one call; None: the kind's own limit
+    max_tokens: int | None = None
+    concurrency: int = 64  # calls at once, in each worker
+    proxy: str | None = field(default=None, repr=False)
+    ca_bundle: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)  # what only this kind knows
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSettings:
+    provider: str
+    model: str  # the provider's name of it
+    weight: float = 1.0
+    tier: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    name: str
+    deployments: tuple[DeploymentSettings, ...]
+    dimensions: int | None = None
+    matryoshka: bool | tuple[int, ...] = False
+    passes: frozenset[str] = frozenset()
+
+    def can_cut_to(self, width: int) -> bool:
+        """Whether the proxy itself may shorten this model's vectors to ``width``."""
+        if isinstance(self.matryoshka, tuple):
+            return width in self.matryoshka
+        return self.matryoshka and self.dimensions is not None and width <= self.dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    name: str
+    sha256: str
+    models: frozenset[str] | None = None  # None: every model
+    admin: bool = False
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    ttl: float = 3600.0  # seconds
+    max_bytes: int = 256 * 2**20
+    scope: str = "shared"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    body_bytes: int = 32 * 2**20
+    inputs: int = 8192
+    waiting: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    format: str = "json"
+    level: str = "INFO"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    providers: Mapping[str, ProviderSettings]
+    models: Mapping[str, ModelSettings]
+    keys: Mapping[str, KeySettings]
+    cache: CacheSettings | None
+    limits: LimitSettings
+    logs: LogSettings
+
+
+def load() -> Settings:
+    """The default settings with the file named in ``PROXY_SETTINGS`` laid over, checked.
+
+    Raises `SettingsError`.
+    """
+    # Reloaded, for it reads the environment: a process may load settings more than once.
+    module = importlib.reload(importlib.import_module("app.settings"))
+    names = {name: getattr(module, name) for name in NAMES}
+    path = os.environ.get("PROXY_SETTINGS")
+    if path:
+        overlay = _run(Path(path))
+        names |= {name: overlay[name] for name in NAMES if name in overlay}
+    return check(names)
+
+
+def check(names: Mapping[str, Any]) -> Settings:
+    """Settings by name → `Settings`; a name that is missing takes its default.
+
+    Raises `SettingsError` with every mistake.
+    """
+    try:
+        loaded: dict[str, Any] = SettingsSchema().load({**names})
+    except ValidationError as error:
+        raise SettingsError("\n".join(messages(error.normalized_messages()))) from error
+    return _freeze(loaded)
+
+
+def _run(path: Path) -> dict[str, Any]:
+    """The names that a settings file defines. Its own failures become one line."""
+    names: dict[str, Any] = {"__file__": str(path), "__name__": "proxy_settings"}
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), names)  # noqa: S102 - a Python module
+    except OSError as error:
+        raise SettingsError(f"PROXY_SETTINGS: cannot read {path}: {error.strerror}") from error
+    except SyntaxError as error:
+        raise SettingsError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        lines = [
+            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
+        ]
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
+        hint = ": set this environment variable" if isinstance(error, KeyError) else ""
+        raise SettingsError(f"{where}: {type(error).__name__}: {error}{hint}") from error
+    return names
+
+
+def _freeze(loaded: dict[str, Any]) -> Settings:
+    return Settings(
+        providers=_named(ProviderSettings, loaded["PROVIDERS"]),
+        models=MappingProxyType({n: _model(n, m) for n, m in loaded["MODELS"].items()}),
+        keys=_named(KeySettings, {n: _key(k) for n, k in loaded["KEYS"].items()}),
+        cache=CacheSettings(**loaded["CACHE"]) if loaded["CACHE"] is not None else None,
+        limits=LimitSettings(**loaded["LIMITS"]),
+        logs=LogSettings(**loaded["LOGS"]),
+    )
+
+
+def _named(cls: Any, entries: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    return MappingProxyType({name: cls(name=name, **entry) for name, entry in entries.items()})
+
+
+def _model(name: str, entry: dict[str, Any]) -> ModelSettings:
+    matryoshka = entry.get("matryoshka", False)
+    return ModelSettings(
+        name=name,
+        deployments=tuple(DeploymentSettings(**d) for d in entry["deployments"]),
+        dimensions=entry.get("dimensions"),
+        matryoshka=matryoshka if isinstance(matryoshka, bool) else tuple(matryoshka),
+        passes=frozenset(entry.get("pass", ())),
+    )
+
+
+def _key(entry: dict[str, Any]) -> dict[str, Any]:
+    models = entry.get("models", ["*"])
+    return {**entry, "models": None if "*" in models else frozenset(models)}

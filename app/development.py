@@ -1,0 +1,23 @@
+"""``make run``: serve on loopback with defaults that nobody would want in production."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+KEY = "sk-local-development"
+
+
+def main() -> None:
+    """Become gunicorn. Settings of the environment win over the defaults here."""
+    environment = {"LOG_FORMAT": "human", "WEB_CONCURRENCY": "1", **os.environ}
+    if "ALPHANEURAL_API_KEY" not in environment and "PROXY_SETTINGS" not in environment:
+        environment["ALPHANEURAL_API_KEY"] = KEY
+        print(f"No key is set: use {KEY}, which is for this machine alone.", flush=True)
+    command = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py"]
+    bind = f"127.0.0.1:{environment.get('PORT') or 8000}"
+    os.execve(sys.executable, [*command, "-b", bind, "wsgi:app"], environment)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The values that travel through the proxy: frozen, and they know nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+#: One thing to embed: a text, or the ids of its tokens in the model's own vocabulary.
+Item = str | list[int]
+Encoding = Literal["float", "base64"]
+InputType = Literal["query", "document"]
+
+#: Seconds a caller waits unless it says otherwise.
+DEFAULT_TIMEOUT = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the name of a key and what it may do."""
+
+    name: str
+    models: frozenset[str] | None = None  # None: every model
+    admin: bool = False
+
+    def may_use(self, model: str) -> bool:
+        return self.models is None or model in self.models
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """A checked request. ``items`` are all texts or all token lists, in the caller's order."""
+
+    model: str
+    items: Sequence[Item]
+    encoding: Encoding = "float"
+    dimensions: int | None = None
+    user: str | None = None
+    input_type: InputType | None = None
+    timeout: float = DEFAULT_TIMEOUT  # seconds
+    caching: bool = False
+    passed: Mapping[str, Any] = field(default_factory=dict)  # the model's "pass" fields
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a provider is asked: the items, and all that changes or accounts for the vectors."""
+
+    model: str  # the provider's name of it
+    items: Sequence[Item]
+    width: int | None  # of the vectors wanted; None: whatever the provider gives, all alike
+    dimensions: int | None = None  # to be sent; None: leave the field out
+    input_type: InputType | None = None
+    user: str | None = None
+    passed: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """N vectors, each as float32 little-endian bytes, and what they cost.
+
+    ``tokens`` are per row and sum to what the provider counted. ``estimated`` says that the
+    provider gave no count.
+    """
+
+    rows: Sequence[bytes]
+    tokens: Sequence[int]
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A request's vectors and the story of how they came."""
+
+    vectors: Vectors
+    provider: str = ""  # empty: all came from the cache
+    attempts: int = 0
+    upstream_seconds: float = 0.0
+    cache: Literal["off", "miss", "partial", "hit"] = "off"
+    cached_tokens: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(self.vectors.tokens)

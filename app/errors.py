@@ -1,0 +1,220 @@
+"""Everything that can go wrong, one class a kind.
+
+Two families share the root `ProxyError`:
+
+* `ClientError` and below are answers: each knows its HTTP status, OpenAI's error ``type`` and
+  ``code``, and whether it can help an SDK to try again.
+* `ProviderError` and below are what one attempt at one provider met. They never reach a client as
+  they are: dispatch retries, fails over, and turns the last one into a `ClientError`.
+
+Messages of either family are safe to show: no secret, no provider address.
+"""
+
+from __future__ import annotations
+
+
+class ProxyError(Exception):
+    """The root."""
+
+
+class ClientError(ProxyError):
+    """An answer that is not an embedding."""
+
+    status = 500
+    code: str | None = "internal_error"
+    type = "server_error"
+    #: None leaves the decision to the SDK; False adds ``x-should-retry: false``.
+    should_retry: bool | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        #: Seconds until a retry may succeed, or None.
+        self.retry_after = retry_after
+        if should_retry is not None:
+            self.should_retry = should_retry
+        #: The attempts made upstream before giving up; dispatch fills it in for the log.
+        self.attempts = 0
+        #: What the log says in place of the message, where that may quote an input.
+        self.log_message = message
+
+
+class InternalError(ClientError):
+    """A bug of ours. A retry is safe and may help."""
+
+
+class BadRequest(ClientError):
+    """The caller's payload is wrong. A retry cannot help."""
+
+    status = 400
+    code = None
+    type = "invalid_request_error"
+
+
+class Unauthorized(ClientError):
+    """No key, or not one of ours. A retry cannot help."""
+
+    status = 401
+    code = "invalid_api_key"
+    type = "invalid_request_error"
+
+
+class ModelNotAllowed(ClientError):
+    """The key may not use the model. A retry cannot help."""
+
+    status = 403
+    code = "model_not_allowed"
+    type = "invalid_request_error"
+
+
+class ModelNotFound(ClientError):
+    """No such model. A retry cannot help."""
+
+    status = 404
+    code = "model_not_found"
+    type = "invalid_request_error"
+
+
+class NotFound(ClientError):
+    """No such path. A retry cannot help."""
+
+    status = 404
+    code = "not_found"
+    type = "invalid_request_error"
+
+
+class MethodNotAllowed(ClientError):
+    """The path exists, the method does not. A retry cannot help."""
+
+    status = 405
+    code = "method_not_allowed"
+    type = "invalid_request_error"
+
+    def __init__(self, message: str, *, allow: str = "") -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class BodyTooLarge(ClientError):
+    """Over ``LIMITS["body_bytes"]``. A retry cannot help."""
+
+    status = 413
+    code = "request_too_large"
+    type = "invalid_request_error"
+
+
+class UnsupportedMediaType(ClientError):
+    """Not JSON by its own word. A retry cannot help."""
+
+    status = 415
+    code = "unsupported_media_type"
+    type = "invalid_request_error"
+
+
+class RateLimited(ClientError):
+    """The key's limit, or every provider answered 429. A retry helps after ``retry_after``."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "requests"
+
+
+class UpstreamFailed(ClientError):
+    """Providers failed and no other could serve. A retry is safe and may help."""
+
+    status = 502
+    code = "upstream_error"
+
+
+class NoProviderAvailable(ClientError):
+    """Every deployment of the model is ejected or resting. A retry helps after ``retry_after``."""
+
+    status = 503
+    code = "no_provider_available"
+
+
+class Overloaded(ClientError):
+    """Too many are waiting here. A retry helps after ``retry_after``."""
+
+    status = 503
+    code = "overloaded"
+
+
+class DeadlineExceeded(ClientError):
+    """The caller's own ``timeout`` passed: a retry by the SDK is work nobody waits for."""
+
+    status = 504
+    code = "timeout"
+    type = "timeout"
+    should_retry = False
+
+
+class ProviderError(ProxyError):
+    """One attempt failed. ``transient`` says whether the same provider may do better at once."""
+
+    transient = False
+    #: A word for logs and metrics.
+    cause = "error"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        #: Seconds the provider asked to be left alone, or None.
+        self.retry_after = retry_after
+
+
+class Rejected(ProviderError):
+    """The provider's own 400: the caller's fault. Never retried."""
+
+    cause = "rejected"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class Throttled(ProviderError):
+    """429: retry elsewhere now, here after ``retry_after``."""
+
+    cause = "throttled"
+
+
+class CredentialsRefused(ProviderError):
+    """401, 402, 403: our key is wrong or unpaid. Only another provider can help."""
+
+    cause = "credentials"
+
+
+class ProviderUnavailable(ProviderError):
+    """408, 409, 5xx: a retry is safe and may help."""
+
+    transient = True
+    cause = "unavailable"
+
+
+class ConnectionFailed(ProviderError):
+    """Refused, reset, unresolved, TLS: a retry is safe and may help."""
+
+    transient = True
+    cause = "connection"
+
+
+class BrokenContract(ProviderError):
+    """An answer that is not N good vectors for N inputs. A retry may help; another is better."""
+
+    transient = True
+    cause = "contract"
+
+
+class ProviderTimeout(ProviderError):
+    """The attempt's own time passed. A retry may help elsewhere."""
+
+    cause = "timeout"

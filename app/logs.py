@@ -1,0 +1,71 @@
+"""One structured line a request, and how it is written. No inputs, no secrets."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+import orjson
+
+from app.config import LogSettings
+
+#: The logger of request lines; `fields` of a record hold the line's names and values.
+requests_log = logging.getLogger("app.requests")
+
+
+def configure(settings: LogSettings) -> None:
+    """Send everything below the logger ``app`` to standard output in the format of the settings."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(HumanFormatter() if settings.format == "human" else JsonFormatter())
+    logger = logging.getLogger("app")
+    logger.handlers = [handler]
+    logger.setLevel(settings.level)
+    logger.propagate = False
+
+
+def log_request(fields: dict[str, Any]) -> None:
+    """Write the line of one request; above 499 as an error, of a probe that is well as debug."""
+    level = logging.ERROR if fields["status"] >= 500 else logging.INFO
+    if fields["path"].startswith("/health/") and level == logging.INFO:
+        level = logging.DEBUG
+    if requests_log.isEnabledFor(level):
+        requests_log.log(level, "request", extra={"fields": fields})
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON: ``time`` (UTC, RFC 3339), ``level``, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {"time": _utc(record.created), "level": record.levelname.lower()}
+        fields = getattr(record, "fields", None)
+        if fields is None:
+            line |= {"logger": record.name, "message": record.getMessage()}
+        else:
+            line.update(fields)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode("utf-8", "replace")
+
+
+class HumanFormatter(logging.Formatter):
+    """A record as a line to read: ``12:03:44 POST /v1/embeddings 200 12.3 ms model=…``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields = getattr(record, "fields", None)
+        if fields is None:
+            text = f"{clock} {record.levelname.lower()} {record.getMessage()}"
+        else:
+            rest = dict(fields)
+            head = " ".join(str(rest.pop(name, "")) for name in ("method", "path", "status"))
+            text = f"{clock} {head} {rest.pop('total_ms', 0)} ms " + " ".join(
+                f"{name}={value}" for name, value in rest.items() if value not in (None, "")
+            )
+        return text + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+
+
+def _utc(created: float) -> str:
+    seconds, fraction = divmod(created, 1)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(fraction * 1000):03d}Z"

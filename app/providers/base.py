@@ -1,0 +1,174 @@
+"""What a provider is to the rest of the proxy, and what a wire format has to say.
+
+A module of this package offers ``OPTIONS`` (the settings that only its kind knows, as marshmallow
+fields) and ``make(settings)``, which returns a `WireFormat`, or a `Provider` that needs no HTTP.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from app import vectors
+from app.domain import Call, Vectors
+from app.errors import (
+    BrokenContract,
+    CredentialsRefused,
+    ProviderError,
+    ProviderUnavailable,
+    Rejected,
+    Throttled,
+)
+from app.usage.share import estimate, share, weigh
+
+#: Longest part of a provider's own message that is passed on, in characters.
+_MESSAGE_LENGTH = 500
+_SECRETS = re.compile(
+    r"(?i)\b(?:sk|pk|rk|pa|jina|nvapi|hf|gsk|AIza)[-_][\w*.-]{6,}|\bbearer\s+\S+|\bAIza[\w-]{20,}"
+    r"|https?://\S+"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An HTTP request to a provider: ``POST {base_url}{path}``."""
+
+    path: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A provider's whole HTTP answer. Header names are case-insensitive."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider takes, where the settings do not say otherwise."""
+
+    max_inputs: int | None = None  # of one call
+    max_tokens: int | None = None  # of one call, all inputs together
+    dimensions: bool = True  # takes the number of dimensions wanted
+    tokens: bool = True  # takes token ids
+    user: bool = False  # is told the end user
+
+
+class Provider(Protocol):
+    """Something that turns items into vectors."""
+
+    capabilities: Capabilities
+
+    def embed(self, call: Call, deadline: float) -> Vectors:
+        """N vectors for N items, in order, checked; by ``deadline`` (of the monotonic clock).
+
+        Raises a `ProviderError`, nothing else.
+        """
+
+
+class WireFormat(ABC):
+    """How one API says ``embed``: pure functions around an HTTP call made elsewhere."""
+
+    capabilities: Capabilities
+    #: The base address where the settings give none.
+    base_url: str | None = None
+
+    @abstractmethod
+    def build(self, call: Call) -> Outgoing:
+        """The request for a call, with nothing in it that the provider does not know."""
+
+    @abstractmethod
+    def parse(self, answer: Incoming, call: Call) -> Vectors:
+        """A 2xx answer → `Vectors` in the order of the items; `BrokenContract` if it is none."""
+
+    def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
+        """Any other answer → the error it stands for, its message without ``secrets``."""
+        message = clean(message_of(answer.body), secrets)
+        after = retry_after(answer.headers)
+        match answer.status:
+            case 400 | 413 | 422:
+                return Rejected(message or "The provider refused the request as invalid.")
+            case 401 | 402 | 403:
+                return CredentialsRefused(f"refused our credentials ({answer.status})")
+            case 429:
+                return Throttled("asked us to slow down (429)", retry_after=after)
+            case 408 | 409 | 500 | 502 | 503 | 504 | 529:
+                return ProviderUnavailable(f"failed with {answer.status}", retry_after=after)
+            case 424:  # Text Embeddings Inference: its backend failed
+                return ProviderUnavailable("failed with 424")
+            case status:
+                return BrokenContract(f"answered with status {status}")
+
+
+def guard(rows: Sequence[bytes], call: Call, total: int | None) -> Vectors:
+    """The contract guard: N good vectors of the right width for N items, or `BrokenContract`.
+
+    ``total`` is the provider's token count, shared out over the items; None: it gave none.
+    """
+    if len(rows) != len(call.items):
+        raise BrokenContract(f"answered {len(rows)} vectors for {len(call.items)} inputs")
+    try:
+        vectors.check(rows, call.width)
+    except vectors.BadVector as error:
+        raise BrokenContract(f"answered {error}") from error
+    if total is None:
+        return Vectors(rows, [estimate(item) for item in call.items], estimated=True)
+    return Vectors(rows, share(total, [weigh(item) for item in call.items]))
+
+
+def in_order(rows: Sequence[tuple[int, Any]], count: int) -> list[Any]:
+    """(index, row) pairs in any order → the rows in order; `BrokenContract` unless 0…count-1."""
+    if len(rows) != count:
+        raise BrokenContract(f"answered {len(rows)} vectors for {count} inputs")
+    ordered: list[Any] = [None] * count
+    for index, row in rows:
+        if not 0 <= index < count or ordered[index] is not None:
+            raise BrokenContract(f"answered index {index} twice or out of range")
+        ordered[index] = row
+    return ordered
+
+
+def message_of(body: bytes) -> str:
+    """The human sentence in an error body of any of the usual shapes, or an empty string."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return ""
+    for name in ("error", "message", "detail", "error_msg", "msg"):
+        while isinstance(found, list) and found:
+            found = found[0]
+        if isinstance(found, dict) and name in found:
+            found = found[name]
+    return found if isinstance(found, str) else ""
+
+
+def clean(message: str, secrets: Sequence[str]) -> str:
+    """A provider's message that a client may read: no key, no address, one line, not too long."""
+    for secret in secrets:
+        message = message.replace(secret, "[redacted]")
+    message = " ".join(_SECRETS.sub("[redacted]", message).split())
+    return message if len(message) <= _MESSAGE_LENGTH else message[:_MESSAGE_LENGTH] + "…"
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds a provider asks to be left alone: ``retry-after-ms``, or ``Retry-After`` in seconds.
+
+    None where it does not say, or says it in a way nobody can read.
+    """
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        if "retry-after" in headers:
+            return max(0.0, float(headers["retry-after"]))
+    except ValueError:
+        pass
+    return None

@@ -1,0 +1,78 @@
+"""The embedded provider: wordllama, a small static model whose weights come inside its wheel.
+
+Real embeddings with no account and no network, for development, tests and a last resort. Source:
+github.com/dleemiller/WordLlama. Token ids are those of the model's own vocabulary;
+vectors have length 1, as OpenAI's have.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wordllama
+
+from app.config import ProviderSettings
+from app.domain import Call, Vectors
+from app.errors import BrokenContract, ProviderTimeout, Rejected
+from app.providers.base import Capabilities
+from app.vectors import BadVector, check
+
+OPTIONS: dict[str, Any] = {}
+#: Items embedded before others get a turn: the work holds the worker's only loop.
+_SLICE = 32
+WIDTH = 256
+
+
+def make(settings: ProviderSettings) -> Local:
+    return Local()
+
+
+class Local:
+    """Embeds in this process; needs no HTTP."""
+
+    capabilities = Capabilities(dimensions=False)
+
+    def __init__(self) -> None:
+        self._model = wordllama.WordLlama.load(
+            cache_dir=Path(wordllama.__file__).parent, disable_download=True
+        )
+        self._model.tokenizer.no_padding()
+
+    def embed(self, call: Call, deadline: float) -> Vectors:
+        rows: list[bytes] = []
+        tokens: list[int] = []
+        for start in range(0, len(call.items), _SLICE):
+            if time.monotonic() > deadline:
+                raise ProviderTimeout("did not finish in time")
+            for ids in self._ids(call.items[start : start + _SLICE]):
+                rows.append(self._embed(ids))
+                tokens.append(len(ids))
+            time.sleep(0)  # let others run, under either kind of worker
+        try:
+            check(rows, WIDTH)
+        except BadVector as error:
+            raise BrokenContract(f"answered {error}") from error
+        return Vectors(rows, tokens)
+
+    def _ids(self, items: Any) -> list[list[int]]:
+        if not isinstance(items[0], str):
+            return list(items)
+        return [encoded.ids for encoded in self._encode(items)]
+
+    def _encode(self, texts: list[str]) -> Any:
+        return self._model.tokenizer.encode_batch(texts, add_special_tokens=False)
+
+    def _embed(self, ids: list[int]) -> bytes:
+        table = self._model.embedding
+        if not ids:
+            raise Rejected("'$.input' is invalid. A text without a single token was given.")
+        if max(ids) >= len(table):
+            raise Rejected(
+                f"'$.input' is invalid. Token ids of this model are below {len(table)}; were these "
+                "made by another model's tokenizer? Send text instead."
+            )
+        mean = table[ids].mean(axis=0, dtype=np.float64)
+        return (mean / np.linalg.norm(mean)).astype("<f4").tobytes()  # type: ignore[no-any-return]

@@ -1,0 +1,204 @@
+"""HTTP to providers: the only module that imports requests.
+
+One `HttpProvider` per provider keeps its own pool of connections. Nothing is looked up in the
+environment: proxies and certificates are settings. requests' timeouts bound one read of the
+socket; ours bound the whole exchange, so a provider that drips a byte a second is cut in time.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.poolmanager import PoolManager
+
+from app.config import ProviderSettings
+from app.domain import Call, Vectors
+from app.errors import BrokenContract, ConnectionFailed, ProviderError, ProviderTimeout
+from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
+
+#: What an answer may hold at most: this many bytes for each value of each vector (a float of 17
+#: digits with sign, exponent and comma is 25), and as much again for everything around them.
+_BYTES_PER_VALUE = 32
+_WIDEST = 16_384  # values of a vector whose width nobody declared
+_OVERHEAD = 2**20
+
+
+class HttpProvider:
+    """A wire format over a pool of connections."""
+
+    def __init__(self, settings: ProviderSettings, wire: WireFormat) -> None:
+        self.capabilities: Capabilities = wire.capabilities
+        self._wire = wire
+        self._base_url = (settings.base_url or wire.base_url or "").rstrip("/")
+        self._connect_timeout = settings.connect_timeout
+        self._adapter = _Adapter(pool_maxsize=settings.concurrency)
+        self._verify: bool | str = settings.ca_bundle or True
+        self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # unpacking costs more than a company network
+            "User-Agent": "embeddings-proxy",
+            **settings.headers,
+        }
+        self._secrets = _secrets(settings, self._base_url)
+
+    def embed(self, call: Call, deadline: float) -> Vectors:
+        answer = self._send(self._wire.build(call), call, deadline)
+        if 200 <= answer.status < 300:
+            return self._wire.parse(answer, call)
+        raise self._wire.refuse(answer, self._secrets)
+
+    def _send(self, outgoing: Outgoing, call: Call, deadline: float) -> Incoming:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise ProviderTimeout("had no time left to answer")
+        timeout = Timeout(total=remaining, connect=min(self._connect_timeout, remaining))
+        limit = _OVERHEAD + 2 * _BYTES_PER_VALUE * len(call.items) * (call.width or _WIDEST)
+        try:
+            response = self._adapter.send(
+                self._prepare(outgoing),
+                stream=True,
+                timeout=timeout,  # type: ignore[arg-type]  # its annotation omits what it takes
+                verify=self._verify,
+                proxies=self._proxies,
+            )
+            with response:
+                body = response.raw.read(limit + 1, decode_content=True)
+                if len(body) > limit:
+                    response.raw.close()
+                    raise BrokenContract("answered more than its vectors can take")
+                if response.raw.length_remaining:
+                    raise ConnectionFailed("broke off its answer")
+                return Incoming(response.status_code, response.headers, body)
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise _translate(error) from error
+
+    def _prepare(self, outgoing: Outgoing) -> requests.PreparedRequest:
+        # By hand: `Request.prepare` would look at cookies, authentication and hooks each time.
+        request = requests.PreparedRequest()
+        request.method = "POST"
+        request.url = self._base_url + outgoing.path
+        request.headers = CaseInsensitiveDict(self._headers)
+        request.headers.update(outgoing.headers)
+        request.headers["Content-Length"] = str(len(outgoing.body))
+        request.body = outgoing.body
+        return request
+
+
+def _secrets(settings: ProviderSettings, base_url: str) -> list[str]:
+    """What must not appear in a message, longest first so that no part of one stays behind."""
+    address = base_url.partition("://")[2]
+    found = {settings.api_key, address, address.partition("/")[0], settings.proxy}
+    found.update(settings.headers.values())
+    return sorted((text for text in found if text and len(text) > 3), key=len, reverse=True)
+
+
+def _translate(error: Exception) -> ProviderError:
+    """A foreign exception → ours. No text of it is passed on: it names addresses."""
+    if isinstance(error, requests.ConnectTimeout):
+        return ConnectionFailed("did not accept a connection in time")
+    if isinstance(error, requests.Timeout | ReadTimeoutError | TimeoutError):
+        return ProviderTimeout("did not answer in time")
+    if isinstance(error, requests.exceptions.SSLError):
+        return ConnectionFailed("failed the TLS handshake")
+    return ConnectionFailed("could not be reached or broke the connection off")
+
+
+class _DeadlineSocket:
+    """A socket whose timeout is for everything from when it is set, not for each operation.
+
+    urllib3 sets a connection's timeout before it sends and again before it reads; from then on
+    each receive gets what is left.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._deadline: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def settimeout(self, timeout: float | None) -> None:
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._sock.settimeout(timeout)
+
+    def recv_into(self, *args: Any) -> int:
+        if self._deadline is not None:
+            remaining = self._deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError("timed out")
+            self._sock.settimeout(remaining)
+        received: int = self._sock.recv_into(*args)
+        return received
+
+    def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
+        # As socket.socket.makefile, but reading through this object: http.client reads its
+        # answers from the file alone.
+        raw = socket.SocketIO(self, "r")  # type: ignore[arg-type]
+        self._sock._io_refs += 1
+        return io.BufferedReader(raw, 65536)
+
+
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock = _DeadlineSocket(self.sock)
+
+    @property
+    def is_connected(self) -> bool:
+        # urllib3 asks `select` about each connection it takes from the pool, which costs a tenth of
+        # a millisecond under gevent. Peeking into the socket costs a system call.
+        if self.sock is None:
+            return False
+        self.sock.settimeout(0)
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, TimeoutError):
+            return True
+        except OSError:
+            return False
+        return False  # ended, or said something out of turn
+
+
+class _TlsConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock = _DeadlineSocket(self.sock)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter over pools whose sockets keep a deadline."""
+
+    def __init__(self, pool_maxsize: int) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=pool_maxsize, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        _use_deadlines(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        _use_deadlines(manager)
+        return manager
+
+
+def _use_deadlines(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}

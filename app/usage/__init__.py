@@ -1,0 +1,1 @@
+"""What a request cost: counting and sharing out tokens."""
