@@ -38,7 +38,8 @@ class ProviderSettings:
     connect_timeout: float = 5.0  # seconds
     max_inputs: int | None = None  # of one call; None: the kind's own limit
     max_tokens: int | None = None
-    concurrency: int = 64  # calls at once, in each worker
+    concurrency: int = 64  # calls at once, of all workers together
+    merge: bool = True  # requests that wait leave in one call
     proxy: str | None = field(default=None, repr=False)
     ca_bundle: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -51,6 +52,11 @@ class DeploymentSettings:
     model: str  # the provider's name of it
     weight: float = 1.0
     tier: int = 0
+    max_inputs: int | None = None  # as for the provider, for this model alone
+    max_tokens: int | None = None
+    concurrency: int | None = None
+    requests_per_minute: int | None = None  # of all workers together
+    tokens_per_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class ModelSettings:
     dimensions: int | None = None
     matryoshka: bool | tuple[int, ...] = False
     passes: frozenset[str] = frozenset()
+    hedge: bool = False
 
     def can_cut_to(self, width: int) -> bool:
         """Whether the proxy itself may shorten this model's vectors to ``width``."""
@@ -106,6 +113,7 @@ class Settings:
     cache: CacheSettings | None
     limits: LimitSettings
     logs: LogSettings
+    workers: int = 1  # processes that share the limits: WEB_CONCURRENCY
 
 
 def load() -> Settings:
@@ -162,7 +170,12 @@ def _freeze(loaded: dict[str, Any]) -> Settings:
         cache=CacheSettings(**loaded["CACHE"]) if loaded["CACHE"] is not None else None,
         limits=LimitSettings(**loaded["LIMITS"]),
         logs=LogSettings(**loaded["LOGS"]),
+        workers=_workers(os.environ.get("WEB_CONCURRENCY", "")),
     )
+
+
+def _workers(given: str) -> int:
+    return max(1, int(given)) if given.isdecimal() else 1
 
 
 def _named(cls: Any, entries: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -177,6 +190,7 @@ def _model(name: str, entry: dict[str, Any]) -> ModelSettings:
         dimensions=entry.get("dimensions"),
         matryoshka=matryoshka if isinstance(matryoshka, bool) else tuple(matryoshka),
         passes=frozenset(entry.get("pass", ())),
+        hedge=entry.get("hedge", False),
     )
 
 

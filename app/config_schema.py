@@ -89,6 +89,10 @@ def _count(**kwargs: Any) -> fields.Integer:
     return fields.Integer(strict=True, validate=validate.Range(min=1), **kwargs)
 
 
+def _boolean() -> fields.Boolean:
+    return fields.Boolean(truthy={True}, falsy={False})
+
+
 def text(**kwargs: Any) -> fields.String:
     """A string that is not empty."""
     return fields.String(validate=validate.Length(min=1), **kwargs)
@@ -103,6 +107,7 @@ class ProviderSchema(Strict):
     max_inputs = _count()
     max_tokens = _count()
     concurrency = _count()
+    merge = _boolean()
     proxy = fields.String(validate=_url, allow_none=True)
     ca_bundle = Path_(allow_none=True)
     headers = fields.Dict(
@@ -142,6 +147,11 @@ class DeploymentSchema(Strict):
     model = text(required=True)
     weight = fields.Float(validate=validate.Range(min=0, min_inclusive=False, max=1e6))
     tier = fields.Integer(strict=True, validate=validate.Range(min=0))
+    max_inputs = _count(allow_none=True)
+    max_tokens = _count(allow_none=True)
+    concurrency = _count(allow_none=True)
+    requests_per_minute = _count(allow_none=True)
+    tokens_per_minute = _count(allow_none=True)
 
 
 class Matryoshka(fields.Field[Any]):
@@ -167,6 +177,7 @@ class ModelSchema(Strict):
         required=True,
         validate=validate.Length(min=1, error="must name at least one deployment"),
     )
+    hedge = _boolean()
     passes = fields.List(text(), data_key="pass", attribute="pass")
 
     @validates_schema
@@ -185,7 +196,7 @@ class KeySchema(Strict):
         ),
     )
     models = fields.List(text(), validate=validate.Length(min=1))
-    admin = fields.Boolean(truthy={True}, falsy={False})
+    admin = _boolean()
     requests_per_minute = _count(allow_none=True)
     tokens_per_minute = _count(allow_none=True)
 

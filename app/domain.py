@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 #: One thing to embed: a text, or the ids of its tokens in the model's own vocabulary.
@@ -54,6 +54,10 @@ class Call:
     user: str | None = None
     passed: Mapping[str, Any] = field(default_factory=dict)
 
+    def of(self, items: Sequence[Item]) -> Call:
+        """The same call for other items."""
+        return replace(self, items=items)
+
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
@@ -66,6 +70,18 @@ class Vectors:
     rows: Sequence[bytes]
     tokens: Sequence[int]
     estimated: bool = False
+
+    def part(self, start: int, stop: int) -> Vectors:
+        """The vectors from ``start`` up to ``stop``."""
+        return Vectors(self.rows[start:stop], self.tokens[start:stop], self.estimated)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A vector that is kept, as float32 bytes, and the tokens its provider counted."""
+
+    row: bytes
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

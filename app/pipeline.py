@@ -6,67 +6,99 @@ from the model asked for, or an exception.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Literal
 
 from app.cache.keys import keys_of
-from app.cache.memory import Cache, Entry
-from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
+from app.cache.memory import Cache
+from app.dispatch import Dispatcher
+from app.dispatch.dispatcher import Bell
+from app.dispatch.flight import Claim, Flights, wait_for
+from app.domain import Caller, EmbeddingRequest, Entry, Outcome, Vectors
 
-
-class Dispatch(Protocol):
-    """Gets vectors from whoever can give them; see `app.dispatch`."""
-
-    def embed(self, request: EmbeddingRequest, deadline: float) -> Outcome:
-        """Vectors for the request's items, in order, by ``deadline``; or a `ClientError`."""
+#: How often items are claimed: after a load that somebody else began has failed, once more.
+_CLAIMS = 2
 
 
 class Pipeline:
     """Steps 5 to 7 of a request. ``cache`` None: caching is not configured."""
 
-    def __init__(self, dispatch: Dispatch, cache: Cache | None, scope: str = "shared") -> None:
+    def __init__(self, dispatch: Dispatcher, cache: Cache | None, scope: str = "shared") -> None:
         self._dispatch = dispatch
         self._cache = cache
         self._per_key = scope == "key"
+        self._flights = Flights()
 
     def run(self, request: EmbeddingRequest, caller: Caller, deadline: float) -> Outcome:
         """``deadline`` is of the monotonic clock, in seconds."""
         if not request.caching or self._cache is None:
             return self._dispatch.embed(request, deadline)
         keys = keys_of(request, caller.name if self._per_key else "")
-        found = self._cache.get(keys)
-        missing = [i for i, entry in enumerate(found) if entry is None]
-        if not missing:
-            return _joined(found, "hit")
-        fresh = self._dispatch.embed(
-            replace(request, items=[request.items[i] for i in missing]), deadline
-        )
-        entries = [
-            Entry(row, tokens)
-            for row, tokens in zip(fresh.vectors.rows, fresh.vectors.tokens, strict=True)
-        ]
-        self._cache.put((keys[i], entry) for i, entry in zip(missing, entries, strict=True))
-        cached_tokens = sum(entry.tokens for entry in found if entry is not None)
-        for i, entry in zip(missing, entries, strict=True):
-            found[i] = entry
-        joined = _joined(found, "miss" if len(missing) == len(keys) else "partial")
-        return replace(
-            joined,
-            vectors=replace(joined.vectors, estimated=fresh.vectors.estimated),
-            provider=fresh.provider,
-            attempts=fresh.attempts,
-            upstream_seconds=fresh.upstream_seconds,
-            cached_tokens=cached_tokens,
-        )
+        found = dict(zip(keys, self._cache.get(keys), strict=True))
+        cached = {key: entry for key, entry in found.items() if entry is not None}
+        loaded = _Loaded()
+        for attempt in range(1, _CLAIMS + 1):
+            missing = [key for key in found if key not in cached and key not in loaded.entries]
+            if not missing:
+                break
+            claim, bell = self._claim(request, keys, missing, deadline)
+            wait_for(claim, deadline, bell, request.timeout)
+            loaded.take(claim, last=attempt == _CLAIMS)
+        return _outcome(keys, cached, loaded)
+
+    def _claim(
+        self, request: EmbeddingRequest, keys: list[bytes], missing: list[bytes], deadline: float
+    ) -> tuple[Claim, Bell]:
+        cache, bell = self._cache, Bell()
+        assert cache is not None  # noqa: S101 - nothing is claimed without a cache
+        claim = self._flights.claim(missing, deadline, bell)
+        if claim.own is not None:
+            place = {key: i for i, key in enumerate(keys)}
+            own = replace(request, items=[request.items[place[key]] for key in claim.own.keys])
+            self._flights.run(
+                claim.own,
+                lambda until, wake: self._dispatch.start(own, until, wake),
+                lambda entries: cache.put(entries.items()),
+            )
+        return claim, bell
 
 
-def _joined(entries: Sequence[Entry | None], cache: str) -> Outcome:
-    rows = [entry.row for entry in entries if entry is not None]
-    tokens = [entry.tokens for entry in entries if entry is not None]
-    assert len(rows) == len(entries)  # noqa: S101 - a vector missing here is a bug, never an answer
+class _Loaded:
+    """What came of claims: entries, and the story of how they came."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, Entry] = {}
+        self.providers: list[str] = []
+        self.attempts = 0
+        self.upstream_seconds = 0.0
+        self.estimated = False
+
+    def take(self, claim: Claim, last: bool) -> None:
+        """Raises the error of the own load; that of another's only where this was the ``last``."""
+        for load in claim.loads:
+            if load.error is not None and (last or load is claim.own):
+                raise load.error
+            if load.outcome is None:
+                continue
+            self.entries |= load.entries
+            self.estimated |= load.outcome.vectors.estimated
+            self.upstream_seconds = max(self.upstream_seconds, load.outcome.upstream_seconds)
+            if load.outcome.provider not in self.providers:
+                self.providers.append(load.outcome.provider)
+            if load is claim.own:
+                self.attempts += load.outcome.attempts
+
+
+def _outcome(keys: list[bytes], cached: dict[bytes, Entry], loaded: _Loaded) -> Outcome:
+    entries = [cached.get(key) or loaded.entries[key] for key in keys]
+    kind: Literal["hit", "partial", "miss"] = (
+        "hit" if not loaded.entries else "partial" if cached else "miss"
+    )
     return Outcome(
-        Vectors(rows, tokens),
-        cache=cache,  # type: ignore[arg-type]
-        cached_tokens=sum(tokens),
+        Vectors([e.row for e in entries], [e.tokens for e in entries], loaded.estimated),
+        provider=",".join(loaded.providers),
+        attempts=loaded.attempts,
+        upstream_seconds=loaded.upstream_seconds,
+        cache=kind,
+        cached_tokens=sum(cached[key].tokens for key in keys if key in cached),
     )

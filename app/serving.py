@@ -1,6 +1,6 @@
 """gunicorn's gevent and gthread workers, changed only where the contract asks for more.
 
-``worker_class = "app.serving.GeventWorker"`` or ``"app.serving.ThreadWorker"``. What differs, in both:
+``worker_class = "app.serving.GeventWorker"`` or ``"app.serving.ThreadWorker"``. What differs:
 
 1. Refusals of gunicorn's own (bad request line, headers, framing) are JSON in OpenAI's shape and
    repeat nothing of the request, for what is malformed may hold a key; nor does the log.
@@ -11,8 +11,8 @@
 4. A client has to keep a pace, so that one that drips cannot hold a thread for ever.
 5. HTTP/1 only: an offer of h2c is ignored. No ``Server: gunicorn``.
 
-gunicorn imports this in its master, before gevent has patched anything: nothing here may import the
-app, and gevent only where it is the choice.
+gunicorn imports this in its master, before gevent has patched anything: nothing here may import
+requests, nor gevent unless it is the choice.
 """
 
 from __future__ import annotations
@@ -21,14 +21,12 @@ import contextlib
 import errno
 import functools
 import http
+import io
 import json
-import logging
 import math
-import re
 import socket
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn import glogging  # type: ignore[import-untyped]
@@ -46,7 +44,6 @@ DRAIN_SECONDS = 5.0  # bounds of swallowing what a refused client still sends
 DRAIN_BYTES = 64 * 2**20
 
 _GONE = (errno.ENOTCONN, errno.EBADF)
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class TooSlow(errors.ParseException):  # type: ignore[misc]
@@ -102,7 +99,7 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]
         return data
 
 
-class _Body:
+class _Body(io.RawIOBase):
     """``wsgi.input``: gunicorn's, but it knows what is unread and never takes half for a whole."""
 
     def __init__(self, req: Any, unreader: _Unreader, sock: Any) -> None:
@@ -141,42 +138,36 @@ class _Body:
             self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def read(self, size: int | None = -1) -> bytes:
-        return self._checked(self._body.read, -1 if size is None else size)
-
-    def readline(self, size: int | None = -1) -> bytes:
-        return self._checked(self._body.readline, -1 if size is None else size, line=True)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
-
-    def readlines(self, _hint: int = -1) -> list[bytes]:
-        return list(self)
-
-    def _checked(self, read: Callable[[int], bytes], size: int, line: bool = False) -> bytes:
         self._start(PATIENCE)
         try:
-            data = read(size)
+            data: bytes = self._body.read(size)
         except (errors.ParseException, OSError):
             self.failed = True
             raise BodyError("the request body could not be read") from None  # it may hold a key
         self.left -= len(data)
-        ended = size and not data if line else size < 0 or len(data) < size
-        if ended and 0 < self.left < math.inf:
-            self.failed = True
-            raise BodyError("the request body broke off")
-        if ended:
+        if size is None or size < 0 or len(data) < size:  # that was the end
+            if 0 < self.left < math.inf:
+                self.failed = True
+                raise BodyError("the request body broke off")
             self.left = 0
         return data
+
+    def readinto(self, buffer: Any) -> int:  # readline and its kin, and werkzeug, build on it
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _Contract(Worker):  # type: ignore[misc]
     """What both worker classes do alike."""
 
+    wsgi: Any
+
     def load_wsgi(self) -> None:
         super().load_wsgi()
         app = self.wsgi
 
-        def wsgi(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
             response = start_response.__self__
             response.version = SERVER
 
@@ -194,8 +185,8 @@ class _Contract(Worker):  # type: ignore[misc]
     def exchange(self, parser: Any, sock: Any, addr: Any, answer: Callable[[Any], Any]) -> bool:
         """Serve one request; whether the connection can carry another.
 
-        In place of the middle of gunicorn's two `handle`s, which close on unread bytes, speak HTTP/2
-        and log, at debug, the bytes of a broken head. ``answer`` is gunicorn's `handle_request`.
+        In place of the middle of gunicorn's two `handle`s, which close on unread bytes and log, at
+        debug, the bytes of a broken head. ``answer`` is gunicorn's `handle_request`.
         """
         req = body = None
         try:
@@ -391,14 +382,14 @@ def __getattr__(name: str) -> Any:
 
 def _request_id(req: Any) -> str:
     """The caller's own, if it was read and is well-formed; else a new one."""
-    for name, value in req.headers if req else ():
-        if name == "X-REQUEST-ID" and _REQUEST_ID.fullmatch(value):
-            return str(value)
-    return uuid.uuid4().hex
+    from app.api.exchange import request_id
+
+    given = (value for name, value in req.headers if name == "X-REQUEST-ID") if req else ()
+    return request_id(next(iter(given), None))
 
 
 def _close_after_answer(sock: Any, patience: float) -> None:
-    """Send FIN, then swallow what still comes, so that no reset overtakes the answer (RFC 9112, 9.6).
+    """Send FIN, then swallow what still comes, lest a reset overtakes the answer (RFC 9112, 9.6).
 
     With no patience, only what is here already.
     """
@@ -413,33 +404,15 @@ def _close_after_answer(sock: Any, patience: float) -> None:
             limit -= received
 
 
-class JsonLines(logging.Formatter):
-    """A record as one line of JSON, as the app's own lines are."""
-
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-    converter = time.gmtime
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": self.formatTime(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "pid": record.process,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
 class JsonLogger(glogging.Logger):  # type: ignore[misc]
-    """gunicorn's own log as JSON lines.
+    """gunicorn's own log as JSON lines, like the app's.
 
-    Not by its ``logconfig_dict``: that turns the access log on, whatever ``accesslog`` says.
+    Not by gunicorn's ``logconfig_dict``: that turns the access log on, whatever ``accesslog`` says.
     """
 
     def setup(self, cfg: Any) -> None:
+        from app.logs import JsonFormatter
+
         super().setup(cfg)
         for handler in self.error_log.handlers:
-            handler.setFormatter(JsonLines())
+            handler.setFormatter(JsonFormatter())

@@ -92,7 +92,7 @@ class Api:
         return _json({"status": "ok"})
 
     def ready(self) -> Response:
-        waiting = self._dispatcher.models_without_provider()
+        waiting = self._dispatcher.unavailable_models()
         if waiting:
             return _json({"status": "unavailable", "models": waiting}, 503)
         return _json({"status": "ok"})

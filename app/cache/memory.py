@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
 
 from cachetools import TTLCache
 
+from app.domain import Entry
+
 #: What an entry takes beside its vector: key, tuple, and cachetools' links and dictionaries.
 #: Measured with tracemalloc (tests/cache/test_memory.py holds it).
 OVERHEAD_BYTES = 640
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A vector as float32 little-endian bytes, and the tokens its provider counted."""
-
-    row: bytes
-    tokens: int
 
 
 class Cache(Protocol):

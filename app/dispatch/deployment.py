@@ -1,27 +1,72 @@
-"""A deployment: one model at one provider, and how a request is put to it."""
+"""A deployment: one model at one provider, what it takes, and how it has been doing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from threading import Lock
 
-from app.config import DeploymentSettings, ModelSettings
+import msgspec
+
+from app.config import DeploymentSettings, ModelSettings, ProviderSettings
+from app.deadline import Deadline
+from app.dispatch.budget import Quota
+from app.dispatch.gate import Gate
+from app.dispatch.health import Health
+from app.dispatch.latency import Latency
 from app.domain import Call, EmbeddingRequest, Item, Vectors
 from app.errors import BrokenContract
 from app.providers.base import Provider
 from app.vectors import BadVector, cut
 
+#: Nobody is late within 20 times the p95 of calls of its size, nor within 2 seconds.
+_PATIENCE = 20
+_LEAST_PATIENCE = 2.0
+#: Where no call of that size has been seen yet, silence counts after so many seconds.
+_FIRST_PATIENCE = 1.0
+
 
 class Deployment:
-    """Knows what its provider takes, and makes up for what it does not."""
+    """Knows what its provider takes, and makes up for what it does not.
+
+    The lock guards ``health``, ``latency``, ``quota``, ``outstanding`` and ``_since``, which
+    `app.dispatch.pool` reads and writes. ``share`` of the limits is this process's.
+    """
 
     def __init__(
-        self, model: ModelSettings, settings: DeploymentSettings, provider: Provider
+        self,
+        model: ModelSettings,
+        settings: DeploymentSettings,
+        provider_settings: ProviderSettings,
+        provider: Provider,
+        gate: Gate,
+        rng: random.Random,
+        share: float = 1.0,
     ) -> None:
-        self.settings = settings
+        takes = provider.capabilities
         self.name = settings.provider
+        self.label = f"{settings.provider}/{settings.model}"
+        self.settings = settings
+        self.timeout = provider_settings.timeout
+        self.gate = gate
+        self.concurrency = (
+            max(1, int(settings.concurrency * share)) if settings.concurrency else None
+        )
+        self.max_inputs = settings.max_inputs or provider_settings.max_inputs or takes.max_inputs
+        self.max_tokens = settings.max_tokens or provider_settings.max_tokens or takes.max_tokens
+        self.merges = provider_settings.merge and self.max_inputs != 1
         self._model = model
         self._provider = provider
+
+        self.lock = Lock()
+        self.health = Health(rng.random)
+        self.latency = Latency()
+        self.quota = Quota(
+            _part(settings.requests_per_minute, share), _part(settings.tokens_per_minute, share)
+        )
+        self.outstanding = 0  # tickets waiting or away
+        self._since: dict[int, float] = {}  # when each call under way left, oldest first
 
     def can_serve(self, dimensions: int | None) -> bool:
         """Whether vectors of that width can be had here."""
@@ -30,6 +75,12 @@ class Deployment:
             or self._provider.capabilities.dimensions
             or dimensions == self._model.dimensions
             or self._model.can_cut_to(dimensions)
+        )
+
+    def takes(self, inputs: int, tokens: int) -> bool:
+        """Whether so much fits into one call."""
+        return (self.max_inputs is None or inputs <= self.max_inputs) and (
+            self.max_tokens is None or tokens <= self.max_tokens
         )
 
     def call(self, request: EmbeddingRequest, items: Sequence[Item]) -> Call:
@@ -46,7 +97,15 @@ class Deployment:
             passed=request.passed,
         )
 
-    def embed(self, call: Call, wanted: int | None, deadline: float) -> Vectors:
+    def group(self, call: Call, wanted: int | None) -> Hashable | None:
+        """Equal for calls that may leave as one; None for one that must leave alone."""
+        if not self.merges:
+            return None
+        passed = msgspec.json.encode(call.passed, order="sorted") if call.passed else b""
+        is_text = isinstance(call.items[0], str)
+        return (is_text, call.dimensions, wanted, call.input_type, call.user, passed)
+
+    def embed(self, call: Call, wanted: int | None, deadline: Deadline) -> Vectors:
         """Make the call; cut the vectors to ``wanted`` where the provider could not."""
         vectors = self._provider.embed(call, deadline)
         if wanted is None or call.dimensions is not None or wanted == call.width:
@@ -55,3 +114,45 @@ class Deployment:
             return replace(vectors, rows=[cut(row, wanted) for row in vectors.rows])
         except BadVector as error:
             raise BrokenContract(f"answered {error}") from error
+
+    def expected_wait(self, now: float, mean_weight: float, unknown: float) -> float:
+        """Seconds a ticket given to it now may take: what is before it times what a call takes.
+
+        A deployment whose oldest call is late is as slow as that call already; one whose calls
+        fail must be asked more than once. ``unknown`` stands in for a latency nobody has seen.
+        """
+        seconds = self.latency.average if self.latency.average is not None else unknown
+        if self._since:
+            seconds = max(seconds, now - next(iter(self._since.values())))
+        succeeding = max(0.05, 1 - self.health.failure_rate())
+        share = self.settings.weight / mean_weight
+        return (self.outstanding / share + 1) * seconds / succeeding
+
+    def patience(self, items: int) -> float:
+        """Seconds after which a call of that many items is later than lateness explains."""
+        usual = self.latency.p95(items)
+        if usual is None:
+            return min(self.timeout, _FIRST_PATIENCE)
+        return min(self.timeout, max(_LEAST_PATIENCE, _PATIENCE * usual))
+
+    def quota_wait(self, tokens: int, now: float) -> float:
+        """Seconds until its quota has room for a call of that many tokens, or of its largest."""
+        return self.quota.wait(min(tokens, self.max_tokens or tokens), now)
+
+    def is_throttled(self, now: float) -> bool:
+        """Whether it rests for having been asked too much, by its own word or its quota's."""
+        return self.health.is_throttled(now) or self.quota_wait(0, now) > 0
+
+    def left(self, call: object, now: float) -> None:
+        self._since[id(call)] = now
+
+    def ended(self, call: object) -> None:
+        self._since.pop(id(call), None)
+
+    @property
+    def under_way(self) -> int:
+        return len(self._since)
+
+
+def _part(limit: int | None, share: float) -> float | None:
+    return None if limit is None else limit * share

@@ -1,80 +1,221 @@
-"""One deployment tried per request, inside the caller's deadline."""
+"""The I/O of dispatch: threads that carry calls, and callers that wait for them.
+
+Each call to a provider runs in a thread of its own (a greenlet under gevent), so that a caller can
+leave at its deadline whatever the call does, and others can go on waiting for it.
+"""
 
 from __future__ import annotations
 
 import _thread
+import logging
+import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from app.config import Settings
+from app.dispatch.budget import Budget
 from app.dispatch.deployment import Deployment
+from app.dispatch.gate import Batch, Gate, NotSent, Ticket
+from app.dispatch.job import Job, Rules
+from app.dispatch.pool import Pool
 from app.domain import EmbeddingRequest, Outcome, Vectors
-from app.errors import (
-    BadRequest,
-    CredentialsRefused,
-    DeadlineExceeded,
-    ProviderError,
-    RateLimited,
-    Rejected,
-    Throttled,
-    UpstreamFailed,
-)
+from app.errors import BadRequest, ProviderError, ProviderTimeout, Rejected
 from app.providers.base import Provider
+
+_log = logging.getLogger("app.dispatch")
+#: Extra calls for retries and for hedges, as shares of the calls asked for.
+_RETRIES = 0.2
+_HEDGES = 0.05
+_SAVED_AT_START = 20.0
+_SAVED_AT_MOST = 100.0
+
+
+class Bell:
+    """Wakes one waiting thread; a ring before the wait is not lost.
+
+    A bare lock: an Event costs five times as much, and there is one wait per request.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        with suppress(RuntimeError):  # rung already
+            self._lock.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it rang within so many seconds."""
+        return self._lock.acquire(timeout=min(max(0.0, seconds), 3600.0))
 
 
 class Dispatcher:
-    def __init__(self, settings: Settings, providers: Mapping[str, Provider]) -> None:
-        self._deployments = {
-            name: [Deployment(model, d, providers[d.provider]) for d in model.deployments]
+    """Gets vectors for a model from whichever of its deployments can give them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        providers: Mapping[str, Provider],
+        rng: random.Random | None = None,
+    ) -> None:
+        self._rng = rng or random.Random()
+        share = 1 / settings.workers
+        gates = {
+            name: Gate(max(1, int(settings.providers[name].concurrency * share)))
+            for name in providers
+        }
+        self._pools = {
+            name: Pool(
+                name,
+                [
+                    Deployment(
+                        model,
+                        d,
+                        settings.providers[d.provider],
+                        providers[d.provider],
+                        gates[d.provider],
+                        self._rng,
+                        share,
+                    )
+                    for d in model.deployments
+                ],
+                self._rng,
+            )
             for name, model in settings.models.items()
         }
+        self._pool_of = {d: pool for pool in self._pools.values() for d in pool.deployments}
+        self._hedged = {name for name, model in settings.models.items() if model.hedge}
+        self._rules = Rules(
+            Budget(_RETRIES, _SAVED_AT_START, _SAVED_AT_MOST),
+            Budget(_HEDGES, 0.0, _SAVED_AT_MOST),
+            settings.limits.waiting,
+        )
 
-    def models_without_provider(self) -> list[str]:
-        return []
+    def start(self, request: EmbeddingRequest, deadline: float, bell: Bell) -> Job:
+        """A job for a request; ``bell`` rings when it wants to advance. Raises `BadRequest`."""
+        pool = self._pools[request.model]
+        if not any(d.can_serve(request.dimensions) for d in pool.deployments):
+            raise BadRequest(
+                f"Invalid value for 'dimensions' = {request.dimensions}. "
+                "This model cannot give vectors of that width.",
+                param="dimensions",
+            )
+        hedged = request.model in self._hedged
+        if hedged:
+            self._rules.hedges.earn()
+        return Job(request, pool, deadline, self._rules, self._rng, self._carry, bell.ring, hedged)
 
     def embed(self, request: EmbeddingRequest, deadline: float) -> Outcome:
-        deployments = [
-            d for d in self._deployments[request.model] if d.can_serve(request.dimensions)
+        """Vectors for the request's items, in order, by ``deadline``; or a `ClientError`."""
+        bell = Bell()
+        return drive(self.start(request, deadline, bell), bell)
+
+    def unavailable_models(self) -> list[str]:
+        """The models that no deployment can serve now."""
+        now = time.monotonic()
+        return [name for name, pool in self._pools.items() if not pool.can_serve(now)]
+
+    def report(self) -> list[dict[str, Any]]:
+        """Each deployment's state, for people."""
+        now = time.monotonic()
+        return [
+            {
+                "model": name,
+                "provider": d.name,
+                "deployment": d.settings.model,
+                "tier": d.settings.tier,
+                "weight": d.settings.weight,
+                "state": d.health.state(now),
+                "retry_in_seconds": round(d.health.wait(now), 3),
+                "in_flight": d.under_way,
+                "outstanding": d.outstanding,
+                "latency_ms": None
+                if d.latency.average is None
+                else round(d.latency.average * 1000, 2),
+                "ejections": d.health.ejections_ever,
+                "last_error": d.health.last_error,
+            }
+            for name, pool in self._pools.items()
+            for d in pool.deployments
         ]
-        if not deployments:
-            raise BadRequest(
-                f"Invalid value for 'dimensions' = {request.dimensions}.", param="dimensions"
-            )
-        deployment = deployments[0]
-        call = deployment.call(request, request.items)
-        started = time.monotonic()
-        done = _thread.allocate_lock()
-        done.acquire()
-        result: list[Vectors | BaseException] = []
 
-        def carry() -> None:
+    def _carry(self, batch: Batch) -> None:
+        # Not threading.Thread, whose bookkeeping costs more than the start of a greenlet.
+        _thread.start_new_thread(self._carry_on, (batch,))
+
+    def _carry_on(self, batch: Batch | None) -> None:
+        """Make a call, and then those that waited for its slot."""
+        while batch is not None:
+            gate = batch.deployment.gate
             try:
-                result.append(deployment.embed(call, request.dimensions, deadline))
-            except BaseException as error:
-                result.append(error)
-            finally:
-                done.release()
+                self._call(batch.tickets, batch)
+            except BaseException as error:  # a bug must not leave anyone waiting
+                _log.exception("carrying a call failed")
+                for ticket in batch.tickets:
+                    if ticket.result is None:
+                        self._deliver(ticket, error)
+            batch = gate.finish(batch)
 
-        _thread.start_new_thread(carry, ())
-        if not done.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise DeadlineExceeded(f"Request timed out after {request.timeout} s.")
-        found = result[0]
-        if isinstance(found, ProviderError):
-            if time.monotonic() >= deadline - 0.05:
-                raise DeadlineExceeded(f"Request timed out after {request.timeout} s.")
-            if isinstance(found, Rejected):
-                raise BadRequest(found.message, param=found.param)
-            if isinstance(found, Throttled):
-                raise RateLimited("busy", retry_after=found.retry_after or 1)
-            raise UpstreamFailed(
-                "The provider failed: " + found.message,
-                should_retry=False if isinstance(found, CredentialsRefused) else None,
-            )
-        if isinstance(found, BaseException):
-            raise found
-        return Outcome(
-            found,
-            provider=deployment.name,
-            attempts=1,
-            upstream_seconds=time.monotonic() - started,
-        )
+    def _call(self, tickets: Sequence[Ticket], batch: Batch) -> None:
+        """Ask once for all tickets. A refusal is looked into by halves, to find whose it is."""
+        deployment = batch.deployment
+        pool = self._pool_of[deployment]
+        first = tickets[0]
+        call = first.call
+        if len(tickets) > 1:
+            call = call.of([item for ticket in tickets for item in ticket.call.items])
+        left_at = time.monotonic()
+        batch.deadline.at = min(batch.deadline.at, left_at + deployment.timeout)
+        deployment.left(call, left_at)
+        try:
+            vectors = deployment.embed(call, first.wanted, batch.deadline)
+        except ProviderError as error:
+            self._failed(tickets, batch, error, time.monotonic() - left_at)
+            return
+        finally:
+            deployment.ended(call)
+        now = time.monotonic()
+        pool.succeeded(deployment, len(call.items), now - left_at, now)
+        start = 0
+        for ticket in tickets:
+            stop = start + ticket.size
+            self._deliver(ticket, vectors if len(tickets) == 1 else vectors.part(start, stop))
+            start = stop
+
+    def _failed(
+        self, tickets: Sequence[Ticket], batch: Batch, error: ProviderError, seconds: float
+    ) -> None:
+        deployment = batch.deployment
+        if batch.deadline.cancelled:
+            error = ProviderTimeout("was not waited for")
+        items = sum(ticket.size for ticket in tickets)
+        if self._pool_of[deployment].failed(deployment, error, time.monotonic(), items, seconds):
+            for waiting in deployment.gate.flush(deployment):
+                self._deliver(waiting, NotSent("was ejected"))
+        if isinstance(error, Rejected) and len(tickets) > 1:
+            half = len(tickets) // 2
+            self._call(tickets[:half], batch)
+            self._call(tickets[half:], batch)
+            return
+        for ticket in tickets:
+            self._deliver(ticket, error)
+
+    @staticmethod
+    def _deliver(ticket: Ticket, result: Vectors | BaseException) -> None:
+        with ticket.deployment.lock:
+            ticket.deployment.outstanding -= 1
+        ticket.result = result
+        ticket.deliver(ticket)
+
+
+def drive(job: Job, bell: Bell) -> Outcome:
+    """Wait for a job as its caller. Raises the `ClientError` it ended with."""
+    wake_at = job.advance(time.monotonic())
+    while not job.finished:
+        bell.wait(wake_at - time.monotonic())
+        wake_at = job.advance(time.monotonic())
+    return job.outcome()

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from app import vectors
+from app.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import (
     BrokenContract,
@@ -68,8 +69,8 @@ class Provider(Protocol):
 
     capabilities: Capabilities
 
-    def embed(self, call: Call, deadline: float) -> Vectors:
-        """N vectors for N items, in order, checked; by ``deadline`` (of the monotonic clock).
+    def embed(self, call: Call, deadline: Deadline) -> Vectors:
+        """N vectors for N items, in order, checked; by ``deadline``.
 
         Raises a `ProviderError`, nothing else.
         """

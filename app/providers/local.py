@@ -15,6 +15,7 @@ import numpy as np
 import wordllama
 
 from app.config import ProviderSettings
+from app.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, ProviderTimeout, Rejected
 from app.providers.base import Capabilities
@@ -41,11 +42,11 @@ class Local:
         )
         self._model.tokenizer.no_padding()
 
-    def embed(self, call: Call, deadline: float) -> Vectors:
+    def embed(self, call: Call, deadline: Deadline) -> Vectors:
         rows: list[bytes] = []
         tokens: list[int] = []
         for start in range(0, len(call.items), _SLICE):
-            if time.monotonic() > deadline:
+            if deadline.remaining() <= 0:
                 raise ProviderTimeout("did not finish in time")
             for ids in self._ids(call.items[start : start + _SLICE]):
                 rows.append(self._embed(ids))

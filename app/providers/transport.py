@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import io
 import socket
-import time
+from contextlib import suppress
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.poolmanager import PoolManager
 
 from app.config import ProviderSettings
+from app.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, ConnectionFailed, ProviderError, ProviderTimeout
 from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
@@ -52,21 +52,22 @@ class HttpProvider:
         }
         self._secrets = _secrets(settings, self._base_url)
 
-    def embed(self, call: Call, deadline: float) -> Vectors:
+    def embed(self, call: Call, deadline: Deadline) -> Vectors:
         answer = self._send(self._wire.build(call), call, deadline)
         if 200 <= answer.status < 300:
             return self._wire.parse(answer, call)
         raise self._wire.refuse(answer, self._secrets)
 
-    def _send(self, outgoing: Outgoing, call: Call, deadline: float) -> Incoming:
-        remaining = deadline - time.monotonic()
+    def _send(self, outgoing: Outgoing, call: Call, deadline: Deadline) -> Incoming:
+        remaining = deadline.remaining()
         if remaining <= 0:
             raise ProviderTimeout("had no time left to answer")
-        timeout = Timeout(total=remaining, connect=min(self._connect_timeout, remaining))
+        # For the connection alone: from then on the deadline is kept by `_DeadlineSocket`.
+        timeout = Timeout(connect=min(self._connect_timeout, remaining), read=None)
         limit = _OVERHEAD + 2 * _BYTES_PER_VALUE * len(call.items) * (call.width or _WIDEST)
         try:
             response = self._adapter.send(
-                self._prepare(outgoing),
+                self._prepare(outgoing, deadline),
                 stream=True,
                 timeout=timeout,  # type: ignore[arg-type]  # its annotation omits what it takes
                 verify=self._verify,
@@ -83,14 +84,16 @@ class HttpProvider:
         except (requests.RequestException, HTTPError, OSError) as error:
             raise _translate(error) from error
 
-    def _prepare(self, outgoing: Outgoing) -> requests.PreparedRequest:
+    def _prepare(self, outgoing: Outgoing, deadline: Deadline) -> requests.PreparedRequest:
         # By hand: `Request.prepare` would look at cookies, authentication and hooks each time.
         request = requests.PreparedRequest()
         request.method = "POST"
         request.url = self._base_url + outgoing.path
-        request.headers = CaseInsensitiveDict(self._headers)
-        request.headers.update(outgoing.headers)
-        request.headers["Content-Length"] = str(len(outgoing.body))
+        headers = _Headers(self._headers)
+        headers.update(outgoing.headers)
+        headers["Content-Length"] = str(len(outgoing.body))
+        headers.deadline = deadline
+        request.headers = headers  # type: ignore[assignment]  # a dict will do
         request.body = outgoing.body
         return request
 
@@ -114,32 +117,62 @@ def _translate(error: Exception) -> ProviderError:
     return ConnectionFailed("could not be reached or broke the connection off")
 
 
-class _DeadlineSocket:
-    """A socket whose timeout is for everything from when it is set, not for each operation.
+class _Headers(dict[str, str]):
+    """Headers that carry the deadline of their request down to its connection."""
 
-    urllib3 sets a connection's timeout before it sends and again before it reads; from then on
-    each receive gets what is left.
+    deadline: Deadline
+
+    def copy(self) -> _Headers:  # urllib3 does this for a proxy
+        copied = _Headers(self)
+        copied.deadline = self.deadline
+        return copied
+
+
+class _DeadlineSocket:
+    """A socket that gives each operation what is left until a deadline, which may move.
+
+    ``settimeout`` is ignored, for those above would have it bound one operation at a time.
     """
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: Any, deadline: Deadline | None) -> None:
         self._sock = sock
-        self._deadline: float | None = None
+        self._deadline = deadline
+        if deadline is not None:
+            self.use(deadline)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
+    def use(self, deadline: Deadline) -> None:
+        """Keep the deadline of the next exchange."""
+        self._deadline = deadline
+        deadline.on_cancel(self._interrupt)
+
     def settimeout(self, timeout: float | None) -> None:
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._sock.settimeout(timeout)
+        pass
+
+    def sendall(self, data: Any) -> None:
+        self._sock.settimeout(self._remaining())
+        self._sock.sendall(data)
 
     def recv_into(self, *args: Any) -> int:
-        if self._deadline is not None:
-            remaining = self._deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError("timed out")
-            self._sock.settimeout(remaining)
-        received: int = self._sock.recv_into(*args)
-        return received
+        while True:
+            self._sock.settimeout(self._remaining())
+            try:
+                received: int = self._sock.recv_into(*args)
+            except TimeoutError:
+                continue  # the deadline may have been extended meanwhile
+            return received
+
+    def is_idle(self) -> bool:
+        """Whether a connection between exchanges has neither ended nor spoken out of turn."""
+        self._sock.settimeout(0)
+        with suppress(ConnectionError):
+            try:
+                self._sock.recv(1, socket.MSG_PEEK)
+            except (BlockingIOError, TimeoutError):
+                return True
+        return False
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
         # As socket.socket.makefile, but reading through this object: http.client reads its
@@ -148,40 +181,54 @@ class _DeadlineSocket:
         self._sock._io_refs += 1
         return io.BufferedReader(raw, 65536)
 
+    def _remaining(self) -> float | None:
+        if self._deadline is None:
+            return None
+        remaining = self._deadline.remaining()
+        if remaining <= 0:
+            raise TimeoutError("the deadline has passed")
+        return remaining
 
-class _Connection(HTTPConnection):
+    def _interrupt(self) -> None:
+        with suppress(OSError):  # closed already
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Deadlines:
+    """What both kinds of connection do for the deadline in a request's headers."""
+
+    sock: Any
+    _deadline: Deadline | None = None  # TLS connects before it is told
+
+    def request(self, method: str, url: str, *, headers: Any, **kwargs: Any) -> None:
+        self._deadline = headers.deadline
+        if self.sock is not None:
+            self.sock.use(headers.deadline)
+        super().request(method, url, headers=headers, **kwargs)  # type: ignore[misc]
+
     def connect(self) -> None:
-        super().connect()
-        self.sock = _DeadlineSocket(self.sock)
+        super().connect()  # type: ignore[misc]
+        self.sock = _DeadlineSocket(self.sock, self._deadline)
 
+
+class _Connection(_Deadlines, HTTPConnection):  # type: ignore[misc]
     @property
     def is_connected(self) -> bool:
         # urllib3 asks `select` about each connection it takes from the pool, which costs a tenth of
         # a millisecond under gevent. Peeking into the socket costs a system call.
-        if self.sock is None:
-            return False
-        self.sock.settimeout(0)
-        try:
-            self.sock.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, TimeoutError):
-            return True
-        except OSError:
-            return False
-        return False  # ended, or said something out of turn
+        return self.sock is not None and self.sock.is_idle()
 
 
-class _TlsConnection(HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        self.sock = _DeadlineSocket(self.sock)
+class _TlsConnection(_Deadlines, HTTPSConnection):  # type: ignore[misc]
+    pass
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = _Connection  # type: ignore[assignment]
 
 
 class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+    ConnectionCls = _TlsConnection  # type: ignore[assignment]
 
 
 class _Adapter(HTTPAdapter):

@@ -1,0 +1,81 @@
+"""Limits on what the proxy adds by itself, and on what a deployment may be asked. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock
+
+
+class Budget:
+    """Extra calls as a share of the calls asked for, so that a sick provider is not stampeded.
+
+    Each call asked for earns ``ratio`` of an extra one; ``start`` are there at the beginning and
+    ``most`` can be saved up. The lock guards ``_saved``.
+
+    Source: the retry budget of Finagle (twitter.github.io/finagle/guide/Clients.html).
+    """
+
+    def __init__(self, ratio: float, start: float, most: float) -> None:
+        self._ratio = ratio
+        self._most = most
+        self._saved = start
+        self._lock = Lock()
+
+    def earn(self) -> None:
+        with self._lock:
+            self._saved = min(self._saved + self._ratio, self._most)
+
+    def spend(self) -> bool:
+        """Take one extra call; False where the budget is used up."""
+        with self._lock:
+            if self._saved < 1:
+                return False
+            self._saved -= 1
+            return True
+
+
+class Quota:
+    """Requests and tokens in any 60 seconds; None is no limit. The lock guards ``_taken``."""
+
+    WINDOW = 60.0  # seconds
+
+    def __init__(self, requests: float | None, tokens: float | None) -> None:
+        self._requests = requests
+        self._tokens = tokens
+        self._taken: deque[tuple[float, int]] = deque()  # when, tokens
+        self._tokens_taken = 0
+        self._lock = Lock()
+
+    def wait(self, tokens: int, now: float) -> float:
+        """Seconds until a call of that many tokens fits; 0 where it does now.
+
+        A call larger than the whole limit fits into an empty window: it could never go otherwise.
+        """
+        if self._requests is None and self._tokens is None:
+            return 0.0
+        with self._lock:
+            return self._wait(tokens, now)
+
+    def take(self, tokens: int, now: float) -> None:
+        if self._requests is not None or self._tokens is not None:
+            with self._lock:
+                self._taken.append((now, tokens))
+                self._tokens_taken += tokens
+
+    def _wait(self, tokens: int, now: float) -> float:
+        self._forget(now)
+        over = 0
+        if self._requests is not None:
+            over = max(0, len(self._taken) + 1 - int(max(1, self._requests)))
+        if self._tokens is not None:
+            excess = self._tokens_taken + tokens - self._tokens
+            for place, (_, taken) in enumerate(self._taken, 1):
+                if excess <= 0:
+                    break
+                excess -= taken
+                over = max(over, place)
+        return self._taken[over - 1][0] + self.WINDOW - now if over else 0.0
+
+    def _forget(self, now: float) -> None:
+        while self._taken and self._taken[0][0] <= now - self.WINDOW:
+            self._tokens_taken -= self._taken.popleft()[1]

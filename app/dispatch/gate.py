@@ -1,0 +1,174 @@
+"""The gate before a provider: so many calls at once, and what waits leaves together.
+
+A group commit: a ticket that finds a free slot leaves at once; those that come while all slots are
+busy leave together in the next call, as many as agree and fit. Idle adds no wait, load makes
+batches. No I/O here: `Gate` says what leaves, its caller carries it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Literal
+
+from app.deadline import Deadline
+from app.domain import Call, Vectors
+from app.errors import ProviderError
+
+if TYPE_CHECKING:
+    from app.dispatch.deployment import Deployment
+
+
+class NotSent(ProviderError):
+    """The deployment was ejected while the ticket waited: nothing was asked, choose again."""
+
+    transient = True
+    cause = "not_sent"
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """Some items of one caller on their way to one deployment.
+
+    Tickets leave together where ``deployment`` and ``group`` are equal; ``group`` None leaves
+    alone. ``deliver`` is called once with the ticket, its ``result`` set, from any thread.
+    """
+
+    deployment: Deployment
+    call: Call
+    group: Hashable | None
+    tokens: int  # expected, of all its items
+    deadline: float  # of the monotonic clock: nobody waits for it after that
+    deliver: Callable[[Ticket], None]
+    wanted: int | None = None  # width to cut to
+    probe: bool = False
+    state: Literal["new", "waiting", "away", "withdrawn"] = "new"
+    result: Vectors | ProviderError | BaseException | None = None
+    batch: Batch | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.call.items)
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Tickets that leave in one call, and the time by which somebody still waits for it."""
+
+    tickets: list[Ticket]
+    deadline: Deadline
+    left_at: float = field(default=0.0)
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.tickets[0].deployment
+
+
+class Gate:
+    """The slots of one provider. The lock guards everything; nothing waits under it."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._free = slots
+        self._queues: dict[Hashable, deque[Ticket]] = {}  # in the order in which they began
+        self._away: dict[Deployment, int] = {}  # calls under way
+        self.waiting = 0  # tickets
+        self._lock = Lock()
+
+    def submit(self, ticket: Ticket) -> Batch | None:
+        """Let a ticket pass, alone, or have it wait (None) until `finish` takes it along."""
+        with self._lock:
+            if self._free and self._has_slot(ticket.deployment) and not self.waiting:
+                return self._leave([ticket])
+            ticket.state = "waiting"
+            # Tickets that may not be merged wait in a queue of their own.
+            key = (ticket.deployment, ticket.group) if ticket.group is not None else ticket
+            self._queues.setdefault(key, deque()).append(ticket)
+            self.waiting += 1
+            # With a slot free, others wait only for a deployment's own limit: not for this one's.
+            return self._next() if self._free else None
+
+    def finish(self, batch: Batch) -> Batch | None:
+        """A call has ended: give its slot to what has waited longest, or free it."""
+        with self._lock:
+            self._free += 1
+            self._away[batch.deployment] -= 1
+            return self._next()
+
+    def withdraw(self, ticket: Ticket) -> bool:
+        """Take a waiting ticket out; False where it is away or done."""
+        with self._lock:
+            if ticket.state != "waiting":
+                return False
+            ticket.state = "withdrawn"  # its place in the queue is skipped later
+            self.waiting -= 1
+            return True
+
+    def flush(self, deployment: Deployment) -> list[Ticket]:
+        """Take out all that wait for a deployment."""
+        with self._lock:
+            flushed = []
+            for queue in self._queues.values():
+                if queue[0].deployment is deployment:
+                    flushed += [t for t in queue if t.state == "waiting"]
+            for ticket in flushed:
+                ticket.state = "withdrawn"
+            self.waiting -= len(flushed)
+            return flushed
+
+    def away(self, deployment: Deployment) -> int:
+        return self._away.get(deployment, 0)
+
+    def _has_slot(self, deployment: Deployment) -> bool:
+        limit = deployment.concurrency
+        return limit is None or self._away.get(deployment, 0) < limit
+
+    def _leave(self, tickets: list[Ticket]) -> Batch:
+        self._free -= 1
+        deployment = tickets[0].deployment
+        self._away[deployment] = self._away.get(deployment, 0) + 1
+        batch = Batch(tickets, Deadline(max(ticket.deadline for ticket in tickets)))
+        for ticket in tickets:
+            ticket.state = "away"
+            ticket.batch = batch
+        return batch
+
+    def _next(self) -> Batch | None:
+        """The batch around the ticket that has waited longest, or None."""
+        # A queue keeps its place while it holds tickets, so the first in the dictionary with a slot
+        # is the one whose head has waited longest, but for what its group took along before.
+        for key in list(self._queues):
+            queue = self._queues[key]
+            while queue and queue[0].state == "withdrawn":
+                queue.popleft()
+            if not queue:
+                del self._queues[key]
+            elif self._has_slot(queue[0].deployment):
+                tickets = self._together(queue)
+                # To the back, or out: groups take turns.
+                del self._queues[key]
+                if queue:
+                    self._queues[key] = queue
+                self.waiting -= len(tickets)
+                return self._leave(tickets)
+        return None
+
+    @staticmethod
+    def _together(queue: deque[Ticket]) -> list[Ticket]:
+        """As many tickets from the front as fit into one call; at least one."""
+        limits = queue[0].deployment
+        tickets: list[Ticket] = []
+        inputs = tokens = 0
+        while queue:
+            ticket = queue[0]
+            if ticket.state == "withdrawn":
+                queue.popleft()
+                continue
+            inputs += ticket.size
+            tokens += ticket.tokens
+            if tickets and not limits.takes(inputs, tokens):
+                break
+            tickets.append(queue.popleft())
+        return tickets

@@ -1,0 +1,428 @@
+"""One request's way through dispatch: a state machine that is told the time. No I/O.
+
+A request is one *part* until a deployment is chosen that takes less; then it is several, side by
+side. Each part is put to one deployment at a time (two, when hedged) as a `Ticket`; when that
+fails it goes to another, or after a pause back to the same, until it has an answer, may not be
+tried again, or the deadline passes. Whoever drives a job calls `advance` whenever a ticket was
+delivered or the time came that `advance` asked for.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from app.dispatch.budget import Budget
+from app.dispatch.deployment import Deployment
+from app.dispatch.gate import Batch, NotSent, Ticket
+from app.dispatch.plan import expected_tokens, split
+from app.dispatch.pool import Pool
+from app.domain import EmbeddingRequest, Outcome, Vectors
+from app.errors import (
+    BadRequest,
+    ClientError,
+    ConnectionFailed,
+    CredentialsRefused,
+    DeadlineExceeded,
+    NoProviderAvailable,
+    Overloaded,
+    ProviderError,
+    ProviderTimeout,
+    RateLimited,
+    Rejected,
+    Throttled,
+    UpstreamFailed,
+)
+
+#: Failed attempts of one part before it gives up where only one deployment is left to ask …
+_MOST_FAILURES = 3
+#: … and how many it may fail at in all, one more for each further deployment.
+_FIRST_PAUSE = 0.1  # seconds before the first retry at the same deployment, at the most
+_LONGEST_PAUSE = 2.0
+_TOO_LATE = 0.01  # seconds before the deadline in which no attempt is worth starting
+
+
+@dataclass(slots=True)
+class Rules:
+    """What jobs share: the process's budgets and bounds."""
+
+    retries: Budget
+    hedges: Budget
+    most_waiting: int  # tickets at gates, of all jobs
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """Consecutive items of the request, from ``start``."""
+
+    start: int
+    tokens: list[int]  # expected, per item
+    due: float = 0.0  # not put to anybody before that
+    failures: list[ProviderError] = field(default_factory=list)
+    tried: list[Deployment] = field(default_factory=list)
+    running: list[Ticket] = field(default_factory=list)
+    patience: float = float("inf")  # when to look elsewhere
+    hedge_at: float = float("inf")
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.tokens)
+
+
+class Job:
+    """See the module. ``carry`` is given each batch that a gate lets go; ``wake`` is called, from
+    any thread, when `advance` has something to do."""
+
+    def __init__(
+        self,
+        request: EmbeddingRequest,
+        pool: Pool,
+        deadline: float,
+        rules: Rules,
+        rng: random.Random,
+        carry: Callable[[Batch], None],
+        wake: Callable[[], None],
+        hedged: bool = False,
+    ) -> None:
+        self.deadline = deadline
+        self.finished = False
+        self._request = request
+        self._pool = pool
+        self._rules = rules
+        self._rng = rng
+        self._carry = carry
+        self._wake = wake
+        self._hedged = hedged
+        self._delivered: deque[Ticket] = deque()
+        self._to_start = [Part(0, expected_tokens(request.items))]
+        self._running: dict[Ticket, Part] = {}
+        self._missing = len(request.items)
+        self._rows: list[bytes] = [b""] * self._missing
+        self._tokens = [0] * self._missing
+        self._estimated = False
+        self._error: ClientError | BaseException | None = None
+        self._providers: list[str] = []
+        self._attempts = 0
+        self._started: float | None = None
+        self._upstream_seconds = 0.0
+        rules.retries.earn()
+
+    def deliver(self, ticket: Ticket) -> None:
+        """Take note that a ticket has its result."""
+        self._delivered.append(ticket)
+        self._wake()
+
+    def extend(self, deadline: float) -> None:
+        """Somebody more patient joined."""
+        if deadline > self.deadline:
+            self.deadline = deadline
+            self._wake()
+
+    def advance(self, now: float) -> float:
+        """Do what there is to do; the time by which to be called again."""
+        while self._delivered and not self.finished:
+            self._receive(self._delivered.popleft(), now)
+        if not self.finished and now >= self.deadline:
+            self._fail(DeadlineExceeded(f"Request timed out after {self._request.timeout} s."))
+        wake_at = self.deadline
+        if not self.finished:
+            self._look_elsewhere(now)
+            wake_at = min(wake_at, self._start_what_is_due(now))
+        if self.finished:
+            self._leave_all()
+            return now
+        for part in self._running.values():
+            wake_at = min(wake_at, part.patience, part.hedge_at)
+        return wake_at
+
+    def outcome(self) -> Outcome:
+        """What came of it. Raises the `ClientError` it ended with."""
+        if self._error is not None:
+            if isinstance(self._error, ClientError):
+                self._error.attempts = self._attempts
+            raise self._error
+        return Outcome(
+            Vectors(self._rows, self._tokens, self._estimated),
+            provider=",".join(self._providers),
+            attempts=self._attempts,
+            upstream_seconds=self._upstream_seconds,
+        )
+
+    # Starting parts
+
+    def _start_what_is_due(self, now: float) -> float:
+        """Start the parts whose time has come; when the next one's does."""
+        later: list[Part] = []
+        pending, self._to_start = self._to_start, later
+        for place, part in enumerate(pending):
+            if self.finished:
+                break
+            if part.due > now:
+                later.append(part)
+            elif self._running and len(self._running) >= self._side_by_side():
+                later.extend(pending[place:])  # a delivery will come back to them
+                break
+            else:
+                later.extend(self._start(part, now))
+        return min((part.due for part in self._to_start if part.due > now), default=float("inf"))
+
+    def _side_by_side(self) -> int:
+        return max(deployment.gate.slots for deployment in self._pool.deployments)
+
+    def _start(self, part: Part, now: float) -> list[Part]:
+        """Put a part to a deployment; returns what of it must start later."""
+        tokens = sum(part.tokens)
+        deployment = self._choose(part, tokens, now)
+        if deployment is None:
+            wait = self._pool.wait(now, tokens, self._request.dimensions)
+            if self._may_wait(part, now, wait):
+                part.due = now + max(wait, 0.01)
+                return [part]
+            self._give_up(part, now)
+            return []
+        if deployment.takes(len(part.tokens), tokens):
+            self._submit(part, deployment, now)
+            return []
+        cuts = split(part.tokens, deployment.max_inputs, deployment.max_tokens)
+        if len(cuts) == 1:
+            self._submit(part, deployment, now)
+            return []
+        # Each goes its own way from here: a part that fails is the only one repeated.
+        return self._restart(
+            [
+                Part(
+                    part.start + start,
+                    part.tokens[start:stop],
+                    failures=list(part.failures),
+                    tried=list(part.tried),
+                )
+                for start, stop in cuts
+            ],
+            now,
+        )
+
+    def _restart(self, parts: list[Part], now: float) -> list[Part]:
+        later: list[Part] = []
+        for place, part in enumerate(parts):
+            if self.finished or len(self._running) >= self._side_by_side():
+                return later + parts[place:]
+            later += self._start(part, now)
+        return later
+
+    def _choose(self, part: Part, tokens: int, now: float) -> Deployment | None:
+        """One that has not failed this part, while there is one; then any."""
+        wanted = self._request.dimensions
+        chosen = self._pool.choose(now, tokens, wanted, part.tried)
+        if chosen is None and part.tried:
+            chosen = self._pool.choose(now, tokens, wanted)
+        return chosen
+
+    def _may_wait(self, part: Part, now: float, wait: float) -> bool:
+        """Whether waiting for a deployment to come back beats telling the caller now.
+
+        It does where other parts have been paid for already; else SDKs know how to wait.
+        """
+        begun = self._missing < len(self._request.items) or bool(self._running)
+        return begun and now + wait < self.deadline
+
+    def _submit(self, part: Part, deployment: Deployment, now: float) -> None:
+        gate = deployment.gate
+        if gate.waiting >= self._rules.most_waiting:
+            self._fail(
+                Overloaded("Too many requests are waiting here. Try again soon.", retry_after=1)
+            )
+            return
+        items = self._request.items[part.start : part.stop]
+        call = deployment.call(self._request, items)
+        tokens = sum(part.tokens)
+        ticket = Ticket(
+            deployment,
+            call,
+            deployment.group(call, self._request.dimensions),
+            tokens,
+            min(self.deadline, now + deployment.timeout),
+            self.deliver,
+            self._request.dimensions,
+        )
+        with deployment.lock:
+            ticket.probe = deployment.health.leave(now)
+            deployment.outstanding += 1
+        deployment.quota.take(tokens, now)
+        self._attempts += 1
+        if self._started is None:
+            self._started = now
+        part.running.append(ticket)
+        self._running[ticket] = part
+        self._set_alarms(part, deployment, now)
+        batch = gate.submit(ticket)
+        if batch is not None:
+            self._carry(batch)
+
+    def _set_alarms(self, part: Part, deployment: Deployment, now: float) -> None:
+        part.patience = part.hedge_at = float("inf")
+        others = [
+            d
+            for d in self._pool.deployments
+            if d is not deployment and d not in part.tried and d.health.may_serve(now)
+        ]
+        if not others:
+            return
+        # Half of what is left, so that another still has time; less where we know what is usual.
+        patience = (self.deadline - now) / 2
+        usual = deployment.latency.p95(len(part.tokens))
+        if usual is not None:
+            patience = min(patience, deployment.patience(len(part.tokens)))
+            if self._hedged and len(part.running) == 1:
+                part.hedge_at = now + usual
+        part.patience = now + patience
+
+    # Results
+
+    def _receive(self, ticket: Ticket, now: float) -> None:
+        part = self._running.pop(ticket, None)
+        if part is None:
+            return  # the loser of a hedge, or of our patience
+        part.running.remove(ticket)
+        result = ticket.result
+        if isinstance(result, Vectors):
+            self._accept(part, ticket, result, now)
+        elif isinstance(result, ProviderError):
+            self._retry(part, ticket.deployment, result, now)
+        else:
+            self._fail(result or RuntimeError("a ticket without a result"))
+
+    def _accept(self, part: Part, ticket: Ticket, vectors: Vectors, now: float) -> None:
+        for other in part.running:
+            del self._running[other]
+            self._leave(other)
+        part.running.clear()
+        self._rows[part.start : part.stop] = vectors.rows
+        self._tokens[part.start : part.stop] = vectors.tokens
+        self._estimated |= vectors.estimated
+        self._missing -= len(part.tokens)
+        if ticket.deployment.name not in self._providers:
+            self._providers.append(ticket.deployment.name)
+        if not self._missing:
+            self._upstream_seconds = now - (self._started if self._started is not None else now)
+            self.finished = True
+
+    def _retry(self, part: Part, deployment: Deployment, error: ProviderError, now: float) -> None:
+        """Decide what becomes of a part whose attempt failed."""
+        if isinstance(error, Rejected):
+            refused = BadRequest(error.message, param=error.param)
+            refused.log_message = "a provider refused the request as invalid"
+            self._fail(refused)
+            return
+        if isinstance(error, NotSent):
+            self._attempts -= 1
+            if not part.running:
+                self._to_start.append(part)
+            return
+        part.failures.append(error)
+        if deployment not in part.tried:
+            part.tried.append(deployment)
+        if part.running:
+            return  # its hedge may still win
+        if now > self.deadline - _TOO_LATE:  # it was the caller's own deadline that cut it
+            self._fail(DeadlineExceeded(f"Request timed out after {self._request.timeout} s."))
+            return
+        elsewhere = self._pool.choose(now, sum(part.tokens), self._request.dimensions, part.tried)
+        if not self._may_try_again(part, error, elsewhere is not None):
+            self._give_up(part, now)
+            return
+        part.due = now if elsewhere is not None else now + self._pause(len(part.failures))
+        self._to_start.append(part)
+
+    def _may_try_again(self, part: Part, error: ProviderError, elsewhere: bool) -> bool:
+        failures = len(part.failures)
+        if not elsewhere and not error.transient:
+            return False
+        if failures >= _MOST_FAILURES + max(0, len(self._pool.deployments) - 1):
+            return False
+        # A connection that was never made cost the provider nothing: going elsewhere is free.
+        free = elsewhere and isinstance(error, ConnectionFailed)
+        return free or self._rules.retries.spend()
+
+    def _pause(self, failures: int) -> float:
+        """Full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015)."""
+        return self._rng.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**failures))
+
+    # Looking elsewhere
+
+    def _look_elsewhere(self, now: float) -> None:
+        for ticket, part in list(self._running.items()):
+            if part.patience <= now:
+                part.patience = float("inf")
+                del self._running[ticket]
+                part.running.remove(ticket)
+                self._leave(ticket)
+                self._retry(part, ticket.deployment, ProviderTimeout("was too slow"), now)
+            elif part.hedge_at <= now:
+                part.hedge_at = float("inf")
+                self._hedge(part, now)
+            if self.finished:
+                return
+
+    def _hedge(self, part: Part, now: float) -> None:
+        asked = [ticket.deployment for ticket in part.running]
+        tokens = sum(part.tokens)
+        other = self._pool.choose(now, tokens, self._request.dimensions, [*part.tried, *asked])
+        fits = other is not None and other.takes(len(part.tokens), tokens)
+        if other is not None and fits and self._rules.hedges.spend():
+            self._submit(part, other, now)
+
+    # Ending
+
+    def _give_up(self, part: Part, now: float) -> None:
+        self._fail(self._verdict(part.failures, now))
+
+    def _verdict(self, failures: Sequence[ProviderError], now: float) -> ClientError:
+        """The error a caller sees when a part cannot be served."""
+        wait = max(0.05, self._pool.wait(now, 0, self._request.dimensions))
+        if (
+            all(isinstance(f, Throttled) for f in failures)
+            if failures
+            else any(d.is_throttled(now) for d in self._pool.deployments)
+        ):
+            return RateLimited(
+                "Rate limit reached at every provider of this model. Try again later.",
+                retry_after=wait,
+            )
+        if any(isinstance(f, CredentialsRefused) for f in failures) and not any(
+            f.transient for f in failures
+        ):
+            return UpstreamFailed(
+                "The provider of this model refused the proxy's credentials.", should_retry=False
+            )
+        if not failures or all(d.health.state(now) == "ejected" for d in self._pool.deployments):
+            return NoProviderAvailable(
+                "No provider of this model is available now. Try again soon.", retry_after=wait
+            )
+        last = failures[-1].message if failures else "is not available"
+        return UpstreamFailed(
+            f"The provider of this model failed: it {last}.",
+            # We have retried already: an SDK that does so too makes nine calls of one.
+            should_retry=False if len(failures) > 1 else None,
+        )
+
+    def _fail(self, error: ClientError | BaseException) -> None:
+        self._error = error
+        self.finished = True
+
+    def _leave_all(self) -> None:
+        for ticket in self._running:
+            self._leave(ticket)
+        self._running.clear()
+
+    def _leave(self, ticket: Ticket) -> None:
+        """Wait no longer for a ticket; end its call where nobody else waits for it either."""
+        deployment = ticket.deployment
+        if deployment.gate.withdraw(ticket):
+            with deployment.lock:
+                deployment.outstanding -= 1
+                if ticket.probe:
+                    deployment.health.withdraw()
+        elif ticket.batch is not None and len(ticket.batch.tickets) == 1:
+            ticket.batch.deadline.cancel()

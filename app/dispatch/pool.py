@@ -1,0 +1,140 @@
+"""The deployments of one model: who is asked next, and who is not asked for a while."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Collection, Sequence
+from itertools import groupby
+
+from app.dispatch.deployment import Deployment
+from app.errors import (
+    ConnectionFailed,
+    CredentialsRefused,
+    ProviderError,
+    ProviderTimeout,
+    Rejected,
+)
+
+_log = logging.getLogger("app.dispatch")
+#: Expected waits within this factor count as equal, so that weights decide while all are well.
+_ALIKE = 2.0
+#: Seconds a call takes where no deployment has shown it yet.
+_FIRST_GUESS = 0.1
+
+
+class Pool:
+    """Chooses and judges. Each deployment's state is read and written under its own lock."""
+
+    def __init__(self, model: str, deployments: Sequence[Deployment], rng: random.Random) -> None:
+        self.model = model
+        self.deployments = sorted(deployments, key=lambda d: d.settings.tier)
+        self._tiers = [
+            list(tier) for _, tier in groupby(self.deployments, key=lambda d: d.settings.tier)
+        ]
+        self._rng = rng
+
+    def choose(
+        self,
+        now: float,
+        tokens: int,
+        dimensions: int | None = None,
+        avoid: Collection[Deployment] = (),
+    ) -> Deployment | None:
+        """Who should be asked now, or None where nobody can be.
+
+        The first tier that can serve; in it two by weight, and of these the one with the shorter
+        expected wait (power of two choices: Mitzenmacher 2001). Where nobody is fit, an ejected
+        one may get its probe early.
+        """
+        for last_resort in (False, True):
+            for tier in self._tiers:
+                fit = [
+                    d
+                    for d in tier
+                    if d not in avoid
+                    and d.can_serve(dimensions)
+                    and d.health.may_serve(now, last_resort)
+                    and not d.quota_wait(tokens, now)
+                ]
+                if fit:
+                    return fit[0] if len(fit) == 1 else self._better_of_two(fit, now)
+            if avoid and any(d.health.may_serve(now) for d in self.deployments):
+                return None  # those to avoid are fit: no last resort yet
+        return None
+
+    def _better_of_two(self, fit: list[Deployment], now: float) -> Deployment:
+        weights = [d.settings.weight for d in fit]
+        first = self._rng.choices(fit, weights)[0]
+        second = self._rng.choices(
+            [d for d in fit if d is not first],
+            [d.settings.weight for d in fit if d is not first],
+        )[0]
+        mean = sum(weights) / len(weights)
+        known = [d.latency.average for d in fit if d.latency.average is not None]
+        unknown = min(known, default=_FIRST_GUESS)
+        wait = first.expected_wait(now, mean, unknown)
+        return second if second.expected_wait(now, mean, unknown) * _ALIKE < wait else first
+
+    def wait(self, now: float, tokens: int, dimensions: int | None = None) -> float:
+        """Seconds until somebody may be asked again, as far as is known."""
+        return min(
+            max(d.health.wait(now), d.quota_wait(tokens, now))
+            for d in self.deployments
+            if d.can_serve(dimensions)
+        )
+
+    def can_serve(self, now: float) -> bool:
+        """Whether somebody is fit to be asked."""
+        return any(d.health.state(now) == "ok" for d in self.deployments)
+
+    def succeeded(self, deployment: Deployment, items: int, seconds: float, now: float) -> None:
+        with deployment.lock:
+            if deployment.health.state(now) == "ejected":
+                _log.warning("deployment %s of %s is back", deployment.label, self.model)
+            deployment.health.succeeded(now)
+            deployment.latency.add(items, seconds)
+
+    def failed(
+        self, deployment: Deployment, error: ProviderError, now: float, items: int, seconds: float
+    ) -> bool:
+        """Judge a call that failed after so long; whether the deployment was ejected for it."""
+        with deployment.lock:
+            health = deployment.health
+            if isinstance(error, ProviderTimeout) and seconds < deployment.patience(items):
+                health.withdraw()  # its caller was in a hurry: that proves nothing
+                return False
+            if isinstance(error, Rejected):  # the caller's fault: the provider is well
+                health.succeeded(now)
+                return False
+            if isinstance(error, CredentialsRefused):
+                _log.error(
+                    "deployment %s of %s %s: check its api_key",
+                    deployment.label,
+                    self.model,
+                    error.message,
+                )
+            deserved = health.failed(error, now)
+            if not deserved or not self._may_eject(deployment, error, now):
+                return False
+            first = health.state(now) == "ok"
+            health.eject(error, now)
+        if first:
+            _log.warning(
+                "deployment %s of %s is ejected: it %s",
+                deployment.label,
+                self.model,
+                error.message,
+            )
+        return True
+
+    def _may_eject(self, deployment: Deployment, error: ProviderError, now: float) -> bool:
+        """Not so where more than half would then be out for a fault that all may share.
+
+        A poisonous input or a fault of our own network makes all fail alike, and a sick provider
+        serves more than an ejected one. One that nobody answers at is dead whatever the others do.
+        """
+        if isinstance(error, ConnectionFailed) or deployment.health.state(now) == "ejected":
+            return True
+        out = sum(d.health.state(now) == "ejected" for d in self.deployments) + 1
+        return out * 2 <= len(self.deployments)
