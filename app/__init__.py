@@ -24,9 +24,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flask import Flask
 
-    from app.config import ProviderSettings
-    from app.providers.base import Provider
-
 
 def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     """The WSGI app. ``settings`` by name (``PROVIDERS`` …) replace those of `app.config.load`.
@@ -44,31 +41,21 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     from app.cache.memory import MemoryCache
     from app.dispatch import Dispatcher
     from app.pipeline import Pipeline
+    from app.providers.registry import make
 
     checked = config.load() if settings is None else config.check(settings)
     logs.configure(checked.logs)
 
     used = {d.provider for model in checked.models.values() for d in model.deployments}
     dispatcher = Dispatcher(
-        checked, {name: _provider(p) for name, p in checked.providers.items() if name in used}
+        checked, {name: make(p) for name, p in checked.providers.items() if name in used}
     )
     cache = MemoryCache(checked.cache.max_bytes, checked.cache.ttl) if checked.cache else None
     pipeline = Pipeline(dispatcher, cache, checked.cache.scope if checked.cache else "shared")
 
     flask = Flask(__name__, static_folder=None)
-    flask.config["MAX_CONTENT_LENGTH"] = checked.limits.body_bytes
+    flask.url_map.merge_slashes = False  # no redirects: SDKs do not follow them
     hooks.install(flask)
     api = Api(checked, Keyring(checked.keys.values()), pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
     return flask
-
-
-def _provider(settings: ProviderSettings) -> Provider:
-    """A provider of the kind its settings name."""
-    from importlib import import_module
-
-    from app.providers.base import WireFormat
-    from app.providers.transport import HttpProvider
-
-    made = import_module(f"app.providers.{settings.kind}").make(settings)
-    return HttpProvider(settings, made) if isinstance(made, WireFormat) else made

@@ -18,8 +18,6 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from app.config_schema import SettingsSchema, messages
-
 #: The names an overlay may define; others (helpers, imports) are its own business.
 NAMES = ("PROVIDERS", "MODELS", "KEYS", "CACHE", "LIMITS", "LOGS")
 
@@ -136,6 +134,9 @@ def check(names: Mapping[str, Any]) -> Settings:
 
     Raises `SettingsError` with every mistake.
     """
+    # Imported here: the schema asks the provider modules, which know `ProviderSettings`.
+    from app.config_schema import SettingsSchema, messages
+
     try:
         loaded: dict[str, Any] = SettingsSchema().load({**names})
     except ValidationError as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,19 +18,7 @@ from marshmallow import (
     validates_schema,
 )
 
-import app.providers
-
-#: Modules of app/providers that are no wire format.
-_INFRASTRUCTURE = {"base", "transport"}
-
-
-def kinds() -> list[str]:
-    """The provider kinds: the modules of `app.providers`, one a wire format."""
-    return sorted(
-        module.name
-        for module in pkgutil.iter_modules(app.providers.__path__)
-        if module.name not in _INFRASTRUCTURE
-    )
+from app.providers import registry
 
 
 def unknown(what: str, name: object, known: Iterable[str], where: str) -> str:
@@ -123,8 +109,9 @@ class Provider(fields.Field[Any]):
         if not isinstance(value, Mapping):
             raise ValidationError("must be a dictionary")
         kind = value.get("kind")
-        if kind is not None and kind not in kinds():
-            raise ValidationError({"kind": [unknown("kind", kind, kinds(), "app/providers")]})
+        kinds = registry.kinds()
+        if kind is not None and kind not in kinds:
+            raise ValidationError({"kind": [unknown("kind", kind, kinds, "app/providers")]})
         options = _options(kind) if kind else {}
         schema = Strict.from_dict({**ProviderSchema._declared_fields, **options}, name="Provider")
         loaded: dict[str, Any] = schema().load(value)
@@ -134,12 +121,11 @@ class Provider(fields.Field[Any]):
 
 def _options(kind: str) -> dict[str, fields.Field[Any]]:
     try:
-        module = importlib.import_module(f"app.providers.{kind}")
+        return registry.options(kind)
     except ModuleNotFoundError as error:
         raise ValidationError(
             {"kind": [f"{kind!r} needs the package {error.name!r}: pip install '.[{kind}]'"]}
         ) from error
-    return dict(module.OPTIONS)
 
 
 class DeploymentSchema(Strict):

@@ -57,10 +57,11 @@ class BodyError(OSError):
     """
 
 
+_INTERNAL = (500, "internal_error", "Internal error.")
+
 #: What a client is told, by the nearest class of the error: status, code, message.
 _REFUSALS: dict[type[BaseException], tuple[int, str, str]] = {
     errors.ParseException: (400, "invalid_http", "The request is not valid HTTP/1.1."),
-    errors.InvalidRequestLine: (400, "invalid_http", "The request line is not valid HTTP/1.1."),
     errors.InvalidHeader: (400, "invalid_http", "A request header or the framing is not valid."),
     errors.InvalidHeaderName: (400, "invalid_http", "The name of a request header is not valid."),
     errors.LimitRequestLine: (414, "request_line_too_long", "The request line is too long."),
@@ -73,17 +74,19 @@ _REFUSALS: dict[type[BaseException], tuple[int, str, str]] = {
     ),
     TooSlow: (408, "request_timeout", "The request did not arrive in time."),
     # Not the client's fault:
-    errors.InvalidResponseHeader: (500, "internal_error", "Internal error."),
-    errors.InvalidResponseHeaderName: (500, "internal_error", "Internal error."),
-    errors.ConfigurationProblem: (500, "internal_error", "Internal error."),
-    BaseException: (500, "internal_error", "Internal error."),
+    errors.InvalidResponseHeader: _INTERNAL,
+    errors.InvalidResponseHeaderName: _INTERNAL,
+    errors.ConfigurationProblem: _INTERNAL,
+    BaseException: _INTERNAL,
 }
 
 
 class _Unreader(SocketUnreader):  # type: ignore[misc]
     """gunicorn's source of bytes, with a deadline that moves as bytes arrive."""
 
-    deadline = math.inf
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self.expect(PATIENCE)
 
     def expect(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
@@ -162,18 +165,21 @@ class _Contract(Worker):  # type: ignore[misc]
     """What both worker classes do alike."""
 
     wsgi: Any
+    _request_id: Callable[[str | None], str]
 
     def load_wsgi(self) -> None:
+        from app.api.exchange import request_id  # here, in the worker: after gevent's patches
+
         super().load_wsgi()
-        app = self.wsgi
+        self._request_id, app = request_id, self.wsgi
 
         def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
-            response = start_response.__self__
+            response, body = start_response.__self__, environ["wsgi.input"]
             response.version = SERVER
 
             def start(*args: Any) -> Any:
                 # Decided as late as can be: a stop may have come while the app was at work.
-                if not (self.alive and environ["wsgi.input"].keeps_connection):
+                if not (self.alive and body.keeps_connection):
                     response.force_close()
                 environ["gunicorn.socket"].settimeout(SEND_SECONDS)
                 return start_response(*args)
@@ -223,10 +229,12 @@ class _Contract(Worker):  # type: ignore[misc]
         kind = "server_error" if status == 500 else "invalid_request_error"
         error = {"message": message, "type": kind, "param": None, "code": code}
         body = json.dumps({"error": error}).encode()
+        given = (value for name, value in req.headers if name == "X-REQUEST-ID") if req else ()
+        request_id = self._request_id(next(iter(given), None))
         head = (
             f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"
             f"Server: {SERVER}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nx-request-id: {_request_id(req)}\r\n\r\n"
+            f"Content-Length: {len(body)}\r\nx-request-id: {request_id}\r\n\r\n"
         )
         with contextlib.suppress(OSError):
             client.settimeout(DRAIN_SECONDS)
@@ -378,14 +386,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = made
     return made
-
-
-def _request_id(req: Any) -> str:
-    """The caller's own, if it was read and is well-formed; else a new one."""
-    from app.api.exchange import request_id
-
-    given = (value for name, value in req.headers if name == "X-REQUEST-ID") if req else ()
-    return request_id(next(iter(given), None))
 
 
 def _close_after_answer(sock: Any, patience: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app import errors
 from app.api.answers import error_response
@@ -53,8 +53,6 @@ def _translate(error: HTTPException) -> Response:
         )
         response.headers["Allow"] = allowed
         return response
-    if isinstance(error, RequestEntityTooLarge):
-        return _answer(errors.BodyTooLarge("The request body is larger than allowed here."))
     if error.code == 404:
         return _answer(errors.NotFound(f"Invalid URL ({request.method} {request.path})"))
     if error.code is not None and 400 <= error.code < 500:

@@ -32,10 +32,9 @@ def parse_json(body: bytes) -> dict[str, Any]:
     try:
         payload = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        if isinstance(error, UnicodeDecodeError):
-            reason = "it is not UTF-8"
-        raise BadRequest(f"We could not parse the JSON body of your request: {reason}.") from error
+        raise BadRequest(
+            f"We could not parse the JSON body of your request: {_reason(error)}."
+        ) from error
     if not isinstance(payload, dict):
         raise BadRequest(
             "We could not parse the JSON body of your request: an object was expected, "
@@ -53,8 +52,24 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _reason(error: Exception) -> str:
+    match error:
+        case RecursionError():
+            return "it is nested too deeply"
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case json.JSONDecodeError() | _NoJson():
+            return str(error)
+        case _:  # Python's limit on the digits of an integer
+            return "it has a number with too many digits"
+
+
+class _NoJson(ValueError):
+    """A literal that Python reads and JSON does not have."""
+
+
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise _NoJson(f"{name} is not JSON")
 
 
 def _kind(value: object) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Response, g, request
-from werkzeug.exceptions import HTTPException
 
 from app.access.keys import Keyring
 from app.api.answers import embedding_response
@@ -17,6 +16,7 @@ from app.dispatch import Dispatcher
 from app.domain import Caller, EmbeddingRequest
 from app.errors import (
     BadRequest,
+    BodyTooLarge,
     ModelNotAllowed,
     ModelNotFound,
     Unauthorized,
@@ -38,6 +38,7 @@ class Api:
     ) -> None:
         self._models = settings.models
         self._schema = EmbeddingSchema(settings.limits.inputs)
+        self._body_bytes = settings.limits.body_bytes
         self._keyring = keyring
         self._pipeline = pipeline
         self._dispatcher = dispatcher
@@ -107,7 +108,7 @@ class Api:
 
     def _request(self, exchange: Exchange, caller: Caller, model: str | None) -> EmbeddingRequest:
         """Step 3: the body, checked against the schema and then against its model."""
-        parsed = self._schema.parse(parse_json(_body()), model)
+        parsed = self._schema.parse(parse_json(_body(self._body_bytes)), model)
         asked = exchange.request = parsed.request
         settings = self._models.get(asked.model)
         if settings is None:
@@ -120,19 +121,32 @@ class Api:
         return parsed.with_extra() if parsed.extra else asked
 
 
-def _body() -> bytes:
+def _body(limit: int) -> bytes:
     if request.mimetype not in ("", "application/json"):
         raise UnsupportedMediaType(
             f"Unsupported content type: {request.mimetype!r}. Send application/json."
         )
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed.")
+    # Read by hand: werkzeug cuts a body without a length off at the limit instead of refusing it.
+    length = request.content_length
+    if length is None and not request.environ.get("wsgi.input_terminated"):
+        return b""
+    if length is not None and length > limit:
+        raise _too_large(limit)
     try:
-        return request.get_data(cache=False)
-    except HTTPException:
-        raise
+        body: bytes = request.environ["wsgi.input"].read(limit + 1 if length is None else length)
     except Exception as error:  # the server's own errors: broken chunks, a client that left
         raise BadRequest("The request body could not be read.") from error
+    if len(body) > limit:
+        raise _too_large(limit)
+    if length is not None and len(body) < length:
+        raise BadRequest("The request body ended early.")
+    return body
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The request body is larger than the {limit} bytes allowed here.")
 
 
 def _no_such_model(name: str) -> ModelNotFound:

@@ -396,7 +396,8 @@ class Job:
             return UpstreamFailed(
                 "The provider of this model refused the proxy's credentials.", should_retry=False
             )
-        if not failures or all(d.health.state(now) == "ejected" for d in self._pool.deployments):
+        others = len(self._pool.deployments) > 1
+        if not failures or (others and not self._pool.can_serve(now)):
             return NoProviderAvailable(
                 "No provider of this model is available now. Try again soon.", retry_after=wait
             )

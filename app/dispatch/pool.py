@@ -45,8 +45,12 @@ class Pool:
 
         The first tier that can serve; in it two by weight, and of these the one with the shorter
         expected wait (power of two choices: Mitzenmacher 2001). Where nobody is fit, an ejected
-        one may get its probe early.
+        one may get its probe early. A model's only deployment is asked whatever its health: there
+        is nobody to ask instead, and its own answer is the best that the caller can get.
         """
+        if len(self.deployments) == 1:
+            only = self.deployments[0]
+            return None if only in avoid or only.quota_wait(tokens, now) else only
         for last_resort in (False, True):
             for tier in self._tiers:
                 fit = [
@@ -85,8 +89,8 @@ class Pool:
         )
 
     def can_serve(self, now: float) -> bool:
-        """Whether somebody is fit to be asked."""
-        return any(d.health.state(now) == "ok" for d in self.deployments)
+        """Whether somebody is fit to be asked, now or after a rest that the provider asked for."""
+        return any(d.health.state(now) != "ejected" for d in self.deployments)
 
     def succeeded(self, deployment: Deployment, items: int, seconds: float, now: float) -> None:
         with deployment.lock:

@@ -119,7 +119,7 @@ def tokens_of(usage: _Usage | None) -> int | None:
 
 def _row(raw: msgspec.Raw) -> bytes:
     try:
-        if bytes(raw[:1]) == b'"':
+        if memoryview(raw)[0] == ord('"'):
             return _base64.decode(raw)
         return from_floats(_floats.decode(raw))
     except (msgspec.DecodeError, BadVector) as error:

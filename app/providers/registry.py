@@ -1,0 +1,45 @@
+"""The kinds of provider there are. A kind is the name of a module here that is a wire format.
+
+Only the modules of kinds in use are imported: a cloud library is loaded by those who need it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+from marshmallow import fields
+
+import app.providers
+from app.config import ProviderSettings
+from app.providers.base import Provider, WireFormat
+
+#: Modules of app/providers that are no wire format.
+_INFRASTRUCTURE = {"base", "registry", "transport"}
+
+
+def kinds() -> list[str]:
+    """Every ``kind`` that PROVIDERS may name."""
+    modules = {module.name for module in pkgutil.iter_modules(app.providers.__path__)}
+    return sorted(modules - _INFRASTRUCTURE)
+
+
+def options(kind: str) -> dict[str, fields.Field[Any]]:
+    """The settings only that kind knows. `ModuleNotFoundError` where its library is missing."""
+    return dict(_module(kind).OPTIONS)
+
+
+def make(settings: ProviderSettings) -> Provider:
+    """The provider that the settings describe."""
+    made: WireFormat | Provider = _module(settings.kind).make(settings)
+    if not isinstance(made, WireFormat):
+        return made
+    from app.providers.transport import HttpProvider  # requests, for those who need it
+
+    return HttpProvider(settings, made)
+
+
+def _module(kind: str) -> ModuleType:
+    return importlib.import_module(f"app.providers.{kind}")
