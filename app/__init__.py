@@ -41,15 +41,12 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     from app.cache.memory import MemoryCache
     from app.dispatch import Dispatcher
     from app.pipeline import Pipeline
-    from app.providers.registry import make
+    from app.providers.registry import make_used
 
     checked = config.load() if settings is None else config.check(settings)
     logs.configure(checked.logs)
 
-    used = {d.provider for model in checked.models.values() for d in model.deployments}
-    dispatcher = Dispatcher(
-        checked, {name: make(p) for name, p in checked.providers.items() if name in used}
-    )
+    dispatcher = Dispatcher(checked, make_used(checked), tokenizers=config.load_tokenizers(checked))
     cache = MemoryCache(checked.cache.max_bytes, checked.cache.ttl) if checked.cache else None
     pipeline = Pipeline(dispatcher, cache, checked.cache.scope if checked.cache else "shared")
 

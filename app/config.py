@@ -18,6 +18,9 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from app import tokenizers
+from app.tokenizers import Tokenizer
+
 #: The names an overlay may define; others (helpers, imports) are its own business.
 NAMES = ("PROVIDERS", "MODELS", "KEYS", "CACHE", "LIMITS", "LOGS")
 
@@ -65,6 +68,7 @@ class ModelSettings:
     matryoshka: bool | tuple[int, ...] = False
     passes: frozenset[str] = frozenset()
     hedge: bool = False
+    tokenizer: str | None = None  # a tiktoken encoding, or the path of a tokenizer.json
 
     def can_cut_to(self, width: int) -> bool:
         """Whether the proxy itself may shorten this model's vectors to ``width``."""
@@ -144,6 +148,24 @@ def check(names: Mapping[str, Any]) -> Settings:
     return _freeze(loaded)
 
 
+def load_tokenizers(settings: Settings) -> dict[str, Tokenizer]:
+    """The tokenizers of the models that name one. Raises `SettingsError`."""
+    loaded = {}
+    for name, model in settings.models.items():
+        if model.tokenizer is None:
+            continue
+        place = f"MODELS[{name!r}]['tokenizer']"
+        try:
+            loaded[name] = tokenizers.load(model.tokenizer)
+        except ModuleNotFoundError as error:
+            text = f"{place}: needs the package {error.name!r}: pip install '.[tokenizers]'"
+            raise SettingsError(text) from error
+        except Exception as error:  # whatever its library says of a bad name or file
+            text = f"{place}: cannot load {model.tokenizer!r}: {error}"
+            raise SettingsError(text) from error
+    return loaded
+
+
 def _run(path: Path) -> dict[str, Any]:
     """The names that a settings file defines. Its own failures become one line."""
     names: dict[str, Any] = {"__file__": str(path), "__name__": "proxy_settings"}
@@ -192,6 +214,7 @@ def _model(name: str, entry: dict[str, Any]) -> ModelSettings:
         matryoshka=matryoshka if isinstance(matryoshka, bool) else tuple(matryoshka),
         passes=frozenset(entry.get("pass", ())),
         hedge=entry.get("hedge", False),
+        tokenizer=entry.get("tokenizer"),
     )
 
 

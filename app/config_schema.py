@@ -56,6 +56,15 @@ class Path_(fields.String):  # noqa: N801
         return path
 
 
+class Tokenizer_(Path_):  # noqa: N801
+    """The name of a tiktoken encoding, or the path of a tokenizer.json."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        if isinstance(value, str) and value.endswith(".json"):
+            return super()._deserialize(value, *args, **kwargs)
+        return fields.String._deserialize(self, value, *args, **kwargs)
+
+
 def _url(value: str) -> None:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -164,6 +173,7 @@ class ModelSchema(Strict):
         validate=validate.Length(min=1, error="must name at least one deployment"),
     )
     hedge = _boolean()
+    tokenizer = Tokenizer_(allow_none=True)
     passes = fields.List(text(), data_key="pass", attribute="pass")
 
     @validates_schema

@@ -64,12 +64,13 @@ class Vectors:
     """N vectors, each as float32 little-endian bytes, and what they cost.
 
     ``tokens`` are per row and sum to what the provider counted. ``estimated`` says that the
-    provider gave no count.
+    provider gave no count. ``encoding`` is how the provider wrote them, where there was a choice.
     """
 
     rows: Sequence[bytes]
     tokens: Sequence[int]
     estimated: bool = False
+    encoding: Encoding | None = None
 
     def part(self, start: int, stop: int) -> Vectors:
         """The vectors from ``start`` up to ``stop``."""

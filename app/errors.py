@@ -75,6 +75,14 @@ class ModelNotAllowed(ClientError):
     type = "invalid_request_error"
 
 
+class AdminOnly(ClientError):
+    """The key is not an administrator's. A retry cannot help."""
+
+    status = 403
+    code = "admin_required"
+    type = "invalid_request_error"
+
+
 class ModelNotFound(ClientError):
     """No such model. A retry cannot help."""
 

@@ -257,7 +257,7 @@ class _Threads(_Contract):
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)
-        if self.alive:
+        if enabled or self.alive:
             return
         # The stop. gunicorn closes the listener when all requests are done: until then clients
         # connect to a server that will not serve them. Ours takes who waits and closes at once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from app.config import ModelSettings, Settings
 from app.dispatch import Dispatcher
 from app.domain import Caller, EmbeddingRequest
 from app.errors import (
+    AdminOnly,
     BadRequest,
     BodyTooLarge,
     ModelNotAllowed,
@@ -61,6 +63,7 @@ class Api:
         for path in ("/v1/models", "/models", "/openai/v1/models"):
             route(path, self.models, "GET")
             route(f"{path}/<path:name>", self.model, "GET")
+        route("/v1/providers", self.providers, "GET")
         route("/health/live", self.live, "GET")
         route("/health/ready", self.ready, "GET")
         return api
@@ -88,6 +91,13 @@ class Api:
         if name not in self._models or not caller.may_use(name):
             raise _no_such_model(name)
         return _json(_describe(self._models[name]))
+
+    def providers(self) -> Response:
+        """Each deployment's state as this worker sees it, for administrators."""
+        caller = g.exchange.caller = self._caller()
+        if not caller.admin:
+            raise AdminOnly('This key may not see the providers: "admin" is not set for it.')
+        return _json({"object": "list", "worker": os.getpid(), "data": self._dispatcher.report()})
 
     def live(self) -> Response:
         return _json({"status": "ok"})

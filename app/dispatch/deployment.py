@@ -16,10 +16,16 @@ from app.dispatch.gate import Gate
 from app.dispatch.health import Health
 from app.dispatch.latency import Latency
 from app.domain import Call, EmbeddingRequest, Item, Vectors
-from app.errors import BrokenContract
+from app.errors import BrokenContract, Rejected
 from app.providers.base import Provider
+from app.tokenizers import Tokenizer, Undecodable
+from app.usage.share import share
 from app.vectors import BadVector, cut
 
+TEXT_ONLY = (
+    "'$.input' is invalid. This model takes only text: its settings name no tokenizer that could "
+    "make text of token ids."
+)
 #: Nobody is late within 20 times the p95 of calls of its size, nor within 2 seconds.
 _PATIENCE = 20
 _LEAST_PATIENCE = 2.0
@@ -31,7 +37,7 @@ class Deployment:
     """Knows what its provider takes, and makes up for what it does not.
 
     The lock guards ``health``, ``latency``, ``quota``, ``outstanding`` and ``_since``, which
-    `app.dispatch.pool` reads and writes. ``share`` of the limits is this process's.
+    `app.dispatch.pool` reads and writes. This process may use a ``part`` of the limits.
     """
 
     def __init__(
@@ -42,7 +48,8 @@ class Deployment:
         provider: Provider,
         gate: Gate,
         rng: random.Random,
-        share: float = 1.0,
+        part: float = 1.0,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         takes = provider.capabilities
         self.name = settings.provider
@@ -51,19 +58,20 @@ class Deployment:
         self.timeout = provider_settings.timeout
         self.gate = gate
         self.concurrency = (
-            max(1, int(settings.concurrency * share)) if settings.concurrency else None
+            max(1, int(settings.concurrency * part)) if settings.concurrency else None
         )
         self.max_inputs = settings.max_inputs or provider_settings.max_inputs or takes.max_inputs
         self.max_tokens = settings.max_tokens or provider_settings.max_tokens or takes.max_tokens
         self.merges = provider_settings.merge and self.max_inputs != 1
         self._model = model
         self._provider = provider
+        self._tokenizer = tokenizer
 
         self.lock = Lock()
         self.health = Health(rng.random)
         self.latency = Latency()
         self.quota = Quota(
-            _part(settings.requests_per_minute, share), _part(settings.tokens_per_minute, share)
+            _part(settings.requests_per_minute, part), _part(settings.tokens_per_minute, part)
         )
         self.outstanding = 0  # tickets waiting or away
         self._since: dict[int, float] = {}  # when each call under way left, oldest first
@@ -77,6 +85,27 @@ class Deployment:
             or self._model.can_cut_to(dimensions)
         )
 
+    def suits(self, request: EmbeddingRequest | None) -> bool:
+        """Whether a request, None being any, can be served here while all is well."""
+        return request is None or (
+            self.can_serve(request.dimensions) and self.understands(request.items)
+        )
+
+    def understands(self, items: Sequence[Item]) -> bool:
+        """Whether such items, text or tokens, can be embedded here."""
+        return (
+            isinstance(items[0], str)
+            or self._provider.capabilities.tokens
+            or self._tokenizer is not None
+        )
+
+    def narrower_width(self) -> int | None:
+        """A width below the model's own that it promises, if any."""
+        model = self._model
+        if isinstance(model.matryoshka, tuple):
+            return min((w for w in model.matryoshka if w != model.dimensions), default=None)
+        return max(1, model.dimensions // 2) if model.matryoshka and model.dimensions else None
+
     def takes(self, inputs: int, tokens: int) -> bool:
         """Whether so much fits into one call."""
         return (self.max_inputs is None or inputs <= self.max_inputs) and (
@@ -84,8 +113,10 @@ class Deployment:
         )
 
     def call(self, request: EmbeddingRequest, items: Sequence[Item]) -> Call:
-        """The call for some of a request's items."""
+        """The call for some of a request's items. Raises `Rejected` for tokens that are no text."""
         takes = self._provider.capabilities
+        if not takes.tokens and not isinstance(items[0], str):
+            items = self._decoded(items)
         sent = request.dimensions if takes.dimensions else None
         return Call(
             model=self.settings.model,
@@ -108,12 +139,22 @@ class Deployment:
     def embed(self, call: Call, wanted: int | None, deadline: Deadline) -> Vectors:
         """Make the call; cut the vectors to ``wanted`` where the provider could not."""
         vectors = self._provider.embed(call, deadline)
+        if self._tokenizer is not None and (vectors.estimated or len(call.items) > 1):
+            vectors = _recount(vectors, self._tokenizer.count(call.items))
         if wanted is None or call.dimensions is not None or wanted == call.width:
             return vectors
         try:
             return replace(vectors, rows=[cut(row, wanted) for row in vectors.rows])
         except BadVector as error:
             raise BrokenContract(f"answered {error}") from error
+
+    def _decoded(self, items: Sequence[Item]) -> list[Item]:
+        if self._tokenizer is None:
+            raise Rejected(TEXT_ONLY, param="input")
+        try:
+            return [i if isinstance(i, str) else self._tokenizer.decode(i) for i in items]
+        except Undecodable as error:
+            raise Rejected(f"'$.input' is invalid. It has {error}.", param="input") from error
 
     def expected_wait(self, now: float, mean_weight: float, unknown: float) -> float:
         """Seconds a ticket given to it now may take: what is before it times what a call takes.
@@ -125,8 +166,8 @@ class Deployment:
         if self._since:
             seconds = max(seconds, now - next(iter(self._since.values())))
         succeeding = max(0.05, 1 - self.health.failure_rate())
-        share = self.settings.weight / mean_weight
-        return (self.outstanding / share + 1) * seconds / succeeding
+        part = self.settings.weight / mean_weight
+        return (self.outstanding / part + 1) * seconds / succeeding
 
     def patience(self, items: int) -> float:
         """Seconds after which a call of that many items is later than lateness explains."""
@@ -154,5 +195,12 @@ class Deployment:
         return len(self._since)
 
 
-def _part(limit: int | None, share: float) -> float | None:
-    return None if limit is None else limit * share
+def _recount(vectors: Vectors, counts: list[int]) -> Vectors:
+    """The provider's count shared out by the model's tokenizer; or its count, if that gave none."""
+    if vectors.estimated:
+        return replace(vectors, tokens=counts, estimated=False)
+    return replace(vectors, tokens=share(sum(vectors.tokens), counts))
+
+
+def _part(limit: int | None, part: float) -> float | None:
+    return None if limit is None else limit * part

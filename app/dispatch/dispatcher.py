@@ -10,19 +10,20 @@ import _thread
 import logging
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from app.config import Settings
 from app.dispatch.budget import Budget
-from app.dispatch.deployment import Deployment
+from app.dispatch.deployment import TEXT_ONLY, Deployment
 from app.dispatch.gate import Batch, Gate, NotSent, Ticket
 from app.dispatch.job import Job, Rules
 from app.dispatch.pool import Pool
 from app.domain import EmbeddingRequest, Outcome, Vectors
 from app.errors import BadRequest, ProviderError, ProviderTimeout, Rejected
 from app.providers.base import Provider
+from app.tokenizers import Tokenizer
 
 _log = logging.getLogger("app.dispatch")
 #: Extra calls for retries and for hedges, as shares of the calls asked for.
@@ -61,11 +62,12 @@ class Dispatcher:
         settings: Settings,
         providers: Mapping[str, Provider],
         rng: random.Random | None = None,
+        tokenizers: Mapping[str, Tokenizer] | None = None,
     ) -> None:
         self._rng = rng or random.Random()
-        share = 1 / settings.workers
+        part = 1 / settings.workers
         gates = {
-            name: Gate(max(1, int(settings.providers[name].concurrency * share)))
+            name: Gate(max(1, int(settings.providers[name].concurrency * part)))
             for name in providers
         }
         self._pools = {
@@ -79,7 +81,8 @@ class Dispatcher:
                         providers[d.provider],
                         gates[d.provider],
                         self._rng,
-                        share,
+                        part,
+                        (tokenizers or {}).get(name),
                     )
                     for d in model.deployments
                 ],
@@ -104,6 +107,8 @@ class Dispatcher:
                 "This model cannot give vectors of that width.",
                 param="dimensions",
             )
+        if not any(d.understands(request.items) for d in pool.deployments):
+            raise BadRequest(TEXT_ONLY, param="input")
         hedged = request.model in self._hedged
         if hedged:
             self._rules.hedges.earn()
@@ -118,6 +123,12 @@ class Dispatcher:
         """The models that no deployment can serve now."""
         now = time.monotonic()
         return [name for name, pool in self._pools.items() if not pool.can_serve(now)]
+
+    def deployments(self) -> Iterator[tuple[str, Deployment]]:
+        """Each (model, deployment) there is."""
+        for name, pool in self._pools.items():
+            for deployment in pool.deployments:
+                yield name, deployment
 
     def report(self) -> list[dict[str, Any]]:
         """Each deployment's state, for people."""
@@ -139,8 +150,7 @@ class Dispatcher:
                 "ejections": d.health.ejections_ever,
                 "last_error": d.health.last_error,
             }
-            for name, pool in self._pools.items()
-            for d in pool.deployments
+            for name, d in self.deployments()
         ]
 
     def _carry(self, batch: Batch) -> None:

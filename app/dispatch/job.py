@@ -176,7 +176,7 @@ class Job:
         tokens = sum(part.tokens)
         deployment = self._choose(part, tokens, now)
         if deployment is None:
-            wait = self._pool.wait(now, tokens, self._request.dimensions)
+            wait = self._pool.wait(now, tokens, self._request)
             if self._may_wait(part, now, wait):
                 part.due = now + max(wait, 0.01)
                 return [part]
@@ -213,10 +213,9 @@ class Job:
 
     def _choose(self, part: Part, tokens: int, now: float) -> Deployment | None:
         """One that has not failed this part, while there is one; then any."""
-        wanted = self._request.dimensions
-        chosen = self._pool.choose(now, tokens, wanted, part.tried)
+        chosen = self._pool.choose(now, tokens, self._request, part.tried)
         if chosen is None and part.tried:
-            chosen = self._pool.choose(now, tokens, wanted)
+            chosen = self._pool.choose(now, tokens, self._request)
         return chosen
 
     def _may_wait(self, part: Part, now: float, wait: float) -> bool:
@@ -235,7 +234,11 @@ class Job:
             )
             return
         items = self._request.items[part.start : part.stop]
-        call = deployment.call(self._request, items)
+        try:
+            call = deployment.call(self._request, items)
+        except Rejected as error:
+            self._fail(BadRequest(error.message, param=error.param))
+            return
         tokens = sum(part.tokens)
         ticket = Ticket(
             deployment,
@@ -328,7 +331,7 @@ class Job:
         if now > self.deadline - _TOO_LATE:  # it was the caller's own deadline that cut it
             self._fail(DeadlineExceeded(f"Request timed out after {self._request.timeout} s."))
             return
-        elsewhere = self._pool.choose(now, sum(part.tokens), self._request.dimensions, part.tried)
+        elsewhere = self._pool.choose(now, sum(part.tokens), self._request, part.tried)
         if not self._may_try_again(part, error, elsewhere is not None):
             self._give_up(part, now)
             return
@@ -368,7 +371,7 @@ class Job:
     def _hedge(self, part: Part, now: float) -> None:
         asked = [ticket.deployment for ticket in part.running]
         tokens = sum(part.tokens)
-        other = self._pool.choose(now, tokens, self._request.dimensions, [*part.tried, *asked])
+        other = self._pool.choose(now, tokens, self._request, [*part.tried, *asked])
         fits = other is not None and other.takes(len(part.tokens), tokens)
         if other is not None and fits and self._rules.hedges.spend():
             self._submit(part, other, now)
@@ -380,7 +383,7 @@ class Job:
 
     def _verdict(self, failures: Sequence[ProviderError], now: float) -> ClientError:
         """The error a caller sees when a part cannot be served."""
-        wait = max(0.05, self._pool.wait(now, 0, self._request.dimensions))
+        wait = max(0.05, self._pool.wait(now, 0, self._request))
         if (
             all(isinstance(f, Throttled) for f in failures)
             if failures

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 
 from app.dispatch.deployment import Deployment
+from app.domain import EmbeddingRequest
 from app.errors import (
     ConnectionFailed,
     CredentialsRefused,
@@ -38,7 +39,7 @@ class Pool:
         self,
         now: float,
         tokens: int,
-        dimensions: int | None = None,
+        request: EmbeddingRequest | None = None,
         avoid: Collection[Deployment] = (),
     ) -> Deployment | None:
         """Who should be asked now, or None where nobody can be.
@@ -57,7 +58,7 @@ class Pool:
                     d
                     for d in tier
                     if d not in avoid
-                    and d.can_serve(dimensions)
+                    and d.suits(request)
                     and d.health.may_serve(now, last_resort)
                     and not d.quota_wait(tokens, now)
                 ]
@@ -80,12 +81,12 @@ class Pool:
         wait = first.expected_wait(now, mean, unknown)
         return second if second.expected_wait(now, mean, unknown) * _ALIKE < wait else first
 
-    def wait(self, now: float, tokens: int, dimensions: int | None = None) -> float:
+    def wait(self, now: float, tokens: int, request: EmbeddingRequest | None = None) -> float:
         """Seconds until somebody may be asked again, as far as is known."""
         return min(
             max(d.health.wait(now), d.quota_wait(tokens, now))
             for d in self.deployments
-            if d.can_serve(dimensions)
+            if d.suits(request)
         )
 
     def can_serve(self, now: float) -> bool:

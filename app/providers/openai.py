@@ -5,13 +5,14 @@ Source: platform.openai.com/docs/api-reference/embeddings.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 from marshmallow import fields, validate
 
 from app.config import ProviderSettings
-from app.domain import Call, Vectors
+from app.domain import Call, Encoding, Vectors
 from app.errors import BrokenContract
 from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat, guard, in_order
 from app.vectors import BadVector, from_floats
@@ -90,11 +91,12 @@ class OpenAI(WireFormat):
     def parse(self, answer: Incoming, call: Call) -> Vectors:
         found = decode(answer.body)
         rows = in_order([(item.index, item.embedding) for item in found.data], len(call.items))
+        encoding: Encoding = "base64" if isinstance(found, _CompactAnswer) else "float"
         if isinstance(found, _VerboseAnswer):
             # One row at a time: the Python floats of all rows at once would take ten times the
             # memory of the answer.
             rows = [_row(raw) for raw in rows]
-        return guard(rows, call, tokens_of(found.usage))
+        return replace(guard(rows, call, tokens_of(found.usage)), encoding=encoding)
 
 
 def decode(body: bytes) -> _CompactAnswer | _VerboseAnswer:

@@ -13,7 +13,7 @@ from typing import Any
 from marshmallow import fields
 
 import app.providers
-from app.config import ProviderSettings
+from app.config import ProviderSettings, Settings
 from app.providers.base import Provider, WireFormat
 
 #: Modules of app/providers that are no wire format.
@@ -39,6 +39,12 @@ def make(settings: ProviderSettings) -> Provider:
     from app.providers.transport import HttpProvider  # requests, for those who need it
 
     return HttpProvider(settings, made)
+
+
+def make_used(settings: Settings) -> dict[str, Provider]:
+    """The providers that some deployment names."""
+    used = {d.provider for model in settings.models.values() for d in model.deployments}
+    return {name: make(p) for name, p in settings.providers.items() if name in used}
 
 
 def _module(kind: str) -> ModuleType:

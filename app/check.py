@@ -1,0 +1,196 @@
+"""``flask --app wsgi check``: ask every deployment of every model, and compare what they say.
+
+Deployments of a model must serve one vector space: vectors of two models in one index are silent
+loss of data. So each embeds the same probe texts, and the cosines between them are part of the
+report.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from app.deadline import Deadline
+from app.dispatch.deployment import Deployment
+from app.domain import EmbeddingRequest, Vectors
+from app.errors import ProviderError
+
+PROBES = (
+    "The quick brown fox jumps over the lazy dog.",
+    "How do I reset my password?",
+    "Der Vertrag endet am 31. Dezember.",
+    "東京は日本の首都です。",
+    "def add(a, b): return a + b",
+    "SELECT name FROM users WHERE id = 7;",
+    "Photosynthesis turns light into chemical energy.",
+    "the stock fell 3.2 % after the announcement",
+    "¿Dónde está la biblioteca más cercana?",
+    "A",
+)
+#: Below this cosine two deployments do not serve the same vectors: quantisation and batching on
+#: other hardware stay above 0.999.
+SAME_SPACE = 0.99
+
+
+@dataclass(slots=True)
+class Finding:
+    """What one deployment showed. ``None``: not asked, or not to be known."""
+
+    model: str
+    deployment: str
+    reachable: bool = False
+    latency_ms: float | None = None
+    width: int | None = None
+    norm: float | None = None
+    encoding: str | None = None  # how it wrote the vectors
+    batch: int | None = None  # inputs it took in one call
+    dimensions: bool | None = None  # narrower vectors, if the model has them, are the same cut
+    cosine: float | None = None  # the smallest, to the model's first deployment
+    errors: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check(
+    deployments: Iterator[tuple[str, Deployment]], seconds: float, skip_batch: bool = False
+) -> list[Finding]:
+    """Ask each (model, deployment); every call may take ``seconds``."""
+    findings = []
+    first: dict[str, np.ndarray] = {}
+    for model, deployment in deployments:
+        finding = Finding(model, deployment.label)
+        findings.append(finding)
+        matrix = _embed(finding, deployment, model, seconds)
+        if matrix is None:
+            continue
+        _check_dimensions(finding, deployment, model, matrix, seconds)
+        if not skip_batch:
+            _check_batch(finding, deployment, model, seconds)
+        _compare(finding, first.setdefault(model, matrix), matrix)
+    return findings
+
+
+def _ask(
+    deployment: Deployment, request: EmbeddingRequest, seconds: float
+) -> tuple[Vectors, float]:
+    started = time.monotonic()
+    call = deployment.call(request, list(request.items))
+    vectors = deployment.embed(call, request.dimensions, Deadline(started + seconds))
+    return vectors, time.monotonic() - started
+
+
+def _embed(
+    finding: Finding, deployment: Deployment, model: str, seconds: float
+) -> np.ndarray | None:
+    size = min(len(PROBES), deployment.max_inputs or len(PROBES))
+    rows: list[bytes] = []
+    for start in range(0, len(PROBES), size):
+        request = EmbeddingRequest(model, PROBES[start : start + size])
+        try:
+            vectors, took = _ask(deployment, request, seconds)
+        except ProviderError as error:
+            finding.errors.append(f"it {error.message}")
+            return None
+        finding.latency_ms = round(took * 1000, 1)
+        finding.encoding = vectors.encoding
+        rows += vectors.rows
+    finding.reachable = True
+    matrix = _matrix(rows)
+    finding.width = matrix.shape[1]
+    finding.norm = round(float(np.linalg.norm(matrix, axis=1).mean()), 4)
+    return matrix
+
+
+def _check_dimensions(
+    finding: Finding, deployment: Deployment, model: str, matrix: np.ndarray, seconds: float
+) -> None:
+    width = deployment.narrower_width()
+    if width is None:
+        return
+    request = EmbeddingRequest(model, PROBES[:1], dimensions=width)
+    try:
+        vectors, _ = _ask(deployment, request, seconds)
+    except ProviderError as error:
+        finding.dimensions = False
+        finding.errors.append(f"with dimensions={width} it {error.message}")
+        return
+    cosine = float(_cosines(_matrix(vectors.rows), matrix[:1, :width]).min())
+    finding.dimensions = cosine >= SAME_SPACE
+    if not finding.dimensions:
+        finding.errors.append(
+            f"with dimensions={width} it answers other vectors than the first {width} values "
+            f"(cosine {cosine:.4f}): the model is not Matryoshka there"
+        )
+
+
+def _check_batch(finding: Finding, deployment: Deployment, model: str, seconds: float) -> None:
+    size = deployment.max_inputs
+    if size is None or size <= len(PROBES):
+        return
+    request = EmbeddingRequest(model, [f"a {i}" for i in range(size)])
+    try:
+        _ask(deployment, request, seconds)
+    except ProviderError as error:
+        finding.errors.append(
+            f"it does not take its max_inputs of {size} in one call: it {error.message}"
+        )
+        return
+    finding.batch = size
+
+
+def _compare(finding: Finding, first: np.ndarray, matrix: np.ndarray) -> None:
+    if first is matrix:
+        return
+    if first.shape != matrix.shape:
+        finding.errors.append("its vectors are not as wide as those of the first deployment")
+        return
+    finding.cosine = round(float(_cosines(first, matrix).min()), 4)
+    if finding.cosine < SAME_SPACE:
+        finding.errors.append(
+            f"these do not serve the same vector space (cosine {finding.cosine}): take one out of "
+            f"MODELS[{finding.model!r}]"
+        )
+
+
+def _matrix(rows: Any) -> np.ndarray:
+    return np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), -1).astype(np.float64)
+
+
+def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    dots: np.ndarray = (a * b).sum(axis=1)
+    cosines: np.ndarray = dots / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return cosines
+
+
+def table(findings: list[Finding]) -> str:
+    """The findings for people: a line a deployment, its errors below it."""
+    columns = (
+        "model",
+        "deployment",
+        "latency_ms",
+        "width",
+        "norm",
+        "encoding",
+        "batch",
+        "dimensions",
+        "cosine",
+    )
+    rows = [columns, *([_cell(getattr(f, name)) for name in columns] for f in findings)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
+    out = [f"    {lines[0].rstrip()}"]
+    for finding, line in zip(findings, lines[1:], strict=True):
+        out.append(f"{'FAIL' if finding.errors else 'ok':4}{line.rstrip()}")
+        out += [f"      {error}" for error in finding.errors]
+    return "\n".join(out)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
