@@ -36,6 +36,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
 
     from app import config, logs
     from app.access.keys import Keyring
+    from app.access.limits import Limiter
     from app.api import hooks
     from app.api.views import Api
     from app.cache.memory import MemoryCache
@@ -53,6 +54,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     flask = Flask(__name__, static_folder=None)
     flask.url_map.merge_slashes = False  # no redirects: SDKs do not follow them
     hooks.install(flask)
-    api = Api(checked, Keyring(checked.keys.values()), pipeline, dispatcher)
+    keyring, limiter = Keyring(checked.keys.values()), Limiter(checked.workers)
+    api = Api(checked, keyring, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
     return flask

@@ -22,6 +22,8 @@ class Caller:
     name: str
     models: frozenset[str] | None = None  # None: every model
     admin: bool = False
+    requests_per_minute: int | None = None  # None: no limit
+    tokens_per_minute: int | None = None
 
     def may_use(self, model: str) -> bool:
         return self.models is None or model in self.models

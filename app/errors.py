@@ -12,6 +12,8 @@ Messages of either family are safe to show: no secret, no provider address.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ProxyError(Exception):
     """The root."""
@@ -41,6 +43,8 @@ class ClientError(ProxyError):
         self.retry_after = retry_after
         if should_retry is not None:
             self.should_retry = should_retry
+        #: Further headers of the answer.
+        self.headers: dict[str, str] = {}
         #: The attempts made upstream before giving up; dispatch fills it in for the log.
         self.attempts = 0
         #: What the log says in place of the message, where that may quote an input.
@@ -128,11 +132,17 @@ class UnsupportedMediaType(ClientError):
 
 
 class RateLimited(ClientError):
-    """The key's limit, or every provider answered 429. A retry helps after ``retry_after``."""
+    """The key's limit, or every provider answered 429. A retry helps after ``retry_after``.
+
+    ``type`` says of what there was too much, as OpenAI does: ``requests`` or ``tokens``.
+    """
 
     status = 429
     code = "rate_limit_exceeded"
-    type = "requests"
+
+    def __init__(self, message: str, *, type: str = "requests", **kwargs: Any) -> None:  # noqa: A002
+        super().__init__(message, **kwargs)
+        self.type = type
 
 
 class UpstreamFailed(ClientError):

@@ -23,8 +23,7 @@ class Keyring:
 
     def __init__(self, keys: Iterable[KeySettings]) -> None:
         self._callers = {
-            (digest := bytes.fromhex(key.sha256)): (digest, Caller(key.name, key.models, key.admin))
-            for key in keys
+            (digest := bytes.fromhex(key.sha256)): (digest, _caller(key)) for key in keys
         }
         self._nobody = (secrets.token_bytes(32), None)
 
@@ -35,6 +34,10 @@ class Keyring:
         if hmac.compare_digest(known, digest) and caller is not None:
             return caller
         raise Unauthorized("Incorrect API key provided.")
+
+
+def _caller(key: KeySettings) -> Caller:
+    return Caller(key.name, key.models, key.admin, key.requests_per_minute, key.tokens_per_minute)
 
 
 def new_key() -> tuple[str, str]:

@@ -74,4 +74,5 @@ def error_response(error: ClientError) -> Response:
         response.headers["x-should-retry"] = "true" if error.should_retry else "false"
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    response.headers.update(error.headers)
     return response

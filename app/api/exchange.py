@@ -7,6 +7,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+from app.access.limits import Grant
 from app.domain import Caller, EmbeddingRequest, Outcome
 from app.errors import ClientError
 from app.logs import log_request
@@ -33,6 +34,7 @@ class Exchange:
     request: EmbeddingRequest | None = None
     outcome: Outcome | None = None
     error: ClientError | None = None
+    grant: Grant | None = None
 
     @property
     def seconds(self) -> float:

@@ -33,6 +33,8 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     exchange: Exchange = g.exchange
     response.headers["x-request-id"] = exchange.id
+    if exchange.grant is not None:
+        response.headers.update(exchange.grant.headers)
     exchange.log(response.status_code)
     return response
 

@@ -9,6 +9,7 @@ import orjson
 from flask import Blueprint, Response, g, request
 
 from app.access.keys import Keyring
+from app.access.limits import Limiter
 from app.api.answers import embedding_response
 from app.api.exchange import Exchange
 from app.api.schemas import EmbeddingSchema, parse_json
@@ -36,12 +37,18 @@ class Api:
     """The handlers, with the parts they need."""
 
     def __init__(
-        self, settings: Settings, keyring: Keyring, pipeline: Pipeline, dispatcher: Dispatcher
+        self,
+        settings: Settings,
+        keyring: Keyring,
+        limiter: Limiter,
+        pipeline: Pipeline,
+        dispatcher: Dispatcher,
     ) -> None:
         self._models = settings.models
         self._schema = EmbeddingSchema(settings.limits.inputs)
         self._body_bytes = settings.limits.body_bytes
         self._keyring = keyring
+        self._limiter = limiter
         self._pipeline = pipeline
         self._dispatcher = dispatcher
 
@@ -73,7 +80,13 @@ class Api:
         exchange.caller = caller = self._caller()
         asked = self._request(exchange, caller, model)
         deadline = exchange.started + asked.timeout
-        outcome = exchange.outcome = self._pipeline.run(asked, caller, deadline)
+        grant = exchange.grant = self._limiter.admit(caller, asked)
+        try:
+            outcome = exchange.outcome = self._pipeline.run(asked, caller, deadline)
+        finally:
+            if grant is not None:
+                used = exchange.outcome.prompt_tokens if exchange.outcome else 0
+                self._limiter.settle(grant, used)
         response = embedding_response(outcome, asked.model, asked.encoding)
         response.headers["Server-Timing"] = (
             f"upstream;dur={outcome.upstream_seconds * 1000:.2f}, "
