@@ -1,0 +1,120 @@
+"""What tests share: the proxies and the providers behind them.
+
+Starting a proxy takes a second or two, so each is started once a session and only if some test
+asks for it. The providers forget scripts and calls before every test.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support import settings, stalls  # noqa: E402 - after the line above, for asserts
+from tests.support.client import Client  # noqa: E402
+from tests.support.server import Proxy  # noqa: E402
+from tests.support.upstream import Upstream  # noqa: E402
+
+WORKER_CLASSES = ["gevent", "gthread"]
+_used = Counter()  # models handed out by `fresh`
+
+
+@pytest.fixture(scope="session")
+def providers() -> Iterator[SimpleNamespace]:
+    """The providers of the shared settings: one to be scripted, one steady, two out of reach."""
+    with ExitStack() as stack:
+        yield SimpleNamespace(
+            upstream=stack.enter_context(Upstream(settings.WIDTH)),
+            steady=stack.enter_context(Upstream(settings.WIDTH)),
+            closed=stack.enter_context(stalls.closed_port()),
+            hole=stack.enter_context(stalls.black_hole()),
+        )
+
+
+@pytest.fixture
+def upstream(providers: SimpleNamespace) -> Iterator[Upstream]:
+    """The provider that a test may script: it serves all models but "steady"."""
+    providers.upstream.reset()
+    yield providers.upstream
+    providers.upstream.reset()
+
+
+@pytest.fixture
+def fresh() -> Callable[[str], str]:
+    """Names a model of this kind ("embed") that nobody has asked yet ("embed-7").
+
+    A proxy remembers which deployments failed, and leaves them alone for a while: a test that has
+    a provider fail asks a model of its own, lest the tests after it suffer.
+    """
+
+    def name(kind: str) -> str:
+        _used[kind] += 1
+        return f"{kind}-{_used[kind] - 1}"
+
+    return name
+
+
+@pytest.fixture
+def steady(providers: SimpleNamespace) -> Upstream:
+    """The provider of the model "steady", which nobody scripts."""
+    providers.steady.reset()
+    return providers.steady
+
+
+@pytest.fixture(scope="session")
+def start_proxy(
+    tmp_path_factory: pytest.TempPathFactory, providers: SimpleNamespace
+) -> Iterator[Callable[..., Proxy]]:
+    """Starts proxies with the shared settings; keywords are CACHE, LIMITS and `Proxy`'s own."""
+    with ExitStack() as stack:
+
+        def start(worker_class: str | None = None, **options: Any) -> Proxy:
+            directory = tmp_path_factory.mktemp("proxy")
+            overlay = {name: options.pop(name) for name in list(options) if name in OVERLAY}
+            path = settings.settings_file(
+                directory, **settings.shared(**vars(providers)), **overlay
+            )
+            proxy = Proxy(directory, path, worker_class=worker_class, **options)
+            return stack.enter_context(proxy)
+
+        yield start
+
+
+OVERLAY = {"CACHE", "LIMITS", "LOGS", "keys"}
+
+
+@pytest.fixture(scope="session")
+def proxy(start_proxy: Callable[..., Proxy]) -> Proxy:
+    """The proxy that most tests ask: the shared settings, the worker class that is the default."""
+    return start_proxy()
+
+
+@pytest.fixture(scope="session")
+def proxy_of(start_proxy: Callable[..., Proxy]) -> Callable[[str], Proxy]:
+    """The same under a worker class by name, started when first asked for."""
+    started: dict[str, Proxy] = {}
+
+    def of(worker_class: str) -> Proxy:
+        if worker_class not in started:
+            started[worker_class] = start_proxy(worker_class)
+        return started[worker_class]
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def default_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy without a settings file: the embedded model, and the key from the environment."""
+    directory = tmp_path_factory.mktemp("default")
+    with Proxy(directory, ALPHANEURAL_API_KEY=settings.KEY) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def client(proxy: Proxy) -> Client:
+    """A caller of the shared proxy who may use everything."""
+    return proxy.client()

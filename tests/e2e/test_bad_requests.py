@@ -1,0 +1,134 @@
+"""Whatever is wrong with a request, its sender learns what, and the next one is served well.
+
+The requests are in the tables `bad_bodies` and `bad_http`.
+"""
+
+import pytest
+
+from tests.e2e import bad_bodies, bad_http
+from tests.e2e.bad_http import BODY, CHUNKED, FRAMING, LENGTH, TYPE, framed
+from tests.support.vectors import assert_answers
+from tests.support.wire import chunked
+
+CASES = [*bad_bodies.BODIES, *bad_http.REQUESTS]
+TOO_LARGE = 32 * 2**20 + 1
+
+
+@pytest.fixture(autouse=True)
+def served_well_afterwards(client, steady):
+    """A good request after every bad one."""
+    yield
+    answer = client.embed("steady", "still well")
+    assert answer.status == 200, answer.text
+    assert_answers(answer.json, ["still well"], 32)
+
+
+def send(client, case):
+    headers = {"Content_Type": "application/json" if case.data else None, **case.headers}
+    return client.request(case.method, case.path, case.data or None, **headers)
+
+
+def test_the_table_is_long_and_no_case_is_in_it_twice():
+    names = [case.name for case in CASES]
+    assert len(set(names)) == len(names) >= 120
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_bad_request_is_told_what_is_wrong(client, steady, case):
+    answer = send(client, case)
+    error = answer.error
+    assert (answer.status, error["code"], error["param"]) == (case.status, case.code, case.param)
+    assert case.message in error["message"]
+    assert len(error["message"]) < 500  # an error is no echo of the request
+    assert "sys." not in error["message"]  # nor a lesson in Python
+    assert answer.headers["x-request-id"]
+    assert not steady.calls  # nobody was paid for it
+
+
+@pytest.mark.parametrize("case", bad_bodies.FINE, ids=str)
+def test_an_odd_request_is_served(client, case):
+    answer = send(client, case)
+    assert answer.status == 200, answer.text
+
+
+@pytest.mark.parametrize("path", ["//v1/embeddings", "/v1//embeddings", "/v1/embeddings/"])
+def test_a_slash_too_many_is_either_served_or_refused_and_never_redirected(client, path):
+    """Clients lose their body or their key on a redirect, and it would be HTML."""
+    answer = client.post(bad_bodies.GOOD, path)
+    if answer.status != 200:
+        assert (answer.status, answer.error["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("case", bad_http.METHODS, ids=str)
+def test_a_wrong_method_is_told_the_right_one(client, case):
+    allowed = send(client, case).headers["allow"].split(", ")
+    assert ("GET" if "models" in case.path or "health" in case.path else "POST") in allowed
+    assert case.method not in allowed
+
+
+@pytest.mark.parametrize("name", FRAMING)
+def test_bytes_that_are_no_proper_request_get_one_answer_in_json(client, steady, name):
+    status, data = FRAMING[name]
+    answer = client.raw(data, finish=True)
+    assert answer.status == status, answer.text
+    assert answer.error["message"]
+    assert answer.headers["x-request-id"]
+    assert not steady.calls
+
+
+@pytest.mark.parametrize("name", FRAMING)
+def test_nothing_is_smuggled_behind_them(client, name):
+    replies = client.raw_bytes(FRAMING[name][1] + framed(LENGTH, TYPE))
+    assert replies.count(b"HTTP/1.1 ") == 1, replies
+    assert b"<html" not in replies.lower()
+    assert b"X-Injected" not in replies
+
+
+def test_a_body_announced_too_large_is_refused_before_it_is_sent(client):
+    answer = client.raw(framed(TYPE, f"Content-Length: {TOO_LARGE}", body=b"{"))
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+    assert answer.error["param"] is None
+
+
+def test_a_length_beyond_all_numbers_is_refused(client):
+    answer = client.raw(framed(TYPE, "Content-Length: " + "9" * 40, body=b"{"))
+    assert answer.status in (400, 413)
+    assert answer.error
+
+
+@pytest.mark.parametrize("how", ["length", "chunks"])
+def test_a_body_that_is_too_large_is_refused(client, how):
+    body = b'{"model": "steady", "input": "' + b"x" * TOO_LARGE + b'"}'
+    if how == "length":
+        data = framed(TYPE, f"Content-Length: {len(body)}", body=body)
+    else:
+        pieces = [body[at : at + 2**20] for at in range(0, len(body), 2**20)]
+        data = framed(TYPE, CHUNKED, body=chunked(*pieces))
+    answer = client.raw(data)
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+
+
+def test_what_stands_behind_the_limit_is_not_cut_off(client):
+    """A good request, then blanks up to the limit, then nonsense: no part of it is served."""
+    body = BODY + b" " * (TOO_LARGE - len(BODY)) + b"nonsense"
+    pieces = [body[at : at + 2**20] for at in range(0, len(body), 2**20)]
+    answer = client.raw(framed(TYPE, CHUNKED, body=chunked(*pieces)))
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+
+
+def test_a_body_of_almost_that_size_is_taken(client, steady):
+    answer = client.embed("steady", "x" * (30 * 2**20))
+    assert answer.status == 200, answer.text[:500]
+    assert len(steady.seen[0]) == 30 * 2**20
+
+
+def test_chunks_are_as_good_as_a_length(client):
+    answer = client.raw(framed(TYPE, CHUNKED, body=chunked(BODY[:7], BODY[7:])))
+    assert answer.status == 200, answer.text
+
+
+def test_a_header_of_the_request_cannot_put_one_into_the_answer(client):
+    answer = client.raw(framed(TYPE, LENGTH, "X-Request-Id: a b<script>;é"))
+    assert answer.status == 200
+    assert answer.headers["x-request-id"].isascii()
+    assert "<" not in answer.headers["x-request-id"]

@@ -1,0 +1,152 @@
+"""`timeout` is a promise: whatever a provider does, the caller hears within that time.
+
+And nothing stays behind: no connection that is in an unknown state, no thread, no open file.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import WORKER_CLASSES
+from tests.support import refusals, stalls
+from tests.support.server import eventually
+from tests.support.upstream import good
+from tests.support.vectors import assert_answers
+
+GRACE = 0.5  # seconds after the deadline
+UNHURRIED = 100  # MiB that a flood may cost a worker for a moment
+CALLERS = 64
+
+
+@pytest.fixture(scope="module", params=WORKER_CLASSES)
+def proxy(request, proxy_of):
+    """Both kinds of worker have to hold this. Warm: its pool of threads has what it needs."""
+    proxy = proxy_of(request.param)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: proxy.client().embed("steady", f"warm {i}"), range(32)))
+    return proxy
+
+
+def resources(proxy):
+    """(threads, open files) of the only worker."""
+    (worker,) = proxy.workers()
+    return len(os.listdir(f"/proc/{worker}/task")), len(os.listdir(f"/proc/{worker}/fd"))
+
+
+def resident(proxy):
+    """MiB of memory of the only worker."""
+    (worker,) = proxy.workers()
+    pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def assert_in_time(answer, timeout=1):
+    assert (answer.status, answer.error["code"]) == (504, "timeout"), answer.text
+    assert timeout <= answer.seconds + 0.01
+    assert answer.seconds < timeout + GRACE
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def assert_nothing_left(proxy, before):
+    def back():
+        return all(now <= then for now, then in zip(resources(proxy), before, strict=True))
+
+    # gevent looks names up in native threads, and ends them when they have been idle for 4 s.
+    eventually(back, 10, f"threads and files as before: {before}")
+
+
+@pytest.mark.parametrize("stall", stalls.STALLS, ids=lambda stall: stall.__name__)
+def test_a_stalling_provider_is_cut_at_the_deadline(client, proxy, upstream, fresh, stall):
+    model = fresh("embed")
+    client.embed(model, "warm")
+    before = resources(proxy)
+    upstream.script(stall)
+    assert_in_time(client.embed(model, "hello", timeout=1))
+
+    stalled = upstream.calls[1]
+    assert stalled.hung_up.wait(2)  # the proxy has left that connection
+    assert_nothing_left(proxy, before)
+    answer = client.embed(model, "afterwards")
+    assert_answers(answer.json, ["afterwards"], 32)
+    assert upstream.calls[-1].connection != stalled.connection
+    assert len(upstream.calls) == 3  # and the stalled call was not made twice
+
+
+def test_a_provider_that_never_completes_a_connection(client, proxy, fresh):
+    client.embed("steady", "warm")
+    before = resources(proxy)
+    assert_in_time(client.embed(fresh("hole"), "hello", timeout=1))
+    assert_nothing_left(proxy, before)
+
+
+def test_a_provider_that_refuses_connections_fails_at_once(client, fresh):
+    answer = client.embed(fresh("closed"), "hello", timeout=1)
+    assert (answer.status, answer.error["code"]) in (
+        (502, "upstream_error"),
+        (503, "no_provider_available"),
+    )
+    assert answer.seconds < 1 + GRACE
+
+
+def test_a_flood_is_cut_before_it_fills_the_memory(client, proxy, upstream, fresh):
+    model = fresh("embed")
+    client.embed(model, "warm")
+    before, memory = resources(proxy), resident(proxy)
+    upstream.always(stalls.flood)
+    answer = client.embed(model, "hello", timeout=1)
+    assert answer.status in (502, 504)
+    assert answer.error["code"] in ("upstream_error", "timeout")
+    assert answer.seconds < 1 + GRACE
+    assert upstream.calls[1].hung_up.wait(2)
+    assert_nothing_left(proxy, before)
+    assert resident(proxy) < memory + UNHURRIED
+
+
+def test_a_slow_provider_within_the_time_is_waited_for(client, upstream):
+    upstream.script(refusals.delayed(1.2, good))
+    answer = client.embed("embed", "hello", timeout=3)
+    assert_answers(answer.json, ["hello"], 32)
+    assert answer.seconds > 1.2
+
+
+def test_the_time_is_for_the_whole_wait_of_a_batch(client, upstream, fresh):
+    """300 texts, whether they go upstream in one call or in several."""
+    model = fresh("embed")
+    upstream.always(refusals.delayed(0.7, stalls.half_then_stall))
+    assert_in_time(client.embed(model, [f"text {i}" for i in range(300)], timeout=1))
+
+
+@pytest.mark.parametrize("which", ["another", "the same"])
+def test_callers_of_a_provider_are_not_held_up_by_a_call_that_hangs(
+    client, upstream, steady, fresh, which
+):
+    hung = fresh("embed")
+    model = hung if which == "the same" else "steady"
+    upstream.script(stalls.silence)
+    texts = [f"caller {i}" for i in range(CALLERS)]
+    with ThreadPoolExecutor(CALLERS + 1) as pool:
+        hanging = pool.submit(client.embed, hung, "hangs", timeout=3)
+        upstream.wait_for_calls(1)
+        answers = list(pool.map(lambda text: client.embed(model, text), texts))
+        for text, answer in zip(texts, answers, strict=True):
+            assert_answers(answer.json, [text], 32)
+            assert answer.seconds < 2
+        assert not hanging.done()  # all of them were served while it hung
+        assert_in_time(hanging.result(), 3)
+
+
+def test_many_hanging_calls_leave_nothing_behind(client, proxy, upstream, fresh):
+    upstream.always(stalls.silence)
+
+    def hang(model):
+        return client.embed(model, "hello", timeout=1)
+
+    with ThreadPoolExecutor(16) as pool:
+        first = list(pool.map(hang, [fresh("embed") for _ in range(16)]))
+        before = resources(proxy)  # a pool of threads may have grown to what was asked of it
+        second = list(pool.map(hang, [fresh("embed") for _ in range(16)]))
+    for answer in first + second:
+        assert_in_time(answer)
+    assert_nothing_left(proxy, before)

@@ -1,0 +1,83 @@
+"""The log: one line of JSON a request, with all that helps and nothing that hurts."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.support import refusals
+from tests.support.settings import KEY
+
+GOOD = {"model": "embed", "input": "hello there"}
+
+
+def test_the_log_says_who_asked_for_what_and_how_it_went(proxy, client, upstream):
+    secret = "a text that is nobody's business"
+    body = {"model": "embed", "input": [secret, "b c"], "user": "u-17", "caching": True}
+    answer = client.post(body)
+    line = proxy.log_line(answer.headers["x-request-id"])
+    expected = {
+        "level": "info",
+        "request_id": answer.headers["x-request-id"],
+        "key": "tests",
+        "user": "u-17",
+        "model": "embed",
+        "provider": "scripted",
+        "items": 2,
+        "tokens": answer.json["usage"]["total_tokens"],
+        "cache": "miss",
+        "attempts": 1,
+        "status": 200,
+        "method": "POST",
+        "path": "/v1/embeddings",
+    }
+    assert line.items() >= expected.items()
+    assert line["error_code"] is None
+    assert 0 < line["upstream_ms"] <= line["total_ms"] < 10_000
+    age = datetime.now(UTC) - datetime.fromisoformat(line["time"])
+    assert -timedelta(seconds=1) < age < timedelta(minutes=1)
+    assert secret not in proxy.stdout()
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"model": "nobody"}, 404, "model_not_found"),
+        ({"timeout": 0}, 400, "invalid_request_error"),  # the type, where there is no code
+        ({"timeout": 2}, 502, "upstream_error"),
+    ],
+)
+def test_the_log_says_what_went_wrong(proxy, client, upstream, fresh, fields, status, code):
+    upstream.always(refusals.status(500))
+    answer = client.post({**GOOD, "model": fresh("embed"), **fields})
+    line = proxy.log_line(answer.headers["x-request-id"])
+    assert (answer.status, line["status"], line["error_code"]) == (status, status, code)
+    assert line["key"] == "tests"
+    assert line["level"] == ("error" if status >= 500 else "info")
+
+
+def test_the_log_of_a_request_by_nobody_names_nobody(proxy):
+    answer = proxy.client("sk-some-wrong-key").post(GOOD)
+    line = proxy.log_line(answer.headers["x-request-id"])
+    assert (line["status"], line["error_code"]) == (401, "invalid_api_key")
+    assert not line.get("key")
+    assert "sk-some-wrong-key" not in proxy.stdout() + proxy.stderr()
+
+
+def test_neither_keys_nor_inputs_are_ever_in_a_log(proxy, client, upstream):
+    for fields in ({}, {"timeout": 0}, {"input": ["a secret text", 1]}, {"user": 5}):
+        client.post({**GOOD, "input": "a secret text", **fields})
+    client.post(b'{"model": "embed", "input": "a secret text",}')
+    client.get("/v1/models?key=a-secret-in-a-query")
+    logged = proxy.stdout() + proxy.stderr()
+    assert "a secret text" not in logged
+    assert "a-secret-in-a-query" not in logged
+    assert KEY not in logged
+    assert upstream.api_key not in logged
+    assert "Traceback" not in logged
+
+
+def test_each_request_is_one_line_of_the_log(proxy, client, upstream):
+    asked = [client.post(GOOD), client.post({}), client.get("/v1/models"), client.get("/no")]
+    for answer in asked:
+        assert proxy.log_line(answer.headers["x-request-id"])["status"] == answer.status
+    assert all(line.keys() >= {"time", "level"} for line in proxy.log_lines())

@@ -1,0 +1,91 @@
+"""A provider that says no: the client learns what it can do about it, and nothing else.
+
+What providers gossip in their errors (our key there, their address) goes no further.
+"""
+
+import pytest
+
+from tests.support import refusals
+from tests.support.vectors import assert_answers
+
+
+@pytest.fixture
+def model(fresh):
+    """A model that has not failed yet."""
+    return fresh("embed")
+
+
+REFUSALS = [
+    # provider's status → ours, code
+    (400, 400, None),
+    (401, 502, "upstream_error"),
+    (402, 502, "upstream_error"),
+    (403, 502, "upstream_error"),
+    (404, 502, "upstream_error"),
+    (405, 502, "upstream_error"),
+    (408, 502, "upstream_error"),
+    (409, 502, "upstream_error"),
+    (418, 502, "upstream_error"),
+    (422, 400, None),
+    (429, 429, "rate_limit_exceeded"),
+    (500, 502, "upstream_error"),
+    (502, 502, "upstream_error"),
+    (503, 502, "upstream_error"),
+    (504, 502, "upstream_error"),
+]
+
+
+@pytest.mark.parametrize("shape", ["error", "page"])
+@pytest.mark.parametrize(("code", "status", "ours"), REFUSALS)
+def test_a_provider_s_refusal_without_its_gossip(
+    proxy, client, upstream, model, code, status, ours, shape
+):
+    upstream.always(refusals.status(code) if shape == "error" else refusals.page(code))
+    answer = client.embed(model, "hello", caching=True, timeout=5)
+    assert (answer.status, answer.error["code"]) == (status, ours), answer.text
+    assert_discreet(proxy, upstream, answer)
+    if code in (401, 402, 403):  # an SDK that tries again meets the same credentials
+        assert answer.headers["x-should-retry"] == "false"
+
+
+def assert_discreet(proxy, upstream, answer):
+    log = str(proxy.log_line(answer.headers["x-request-id"]))
+    for secret in (upstream.api_key, upstream.base_url, f"127.0.0.1:{upstream.port}", "<h1>"):
+        for told in (answer.text, str(answer.headers), log, proxy.stderr()):
+            assert secret not in told
+
+
+@pytest.mark.parametrize("kind", ["closed", "hole"])
+def test_an_address_out_of_reach_is_not_named(proxy, client, providers, fresh, kind):
+    answer = client.embed(fresh(kind), "hello", timeout=1)
+    log = str(proxy.log_line(answer.headers["x-request-id"]))
+    address = getattr(providers, kind).removeprefix("http://").removesuffix("/v1")
+    assert answer.status in (502, 503, 504)
+    assert not any(address in told for told in (answer.text, log, proxy.stderr()))
+    assert "sk-nobody" not in answer.text + log + proxy.stderr()
+
+
+def test_a_provider_s_own_400_is_passed_on_in_its_words(client, upstream, model):
+    upstream.always(refusals.status(400, "This model's maximum context length is 8192 tokens."))
+    answer = client.embed(model, "hello")
+    assert answer.status == 400
+    assert "maximum context length is 8192 tokens" in answer.error["message"]
+    assert answer.error["type"] == "invalid_request_error"
+
+
+def test_a_provider_s_own_waiting_time_is_passed_on(client, upstream, model):
+    upstream.always(refusals.status(429, Retry_After="7"))
+    answer = client.embed(model, "hello", timeout=2)
+    assert answer.status == 429
+    assert 1 <= int(answer.headers["retry-after"]) <= 7
+
+
+def test_a_429_without_a_waiting_time_still_names_one(client, upstream, model):
+    upstream.always(refusals.status(429))
+    assert int(client.embed(model, "hello", timeout=2).headers["retry-after"]) >= 1
+
+
+def test_an_error_is_not_cached(client, upstream, model):
+    upstream.script(refusals.status(400, "no"))
+    assert client.embed(model, "once refused", caching=True).status == 400
+    assert_answers(client.embed(model, "once refused", caching=True).json, ["once refused"], 32)

@@ -1,0 +1,134 @@
+"""The newest OpenAI SDK for JavaScript on a current Node, against the real server.
+
+`sdk.mjs` does what a user does and prints what came of it, once a stand; the tests look at that.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.e2e.test_sdk_python import TEXTS
+from tests.support import javascript, refusals, stalls
+from tests.support.settings import KEY, NARROW_KEY
+from tests.support.vectors import ROUNDING, decode, vector
+
+HERE = Path(__file__).parent
+STANDS = {"embedded": ("wordllama", 256, 64), "upstream": ("embed", 32, 8)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sdk():
+    version = javascript.install()
+    assert int(version.split(".")[0]) >= 6
+
+
+@pytest.fixture(scope="module", params=STANDS)
+def stand(request):
+    """A model's name, its width, and a narrower one."""
+    return STANDS[request.param]
+
+
+@pytest.fixture(scope="module")
+def did(request, stand):
+    """What `sdk.mjs` saw."""
+    model, _, narrow = stand
+    name = "default_proxy" if model == "wordllama" else "proxy"
+    proxy = request.getfixturevalue(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KEY", KEY)
+        patch.setenv("NARROW_KEY", NARROW_KEY)
+        patch.setenv("TEXTS", json.dumps(TEXTS))
+        return javascript.run(HERE / "sdk.mjs", proxy.url, model, str(narrow))
+
+
+def assert_close(got, expected):
+    np.testing.assert_allclose(got, expected, rtol=0, atol=ROUNDING)
+
+
+def test_one_text(did, stand):
+    model, width, _ = stand
+    full = did["full"]
+    assert (full["object"], full["model"]) == ("list", model)
+    (entry,) = full["data"]
+    assert (entry["object"], entry["index"], len(entry["embedding"])) == ("embedding", 0, width)
+    assert full["usage"]["prompt_tokens"] == full["usage"]["total_tokens"] > 0
+
+
+def test_the_default_which_is_base64_on_the_wire_equals_floats_and_raw_base64(did, stand):
+    assert np.shape(did["one"]) == (1, stand[1])  # not a quarter of it
+    assert_close(did["one"], did["floats"])
+    assert_close(did["one"][0], decode(did["base64"]))
+
+
+def test_a_batch_keeps_its_order_in_both_encodings(did, stand):
+    assert np.shape(did["batch"]) == (300, stand[1])
+    assert len(np.unique(did["batch"], axis=0)) == 300
+    assert_close(did["batch"], did["batchInFloats"])
+    if stand[0] == "embed":
+        assert_close(did["batch"], [vector(text, 32) for text in TEXTS])
+
+
+def test_tokens(did):
+    assert_close(did["tokens"][0], did["tokenLists"][0])
+    assert not np.allclose(*did["tokenLists"])
+
+
+def test_dimensions(did, stand):
+    cut = np.array(did["one"][0][: stand[2]])
+    assert_close(did["narrow"][0], cut / np.linalg.norm(cut))
+
+
+def test_the_azure_client(did):
+    assert_close(did["azure"], did["one"])
+
+
+def test_caching_shows_in_the_headers(did):
+    assert (did["miss"]["x-proxy-cache"], did["hit"]["x-proxy-cache"]) == ("miss", "hit")
+    assert did["miss"]["x-request-id"] != did["hit"]["x-request-id"]
+
+
+def test_models(did, stand):
+    assert stand[0] in did["models"]
+    assert (did["retrieved"]["id"], did["retrieved"]["dimensions"]) == stand[:2]
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "status", "code", "param"),
+    [
+        ("wrongKey", "AuthenticationError", 401, "invalid_api_key", None),
+        ("emptyInput", "BadRequestError", 400, None, "input"),
+        ("unknownField", "BadRequestError", 400, None, "cachin"),
+        ("unknownModel", "NotFoundError", 404, "model_not_found", None),
+    ],
+)
+def test_errors_have_their_classes(did, what, name, status, code, param):
+    assert did[what] == {"name": name, "status": status, "code": code, "param": param}
+
+
+def test_a_model_that_the_key_may_not_use(did, stand):
+    if stand[0] == "embed":  # without settings there is one key, and it may use everything
+        assert did["notAllowed"]["name"] == "PermissionDeniedError"
+        assert did["notAllowed"]["code"] == "model_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "name", "status", "code"),
+    [
+        (refusals.status(429), "RateLimitError", 429, "rate_limit_exceeded"),
+        (refusals.status(500), "InternalServerError", 502, "upstream_error"),
+        (stalls.silence, "InternalServerError", 504, "timeout"),
+    ],
+    ids=["429", "500", "silence"],
+)
+def test_what_providers_do_wrong_comes_as_the_sdk_s_own_errors(
+    proxy, upstream, fresh, monkeypatch, behaviour, name, status, code
+):
+    upstream.always(behaviour)
+    monkeypatch.setenv("KEY", KEY)
+    retries = "2" if status == 504 else "0"  # after the caller's own deadline it must not retry
+    error = javascript.run(HERE / "sdk_errors.mjs", proxy.url, fresh("embed"), "1", retries)
+    assert error == {"name": name, "status": status, "code": code}
+    if status == 504:
+        assert len(upstream.calls) == 1

@@ -1,0 +1,249 @@
+"""The newest OpenAI SDK for Python, as its users use it, against the real server."""
+
+import asyncio
+from dataclasses import dataclass
+from itertools import combinations
+from string import ascii_lowercase
+
+import numpy as np
+import openai
+import pytest
+import wordllama
+
+from tests.support import refusals, stalls
+from tests.support.settings import KEY, NARROW_KEY
+from tests.support.vectors import ROUNDING, vector
+
+# Pairs, for a static model such as wordllama sees words in no order: 12 and 21 are one to it.
+NUMBERS = [f"{i}{letter}" for i, letter in enumerate(ascii_lowercase[:25])]
+TEXTS = [f"from {one} to {other}" for one, other in combinations(NUMBERS, 2)]
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A running proxy, one of its models, and the widths that can be asked of it."""
+
+    url: str
+    model: str
+    width: int
+    narrow: int
+
+
+@pytest.fixture(scope="module", params=["embedded", "upstream"])
+def stand(request):
+    """The embedded model with no settings at all, and a provider behind the proxy."""
+    if request.param == "embedded":
+        return Stand(request.getfixturevalue("default_proxy").url, "wordllama", 256, 64)
+    return Stand(request.getfixturevalue("proxy").url, "embed", 32, 8)
+
+
+@pytest.fixture
+def sdk(stand):
+    with make(stand.url) as client:
+        yield client
+
+
+@pytest.fixture
+def scripted(proxy, upstream):
+    """A client whose model is served by `upstream`, and which does not retry."""
+    with make(proxy.url) as client:
+        yield client
+
+
+def make(url, kind=openai.OpenAI, **options):
+    return kind(**{"base_url": url + "/v1", "api_key": KEY, "max_retries": 0, **options})
+
+
+def vectors_of(answer):
+    assert [item.index for item in answer.data] == list(range(len(answer.data)))
+    return np.array([item.embedding for item in answer.data])
+
+
+def assert_close(got, expected):
+    np.testing.assert_allclose(got, expected, rtol=0, atol=ROUNDING)
+
+
+def test_one_text(sdk, stand):
+    answer = sdk.embeddings.create(model=stand.model, input="hello there")
+    (found,) = vectors_of(answer)
+    assert found.shape == (stand.width,)
+    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-5)
+    assert answer.model == stand.model
+    assert answer.object == "list"
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens > 0
+
+
+def test_floats_and_base64_are_the_same_vector(sdk, stand):
+    default, floats, base64 = (
+        sdk.embeddings.create(model=stand.model, input=TEXTS[:5], **options)
+        for options in ({}, {"encoding_format": "float"}, {"encoding_format": "base64"})
+    )
+    assert_close(vectors_of(default), vectors_of(floats))
+    assert isinstance(base64.data[0].embedding, str)
+    assert base64.usage == floats.usage
+
+
+def test_a_batch_keeps_its_order(sdk, stand):
+    batch = vectors_of(sdk.embeddings.create(model=stand.model, input=TEXTS))
+    assert batch.shape == (300, stand.width)
+    assert len(np.unique(batch, axis=0)) == 300
+    for i in (0, 1, 150, 299):
+        (alone,) = vectors_of(sdk.embeddings.create(model=stand.model, input=TEXTS[i]))
+        assert_close(batch[i], alone)
+
+
+def test_all_four_shapes_of_input(sdk, stand):
+    one, other = [791, 2579, 3290], [22691, 1917]
+    (text,) = vectors_of(sdk.embeddings.create(model=stand.model, input="a b"))
+    (texts,) = vectors_of(sdk.embeddings.create(model=stand.model, input=["a b"]))
+    (tokens,) = vectors_of(sdk.embeddings.create(model=stand.model, input=one))
+    lists = sdk.embeddings.create(model=stand.model, input=[one, other])
+    assert_close(text, texts)
+    assert_close(tokens, vectors_of(lists)[0])
+    assert not np.allclose(tokens, vectors_of(lists)[1])
+    assert lists.usage.prompt_tokens == 5
+
+
+def test_dimensions_cut_and_renormalise(sdk, stand):
+    (wide,) = vectors_of(sdk.embeddings.create(model=stand.model, input="hello"))
+    for encoding in ("float", openai.omit):
+        answer = sdk.embeddings.create(
+            model=stand.model, input="hello", dimensions=stand.narrow, encoding_format=encoding
+        )
+        cut = wide[: stand.narrow]
+        assert_close(vectors_of(answer)[0], cut / np.linalg.norm(cut))
+
+
+def test_the_fields_of_ours(sdk, stand):
+    raw = sdk.embeddings.with_raw_response
+    fields = {"timeout": 30, "caching": True, "input_type": "query"}
+    states = [
+        raw.create(model=stand.model, input="kept", user="u", extra_body=fields).headers[
+            "x-proxy-cache"
+        ]
+        for _ in range(2)
+    ]
+    assert states == ["miss", "hit"]
+    assert raw.create(model=stand.model, input="kept").headers["x-proxy-cache"] == "off"
+
+
+def test_raw_responses_have_the_headers(sdk, stand):
+    raw = sdk.embeddings.with_raw_response.create(
+        model=stand.model, input="x", extra_headers={"X-Request-Id": "my-own-id-1"}
+    )
+    assert raw.headers["x-request-id"] == "my-own-id-1"
+    assert raw.headers["x-proxy-attempts"] == "1"
+    assert raw.headers["x-proxy-provider"]
+    assert raw.parse().data[0].index == 0
+
+
+def test_the_async_client_in_parallel(stand):
+    async def ask_all():
+        async with make(stand.url, openai.AsyncOpenAI) as client:
+            calls = [client.embeddings.create(model=stand.model, input=t) for t in TEXTS[:20]]
+            return await asyncio.gather(*calls)
+
+    together = np.concatenate([vectors_of(answer) for answer in asyncio.run(ask_all())])
+    with make(stand.url) as client:
+        assert_close(
+            together,
+            vectors_of(client.embeddings.create(model=stand.model, input=TEXTS[:20])),
+        )
+
+
+def test_the_azure_client(stand):
+    with openai.AzureOpenAI(
+        azure_endpoint=stand.url, api_key=KEY, api_version="2024-10-21", max_retries=0
+    ) as azure:
+        (found,) = vectors_of(azure.embeddings.create(model=stand.model, input="hello"))
+    with make(stand.url) as client:
+        (same,) = vectors_of(client.embeddings.create(model=stand.model, input="hello"))
+    assert_close(found, same)
+
+
+def test_models(sdk, stand):
+    assert stand.model in [model.id for model in sdk.models.list()]
+    model = sdk.models.retrieve(stand.model)
+    assert (model.id, model.object, model.dimensions) == (stand.model, "model", stand.width)
+
+
+def test_the_wrong_key(stand):
+    with (
+        make(stand.url, api_key="sk-wrong") as client,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
+        client.embeddings.create(model=stand.model, input="x")
+    assert caught.value.code == "invalid_api_key"
+
+
+def test_unknown_models_and_bad_fields(sdk, stand):
+    with pytest.raises(openai.NotFoundError, match="does not exist") as caught:
+        sdk.embeddings.create(model="nobody", input="x")
+    assert caught.value.code == "model_not_found"
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
+        sdk.models.retrieve("nobody")
+    with pytest.raises(openai.BadRequestError, match="is invalid") as caught:
+        sdk.embeddings.create(model=stand.model, input="")
+    assert caught.value.param == "input"
+    with pytest.raises(openai.BadRequestError) as caught:
+        sdk.embeddings.create(model=stand.model, input="x", extra_body={"cachin": True})
+    assert caught.value.param == "cachin"
+
+
+def test_the_embedded_model_is_wordllama(default_proxy):
+    """What comes out is what wordllama computes by itself, of length 1."""
+    model = wordllama.WordLlama.load(cache_dir=wordllama.__path__[0], disable_download=True)
+    with make(default_proxy.url) as client:
+        found = vectors_of(client.embeddings.create(model="wordllama", input=TEXTS[:9]))
+    np.testing.assert_allclose(found, model.embed(TEXTS[:9], norm=True), rtol=0, atol=1e-5)
+
+
+def test_the_vectors_are_those_of_the_provider(scripted):
+    answer = scripted.embeddings.create(model="embed", input=TEXTS, dimensions=16)
+    assert_close(vectors_of(answer), [vector(text, 16) for text in TEXTS])
+    assert answer.usage.prompt_tokens == sum(len(text.split()) for text in TEXTS)
+
+
+def test_a_model_that_the_key_may_not_use(proxy):
+    with make(proxy.url, api_key=NARROW_KEY) as client:
+        assert [model.id for model in client.models.list()] == ["steady"]
+        assert client.embeddings.create(model="steady", input="x").data
+        with pytest.raises(openai.PermissionDeniedError) as caught:
+            client.embeddings.create(model="embed", input="x")
+    assert caught.value.code == "model_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error", "code"),
+    [
+        (refusals.status(429, Retry_After="7"), openai.RateLimitError, "rate_limit_exceeded"),
+        (refusals.status(500), openai.InternalServerError, "upstream_error"),
+        (refusals.status(409), openai.InternalServerError, "upstream_error"),
+        (refusals.status(400, "too long"), openai.BadRequestError, None),
+        (stalls.silence, openai.InternalServerError, "timeout"),
+    ],
+    ids=["429", "500", "409", "400", "silence"],
+)
+def test_what_providers_do_wrong_comes_as_the_sdk_s_own_errors(
+    scripted, upstream, fresh, behaviour, error, code
+):
+    upstream.always(behaviour)
+    with pytest.raises(error) as caught:
+        scripted.embeddings.create(model=fresh("embed"), input="x", extra_body={"timeout": 1})
+    assert caught.value.code == code
+    assert type(caught.value) is error
+
+
+def test_the_sdk_s_retries_meet_a_provider_that_has_recovered(scripted, upstream, fresh):
+    upstream.script(refusals.status(429, Retry_After="0"))
+    patient = scripted.with_options(max_retries=1)
+    assert patient.embeddings.create(model=fresh("embed"), input="x").data
+
+
+def test_the_sdk_does_not_retry_after_the_caller_s_own_deadline(scripted, upstream, fresh):
+    upstream.always(stalls.silence)
+    patient = scripted.with_options(max_retries=2)
+    with pytest.raises(openai.InternalServerError) as caught:
+        patient.embeddings.create(model=fresh("embed"), input="x", extra_body={"timeout": 1})
+    assert caught.value.status_code == 504
+    assert len(upstream.calls) == 1

@@ -1,0 +1,106 @@
+"""One HTTP exchange at a time, with nothing hidden: no pool, no retry, no default headers."""
+
+import contextlib
+import http.client
+import json
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+PATIENCE = 30  # seconds that a test waits for an answer at most
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, its header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+    seconds: float  # from the start of the request to the end of the answer
+
+    @property
+    def json(self) -> Any:
+        """The body, which has to be JSON."""
+        return json.loads(self.text)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The body's error; it has to be of the shape that every error has."""
+        assert self.headers["content-type"].startswith("application/json"), self.text
+        assert self.json.keys() == {"error"}, self.text
+        error = self.json["error"]
+        assert error.keys() == {"message", "type", "param", "code"}, self.text
+        assert isinstance(error["message"], str)
+        assert isinstance(error["type"], str)
+        return error
+
+    @property
+    def embeddings(self) -> list:
+        """The embeddings of a good answer, in the order of the answer."""
+        assert self.status == 200, self.text
+        return [entry["embedding"] for entry in self.json["data"]]
+
+
+@dataclass(frozen=True)
+class Client:
+    """A caller of the proxy with one key, or with none."""
+
+    host: str
+    port: int
+    key: str | None = None
+
+    def embed(self, model: str, value: Any, **fields: Any) -> Answer:
+        """Ask for embeddings. A field whose name Python reserves goes in `**{"pass": …}`."""
+        return self.post({"model": model, "input": value, **fields})
+
+    def post(self, body: Any, path: str = "/v1/embeddings", **headers: str | None) -> Answer:
+        """POST a body: bytes as they are, anything else as JSON."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.request("POST", path, data, **{"Content_Type": "application/json", **headers})
+
+    def get(self, path: str, **headers: str | None) -> Answer:
+        """GET a path."""
+        return self.request("GET", path, **headers)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, **headers: str | None
+    ) -> Answer:
+        """Any request. Underlines in header names stand for hyphens; None takes a header away."""
+        fields = {"Authorization": f"Bearer {self.key}" if self.key else None, **headers}
+        sent = {n.replace("_", "-"): value for n, value in fields.items() if value is not None}
+        start = time.monotonic()
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, sent)
+            return _answer(connection.getresponse(), start)
+
+    def raw(self, data: bytes, *, finish: bool = False) -> Answer:
+        """Send these bytes of a POST; the first answer to them. `finish`: and nothing more."""
+        start = time.monotonic()
+        with self._sent(data, finish) as connection:
+            response = http.client.HTTPResponse(connection, method="POST")
+            with contextlib.closing(response):
+                response.begin()
+                return _answer(response, start)
+
+    def raw_bytes(self, data: bytes) -> bytes:
+        """Send these bytes; all that comes back until the proxy closes the connection."""
+        with self._sent(data, finish=True) as connection, connection.makefile("rb") as stream:
+            return stream.read()
+
+    def _sent(self, data: bytes, finish: bool) -> socket.socket:
+        connection = socket.create_connection((self.host, self.port), timeout=PATIENCE)
+        # A server that refuses early may close before it has read everything.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(data)
+            if finish:
+                connection.shutdown(socket.SHUT_WR)
+        return connection
+
+
+def _answer(response: http.client.HTTPResponse, start: float) -> Answer:
+    text = response.read().decode()
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, headers, text, time.monotonic() - start)
