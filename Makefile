@@ -4,7 +4,7 @@ PORT ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run install test lint bench clean
+.PHONY: run install test lint bench bench-peers clean
 
 run: install
 	@$(BIN)/python -m app.development
@@ -25,8 +25,11 @@ lint: .venv/.test
 bench: .venv/.test
 	$(BIN)/python -m bench
 
+bench-peers: .venv/.test
+	$(BIN)/python -m bench.peers install
+
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.*
+	rm -rf .venv .venv-peers build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.*
 
 .venv/.python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 …")'

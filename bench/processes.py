@@ -1,0 +1,106 @@
+"""Child processes: start, know when they answer, read their processor time and memory, stop."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+class Server:
+    """A server process with its children, its output kept in a file."""
+
+    def __init__(
+        self, command: Sequence[object], port: int, log: Path, env: dict[str, str] | None = None
+    ) -> None:
+        self.port, self.log = port, log
+        self.launched = time.perf_counter()
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                [str(part) for part in command],
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def await_port(self, seconds: float = 60.0) -> None:
+        """Return once the port accepts connections; raise with the log's end if it never does."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end and self._process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.005)
+            else:
+                return
+        raise RuntimeError(f"{self.log.name} did not start: {self.log.read_text()[-600:]}")
+
+    def stop(self) -> None:
+        """End the process and everything it started (it has a session of its own)."""
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def tree(self) -> list[int]:
+        """The process and all its descendants, parents first."""
+        found = [self._process.pid]
+        for pid in found:
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                found += [int(child) for child in task.read_text().split()]
+        return found
+
+    def cpu(self) -> float:
+        """Seconds of processor time the tree has used, user and system."""
+        return sum(map(_cpu, self.tree()))
+
+    def worker(self) -> int:
+        """The process that serves: the first that has a parent in the tree, else the only one."""
+        return self.tree()[:2][-1]
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def memory(pid: int) -> float:
+    """Bytes of memory that are this process's share (PSS)."""
+    return _kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:")
+
+
+def peak(pid: int) -> float:
+    """The most bytes the process has had resident since `forget_peak`."""
+    return _kilobytes(f"/proc/{pid}/status", "VmHWM:")
+
+
+def resident(pid: int) -> float:
+    """Bytes the process has resident now."""
+    return _kilobytes(f"/proc/{pid}/status", "VmRSS:")
+
+
+def forget_peak(pid: int) -> None:
+    """Let `peak` count from here (Linux: proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def _kilobytes(path: str, name: str) -> float:
+    for line in Path(path).read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024.0
+    return float("nan")

@@ -1,0 +1,73 @@
+"""What is asked of the targets, which number is looked at, and the goal that we set for it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.targets import Setup, Target
+
+Metric = Literal["cpu", "rate", "p50", "added"]
+
+UNITS: dict[Metric, str] = {
+    "cpu": "CPU ms/request",
+    "rate": "requests/s",
+    "p50": "p50 ms",
+    "added": "p50 ms over direct",
+}
+
+
+PLAIN = Setup()
+MERGING = Setup(proxy_slots=2)
+SLOW = Setup(delay=0.05, workers=2)
+SCARCE = Setup(delay=0.05, provider_slots=8, proxy_slots=8, workers=2)
+CACHED = Setup(cache=True)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One load, put to every target in ``setup``."""
+
+    name: str
+    title: str
+    goals: dict[Metric, float | None]
+    """The numbers looked at, each with what the proxy should reach: at most this, or at least
+    where it is a rate."""
+    clients: int = 1
+    items: int = 1
+    encoding: Literal["base64", "float"] = "base64"
+    cached: bool = False
+    beside: tuple[int, str] | None = None
+    """Items and encoding of what another client keeps asking for meanwhile."""
+    setup: Setup = PLAIN
+    quick: bool = True
+    only: tuple[str, ...] = ()
+    """Targets this makes sense for; empty: all."""
+
+    def covers(self, target: Target) -> bool:
+        """Whether ``target`` is put to this."""
+        if self.cached and target.cached_fields is None:
+            return False
+        return not self.only or target.name in self.only
+
+
+SCENARIOS = (
+    Scenario("small-base64", "one short input, base64, 32 clients", {"cpu": 0.35},
+             clients=32, setup=MERGING),
+    Scenario("small-float", "one short input, floats, 32 clients", {"cpu": 0.40},
+             clients=32, encoding="float", setup=MERGING),
+    Scenario("small-unmerged", "one short input, base64, 32 clients, no merging", {"cpu": 0.95},
+             clients=32, quick=False, only=("flask floor", "proxy")),
+    Scenario("one-client", "one short input, base64, 1 client", {"cpu": 0.80, "added": None}),
+    Scenario("slow-provider", "256 clients, provider takes 50 ms", {"rate": 3000},
+             clients=256, setup=SLOW),
+    Scenario("scarce-provider", "256 clients, provider takes 50 ms and only 8 calls at once",
+             {"rate": 3000}, clients=256, setup=SCARCE),
+    Scenario("batch-float", "512 inputs, floats, 1 client", {"p50": 45},
+             items=512, encoding="float"),
+    Scenario("batch-base64", "512 inputs, base64, 1 client", {"p50": 12}, items=512),
+    Scenario("beside-batches", "one short input, another client sending 512-float batches",
+             {"p50": 8}, beside=(512, "float")),
+    Scenario("cached-single", "one cached input, 32 clients", {"rate": 3000, "cpu": None},
+             clients=32, cached=True, setup=CACHED),
+    Scenario("cached-batch", "64 cached inputs, 1 client", {"p50": 1.2},
+             items=64, cached=True, setup=CACHED),
+)  # fmt: skip
