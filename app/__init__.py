@@ -18,7 +18,7 @@ checked by `app.config`. `create_app` is the only place where the parts are put 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,7 +51,11 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     cache = MemoryCache(checked.cache.max_bytes, checked.cache.ttl) if checked.cache else None
     pipeline = Pipeline(dispatcher, cache, checked.cache.scope if checked.cache else "shared")
 
-    flask = Flask(__name__, static_folder=None)
+    class Proxy(Flask):
+        def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+            return func  # nothing here is a coroutine: not worth asking four times a request
+
+    flask = Proxy(__name__, static_folder=None)
     flask.url_map.merge_slashes = False  # no redirects: SDKs do not follow them
     hooks.install(flask)
     keyring, limiter = Keyring(checked.keys.values()), Limiter(checked.workers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
@@ -17,7 +17,9 @@ requests_log = logging.getLogger("app.requests")
 
 def configure(settings: LogSettings) -> None:
     """Send everything below the logger ``app`` to standard output in the format of the settings."""
-    handler = logging.StreamHandler(sys.stdout)
+    # What a record would look up for a formatter that nobody uses here.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    handler = _LineHandler(sys.stdout)
     handler.setFormatter(HumanFormatter() if settings.format == "human" else JsonFormatter())
     logger = logging.getLogger("app")
     logger.handlers = [handler]
@@ -31,7 +33,17 @@ def log_request(fields: dict[str, Any]) -> None:
     if fields["path"].startswith("/health/") and level == logging.INFO:
         level = logging.DEBUG
     if requests_log.isEnabledFor(level):
-        requests_log.log(level, "request", extra={"fields": fields})
+        # Not `log`, which would walk the stack to find out who calls.
+        record = logging.LogRecord(requests_log.name, level, "", 0, "request", None, None)
+        record.fields = fields
+        requests_log.handle(record)
+
+
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Writes a line in one call, which needs no lock to stay whole."""
+
+    def createLock(self) -> None:  # noqa: N802
+        self.lock = None
 
 
 class JsonFormatter(logging.Formatter):

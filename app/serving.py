@@ -347,6 +347,8 @@ class _Gevent(_Contract):
                 sock.shutdown(socket.SHUT_RD)
 
     def handle(self, listener_name: Any, client: Any, addr: Any) -> None:
+        import gevent
+
         parser = get_parser(self.cfg, client, addr)
         parser.unreader = unreader = _Unreader(client)
         alive = True
@@ -367,6 +369,9 @@ class _Gevent(_Contract):
                 unreader.unread(data)
             answer = functools.partial(self._answer, listener_name, client, addr)
             alive = self.exchange(parser, client, addr, answer)
+            # Others first: where the next request is here already, gevent's recv does not switch,
+            # and one busy client starves the rest (32 clients: p50 0.2 ms, p99 150 ms).
+            gevent.sleep(0)
 
     def _answer(self, listener_name: Any, client: Any, addr: Any, req: Any) -> Any:
         return self.handle_request(listener_name, req, client, addr)

@@ -66,6 +66,10 @@ def check(rows: Sequence[bytes], width: int | None) -> None:
 
 
 def _check_values(rows: Sequence[bytes], width: int) -> None:
+    if len(rows) == 1:  # most answers: not worth a matrix
+        values = np.frombuffer(rows[0], _F4)
+        if 0 < float(values @ values) < float("inf"):
+            return
     joined = rows[0] if len(rows) == 1 else b"".join(rows)
     matrix = np.frombuffer(joined, _F4).reshape(len(rows), width)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):

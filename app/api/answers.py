@@ -15,17 +15,29 @@ from app.vectors import to_base64, to_json
 _ROWS_A_PIECE = 64
 
 
-def embedding_response(outcome: Outcome, model: str, encoding: Encoding) -> Response:
-    """OpenAI's embedding list, with the headers that tell how it came about."""
-    response = Response(body(outcome, model, encoding), status=200, content_type="application/json")
-    headers = response.headers
-    headers["x-proxy-cache"] = outcome.cache
-    headers["x-proxy-cached-tokens"] = str(outcome.cached_tokens)
-    headers["x-proxy-provider"] = outcome.provider
-    headers["x-proxy-attempts"] = str(outcome.attempts)
+def embedding_response(
+    outcome: Outcome, model: str, encoding: Encoding, clock: Callable[[], float]
+) -> Response:
+    """OpenAI's embedding list, with the headers that tell how it came about.
+
+    ``clock`` gives the seconds since the request came.
+    """
+    pieces = body(outcome, model, encoding)
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(sum(map(len, pieces)))),
+        ("x-proxy-cache", outcome.cache),
+        ("x-proxy-cached-tokens", str(outcome.cached_tokens)),
+        ("x-proxy-provider", outcome.provider),
+        ("x-proxy-attempts", str(outcome.attempts)),
+        (
+            "Server-Timing",
+            f"upstream;dur={outcome.upstream_seconds * 1000:.2f}, total;dur={clock() * 1000:.2f}",
+        ),
+    ]
     if outcome.vectors.estimated:
-        headers["x-proxy-usage"] = "estimated"
-    return response
+        headers.append(("x-proxy-usage", "estimated"))
+    return Response(pieces, 200, headers)
 
 
 def body(outcome: Outcome, model: str, encoding: Encoding) -> list[bytes]:

@@ -25,8 +25,11 @@ def install(app: Flask) -> None:
 
 
 def _begin() -> None:
+    environ = request.environ
     g.exchange = Exchange(
-        request_id(request.headers.get("x-request-id")), request.method, request.path
+        request_id(environ.get("HTTP_X_REQUEST_ID")),
+        environ["REQUEST_METHOD"],
+        request.path,
     )
 
 

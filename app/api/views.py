@@ -32,6 +32,8 @@ _NO_KEY = (
     "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
 )
 
+_JSON_TYPES = ("", "application/json")
+
 
 class Api:
     """The handlers, with the parts they need."""
@@ -87,12 +89,7 @@ class Api:
             if grant is not None:
                 used = exchange.outcome.prompt_tokens if exchange.outcome else 0
                 self._limiter.settle(grant, used)
-        response = embedding_response(outcome, asked.model, asked.encoding)
-        response.headers["Server-Timing"] = (
-            f"upstream;dur={outcome.upstream_seconds * 1000:.2f}, "
-            f"total;dur={exchange.seconds * 1000:.2f}"
-        )
-        return response
+        return embedding_response(outcome, asked.model, asked.encoding, lambda: exchange.seconds)
 
     def models(self) -> Response:
         caller = g.exchange.caller = self._caller()
@@ -123,8 +120,9 @@ class Api:
 
     def _caller(self) -> Caller:
         """Step 2. OpenAI's clients send a bearer key, Azure's an ``api-key`` header."""
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        key = key.strip() if scheme.lower() == "bearer" else request.headers.get("api-key", "")
+        environ = request.environ
+        scheme, _, key = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        key = key.strip() if scheme.lower() == "bearer" else environ.get("HTTP_API_KEY", "")
         if not key:
             raise Unauthorized(_NO_KEY)
         return self._keyring.identify(key)
@@ -145,20 +143,22 @@ class Api:
 
 
 def _body(limit: int) -> bytes:
-    if request.mimetype not in ("", "application/json"):
+    environ = request.environ
+    # The usual type is not worth parsing.
+    if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype not in _JSON_TYPES:
         raise UnsupportedMediaType(
             f"Unsupported content type: {request.mimetype!r}. Send application/json."
         )
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed.")
     # Read by hand: werkzeug cuts a body without a length off at the limit instead of refusing it.
     length = request.content_length
-    if length is None and not request.environ.get("wsgi.input_terminated"):
+    if length is None and not environ.get("wsgi.input_terminated"):
         return b""
     if length is not None and length > limit:
         raise _too_large(limit)
     try:
-        body: bytes = request.environ["wsgi.input"].read(limit + 1 if length is None else length)
+        body: bytes = environ["wsgi.input"].read(limit + 1 if length is None else length)
     except Exception as error:  # the server's own errors: broken chunks, a client that left
         raise BadRequest("The request body could not be read.") from error
     if len(body) > limit:

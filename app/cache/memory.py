@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from threading import Lock
 from typing import Protocol
 
 from cachetools import TTLCache
 
 from app.domain import Entry
+from app.mutex import mutex
 
 #: What an entry takes beside its vector: key, tuple, and cachetools' links and dictionaries.
 #: Measured with tracemalloc (tests/cache/test_memory.py holds it).
@@ -33,7 +33,7 @@ class MemoryCache:
         self, max_bytes: int, ttl: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._entries: TTLCache[bytes, Entry] = TTLCache(max_bytes, ttl, clock, _size)
-        self._lock = Lock()
+        self._lock = mutex()
 
     def get(self, keys: Sequence[bytes]) -> list[Entry | None]:
         with self._lock:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from threading import Lock
+
+from app.mutex import mutex
 
 
 class Budget:
@@ -19,7 +20,7 @@ class Budget:
         self._ratio = ratio
         self._most = most
         self._saved = start
-        self._lock = Lock()
+        self._lock = mutex()
 
     def earn(self) -> None:
         with self._lock:
@@ -44,7 +45,7 @@ class Quota:
         self._tokens = tokens
         self._taken: deque[tuple[float, int]] = deque()  # when, tokens
         self._tokens_taken = 0
-        self._lock = Lock()
+        self._lock = mutex()
 
     def wait(self, tokens: int, now: float) -> float:
         """Seconds until a call of that many tokens fits; 0 where it does now.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from threading import Lock
 
 import msgspec
 
@@ -17,6 +16,7 @@ from app.dispatch.health import Health
 from app.dispatch.latency import Latency
 from app.domain import Call, EmbeddingRequest, Item, Vectors
 from app.errors import BrokenContract, Rejected
+from app.mutex import mutex
 from app.providers.base import Provider
 from app.tokenizers import Tokenizer, Undecodable
 from app.usage.share import share
@@ -36,7 +36,7 @@ _FIRST_PATIENCE = 1.0
 class Deployment:
     """Knows what its provider takes, and makes up for what it does not.
 
-    The lock guards ``health``, ``latency``, ``quota``, ``outstanding`` and ``_since``, which
+    The lock guards ``health``, ``latency`` and ``_since``, which
     `app.dispatch.pool` reads and writes. This process may use a ``part`` of the limits.
     """
 
@@ -51,7 +51,7 @@ class Deployment:
         part: float = 1.0,
         tokenizer: Tokenizer | None = None,
     ) -> None:
-        takes = provider.capabilities
+        takes = provider.limits(settings.model)
         self.name = settings.provider
         self.label = f"{settings.provider}/{settings.model}"
         self.settings = settings
@@ -65,22 +65,22 @@ class Deployment:
         self.merges = provider_settings.merge and self.max_inputs != 1
         self._model = model
         self._provider = provider
+        self._takes = takes
         self._tokenizer = tokenizer
 
-        self.lock = Lock()
+        self.lock = mutex()
         self.health = Health(rng.random)
         self.latency = Latency()
         self.quota = Quota(
             _part(settings.requests_per_minute, part), _part(settings.tokens_per_minute, part)
         )
-        self.outstanding = 0  # tickets waiting or away
         self._since: dict[int, float] = {}  # when each call under way left, oldest first
 
     def can_serve(self, dimensions: int | None) -> bool:
         """Whether vectors of that width can be had here."""
         return (
             dimensions is None
-            or self._provider.capabilities.dimensions
+            or self._takes.dimensions
             or dimensions == self._model.dimensions
             or self._model.can_cut_to(dimensions)
         )
@@ -93,11 +93,7 @@ class Deployment:
 
     def understands(self, items: Sequence[Item]) -> bool:
         """Whether such items, text or tokens, can be embedded here."""
-        return (
-            isinstance(items[0], str)
-            or self._provider.capabilities.tokens
-            or self._tokenizer is not None
-        )
+        return isinstance(items[0], str) or self._takes.tokens or self._tokenizer is not None
 
     def narrower_width(self) -> int | None:
         """A width below the model's own that it promises, if any."""
@@ -114,7 +110,7 @@ class Deployment:
 
     def call(self, request: EmbeddingRequest, items: Sequence[Item]) -> Call:
         """The call for some of a request's items. Raises `Rejected` for tokens that are no text."""
-        takes = self._provider.capabilities
+        takes = self._takes
         if not takes.tokens and not isinstance(items[0], str):
             items = self._decoded(items)
         sent = request.dimensions if takes.dimensions else None
@@ -167,7 +163,7 @@ class Deployment:
             seconds = max(seconds, now - next(iter(self._since.values())))
         succeeding = max(0.05, 1 - self.health.failure_rate())
         part = self.settings.weight / mean_weight
-        return (self.outstanding / part + 1) * seconds / succeeding
+        return (self.gate.outstanding(self) / part + 1) * seconds / succeeding
 
     def patience(self, items: int) -> float:
         """Seconds after which a call of that many items is later than lateness explains."""

@@ -143,7 +143,7 @@ class Dispatcher:
                 "state": d.health.state(now),
                 "retry_in_seconds": round(d.health.wait(now), 3),
                 "in_flight": d.under_way,
-                "outstanding": d.outstanding,
+                "outstanding": d.gate.outstanding(d),
                 "latency_ms": None
                 if d.latency.average is None
                 else round(d.latency.average * 1000, 2),
@@ -161,6 +161,7 @@ class Dispatcher:
         """Make a call, and then those that waited for its slot."""
         while batch is not None:
             gate = batch.deployment.gate
+            gate.depart(batch)
             try:
                 self._call(batch.tickets, batch)
             except BaseException as error:  # a bug must not leave anyone waiting
@@ -216,8 +217,6 @@ class Dispatcher:
 
     @staticmethod
     def _deliver(ticket: Ticket, result: Vectors | BaseException) -> None:
-        with ticket.deployment.lock:
-            ticket.deployment.outstanding -= 1
         ticket.result = result
         ticket.deliver(ticket)
 

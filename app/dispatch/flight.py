@@ -14,12 +14,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 
 from app.dispatch.dispatcher import Bell
 from app.dispatch.job import Job
 from app.domain import Entry, Outcome
 from app.errors import ClientError, DeadlineExceeded
+from app.mutex import mutex
 
 _log = logging.getLogger("app.dispatch")
 
@@ -55,7 +55,7 @@ class Flights:
 
     def __init__(self, start_thread: Callable[..., object] | None = None) -> None:
         self._loads: dict[bytes, Load] = {}
-        self._lock = Lock()
+        self._lock = mutex()
         self._start_thread = start_thread or _thread.start_new_thread
 
     def claim(self, keys: Sequence[bytes], deadline: float, bell: Bell) -> Claim:

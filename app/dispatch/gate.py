@@ -2,20 +2,22 @@
 
 A group commit: a ticket that finds a free slot leaves at once; those that come while all slots are
 busy leave together in the next call, as many as agree and fit. Idle adds no wait, load makes
-batches. No I/O here: `Gate` says what leaves, its caller carries it.
+batches. Leaving takes a moment, in which a batch is *boarding*: from when a slot is taken until its
+carrier runs, others that agree may still get on, and wait no longer for that. No I/O here: `Gate`
+says what leaves, its caller carries it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from app.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import ProviderError
+from app.mutex import mutex
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
@@ -55,11 +57,16 @@ class Ticket:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Tickets that leave in one call, and the time by which somebody still waits for it."""
+    """Tickets that leave in one call, and the time by which somebody still waits for it.
+
+    Its carrier calls `Gate.depart` before it looks at the tickets.
+    """
 
     tickets: list[Ticket]
     deadline: Deadline
-    left_at: float = field(default=0.0)
+    key: Hashable
+    inputs: int
+    tokens: int
 
     @property
     def deployment(self) -> Deployment:
@@ -73,29 +80,44 @@ class Gate:
         self.slots = slots
         self._free = slots
         self._queues: dict[Hashable, deque[Ticket]] = {}  # in the order in which they began
+        self._boarding: dict[Hashable, Batch] = {}
         self._away: dict[Deployment, int] = {}  # calls under way
+        self._outstanding: dict[Deployment, int] = {}  # tickets that wait or are away
         self.waiting = 0  # tickets
-        self._lock = Lock()
+        self._lock = mutex()
 
     def submit(self, ticket: Ticket) -> Batch | None:
-        """Let a ticket pass, alone, or have it wait (None) until `finish` takes it along."""
+        """The batch to carry now, if any; else the ticket boards one or waits for `finish`."""
+        # Tickets that may not be merged wait in a queue of their own.
+        key = (ticket.deployment, ticket.group) if ticket.group is not None else ticket
+        deployment = ticket.deployment
         with self._lock:
-            if self._free and self._has_slot(ticket.deployment) and not self.waiting:
-                return self._leave([ticket])
+            self._outstanding[deployment] = self._outstanding.get(deployment, 0) + 1
+            boarding = self._boarding.get(key)
+            if boarding is not None and self._board(boarding, ticket):
+                return None
+            if self._free and not self.waiting and self._has_slot(deployment):
+                return self._leave(key, [ticket], ticket.size, ticket.tokens)
             ticket.state = "waiting"
-            # Tickets that may not be merged wait in a queue of their own.
-            key = (ticket.deployment, ticket.group) if ticket.group is not None else ticket
             self._queues.setdefault(key, deque()).append(ticket)
             self.waiting += 1
             # With a slot free, others wait only for a deployment's own limit: not for this one's.
             return self._next() if self._free else None
 
+    def depart(self, batch: Batch) -> None:
+        """Nobody boards the batch from now on."""
+        with self._lock:
+            if self._boarding.get(batch.key) is batch:
+                del self._boarding[batch.key]
+
     def finish(self, batch: Batch) -> Batch | None:
         """A call has ended: give its slot to what has waited longest, or free it."""
+        deployment = batch.deployment
         with self._lock:
             self._free += 1
-            self._away[batch.deployment] -= 1
-            return self._next()
+            self._away[deployment] -= 1
+            self._outstanding[deployment] -= len(batch.tickets)
+            return self._next() if self.waiting else None
 
     def withdraw(self, ticket: Ticket) -> bool:
         """Take a waiting ticket out; False where it is away or done."""
@@ -104,7 +126,18 @@ class Gate:
                 return False
             ticket.state = "withdrawn"  # its place in the queue is skipped later
             self.waiting -= 1
+            self._outstanding[ticket.deployment] -= 1
             return True
+
+    def is_alone(self, ticket: Ticket) -> bool:
+        """Whether its call, under way, is nobody else's and nobody can board it any more."""
+        with self._lock:
+            batch = ticket.batch
+            return (
+                batch is not None
+                and len(batch.tickets) == 1
+                and self._boarding.get(batch.key) is not batch
+            )
 
     def flush(self, deployment: Deployment) -> list[Ticket]:
         """Take out all that wait for a deployment."""
@@ -116,24 +149,40 @@ class Gate:
             for ticket in flushed:
                 ticket.state = "withdrawn"
             self.waiting -= len(flushed)
+            if flushed:
+                self._outstanding[deployment] -= len(flushed)
             return flushed
 
-    def away(self, deployment: Deployment) -> int:
-        return self._away.get(deployment, 0)
+    def outstanding(self, deployment: Deployment) -> int:
+        """Tickets of a deployment that wait or are away."""
+        return self._outstanding.get(deployment, 0)
 
     def _has_slot(self, deployment: Deployment) -> bool:
         limit = deployment.concurrency
         return limit is None or self._away.get(deployment, 0) < limit
 
-    def _leave(self, tickets: list[Ticket]) -> Batch:
+    def _leave(self, key: Hashable, tickets: list[Ticket], inputs: int, tokens: int) -> Batch:
         self._free -= 1
         deployment = tickets[0].deployment
         self._away[deployment] = self._away.get(deployment, 0) + 1
-        batch = Batch(tickets, Deadline(max(ticket.deadline for ticket in tickets)))
+        deadline = Deadline(max(ticket.deadline for ticket in tickets))
+        batch = self._boarding[key] = Batch(tickets, deadline, key, inputs, tokens)
         for ticket in tickets:
             ticket.state = "away"
             ticket.batch = batch
         return batch
+
+    @staticmethod
+    def _board(batch: Batch, ticket: Ticket) -> bool:
+        inputs, tokens = batch.inputs + ticket.size, batch.tokens + ticket.tokens
+        if not batch.deployment.takes(inputs, tokens):
+            return False
+        batch.inputs, batch.tokens = inputs, tokens
+        batch.tickets.append(ticket)
+        batch.deadline.extend(ticket.deadline)
+        ticket.state = "away"
+        ticket.batch = batch
+        return True
 
     def _next(self) -> Batch | None:
         """The batch around the ticket that has waited longest, or None."""
@@ -146,18 +195,18 @@ class Gate:
             if not queue:
                 del self._queues[key]
             elif self._has_slot(queue[0].deployment):
-                tickets = self._together(queue)
+                tickets, inputs, tokens = self._together(queue)
                 # To the back, or out: groups take turns.
                 del self._queues[key]
                 if queue:
                     self._queues[key] = queue
                 self.waiting -= len(tickets)
-                return self._leave(tickets)
+                return self._leave(key, tickets, inputs, tokens)
         return None
 
     @staticmethod
-    def _together(queue: deque[Ticket]) -> list[Ticket]:
-        """As many tickets from the front as fit into one call; at least one."""
+    def _together(queue: deque[Ticket]) -> tuple[list[Ticket], int, int]:
+        """As many tickets from the front as fit into one call, at least one; inputs and tokens."""
         limits = queue[0].deployment
         tickets: list[Ticket] = []
         inputs = tokens = 0
@@ -166,9 +215,9 @@ class Gate:
             if ticket.state == "withdrawn":
                 queue.popleft()
                 continue
-            inputs += ticket.size
-            tokens += ticket.tokens
-            if tickets and not limits.takes(inputs, tokens):
+            more = inputs + ticket.size, tokens + ticket.tokens
+            if tickets and not limits.takes(*more):
                 break
+            inputs, tokens = more
             tickets.append(queue.popleft())
-        return tickets
+        return tickets, inputs, tokens

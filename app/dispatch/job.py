@@ -249,9 +249,9 @@ class Job:
             self.deliver,
             self._request.dimensions,
         )
-        with deployment.lock:
-            ticket.probe = deployment.health.leave(now)
-            deployment.outstanding += 1
+        if deployment.health.state(now) == "ejected":
+            with deployment.lock:
+                ticket.probe = deployment.health.leave(now)
         deployment.quota.take(tokens, now)
         self._attempts += 1
         if self._started is None:
@@ -265,12 +265,10 @@ class Job:
 
     def _set_alarms(self, part: Part, deployment: Deployment, now: float) -> None:
         part.patience = part.hedge_at = float("inf")
-        others = [
-            d
+        if not any(
+            d is not deployment and d not in part.tried and d.health.may_serve(now)
             for d in self._pool.deployments
-            if d is not deployment and d not in part.tried and d.health.may_serve(now)
-        ]
-        if not others:
+        ):
             return
         # Half of what is left, so that another still has time; less where we know what is usual.
         patience = (self.deadline - now) / 2
@@ -424,9 +422,8 @@ class Job:
         """Wait no longer for a ticket; end its call where nobody else waits for it either."""
         deployment = ticket.deployment
         if deployment.gate.withdraw(ticket):
-            with deployment.lock:
-                deployment.outstanding -= 1
-                if ticket.probe:
+            if ticket.probe:
+                with deployment.lock:
                     deployment.health.withdraw()
-        elif ticket.batch is not None and len(ticket.batch.tickets) == 1:
+        elif ticket.batch is not None and deployment.gate.is_alone(ticket):
             ticket.batch.deadline.cancel()

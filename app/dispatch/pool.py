@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection, Sequence
-from itertools import groupby
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from itertools import accumulate, groupby
 
 from app.dispatch.deployment import Deployment
 from app.domain import EmbeddingRequest
@@ -24,6 +25,26 @@ _ALIKE = 2.0
 _FIRST_GUESS = 0.1
 
 
+class Tier:
+    """Deployments that are tried before those of the next tier."""
+
+    def __init__(self, deployments: Sequence[Deployment]) -> None:
+        self.deployments = deployments
+        self._summed = list(accumulate(d.settings.weight for d in deployments))
+        self.mean_weight = self._summed[-1] / len(deployments)
+
+    def draw(self, rng: random.Random) -> Deployment:
+        """One, by weight."""
+        if len(self.deployments) == 1:
+            return self.deployments[0]
+        return rng.choices(self.deployments, cum_weights=self._summed)[0]
+
+    def draw_two(self, rng: random.Random) -> tuple[Deployment, Deployment]:
+        """Two different ones, each by weight."""
+        first = self.draw(rng)
+        return first, Tier([d for d in self.deployments if d is not first]).draw(rng)
+
+
 class Pool:
     """Chooses and judges. Each deployment's state is read and written under its own lock."""
 
@@ -31,7 +52,7 @@ class Pool:
         self.model = model
         self.deployments = sorted(deployments, key=lambda d: d.settings.tier)
         self._tiers = [
-            list(tier) for _, tier in groupby(self.deployments, key=lambda d: d.settings.tier)
+            Tier(list(tier)) for _, tier in groupby(self.deployments, key=lambda d: d.settings.tier)
         ]
         self._rng = rng
 
@@ -52,34 +73,39 @@ class Pool:
         if len(self.deployments) == 1:
             only = self.deployments[0]
             return None if only in avoid or only.quota_wait(tokens, now) else only
+
+        def fits(last_resort: bool, deployment: Deployment) -> bool:
+            return (
+                deployment not in avoid
+                and deployment.suits(request)
+                and deployment.health.may_serve(now, last_resort)
+                and not deployment.quota_wait(tokens, now)
+            )
+
         for last_resort in (False, True):
             for tier in self._tiers:
-                fit = [
-                    d
-                    for d in tier
-                    if d not in avoid
-                    and d.suits(request)
-                    and d.health.may_serve(now, last_resort)
-                    and not d.quota_wait(tokens, now)
-                ]
-                if fit:
-                    return fit[0] if len(fit) == 1 else self._better_of_two(fit, now)
+                chosen = self._choose_in(tier, partial(fits, last_resort), now)
+                if chosen is not None:
+                    return chosen
             if avoid and any(d.health.may_serve(now) for d in self.deployments):
                 return None  # those to avoid are fit: no last resort yet
         return None
 
-    def _better_of_two(self, fit: list[Deployment], now: float) -> Deployment:
-        weights = [d.settings.weight for d in fit]
-        first = self._rng.choices(fit, weights)[0]
-        second = self._rng.choices(
-            [d for d in fit if d is not first],
-            [d.settings.weight for d in fit if d is not first],
-        )[0]
-        mean = sum(weights) / len(weights)
-        known = [d.latency.average for d in fit if d.latency.average is not None]
+    def _choose_in(
+        self, tier: Tier, fits: Callable[[Deployment], bool], now: float
+    ) -> Deployment | None:
+        # Two drawn first and looked at then: the cost does not grow with the deployments.
+        first, second = tier.draw(self._rng), tier.draw(self._rng)
+        if first is second or not (fits(first) and fits(second)):
+            fit = [d for d in tier.deployments if fits(d)]
+            if len(fit) < 2:
+                return fit[0] if fit else None
+            first, second = Tier(fit).draw_two(self._rng)
+        known = [d.latency.average for d in (first, second) if d.latency.average is not None]
         unknown = min(known, default=_FIRST_GUESS)
-        wait = first.expected_wait(now, mean, unknown)
-        return second if second.expected_wait(now, mean, unknown) * _ALIKE < wait else first
+        wait = first.expected_wait(now, tier.mean_weight, unknown)
+        other_wait = second.expected_wait(now, tier.mean_weight, unknown)
+        return second if other_wait * _ALIKE < wait else first
 
     def wait(self, now: float, tokens: int, request: EmbeddingRequest | None = None) -> float:
         """Seconds until somebody may be asked again, as far as is known."""

@@ -6,11 +6,14 @@ fields) and ``make(settings)``, which returns a `WireFormat`, or a `Provider` th
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -31,8 +34,14 @@ from app.usage.share import estimate, share, weigh
 _MESSAGE_LENGTH = 500
 _SECRETS = re.compile(
     r"(?i)\b(?:sk|pk|rk|pa|jina|nvapi|hf|gsk|AIza)[-_][\w*.-]{6,}|\bbearer\s+\S+|\bAIza[\w-]{20,}"
+    r"|\beyJ[\w-]+\.[\w.-]+"  # a JSON web token, as Entra ID and Google hand out
     r"|https?://\S+"
 )
+#: What reading JSON that somebody else wrote may raise.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_T = TypeVar("_T")
+_floats: msgspec.json.Decoder[Sequence[float]] = msgspec.json.Decoder(list[float])
+_base64 = msgspec.json.Decoder(bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,12 @@ class Provider(Protocol):
 
     capabilities: Capabilities
 
+    def limits(self, model: str) -> Capabilities:
+        """What it takes for one of its models, by its own name: ``capabilities`` unless it differs.
+
+        Raises `SettingsError` for a model that it cannot serve.
+        """
+
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
         """N vectors for N items, in order, checked; by ``deadline``.
 
@@ -82,6 +97,10 @@ class WireFormat(ABC):
     capabilities: Capabilities
     #: The base address where the settings give none.
     base_url: str | None = None
+
+    def limits(self, model: str) -> Capabilities:
+        """As `Provider.limits`."""
+        return self.capabilities
 
     @abstractmethod
     def build(self, call: Call) -> Outgoing:
@@ -102,18 +121,21 @@ class WireFormat(ABC):
                 return CredentialsRefused(f"refused our credentials ({answer.status})")
             case 429:
                 return Throttled("asked us to slow down (429)", retry_after=after)
-            case 408 | 409 | 500 | 502 | 503 | 504 | 529:
+            case 408 | 409 | 424 | 499:  # 424: a backend behind the provider failed
                 return ProviderUnavailable(f"failed with {answer.status}", retry_after=after)
-            case 424:  # Text Embeddings Inference: its backend failed
-                return ProviderUnavailable("failed with 424")
+            case status if status >= 500:
+                return ProviderUnavailable(f"failed with {status}", retry_after=after)
             case status:
                 return BrokenContract(f"answered with status {status}")
 
 
-def guard(rows: Sequence[bytes], call: Call, total: int | None) -> Vectors:
+def guard(
+    rows: Sequence[bytes], call: Call, total: int | None, each: Sequence[int] | None = None
+) -> Vectors:
     """The contract guard: N good vectors of the right width for N items, or `BrokenContract`.
 
-    ``total`` is the provider's token count, shared out over the items; None: it gave none.
+    ``total`` is the provider's token count, shared out over the items unless it gave ``each``;
+    None: it gave none.
     """
     if len(rows) != len(call.items):
         raise BrokenContract(f"answered {len(rows)} vectors for {len(call.items)} inputs")
@@ -121,9 +143,42 @@ def guard(rows: Sequence[bytes], call: Call, total: int | None) -> Vectors:
         vectors.check(rows, call.width)
     except vectors.BadVector as error:
         raise BrokenContract(f"answered {error}") from error
+    if each is not None and len(each) == len(rows):
+        return Vectors(rows, each)
     if total is None:
         return Vectors(rows, [estimate(item) for item in call.items], estimated=True)
     return Vectors(rows, share(total, [weigh(item) for item in call.items]))
+
+
+def only_text(call: Call) -> None:
+    """Refuse token ids: another tokenizer's ids would be embedded as if they were nonsense."""
+    if not isinstance(call.items[0], str):
+        raise Rejected(
+            "'$.input' is invalid. This model takes only text: send the text itself instead of "
+            "token ids.",
+            param="input",
+        )
+
+
+def read(decoder: msgspec.json.Decoder[_T], body: bytes | msgspec.Raw, what: str) -> _T:
+    """JSON of a provider by its decoder; `BrokenContract`, that it is not ``what``, otherwise."""
+    try:
+        return decoder.decode(body)
+    except UNREADABLE as error:
+        raise BrokenContract(f"answered something that is not {what}") from error
+
+
+def row_of(raw: msgspec.Raw) -> bytes:
+    """One embedding as it stands in an answer, floats or base64 of float32s → its row.
+
+    One at a time: the Python floats of all rows at once take ten times the memory of the answer.
+    """
+    if bytes(memoryview(raw)[:1]) == b'"':
+        return read(_base64, raw, "an embedding in base64")
+    try:
+        return vectors.from_floats(read(_floats, raw, "an embedding of numbers"))
+    except vectors.BadVector as error:
+        raise BrokenContract(f"answered {error}") from error
 
 
 def in_order(rows: Sequence[tuple[int, Any]], count: int) -> list[Any]:
@@ -142,14 +197,17 @@ def message_of(body: bytes) -> str:
     """The human sentence in an error body of any of the usual shapes, or an empty string."""
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         return ""
+    place = ""
     for name in ("error", "message", "detail", "error_msg", "msg"):
         while isinstance(found, list) and found:
             found = found[0]
         if isinstance(found, dict) and name in found:
+            if isinstance(found.get("loc"), list):  # pydantic's: without it nobody knows which
+                place = ".".join(map(str, found["loc"])) + ": "
             found = found[name]
-    return found if isinstance(found, str) else ""
+    return place + found if isinstance(found, str) else ""
 
 
 def clean(message: str, secrets: Sequence[str]) -> str:
@@ -161,15 +219,26 @@ def clean(message: str, secrets: Sequence[str]) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds a provider asks to be left alone: ``retry-after-ms``, or ``Retry-After`` in seconds.
+    """Seconds a provider asks to be left alone: ``retry-after-ms``, or ``Retry-After``.
 
-    None where it does not say, or says it in a way nobody can read.
+    The latter in seconds or as a date (RFC 9110, 10.2.3), which is read by the provider's own
+    clock where it shows it. None where it does not say, or says it in a way nobody can read.
     """
     try:
         if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+            return _wait(float(headers["retry-after-ms"]) / 1000)
         if "retry-after" in headers:
-            return max(0.0, float(headers["retry-after"]))
+            text = headers["retry-after"]
+            return _wait(_until(text, headers.get("date")) if "," in text else float(text))
     except ValueError:
         pass
     return None
+
+
+def _wait(seconds: float) -> float | None:
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _until(date: str, now: str | None) -> float:
+    start = parsedate_to_datetime(now).timestamp() if now else time.time()
+    return parsedate_to_datetime(date).timestamp() - start

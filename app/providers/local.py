@@ -42,6 +42,9 @@ class Local:
         )
         self._model.tokenizer.no_padding()
 
+    def limits(self, model: str) -> Capabilities:
+        return self.capabilities
+
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
         rows: list[bytes] = []
         tokens: list[int] = []

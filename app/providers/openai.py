@@ -1,33 +1,48 @@
-"""OpenAI's wire format, and that of every server that speaks it: vLLM, TEI, Ollama, LocalAI …
+"""OpenAI's wire format, and that of everybody who speaks it with an accent.
 
-Source: platform.openai.com/docs/api-reference/embeddings.
+Source: platform.openai.com/docs/api-reference/embeddings and …/docs/guides/error-codes. What other
+servers do otherwise is data, a `Dialect`; those with a ``kind`` of their own are in `presets`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
-from marshmallow import fields, validate
 
 from app.config import ProviderSettings
-from app.domain import Call, Encoding, Vectors
-from app.errors import BrokenContract
-from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat, guard, in_order
-from app.vectors import BadVector, from_floats
+from app.domain import Call, Vectors
+from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
+from app.providers.base import (
+    UNREADABLE,
+    Capabilities,
+    Incoming,
+    Outgoing,
+    WireFormat,
+    guard,
+    in_order,
+    only_text,
+    read,
+    row_of,
+)
+from app.providers.dialect import Dialect, limits_of, need_base_url, options
 
-OPTIONS = {
-    # What to send as `encoding_format`. base64 is a quarter of the bytes, a tenth of the
-    # parsing; "float" is for servers that know only that, "omit" for those that refuse the field.
-    "encoding": fields.String(validate=validate.OneOf(["base64", "float", "omit"])),
-    "send_dimensions": fields.Boolean(truthy={True}, falsy={False}),
-    "send_user": fields.Boolean(truthy={True}, falsy={False}),
-}
+OPENAI = Dialect(
+    base_url="https://api.openai.com/v1",
+    max_tokens=300_000,
+    user=True,
+    models={"text-embedding-ada-002": {"dimensions": False}},
+)
+
+
+OPTIONS = options(OPENAI)
 
 
 def make(settings: ProviderSettings) -> OpenAI:
-    return OpenAI(settings)
+    return OpenAI(settings, OPENAI)
 
 
 class _Usage(msgspec.Struct):
@@ -55,60 +70,97 @@ class _VerboseAnswer(msgspec.Struct):
     usage: _Usage | None = None
 
 
+class _Error(msgspec.Struct):
+    code: str | int | None = None
+
+
+class _Refusal(msgspec.Struct):
+    error: _Error
+
+
 _compact = msgspec.json.Decoder(_CompactAnswer)
 _verbose = msgspec.json.Decoder(_VerboseAnswer)
-_floats = msgspec.json.Decoder(list[float])
-_base64 = msgspec.json.Decoder(bytes)
+_refusal = msgspec.json.Decoder(_Refusal)
 _encode = msgspec.json.Encoder().encode
+
+#: Codes that say, under whatever status, that somebody must pay or sign first.
+_UNPAID = {"billing_hard_limit_reached", "billing_not_active", "account_deactivated", "Arrearage"}
+#: Seconds a provider rests whose quota is used up: somebody must act before it can serve again.
+QUOTA_REST = 600.0
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class OpenAI(WireFormat):
     """``POST {base_url}/embeddings`` with a bearer key."""
 
-    base_url = "https://api.openai.com/v1"
-
-    def __init__(self, settings: ProviderSettings) -> None:
+    def __init__(self, settings: ProviderSettings, dialect: Dialect) -> None:
         options = settings.options
-        encoding = options.get("encoding", "base64")
-        self._fields = {} if encoding == "omit" else {"encoding_format": encoding}
+        self.base_url = need_base_url(settings, dialect.base_url)
+        self.dialect = dialect
+        encoding = options.get("encoding", dialect.encodings[0])
+        self._fields = {} if encoding == "omit" else {dialect.encoding_field: encoding}
         self.capabilities = Capabilities(
-            max_inputs=2048,
-            max_tokens=300_000,
-            dimensions=options.get("send_dimensions", True),
+            max_inputs=dialect.max_inputs,
+            max_tokens=dialect.max_tokens,
+            dimensions=bool(dialect.dimensions_field) and options.get("send_dimensions", True),
+            tokens=dialect.tokens and options.get("send_tokens", True),
             user=options.get("send_user", False),
         )
+        self._own = {"dimensions"} if "send_dimensions" in options else set()
         self._headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
 
+    def limits(self, model: str) -> Capabilities:
+        return limits_of(model, self.capabilities, self.dialect.models, self._own)
+
     def build(self, call: Call) -> Outgoing:
-        body: dict[str, Any] = {"model": call.model, "input": call.items, **self._fields}
-        if call.dimensions is not None:
-            body["dimensions"] = call.dimensions
+        if not self.capabilities.tokens:
+            only_text(call)
+        dialect = self.dialect
+        body: dict[str, Any] = {**dialect.always, **dialect.hints.get(call.input_type, {})}
+        body.update(call.passed)
+        body["input"] = call.items
+        body.update(self._fields)
+        if "{model}" not in dialect.path:
+            body["model"] = call.model
+        if call.dimensions is not None and dialect.dimensions_field:
+            body[dialect.dimensions_field] = call.dimensions
         if call.user is not None:
             body["user"] = call.user
-        body.update(call.passed)
-        return Outgoing("/embeddings", _encode(body), self._headers)
+        path = dialect.path.replace("{model}", quote(call.model, safe=""))
+        return Outgoing(path, _encode(body), self.headers())
+
+    def headers(self) -> Mapping[str, str]:
+        """Those that say who asks."""
+        return self._headers
 
     def parse(self, answer: Incoming, call: Call) -> Vectors:
         found = decode(answer.body)
         rows = in_order([(item.index, item.embedding) for item in found.data], len(call.items))
-        encoding: Encoding = "base64" if isinstance(found, _CompactAnswer) else "float"
         if isinstance(found, _VerboseAnswer):
-            # One row at a time: the Python floats of all rows at once would take ten times the
-            # memory of the answer.
-            rows = [_row(raw) for raw in rows]
-        return replace(guard(rows, call, tokens_of(found.usage)), encoding=encoding)
+            rows = [row_of(raw) for raw in rows]
+        return guard(rows, call, tokens_of(found.usage))
+
+    def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
+        code = _code_of(answer.body)
+        if code in _UNPAID:
+            return CredentialsRefused(f"wants its bill paid first ({answer.status})")
+        error = super().refuse(answer, secrets)
+        if not isinstance(error, Throttled):
+            return error
+        if code == "insufficient_quota" and self.dialect.quota_is_money:
+            rest = max(error.retry_after or 0, QUOTA_REST)
+            return Throttled("says that our quota is used up (429)", retry_after=rest)
+        if error.retry_after is None:
+            error.retry_after = _reset(answer.headers)
+        return error
 
 
 def decode(body: bytes) -> _CompactAnswer | _VerboseAnswer:
     """An answer in either encoding, whichever was asked for; `BrokenContract` if it is neither."""
     try:
         return _compact.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # floats, or broken: the second look decides
-        pass
-    try:
-        return _verbose.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BrokenContract("answered something that is not OpenAI's embedding list") from error
+    except UNREADABLE:  # floats, or broken: the second look decides
+        return read(_verbose, body, "OpenAI's embedding list")
 
 
 def tokens_of(usage: _Usage | None) -> int | None:
@@ -119,10 +171,22 @@ def tokens_of(usage: _Usage | None) -> int | None:
     return count if count is not None and count >= 0 else None
 
 
-def _row(raw: msgspec.Raw) -> bytes:
+def _code_of(body: bytes) -> str:
     try:
-        if memoryview(raw)[0] == ord('"'):
-            return _base64.decode(raw)
-        return from_floats(_floats.decode(raw))
-    except (msgspec.DecodeError, BadVector) as error:
-        raise BrokenContract("answered an embedding that is not a list of numbers") from error
+        return str(read(_refusal, body, "an error").error.code or "")
+    except BrokenContract:
+        return ""
+
+
+def _reset(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the limit that is used up is full again, of headers like ``6m0s``."""
+    waits = [
+        _seconds(headers.get(f"x-ratelimit-reset-{what}", ""))
+        for what in ("requests", "tokens")
+        if headers.get(f"x-ratelimit-remaining-{what}") == "0"
+    ]
+    return max(waits, default=0.0) or None
+
+
+def _seconds(text: str) -> float:
+    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([\d.]+)(ms|[smhd])", text))

@@ -1,4 +1,4 @@
-"""The kinds of provider there are. A kind is the name of a module here that is a wire format.
+"""The kinds of provider there are: the modules here that are a wire format, and the presets.
 
 Only the modules of kinds in use are imported: a cloud library is loaded by those who need it.
 """
@@ -14,21 +14,32 @@ from marshmallow import fields
 
 import app.providers
 from app.config import ProviderSettings, Settings
+from app.providers import presets
 from app.providers.base import Provider, WireFormat
+from app.providers.presets import PRESETS
 
 #: Modules of app/providers that are no wire format.
-_INFRASTRUCTURE = {"base", "registry", "transport"}
+_INFRASTRUCTURE = {
+    "aws",
+    "base",
+    "bedrock_models",
+    "credentials",
+    "dialect",
+    "presets",
+    "registry",
+    "transport",
+}
 
 
 def kinds() -> list[str]:
     """Every ``kind`` that PROVIDERS may name."""
     modules = {module.name for module in pkgutil.iter_modules(app.providers.__path__)}
-    return sorted(modules - _INFRASTRUCTURE)
+    return sorted(modules - _INFRASTRUCTURE | PRESETS.keys())
 
 
 def options(kind: str) -> dict[str, fields.Field[Any]]:
     """The settings only that kind knows. `ModuleNotFoundError` where its library is missing."""
-    return dict(_module(kind).OPTIONS)
+    return presets.options_of(kind) if kind in PRESETS else dict(_module(kind).OPTIONS)
 
 
 def make(settings: ProviderSettings) -> Provider:
@@ -48,4 +59,4 @@ def make_used(settings: Settings) -> dict[str, Provider]:
 
 
 def _module(kind: str) -> ModuleType:
-    return importlib.import_module(f"app.providers.{kind}")
+    return presets if kind in PRESETS else importlib.import_module(f"app.providers.{kind}")

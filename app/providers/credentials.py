@@ -1,0 +1,137 @@
+"""Credentials that expire, kept fresh.
+
+`Refreshing` asks for a new one before the old one expires, in a thread of its own (a greenlet under
+gevent): no request waits for it, save those that come before there is any.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from app.errors import ProviderError, ProviderUnavailable
+
+_log = logging.getLogger("app.providers")
+_T = TypeVar("_T")
+#: Seconds before its end in which a credential is replaced. Google's metadata servers hand out the
+#: same token until four minutes before (google.auth's REFRESH_THRESHOLD): no use to ask earlier.
+_EARLY = 225.0
+#: Seconds between attempts after so many failures: 1, 2, 4 … and never more than this.
+_LONGEST_PAUSE = 60.0
+#: Seconds that a request waits for another's fetch.
+_PATIENCE = 60.0
+
+
+class Refreshing(Generic[_T]):
+    """What ``fetch`` gave, for as long as it is good.
+
+    ``fetch`` returns a credential and when it expires, in seconds of ``clock``; it does I/O, with
+    time limits of its own, and raises a `ProviderError` that says what went wrong, or anything.
+    One fetch is under way at a time, whoever asks. ``early``: seconds before the end in which it
+    is replaced, though never in the first half of its life.
+
+    The lock guards all fields with an underscore that change; it is not held during a fetch.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], tuple[_T, float]],
+        *,
+        early: float = _EARLY,
+        clock: Callable[[], float] = time.time,
+        rng: Callable[[], float] = random.random,
+        start: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        self._fetch = fetch
+        self._early = early
+        self._clock = clock
+        self._rng = rng
+        self._start = start or _start
+        self._lock = threading.Lock()
+        self._value: tuple[_T, float] | None = None  # and when it expires
+        self._next = float("-inf")  # no fetch begins before
+        self._flight: threading.Event | None = None  # set when the fetch under way has ended
+        self._failures = 0
+        self._error: Exception | None = None
+
+    def get(self) -> _T:
+        """A credential that has not expired. Raises a `ProviderError` where there is none."""
+        now = self._clock()
+        with self._lock:
+            value, flight = self._good(now), self._flight
+            mine = flight is None and now >= self._next
+            if mine:
+                flight = self._flight = threading.Event()
+        if flight is not None:
+            if value is None:
+                return self._wait(flight, mine)
+            if mine:
+                self._launch(flight)
+        if value is None:
+            raise self._refusal()  # it failed a moment ago
+        return value[0]
+
+    def _good(self, now: float) -> tuple[_T, float] | None:
+        return self._value if self._value is not None and now < self._value[1] else None
+
+    def _wait(self, flight: threading.Event, mine: bool) -> _T:
+        if mine:
+            self._run(flight)
+        elif not flight.wait(_PATIENCE):
+            raise ProviderUnavailable("gave us no credentials in time")
+        with self._lock:
+            value = self._good(self._clock())
+        if value is None:
+            raise self._refusal()
+        return value[0]
+
+    def _launch(self, flight: threading.Event) -> None:
+        try:
+            self._start(lambda: self._run(flight))
+        except RuntimeError:  # no thread to be had: better late than never
+            self._run(flight)
+
+    def _run(self, flight: threading.Event) -> None:
+        """Fetch, and wake those who wait whatever comes of it."""
+        found: tuple[_T, float] | None = None
+        error: Exception | None = None
+        try:
+            found = self._fetch()
+            if found[1] <= self._clock():
+                found, error = None, ProviderUnavailable("gave us credentials that have expired")
+        except Exception as caught:
+            error = caught
+        finally:
+            with self._lock:
+                self._note(found, error)
+                self._flight = None
+            flight.set()
+        if error is not None:
+            _log.warning("credentials could not be refreshed: %s", type(error).__name__)
+
+    def _note(self, found: tuple[_T, float] | None, error: Exception | None) -> None:
+        now = self._clock()
+        if found is not None:
+            life = found[1] - now
+            self._value, self._error, self._failures = found, None, 0
+            self._next = now + max(life - self._early, life / 2)
+        else:
+            pause = min(_LONGEST_PAUSE, 2.0**self._failures)
+            self._error, self._failures = error, self._failures + 1
+            self._next = now + pause * (0.5 + self._rng() / 2)
+
+    def _refusal(self) -> ProviderError:
+        error = self._error
+        if isinstance(error, ProviderError):  # a new one: each caller has a traceback of its own
+            return type(error)(error.message, retry_after=error.retry_after)
+        refusal = ProviderUnavailable("gave us no credentials")
+        refusal.__cause__ = error
+        return refusal
+
+
+def _start(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="credentials", daemon=True).start()

@@ -1,0 +1,81 @@
+"""What a provider may do otherwise than OpenAI, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from marshmallow import fields, validate
+
+from app.config import ProviderSettings, SettingsError
+from app.domain import InputType
+from app.providers.base import Capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a server that speaks OpenAI's format takes, and how it calls it."""
+
+    base_url: str | None = None  # None: an operator must say
+    path: str = "/embeddings"  # "{model}" stands for the model, which then leaves the body
+    max_inputs: int | None = 2048
+    max_tokens: int | None = None
+    #: What may be asked for, best first. base64 is a quarter of the bytes and a tenth of the
+    #: parsing; "omit" is for servers that refuse the field.
+    encodings: tuple[str, ...] = ("base64", "float", "omit")
+    encoding_field: str = "encoding_format"
+    dimensions_field: str | None = "dimensions"  # None: not taken
+    tokens: bool = True
+    user: bool = False
+    #: The portable input type in the server's words. None: what it is told where none is given.
+    hints: Mapping[InputType | None, Mapping[str, str]] = field(default_factory=dict)
+    #: Sent always, unless the caller says otherwise.
+    always: Mapping[str, Any] = field(default_factory=dict)
+    #: What differs for some models: a shell pattern of their names → fields of `Capabilities`.
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: Whether ``insufficient_quota`` means that the money is gone, and not this minute's share.
+    quota_is_money: bool = True
+
+
+def options(dialect: Dialect) -> dict[str, fields.Field[Any]]:
+    """The settings that a server of that dialect has a use for."""
+    found: dict[str, fields.Field[Any]] = {}
+    if len(dialect.encodings) > 1:
+        found["encoding"] = fields.String(validate=validate.OneOf(dialect.encodings))
+    if dialect.dimensions_field:
+        found["send_dimensions"] = _boolean()
+    if dialect.tokens:
+        found["send_tokens"] = _boolean()
+    if dialect.user:
+        found["send_user"] = _boolean()
+    return found
+
+
+def _boolean() -> fields.Boolean:
+    return fields.Boolean(truthy={True}, falsy={False})
+
+
+def limits_of(
+    model: str,
+    general: Capabilities,
+    models: Mapping[str, Mapping[str, Any]],
+    kept: Collection[str] = (),
+) -> Capabilities:
+    """What a provider takes for one model, but ``kept``, where the operator has said so."""
+    for pattern, special in models.items():
+        if fnmatchcase(model, pattern):
+            return replace(general, **{n: v for n, v in special.items() if n not in kept})
+    return general
+
+
+def need_base_url(settings: ProviderSettings, default: str | None = None) -> str:
+    """The address to call, or a `SettingsError` where nobody knows it."""
+    found = settings.base_url or default
+    if found is None:
+        raise SettingsError(
+            f"PROVIDERS[{settings.name!r}]['base_url']: must be set where 'kind' is "
+            f"{settings.kind!r}; docs/providers.md shows one"
+        )
+    return found

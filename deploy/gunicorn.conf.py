@@ -1,0 +1,145 @@
+"""How gunicorn serves: ``gunicorn -c deploy/gunicorn.conf.py wsgi:app`` from the repository's root.
+
+Read from the environment: PORT, WEB_CONCURRENCY, WORKER_CLASS, FORWARDED_ALLOW_IPS, LOG_FORMAT.
+Options on gunicorn's command line override what is here: ``-b 0.0.0.0:8000``.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+
+def usable_cores() -> int:
+    """The cores this process may use: its affinity, and the CPU quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup v2, or no quota: "max"
+        return cores
+
+
+# Loopback only: TLS, slow clients and the outside are nginx's. In a container: -b 0.0.0.0:8000.
+bind = f"127.0.0.1:{os.environ.get('PORT') or 8000}"
+
+# A worker keeps one core busy, and one more worker than cores only adds memory (each has its own
+# cache and embedded model) and spreads the cache and the merging thinner.
+workers = int(os.environ.get("WEB_CONCURRENCY") or usable_cores())
+
+# gevent by measurement (python -m bench, one worker; two cores, shared with load and provider):
+#                                                 gevent                  gthread
+#   32 clients, one short input each, merged      0.66 ms CPU a request   1.26 ms
+#   the same without merging                      0.69 ms                 1.31 ms
+#   256 clients, provider takes 50 ms             0.69 ms, 2,050/s        1.09 ms, 1,170/s
+#   32 clients, cached                            0.44 ms, 2,270/s        0.51 ms, 1,940/s
+# The threads fight over the interpreter lock. gthread is there for code that gevent cannot patch.
+WORKER_CLASSES = {"gevent": "app.serving.GeventWorker", "gthread": "app.serving.ThreadWorker"}
+worker_class = os.environ.get("WORKER_CLASS") or "gevent"
+worker_class = WORKER_CLASSES.get(worker_class, worker_class)
+
+# Requests wait for providers nearly all their life, so many fit: connections for gevent, where one
+# costs a greenlet; threads for gthread, where each request in flight takes one.
+worker_connections = 4000
+threads = 128
+backlog = 2048  # connections that wait for a worker, also while all of them are being replaced
+
+# Longer than nginx keeps an idle connection (60 s, deploy/nginx.conf): the side that sends requests
+# should be the one that closes.
+keepalive = 75
+
+# A worker's main loop reports every second whatever its requests do; so this is no limit on them
+# (up to 3,600 s), but on how long the whole interpreter may be stuck: a long computation that holds
+# the interpreter lock or, under gevent, any that does not yield.
+timeout = 120
+
+# SIGTERM and HUP let requests in flight end: the default "timeout" of one is 600 s. Whoever stops
+# us has to wait as long: TimeoutStopSec, terminationGracePeriodSeconds.
+graceful_timeout = 630
+
+# The head of a request. A line over its limit is 414, the rest 431.
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 16380  # room for the tokens that gateways put into Authorization
+
+# Only these may say that a request came by https (X-Forwarded-Proto); none may set SCRIPT_NAME.
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1"
+forwarder_headers = ""
+
+# The workers' sign of life is a file: on a disk, writing it could hang.
+if os.access("/dev/shm", os.W_OK):  # noqa: S108 - gunicorn makes an unlinked file of mode 0600
+    worker_tmp_dir = "/dev/shm"  # noqa: S108
+
+control_socket_disable = True
+accesslog = None  # the app logs a line a request
+if os.environ.get("LOG_FORMAT") != "human":
+    logger_class = "app.serving.JsonLogger"
+
+
+CHECK = """
+import sys
+from app import config
+try:
+    config.load()
+except config.SettingsError as error:
+    sys.exit(str(error))
+"""
+
+
+def mistakes() -> list[str]:
+    """What is wrong with the settings, as they are in their files now.
+
+    Asked of a process of its own: settings are a program, and what it imports (ssl, say) may not be
+    there before gevent patches.
+    """
+    command = [sys.executable, "-c", CHECK]
+    check = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    return check.stderr.splitlines() if check.returncode else []
+
+
+def on_starting(server) -> None:
+    """Refuse to start with wrong settings; mend two habits of gunicorn's master."""
+    raise_descriptors()
+    if wrong := mistakes():
+        print(*wrong, sep="\n", file=sys.stderr)
+        if server.pidfile is not None:
+            server.pidfile.unlink()
+        sys.exit(1)
+
+    def handle_hup() -> None:
+        # Not gunicorn's on_reload: it comes too late to keep the old workers, and the new ones
+        # would fail to start, upon which gunicorn gives up.
+        if wrong := mistakes():
+            server.log.error("Not reloading, the settings are wrong: %s", " | ".join(wrong))
+        else:
+            type(server).handle_hup(server)
+
+    def spawn_worker() -> None:
+        # Until a new process has handlers of its own, those of the master swallow its signals: a
+        # SIGTERM in that moment would be lost, and the master wait for graceful_timeout.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        try:
+            type(server).spawn_worker(server)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+    server.handle_hup, server.spawn_worker = handle_hup, spawn_worker
+
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+def post_worker_init(worker) -> None:
+    """Now the worker hears: see spawn_worker."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+
+def raise_descriptors() -> None:
+    """Let a worker open as many files as the system allows it; the usual soft limit is 1,024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
