@@ -38,6 +38,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     from app.access.keys import Keyring
     from app.access.limits import Limiter
     from app.api import hooks
+    from app.api.exchange import RequestLog
     from app.api.views import Api
     from app.cache.memory import MemoryCache
     from app.dispatch import Dispatcher
@@ -57,7 +58,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
 
     flask = Proxy(__name__, static_folder=None)
     flask.url_map.merge_slashes = False  # no redirects: SDKs do not follow them
-    hooks.install(flask)
+    hooks.install(flask, [RequestLog()])
     keyring, limiter = Keyring(checked.keys.values()), Limiter(checked.workers)
     api = Api(checked, keyring, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())

@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from app.access.limits import Grant
 from app.domain import Caller, EmbeddingRequest, Outcome
@@ -20,6 +21,12 @@ def request_id(given: str | None) -> str:
     if given and _WELL_FORMED.fullmatch(given):
         return given
     return f"req_{uuid.uuid4().hex}"
+
+
+class Observer(Protocol):
+    """Is told of every exchange when its answer is ready. Must be quick and must not raise."""
+
+    def finished(self, exchange: Exchange, status: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -40,16 +47,19 @@ class Exchange:
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
-    def log(self, status: int) -> None:
-        """Write the log line: who, what, by whom, how long, how it ended."""
-        asked, outcome, error = self.request, self.outcome, self.error
+
+class RequestLog:
+    """Writes the log line: who, what, by whom, how long, how it ended."""
+
+    def finished(self, exchange: Exchange, status: int) -> None:
+        asked, outcome, error = exchange.request, exchange.outcome, exchange.error
         log_request(
             {
-                "request_id": self.id,
-                "method": self.method,
-                "path": self.path,
+                "request_id": exchange.id,
+                "method": exchange.method,
+                "path": exchange.path,
                 "status": status,
-                "key": self.caller.name if self.caller else None,
+                "key": exchange.caller.name if exchange.caller else None,
                 "user": asked.user if asked else None,
                 "model": asked.model if asked else None,
                 "provider": outcome.provider if outcome else None,
@@ -59,7 +69,7 @@ class Exchange:
                 "cache": outcome.cache if outcome else None,
                 "attempts": outcome.attempts if outcome else error.attempts if error else 0,
                 "upstream_ms": _ms(outcome.upstream_seconds) if outcome else None,
-                "total_ms": _ms(self.seconds),
+                "total_ms": _ms(exchange.seconds),
                 "error_code": (error.code or error.type) if error else None,
                 "error": error.log_message if error else None,
             }

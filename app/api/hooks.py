@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app import errors
 from app.api.answers import error_response
-from app.api.exchange import Exchange, request_id
+from app.api.exchange import Exchange, Observer, request_id
 from app.errors import ClientError
 
 _log = logging.getLogger("app.errors")
 
 
-def install(app: Flask) -> None:
-    """Add the hooks to an app."""
+def install(app: Flask, observers: Sequence[Observer]) -> None:
+    """Add the hooks to an app; each observer is told of every exchange, in order."""
+
+    def end(response: Response) -> Response:
+        exchange: Exchange = g.exchange
+        response.headers["x-request-id"] = exchange.id
+        if exchange.grant is not None:
+            response.headers.update(exchange.grant.headers)
+        for observer in observers:
+            observer.finished(exchange, response.status_code)
+        return response
+
     app.before_request(_begin)
-    app.after_request(_end)
+    app.after_request(end)
     app.register_error_handler(ClientError, _answer)
     app.register_error_handler(HTTPException, _translate)
     app.register_error_handler(Exception, _surprise)
@@ -31,15 +42,6 @@ def _begin() -> None:
         environ["REQUEST_METHOD"],
         request.path,
     )
-
-
-def _end(response: Response) -> Response:
-    exchange: Exchange = g.exchange
-    response.headers["x-request-id"] = exchange.id
-    if exchange.grant is not None:
-        response.headers.update(exchange.grant.headers)
-    exchange.log(response.status_code)
-    return response
 
 
 def _answer(error: ClientError) -> Response:
