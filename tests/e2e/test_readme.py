@@ -1,0 +1,66 @@
+"""The examples of the README, run word for word against a running server but for its port."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from app import development
+from tests.support import javascript
+from tests.support.server import ROOT, Proxy
+
+README = (ROOT / "README.md").read_text()
+
+
+def example(language: str, mark: str) -> str:
+    """The one fenced block of that language with `mark` in it."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    (block,) = [block for block in blocks if mark in block]
+    return block
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory):
+    """A server as `make run` starts it: the default settings and the development key."""
+    directory = tmp_path_factory.mktemp("readme")
+    with Proxy(directory, ALPHANEURAL_API_KEY=development.KEY) as proxy:
+        yield proxy.port
+
+
+def run(command, text: str, **options) -> str:
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=60, check=False, **options
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_two_commands_come_first():
+    first = re.search(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    assert [line.split("#")[0].strip() for line in first[1].splitlines()] == [
+        "make run",
+        "make test",
+    ]
+
+
+def test_the_curl_example(port):
+    shown = run(["bash", "-s"], example("sh", "curl").replace("8000", str(port)))
+    assert shown.startswith('{"object":"list","data":[{"object":"embedding","index":0,')
+
+
+def test_the_python_example(port):
+    shown = run([sys.executable, "-"], example("python", "OpenAI").replace("8000", str(port)))
+    assert shown == "2 128 4\n"
+
+
+def test_the_javascript_example(port, tmp_path):
+    javascript.install()
+    (tmp_path / "node_modules").symlink_to(javascript.HOME / "node_modules")
+    script = tmp_path / "readme.mjs"
+    script.write_text(example("js", "OpenAI").replace("8000", str(port)))
+    assert run([javascript.NODE, script], "") == "2 256 4\n"
+
+
+def test_make_run_says_the_key_that_the_readme_names():
+    assert development.KEY in README
