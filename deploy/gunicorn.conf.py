@@ -101,6 +101,8 @@ def mistakes() -> list[str]:
 def on_starting(server) -> None:
     """Refuse to start with wrong settings; mend two habits of gunicorn's master."""
     raise_descriptors()
+    # Workers share the limits of providers and keys: `-w` may have changed how many they are.
+    os.environ["WEB_CONCURRENCY"] = str(server.cfg.workers)
     if wrong := mistakes():
         print(*wrong, sep="\n", file=sys.stderr)
         if server.pidfile is not None:

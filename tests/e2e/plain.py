@@ -1,0 +1,87 @@
+"""`plain_app` behind the real gunicorn with the real configuration, and a load on it."""
+
+import contextlib
+import http.client
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.server import Proxy
+
+
+class Plain(Proxy):
+    """As `Proxy`, but it serves `plain_app`, which needs no settings and can misbehave."""
+
+    def __init__(self, directory: Path, worker_class: str, *arguments: str, **options: Any) -> None:
+        super().__init__(
+            directory,
+            worker_class=worker_class,
+            arguments=arguments,
+            **{"ALPHANEURAL_API_KEY": "sk-any", **options},
+        )
+        app = "tests.e2e.plain_app:app"
+        self._command = [app if word == "wsgi:app" else word for word in self._command]
+
+
+class Load:
+    """Clients that ask again and again over kept connections: a context manager.
+
+    Every request that gets no answer, or another than 200, is in `lost`. A refused connection is
+    no loss: nothing was sent.
+    """
+
+    def __init__(self, port: int, clients: int = 8, path: str = "/sleep/0.02") -> None:
+        self.port, self.path = port, path
+        self.answered, self.refused = 0, 0
+        self.lost: list[Any] = []
+        self.pids: set[int] = set()
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        while not self._end.is_set():
+            with _connection(self.port) as connection:
+                try:
+                    connection.connect()
+                except ConnectionRefusedError:
+                    self.refused += 1
+                    time.sleep(0.05)
+                    continue
+                kept = True
+                while kept and not self._end.is_set():
+                    kept = self._once(connection)
+
+    def _once(self, connection: http.client.HTTPConnection) -> bool:
+        try:
+            connection.request("POST", self.path, b'{"input": "x"}', {"X-Kind": "load"})
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.lost.append(error)
+            return False
+        if answer.status == 200:
+            self.answered += 1
+        else:
+            self.lost.append((answer.status, body))
+        return not answer.will_close
+
+
+@contextlib.contextmanager
+def _connection(port: int) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with contextlib.closing(connection):
+        # http.client would connect again by itself, and hide a loss.
+        connection.auto_open = 0
+        yield connection

