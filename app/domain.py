@@ -24,6 +24,11 @@ class Caller:
     admin: bool = False
     requests_per_minute: int | None = None  # None: no limit
     tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    dollars_per_month: float | None = None
+    user_requests_per_minute: int | None = None  # of each end user of the key
+    user_tokens_per_minute: int | None = None
 
     def may_use(self, model: str) -> bool:
         return self.models is None or model in self.models
@@ -42,6 +47,7 @@ class EmbeddingRequest:
     timeout: float = DEFAULT_TIMEOUT  # seconds
     caching: bool = False
     passed: Mapping[str, Any] = field(default_factory=dict)  # the model's "pass" fields
+    trace: Any = None  # of the caller's span, where requests are traced; changes no vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +61,16 @@ class Call:
     input_type: InputType | None = None
     user: str | None = None
     passed: Mapping[str, Any] = field(default_factory=dict)
+    trace: Any = None  # as in the request
+    headers: Mapping[str, str] | None = None  # to be sent beside the provider's own
 
     def of(self, items: Sequence[Item]) -> Call:
         """The same call for other items."""
         return replace(self, items=items)
+
+    def sent_with(self, headers: Mapping[str, str]) -> Call:
+        """The same call, with these headers beside the provider's own."""
+        return replace(self, headers=headers)
 
 
 @dataclass(frozen=True, slots=True)

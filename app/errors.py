@@ -145,6 +145,18 @@ class RateLimited(ClientError):
         self.type = type
 
 
+class QuotaExhausted(ClientError):
+    """The key has used up a day's, a month's or a budget. No retry can help before then.
+
+    The status, type and code are OpenAI's for an account without credit.
+    """
+
+    status = 429
+    code = "insufficient_quota"
+    type = "insufficient_quota"
+    should_retry = False
+
+
 class UpstreamFailed(ClientError):
     """Providers failed and no other could serve. A retry is safe and may help."""
 

@@ -31,6 +31,8 @@ _PATIENCE = 20
 _LEAST_PATIENCE = 2.0
 #: Where no call of that size has been seen yet, silence counts after so many seconds.
 _FIRST_PATIENCE = 1.0
+#: Seconds for which an answer's latency is believed.
+_FRESH = 10.0
 
 
 class Deployment:
@@ -71,6 +73,7 @@ class Deployment:
         self.lock = mutex()
         self.health = Health(rng.random)
         self.latency = Latency()
+        self.answered_at = float("-inf")
         self.quota = Quota(
             _part(settings.requests_per_minute, part), _part(settings.tokens_per_minute, part)
         )
@@ -78,6 +81,9 @@ class Deployment:
 
     def can_serve(self, dimensions: int | None) -> bool:
         """Whether vectors of that width can be had here."""
+        widest = self._model.dimensions
+        if dimensions is not None and widest is not None and dimensions > widest:
+            return False
         return (
             dimensions is None
             or self._takes.dimensions
@@ -122,6 +128,7 @@ class Deployment:
             input_type=request.input_type,
             user=request.user if takes.user else None,
             passed=request.passed,
+            trace=request.trace,
         )
 
     def group(self, call: Call, wanted: int | None) -> Hashable | None:
@@ -152,16 +159,24 @@ class Deployment:
         except Undecodable as error:
             raise Rejected(f"'$.input' is invalid. It has {error}.", param="input") from error
 
+    def known_latency(self, now: float) -> float | None:
+        """Seconds a call takes; None where no answer has shown it lately.
+
+        Forgotten after a while, or one that was slow once would never be asked again.
+        """
+        return self.latency.average if now - self.answered_at < _FRESH else None
+
     def expected_wait(self, now: float, mean_weight: float, unknown: float) -> float:
         """Seconds a ticket given to it now may take: what is before it times what a call takes.
 
         A deployment whose oldest call is late is as slow as that call already; one whose calls
         fail must be asked more than once. ``unknown`` stands in for a latency nobody has seen.
         """
-        seconds = self.latency.average if self.latency.average is not None else unknown
+        known = self.known_latency(now)
+        seconds = known if known is not None else unknown
         if self._since:
             seconds = max(seconds, now - next(iter(self._since.values())))
-        succeeding = max(0.05, 1 - self.health.failure_rate())
+        succeeding = max(0.05, 1 - self.health.failure_rate(now))
         part = self.settings.weight / mean_weight
         return (self.gate.outstanding(self) / part + 1) * seconds / succeeding
 

@@ -17,11 +17,12 @@ from typing import Any
 from app.config import Settings
 from app.dispatch.budget import Budget
 from app.dispatch.deployment import TEXT_ONLY, Deployment
+from app.dispatch.events import Events, Tracer
 from app.dispatch.gate import Batch, Gate, NotSent, Ticket
 from app.dispatch.job import Job, Rules
 from app.dispatch.pool import Pool
-from app.domain import EmbeddingRequest, Outcome, Vectors
-from app.errors import BadRequest, ProviderError, ProviderTimeout, Rejected
+from app.domain import Call, EmbeddingRequest, Outcome, Vectors
+from app.errors import BadRequest, Overloaded, ProviderError, ProviderTimeout, Rejected
 from app.providers.base import Provider
 from app.tokenizers import Tokenizer
 
@@ -63,8 +64,12 @@ class Dispatcher:
         providers: Mapping[str, Provider],
         rng: random.Random | None = None,
         tokenizers: Mapping[str, Tokenizer] | None = None,
+        events: Events | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._rng = rng or random.Random()
+        self._events = events or Events()
+        self._tracer = tracer
         part = 1 / settings.workers
         gates = {
             name: Gate(max(1, int(settings.providers[name].concurrency * part)))
@@ -96,6 +101,7 @@ class Dispatcher:
             Budget(_RETRIES, _SAVED_AT_START, _SAVED_AT_MOST),
             Budget(_HEDGES, 0.0, _SAVED_AT_MOST),
             settings.limits.waiting,
+            self._events,
         )
 
     def start(self, request: EmbeddingRequest, deadline: float, bell: Bell) -> Job:
@@ -154,14 +160,25 @@ class Dispatcher:
         ]
 
     def _carry(self, batch: Batch) -> None:
-        # Not threading.Thread, whose bookkeeping costs more than the start of a greenlet.
-        _thread.start_new_thread(self._carry_on, (batch,))
+        try:
+            # Not threading.Thread, whose bookkeeping costs more than the start of a greenlet.
+            _thread.start_new_thread(self._carry_on, (batch,))
+        except RuntimeError:
+            _log.exception("no thread can be had to carry a call")
+            gate = batch.deployment.gate
+            gate.depart(batch)
+            for ticket in batch.tickets:
+                self._deliver(ticket, Overloaded("The proxy is overloaded.", retry_after=1))
+            following = gate.finish(batch)
+            if following is not None:
+                self._carry(following)
 
     def _carry_on(self, batch: Batch | None) -> None:
         """Make a call, and then those that waited for its slot."""
         while batch is not None:
             gate = batch.deployment.gate
             gate.depart(batch)
+            self._events.departed(batch.deployment, batch.tickets, time.monotonic())
             try:
                 self._call(batch.tickets, batch)
             except BaseException as error:  # a bug must not leave anyone waiting
@@ -180,10 +197,13 @@ class Dispatcher:
         if len(tickets) > 1:
             call = call.of([item for ticket in tickets for item in ticket.call.items])
         left_at = time.monotonic()
-        batch.deadline.at = min(batch.deadline.at, left_at + deployment.timeout)
+        batch.leave(left_at)
         deployment.left(call, left_at)
         try:
-            vectors = deployment.embed(call, first.wanted, batch.deadline)
+            if self._tracer is None:
+                vectors = deployment.embed(call, first.wanted, batch.deadline)
+            else:
+                vectors = self._traced(self._tracer, tickets, call, batch)
         except ProviderError as error:
             self._failed(tickets, batch, error, time.monotonic() - left_at)
             return
@@ -191,11 +211,29 @@ class Dispatcher:
             deployment.ended(call)
         now = time.monotonic()
         pool.succeeded(deployment, len(call.items), now - left_at, now)
+        self._events.answered(pool.model, deployment, vectors, now - left_at)
         start = 0
         for ticket in tickets:
             stop = start + ticket.size
             self._deliver(ticket, vectors if len(tickets) == 1 else vectors.part(start, stop))
             start = stop
+
+    def _traced(
+        self, tracer: Tracer, tickets: Sequence[Ticket], call: Call, batch: Batch
+    ) -> Vectors:
+        deployment = batch.deployment
+        callers = [ticket.call.trace for ticket in tickets]
+        model = self._pool_of[deployment].model
+        span, sent = tracer.leave(model, deployment, call, callers)
+        result: Vectors | ProviderError = ProviderError("failed by a bug")
+        try:
+            result = deployment.embed(sent, tickets[0].wanted, batch.deadline)
+        except ProviderError as error:
+            result = error
+            raise
+        finally:
+            tracer.arrive(span, result)
+        return result
 
     def _failed(
         self, tickets: Sequence[Ticket], batch: Batch, error: ProviderError, seconds: float
@@ -204,7 +242,10 @@ class Dispatcher:
         if batch.deadline.cancelled:
             error = ProviderTimeout("was not waited for")
         items = sum(ticket.size for ticket in tickets)
-        if self._pool_of[deployment].failed(deployment, error, time.monotonic(), items, seconds):
+        pool = self._pool_of[deployment]
+        self._events.failed(pool.model, deployment, error, seconds)
+        if pool.failed(deployment, error, time.monotonic(), items, seconds):
+            self._events.ejected(pool.model, deployment)
             for waiting in deployment.gate.flush(deployment):
                 self._deliver(waiting, NotSent("was ejected"))
         if isinstance(error, Rejected) and len(tickets) > 1:
@@ -218,6 +259,8 @@ class Dispatcher:
     @staticmethod
     def _deliver(ticket: Ticket, result: Vectors | BaseException) -> None:
         ticket.result = result
+        if ticket.state == "away":
+            ticket.state = "done"
         ticket.deliver(ticket)
 
 

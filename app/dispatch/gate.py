@@ -46,7 +46,8 @@ class Ticket:
     deliver: Callable[[Ticket], None]
     wanted: int | None = None  # width to cut to
     probe: bool = False
-    state: Literal["new", "waiting", "away", "withdrawn"] = "new"
+    submitted: float = 0.0  # when it came to the gate
+    state: Literal["new", "waiting", "away", "withdrawn", "abandoned", "done"] = "new"
     result: Vectors | ProviderError | BaseException | None = None
     batch: Batch | None = None
 
@@ -67,10 +68,20 @@ class Batch:
     key: Hashable
     inputs: int
     tokens: int
+    latest: float = float("inf")  # when the provider's own timeout ends the call
 
     @property
     def deployment(self) -> Deployment:
         return self.tickets[0].deployment
+
+    def leave(self, now: float) -> None:
+        """The call begins."""
+        self.latest = now + self.deployment.timeout
+        self.deadline.at = min(self.deadline.at, self.latest)
+
+    def extend(self, deadline: float) -> None:
+        """Somebody more patient waits for it."""
+        self.deadline.extend(min(deadline, self.latest))
 
 
 class Gate:
@@ -129,14 +140,15 @@ class Gate:
             self._outstanding[ticket.deployment] -= 1
             return True
 
-    def is_alone(self, ticket: Ticket) -> bool:
-        """Whether its call, under way, is nobody else's and nobody can board it any more."""
+    def abandon(self, ticket: Ticket) -> bool:
+        """Nobody waits for a ticket that is away; whether its call is nobody's at all now."""
         with self._lock:
+            ticket.state = "abandoned"
             batch = ticket.batch
             return (
                 batch is not None
-                and len(batch.tickets) == 1
                 and self._boarding.get(batch.key) is not batch
+                and not any(t.state == "away" for t in batch.tickets)
             )
 
     def flush(self, deployment: Deployment) -> list[Ticket]:

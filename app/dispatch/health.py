@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from app.errors import ConnectionFailed, CredentialsRefused, ProviderError, Throttled
 
+#: Seconds by which a time and a duration may disagree.
+_CLOCK_ERROR = 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class HealthPolicy:
@@ -26,6 +29,8 @@ class HealthPolicy:
     first_ejection: float = 1.0
     longest_ejection: float = 60.0
     credentials_ejection: float = 60.0
+    #: How long one that may not be ejected is asked only where nobody else is well.
+    suspicion: float = 5.0
     #: How often an ejected deployment is probed while nobody else can serve.
     last_resort: float = 1.0
     first_rest: float = 0.5  # after a 429 that does not say how long
@@ -45,6 +50,7 @@ class Health:
         self._ejected_until: float | None = None
         self._tried_at = float("-inf")  # when it was ejected, or a probe last left
         self._probing = False
+        self._suspect_until = float("-inf")
         self._resting_until = float("-inf")
         self._rests = 0
         self._throttled = False
@@ -66,7 +72,7 @@ class Health:
         if now < self._resting_until:
             return False
         if self._ejected_until is None:
-            return True
+            return last_resort or now >= self._suspect_until
         if self._probing:
             return False
         back = self._ejected_until
@@ -80,6 +86,10 @@ class Health:
         if self._ejected_until is not None:
             until = max(until, min(self._ejected_until, self._tried_at + self._policy.last_resort))
         return max(0.0, until - now)
+
+    def is_straggler(self, left_at: float) -> bool:
+        """Whether a call that left then was under way before the ejection, or before the probe."""
+        return self._ejected_until is not None and left_at < self._tried_at - _CLOCK_ERROR
 
     def leave(self, now: float) -> bool:
         """A call goes there; whether it is the probe of an ejected deployment."""
@@ -102,6 +112,7 @@ class Health:
             self._window = (now, 0, 0)
             self._window_before = (0, 0)
         self.ejections = 0
+        self._suspect_until = float("-inf")
         self._probing = False
 
     def failed(self, error: ProviderError, now: float) -> bool:
@@ -129,8 +140,12 @@ class Health:
             probed
             or isinstance(error, CredentialsRefused)
             or self.failures_in_a_row >= limit
-            or self.failure_rate() >= policy.failure_rate
+            or self.failure_rate(now) >= policy.failure_rate
         )
+
+    def suspect(self, now: float) -> None:
+        """It deserves to be ejected, and may not be."""
+        self._suspect_until = now + self._policy.suspicion
 
     def eject(self, error: ProviderError, now: float) -> None:
         policy = self._policy
@@ -143,8 +158,10 @@ class Health:
         self._ejected_until = now + length * (0.5 + self._jitter() / 2)
         self._tried_at = now
 
-    def failure_rate(self) -> float:
-        """Of the recent calls; 0 while they are too few to tell."""
+    def failure_rate(self, now: float) -> float:
+        """Of the recent calls; 0 while they are too few, or too long ago, to tell."""
+        if now - self._window[0] >= 2 * self._policy.window:
+            return 0.0
         calls = self._window[1] + self._window_before[0]
         failures = self._window[2] + self._window_before[1]
         return failures / calls if calls >= self._policy.calls_enough else 0.0

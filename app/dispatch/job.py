@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from app.dispatch.budget import Budget
 from app.dispatch.deployment import Deployment
+from app.dispatch.events import Events
 from app.dispatch.gate import Batch, NotSent, Ticket
 from app.dispatch.plan import expected_tokens, split
 from app.dispatch.pool import Pool
@@ -51,6 +52,7 @@ class Rules:
     retries: Budget
     hedges: Budget
     most_waiting: int  # tickets at gates, of all jobs
+    events: Events = field(default_factory=Events)
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +88,7 @@ class Job:
         wake: Callable[[], None],
         hedged: bool = False,
     ) -> None:
-        self.deadline = deadline
+        self.deadline = self._promised = deadline
         self.finished = False
         self._request = request
         self._pool = pool
@@ -120,8 +122,20 @@ class Job:
             self.deadline = deadline
             self._wake()
 
+    def _extend(self, now: float) -> None:
+        """Have the calls under way live as long as somebody waits for them."""
+        self._promised = self.deadline
+        for ticket in self._running:
+            ticket.deadline = max(
+                ticket.deadline, min(self.deadline, now + ticket.deployment.timeout)
+            )
+            if ticket.batch is not None:
+                ticket.batch.extend(self.deadline)
+
     def advance(self, now: float) -> float:
         """Do what there is to do; the time by which to be called again."""
+        if self.deadline > self._promised:
+            self._extend(now)
         while self._delivered and not self.finished:
             self._receive(self._delivered.popleft(), now)
         if not self.finished and now >= self.deadline:
@@ -248,6 +262,7 @@ class Job:
             min(self.deadline, now + deployment.timeout),
             self.deliver,
             self._request.dimensions,
+            submitted=now,
         )
         if deployment.health.state(now) == "ejected":
             with deployment.lock:
@@ -329,12 +344,16 @@ class Job:
         if now > self.deadline - _TOO_LATE:  # it was the caller's own deadline that cut it
             self._fail(DeadlineExceeded(f"Request timed out after {self._request.timeout} s."))
             return
-        elsewhere = self._pool.choose(now, sum(part.tokens), self._request, part.tried)
-        if not self._may_try_again(part, error, elsewhere is not None):
+        tokens = sum(part.tokens)
+        elsewhere = self._pool.choose(now, tokens, self._request, part.tried)
+        if elsewhere is None and self._pool.choose(now, tokens, self._request) is None:
+            self._to_start.append(part)  # nobody is there to be tried: wait for one, or give up
+        elif self._may_try_again(part, error, elsewhere is not None):
+            self._rules.events.retried(self._pool.model, deployment, error)
+            part.due = now if elsewhere is not None else now + self._pause(len(part.failures))
+            self._to_start.append(part)
+        else:
             self._give_up(part, now)
-            return
-        part.due = now if elsewhere is not None else now + self._pause(len(part.failures))
-        self._to_start.append(part)
 
     def _may_try_again(self, part: Part, error: ProviderError, elsewhere: bool) -> bool:
         failures = len(part.failures)
@@ -356,15 +375,28 @@ class Job:
         for ticket, part in list(self._running.items()):
             if part.patience <= now:
                 part.patience = float("inf")
-                del self._running[ticket]
-                part.running.remove(ticket)
-                self._leave(ticket)
-                self._retry(part, ticket.deployment, ProviderTimeout("was too slow"), now)
+                self._leave_for_another(ticket, part, now)
             elif part.hedge_at <= now:
                 part.hedge_at = float("inf")
                 self._hedge(part, now)
             if self.finished:
                 return
+
+    def _leave_for_another(self, ticket: Ticket, part: Part, now: float) -> None:
+        """Put a part whose call is late to somebody else; without one, or the budget, wait on."""
+        asked = [*part.tried, ticket.deployment]
+        other = self._pool.choose(now, sum(part.tokens), self._request, asked)
+        if other is None or not self._rules.retries.spend():
+            return
+        del self._running[ticket]
+        part.running.remove(ticket)
+        self._leave(ticket)
+        late = ProviderTimeout("was too slow")
+        part.failures.append(late)
+        part.tried.append(ticket.deployment)
+        self._rules.events.retried(self._pool.model, ticket.deployment, late)
+        if not part.running:
+            self._to_start.append(part)
 
     def _hedge(self, part: Part, now: float) -> None:
         asked = [ticket.deployment for ticket in part.running]
@@ -372,6 +404,7 @@ class Job:
         other = self._pool.choose(now, tokens, self._request, [*part.tried, *asked])
         fits = other is not None and other.takes(len(part.tokens), tokens)
         if other is not None and fits and self._rules.hedges.spend():
+            self._rules.events.hedged(self._pool.model, other)
             self._submit(part, other, now)
 
     # Ending
@@ -425,5 +458,5 @@ class Job:
             if ticket.probe:
                 with deployment.lock:
                     deployment.health.withdraw()
-        elif ticket.batch is not None and deployment.gate.is_alone(ticket):
+        elif ticket.batch is not None and deployment.gate.abandon(ticket):
             ticket.batch.deadline.cancel()

@@ -25,6 +25,10 @@ _ALIKE = 2.0
 _FIRST_GUESS = 0.1
 
 
+#: Draws for a second one that is not the first, before the others are listed for it.
+_DRAWS = 4
+
+
 class Tier:
     """Deployments that are tried before those of the next tier."""
 
@@ -42,6 +46,10 @@ class Tier:
     def draw_two(self, rng: random.Random) -> tuple[Deployment, Deployment]:
         """Two different ones, each by weight."""
         first = self.draw(rng)
+        for _ in range(_DRAWS):
+            second = self.draw(rng)
+            if second is not first:
+                return first, second
         return first, Tier([d for d in self.deployments if d is not first]).draw(rng)
 
 
@@ -94,15 +102,18 @@ class Pool:
     def _choose_in(
         self, tier: Tier, fits: Callable[[Deployment], bool], now: float
     ) -> Deployment | None:
+        if len(tier.deployments) == 1:
+            only = tier.deployments[0]
+            return only if fits(only) else None
         # Two drawn first and looked at then: the cost does not grow with the deployments.
-        first, second = tier.draw(self._rng), tier.draw(self._rng)
-        if first is second or not (fits(first) and fits(second)):
+        first, second = tier.draw_two(self._rng)
+        if not (fits(first) and fits(second)):
             fit = [d for d in tier.deployments if fits(d)]
             if len(fit) < 2:
                 return fit[0] if fit else None
             first, second = Tier(fit).draw_two(self._rng)
-        known = [d.latency.average for d in (first, second) if d.latency.average is not None]
-        unknown = min(known, default=_FIRST_GUESS)
+        known = [d.known_latency(now) for d in (first, second)]
+        unknown = min((k for k in known if k is not None), default=_FIRST_GUESS)
         wait = first.expected_wait(now, tier.mean_weight, unknown)
         other_wait = second.expected_wait(now, tier.mean_weight, unknown)
         return second if other_wait * _ALIKE < wait else first
@@ -125,47 +136,57 @@ class Pool:
                 _log.warning("deployment %s of %s is back", deployment.label, self.model)
             deployment.health.succeeded(now)
             deployment.latency.add(items, seconds)
+            deployment.answered_at = now
 
     def failed(
         self, deployment: Deployment, error: ProviderError, now: float, items: int, seconds: float
     ) -> bool:
-        """Judge a call that failed after so long; whether the deployment was ejected for it."""
+        """Judge a call that failed after so long; whether nobody should go there for a while."""
         with deployment.lock:
             health = deployment.health
+            if health.is_straggler(now - seconds):
+                return False  # the same fault again, not a verdict on the time since
             if isinstance(error, ProviderTimeout) and seconds < deployment.patience(items):
                 health.withdraw()  # its caller was in a hurry: that proves nothing
                 return False
             if isinstance(error, Rejected):  # the caller's fault: the provider is well
                 health.succeeded(now)
                 return False
-            if isinstance(error, CredentialsRefused):
-                _log.error(
-                    "deployment %s of %s %s: check its api_key",
-                    deployment.label,
-                    self.model,
-                    error.message,
-                )
-            deserved = health.failed(error, now)
-            if not deserved or not self._may_eject(deployment, error, now):
-                return False
-            first = health.state(now) == "ok"
-            health.eject(error, now)
-        if first:
+            was_well = health.state(now) != "ejected"
+            if health.failed(error, now):
+                if self._may_eject(deployment, error, now):
+                    health.eject(error, now)
+                else:
+                    health.suspect(now)
+            is_well = health.state(now) != "ejected"
+            alone = not health.may_serve(now, last_resort=True)
+        if isinstance(error, CredentialsRefused):
+            _log.error(
+                "deployment %s of %s %s: check its api_key",
+                deployment.label,
+                self.model,
+                error.message,
+            )
+        elif was_well and not is_well:
             _log.warning(
                 "deployment %s of %s is ejected: it %s",
                 deployment.label,
                 self.model,
                 error.message,
             )
-        return True
+        return alone and len(self.deployments) > 1
 
     def _may_eject(self, deployment: Deployment, error: ProviderError, now: float) -> bool:
         """Not so where more than half would then be out for a fault that all may share.
 
         A poisonous input or a fault of our own network makes all fail alike, and a sick provider
-        serves more than an ejected one. One that nobody answers at is dead whatever the others do.
+        serves more than an ejected one. One that nobody answers at is dead whatever the others do,
+        and a key is refused for its own sake.
         """
-        if isinstance(error, ConnectionFailed) or deployment.health.state(now) == "ejected":
+        if (
+            isinstance(error, ConnectionFailed | CredentialsRefused)
+            or deployment.health.state(now) == "ejected"
+        ):
             return True
         out = sum(d.health.state(now) == "ejected" for d in self.deployments) + 1
         return out * 2 <= len(self.deployments)

@@ -84,6 +84,9 @@ class Provider(Protocol):
         Raises `SettingsError` for a model that it cannot serve.
         """
 
+    def load(self) -> None:
+        """Get ready: called once, before the first `embed`."""
+
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
         """N vectors for N items, in order, checked; by ``deadline``.
 
@@ -212,8 +215,8 @@ def message_of(body: bytes) -> str:
 
 def clean(message: str, secrets: Sequence[str]) -> str:
     """A provider's message that a client may read: no key, no address, one line, not too long."""
-    for secret in secrets:
-        message = message.replace(secret, "[redacted]")
+    for secret in secrets:  # addresses have no case
+        message = re.sub(re.escape(secret), "[redacted]", message, flags=re.IGNORECASE)
     message = " ".join(_SECRETS.sub("[redacted]", message).split())
     return message if len(message) <= _MESSAGE_LENGTH else message[:_MESSAGE_LENGTH] + "…"
 

@@ -111,7 +111,9 @@ class Refreshing(Generic[_T]):
                 self._flight = None
             flight.set()
         if error is not None:
-            _log.warning("credentials could not be refreshed: %s", type(error).__name__)
+            # No more than the kinds: the texts of foreign errors may quote what was sent.
+            kinds = [type(e).__name__ for e in (error, error.__cause__) if e is not None]
+            _log.warning("credentials could not be refreshed: %s", " from ".join(kinds))
 
     def _note(self, found: tuple[_T, float] | None, error: Exception | None) -> None:
         now = self._clock()

@@ -9,7 +9,6 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from app.config import ProviderSettings, SettingsError
 from app.domain import InputType
 from app.providers.base import Capabilities
 
@@ -42,6 +41,8 @@ class Dialect:
 def options(dialect: Dialect) -> dict[str, fields.Field[Any]]:
     """The settings that a server of that dialect has a use for."""
     found: dict[str, fields.Field[Any]] = {}
+    if dialect.base_url is None:
+        found["base_url"] = address()
     if len(dialect.encodings) > 1:
         found["encoding"] = fields.String(validate=validate.OneOf(dialect.encodings))
     if dialect.dimensions_field:
@@ -51,6 +52,16 @@ def options(dialect: Dialect) -> dict[str, fields.Field[Any]]:
     if dialect.user:
         found["send_user"] = _boolean()
     return found
+
+
+def address() -> fields.Field[Any]:
+    """``base_url``, for kinds that have no default."""
+    valid = validate.URL(
+        schemes={"http", "https"},
+        require_tld=False,
+        error="must be an http:// or https:// address",
+    )
+    return fields.String(required=True, validate=valid)
 
 
 def _boolean() -> fields.Boolean:
@@ -68,14 +79,3 @@ def limits_of(
         if fnmatchcase(model, pattern):
             return replace(general, **{n: v for n, v in special.items() if n not in kept})
     return general
-
-
-def need_base_url(settings: ProviderSettings, default: str | None = None) -> str:
-    """The address to call, or a `SettingsError` where nobody knows it."""
-    found = settings.base_url or default
-    if found is None:
-        raise SettingsError(
-            f"PROVIDERS[{settings.name!r}]['base_url']: must be set where 'kind' is "
-            f"{settings.kind!r}; docs/providers.md shows one"
-        )
-    return found

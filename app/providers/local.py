@@ -8,6 +8,7 @@ vectors have length 1, as OpenAI's have.
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,17 @@ class Local:
 
     capabilities = Capabilities(dimensions=False)
 
-    def __init__(self) -> None:
-        self._model = wordllama.WordLlama.load(
+    @cached_property
+    def _model(self) -> Any:
+        model = wordllama.WordLlama.load(
             cache_dir=Path(wordllama.__file__).parent, disable_download=True
         )
-        self._model.tokenizer.no_padding()
+        model.tokenizer.no_padding()
+        return model
+
+    def load(self) -> None:
+        """Load the model now rather than with the first request."""
+        _ = self._model
 
     def limits(self, model: str) -> Capabilities:
         return self.capabilities

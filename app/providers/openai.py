@@ -28,7 +28,7 @@ from app.providers.base import (
     read,
     row_of,
 )
-from app.providers.dialect import Dialect, limits_of, need_base_url, options
+from app.providers.dialect import Dialect, limits_of, options
 
 OPENAI = Dialect(
     base_url="https://api.openai.com/v1",
@@ -95,7 +95,7 @@ class OpenAI(WireFormat):
 
     def __init__(self, settings: ProviderSettings, dialect: Dialect) -> None:
         options = settings.options
-        self.base_url = need_base_url(settings, dialect.base_url)
+        self.base_url = dialect.base_url
         self.dialect = dialect
         encoding = options.get("encoding", dialect.encodings[0])
         self._fields = {} if encoding == "omit" else {dialect.encoding_field: encoding}

@@ -46,10 +46,20 @@ def make(settings: ProviderSettings) -> Provider:
     """The provider that the settings describe."""
     made: WireFormat | Provider = _module(settings.kind).make(settings)
     if not isinstance(made, WireFormat):
+        made.load()
         return made
     from app.providers.transport import HttpProvider  # requests, for those who need it
 
     return HttpProvider(settings, made)
+
+
+def verify(settings: Settings) -> None:
+    """Have every wire format look at its settings and its models. Raises `SettingsError`."""
+    for model in settings.models.values():
+        for deployment in model.deployments:
+            provider = settings.providers[deployment.provider]
+            made = _module(provider.kind).make(provider)
+            made.limits(deployment.model)
 
 
 def make_used(settings: Settings) -> dict[str, Provider]:

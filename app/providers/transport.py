@@ -11,6 +11,7 @@ import io
 import socket
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -28,7 +29,7 @@ from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
 #: What an answer may hold at most: this many bytes for each value of each vector (a float of 17
 #: digits with sign, exponent and comma is 25), and as much again for everything around them.
 _BYTES_PER_VALUE = 32
-_WIDEST = 16_384  # values of a vector whose width nobody declared
+_WIDEST = 16_384  # values of a vector, at the most
 _OVERHEAD = 2**20
 
 
@@ -52,8 +53,16 @@ class HttpProvider:
         }
         self._secrets = _secrets(settings, self._base_url)
 
+    @property
+    def address(self) -> str:
+        """Where calls go: for traces, never for clients."""
+        return self._base_url
+
     def limits(self, model: str) -> Capabilities:
         return self._wire.limits(model)
+
+    def load(self) -> None:
+        pass
 
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
         answer = self._send(self._wire.build(call), call, deadline)
@@ -66,11 +75,15 @@ class HttpProvider:
         if remaining <= 0:
             raise ProviderTimeout("had no time left to answer")
         # For the connection alone: from then on the deadline is kept by `_DeadlineSocket`.
-        timeout = Timeout(connect=min(self._connect_timeout, remaining), read=None)
-        limit = _OVERHEAD + 2 * _BYTES_PER_VALUE * len(call.items) * (call.width or _WIDEST)
+        connect = _Until(min(self._connect_timeout, remaining))
+        connect.deadline = deadline
+        timeout = Timeout(connect=connect, read=None)
+        limit = _OVERHEAD + 2 * _BYTES_PER_VALUE * len(call.items) * min(
+            call.width or _WIDEST, _WIDEST
+        )
         try:
             response: HTTPResponse = self._adapter.send(  # type: ignore[assignment]
-                self._prepare(outgoing, deadline),
+                self._prepare(outgoing, call),
                 stream=True,
                 timeout=timeout,  # type: ignore[arg-type]  # its annotation omits what it takes
                 verify=self._verify,
@@ -82,17 +95,17 @@ class HttpProvider:
                     raise BrokenContract("answered more than its vectors can take")
                 return Incoming(response.status, response.headers, body)
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise _translate(error) from error
+            raise _translate(error, late=deadline.remaining() <= 0) from error
 
-    def _prepare(self, outgoing: Outgoing, deadline: Deadline) -> requests.PreparedRequest:
+    def _prepare(self, outgoing: Outgoing, call: Call) -> requests.PreparedRequest:
         # By hand: `Request.prepare` would look at cookies, authentication and hooks each time.
         request = requests.PreparedRequest()
         request.method = "POST"
         request.url = self._base_url + outgoing.path
-        headers = _Headers(self._headers)
-        headers.update(outgoing.headers)
+        headers = {**self._headers, **outgoing.headers}
+        if call.headers is not None:
+            headers.update(call.headers)
         headers["Content-Length"] = str(len(outgoing.body))
-        headers.deadline = deadline
         request.headers = headers  # type: ignore[assignment]  # a dict will do
         request.body = outgoing.body
         return request
@@ -111,55 +124,51 @@ def session(settings: ProviderSettings) -> requests.Session:
 def _secrets(settings: ProviderSettings, base_url: str) -> list[str]:
     """What must not appear in a message, longest first so that no part of one stays behind."""
     address = base_url.partition("://")[2]
-    found = {settings.api_key, address, address.partition("/")[0], settings.proxy}
+    host = urlsplit(base_url).hostname
+    found = {settings.api_key, address, address.partition("/")[0], host, settings.proxy}
     found.update(settings.headers.values())
     return sorted((text for text in found if text and len(text) > 3), key=len, reverse=True)
 
 
-def _translate(error: Exception) -> ProviderError:
-    """A foreign exception → ours. No text of it is passed on: it names addresses."""
+def _translate(error: Exception, late: bool) -> ProviderError:
+    """A foreign exception → ours. No text of it is passed on: it names addresses.
+
+    ``late``: the deadline has passed, which urllib3 reports as a broken connection while it sends.
+    """
     if isinstance(error, requests.ConnectTimeout):
         return ConnectionFailed("did not accept a connection in time")
-    if isinstance(error, requests.Timeout | ReadTimeoutError | TimeoutError):
+    if late or isinstance(error, requests.Timeout | ReadTimeoutError | TimeoutError):
         return ProviderTimeout("did not answer in time")
     if isinstance(error, requests.exceptions.SSLError):
         return ConnectionFailed("failed the TLS handshake")
     return ConnectionFailed("could not be reached or broke the connection off")
 
 
-class _Headers(dict[str, str]):
-    """Headers that carry the deadline of their request down to its connection."""
+class _Until(float):
+    """A connect timeout that carries a deadline through urllib3 to the connection."""
 
     deadline: Deadline
-
-    def copy(self) -> _Headers:  # urllib3 does this for a proxy
-        copied = _Headers(self)
-        copied.deadline = self.deadline
-        return copied
 
 
 class _DeadlineSocket:
     """A socket that gives each operation what is left until a deadline, which may move.
 
-    ``settimeout`` is ignored, for those above would have it bound one operation at a time.
+    Of ``settimeout`` it takes the deadline of the next exchange; a number would bound only one
+    operation at a time.
     """
 
-    def __init__(self, sock: Any, deadline: Deadline | None) -> None:
+    def __init__(self, sock: Any, timeout: Any) -> None:
         self._sock = sock
-        self._deadline = deadline
-        if deadline is not None:
-            self.use(deadline)
+        self._deadline: Deadline | None = None
+        self.settimeout(timeout)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
-    def use(self, deadline: Deadline) -> None:
-        """Keep the deadline of the next exchange."""
-        self._deadline = deadline
-        deadline.on_cancel(self._interrupt)
-
-    def settimeout(self, timeout: float | None) -> None:
-        pass
+    def settimeout(self, timeout: Any) -> None:
+        if isinstance(timeout, _Until):
+            self._deadline = deadline = timeout.deadline
+            deadline.on_cancel(lambda: self._interrupt(deadline))
 
     def sendall(self, data: Any) -> None:
         self._sock.settimeout(self._remaining())
@@ -199,29 +208,30 @@ class _DeadlineSocket:
             raise TimeoutError("the deadline has passed")
         return remaining
 
-    def _interrupt(self) -> None:
-        with suppress(OSError):  # closed already
-            self._sock.shutdown(socket.SHUT_RDWR)
+    def _interrupt(self, deadline: Deadline) -> None:
+        if self._deadline is deadline:  # else the connection is somebody else's by now
+            with suppress(OSError):  # closed already
+                self._sock.shutdown(socket.SHUT_RDWR)
 
 
 class _Deadlines:
-    """What both kinds of connection do for the deadline in a request's headers."""
+    """What both kinds of connection do."""
 
     sock: Any
-    _deadline: Deadline | None = None  # TLS connects before it is told
-
-    def request(self, method: str, url: str, *, headers: Any, **kwargs: Any) -> None:
-        self._deadline = headers.deadline
-        if self.sock is not None:
-            self.sock.use(headers.deadline)
-        super().request(method, url, headers=headers, **kwargs)  # type: ignore[misc]
+    timeout: Any
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
-        self.sock = _DeadlineSocket(self.sock, self._deadline)
+        self.sock = _DeadlineSocket(self.sock, self.timeout)
+
+    def _tunnel(self) -> None:
+        # An egress proxy, too, may drip its answer. TLS then wants the socket itself.
+        plain, self.sock = self.sock, _DeadlineSocket(self.sock, self.timeout)
+        super()._tunnel()  # type: ignore[misc]
+        self.sock = plain
 
 
-class _Connection(_Deadlines, HTTPConnection):  # type: ignore[misc]
+class _Connection(_Deadlines, HTTPConnection):
     @property
     def is_connected(self) -> bool:
         # urllib3 asks `select` about each connection it takes from the pool, which costs a tenth of
@@ -229,16 +239,16 @@ class _Connection(_Deadlines, HTTPConnection):  # type: ignore[misc]
         return self.sock is not None and self.sock.is_idle()
 
 
-class _TlsConnection(_Deadlines, HTTPSConnection):  # type: ignore[misc]
+class _TlsConnection(_Deadlines, HTTPSConnection):
     pass
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection  # type: ignore[assignment]
+    ConnectionCls = _Connection
 
 
 class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection  # type: ignore[assignment]
+    ConnectionCls = _TlsConnection
 
 
 class _Adapter(HTTPAdapter):

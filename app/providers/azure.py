@@ -1,0 +1,81 @@
+"""Azure OpenAI: OpenAI's bodies at Azure's addresses, with a key or an Entra ID token.
+
+Source: learn.microsoft.com/azure/ai-services/openai/reference (by deployment, with an API version)
+and …/api-version-lifecycle (v1: without one). A "model" here is the name of a deployment.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+from marshmallow import fields, validate
+
+from app.config import ProviderSettings, SettingsError
+from app.errors import CredentialsRefused
+from app.providers import openai
+from app.providers.credentials import Refreshing
+from app.providers.dialect import address
+from app.providers.openai import OPENAI, OpenAI
+
+OPTIONS = {
+    **openai.OPTIONS,
+    "base_url": address(),
+    # For instance "2024-10-21": /openai/deployments/… with that version. Without: /openai/v1.
+    "api_version": fields.String(validate=validate.Regexp(r"^[\w.-]+\Z")),
+    # "entra": a token of the environment's identity (azure-identity, DefaultAzureCredential).
+    "auth": fields.String(validate=validate.OneOf(["key", "entra"])),
+    "scope": fields.String(validate=validate.URL(schemes={"https"})),
+}
+_SCOPE = "https://cognitiveservices.azure.com/.default"
+_V1 = "/openai/v1"
+
+
+def make(settings: ProviderSettings) -> Azure:
+    return Azure(settings, _entra(settings) if settings.options.get("auth") == "entra" else None)
+
+
+class Azure(OpenAI):
+    """``api-key``, or the bearer token of a credential that renews itself."""
+
+    def __init__(self, settings: ProviderSettings, token: Refreshing[str] | None) -> None:
+        version = settings.options.get("api_version")
+        path = f"{_V1}/embeddings"
+        if version:
+            path = f"/openai/deployments/{{model}}/embeddings?api-version={version}"
+        for given in (_V1, "/openai"):  # Azure's portal shows addresses that go further
+            if (settings.base_url or "").rstrip("/").endswith(given):
+                path = path.removeprefix(given)
+        super().__init__(settings, replace(OPENAI, base_url=None, path=path))
+        self._token = token
+        self._headers = {"api-key": settings.api_key} if settings.api_key else {}
+
+    def headers(self) -> Mapping[str, str]:
+        if self._token is not None:
+            return {"Authorization": f"Bearer {self._token.get()}"}
+        return self._headers
+
+
+def _entra(settings: ProviderSettings) -> Refreshing[str]:
+    try:
+        identity = importlib.import_module("azure.identity")
+        core = importlib.import_module("azure.core.exceptions")
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"PROVIDERS[{settings.name!r}]['auth']: 'entra' needs the package 'azure-identity': "
+            "pip install '.[azure]'"
+        ) from error
+    credential = identity.DefaultAzureCredential(
+        connection_timeout=10, read_timeout=10, process_timeout=10, retry_total=2
+    )
+    scope = settings.options.get("scope", _SCOPE)
+
+    def fetch() -> tuple[str, float]:
+        try:
+            token = credential.get_token(scope)
+        except core.ClientAuthenticationError as error:
+            raise CredentialsRefused("got no token for us from Entra ID") from error
+        return token.token, float(token.expires_on)  # seconds since 1970
+
+    return Refreshing(fetch)

@@ -1,0 +1,96 @@
+"""Ollama's own API, which says more than its OpenAI one: whether to cut, how long to keep a model.
+
+Source: docs.ollama.com/api/embed. Its default cuts long texts silently; ours is an error, as it is
+at OpenAI: ``"truncate": True`` brings the cut back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from marshmallow import fields, validate
+
+from app.config import ProviderSettings
+from app.domain import Call, Vectors
+from app.errors import ProviderError, ProviderUnavailable, Rejected
+from app.providers.base import (
+    Capabilities,
+    Incoming,
+    Outgoing,
+    WireFormat,
+    clean,
+    guard,
+    message_of,
+    only_text,
+    read,
+    row_of,
+)
+
+OPTIONS = {
+    "truncate": fields.Boolean(truthy={True}, falsy={False}),
+    # False for servers and models that ignore it: the proxy may then cut (see "matryoshka").
+    "send_dimensions": fields.Boolean(truthy={True}, falsy={False}),
+    "keep_alive": fields.String(validate=validate.Regexp(r"^-?\d+(?:\.\d+)?(?:ms|s|m|h)\Z")),
+    "options": fields.Dict(keys=fields.String()),  # the model's own, for instance {"num_ctx": 8192}
+}
+
+
+def make(settings: ProviderSettings) -> Ollama:
+    return Ollama(settings)
+
+
+class _Answer(msgspec.Struct):
+    embeddings: list[msgspec.Raw]
+    prompt_eval_count: int | None = None  # left out where it is 0
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+class Ollama(WireFormat):
+    """``POST {base_url}/api/embed``; a key is for servers behind a gateway."""
+
+    base_url = "http://127.0.0.1:11434"
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        options = settings.options
+        self.capabilities = Capabilities(
+            # It embeds one text after the other: more at once only waits longer for the first.
+            max_inputs=256,
+            dimensions=options.get("send_dimensions", True),
+            tokens=False,
+        )
+        self._always = {
+            "truncate": options.get("truncate", False),
+            **{name: options[name] for name in ("keep_alive", "options") if name in options},
+        }
+        self._headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+
+    def build(self, call: Call) -> Outgoing:
+        only_text(call)
+        body: dict[str, Any] = {
+            **self._always,
+            **call.passed,
+            "model": call.model,
+            "input": call.items,
+        }
+        if call.dimensions is not None:
+            body["dimensions"] = call.dimensions
+        return Outgoing("/api/embed", msgspec.json.encode(body), self._headers)
+
+    def parse(self, answer: Incoming, call: Call) -> Vectors:
+        found = read(_answer, answer.body, "Ollama's embeddings")
+        count = found.prompt_eval_count
+        return guard(
+            [row_of(row) for row in found.embeddings], call, count if count and count > 0 else None
+        )
+
+    def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
+        error = super().refuse(answer, secrets)
+        message = clean(message_of(answer.body), secrets)
+        # Servers before 0.12 say 500 to a text that is too long.
+        if isinstance(error, ProviderUnavailable) and "context length" in message:
+            return Rejected(message)
+        return error

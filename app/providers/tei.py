@@ -1,0 +1,84 @@
+"""Hugging Face's Text Embeddings Inference: its own API, or its OpenAI one.
+
+Source: huggingface.github.io/text-embeddings-inference. The own one is the default, for it can be
+told not to cut long texts silently and which prompt of the model to use; the OpenAI one
+(``"api": "openai"``) answers base64, a quarter of the bytes. Errors are flat in both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from marshmallow import fields, validate
+
+from app.config import ProviderSettings
+from app.domain import Call, Vectors
+from app.providers.base import (
+    Capabilities,
+    Incoming,
+    Outgoing,
+    WireFormat,
+    guard,
+    read,
+    row_of,
+)
+from app.providers.dialect import Dialect
+from app.providers.openai import OpenAI
+
+#: Its --max-client-batch-size, unless the operator sets another.
+_MAX_INPUTS = 32
+_BASE_URL = "http://127.0.0.1:8080"
+OPTIONS = {
+    "api": fields.String(validate=validate.OneOf(["native", "openai"])),
+    "send_dimensions": fields.Boolean(truthy={True}, falsy={False}),
+    # The names of the model's own prompts, for instance {"query": "query", "document": "passage"}:
+    # which there are, its config_sentence_transformers.json says. Without: none is used.
+    "prompts": fields.Dict(
+        keys=fields.String(validate=validate.OneOf(["query", "document"])),
+        values=fields.String(validate=validate.Length(min=1)),
+    ),
+    "truncate": fields.Boolean(truthy={True}, falsy={False}),  # default False
+    "normalize": fields.Boolean(truthy={True}, falsy={False}),  # default True, as TEI's
+}
+_OPENAI = Dialect(base_url=_BASE_URL, path="/v1/embeddings", max_inputs=_MAX_INPUTS)
+_rows = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def make(settings: ProviderSettings) -> WireFormat:
+    if settings.options.get("api") == "openai":
+        return OpenAI(settings, _OPENAI)
+    return Tei(settings)
+
+
+class Tei(WireFormat):
+    """``POST {base_url}/embed``; the server serves one model and wants no name of it."""
+
+    base_url = _BASE_URL
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        options = settings.options
+        self.capabilities = Capabilities(
+            max_inputs=_MAX_INPUTS, dimensions=options.get("send_dimensions", True)
+        )
+        self._prompts = options.get("prompts", {})
+        self._always = {
+            "truncate": options.get("truncate", False),
+            "normalize": options.get("normalize", True),
+        }
+        self._headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+
+    def build(self, call: Call) -> Outgoing:
+        body: dict[str, Any] = {**self._always}
+        if call.input_type in self._prompts:
+            body["prompt_name"] = self._prompts[call.input_type]
+        body.update(call.passed)
+        body["inputs"] = call.items
+        if call.dimensions is not None:
+            body["dimensions"] = call.dimensions
+        return Outgoing("/embed", msgspec.json.encode(body), self._headers)
+
+    def parse(self, answer: Incoming, call: Call) -> Vectors:
+        rows = [row_of(row) for row in read(_rows, answer.body, "a list of embeddings")]
+        counted = answer.headers.get("x-compute-tokens", "")
+        return guard(rows, call, int(counted) if counted.isascii() and counted.isdigit() else None)

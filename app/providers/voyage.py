@@ -1,0 +1,40 @@
+"""Voyage AI: OpenAI's answers, its own names in the request.
+
+Source: docs.voyageai.com/reference/embeddings-api. ``encoding_format`` is left out or base64;
+"float" is refused. Its default cuts long texts silently; ours is an error. Vectors are float32
+(``output_dtype`` left out): nothing else can be told apart from a vector of another width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from marshmallow import fields
+
+from app.config import ProviderSettings
+from app.providers.dialect import Dialect, options
+from app.providers.openai import OpenAI
+
+VOYAGE = Dialect(
+    base_url="https://api.voyageai.com/v1",
+    max_inputs=1000,
+    max_tokens=120_000,
+    models={
+        "voyage-*-lite": {"max_tokens": 1_000_000},
+        "voyage-[0-9]": {"max_tokens": 320_000},
+        "voyage-3.5": {"max_tokens": 320_000},
+    },
+    encodings=("base64", "omit"),
+    dimensions_field="output_dimension",
+    tokens=False,
+    hints={"query": {"input_type": "query"}, "document": {"input_type": "document"}},
+)
+OPTIONS = {
+    **options(VOYAGE),
+    "truncation": fields.Boolean(truthy={True}, falsy={False}),  # default False
+}
+
+
+def make(settings: ProviderSettings) -> OpenAI:
+    always = {"truncation": settings.options.get("truncation", False)}
+    return OpenAI(settings, replace(VOYAGE, always=always))

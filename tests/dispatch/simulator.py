@@ -1,0 +1,234 @@
+"""The proxy below its edge, in virtual time: callers, the real pipeline, simulated providers.
+
+    with simulated({"a": dead, "b": good()}, {"m": [{"provider": "a"}, {"provider": "b"}]}) as run:
+        run.ask("m", ["x", "y"], after=0.5)
+        run.to_the_end()
+
+`to_the_end` checks what must hold whatever the providers do: see `Simulation.to_the_end`.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from app.cache.memory import MemoryCache
+from app.config import (
+    DeploymentSettings,
+    LimitSettings,
+    LogSettings,
+    ModelSettings,
+    ProviderSettings,
+    Settings,
+)
+from app.dispatch import Dispatcher
+from app.dispatch.deployment import Deployment
+from app.dispatch.gate import Batch, Ticket
+from app.domain import Caller, EmbeddingRequest, Item, Outcome
+from app.errors import BadRequest, ClientError, ConnectionFailed, InternalError, Rejected
+from app.pipeline import Pipeline
+from tests.dispatch.members import POISON, Behaviour, Member, Seen, row
+from tests.dispatch.virtual import LATE, World
+
+#: Seconds a caller may hear after its deadline: being woken takes a moment, twice.
+GRACE = 3 * LATE
+RETRIES, HEDGES = 0.2, 0.05  # extra calls for each asked for …
+SAVED = 20  # … and those there at the start
+SOONEST = 1.0  # seconds before anyone's patience ends, but where its whole time is short
+
+
+@dataclass(eq=False)
+class Asked:
+    """A request, and what its caller heard."""
+
+    request: EmbeddingRequest
+    at: float
+    heard: float | None = None
+    outcome: Outcome | None = None
+    error: ClientError | None = None
+
+    @property
+    def code(self) -> str | None:
+        return self.error.code if self.error else None
+
+
+class Watched(Dispatcher):
+    """The real one, watched: an ejected deployment gets one probe at a time."""
+
+    def __init__(self, world: World, *args: Any) -> None:
+        super().__init__(*args, rng=world.rng)
+        self._world = world
+        self._probes: dict[Deployment, set[int]] = defaultdict(set)
+
+    def _call(self, tickets: Sequence[Ticket], batch: Batch) -> None:
+        deployment, probes = batch.deployment, self._probes[batch.deployment]
+        if any(ticket.probe for ticket in tickets):
+            probes.add(id(batch))
+        if len(probes) > 1 and len(self._pool_of[deployment].deployments) > 1:
+            self._world.wrong.append(f"{deployment.label}: {len(probes)} probes at once")
+        try:
+            super()._call(tickets, batch)
+        finally:
+            probes.discard(id(batch))
+
+
+class Simulation:
+    """Members by name, models as lists of deployments (``model`` is that of the proxy)."""
+
+    def __init__(
+        self,
+        world: World,
+        behaviours: Mapping[str, Behaviour],
+        models: Mapping[str, list[dict[str, Any]]],
+        caching: bool = False,
+        hedge: bool = False,
+        waiting: int = 1000,
+        **provider: Any,
+    ) -> None:
+        self.world = world
+        self.asked: list[Asked] = []
+        self.members = {name: Member(world, name, b) for name, b in behaviours.items()}
+        settings = Settings(
+            providers={n: ProviderSettings(n, "openai", **provider) for n in behaviours},
+            models={n: _model(n, deployments, hedge) for n, deployments in models.items()},
+            keys={},
+            cache=None,
+            limits=LimitSettings(waiting=waiting),
+            logs=LogSettings(),
+        )
+        self.dispatcher = Watched(world, settings, self.members)
+        self.hedged, self.caching = hedge, caching
+        cache = MemoryCache(2**20, 3600, lambda: world.now) if caching else None
+        self._pipeline = Pipeline(self.dispatcher, cache)
+        for model, deployment in self.dispatcher.deployments():
+            member = self.members[deployment.name]
+            member.slots = deployment.gate.slots
+            member.deployments[model] = deployment
+
+    def deployment(self, member: str, model: str = "m") -> Deployment:
+        return self.members[member].deployments[model]
+
+    def calls(self, *members: str) -> list[Seen]:
+        """What was asked of some members, or of all."""
+        return [call for name in members or self.members for call in self.members[name].seen]
+
+    def ask(
+        self, model: str, items: Sequence[Item], after: float = 0.0, timeout: float = 600, **f: Any
+    ) -> Asked:
+        """A caller asks so many seconds from now."""
+        request = EmbeddingRequest(model, items, timeout=timeout, caching=self.caching, **f)
+        asked = Asked(request, self.world.now + after)
+        self.asked.append(asked)
+        self.world.at(asked.at, lambda: self.world.spawn(self._ask, asked))
+        return asked
+
+    def _ask(self, asked: Asked) -> None:
+        asked.at = self.world.now
+        try:
+            asked.outcome = self._pipeline.run(
+                asked.request, Caller("tests"), asked.at + asked.request.timeout
+            )
+        except ClientError as error:
+            asked.error = error
+        finally:
+            if asked.heard is not None:
+                self.world.wrong.append("a caller heard twice")
+            asked.heard = self.world.now
+
+    def to_the_end(self) -> None:
+        """Let all come to its end, and check it.
+
+        Each caller heard once, by its deadline: its own vectors in order, or an error that is its
+        own; no limit was passed; nothing was sent again without need; nothing is left behind.
+        """
+        self.world.run()
+        assert not self.world.wrong, self.world.wrong[:5]
+        assert self.world.threads == 0, "somebody waits for ever"
+        for asked in self.asked:
+            _check_answer(asked)
+        self._check_repeats()
+        self._check_nothing_left()
+
+    def _check_repeats(self) -> None:
+        """An item is sent again only after a failure, or because its caller would not wait on."""
+        impatient = SOONEST if not self.hedged else 0.0
+        for asked in self.asked if not self.caching else ():
+            soonest = asked.at + min(impatient, asked.request.timeout / 2)
+            for first, again in self._repeats(asked):
+                failed = first.error is not None and first.ended <= again.began
+                assert failed or again.began >= soonest, f"{again.items[:3]} were sent twice"
+
+    def _repeats(self, asked: Asked) -> set[tuple[Seen, Seen]]:
+        """Pairs of calls in a row that had an item of a request in both."""
+        pairs = set()
+        for item in asked.request.items:
+            calls = self._calls_with[str(item)]
+            pairs |= set(itertools.pairwise(calls))
+        return pairs
+
+    @cached_property
+    def _calls_with(self) -> dict[str, list[Seen]]:
+        sent: dict[str, list[Seen]] = defaultdict(list)
+        for call in sorted(self.calls(), key=lambda call: call.began):
+            for item in call.items:
+                sent[str(item)].append(call)
+        return sent
+
+    def _check_nothing_left(self) -> None:
+        for _, d in self.dispatcher.deployments():
+            gate = d.gate
+            assert gate.waiting == 0, d.label
+            assert gate.outstanding(d) == 0, d.label
+            assert gate._free == gate.slots, d.label
+            assert not any(gate._away.values()), d.label
+            assert not gate._boarding, d.label
+            assert d.under_way == 0, d.label
+            assert not d.health._probing, f"{d.label} waits for a probe that is over"
+        assert not self._pipeline._flights._loads
+
+    def check_budget(self) -> None:
+        """Retries are within the budget; only a connection that was refused costs nobody anything.
+
+        A refusal is looked into by halves, which is no retry. Not for cached items: who asks for
+        those is not to be told from the calls.
+        """
+        extra = sum(
+            not isinstance(first.error, ConnectionFailed | Rejected)
+            for asked in self.asked
+            for first in {first for first, _ in self._repeats(asked)}  # split or not, a retry
+        )
+        allowed = len(self.asked) * (RETRIES + HEDGES * self.hedged) + SAVED
+        assert extra <= allowed, f"{extra} extra calls for {len(self.asked)} requests"
+
+    def errors(self) -> list[str | None]:
+        return [asked.code for asked in self.asked if asked.error is not None]
+
+
+@contextmanager
+def simulated(*args: Any, seed: int = 0, **options: Any) -> Iterator[Simulation]:
+    with World(seed).installed() as world:
+        yield Simulation(world, *args, **options)
+
+
+def _model(name: str, deployments: list[dict[str, Any]], hedge: bool) -> ModelSettings:
+    made = tuple(DeploymentSettings(**{"model": name, **d}) for d in deployments)
+    return ModelSettings(name, made, hedge=hedge)
+
+
+def _check_answer(asked: Asked) -> None:
+    request = asked.request
+    assert asked.heard is not None, "a caller heard nothing"
+    assert asked.heard <= asked.at + request.timeout + GRACE, "a caller heard too late"
+    if asked.outcome is not None:
+        vectors = asked.outcome.vectors
+        assert list(vectors.rows) == [row(item) for item in request.items], "not its own vectors"
+        assert len(vectors.tokens) == len(request.items)
+        return
+    assert asked.error is not None
+    assert not isinstance(asked.error, InternalError)
+    poisoned = any(POISON in str(item) for item in request.items)
+    if isinstance(asked.error, BadRequest):
+        assert poisoned, "a caller was refused for what another sent"

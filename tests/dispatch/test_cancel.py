@@ -1,0 +1,29 @@
+"""A call that is cut is cut alone: its connection may be somebody else's by then."""
+
+import time
+
+from app.config import ProviderSettings
+from app.deadline import Deadline
+from app.domain import Call
+from app.providers.openai import make
+from app.providers.transport import HttpProvider
+from tests.support.upstream import Upstream, good
+
+
+def test_a_cancellation_that_comes_late_cuts_nobody_else():
+    """The loser of a hedge may have its answer already, and its connection serve the next."""
+    with Upstream(32) as upstream:
+        settings = ProviderSettings("a", "openai", upstream.base_url, upstream.api_key)
+        provider = HttpProvider(settings, make(settings))
+        soon = time.monotonic() + 10
+        loser, others = Deadline(soon), Deadline(soon)
+        provider.embed(Call("m", ["first"], 32), loser)
+
+        def late(exchange):
+            loser.cancel()
+            good(exchange)
+
+        upstream.always(late)
+        vectors = provider.embed(Call("m", ["second"], 32), others)
+        assert len(vectors.rows) == 1
+        assert {call.connection for call in upstream.calls} == {1}

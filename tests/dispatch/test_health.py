@@ -1,0 +1,252 @@
+"""When a deployment is left alone, for how long, and how it comes back."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.dispatch.health import Health, HealthPolicy
+from app.errors import (
+    BrokenContract,
+    ConnectionFailed,
+    CredentialsRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+    Throttled,
+)
+
+POLICY = HealthPolicy()
+T = 1000.0
+ill = ProviderUnavailable("failed with 503")
+refused = ConnectionFailed("could not be reached")
+
+
+def healthy(jitter=lambda: 0.999999):
+    """All lengths at their longest, unless told otherwise."""
+    return Health(jitter)
+
+
+def ejected(error=ill, now=T):
+    health = healthy()
+    health.eject(error, now)
+    return health
+
+
+def failures_until_ejection(error, health=None, now=T):
+    health = health or healthy()
+    for number in range(1, 100):
+        if health.failed(error, now):
+            return number
+    return None
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (ill, 5),
+        (ProviderTimeout("did not answer in time"), 5),
+        (BrokenContract("answered something else"), 5),
+        (refused, 3),
+        (CredentialsRefused("refused our credentials (401)"), 1),
+        (Throttled("asked us to slow down (429)"), None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_so_many_failures_in_a_row_deserve_an_ejection(error, number):
+    assert failures_until_ejection(error) == number
+
+
+def test_a_success_in_between_starts_the_count_anew():
+    health = healthy()
+    for _ in range(3):
+        assert not any(health.failed(ill, T) for _ in range(4))
+        health.succeeded(T)
+    assert failures_until_ejection(ill, health) == 5
+
+
+def alternate(health, failing, calls, every=0.1, now=T):
+    """Calls of which ``failing`` of 10 fail, never five in a row; whether one ejects."""
+    order = [i * failing % 10 < failing for i in range(10)]
+    for i in range(calls):
+        if order[i % 10]:
+            if health.failed(ill, now + i * every):
+                return True
+        else:
+            health.succeeded(now + i * every)
+    return False
+
+
+def test_a_rate_of_failures_deserves_an_ejection_once_there_are_enough_calls():
+    assert not alternate(healthy(), 7, 19)
+    assert alternate(healthy(), 7, 40)
+
+
+def test_a_third_of_failures_is_borne():
+    assert not alternate(healthy(), 3, 1000)
+
+
+def test_calls_of_long_ago_are_forgotten():
+    health = healthy()
+    for i in range(200):
+        health.succeeded(T + i * 0.01)
+    assert not alternate(health, 7, 40, now=T + 2)
+    assert alternate(health, 7, 40, now=T + 60)
+
+
+def test_an_ejected_deployment_is_not_asked_until_its_time_and_then_once():
+    health = ejected()
+    assert health.state(T) == "ejected"
+    assert not health.may_serve(T + 0.99)
+    assert health.may_serve(T + 1)
+    assert health.leave(T + 1)  # the probe
+    assert not health.may_serve(T + 1)
+    assert not health.may_serve(T + 100, last_resort=True)
+
+
+def test_a_probe_that_succeeds_brings_it_back_for_all():
+    health = ejected()
+    health.leave(T + 1)
+    health.succeeded(T + 1.1)
+    assert health.state(T + 1.1) == "ok"
+    assert all(health.may_serve(T + 1.1) and not health.leave(T + 1.1) for _ in range(3))
+    assert failures_until_ejection(ill, health, T + 2) == 5  # with a clean slate
+
+
+def test_one_failed_probe_is_enough_for_the_next_ejection():
+    health = ejected()
+    health.leave(T + 1)
+    assert health.failed(ill, T + 1.1)
+
+
+def test_a_probe_that_did_not_take_place_leaves_room_for_another():
+    health = ejected()
+    health.leave(T + 1)
+    health.withdraw()
+    assert health.may_serve(T + 1)
+
+
+def lengths(jitter, number):
+    """How long an ejection after the other lasts, all probes failing."""
+    health, now = Health(jitter), T
+    found = []
+    for _ in range(number):
+        health.eject(ill, now)
+        start = now
+        while not health.may_serve(now):
+            now += 0.01
+        found.append(now - start)
+        health.leave(now)
+        health.failed(ill, now)
+    return found
+
+
+def test_ejections_double_up_to_a_minute():
+    expected = [1, 2, 4, 8, 16, 32, 60, 60]
+    assert lengths(lambda: 1.0, 8) == pytest.approx(expected, abs=0.02)
+
+
+@given(st.integers(0, 1000))
+def test_an_ejection_is_shortened_by_up_to_half_so_that_workers_do_not_return_in_step(seed):
+    health = Health(random.Random(seed).random)
+    health.eject(ill, T)
+    assert not health.may_serve(T + 0.5 - 1e-6)
+    assert health.may_serve(T + 1)
+
+
+def test_jitter_differs():
+    dice = random.Random(1)
+    assert len({round(lengths(dice.random, 1)[0], 2) for _ in range(20)}) > 5
+
+
+def test_refused_credentials_eject_for_about_a_minute():
+    health = ejected(CredentialsRefused("refused our credentials (401)"))
+    assert not health.may_serve(T + 59)
+    assert health.may_serve(T + 60)
+
+
+def test_as_a_last_resort_it_is_probed_every_second():
+    health = ejected(CredentialsRefused("refused our credentials (401)"))
+    assert not health.may_serve(T + 0.9, last_resort=True)
+    assert health.may_serve(T + 1, last_resort=True)
+    assert health.wait(T) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seconds", [0.25, 5, 30])
+@pytest.mark.parametrize("kind", [Throttled, ProviderUnavailable])
+def test_it_rests_for_as_long_as_the_provider_asks(kind, seconds):
+    health = healthy()
+    health.failed(kind("leave me alone", retry_after=seconds), T)
+    assert health.state(T) == "resting"
+    assert health.is_throttled(T) == (kind is Throttled)
+    assert not health.may_serve(T + seconds - 0.01, last_resort=True)
+    assert health.wait(T) == pytest.approx(seconds)
+    assert health.may_serve(T + seconds)
+    assert health.state(T + seconds) == "ok"
+
+
+def test_nobody_may_ask_for_more_than_a_minute_of_rest():
+    health = healthy()
+    health.failed(Throttled("come back tomorrow", retry_after=86_400), T)
+    assert health.may_serve(T + 60)
+
+
+def test_a_shorter_rest_does_not_end_a_longer_one():
+    health = healthy()
+    health.failed(Throttled("slow down", retry_after=30), T)
+    health.failed(Throttled("slow down", retry_after=1), T + 1)
+    assert not health.may_serve(T + 29)
+
+
+def test_without_a_word_how_long_rests_double_until_a_call_succeeds():
+    health, now = Health(lambda: 1.0), T
+    found = []
+    for _ in range(4):
+        health.failed(Throttled("slow down"), now)
+        found.append(health.wait(now))
+        now += found[-1]
+    assert found == pytest.approx([0.5, 1, 2, 4])
+    health.succeeded(now)
+    health.failed(Throttled("slow down"), now)
+    assert health.wait(now) == pytest.approx(0.5)
+
+
+def test_a_throttled_probe_shows_that_somebody_is_there():
+    health = ejected()
+    health.leave(T + 1)
+    health.failed(Throttled("slow down", retry_after=2), T + 1)
+    assert health.state(T + 1) == "resting"
+    assert health.may_serve(T + 3)
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["success", "ill", "refused", "throttled", "credentials", "withdraw"]),
+        st.floats(0, 5),
+    ),
+    max_size=60,
+)
+
+
+@given(EVENTS, st.integers(0, 100))
+def test_whatever_happens_it_comes_back_within_a_minute(events, seed):
+    errors = {
+        "ill": ill,
+        "refused": refused,
+        "throttled": Throttled("slow down", retry_after=90),
+        "credentials": CredentialsRefused("refused our credentials (401)"),
+    }
+    health, now = Health(random.Random(seed).random), T
+    for event, later in events:
+        now += later
+        if health.may_serve(now):
+            health.leave(now)
+        if event == "success":
+            health.succeeded(now)
+        elif event == "withdraw":
+            health.withdraw()
+        elif health.failed(errors[event], now):
+            health.eject(errors[event], now)
+    health.withdraw()
+    assert 0 <= health.wait(now) <= POLICY.longest_ejection + 1e-6
+    assert health.may_serve(now + POLICY.longest_ejection + 1e-6)

@@ -1,0 +1,100 @@
+"""What is over is over: no trouble is held against a provider, or its callers, for ever."""
+
+import pytest
+
+from tests.dispatch.members import dead, failing, good, silent, throttling
+from tests.dispatch.simulator import simulated
+from tests.dispatch.test_scenarios import AB, ABC, from_second, load, models, shares, slowest
+
+
+@pytest.mark.parametrize(
+    "ill",
+    [pytest.param(dead, id="dead"), pytest.param(failing(1, 0.2), id="503")],
+)
+def test_an_outage_of_a_second_costs_seconds_and_no_minute(ill):
+    """With many calls under way, the failure of all is one failure."""
+    with simulated({"a": from_second(5, ill, 6), "b": good()}, AB) as run:
+        load(run, 10_000, 0.001, timeout=30)
+        run.to_the_end()
+        assert not run.errors()
+        assert shares(run, 9, 10)["a"] > 300
+
+
+@pytest.mark.parametrize("every", [1.0, 0.05])
+def test_one_that_was_slow_for_a_while_gets_its_share_again(every):
+    with simulated({"a": from_second(5, good(1), 65), "b": good()}, AB) as run:
+        load(run, int(400 / every), every)
+        run.to_the_end()
+        late = shares(run, 200)
+        assert late["a"] > 0.25 * sum(late.values())
+
+
+@pytest.mark.parametrize(
+    "ill",
+    [
+        pytest.param(failing(1), id="503"),
+        pytest.param(dead, id="dead"),
+        pytest.param(silent, id="silent"),
+    ],
+)
+def test_after_an_outage_of_two_all_three_share_the_work_again(ill):
+    members = {"a": from_second(5, ill, 35), "b": from_second(5, ill, 35), "c": good()}
+    with simulated(members, ABC) as run:
+        load(run, 4000, 0.05)
+        run.to_the_end()
+        assert min(shares(run, 120).values()) > 400
+
+
+def test_a_call_that_nobody_waits_for_any_more_gives_its_slot_back():
+    """Model n has only this provider: once it answers again, n's callers are served."""
+    members = {"a": from_second(5, silent, 15), "b": good()}
+    with simulated(members, AB | {"n": [{"provider": "a"}]}, concurrency=2) as run:
+        load(run, 1500, 0.01)
+        waiting = [run.ask("n", [f"n{i}"], after=16 + i, timeout=20) for i in range(20)]
+        run.to_the_end()
+        assert all(one.outcome for one in waiting)
+        assert slowest(waiting) < 5
+
+
+def test_when_all_are_slower_than_ever_everyone_waits_and_nobody_is_refused():
+    """Sixty times the usual, everywhere: going elsewhere helps nobody."""
+    with simulated({name: from_second(5, good(3)) for name in "ab"}, AB) as run:
+        load(run, 2000, 0.02)
+        run.to_the_end()
+        assert not run.errors()
+
+
+def test_what_waits_for_one_that_asked_to_be_left_alone_goes_elsewhere():
+    members = {"a": throttling(0, 30), "b": good()}
+    with simulated(members, AB, concurrency=2, merge=False) as run:
+        load(run, 200, 0)
+        run.to_the_end()
+        assert not run.errors()
+        assert len(run.calls("a")) <= 2
+
+
+def test_a_hurried_caller_leaves_and_the_item_is_embedded_once_for_the_patient():
+    with simulated({"a": good(3)}, models("a"), caching=True) as run:
+        hurried = run.ask("m", ["x"], timeout=1)
+        patient = run.ask("m", ["x"], after=0.5, timeout=60)
+        run.to_the_end()
+        assert hurried.code == "timeout"
+        assert patient.outcome
+        assert len(run.calls()) == 1
+
+
+def test_a_call_that_cannot_be_carried_fails_alone(monkeypatch):
+    """Threads may be short for a moment; that is an error for one, and no slot the less."""
+    with simulated({"a": good()}, models("a"), concurrency=1) as run:
+        failures = [RuntimeError("can't start new thread")]
+
+        def start(function, arguments):
+            if failures and function == run.dispatcher._carry_on:
+                raise failures.pop()
+            run.world.spawn(function, *arguments)
+
+        monkeypatch.setattr("app.dispatch.dispatcher._thread.start_new_thread", start)
+        run.ask("m", ["first"], timeout=5)
+        later = run.ask("m", ["second"], after=1, timeout=5)
+        run.world.run()
+        assert later.outcome

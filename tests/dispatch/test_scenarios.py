@@ -1,0 +1,226 @@
+"""Troubles by name, in virtual time: what callers notice of them, and how soon no more."""
+
+import itertools
+from collections import Counter
+
+import pytest
+
+from tests.dispatch.members import (
+    between,
+    dead,
+    failing,
+    flapping,
+    good,
+    lying,
+    refusing,
+    silent,
+    throttling,
+)
+from tests.dispatch.simulator import simulated
+
+START = 1000.0  # the clock of the simulation, at first
+FOR_EVER = float("inf")
+
+
+def models(*names, **settings):
+    return {"m": [{"provider": name, **settings} for name in names]}
+
+
+AB, ABC = models("a", "b"), models("a", "b", "c")
+
+
+def load(run, number, every, after=0.0, **fields):
+    """Callers at regular times, an item each."""
+    return [run.ask("m", [f"{after} {i}"], after + i * every, **fields) for i in range(number)]
+
+
+def from_second(start, ill, stop=FOR_EVER):
+    return between(START + start, START + stop, ill, good())
+
+
+def shares(run, start, stop=FOR_EVER):
+    """How many calls each got, of those that began from one second to another."""
+    return {
+        name: sum(START + start <= call.began < START + stop for call in member.seen)
+        for name, member in run.members.items()
+    }
+
+
+def slowest(asked):
+    return max(one.heard - one.at for one in asked)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "ill",
+    [failing(0.3), failing(1), dead, refusing, lying, throttling(5), throttling(5, 10)],
+    ids=["30 %", "503", "dead", "refusing", "lying", "429", "429 with Retry-After"],
+)
+def test_one_of_two_is_ill_and_no_caller_notices(ill, seed):
+    with simulated({"a": from_second(2, ill), "b": good()}, AB, seed=seed) as run:
+        asked = load(run, 2000, 0.01)
+        run.to_the_end()
+        run.check_budget()
+        assert not run.errors()
+        assert slowest(asked) < 0.5
+
+
+@pytest.mark.parametrize("ill", [failing(1), dead, refusing, lying], ids=lambda f: f.__name__)
+def test_one_that_is_ill_is_soon_left_alone(ill):
+    with simulated({"a": ill, "b": good()}, AB) as run:
+        load(run, 6000, 0.01)
+        run.to_the_end()
+        assert shares(run, 5, 60)["a"] <= 12
+
+
+@pytest.mark.parametrize(
+    "ill",
+    [
+        dead,
+        refusing,
+        pytest.param(failing(1), id="503"),
+        lying,
+    ],
+)
+def test_two_of_three_are_ill_and_no_caller_notices(ill):
+    members = {"a": from_second(2, ill), "b": from_second(3, ill), "c": good()}
+    with simulated(members, ABC) as run:
+        load(run, 2000, 0.02)
+        run.to_the_end()
+        assert not run.errors()
+
+
+def test_one_falls_silent_and_callers_wait_two_seconds_at_the_most():
+    with simulated({"a": from_second(5, silent), "b": good()}, AB) as run:
+        load(run, 3000, 0.01)
+        run.to_the_end()
+        assert not run.errors()
+        assert slowest(run.asked) < 2.3
+        late = [one for one in run.asked if one.at > START + 10 and one.heard - one.at > 1]
+        assert len(late) <= 10  # probes, of 2,000
+
+
+def test_hours_of_flapping():
+    """Three hours, a request a second."""
+    members = {"a": flapping(300, 40), "b": flapping(100, 10, failing(1), 30), "c": good(0.2)}
+    with simulated(members, ABC) as run:
+        load(run, 3 * 3600, 1.0)
+        run.to_the_end()
+        run.check_budget()
+        assert not run.errors()
+        assert run.world.now > START + 3 * 3600 - 2
+        assert min(shares(run, 0).values()) > 100
+
+
+def test_the_next_tier_serves_while_the_first_is_away_and_no_longer():
+    settings = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1}]}
+    with simulated({"a": from_second(10, dead, 20), "b": good()}, settings) as run:
+        load(run, 4000, 0.01)
+        run.to_the_end()
+        assert not run.errors()
+        assert shares(run, 0, 10)["b"] == 0
+        assert shares(run, 11, 20)["b"] > 850
+        assert shares(run, 22)["b"] == 0
+
+
+def test_all_are_dead_and_the_first_to_return_is_found_within_two_seconds():
+    members = {"a": from_second(5, dead), "b": from_second(5, dead, 30)}
+    with simulated(members, AB) as run:
+        load(run, 2000, 0.02)
+        run.to_the_end()
+        away = [one for one in run.asked if START + 8 < one.at < START + 30]
+        assert {one.code for one in away} == {"no_provider_available"}
+        assert slowest(away) < 0.05
+        assert all(0 < one.error.retry_after <= 2 for one in away)
+        assert all(one.outcome for one in run.asked if one.at > START + 32)
+
+
+def test_retry_after_is_respected():
+    """In ten minutes of which each call is answered "in 30 seconds", a caller in 30 s asks."""
+    with simulated({"a": throttling(0, 30), "b": good()}, AB) as run:
+        load(run, 6000, 0.1)
+        run.to_the_end()
+        assert not run.errors()
+        began = [call.began for call in run.calls("a")]
+        assert 15 <= len(began) <= 21
+        assert min(b - a for a, b in itertools.pairwise(began)) >= 30
+
+
+def test_quotas_are_kept_without_a_429():
+    settings = {"m": [{"provider": "a", "requests_per_minute": 60}, {"provider": "b"}]}
+    with simulated({"a": good(), "b": good()}, settings) as run:
+        load(run, 3000, 0.1)
+        run.to_the_end()
+        assert not run.errors()
+        assert 250 <= shares(run, 0)["a"] <= 301
+
+
+def test_an_overload_is_told_at_once_and_the_others_are_served():
+    with simulated({"a": good(0.1)}, models("a"), concurrency=2, merge=False, waiting=50) as run:
+        crowd = load(run, 300, 0.0001)
+        later = load(run, 50, 0.1, after=10)
+        run.to_the_end()
+        assert Counter(one.code for one in crowd)["overloaded"] == 300 - 52
+        assert slowest([one for one in crowd if one.error]) < 0.01
+        assert all(one.error.retry_after for one in crowd if one.error)
+        assert all(one.outcome for one in later)
+
+
+def test_merging_makes_an_overload_of_singles_disappear():
+    """600 callers a second, 4 slots of 50 ms: eighty calls a second at the most."""
+    with simulated({"a": good(0.05)}, models("a"), concurrency=4) as run:
+        load(run, 6000, 1 / 600)
+        run.to_the_end()
+        assert not run.errors()
+        assert slowest(run.asked) < 0.15
+        assert len(run.calls()) < 10 * 4 / 0.04
+
+
+def test_nobody_starves_beside_a_model_that_is_asked_for_more():
+    """Two models share a provider's slots; one is asked 50 times as much."""
+    both = {"m": [{"provider": "a"}], "n": [{"provider": "a"}]}
+    with simulated({"a": good(0.1)}, both, concurrency=1, merge=False, waiting=5000) as run:
+        load(run, 500, 0.01, timeout=600)
+        few = [run.ask("n", [f"n{i}"], after=0.5 * i) for i in range(10)]
+        run.to_the_end()
+        assert not run.errors()
+        waits = sorted((one.at, one.heard) for one in run.asked)
+        assert [heard for _, heard in waits] == pytest.approx(
+            sorted(one.heard for one in run.asked), abs=0.5
+        )
+        assert slowest(few) < 50
+
+
+def test_a_slow_answer_is_hedged_within_five_percent():
+    def tail(world, call):
+        return 1.5 if world.rng.random() < 0.02 else world.rng.uniform(0.03, 0.07), None
+
+    p99 = {}
+    for hedge in (False, True):
+        with simulated({"a": tail, "b": tail}, AB, hedge=hedge) as run:
+            load(run, 5000, 0.02)
+            run.to_the_end()
+            assert not run.errors()
+            p99[hedge] = sorted(one.heard - one.at for one in run.asked)[int(0.99 * 5000)]
+            assert len(run.calls()) <= 5000 * 1.05 + 1
+    assert p99[False] > 1.4
+    assert p99[True] < 0.2
+
+
+def test_an_item_that_is_being_embedded_is_waited_for():
+    with simulated({"a": good(1)}, models("a"), caching=True) as run:
+        for i in range(64):
+            run.ask("m", ["the same", "the same", f"{i % 4}"], after=i * 0.01)
+        run.to_the_end()
+        assert sorted(item for call in run.calls() for item in call.items) == sorted(
+            ["the same", "0", "1", "2", "3"]
+        )
+
+
+def test_a_load_that_fails_wakes_everyone_who_waited_for_it():
+    ill_at_first = between(START, START + 0.6, failing(1, 0.5), good())
+    with simulated({"a": ill_at_first}, models("a"), caching=True) as run:
+        asked = [run.ask("m", ["x"], after=i * 0.01, timeout=30) for i in range(20)]
+        run.to_the_end()
+        assert all(one.outcome for one in asked)
+        assert slowest(asked) < 3

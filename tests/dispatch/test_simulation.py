@@ -1,0 +1,166 @@
+"""Dispatch as a whole, in virtual time: whatever the providers do, callers get what is theirs.
+
+What must always hold is checked at the end of each simulation: see `simulator`.
+"""
+
+import random
+from collections import Counter
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.dispatch.members import (
+    POISON,
+    between,
+    dead,
+    failing,
+    flapping,
+    good,
+    lying,
+    refusing,
+    silent,
+    throttling,
+)
+from tests.dispatch.simulator import simulated
+
+KINDS = {
+    "quick": lambda dice: good(0.01),
+    "slow": lambda dice: good(3),
+    "failing": lambda dice: failing(dice.choice([0.1, 0.3, 0.7, 1])),
+    "dead": lambda dice: dead,
+    "silent": lambda dice: silent,
+    "refusing": lambda dice: refusing,
+    "lying": lambda dice: lying,
+    "throttling": lambda dice: throttling(dice.choice([0, 1, 10]), dice.choice([None, 0.5, 30])),
+    "flapping": lambda dice: flapping(
+        dice.uniform(0.5, 5), dice.uniform(0.5, 5), dice.choice([dead, silent, lying, refusing])
+    ),
+}
+
+
+def deployment(dice, member):
+    """Settings of a deployment, some of them with limits of its own."""
+    settings = {"provider": member, "weight": dice.choice([1, 3]), "tier": dice.choice([0, 0, 1])}
+    for name, values in (
+        ("max_inputs", [2, 5]),
+        ("max_tokens", [10]),
+        ("concurrency", [1, 2]),
+        ("requests_per_minute", [20, 200]),
+        ("tokens_per_minute", [200]),
+    ):
+        if dice.random() < 0.25:
+            settings[name] = dice.choice(values)
+    return settings
+
+
+def arrangement(dice, kinds):
+    """Members (some ill for a while only), and models that share them."""
+    members = {}
+    for name, kind in zip("abcd", kinds, strict=False):
+        ill, start = KINDS[kind](dice), 1000 + dice.uniform(0, 10)
+        stop = start + dice.uniform(1, 30) if dice.random() < 0.6 else float("inf")
+        members[name] = between(start, stop, ill, good())
+    models = {
+        model: [deployment(dice, name) for name in dice.sample(sorted(members), number)]
+        for model, number in (("m", len(members)), ("n", dice.randint(1, len(members))))
+    }
+    return members, models
+
+
+def ask_at_random(run, dice, number, caching):
+    after, every = 0.0, dice.choice([0.001, 0.01, 0.1])
+    for i in range(number):
+        after += dice.expovariate(1 / every)
+        size = dice.choice([1, 1, 2, 8])
+        items = [f"{i}-{k}" if not caching else f"s{dice.randint(0, 40)}" for k in range(size)]
+        if dice.random() < 0.03:
+            items[-1] = f"{POISON}{i}"
+        run.ask(dice.choice("mn"), items, after=after, timeout=dice.choice([1, 5, 60, 600]))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4),
+    seed=st.integers(0, 2**32),
+    merge=st.booleans(),
+    caching=st.booleans(),
+    hedge=st.booleans(),
+    slots=st.sampled_from([1, 2, 4, 64]),
+    waiting=st.sampled_from([5, 1000]),
+)
+def test_whatever_the_providers_do(kinds, seed, merge, caching, hedge, slots, waiting):
+    dice = random.Random(seed)
+    members, models = arrangement(dice, kinds)
+    options = {"caching": caching, "hedge": hedge, "waiting": waiting}
+    with simulated(members, models, seed=seed, merge=merge, concurrency=slots, **options) as run:
+        ask_at_random(run, dice, 100, caching)
+        run.to_the_end()
+        if not caching:
+            run.check_budget()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4),
+    seed=st.integers(0, 2**32),
+)
+def test_after_any_trouble_all_is_well_within_two_minutes(kinds, seed):
+    """Nothing that happened is held against a deployment for ever."""
+    dice = random.Random(seed)
+    members = {
+        n: between(0, 1060, KINDS[k](dice), good()) for n, k in zip("abcd", kinds, strict=False)
+    }
+    with simulated(members, {"m": [{"provider": n} for n in members]}, seed=seed) as run:
+        for i in range(300):
+            run.ask("m", [f"trouble {i}"], after=i * 0.2, timeout=5)
+        afterwards = [run.ask("m", [f"after {i}"], after=180 + i * 0.1) for i in range(100)]
+        run.to_the_end()
+        assert not [asked.code for asked in afterwards if asked.error]
+        slowest = max(asked.heard - asked.at for asked in afterwards)
+        assert slowest < 0.3
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    slots=st.sampled_from([1, 2, 4]),
+    merge=st.booleans(),
+    caching=st.booleans(),
+)
+def test_with_good_providers_each_item_is_sent_once_and_billed_once(seed, slots, merge, caching):
+    dice = random.Random(seed)
+    models = {
+        "m": [{"provider": "a", "max_inputs": 7}, {"provider": "b"}],
+        "n": [{"provider": "a"}],
+    }
+    members = {"a": good(0.02), "b": good(0.03)}
+    options = {"merge": merge, "caching": caching}
+    with simulated(members, models, seed=seed, concurrency=slots, **options) as run:
+        after = 0.0
+        for i in range(150):
+            after += dice.expovariate(20)
+            items = [f"{i}-{k}" for k in range(dice.randint(1, 20))]
+            run.ask(dice.choice("mn"), items, after=after)
+            if caching:
+                run.ask(run.asked[-1].request.model, items[::-1], after=after + dice.random() / 20)
+        run.to_the_end()
+        sent = Counter(str(item) for call in run.calls() for item in call.items)
+        assert set(sent.values()) == {1}
+        assert not run.errors()
+        if not caching:
+            billed = sum(call.total for call in run.calls())
+            assert sum(asked.outcome.prompt_tokens for asked in run.asked) == billed
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32), guilty=st.sets(st.integers(0, 39), max_size=5))
+def test_only_the_guilty_are_refused(seed, guilty):
+    """A merged call that is refused is looked into until it is known whose fault it was."""
+    with simulated({"a": good()}, {"m": [{"provider": "a"}]}, seed=seed, concurrency=1) as run:
+        for i in range(40):
+            run.ask("m", [f"{i}", f"{POISON}{i}" if i in guilty else f"{i}b"], after=i * 0.001)
+        run.to_the_end()
+        assert {i for i, asked in enumerate(run.asked) if asked.error} == guilty
+        assert all(asked.error.status == 400 for asked in run.asked if asked.error)
+        assert sum(asked.outcome is not None for asked in run.asked) == 40 - len(guilty)
+        assert len(run.calls()) <= 2 + 12 * len(guilty)  # by halves: not one by one

@@ -1,0 +1,285 @@
+"""Many small requests become few calls, a large one becomes several; nobody notices but the bill.
+
+Over real sockets, with the real server. Each test has a provider of its own at one proxy.
+"""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.support import refusals, settings
+from tests.support.server import Proxy, eventually
+from tests.support.upstream import Upstream, good
+from tests.support.vectors import assert_answers, count_tokens
+
+OPTIONS = {
+    "merged": {"concurrency": 4},
+    "single": {"concurrency": 1},
+    "apart": {"concurrency": 4, "merge": False},
+    "full": {"concurrency": 2, "merge": False},
+    "openai": {},
+    "cohere": {"max_inputs": 96},
+    "counted": {"max_tokens": 100},
+    "cached": {"concurrency": 4},
+}
+WAITING = 40
+
+
+@pytest.fixture(scope="module")
+def upstreams():
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(Upstream(settings.WIDTH)) for name in OPTIONS}
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory, upstreams):
+    directory = tmp_path_factory.mktemp("batches")
+    path = settings.settings_file(
+        directory,
+        {name: settings.provider(upstreams[name], **o) for name, o in OPTIONS.items()},
+        {name: settings.model(name, **{"pass": ["task"]}) for name in OPTIONS},
+        {"tests": {**settings.key(settings.KEY, "*"), "admin": True}},
+        LIMITS={"waiting": WAITING},
+    )
+    with Proxy(directory, path) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def at(proxy, upstreams):
+    """A model and its provider, forgetful again."""
+
+    def model(name):
+        upstreams[name].reset()
+        return proxy.client(), upstreams[name]
+
+    return model
+
+
+def together(requests):
+    """Run functions all at once; their answers, in order."""
+    barrier = threading.Barrier(len(requests))
+
+    def run(request):
+        barrier.wait()
+        return request()
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(run, requests))
+
+
+@contextmanager
+def held(upstream, calls):
+    """The provider's next calls wait until the block ends; yields when all of them are there."""
+    go = threading.Event()
+
+    def hold(exchange):
+        go.wait(10)
+        good(exchange)
+
+    upstream.script(*[hold] * calls)
+    try:
+        yield
+    finally:
+        go.set()
+
+
+def outstanding(client, model):
+    """How many requests of a model wait or are under way, by the proxy's own word."""
+    found = client.get("/v1/providers").json
+    rows = found["data"] if isinstance(found, dict) else found
+    return sum(row["outstanding"] for row in rows if row["model"] == model)
+
+
+def texts(prefix, number):
+    return [f"{prefix} {i}" + " word" * (i % 7) for i in range(number)]
+
+
+def single(client, model, text, **fields):
+    return lambda: client.embed(model, text, **fields)
+
+
+def assert_each_its_own(answers, items):
+    assert Counter(answer.status for answer in answers) == {200: len(items)}
+    for answer, item in zip(answers, items, strict=True):
+        assert_answers(answer.json, [item], settings.WIDTH)
+
+
+def test_sixty_four_singles_leave_in_eight_calls(at):
+    """Four slots are taken at once; what comes meanwhile leaves together."""
+    client, upstream = at("merged")
+    upstream.always(refusals.delayed(0.05, good))
+    items = texts("cold", 64)
+    assert_each_its_own(together([single(client, "merged", x) for x in items]), items)
+    assert sorted(upstream.seen) == sorted(items)
+    assert len(upstream.calls) <= 8
+    assert most_at_once(upstream, 0.05) <= 4
+
+
+def most_at_once(upstream, seconds):
+    times = [call.time for call in upstream.calls]
+    return max(sum(t <= other < t + seconds * 0.9 for other in times) for t in times)
+
+
+def test_what_waited_for_one_slot_leaves_in_one_call_and_each_pays_its_own(at):
+    client, upstream = at("single")
+    items = texts("waits", 30)
+    with ThreadPoolExecutor(31) as pool, held(upstream, 1):
+        first = pool.submit(client.embed, "single", "first")
+        upstream.wait_for_calls(1)
+        waiting = [pool.submit(client.embed, "single", x) for x in items]
+        eventually(lambda: outstanding(client, "single") == 31)
+    assert_each_its_own([w.result() for w in waiting], items)
+    assert first.result().status == 200
+    assert len(upstream.calls) == 2
+    assert Counter(upstream.seen) == Counter(["first", *items])
+    billed = [w.result().json["usage"]["prompt_tokens"] for w in waiting]
+    assert sum(billed) == sum(map(count_tokens, items))  # exactly what the provider counted
+    assert max(billed) <= 2 * max(map(count_tokens, items))
+
+
+def test_only_what_agrees_is_merged(at):
+    client, upstream = at("single")
+    kinds = [
+        {},
+        {"dimensions": 16},
+        {"dimensions": 8},
+        {"task": "query"},
+        {"input_type": "query"},
+    ]
+    with ThreadPoolExecutor(31) as pool, held(upstream, 1):
+        pool.submit(client.embed, "single", "first")
+        upstream.wait_for_calls(1)
+        waiting = [
+            (kind, item, pool.submit(client.embed, "single", item, **kind))
+            for i, kind in enumerate(kinds * 4)
+            for item in [f"agree {i}" if i % 2 else [i + 1, 7]]
+        ]
+        eventually(lambda: outstanding(client, "single") == 21)
+    for kind, item, answer in waiting:
+        width = kind.get("dimensions", settings.WIDTH)
+        assert_answers(answer.result().json, [item], width, kind.get("task", ""))
+    for call in upstream.calls[1:]:
+        assert len({type(item) for item in call.items}) == 1
+    assert len(upstream.calls) == 1 + 2 * len(kinds)
+
+
+def test_where_merging_is_off_each_leaves_alone(at):
+    client, upstream = at("apart")
+    upstream.always(refusals.delayed(0.02, good))
+    items = texts("apart", 24)
+    assert_each_its_own(together([single(client, "apart", x) for x in items]), items)
+    assert [len(call.items) for call in upstream.calls] == [1] * 24
+    assert most_at_once(upstream, 0.02) <= 4
+
+
+def test_a_merged_call_that_is_refused_fails_only_the_guilty(at):
+    client, upstream = at("single")
+
+    def strict(exchange):
+        bad = [item for item in exchange.call.items if "bad" in item]
+        (refusals.status(400, f"refused: {bad[0]}") if bad else good)(exchange)
+
+    items = [f"bad {i}" if i in (5, 17) else f"fine {i}" for i in range(30)]
+    with ThreadPoolExecutor(31) as pool, held(upstream, 1):
+        pool.submit(client.embed, "single", "first")
+        upstream.wait_for_calls(1)
+        upstream.always(strict)
+        answers = [pool.submit(client.embed, "single", x) for x in items]
+        eventually(lambda: outstanding(client, "single") == 31)
+    for item, answer in zip(items, (a.result() for a in answers), strict=True):
+        if "bad" in item:
+            assert answer.status == 400
+            assert answer.error["message"] == f"refused: {item}"  # not that of the other
+        else:
+            assert_answers(answer.json, [item], settings.WIDTH)
+    assert len(upstream.calls) <= 2 + 2 * 2 * 5  # by halves, not one by one
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "calls"), [("openai", 5000, 3), ("cohere", 1000, 11), ("cohere", 8192, 86)]
+)
+def test_a_large_request_goes_in_as_few_parts_as_it_takes(at, model, inputs, calls):
+    client, upstream = at(model)
+    items = texts("part", inputs)
+    answer = client.embed(model, items, encoding_format="base64")
+    assert_answers(answer.json, items, settings.WIDTH)
+    assert answer.json["usage"]["prompt_tokens"] == sum(map(count_tokens, items))
+    assert len(upstream.calls) == calls
+    assert Counter(upstream.seen) == Counter(items)
+
+
+def test_a_request_over_the_tokens_of_a_call_goes_in_parts(at):
+    client, upstream = at("counted")
+    items = [[i] * 30 for i in range(1, 11)]
+    assert_answers(client.embed("counted", items).json, items, settings.WIDTH)
+    assert sorted(len(call.items) for call in upstream.calls) == [1, 3, 3, 3]
+
+
+def test_of_a_large_request_only_the_part_that_failed_is_repeated(at):
+    client, upstream = at("cohere")
+    upstream.script(good, refusals.status(503), good)
+    items = texts("repeat", 500)
+    answer = client.embed("cohere", items, encoding_format="base64")
+    assert_answers(answer.json, items, settings.WIDTH)
+    assert len(upstream.calls) == 7
+    assert len(upstream.seen) <= 500 + 96
+
+
+def test_a_part_that_is_refused_refuses_the_request(at):
+    client, upstream = at("cohere")
+    upstream.script(good, refusals.status(400, "too long"))
+    answer = client.embed("cohere", texts("refused", 300))
+    assert (answer.status, answer.error["message"]) == (400, "too long")
+
+
+def test_sixty_four_callers_want_the_same_and_it_is_embedded_once(at):
+    client, upstream = at("cached")
+    upstream.always(refusals.delayed(0.1, good))
+    requests = [single(client, "cached", "the same", caching=True)] * 64
+    assert_each_its_own(together(requests), ["the same"] * 64)
+    assert upstream.seen == ["the same"]
+
+
+def test_the_same_text_many_times_in_one_request_is_embedded_once(at):
+    client, upstream = at("cached")
+    items = ["echo", "other", "echo", "echo"]
+    answer = client.embed("cached", items, caching=True)
+    assert_answers(answer.json, items, settings.WIDTH)
+    assert sorted(upstream.seen) == ["echo", "other"]
+
+
+def test_a_caller_in_a_hurry_leaves_and_the_others_still_get_it(at):
+    client, upstream = at("cached")
+    upstream.always(refusals.delayed(1.5, good))
+    with ThreadPoolExecutor(8) as pool:
+        hurried = pool.submit(client.embed, "cached", "patience", caching=True, timeout=1)
+        upstream.wait_for_calls(1)
+        patient = [
+            pool.submit(client.embed, "cached", "patience", caching=True, timeout=20)
+            for _ in range(6)
+        ]
+    assert hurried.result().status == 504
+    assert_each_its_own([p.result() for p in patient], ["patience"] * 6)
+    assert upstream.seen == ["patience"]
+
+
+def test_too_many_who_wait_are_told_at_once_while_the_others_are_served(at):
+    """Two are served at a time and forty may wait: the rest hears within moments."""
+    client, upstream = at("full")
+    upstream.always(refusals.delayed(0.1, good))
+    items = texts("crowd", 100)
+    answers = together([single(client, "full", x) for x in items])
+    served = [(a, x) for a, x in zip(answers, items, strict=True) if a.status == 200]
+    refused = [a for a in answers if a.status != 200]
+    assert WAITING <= len(served) <= WAITING + 20
+    assert_each_its_own(*map(list, zip(*served, strict=True)))
+    for answer in refused:
+        assert (answer.status, answer.error["code"]) == (503, "overloaded")
+        assert int(answer.headers["retry-after"]) >= 1
+    assert sorted(a.seconds for a in refused)[len(refused) // 2] < 0.5
+    assert client.embed("openai", "live traffic").status == 200
+    assert client.embed("full", "and afterwards").status == 200

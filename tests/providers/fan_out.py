@@ -1,0 +1,29 @@
+"""What dispatch does where a model takes less than it is given: several calls, in order."""
+
+from app.deadline import Deadline
+from app.dispatch.plan import expected_tokens, split
+from app.domain import Call, Vectors
+from app.providers.base import Capabilities, Provider
+
+
+class FannedOut:
+    """A provider that keeps the limits of its model by itself."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self.capabilities: Capabilities = provider.capabilities
+
+    def limits(self, model: str) -> Capabilities:
+        return self._provider.limits(model)
+
+    def embed(self, call: Call, deadline: Deadline) -> Vectors:
+        takes = self.limits(call.model)
+        parts = [
+            self._provider.embed(call.of(call.items[start:stop]), deadline)
+            for start, stop in split(expected_tokens(call.items), takes.max_inputs, None)
+        ]
+        return Vectors(
+            [row for part in parts for row in part.rows],
+            [tokens for part in parts for tokens in part.tokens],
+            any(part.estimated for part in parts),
+        )

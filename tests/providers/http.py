@@ -1,0 +1,184 @@
+"""What the tests of the transport share: providers over real sockets, in the clear and in TLS."""
+
+import contextlib
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+
+from app.config import ProviderSettings
+from app.deadline import Deadline
+from app.domain import Call
+from app.providers.openai import make
+from app.providers.transport import HttpProvider
+from tests.support.upstream import Upstream
+from tests.support.vectors import vector
+
+WIDTH = 32
+
+
+def call(*texts):
+    return Call("model", list(texts or ["text"]), WIDTH)
+
+
+def within(seconds=5.0):
+    return Deadline(time.monotonic() + seconds)
+
+
+def provider_at(upstream, **options):
+    """The proxy's side of an `Upstream`, or of an address."""
+    if isinstance(upstream, str):
+        address = {"base_url": upstream, "api_key": "sk-nobody"}
+    else:
+        address = {"base_url": upstream.base_url, "api_key": upstream.api_key}
+    settings = ProviderSettings("p", "openai", **{**address, **options})
+    return HttpProvider(settings, make(settings))
+
+
+def assert_embeds(provider, *texts, seconds=5.0):
+    asked = call(*texts)
+    vectors = provider.embed(asked, within(seconds))
+    assert list(vectors.rows) == [vector(text, WIDTH).tobytes() for text in asked.items]
+
+
+class InThread:
+    """An embed in a thread of its own. ``join`` gives the vectors, or the error."""
+
+    def __init__(self, provider, deadline, *texts):
+        self._result = None
+        self._thread = threading.Thread(
+            target=self._run, args=(provider, call(*texts), deadline), daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, provider, asked, deadline):
+        try:
+            self._result = provider.embed(asked, deadline)
+        except Exception as error:
+            self._result = error
+
+    def join(self, seconds=5.0):
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), f"still blocked after {seconds} s"
+        return self._result
+
+
+class TlsUpstream(Upstream):
+    """An `Upstream` behind TLS, for the certificate of these files."""
+
+    def __init__(self, certificate, key):
+        super().__init__(WIDTH)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate, key)
+
+    @property
+    def base_url(self):
+        return f"https://127.0.0.1:{self.port}/v1"
+
+    def _serve(self, connection, number):
+        with contextlib.suppress(OSError):
+            connection.settimeout(5)  # for the handshake
+            tls = self._context.wrap_socket(connection, server_side=True)
+            tls.settimeout(None)
+            self._open.add(tls)
+            super()._serve(tls, number)
+        self._open.discard(connection)
+
+
+def make_certificate(directory, name):
+    """A self-signed certificate for a name like ``IP:127.0.0.1``; (certificate, key) as files."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    certificate, key = directory / "certificate.pem", directory / "key.pem"
+    subprocess.run(
+        [
+            *[
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+            ],
+            *["-nodes", "-days", "2", "-subj", "/CN=test", "-addext"],
+            f"subjectAltName={name}",
+            *["-addext", "keyUsage=critical,digitalSignature,keyCertSign", "-keyout"],
+            *(str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return str(certificate), str(key)
+
+
+@contextlib.contextmanager
+def listening(serve):
+    """The port of a server; ``serve(connection)`` runs in a thread for each connection."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        connections = []
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    connections.append(connection)
+                    threading.Thread(target=run, args=(connection,), daemon=True).start()
+
+        def run(connection):
+            with connection, contextlib.suppress(OSError):
+                serve(connection)
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+def relay(one, other):
+    """Carry bytes between two sockets, both ways, until one of them ends."""
+
+    def carry(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    back = threading.Thread(target=carry, args=(other, one), daemon=True)
+    back.start()
+    carry(one, other)
+    back.join(5)
+
+
+@contextlib.contextmanager
+def forward_proxy(seen):
+    """A tiny egress proxy, with CONNECT for TLS. ``seen`` gets the head of each request."""
+
+    def serve(connection):
+        with connection.makefile("rb", buffering=0) as stream:
+            lines = [stream.readline()]
+            while lines[-1].strip():
+                lines.append(stream.readline())
+        seen.append(b"".join(lines).decode("latin-1"))
+        method, target, _ = lines[0].decode("latin-1").split()
+        host, port = target.removeprefix("http://").partition("/")[0].split(":")
+        with socket.create_connection((host, int(port))) as upstream:
+            if method == "CONNECT":
+                connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            else:
+                upstream.sendall(b"".join(lines).replace(f"http://{host}:{port}".encode(), b"", 1))
+            relay(connection, upstream)
+
+    with listening(serve) as port:
+        yield f"http://127.0.0.1:{port}"

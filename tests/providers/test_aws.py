@@ -1,0 +1,107 @@
+"""Bedrock's settings, and AWS's credentials by the real botocore."""
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+
+from app.config import SettingsError
+from app.errors import CredentialsRefused, ProviderUnavailable
+from app.providers import aws, registry
+from tests.providers.contract import provider_settings, wire_of
+from tests.providers.fakes.bedrock import ACCESS_KEY, REGION
+
+PROFILE = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/abc123"
+
+
+def test_china_has_a_domain_of_its_own():
+    wire = wire_of(kind="bedrock", region="cn-north-1", api_key="ABSK-1")
+    assert wire.base_url == "https://bedrock-runtime.cn-north-1.amazonaws.com.cn"
+
+
+def test_a_model_that_does_not_tell_its_family_stops_the_start():
+    wire = wire_of(kind="bedrock", region="us-east-1", api_key="ABSK-1")
+    with pytest.raises(SettingsError, match=r"PROVIDERS\['fake'\]\['family'\]: must be set, .*abc"):
+        wire.limits(PROFILE)
+    assert wire.limits("us.amazon.nova-2-multimodal-embeddings-v1:0").max_inputs == 1
+
+
+def test_an_access_key_without_its_secret_stops_the_start():
+    with pytest.raises(SettingsError, match="secret access key"):
+        wire_of(kind="bedrock", region="us-east-1", access_key_id=ACCESS_KEY)
+
+
+def test_without_botocore_an_api_key_is_enough(monkeypatch):
+    monkeypatch.setitem(sys.modules, "botocore.auth", None)
+    monkeypatch.delitem(sys.modules, "app.providers.aws")
+    monkeypatch.delattr("app.providers.aws")
+    wire_of(kind="bedrock", region="us-east-1", api_key="ABSK-1")
+    with pytest.raises(SettingsError, match=r"pip install '.\[bedrock\]'"):
+        wire_of(kind="bedrock", region="us-east-1")
+
+
+def test_the_registry_knows_the_cloud_kinds_and_no_helpers():
+    assert {"bedrock", "gemini", "vertex"} <= set(registry.kinds())
+    assert not {"aws", "bedrock_models", "credentials"} & set(registry.kinds())
+
+
+# Credentials, by the real botocore
+
+
+def test_what_botocore_finds_is_renewed_before_it_expires(tmp_path, monkeypatch):
+    """A process that hands out credentials for 20 minutes: docs.aws.amazon.com/sdkref/latest/
+    guide/feature-process-credentials.html."""
+    script, given = tmp_path / "hand_out.py", tmp_path / "given"
+    script.write_text(f"print(open({str(given)!r}).read())")
+    config = tmp_path / "config"
+    config.write_text(f"[profile ours]\ncredential_process = {sys.executable} {script}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+
+    def hand_out(key, minutes):
+        expires = (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
+        found = {"Version": 1, "AccessKeyId": key, "SecretAccessKey": "s", "SessionToken": "t"}
+        given.write_text(json.dumps({**found, "Expiration": expires}))
+
+    now = [0.0]
+    settings = {"kind": "bedrock", "region": REGION, "profile": "ours"}
+    hand_out("FIRST", 12)  # it has less than botocore's quarter of an hour left
+    get = aws.credentials(provider_settings(settings), lambda: now[0])
+    get.__self__._start = lambda work: work()  # the thread does its work at once
+    assert get().access_key == "FIRST"
+    hand_out("SECOND", 60)
+    now[0] = 374
+    assert get().access_key == "FIRST"
+    now[0] = 375
+    get()
+    assert get().access_key == "SECOND"
+
+
+def chain(monkeypatch, error):
+    def get_credentials(self):
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(aws.Session, "get_credentials", get_credentials)
+    return aws.credentials(provider_settings({"kind": "bedrock", "region": REGION}))
+
+
+def test_no_credentials_to_be_found(monkeypatch):
+    with pytest.raises(CredentialsRefused, match="found none"):
+        chain(monkeypatch, None)()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (EndpointConnectionError(endpoint_url="https://sts.x"), ProviderUnavailable),
+        (ClientError({"Error": {"Code": "AccessDenied"}}, "AssumeRole"), CredentialsRefused),
+        (BotoCoreError(), CredentialsRefused),
+    ],
+)
+def test_credentials_that_do_not_come(monkeypatch, error, kind):
+    with pytest.raises(kind, match="no credentials"):
+        chain(monkeypatch, error)()

@@ -1,0 +1,182 @@
+"""What breaks other gateways (providers.md, the list of that name), complaint by complaint, at the
+adapters. What the whole proxy does about each is in tests/e2e."""
+
+import json
+
+import numpy as np
+import pytest
+
+from app.domain import Call
+from app.errors import BrokenContract, CredentialsRefused, Rejected, Throttled
+from app.providers import registry
+from app.providers.base import Incoming
+from app.providers.presets import PRESETS
+from tests.providers.contract import TEXTS, ProviderContract, soon, wire_of
+from tests.providers.fakes.base import Refused
+from tests.providers.fakes.cohere import CohereFake
+from tests.providers.fakes.ollama import OllamaFake
+from tests.providers.fakes.openai import OpenAIFake, Spec
+from tests.providers.fakes.tei import TeiFake
+from tests.providers.test_voyage import SPEC as VOYAGE
+from tests.support.vectors import encode, vector
+
+#: A kind → the strict fake that it talks to.
+FAKES = {
+    "openai": OpenAIFake,
+    "voyage": lambda: OpenAIFake(VOYAGE),
+    "cohere": CohereFake,
+    "ollama": OllamaFake,
+    "tei": TeiFake,
+}
+HTTP_KINDS = sorted({"openai", "azure", "voyage", "cohere", "ollama", "tei"} | PRESETS.keys())
+
+
+def talk(kind, fake, **settings):
+    """A provider of that kind over the fake."""
+    return type("Suite", (ProviderContract,), {"kind": kind})().provider(fake, **settings)
+
+
+def call(items=TEXTS, **others):
+    return Call("a-model", items, **{"width": 8, **others})
+
+
+def sent(kind, asked):
+    wire = wire_of(kind=kind, base_url="http://127.0.0.1:9", api_key="k")
+    return json.loads(wire.build(asked).body)
+
+
+def test_providers_that_refuse_encoding_format():
+    """They are not sent one: 400s at every call otherwise."""
+    for kind in ("fireworks", "together", "databricks", "ollama", "tei", "cohere"):
+        assert "encoding_format" not in sent(kind, call())
+    with OpenAIFake(Spec(fields=frozenset(), encodings=())) as fake:
+        provider = talk("openai", fake, encoding="omit", send_dimensions=False)
+        assert len(provider.embed(call(), soon()).rows) == len(TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["openai", "voyage", "mistral", "jina", "vllm"])
+def test_floats_though_base64_was_asked_are_not_taken_for_base64(kind):
+    """A JavaScript client decodes them as base64 and silently gets quarter-width vectors; here
+    both become the same float32 bytes, from which the caller is served what it asked for."""
+    rows = [vector(text, 8) for text in TEXTS]
+    for show in (lambda row: row.tolist(), encode):
+        data = [{"index": i, "embedding": show(row)} for i, row in enumerate(rows)]
+        answer = Incoming(200, {}, json.dumps({"data": data}).encode())
+        assert wire_of(kind=kind).parse(answer, call()).rows == [row.tobytes() for row in rows]
+
+
+def test_both_encodings_in_one_answer():
+    row = vector("x", 8)
+    data = [{"index": 0, "embedding": row.tolist()}, {"index": 1, "embedding": encode(row)}]
+    answer = Incoming(200, {}, json.dumps({"data": data}).encode())
+    assert wire_of(kind="openai").parse(answer, call(["x", "x"])).rows == [row.tobytes()] * 2
+
+
+@pytest.mark.parametrize("kind", HTTP_KINDS)
+def test_nulls_are_not_passed_on(kind):
+    """``encoding_format: null`` is a 400 or 422 upstream."""
+    body = wire_of(kind=kind, base_url="http://127.0.0.1:9").build(call()).body
+    assert b"null" not in body
+
+
+@pytest.mark.parametrize("kind", sorted(FAKES.keys() & {"openai", "voyage"}))
+def test_data_out_of_order(kind):
+    with FAKES[kind]() as fake:
+        fake.manners.shuffled = True
+        vectors = talk(kind, fake).embed(call(), soon())
+    assert [np.frombuffer(row, "<f4").tolist() for row in vectors.rows] == [
+        vector(text, 8).tolist() for text in TEXTS
+    ]
+
+
+@pytest.mark.parametrize("kind", FAKES)
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda rows: rows[:-1],
+        lambda rows: [*rows, rows[0]],
+        lambda rows: [row[:2] for row in rows],
+        lambda rows: [*rows[:-1], rows[-1] * np.nan],
+    ],
+    ids=["too short", "too long", "wrong width", "NaN"],
+)
+def test_data_too_short_too_long_of_the_wrong_width_or_nan(kind, spoil):
+    with FAKES[kind]() as fake:
+        fake.manners.spoil = spoil
+        with pytest.raises(BrokenContract):
+            talk(kind, fake).embed(call(), soon())
+
+
+def test_index_rewritten_in_order_of_arrival():
+    """An index that is missing or double is not made up: nobody knows whose vector it is."""
+    row = encode(vector("x", 8))
+    for indexes in ([0, 0], [1, 2], [0, None]):
+        data = [{"index": i, "embedding": row} for i in indexes]
+        with pytest.raises(BrokenContract):
+            wire_of(kind="openai").parse(
+                Incoming(200, {}, json.dumps({"data": data}).encode()), call(["a", "b"])
+            )
+
+
+@pytest.mark.parametrize("kind", FAKES)
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_retries_multiplied_layer_by_layer(kind, status):
+    """One call of an adapter is one call at the provider: retrying is dispatch's alone."""
+    with FAKES[kind]() as fake:
+        fake.manners.refusal = Refused(status, "no", {"Retry-After": "0"})
+        with pytest.raises(Exception, match=str(status)):
+            talk(kind, fake).embed(call(), soon())
+        assert len(fake.calls) == 1
+
+
+@pytest.mark.parametrize("kind", FAKES)
+@pytest.mark.parametrize(("status", "error"), [(401, CredentialsRefused), (429, Throttled)])
+def test_a_refusal_with_our_key_in_it_is_not_passed_on(kind, status, error):
+    with FAKES[kind]() as fake:
+        fake.manners.refusal = Refused(status, f"Key {fake.api_key} at {fake.address} is bad")
+        with pytest.raises(error) as raised:
+            talk(kind, fake).embed(call(), soon())
+        assert fake.api_key not in raised.value.message
+        assert str(fake.port) not in raised.value.message
+
+
+@pytest.mark.parametrize("kind", FAKES)
+def test_lists_are_embedded_item_by_item(kind):
+    """Not only the first, not all of them joined into one vector."""
+    with FAKES[kind]() as fake:
+        vectors = talk(kind, fake).embed(call(), soon())
+    assert len(set(vectors.rows)) == len(TEXTS)
+
+
+TEXT_ONLY = sorted(
+    {"voyage", "cohere", "ollama"}
+    | {kind for kind, dialect in PRESETS.items() if not dialect.tokens}
+)
+
+
+@pytest.mark.parametrize("kind", TEXT_ONLY)
+def test_token_arrays_handed_to_providers_that_only_take_text(kind):
+    """Refused: the provider would decode them with a tokenizer of its own, or read "[1, 2]"."""
+    wire = wire_of(kind=kind, base_url="http://127.0.0.1:9")
+    assert not wire.capabilities.tokens
+    with pytest.raises(Rejected, match="takes only text"):
+        wire.build(call([[1, 2], [3]]))
+
+
+@pytest.mark.parametrize("kind", HTTP_KINDS)
+def test_no_byte_of_a_text_is_changed(kind):
+    """A cache key that trims or lower-cases is one half of it; the other is here."""
+    texts = ["  Padded\t", "UPPER", "é\u0301", "a\n\nb", "\u200b", "🦙"]
+    body = sent(kind, call(texts))
+    assert texts in body.values()
+
+
+@pytest.mark.parametrize("kind", sorted(set(HTTP_KINDS) - {"together", "databricks", "localai"}))
+def test_dimensions_reach_the_provider_under_its_name_for_them(kind):
+    body = sent(kind, call(dimensions=4))
+    assert 4 in body.values()
+
+
+def test_every_kind_of_ours_is_looked_at():
+    others = {"local", "gemini", "vertex", "bedrock"}  # each has a test module of its own
+    assert set(HTTP_KINDS) | others >= set(registry.kinds())

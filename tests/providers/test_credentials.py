@@ -1,0 +1,179 @@
+"""Credentials that expire: fetched once, early, by nobody who waits. No test here sleeps."""
+
+import threading
+
+import pytest
+
+from app.errors import CredentialsRefused, ProviderUnavailable
+from app.providers.credentials import Refreshing
+
+HOUR = 3600.0
+
+
+class World:
+    """A clock that stands still, a server that numbers its tokens, and threads that wait."""
+
+    def __init__(self, life=HOUR, **options):
+        self.now = 1_000_000.0
+        self.life = life
+        self.fetches = 0
+        self.failing = None
+        self.later = []  # work that a thread would do
+        self.credential = Refreshing(
+            self.fetch,
+            clock=lambda: self.now,
+            rng=lambda: 1.0,
+            start=self.later.append,
+            **options,
+        )
+
+    def fetch(self):
+        self.fetches += 1
+        if self.failing is not None:
+            raise self.failing
+        return f"token-{self.fetches}", self.now + self.life
+
+    def run(self):
+        """Let the threads do their work."""
+        while self.later:
+            self.later.pop(0)()
+
+    def get(self):
+        return self.credential.get()
+
+
+def test_the_first_use_fetches_and_others_do_not():
+    world = World()
+    assert [world.get(), world.get()] == ["token-1", "token-1"]
+    assert world.fetches == 1
+
+
+def test_it_is_replaced_before_it_expires_off_the_request_path():
+    world = World(early=300)
+    world.get()
+    world.now += HOUR - 301
+    world.get()
+    assert not world.later
+    world.now += 1
+    assert world.get() == "token-1"  # at once: nobody waits
+    assert world.get() == "token-1"
+    assert (world.fetches, len(world.later)) == (1, 1)  # one thread, whoever asks
+    world.run()
+    assert (world.get(), world.fetches) == ("token-2", 2)
+
+
+def test_one_that_lives_shortly_is_not_replaced_in_the_first_half_of_its_life():
+    world = World(life=100, early=300)
+    world.get()
+    world.now += 49
+    world.get()
+    assert not world.later
+    world.now += 1
+    world.get()
+    assert len(world.later) == 1
+
+
+def test_the_same_token_again_is_not_asked_for_at_every_request():
+    """Metadata servers hand out their token until shortly before its end."""
+    world = World(early=300)
+    world.get()
+    world.now += HOUR - 200
+    world.life = 200  # the same end as before
+    world.get()
+    world.run()
+    world.get()
+    assert not world.later
+    world.now += 100
+    world.get()
+    assert len(world.later) == 1
+
+
+def test_one_that_never_expires_is_fetched_once():
+    world = World(life=float("inf"))
+    world.get()
+    world.now += 1e9
+    assert world.get() == "token-1"
+    assert not world.later
+
+
+def test_a_failed_refresh_keeps_the_old_one_and_is_retried_with_backoff():
+    world = World(early=300)
+    world.get()
+    world.now += HOUR - 300
+    world.failing = OSError("no route to https://sts.example")
+    pauses = []
+    for _ in range(9):
+        before = world.now
+        while not world.later:
+            assert world.get() == "token-1"
+            world.now += 0.5
+        world.run()
+        pauses.append(world.now - before)
+    # Tried after 0, 1, 2, 4 … seconds, never after more than a minute (and half a second, since the
+    # clock of this test goes by halves).
+    assert pauses == pytest.approx([0.5, 1, 2, 4, 8, 16, 32, 60, 60], abs=1)
+    world.failing = None
+    world.now += 60
+    world.get()
+    world.run()
+    assert world.get() == f"token-{world.fetches}"
+
+
+def test_without_any_the_error_is_the_fetchers_and_is_not_asked_for_again_at_once():
+    world = World()
+    world.failing = CredentialsRefused("gave us no token")
+    raised = []
+    for _ in range(3):
+        with pytest.raises(CredentialsRefused, match="gave us no token") as error:
+            world.get()
+        raised.append(error.value)
+    assert world.fetches == 1
+    assert len(set(map(id, raised))) == 3  # one each: they are raised in different threads
+    world.failing = None
+    world.now += 1
+    assert world.get() == "token-2"
+
+
+def test_an_expired_one_is_never_handed_out():
+    world = World()
+    world.get()
+    world.failing = RuntimeError("secret-token")
+    world.now += HOUR
+    with pytest.raises(ProviderUnavailable) as error:
+        world.get()
+    assert "secret" not in error.value.message
+    assert isinstance(error.value.__cause__, RuntimeError)
+
+
+def test_a_server_that_gives_expired_tokens_has_failed():
+    world = World(life=0)
+    with pytest.raises(ProviderUnavailable, match="expired"):
+        world.get()
+
+
+def test_a_refresh_that_ends_after_the_end_is_waited_for():
+    world = World(early=300)
+    world.get()
+    world.now += HOUR - 1
+    world.get()
+    world.now += 1  # it has expired, and the thread has done nothing yet
+    got = []
+    waiter = threading.Thread(target=lambda: got.append(world.get()))
+    waiter.start()
+    world.run()
+    waiter.join(5)
+    assert got == ["token-2"]
+    assert world.fetches == 2
+
+
+def test_without_threads_it_is_refreshed_in_line():
+    world = World(early=300)
+    world.get()
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    world.credential._start = refuse
+    world.now += HOUR - 10
+    assert world.get() == "token-1"
+    assert world.get() == "token-2"

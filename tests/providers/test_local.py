@@ -1,0 +1,128 @@
+"""The embedded provider: real embeddings in this process."""
+
+import time
+
+import numpy as np
+import pytest
+
+from app.config import ProviderSettings
+from app.deadline import Deadline
+from app.domain import Call
+from app.errors import BrokenContract, ProviderTimeout, Rejected
+from app.providers import local, registry
+
+
+@pytest.fixture(scope="module")
+def provider():
+    """The provider, as the registry makes it."""
+    return registry.make(ProviderSettings("local", "local"))
+
+
+def embed(provider, *items, seconds=10):
+    return provider.embed(
+        Call("l2_supercat", list(items), 256), Deadline(time.monotonic() + seconds)
+    )
+
+
+def values(row):
+    return np.frombuffer(row, "<f4")
+
+
+def ids(provider, text):
+    return provider._ids([text])[0]
+
+
+def test_vectors_are_256_wide_and_of_length_1(provider):
+    vectors = embed(provider, "a", "many words in a row", "日本語 \U0001f600")
+    for row in vectors.rows:
+        assert values(row).shape == (256,)
+        assert np.linalg.norm(values(row)) == pytest.approx(1, abs=1e-6)
+    assert not vectors.estimated
+
+
+def test_they_mean_something(provider):
+    king, queen, brick = (
+        values(row)
+        for row in embed(
+            provider, "the king of France", "the queen of England", "a brick wall in the rain"
+        ).rows
+    )
+    assert king @ queen > king @ brick + 0.2
+
+
+def test_a_text_and_its_tokens_are_the_same_vector(provider):
+    text = embed(provider, "hello world")
+    tokens = embed(provider, ids(provider, "hello world"))
+    assert list(text.rows) == list(tokens.rows)
+    assert list(text.tokens) == list(tokens.tokens) == [len(ids(provider, "hello world"))]
+
+
+def test_a_vector_does_not_depend_on_its_neighbours_or_its_place(provider):
+    texts = [f"text number {n} " * (n % 7 + 1) for n in range(100)]  # more than one slice
+    together = embed(provider, *texts)
+    assert len(together.rows) == 100
+    for n in (0, 31, 32, 33, 64, 99):
+        alone = embed(provider, texts[n])
+        assert alone.rows[0] == together.rows[n]
+        assert alone.tokens[0] == together.tokens[n]
+
+
+@pytest.mark.parametrize("text", [" ", "\n", "\t\t", "\u200b", "\x00", "x" * 100_000])
+def test_any_text_that_openai_takes_is_taken(provider, text):
+    assert embed(provider, text).tokens[0] >= 1
+
+
+def test_a_long_text_is_not_cut(provider):
+    long = embed(provider, "word " * 5000)
+    assert long.tokens[0] >= 5000
+
+
+@pytest.mark.parametrize("token", [32_000, 2**31 - 1])
+def test_tokens_of_another_vocabulary_are_refused(provider, token):
+    with pytest.raises(Rejected) as caught:
+        embed(provider, [5, token])
+    assert "below 32000" in caught.value.message
+    embed(provider, [0, 31_999])
+
+
+def test_every_token_has_a_vector(provider):
+    table = provider._model.embedding
+    assert np.isfinite(table).all()
+    assert table.any(axis=1).all()
+
+
+def test_a_text_without_tokens_is_refused(provider, monkeypatch):
+    monkeypatch.setattr(provider, "_ids", lambda items: [[] for _ in items])
+    with pytest.raises(Rejected, match="without a single token"):
+        embed(provider, "nothing")
+
+
+def test_a_model_that_is_broken_is_found_out(provider, monkeypatch):
+    monkeypatch.setattr(provider, "_embed", lambda ids: bytes(4 * 256))
+    with pytest.raises(BrokenContract, match="answered a vector of nothing but zeros"):
+        embed(provider, "x")
+
+
+def test_it_stops_at_the_deadline(provider, monkeypatch):
+    with pytest.raises(ProviderTimeout):
+        embed(provider, "x", seconds=-1)
+    now = [0.0]
+    monkeypatch.setattr(local.time, "monotonic", lambda: now[0])
+    slices = []
+
+    def encode(texts):
+        slices.append(len(texts))
+        now[0] += 1
+        return [[5]] * len(texts)
+
+    monkeypatch.setattr(provider, "_ids", encode)
+    with pytest.raises(ProviderTimeout, match="did not finish in time"):
+        provider.embed(Call("m", ["x"] * 1000, 256), Deadline(2.5))
+    assert len(slices) == 3  # and not all of them
+
+
+def test_what_it_takes(provider):
+    takes = provider.limits("l2_supercat")
+    assert takes.tokens
+    assert not takes.dimensions
+    assert (takes.max_inputs, takes.max_tokens) == (None, None)

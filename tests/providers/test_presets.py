@@ -1,0 +1,209 @@
+"""Every preset against a server as its provider's own reference describes it."""
+
+import json
+
+import pytest
+
+from app.config import SettingsError, check
+from app.domain import Call
+from app.providers import registry
+from app.providers.presets import PRESETS
+from tests.providers.contract import ProviderContract, provider_settings, wire_of
+from tests.providers.fakes.openai import OpenAIFake, Spec
+
+TEXT_ONLY = {"tokens": False}
+#: The sources are those in app/providers/presets.py.
+SPECS = {
+    "mistral": Spec(
+        fields=frozenset({"encoding_format", "output_dimension", "output_dtype", "metadata"}),
+        dimensions_field="output_dimension",
+        limit=256,
+        error="pydantic",
+        **TEXT_ONLY,
+    ),
+    "jina": Spec(
+        fields=frozenset({"dimensions", "late_chunking", "truncate", "normalized"}),
+        values={
+            "embedding_type": ("float", "base64", "binary", "ubinary"),
+            "task": ("retrieval.query", "retrieval.passage", "text-matching", "classification"),
+        },
+        encoding_field="embedding_type",
+        salts=("task",),
+        error="detail",
+        **TEXT_ONLY,
+    ),
+    "together": Spec(fields=frozenset(), dimensions_field=None, limit=256, **TEXT_ONLY),
+    "databricks": Spec(
+        prefix="/serving-endpoints",
+        path="/a-model/invocations",
+        fields=frozenset({"instruction"}),
+        required=frozenset({"input"}),
+        dimensions_field=None,
+        limit=150,
+        error="databricks",
+        **TEXT_ONLY,
+    ),
+    "dashscope": Spec(
+        prefix="/compatible-mode/v1",
+        fields=frozenset({"dimensions", "encoding_format"}),
+        encodings=("float",),
+        limit=10,
+        **TEXT_ONLY,
+    ),
+    "nvidia": Spec(
+        fields=frozenset({"encoding_format", "dimensions", "user", "truncate"}),
+        values={"input_type": ("query", "passage")},
+        required=frozenset({"model", "input", "input_type"}),
+        salts=("input_type",),
+        limit=50,
+        error="detail",
+        **TEXT_ONLY,
+    ),
+    "vllm": Spec(
+        fields=frozenset({"encoding_format", "dimensions", "user", "truncate_prompt_tokens"}),
+        limit=None,
+        error="flat",
+    ),
+    "infinity": Spec(
+        prefix="",
+        fields=frozenset({"encoding_format", "dimensions", "user", "modality"}),
+        **TEXT_ONLY,
+    ),
+    "github": Spec(prefix="/inference", **TEXT_ONLY),
+    "localai": Spec(
+        fields=frozenset({"encoding_format", "user"}), dimensions_field=None, limit=None
+    ),
+    "deepinfra": Spec(
+        prefix="/v1/openai",
+        fields=frozenset({"encoding_format", "dimensions", "service_tier"}),
+        limit=1024,
+        error="pydantic",
+        **TEXT_ONLY,
+    ),
+    "fireworks": Spec(
+        prefix="/inference/v1",
+        fields=frozenset({"dimensions", "prompt_template", "normalize", "return_logits"}),
+        encodings=(),
+        **TEXT_ONLY,
+    ),
+}
+
+
+def salted(name, query, passage):
+    return {"query": json.dumps({name: query}), "document": json.dumps({name: passage})}
+
+
+#: What is not as the contract's defaults have it.
+OTHERWISE = {
+    "jina": {"salts": salted("task", "retrieval.query", "retrieval.passage")},
+    "together": {"dimensions": False},
+    "databricks": {"dimensions": False},
+    "nvidia": {
+        "salts": {
+            None: json.dumps({"input_type": "passage"}),
+            **salted("input_type", "query", "passage"),
+        },
+        "takes_user": True,
+    },
+    "vllm": {"tokens": True, "takes_user": True},
+    "infinity": {"takes_user": True},
+    "github": {"takes_user": True},
+    "localai": {"dimensions": False, "tokens": True},
+}
+
+
+def suite(kind):
+    """The contract's test class for a preset."""
+    variants = [{}] + [{"encoding": name} for name in PRESETS[kind].encodings[1:]]
+    told = {"kind": kind, "variants": variants, **OTHERWISE.get(kind, {})}
+    told["new_fake"] = lambda self: OpenAIFake(SPECS[kind])
+    return type(f"Test{kind.title()}", (ProviderContract,), told)
+
+
+globals().update({f"Test{kind.title()}": suite(kind) for kind in PRESETS})
+
+
+def test_every_preset_is_a_kind_with_a_fake():
+    assert SPECS.keys() == PRESETS.keys()
+    assert set(registry.kinds()) >= PRESETS.keys() | {"openai", "azure", "voyage", "tei", "local"}
+    assert not {"presets", "dialect", "base"} & set(registry.kinds())
+
+
+@pytest.mark.parametrize("kind", sorted(PRESETS.keys() - {"databricks"}))
+def test_a_kind_and_a_key_are_enough(kind):
+    wire = wire_of(kind=kind, api_key="a-key")
+    assert wire.base_url.startswith(("https://", "http://127.0.0.1"))
+    assert registry.make(provider_settings({"kind": kind, "api_key": "a-key"})) is not None
+
+
+def test_databricks_needs_an_address():
+    given = {"PROVIDERS": {"db": {"kind": "databricks", "api_key": "a-key"}}, "MODELS": {}}
+    with pytest.raises(SettingsError, match=r"PROVIDERS\['db'\]\['base_url'\]: must be set"):
+        check(given)
+    given["PROVIDERS"]["db"]["base_url"] = "db.example"
+    with pytest.raises(SettingsError, match=r"PROVIDERS\['db'\]\['base_url'\]: must be an http"):
+        check(given)
+
+
+def test_the_models_that_differ():
+    mistral, jina = wire_of(kind="mistral"), wire_of(kind="jina")
+    assert not mistral.limits("mistral-embed").dimensions
+    assert mistral.limits("codestral-embed-2505").dimensions
+    assert jina.limits("jina-embeddings-v4").max_inputs == 512
+    assert jina.limits("jina-embeddings-v3").max_inputs == 2048
+
+
+def sent(kind, **call):
+    asked = Call("a model", ["a text"], 8, **call)
+    out = wire_of(kind=kind, base_url="https://x", api_key="k").build(asked)
+    return out.path, json.loads(out.body)
+
+
+def test_the_bodies_that_the_references_show():
+    """One example request of each reference, less what only spells a default out."""
+    assert sent("mistral", dimensions=256) == (
+        "/embeddings",
+        {
+            "model": "a model",
+            "input": ["a text"],
+            "output_dimension": 256,
+            "encoding_format": "base64",
+        },
+    )
+    assert sent("jina", input_type="query")[1] == {
+        "model": "a model",
+        "input": ["a text"],
+        "task": "retrieval.query",
+        "embedding_type": "base64",
+    }
+    assert sent("together")[1] == {"model": "a model", "input": ["a text"]}
+    assert sent("databricks") == ("/a%20model/invocations", {"input": ["a text"]})
+    assert sent("dashscope", dimensions=1024)[1] == {
+        "model": "a model",
+        "input": ["a text"],
+        "dimensions": 1024,
+        "encoding_format": "float",
+    }
+    assert sent("fireworks", dimensions=2)[1] == {
+        "model": "a model",
+        "input": ["a text"],
+        "dimensions": 2,
+    }
+
+
+def test_what_a_caller_passes_on_wins_over_the_hint_but_not_over_the_encoding():
+    """An encoding that the answer's reader does not expect would be a vector of nobody's."""
+    passed = {"task": "text-matching", "embedding_type": "ubinary"}
+    body = sent("jina", input_type="query", passed=passed)[1]
+    assert (body["task"], body["embedding_type"]) == ("text-matching", "base64")
+
+
+def test_settings_that_make_no_sense_for_a_kind_are_unknown():
+    assert set(registry.options("together")) == set()
+    assert set(registry.options("dashscope")) == {"send_dimensions"}
+    assert set(registry.options("vllm")) == {
+        "encoding",
+        "send_dimensions",
+        "send_tokens",
+        "send_user",
+    }

@@ -1,0 +1,230 @@
+"""What a provider says when it says no: understood in every shape, passed on without secrets."""
+
+import email.utils
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+
+from app import errors
+from app.config import ProviderSettings
+from app.domain import Call
+from app.providers.base import Incoming, clean, guard, in_order, message_of, retry_after
+from app.providers.openai import make
+
+OPENAI = make(ProviderSettings("p", "openai", base_url="https://eu.internal.example/v1"))
+SECRETS = ["k-0123456789abcdef", "eu.internal.example/v1", "eu.internal.example"]
+
+
+def incoming(status, body=b"", **headers):
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Incoming(status, CaseInsensitiveDict(fields), body)
+
+
+SHAPES = {
+    "OpenAI": {"error": {"message": "WHY", "type": "t", "param": None, "code": None}},
+    "Azure": {"error": {"code": "BadRequest", "message": "WHY", "innererror": {"code": "x"}}},
+    "Cohere, Bedrock": {"message": "WHY"},
+    "Cohere with an id": {"id": "1-2-3", "message": "WHY"},
+    "Voyage, Jina": {"detail": "WHY"},
+    "Gemini, Vertex": {"error": {"code": 400, "message": "WHY", "status": "INVALID_ARGUMENT"}},
+    "Vertex, in a list": [{"error": {"code": 400, "message": "WHY", "details": [{"a": 1}]}}],
+    "Mistral": {"object": "error", "message": "WHY", "type": "invalid", "code": 3210},
+    "Mistral, nested": {"object": "error", "message": {"detail": [{"msg": "WHY"}]}},
+    "FastAPI": {"detail": [{"type": "missing", "msg": "WHY"}, {"msg": "more"}]},
+    "Ollama, TEI": {"error": "WHY", "error_type": "validation"},
+    "TEI, OpenAI style": {"message": "WHY", "code": 422, "type": "Validation"},
+    "Databricks": {"error_code": "BAD_REQUEST", "message": "WHY"},
+    "LocalAI": {"error": {"code": 400, "message": "WHY", "type": ""}},
+    "Baidu": {"error_code": 336003, "error_msg": "WHY"},
+    "a list of texts": {"detail": ["WHY"]},
+}
+NOTHING = [
+    b"",
+    b"not JSON",
+    b"<html>WHY</html>",
+    b"\xff\xfe",
+    b"[]",
+    b"{}",
+    b"null",
+    b"5",
+    b'{"error": {}}',
+    b'{"error": {"message": 5}}',
+    b'{"detail": []}',
+    b'{"error": {"message": null}}',
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_sentence_is_found_in_every_shape(shape):
+    assert message_of(json.dumps(SHAPES[shape]).encode()) == "WHY"
+
+
+@pytest.mark.parametrize("body", NOTHING, ids=lambda body: repr(body[:30]))
+def test_no_sentence_is_an_empty_one(body):
+    assert message_of(body) == ""
+
+
+@given(st.binary() | st.text().map(json.dumps).map(str.encode))
+def test_whatever_the_body_is_a_text_comes_of_it(body):
+    assert isinstance(message_of(body), str)
+
+
+@pytest.mark.parametrize(
+    ("message", "cleaned"),
+    [
+        ("Too long.", "Too long."),
+        ("Key k-0123456789abcdef is bad.", "Key [redacted] is bad."),
+        ("POST https://eu.internal.example/v1/embeddings failed", "POST [redacted] failed"),
+        ("host eu.internal.example:443 is busy", "host [redacted]:443 is busy"),
+        ("Incorrect key sk-proj-abcDEF123456.", "Incorrect key [redacted]"),
+        ("Incorrect key sk-ab****************wxyz", "Incorrect key [redacted]"),
+        ("sent Authorization: Bearer abc.def", "sent Authorization: [redacted]"),
+        ("sent authorization: bearer abc.def now", "sent authorization: [redacted] now"),
+        ("key AIzaSyA-0123456789abcdefghij_xyz here", "key [redacted] here"),
+        ("jina_0123456789abc and pa-abcdef0123", "[redacted] and [redacted]"),
+        ("nvapi-abcdef012345 hf_abcdefghij", "[redacted] [redacted]"),
+        ("see http://10.0.0.7:8080/health?key=1 now", "see [redacted] now"),
+        ("two\nlines\r\nand\ttabs", "two lines and tabs"),
+        ("ask-me task-force risk-free", "ask-me task-force risk-free"),
+        ("", ""),
+    ],
+)
+def test_a_message_is_passed_on_without_secrets(message, cleaned):
+    assert clean(message, SECRETS) == cleaned
+
+
+def test_a_message_is_passed_on_in_part_where_it_is_long():
+    assert clean("x" * 501, []) == "x" * 500 + "…"
+    assert clean("x" * 500, []) == "x" * 500
+
+
+def test_a_secret_across_the_cut_does_not_stay_in_part():
+    assert "k-0123" not in clean("x" * 495 + SECRETS[0], SECRETS)
+
+
+@given(st.text(), st.text())
+def test_a_secret_is_gone_wherever_it_stands(before, after):
+    shown = clean(f"{before}{SECRETS[0]}{after}", SECRETS)
+    assert SECRETS[0] not in shown
+    assert "\n" not in shown
+
+
+def test_the_address_is_a_secret_in_capitals_too():
+    """Hosts have no case: a provider may write ours as it likes."""
+    assert "example" not in clean("Host EU.Internal.Example is busy", SECRETS).lower()
+
+
+TABLE = {
+    400: errors.Rejected,
+    413: errors.Rejected,
+    422: errors.Rejected,
+    401: errors.CredentialsRefused,
+    402: errors.CredentialsRefused,
+    403: errors.CredentialsRefused,
+    429: errors.Throttled,
+    408: errors.ProviderUnavailable,
+    409: errors.ProviderUnavailable,
+    424: errors.ProviderUnavailable,
+    500: errors.ProviderUnavailable,
+    502: errors.ProviderUnavailable,
+    503: errors.ProviderUnavailable,
+    504: errors.ProviderUnavailable,
+    529: errors.ProviderUnavailable,
+    302: errors.BrokenContract,
+    404: errors.BrokenContract,
+    418: errors.BrokenContract,
+}
+
+
+@pytest.mark.parametrize("status", TABLE)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_status_is_the_error_it_stands_for(status, shape):
+    secret = f"key {SECRETS[0]} at {SECRETS[1]}"
+    body = json.dumps(SHAPES[shape]).replace("WHY", secret).encode()
+    error = OPENAI.refuse(incoming(status, body), SECRETS)
+    assert type(error) is TABLE[status]
+    assert not any(part in error.message for part in SECRETS)
+    # Only a refusal of the input is told in the provider's words.
+    assert ("[redacted]" in error.message) is (TABLE[status] is errors.Rejected)
+
+
+def test_a_refusal_without_a_sentence_has_one_of_ours():
+    for body in NOTHING:
+        error = OPENAI.refuse(incoming(400, body), [])
+        assert error.message == "The provider refused the request as invalid."
+
+
+def test_what_a_provider_asks_for_is_kept_with_the_error():
+    for status in (429, 500, 503):
+        error = OPENAI.refuse(incoming(status, Retry_After="7"), [])
+        assert error.retry_after == 7
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "20"}, 20.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"RETRY-AFTER": "1.5"}, 1.5),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"retry-after-ms": "250", "retry-after": "20"}, 0.25),
+        ({"Retry-After": "-5"}, 0.0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": ""}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"retry-after-ms": "1e999"}, None),
+        ({"Retry-After": "Thu, 99 Foo 2026 00:00:00 GMT"}, None),
+    ],
+)
+def test_how_long_a_provider_asks_to_be_left_alone(headers, seconds):
+    assert retry_after(CaseInsensitiveDict(headers)) == seconds
+
+
+@pytest.mark.parametrize(("ahead", "low", "high"), [(90, 85, 90), (-60, 0, 0), (0, 0, 1)])
+def test_a_date_is_understood_too(ahead, low, high):
+    date = email.utils.formatdate(time.time() + ahead, usegmt=True)
+    found = retry_after(CaseInsensitiveDict({"Retry-After": date}))
+    assert found is not None
+    assert low <= found <= high
+
+
+def test_index_restores_the_order():
+    assert in_order([(2, "c"), (0, "a"), (1, "b")], 3) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [(0, "a")],
+        [(0, "a"), (0, "b")],
+        [(0, "a"), (2, "b")],
+        [(-1, "a"), (0, "b")],
+        [(0, "a"), (1, "b"), (2, "c")],
+    ],
+)
+def test_an_order_that_is_none_is_a_broken_contract(rows):
+    with pytest.raises(errors.BrokenContract):
+        in_order(rows, 2)
+
+
+def test_the_guard_counts_shares_and_estimates():
+    call = Call("m", ["a", "bcd"], 1)
+    rows = [b"\x00\x00\x80\x3f"] * 2
+    counted = guard(rows, call, 8)
+    assert (list(counted.tokens), counted.estimated) == ([2, 6], False)
+    guessed = guard(rows, call, None)
+    assert (list(guessed.tokens), guessed.estimated) == ([1, 1], True)
+    with pytest.raises(errors.BrokenContract, match="answered 1 vectors for 2 inputs"):
+        guard(rows[:1], call, 8)
+    with pytest.raises(errors.BrokenContract, match="answered a vector of nothing but zeros"):
+        guard([rows[0], bytes(4)], call, 8)
+    with pytest.raises(errors.BrokenContract, match="2 wide instead of 1"):
+        guard([rows[0], rows[0] * 2], call, 8)

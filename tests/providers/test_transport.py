@@ -1,0 +1,172 @@
+"""HTTP to providers over real sockets: connections, headers, proxies, sizes, errors."""
+
+import threading
+
+import pytest
+
+from app.config import ProviderSettings
+from app.errors import (
+    ConnectionFailed,
+    ProviderError,
+)
+from app.providers.transport import session
+from tests.providers.http import (
+    WIDTH,
+    assert_embeds,
+    call,
+    forward_proxy,
+    provider_at,
+    within,
+)
+from tests.support import refusals, stalls
+from tests.support.server import eventually
+from tests.support.upstream import Upstream, good
+from tests.support.wire import head
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """One provider for all tests here."""
+    with Upstream(WIDTH) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(shared):
+    """The provider, good again."""
+    shared.reset()
+    yield shared
+    shared.reset()
+
+
+@pytest.fixture
+def provider(upstream):
+    """The proxy's side of it."""
+    return provider_at(upstream)
+
+
+def connections(upstream):
+    return [call.connection for call in upstream.calls]
+
+
+def test_a_connection_is_used_again(upstream, provider):
+    for n in range(3):
+        assert_embeds(provider, f"text {n}", "other")
+    assert len(set(connections(upstream))) == 1
+
+
+@pytest.mark.parametrize("status", [400, 429, 503])
+def test_it_is_used_again_after_a_refusal_too(upstream, provider, status):
+    upstream.script(refusals.status(status))
+    with pytest.raises(ProviderError):
+        provider.embed(call(), within())
+    assert_embeds(provider)
+    assert len(set(connections(upstream))) == 1
+
+
+def test_a_connection_that_the_provider_closed_is_not(upstream, provider):
+    def and_close(exchange):
+        good(exchange)
+        exchange.last = True
+
+    upstream.always(and_close)
+    for n in range(3):
+        assert_embeds(provider, f"text {n}")
+        eventually(lambda: not upstream._open)
+    assert len(set(connections(upstream))) == 3
+
+
+def test_a_connection_on_which_the_provider_spoke_out_of_turn_is_not(upstream, provider):
+    answered, spoken = threading.Event(), threading.Event()
+
+    def and_another(exchange):
+        good(exchange)
+        assert answered.wait(5)
+        exchange.send(head(408, {"Content-Length": "0"}))
+        spoken.set()
+
+    upstream.script(and_another)
+    assert_embeds(provider)
+    answered.set()
+    assert spoken.wait(5)
+    assert_embeds(provider)
+    assert len(set(connections(upstream))) == 2
+
+
+def test_what_is_sent(upstream):
+    assert_embeds(provider_at(upstream, headers={"X-Team": "search", "accept": "text/json"}))
+    (seen,) = upstream.calls
+    assert seen.path == "/v1/embeddings"
+    assert seen.headers.pop("host") == f"127.0.0.1:{upstream.port}"
+    assert int(seen.headers.pop("content-length")) > 0
+    accept = seen.headers.pop("accept")
+    assert accept in ("text/json", "application/json, text/json", "application/json")
+    assert seen.headers == {
+        "content-type": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": "embeddings-proxy",
+        "authorization": f"Bearer {upstream.api_key}",
+        "x-team": "search",
+    }
+
+
+def test_headers_of_the_settings_replace_the_usual_ones(upstream):
+    assert_embeds(provider_at(upstream, headers={"User-Agent": "us/1"}))
+    assert upstream.calls[0].headers["user-agent"] == "us/1"
+
+
+def test_a_slash_at_the_end_of_the_address_does_no_harm(upstream):
+    assert_embeds(provider_at(upstream, base_url=upstream.base_url + "/"))
+    assert upstream.calls[0].path == "/v1/embeddings"
+
+
+def test_the_format_brings_its_own_address(monkeypatch):
+    provider = provider_at("unused", base_url=None)
+    assert provider._base_url == "https://api.openai.com/v1"
+
+
+def test_limits_are_those_of_the_format(provider):
+    assert provider.limits("any") == provider.capabilities
+    assert provider.capabilities.max_inputs == 2048
+
+
+def test_nothing_is_looked_up_in_the_environment(upstream, monkeypatch, tmp_path):
+    with stalls.closed_port() as nowhere:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, nowhere)
+            monkeypatch.setenv(name.lower(), nowhere)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none"))
+        (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+        assert_embeds(provider_at(upstream))
+    assert upstream.calls[0].headers["authorization"] == f"Bearer {upstream.api_key}"
+
+
+def test_an_egress_proxy_is_a_setting(upstream, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    seen = []
+    with forward_proxy(seen) as address:
+        provider = provider_at(upstream, proxy=address.replace("//", "//me:secret@"))
+        assert_embeds(provider, "one")
+        assert_embeds(provider, "two")
+    assert seen[0].startswith(f"POST {upstream.base_url}/embeddings HTTP/1.1\r\n")
+    assert "proxy-authorization: basic bwu6c2vjcmv0" in seen[0].lower()
+    assert len(seen) == 1  # its connection is used again
+    assert len(upstream.calls) == 2
+
+
+def test_no_egress_proxy_there(upstream):
+    with stalls.closed_port() as nowhere:
+        provider = provider_at(upstream, proxy=nowhere.removesuffix("/v1"))
+        with pytest.raises(ConnectionFailed):
+            provider.embed(call(), within())
+    assert not upstream.calls
+
+
+def test_a_session_for_credentials_goes_the_same_way(tmp_path):
+    plain = session(ProviderSettings("p", "openai"))
+    assert (plain.trust_env, plain.verify, plain.proxies) == (False, True, {})
+    bundle = str(tmp_path / "ca.pem")
+    made = session(ProviderSettings("p", "openai", proxy="http://egress:1", ca_bundle=bundle))
+    assert made.verify == bundle
+    assert made.proxies == {"http": "http://egress:1", "https": "http://egress:1"}

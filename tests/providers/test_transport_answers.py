@@ -1,0 +1,166 @@
+"""Answers over real sockets: odd ones, broken ones, endless ones and refusals."""
+
+import gzip
+import json
+import tracemalloc
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from app.errors import (
+    BrokenContract,
+    ConnectionFailed,
+    CredentialsRefused,
+    ProviderUnavailable,
+    Rejected,
+    Throttled,
+)
+from tests.providers.http import WIDTH, assert_embeds, call, provider_at, within
+from tests.support import refusals, stalls
+from tests.support.lies import BROKEN, ODDITIES
+from tests.support.upstream import Upstream
+from tests.support.wire import head
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """One provider for all tests here."""
+    with Upstream(WIDTH) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(shared):
+    """The provider, good again."""
+    shared.reset()
+    yield shared
+    shared.reset()
+
+
+@pytest.fixture
+def provider(upstream):
+    """The proxy's side of it."""
+    return provider_at(upstream)
+
+
+def connections(upstream):
+    return [call.connection for call in upstream.calls]
+
+
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_unusual_answers_are_understood(upstream, provider, oddity):
+    upstream.always(ODDITIES[oddity])
+    assert_embeds(provider, "a", "b")
+
+
+@pytest.mark.parametrize("lie", BROKEN)
+def test_broken_answers_are_errors_of_ours(upstream, provider, lie):
+    upstream.script(BROKEN[lie])
+    with pytest.raises((BrokenContract, ConnectionFailed)):
+        provider.embed(call(), within())
+    with suppress(ConnectionFailed):  # its end may be under way still
+        assert_embeds(provider, "next")
+    assert_embeds(provider, "after")
+
+
+def zipped(exchange):
+    body = json.dumps(exchange.answer()).encode()
+    exchange.reply(200, gzip.compress(body), Content_Encoding="gzip")
+
+
+def test_an_answer_that_comes_compressed_unasked_is_understood(upstream, provider):
+    upstream.always(zipped)
+    assert_embeds(provider, "a", "b")
+    assert_embeds(provider, "c")
+    assert len(set(connections(upstream))) == 1
+
+
+BOMB = gzip.compress(b" " * 2**26, 1)
+
+
+def endless_length(exchange):
+    """A body without an end whose length is announced."""
+    exchange.send(head(200, {"Content-Length": str(2**40)}))
+    while not exchange.hung_up_within(0):
+        exchange.send(b" " * 65536)
+    exchange.last = True
+
+
+def endless_chunks(exchange):
+    """A body without an end in chunks."""
+    exchange.send(head(200, {"Transfer-Encoding": "chunked"}))
+    while not exchange.hung_up_within(0):
+        exchange.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
+    exchange.last = True
+
+
+def endless_error(exchange):
+    """A refusal without an end."""
+    exchange.send(head(400, {}) + b'{"error": "')
+    while not exchange.hung_up_within(0):
+        exchange.send(b"x" * 65536)
+    exchange.last = True
+
+
+ENDLESS = {
+    "flood": stalls.flood,
+    "announced": endless_length,
+    "chunks": endless_chunks,
+    "error": endless_error,
+    "bomb": lambda e: e.reply(200, BOMB, Content_Encoding="gzip"),
+}
+
+
+@pytest.mark.parametrize("width", [WIDTH, 10**12], ids=["width", "absurd width"])
+@pytest.mark.parametrize("endless", ENDLESS)
+def test_an_answer_without_an_end_takes_little_memory(upstream, provider, endless, width):
+    """Nor does the caller decide how much: `dimensions` is any integer."""
+    upstream.script(ENDLESS[endless])
+    asked = replace(call(), width=width)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BrokenContract):
+            provider.embed(asked, within(1.5))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * 2**20
+    assert_embeds(provider)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, Rejected),
+        (401, CredentialsRefused),
+        (403, CredentialsRefused),
+        (429, Throttled),
+        (500, ProviderUnavailable),
+        (404, BrokenContract),
+    ],
+)
+def test_a_refusal_is_told_without_key_and_address(upstream, provider, status, error):
+    upstream.script(refusals.status(status, Retry_After="3"), refusals.page(status))
+    for _ in range(2):
+        with pytest.raises(error) as caught:
+            provider.embed(call(), within())
+        for secret in (upstream.api_key, str(upstream.port), "127.0.0.1", "html"):
+            assert secret not in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "X-SECRET-VALUE"])
+def test_the_host_without_its_port_and_header_values_are_secrets_too(upstream, name):
+    provider = provider_at(upstream, headers={"X-Api": "X-SECRET-VALUE"})
+    upstream.script(refusals.status(400, f"The backend {name} refused."))
+    with pytest.raises(Rejected) as caught:
+        provider.embed(call(), within())
+    assert caught.value.message == "The backend [redacted] refused."
+
+
+@pytest.mark.parametrize("code", [301, 302, 307, 308])
+def test_redirects_are_not_followed(upstream, provider, code):
+    upstream.script(refusals.redirect(upstream.base_url + "/embeddings", code))
+    with pytest.raises(BrokenContract, match=f"answered with status {code}"):
+        provider.embed(call(), within())
+    assert len(upstream.calls) == 1

@@ -1,0 +1,169 @@
+"""TLS to providers: certificates are checked, and deadlines hold inside of it."""
+
+import threading
+import time
+
+import pytest
+
+from app.errors import ConnectionFailed, ProviderError, ProviderTimeout
+from tests.providers.http import (
+    InThread,
+    TlsUpstream,
+    assert_embeds,
+    call,
+    forward_proxy,
+    make_certificate,
+    provider_at,
+    within,
+)
+from tests.support import refusals, stalls
+from tests.support.server import eventually
+from tests.support.upstream import good
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A self-signed certificate for 127.0.0.1."""
+    return make_certificate(tmp_path_factory.mktemp("tls"), "IP:127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def shared(certificate):
+    """One provider for all tests here."""
+    with TlsUpstream(*certificate) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(shared):
+    """The provider, good again."""
+    shared.reset()
+    yield shared
+    shared.reset()
+
+
+@pytest.fixture
+def provider(upstream, certificate):
+    """The proxy's side, which knows the certificate."""
+    return provider_at(upstream, ca_bundle=certificate[0])
+
+
+def test_a_company_certificate_is_a_setting(upstream, provider):
+    assert_embeds(provider, "a", "b")
+    assert_embeds(provider, "c")
+    first, second = upstream.calls
+    assert first.connection == second.connection
+
+
+def test_without_it_nothing_is_sent(upstream):
+    with pytest.raises(ConnectionFailed) as caught:
+        provider_at(upstream).embed(call(), within())
+    assert caught.value.message == "failed the TLS handshake"
+    assert not upstream.calls
+
+
+def test_a_variable_of_the_environment_does_not_make_up_for_it(upstream, certificate, monkeypatch):
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, certificate[0])
+    with pytest.raises(ConnectionFailed):
+        provider_at(upstream).embed(call(), within())
+
+
+def test_a_certificate_for_another_name_is_refused(tmp_path):
+    certificate, key = make_certificate(tmp_path, "DNS:other.example")
+    with TlsUpstream(certificate, key) as upstream:
+        provider = provider_at(upstream, ca_bundle=certificate)
+        with pytest.raises(ConnectionFailed, match="failed the TLS handshake"):
+            provider.embed(call(), within())
+        assert not upstream.calls
+
+
+def test_a_provider_that_speaks_no_tls(upstream):
+    with stalls.closed_port() as address, pytest.raises(ConnectionFailed):
+        provider_at(address.replace("http:", "https:")).embed(call(), within())
+
+
+def test_a_connection_that_the_provider_closed_is_not_used_again(upstream, provider):
+    def and_close(exchange):
+        good(exchange)
+        exchange.last = True
+
+    upstream.script(and_close)
+    assert_embeds(provider)
+    eventually(lambda: not upstream._open)
+    assert_embeds(provider)
+    first, second = upstream.calls
+    assert first.connection != second.connection
+
+
+@pytest.mark.parametrize(
+    "stall",
+    [stalls.silence, stalls.drip_headers, stalls.drip_body, stalls.drip_chunks],
+    ids=lambda stall: stall.__name__,
+)
+@pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
+def test_a_stall_is_cut_at_the_deadline(upstream, provider, stall, used):
+    if used:
+        assert_embeds(provider)
+    upstream.script(stall)
+    start = time.monotonic()
+    with pytest.raises(ProviderTimeout):
+        provider.embed(call(), within(0.2))
+    assert 0.18 < time.monotonic() - start < 0.5
+    assert_embeds(provider)
+
+
+def test_a_deadline_may_be_extended(upstream, provider):
+    upstream.script(refusals.delayed(0.3, good))
+    deadline = within(0.15)
+    task = InThread(provider, deadline)
+    upstream.wait_for_calls(1)
+    deadline.extend(time.monotonic() + 10)
+    result = task.join()
+    assert not isinstance(result, Exception), result
+
+
+def test_a_cancellation_ends_a_blocked_call_at_once(upstream, provider):
+    upstream.script(stalls.silence)
+    deadline = within(10)
+    task = InThread(provider, deadline)
+    upstream.wait_for_calls(1)
+    start = time.monotonic()
+    deadline.cancel()
+    assert isinstance(task.join(1), ProviderError)
+    assert time.monotonic() - start < 0.3
+
+
+def test_through_an_egress_proxy(upstream, certificate):
+    seen = []
+    with forward_proxy(seen) as address:
+        provider = provider_at(upstream, ca_bundle=certificate[0], proxy=address)
+        assert_embeds(provider, "a")
+        assert_embeds(provider, "b")
+    (line,) = seen  # the tunnel is used again
+    assert line.startswith(f"CONNECT 127.0.0.1:{upstream.port} HTTP/1.")
+    assert "authorization" not in line.lower()  # the key goes through it, not to it
+
+
+def test_a_stall_behind_an_egress_proxy_is_cut_too(upstream, certificate):
+    with forward_proxy([]) as address:
+        provider = provider_at(upstream, ca_bundle=certificate[0], proxy=address)
+        upstream.script(stalls.drip_headers)
+        start = time.monotonic()
+        with pytest.raises(ProviderTimeout):
+            provider.embed(call(), within(0.2))
+        assert time.monotonic() - start < 0.5
+
+
+def test_many_at_once(upstream, provider):
+    barrier = threading.Barrier(8)
+
+    def together(exchange):
+        barrier.wait(5)
+        good(exchange)
+
+    upstream.script(*[together] * 8)
+    tasks = [InThread(provider, within(), f"text {n}") for n in range(8)]
+    results = [task.join() for task in tasks]
+    assert not [result for result in results if isinstance(result, Exception)]
+    assert len({seen.connection for seen in upstream.calls}) == 8

@@ -1,0 +1,167 @@
+"""Vertex AI's format, and Google's credentials by the real google-auth."""
+
+import json
+from contextlib import contextmanager
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from app.domain import Call
+from app.errors import ProviderUnavailable
+from app.providers import registry, vertex
+from app.providers.base import Incoming
+from tests.providers.contract import TEXTS, ProviderContract, provider_settings, soon
+from tests.providers.fakes.vertex import LOCATION, ONE, PROJECT, VertexFake, key_file
+from tests.providers.fan_out import FannedOut
+
+
+class Contract(ProviderContract):
+    kind = "vertex"
+    model = "text-embedding-005"
+    rejections: ClassVar = [400]
+    salts: ClassVar = {"query": "RETRIEVAL_QUERY", "document": "RETRIEVAL_DOCUMENT"}
+
+    @pytest.fixture(autouse=True)
+    def _directory(self, tmp_path):
+        self.directory = tmp_path
+
+    def new_fake(self):
+        return VertexFake()
+
+    def provider(self, fake, key="right", **others):
+        path = key_file(self.directory / f"{key}.json", fake.token_uri, key)
+        given = {"kind": "vertex", "base_url": fake.address, "key_file": path}
+        given |= {"project": PROJECT, "location": LOCATION}
+        return registry.make(provider_settings(given | others))
+
+    @contextmanager
+    def wrong_key(self, fake):
+        yield self.provider(fake, key="wrong")
+
+
+Contract.__test__ = False  # type: ignore[attr-defined]
+
+
+class TestVertex(Contract):
+    def test_tokens_are_per_item(self, fake):
+        vectors = self.provider(fake).embed(self.call(TEXTS), soon())
+        assert vectors.tokens == [len(text.split()) for text in TEXTS]
+
+    def test_one_token_for_all_calls_and_a_new_one_when_it_expired(self, fake):
+        provider = self.provider(fake)
+        self.check(provider, self.call(TEXTS))
+        self.check(provider, self.call(TEXTS))
+        assert len(fake.tokens) == 1
+        token = provider._wire._token.__self__
+        token._value = (token._value[0], 0)
+        token._next = 0
+        self.check(provider, self.call(TEXTS))
+        assert len(fake.tokens) == 2
+
+    def test_a_token_server_that_fails_is_tried_again(self, fake, monkeypatch):
+        fake.token_refusal = (503, {"error": "temporarily_unavailable"})
+        monkeypatch.setattr("google.auth._exponential_backoff.time.sleep", lambda seconds: None)
+        with pytest.raises(ProviderUnavailable, match="no access token"):
+            vertex._tokens(self.settings_of(fake))()
+
+    def test_a_token_server_that_is_not_there(self, fake):
+        settings = self.settings_of(fake, token_uri="http://127.0.0.1:1/token")
+        with pytest.raises(ProviderUnavailable, match="no access token"):
+            vertex._tokens(settings)()
+
+    def settings_of(self, fake, token_uri=None):
+        path = key_file(self.directory / "key.json", token_uri or fake.token_uri)
+        return provider_settings(
+            {"kind": "vertex", "project": PROJECT, "location": LOCATION, "key_file": path}
+        )
+
+    def test_fields_that_a_caller_passes_on(self, fake):
+        passed = {"title": "a title", "outputDimensionality": 8}
+        self.provider(fake).embed(self.call(TEXTS, passed=passed), soon())
+        body = fake.calls[-1].body
+        assert {instance["title"] for instance in body["instances"]} == {"a title"}
+        assert body["parameters"] == {"autoTruncate": False, "outputDimensionality": 8}
+
+
+class TestOneByOne(Contract):
+    """gemini-embedding-001, which takes one text a call."""
+
+    model = ONE
+
+    def provider(self, fake, **others):
+        return FannedOut(super().provider(fake, **others))
+
+    def test_limits_are_those_of_the_provider(self, fake):
+        """Lists sent to a one-input provider: only the first embedded."""
+        assert self.provider(fake).limits(self.model).max_inputs == 1
+        self.check(self.provider(fake), self.call(TEXTS))
+        assert [len(c.body["instances"]) for c in fake.wait_for_calls(5)] == [1] * 4
+
+
+# cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api, "Request body"
+# and "Response body" (a longer response in …/docs/embeddings/get-text-embeddings).
+REQUEST = {
+    "instances": [
+        {
+            "task_type": "RETRIEVAL_DOCUMENT",
+            "title": "document title",
+            "content": "I would like embeddings for this text!",
+        }
+    ],
+    "parameters": {"autoTruncate": False, "outputDimensionality": 3},
+}
+RESPONSE = {
+    "predictions": [
+        {
+            "embeddings": {
+                "statistics": {"truncated": False, "token_count": 6},
+                "values": [0.0, -0.6, 0.8],
+            }
+        }
+    ],
+    "metadata": {"billableCharacterCount": 38},
+}
+CALL = Call(
+    "text-embedding-005",
+    ["I would like embeddings for this text!"],
+    width=3,
+    dimensions=3,
+    input_type="document",
+    passed={"title": "document title"},
+)
+
+
+def wire(location="us-central1", project="acme"):
+    settings = {"kind": "vertex", "project": project, "location": location}
+    return vertex.Vertex(provider_settings(settings), lambda: "ya29.token")
+
+
+def test_the_documented_request_and_response():
+    out = wire().build(CALL)
+    assert json.loads(out.body) == REQUEST
+    assert wire().base_url == "https://us-central1-aiplatform.googleapis.com/v1"
+    assert out.path == (
+        "/projects/acme/locations/us-central1/publishers/google/models/text-embedding-005:predict"
+    )
+    assert out.headers == {"Authorization": "Bearer ya29.token"}
+    vectors = wire().parse(Incoming(200, {}, json.dumps(RESPONSE).encode()), CALL)
+    assert np.frombuffer(vectors.rows[0], "<f4").tolist() == pytest.approx([0, -0.6, 0.8])
+    assert vectors.tokens == [6]
+    assert not vectors.estimated
+
+
+def test_the_global_location_has_an_address_of_its_own():
+    assert wire("global").base_url == "https://aiplatform.googleapis.com/v1"
+
+
+def test_old_models_have_versions_in_their_names():
+    out = wire().build(Call("textembedding-gecko@003", ["x"], 3))
+    assert out.path.endswith("/models/textembedding-gecko@003:predict")
+
+
+@pytest.mark.parametrize("model", [ONE, "gemini-embedding-2"])
+def test_models_that_take_one_text(model):
+    assert wire().limits(model).max_inputs == 1
+    takes = wire().limits("text-multilingual-embedding-002")
+    assert (takes.max_inputs, takes.max_tokens, takes.tokens) == (250, 20_000, False)
