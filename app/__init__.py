@@ -10,7 +10,8 @@
    inside the caller's deadline.
 7. Provider (`app.providers`): one module a wire format; `app.providers.transport` does the HTTP.
 8. Vectors (`app.vectors`): float32 bytes → base64 or floats, for whoever asks (`app.api.answers`).
-9. After (`app.logs`): one log line.
+9. After (`app.logs`, `app.metrics`, `app.tracing`, `app.usage`): one log line, numbers, spans, a
+   row in the ledger.
 
 Values that travel: `app.domain`. What can go wrong: `app.errors`. What can be set: `app.settings`,
 checked by `app.config`. `create_app` is the only place where the parts are put together.
@@ -34,23 +35,31 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     # before its workers patch the standard library, and so may not load requests.
     from flask import Flask
 
-    from app import config, logs
+    from app import config, logs, observers
+    from app.access.door import Door
     from app.access.keys import Keyring
-    from app.access.limits import Limiter
+    from app.access.limits import make_limiter
     from app.api import hooks
     from app.api.exchange import RequestLog
     from app.api.views import Api
-    from app.cache.memory import MemoryCache
+    from app.cache import make_cache
+    from app.console.pages import Console
     from app.dispatch import Dispatcher
     from app.pipeline import Pipeline
     from app.providers.registry import make_used
+    from app.usage import services
 
     checked = config.load() if settings is None else config.check(settings)
     logs.configure(checked.logs)
 
-    dispatcher = Dispatcher(checked, make_used(checked), tokenizers=config.load_tokenizers(checked))
-    cache = MemoryCache(checked.cache.max_bytes, checked.cache.ttl) if checked.cache else None
-    pipeline = Pipeline(dispatcher, cache, checked.cache.scope if checked.cache else "shared")
+    providers, tokenizers = make_used(checked), config.load_tokenizers(checked)
+    metrics, tracing = observers.metrics(checked), observers.tracing(checked, providers)
+    meter = metrics.meter if metrics else None
+    dispatcher = Dispatcher(checked, providers, tokenizers=tokenizers, events=meter, tracer=tracing)
+    cache = make_cache(checked.cache)
+    widths = {name: model.dimensions for name, model in checked.models.items()}
+    scope = checked.cache.scope if checked.cache else "shared"
+    pipeline = Pipeline(dispatcher, cache, scope, widths)
 
     class Proxy(Flask):
         def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,8 +67,25 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
 
     flask = Proxy(__name__, static_folder=None)
     flask.url_map.merge_slashes = False  # no redirects: SDKs do not follow them
-    hooks.install(flask, [RequestLog()])
-    keyring, limiter = Keyring(checked.keys.values()), Limiter(checked.workers)
-    api = Api(checked, keyring, limiter, pipeline, dispatcher)
+    extras = flask.extensions["services"] = services.build(checked)
+    told = (tracing, meter, *extras.observers, RequestLog())
+    greeted = [greeter for greeter in (tracing, meter) if greeter is not None]
+    hooks.install(flask, [observer for observer in told if observer is not None], greeted)
+    keyring, limiter = Keyring(checked.keys.values()), make_limiter(checked)
+    door = Door(keyring, extras.key_sources, checked.blocked_keys, checked.trusted_proxies)
+    api = Api(checked, door, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
+    flask.register_blueprint(Console(checked).blueprint())
+    if metrics:
+        metrics.gauges.dispatch(dispatcher)
+        if cache:
+            for level, stats in cache.levels():
+                metrics.gauges.cache(level, stats)
+        if extras.ledger is not None:
+            ledger = extras.ledger
+            metrics.gauges.ledger(lambda: ledger.state)
+        flask.register_blueprint(metrics.page(api.must_be_admin))
+    if extras.store is not None:
+        flask.register_blueprint(extras.page(api.caller))
+    extras.start()
     return flask

@@ -25,11 +25,11 @@ PROBES = (
     "Der Vertrag endet am 31. Dezember.",
     "東京は日本の首都です。",
     "def add(a, b): return a + b",
-    "SELECT name FROM users WHERE id = 7;",
     "Photosynthesis turns light into chemical energy.",
     "the stock fell 3.2 % after the announcement",
     "¿Dónde está la biblioteca más cercana?",
-    "A",
+    "한국어 문장도 같은 벡터여야 합니다.",
+    "pneumonoultramicroscopicsilicovolcanoconiosis" * 4,
 )
 #: Below this cosine two deployments do not serve the same vectors: quantisation and batching on
 #: other hardware stay above 0.999.
@@ -183,10 +183,10 @@ def table(findings: list[Finding]) -> str:
     rows = [columns, *([_cell(getattr(f, name)) for name in columns] for f in findings)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
-    out = [f"    {lines[0].rstrip()}"]
+    out = [f"      {lines[0].rstrip()}"]
     for finding, line in zip(findings, lines[1:], strict=True):
-        out.append(f"{'FAIL' if finding.errors else 'ok':4}{line.rstrip()}")
-        out += [f"      {error}" for error in finding.errors]
+        out.append(f"{'FAIL' if finding.errors else 'ok':6}{line.rstrip()}")
+        out += [f"        {error}" for error in finding.errors]
     return "\n".join(out)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -11,8 +13,12 @@ from app import config
 
 
 def _settings() -> config.Settings:
+    from app.providers import registry
+
     try:
-        return config.load()
+        settings = config.load()
+        registry.verify(settings)
+        return settings
     except config.SettingsError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -60,3 +66,60 @@ def check(as_json: bool, timeout: float, no_batch: bool) -> None:
     else:
         click.echo(table(findings))
     sys.exit(any(finding.errors for finding in findings))
+
+
+@click.group("cache")
+def cache() -> None:
+    """Look into the cache, or clear it: that which is shared, and that of each worker."""
+
+
+@cache.command("stats")
+@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON object.")
+def cache_stats(as_json: bool) -> None:
+    """Entries and bytes by model; what each worker holds, found and did not find."""
+    from app.cache.admin import stats, table
+
+    client, settings, namespace = _shared_cache("Its numbers are in GET /metrics.")
+    found = _asked(lambda: stats(client, namespace, settings.models))
+    click.echo(json.dumps(found, indent=2) if as_json else table(found))
+
+
+@cache.command("clear")
+@click.option("--model", help="Only the vectors of this model.")
+def cache_clear(model: str | None) -> None:
+    """Forget vectors, in the shared level and in every worker."""
+    from app.cache.admin import clear
+
+    client, settings, namespace = _shared_cache("To clear it, restart the workers: send SIGHUP.")
+    if model is not None and model not in settings.models:
+        click.echo(f"no model {model!r} in MODELS; clearing what there may be of it", err=True)
+    removed = _asked(lambda: clear(client, namespace, model))
+    click.echo(f"{removed} entries removed. Within a second the workers drop their own.")
+
+
+def _shared_cache(otherwise: str) -> tuple[Any, config.Settings, str]:
+    """A client of the shared level; without one an exit that says what to do ``otherwise``."""
+    settings = _settings()
+    if settings.cache is None:
+        click.echo("CACHE is None: nothing is cached.", err=True)
+        sys.exit(1)
+    if settings.cache.url is None:
+        text = "CACHE['url'] is not set: the cache is in the memory of each worker. "
+        click.echo(text + otherwise, err=True)
+        sys.exit(1)
+    from app.valkey import connect
+
+    url = settings.cache.url
+    return _asked(lambda: connect(url, timeout=5)), settings, settings.cache.namespace
+
+
+def _asked(ask: Callable[[], Any]) -> Any:
+    """What a server answers; its failure in one line."""
+    from redis import RedisError
+    from redis.exceptions import RedisClusterException
+
+    try:
+        return ask()
+    except (RedisError, RedisClusterException, OSError) as error:
+        click.echo(f"CACHE['url']: {error}", err=True)
+        sys.exit(1)

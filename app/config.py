@@ -19,10 +19,14 @@ from typing import Any
 from marshmallow import ValidationError
 
 from app import tokenizers
+from app.config_observers import MetricsSettings, TracingSettings
+from app.config_services import OidcSettings, UsageSettings
 from app.tokenizers import Tokenizer
 
 #: The names an overlay may define; others (helpers, imports) are its own business.
-NAMES = ("PROVIDERS", "MODELS", "KEYS", "CACHE", "LIMITS", "LOGS")
+NAMES: tuple[str, ...] = ("PROVIDERS", "MODELS", "KEYS", "CACHE", "LIMITS", "LOGS")
+NAMES += ("USAGE", "OIDC", "BLOCKED_USERS", "BLOCKED_KEYS", "TRUSTED_PROXIES")
+NAMES += ("METRICS", "TRACING")
 
 
 class SettingsError(Exception):
@@ -33,7 +37,7 @@ class SettingsError(Exception):
 class ProviderSettings:
     name: str
     kind: str
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)  # may hold a password
     api_key: str | None = field(default=None, repr=False)
     timeout: float = 60.0  # seconds, one attempt
     connect_timeout: float = 5.0  # seconds
@@ -58,6 +62,7 @@ class DeploymentSettings:
     concurrency: int | None = None
     requests_per_minute: int | None = None  # of all workers together
     tokens_per_minute: int | None = None
+    price_per_million_tokens: float = 0.0  # dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,11 @@ class KeySettings:
     admin: bool = False
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    dollars_per_month: float | None = None
+    user_requests_per_minute: int | None = None  # of each end user of the key
+    user_tokens_per_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,9 @@ class CacheSettings:
     ttl: float = 3600.0  # seconds
     max_bytes: int = 256 * 2**20
     scope: str = "shared"
+    url: str | None = field(default=None, repr=False)  # of a Redis or Valkey behind it
+    namespace: str = "embeddings"  # what its keys there begin with
+    timeout: float = 0.05  # seconds an answer waits for it at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +112,10 @@ class LimitSettings:
     body_bytes: int = 32 * 2**20
     inputs: int = 8192
     waiting: int = 1000
+    url: str | None = field(default=None, repr=False)  # of a Redis or Valkey that counts for all
+    namespace: str = "embeddings"
+    timeout: float = 0.05  # seconds
+    count_cached_tokens: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +133,13 @@ class Settings:
     limits: LimitSettings
     logs: LogSettings
     workers: int = 1  # processes that share the limits: WEB_CONCURRENCY
+    usage: UsageSettings | None = None
+    oidc: OidcSettings | None = None
+    blocked_users: frozenset[str] = frozenset()
+    blocked_keys: frozenset[str] = frozenset()  # names
+    trusted_proxies: frozenset[str] = frozenset()  # addresses whose X-Forwarded-For is believed
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    tracing: TracingSettings | None = None
 
 
 def load() -> Settings:
@@ -166,11 +190,19 @@ def load_tokenizers(settings: Settings) -> dict[str, Tokenizer]:
     return loaded
 
 
+def _source(path: Path) -> bytes:
+    """The file's text; under gunicorn, as it was when it was checked (deploy/gunicorn.conf.py)."""
+    kept = os.environ.get("PROXY_SETTINGS_FD")
+    if kept is None:
+        return path.read_bytes()
+    return os.pread(int(kept), os.fstat(int(kept)).st_size, 0)
+
+
 def _run(path: Path) -> dict[str, Any]:
     """The names that a settings file defines. Its own failures become one line."""
     names: dict[str, Any] = {"__file__": str(path), "__name__": "proxy_settings"}
     try:
-        exec(compile(path.read_bytes(), str(path), "exec"), names)  # noqa: S102 - a Python module
+        exec(compile(_source(path), str(path), "exec"), names)  # noqa: S102 - a Python module
     except OSError as error:
         raise SettingsError(f"PROXY_SETTINGS: cannot read {path}: {error.strerror}") from error
     except SyntaxError as error:
@@ -194,6 +226,13 @@ def _freeze(loaded: dict[str, Any]) -> Settings:
         limits=LimitSettings(**loaded["LIMITS"]),
         logs=LogSettings(**loaded["LOGS"]),
         workers=_workers(os.environ.get("WEB_CONCURRENCY", "")),
+        usage=UsageSettings(**loaded["USAGE"]) if loaded["USAGE"] is not None else None,
+        oidc=OidcSettings(**loaded["OIDC"]) if loaded["OIDC"] is not None else None,
+        blocked_users=frozenset(loaded["BLOCKED_USERS"]),
+        blocked_keys=frozenset(loaded["BLOCKED_KEYS"]),
+        trusted_proxies=frozenset(loaded["TRUSTED_PROXIES"]),
+        metrics=MetricsSettings(**loaded["METRICS"]),
+        tracing=TracingSettings(**loaded["TRACING"]) if loaded["TRACING"] is not None else None,
     )
 
 

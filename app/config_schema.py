@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+import importlib
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,10 +26,26 @@ from app.providers import registry
 
 def unknown(what: str, name: object, known: Iterable[str], where: str) -> str:
     """``no provider 'opnai' in PROVIDERS (did you mean 'openai'?)``"""
-    names = sorted(known)
+    names = sorted(map(str, known))
     close = difflib.get_close_matches(str(name), names, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, names))}"
     return f"no {what} {name!r} in {where} ({hint})" if names else f"no {what} {name!r} in {where}"
+
+
+class Named(fields.Dict):
+    """Entries by name. Without the level that marshmallow puts between a name and its mistakes."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+        except ValidationError as error:
+            if not isinstance(error.messages, dict):
+                raise
+            found = {
+                name: place.get("key") or place.get("value")
+                for name, place in error.messages.items()
+            }
+            raise ValidationError(found) from error
 
 
 class Strict(Schema):
@@ -66,9 +85,20 @@ class Tokenizer_(Path_):  # noqa: N801
 
 
 def _url(value: str) -> None:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a bracket that stands alone, a port that is none
+        good = False
+    if not good:
         raise ValidationError("must be an http:// or https:// address")
+
+
+def _network(value: str) -> None:
+    try:
+        ipaddress.ip_network("0.0.0.0/0" if value == "*" else value)
+    except ValueError as error:
+        raise ValidationError("must be an address, a network (10.0.0.0/8) or '*'") from error
 
 
 def _header(value: str) -> None:
@@ -90,7 +120,15 @@ def _boolean() -> fields.Boolean:
 
 def text(**kwargs: Any) -> fields.String:
     """A string that is not empty."""
-    return fields.String(validate=validate.Length(min=1), **kwargs)
+
+    def not_empty(value: object) -> None:
+        # Of a dictionary's key marshmallow validates what it could not make a string of.
+        if not isinstance(value, str):
+            raise ValidationError("must be a string")
+        if not value:
+            raise ValidationError("must not be empty")
+
+    return fields.String(validate=not_empty, **kwargs)
 
 
 class ProviderSchema(Strict):
@@ -105,7 +143,7 @@ class ProviderSchema(Strict):
     merge = _boolean()
     proxy = fields.String(validate=_url, allow_none=True)
     ca_bundle = Path_(allow_none=True)
-    headers = fields.Dict(
+    headers = Named(
         keys=fields.String(validate=validate.Regexp(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")),
         values=fields.String(validate=_header),
     )
@@ -124,7 +162,9 @@ class Provider(fields.Field[Any]):
         options = _options(kind) if kind else {}
         schema = Strict.from_dict({**ProviderSchema._declared_fields, **options}, name="Provider")
         loaded: dict[str, Any] = schema().load(value)
-        own = {name: loaded.pop(name) for name in options if name in loaded}
+        # A kind may be stricter about a general setting, which stays one.
+        names = [name for name in options if name not in ProviderSchema._declared_fields]
+        own = {name: loaded.pop(name) for name in names if name in loaded}
         return {**loaded, "options": own}
 
 
@@ -137,6 +177,37 @@ def _options(kind: str) -> dict[str, fields.Field[Any]]:
         ) from error
 
 
+class Store(fields.String):
+    """The address of a Redis or Valkey: `app.valkey` says which there are."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        url: str = super()._deserialize(value, *args, **kwargs)
+        parts = urlsplit(url.replace("valkey", "redis", 1))
+        host = parts.path if "unix" in parts.scheme else parts.netloc.rpartition("@")[2]
+        if parts.scheme not in _STORES or not host:
+            raise ValidationError(
+                "must be redis://host:port/db, rediss://… (TLS), unix:///path, "
+                "redis+sentinel://host:port,host:port/service or redis+cluster://host:port"
+            )
+        if find_spec("redis") is None:
+            raise ValidationError("needs the package 'redis': pip install '.[redis]'")
+        return url
+
+
+_STORES = (
+    *("redis", "rediss", "unix", "redis+unix"),
+    *("redis+sentinel", "redis+cluster", "rediss+sentinel", "rediss+cluster"),
+)
+
+
+def _namespace() -> fields.String:
+    return fields.String(
+        validate=validate.Regexp(
+            r"^[A-Za-z0-9._-]{1,64}\Z", error="must be 1 to 64 letters, digits, '.', '_' or '-'"
+        )
+    )
+
+
 class DeploymentSchema(Strict):
     provider = text(required=True)
     model = text(required=True)
@@ -147,6 +218,7 @@ class DeploymentSchema(Strict):
     concurrency = _count(allow_none=True)
     requests_per_minute = _count(allow_none=True)
     tokens_per_minute = _count(allow_none=True)
+    price_per_million_tokens = fields.Float(validate=validate.Range(min=0, max=1e6))
 
 
 class Matryoshka(fields.Field[Any]):
@@ -180,6 +252,11 @@ class ModelSchema(Strict):
     def _needs_dimensions(self, data: dict[str, Any], **_: Any) -> None:
         if data.get("matryoshka") and not data.get("dimensions"):
             raise ValidationError("must be set where 'matryoshka' is", "dimensions")
+        widths = data.get("matryoshka")
+        if isinstance(widths, list) and max(widths) > data["dimensions"]:
+            raise ValidationError(
+                f"must not be over the 'dimensions' of {data['dimensions']}", "matryoshka"
+            )
 
 
 class KeySchema(Strict):
@@ -195,6 +272,13 @@ class KeySchema(Strict):
     admin = _boolean()
     requests_per_minute = _count(allow_none=True)
     tokens_per_minute = _count(allow_none=True)
+    tokens_per_day = _count(allow_none=True)
+    tokens_per_month = _count(allow_none=True)
+    dollars_per_month = fields.Float(
+        validate=validate.Range(min=0, min_inclusive=False, max=1e6), allow_none=True
+    )
+    user_requests_per_minute = _count(allow_none=True)
+    user_tokens_per_minute = _count(allow_none=True)
 
     @post_load
     def _lower(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -205,21 +289,19 @@ class CacheSchema(Strict):
     ttl = fields.Float(validate=validate.Range(min=0, min_inclusive=False))
     max_bytes = _count()
     scope = fields.String(validate=validate.OneOf(["shared", "key"]))
-    url = fields.Raw(
-        allow_none=True,
-        validate=validate.Equal(None, error="must be None: this version has no shared cache"),
-    )
-
-    @post_load
-    def _drop_url(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        data.pop("url", None)
-        return data
+    url = Store(allow_none=True)
+    namespace = _namespace()
+    timeout = _seconds()
 
 
 class LimitsSchema(Strict):
     body_bytes = _count()
     inputs = _count()
     waiting = _count()
+    url = Store(allow_none=True)
+    namespace = _namespace()
+    timeout = _seconds()
+    count_cached_tokens = _boolean()
 
 
 class LogsSchema(Strict):
@@ -228,7 +310,16 @@ class LogsSchema(Strict):
 
 
 def _named(nested: fields.Field[Any], **kwargs: Any) -> fields.Dict:
-    return fields.Dict(keys=text(), values=nested, **kwargs)
+    return Named(keys=text(), values=nested, **kwargs)
+
+
+def _service(name: str, where: str = "services") -> Callable[[], Schema]:
+    def make() -> Schema:
+        module = importlib.import_module(f"app.config_schema_{where}")  # which needs this one
+        schema: Schema = getattr(module, name)()
+        return schema
+
+    return make
 
 
 class SettingsSchema(Strict):
@@ -241,15 +332,19 @@ class SettingsSchema(Strict):
     KEYS = _named(
         fields.Nested(KeySchema),
         required=True,
-        validate=validate.Length(
-            min=1,
-            error="no key may call the proxy. Set ALPHANEURAL_API_KEY to one of your choice, or "
-            "add a line from `flask --app wsgi new-key NAME`",
-        ),
     )
     CACHE = fields.Nested(CacheSchema, allow_none=True, load_default=dict)
     LIMITS = fields.Nested(LimitsSchema, load_default=dict)
     LOGS = fields.Nested(LogsSchema, load_default=dict)
+    USAGE = fields.Nested(_service("UsageSchema"), allow_none=True, load_default=None)
+    OIDC = fields.Nested(_service("OidcSchema"), allow_none=True, load_default=None)
+    BLOCKED_USERS = fields.List(text(), load_default=list)
+    BLOCKED_KEYS = fields.List(text(), load_default=list)
+    TRUSTED_PROXIES = fields.List(fields.String(validate=_network), load_default=list)
+    METRICS = fields.Nested(_service("MetricsSchema", "observers"), load_default=dict)
+    TRACING = fields.Nested(
+        _service("TracingSchema", "observers"), allow_none=True, load_default=None
+    )
 
     # Also where a part is wrong: one start should show all mistakes.
     @validates_schema(skip_on_field_errors=False, pass_original=True)
@@ -258,22 +353,49 @@ class SettingsSchema(Strict):
         providers, models = _dict(original, "PROVIDERS"), _dict(original, "MODELS")
         for name, model in models.items():
             deployments = model.get("deployments") if isinstance(model, Mapping) else None
-            for i, deployment in enumerate(deployments if isinstance(deployments, list) else ()):
+            for i, deployment in enumerate(_listed(deployments)):
                 provider = deployment.get("provider") if isinstance(deployment, Mapping) else None
                 if isinstance(provider, str) and provider and provider not in providers:
                     place = errors.setdefault("MODELS", {}).setdefault(name, {})
-                    place = place.setdefault("value", {}).setdefault("deployments", {})
+                    place = place.setdefault("deployments", {})
                     text = unknown("provider", provider, providers, "PROVIDERS")
                     place[i] = {"provider": [text]}
         for name, key in _dict(original, "KEYS").items():
             allowed = key.get("models") if isinstance(key, Mapping) else None
-            for i, model in enumerate(allowed if isinstance(allowed, list) else ()):
+            for i, model in enumerate(_listed(allowed)):
                 if isinstance(model, str) and model not in ("*", *models):
                     place = errors.setdefault("KEYS", {}).setdefault(name, {})
-                    place = place.setdefault("value", {}).setdefault("models", {})
+                    place = place.setdefault("models", {})
                     place[i] = [unknown("model", model, [*models, "*"], "MODELS")]
+        if not _has_other_keys(original):
+            _need_keys(original, errors)
         if errors:
             raise ValidationError(errors)
+
+
+def _has_other_keys(original: Mapping[str, Any]) -> bool:
+    """Whether callers may come by other ways than KEYS."""
+    usage = original.get("USAGE")
+    in_table = isinstance(usage, Mapping) and bool(usage.get("keys"))
+    return in_table or bool(original.get("OIDC"))
+
+
+def _need_keys(original: Mapping[str, Any], errors: dict[str, Any]) -> None:
+    """Where KEYS are all the keys there are: that there is one, and that blocked ones exist."""
+    keys, blocked = original.get("KEYS"), original.get("BLOCKED_KEYS")
+    if isinstance(keys, Mapping) and not keys:
+        errors["KEYS"] = [
+            "no key may call the proxy. Set ALPHANEURAL_API_KEY to one of your choice, or "
+            "add a line from `flask --app wsgi new-key NAME`"
+        ]
+    for i, name in enumerate(blocked if isinstance(blocked, list) else ()):
+        if isinstance(name, str) and isinstance(keys, Mapping) and name not in keys:
+            errors.setdefault("BLOCKED_KEYS", {})[i] = [unknown("key", name, keys, "KEYS")]
+
+
+def _listed(value: Any) -> list[Any]:
+    """What marshmallow takes for a list, as one."""
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else []
 
 
 def _dict(original: Any, name: str) -> Mapping[str, Any]:
@@ -293,16 +415,7 @@ def _messages(path: str, found: Any) -> Iterator[str]:
             yield f"{path}: {_plain(str(message))}"
         return
     for name, inner in found.items():
-        if name in ("value", "key") and isinstance(inner, list | Mapping) and _is_entry(found):
-            yield from _messages(path, inner)  # marshmallow's Dict puts a level in between
-        elif name == "_schema":
-            yield from _messages(path, inner)
-        else:
-            yield from _messages(f"{path}[{name!r}]", inner)
-
-
-def _is_entry(found: Mapping[Any, Any]) -> bool:
-    return set(found) <= {"value", "key"}
+        yield from _messages(path if name == "_schema" else f"{path}[{name!r}]", inner)
 
 
 def _plain(message: str) -> str:

@@ -75,6 +75,8 @@ class HumanFormatter(logging.Formatter):
             text = f"{clock} {head} {rest.pop('total_ms', 0)} ms " + " ".join(
                 f"{name}={value}" for name, value in rest.items() if value not in (None, "")
             )
+        # A line break in what a caller sent must not begin a line of its own.
+        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
         return text + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 
 

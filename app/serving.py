@@ -10,6 +10,9 @@
    swallowed, within bounds, for closing on unread bytes makes the kernel reset the connection.
 4. A client has to keep a pace, so that one that drips cannot hold a thread for ever.
 5. HTTP/1 only: an offer of h2c is ignored. No ``Server: gunicorn``.
+6. The head of an answer leaves together with its body. nginx passes a head on as soon as it has
+   one, and can repeat a request only until then: an answer in two writes is lost where the worker
+   is killed between them (docs/reliability.md has the numbers).
 
 gunicorn imports this in its master, before gevent has patched anything: nothing here may import
 requests, nor gevent unless it is the choice.
@@ -32,6 +35,7 @@ from typing import Any
 from gunicorn import glogging  # type: ignore[import-untyped]
 from gunicorn.http import errors, get_parser  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
+from gunicorn.http.wsgi import Response  # type: ignore[import-untyped]
 from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 
 SERVER = "embeddings-proxy"
@@ -161,6 +165,31 @@ class _Body(io.RawIOBase):
         return len(data)
 
 
+class _Held:
+    """In the place of a socket: keeps what is to be sent."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.sendall = self.pieces.append
+
+
+class _Answer(Response):  # type: ignore[misc]
+    """gunicorn's, but the head goes out in one write with the first piece of the body."""
+
+    sock: Any
+
+    def write(self, piece: bytes) -> None:
+        if self.headers_sent:
+            super().write(piece)
+            return
+        sock, self.sock = self.sock, _Held()
+        try:
+            super().write(piece)
+        finally:
+            held, self.sock = self.sock, sock
+        sock.sendall(b"".join(held.pieces))
+
+
 class _Contract(Worker):  # type: ignore[misc]
     """What both worker classes do alike."""
 
@@ -176,6 +205,7 @@ class _Contract(Worker):  # type: ignore[misc]
         def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
             response, body = start_response.__self__, environ["wsgi.input"]
             response.version = SERVER
+            response.__class__ = _Answer
 
             def start(*args: Any) -> Any:
                 # Decided as late as can be: a stop may have come while the app was at work.
@@ -234,7 +264,8 @@ class _Contract(Worker):  # type: ignore[misc]
         head = (
             f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"
             f"Server: {SERVER}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nx-request-id: {request_id}\r\n\r\n"
+            f"Content-Length: {len(body)}\r\nx-request-id: {request_id}\r\n"
+            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n"
         )
         with contextlib.suppress(OSError):
             client.settimeout(DRAIN_SECONDS)

@@ -43,7 +43,10 @@ if os.environ.get("OPENAI_API_KEY"):
     }
 
 #: Who may ask: a name for the logs → the SHA-256 of the key (hex) and the models it may use.
-#: `flask --app wsgi new-key NAME` makes one. Never the key itself.
+#: `flask --app wsgi new-key NAME` makes one. Never the key itself. Limits of a key, each optional:
+#: "requests_per_minute", "tokens_per_minute", "tokens_per_day", "tokens_per_month" (30 days),
+#: "dollars_per_month" (by the "price_per_million_tokens" of the deployments), and for each end user
+#: of it (the field `user`) "user_requests_per_minute", "user_tokens_per_minute".
 KEYS = {}
 if os.environ.get("ALPHANEURAL_API_KEY"):
     KEYS["default"] = {
@@ -53,11 +56,58 @@ if os.environ.get("ALPHANEURAL_API_KEY"):
 
 #: Vectors kept in each worker for requests with `"caching": true`. "ttl" in seconds, "max_bytes"
 #: all overhead included, "scope": "shared", or "key" so that no key sees what another has cached.
-#: None: caching is not configured.
+#: None: caching is not configured. "url": a Redis or Valkey behind that of the workers, which all
+#: workers and hosts share: "redis://:password@host:6379/0", "rediss://…" (TLS), "unix:///path",
+#: "redis+sentinel://host:26379,host:26379/service/0", "redis+cluster://host:6379,host:6379".
+#: "timeout": seconds an answer waits for it at most (default 0.05; slower or dead: hits are lost).
+#: "namespace": what its keys begin with (default "embeddings").
 CACHE = {"ttl": 3600, "max_bytes": 256 * 2**20, "scope": "shared"}
 
 #: "body_bytes" of a request, "inputs" in it, and how many may wait here for a provider's slot.
+#: The limits of keys are counted by each worker for its share of them, and from 0 after a restart;
+#: with the "url" of a Redis or Valkey (as in CACHE; also "timeout", "namespace") exactly, over all
+#: workers and hosts. It has to keep what it is told ("maxmemory-policy" noeviction or volatile-*);
+#: while it is slow or dead nobody is refused. "count_cached_tokens" (default True): whether tokens
+#: served from the cache count; money is never counted for them.
 LIMITS = {"body_bytes": 32 * 2**20, "inputs": 8192, "waiting": 1000}
 
 #: "format": "json" (one object a line, for machines) or "human"; "level": of the `logging` module.
 LOGS = {"format": os.environ.get("LOG_FORMAT", "json"), "level": "INFO"}
+
+#: A row a request in a database, for reports and bills. None: no ledger. See docs/usage.md.
+#: "url": "sqlite:////var/lib/proxy/usage.db" for one host, "postgresql+psycopg://user:password@host/
+#: database" for many. Then run `flask --app wsgi usage migrate` once, and after each upgrade.
+#: Optional: "retention_days" (default 400; None: for ever), "spool" (a directory for rows on their
+#: way, default beside the SQLite file, else "usage-spool"; never of two hosts), "spool_bytes" (of
+#: each worker, default 1 GiB), "keys" (True: `flask --app wsgi key new` works too, default False),
+#: "unusual" ({"requests_per_hour": …, "tokens_per_hour": …}: more, by one key or one end user, is
+#: warned of).
+USAGE = None
+
+#: Tokens of an identity provider in the place of keys, for companies that hand out none:
+#: {"issuer": …, "audience": …, "jwks_url": …}. Optional: "algorithms" (default RS256, ES256,
+#: EdDSA), "claims" ({"name": "sub", "models": …, "admin": …, "requests_per_minute": …}, the path of
+#: a claim each), "admins" (values of the claim "admin" that make one), "models" and "limits" (of
+#: callers whose token says nothing of them), "leeway" and "refresh" (seconds).
+OIDC = None
+
+#: End users (the field `user`) and keys (by name, of any origin) that get a 403. Taken on reload.
+BLOCKED_USERS: list[str] = []
+BLOCKED_KEYS: list[str] = []
+
+#: Addresses or networks of the proxies in front ("*": any), whose X-Forwarded-For is believed
+#: where a key is bound to networks.
+TRUSTED_PROXIES = (
+    (os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1").replace(" ", "").split(",")
+)
+
+#: Numbers for Prometheus at /metrics: "enabled", and "allowed", the networks that read them without
+#: a key (default: this host; others need the key of an administrator). Behind a proxy that sends
+#: X-Forwarded-For, its address and that of its client both have to be in one.
+METRICS = {"enabled": True, "allowed": ["127.0.0.0/8", "::1/128"]}
+
+#: Spans for OpenTelemetry (pip install '.[tracing]'): None, or {"endpoint":
+#: "http://collector:4318/v1/traces"}. Optional: "headers" (sent along), "sample" (the part of the
+#: traces that begin here, 0 to 1, default 1; a caller's `traceparent` decides for its own),
+#: "service" (name, default "embeddings-proxy"), "timeout" (seconds, default 5).
+TRACING = None

@@ -4,11 +4,15 @@ Read from the environment: PORT, WEB_CONCURRENCY, WORKER_CLASS, FORWARDED_ALLOW_
 Options on gunicorn's command line override what is here: ``-b 0.0.0.0:8000``.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from app.metrics import directory
 
 
 def usable_cores() -> int:
@@ -67,7 +71,7 @@ limit_request_field_size = 16380  # room for the tokens that gateways put into A
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1"
 forwarder_headers = ""
 
-# The workers' sign of life is a file: on a disk, writing it could hang.
+# The workers' sign of life is a file: on a disk, writing it could hang. So are their metrics.
 if os.access("/dev/shm", os.W_OK):  # noqa: S108 - gunicorn makes an unlinked file of mode 0600
     worker_tmp_dir = "/dev/shm"  # noqa: S108
 
@@ -80,21 +84,69 @@ if os.environ.get("LOG_FORMAT") != "human":
 CHECK = """
 import sys
 from app import config
+from app.providers import registry
 try:
-    config.load()
+    registry.verify(config.load())
 except config.SettingsError as error:
     sys.exit(str(error))
 """
 
 
-def mistakes() -> list[str]:
-    """What is wrong with the settings, as they are in their files now.
+KEPT = "PROXY_SETTINGS_FD"  # app.config reads the settings there, where it is set
+
+
+def take_settings(server) -> list[str]:
+    """Check the settings as they are in their file now, and keep its text if they are good.
+
+    Returns the mistakes; then what was kept before still is. The text is kept, in memory, since a
+    worker may die and be replaced while the file is wrong, or half written: and gunicorn gives up
+    where a worker cannot start. Workers inherit the descriptor.
+    """
+    taken = None
+    with contextlib.suppress(KeyError, OSError):  # no file, or none to be read: the check says so
+        text = Path(os.environ["PROXY_SETTINGS"]).read_bytes()
+        taken = in_memory(text)
+    if wrong := mistakes(taken):
+        if taken is not None:
+            os.close(taken)
+        return wrong
+    before, server.settings_fd = getattr(server, "settings_fd", None), taken
+    os.environ.pop(KEPT, None)
+    if taken is not None:
+        os.environ[KEPT] = str(taken)
+    if before is not None:
+        os.close(before)
+    return []
+
+
+def in_memory(text: bytes) -> int:
+    """A descriptor of a file that has no name and holds this text."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("settings")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.write(fd, text)
+    return fd
+
+
+def mistakes(kept: int | None) -> list[str]:
+    """What is wrong with the settings in this descriptor, or with those of the environment.
 
     Asked of a process of its own: settings are a program, and what it imports (ssl, say) may not be
     there before gevent patches.
     """
-    command = [sys.executable, "-c", CHECK]
-    check = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    environment = {name: value for name, value in os.environ.items() if name != KEPT}
+    if kept is not None:
+        environment[KEPT] = str(kept)
+    check = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", CHECK],
+        env=environment,
+        pass_fds=() if kept is None else (kept,),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     return check.stderr.splitlines() if check.returncode else []
 
 
@@ -103,16 +155,17 @@ def on_starting(server) -> None:
     raise_descriptors()
     # Workers share the limits of providers and keys: `-w` may have changed how many they are.
     os.environ["WEB_CONCURRENCY"] = str(server.cfg.workers)
-    if wrong := mistakes():
+    if wrong := take_settings(server):
         print(*wrong, sep="\n", file=sys.stderr)
         if server.pidfile is not None:
             server.pidfile.unlink()
         sys.exit(1)
+    directory.prepare(server.cfg.worker_tmp_dir)
 
     def handle_hup() -> None:
         # Not gunicorn's on_reload: it comes too late to keep the old workers, and the new ones
         # would fail to start, upon which gunicorn gives up.
-        if wrong := mistakes():
+        if wrong := take_settings(server):
             server.log.error("Not reloading, the settings are wrong: %s", " | ".join(wrong))
         else:
             type(server).handle_hup(server)
@@ -127,6 +180,16 @@ def on_starting(server) -> None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
     server.handle_hup, server.spawn_worker = handle_hup, spawn_worker
+
+
+def child_exit(server, worker) -> None:
+    """Keep what a worker has counted, forget what it was doing."""
+    directory.bury(worker.pid)
+
+
+def on_exit(server) -> None:
+    """The numbers end with their server."""
+    directory.remove()
 
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)

@@ -486,3 +486,58 @@ def test_gunicorns_log_is_json(capsys: pytest.CaptureFixture[str]):
     assert line["message"] == 'it is "quoted"'
     assert "InvalidHeader" in line["exception"]
     assert not log.access_log_enabled
+
+
+# Writing an answer --------------------------------------------------------------------------------
+
+
+class Recorder:
+    """A socket that remembers each write."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        self.writes.append(data)
+
+
+def answering(method: str, headers: list[tuple[str, str]]) -> tuple[serving._Answer, Recorder]:
+    with Talk(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n".encode()) as talk:
+        sock = Recorder()
+        answer = serving._Answer(talk.parser.mesg, sock, Config())
+    answer.start_response("200 OK", headers)
+    return answer, sock
+
+
+def test_the_head_leaves_in_one_write_with_the_first_of_the_body():
+    answer, sock = answering("GET", [("Content-Length", "6")])
+    for piece in (b"abc", b"def"):
+        answer.write(piece)
+    answer.close()
+    assert len(sock.writes) == 2
+    assert sock.writes[0].startswith(b"HTTP/1.1 200 OK\r\n")
+    assert sock.writes[0].endswith(b"\r\n\r\nabc")
+    assert sock.writes[1] == b"def"
+    assert answer.sock is sock
+
+
+def test_an_answer_in_chunks_leaves_with_its_first_chunk():
+    answer, sock = answering("GET", [])
+    answer.write(b"abc")
+    answer.close()
+    assert sock.writes[0].endswith(b"\r\n\r\n3\r\nabc\r\n")
+    assert sock.writes[1:] == [b"0\r\n\r\n"]
+
+
+def test_an_answer_without_a_body_leaves_all_the_same():
+    answer, sock = answering("HEAD", [("Content-Length", "6")])
+    answer.write(b"")
+    answer.close()
+    assert b"".join(sock.writes).endswith(b"Content-Length: 6\r\n\r\n")
+
+
+def test_a_body_that_is_none_does_not_keep_the_socket():
+    answer, sock = answering("GET", [("Content-Length", "6")])
+    with pytest.raises(TypeError):
+        answer.write("text")  # type: ignore[arg-type]
+    assert answer.sock is sock

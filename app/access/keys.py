@@ -23,7 +23,7 @@ class Keyring:
 
     def __init__(self, keys: Iterable[KeySettings]) -> None:
         self._callers = {
-            (digest := bytes.fromhex(key.sha256)): (digest, _caller(key)) for key in keys
+            (digest := bytes.fromhex(key.sha256)): (digest, caller_of(key)) for key in keys
         }
         self._nobody = (secrets.token_bytes(32), None)
 
@@ -36,8 +36,20 @@ class Keyring:
         raise Unauthorized("Incorrect API key provided.")
 
 
-def _caller(key: KeySettings) -> Caller:
-    return Caller(key.name, key.models, key.admin, key.requests_per_minute, key.tokens_per_minute)
+def caller_of(key: KeySettings) -> Caller:
+    """What a key's owner may do."""
+    return Caller(
+        key.name,
+        key.models,
+        key.admin,
+        key.requests_per_minute,
+        key.tokens_per_minute,
+        key.tokens_per_day,
+        key.tokens_per_month,
+        key.dollars_per_month,
+        key.user_requests_per_minute,
+        key.user_tokens_per_minute,
+    )
 
 
 def new_key() -> tuple[str, str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.access.limits import Grant
 from app.domain import Caller, EmbeddingRequest, Outcome
@@ -29,6 +30,12 @@ class Observer(Protocol):
     def finished(self, exchange: Exchange, status: int) -> None: ...
 
 
+class Greeter(Protocol):
+    """Is told of every exchange when it begins, of which ``environ`` is WSGI's. As quick."""
+
+    def started(self, exchange: Exchange, environ: Mapping[str, Any]) -> None: ...
+
+
 @dataclass(slots=True)
 class Exchange:
     """What is known of a request so far; it fills as the request goes its way."""
@@ -42,6 +49,10 @@ class Exchange:
     outcome: Outcome | None = None
     error: ClientError | None = None
     grant: Grant | None = None
+    route: str = ""  # Flask's endpoint; empty for a path or a method that is none of ours
+    rule: str = ""  # the same as a path with its variables
+    admitted: bool = False  # past the limits of its key
+    trace: Any = None  # of its span, where requests are traced
 
     @property
     def seconds(self) -> float:

@@ -10,38 +10,47 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app import errors
 from app.api.answers import error_response
-from app.api.exchange import Exchange, Observer, request_id
+from app.api.exchange import Exchange, Greeter, Observer, request_id
 from app.errors import ClientError
 
 _log = logging.getLogger("app.errors")
 
 
-def install(app: Flask, observers: Sequence[Observer]) -> None:
+def install(app: Flask, observers: Sequence[Observer], greeters: Sequence[Greeter] = ()) -> None:
     """Add the hooks to an app; each observer is told of every exchange, in order."""
+
+    def begin() -> None:
+        environ = request.environ
+        rule = request.url_rule
+        exchange = g.exchange = Exchange(
+            request_id(environ.get("HTTP_X_REQUEST_ID")),
+            environ["REQUEST_METHOD"],
+            request.path,
+        )
+        if rule is not None:
+            exchange.route, exchange.rule = rule.endpoint, rule.rule
+        for greeter in greeters:
+            greeter.started(exchange, environ)
 
     def end(response: Response) -> Response:
         exchange: Exchange = g.exchange
-        response.headers["x-request-id"] = exchange.id
+        headers = response.headers
+        headers["x-request-id"] = exchange.id
+        if "cache-control" not in headers:  # pages that may be kept say so
+            headers.add("cache-control", "no-store")
+        if "x-content-type-options" not in headers:
+            headers.add("x-content-type-options", "nosniff")
         if exchange.grant is not None:
-            response.headers.update(exchange.grant.headers)
+            headers.update(exchange.grant.headers)
         for observer in observers:
             observer.finished(exchange, response.status_code)
         return response
 
-    app.before_request(_begin)
+    app.before_request(begin)
     app.after_request(end)
     app.register_error_handler(ClientError, _answer)
     app.register_error_handler(HTTPException, _translate)
     app.register_error_handler(Exception, _surprise)
-
-
-def _begin() -> None:
-    environ = request.environ
-    g.exchange = Exchange(
-        request_id(environ.get("HTTP_X_REQUEST_ID")),
-        environ["REQUEST_METHOD"],
-        request.path,
-    )
 
 
 def _answer(error: ClientError) -> Response:

@@ -6,9 +6,9 @@ Sources of the wording: platform.openai.com/docs/guides/error-codes and answers 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from marshmallow import INCLUDE, Schema, ValidationError, fields
 
@@ -44,12 +44,22 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        name = next(name for name in names if names.count(name) > 1)
-        raise BadRequest(f"Duplicate parameter: {_shown(name)!r}.", param=_shown(name))
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise BadRequest(f"Duplicate parameter: {_shown(name)!r}.", param=_shown(name))
+        found[name] = value
     return found
+
+
+def check_passed_on(name: str, value: Any) -> None:
+    """Refuse a value that no JSON can say again: half a surrogate pair, 1e999 (infinity)."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise BadRequest(
+            f"Invalid value for '{name}': it cannot be passed on.", param=name
+        ) from error
 
 
 def _reason(error: Exception) -> str:
@@ -96,18 +106,24 @@ def _shown(name: object, length: int = 64) -> str:
     return text if len(text) <= length else text[:length] + "…"
 
 
-class _Field(fields.Field[Any]):
-    """A field of one JSON type. ``rule`` returns the complaint about a value, or None."""
+class Rule(NamedTuple):
+    """What a value has to be, twice: the complaint about one that is not, and JSON Schema."""
 
-    def __init__(
-        self,
-        type_: type,
-        expected: str,
-        rule: Callable[[str, Any], str | None] = lambda _, __: None,
-        **kwargs: Any,
-    ) -> None:
+    complaint: Callable[[str, Any], str | None]
+    schema: Mapping[str, Any]
+
+
+_ANY = Rule(lambda _, __: None, {})
+_JSON_NAMES = {str: "string", int: "integer", bool: "boolean"}
+
+
+class TypedField(fields.Field[Any]):
+    """A field of one JSON type. ``json_schema`` says what is taken, for `app.console`."""
+
+    def __init__(self, type_: type, expected: str, rule: Rule = _ANY, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._type, self._expected, self._rule = type_, expected, rule
+        self._type, self._expected, self._rule = type_, expected, rule.complaint
+        self.json_schema = {"type": _JSON_NAMES[type_], **rule.schema}
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **_: Any) -> Any:
         # Not isinstance: True is an int to Python, and no integer to JSON.
@@ -122,26 +138,26 @@ class _Field(fields.Field[Any]):
         return value
 
 
-def _one_of(values: tuple[str, ...]) -> Callable[[str, Any], str | None]:
+def _one_of(values: tuple[str, ...]) -> Rule:
     def rule(name: str, value: str) -> str | None:
         if value in values:
             return None
         return f"Invalid value for '{name}' = {_shown(value)}. Supported values: {list(values)}."
 
-    return rule
+    return Rule(rule, {"enum": list(values)})
 
 
-def _between(low: int, high: int | None) -> Callable[[str, Any], str | None]:
+def _between(low: int, high: int | None) -> Rule:
     def rule(name: str, value: int) -> str | None:
         if value < low or (high is not None and value > high):
             bounds = f"at least {low}" if high is None else f"between {low} and {high}"
             return f"Invalid value for '{name}' = {_shown(value)}. Must be {bounds}."
         return None
 
-    return rule
+    return Rule(rule, {"minimum": low} | ({} if high is None else {"maximum": high}))
 
 
-def _text(max_length: int) -> Callable[[str, Any], str | None]:
+def _text(max_length: int, min_length: int = 0) -> Rule:
     def rule(name: str, value: str) -> str | None:
         if len(value) > max_length:
             return (
@@ -150,7 +166,8 @@ def _text(max_length: int) -> Callable[[str, Any], str | None]:
             )
         return None if _encodable(value) else f"Invalid '{name}': {_UNENCODABLE}"
 
-    return rule
+    # That it is not too short is seen elsewhere, in OpenAI's words.
+    return Rule(rule, {"minLength": min_length, "maxLength": max_length})
 
 
 _UNENCODABLE = "half of a UTF-16 surrogate pair stands alone in it, which no UTF-8 can say."
@@ -166,8 +183,25 @@ def _encodable(text: str) -> bool:
     return True
 
 
-class _Input(fields.Field[Any]):
+class Input(fields.Field[Any]):
     """The four shapes of ``input`` → a list of items, all texts or all token lists."""
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The shapes in JSON Schema."""
+        text = {"type": "string", "minLength": 1}
+        token = {"type": "integer", "minimum": 0, "maximum": MAX_TOKEN_ID}
+        tokens = {"type": "array", "items": token, "minItems": 1}
+        most = cast(EmbeddingSchema, self.parent).max_items
+        several = {"type": "array", "minItems": 1, "maxItems": most}
+        return {
+            "oneOf": [
+                {**text, "title": "text"},
+                {**several, "items": text, "title": "texts"},
+                {**tokens, "title": "token ids"},
+                {**several, "items": tokens, "title": "lists of token ids"},
+            ]
+        }
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **_: Any) -> list[Item]:
         try:
@@ -230,6 +264,9 @@ class Parsed:
     def with_extra(self) -> EmbeddingRequest:
         return replace(self.request, passed=self.extra)
 
+    def traced(self, trace: Any) -> Parsed:
+        return replace(self, request=replace(self.request, trace=trace))
+
 
 class EmbeddingSchema(Schema):
     """The body of ``POST /v1/embeddings``. `parse` is the way in."""
@@ -237,14 +274,14 @@ class EmbeddingSchema(Schema):
     class Meta:
         unknown = INCLUDE  # a model may pass fields of its provider on
 
-    model = _Field(str, "a string", _text(MAX_USER_LENGTH), required=True)
-    input = _Input(required=True)
-    encoding_format = _Field(str, "a string", _one_of(ENCODINGS))
-    dimensions = _Field(int, "an integer", _between(1, None))
-    user = _Field(str, "a string", _text(MAX_USER_LENGTH))
-    input_type = _Field(str, "a string", _one_of(INPUT_TYPES))
-    timeout = _Field(int, "an integer", _between(1, MAX_TIMEOUT))
-    caching = _Field(bool, "a boolean")
+    model = TypedField(str, "a string", _text(MAX_USER_LENGTH, 1), required=True)
+    input = Input(required=True)
+    encoding_format = TypedField(str, "a string", _one_of(ENCODINGS))
+    dimensions = TypedField(int, "an integer", _between(1, None))
+    user = TypedField(str, "a string", _text(MAX_USER_LENGTH))
+    input_type = TypedField(str, "a string", _one_of(INPUT_TYPES))
+    timeout = TypedField(int, "an integer", _between(1, MAX_TIMEOUT))
+    caching = TypedField(bool, "a boolean")
 
     def __init__(self, max_items: int) -> None:
         super().__init__()

@@ -8,11 +8,12 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, g, request
 
-from app.access.keys import Keyring
+from app.access.door import Door
 from app.access.limits import Limiter
+from app.access.refusals import UserBlocked
 from app.api.answers import embedding_response
 from app.api.exchange import Exchange
-from app.api.schemas import EmbeddingSchema, parse_json
+from app.api.schemas import EmbeddingSchema, check_passed_on, parse_json
 from app.config import ModelSettings, Settings
 from app.dispatch import Dispatcher
 from app.domain import Caller, EmbeddingRequest
@@ -41,7 +42,7 @@ class Api:
     def __init__(
         self,
         settings: Settings,
-        keyring: Keyring,
+        door: Door,
         limiter: Limiter,
         pipeline: Pipeline,
         dispatcher: Dispatcher,
@@ -49,7 +50,8 @@ class Api:
         self._models = settings.models
         self._schema = EmbeddingSchema(settings.limits.inputs)
         self._body_bytes = settings.limits.body_bytes
-        self._keyring = keyring
+        self._door = door
+        self._blocked_users = settings.blocked_users
         self._limiter = limiter
         self._pipeline = pipeline
         self._dispatcher = dispatcher
@@ -79,35 +81,41 @@ class Api:
 
     def embeddings(self, model: str | None = None) -> Response:
         exchange: Exchange = g.exchange
-        exchange.caller = caller = self._caller()
+        caller = self.caller()
         asked = self._request(exchange, caller, model)
+        if asked.user in self._blocked_users:
+            raise UserBlocked("This user is blocked. Ask the operators of this service.")
         deadline = exchange.started + asked.timeout
         grant = exchange.grant = self._limiter.admit(caller, asked)
+        exchange.admitted = True
         try:
             outcome = exchange.outcome = self._pipeline.run(asked, caller, deadline)
         finally:
             if grant is not None:
-                used = exchange.outcome.prompt_tokens if exchange.outcome else 0
-                self._limiter.settle(grant, used)
+                self._limiter.settle(grant, exchange.outcome)
         return embedding_response(outcome, asked.model, asked.encoding, lambda: exchange.seconds)
 
     def models(self) -> Response:
-        caller = g.exchange.caller = self._caller()
+        caller = self.caller()
         shown = [_describe(m) for name, m in self._models.items() if caller.may_use(name)]
         return _json({"object": "list", "data": shown})
 
     def model(self, name: str) -> Response:
-        caller = g.exchange.caller = self._caller()
+        caller = self.caller()
         if name not in self._models or not caller.may_use(name):
             raise _no_such_model(name)
         return _json(_describe(self._models[name]))
 
     def providers(self) -> Response:
         """Each deployment's state as this worker sees it, for administrators."""
-        caller = g.exchange.caller = self._caller()
-        if not caller.admin:
-            raise AdminOnly('This key may not see the providers: "admin" is not set for it.')
+        self.must_be_admin()
         return _json({"object": "list", "worker": os.getpid(), "data": self._dispatcher.report()})
+
+    def must_be_admin(self) -> None:
+        """Let nobody else pass."""
+        caller = self.caller()
+        if not caller.admin:
+            raise AdminOnly('This key may not see that: "admin" is not set for it.')
 
     def live(self) -> Response:
         return _json({"status": "ok"})
@@ -118,19 +126,25 @@ class Api:
             return _json({"status": "unavailable", "models": waiting}, 503)
         return _json({"status": "ok"})
 
-    def _caller(self) -> Caller:
-        """Step 2. OpenAI's clients send a bearer key, Azure's an ``api-key`` header."""
+    def caller(self) -> Caller:
+        """Step 2: who asks. OpenAI's clients send a bearer key, Azure's an ``api-key`` header."""
         environ = request.environ
         scheme, _, key = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         key = key.strip() if scheme.lower() == "bearer" else environ.get("HTTP_API_KEY", "")
         if not key:
             raise Unauthorized(_NO_KEY)
-        return self._keyring.identify(key)
+        caller, networks = self._door.identify(key)
+        g.exchange.caller = caller  # also where it is turned away: the ledger tells who was
+        self._door.check(caller, networks, environ)
+        return caller
 
     def _request(self, exchange: Exchange, caller: Caller, model: str | None) -> EmbeddingRequest:
         """Step 3: the body, checked against the schema and then against its model."""
         parsed = self._schema.parse(parse_json(_body(self._body_bytes)), model)
         asked = exchange.request = parsed.request
+        if exchange.trace is not None:
+            parsed = parsed.traced(exchange.trace)
+            asked = parsed.request
         settings = self._models.get(asked.model)
         if settings is None:
             raise _no_such_model(asked.model)
@@ -139,6 +153,7 @@ class Api:
         for name in parsed.extra:
             if name not in settings.passes:
                 raise BadRequest(f"Unrecognized request argument supplied: {name}", param=name)
+            check_passed_on(name, parsed.extra[name])
         return parsed.with_extra() if parsed.extra else asked
 
 
@@ -146,9 +161,11 @@ def _body(limit: int) -> bytes:
     environ = request.environ
     # The usual type is not worth parsing.
     if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype not in _JSON_TYPES:
-        raise UnsupportedMediaType(
+        refused = UnsupportedMediaType(
             f"Unsupported content type: {request.mimetype!r}. Send application/json."
         )
+        refused.log_message = "unsupported content type"  # there may be anything in it
+        raise refused
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed.")
     # Read by hand: werkzeug cuts a body without a length off at the limit instead of refusing it.

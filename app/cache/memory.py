@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, Self
 
-from cachetools import TTLCache
+from cachetools import TLRUCache
 
 from app.domain import Entry
 from app.mutex import mutex
@@ -14,6 +15,17 @@ from app.mutex import mutex
 #: What an entry takes beside its vector: key, tuple, and cachetools' links and dictionaries.
 #: Measured with tracemalloc (tests/cache/test_memory.py holds it).
 OVERHEAD_BYTES = 640
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """Items found, not found and put out to make room so far; what is held, where that is known."""
+
+    hits: int
+    misses: int
+    evictions: int = 0
+    bytes: int | None = None
+    entries: int | None = None
 
 
 class Cache(Protocol):
@@ -26,24 +38,89 @@ class Cache(Protocol):
         """Keep entries, each as long as the cache sees fit."""
 
 
+class Caches(Protocol):
+    """A cache that may have to know of which model the vectors are, and how wide."""
+
+    def of(self, model: str, width: int | None) -> Cache:
+        """The cache for one request. ``width`` None: whatever the model gives."""
+
+    def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:
+        """What each level did and holds, for the metrics."""
+
+    def close(self) -> None:
+        """Let go of what is held."""
+
+
+class _Entries(TLRUCache[bytes, Entry]):
+    """Counts the entries that make room."""
+
+    evictions = 0
+
+    def popitem(self) -> tuple[bytes, Entry]:
+        self.evictions += 1
+        return super().popitem()
+
+
 class MemoryCache:
-    """A TTL LRU bounded in bytes. The lock guards ``_entries``; nothing waits under it."""
+    """A TTL LRU bounded in bytes. The lock guards all fields; nothing waits under it."""
 
     def __init__(
         self, max_bytes: int, ttl: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._entries: TTLCache[bytes, Entry] = TTLCache(max_bytes, ttl, clock, _size)
+        self._entries = _Entries(max_bytes, self._end, clock, _size)
+        self._ttl = self._life = ttl
         self._lock = mutex()
+        self.hits = self.misses = 0  # items
+
+    def of(self, model: str, width: int | None) -> Self:
+        """Itself: keys hold the model, and a process does not change its widths."""
+        return self
 
     def get(self, keys: Sequence[bytes]) -> list[Entry | None]:
         with self._lock:
-            return [self._entries.get(key) for key in keys]
+            found = [self._entries.get(key) for key in keys]
+            hits = sum(1 for entry in found if entry is not None)
+            self.hits += hits
+            self.misses += len(keys) - hits
+        return found
 
     def put(self, entries: Iterable[tuple[bytes, Entry]]) -> None:
         with self._lock:
+            self._life = self._ttl
             for key, entry in entries:
-                if _size(entry) <= self._entries.maxsize:
-                    self._entries[key] = entry
+                self._keep(key, entry)
+
+    def fill(self, entries: Iterable[tuple[bytes, Entry, float]]) -> None:
+        """Keep entries that have been kept elsewhere, each for the seconds it has left."""
+        with self._lock:
+            for key, entry, left in entries:
+                self._life = min(left, self._ttl)
+                self._keep(key, entry)
+
+    def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:
+        return [("memory", self.stats)]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+
+    def stats(self) -> CacheStats:
+        """What it did and holds."""
+        with self._lock:
+            entries = self._entries
+            held, number = int(entries.currsize), len(entries)
+            return CacheStats(self.hits, self.misses, entries.evictions, held, number)
+
+    def _keep(self, key: bytes, entry: Entry) -> None:
+        if _size(entry) <= self._entries.maxsize:
+            self._entries[key] = entry
+
+    def _end(self, key: bytes, entry: Entry, now: float) -> float:
+        return now + self._life
 
 
 def _size(entry: Entry) -> int:

@@ -26,13 +26,16 @@ class Budget:
         with self._lock:
             self._saved = min(self._saved + self._ratio, self._most)
 
-    def spend(self) -> bool:
-        """Take one extra call; False where the budget is used up."""
+    def spend(self, cost: float = 1.0) -> bool:
+        """Take one extra call, or a part of one; False where the budget is used up."""
         with self._lock:
-            if self._saved < 1:
+            if self._saved < cost:
                 return False
-            self._saved -= 1
+            self._saved -= cost
             return True
+
+
+_NO_LIMIT = float("inf")
 
 
 class Quota:
@@ -43,7 +46,8 @@ class Quota:
     def __init__(self, requests: float | None, tokens: float | None) -> None:
         self._requests = requests
         self._tokens = tokens
-        self._taken: deque[tuple[float, int]] = deque()  # when, tokens
+        self._taken: deque[tuple[float, int, int]] = deque()  # when, requests, tokens
+        self._requests_taken = 0
         self._tokens_taken = 0
         self._lock = mutex()
 
@@ -57,26 +61,28 @@ class Quota:
         with self._lock:
             return self._wait(tokens, now)
 
-    def take(self, tokens: int, now: float) -> None:
+    def take(self, requests: int, tokens: int, now: float) -> None:
         if self._requests is not None or self._tokens is not None:
             with self._lock:
-                self._taken.append((now, tokens))
+                self._taken.append((now, requests, tokens))
+                self._requests_taken += requests
                 self._tokens_taken += tokens
 
     def _wait(self, tokens: int, now: float) -> float:
         self._forget(now)
-        over = 0
-        if self._requests is not None:
-            over = max(0, len(self._taken) + 1 - int(max(1, self._requests)))
-        if self._tokens is not None:
-            excess = self._tokens_taken + tokens - self._tokens
-            for place, (_, taken) in enumerate(self._taken, 1):
-                if excess <= 0:
-                    break
-                excess -= taken
-                over = max(over, place)
-        return self._taken[over - 1][0] + self.WINDOW - now if over else 0.0
+        requests = self._requests_taken + 1 - max(1, self._requests or _NO_LIMIT)
+        excess = self._tokens_taken + tokens - (self._tokens or _NO_LIMIT)
+        wait = 0.0
+        for taken_at, requests_then, tokens_then in self._taken:
+            if requests <= 0 and excess <= 0:
+                break
+            requests -= requests_then
+            excess -= tokens_then
+            wait = taken_at + self.WINDOW - now
+        return wait
 
     def _forget(self, now: float) -> None:
         while self._taken and self._taken[0][0] <= now - self.WINDOW:
-            self._tokens_taken -= self._taken.popleft()[1]
+            _, requests, tokens = self._taken.popleft()
+            self._requests_taken -= requests
+            self._tokens_taken -= tokens

@@ -159,27 +159,29 @@ class Dispatcher:
             for name, d in self.deployments()
         ]
 
-    def _carry(self, batch: Batch) -> None:
-        try:
-            # Not threading.Thread, whose bookkeeping costs more than the start of a greenlet.
-            _thread.start_new_thread(self._carry_on, (batch,))
-        except RuntimeError:
-            _log.exception("no thread can be had to carry a call")
+    def _carry(self, batch: Batch | None) -> None:
+        while batch is not None:
+            try:
+                # Not threading.Thread, whose bookkeeping costs more than the start of a greenlet.
+                _thread.start_new_thread(self._carry_on, (batch,))
+                return
+            except RuntimeError:
+                _log.exception("no thread can be had to carry a call")
             gate = batch.deployment.gate
             gate.depart(batch)
             for ticket in batch.tickets:
                 self._deliver(ticket, Overloaded("The proxy is overloaded.", retry_after=1))
-            following = gate.finish(batch)
-            if following is not None:
-                self._carry(following)
+            batch = gate.finish(batch)
 
     def _carry_on(self, batch: Batch | None) -> None:
         """Make a call, and then those that waited for its slot."""
         while batch is not None:
             gate = batch.deployment.gate
             gate.depart(batch)
-            self._events.departed(batch.deployment, batch.tickets, time.monotonic())
             try:
+                now = time.monotonic()
+                batch.deployment.quota.take(1, 0, now)
+                self._events.departed(batch.deployment, batch.tickets, now)
                 self._call(batch.tickets, batch)
             except BaseException as error:  # a bug must not leave anyone waiting
                 _log.exception("carrying a call failed")

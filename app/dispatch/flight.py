@@ -4,7 +4,7 @@ Callers claim the items they miss. What nobody embeds yet becomes a `Load` of th
 they wait on the loads of others. A load runs by itself: a caller who leaves never ends what others
 wait for, and who joins late extends it. When a load fails everyone wakes and claims again, once.
 
-The loads of one process only: see the note on cluster-wide single flight in docs/operations.md.
+The loads of one process only: `app.cache.shared` says why.
 """
 
 from __future__ import annotations

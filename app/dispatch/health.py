@@ -47,6 +47,7 @@ class Health:
         self.ejections = 0  # in a row: a success after the probe resets it
         self.ejections_ever = 0
         self.last_error: str | None = None
+        self.refuses_our_key = False
         self._ejected_until: float | None = None
         self._tried_at = float("-inf")  # when it was ejected, or a probe last left
         self._probing = False
@@ -105,6 +106,7 @@ class Health:
 
     def succeeded(self, now: float) -> None:
         self._count(now, failed=False)
+        self.refuses_our_key = False
         self.failures_in_a_row = 0
         self._rests = 0
         if self._ejected_until is not None:
@@ -118,6 +120,7 @@ class Health:
     def failed(self, error: ProviderError, now: float) -> bool:
         """Count a failure; whether the deployment deserves to be ejected for it."""
         self.last_error = error.message
+        self.refuses_our_key = isinstance(error, CredentialsRefused)
         if isinstance(error, Throttled):
             self._rest(error.retry_after, now)
             self._throttled = True

@@ -42,6 +42,10 @@ _MOST_FAILURES = 3
 #: … and how many it may fail at in all, one more for each further deployment.
 _FIRST_PAUSE = 0.1  # seconds before the first retry at the same deployment, at the most
 _LONGEST_PAUSE = 2.0
+#: Seconds one is waited for, while another can serve, where nobody knows what is usual.
+_UNKNOWN_PATIENCE = 10.0
+#: A call is late, and hedged, after so many times the p95: one in twenty outlives that alone.
+_LATE = 1.5
 _TOO_LATE = 0.01  # seconds before the deadline in which no attempt is worth starting
 
 
@@ -67,6 +71,7 @@ class Part:
     running: list[Ticket] = field(default_factory=list)
     patience: float = float("inf")  # when to look elsewhere
     hedge_at: float = float("inf")
+    alone: bool = False  # not to be merged any more
 
     @property
     def stop(self) -> int:
@@ -227,8 +232,9 @@ class Job:
 
     def _choose(self, part: Part, tokens: int, now: float) -> Deployment | None:
         """One that has not failed this part, while there is one; then any."""
-        chosen = self._pool.choose(now, tokens, self._request, part.tried)
-        if chosen is None and part.tried:
+        asked = [*part.tried, *(ticket.deployment for ticket in part.running)]
+        chosen = self._pool.choose(now, tokens, self._request, asked)
+        if chosen is None and asked:
             chosen = self._pool.choose(now, tokens, self._request)
         return chosen
 
@@ -257,7 +263,7 @@ class Job:
         ticket = Ticket(
             deployment,
             call,
-            deployment.group(call, self._request.dimensions),
+            None if part.alone else deployment.group(call, self._request.dimensions),
             tokens,
             min(self.deadline, now + deployment.timeout),
             self.deliver,
@@ -267,7 +273,7 @@ class Job:
         if deployment.health.state(now) == "ejected":
             with deployment.lock:
                 ticket.probe = deployment.health.leave(now)
-        deployment.quota.take(tokens, now)
+        deployment.quota.take(0, tokens, now)
         self._attempts += 1
         if self._started is None:
             self._started = now
@@ -286,12 +292,12 @@ class Job:
         ):
             return
         # Half of what is left, so that another still has time; less where we know what is usual.
-        patience = (self.deadline - now) / 2
+        patience = min((self.deadline - now) / 2, _UNKNOWN_PATIENCE)
         usual = deployment.latency.p95(len(part.tokens))
         if usual is not None:
-            patience = min(patience, deployment.patience(len(part.tokens)))
+            patience = min((self.deadline - now) / 2, deployment.patience(len(part.tokens)))
             if self._hedged and len(part.running) == 1:
-                part.hedge_at = now + usual
+                part.hedge_at = now + _LATE * usual
         part.patience = now + patience
 
     # Results
@@ -305,7 +311,7 @@ class Job:
         if isinstance(result, Vectors):
             self._accept(part, ticket, result, now)
         elif isinstance(result, ProviderError):
-            self._retry(part, ticket.deployment, result, now)
+            self._retry(part, ticket, result, now)
         else:
             self._fail(result or RuntimeError("a ticket without a result"))
 
@@ -324,8 +330,9 @@ class Job:
             self._upstream_seconds = now - (self._started if self._started is not None else now)
             self.finished = True
 
-    def _retry(self, part: Part, deployment: Deployment, error: ProviderError, now: float) -> None:
+    def _retry(self, part: Part, ticket: Ticket, error: ProviderError, now: float) -> None:
         """Decide what becomes of a part whose attempt failed."""
+        deployment = ticket.deployment
         if isinstance(error, Rejected):
             refused = BadRequest(error.message, param=error.param)
             refused.log_message = "a provider refused the request as invalid"
@@ -348,14 +355,20 @@ class Job:
         elsewhere = self._pool.choose(now, tokens, self._request, part.tried)
         if elsewhere is None and self._pool.choose(now, tokens, self._request) is None:
             self._to_start.append(part)  # nobody is there to be tried: wait for one, or give up
-        elif self._may_try_again(part, error, elsewhere is not None):
+        elif self._may_try_again(part, ticket, error, elsewhere is not None):
+            # What fails in company, with nobody else to ask, may fail for another's sake: some
+            # engines answer 500 to a text that is too long.
+            in_company = ticket.batch is not None and len(ticket.batch.tickets) > 1
+            part.alone |= in_company and elsewhere is None
             self._rules.events.retried(self._pool.model, deployment, error)
             part.due = now if elsewhere is not None else now + self._pause(len(part.failures))
             self._to_start.append(part)
         else:
             self._give_up(part, now)
 
-    def _may_try_again(self, part: Part, error: ProviderError, elsewhere: bool) -> bool:
+    def _may_try_again(
+        self, part: Part, ticket: Ticket, error: ProviderError, elsewhere: bool
+    ) -> bool:
         failures = len(part.failures)
         if not elsewhere and not error.transient:
             return False
@@ -363,7 +376,9 @@ class Job:
             return False
         # A connection that was never made cost the provider nothing: going elsewhere is free.
         free = elsewhere and isinstance(error, ConnectionFailed)
-        return free or self._rules.retries.spend()
+        # Tickets that left together failed together: they share the price of one call.
+        company = len(ticket.batch.tickets) if ticket.batch is not None else 1
+        return free or self._rules.retries.spend(1 / company)
 
     def _pause(self, failures: int) -> float:
         """Full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015)."""
@@ -395,8 +410,7 @@ class Job:
         part.failures.append(late)
         part.tried.append(ticket.deployment)
         self._rules.events.retried(self._pool.model, ticket.deployment, late)
-        if not part.running:
-            self._to_start.append(part)
+        self._to_start.append(part)
 
     def _hedge(self, part: Part, now: float) -> None:
         asked = [ticket.deployment for ticket in part.running]
@@ -424,8 +438,11 @@ class Job:
                 "Rate limit reached at every provider of this model. Try again later.",
                 retry_after=wait,
             )
-        if any(isinstance(f, CredentialsRefused) for f in failures) and not any(
-            f.transient for f in failures
+        if (
+            any(isinstance(f, CredentialsRefused) for f in failures)
+            and not any(f.transient for f in failures)
+            if failures
+            else all(d.health.refuses_our_key for d in self._pool.deployments)
         ):
             return UpstreamFailed(
                 "The provider of this model refused the proxy's credentials.", should_retry=False

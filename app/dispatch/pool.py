@@ -111,7 +111,11 @@ class Pool:
             fit = [d for d in tier.deployments if fits(d)]
             if len(fit) < 2:
                 return fit[0] if fit else None
-            first, second = Tier(fit).draw_two(self._rng)
+            # Who was drawn and fits stays: to draw both anew would favour the light ones.
+            others = Tier([d for d in fit if d is not first])
+            first, second = (
+                (first, others.draw(self._rng)) if fits(first) else Tier(fit).draw_two(self._rng)
+            )
         known = [d.known_latency(now) for d in (first, second)]
         unknown = min((k for k in known if k is not None), default=_FIRST_GUESS)
         wait = first.expected_wait(now, tier.mean_weight, unknown)
@@ -132,11 +136,13 @@ class Pool:
 
     def succeeded(self, deployment: Deployment, items: int, seconds: float, now: float) -> None:
         with deployment.lock:
-            if deployment.health.state(now) == "ejected":
+            straggler = deployment.health.is_straggler(now - seconds)
+            if deployment.health.state(now) == "ejected" and not straggler:
                 _log.warning("deployment %s of %s is back", deployment.label, self.model)
-            deployment.health.succeeded(now)
             deployment.latency.add(items, seconds)
             deployment.answered_at = now
+            if not straggler:
+                deployment.health.succeeded(now)
 
     def failed(
         self, deployment: Deployment, error: ProviderError, now: float, items: int, seconds: float

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from app.config import ProviderSettings
-from app.domain import Call, Vectors
+from app.domain import Call, Encoding, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
 from app.providers.base import (
     UNREADABLE,
@@ -138,7 +139,8 @@ class OpenAI(WireFormat):
         rows = in_order([(item.index, item.embedding) for item in found.data], len(call.items))
         if isinstance(found, _VerboseAnswer):
             rows = [row_of(raw) for raw in rows]
-        return guard(rows, call, tokens_of(found.usage))
+        encoding: Encoding = "float" if isinstance(found, _VerboseAnswer) else "base64"
+        return replace(guard(rows, call, tokens_of(found.usage)), encoding=encoding)
 
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
         code = _code_of(answer.body)

@@ -79,8 +79,11 @@ PRESETS: dict[str, Dialect] = {
     ),
     # docs.vllm.ai, "Embeddings API": as OpenAI, and no limit but the model's context.
     "vllm": Dialect(base_url="http://127.0.0.1:8000/v1", max_inputs=None, user=True),
-    # michaelfeil.eu/infinity; INFINITY_MAX_CLIENT_BATCH_SIZE is 2048 unless set.
-    "infinity": Dialect(base_url="http://127.0.0.1:7997", tokens=False, user=True),
+    # michaelfeil.eu/infinity; INFINITY_MAX_CLIENT_BATCH_SIZE is 2048 unless set. It cuts vectors to
+    # `dimensions` without scaling them back to length 1 (seen with 0.0.78), so the proxy does it.
+    "infinity": Dialect(
+        base_url="http://127.0.0.1:7997", tokens=False, user=True, dimensions_field=None
+    ),
     # docs.github.com/rest/models/embeddings; 64,000 tokens a request in every tier.
     "github": Dialect(
         base_url="https://models.github.ai/inference", max_tokens=64_000, tokens=False, user=True

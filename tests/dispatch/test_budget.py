@@ -45,7 +45,7 @@ def test_no_minute_has_more_than_the_quota(calls, requests, tokens):
     for later, size in calls:
         now += later
         if not quota.wait(size, now):
-            quota.take(size, now)
+            quota.take(1, size, now)
             taken.append((now, size))
     for start, _ in taken:
         minute = [size for when, size in taken if start <= when < start + 60]
@@ -59,7 +59,7 @@ def test_the_wait_is_as_long_as_needed_and_no_longer(calls, requests, tokens, si
     for later, other in calls:
         now += later
         if not quota.wait(other, now):
-            quota.take(other, now)
+            quota.take(1, other, now)
     wait = quota.wait(size, now)
     assert 0 <= wait <= 60 + 1e-6
     if wait:
@@ -70,7 +70,7 @@ def test_the_wait_is_as_long_as_needed_and_no_longer(calls, requests, tokens, si
 def test_a_call_larger_than_the_quota_goes_when_nothing_else_went():
     quota = Quota(None, 100)
     assert quota.wait(500, T) == 0
-    quota.take(10, T)
+    quota.take(1, 10, T)
     assert quota.wait(500, T + 1) == 59
     assert quota.wait(500, T + 60) == 0
 
@@ -78,5 +78,5 @@ def test_a_call_larger_than_the_quota_goes_when_nothing_else_went():
 def test_no_quota_is_no_wait():
     quota = Quota(None, None)
     for _ in range(100):
-        quota.take(10**9, T)
+        quota.take(1, 10**9, T)
     assert quota.wait(10**9, T) == 0

@@ -112,7 +112,7 @@ def test_a_request_quota_is_kept_before_the_provider_has_to_say_so():
     a, b = deployment("a", requests_per_minute=2), deployment("b")
     of = pool(a, b)
     for _ in range(2):
-        a.quota.take(1, T)
+        a.quota.take(1, 1, T)
     assert chosen(of) == {"b": 1000}
     assert "a" in chosen(of, now=T + 60)
 
@@ -120,7 +120,7 @@ def test_a_request_quota_is_kept_before_the_provider_has_to_say_so():
 def test_a_token_quota_is_kept_before_the_provider_has_to_say_so():
     a, b = deployment("a", tokens_per_minute=100), deployment("b")
     of = pool(a, b)
-    a.quota.take(90, T)
+    a.quota.take(1, 90, T)
     assert of.choose(T, 50) is b
     assert {of.choose(T, 10) for _ in range(100)} == {a, b}
 
@@ -128,7 +128,7 @@ def test_a_token_quota_is_kept_before_the_provider_has_to_say_so():
 def test_the_only_one_keeps_its_quota_too_and_says_how_long():
     a = deployment("a", requests_per_minute=1)
     of = pool(a)
-    a.quota.take(1, T)
+    a.quota.take(1, 1, T)
     assert of.choose(T + 20, 1) is None
     assert of.wait(T + 20, 1) == pytest.approx(40)
 

@@ -6,7 +6,7 @@ What must always hold is checked at the end of each simulation: see `simulator`.
 import random
 from collections import Counter
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.dispatch.members import (
@@ -23,6 +23,12 @@ from tests.dispatch.members import (
 )
 from tests.dispatch.simulator import simulated
 
+#: A seed says all there is to say about a simulation: there is nothing to be made smaller.
+SIMULATED = {
+    "deadline": None,
+    "phases": [Phase.explicit, Phase.reuse, Phase.generate],
+    "suppress_health_check": [HealthCheck.too_slow],
+}
 KINDS = {
     "quick": lambda dice: good(0.01),
     "slow": lambda dice: good(3),
@@ -78,7 +84,7 @@ def ask_at_random(run, dice, number, caching):
         run.ask(dice.choice("mn"), items, after=after, timeout=dice.choice([1, 5, 60, 600]))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, **SIMULATED)
 @given(
     kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4),
     seed=st.integers(0, 2**32),
@@ -99,7 +105,7 @@ def test_whatever_the_providers_do(kinds, seed, merge, caching, hedge, slots, wa
             run.check_budget()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, **SIMULATED)
 @given(
     kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4),
     seed=st.integers(0, 2**32),
@@ -120,7 +126,7 @@ def test_after_any_trouble_all_is_well_within_two_minutes(kinds, seed):
         assert slowest < 0.3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, **SIMULATED)
 @given(
     seed=st.integers(0, 2**32),
     slots=st.sampled_from([1, 2, 4]),
@@ -152,7 +158,7 @@ def test_with_good_providers_each_item_is_sent_once_and_billed_once(seed, slots,
             assert sum(asked.outcome.prompt_tokens for asked in run.asked) == billed
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, **SIMULATED)
 @given(seed=st.integers(0, 2**32), guilty=st.sets(st.integers(0, 39), max_size=5))
 def test_only_the_guilty_are_refused(seed, guilty):
     """A merged call that is refused is looked into until it is known whose fault it was."""

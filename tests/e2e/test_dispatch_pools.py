@@ -229,7 +229,6 @@ def test_one_that_refuses_our_key_is_left_alone_and_the_log_says_so(client, prox
     assert a.api_key not in line["message"]
 
 
-@pytest.mark.xfail(strict=True, reason="once all are ejected for it, callers hear 503")
 def test_our_key_is_refused_everywhere(client, fresh):
     name, a, b = fresh
     for upstream in (a, b):

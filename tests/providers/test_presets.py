@@ -106,7 +106,7 @@ OTHERWISE = {
         "takes_user": True,
     },
     "vllm": {"tokens": True, "takes_user": True},
-    "infinity": {"takes_user": True},
+    "infinity": {"takes_user": True, "dimensions": False},
     "github": {"takes_user": True},
     "localai": {"dimensions": False, "tokens": True},
 }

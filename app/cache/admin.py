@@ -1,0 +1,105 @@
+"""Look into the shared cache and clear it, from outside the workers.
+
+A worker's own level is reached by way of the server: once a second each worker reads the
+generations, drops what it holds when one has changed, and leaves a report of itself. Clearing
+changes a generation first, so that what is under way is written where nobody looks, and then
+removes the entries.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from app.cache.shared import Names, digest
+
+#: Seconds after which a worker that has left no new report is taken for gone.
+_GONE = 10.0
+_BATCH = 500
+#: Entries whose size is asked for, for the average.
+_SAMPLE = 50
+
+
+def clear(client: Any, namespace: str, model: str | None = None) -> int:
+    """Clear a model, or everything; the entries removed from the shared level."""
+    names = Names(namespace)
+    field = "*" if model is None else digest(model)
+    client.hset(names.generations, field, secrets.token_hex(4))
+    removed = 0
+    for batch in _batches(client.scan_iter(match=names.entries(model), count=_BATCH)):
+        pipe = client.pipeline(transaction=False)
+        for name in batch:
+            pipe.unlink(name)
+        removed += sum(pipe.execute())
+    return removed
+
+
+def stats(client: Any, namespace: str, models: Iterable[str]) -> dict[str, Any]:
+    """Entries and bytes of each model (the bytes from a sample), and what each worker reports."""
+    names = Names(namespace)
+    known = {digest(model): model for model in models}
+    counts: dict[str, int] = {}
+    samples: dict[str, list[bytes]] = {}
+    for name in client.scan_iter(match=names.entries(), count=_BATCH):
+        own = name.removeprefix(names.entries()[: -len("*:*")].encode()).partition(b":")[0].decode()
+        model = known.get(own, f"unknown ({own})")
+        counts[model] = counts.get(model, 0) + 1
+        sample = samples.setdefault(model, [])
+        if len(sample) < _SAMPLE:
+            sample.append(name)
+    shared = {
+        model: {"entries": number, "bytes": int(number * _average(client, samples[model]))}
+        for model, number in sorted(counts.items())
+    }
+    return {"shared": shared, "workers": _workers(client, names)}
+
+
+def table(found: dict[str, Any]) -> str:
+    """`stats` to be read."""
+    lines = [f"{'shared level':<44}{'entries':>10}{'MiB':>10}"]
+    lines += [
+        f"  {model:<42}{row['entries']:>10}{row['bytes'] / 2**20:>10.1f}"
+        for model, row in found["shared"].items()
+    ] or ["  (empty)"]
+    columns = f"{'entries':>10}{'MiB':>10}{'hits':>10}{'misses':>10}"
+    lines.append(f"{'workers: own level':<44}{columns}   shared: hits, misses, lost, spoiled")
+    for name, report in found["workers"].items():
+        own, shared = report["memory"], report["shared"]
+        lines.append(
+            f"  {name:<42}{own['entries']:>10}{own['bytes'] / 2**20:>10.1f}"
+            f"{own['hits']:>10}{own['misses']:>10}   {shared['hits']}, {shared['misses']}, "
+            f"{shared['lost']}, {shared['spoiled']}"
+        )
+    return "\n".join(lines if found["workers"] else [*lines, "  (none has used the cache yet)"])
+
+
+def _average(client: Any, names: list[bytes]) -> float:
+    sizes = [client.memory_usage(name) or 0 for name in names]
+    return sum(sizes) / len(sizes)
+
+
+def _workers(client: Any, names: Names) -> dict[str, Any]:
+    now = time.time()
+    reports = {
+        name.decode(): orjson.loads(report)
+        for name, report in sorted(client.hgetall(names.workers).items())
+    }
+    gone = [name for name, report in reports.items() if report["time"] < now - _GONE]
+    if gone:
+        client.hdel(names.workers, *gone)
+    return {name: report for name, report in reports.items() if name not in gone}
+
+
+def _batches(names: Iterator[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    for name in names:
+        batch.append(name)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

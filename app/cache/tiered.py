@@ -1,0 +1,100 @@
+"""The two levels as one cache: that of the worker in front of the one that all workers share."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from app.cache.memory import CacheStats, MemoryCache
+from app.cache.shared import SharedCache, Space
+from app.domain import Entry
+
+
+class TieredCache:
+    """``shared`` is made from what it should call when something was cleared, and its report."""
+
+    def __init__(
+        self, memory: MemoryCache, shared: Callable[[Callable[[], object], Any], SharedCache]
+    ) -> None:
+        self._memory = memory
+        self._epoch = 0
+        self.shared = shared(self._cleared, self._report)
+
+    def of(self, model: str, width: int | None) -> TieredSpace:
+        """The levels for one request."""
+        space = self.shared.of(model, width)
+        return TieredSpace(self._memory, space, self._epoch)
+
+    def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:
+        return [("memory", self._memory.stats), ("redis", self.shared.stats)]
+
+    def stats(self) -> dict[str, Any]:
+        """What this worker knows of both levels."""
+        shared = self.shared
+        return {
+            "memory": asdict(self._memory.stats()),
+            "shared": {
+                "hits": shared.hits,
+                "misses": shared.misses,
+                "lost": shared.lost,
+                "spoiled": shared.spoiled,
+                "written": shared.written,
+                "dropped": shared.dropped,
+                "reachable": not shared.remote.breaker.open,
+            },
+        }
+
+    def close(self) -> None:
+        """Let go of the server."""
+        self.shared.close()
+
+    def _cleared(self) -> None:
+        # Everything, whatever model was cleared: that is rare, and the rest is in the second level.
+        self._epoch += 1
+        self._memory.clear()
+
+    def _report(self) -> tuple[str, bytes]:
+        report = {"time": time.time(), **self.stats()}
+        return f"{socket.gethostname()}:{os.getpid()}", orjson.dumps(report)
+
+
+class TieredSpace:
+    """Both levels for one model and width, as they were when the request came.
+
+    ``epoch`` is part of the keys in memory: what was under way when the cache was cleared is put
+    where nobody looks any more.
+    """
+
+    def __init__(self, memory: MemoryCache, shared: Space, epoch: int) -> None:
+        self._memory, self._shared = memory, shared
+        self._epoch = epoch.to_bytes(4, "big") if epoch else b""
+
+    def get(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        found = self._memory.get(self._keys(keys))
+        missing = [place for place, entry in enumerate(found) if entry is None]
+        if not missing:
+            return found
+        filled = []
+        wanted = [keys[place] for place in missing]
+        for place, known in zip(missing, self._shared.find(wanted), strict=True):
+            if known is not None:
+                found[place], left = known
+                if left > 0:
+                    filled.append((keys[place] + self._epoch, known[0], left))
+        if filled:
+            self._memory.fill(filled)
+        return found
+
+    def put(self, entries: Iterable[tuple[bytes, Entry]]) -> None:
+        entries = list(entries)
+        self._memory.put((key + self._epoch, entry) for key, entry in entries)
+        self._shared.put(entries)
+
+    def _keys(self, keys: Sequence[bytes]) -> Sequence[bytes]:
+        return [key + self._epoch for key in keys] if self._epoch else keys

@@ -1,0 +1,187 @@
+"""The app → OpenAPI 3.1, by apispec. Routes, fields and errors are those of the code itself."""
+
+from __future__ import annotations
+
+import http
+import re
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from flask import Flask
+from marshmallow import fields
+
+from app import errors
+from app.api.schemas import EmbeddingSchema
+from app.config import Settings
+from app.console import words
+from app.errors import ClientError
+
+#: Errors of a route that asks for a key, and those of embeddings; every route has the first.
+_ANYWHERE = (500,)
+_WITH_KEY = (401, 403)
+#: Examples name a model only if everybody may know of it.
+_PUBLIC_MODELS = ("wordllama", "text-embedding-3-small")
+_CANONICAL = re.compile(r"/v1/(embeddings|models)")
+_VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
+
+
+def document(app: Flask, settings: Settings) -> dict[str, Any]:
+    """The whole description."""
+    plugin = MarshmallowPlugin()
+    spec = APISpec(
+        title=words.TITLE,
+        version=_version(),
+        openapi_version="3.1.0",
+        info={"description": words.ABOUT},
+        servers=[{"url": "/"}],
+        tags=[
+            {"name": tag, **({"description": text} if text else {})}
+            for tag, text in words.TAGS.items()
+        ],
+        plugins=[plugin],
+    )
+    assert plugin.converter is not None  # noqa: S101 - APISpec has made it
+    plugin.converter.add_attribute_function(_property)
+    _components(spec, settings)
+    for path, rules in groupby(
+        sorted(app.url_map.iter_rules(), key=lambda r: r.rule), lambda r: r.rule
+    ):
+        operations = {}
+        for rule in rules:
+            view = app.view_functions[rule.endpoint]
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                operations[method.lower()] = _operation(
+                    rule.endpoint, view.__doc__ or "", method.lower(), path
+                )
+        spec.path(_VARIABLE.sub(r"{\1}", path), operations=operations)
+    return spec.to_dict()
+
+
+def _version() -> str:
+    try:
+        return version("embeddings-proxy")
+    except PackageNotFoundError:  # run from a copy of the tree
+        return "0"
+
+
+def _property(_: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """A field of a request as it describes itself. apispec calls it for each field."""
+    own: dict[str, Any] = getattr(field, "json_schema", {})
+    return {**own, "description": words.FIELDS.get(field.name or "", "")}
+
+
+def _components(spec: APISpec, settings: Settings) -> None:
+    spec.components.schema("EmbeddingRequest", schema=EmbeddingSchema(settings.limits.inputs))
+    for name, schema in words.SCHEMAS.items():
+        spec.components.schema(name, schema)
+    for name, (text, schema) in words.HEADERS.items():
+        spec.components.header(name, {"description": text, "schema": schema})
+    for status, kinds in _by_status():
+        spec.components.response(f"Error{status}", _error(status, kinds))
+    spec.components.security_scheme("key", {"type": "http", "scheme": "bearer"})
+    spec.components.security_scheme("azure", {"type": "apiKey", "in": "header", "name": "api-key"})
+    model = next((name for name in _PUBLIC_MODELS if name in settings.models), "your-model")
+    example = {"model": model, "input": ["first text", "second text"]}
+    spec.components.example("two-texts", {"summary": "Two texts", "value": example})
+    spec.components.parameter(
+        "request-id",
+        "header",
+        {
+            "name": "x-request-id",
+            "description": "Comes back, and is logged.",
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=-]{1,128}$"},
+        },
+    )
+
+
+def _operation(endpoint: str, doc: str, method: str, path: str) -> dict[str, Any]:
+    route = words.ROUTES.get(endpoint) or words.Route(
+        "other", doc.strip().partition("\n")[0] or endpoint, key=True
+    )
+    statuses = [*_ANYWHERE, *(_WITH_KEY if route.key else ())]
+    embeds = endpoint == "api.embeddings"
+    if embeds:
+        statuses = [status for status, _ in _by_status() if status != 405]
+    elif _VARIABLE.search(path):
+        statuses.append(404)
+    elif endpoint == "metrics.metrics":
+        statuses += _WITH_KEY
+    variables = _VARIABLE.findall(path)
+    found: dict[str, Any] = {
+        "tags": [route.tag if _is_canonical(route, path) else "other SDKs"],
+        "summary": route.summary,
+        "operationId": re.sub(r"\W+", "-", f"{method}{path}").strip("-"),
+        "parameters": [
+            *(
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in variables
+            ),
+            "request-id",
+        ],
+        "responses": {
+            "200": _answer(route.answer, words.OF_EMBEDDINGS if embeds else words.EVERYWHERE),
+            **{str(status): f"Error{status}" for status in sorted(statuses)},
+        },
+    }
+    if endpoint == "api.ready":
+        found["responses"]["503"] = _answer("Status", words.EVERYWHERE, "A model cannot be served.")
+    if embeds:
+        found["requestBody"] = {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/EmbeddingRequest"},
+                    "examples": {"two-texts": "two-texts"},
+                }
+            },
+        }
+    if route.key:
+        found["security"] = [{"key": []}, {"azure": []}]
+    elif endpoint == "metrics.metrics":
+        found["security"] = [{}, {"key": []}]
+    return found
+
+
+def _is_canonical(route: words.Route, path: str) -> bool:
+    return route.tag not in ("embeddings", "models") or bool(_CANONICAL.match(path))
+
+
+def _answer(answer: str, headers: Iterable[str], text: str = "As asked.") -> dict[str, Any]:
+    named = answer in words.SCHEMAS
+    schema = {"$ref": f"#/components/schemas/{answer}"} if named else {}
+    media = "application/json" if named else answer
+    return {
+        "description": text,
+        "headers": {name: name for name in headers},
+        "content": {media: {"schema": schema}},
+    }
+
+
+def _by_status() -> Iterator[tuple[int, list[type[ClientError]]]]:
+    """The errors that clients can meet, in the order of their status."""
+    found = sorted(_kinds(ClientError), key=lambda kind: kind.status)
+    for status, kinds in groupby(found, key=lambda kind: kind.status):
+        yield status, list(kinds)
+
+
+def _kinds(kind: type[ClientError]) -> Iterator[type[ClientError]]:
+    for below in kind.__subclasses__():
+        if below.__module__ == errors.__name__:  # not those of tests
+            yield below
+            yield from _kinds(below)
+
+
+def _error(status: int, kinds: Iterable[type[ClientError]]) -> dict[str, Any]:
+    texts = []
+    for kind in kinds:
+        code = f"`{kind.code}`: " if kind.code else ""
+        texts.append(code + " ".join((kind.__doc__ or "").split()))
+    return {
+        "description": f"{http.HTTPStatus(status).phrase}. " + " ".join(texts),
+        "headers": {name: name for name in (*words.EVERYWHERE, *words.OF_ERRORS.get(status, ()))},
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }

@@ -1,0 +1,88 @@
+"""``GET /openapi.json`` and ``GET /docs``: a description, and Swagger UI to try it. No key needed.
+
+Everything the page loads comes from here: the bundle is that of the package flask-swagger-ui, which
+is brought up to date with Swagger UI every week. Neither it nor apispec is imported before somebody
+asks.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from flask import Blueprint, Response, current_app, request
+
+from app.config import Settings
+from app.errors import NotFound
+
+_OWN = Path(__file__).parent / "static"
+_PARTS = {
+    "start.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "favicon-32x32.png": "image/png",
+}
+#: Nothing from elsewhere, nothing sent elsewhere: a key is typed into this page. Swagger UI sets
+#: styles on elements and draws with data: images.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_DAY = 24 * 3600
+
+
+class Console:
+    """The views. The description is made once, when it is first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._document: bytes | None = None
+
+    def blueprint(self) -> Blueprint:
+        console = Blueprint("console", __name__)
+        for path, view in (
+            ("/openapi.json", self.openapi),
+            ("/docs", self.docs),
+            ("/docs/<name>", self.part),
+        ):
+            console.add_url_rule(path, view_func=view, methods=["GET"], strict_slashes=False)
+        return console
+
+    def openapi(self) -> Response:
+        if self._document is None:
+            import orjson
+
+            from app.console.openapi import document
+
+            self._document = orjson.dumps(document(current_app, self._settings))
+        return _guarded(Response(self._document, content_type="application/json"))
+
+    def docs(self) -> Response:
+        page = (_OWN / "docs.html").read_bytes()
+        return _guarded(Response(page, content_type="text/html; charset=utf-8"))
+
+    def part(self, name: str) -> Response:
+        """What the page is made of."""
+        if name not in _PARTS:
+            raise NotFound(f"Invalid URL (GET /docs/{name})")
+        place = _OWN if name == "start.js" else _bundle()
+        response = Response((place / name).read_bytes(), content_type=_PARTS[name])
+        response.cache_control.max_age = _DAY
+        response.add_etag()
+        response.make_conditional(request)
+        return _guarded(response)
+
+
+def _bundle() -> Path:
+    found = find_spec("flask_swagger_ui")  # which imports nothing
+    if found is None or not found.submodule_search_locations:
+        raise NotFound("The page needs the package flask-swagger-ui.")
+    return Path(found.submodule_search_locations[0]) / "dist"
+
+
+def _guarded(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response

@@ -1,0 +1,160 @@
+"""What the description says in words: fields, headers, answers, routes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+TITLE = "Embeddings proxy"
+ABOUT = """\
+OpenAI's embeddings API in front of many providers. SDKs need nothing but another `base_url`.
+
+Press **Authorize**, paste a key, open `POST /v1/embeddings` and press **Execute**. The key stays in
+this page and is gone with it.
+"""
+
+#: Of the request's fields; a field without a line here fails a test.
+FIELDS = {
+    "model": "A model that the key may use: see `GET /v1/models`. One in the path wins.",
+    "input": "What to embed: a text, a list of texts, a list of token ids, or a list of those.",
+    "encoding_format": "`base64` is float32, little-endian. Default: `float`.",
+    "dimensions": "Width of the vectors, where the model has a choice.",
+    "user": "Your end user: logged and metered, and told to providers that are set to.",
+    "input_type": "What the texts are for, in the words of each provider that tells them apart.",
+    "timeout": "Seconds you wait in all: queueing, retries and fail-overs included. Default: 600.",
+    "caching": "Whether what is known may come from a cache. Default: false.",
+}
+
+_STRING: dict[str, Any] = {"type": "string"}
+_COUNT: dict[str, Any] = {"type": "string", "pattern": "^[0-9]+$"}
+
+#: Headers of answers by name: what they say, and their schema.
+HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "x-request-id": ("Yours if it was well-formed, else a new one.", _STRING),
+    "x-proxy-cache": (
+        "How much came from the cache.",
+        {"type": "string", "enum": ["off", "miss", "partial", "hit"]},
+    ),
+    "x-proxy-cached-tokens": ("Tokens of what came from the cache.", _COUNT),
+    "x-proxy-provider": ("Who embedded it; several by commas, empty if all was cached.", _STRING),
+    "x-proxy-attempts": ("Calls to providers that it took.", _COUNT),
+    "x-proxy-usage": ("`estimated` where the provider counted no tokens.", _STRING),
+    "Server-Timing": ("Milliseconds: `upstream` waiting for providers, and in `total`.", _STRING),
+    "Retry-After": ("Seconds until it is worth trying again.", _COUNT),
+    "x-should-retry": (
+        "Whether OpenAI's SDKs should try again; absent: as they think.",
+        {"type": "string", "enum": ["true", "false"]},
+    ),
+    "WWW-Authenticate": ("The scheme to come back with.", _STRING),
+    "Allow": ("The methods that the path has.", _STRING),
+} | {
+    f"x-ratelimit-{what}-{of}": (f"{text} {of} a minute; only of keys with limits.", schema)
+    for of in ("requests", "tokens")
+    for what, text, schema in (
+        ("limit", "The key's", _COUNT),
+        ("remaining", "What is left of the key's", _COUNT),
+        ("reset", "How long until nothing counts any more, as in `6m0s`, of the key's", _STRING),
+    )
+}
+EVERYWHERE = ("x-request-id",)
+LIMITS = tuple(name for name in HEADERS if name.startswith("x-ratelimit-"))
+OF_EMBEDDINGS = (
+    *EVERYWHERE,
+    *(name for name in HEADERS if name.startswith("x-proxy-")),
+    "Server-Timing",
+    *LIMITS,
+)
+#: Headers of errors, by status.
+OF_ERRORS = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    429: ("Retry-After", "x-should-retry", *LIMITS),
+    502: ("x-should-retry",),
+    503: ("Retry-After",),
+    504: ("x-should-retry",),
+}
+
+_VECTOR = {
+    "oneOf": [
+        {"type": "array", "items": {"type": "number"}, "title": "float"},
+        {"type": "string", "contentEncoding": "base64", "title": "base64"},
+    ]
+}
+_NUMBER = {"type": "integer", "minimum": 0}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list_of(name: str) -> dict[str, Any]:
+    rows = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
+    return _object(object={"const": "list"}, data=rows)
+
+
+#: Of answers, by name.
+SCHEMAS = {
+    "EmbeddingResponse": _object(
+        object={"const": "list"},
+        data={
+            "type": "array",
+            "description": "One for each input, in its order.",
+            "items": _object(object={"const": "embedding"}, index=_NUMBER, embedding=_VECTOR),
+        },
+        model={"type": "string", "description": "The one asked for."},
+        usage=_object(prompt_tokens=_NUMBER, total_tokens=_NUMBER),
+    ),
+    "Model": _object(
+        id=_STRING,
+        object={"const": "model"},
+        created=_NUMBER,
+        owned_by=_STRING,
+        dimensions={"type": ["integer", "null"], "description": "Width of its vectors."},
+    ),
+    "ModelList": _list_of("Model"),
+    "Provider": {"type": "object", "description": "A deployment as this worker sees it."},
+    "ProviderList": _list_of("Provider"),
+    "Status": {**_object(status=_STRING), "description": "With the models that cannot be served."},
+    "Error": _object(
+        error=_object(
+            message=_STRING,
+            type=_STRING,
+            param={"type": ["string", "null"]},
+            code={"type": ["string", "null"]},
+        )
+    ),
+}
+
+
+class Route(NamedTuple):
+    """A view in words. ``answer`` is a schema's name, or a media type."""
+
+    tag: str
+    summary: str
+    answer: str = "application/json"
+    key: bool = False
+
+
+#: In the order in which the page shows them.
+TAGS = {
+    "embeddings": "",
+    "models": "",
+    "other SDKs": "The same under the paths that AzureOpenAI, openai 0.28 and others ask.",
+    "operation": "For those who run it.",
+    "other": "",
+}
+
+#: By Flask's endpoint. A view without a line here is described by its docstring.
+ROUTES = {
+    "api.embeddings": Route("embeddings", "Vectors for inputs", "EmbeddingResponse", True),
+    "api.models": Route("models", "The models that the key may use", "ModelList", True),
+    "api.model": Route("models", "One of them", "Model", True),
+    "api.providers": Route(
+        "operation", "The state of each deployment, for administrators", "ProviderList", True
+    ),
+    "api.live": Route("operation", "Whether the process answers", "Status"),
+    "api.ready": Route("operation", "Whether each model can be served", "Status"),
+    "metrics.metrics": Route("operation", "Numbers for Prometheus", "text/plain"),
+    "console.openapi": Route("operation", "This description"),
+    "console.docs": Route("operation", "This page", "text/html"),
+    "console.part": Route("operation", "What the page is made of", "*/*"),
+}

@@ -1,0 +1,171 @@
+"""Every metric there is. Labels are bounded: names from the settings, and words from this code.
+
+Never a label: keys, end users, inputs, what a client wrote. A model that is not configured counts
+as the empty name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PREFIX = "embeddings_proxy_"
+
+#: Seconds of calls over a network: the buckets of gen_ai.client.operation.duration.
+#: Source: opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics.
+CALL_BUCKETS = (
+    0.01,
+    0.02,
+    0.04,
+    0.08,
+    0.16,
+    0.32,
+    0.64,
+    1.28,
+    2.56,
+    5.12,
+    10.24,
+    20.48,
+    40.96,
+    81.92,
+)
+#: Seconds that should hardly be there at all.
+FINE_BUCKETS = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    10.0,
+)
+COUNT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
+    """A family of numbers. ``mode`` of a gauge says how those of several workers become one."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    word: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    mode: Literal["livesum", "livemax"] = "livesum"
+
+    @property
+    def name(self) -> str:
+        """Without what Prometheus adds to counters and histograms."""
+        return PREFIX + self.word
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The names that queries use."""
+        if self.kind == "histogram":
+            return tuple(self.name + end for end in ("_bucket", "_count", "_sum"))
+        return (self.name + ("_total" if self.kind == "counter" else ""),)
+
+
+# Requests
+
+REQUESTS = Metric("counter", "requests", "Requests answered.", ("route", "model", "status"))
+ERRORS = Metric(
+    "counter",
+    "errors",
+    "Errors answered, by whose they are: caller, policy, provider, proxy.",
+    ("side", "code", "model"),
+)
+REFUSED = Metric("counter", "limits_refused", "Requests refused for a limit, by which.", ("limit",))
+DURATION = Metric(
+    "histogram",
+    "request_duration_seconds",
+    "From a request's head to its answer, of embeddings served.",
+    ("model",),
+    CALL_BUCKETS,
+)
+OVERHEAD = Metric(
+    "histogram",
+    "overhead_seconds",
+    "The part of that in which no provider was waited for; reading the body is in it.",
+    ("model",),
+    FINE_BUCKETS,
+)
+ITEMS = Metric("counter", "items", "Items embedded for callers.", ("model",))
+TOKENS = Metric("counter", "tokens", "Tokens told to callers as used.", ("model",))
+CACHED_TOKENS = Metric(
+    "counter", "cached_tokens", "The part of those that came from a cache.", ("model",)
+)
+IN_FLIGHT = Metric("gauge", "in_flight", "Requests being served.")
+
+# Calls to providers
+
+_DEPLOYMENT = ("model", "provider")
+CALL_DURATION = Metric(
+    "histogram",
+    "call_duration_seconds",
+    "Calls to providers; error is empty where they brought vectors.",
+    (*_DEPLOYMENT, "error"),
+    CALL_BUCKETS,
+)
+BILLED_TOKENS = Metric(
+    "counter", "billed_tokens", "Tokens that providers counted, or would have.", _DEPLOYMENT
+)
+CALL_ITEMS = Metric("histogram", "call_items", "Items in one call.", ("provider",), COUNT_BUCKETS)
+CALL_REQUESTS = Metric(
+    "histogram", "call_requests", "Requests merged into one call.", ("provider",), COUNT_BUCKETS
+)
+QUEUE = Metric(
+    "histogram", "queue_seconds", "Waits for a slot at a provider.", ("provider",), FINE_BUCKETS
+)
+RETRIES = Metric(
+    "counter", "retries", "Failed attempts that were repeated.", (*_DEPLOYMENT, "error")
+)
+HEDGES = Metric("counter", "hedges", "Calls sent beside a slow one.", _DEPLOYMENT)
+EJECTIONS = Metric("counter", "ejections", "Deployments ejected, probes included.", _DEPLOYMENT)
+WAITING = Metric("gauge", "waiting", "Requests that wait for a slot.", ("provider",))
+CALLS_IN_FLIGHT = Metric("gauge", "calls_in_flight", "Calls under way.", ("provider",))
+STATE = Metric(
+    "gauge",
+    "deployment_workers",
+    "Workers that see a deployment as ok, resting or ejected.",
+    (*_DEPLOYMENT, "state"),
+)
+
+# Caches, by level: memory, redis
+
+_LEVEL = ("level",)
+CACHE_HITS = Metric("counter", "cache_hits", "Items found in a cache.", _LEVEL)
+CACHE_MISSES = Metric("counter", "cache_misses", "Items not found there.", _LEVEL)
+CACHE_EVICTIONS = Metric("counter", "cache_evictions", "Items dropped for want of room.", _LEVEL)
+CACHE_BYTES = Metric("gauge", "cache_bytes", "Bytes that a cache holds, of all workers.", _LEVEL)
+CACHE_ENTRIES = Metric("gauge", "cache_entries", "Items that it holds.", _LEVEL)
+
+# The ledger
+
+LEDGER_LAG = Metric(
+    "gauge",
+    "ledger_lag_seconds",
+    "Age of the oldest usage that a worker has not written yet, to a few seconds.",
+    mode="livemax",
+)
+LEDGER_RECORDED = Metric("counter", "ledger_recorded", "Rows of usage there should be.")
+LEDGER_WRITTEN = Metric("counter", "ledger_written", "Rows of usage in the database.")
+LEDGER_LOST = Metric("counter", "ledger_lost", "Rows of usage that will never be written.")
+LEDGER_QUEUED = Metric("gauge", "ledger_queued", "Rows of usage in memory.")
+LEDGER_SPOOLED = Metric("gauge", "ledger_spooled_bytes", "Bytes of usage on disk, to be written.")
+LEDGER_DOWN = Metric("gauge", "ledger_down", "Workers that cannot reach the database.")
+
+# The server
+
+WORKERS = Metric("gauge", "workers", "Worker processes.")
+STARTS = Metric("counter", "worker_starts", "Worker processes started.")
+
+ALL = tuple(value for value in list(vars().values()) if isinstance(value, Metric))

@@ -1,0 +1,99 @@
+"""``flask --app wsgi usage …``, for the operator. It needs no running proxy."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import click
+
+from app import config
+from app.config_services import UsageSettings
+from app.usage import report as reports
+from app.usage.parameters import Dimensions, Moment
+
+if TYPE_CHECKING:
+    from app.usage.database import Database
+
+T = TypeVar("T")
+
+
+def fail(message: object) -> NoReturn:
+    """One line for the operator, and the end."""
+    click.echo(str(message), err=True)
+    sys.exit(1)
+
+
+def configured() -> tuple[config.Settings, UsageSettings]:
+    """The settings, which have to name a database."""
+    try:
+        settings = config.load()
+    except config.SettingsError as error:
+        fail(error)
+    if settings.usage is None:
+        fail("USAGE: must be set, for instance {'url': 'sqlite:////var/lib/proxy/usage.db'}")
+    return settings, settings.usage
+
+
+def with_database(usage: UsageSettings, work: Callable[[Database], T]) -> T:
+    """What ``work`` returns; a database that is away ends the command with one line."""
+    from app.usage.database import Database, Unavailable
+
+    database = Database(usage.url)
+    try:
+        return work(database)
+    except Unavailable as error:
+        fail(f"USAGE['url']: {error} (are the tables there? flask --app wsgi usage migrate)")
+    finally:
+        database.close()
+
+
+@click.group("usage")
+def usage() -> None:
+    """The usage ledger."""
+
+
+@usage.command("migrate")
+def migrate() -> None:
+    """Make the tables, or bring them up to date."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.usage.database import Database
+    from app.usage.migrations import migrate as bring_up_to_date
+
+    _, settings = configured()
+    database = Database(settings.url)
+    try:
+        before, after = bring_up_to_date(database.engine)
+    except SQLAlchemyError as error:
+        fail(f"USAGE['url']: {getattr(error, 'orig', None) or error}")
+    finally:
+        database.close()
+    click.echo(f"Nothing to do: {after}." if before == after else f"{before or 'empty'} → {after}.")
+
+
+@usage.command("report")
+@click.option("--by", type=Dimensions(), default="key,model", show_default=True)
+@click.option("--since", type=Moment(), default="7d", show_default=True, help="7d, 2026-01-31 …")
+@click.option("--until", type=Moment(), default="0m", help="The same. Default: now.")
+@click.option("--csv", "as_csv", is_flag=True, help="For spreadsheets.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def report(by: list[str], since: datetime, until: datetime, as_csv: bool, as_json: bool) -> None:
+    """Sum the requests up by any of: key, user, model, provider, deployment, status, error_code,
+    day. Where USAGE["unusual"] is set, unusual_hours counts the hours of unusual volume."""
+    from app.usage.store import Store, Unusual
+
+    _, settings = configured()
+    unusual = Unusual(settings.requests_per_hour, settings.tokens_per_hour)
+    times = reports.milliseconds(since), reports.milliseconds(until)
+    rows = with_database(settings, lambda d: Store(d).report(by, *times, unusual=unusual))
+    shown = [reports.readable(row) for row in rows]
+    if as_json:
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    elif as_csv:
+        click.echo(reports.as_csv(shown), nl=False)
+    else:
+        click.echo(reports.as_table(shown))

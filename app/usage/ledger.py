@@ -1,0 +1,153 @@
+"""The usage ledger: a row for each request for embeddings, written off the answer's path.
+
+A request leaves its row in a queue. A thread empties that into the spool, a file, four times a
+second: so much is lost when the process is killed. Another thread (`app.usage.shipper`) carries the
+spool into the database and may wait there as long as it likes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from app.usage.record import Recorder, Row, is_metered
+from app.usage.shipper import Shipper
+from app.usage.spool import Segment, Spool
+
+if TYPE_CHECKING:
+    from app.api.exchange import Exchange
+
+_log = logging.getLogger("app.usage")
+
+_TICK = 0.25  # seconds between writes to the spool: what SIGKILL may cost
+_SHIP = 1.0  # seconds between transactions
+_MOST_QUEUED = 100_000  # rows in memory, where the spool cannot be written
+_GOODBYE = 10.0  # seconds that the end of the process may wait for the database
+
+
+class LedgerState(NamedTuple):
+    """Counts of rows since the start of this process; for metrics."""
+
+    recorded: int
+    written: int  # into the database, with those that others left behind
+    lost: int  # queue or spool full, or refused by the database
+    queued: int  # now, in memory
+    spooled_bytes: int  # now, on disk
+    database_up: bool
+
+
+class Ledger:
+    """An observer. `start` it in the process that serves, and `close` it at its end."""
+
+    def __init__(self, recorder: Recorder, spool: Spool, shipper: Shipper, writer: str) -> None:
+        self._recorder = recorder
+        self._spool = spool
+        self._shipper = shipper
+        self._writer = writer
+        self._queue: deque[Row] = deque()
+        self._rows: list[Row] = []  # taken from the queue, not in the spool yet
+        self._open: Segment | None = None
+        self._shipped_at = 0.0
+        self._numbers = itertools.count(1)
+        self._taken = self._lost = 0
+        self._complained = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="usage-ledger", daemon=True)
+
+    @staticmethod
+    def new_writer() -> str:
+        """A name for this process that no other ever has."""
+        return secrets.token_hex(8)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._shipper.start()
+
+    def started(self, exchange: Exchange, environ: Mapping[str, Any]) -> None:
+        """Nothing: all that counts is known at the end."""
+
+    def finished(self, exchange: Exchange, status: int) -> None:
+        if not is_metered(exchange):
+            return
+        if len(self._queue) >= _MOST_QUEUED:
+            self._lost += 1
+            return
+        number = next(self._numbers)  # in one step, for many threads ask
+        self._queue.append(self._recorder.row(exchange, status, self._writer, number))
+
+    @property
+    def state(self) -> LedgerState:
+        queued = len(self._queue)
+        return LedgerState(
+            recorded=self._taken + queued,
+            written=self._shipper.shipped,
+            lost=self._lost + self._shipper.refused,
+            queued=queued + len(self._rows),
+            spooled_bytes=self._spooled_bytes(),
+            database_up=not self._shipper.pause,
+        )
+
+    def _spooled_bytes(self) -> int:
+        return self._shipper.bytes_waiting + (self._open.size if self._open is not None else 0)
+
+    def close(self) -> None:
+        """Write what there is: to the spool at once, to the database if it answers."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        end = time.monotonic() + _GOODBYE
+        self._thread.join(_GOODBYE)
+        self._shipper.stop(max(0.0, end - time.monotonic()))
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            stopping = self._stop.wait(_TICK)
+            self._empty_queue()
+            self._hand_over(stopping)
+
+    def _empty_queue(self) -> None:
+        while self._queue:
+            self._rows.append(self._queue.popleft())
+            self._taken += 1
+        if not self._rows:
+            return
+        if self._spooled_bytes() >= self._spool.most_bytes:
+            self._lose("the spool is full")
+            return
+        try:
+            if self._open is None:
+                self._spool.prepare()
+                self._open = self._spool.new()
+            self._open.append(self._rows)
+        except OSError as error:
+            if len(self._rows) >= _MOST_QUEUED:
+                self._lose(str(error))
+            elif not self._complained:
+                _log.error("the usage ledger cannot write its spool: %s", error)
+            self._complained = True
+            return
+        self._rows = []
+        self._complained = False
+
+    def _lose(self, why: str) -> None:
+        if not self._complained:
+            _log.error("the usage ledger loses rows: %s", why)
+        self._complained = True
+        self._lost += len(self._rows)
+        self._rows = []
+
+    def _hand_over(self, stopping: bool) -> None:
+        """The segment to the shipper, if that has nothing else to do."""
+        now = time.monotonic()
+        due = self._shipper.idle and now - self._shipped_at >= _SHIP
+        if self._open is not None and (due or stopping):
+            self._shipped_at = now
+            self._shipper.give(self._open)
+            self._open = None

@@ -1,0 +1,62 @@
+"""What the operator writes on the command line, made into values."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.usage import report as reports
+
+if TYPE_CHECKING:
+    _Type = click.ParamType[Any]
+else:  # before click 8.2 it takes no argument
+    _Type = click.ParamType
+
+
+class Moment(_Type):
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return reports.moment(value, datetime.now(UTC))
+        except (ValueError, OverflowError) as error:
+            self.fail(str(error), param, ctx)
+
+
+class Dimensions(_Type):
+    name = "names"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return reports.dimensions(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Duration(_Type):
+    """Seconds, from ``90d``, ``12h``, ``30m``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        now = datetime.now(UTC)
+        try:
+            seconds = (now - reports.moment(value, now)).total_seconds()
+        except (ValueError, OverflowError):
+            seconds = -1
+        if seconds < 0 or value[-1:].isdigit():
+            self.fail(f"{value!r} is no duration: 90d, 12h, 30m", param, ctx)
+        return seconds
+
+
+class Network(_Type):
+    name = "network"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        try:
+            return str(ipaddress.ip_network(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -1,0 +1,87 @@
+"""A report's question and its answer in words, commas or JSON. Pure functions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+#: What a report can be grouped by.
+DIMENSIONS = ("key", "user", "model", "provider", "deployment", "status", "error_code", "day")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+#: A spreadsheet takes a cell that begins so for a formula, and an end user may be called anything.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """``7d``, ``12h`` before now, or a date or time in UTC: ``2026-01-31``. Raises ValueError."""
+    if found := re.fullmatch(r"(\d{1,6})([mhdw])", text):
+        return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time: 7d, 12h, 30m, 2w or 2026-01-31") from None
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
+
+
+def dimensions(text: str) -> list[str]:
+    """``key,user`` → the names. Raises ValueError."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in DIMENSIONS:
+            raise ValueError(f"{name!r} is nothing to group by: {', '.join(DIMENSIONS)}")
+    return list(dict.fromkeys(names))
+
+
+def milliseconds(when: datetime) -> int:
+    return int(when.timestamp() * 1000)
+
+
+def readable(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `Store.report` for people: dates, money, the mean time and the rate of errors."""
+    shown = dict(row)
+    if "day" in shown:
+        shown["day"] = datetime.fromtimestamp(shown["day"] / 1000, UTC).date().isoformat()
+    shown["cost"] = shown["cost"] / 1e9
+    shown["mean_ms"] = round(shown.pop("ms") / shown["requests"], 1)
+    shown["error_rate"] = round(shown["failed"] / shown["requests"], 4)
+    return shown
+
+
+def as_table(rows: Sequence[dict[str, Any]], nothing: str = "No requests in that time.") -> str:
+    """Columns that line up; numbers on the right."""
+    if not rows:
+        return nothing
+    names = list(rows[0])
+    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if isinstance(first, str) else cell.rjust(width)
+            for first, cell, width in zip(rows[0].values(), line, widths, strict=True)
+        ).rstrip()
+        for line in cells
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        # What an end user is called must not speak to the terminal.
+        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
+        return shown or "-"
+    return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    if rows:
+        writer.writerow(rows[0])
+    for row in rows:
+        writer.writerow(
+            "'" + v if isinstance(v, str) and v.startswith(_FORMULA) else v for v in row.values()
+        )
+    return out.getvalue()

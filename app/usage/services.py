@@ -1,0 +1,114 @@
+"""The ledger, the table of keys and the tokens of an identity provider, as the settings want them.
+
+Nothing that is not configured is imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from app.config import Settings
+from app.config_services import UsageSettings
+
+if TYPE_CHECKING:
+    from flask import Blueprint
+
+    from app.access.door import KeySource
+    from app.api.exchange import Observer
+    from app.domain import Caller
+    from app.usage.ledger import Ledger
+    from app.usage.shipper import Chore
+    from app.usage.store import Store, Unusual
+    from app.usage.watch import Watch
+
+
+_PURGE_EVERY = 3600.0  # seconds
+_PATROL_EVERY = 60.0
+
+
+@dataclass
+class Services:
+    """What there is of them. `start` them in the process that serves."""
+
+    key_sources: list[KeySource] = field(default_factory=list)
+    observers: list[Observer] = field(default_factory=list)
+    store: Store | None = None
+    unusual: Unusual | None = None
+    ledger: Ledger | None = None
+    watch: Watch | None = None
+    _starts: list[Callable[[], None]] = field(default_factory=list)
+    _ends: list[Callable[[], None]] = field(default_factory=list)
+
+    def start(self) -> None:
+        for start in self._starts:
+            start()
+        atexit.register(self.close)  # gunicorn's workers end by sys.exit, whatever the signal
+
+    def close(self) -> None:
+        """Write what is on its way. Called at the end of the process, if not before."""
+        atexit.unregister(self.close)
+        while self._ends:
+            self._ends.pop()()
+
+    def page(self, identify: Callable[[], Caller]) -> Blueprint:
+        """``GET /v1/usage``, where there is a ledger."""
+        from app.api.usage import UsageApi
+
+        assert self.store is not None and self.unusual is not None  # noqa: S101, PT018
+        return UsageApi(self.store, self.unusual, identify).blueprint()
+
+    def runs(self, start: Callable[[], None], end: Callable[[], None]) -> None:
+        self._starts.append(start)
+        self._ends.append(end)
+
+
+def build(settings: Settings) -> Services:
+    services = Services()
+    if settings.usage is not None:
+        _with_database(services, settings, settings.usage)
+    if settings.oidc is not None:
+        from app.access.oidc import Jwks, Tokens
+
+        oidc = settings.oidc
+        jwks = Jwks(oidc.jwks_url, oidc.refresh, oidc.algorithms)
+        services.key_sources.append(Tokens(oidc, jwks))
+        services.runs(jwks.start, jwks.stop)
+    return services
+
+
+def _with_database(services: Services, settings: Settings, usage: UsageSettings) -> None:
+    from app.usage.database import Database
+    from app.usage.ledger import Ledger
+    from app.usage.record import Recorder
+    from app.usage.shipper import Chore, Shipper
+    from app.usage.spool import Spool
+    from app.usage.store import DAY_MS, Store, Unusual, purge_before
+    from app.usage.watch import Patrol, Watch
+
+    database = Database(usage.url)
+    services._ends.append(database.close)
+    services.store = store = Store(database)
+    services.unusual = unusual = Unusual(usage.requests_per_hour, usage.tokens_per_hour)
+    services.watch = watch = Watch(settings.keys)
+    chores: list[Chore] = []
+    if usage.retention_days is not None:
+        age = usage.retention_days * DAY_MS
+        chores.append(Chore(_PURGE_EVERY, lambda: store.purge(purge_before(age))))
+    if unusual:
+        chores.append(Chore(_PATROL_EVERY, Patrol(store, unusual, watch)))
+    writer = Ledger.new_writer()
+    spool = Spool(usage.spool, writer, usage.spool_bytes)
+    services.ledger = ledger = Ledger(
+        Recorder(settings.models), spool, Shipper(store, spool, chores), writer
+    )
+    services.observers += [ledger, watch]
+    services.runs(ledger.start, ledger.close)
+    if usage.keys:
+        from app.access.table import KeyTable, TableKeys
+
+        keys = TableKeys(KeyTable(database))
+        services.key_sources.append(keys)
+        services.runs(keys.start, keys.stop)

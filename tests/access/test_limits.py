@@ -1,0 +1,381 @@
+"""A key's limits: what is let in, what is told, and that waiting as told is enough."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from app import config
+from app.access import limits, windows
+from app.access.limits import Limiter, make_limiter
+from app.access.rules import Prices, duration
+from app.access.windows import MemoryWindows, Take
+from app.config import DeploymentSettings, ModelSettings
+from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
+from app.errors import QuotaExhausted, RateLimited
+from tests.api.fake import settings as app_settings
+
+FREE = Caller("free")
+DAY, MONTH = 86_400, 30 * 86_400
+
+
+class Clock:
+    """The wall clock, moved by hand; it starts at the beginning of a minute."""
+
+    def __init__(self):
+        self.now = 6_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    """The clock that the limiter looks at."""
+    return Clock()
+
+
+@pytest.fixture
+def make(clock):
+    """Makes limiters by this clock."""
+
+    def make(workers=1, prices=None, count_cached=True):
+        return Limiter(MemoryWindows(workers, clock), prices, count_cached)
+
+    return make
+
+
+def caller(requests=None, tokens=None, name="team", **limits):
+    return Caller(name, requests_per_minute=requests, tokens_per_minute=tokens, **limits)
+
+
+def request(tokens=1, **fields):
+    """A request that is taken for so many tokens."""
+    return EmbeddingRequest("m", [[5] * tokens], **fields)
+
+
+def outcome(tokens, cached=0, provider="cheap"):
+    """An outcome with so many tokens."""
+    return Outcome(Vectors([b"1234"], [tokens]), provider=provider, cached_tokens=cached)
+
+
+def served(limiter, team, tokens=1, **fields):
+    """The headers of a request that was let in, and counted as it was taken."""
+    grant = limiter.admit(team, request(tokens, **fields))
+    limiter.settle(grant, outcome(tokens))
+    return grant.headers
+
+
+def left(headers, what):
+    return int(headers[f"x-ratelimit-remaining-{what}"])
+
+
+def refused(limiter, team, *args, **fields):
+    with pytest.raises((RateLimited, QuotaExhausted)) as caught:
+        limiter.admit(team, request(*args, **fields))
+    return caught.value
+
+
+def test_a_key_without_limits_is_not_counted(make):
+    limiter = make()
+    assert limiter.admit(FREE, request(10**6)) is None
+    assert limiter.windows._counts == {}
+
+
+def test_requests_are_let_in_up_to_the_limit(make):
+    limiter, team = make(), caller(requests=3)
+    assert [left(served(limiter, team), "requests") for _ in range(3)] == [2, 1, 0]
+    error = refused(limiter, team)
+    assert (error.status, error.code, error.type) == (429, "rate_limit_exceeded", "requests")
+    assert error.message == (
+        "Rate limit reached for requests per minute: limit 3, used 3, requested 1. "
+        "Please try again in 1m1s."
+    )
+    assert error.should_retry is None
+    assert error.retry_after == pytest.approx(60.001)
+    assert error.headers == {
+        "x-ratelimit-limit-requests": "3",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "1m41s",
+    }
+
+
+def test_tokens_are_let_in_up_to_the_limit(make):
+    limiter, team = make(), caller(tokens=100)
+    assert left(served(limiter, team, 60), "tokens") == 40
+    assert refused(limiter, team, 41).type == "tokens"
+    assert left(served(limiter, team, 40), "tokens") == 0
+
+
+def test_a_request_that_is_refused_costs_nothing(make):
+    limiter, team = make(), caller(requests=5, tokens=100)
+    served(limiter, team, 60)
+    for _ in range(20):
+        error = refused(limiter, team, 50)
+    assert left(error.headers, "requests") == 4
+    assert left(error.headers, "tokens") == 40
+
+
+def test_a_request_larger_than_the_limit_is_told_that_waiting_is_no_use(make):
+    error = refused(make(), caller(tokens=100), 101)
+    assert error.should_retry is False
+    assert "try again" not in error.message
+
+
+def test_keys_do_not_share_limits(make):
+    limiter = make()
+    served(limiter, caller(requests=1))
+    served(limiter, caller(requests=1, name="other"))
+
+
+def test_workers_share_a_limit_and_tell_the_whole_of_it(make):
+    limiter, team = make(workers=4), caller(requests=8)
+    for _ in range(2):
+        headers = served(limiter, team)
+    assert headers["x-ratelimit-limit-requests"] == "8"
+    refused(limiter, team)
+    served(make(workers=100), team)  # a share is never nothing
+
+
+def test_an_estimate_is_corrected_by_the_count(make):
+    limiter, team = make(), caller(tokens=100)
+    grant = limiter.admit(team, request(50))
+    limiter.settle(grant, outcome(80))
+    assert left(grant.headers, "tokens") == 20
+    grant = limiter.admit(team, request(20))
+    limiter.settle(grant, None)  # it failed
+    assert left(grant.headers, "tokens") == 20
+    assert left(served(limiter, team, 10), "tokens") == 10
+    requests_only = limiter.admit(caller(requests=5, name="other"), request())
+    limiter.settle(requests_only, outcome(10**6))
+    assert "x-ratelimit-limit-tokens" not in requests_only.headers
+
+
+def test_a_correction_goes_where_it_was_taken(make, clock):
+    limiter, team = make(), caller(tokens=100)
+    grants = [limiter.admit(team, request(20)) for _ in range(3)]
+    limiter.settle(grants[0], None)
+    clock.now += 60  # all of it is in the minute before now, which counts whole
+    assert left(served(limiter, team, 1), "tokens") == 59
+    limiter.settle(grants[1], None)
+    assert left(served(limiter, team, 1), "tokens") == 78
+    clock.now += 120
+    limiter.settle(grants[2], outcome(10**6))  # long forgotten
+    assert left(served(limiter, team, 1), "tokens") == 99
+
+
+def test_cached_tokens_count_if_the_settings_say_so(make):
+    team = caller(tokens=100)
+    for count_cached, expected in ((True, 50), (False, 90)):
+        limiter = make(count_cached=count_cached)
+        grant = limiter.admit(team, request(50))
+        limiter.settle(grant, outcome(50, cached=40))
+        assert left(grant.headers, "tokens") == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "seconds"), [("tokens_per_day", DAY), ("tokens_per_month", MONTH)]
+)
+def test_a_quota_that_is_used_up_is_told_as_openai_does(make, clock, setting, seconds):
+    clock.now -= clock.now % seconds
+    limiter, team = make(), caller(**{setting: 100})
+    assert left(served(limiter, team, 90), "tokens") == 10
+    error = refused(limiter, team, 11)
+    assert (error.status, error.code, error.type) == (429,) + ("insufficient_quota",) * 2
+    period = "day" if seconds == DAY else "month"
+    assert error.message == (
+        f"You exceeded your current quota for tokens per {period}: "
+        "limit 100, used 90, requested 11."
+    )
+    assert error.should_retry is False
+    assert seconds < error.retry_after < 1.1 * seconds
+    clock.now += error.retry_after + 1
+    served(limiter, team, 11)
+
+
+def test_the_headers_are_of_the_limit_that_has_least_left(make, clock):
+    limiter, team = make(), caller(tokens=100, tokens_per_day=150)
+    assert served(limiter, team, 60)["x-ratelimit-limit-tokens"] == "100"
+    clock.now += 120
+    headers = served(limiter, team, 60)
+    assert (headers["x-ratelimit-limit-tokens"], left(headers, "tokens")) == ("150", 30)
+    assert "h" in headers["x-ratelimit-reset-tokens"]
+
+
+def test_end_users_have_limits_of_their_own(make):
+    limiter = make()
+    team = caller(user_requests_per_minute=2, user_tokens_per_minute=100, requests=5)
+    for user in ("a", "b"):
+        for _ in range(2):
+            served(limiter, team, user=user)
+        error = refused(limiter, team, user=user)
+        assert (error.code, error.type) == ("rate_limit_exceeded", "requests")
+        assert "per minute of this end user: limit 2" in error.message
+    assert refused(limiter, team, 101, user="c").type == "tokens"
+    served(limiter, team)
+    error = refused(limiter, team, user="d")  # the whole key's
+    assert "of this end user" not in error.message
+
+
+def test_those_without_a_name_are_one_end_user(make):
+    limiter, team = make(), caller(user_requests_per_minute=1)
+    served(limiter, team)
+    refused(limiter, team)
+    refused(limiter, team, user="")
+
+
+def test_end_users_of_two_keys_are_two(make):
+    limiter = make()
+    served(limiter, caller(user_requests_per_minute=1), user="a")
+    served(limiter, caller(user_requests_per_minute=1, name="other"), user="a")
+
+
+def priced(**prices):
+    deployments = tuple(
+        DeploymentSettings(name, "x", price_per_million_tokens=price)
+        for name, price in prices.items()
+    )
+    return Prices({"m": ModelSettings("m", deployments)})
+
+
+def test_money_is_taken_at_the_dearest_price_and_settled_at_that_of_who_served(make):
+    limiter = make(prices=priced(cheap=0.02, dear=2.0))
+    team = caller(dollars_per_month=0.001)  # 500 dear tokens, 50,000 cheap ones
+    assert "limit $0.001, used $0, requested $0.001002" in refused(limiter, team, 501).message
+    for _ in range(100):
+        grant = limiter.admit(team, request(450))
+        assert grant.headers == {}
+        limiter.settle(grant, outcome(450))
+        assert grant.headers == {}  # OpenAI has none for money
+        if grant.windows[0].used >= 100_000:
+            break
+    error = refused(limiter, team, 490)
+    assert (error.code, error.type) == ("insufficient_quota",) * 2
+    grant = limiter.admit(team, request(400))
+    limiter.settle(grant, outcome(400, provider="cheap,dear"))
+    assert grant.windows[0].used > 800_000
+
+
+def test_what_is_cached_or_has_no_price_costs_no_money(make):
+    limiter, team = make(prices=priced(cheap=1.0)), caller(dollars_per_month=0.0001)
+    grant = limiter.admit(team, request(100))
+    limiter.settle(grant, outcome(100, cached=100, provider=""))
+    assert grant.windows[0].used == 0
+    served(make(), team, 10**6)
+
+
+def test_changed_limits_of_a_key_hold_at_once(make):
+    limiter = make()
+    served(limiter, caller(requests=1))
+    refused(limiter, caller(requests=1))
+    served(limiter, caller(requests=2))
+
+
+def test_rules_of_countless_callers_are_not_all_remembered(make, monkeypatch):
+    monkeypatch.setattr(limits, "_REMEMBERED", 10)
+    limiter = make()
+    for n in range(35):
+        served(limiter, caller(requests=1, name=f"token-{n}"))
+    assert len(limiter._rules) <= 10
+
+
+def test_counters_of_end_users_who_left_are_forgotten(make, clock, monkeypatch):
+    monkeypatch.setattr(windows, "_FEW", 100)
+    limiter, team = make(), caller(user_requests_per_minute=1)
+    limiter.windows._sweep_at = 100
+    for n in range(3000):
+        clock.now += 1
+        served(limiter, team, user=f"user-{n}")
+    assert len(limiter.windows._counts) <= 400
+
+
+def test_the_settings_make_a_limiter(monkeypatch):
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    limiter = make_limiter(config.check(app_settings(LIMITS={"count_cached_tokens": False})))
+    team = caller(requests=4)
+    for _ in range(2):
+        served(limiter, team)
+    refused(limiter, team)
+    limiter.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    limit=st.integers(1, 40),
+    steps=st.lists(st.tuples(st.floats(0, 90), st.integers(1, 12)), max_size=60),
+)
+def test_decisions_are_those_of_the_limits_library(limit, steps):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        clock = Clock()
+        ours = MemoryWindows(clock=clock)
+        monkeypatch.setattr(time, "time", clock)
+        storage = MemoryStorage()
+        theirs, item = SlidingWindowCounterRateLimiter(storage), RateLimitItemPerMinute(limit)
+        for gap, cost in steps:
+            clock.now += gap
+            taken = ours.take([Take("name", limit, 60, cost)])
+            assert (taken.refused < 0) is theirs.hit(item, "name", cost=cost)
+            remaining = theirs.get_window_stats(item, "name").remaining
+            assert taken.windows[0].left == max(0, remaining)
+        storage.timer.cancel()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    limit=st.integers(1, 50),
+    offset=st.floats(0, 59.9),
+    gaps=st.lists(st.floats(0, 50), max_size=60),
+)
+def test_who_waits_as_long_as_told_is_let_in(limit, offset, gaps):
+    clock = Clock()
+    clock.now += offset
+    limiter, team = Limiter(MemoryWindows(clock=clock)), caller(requests=limit)
+    for gap in gaps:
+        clock.now += gap / limit
+        try:
+            limiter.admit(team, request())
+        except RateLimited as error:
+            clock.now += error.retry_after + 0.01
+            limiter.admit(team, request())
+
+
+@settings(max_examples=60, deadline=None)
+@given(limit=st.integers(1, 30), gaps=st.lists(st.floats(0, 10), min_size=20, max_size=120))
+def test_no_minute_has_more_than_twice_the_limit(limit, gaps):
+    """The window is counted in two halves: the bound that the library's approximation keeps."""
+    clock = Clock()
+    limiter, team = Limiter(MemoryWindows(clock=clock)), caller(requests=limit)
+    let_in = []
+    for gap in gaps:
+        clock.now += gap
+        try:
+            limiter.admit(team, request())
+        except RateLimited:
+            continue
+        let_in.append(clock.now)
+    for start in let_in:
+        assert sum(start <= at < start + 60 for at in let_in) <= 2 * limit
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0ms"),
+        (0.0201, "21ms"),
+        (0.5, "500ms"),
+        (1, "1s"),
+        (1.5, "1.5s"),
+        (59, "59s"),
+        (60, "1m0s"),
+        (90, "1m30s"),
+        (119.8, "2m0s"),
+        (3600, "1h0m0s"),
+        (90_061.5, "25h1m2s"),
+    ],
+)
+def test_durations_are_written_as_openai_does(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,200 @@
+"""Tokens: only those that the identity provider signed, for us, now; and what they may do."""
+
+import threading
+import time
+
+import pytest
+
+from app.access import oidc as module
+from app.access.oidc import Jwks, Tokens
+from app.access.refusals import KeysUnavailable
+from app.config_services import OidcSettings
+from app.errors import Unauthorized
+from tests.access.oidc_tokens import BAD, EC, OTHER, RSA, URL, document, public, token
+from tests.support.server import eventually
+
+
+class Provider:
+    """The identity provider's JWKS."""
+
+    def __init__(self, *keys):
+        self.data = document(*keys)
+        self.asked = 0
+
+    def __call__(self, url):
+        assert url == URL
+        self.asked += 1
+        if isinstance(self.data, Exception):
+            raise self.data
+        return self.data
+
+
+@pytest.fixture
+def provider():
+    return Provider(public(RSA, "one"), public(EC, "two", use="sig"))
+
+
+@pytest.fixture
+def make(provider):
+    """Makes the source of callers; settings by name."""
+
+    def of(**options):
+        settings = OidcSettings(
+            "https://id", ("proxy",), URL, **{"claims": {"name": "sub"}, **options}
+        )
+        jwks = Jwks(URL, settings.refresh, settings.algorithms, provider)
+        jwks.update()
+        return Tokens(settings, jwks)
+
+    return of
+
+
+def test_a_good_token_names_its_owner(make):
+    tokens = make()
+    caller, networks = tokens.identify(token())
+    assert (caller.name, caller.models, caller.admin, networks) == ("oidc:alice", None, False, ())
+    assert tokens.identify(token(EC, "two", "ES256", aud=["x", "proxy"]))[0] == caller
+
+
+@pytest.mark.parametrize("trick", BAD)
+def test_any_other_token_is_refused(make, trick, monkeypatch):
+    monkeypatch.setattr(module, "_MOMENT", 0.01)
+    tokens = make(algorithms=("RS256", "ES256"))
+    given = BAD[trick]()
+    for _ in range(2):
+        with pytest.raises(Unauthorized) as caught:
+            tokens.identify(given)
+        assert given not in str(caught.value)
+
+
+def test_clocks_may_differ_a_little(make):
+    make(leeway=30).identify(token(exp=int(time.time()) - 20, nbf=int(time.time()) + 20))
+
+
+def test_what_claims_say_of_a_caller(make):
+    tokens = make(
+        claims={
+            "name": "email",
+            "models": "scope",
+            "admin": "realm.roles",
+            "requests_per_minute": "https://x.y/rpm",
+            "tokens_per_minute": "tpm",
+            "dollars_per_month": "usd",
+        },
+        admins=frozenset(["ops"]),
+        models=frozenset(["small"]),
+        limits={"requests_per_minute": 10, "tokens_per_minute": 20},
+    )
+    said = {"scope": "a b", "realm": {"roles": ["x", "ops"]}, "https://x.y/rpm": 5, "usd": 1.5}
+    caller, _ = tokens.identify(token(email="a@b", tpm=True, **said))
+    assert (caller.name, caller.models, caller.admin) == ("oidc:a@b", frozenset("ab"), True)
+    assert (caller.requests_per_minute, caller.tokens_per_minute) == (5, 20)
+    assert caller.dollars_per_month == 1.5
+    plain, _ = tokens.identify(token(email="c", realm=["x"], tpm=-1))
+    assert (plain.models, plain.admin, plain.requests_per_minute) == ({"small"}, False, 10)
+    assert tokens.identify(token(email="d", scope=["*", 5]))[0].models is None
+    assert tokens.identify(token(email="e", scope=[]))[0].models == frozenset()
+
+
+def test_a_signature_is_checked_once_until_the_keys_change_or_the_token_ends(
+    make, provider, monkeypatch
+):
+    tokens, given = make(leeway=0), token()
+    tokens.identify(given)
+    monkeypatch.setattr(module.jwt, "decode", None)
+    tokens.identify(given)
+    with pytest.raises(Unauthorized):  # `decode` is asked, and there is none
+        tokens.identify(token(sub="bob"))
+    provider.data = document(public(RSA, "one"))
+    tokens._jwks.update()
+    with pytest.raises(Unauthorized):
+        tokens.identify(given)
+    monkeypatch.undo()
+    tokens.identify(given)
+    now = time.time()
+    monkeypatch.setattr(module.time, "time", lambda: now + 61)
+    monkeypatch.setattr(module.jwt, "decode", None)
+    with pytest.raises(Unauthorized):
+        tokens.identify(given)
+
+
+def test_rotated_keys_are_fetched_when_they_are_first_seen(provider):
+    settings = OidcSettings("https://id", ("proxy",), URL, claims={"name": "sub"})
+    jwks = Jwks(URL, 3600, settings.algorithms, provider)
+    tokens = Tokens(settings, jwks)
+    jwks.start()
+    tokens.identify(token())
+    provider.data = document(public(OTHER, "new"))
+    jwks._asked = 0.0  # the last hurry is long ago
+    tokens.identify(token(OTHER, "new"))
+    with pytest.raises(Unauthorized):
+        tokens.identify(token())  # its key is gone
+    jwks.stop()
+    jwks._thread.join(5)
+
+
+def test_ids_that_are_invented_make_neither_fetches_nor_waiters(provider, make):
+    tokens = make()
+    tokens._jwks.start()
+    eventually(lambda: provider.asked >= 2)
+    begin = time.monotonic()
+    for n in range(50):
+        with pytest.raises(Unauthorized):
+            tokens.identify(token(kid=f"invented-{n}"))
+    assert time.monotonic() - begin < 1.5
+    assert provider.asked <= 4
+    tokens._jwks.stop()
+
+
+def test_until_there_are_keys_nobody_knows(provider, make, monkeypatch, caplog):
+    monkeypatch.setattr(module, "_MOMENT", 0.01)
+    good, provider.data = provider.data, OSError("refused")
+    tokens = make()
+    with pytest.raises(KeysUnavailable):
+        tokens.identify(token())
+    assert "cannot be read: OSError: refused" in caplog.text
+    for data in (b"<html>", b"[]", b'{"keys": []}', b'{"keys": [5, {"kty": "??"}]}'):
+        provider.data = data
+        tokens._jwks.update()
+        assert tokens._jwks.version == 0
+    provider.data = good
+    tokens._jwks.update()
+    tokens.identify(token())
+    provider.data = OSError("away")
+    tokens._jwks.update()
+    tokens.identify(token(sub="bob"))  # the old keys stay
+
+
+def test_keys_that_are_not_for_signatures_are_left_out(provider, make):
+    secret = {"kty": "oct", "kid": "s", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "alg": "HS256"}
+    provider.data = document(public(RSA, "enc", use="enc"), secret, public(OTHER, None))
+    tokens = make()
+    tokens.identify(token(OTHER, None))
+    assert list(tokens._jwks._keys) == [None]
+
+
+def test_the_document_is_fetched_over_http_within_bounds():
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    answers = {"/ok": (200, b"keys"), "/big": (200, b"x" * (2**20 + 1)), "/moved": (302, b"")}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, body = answers[self.path]
+            self.send_response(status)
+            self.send_header("Location", "/ok")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        assert module.fetch(f"{base}/ok") == b"keys"
+        with pytest.raises(ValueError, match="too large"):
+            module.fetch(f"{base}/big")
+        with pytest.raises(OSError, match="302"):
+            module.fetch(f"{base}/moved")
+        server.shutdown()

@@ -1,0 +1,173 @@
+"""Around every request: an id, an error in OpenAI's shape, a log line, and nothing that leaks."""
+
+import io
+import json
+import logging
+
+import pytest
+
+from app.errors import ModelNotFound
+from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of
+
+
+def test_every_answer_carries_the_callers_id_or_a_new_one(client):
+    for path in ("/v1/models", "/nowhere", "/health/live"):
+        given = client.get(path, headers={"X-Request-Id": "mine-1"})
+        assert given.headers["x-request-id"] == "mine-1"
+        made = client.get(path)
+        assert made.headers["x-request-id"].startswith("req_")
+        bad = client.get(path, headers={"X-Request-Id": "not well formed"})
+        assert bad.headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v2/embeddings", "/v1//embeddings"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_an_unknown_path_is_a_404_in_openais_shape(client, path, method):
+    error = error_of(client.open(path, method=method, headers=AUTH))
+    assert (error.status, error.code, error.type) == (404, "not_found", "invalid_request_error")
+    assert error.message == f"Invalid URL ({method} {path})"
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allow"),
+    [
+        ("/v1/embeddings", "GET", "OPTIONS, POST"),
+        ("/v1/embeddings", "PUT", "OPTIONS, POST"),
+        ("/openai/deployments/embed/embeddings", "DELETE", "OPTIONS, POST"),
+        ("/v1/models", "POST", "GET, HEAD, OPTIONS"),
+        ("/health/ready", "PATCH", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_a_method_that_is_not_there_is_a_405_that_names_those_that_are(client, path, method, allow):
+    response = client.open(path, method=method)
+    error = error_of(response)
+    assert (error.status, error.code) == (405, "method_not_allowed")
+    assert error.message == f"Not allowed to {method} on {path}. (Allowed: {allow})"
+    assert response.headers["Allow"] == allow
+
+
+@pytest.fixture
+def bug(monkeypatch, client, provider):
+    """A client whose provider meets a bug, with a secret in its text."""
+    provider.fail = RuntimeError("sk-upstream-secret in a traceback")
+    return client
+
+
+def test_a_bug_is_a_500_that_tells_nothing(bug):
+    response = ask(bug)
+    error = error_of(response)
+    assert (error.status, error.code, error.type) == (500, "internal_error", "server_error")
+    assert error.message == "The server had an error while processing your request."
+    assert "secret" not in response.text
+    assert response.headers["x-request-id"]
+
+
+def test_a_bug_leaves_its_traceback_in_the_log(bug, capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("app").handlers[0], "stream", io.StringIO())
+    stream = logging.getLogger("app").handlers[0].stream
+    given = ask(bug, headers={**AUTH, "X-Request-Id": "bug-1"})
+    assert given.status_code == 500
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    (failed,) = [line for line in lines if "failed by a bug" in line.get("message", "")]
+    assert failed["message"] == "request bug-1 failed by a bug"
+    assert "RuntimeError" in failed["exception"]
+    assert failed["level"] == "error"
+    (line,) = [line for line in lines if "status" in line]
+    assert (line["status"], line["error_code"], line["level"]) == (500, "internal_error", "error")
+
+
+def test_errors_of_werkzeug_are_translated(monkeypatch):
+    client = app_with(monkeypatch, FakeProvider())
+    from werkzeug import exceptions as theirs
+
+    def raising(error):
+        def view():
+            raise error
+
+        return view
+
+    for name, error in {
+        "teapot": theirs.ImATeapot("<b>page</b>"),
+        "bad": theirs.BadRequest("<b>page</b>"),
+        "gone": theirs.NotFound(),
+        "server": theirs.InternalServerError("<b>page</b>"),
+        "ours": ModelNotFound("No such model."),
+    }.items():
+        client.application.add_url_rule(f"/{name}", name, raising(error))
+    for name, status, code in [
+        ("teapot", 400, None),
+        ("bad", 400, None),
+        ("gone", 404, "not_found"),
+        ("server", 500, "internal_error"),
+        ("ours", 404, "model_not_found"),
+    ]:
+        error = error_of(client.get(f"/{name}"))
+        assert (error.status, error.code) == (status, code), name
+        assert "page" not in error.message
+
+
+@pytest.fixture
+def log(monkeypatch, provider):
+    """Ask an app and return the line in the log, with the raw text of all lines."""
+
+    def line_of(request):
+        client = app_with(monkeypatch, provider)
+        handler = logging.getLogger("app").handlers[0]
+        handler.stream = io.StringIO()
+        request(client)
+        lines = [json.loads(line) for line in handler.stream.getvalue().splitlines()]
+        (line,) = [line for line in lines if "request_id" in line]
+        return line, handler.stream.getvalue()
+
+    return line_of
+
+
+def test_a_request_leaves_one_line_with_its_story_and_none_of_its_secrets(log):
+    line, text = log(lambda c: ask(c, input=["the private text"] * 2, user="u-7", dimensions=8))
+    assert line["time"].endswith("Z")
+    assert {name: line[name] for name in list(line)[1:] if not name.endswith("_ms")} == {
+        "level": "info",
+        "request_id": line["request_id"],
+        "method": "POST",
+        "path": "/v1/embeddings",
+        "status": 200,
+        "key": "tests",
+        "user": "u-7",
+        "model": "embed",
+        "provider": "fake",
+        "items": 2,
+        "tokens": 6,
+        "cached_tokens": 0,
+        "cache": "off",
+        "attempts": 1,
+        "error_code": None,
+        "error": None,
+    }
+    assert line["total_ms"] >= line["upstream_ms"] >= 0
+    assert "private" not in text
+    assert "sk-" not in text
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        (lambda c: c.post("/v1/embeddings", json={}), 401, "invalid_api_key"),
+        (lambda c: ask(c, headers={"Authorization": "Bearer sk-wrong"}), 401, "invalid_api_key"),
+        (lambda c: ask(c, model="none"), 404, "model_not_found"),
+        (lambda c: ask(c, input=["private text", 5]), 400, "invalid_request_error"),
+        (lambda c: c.get("/nowhere"), 404, "not_found"),
+    ],
+)
+def test_a_refused_request_leaves_its_line_too(log, request_, status, code):
+    line, text = log(request_)
+    assert (line["status"], line["error_code"], line["level"]) == (status, code, "info")
+    assert "private" not in text
+    assert "sk-" not in text
+
+
+def test_probes_that_are_well_are_not_in_the_log(monkeypatch, provider):
+    client = app_with(monkeypatch, provider)
+    stream = logging.getLogger("app").handlers[0].stream = io.StringIO()
+    client.get("/health/live")
+    client.get("/health/ready")
+    assert stream.getvalue() == ""

@@ -1,0 +1,241 @@
+"""The routes, with the app in this process: who may, what is understood, what comes back."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from flask import Response
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+from tests.api.fake import AUTH, WIDTH, FakeProvider, app_with, ask, error_of
+from tests.support.settings import KEY, NARROW_KEY
+from tests.support.vectors import assert_answers, vector
+
+PATHS = [
+    "/v1/embeddings",
+    "/v1/embeddings/",
+    "/embeddings",
+    "/openai/v1/embeddings",
+    "/v1/embeddings?api-version=2024-10-21&x=%00",
+]
+NAMED = ["/openai/deployments/{}/embeddings", "/v1/engines/{}/embeddings"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path_that_sdks_use_answers_alike(client, path):
+    response = ask(client, path, input=["a", "b"])
+    assert response.status_code == 200
+    assert_answers(response.json, ["a", "b"], WIDTH)
+    assert response.json["usage"] == {"prompt_tokens": 2, "total_tokens": 2}
+
+
+@pytest.mark.parametrize("path", NAMED)
+@pytest.mark.parametrize("model", ["embed", "org/model"])
+def test_the_model_may_be_in_the_path_and_wins(client, path, model):
+    response = ask(client, path.format(model), model="ignored")
+    assert response.status_code == 200
+    assert response.json["model"] == model
+    error = error_of(ask(client, path.format("nobody")))
+    assert (error.status, error.code) == (404, "model_not_found")
+
+
+def test_base64_and_floats_are_the_same_vector(client):
+    floats = ask(client, input="x").json["data"][0]["embedding"]
+    packed = ask(client, input="x", encoding_format="base64").json["data"][0]["embedding"]
+    assert base64.b64decode(packed) == np.array(floats, "<f4").tobytes()
+    assert base64.b64decode(packed) == vector("x", WIDTH).tobytes()
+
+
+def test_headers_tell_how_the_answer_came_about(client, provider):
+    headers = ask(client).headers
+    assert headers["x-proxy-cache"] == "off"
+    assert headers["x-proxy-cached-tokens"] == "0"
+    assert headers["x-proxy-provider"] == "fake"
+    assert headers["x-proxy-attempts"] == "1"
+    upstream, total = headers["Server-Timing"].split(", ")
+    assert upstream.startswith("upstream;dur=")
+    assert float(total.removeprefix("total;dur=")) >= float(upstream.removeprefix("upstream;dur="))
+    assert "x-proxy-usage" not in headers
+    provider.estimated = True
+    assert ask(client).headers["x-proxy-usage"] == "estimated"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {KEY}"},
+        {"Authorization": f"bearer {KEY}"},
+        {"authorization": f"BEARER  {KEY} "},
+        {"api-key": KEY},
+        {"Authorization": "Basic eDp5", "api-key": KEY},
+        {"Authorization": f"Bearer {KEY}", "api-key": "sk-another"},
+    ],
+)
+def test_a_key_comes_in_either_header(client, headers):
+    assert ask(client, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({}, "You didn't provide an API key."),
+        ({"Authorization": "Bearer"}, "You didn't provide an API key."),
+        ({"Authorization": "Bearer   "}, "You didn't provide an API key."),
+        ({"Authorization": KEY}, "You didn't provide an API key."),
+        ({"Authorization": f"Basic {KEY}"}, "You didn't provide an API key."),
+        ({"api-key": ""}, "You didn't provide an API key."),
+        ({"Authorization": "Bearer sk-wrong"}, "Incorrect API key provided."),
+        ({"Authorization": f"Bearer {KEY}x"}, "Incorrect API key provided."),
+        ({"api-key": "sk-wrong"}, "Incorrect API key provided."),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/models", "/v1/models/embed"])
+def test_anything_else_is_a_401(client, headers, message, path):
+    method = client.post if path.endswith("embeddings") else client.get
+    response = method(path, headers=headers)
+    error = error_of(response)
+    assert (error.status, error.code, error.type) == (
+        401,
+        "invalid_api_key",
+        "invalid_request_error",
+    )
+    assert error.message.startswith(message)
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert "sk-" not in response.text
+
+
+def test_a_key_may_use_its_own_models_and_no_others(client, provider):
+    narrow = {"Authorization": f"Bearer {NARROW_KEY}"}
+    assert ask(client, headers=narrow, model="steady").status_code == 200
+    error = error_of(ask(client, headers=narrow, model="embed"))
+    assert (error.status, error.code) == (403, "model_not_allowed")
+    assert error.message == "This key may not use the model `embed`."
+    assert len(provider.calls) == 1
+
+
+def test_an_unknown_model_is_openais_404(client):
+    error = error_of(ask(client, model="nobody"))
+    assert vars(error) == {
+        "status": 404,
+        "message": "The model `nobody` does not exist or you do not have access to it.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "model_not_found",
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/models", "/openai/v1/models"])
+def test_models_are_listed_as_openai_does(client, path):
+    listed = client.get(path, headers=AUTH).json
+    assert listed["object"] == "list"
+    assert [model["id"] for model in listed["data"]] == ["embed", "steady", "org/model"]
+    for model in listed["data"]:
+        assert client.get(f"{path}/{model['id']}", headers=AUTH).json == model
+    assert listed["data"][0] == {
+        "id": "embed",
+        "object": "model",
+        "created": 0,
+        "owned_by": "fake",
+        "dimensions": WIDTH,
+    }
+    assert listed["data"][2]["dimensions"] is None
+
+
+def test_a_key_sees_only_the_models_it_may_use(client):
+    narrow = {"Authorization": f"Bearer {NARROW_KEY}"}
+    listed = client.get("/v1/models", headers=narrow).json["data"]
+    assert [model["id"] for model in listed] == ["steady"]
+    for name in ("embed", "nobody"):
+        error = error_of(client.get(f"/v1/models/{name}", headers=narrow))
+        assert (error.status, error.code) == (404, "model_not_found")
+
+
+def test_health_needs_no_key(client):
+    assert client.get("/health/live").json == {"status": "ok"}
+    assert client.get("/health/ready").json == {"status": "ok"}
+
+
+@pytest.mark.parametrize("type_", [None, "application/json", "Application/JSON; charset=utf-8"])
+def test_json_may_say_so_or_say_nothing(client, type_):
+    response = client.post(
+        "/v1/embeddings", data=b'{"model":"embed","input":"x"}', content_type=type_, headers=AUTH
+    )
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("type_", ["text/plain", "multipart/form-data", "application/jsonp"])
+def test_another_type_is_a_415(client, type_):
+    response = client.post("/v1/embeddings", data=b"{}", content_type=type_, headers=AUTH)
+    error = error_of(response)
+    assert (error.status, error.code) == (415, "unsupported_media_type")
+    assert error.message == f"Unsupported content type: '{type_}'. Send application/json."
+
+
+def test_a_compressed_body_is_a_415(client):
+    error = error_of(ask(client, headers={**AUTH, "Content-Encoding": "gzip"}))
+    assert (error.status, error.message) == (415, "The body must not be compressed.")
+    assert ask(client, headers={**AUTH, "Content-Encoding": "Identity"}).status_code == 200
+
+
+def small(monkeypatch):
+    return app_with(monkeypatch, FakeProvider(), LIMITS={"body_bytes": 100, "inputs": 3})
+
+
+def padded(size):
+    body = json.dumps({"model": "embed", "input": "x"})
+    return body.encode().ljust(size)
+
+
+def test_a_body_may_be_as_long_as_the_limit_and_no_longer(monkeypatch):
+    client = small(monkeypatch)
+    for size, status in ((100, 200), (101, 413), (5000, 413)):
+        response = client.post("/v1/embeddings", data=padded(size), headers=AUTH)
+        assert response.status_code == status
+    error = error_of(response)
+    assert error.code == "request_too_large"
+    assert error.message == "The request body is larger than the 100 bytes allowed here."
+
+
+def post_stream(client, data, **environ):
+    """POST as a server hands over a body that came without a length."""
+    builder = EnvironBuilder("/v1/embeddings", method="POST", headers=AUTH)
+    ours = {**builder.get_environ(), "wsgi.input": io.BytesIO(data), **environ}
+    pieces, status, headers = run_wsgi_app(client.application, ours, buffered=True)
+    return Response(pieces, status, headers)
+
+
+def test_a_body_in_chunks_has_the_same_limit(monkeypatch):
+    client = small(monkeypatch)
+    chunks = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    assert post_stream(client, padded(100), **chunks).status_code == 200
+    assert post_stream(client, padded(101), **chunks).status_code == 413
+
+
+def test_no_length_and_no_chunks_is_no_body(client):
+    error = error_of(post_stream(client, padded(60)))
+    assert error.status == 400
+    assert "could not parse" in error.message
+
+
+def test_a_body_that_ends_early_is_a_400(client):
+    response = post_stream(client, padded(60), CONTENT_LENGTH="61")
+    assert error_of(response).message == "The request body ended early."
+
+
+def test_a_body_that_cannot_be_read_is_a_400(client):
+    class Broken:
+        def read(self, *_):
+            raise OSError("the client left")
+
+    chunks = {"wsgi.input": Broken(), "wsgi.input_terminated": True}
+    error = error_of(post_stream(client, b"", **chunks))
+    assert (error.status, error.message) == (400, "The request body could not be read.")
+
+
+def test_the_number_of_inputs_is_a_setting(monkeypatch):
+    client = small(monkeypatch)
+    assert ask(client, input=["x"] * 3).status_code == 200
+    error = error_of(ask(client, input=["x"] * 4))
+    assert (error.status, error.param) == (400, "input")

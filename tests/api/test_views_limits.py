@@ -1,0 +1,67 @@
+"""What a key's limits and an operator's rights look like from outside."""
+
+import pytest
+
+from app.errors import ConnectionFailed
+from tests.api.fake import app_with, ask, error_of
+from tests.support.settings import KEYS, key
+
+LIMITED = {"Authorization": "Bearer sk-limited"}
+ADMIN = {"Authorization": "Bearer sk-admin"}
+
+
+@pytest.fixture
+def limited(monkeypatch, provider):
+    """An app with a key that may ask twice a minute, and with an administrator."""
+    keys = {
+        **KEYS,
+        "limited": {**key("sk-limited", "*"), "requests_per_minute": 2, "tokens_per_minute": 1000},
+        "admin": {**key("sk-admin", "*"), "admin": True},
+    }
+    return app_with(monkeypatch, provider, KEYS=keys)
+
+
+def test_answers_say_what_is_left_and_the_third_is_refused(limited, provider):
+    for left in ("1", "0"):
+        headers = ask(limited, headers=LIMITED, input="one two").headers
+        assert headers["x-ratelimit-limit-requests"] == "2"
+        assert headers["x-ratelimit-remaining-requests"] == left
+        assert headers["x-ratelimit-limit-tokens"] == "1000"
+        assert headers["x-ratelimit-reset-requests"][-1] == "s"
+    refused = ask(limited, headers=LIMITED)
+    error = error_of(refused)
+    assert (error.status, error.code, error.type) == (429, "rate_limit_exceeded", "requests")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    assert len(provider.calls) == 2
+
+
+def test_a_request_that_fails_costs_no_tokens(limited, provider):
+    provider.fail = RuntimeError("a bug")
+    response = ask(limited, headers=LIMITED)
+    assert response.status_code == 500
+    assert response.headers["x-ratelimit-remaining-tokens"] == "1000"
+
+
+def test_keys_without_limits_have_no_such_headers(limited):
+    assert not [name for name, _ in ask(limited).headers if "ratelimit" in name.lower()]
+
+
+def test_administrators_see_the_providers_and_others_do_not(limited):
+    listed = limited.get("/v1/providers", headers=ADMIN).json
+    assert listed["object"] == "list"
+    assert {row["provider"] for row in listed["data"]} == {"fake"}
+    assert "secret" not in str(listed)
+    error = error_of(limited.get("/v1/providers", headers=LIMITED))
+    assert (error.status, error.code) == (403, "admin_required")
+    assert error_of(limited.get("/v1/providers")).status == 401
+
+
+def test_ready_says_which_models_nobody_can_serve(limited, provider):
+    provider.fail = ConnectionFailed("could not be reached")
+    for _ in range(2):
+        ask(limited, model="steady", headers=ADMIN)
+    response = limited.get("/health/ready")
+    assert response.status_code == 503
+    assert response.json == {"status": "unavailable", "models": ["steady"]}
+    assert limited.get("/health/live").status_code == 200

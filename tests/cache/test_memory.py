@@ -1,0 +1,164 @@
+"""The cache of one worker: what it forgets, when, and what it costs."""
+
+import gc
+import os
+import subprocess
+import sys
+import tracemalloc
+
+import pytest
+
+from app.cache.memory import OVERHEAD_BYTES, MemoryCache
+from app.domain import Entry
+from tests.cache.contract import CacheContract, entry, key
+
+
+class TestContract(CacheContract):
+    """It keeps what every cache promises."""
+
+    @pytest.fixture
+    def cache(self):
+        return MemoryCache(2**20, 3600)
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    """A clock that stands at 0."""
+    return Clock()
+
+
+def room_for(number, width=8):
+    return number * (4 * width + OVERHEAD_BYTES)
+
+
+def kept(cache, numbers):
+    found = cache.get([key(n) for n in numbers])
+    return [n for n, e in zip(numbers, found, strict=True) if e is not None]
+
+
+def test_an_entry_lives_for_its_ttl_and_not_a_moment_longer(clock):
+    cache = MemoryCache(2**20, 10, clock)
+    cache.put([(key(1), entry(1))])
+    clock.now = 9.999
+    assert kept(cache, [1]) == [1]
+    clock.now = 10
+    assert kept(cache, [1]) == []
+
+
+def test_being_asked_for_does_not_lengthen_a_life(clock):
+    cache = MemoryCache(2**20, 10, clock)
+    cache.put([(key(1), entry(1))])
+    for clock.now in range(10):
+        assert kept(cache, [1]) == [1]
+    clock.now = 10
+    assert kept(cache, [1]) == []
+
+
+def test_being_put_again_does(clock):
+    cache = MemoryCache(2**20, 10, clock)
+    cache.put([(key(1), entry(1))])
+    clock.now = 9
+    cache.put([(key(1), entry(1))])
+    clock.now = 18.9
+    assert kept(cache, [1]) == [1]
+
+
+def test_the_entry_that_was_asked_for_longest_ago_makes_room(clock):
+    cache = MemoryCache(room_for(3), 10, clock)
+    cache.put((key(n), entry(n)) for n in (1, 2, 3))
+    kept(cache, [1])
+    cache.put([(key(4), entry(4))])
+    assert kept(cache, [1, 2, 3, 4]) == [1, 3, 4]
+
+
+def test_expired_entries_make_room_before_living_ones(clock):
+    cache = MemoryCache(room_for(3), 10, clock)
+    cache.put([(key(1), entry(1))])
+    clock.now = 5
+    cache.put([(key(2), entry(2)), (key(3), entry(3))])
+    kept(cache, [1])  # the last one asked for, and yet
+    clock.now = 11
+    cache.put([(key(4), entry(4))])
+    assert kept(cache, [1, 2, 3, 4]) == [2, 3, 4]
+
+
+def test_an_entry_as_large_as_the_cache_is_kept_and_a_larger_one_is_not(clock):
+    cache = MemoryCache(room_for(1, width=100), 10, clock)
+    cache.put([(key(1), entry(1, width=100))])
+    cache.put([(key(2), entry(2, width=101))])
+    assert kept(cache, [1, 2]) == [1]
+
+
+def test_an_entry_too_large_does_not_cost_those_after_it_their_place(clock):
+    cache = MemoryCache(room_for(2), 10, clock)
+    cache.put([(key(1), entry(1)), (key(2), entry(2, width=10_000)), (key(3), entry(3))])
+    assert kept(cache, [1, 2, 3]) == [1, 3]
+
+
+def fill(cache, number, width):
+    cache.put((os.urandom(20), Entry(os.urandom(4 * width), 1000 + n)) for n in range(number))
+
+
+def cost_of(number, width):
+    """Bytes an entry takes, everything around it included."""
+    cache = MemoryCache(2**40, 3600)
+    fill(cache, 8, width)  # what is made once is not the entries'
+    gc.collect()
+    tracemalloc.start()
+    try:
+        fill(cache, number, width)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] / number
+    finally:
+        tracemalloc.stop()
+
+
+# Around the sizes at which dictionaries double, where they are emptiest, and between them.
+@pytest.mark.parametrize("number", [500, 1400, 2750, 5600, 11_000])
+def test_a_1536_wide_entry_costs_at_most_7200_bytes(number):
+    assert cost_of(number, 1536) <= 7200
+
+
+@pytest.mark.parametrize("width", [8, 256, 1536])
+@pytest.mark.parametrize("number", [1400, 5600, 11_000])
+def test_entries_take_no_more_than_they_are_counted_for(width, number):
+    assert cost_of(number, width) <= 4 * width + OVERHEAD_BYTES
+
+
+MEASURE = """
+import os, sys
+sys.path.insert(0, {root!r})
+from app.cache.memory import MemoryCache
+from app.domain import Entry
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+cache = MemoryCache({max_bytes}, 3600)
+before = resident()
+for _ in range({puts}):
+    cache.put([(os.urandom(20), Entry(os.urandom({size}), 7))])
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
+@pytest.mark.parametrize("size", [256, 6144])
+def test_max_bytes_is_about_what_the_process_grows_by(size):
+    """Filled three times over, so that entries leave and others take their place."""
+    max_bytes = 24 * 2**20
+    script = MEASURE.format(
+        root=os.getcwd(), max_bytes=max_bytes, size=size, puts=3 * max_bytes // (size + 640)
+    )
+    grown = int(subprocess.check_output([sys.executable, "-c", script]))
+    assert 0.7 * max_bytes < grown < 1.15 * max_bytes

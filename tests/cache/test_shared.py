@@ -1,0 +1,383 @@
+"""The cache that workers share, against a real Valkey: what is kept, for how long, and what not."""
+
+import logging
+import struct
+import time
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.cache import make_cache, shared
+from app.cache.codec import VERSION, decode, encode
+from app.cache.memory import CacheStats, MemoryCache
+from app.cache.shared import SharedCache
+from app.cache.tiered import TieredCache
+from app.config import CacheSettings
+from app.domain import Entry
+from tests.cache.contract import CacheContract, entry, key
+from tests.support.server import eventually, free_port
+from tests.support.valkey import Valkey
+
+TTL = 3600
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    """A real server."""
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(valkey):
+    """A plain client of it, and nothing in it."""
+    with valkey.client() as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def make(valkey, redis):
+    """Makes shared caches, each as another worker would."""
+    made = []
+
+    def make(ttl=TTL, url=valkey.url, **options):
+        made.append(SharedCache(url, ttl, timeout=0.5, **options))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        cache.close()
+
+
+@pytest.fixture
+def make_tiered(make):
+    """Makes both levels, each as another worker would."""
+
+    def tiered(ttl=TTL, clock=time.monotonic, **options):
+        def second(cleared, report):
+            return make(ttl, cleared=cleared, report=report, **options)
+
+        return TieredCache(MemoryCache(2**20, ttl, clock), second)
+
+    return tiered
+
+
+class Flushed:
+    """A cache whose `put` waits until all is written, as the contract has it."""
+
+    def __init__(self, levels, space):
+        self._shared, self._space = levels, space
+
+    def get(self, keys):
+        return self._space.get(keys)
+
+    def put(self, entries):
+        self._space.put(entries)
+        assert self._shared.flush()
+
+
+class TestSharedContract(CacheContract):
+    """It keeps what every cache promises."""
+
+    @pytest.fixture
+    def cache(self, make):
+        cache = make()
+        return Flushed(cache, cache.of("model", None))
+
+
+class TestTieredContract(CacheContract):
+    """So do both levels together."""
+
+    @pytest.fixture
+    def cache(self, make_tiered):
+        return make_tiered().of("model", None)
+
+
+class TestFilledContract(CacheContract):
+    """So does a worker that never put anything itself: all it has comes from the second level."""
+
+    @pytest.fixture
+    def cache(self, make_tiered):
+        class Apart:
+            def get(self, keys):
+                return make_tiered().of("model", None).get(keys)
+
+            def put(self, entries):
+                writer = make_tiered()
+                writer.of("model", None).put(entries)
+                assert writer.shared.flush()
+
+        return Apart()
+
+    def test_many_threads_may_use_it_at_once(self, cache):
+        """Not with a new worker for each look: the two above have that."""
+
+
+# Values
+
+
+@given(st.binary(min_size=1, max_size=24), st.integers(0, 2**32 - 1), st.integers(1, 9))
+def test_what_is_encoded_is_decoded(key, tokens, width):
+    kept = Entry(bytes(range(4 * width)), tokens)
+    assert decode(key, encode(key, kept, 1234.567), width) == (kept, 1234.567)
+    assert decode(key, encode(key, kept, 1234.567), None) == (kept, 1234.567)
+
+
+def test_a_count_too_large_to_be_kept_is_kept_as_the_largest():
+    decoded = decode(b"k", encode(b"k", Entry(b"1234", 2**40), 1), 1)
+    assert decoded[0].tokens == 2**32 - 1
+
+
+GOOD = encode(b"key", Entry(b"\x01\x02\x03\x04" * 4, 7), 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "width"),
+    [
+        (b"", 4),
+        (b"", None),
+        (b"garbage", None),
+        (b"x" * len(GOOD), 4),
+        (GOOD, 5),
+        (GOOD[:-4], 4),
+        (GOOD[:-4], None),
+        (GOOD[:-1], None),
+        (GOOD + b"\0\0\0\0", None),
+        (GOOD[:17], None),
+        (bytes([VERSION + 1]) + GOOD[1:], 4),
+        (GOOD[:20] + bytes([GOOD[20] ^ 1]) + GOOD[21:], 4),
+        (encode(b"other key", Entry(b"\x01\x02\x03\x04" * 4, 7), 1000.0), 4),
+    ],
+)
+def test_what_is_not_a_good_value_is_no_value(value, width):
+    assert decode(b"key", value, width) is None
+
+
+@given(st.binary(max_size=60), st.none() | st.integers(1, 10))
+def test_garbage_is_no_value(value, width):
+    assert decode(b"key", value, width) is None
+
+
+def test_the_layout_stays_the_same_from_one_start_to_the_next():
+    """Servers outlive releases: a change here must change the version."""
+    rest = struct.pack("<IQ", 7, 1_000_000) + b"\x01\x02\x03\x04" * 4
+    assert struct.pack("<BI", 1, crc32(rest, crc32(b"key"))) + rest == GOOD
+
+
+# Between workers
+
+
+def test_what_one_worker_put_another_finds_and_then_has_itself(make_tiered, redis):
+    one, other = make_tiered(), make_tiered()
+    one.of("m", 8).put([(key(1), entry(1))])
+    assert one.shared.flush()
+    assert other.of("m", 8).get([key(1), key(2)]) == [entry(1), None]
+    redis.flushdb()
+    assert other.of("m", 8).get([key(1), key(2)]) == [entry(1), None]
+    assert other.shared.stats() == CacheStats(1, 2)
+    assert [level for level, _ in other.levels()] == ["memory", "redis"]
+
+
+def test_a_batch_is_one_call_of_the_misses_only(make_tiered, redis):
+    one, other = make_tiered(), make_tiered()
+    one.of("m", 8).put((key(n), entry(n)) for n in range(64))
+    assert one.shared.flush()
+    other.of("m", 8).get([key(0)])
+    before = redis.info("commandstats")["cmdstat_mget"]["calls"]
+    assert other.of("m", 8).get([key(n) for n in range(64)]) == [entry(n) for n in range(64)]
+    assert other.of("m", 8).get([key(n) for n in range(64)]) == [entry(n) for n in range(64)]
+    assert redis.info("commandstats")["cmdstat_mget"]["calls"] == before + 1
+    assert other.shared.stats() == CacheStats(64, 0)
+
+
+def test_widths_and_models_do_not_meet(make):
+    cache = make()
+    cache.of("m", 8).put([(key(1), entry(1))])
+    assert cache.flush()
+    assert cache.of("m", 9).get([key(1)]) == [None]
+    assert cache.spoiled == 1
+    assert cache.of("n", 8).get([key(1)]) == [None]
+    assert cache.of("m", None).get([key(1)]) == [entry(1)]
+
+
+def test_namespaces_do_not_meet(make, redis):
+    one, other = make(namespace="one"), make(namespace="other")
+    one.of("m", 8).put([(key(1), entry(1))])
+    assert one.flush()
+    assert other.of("m", 8).get([key(1)]) == [None]
+    assert all(name.startswith(b"one:1:v:") for name in redis.keys("*"))
+
+
+@pytest.mark.parametrize("spoil", [b"", b"garbage", b"\xff" * 49, None])
+def test_a_spoiled_value_is_a_miss_and_is_written_over(make, redis, spoil):
+    cache = make()
+    cache.of("m", 8).put([(key(1), entry(1)), (key(2), entry(2))])
+    assert cache.flush()
+    one, two = sorted(redis.keys("*:v:*"))
+    redis.set(one, redis.get(two) if spoil is None else spoil, keepttl=True)
+    assert cache.of("m", 8).get([key(1), key(2)]) == [None, entry(2)]
+    assert cache.spoiled == 1
+    cache.of("m", 8).put([(key(1), entry(1))])
+    assert cache.flush()
+    assert cache.of("m", 8).get([key(1), key(2)]) == [entry(1), entry(2)]
+
+
+def test_a_value_of_another_type_is_a_miss(make, redis):
+    cache = make()
+    cache.of("m", 8).put([(key(1), entry(1))])
+    assert cache.flush()
+    (name,) = redis.keys("*:v:*")
+    redis.delete(name)
+    redis.lpush(name, "a list")
+    assert cache.of("m", 8).get([key(1)]) == [None]
+
+
+# Lives
+
+
+def test_a_second_write_keeps_the_life_of_the_first(make, redis):
+    now = [1_000_000.0]
+    one, other = make(clock=lambda: now[0]), make(clock=lambda: now[0])
+    one.of("m", 8).put([(key(1), entry(1))])
+    assert one.flush()
+    (name,) = redis.keys("*:v:*")
+    redis.pexpire(name, 1_800_000)
+    now[0] += 1800
+    other.of("m", 8).put([(key(1), entry(2))])
+    assert other.flush()
+    assert 1_799_000 < redis.pttl(name) <= 1_800_000
+    ((found, left),) = other.of("m", 8).find([key(1)])
+    assert found == entry(2)
+    assert 1799 < left <= 1800
+
+
+def test_in_memory_it_lives_no_longer_than_in_the_second_level(make_tiered, redis):
+    wall, steady = [1_000_000.0], [50.0]
+    one = make_tiered(clock=lambda: wall[0])
+    one.of("m", 8).put([(key(1), entry(1))])
+    assert one.shared.flush()
+    wall[0] += 3000
+    other = make_tiered(clock=lambda: steady[0])
+    other.shared._clock = lambda: wall[0]
+    one.shared._clock = other.shared._clock
+    redis_entry = one.shared.of("m", 8).find([key(1)])
+    assert redis_entry[0][0] == entry(1)
+    other.of("m", 8).get([key(1)])
+    redis.flushdb()
+    left = redis_entry[0][1]
+    steady[0] += left - 1
+    assert other.of("m", 8).get([key(1)]) == [entry(1)]
+    steady[0] += 2
+    assert other.of("m", 8).get([key(1)]) == [None]
+
+
+@pytest.mark.parametrize(("ahead", "kept"), [(10_000, TTL), (-10_000, 0)])
+def test_by_no_host_s_clock_does_an_entry_live_longer(make, ahead, kept):
+    now = time.time()
+    one, other = make(clock=lambda: now + ahead), make(clock=lambda: now)
+    one.of("m", 8).put([(key(1), entry(1))])
+    assert one.flush()
+    ((found, left),) = other.of("m", 8).find([key(1)])
+    assert found == entry(1)
+    assert left <= kept
+
+
+def test_an_entry_past_its_end_is_used_and_not_kept(make_tiered, redis):
+    now = time.time()
+    one, other = make_tiered(), make_tiered()
+    one.shared._clock = lambda: now - 2 * TTL
+    one.of("m", 8).put([(key(1), entry(1))])
+    assert one.shared.flush()
+    assert other.of("m", 8).get([key(1)]) == [entry(1)]
+    redis.flushdb()
+    assert other.of("m", 8).get([key(1)]) == [None]
+
+
+def test_entries_end_by_themselves(make, redis):
+    cache = make(ttl=0.2)
+    cache.of("m", 8).put([(key(1), entry(1))])
+    assert cache.flush()
+    eventually(lambda: not redis.keys("*:v:*"))
+
+
+# Failures
+
+
+def test_without_a_server_nothing_is_found_and_nobody_waits_long(make, caplog):
+    logging.getLogger("app").propagate = True
+    cache = make(url=f"redis://:secret@127.0.0.1:{free_port()}")
+    start = time.monotonic()
+    space = cache.of("m", 8)
+    assert space.get([key(1), key(2)]) == [None, None]
+    space.put([(key(1), entry(1))])
+    assert time.monotonic() - start < 0.5
+    assert (cache.lost, cache.dropped) == (2, 1)
+    assert cache.stats() == CacheStats(0, 2)
+    assert "cache: redis://127.0.0.1" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_more_than_may_wait_is_not_written(make, monkeypatch):
+    monkeypatch.setattr(shared, "QUEUE_BYTES", 100)
+    cache = make()
+    space = cache.of("m", 8)
+    space.put((key(n), entry(n)) for n in range(10))
+    assert cache.flush()
+    eventually(lambda: cache.written + cache.dropped == 10)
+    assert cache.dropped >= 7
+
+
+def test_a_full_server_is_still_read(make, redis):
+    cache = make()
+    space = cache.of("m", 8)
+    space.put([(key(1), entry(1))])
+    assert cache.flush()
+    redis.config_set("maxmemory", 1)
+    try:
+        for n in range(5):
+            space.put([(key(10 + n), entry(2))])
+            assert cache.flush()
+            assert space.get([key(1), key(10 + n)]) == [entry(1), None]
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert cache.dropped == 5
+
+
+def test_writes_that_fail_are_counted(make, redis):
+    cache = make()
+    space = cache.of("m", 8)
+
+    class Broken:
+        def pipeline(self, **_):
+            raise OSError("gone")
+
+    space.put([])
+    cache._queue.append(("prefix", key(1), entry(1)))
+    with pytest.raises(OSError, match="gone"):
+        cache._chores(Broken(), False)
+    assert cache.dropped == 1
+
+
+def test_no_keys_are_not_asked_for(make, redis):
+    cache = make()
+    assert cache.of("m", 8).get([]) == []
+    assert cache.remote.calls == 0
+
+
+def test_the_settings_say_which_cache_there_is(valkey, redis):
+    assert make_cache(None) is None
+    assert isinstance(make_cache(CacheSettings()), MemoryCache)
+    both = make_cache(CacheSettings(url=valkey.url, namespace="n"))
+    both.of("m", 8).put([(key(1), entry(1))])
+    assert both.shared.flush()
+    assert redis.keys("n:1:v:*")
+    both.close()
+    memory = make_cache(CacheSettings())
+    assert memory.of("m", 8) is memory
+    assert [(level, stats()) for level, stats in memory.levels()] == [
+        ("memory", CacheStats(0, 0, 0, 0, 0))
+    ]
+    memory.close()

@@ -1,0 +1,236 @@
+"""Looking into the cache and clearing it, from outside the workers."""
+
+import json
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from app import cli
+from app.cache import admin
+from app.cache.admin import clear, stats, table
+from app.cache.memory import MemoryCache
+from app.cache.shared import SharedCache, digest
+from app.cache.tiered import TieredCache
+from tests.cache.contract import entry, key
+from tests.support.server import eventually, free_port
+from tests.support.valkey import Valkey
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    """A real server."""
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(valkey):
+    """A plain client of it, and nothing in it."""
+    with valkey.client() as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def make(valkey, redis):
+    """Makes both levels, each as another worker would."""
+    made = []
+
+    def make():
+        def second(cleared, report):
+            return SharedCache(valkey.url, 3600, timeout=0.5, cleared=cleared, report=report)
+
+        made.append(TieredCache(MemoryCache(2**20, 3600), second))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        cache.close()
+
+
+def fill(cache, model, numbers):
+    cache.of(model, 8).put([(key(n), entry(n)) for n in numbers])
+    assert cache.shared.flush()
+
+
+def polled(cache):
+    """After the next time that the worker looks what was cleared."""
+    before = cache._epoch
+    eventually(lambda: cache._epoch > before, 3)
+
+
+def test_clearing_a_model_leaves_the_others(make, redis):
+    one = make()
+    fill(one, "m", range(5))
+    fill(one, "n", range(3))
+    assert clear(redis, "embeddings", "m") == 5
+    polled(one)
+    assert one.of("m", 8).get([key(1)]) == [None]
+    assert one.of("n", 8).get([key(1)]) == [entry(1)]  # from the second level: memory is empty
+    other = make()
+    assert other.of("m", 8).get([key(1)]) == [None]
+    assert other.of("n", 8).get([key(1)]) == [entry(1)]
+
+
+def test_clearing_everything(make, redis):
+    one = make()
+    fill(one, "m", range(5))
+    fill(one, "n", range(3))
+    redis.set("somebody else's", 1)
+    assert clear(redis, "embeddings") == 8
+    assert redis.get("somebody else's")
+    polled(one)
+    for model in ("m", "n"):
+        assert one.of(model, 8).get([key(1)]) == [None]
+    fill(one, "m", [1])
+    assert one.of("m", 8).get([key(1)]) == [entry(1)]
+
+
+def test_what_was_under_way_when_it_was_cleared_is_not_found(make, redis):
+    cache = make()
+    under_way = cache.of("m", 8)  # a request that has begun
+    clear(redis, "embeddings", "m")
+    polled(cache)
+    under_way.put([(key(1), entry(1))])
+    assert cache.shared.flush()
+    assert cache.of("m", 8).get([key(1)]) == [None]
+    assert make().of("m", 8).get([key(1)]) == [None]
+
+
+def test_many_entries_are_removed_in_batches(make, redis, monkeypatch):
+    monkeypatch.setattr(admin, "_BATCH", 10)
+    fill(make(), "m", range(95))
+    assert clear(redis, "embeddings", "m") == 95
+
+
+def test_stats_tell_models_and_workers(make, redis):
+    one = make()
+    fill(one, "m", range(5))
+    fill(one, "old model", range(100, 160))
+    one.of("m", 8).get([key(1), key(1000)])
+    fields = {"time": time.time() - 100}
+    redis.hset("embeddings:1:workers", "gone:1", json.dumps(fields))
+    eventually(lambda: _worker(redis, 65), 3)
+    found = stats(redis, "embeddings", ["m", "never used"])
+    assert found["shared"].keys() == {"m", f"unknown ({digest('old model')})"}
+    assert found["shared"]["m"]["entries"] == 5
+    assert 5 * 49 < found["shared"]["m"]["bytes"] < 5 * 400
+    (report,) = found["workers"].values()
+    assert report["memory"] | {"bytes": 0} == {
+        "hits": 1, "misses": 1, "evictions": 0, "bytes": 0, "entries": 65,
+    }  # fmt: skip
+    assert report["shared"]["misses"] == 1
+    assert redis.hexists("embeddings:1:workers", "gone:1") is False
+    text = table(found)
+    assert "  m  " in text
+    assert "unknown" in text
+    assert "1, 0, 0" in text or "0, 1, 0, 0" in text
+
+
+def _worker(redis, entries):
+    (report, *_) = [
+        json.loads(value)
+        for name, value in redis.hgetall("embeddings:1:workers").items()
+        if name != b"gone:1"
+    ] or [None]
+    return report and report["memory"]["entries"] == entries and report["memory"]["misses"]
+
+
+def test_an_empty_cache_has_a_table_too(redis):
+    text = table(stats(redis, "embeddings", []))
+    assert "(empty)" in text
+    assert "none has used" in text
+
+
+# Commands
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command with these settings."""
+
+    def run(cache, *arguments):
+        path = tmp_path / "settings.py"
+        path.write_text(f"CACHE = {cache!r}\n")
+        monkeypatch.setenv("PROXY_SETTINGS", str(path))
+        monkeypatch.setenv("ALPHANEURAL_API_KEY", "sk-test")
+        return CliRunner().invoke(cli.cache, arguments)
+
+    return run
+
+
+def test_the_commands(run, make, valkey, redis):
+    fill(make(), "wordllama", range(5))
+    shown = run({"url": valkey.url}, "stats")
+    assert shown.exit_code == 0
+    assert "wordllama" in shown.output
+    found = json.loads(run({"url": valkey.url}, "stats", "--json").output)
+    assert found["shared"]["wordllama"]["entries"] == 5
+    cleared = run({"url": valkey.url}, "clear", "--model", "wordllama")
+    assert cleared.output.startswith("5 entries removed.")
+    cleared = run({"url": valkey.url}, "clear", "--model", "nope")
+    assert "no model 'nope' in MODELS" in cleared.output
+    assert "0 entries removed" in cleared.output
+    assert run({"url": valkey.url}, "clear").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("cache", "arguments", "text"),
+    [
+        (None, ["stats"], "nothing is cached"),
+        ({}, ["stats"], "in the memory of each worker. Its numbers are in GET /metrics."),
+        ({}, ["clear"], "restart the workers: send SIGHUP"),
+        ({"url": f"redis://127.0.0.1:{free_port()}"}, ["clear"], "CACHE['url']: "),
+        ({"url": f"redis+cluster://127.0.0.1:{free_port()}"}, ["stats"], "CACHE['url']: "),
+    ],
+)
+def test_what_cannot_be_done_is_said(run, cache, arguments, text):
+    result = run(cache, *arguments)
+    assert result.exit_code == 1
+    assert text in result.output
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret@h:6379/0", "rediss://h", "unix:///run/valkey.sock", "valkey://h",
+        "redis+sentinel://a:1,b:2/it/0", "redis+cluster://a:1,b:2", "rediss+cluster://a:1",
+    ],
+)  # fmt: skip
+def test_addresses_that_may_be_set(url):
+    from app import config
+    from tests.api.fake import settings
+
+    for checked in (
+        config.check(settings(CACHE={"url": url})).cache,
+        config.check(settings(LIMITS={"url": url})).limits,
+    ):
+        assert checked.url == url
+        assert "secret" not in repr(checked)
+
+
+@pytest.mark.parametrize("url", ["redis://", "http://h", "h:6379", "unix://", "redis+other://h"])
+def test_addresses_that_may_not(url):
+    from app import config
+    from tests.api.fake import settings
+
+    with pytest.raises(config.SettingsError, match=r"CACHE\['url'\]: must be redis://host"):
+        config.check(settings(CACHE={"url": url}))
+
+
+def test_without_redis_py_it_is_said_which_package_is_missing(monkeypatch):
+    from app import config, config_schema
+    from tests.api.fake import settings
+
+    monkeypatch.setattr(config_schema, "find_spec", lambda name: None)
+    with pytest.raises(config.SettingsError, match=r"pip install '.\[redis\]'"):
+        config.check(settings(CACHE={"url": "redis://h"}))
+
+
+def test_namespaces_hold_nothing_that_a_pattern_would_take_for_more():
+    from app import config
+    from tests.api.fake import settings
+
+    with pytest.raises(config.SettingsError, match=r"CACHE\['namespace'\]: must be 1 to 64"):
+        config.check(settings(CACHE={"namespace": "a*"}))

@@ -1,0 +1,229 @@
+"""/openapi.json: valid, complete, and true of the app that serves it."""
+
+import re
+from importlib.util import find_spec
+
+import jsonschema_rs
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from app import errors
+from app.api.schemas import EmbeddingSchema
+from app.config import check
+from app.console import openapi, pages, words
+from app.errors import BadRequest
+from tests.api.fake import FakeProvider, app_with, ask, settings
+
+CONFIGURED = settings(LIMITS={"inputs": 3})
+
+
+@pytest.fixture
+def client(monkeypatch):
+    return app_with(monkeypatch, FakeProvider(), LIMITS={"inputs": 3})
+
+
+@pytest.fixture
+def document(client):
+    answer = client.get("/openapi.json")
+    assert answer.content_type == "application/json"
+    return answer.json
+
+
+def test_it_is_valid(document):
+    assert document["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_it_is_made_once(client):
+    assert client.get("/openapi.json").data == client.get("/openapi.json").data
+
+
+def test_every_route_is_in_it(client, document):
+    routes = {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in client.application.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    described = {(p, m) for p, item in document["paths"].items() for m in item}
+    assert described == routes
+    names = [o["operationId"] for item in document["paths"].values() for o in item.values()]
+    assert len(set(names)) == len(names)
+    assert all(o["summary"] for item in document["paths"].values() for o in item.values())
+
+
+def test_every_error_is_in_it(document):
+    told = document["components"]["responses"]
+    for kind in _kinds(errors.ClientError):
+        text = told[f"Error{kind.status}"]["description"]
+        assert " ".join(kind.__doc__.split()) in text
+        assert kind.code is None or f"`{kind.code}`" in text
+    asked = document["paths"]["/v1/embeddings"]["post"]["responses"]
+    statuses = {str(kind.status) for kind in _kinds(errors.ClientError)} - {"405"}
+    assert asked.keys() == {"200"} | statuses
+
+
+def _kinds(kind):
+    for below in kind.__subclasses__():
+        if below.__module__ == "app.errors":
+            yield below
+            yield from _kinds(below)
+
+
+def test_every_header_of_a_real_answer_is_in_it(client, document):
+    usual = {"Content-Type", "Content-Length", "cache-control", "x-content-type-options"}
+    described = document["components"]["headers"].keys()
+    for answer in (
+        ask(client),
+        ask(client, caching=True),
+        ask(client, headers={}),
+        client.get("/x"),
+    ):
+        assert set(answer.headers.keys()) - usual <= described
+    of_embeddings = document["paths"]["/v1/embeddings"]["post"]["responses"]["200"]["headers"]
+    assert set(ask(client).headers.keys()) - usual <= of_embeddings.keys()
+
+
+def test_answers_are_as_described(client, document):
+    def check_answer(answer, name):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        jsonschema_rs.validate(schema, answer.json)
+
+    for fields in ({}, {"encoding_format": "base64"}):
+        check_answer(ask(client, **fields), "EmbeddingResponse")
+    auth = {"Authorization": "Bearer sk-proxy-of-the-tests"}
+    check_answer(client.get("/v1/models", headers=auth), "ModelList")
+    check_answer(client.get("/v1/models/embed", headers=auth), "Model")
+    check_answer(client.get("/health/ready"), "Status")
+    check_answer(client.get("/health/live"), "Status")
+    check_answer(client.get("/no/such/path"), "Error")
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 2**33),
+    st.floats(allow_nan=False).filter(lambda f: not f.is_integer()),  # 1.0 is not quite 1
+    st.text(max_size=3),
+    st.sampled_from(["float", "base64", "query", "document", "x" * 256, "x" * 257]),
+    st.sampled_from([1, 3600, 3601]),
+    st.lists(st.one_of(st.integers(-1, 5), st.text(max_size=2), st.lists(st.integers(0, 9)))),
+)
+FIELDS = st.sampled_from(sorted(EmbeddingSchema(3).fields))
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(st.dictionaries(FIELDS, VALUES, max_size=3))
+def test_what_it_allows_is_what_is_taken(described, changes):
+    payload = {"model": "embed", "input": "x", **changes}
+    try:
+        EmbeddingSchema(3).parse(payload)
+        taken = True
+    except BadRequest:
+        taken = False
+    # null is "absent" to us, which the description leaves to its reader.
+    stated = {name: value for name, value in payload.items() if value is not None}
+    assert described.is_valid(stated) == taken
+
+
+@pytest.fixture(scope="module")
+def described():
+    app = Flask("x")
+    return jsonschema_rs.validator_for(
+        openapi.document(app, check(CONFIGURED))["components"]["schemas"]["EmbeddingRequest"]
+    )
+
+
+def test_every_field_is_explained(document):
+    fields = document["components"]["schemas"]["EmbeddingRequest"]["properties"]
+    assert fields.keys() == words.FIELDS.keys()
+    assert all(field["description"] for field in fields.values())
+
+
+def test_every_view_we_know_is_there(client):
+    assert words.ROUTES.keys() <= client.application.view_functions.keys()
+
+
+def test_a_view_that_nobody_described_speaks_for_itself():
+    app = Flask("x")
+
+    @app.get("/new/<int:number>")
+    def new(number):
+        """Something new.
+
+        More of it.
+        """
+
+    @app.get("/silent")
+    def silent(): ...
+
+    paths = openapi.document(app, check(CONFIGURED))["paths"]
+    assert paths["/new/{number}"]["get"]["summary"] == "Something new."
+    assert paths["/silent"]["get"]["summary"] == "silent"
+    assert {"401", "404"} < paths["/new/{number}"]["get"]["responses"].keys()
+
+
+@pytest.mark.parametrize(
+    ("models", "example"), [(["wordllama"], "wordllama"), (["secret-project"], "your-model")]
+)
+def test_examples_tell_nobody_which_models_there_are(models, example):
+    configured = CONFIGURED["MODELS"]["embed"]
+    checked = check({**CONFIGURED, "MODELS": dict.fromkeys([*models, "steady"], configured)})
+    found = openapi.document(Flask("x"), checked)
+    assert found["components"]["examples"]["two-texts"]["value"]["model"] == example
+    assert "secret-project" not in str(found)
+
+
+def test_a_copy_of_the_tree_has_no_version(monkeypatch):
+    def missing(_):
+        raise openapi.PackageNotFoundError
+
+    monkeypatch.setattr(openapi, "version", missing)
+    found = openapi.document(Flask("x"), check(CONFIGURED))
+    assert found["info"]["version"] == "0"
+
+
+# The page
+
+
+def test_the_page_and_its_parts(client):
+    page = client.get("/docs")
+    assert page.status_code == 200
+    parts = re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text)
+    assert len(parts) == 4
+    assert not re.search(r"(src|href)=.https?:", page.text)
+    for part in parts:
+        answer = client.get(f"/{part}")
+        assert answer.status_code == 200, part
+        assert "max-age" in answer.headers["Cache-Control"]
+        again = client.get(f"/{part}", headers={"If-None-Match": answer.headers["ETag"]})
+        assert again.status_code == 304
+        answer.close()
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/openapi.json"])
+def test_the_page_may_load_and_send_nothing_elsewhere(client, path):
+    headers = client.get(path).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "connect-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == (
+        "nosniff",
+        "no-referrer",
+    )
+
+
+@pytest.mark.parametrize("name", ["swagger-ui.js", "nothing.js", "../words.py", "index.css"])
+def test_only_what_the_page_needs_is_served(client, name):
+    assert client.get(f"/docs/{name}").status_code == 404
+
+
+def test_without_the_bundle_there_is_a_404(client, monkeypatch):
+    assert find_spec("flask_swagger_ui")
+    monkeypatch.setattr(pages, "find_spec", lambda _: None)
+    assert client.get("/docs/swagger-ui.css").status_code == 404

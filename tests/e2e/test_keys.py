@@ -1,0 +1,134 @@
+"""Keys of the table and tokens over the real server: made, used, rotated, revoked, within 5 s."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from app.access.table import Entry, KeyTable
+from app.usage.database import Database
+from app.usage.migrations import migrate
+from tests.support.server import Proxy, eventually
+from tests.support.settings import model, provider, settings_file
+from tests.support.upstream import Upstream
+
+
+class Issuer:
+    """An identity provider: `token` signs with its newest key, `rotate` makes another."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.rotate()
+
+    def rotate(self) -> None:
+        self.kid = f"key-{time.monotonic_ns()}"
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        public = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        self.document = json.dumps({"keys": [public | {"kid": self.kid}]}).encode()
+
+    def token(self, **claims) -> str:
+        usual = {"iss": "https://id", "aud": "proxy", "sub": "alice", "exp": time.time() + 60}
+        return jwt.encode(usual | claims, self._key, "ES256", {"kid": self.kid})
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(known.document)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        known = Issuer(server.server_port)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield known
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyTable]:
+    database = Database(f"sqlite:///{tmp_path_factory.mktemp('keys')}/keys.db")
+    migrate(database.engine)
+    table = KeyTable(database)
+    table.url = str(database.engine.url)
+    yield table
+    database.close()
+
+
+@pytest.fixture(scope="module", params=["gevent", "gthread"])
+def proxy(request, table, issuer, tmp_path_factory) -> Iterator[Proxy]:
+    directory: Path = tmp_path_factory.mktemp(request.param)
+    oidc = {
+        "issuer": "https://id",
+        "audience": "proxy",
+        "jwks_url": f"http://127.0.0.1:{issuer.port}/jwks",
+        "claims": {"name": "sub", "models": "models"},
+    }
+    with Upstream(32) as upstream:
+        path = settings_file(
+            directory,
+            {"p": provider(upstream)},
+            {"embed": model("p"), "other": model("p")},
+            USAGE={"url": table.url, "keys": True, "spool": str(directory / "spool")},
+            OIDC=oidc,
+            KEYS={},
+        )
+        path.write_text(path.read_text() + "\nKEYS = {}\n")
+        with Proxy(directory, path, worker_class=request.param, workers=2) as proxy:
+            yield proxy
+
+
+def statuses(proxy: Proxy, key: str, **headers) -> set[int]:
+    """What many requests get, so that each worker is asked."""
+    client = proxy.client(key)
+    body = {"model": "embed", "input": "a"}
+    return {client.post(body, **headers).status for _ in range(8)}
+
+
+def test_a_key_is_made_rotated_and_revoked_in_every_worker_within_five_seconds(proxy, table):
+    name = f"team-{proxy.port}"
+    key = table.new(Entry(name, models=("embed",)))
+    eventually(lambda: statuses(proxy, key) == {200}, 5)
+    assert proxy.client(key).embed("other", "a").error["code"] == "model_not_allowed"
+    new = table.rotate(name, grace=60)
+    eventually(lambda: statuses(proxy, new) == {200}, 5)
+    assert statuses(proxy, key) == {200}
+    table.revoke(name)
+    eventually(lambda: statuses(proxy, key) | statuses(proxy, new) == {401}, 5)
+
+
+def test_a_key_bound_to_networks(proxy, table):
+    name = f"bound-{proxy.port}"
+    key = table.new(Entry(name, networks=("10.0.0.0/8",)))
+    eventually(lambda: statuses(proxy, key) == {403}, 5)
+    assert proxy.client(key).embed("embed", "a").error["code"] == "network_not_allowed"
+    assert statuses(proxy, key, X_Forwarded_For="10.1.2.3") == {200}  # loopback is trusted
+
+
+def test_limits_of_the_table_hold(proxy, table):
+    key = table.new(Entry(f"slow-{proxy.port}", limits=(("requests_per_minute", 2),)))
+    eventually(lambda: 429 in statuses(proxy, key), 5)
+
+
+def test_tokens_are_taken_and_their_keys_rotate(proxy, issuer):
+    token = issuer.token()
+    eventually(lambda: statuses(proxy, token) == {200}, 5)
+    assert statuses(proxy, issuer.token(aud="else")) == {401}
+    assert statuses(proxy, issuer.token(exp=time.time() - 100)) == {401}
+    few = proxy.client(issuer.token(models=["other"]))
+    assert few.embed("embed", "a").error["code"] == "model_not_allowed"
+    issuer.rotate()
+    assert 200 in statuses(proxy, issuer.token(sub="bob"))
+    line = proxy.log_line(proxy.client(token).get("/v1/models").headers["x-request-id"])
+    assert line["key"] in ("oidc:alice", None)
+    assert token not in proxy.stdout() + proxy.stderr()

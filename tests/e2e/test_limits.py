@@ -1,0 +1,167 @@
+"""Limits of keys and of end users, over all workers, as clients meet them."""
+
+import threading
+import time
+from collections import Counter
+
+import openai
+import pytest
+
+from tests.support import settings
+from tests.support.server import eventually
+from tests.support.valkey import Valkey
+
+SECRETS = {
+    name: f"sk-limited-{name}"
+    for name in ("minute", "day", "money", "users", "tokens", "exact", "share", "free")
+}
+
+
+def keys():
+    """A key for each kind of limit."""
+    limits = {
+        "minute": {"requests_per_minute": 3, "tokens_per_minute": 1000},
+        "day": {"tokens_per_day": 20},
+        "money": {"dollars_per_month": 0.001},
+        "users": {"user_requests_per_minute": 2},
+        "tokens": {"tokens_per_minute": 300},
+        "exact": {"requests_per_minute": 300},
+        "share": {"requests_per_minute": 200},
+        "free": {},
+    }
+    return {name: {**settings.key(SECRETS[name], "*"), **limits[name]} for name in limits}
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    """The server that counts."""
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def many(start_proxy, valkey):
+    """Four workers that count together."""
+    return start_proxy(LIMITS={"url": valkey.url}, keys=keys(), workers=4)
+
+
+@pytest.fixture
+def counted(valkey):
+    """The server, with nothing counted yet."""
+    with valkey.client() as client:
+        client.flushall()
+    return valkey
+
+
+def hammer(proxy, key, requests, threads=8, **fields):
+    """Statuses of so many requests, from several clients at once, and the seconds they took."""
+    statuses = Counter()
+
+    def work():
+        client = proxy.client(SECRETS[key])
+        for _ in range(requests // threads):
+            statuses[client.embed("steady", "one", **fields).status] += 1
+
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    start = time.monotonic()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return statuses, time.monotonic() - start
+
+
+def test_over_four_workers_at_once_a_limit_is_exact(many, counted, steady):
+    statuses, seconds = hammer(many, "exact", 480)
+    assert statuses.keys() == {200, 429}
+    # Where a minute began meanwhile, the window has moved by as much.
+    assert 300 * 0.99 <= statuses[200] <= 300 * 1.01 + 300 * seconds / 60
+
+
+def test_tokens_are_settled_by_what_was_counted(many, counted, steady):
+    """The provider counts words: a tenth of what is expected of these."""
+    client = many.client(SECRETS["tokens"])
+    word = "w" * 40
+    answers = []
+    for _ in range(30):
+        answers.append(client.embed("steady", [word] * 10))  # 100 expected, 10 counted
+        time.sleep(0.03)  # corrections are sent behind the answer
+    statuses = Counter(answer.status for answer in answers)
+    assert 10 <= statuses[200] <= 22  # with no correction 3, and 21 by what was counted
+    assert statuses[429] == 30 - statuses[200]
+    assert answers[0].headers["x-ratelimit-remaining-tokens"] == "290"
+    assert answers[0].headers["x-ratelimit-limit-tokens"] == "300"
+
+
+def test_a_minute_s_limit_as_an_sdk_sees_it(many, counted, steady):
+    client = openai.OpenAI(base_url=many.url + "/v1", api_key=SECRETS["minute"], max_retries=0)
+    with client:
+        for left in ("2", "1", "0"):
+            answer = client.embeddings.with_raw_response.create(model="steady", input="one two")
+            assert answer.headers["x-ratelimit-remaining-requests"] == left
+            assert answer.headers["x-ratelimit-limit-tokens"] == "1000"
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.embeddings.create(model="steady", input="one two")
+    assert (caught.value.code, caught.value.type) == ("rate_limit_exceeded", "requests")
+    assert 0 < int(caught.value.response.headers["retry-after"]) <= 121
+    assert "x-should-retry" not in caught.value.response.headers
+
+
+def test_a_quota_that_is_used_up_is_not_tried_again(many, counted, steady):
+    client = openai.OpenAI(base_url=many.url + "/v1", api_key=SECRETS["day"], max_retries=5)
+    with client:
+        client.embeddings.create(model="steady", input="w " * 18)
+        start = time.monotonic()
+        eventually(lambda: _code(client) == "insufficient_quota")
+        assert time.monotonic() - start < 1
+        assert len(steady.calls) == 1
+
+
+def _code(client):
+    with pytest.raises(openai.RateLimitError) as caught:
+        client.embeddings.create(model="steady", input="w " * 30)
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert int(caught.value.response.headers["retry-after"]) > 60
+    assert caught.value.type == caught.value.code
+    return caught.value.code
+
+
+def test_end_users_are_held_apart(many, counted, steady):
+    client = many.client(SECRETS["users"])
+    for user in ("a", "b", None):
+        answers = [client.embed("steady", "one", user=user) for _ in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert "of this end user" in answers[2].error["message"]
+
+
+def test_a_key_without_limits_has_no_headers(many, counted, steady):
+    headers = many.client(SECRETS["free"]).embed("steady", "one").headers
+    assert not [name for name in headers if name.startswith("x-ratelimit")]
+
+
+def test_a_request_that_fails_costs_no_tokens(many, counted, upstream, fresh):
+    upstream.always(lambda exchange: exchange.reply(400, {"error": {"message": "no"}}))
+    client = many.client(SECRETS["tokens"])
+    model = fresh("embed")
+    for _ in range(6):  # taken for 100 each
+        eventually(lambda: client.embed(model, "w" * 400).status == 400)
+    left = "x-ratelimit-remaining-tokens"
+    eventually(lambda: client.embed(model, "w" * 400).headers[left] == "300")
+
+
+def test_in_memory_each_worker_has_its_share(start_proxy, steady):
+    proxy = start_proxy(keys=keys(), workers=2)
+    statuses, seconds = hammer(proxy, "share", 320)
+    assert statuses.keys() == {200, 429}
+    assert 100 <= statuses[200] <= 200 + 200 * seconds / 60
+
+
+def test_while_nobody_counts_nobody_is_refused_or_late(many, counted, steady):
+    client = many.client(SECRETS["minute"])
+    assert client.embed("steady", "one").headers["x-ratelimit-limit-requests"] == "3"
+    counted.kill()
+    answers = [client.embed("steady", "one") for _ in range(20)]
+    assert {answer.status for answer in answers} == {200}
+    assert max(answer.seconds for answer in answers) < 0.3
+    counted.start()
+    eventually(lambda: client.embed("steady", "one").status == 429, 5)

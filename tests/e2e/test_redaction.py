@@ -1,0 +1,190 @@
+"""A secret is planted wherever something can fail, everything is made to fail, all output is read.
+
+Each secret has its own name, so that a leak says where it came from.
+"""
+
+import contextlib
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import config
+from app.providers import registry
+from tests.e2e.bad_http import framed
+from tests.support import refusals, settings, stalls
+from tests.support.server import Proxy, eventually
+from tests.support.upstream import Upstream
+
+PLANTED = re.compile(r"planted[-a-z0-9]+", re.IGNORECASE)
+CLIENT = "sk-planted-client-key"  # good
+WRONG = "sk-planted-wrong-key"  # and one that is not
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with Upstream(settings.WIDTH, api_key="sk-planted-provider-key") as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def planted(provider: Upstream, tmp_path_factory: pytest.TempPathFactory):
+    """A proxy that holds secrets of every kind, none of whose services is there."""
+    directory = tmp_path_factory.mktemp("planted")
+    with stalls.closed_port() as closed:
+        address = closed.removeprefix("http://").partition("/")[0]
+        credentials = "planted-user:planted-password"
+        good = settings.provider(provider, headers={"X-Secret": "planted-header"})
+        providers: dict[str, Any] = {
+            "plain": good,
+            "userinfo": good | {"base_url": good["base_url"].replace("://", f"://{credentials}@")},
+            "closed": good | {"base_url": f"http://{credentials}@{address}/planted-path"},
+            "egress": good | {"proxy": f"http://planted-egress:planted-word@{address}"},
+            "nowhere": good | {"base_url": "http://planted-host.invalid/v1?sig=planted-query"},
+        }
+        models = {name: settings.model(name) for name in providers}
+        path = settings.settings_file(
+            directory,
+            providers,
+            models,
+            {"tests": settings.key(CLIENT, "*")},
+            CACHE={"url": f"redis://planted-redis:planted-cache@{address}/0"},
+            LIMITS={"url": f"redis://:planted-limits@{address}/0"},
+            USAGE={
+                "url": f"postgresql+psycopg://planted-role:planted-ledger@{address}/planted",
+                "spool": str(directory / "spool"),
+            },
+            LOGS={"level": "DEBUG"},
+        )
+        with Proxy(directory, path, OPENAI_API_KEY="sk-planted-environment") as proxy:
+            yield proxy
+
+
+def shouting(code: int):
+    """A provider that repeats all it was sent, in its body and in its headers."""
+
+    def behaviour(exchange: Any) -> None:
+        call = exchange.call
+        told = f"{refusals.gossip(exchange)} {call.headers} {call.path} {call.body}"
+        headers = {"X-Echo": call.headers["authorization"], "Set-Cookie": "planted-cookie=1"}
+        exchange.reply(code, {"error": {"message": told, "code": told, "type": told}}, **headers)
+
+    return behaviour
+
+
+def ask_everything(proxy: Proxy, provider: Upstream) -> list[str]:
+    """Every answer, as text: status, headers, body."""
+    client, told = proxy.client(CLIENT), []
+    behaviours = [
+        *(shouting(code) for code in (400, 401, 403, 404, 413, 422, 429, 500, 503)),
+        *(refusals.page(code) for code in (200, 401, 500)),
+        refusals.redirect("http://planted-elsewhere.invalid/?key=planted-redirect"),
+        lambda exchange: exchange.reply(200, {"planted-shape": exchange.call.headers}),
+        lambda exchange: exchange.reply(200, b'{"data": [planted-garbage'),
+        lambda exchange: exchange.send(b"HTTP/1.1 planted-status\r\nplanted-head\r\n\r\n"),
+        lambda exchange: exchange.send(b"planted-nonsense\r\n\r\n"),
+    ]
+    for name in ("plain", "userinfo"):
+        for behaviour in behaviours:
+            provider.always(behaviour)
+            told.append(client.embed(name, "planted-input", timeout=2, caching=True))
+    provider.reset()
+    for name in ("closed", "egress", "nowhere"):
+        told.append(client.embed(name, ["planted-input"], timeout=2, user="someone"))
+    told += [
+        client.embed("plain", "planted-input", caching=True),
+        client.post(b'{"model": "plain", "input": "planted-input", }'),
+        client.post({"model": "plain", "input": ["planted-input", 3]}),
+        client.post({"model": "plain", "input": "planted-input", "user": ["planted-user"]}),
+        client.post(b"planted-body", Content_Type="text/planted-type"),
+    ]
+    other = proxy.client(WRONG)
+    told += [
+        other.embed("plain", "planted-input"),
+        other.get("/v1/models?api_key=sk-planted-in-the-query"),
+        other.get("/v1/models", Cookie="session=planted-cookie", api_key="planted-api-key"),
+        other.get("/v1/models", Authorization=f"Basic {WRONG}"),
+        other.get("/metrics?key=planted-metrics"),
+    ]
+    texts = [f"{answer.status} {answer.headers} {answer.text}" for answer in told]
+    for data in (
+        f"GET /v1/models HTTP/1.1 {WRONG}\r\nAuthorization: {WRONG}\r\n\r\n".encode(),
+        framed(f"Authorization : Bearer {WRONG}"),
+        framed(f"Bearer {WRONG}"),
+        framed("Content-Length: planted-length"),
+        framed("Transfer-Encoding: planted-coding"),
+        framed("Transfer-Encoding: chunked", body=b"planted-chunk\r\n{}"),
+        framed("Transfer-Encoding: chunked", body=b"2\r\n{}\r\n0\r\nX: planted-trailer\r\n\r\n"),
+        framed("Content-Length: 500", body=b'{"input": "planted-broken-off'),
+    ):
+        texts.append(client.raw_bytes(data).decode("latin-1"))
+    return texts
+
+
+def test_no_secret_leaves_the_proxy(planted: Proxy, provider: Upstream):
+    texts = ask_everything(planted, provider)
+    for text in texts:
+        # Callers may be quoted to themselves: by a provider's 400, say.
+        assert not set(PLANTED.findall(text)) - {"planted-input", "planted-type"}, text
+    eventually(lambda: planted.stdout().count("\n") > len(texts) / 2)
+    lines = (planted.stdout() + planted.stderr()).splitlines()
+    assert [line for line in lines if PLANTED.search(line) or "Traceback" in line] == []
+
+
+def test_the_descriptions_of_the_proxy_hold_none(planted: Proxy):
+    for path in ("/openapi.json", "/docs", "/metrics", "/health/ready"):
+        assert not PLANTED.search(planted.client(CLIENT).get(path).text), path
+
+
+# Settings -----------------------------------------------------------------------------------------
+
+P = '{"openai": {"kind": "openai", "base_url": %s, "api_key": %s}}'
+MISTAKES = {
+    "a key that is a number": "PROVIDERS = " + P % ('"http://h/v1"', '["planted-list"]'),
+    "a key with a line break": "PROVIDERS = " + P % ('"http://h/v1"', r'"planted-key\n"'),
+    "an address that is none": "PROVIDERS = " + P % ('"htp://u:planted-info@h"', '"k"'),
+    "an unknown option": 'PROVIDERS = {"o": {"kind": "openai", "apikey": "planted-option"}}',
+    "a header with a line break": 'PROVIDERS = {"o": {"kind": "openai", "api_key": "k", '
+    r'"headers": {"X": "planted\n"}}}',
+    "an egress proxy that is none": 'PROVIDERS = {"o": {"kind": "openai", "api_key": "k", '
+    '"proxy": "planted-word:planted@h"}}',
+    "a key instead of its hash": 'KEYS = {"team": {"sha256": "planted-client"}}',
+    "a name that is not there": 'KEY = "planted-constant"; PROVIDERS = KEI',
+    "a quote that does not end": 'PROVIDERS = {"o": {"api_key": "planted-literal}}',
+    "a sum of a key and a number": 'PROVIDERS = {"o": "planted-operand" + 1}',
+    "a cache that is none": 'CACHE = {"url": "http://u:planted-cache@h:1"}',
+    "a database that is none": 'USAGE = {"url": "mysql://u:planted-ledger@h/db"}',
+    "limits that are none": 'LIMITS = {"url": "memcache://:planted-limits@h"}',
+    "tokens of nobody": 'OIDC = {"issuer": "x", "audience": "y", "jwks_url": "http://u:planted@h"}',
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_settings_is_named_without_its_value(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "settings.py"
+    path.write_text(MISTAKES[mistake] + "\n")
+    monkeypatch.setenv("PROXY_SETTINGS", str(path))
+    monkeypatch.setenv("ALPHANEURAL_API_KEY", "sk-planted-default")
+    with pytest.raises(config.SettingsError) as raised:
+        registry.verify(config.load())
+    assert not PLANTED.search(str(raised.value))
+
+
+def test_settings_that_are_shown_hide_what_they_hold(planted: Proxy, tmp_path: Path):
+    """`repr` is what ends up in a traceback of somebody else's."""
+    path = Path(planted._environment["PROXY_SETTINGS"])
+    names: dict[str, Any] = {}
+    exec(path.read_text(), names)
+    checked = config.check({k: v for k, v in names.items() if k.isupper()})
+    assert set(PLANTED.findall(repr(checked))) <= set(PLANTED.findall(str(path)))
+
+
+def test_a_connection_that_is_cut_leaves_nothing(planted: Proxy):
+    with contextlib.closing(socket.create_connection(("127.0.0.1", planted.port))) as connection:
+        connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\nAuthorization: Bearer planted-cut\r\n")
+    planted.client(CLIENT).get("/health/live")
+    assert "planted-cut" not in planted.stdout() + planted.stderr()

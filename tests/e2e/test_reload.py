@@ -1,0 +1,98 @@
+"""New settings on SIGHUP: no request is lost, and a wrong file changes nothing, whoever dies."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.usage_load import Load
+from tests.support.server import Proxy, eventually
+from tests.support.settings import KEYS, model, provider, settings_file
+from tests.support.upstream import Upstream
+
+WRONG = "\nMODELS['embed']['deployments'][0]['provider'] = 'opnai'\n"
+
+
+class Reloaded(Proxy):
+    """A proxy whose settings file a test rewrites."""
+
+    def __init__(self, directory: Path, upstream: Upstream, **options) -> None:
+        keys = {"tests": KEYS["tests"]}
+        self.file = settings_file(directory, {"p": provider(upstream)}, {"embed": model("p")}, keys)
+        self.good = self.file.read_text()
+        super().__init__(directory, self.file, **options)
+
+    def children(self) -> set[int]:
+        return set(self.workers())
+
+    def hup(self, text: str) -> None:
+        """New settings, and wait until no worker of before is left."""
+        old = eventually(lambda: len(self.children()) == 2 and self.children(), 20)
+        self.file.write_text(text)
+        self.process.send_signal(signal.SIGHUP)
+        eventually(lambda: len(self.children()) == 2 and not self.children() & old, 30)
+
+    def replace_all(self) -> None:
+        """Kill each worker; wait for others in their place that answer."""
+        old = self.children()
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: len(self.children()) == 2 and not self.children() & old, 20)
+        eventually(self._live, 20)
+
+    def ask(self, **fields) -> tuple[int, str | None]:
+        answer = self.client().embed("embed", "a", **fields)
+        return answer.status, None if answer.status == 200 else answer.error["code"]
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Callable[..., Reloaded]]:
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream(32))
+        yield lambda worker_class: stack.enter_context(
+            Reloaded(tmp_path, upstream, worker_class=worker_class, workers=2)
+        )
+
+
+@pytest.mark.parametrize("worker_class", ["gevent", "gthread"])
+def test_new_settings_are_taken_under_load_and_who_is_blocked_is(start, worker_class):
+    proxy = start(worker_class)
+    assert proxy.ask(user="u-bad") == (200, None)
+    with Load(proxy.port) as load:
+        eventually(lambda: len(load.answered) > 50, 20)
+        proxy.hup(proxy.good + "\nBLOCKED_USERS = ['u-bad']\n")
+        before = len(load.answered)
+        eventually(lambda: len(load.answered) > before + 50, 20)
+    assert load.lost == []
+    assert proxy.ask(user="u-bad") == (403, "user_blocked")
+    assert proxy.ask(user="u-good") == (200, None)
+    proxy.hup(proxy.good + "\nBLOCKED_KEYS = ['tests']\n")
+    eventually(lambda: proxy.ask() == (403, "key_blocked"), 10)
+
+
+def test_while_the_file_is_wrong_new_workers_get_the_old_settings(start):
+    proxy = start("gevent")
+    blocked = proxy.good + "\nBLOCKED_USERS = ['u-bad']\n"
+    proxy.hup(blocked)
+    for wrong in (blocked + WRONG, "MODELS = {", "import os\nos.environ['NOT_SET']\n"):
+        old = proxy.children()
+        said = proxy.stderr().count("Not reloading, the settings are wrong")
+        proxy.file.write_text(wrong)
+        proxy.process.send_signal(signal.SIGHUP)
+        eventually(
+            lambda said=said: proxy.stderr().count("Not reloading, the settings are wrong") > said,
+            20,
+        )
+        assert proxy.children() == old
+    assert "no provider 'opnai' in PROVIDERS" in proxy.stderr()
+    proxy.replace_all()
+    assert proxy.ask(user="u-bad") == (403, "user_blocked")
+    proxy.file.unlink()
+    proxy.replace_all()
+    assert proxy.ask(user="u-bad") == (403, "user_blocked")
+    assert proxy.ask() == (200, None)
+    proxy.hup(proxy.good)
+    assert proxy.ask(user="u-bad") == (200, None)

@@ -1,0 +1,213 @@
+"""One cache for many workers, in a real Valkey that is killed, frozen, poisoned and cleared."""
+
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.conftest import WORKER_CLASSES
+from tests.support.server import ROOT, eventually
+from tests.support.valkey import Valkey
+from tests.support.vectors import assert_answers
+
+fresh = (f"not in any worker yet, number {i}" for i in itertools.count())
+LATE = 0.05  # seconds that an answer may take longer for Valkey's sake
+
+
+def take(number):
+    """Texts that no test has used."""
+    return list(itertools.islice(fresh, number))
+
+
+def state(answer):
+    assert answer.status == 200, answer.text
+    return answer.headers["x-proxy-cache"]
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    """The server behind the proxies of this module."""
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def many(start_proxy, valkey):
+    """Four workers."""
+    return start_proxy(CACHE={"ttl": 600, "url": valkey.url}, workers=4)
+
+
+@pytest.fixture(scope="module", params=WORKER_CLASSES)
+def hosts(request, start_proxy, valkey):
+    """Two proxies of one worker each, whose memory holds nothing: all hits are Valkey's."""
+    cache = {"ttl": 600, "url": valkey.url, "max_bytes": 1}
+    return [start_proxy(request.param, CACHE=cache) for _ in range(2)]
+
+
+@pytest.fixture
+def up(valkey):
+    """The server, empty and well, before the test and after it."""
+    if valkey.process is None:
+        valkey.start()
+    with valkey.client() as client:
+        client.flushall()
+    yield valkey
+    if valkey.process is None:
+        valkey.start()
+
+
+def stored(valkey, number):
+    """Wait until there are so many entries."""
+    with valkey.client() as client:
+        eventually(lambda: len(client.keys("*:v:*")) >= number, what=f"{number} entries")
+
+
+def test_what_one_host_stored_another_finds(hosts, up, upstream):
+    one, other = (proxy.client() for proxy in hosts)
+    texts = take(5)
+    assert state(one.embed("embed", texts[:3], caching=True)) == "miss"
+    stored(up, 3)
+    hit = other.embed("embed", texts[:3], caching=True)
+    partial = other.embed("embed", texts, caching=True, dimensions=None)
+    assert [state(hit), state(partial)] == ["hit", "partial"]
+    assert_answers(hit.json, texts[:3], 32)
+    assert_answers(partial.json, texts, 32)
+    assert upstream.seen == texts
+    assert hit.json["usage"] == one.embed("embed", texts[:3]).json["usage"]
+
+
+def test_four_workers_ask_once(many, up, upstream):
+    (text,) = take(1)
+    client = many.client()
+    assert state(client.embed("embed", text, caching=True)) == "miss"
+    stored(up, 1)
+    assert {state(client.embed("embed", text, caching=True)) for _ in range(40)} == {"hit"}
+    assert upstream.seen == [text]
+
+
+def test_what_is_poisoned_is_asked_again(many, up, upstream):
+    texts = take(4)
+    client = many.client()
+    client.embed("embed", texts, caching=True)
+    stored(up, 4)
+    with up.client() as redis:
+        values = {name: redis.get(name) for name in redis.keys("*:v:*")}
+        one, two, three, four = sorted(values)
+        redis.set(one, values[two])  # another's
+        redis.set(two, b"garbage")
+        redis.set(three, b"\x02" + values[three][1:])  # another version
+        redis.set(four, values[four][:-4])  # another width
+    for _ in range(20):
+        assert_answers(client.embed("embed", texts, caching=True).json, texts, 32)
+    assert sorted(set(upstream.seen)) == sorted(texts)
+
+
+def flask(many, *arguments):
+    """A command of the operator's, with the proxy's settings."""
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "cache", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=many._environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_the_operator_sees_and_clears_both_levels(many, up, upstream):
+    texts = take(3)
+    client = many.client()
+    for _ in range(20):  # now every worker is likely to have it in memory
+        client.embed("embed", texts, caching=True)
+        client.embed("floats", texts[0], caching=True)
+    stored(up, 4)
+    shown = flask(many, "stats")
+    assert "floats" in shown
+    assert sum(f"{os.uname().nodename}:{pid} " in shown for pid in many.workers()) >= 1
+    cleared = flask(many, "clear", "--model", "embed")
+    assert cleared.startswith("3 entries removed")
+    time.sleep(1.2)  # the second that the command speaks of
+    upstream.reset()
+    assert {state(client.embed("floats", texts[0], caching=True)) for _ in range(20)} == {"hit"}
+    assert state(client.embed("embed", texts, caching=True)) == "miss"
+    assert upstream.seen == texts
+
+
+class Load:
+    """Clients that ask without a pause; what they got: when, how fast, how."""
+
+    def __init__(self, proxies, threads=4, texts=8):
+        self._clients, self._texts = [proxy.client() for proxy in proxies], take(texts)
+        self.answers = []
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(threads)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, number):
+        client = self._clients[number % len(self._clients)]
+        for n in itertools.count(number):
+            if self._over.is_set():
+                return
+            # Of two texts one is always new: the second level is asked with every request.
+            texts = [self._texts[n % len(self._texts)], f"{number} {n} {time.monotonic()}"]
+            answer = client.embed("embed", texts, caching=True)
+            cached = answer.headers.get("x-proxy-cached-tokens", "0")
+            self.answers.append((time.monotonic(), answer.seconds, answer.status, cached != "0"))
+
+    def since(self, start):
+        """The answers from then on."""
+        return [answer for answer in self.answers if answer[0] - answer[1] >= start]
+
+
+def p99(answers):
+    return statistics.quantiles([seconds for _, seconds, _, _ in answers], n=100)[98]
+
+
+def test_killed_under_load_it_costs_nothing_but_hits(hosts, up, upstream):
+    with Load(hosts) as load:
+        time.sleep(0.3)
+        started = time.monotonic()
+        time.sleep(1)
+        well = load.since(started)
+        assert any(hit for *_, hit in well)
+        up.kill()
+        killed = time.monotonic()
+        time.sleep(1)
+
+        def normal():
+            last = load.since(time.monotonic() - 0.7)
+            return len(last) > 10 and p99(last) < p99(well) + LATE
+
+        # Two seconds; more where other tests keep the machine busy, which is no fault of Valkey's.
+        eventually(normal, 5, "p99 is back to normal")
+        assert not any(hit for *_, hit in load.since(killed + 0.2))
+        up.start()
+        eventually(lambda: any(hit for *_, hit in load.since(time.monotonic() - 0.3)), 5)
+    assert {status for _, _, status, _ in load.answers} == {200}
+
+
+def test_frozen_it_makes_no_answer_late(many, up, upstream):
+    client = many.client()
+    texts = take(40)
+    client.embed("embed", texts[0], caching=True)
+    usual = max(client.embed("embed", text, caching=True).seconds for text in texts[:10])
+    up.freeze()
+    try:
+        answers = [client.embed("embed", text, caching=True) for text in texts[10:]]
+        assert {answer.status for answer in answers} == {200}
+        assert max(answer.seconds for answer in answers) < usual + LATE + 0.1
+        assert sum(answer.seconds > usual + LATE / 2 for answer in answers) <= 4 * 4
+    finally:
+        up.thaw()
+    (text,) = take(1)
+    eventually(lambda: state(client.embed("embed", text, caching=True)) == "hit", 5)

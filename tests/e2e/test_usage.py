@@ -1,0 +1,200 @@
+"""The ledger over the real server: its sums are the requests answered, whatever happens to it."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app.usage.database import Database
+from app.usage.migrations import migrate
+from tests.e2e.usage_load import Load
+from tests.support.postgres import Postgres
+from tests.support.server import ROOT, Proxy, eventually
+from tests.support.settings import KEY, KEYS, model, provider, settings_file
+from tests.support.upstream import Upstream
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
+
+
+class Metered(Proxy):
+    """A proxy with a ledger."""
+
+    def __init__(self, directory: Path, url: str, upstream: Upstream, **options) -> None:
+        self.ledger, self.spool = url, directory / "spool"
+        keys = {"tests": KEYS["tests"] | {"admin": True}}
+        usage = {"url": url, "spool": str(self.spool), "keys": True}
+        self.settings = settings_file(
+            directory, {"p": provider(upstream)}, {"embed": model("p")}, keys, USAGE=usage
+        )
+        super().__init__(directory, self.settings, **options)
+        database = Database(url)
+        migrate(database.engine)
+        database.close()
+
+    def flask(self, *arguments: str) -> str:
+        """What a command of the operator's prints."""
+        command = [sys.executable, "-m", "flask", "--app", "wsgi", *arguments]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    def rows(self) -> Counter[str]:
+        """The request ids in the ledger, with how often each is there."""
+        query = "SELECT request_id FROM usage_requests"
+        if self.ledger.startswith("sqlite"):
+            with sqlite3.connect(self.ledger.removeprefix("sqlite:///")) as connection:
+                found = connection.execute(query).fetchall()
+            connection.close()
+        else:
+            with psycopg.connect(self.ledger.replace("+psycopg", "")) as connection:
+                found = connection.execute(query).fetchall()
+        return Counter(request_id for (request_id,) in found)
+
+    def spooled(self) -> list[Path]:
+        return list(self.spool.glob("*"))
+
+    def settled(self, expected: set[str]) -> None:
+        """All of these are in the ledger, once each, and nothing is on its way."""
+        eventually(lambda: expected <= self.rows().keys(), 15, "every answer is in the ledger")
+        eventually(lambda: not self.spooled(), 15, "the spool is empty")
+        assert set(self.rows().values()) == {1}
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with Upstream(32) as server:
+        yield server
+
+
+@pytest.fixture
+def start(tmp_path, upstream, request) -> Iterator[Callable[..., Metered]]:
+    """Starts proxies with a ledger in a new database; all end with the test."""
+    started: list[Metered] = []
+
+    def of(kind: str, worker_class: str = "gevent", workers: int = 2) -> Metered:
+        url = f"sqlite:///{tmp_path}/usage.db"
+        if kind == "postgresql":
+            url = request.getfixturevalue("postgres").url()
+        proxy = Metered(tmp_path, url, upstream, worker_class=worker_class, workers=workers)
+        started.append(proxy)
+        return proxy.__enter__()
+
+    yield of
+    for proxy in started:
+        if proxy.process.poll() is None:
+            proxy.stop()
+
+
+KINDS = [("sqlite", "gevent"), ("postgresql", "gthread")]
+
+
+@pytest.mark.parametrize(("kind", "worker_class"), KINDS)
+def test_sums_are_the_requests_answered_through_hup_and_term(start, kind, worker_class):
+    proxy = start(kind, worker_class)
+    with Load(proxy.port) as load:
+        eventually(lambda: len(load.answered) > 100, 20)
+        old = set(proxy.workers())
+        proxy.process.send_signal(signal.SIGHUP)
+        eventually(lambda: (new := set(proxy.workers())) and not new & old, 20)
+        before = len(load.answered)
+        eventually(lambda: len(load.answered) > before + 100, 20)
+        proxy.process.terminate()
+        assert proxy.process.wait(20) == 0
+    assert load.lost == []
+    # The end of the processes is the end of the writing: nothing is left for later.
+    assert proxy.spooled() == []
+    rows = proxy.rows()
+    assert set(rows) == set(load.answered)
+    assert set(rows.values()) == {1}
+    assert "Traceback" not in proxy.stderr() + proxy.stdout()
+
+
+def test_a_killed_worker_loses_a_second_at_most(start):
+    proxy = start("sqlite")
+    with Load(proxy.port) as load:
+        for _ in range(2):
+            before = len(load.answered)
+            eventually(lambda before=before: len(load.answered) > before + 200, 20)
+            os.kill(proxy.workers()[0], signal.SIGKILL)
+        killed = time.monotonic()
+        eventually(lambda: time.monotonic() > killed + 1.5)
+    answered, times = set(load.answered), sorted(load.answered.values())
+    eventually(lambda: not proxy.spooled(), 15, "what the dead left behind is taken over")
+    rows = proxy.rows()
+    assert set(rows.values()) == {1}
+    # A worker may have written a row whose answer died with it.
+    assert len(rows.keys() - answered) <= 2 * load.clients
+    missing = answered - rows.keys()
+    spans = Counter(int(load.answered[request_id] - times[0]) for request_id in missing)
+    assert len(spans) <= 4, spans  # two kills, a second each, across the mark of a second
+    assert len(missing) < len(answered) / 2
+
+
+def test_a_database_that_stops_gets_every_row_when_it_is_back(start, postgres):
+    proxy = start("postgresql")
+    with Load(proxy.port) as load:
+        eventually(lambda: len(load.answered) > 50, 20)
+        postgres.stop()
+        try:
+            before = len(load.answered)
+            eventually(lambda: len(load.answered) > before + 200, 20)
+            slowest = max(load.seconds[before:])
+            # Also what a worker wrote that stopped, and one that was killed, meanwhile.
+            proxy.process.send_signal(signal.SIGHUP)
+            old = set(proxy.workers())
+            eventually(lambda: (new := set(proxy.workers())) and not new & old, 30)
+            before = len(load.answered)
+            eventually(lambda: len(load.answered) > before + 100, 20)
+            assert proxy.spooled()
+        finally:
+            postgres.start()
+        before = len(load.answered)
+        eventually(lambda: len(load.answered) > before + 50, 20)
+    assert load.lost == []
+    assert slowest < 2
+    proxy.settled(set(load.answered))
+
+
+def test_a_database_that_hangs_holds_no_request_up(start, postgres):
+    proxy = start("postgresql")
+    client = proxy.client()
+    ids = {client.embed("embed", "a").headers["x-request-id"]}
+    proxy.settled(ids)
+    postgres.freeze()
+    try:
+        for _ in range(50):
+            answer = client.embed("embed", "b")
+            assert answer.status == 200
+            assert answer.seconds < 1
+            ids.add(answer.headers["x-request-id"])
+    finally:
+        postgres.thaw()
+    proxy.settled(ids)
+
+
+def test_a_client_that_repeats_its_request_id_is_counted_each_time(start):
+    proxy = start("sqlite", workers=1)
+    for _ in range(5):
+        body = {"model": "embed", "input": ["a b", "c"], "user": "u\0\u2028"}
+        answer = proxy.client().post(body, X_Request_Id="always-the-same")
+        assert answer.status == 200
+    eventually(lambda: proxy.rows() == {"always-the-same": 5})
+    report = proxy.flask("usage", "report", "--by", "key,user,model", "--csv").splitlines()
+    assert report[0].startswith("key,user,model,requests,refused,invalid,failed,items,")
+    assert "embed,5,0,0,0,10,15,15,0," in "".join(report)
+    (row,) = proxy.client().get("/v1/usage?by=key").json["data"]
+    assert (row["key"], row["requests"], row["prompt_tokens"]) == ("tests", 5, 15)
+    assert KEY not in Path(proxy.ledger.removeprefix("sqlite:///")).read_bytes().decode("latin-1")

@@ -1,0 +1,66 @@
+"""Clients that ask a proxy for embeddings, and remember the id of every answer they got."""
+
+import contextlib
+import http.client
+import json
+import threading
+import time
+from typing import Any, Self
+
+from tests.support.settings import KEY
+
+BODY = json.dumps({"model": "embed", "input": ["a b", "c"], "user": "u-1"}).encode()
+HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+
+
+class Load:
+    """A context manager. `answered` is when each request id was answered; `lost` what was not.
+
+    A refused connection is no loss, nor is one that was kept and is closed with nothing sent.
+    """
+
+    def __init__(self, port: int, clients: int = 4) -> None:
+        self.port, self.clients = port, clients
+        self.answered: dict[str, float] = {}
+        self.seconds: list[float] = []
+        self.lost: list[Any] = []
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        while not self._end.is_set():
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            with contextlib.closing(connection):
+                try:
+                    connection.connect()
+                except OSError:
+                    time.sleep(0.05)
+                    continue
+                connection.auto_open = 0
+                while not self._end.is_set() and self._once(connection):
+                    time.sleep(0.002)
+
+    def _once(self, connection: http.client.HTTPConnection) -> bool:
+        start = time.monotonic()
+        try:
+            connection.request("POST", "/v1/embeddings", BODY, HEADERS)
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.lost.append(error)
+            return False
+        if answer.status != 200:
+            self.lost.append((answer.status, body))
+        self.answered[answer.headers["x-request-id"]] = time.monotonic()
+        self.seconds.append(time.monotonic() - start)
+        return not answer.will_close

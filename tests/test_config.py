@@ -1,0 +1,233 @@
+"""Settings: a module and an overlay in, frozen dataclasses out, and all mistakes at once."""
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from app import config
+from app.config import ModelSettings, ProviderSettings
+from app.providers import registry
+from tests.test_config_schema import SECRET, good, mistakes
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """None of the developer's own settings."""
+    for name in ("OPENAI_API_KEY", "ALPHANEURAL_API_KEY", "PROXY_SETTINGS", "WEB_CONCURRENCY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("LOG_FORMAT", raising=False)
+    return monkeypatch.setenv
+
+
+@pytest.fixture
+def overlay(tmp_path, environment):
+    """Load the settings with a file of this text laid over them."""
+    path = tmp_path / "mine.py"
+    environment("PROXY_SETTINGS", str(path))
+    environment("ALPHANEURAL_API_KEY", "sk-mine")
+
+    def load(text):
+        path.write_text(text)
+        return config.load()
+
+    load.path = path
+    return load
+
+
+def test_every_mistake_is_named_at_once():
+    settings = good()
+    settings["PROVIDERS"]["openai"]["timeout"] = 0
+    settings["PROVIDERS"]["two"] = {"kind": "opnai"}
+    settings["MODELS"]["m"]["deployments"][0]["provider"] = "gone"
+    settings["MODELS"]["n"] = {"deployments": []}
+    settings["KEYS"]["k"]["models"] = ["nothing"]
+    settings["CACHE"] = {"ttl": "x"}
+    settings["NONSENSE"] = 1
+    found = mistakes(settings)
+    assert sorted(line.partition(": ")[0] for line in found) == [
+        "CACHE['ttl']",
+        "KEYS['k']['models'][0]",
+        "MODELS['m']['deployments'][0]['provider']",
+        "MODELS['n']['deployments']",
+        "NONSENSE",
+        "PROVIDERS['openai']['timeout']",
+        "PROVIDERS['two']['kind']",
+    ]
+
+
+def test_an_unknown_kind_is_told_which_there_are():
+    settings = good()
+    settings["PROVIDERS"]["openai"]["kind"] = "zzzzz"
+    known = ", ".join(map(repr, registry.kinds()))
+    assert mistakes(settings) == [
+        f"PROVIDERS['openai']['kind']: no kind 'zzzzz' in app/providers (there are {known})"
+    ]
+
+
+def test_a_far_off_name_is_told_what_is_known():
+    settings = good()
+    settings["LOGS"] = {"zzz": 1}
+    assert mistakes(settings) == ["LOGS['zzz']: unknown setting (known: format, level)"]
+
+
+def test_no_settings_at_all_name_what_is_missing():
+    assert mistakes({}) == [
+        "PROVIDERS: must be set",
+        "MODELS: must be set",
+        "KEYS: must be set",
+    ]
+
+
+def test_a_missing_library_is_named_with_the_way_to_get_it(monkeypatch):
+    def options(kind):
+        raise ModuleNotFoundError(name="boto3")
+
+    monkeypatch.setattr(registry, "options", options)
+    assert mistakes(good()) == [
+        "PROVIDERS['openai']['kind']: 'openai' needs the package 'boto3': pip install '.[openai]'"
+    ]
+
+
+@pytest.mark.parametrize("name", ["value", "key", "kind", "it's"])
+def test_a_provider_may_have_any_name_and_keeps_it_in_messages(name):
+    settings = good()
+    settings["PROVIDERS"] = {name: {"kind": "openai", "timeout": 0}}
+    settings["MODELS"]["m"]["deployments"][0]["provider"] = name
+    (line,) = mistakes(settings)
+    assert line.startswith(f"PROVIDERS[{name!r}]['timeout']: ")
+
+
+@pytest.mark.parametrize("providers", [{1: {"kind": "openai"}}, {1: {}, "a": {"kind": "openai"}}])
+def test_a_name_that_is_no_string_is_a_mistake_and_no_crash(providers):
+    settings = good()
+    settings["PROVIDERS"] = providers
+    assert "PROVIDERS[1]: must be a string" in mistakes(settings)
+
+
+def test_deployments_in_a_tuple_are_checked_too():
+    settings = good()
+    settings["MODELS"]["m"]["deployments"] = ({"provider": "gone", "model": "x"},)
+    (line,) = mistakes(settings)
+    assert "no provider 'gone' in PROVIDERS" in line
+
+
+@pytest.mark.parametrize("models", [("gone",), {"gone"}])
+def test_models_of_a_key_in_a_tuple_or_a_set_are_checked_too(models):
+    settings = good()
+    settings["KEYS"]["k"]["models"] = models
+    (line,) = mistakes(settings)
+    assert "no model 'gone' in MODELS" in line
+
+
+def test_a_width_that_no_vector_can_be_cut_to_is_a_mistake():
+    settings = good()
+    settings["MODELS"]["m"]["matryoshka"] = [4, 16]  # of vectors 8 wide
+    (line,) = mistakes(settings)
+    assert line.startswith("MODELS['m']['matryoshka']: ")
+
+
+def test_matryoshka_needs_to_know_the_width():
+    settings = good()
+    settings["MODELS"]["m"].update(dimensions=None, matryoshka=True)
+    assert mistakes(settings) == ["MODELS['m']['dimensions']: must be set where 'matryoshka' is"]
+
+
+def test_everything_arrives_frozen():
+    settings = good()
+    settings["PROVIDERS"]["openai"] |= {
+        "base_url": "https://host/v1",
+        "timeout": 5,
+        "headers": {"X-Team": "search"},
+        "encoding": "float",
+    }
+    settings["MODELS"]["m"] |= {"matryoshka": [2, 4], "pass": ["task"], "hedge": True}
+    settings["KEYS"]["k"] |= {"sha256": "AB" * 32, "models": ["m"], "admin": True}
+    settings["CACHE"] = {"ttl": 5, "max_bytes": 10, "scope": "key", "url": None}
+    checked = config.check(settings)
+
+    provider = checked.providers["openai"]
+    assert (provider.name, provider.kind, provider.timeout) == ("openai", "openai", 5.0)
+    assert provider.options == {"encoding": "float"}
+    model = checked.models["m"]
+    assert (model.name, model.matryoshka, model.passes) == ("m", (2, 4), frozenset({"task"}))
+    assert model.deployments[0].provider == "openai"
+    key = checked.keys["k"]
+    assert (key.sha256, key.models, key.admin) == ("ab" * 32, frozenset({"m"}), True)
+    assert (checked.cache.ttl, checked.cache.max_bytes, checked.cache.scope) == (5, 10, "key")
+    with pytest.raises(FrozenInstanceError):
+        model.name = "other"
+    with pytest.raises(TypeError):
+        checked.models["other"] = model
+
+
+def test_defaults():
+    checked = config.check(good())
+    provider = checked.providers["openai"]
+    assert (provider.timeout, provider.connect_timeout, provider.concurrency) == (60, 5, 64)
+    assert checked.keys["k"].models is None
+    assert (checked.limits.body_bytes, checked.limits.inputs) == (32 * 2**20, 8192)
+    assert (checked.cache.ttl, checked.cache.max_bytes) == (3600, 256 * 2**20)
+    assert config.check({**good(), "CACHE": None}).cache is None
+
+
+def test_a_star_among_models_means_all_of_them():
+    settings = good()
+    settings["KEYS"]["k"]["models"] = ["m", "*"]
+    assert config.check(settings).keys["k"].models is None
+
+
+@pytest.mark.parametrize(
+    ("given", "workers"), [(None, 1), ("", 1), ("4", 4), ("0", 1), ("-2", 1), ("many", 1)]
+)
+def test_the_workers_that_share_the_limits(environment, given, workers):
+    if given is not None:
+        environment("WEB_CONCURRENCY", given)
+    assert config.check(good()).workers == workers
+
+
+@pytest.mark.parametrize(
+    ("matryoshka", "widths"),
+    [(False, set()), (True, set(range(1, 9))), ((2, 4), {2, 4})],
+)
+def test_the_widths_a_vector_may_be_cut_to(matryoshka, widths):
+    model = ModelSettings("m", (), dimensions=8, matryoshka=matryoshka)
+    assert {width for width in range(1, 20) if model.can_cut_to(width)} == widths
+
+
+def test_no_repr_shows_a_secret():
+    provider = ProviderSettings(
+        "p",
+        "openai",
+        "https://host/v1",
+        api_key=SECRET,
+        proxy="http://user:pass@proxy",
+        headers={"X-Api-Key": "hidden-too"},
+    )
+    for shown in (repr(provider), str(provider), f"{[provider]}"):
+        for secret in (SECRET, "user:pass", "hidden-too"):
+            assert secret not in shown
+
+
+def test_a_tokenizer_is_a_name_or_a_file_that_is_there(tmp_path):
+    settings = good()
+    settings["MODELS"]["m"]["tokenizer"] = "/no/such/tokenizer.json"
+    assert mistakes(settings) == ["MODELS['m']['tokenizer']: no file '/no/such/tokenizer.json'"]
+    (tmp_path / "tokenizer.json").write_text("not a tokenizer")
+    settings["MODELS"]["m"]["tokenizer"] = str(tmp_path / "tokenizer.json")
+    with pytest.raises(config.SettingsError, match=r"^MODELS\['m'\]\['tokenizer'\]: cannot load"):
+        config.load_tokenizers(config.check(settings))
+    assert config.load_tokenizers(config.check(good())) == {}
+
+
+def test_a_tokenizer_whose_library_is_missing(monkeypatch):
+    def load(name):
+        raise ModuleNotFoundError(name="tiktoken")
+
+    monkeypatch.setattr(config.tokenizers, "load", load)
+    settings = good()
+    settings["MODELS"]["m"]["tokenizer"] = "cl100k_base"
+    with pytest.raises(config.SettingsError) as caught:
+        config.load_tokenizers(config.check(settings))
+    assert str(caught.value) == (
+        "MODELS['m']['tokenizer']: needs the package 'tiktoken': pip install '.[tokenizers]'"
+    )

@@ -1,0 +1,102 @@
+"""``PROXY_SETTINGS``: a file laid over the defaults, name by name, whatever is wrong with it."""
+
+import pytest
+
+from app import config
+from tests.test_config import environment, overlay
+
+__all__ = ["environment", "overlay"]  # fixtures
+
+
+def test_a_name_it_defines_replaces_the_default_whole(overlay):
+    before = overlay("")
+    after = overlay('import os\nLIMITS = {"inputs": 7}\nhelper = 1\nOTHER = {"not": "ours"}\n')
+    assert after.limits.inputs == 7
+    assert after.limits.waiting == before.limits.waiting  # its default, not the module's
+    assert after.models == before.models
+    assert after.keys == before.keys
+
+
+def test_models_are_not_merged_with_the_default_ones(overlay):
+    text = 'MODELS = {"mine": {"deployments": [{"provider": "local", "model": "l2_supercat"}]}}'
+    assert list(overlay(text).models) == ["mine"]
+
+
+def test_a_provider_that_was_replaced_is_gone(overlay):
+    with pytest.raises(config.SettingsError) as caught:
+        overlay('PROVIDERS = {"mine": {"kind": "openai"}}')
+    assert str(caught.value) == (
+        "MODELS['wordllama']['deployments'][0]['provider']: no provider 'local' in PROVIDERS "
+        "(there are 'mine')"
+    )
+
+
+def test_the_cache_may_be_turned_off(overlay):
+    assert overlay("CACHE = None").cache is None
+
+
+def test_it_is_read_again_each_time(overlay):
+    assert overlay('LIMITS = {"inputs": 1}').limits.inputs == 1
+    assert overlay('LIMITS = {"inputs": 2}').limits.inputs == 2
+
+
+def test_it_may_ask_the_environment_and_its_own_place(overlay, environment):
+    environment("MINE", "5")
+    text = (
+        "import os, pathlib\n"
+        'LIMITS = {"inputs": int(os.environ["MINE"])}\n'
+        "assert pathlib.Path(__file__).is_file() and __name__ != '__main__'\n"
+    )
+    assert overlay(text).limits.inputs == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('\nimport os\nKEY = os.environ["NOT_SET"]\n', "{}, line 3: KeyError: 'NOT_SET'"),
+        ("\n\nPROVIDERS = {\n", "{}, line 3: '{{' was never closed"),
+        ("x = 1 / 0\n", "{}, line 1: ZeroDivisionError: division by zero"),
+        ("def f():\n    return nobody\n\nf()\n", "{}, line 2: NameError: name 'nobody'"),
+        ("import no_such_module_at_all\n", "{}, line 1: ModuleNotFoundError: No module named"),
+    ],
+)
+def test_a_file_that_does_not_run_is_one_line_that_names_the_place(overlay, text, complaint):
+    with pytest.raises(config.SettingsError) as caught:
+        overlay(text)
+    assert str(caught.value).startswith(complaint.format(overlay.path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_environment_variable_is_called_that(overlay):
+    with pytest.raises(config.SettingsError, match=r"set this environment variable$"):
+        overlay('import os\nos.environ["NOT_SET"]\n')
+
+
+def test_a_file_that_is_not_there(overlay, environment):
+    environment("PROXY_SETTINGS", "/no/such/file.py")
+    with pytest.raises(config.SettingsError) as caught:
+        config.load()
+    assert str(caught.value) == (
+        "PROXY_SETTINGS: cannot read /no/such/file.py: No such file or directory"
+    )
+
+
+def test_a_directory_is_no_file(overlay, environment):
+    environment("PROXY_SETTINGS", str(overlay.path.parent))
+    with pytest.raises(config.SettingsError, match=r"cannot read .*: Is a directory"):
+        config.load()
+
+
+def test_bytes_that_are_no_python(overlay):
+    overlay.path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(config.SettingsError) as caught:
+        config.load()
+    assert str(caught.value).startswith(str(overlay.path))
+
+
+def test_a_failure_without_a_line_of_its_own_names_the_file(overlay):
+    """Source that Python refuses for its bytes alone."""
+    with pytest.raises(config.SettingsError) as caught:
+        overlay("x = 1\x00")
+    assert str(caught.value).startswith(str(overlay.path))
+    assert "null bytes" in str(caught.value)

@@ -1,0 +1,77 @@
+"""What a request costs, in calls of functions: a number that no busy machine can change.
+
+The margins are wide. They are to notice that something is done twice, or that something costs by
+the number of keys, models or cached entries; `make bench` measures time.
+"""
+
+import hashlib
+import sys
+
+import pytest
+
+from tests.api.fake import AUTH, FakeProvider, app_with, settings
+
+#: Calls of Python and C functions for one short text, the test client included. It was 1,563 when
+#: this was written.
+SHORT = 2000
+
+
+def ask(client, **body):
+    asked = {"model": "embed", "input": "text", "encoding_format": "base64", **body}
+    answer = client.post("/v1/embeddings", json=asked, headers=AUTH)
+    assert answer.status_code == 200, answer.get_data()
+
+
+def cost(client, **body) -> int:
+    """Function calls of a request in its own thread, once everything is warm."""
+    for _ in range(5):
+        ask(client, **body)
+    calls = 0
+
+    def profile(_, event, __):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        ask(client, **body)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.fixture
+def client_with(monkeypatch):
+    """A client of an app with these settings."""
+    return lambda **others: app_with(monkeypatch, FakeProvider(), **others)
+
+
+def test_a_short_text_costs_what_it_did(client_with):
+    assert SHORT / 3 < cost(client_with()) < SHORT
+
+
+def test_a_hit_costs_less_than_a_call(client_with):
+    client = client_with()
+    assert cost(client, caching=True) < 1.1 * cost(client)
+
+
+def test_the_number_of_keys_costs_nothing(client_with):
+    digests = (hashlib.sha256(b"%d" % i).hexdigest() for i in range(2000))
+    keys = settings()["KEYS"] | {f"key {d}": {"sha256": d, "models": ["*"]} for d in digests}
+    assert cost(client_with(KEYS=keys)) < 1.05 * cost(client_with())
+
+
+def test_the_number_of_models_and_deployments_costs_nothing(client_with):
+    models = settings()["MODELS"]
+    deployment = models["embed"]["deployments"][0]
+    many = {f"model {i}": models["embed"] for i in range(300)}
+    many["embed"] = models["embed"] | {"deployments": [deployment] * 300}
+    two = models | {"embed": models["embed"] | {"deployments": [deployment] * 2}}
+    assert cost(client_with(MODELS=models | many)) < 1.1 * cost(client_with(MODELS=two))
+
+
+def test_inputs_cost_in_proportion(client_with):
+    client = client_with()
+    hundred = cost(client, input=["text"] * 100)
+    thousand = cost(client, input=["text"] * 1000)
+    assert thousand < 11 * hundred

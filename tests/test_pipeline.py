@@ -1,0 +1,234 @@
+"""From items to vectors: what is cached, what is asked for, and in which order all comes back."""
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app import config
+from app.cache.memory import MemoryCache
+from app.dispatch import Dispatcher
+from app.domain import Caller, EmbeddingRequest
+from app.errors import BadRequest, ClientError, DeadlineExceeded, Rejected
+from app.pipeline import Pipeline
+from tests.api.fake import WIDTH, FakeProvider
+from tests.api.fake import settings as app_settings
+from tests.support.vectors import count_tokens, vector
+
+CALLER = Caller("me")
+
+
+class Bench:
+    """A pipeline over a fake provider and a real cache."""
+
+    def __init__(self, provider=None, cache=True, scope="shared"):
+        self.provider = provider or FakeProvider()
+        checked = config.check(app_settings())
+        self.cache = MemoryCache(2**20, 3600) if cache else None
+        dispatcher = Dispatcher(checked, {"fake": self.provider})
+        self.pipeline = Pipeline(dispatcher, self.cache, scope)
+
+    def run(self, *items, caller=CALLER, seconds=10.0, **fields):
+        request = EmbeddingRequest("embed", list(items), **{"caching": True, **fields})
+        return self.pipeline.run(request, caller, time.monotonic() + seconds)
+
+
+@pytest.fixture
+def bench():
+    """A pipeline with a cache."""
+    return Bench()
+
+
+def assert_right(outcome, items):
+    assert list(outcome.vectors.rows) == [vector(item, WIDTH).tobytes() for item in items]
+    assert list(outcome.vectors.tokens) == [count_tokens(item) for item in items]
+    assert outcome.prompt_tokens == sum(map(count_tokens, items))
+
+
+def test_without_caching_asked_for_the_cache_is_left_alone(bench):
+    for _ in range(2):
+        outcome = bench.run("a", caching=False)
+        assert (outcome.cache, outcome.cached_tokens) == ("off", 0)
+        assert_right(outcome, ["a"])
+    assert bench.provider.items == ["a", "a"]
+    assert bench.run("a").cache == "miss"
+
+
+def test_without_a_cache_caching_asked_for_is_off():
+    bench = Bench(cache=False)
+    assert [bench.run("a").cache for _ in range(2)] == ["off", "off"]
+    assert bench.provider.items == ["a", "a"]
+
+
+def test_miss_hit_and_partial(bench):
+    miss = bench.run("a", "two words")
+    assert (miss.cache, miss.cached_tokens, miss.attempts, miss.provider) == ("miss", 0, 1, "fake")
+    hit = bench.run("two words", "a")
+    assert (hit.cache, hit.cached_tokens, hit.attempts, hit.provider) == ("hit", 3, 0, "")
+    assert hit.upstream_seconds == 0
+    partial = bench.run("new", "two words", "a", "newer")
+    assert (partial.cache, partial.cached_tokens, partial.attempts) == ("partial", 3, 1)
+    for outcome, items in [
+        (miss, ["a", "two words"]),
+        (hit, ["two words", "a"]),
+        (partial, ["new", "two words", "a", "newer"]),
+    ]:
+        assert_right(outcome, items)
+    assert bench.provider.items == ["a", "two words", "new", "newer"]
+
+
+def test_an_item_given_twice_is_asked_for_once_and_counted_twice(bench):
+    items = ["a b", "c", "a b", "a b"]
+    assert_right(bench.run(*items), items)
+    assert sorted(bench.provider.items) == ["a b", "c"]
+    again = bench.run(*items)
+    assert_right(again, items)
+    assert again.cached_tokens == 7
+
+
+texts = st.sampled_from(["a", "b", "c d", "e", "1", "[1]"])
+tokens = st.sampled_from([(1,), (1, 2), (12,), (7,)]).map(list)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(texts, min_size=1, max_size=6) | st.lists(tokens, min_size=1, max_size=6),
+            st.sampled_from([None, 2, 4]),
+            st.sampled_from([None, "query"]),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_whatever_was_asked_before_every_vector_is_its_items_own(requests):
+    bench = Bench()
+    for items, dimensions, input_type in requests:
+        outcome = bench.run(*items, dimensions=dimensions, input_type=input_type)
+        assert list(outcome.vectors.rows) == [
+            vector(item, dimensions or WIDTH).tobytes() for item in items
+        ]
+
+
+def test_text_and_tokens_never_share_an_entry(bench):
+    assert bench.run("[1]").cache == "miss"
+    assert bench.run([1]).cache == "miss"
+    assert_right(bench.run([1]), [[1]])
+
+
+@pytest.mark.parametrize(
+    "other", [{"dimensions": 4}, {"input_type": "query"}, {"passed": {"task": "x"}}]
+)
+def test_what_changes_the_vector_is_another_entry(bench, other):
+    bench.run("a")
+    assert bench.run("a", **other).cache == "miss"
+    assert bench.run("a", **other).cache == "hit"
+
+
+def test_encoding_and_user_are_not(bench):
+    bench.run("a")
+    assert bench.run("a", encoding="base64", user="somebody").cache == "hit"
+
+
+@pytest.mark.parametrize(("scope", "state"), [("shared", "hit"), ("key", "miss")])
+def test_keys_share_entries_unless_told_otherwise(scope, state):
+    bench = Bench(scope=scope)
+    bench.run("a", caller=Caller("one"))
+    assert bench.run("a", caller=Caller("other")).cache == state
+    assert bench.run("a", caller=Caller("one")).cache == "hit"
+
+
+def test_an_estimate_is_told_for_what_was_just_estimated():
+    provider = FakeProvider()
+    provider.estimated = True
+    assert Bench(provider).run("a").vectors.estimated
+
+
+def test_a_failure_is_raised_and_leaves_nothing_behind(bench):
+    bench.provider.fail = Rejected("Not this text.")
+    with pytest.raises(BadRequest) as caught:
+        bench.run("a")
+    assert caught.value.message == "Not this text."
+    assert "Not this" not in caught.value.log_message
+    bench.provider.fail = None
+    assert bench.run("a").cache == "miss"
+
+
+def test_a_bug_is_raised_too(bench):
+    bench.provider.fail = RuntimeError("a bug")
+    with pytest.raises(RuntimeError, match="a bug"):
+        bench.run("a")
+
+
+def test_the_deadline_holds_while_a_provider_hangs(bench):
+    bench.provider.hold = threading.Event()
+    start = time.monotonic()
+    with pytest.raises(DeadlineExceeded) as caught:
+        bench.run("a", seconds=0.1, timeout=3)
+    assert time.monotonic() - start < 0.6
+    assert caught.value.message == "Request timed out after 3 s."
+    bench.provider.hold.set()
+
+
+class Together:
+    """A call in a thread of its own; ``join`` gives its outcome or its error."""
+
+    def __init__(self, bench, *items, **fields):
+        self._result = None
+        self._thread = threading.Thread(target=self._run, args=(bench, items, fields))
+        self._thread.start()
+
+    def _run(self, bench, items, fields):
+        try:
+            self._result = bench.run(*items, **fields)
+        except ClientError as error:
+            self._result = error
+
+    def join(self):
+        self._thread.join(10)
+        return self._result
+
+
+def wait_until_joined(bench, number):
+    """Until so many callers wait for loads: a peek, for there is no other way to see it."""
+    flights = bench.pipeline._flights
+    end = time.monotonic() + 5
+    while sum(len(load.waiting) for load in set(flights._loads.values())) < number:
+        assert time.monotonic() < end
+
+
+def test_callers_of_the_same_item_wait_for_one_call(bench):
+    bench.provider.hold = threading.Event()
+    callers = [Together(bench, "a", f"own {n}") for n in range(3)]
+    wait_until_joined(bench, 5)  # each for its own load, two for another's as well
+    bench.provider.hold.set()
+    for n, caller in enumerate(callers):
+        assert_right(caller.join(), ["a", f"own {n}"])
+    assert bench.provider.items.count("a") == 1
+
+
+def test_who_waited_for_a_load_that_failed_tries_once_itself(bench):
+    bench.provider.hold = threading.Event()
+    bench.provider.fail = Rejected("Not yours.")
+    first = Together(bench, "a")
+    assert bench.provider.entered.acquire(timeout=5)
+    second = Together(bench, "a", "b")
+    assert bench.provider.entered.acquire(timeout=5)  # for "b": it has claimed
+    third = Together(bench, "a")
+    wait_until_joined(bench, 4)
+    bench.provider.fail = None
+    bench.provider.hold.set()
+    assert isinstance(first.join(), BadRequest)
+    assert isinstance(second.join(), BadRequest)  # its own load failed too
+    assert_right(third.join(), ["a"])
+
+
+def test_a_request_is_not_changed_on_its_way(bench):
+    request = EmbeddingRequest("embed", ["a", "b"], caching=True)
+    before = replace(request, items=list(request.items))
+    bench.pipeline.run(request, CALLER, time.monotonic() + 5)
+    assert request == before

@@ -1,0 +1,42 @@
+"""The default settings: what is served with nothing set, and with each variable that they read."""
+
+import hashlib
+
+import pytest
+
+from app import config
+from tests.test_config import environment
+from tests.test_config_schema import SECRET
+
+__all__ = ["environment"]  # a fixture
+
+
+def test_with_nothing_set_the_start_is_refused_and_says_how_to_set_a_key():
+    with pytest.raises(config.SettingsError, match=r"^KEYS: no key may call.*ALPHANEURAL_API_KEY"):
+        config.load()
+
+
+def test_with_one_key_set_the_embedded_model_is_served(environment):
+    environment("ALPHANEURAL_API_KEY", "sk-mine")
+    checked = config.load()
+    assert list(checked.models) == ["wordllama"]
+    assert checked.models["wordllama"].matryoshka == (64, 128, 256)
+    assert checked.keys["default"].sha256 == hashlib.sha256(b"sk-mine").hexdigest()
+    assert checked.cache is not None
+    assert checked.logs.format == "json"
+
+
+def test_with_openais_key_its_models_are_served_too(environment):
+    environment("ALPHANEURAL_API_KEY", "sk-mine")
+    environment("OPENAI_API_KEY", SECRET)
+    environment("LOG_FORMAT", "human")
+    checked = config.load()
+    assert {name: m.dimensions for name, m in checked.models.items()} == {
+        "wordllama": 256,
+        "text-embedding-3-small": 1536,
+        "text-embedding-3-large": 3072,
+        "text-embedding-ada-002": 1536,
+    }
+    assert checked.providers["openai"].api_key == SECRET
+    assert checked.logs.format == "human"
+    assert SECRET not in repr(checked)

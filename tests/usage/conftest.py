@@ -1,0 +1,102 @@
+"""What the tests of the ledger share: databases of both kinds, with the tables in them."""
+
+import logging
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
+from app.usage.database import Database
+from app.usage.migrations import migrate
+from app.usage.record import COLUMNS
+from app.usage.store import Store
+from tests.support.postgres import Postgres
+
+
+@pytest.fixture(autouse=True)
+def _quiet_afterwards():
+    """Apps log to the standard output of their test: no later one shall find it closed."""
+    yield
+    logging.getLogger("app").handlers = []
+    logging.getLogger("app").propagate = True
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that no test stops."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path) -> str:
+    """A new database of either kind, empty."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/usage.db"
+    return request.getfixturevalue("postgres").url()
+
+
+@pytest.fixture
+def database(url) -> Iterator[Database]:
+    """The same with its tables."""
+    opened = Database(url)
+    migrate(opened.engine)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite(tmp_path) -> Iterator[Database]:
+    """One kind is enough for most: SQLite, with its tables."""
+    opened = Database(f"sqlite:///{tmp_path}/usage.db")
+    migrate(opened.engine)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(database) -> Store:
+    return Store(database)
+
+
+def row(number, **values):
+    """A row of the ledger."""
+    usual = {
+        "writer": "w",
+        "number": number,
+        "time": 1_000_000 + number,
+        "request_id": "mine",
+        "key": "team",
+        "user": "",
+        "model": "m",
+        "provider": "p",
+        "deployment": "d",
+        "items": 1,
+        "prompt_tokens": 10,
+        "billed_tokens": 8,
+        "cached_tokens": 2,
+        "cost": 16,
+        "ms": 5,
+        "status": 200,
+        "error_code": "",
+    }
+    return [(usual | values)[name] for name in COLUMNS]
+
+
+def exchange(path="/v1/embeddings", method="POST", caller="team", error=None, **request):
+    """A finished exchange, as far as observers look: two items, three tokens each."""
+    asked = EmbeddingRequest(**{"model": "m", "items": ["a", "b"], **request})
+    outcome = None
+    if error is None:
+        outcome = Outcome(Vectors([b"", b""], [3, 3]), "p", 1, cache="partial", cached_tokens=3)
+    return SimpleNamespace(
+        id="mine",
+        method=method,
+        path=path,
+        caller=Caller(caller) if caller else None,
+        request=asked,
+        outcome=outcome,
+        error=error,
+        seconds=0.0123,
+    )

@@ -1,0 +1,31 @@
+"""The ledger's database, as a Python object."""
+
+import threading
+
+from app.usage.database import Refused
+from app.usage.record import COLUMNS
+
+
+class FakeStore:
+    """Keeps rows by their key, as the real one. ``error`` is raised instead; "bad" is refused."""
+
+    def __init__(self):
+        self.rows = {}
+        self.batches = []
+        self.error = None
+        self.hold = threading.Event()
+        self.hold.set()
+
+    def insert(self, rows):
+        assert self.hold.wait(10)
+        if self.error is not None:
+            raise self.error
+        if any(r[COLUMNS.index("user")] == "bad" for r in rows):
+            raise Refused("no such character")
+        self.batches.append(len(rows))
+        self.rows |= {tuple(r[:2]): r for r in rows}
+
+    def insert_each(self, rows):
+        bad = [r for r in rows if r[COLUMNS.index("user")] == "bad"]
+        self.insert([r for r in rows if r not in bad])
+        return len(bad)

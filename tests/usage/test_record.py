@@ -1,0 +1,110 @@
+"""An exchange becomes a row: all that is asked of a ledger, and nothing a client may plant."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.config import DeploymentSettings, ModelSettings
+from app.errors import BadRequest, Overloaded
+from app.usage.record import COLUMNS, Recorder, is_metered
+from tests.usage.conftest import exchange
+
+MODELS = {
+    "m": ModelSettings(
+        "m",
+        (
+            DeploymentSettings("p", "upstream-m", price_per_million_tokens=2.0),
+            DeploymentSettings("q", "other-m", price_per_million_tokens=0.02),
+            DeploymentSettings("free", "upstream-m"),
+        ),
+    )
+}
+
+
+def row(ended, status=200):
+    values = Recorder(MODELS).row(ended, status, "writer", 7)
+    assert len(values) == len(COLUMNS)
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def test_a_row_says_who_what_by_whom_how_much_and_how_it_ended():
+    found = row(exchange(user="u-1"))
+    assert abs(found.pop("time") - time.time() * 1000) < 5000
+    assert found == {
+        "writer": "writer",
+        "number": 7,
+        "request_id": "mine",
+        "key": "team",
+        "user": "u-1",
+        "model": "m",
+        "provider": "p",
+        "deployment": "upstream-m",
+        "items": 2,
+        "prompt_tokens": 6,
+        "billed_tokens": 3,
+        "cached_tokens": 3,
+        "cost": 3 * 2000,  # billionths: 3 tokens at 2 dollars a million
+        "ms": 12,
+        "status": 200,
+        "error_code": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("provider", "deployment", "cost"),
+    [
+        ("q", "other-m", 60),
+        ("free", "upstream-m", 0),
+        ("q,p", "upstream-m,other-m", 6000),  # the dearest: who did how much is not told
+        ("p,free", "upstream-m", 6000),
+        ("", "", 0),
+    ],
+)
+def test_the_deployment_and_its_price_follow_from_the_provider(provider, deployment, cost):
+    ended = exchange()
+    object.__setattr__(ended.outcome, "provider", provider)
+    found = row(ended)
+    assert (found["deployment"], found["cost"]) == (deployment, cost)
+
+
+def test_a_failure_costs_nothing_and_says_why():
+    found = row(exchange(error=Overloaded("too many")), 503)
+    assert (found["status"], found["error_code"]) == (503, "overloaded")
+    assert found["items"] == 2
+    assert not any(found[n] for n in ("prompt_tokens", "billed_tokens", "cost", "provider"))
+
+
+def test_where_an_error_has_no_code_its_type_is_taken():
+    assert row(exchange(error=BadRequest("bad")), 400)["error_code"] == "invalid_request_error"
+
+
+def test_nobody_we_know_asking_for_nothing_there_is():
+    ended = exchange(caller=None, model="x" * 10_000, error=BadRequest("bad"))
+    assert (row(ended, 404)["key"], row(ended, 404)["model"]) == ("", "")
+    ended.request = None
+    found = row(ended, 401)
+    assert (found["user"], found["model"], found["items"]) == ("", "", 0)
+
+
+@given(st.text(max_size=256))
+def test_no_user_holds_what_a_database_refuses(user):
+    found = row(exchange(user=user))["user"]
+    assert "\0" not in found
+    assert len(found) == len(user)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "metered"),
+    [
+        ("POST", "/v1/embeddings", True),
+        ("POST", "/v1/embeddings/", True),
+        ("POST", "/openai/deployments/a/b/embeddings", True),
+        ("GET", "/v1/embeddings", False),
+        ("POST", "/v1/chat", False),
+        ("GET", "/v1/models", False),
+    ],
+)
+def test_only_requests_for_embeddings_are_metered(method, path, metered):
+    assert is_metered(exchange(path, method)) is metered

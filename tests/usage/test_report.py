@@ -1,0 +1,90 @@
+"""A report in words, commas and JSON: times, names, and nothing that speaks to a terminal."""
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.usage.report import as_csv, as_table, dimensions, milliseconds, moment, readable
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("7d", NOW - timedelta(days=7)),
+        ("12h", NOW - timedelta(hours=12)),
+        ("30m", NOW - timedelta(minutes=30)),
+        ("2w", NOW - timedelta(weeks=2)),
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("2026-01-31T10:00", datetime(2026, 1, 31, 10, tzinfo=UTC)),
+        ("2026-01-31T10:00+02:00", datetime(2026, 1, 31, 8, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_an_age_or_a_date(text, expected):
+    assert moment(text, NOW) == expected
+
+
+@pytest.mark.parametrize("text", ["", "7", "d", "-7d", "7y", "yesterday", "2026-13-01", "9999999d"])
+def test_anything_else_is_no_time(text):
+    with pytest.raises(ValueError, match="is no time"):
+        moment(text, NOW)
+
+
+def test_what_to_group_by():
+    assert dimensions("key, user,key") == ["key", "user"]
+    assert dimensions("") == []
+    with pytest.raises(ValueError, match="'secret' is nothing to group by: key, user, model"):
+        dimensions("key,secret")
+
+
+def test_milliseconds():
+    assert milliseconds(NOW) == NOW.timestamp() * 1000
+
+
+ROW = {"user": "u", "requests": 4, "failed": 1, "ms": 10, "cost": 1_500_000_000, "items": 9}
+
+
+def test_people_read_dates_dollars_means_and_rates():
+    shown = readable({"day": milliseconds(NOW), **ROW})
+    assert shown == {
+        "day": "2026-03-10",
+        "user": "u",
+        "requests": 4,
+        "failed": 1,
+        "cost": 1.5,
+        "items": 9,
+        "mean_ms": 2.5,
+        "error_rate": 0.25,
+    }
+    assert "day" not in readable(ROW)
+
+
+def test_a_table_lines_up_and_says_nothing_to_the_terminal():
+    rows = [
+        {"user": "a\x1b[2Jb\r", "requests": 5, "cost": 0.000002},
+        {"user": "", "requests": 12345, "cost": 0.0},
+    ]
+    lines = as_table(rows).splitlines()
+    assert lines == [
+        "user     requests      cost",
+        "a\ufffd[2Jb\ufffd         5  0.000002",
+        "-           12345         0",
+    ]
+    assert as_table([]) == "No requests in that time."
+
+
+@pytest.mark.parametrize("user", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+def test_no_cell_is_a_formula(user):
+    lines = list(csv.reader(io.StringIO(as_csv([{"user": user, "cost": -1.0}]), newline="")))
+    assert lines == [["user", "cost"], ["'" + user, "-1.0"]]
+
+
+def test_a_csv_quotes_what_has_to_be():
+    text = as_csv([{"user": 'a,"b"\nc', "requests": 1}])
+    assert list(csv.DictReader(io.StringIO(text, newline=""))) == [
+        {"user": 'a,"b"\nc', "requests": "1"}
+    ]
+    assert as_csv([]) == ""

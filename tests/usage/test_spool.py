@@ -1,0 +1,110 @@
+"""The spool: what was written is found again, whoever died, and nothing is read twice over."""
+
+import errno
+import os
+
+import pytest
+
+from app.usage.spool import Spool
+from tests.usage.conftest import row
+
+
+@pytest.fixture
+def spool(tmp_path):
+    made = Spool(str(tmp_path / "deep" / "spool"), "me", 1000)
+    made.prepare()
+    return made
+
+
+def rows(*numbers):
+    return [row(n) for n in numbers]
+
+
+def test_rows_come_back_in_order_and_in_portions(spool):
+    segment = spool.new()
+    segment.append(rows(1, 2))
+    segment.append(rows(3))
+    assert list(segment.chunks(2)) == [rows(1, 2), rows(3)]
+    assert segment.sent == segment.size
+    assert list(segment.chunks(2)) == []
+    segment.remove()
+    assert list(segment.path.parent.iterdir()) == []
+
+
+def test_what_was_not_said_to_be_sent_comes_again(spool):
+    segment = spool.new()
+    segment.append(rows(1, 2, 3))
+    for chunk in segment.chunks(1):
+        if chunk == rows(2):
+            break
+    assert list(segment.chunks(5)) == [rows(2, 3)]
+
+
+def test_a_segment_of_the_living_is_left_alone_and_one_of_the_dead_is_taken_once(spool, tmp_path):
+    segment = spool.new()
+    segment.append(rows(1))
+    assert spool.orphan() is None
+    segment.release()
+    found = spool.orphan()
+    assert list(found.chunks(9)) == [rows(1)]
+    assert spool.orphan() is None
+    found.remove()
+    found_again = spool.orphan()
+    assert found_again is None
+
+
+def test_a_line_that_was_cut_off_or_is_no_row_is_left_out_and_counted(spool):
+    segment = spool.new()
+    segment.append(rows(1))
+    with segment.path.open("ab") as file:
+        file.write(b'{"no": "row"}\n[1, 2]\n\xff\xfe\n["w", 2, "cut o')
+    assert list(segment.chunks(1)) == [rows(1)]
+    assert segment.broken == 4
+
+
+def test_a_disk_that_is_full_leaves_no_half_row(spool, monkeypatch):
+    segment = spool.new()
+    segment.append(rows(1))
+    write = os.write
+    written = []
+
+    def full(fd, data):
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(write(fd, bytes(data)[:10]))
+        return 10
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        segment.append(rows(2))
+    monkeypatch.undo()
+    segment.append(rows(3))
+    assert list(segment.chunks(9)) == [rows(1, 3)]
+
+
+def test_only_its_owner_may_read_it(spool):
+    segment = spool.new()
+    assert segment.path.stat().st_mode & 0o077 == 0
+    assert segment.path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_directory_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError):
+        Spool(str(tmp_path), "me", 1).prepare()
+
+
+def test_a_segment_that_its_writer_removes_meanwhile_is_none(spool, monkeypatch):
+    segment = spool.new()
+    path = segment.path
+    segment.release()
+    real = os.open
+
+    def late(name, *args):
+        fd = real(name, *args)
+        if str(name) == str(path):
+            path.unlink()
+        return fd
+
+    monkeypatch.setattr(os, "open", late)
+    assert spool.orphan() is None
