@@ -1,5 +1,5 @@
 # run · test · install · bench · lint — each sets itself up in .venv.
-# test-chaos (a quarter of an hour, then the soak: SOAK_SECONDS=60 make test-chaos) · lint-deploy · audit
+# test-chaos (7 minutes, then a soak of SOAK_SECONDS, 1800) · lint-deploy · audit
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin

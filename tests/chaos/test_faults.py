@@ -1,0 +1,133 @@
+"""What the proxy leans on goes away and comes back: providers, the cache, the disk, the clock."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.stack import SECONDS, Stack
+from tests.dispatch.process import provider_process
+from tests.support.server import eventually
+from tests.support.valkey import Valkey
+
+
+def test_one_of_two_providers_flaps(stack, note):
+    """Killed for two seconds of each four; then silent instead of dead."""
+    running: Stack = stack(providers=2)
+    flaps = 0
+    with running.callers() as load:
+        end = time.monotonic() + SECONDS / 2
+        process = running.providers[0]
+        while time.monotonic() < end:
+            process.kill()
+            process.wait()
+            time.sleep(2)
+            with provider_process(running.ports[0]) as process:
+                time.sleep(2)
+            flaps += 1
+        other, end = running.providers[1], time.monotonic() + SECONDS / 2
+        with provider_process(running.ports[0]):
+            while time.monotonic() < end:
+                other.send_signal(signal.SIGSTOP)
+                time.sleep(2)
+                other.send_signal(signal.SIGCONT)
+                time.sleep(2)
+                flaps += 1
+    note(flaps=flaps, **load.seen())
+    assert load.lost == []
+
+
+def test_the_shared_cache_flaps(stack, note):
+    """Killed, frozen, empty again: it costs hits, never an answer."""
+    with Valkey() as valkey:
+        running = stack(overlay={"CACHE": {"ttl": 60, "max_bytes": 2**20, "url": valkey.url}})
+        flaps = 0
+        with running.callers(caching=True) as load:
+            texts = (f"text {i % 200}" for i in range(10**9))
+            load.texts = texts.__next__
+            end = time.monotonic() + SECONDS / 2
+            while time.monotonic() < end:
+                valkey.kill()
+                time.sleep(1.5)
+                valkey.start()
+                time.sleep(1.5)
+                valkey.freeze()
+                time.sleep(1.5)
+                valkey.thaw()
+                time.sleep(1.5)
+                flaps += 2
+        note(flaps=flaps, **load.seen())
+        assert load.lost == []
+        assert load.slowest < 3
+
+
+def fill(path: Path) -> None:
+    """Write until there is no room."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(512))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small tmpfs")
+def test_the_disk_of_the_ledger_is_full(stack, note, tmp_path):
+    """Answers go on; what cannot be written is counted as lost; with room, writing goes on."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
+    try:
+        usage = {"url": f"sqlite:///{disk}/usage.db", "spool": f"{disk}/spool"}
+        running = stack(overlay={"USAGE": usage})
+        filler = disk / "filler"
+        with running.callers(8) as load:
+            eventually(lambda: load.answered > 200, 20)
+            fill(filler)
+            full = load.answered
+            time.sleep(min(SECONDS / 4, 15))
+            during = load.answered - full
+            filler.unlink()
+            after = load.answered
+            eventually(lambda: load.answered > after + 200, 20)
+        metrics = running.proxy.client().get("/metrics").text
+        told = [line for line in metrics.splitlines() if line.startswith("embeddings_proxy_ledger")]
+        note(during=during, ledger=told, **load.seen())
+        assert during > 50
+        assert load.lost == []
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+#: libfaketime would be better, but breaks time.sleep of Python 3.11 (clock_nanosleep with an
+#: absolute time: EINVAL). So what reads the wall clock in Python is lied to, and C is not.
+LIAR = """
+import pathlib, time
+_time, _offset = time.time, pathlib.Path({path!r})
+time.time = lambda: _time() + float(_offset.read_text() or 0)
+time.time_ns = lambda: int(time.time() * 1e9)
+"""
+
+
+def test_the_wall_clock_jumps(stack, note, tmp_path):
+    """Hours ahead and back, each two seconds. Deadlines, ejections, limits, ttl: monotonic."""
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    (tmp_path / "sitecustomize.py").write_text(LIAR.format(path=str(clock)))
+    running = stack(overlay={"CACHE": {"ttl": 3600}}, PYTHONPATH=str(tmp_path))
+    jumps = 0
+    with running.callers(caching=True) as load:
+        texts = (f"text {i % 500}" for i in range(10**9))
+        load.texts = texts.__next__
+        end = time.monotonic() + SECONDS / 2
+        while time.monotonic() < end:
+            for offset in (3 * 3600, -3 * 3600, 400 * 86400, 0):
+                clock.write_text(str(offset))
+                time.sleep(2)
+                jumps += 1
+    years = {line["time"][:4] for line in running.proxy.log_lines()}
+    note(jumps=jumps, years=sorted(years), **load.seen())
+    assert len(years) > 1  # it was really faked
+    assert load.lost == []
+    assert load.slowest < 5

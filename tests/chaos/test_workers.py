@@ -1,0 +1,69 @@
+"""Workers that die, and workers that are replaced, behind nginx and under load."""
+
+import os
+import signal
+import time
+
+from tests.chaos.stack import SECONDS
+from tests.support.server import eventually
+
+
+def test_a_worker_is_killed_each_second(stack, note):
+    """Every request in flight in a worker that dies is asked again by nginx, of another one.
+
+    It cannot be none for certain: of an answer larger than the buffers of a connection a part is
+    through, and nobody can take that back. Small answers leave in one write.
+    """
+    running = stack(workers=2)
+    kills = 0
+    with running.callers() as load:
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            time.sleep(1)
+            workers = running.proxy.workers()
+            if workers:
+                os.kill(workers[kills % len(workers)], signal.SIGKILL)
+                kills += 1
+        answered = load.answered
+        eventually(lambda: load.answered > answered + 100, 20)
+    note(kills=kills, seconds=SECONDS, **load.seen())
+    assert load.refused == 0
+    assert len(load.lost) <= 1 + kills // 30, load.lost
+
+
+def test_all_workers_are_killed_at_once(stack, note):
+    running = stack(workers=2)
+    rounds = max(2, int(SECONDS // 12))
+    with running.callers() as load:
+        for _ in range(rounds):
+            answered = load.answered
+            eventually(lambda answered=answered: load.answered > answered + 200, 20)
+            eventually(lambda: len(running.proxy.workers()) == 2, 20)
+            for pid in running.proxy.workers():
+                os.kill(pid, signal.SIGKILL)
+        answered = load.answered
+        eventually(lambda: load.answered > answered + 200, 20)
+    note(rounds=rounds, **load.seen())
+    assert len(load.lost) <= 1, load.lost
+
+
+def test_hup_each_two_seconds(stack, note):
+    running = stack(workers=2)
+    before = set(running.proxy.workers())
+    hups = 0
+    with running.callers() as load:
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            running.proxy.process.send_signal(signal.SIGHUP)
+            hups += 1
+            time.sleep(2)
+    taken, before_that = running.proxy.stderr().count("Handling signal: hup"), -1
+    while taken != before_that:  # gunicorn takes one after the other; five may wait
+        time.sleep(10)
+        taken, before_that = running.proxy.stderr().count("Handling signal: hup"), taken
+    eventually(lambda: len(running.proxy.workers()) == 2, 30, "as many workers as before")
+    assert not before & set(running.proxy.workers())
+    note(hups=hups, taken=taken, seconds=SECONDS, **load.seen())
+    assert load.lost == []
+    assert load.refused == 0
+    assert load.answered > 1000
