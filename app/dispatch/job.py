@@ -11,35 +11,31 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.dispatch.budget import Budget
 from app.dispatch.deployment import Deployment
 from app.dispatch.events import Events
 from app.dispatch.gate import Batch, NotSent, Ticket
+from app.dispatch.part import Part
 from app.dispatch.plan import expected_tokens, split
 from app.dispatch.pool import Pool
+from app.dispatch.verdict import verdict
 from app.domain import EmbeddingRequest, Outcome, Vectors
 from app.errors import (
     BadRequest,
     ClientError,
     ConnectionFailed,
-    CredentialsRefused,
     DeadlineExceeded,
-    NoProviderAvailable,
     Overloaded,
     ProviderError,
     ProviderTimeout,
-    RateLimited,
     Rejected,
-    Throttled,
-    UpstreamFailed,
 )
 
-#: Failed attempts of one part before it gives up where only one deployment is left to ask …
+#: Failed attempts before a part gives up; one more for each further deployment.
 _MOST_FAILURES = 3
-#: … and how many it may fail at in all, one more for each further deployment.
 _FIRST_PAUSE = 0.1  # seconds before the first retry at the same deployment, at the most
 _LONGEST_PAUSE = 2.0
 #: Seconds one is waited for, while another can serve, where nobody knows what is usual.
@@ -57,25 +53,6 @@ class Rules:
     hedges: Budget
     most_waiting: int  # tickets at gates, of all jobs
     events: Events = field(default_factory=Events)
-
-
-@dataclass(slots=True, eq=False)
-class Part:
-    """Consecutive items of the request, from ``start``."""
-
-    start: int
-    tokens: list[int]  # expected, per item
-    due: float = 0.0  # not put to anybody before that
-    failures: list[ProviderError] = field(default_factory=list)
-    tried: list[Deployment] = field(default_factory=list)
-    running: list[Ticket] = field(default_factory=list)
-    patience: float = float("inf")  # when to look elsewhere
-    hedge_at: float = float("inf")
-    alone: bool = False  # not to be merged any more
-
-    @property
-    def stop(self) -> int:
-        return self.start + len(self.tokens)
 
 
 class Job:
@@ -232,9 +209,8 @@ class Job:
 
     def _choose(self, part: Part, tokens: int, now: float) -> Deployment | None:
         """One that has not failed this part, while there is one; then any."""
-        asked = [*part.tried, *(ticket.deployment for ticket in part.running)]
-        chosen = self._pool.choose(now, tokens, self._request, asked)
-        if chosen is None and asked:
+        chosen = self._pool.choose(now, tokens, self._request, part.asked)
+        if chosen is None and part.asked:
             chosen = self._pool.choose(now, tokens, self._request)
         return chosen
 
@@ -399,8 +375,7 @@ class Job:
 
     def _leave_for_another(self, ticket: Ticket, part: Part, now: float) -> None:
         """Put a part whose call is late to somebody else; without one, or the budget, wait on."""
-        asked = [*part.tried, ticket.deployment]
-        other = self._pool.choose(now, sum(part.tokens), self._request, asked)
+        other = self._pool.choose(now, sum(part.tokens), self._request, part.asked)
         if other is None or not self._rules.retries.spend():
             return
         del self._running[ticket]
@@ -413,9 +388,8 @@ class Job:
         self._to_start.append(part)
 
     def _hedge(self, part: Part, now: float) -> None:
-        asked = [ticket.deployment for ticket in part.running]
         tokens = sum(part.tokens)
-        other = self._pool.choose(now, tokens, self._request, [*part.tried, *asked])
+        other = self._pool.choose(now, tokens, self._request, part.asked)
         fits = other is not None and other.takes(len(part.tokens), tokens)
         if other is not None and fits and self._rules.hedges.spend():
             self._rules.events.hedged(self._pool.model, other)
@@ -424,40 +398,7 @@ class Job:
     # Ending
 
     def _give_up(self, part: Part, now: float) -> None:
-        self._fail(self._verdict(part.failures, now))
-
-    def _verdict(self, failures: Sequence[ProviderError], now: float) -> ClientError:
-        """The error a caller sees when a part cannot be served."""
-        wait = max(0.05, self._pool.wait(now, 0, self._request))
-        if (
-            all(isinstance(f, Throttled) for f in failures)
-            if failures
-            else any(d.is_throttled(now) for d in self._pool.deployments)
-        ):
-            return RateLimited(
-                "Rate limit reached at every provider of this model. Try again later.",
-                retry_after=wait,
-            )
-        if (
-            any(isinstance(f, CredentialsRefused) for f in failures)
-            and not any(f.transient for f in failures)
-            if failures
-            else all(d.health.refuses_our_key for d in self._pool.deployments)
-        ):
-            return UpstreamFailed(
-                "The provider of this model refused the proxy's credentials.", should_retry=False
-            )
-        others = len(self._pool.deployments) > 1
-        if not failures or (others and not self._pool.can_serve(now)):
-            return NoProviderAvailable(
-                "No provider of this model is available now. Try again soon.", retry_after=wait
-            )
-        last = failures[-1].message if failures else "is not available"
-        return UpstreamFailed(
-            f"The provider of this model failed: it {last}.",
-            # We have retried already: an SDK that does so too makes nine calls of one.
-            should_retry=False if len(failures) > 1 else None,
-        )
+        self._fail(verdict(self._request, self._pool, part.failures, now))
 
     def _fail(self, error: ClientError | BaseException) -> None:
         self._error = error

@@ -166,19 +166,15 @@ class Pool:
                     health.suspect(now)
             is_well = health.state(now) != "ejected"
             alone = not health.may_serve(now, last_resort=True)
-        if isinstance(error, CredentialsRefused):
-            _log.error(
-                "deployment %s of %s %s: check its api_key",
+        if was_well and not is_well:
+            refused = isinstance(error, CredentialsRefused)
+            _log.log(
+                logging.ERROR if refused else logging.WARNING,
+                "deployment %s of %s is ejected: it %s%s",
                 deployment.label,
                 self.model,
                 error.message,
-            )
-        elif was_well and not is_well:
-            _log.warning(
-                "deployment %s of %s is ejected: it %s",
-                deployment.label,
-                self.model,
-                error.message,
+                ": check its api_key" if refused else "",
             )
         return alone and len(self.deployments) > 1
 

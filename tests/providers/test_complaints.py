@@ -171,7 +171,9 @@ def test_no_byte_of_a_text_is_changed(kind):
     assert texts in body.values()
 
 
-@pytest.mark.parametrize("kind", sorted(set(HTTP_KINDS) - {"together", "databricks", "localai"}))
+@pytest.mark.parametrize(
+    "kind", sorted(set(HTTP_KINDS) - {"together", "databricks", "infinity", "localai"})
+)
 def test_dimensions_reach_the_provider_under_its_name_for_them(kind):
     body = sent(kind, call(dimensions=4))
     assert 4 in body.values()
