@@ -11,14 +11,19 @@ import os
 
 #: Who embeds. "kind" names the wire format (docs/providers.md); the rest depends on it. Optional
 #: for each: "timeout" (seconds one attempt may take, default 60), "connect_timeout" (seconds,
-#: default 5), "max_inputs" and "max_tokens" (of one call), "concurrency" (calls at once, default
-#: 64), "proxy" (URL of an egress proxy), "ca_bundle" (path of a PEM file), "headers" (sent with
-#: every call).
+#: default 5), "max_inputs" and "max_tokens" (of one call), "concurrency" (calls at once of all
+#: workers together, default 64), "merge" (False: requests that wait never leave in one call),
+#: "proxy" (URL of an egress proxy), "ca_bundle" (path of a PEM file), "headers" (sent with every
+#: call).
 PROVIDERS = {"local": {"kind": "local"}}
 
 #: What clients may ask for, by the name they use. "dimensions" is the width of a vector;
 #: "matryoshka" says that its first values are a vector too (True, or the widths that are allowed).
-#: Every deployment of a model must serve the same vector space.
+#: Every deployment of a model must serve the same vector space. Optional for a model: "pass" (names
+#: of fields that its provider may be sent as they come), "hedge" (True: a call that is late is
+#: repeated elsewhere), "tokenizer" (a tiktoken encoding or the path of a tokenizer.json). Optional
+#: for a deployment: "weight", "tier" (0 is tried first), "max_inputs", "max_tokens", "concurrency",
+#: "requests_per_minute", "tokens_per_minute", "price_per_million_tokens": see docs/dispatch.md.
 MODELS = {
     "wordllama": {
         "dimensions": 256,
