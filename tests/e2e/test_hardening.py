@@ -201,10 +201,16 @@ def test_slow_clients_cost_the_proxy_nothing_and_end(impatient, proxy: Proxy, se
 
 def test_one_address_may_have_so_much_under_way(impatient):
     nginx = impatient(limit_conn="per_client 5")  # the zone's line is another directive
-    with ExitStack() as stack:
-        for _ in range(5):
-            slow = stack.enter_context(socket.create_connection(("127.0.0.1", nginx.port), 20))
-            slow.sendall(framed(TYPE, LENGTH, body=b"{"))
-        answer = eventually(lambda: a if (a := nginx.client().get("/nowhere")).status == 429 else 0)
+
+    def sixth():
+        # Five anew each time: this nginx soon cuts clients that are slow.
+        with ExitStack() as stack:
+            for _ in range(5):
+                slow = stack.enter_context(socket.create_connection(("127.0.0.1", nginx.port), 20))
+                slow.sendall(framed(TYPE, LENGTH, body=b"{"))
+            answer = nginx.client().get("/nowhere")
+            return answer if answer.status == 429 else None
+
+    answer = eventually(sixth, 20)
     assert answer.error["code"] == "rate_limit_exceeded"
     eventually(lambda: nginx.client().get("/health/live").status == 200)
