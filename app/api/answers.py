@@ -9,10 +9,8 @@ from flask import Response
 
 from app.domain import Encoding, Outcome
 from app.errors import ClientError
+from app.fairness import ROWS_A_TURN, breathe
 from app.vectors import to_base64, to_json
-
-#: Rows written into one piece of the body: large answers are not copied together.
-_ROWS_A_PIECE = 64
 
 
 def embedding_response(
@@ -43,18 +41,21 @@ def embedding_response(
 def body(outcome: Outcome, model: str, encoding: Encoding) -> list[bytes]:
     """The pieces of the JSON answer, in order."""
     render: Callable[[bytes], bytes] = _quoted if encoding == "base64" else to_json
+    step = 8 * ROWS_A_TURN if encoding == "base64" else ROWS_A_TURN  # a tenth of the work
     rows = outcome.vectors.rows
     pieces = []
     opening = b'{"object":"list","data":['
-    for start in range(0, len(rows), _ROWS_A_PIECE):
+    for start in range(0, len(rows), step):
         pieces.append(
             opening
             + b",".join(
                 b'{"object":"embedding","index":%d,"embedding":%b}' % (index, render(row))
-                for index, row in enumerate(rows[start : start + _ROWS_A_PIECE], start)
+                for index, row in enumerate(rows[start : start + step], start)
             )
         )
         opening = b","
+        if start + step < len(rows):
+            breathe()
     tokens = outcome.prompt_tokens
     pieces[-1] += b'],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}' % (
         orjson.dumps(model),

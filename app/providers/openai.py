@@ -17,6 +17,7 @@ import msgspec
 from app.config import ProviderSettings
 from app.domain import Call, Encoding, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
+from app.fairness import by_turns
 from app.providers.base import (
     UNREADABLE,
     Capabilities,
@@ -138,7 +139,7 @@ class OpenAI(WireFormat):
         found = decode(answer.body)
         rows = in_order([(item.index, item.embedding) for item in found.data], len(call.items))
         if isinstance(found, _VerboseAnswer):
-            rows = [row_of(raw) for raw in rows]
+            rows = by_turns(row_of, rows)
         encoding: Encoding = "float" if isinstance(found, _VerboseAnswer) else "base64"
         return replace(guard(rows, call, tokens_of(found.usage)), encoding=encoding)
 
