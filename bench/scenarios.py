@@ -19,6 +19,7 @@ PLAIN = Setup()
 MERGING = Setup(proxy_slots=2)
 SLOW = Setup(delay=0.05, workers=2)
 SCARCE = Setup(delay=0.05, provider_slots=8, proxy_slots=8, workers=2)
+CROWD = Setup(delay=0.05, provider_slots=8, proxy_slots=8)
 CACHED = Setup(cache=True)
 
 
@@ -61,6 +62,8 @@ SCENARIOS = (
              clients=256, setup=SLOW),
     Scenario("scarce-provider", "256 clients, provider takes 50 ms and only 8 calls at once",
              {"rate": 3000}, clients=256, setup=SCARCE),
+    Scenario("crowd", "1,000 clients, provider takes 50 ms and only 8 calls at once, 1 worker",
+             {"rate": 2000}, clients=1000, setup=CROWD, quick=False),
     Scenario("batch-float", "512 inputs, floats, 1 client", {"p50": 45},
              items=512, encoding="float"),
     Scenario("batch-base64", "512 inputs, base64, 1 client", {"p50": 12}, items=512),
