@@ -18,6 +18,9 @@ from tests.support.vectors import assert_answers
 GRACE = 0.5  # seconds after the deadline
 UNHURRIED = 100  # MiB that a flood may cost a worker for a moment
 CALLERS = 64
+# Threads that gunicorn's gthread may add to its pool meanwhile: it does whenever none has said yet
+# that it is idle. What stays behind of sixteen stalled calls is more (see below).
+SPARE = 2
 
 
 @pytest.fixture(scope="module", params=WORKER_CLASSES)
@@ -51,7 +54,8 @@ def assert_in_time(answer, timeout=1):
 
 def assert_nothing_left(proxy, before):
     def back():
-        return all(now <= then for now, then in zip(resources(proxy), before, strict=True))
+        threads, files = resources(proxy)
+        return threads <= before[0] + SPARE and files <= before[1]
 
     # gevent looks names up in native threads, and ends them when they have been idle for 4 s.
     eventually(back, 10, f"threads and files as before: {before}")
