@@ -15,9 +15,7 @@ install: .venv/.run
 test: .venv/.test
 	$(MAKE) --no-print-directory lint
 	rm -f .coverage .coverage.*
-	# What failed is run once more, alone: a machine too busy for a test's clock is no bug of ours.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term || \
-		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --no-cov
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 lint: .venv/.test
 	$(BIN)/ruff format --check .
