@@ -337,11 +337,44 @@ def test_what_was_counted_outlives_its_process_and_what_was_going_on_does_not(
     pid = die_counting(tmp_path, 1000)
     directory.bury(pid)
     assert values(files)["items_total{model=m}"] == 1111
-    empty = tmp_path / "counter_1-2.db"  # of one that was killed as it opened it
+    empty = tmp_path / f"counter_{pid}-2.db"  # of one that was killed as it opened it
     empty.touch()
     assert values(files)["items_total{model=m}"] == 1111
-    kept = sorted(path.name for path in tmp_path.glob("*.db"))
-    assert kept == [f"counter_{os.getpid()}.db", "counter_dead.db", "histogram_dead.db"]
+    kept = sorted(path.name.partition("-")[0] for path in tmp_path.glob("*.db"))
+    assert kept == [f"counter_{os.getpid()}", "counter_dead.db", "histogram_dead.db"]
+
+
+def test_a_worker_is_buried_while_its_numbers_are_read(files, tmp_path, monkeypatch):
+    monkeypatch.setenv(directory.VARIABLE, str(tmp_path))
+    merge = files_module.MultiProcessCollector.merge
+    pids = [die_counting(tmp_path, number) for number in (10, 100)]
+    monkeypatch.setattr(files_module, "_is_dead", lambda path: False)  # not seen yet
+
+    def while_buried(sources, accumulate=True):
+        for pid in pids:
+            directory.bury(pid)
+        return merge(sources, accumulate)
+
+    monkeypatch.setattr(files_module.MultiProcessCollector, "merge", while_buried)
+    assert values(files)["items_total{model=m}"] == 110
+
+
+def test_a_worker_is_buried_while_its_files_are_looked_up(files, tmp_path, monkeypatch):
+    monkeypatch.setenv(directory.VARIABLE, str(tmp_path))
+    pid = die_counting(tmp_path, 10)
+    glob = files_module.Path.glob
+
+    def then_buried(path, pattern):
+        found = list(glob(path, pattern))
+        with monkeypatch.context() as own:
+            own.setattr(files_module.Path, "glob", glob)
+            directory.bury(pid)
+        return found
+
+    monkeypatch.setattr(files_module.Path, "glob", then_buried)
+    found = values(files)
+    assert found["items_total{model=m}"] == 10
+    assert "in_flight" not in found
 
 
 def test_a_pid_that_comes_back_goes_on_counting(tmp_path):
@@ -507,7 +540,7 @@ def test_the_workers_of_a_server_share_a_directory(monkeypatch, tmp_path):
     monkeypatch.setattr(Gauges, "keep_looking", lambda self: None)
     client = app_with(monkeypatch, FakeProvider())
     assert client.get("/metrics").status_code == 200
-    assert (tmp_path / f"counter_{os.getpid()}.db").exists()
+    assert list(tmp_path.glob(f"counter_{os.getpid()}-*.db"))
 
 
 def test_the_page_can_be_left_out(monkeypatch):

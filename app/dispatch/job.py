@@ -269,10 +269,11 @@ class Job:
             return
         # Half of what is left, so that another still has time; less where we know what is usual.
         patience = min((self.deadline - now) / 2, _UNKNOWN_PATIENCE)
-        usual = deployment.latency.p95(len(part.tokens))
-        if usual is not None:
+        if deployment.latency.p95(len(part.tokens)) is not None:
             patience = min((self.deadline - now) / 2, deployment.patience(len(part.tokens)))
-            if self._hedged and len(part.running) == 1:
+        if self._hedged and len(part.running) == 1:
+            usual = self._pool.usual(deployment, len(part.tokens))
+            if usual is not None:
                 part.hedge_at = now + _LATE * usual
         part.patience = now + patience
 

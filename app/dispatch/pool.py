@@ -134,6 +134,15 @@ class Pool:
         """Whether somebody is fit to be asked, now or after a rest that the provider asked for."""
         return any(d.health.state(now) != "ejected" for d in self.deployments)
 
+    def usual(self, deployment: Deployment, items: int) -> float | None:
+        """The p95, in seconds, of a call of so many items there; where too few are known, of the
+        slowest of the others, since one seldom asked must not go unwatched."""
+        own = deployment.latency.p95(items)
+        if own is not None:
+            return own
+        known = [d.latency.p95(items) for d in self.deployments if d is not deployment]
+        return max((p95 for p95 in known if p95 is not None), default=None)
+
     def succeeded(self, deployment: Deployment, items: int, seconds: float, now: float) -> None:
         with deployment.lock:
             straggler = deployment.health.is_straggler(now - seconds)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,19 +36,13 @@ def prepare(place: str | None = None) -> Path | None:
 
 
 def bury(pid: int) -> None:
-    """A worker has died: forget what it was doing, keep what it has counted.
+    """A worker has died: forget what it was doing.
 
-    Its files get a name of their own, so that a later worker with the same pid cannot meet them.
+    What it has counted stays under its name, for one may be reading it just now.
     """
-    if VARIABLE not in os.environ:
-        return
-    directory = Path(os.environ[VARIABLE])
-    for path in directory.glob(f"*_{pid}.db"):
-        with suppress(OSError):
-            if path.name.startswith("gauge_live"):
-                path.unlink()
-            else:
-                path.rename(path.with_name(f"{path.stem}-{time.time_ns()}.db"))
+    if VARIABLE in os.environ:
+        for path in Path(os.environ[VARIABLE]).glob(f"gauge_*_{pid}-*.db"):
+            path.unlink(missing_ok=True)
 
 
 def remove() -> None:

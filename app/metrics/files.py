@@ -13,10 +13,11 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import weakref
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,8 @@ class Files:
             weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         self.directory = directory
         self._files: dict[str, _File] = {}
-        for stale in directory.glob(f"gauge_*_{os.getpid()}.db"):
-            stale.unlink()  # of a process that died unseen and had this pid
+        for stale in directory.glob(f"gauge_*_{os.getpid()}-*.db"):
+            stale.unlink(missing_ok=True)  # of a process that died unseen and had this pid
 
     def number(self, metric: Metric, *labels: str) -> Number:
         """A counter or a gauge, 0 unless this process has it already."""
@@ -118,7 +119,9 @@ class Files:
         key = mmap_key(metric.name, sample, list(names), list(labels), metric.help)
         try:
             if kind not in self._files:
-                self._files[kind] = _File(self.directory / f"{kind}_{os.getpid()}.db")
+                # Its own for good: a later process may have the same pid.
+                name = f"{kind}_{os.getpid()}-{time.time_ns()}.db"
+                self._files[kind] = _File(self.directory / name)
             return self._files[kind].number(key)
         except OSError as error:
             _log.warning("a metric is not kept: %s", error.strerror)
@@ -141,20 +144,34 @@ def _locked(directory: Path) -> Iterator[None]:
 
 def _not_empty(directory: Path, pattern: str) -> list[str]:
     """Files that hold something: a process may have died just as it had opened one."""
-    return [str(path) for path in directory.glob(pattern) if path.stat().st_size]
+    found = []
+    for path in directory.glob(pattern):
+        with suppress(FileNotFoundError):  # the master has just buried it
+            if path.stat().st_size:
+                found.append(str(path))
+    return found
+
+
+def _is_dead(path: Path) -> bool:
+    """Whether the process that wrote the file is gone. Not, for sure, where its pid is in use."""
+    pid = path.stem.rpartition("_")[2].partition("-")[0]
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def _fold(directory: Path) -> None:
     """Add the files of dead processes up in one, else each worker that ever died leaves some."""
     for kind in ("counter", "histogram"):
-        dead = list(directory.glob(f"{kind}_*-*.db"))
+        dead = [path for path in directory.glob(f"{kind}_*-*.db") if _is_dead(path)]
         if not dead:
             continue
         sums = directory / f"{kind}_{_DEAD}.db"
-        sources = [
-            *_not_empty(directory, f"{kind}_*-*.db"),
-            *_not_empty(directory, sums.name),
-        ]
+        sources = [str(path) for path in (*dead, sums) if path.exists() and path.stat().st_size]
         fresh = directory / f"{kind}.folding"
         fresh.unlink(missing_ok=True)
         file = _File(fresh)

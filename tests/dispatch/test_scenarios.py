@@ -207,6 +207,16 @@ def test_a_slow_answer_is_hedged_within_five_percent():
     assert p99[True] < 0.2
 
 
+def test_one_seldom_asked_is_hedged_after_what_is_usual_at_the_others():
+    weights = [{**deployment, "weight": weight} for deployment, weight in zip(AB["m"], (50, 1))]
+    with simulated({"a": good(0.05), "b": good(20)}, {"m": weights}, hedge=True) as run:
+        load(run, 500, 0.1)
+        run.to_the_end()
+        assert not run.errors()
+        assert 0 < len(run.calls("b")) < 10
+        assert all(one.heard - one.at < 1 for one in run.asked[30:])
+
+
 def test_an_item_that_is_being_embedded_is_waited_for():
     with simulated({"a": good(1)}, models("a"), caching=True) as run:
         for i in range(64):

@@ -175,6 +175,7 @@ def test_a_spool_that_cannot_be_written_keeps_rows_in_memory_for_a_while(
     ask(ledger, 5)
     (tmp_path / "spool").unlink()
     eventually(lambda: len(store.rows) == 25)
+    eventually(lambda: not list((tmp_path / "spool").iterdir()))
     (tmp_path / "spool").rmdir()
     (tmp_path / "spool").write_text("again")
     for _ in range(3):
