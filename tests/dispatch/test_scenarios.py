@@ -208,7 +208,7 @@ def test_a_slow_answer_is_hedged_within_five_percent():
 
 
 def test_one_seldom_asked_is_hedged_after_what_is_usual_at_the_others():
-    weights = [{**deployment, "weight": weight} for deployment, weight in zip(AB["m"], (50, 1))]
+    weights = [{**models("a")["m"][0], "weight": 50}, *models("b")["m"]]
     with simulated({"a": good(0.05), "b": good(20)}, {"m": weights}, hedge=True) as run:
         load(run, 500, 0.1)
         run.to_the_end()
