@@ -26,6 +26,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
 from app import serving
+from app.serving import body, contract
+from app.serving.answer import Answer
 from tests.conftest import WORKER_CLASSES
 
 SECRET = "sk-planted-secret"
@@ -68,9 +70,9 @@ class Talk:
         if end:
             self.client.shutdown(socket.SHUT_WR)
         self.parser = get_parser(Config(), self.server, ("127.0.0.1", 1))
-        self.unreader = self.parser.unreader = serving._Unreader(self.server)
+        self.unreader = self.parser.unreader = body.Unreader(self.server)
         request = next(self.parser)
-        self.body = request.body = serving._Body(request, self.unreader, self.server)
+        self.body = request.body = body.Body(request, self.unreader, self.server)
 
     def __enter__(self) -> "Talk":
         return self
@@ -143,7 +145,7 @@ def test_a_large_or_unknown_rest_is_not_read(data: bytes):
 )
 def test_a_broken_body_is_an_error_that_tells_no_secret(data: bytes):
     with Talk(data) as talk:
-        with pytest.raises(serving.BodyError) as raised:
+        with pytest.raises(body.BodyError) as raised:
             list(iter(lambda: talk.body.read(2), b""))
         assert SECRET not in str(raised.value)
         assert raised.value.__suppress_context__ or raised.value.__context__ is None
@@ -180,10 +182,10 @@ def test_a_client_is_told_to_continue_when_its_body_is_wanted():
 
 
 def test_a_client_has_to_keep_a_pace(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(serving, "PATIENCE", 0.05)
-    with Talk(sized(b"abc", length=10), end=False) as talk, pytest.raises(serving.BodyError):
+    monkeypatch.setattr(body, "PATIENCE", 0.05)
+    with Talk(sized(b"abc", length=10), end=False) as talk, pytest.raises(body.BodyError):
         talk.body.read()
-    monkeypatch.setattr(serving, "PACE", 100)  # so that three bytes buy 0.03 s
+    monkeypatch.setattr(body, "PACE", 100)  # so that three bytes buy 0.03 s
     with Talk(sized(b"abc", length=10), end=False) as talk:
         talk.unreader.expect(5)
         before = talk.unreader.deadline
@@ -203,14 +205,14 @@ def test_what_a_client_still_sends_is_swallowed_within_bounds(monkeypatch: pytes
             if end:
                 client.shutdown(socket.SHUT_WR)
             start = time.monotonic()
-            serving._close_after_answer(server, patience)
+            body.close_after_answer(server, patience)
             assert client.recv(1) == b""  # FIN came first
             return time.monotonic() - start
 
     assert swallow(5, end=True) < 0.1
     assert swallow(0, end=False) < 0.1
     assert 0.15 < swallow(0.2, end=False) < 1
-    monkeypatch.setattr(serving, "DRAIN_BYTES", 500)
+    monkeypatch.setattr(body, "DRAIN_BYTES", 500)
     assert swallow(5, end=False) < 0.1
 
 
@@ -218,7 +220,7 @@ def test_closing_what_is_closed_is_no_error():
     client, server = socket.socketpair()
     client.close()
     server.close()
-    serving._close_after_answer(server, 1)
+    body.close_after_answer(server, 1)
 
 
 # The workers --------------------------------------------------------------------------------------
@@ -384,7 +386,7 @@ def test_refusals_are_json_and_repeat_nothing(start: Callable[..., Running]):
 
 
 def test_who_is_too_slow_is_told(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(serving, "PATIENCE", 0.1)
+    monkeypatch.setattr(body, "PATIENCE", 0.1)
     worker = start()
     with worker.connect() as connection:
         connection.sendall(b"GET / HT")
@@ -419,7 +421,7 @@ def test_an_unread_body_is_swallowed_and_the_connection_closed(start: Callable[.
 def test_a_stop_serves_who_is_there_and_does_not_wait_for_the_idle(
     start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(serving, "STOP_LINGER", 0.3)
+    monkeypatch.setattr(contract, "STOP_LINGER", 0.3)
     monkeypatch.setattr("gunicorn.workers.gthread.STOP_KEEPALIVE_LINGER", 0.3)
     worker = start(keepalive=30)
     with worker.connect() as silent, worker.connect() as kept, worker.connect() as working:
@@ -501,10 +503,10 @@ class Recorder:
         self.writes.append(data)
 
 
-def answering(method: str, headers: list[tuple[str, str]]) -> tuple[serving._Answer, Recorder]:
+def answering(method: str, headers: list[tuple[str, str]]) -> tuple[Answer, Recorder]:
     with Talk(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n".encode()) as talk:
         sock = Recorder()
-        answer = serving._Answer(talk.parser.mesg, sock, Config())
+        answer = Answer(talk.parser.mesg, sock, Config())
     answer.start_response("200 OK", headers)
     return answer, sock
 

@@ -1,0 +1,66 @@
+"""Writing an answer."""
+
+from __future__ import annotations
+
+import time
+
+from gunicorn.http.wsgi import Response  # type: ignore[import-untyped]
+from gunicorn.util import http_date, write  # type: ignore[import-untyped]
+
+SERVER = "embeddings-proxy"
+
+_date = (0, "")  # a second and how HTTP writes it
+
+
+class Answer(Response):  # type: ignore[misc]
+    """gunicorn's, but the head goes out in one write with the first piece of the body."""
+
+    #: What waits for the piece of the body that it leaves with. gunicorn makes the object.
+    _head = b""
+    headers_sent: bool
+
+    def default_headers(self) -> list[str]:
+        connection = "close" if self.should_close() else "keep-alive"
+        major, minor = self.req.version
+        lines = [
+            f"HTTP/{major}.{minor} {self.status}\r\n"
+            f"Server: {SERVER}\r\nDate: {_now()}\r\nConnection: {connection}\r\n"
+        ]
+        if self.chunked:
+            lines.append("Transfer-Encoding: chunked\r\n")
+        return lines
+
+    def send_headers(self) -> None:
+        if self.headers_sent:
+            return
+        lines = self.default_headers()
+        lines += [f"{name}: {value}\r\n" for name, value in self.headers]
+        self._head = ("".join(lines) + "\r\n").encode("latin-1")
+        self.headers_sent = True
+
+    def _emit_body(self, data: bytes) -> None:
+        if not self._head:
+            write(self.sock, data, self.chunked)
+            return
+        head, self._head = self._head, b""
+        framed = b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data
+        self.sock.sendall(head + framed)
+
+    def can_sendfile(self) -> bool:
+        return False  # it writes past `_emit_body`
+
+    def close(self) -> None:
+        self.send_headers()
+        if self._head:  # there was no body
+            head, self._head = self._head, b""
+            self.sock.sendall(head)
+        super().close()
+
+
+def _now() -> str:
+    """The time as HTTP writes it, made once a second."""
+    global _date
+    second = int(time.time())
+    if _date[0] != second:
+        _date = second, http_date(second)
+    return _date[1]

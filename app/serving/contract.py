@@ -1,0 +1,145 @@
+"""What both worker classes do alike."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http
+import json
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from gunicorn.http import errors, message  # type: ignore[import-untyped]
+from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
+
+from app.serving.answer import SERVER, Answer
+from app.serving.body import DRAIN_SECONDS, Body, TooSlow, close_after_answer
+
+STOP_LINGER = 2.0  # seconds that an idle connection outlives the signal to stop
+SEND_SECONDS = 600.0  # to take an answer: megabytes over a slow line
+
+_MOST_PEERS = 1000  # that are remembered
+_GONE = (errno.ENOTCONN, errno.EBADF)
+_INTERNAL = (500, "internal_error", "Internal error.")
+
+#: What a client is told, by the nearest class of the error: status, code, message.
+_REFUSALS: dict[type[BaseException], tuple[int, str, str]] = {
+    errors.ParseException: (400, "invalid_http", "The request is not valid HTTP/1.1."),
+    errors.InvalidHeader: (400, "invalid_http", "A request header or the framing is not valid."),
+    errors.InvalidHeaderName: (400, "invalid_http", "The name of a request header is not valid."),
+    errors.LimitRequestLine: (414, "request_line_too_long", "The request line is too long."),
+    errors.LimitRequestHeaders: (431, "headers_too_large", "The request headers are too large."),
+    errors.ExpectationFailed: (417, "expectation_failed", "Expect can only be 100-continue."),
+    errors.UnsupportedTransferCoding: (
+        501,
+        "unsupported_transfer_coding",
+        "Transfer-Encoding can only be chunked.",
+    ),
+    TooSlow: (408, "request_timeout", "The request did not arrive in time."),
+    # Not the client's fault:
+    errors.InvalidResponseHeader: _INTERNAL,
+    errors.InvalidResponseHeaderName: _INTERNAL,
+    errors.ConfigurationProblem: _INTERNAL,
+    BaseException: _INTERNAL,
+}
+
+
+class Request(message.Request):  # type: ignore[misc]
+    """gunicorn's, but it looks each peer up once in the networks of ``forwarded_allow_ips``."""
+
+    _known: ClassVar[dict[tuple[object, str], bool]] = {}
+
+    def _peer_is_trusted_proxy(self) -> bool:
+        if not isinstance(self.peer_addr, tuple):  # a Unix socket
+            return True
+        key = self.cfg, self.peer_addr[0]
+        if key not in self._known:
+            if len(self._known) >= _MOST_PEERS:
+                self._known.clear()
+            self._known[key] = super()._peer_is_trusted_proxy()
+        return self._known[key]
+
+
+class Contract(Worker):  # type: ignore[misc]
+    """What both worker classes do alike."""
+
+    wsgi: Any
+    _request_id: Callable[[str | None], str]
+
+    def load_wsgi(self) -> None:
+        from app.api.exchange import request_id  # here, in the worker: after gevent's patches
+
+        super().load_wsgi()
+        # A setting is looked up by `Config.__getattr__` each time, 27 times a request.
+        self.cfg.__dict__.update({name: known.get() for name, known in self.cfg.settings.items()})
+        self._request_id, app = request_id, self.wsgi
+
+        def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
+            response, body = start_response.__self__, environ["wsgi.input"]
+            response.version = SERVER
+            response.__class__ = Answer
+
+            def start(*args: Any) -> Any:
+                # Decided as late as can be: a stop may have come while the app was at work.
+                if not (self.alive and body.keeps_connection):
+                    response.force_close()
+                environ["gunicorn.socket"].settimeout(SEND_SECONDS)
+                return start_response(*args)
+
+            return app(environ, start)
+
+        self.wsgi = wsgi
+
+    def exchange(self, parser: Any, sock: Any, addr: Any, answer: Callable[[Any], Any]) -> bool:
+        """Serve one request; whether the connection can carry another.
+
+        In place of the middle of gunicorn's two `handle`s, which close on unread bytes and log, at
+        debug, the bytes of a broken head. ``answer`` is gunicorn's `handle_request`.
+        """
+        req = body = None
+        try:
+            parser.unreader.expect()
+            req = next(parser)
+            body = req.body = Body(req, parser.unreader, sock)
+            if answer(req) is not False and body.finish():
+                parser.mesg = None  # nothing of it is left to be read before the next
+                return True
+        except StopIteration:  # gunicorn's word for "close"
+            pass
+        except (errors.NoMoreData, ConnectionError, TimeoutError):
+            return False
+        except OSError as error:
+            if error.errno not in _GONE:
+                self.log.exception("Socket error")
+            return False
+        except BaseException as error:  # also gevent's, which are no Exceptions
+            self.handle_error(req, sock, addr, error)
+            close_after_answer(sock, DRAIN_SECONDS)
+            return False
+        if req:
+            close_after_answer(sock, DRAIN_SECONDS if body and body.left else 0)
+        return False
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer in JSON instead of HTML, and repeat nothing of the request."""
+        nearest = next(kind for kind in type(exc).__mro__ if kind in _REFUSALS)
+        status, code, message = _REFUSALS[nearest]
+        if status == 500:
+            self.log.exception("Error handling request %s", req and f"{req.method} {req.path}")
+        else:
+            peer = addr[0] if isinstance(addr, tuple) else "a unix socket"
+            self.log.warning("Refused a request of %s: %s", peer, type(exc).__name__)
+        kind = "server_error" if status == 500 else "invalid_request_error"
+        error = {"message": message, "type": kind, "param": None, "code": code}
+        body = json.dumps({"error": error}).encode()
+        given = (value for name, value in req.headers if name == "X-REQUEST-ID") if req else ()
+        request_id = self._request_id(next(iter(given), None))
+        head = (
+            f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"
+            f"Server: {SERVER}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nx-request-id: {request_id}\r\n"
+            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        )
+        with contextlib.suppress(OSError):
+            client.settimeout(DRAIN_SECONDS)
+            client.sendall(head.encode() + (body if not req or req.method != "HEAD" else b""))

@@ -1,0 +1,68 @@
+"""gunicorn's gthread worker."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+from gunicorn.workers import gthread  # type: ignore[import-untyped]
+
+from app.serving import contract
+from app.serving.body import Unreader
+from app.serving.contract import Contract, Request
+
+
+class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
+    """Over gunicorn's gthread: clients are waited for in the poller, never in a thread."""
+
+    def accept(self, listener: Any) -> bool:
+        """Accept a connection; whether there was one."""
+        before = self.nr_conns
+        try:
+            super().accept(listener)
+        except OSError as error:
+            # Out of file descriptors, say. gunicorn ends the worker, and all its requests.
+            self.log.error("Cannot accept a connection: %s", error.strerror)
+            time.sleep(0.1)
+        return bool(self.nr_conns > before)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive:
+            return
+        # The stop. gunicorn closes the listener when all requests are done: until then clients
+        # connect to a server that will not serve them. Ours takes who waits and closes at once.
+        for listener in self.sockets:
+            while self.nr_conns < self.worker_connections and self.accept(listener):
+                pass
+            listener.close()
+        # Connections that never sent a byte are as idle as kept ones, which gunicorn limits.
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, time.monotonic() + contract.STOP_LINGER)
+
+    def handle(self, conn: Any) -> Any:
+        # gunicorn waits 5 s here: a thread for each client that connects and sends nothing.
+        if not conn.initialized and not conn.wait_for_data(
+            0 if self.alive else contract.STOP_LINGER
+        ):
+            return gthread._DEFER if self.alive else False
+        try:
+            conn.sock.setblocking(True)
+            conn.init()
+        except OSError:  # of TLS
+            return False
+        if not isinstance(conn.parser.unreader, Unreader):
+            conn.parser.unreader = Unreader(conn.sock)
+            conn.parser.mesg_class = Request
+        answer = functools.partial(self.handle_request, conn=conn)
+        return self.exchange(conn.parser, conn.sock, conn.client, answer)
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        if not fs.cancelled() and not fs.exception() and fs.result():
+            super().finish_request(conn, fs)
+            return
+        # gunicorn waits up to 2 s for the client to close, here, in the thread that accepts and
+        # polls. `exchange` has waited where it is needed, in the request's own.
+        self.nr_conns -= 1
+        conn.close()
