@@ -143,6 +143,8 @@ def test_the_app_learns_that_a_body_is_broken(server: Plain, trick: str):
 
 
 def test_the_log_repeats_nothing_of_a_refused_request(server: Plain):
+    for data, _ in REFUSED.values():
+        ask_and_end(server, data)
     lines = [json.loads(line) for line in server.stderr().splitlines()]
     assert "InvalidHeaderName" in server.stderr()
     assert lines[0].keys() >= {"time", "level", "message"}
