@@ -19,7 +19,7 @@ checked by `app.config`. `create_app` is the only place where the parts are put 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,14 +33,13 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     """
     # Imported here, since `import app` alone must stay light: gunicorn's master checks the settings
     # before its workers patch the standard library, and so may not load requests.
-    from flask import Flask
-
     from app import config, logs, observers
     from app.access.door import Door
     from app.access.keys import Keyring
     from app.access.limits import make_limiter
     from app.api import hooks
     from app.api.exchange import RequestLog
+    from app.api.proxy import Proxy
     from app.api.views import Api
     from app.cache import make_cache
     from app.console.pages import Console
@@ -61,12 +60,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     scope = checked.cache.scope if checked.cache else "shared"
     pipeline = Pipeline(dispatcher, cache, scope, widths)
 
-    class Proxy(Flask):
-        def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-            return func  # nothing here is a coroutine: not worth asking four times a request
-
-    flask = Proxy(__name__, static_folder=None)
-    flask.url_map.merge_slashes = False  # no redirects: SDKs do not follow them
+    flask = Proxy(__name__)
     extras = flask.extensions["services"] = services.build(checked)
     told = (tracing, meter, *extras.observers, RequestLog())
     greeted = [greeter for greeter in (tracing, meter) if greeter is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import orjson
@@ -81,5 +82,4 @@ class HumanFormatter(logging.Formatter):
 
 
 def _utc(created: float) -> str:
-    seconds, fraction = divmod(created, 1)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(fraction * 1000):03d}Z"
+    return datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +14,8 @@ from app.domain import Caller, EmbeddingRequest, Outcome
 from app.errors import ClientError
 from app.logs import log_request
 
+#: Where a request's exchange is in its WSGI environ.
+EXCHANGE = "embeddings_proxy.exchange"
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -21,7 +23,7 @@ def request_id(given: str | None) -> str:
     """The caller's id where it is well-formed, else a new one."""
     if given and _WELL_FORMED.fullmatch(given):
         return given
-    return f"req_{uuid.uuid4().hex}"
+    return f"req_{os.urandom(16).hex()}"
 
 
 class Observer(Protocol):

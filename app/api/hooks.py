@@ -5,27 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app import errors
 from app.api.answers import error_response
-from app.api.exchange import Exchange, Greeter, Observer, request_id
+from app.api.exchange import EXCHANGE, Exchange, Greeter, Observer, request_id
 from app.errors import ClientError
 
 _log = logging.getLogger("app.errors")
+_USUAL = ("cache-control", "no-store"), ("x-content-type-options", "nosniff")
 
 
 def install(app: Flask, observers: Sequence[Observer], greeters: Sequence[Greeter] = ()) -> None:
     """Add the hooks to an app; each observer is told of every exchange, in order."""
 
     def begin() -> None:
-        environ = request.environ
-        rule = request.url_rule
-        exchange = g.exchange = Exchange(
-            request_id(environ.get("HTTP_X_REQUEST_ID")),
-            environ["REQUEST_METHOD"],
-            request.path,
+        this = request._get_current_object()  # type: ignore[attr-defined]
+        environ, rule = this.environ, this.url_rule
+        exchange = environ[EXCHANGE] = Exchange(
+            request_id(environ.get("HTTP_X_REQUEST_ID")), this.method, this.path
         )
         if rule is not None:
             exchange.route, exchange.rule = rule.endpoint, rule.rule
@@ -33,15 +32,13 @@ def install(app: Flask, observers: Sequence[Observer], greeters: Sequence[Greete
             greeter.started(exchange, environ)
 
     def end(response: Response) -> Response:
-        exchange: Exchange = g.exchange
+        exchange: Exchange = request.environ[EXCHANGE]
         headers = response.headers
-        headers["x-request-id"] = exchange.id
-        if "cache-control" not in headers:  # pages that may be kept say so
-            headers.add("cache-control", "no-store")
-        if "x-content-type-options" not in headers:
-            headers.add("x-content-type-options", "nosniff")
+        told = [("x-request-id", exchange.id)]
+        told += [pair for pair in _USUAL if pair[0] not in headers]  # pages that may be kept say so
         if exchange.grant is not None:
-            headers.update(exchange.grant.headers)
+            told += exchange.grant.headers.items()
+        headers.extend(told)
         for observer in observers:
             observer.finished(exchange, response.status_code)
         return response
@@ -54,7 +51,7 @@ def install(app: Flask, observers: Sequence[Observer], greeters: Sequence[Greete
 
 
 def _answer(error: ClientError) -> Response:
-    g.exchange.error = error
+    request.environ[EXCHANGE].error = error
     return error_response(error)
 
 
@@ -77,5 +74,5 @@ def _translate(error: HTTPException) -> Response:
 
 
 def _surprise(error: Exception) -> Response:
-    _log.error("request %s failed by a bug", g.exchange.id, exc_info=error)
+    _log.error("request %s failed by a bug", request.environ[EXCHANGE].id, exc_info=error)
     return _answer(errors.InternalError("The server had an error while processing your request."))

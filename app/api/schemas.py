@@ -287,9 +287,6 @@ class EmbeddingSchema(Schema):
         super().__init__()
         self.max_items = max_items  # inputs in one request
 
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        field_obj.error_messages["required"] = f"Missing required parameter: '{field_name}'."
-
     def parse(self, payload: dict[str, Any], model: str | None = None) -> Parsed:
         """``model`` is the one named in the path, which wins. Raises `BadRequest`."""
         given = {name: value for name, value in payload.items() if value is not None}
@@ -297,8 +294,10 @@ class EmbeddingSchema(Schema):
             given["model"] = model
         if not given.get("model"):
             raise BadRequest("you must provide a model parameter", param="model")
+        if "input" not in given:
+            raise BadRequest("Missing required parameter: 'input'.", param="input")
         try:
-            loaded = self.load(given)
+            loaded = self.load(given, partial=True)  # without a look at each field not given
         except ValidationError as error:
             name, found = next(iter(error.normalized_messages().items()))
             raise BadRequest(found[0], param=name) from error

@@ -6,13 +6,13 @@ import os
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 
 from app.access.door import Door
 from app.access.limits import Limiter
 from app.access.refusals import UserBlocked
 from app.api.answers import embedding_response
-from app.api.exchange import Exchange
+from app.api.exchange import EXCHANGE, Exchange
 from app.api.schemas import EmbeddingSchema, check_passed_on, parse_json
 from app.config import ModelSettings, Settings
 from app.dispatch import Dispatcher
@@ -80,9 +80,10 @@ class Api:
         return api
 
     def embeddings(self, model: str | None = None) -> Response:
-        exchange: Exchange = g.exchange
-        caller = self.caller()
-        asked = self._request(exchange, caller, model)
+        environ = request.environ
+        exchange: Exchange = environ[EXCHANGE]
+        caller = self._identify(environ)
+        asked = self._request(environ, caller, model)
         if asked.user in self._blocked_users:
             raise UserBlocked("This user is blocked. Ask the operators of this service.")
         deadline = exchange.started + asked.timeout
@@ -127,20 +128,26 @@ class Api:
         return _json({"status": "ok"})
 
     def caller(self) -> Caller:
+        """Who asks, for views that need to know nothing else of the request."""
+        return self._identify(request.environ)
+
+    def _identify(self, environ: dict[str, Any]) -> Caller:
         """Step 2: who asks. OpenAI's clients send a bearer key, Azure's an ``api-key`` header."""
-        environ = request.environ
         scheme, _, key = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         key = key.strip() if scheme.lower() == "bearer" else environ.get("HTTP_API_KEY", "")
         if not key:
             raise Unauthorized(_NO_KEY)
         caller, networks = self._door.identify(key)
-        g.exchange.caller = caller  # also where it is turned away: the ledger tells who was
+        environ[EXCHANGE].caller = caller  # also where it is turned away: the ledger tells who was
         self._door.check(caller, networks, environ)
         return caller
 
-    def _request(self, exchange: Exchange, caller: Caller, model: str | None) -> EmbeddingRequest:
+    def _request(
+        self, environ: dict[str, Any], caller: Caller, model: str | None
+    ) -> EmbeddingRequest:
         """Step 3: the body, checked against the schema and then against its model."""
-        parsed = self._schema.parse(parse_json(_body(self._body_bytes)), model)
+        exchange: Exchange = environ[EXCHANGE]
+        parsed = self._schema.parse(parse_json(_body(environ, self._body_bytes)), model)
         asked = exchange.request = parsed.request
         if exchange.trace is not None:
             parsed = parsed.traced(exchange.trace)
@@ -157,8 +164,7 @@ class Api:
         return parsed.with_extra() if parsed.extra else asked
 
 
-def _body(limit: int) -> bytes:
-    environ = request.environ
+def _body(environ: dict[str, Any], limit: int) -> bytes:
     # The usual type is not worth parsing.
     if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype not in _JSON_TYPES:
         refused = UnsupportedMediaType(
@@ -169,7 +175,7 @@ def _body(limit: int) -> bytes:
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed.")
     # Read by hand: werkzeug cuts a body without a length off at the limit instead of refusing it.
-    length = request.content_length
+    length = _length(environ)
     if length is None and not environ.get("wsgi.input_terminated"):
         return b""
     if length is not None and length > limit:
@@ -183,6 +189,14 @@ def _body(limit: int) -> bytes:
     if length is not None and len(body) < length:
         raise BadRequest("The request body ended early.")
     return body
+
+
+def _length(environ: dict[str, Any]) -> int | None:
+    """Of the body, in bytes; None for one in chunks, and where there is none."""
+    text: str = environ.get("CONTENT_LENGTH", "")
+    if text.isascii() and text.isdigit() and "HTTP_TRANSFER_ENCODING" not in environ:
+        return int(text)
+    return request.content_length
 
 
 def _too_large(limit: int) -> BodyTooLarge:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from werkzeug.test import TestResponse, run_wsgi_app
+from werkzeug.wrappers import Request
 
 from app import errors
 from app.api.answers import body, embedding_response, error_response
@@ -66,6 +68,11 @@ def test_pieces_fit_together(number):
     assert answer["usage"] == {"prompt_tokens": number, "total_tokens": number}
 
 
+def sent(response):
+    """As a client gets it."""
+    return TestResponse(*run_wsgi_app(response, {}), request=Request({}))
+
+
 def test_headers_tell_how_the_answer_came_about():
     told = outcome(
         [[1]],
@@ -76,7 +83,7 @@ def test_headers_tell_how_the_answer_came_about():
         cached_tokens=7,
         upstream_seconds=0.1234,
     )
-    response = embedding_response(told, "m", "float", lambda: 0.25)
+    response = sent(embedding_response(told, "m", "float", lambda: 0.25))
     assert (response.status_code, response.content_type) == (200, "application/json")
     assert response.headers["x-proxy-cache"] == "partial"
     assert response.headers["x-proxy-cached-tokens"] == "7"
@@ -89,7 +96,7 @@ def test_headers_tell_how_the_answer_came_about():
 
 def test_a_usage_that_nobody_counted_is_called_an_estimate():
     vectors = Vectors([b"\x00\x00\x80\x3f"], [1], estimated=True)
-    response = embedding_response(Outcome(vectors), "m", "float", lambda: 1)
+    response = sent(embedding_response(Outcome(vectors), "m", "float", lambda: 1))
     assert response.headers["x-proxy-usage"] == "estimated"
 
 
