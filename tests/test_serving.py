@@ -352,6 +352,15 @@ def test_a_connection_that_comes_first_and_asks_later_is_served(start: Callable[
         assert everything(connection).endswith(b"\r\n\r\nok")
 
 
+def test_an_idle_connection_is_closed_after_a_while(start: Callable[..., Running]):
+    worker = start(keepalive=1)
+    with worker.connect() as idle:
+        begun = time.monotonic()
+        idle.sendall(get(b"/"))
+        assert everything(idle).endswith(b"ok")  # and then the end
+        assert 0.9 < time.monotonic() - begun < 4
+
+
 def test_a_busy_client_does_not_starve_the_others(start: Callable[..., Running]):
     worker = start()
     with worker.connect() as busy:

@@ -34,8 +34,9 @@ def install(app: Flask, observers: Sequence[Observer], greeters: Sequence[Greete
     def end(response: Response) -> Response:
         exchange: Exchange = request.environ[EXCHANGE]
         headers = response.headers
+        known = {name.lower() for name in headers.keys()}  # noqa: SIM118 - it is no dict
         told = [("x-request-id", exchange.id)]
-        told += [pair for pair in _USUAL if pair[0] not in headers]  # pages that may be kept say so
+        told += [pair for pair in _USUAL if pair[0] not in known]  # pages that may be kept say so
         if exchange.grant is not None:
             told += exchange.grant.headers.items()
         headers.extend(told)

@@ -17,8 +17,8 @@
 gunicorn imports this in its master, before gevent has patched anything: nothing here may import
 requests, nor gevent unless it is the choice.
 
-`contract` is what both workers do alike, `greenlets` and `threads` are the workers, `body` reads a
-request, `answer` writes one.
+`contract` is what both workers do alike, `greenlets` and `threads` are the workers; `request` and
+`body` read a request, `answer` writes its answer.
 """
 
 from __future__ import annotations

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 
-from gunicorn.http.wsgi import Response  # type: ignore[import-untyped]
+from gunicorn.http.wsgi import HEADER_VALUE_RE, Response  # type: ignore[import-untyped]
 from gunicorn.util import http_date, write  # type: ignore[import-untyped]
 
 SERVER = "embeddings-proxy"
+
+#: Headers of most answers, whose names mean nothing to a server: only their values are checked.
+_PLAIN = frozenset(
+    ("Content-Type", "Server-Timing", "x-request-id", "cache-control", "x-content-type-options")
+) | {f"x-proxy-{name}" for name in ("cache", "cached-tokens", "provider", "attempts")}
 
 _date = (0, "")  # a second and how HTTP writes it
 
@@ -18,6 +23,14 @@ class Answer(Response):  # type: ignore[misc]
     #: What waits for the piece of the body that it leaves with. gunicorn makes the object.
     _head = b""
     headers_sent: bool
+
+    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        for pair in headers:
+            name, value = pair
+            if name in _PLAIN and HEADER_VALUE_RE.fullmatch(value):
+                self.headers.append(pair)
+            else:
+                super().process_headers([pair])
 
     def default_headers(self) -> list[str]:
         connection = "close" if self.should_close() else "keep-alive"

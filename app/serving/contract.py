@@ -7,9 +7,9 @@ import errno
 import http
 import json
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
-from gunicorn.http import errors, message  # type: ignore[import-untyped]
+from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 
 from app.serving.answer import SERVER, Answer
@@ -18,7 +18,6 @@ from app.serving.body import DRAIN_SECONDS, Body, TooSlow, close_after_answer
 STOP_LINGER = 2.0  # seconds that an idle connection outlives the signal to stop
 SEND_SECONDS = 600.0  # to take an answer: megabytes over a slow line
 
-_MOST_PEERS = 1000  # that are remembered
 _GONE = (errno.ENOTCONN, errno.EBADF)
 _INTERNAL = (500, "internal_error", "Internal error.")
 
@@ -42,22 +41,6 @@ _REFUSALS: dict[type[BaseException], tuple[int, str, str]] = {
     errors.ConfigurationProblem: _INTERNAL,
     BaseException: _INTERNAL,
 }
-
-
-class Request(message.Request):  # type: ignore[misc]
-    """gunicorn's, but it looks each peer up once in the networks of ``forwarded_allow_ips``."""
-
-    _known: ClassVar[dict[tuple[object, str], bool]] = {}
-
-    def _peer_is_trusted_proxy(self) -> bool:
-        if not isinstance(self.peer_addr, tuple):  # a Unix socket
-            return True
-        key = self.cfg, self.peer_addr[0]
-        if key not in self._known:
-            if len(self._known) >= _MOST_PEERS:
-                self._known.clear()
-            self._known[key] = super()._peer_is_trusted_proxy()
-        return self._known[key]
 
 
 class Contract(Worker):  # type: ignore[misc]

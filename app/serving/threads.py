@@ -10,7 +10,8 @@ from gunicorn.workers import gthread  # type: ignore[import-untyped]
 
 from app.serving import contract
 from app.serving.body import Unreader
-from app.serving.contract import Contract, Request
+from app.serving.contract import Contract
+from app.serving.request import Request
 
 
 class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
