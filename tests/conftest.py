@@ -4,13 +4,20 @@ Starting a proxy takes a second or two, so each is started once a session and on
 asks for it. The providers forget scripts and calls before every test.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
+
+# The same examples each time, so that red means a change; `seek` looks for new ones.
+hypothesis.settings.register_profile("steady", derandomize=True)
+hypothesis.settings.register_profile("seek", max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 pytest.register_assert_rewrite("tests.support")
 

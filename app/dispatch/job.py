@@ -104,20 +104,18 @@ class Job:
             self.deadline = deadline
             self._wake()
 
-    def _extend(self, now: float) -> None:
+    def _extend(self) -> None:
         """Have the calls under way live as long as somebody waits for them."""
         self._promised = self.deadline
         for ticket in self._running:
-            ticket.deadline = max(
-                ticket.deadline, min(self.deadline, now + ticket.deployment.timeout)
-            )
+            ticket.deadline = self.deadline
             if ticket.batch is not None:
                 ticket.batch.extend(self.deadline)
 
     def advance(self, now: float) -> float:
         """Do what there is to do; the time by which to be called again."""
         if self.deadline > self._promised:
-            self._extend(now)
+            self._extend()
         while self._delivered and not self.finished:
             self._receive(self._delivered.popleft(), now)
         if not self.finished and now >= self.deadline:
@@ -178,6 +176,10 @@ class Job:
                 return [part]
             self._give_up(part, now)
             return []
+        if part.owes and not self._rules.retries.spend():
+            self._give_up(part, now)
+            return []
+        part.owes = False
         if deployment.takes(len(part.tokens), tokens):
             self._submit(part, deployment, now)
             return []
@@ -241,7 +243,7 @@ class Job:
             call,
             None if part.alone else deployment.group(call, self._request.dimensions),
             tokens,
-            min(self.deadline, now + deployment.timeout),
+            self.deadline,  # the provider's own timeout begins when the call does: Batch.leave
             self.deliver,
             self._request.dimensions,
             submitted=now,
@@ -331,6 +333,7 @@ class Job:
         tokens = sum(part.tokens)
         elsewhere = self._pool.choose(now, tokens, self._request, part.tried)
         if elsewhere is None and self._pool.choose(now, tokens, self._request) is None:
+            part.owes = True
             self._to_start.append(part)  # nobody is there to be tried: wait for one, or give up
         elif self._may_try_again(part, ticket, error, elsewhere is not None):
             # What fails in company, with nobody else to ask, may fail for another's sake: some

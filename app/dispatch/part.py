@@ -21,6 +21,7 @@ class Part:
     running: list[Ticket] = field(default_factory=list)
     patience: float = float("inf")  # when to look elsewhere
     hedge_at: float = float("inf")
+    owes: bool = False  # a retry that the budget has not been charged for
     alone: bool = False  # not to be merged any more
 
     @property

@@ -234,3 +234,12 @@ def test_a_load_that_fails_wakes_everyone_who_waited_for_it():
         run.to_the_end()
         assert all(one.outcome for one in asked)
         assert slowest(asked) < 3
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_what_waits_here_for_a_slot_does_not_use_up_the_providers_timeout(merge):
+    """A call of 40 s and a timeout of 60: the second and third in line wait longer than that."""
+    with simulated({"a": good(40)}, models("a", max_inputs=1), concurrency=1, merge=merge) as run:
+        load(run, 5, 0.01)
+        run.to_the_end()
+        assert not run.errors()

@@ -6,7 +6,7 @@ What must always hold is checked at the end of each simulation: see `simulator`.
 import random
 from collections import Counter
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.dispatch.members import (
@@ -93,6 +93,15 @@ def ask_at_random(run, dice, number, caching):
     hedge=st.booleans(),
     slots=st.sampled_from([1, 2, 4, 64]),
     waiting=st.sampled_from([5, 1000]),
+)
+@example(  # a failure while nobody could be tried was repeated later, and not paid for
+    kinds=["failing", "throttling", "lying"],
+    seed=0,
+    merge=False,
+    caching=False,
+    hedge=False,
+    slots=1,
+    waiting=5,
 )
 def test_whatever_the_providers_do(kinds, seed, merge, caching, hedge, slots, waiting):
     dice = random.Random(seed)
