@@ -45,7 +45,7 @@ bench: .venv/.test
 bench-peers: .venv/.test
 	$(BIN)/python -m bench.peers install
 
-# Real engines behind the proxy: 1.8 GB in a venv of their own, about 10 minutes.
+# Real engines behind the proxy: 1.8 GB in a venv of their own, 3 to 10 minutes.
 test-engines: .venv/.test .venv-engines/.installed
 	ENGINES=1 $(BIN)/python -m pytest tests/engines
 

@@ -26,7 +26,7 @@ from app.tokenizers import Tokenizer
 #: The names an overlay may define; others (helpers, imports) are its own business.
 NAMES: tuple[str, ...] = ("PROVIDERS", "MODELS", "KEYS", "CACHE", "LIMITS", "LOGS")
 NAMES += ("USAGE", "OIDC", "BLOCKED_USERS", "BLOCKED_KEYS", "TRUSTED_PROXIES")
-NAMES += ("METRICS", "TRACING")
+NAMES += ("METRICS", "TRACING", "DOCS")
 
 
 class SettingsError(Exception):
@@ -125,6 +125,11 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DocsSettings:
+    enabled: bool = True  # /docs and /openapi.json, which ask for no key
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     providers: Mapping[str, ProviderSettings]
     models: Mapping[str, ModelSettings]
@@ -140,6 +145,7 @@ class Settings:
     trusted_proxies: frozenset[str] = frozenset()  # addresses whose X-Forwarded-For is believed
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tracing: TracingSettings | None = None
+    docs: DocsSettings = field(default_factory=DocsSettings)
 
 
 def load() -> Settings:
@@ -233,6 +239,7 @@ def _freeze(loaded: dict[str, Any]) -> Settings:
         trusted_proxies=frozenset(loaded["TRUSTED_PROXIES"]),
         metrics=MetricsSettings(**loaded["METRICS"]),
         tracing=TracingSettings(**loaded["TRACING"]) if loaded["TRACING"] is not None else None,
+        docs=DocsSettings(**loaded["DOCS"]),
     )
 
 

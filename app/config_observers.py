@@ -17,7 +17,7 @@ class MetricsSettings:
 
 @dataclass(frozen=True, slots=True)
 class TracingSettings:
-    endpoint: str  # of OTLP over HTTP: …/v1/traces
+    endpoint: str = field(repr=False)  # of OTLP over HTTP: …/v1/traces; may hold a password
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     sample: float = 1.0  # the part of the traces that begin here
     service: str = "embeddings-proxy"

@@ -1,151 +1,52 @@
-"""The shape of a settings module, as marshmallow schemas, and its mistakes in words."""
+"""The shape of a settings module, as marshmallow schemas."""
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from marshmallow import (
-    RAISE,
-    Schema,
-    ValidationError,
-    fields,
-    post_load,
-    validate,
-    validates_schema,
+from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+
+from app.config_schema_fields import (
+    Matryoshka,
+    Named,
+    Path_,
+    Strict,
+    Tokenizer_,
+    address,
+    boolean,
+    count,
+    header,
+    key_prefix,
+    named,
+    network_or_any,
+    seconds,
+    text,
 )
-
+from app.config_schema_observers import MetricsSchema, TracingSchema
+from app.config_schema_words import messages as messages  # for those who ask here for mistakes
+from app.config_schema_words import unknown as unknown
 from app.providers import registry
-
-
-def unknown(what: str, name: object, known: Iterable[str], where: str) -> str:
-    """``no provider 'opnai' in PROVIDERS (did you mean 'openai'?)``"""
-    names = sorted(map(str, known))
-    close = difflib.get_close_matches(str(name), names, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, names))}"
-    return f"no {what} {name!r} in {where} ({hint})" if names else f"no {what} {name!r} in {where}"
-
-
-class Named(fields.Dict):
-    """Entries by name. Without the level that marshmallow puts between a name and its mistakes."""
-
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
-        except ValidationError as error:
-            if not isinstance(error.messages, dict):
-                raise
-            found = {
-                name: place.get("key") or place.get("value")
-                for name, place in error.messages.items()
-            }
-            raise ValidationError(found) from error
-
-
-class Strict(Schema):
-    """A dictionary whose unknown keys are mistakes that say which key was probably meant."""
-
-    class Meta:
-        unknown = RAISE
-
-    error_messages = {"unknown": "unknown setting", "type": "must be a dictionary"}  # noqa: RUF012
-
-    def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
-        known = [field.data_key or name for name, field in self.fields.items()]
-        for name, found in error.normalized_messages().items():
-            if found == ["unknown setting"]:
-                close = difflib.get_close_matches(str(name), known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-                found[0] = f"unknown setting ({hint})"
-
-
-class Path_(fields.String):  # noqa: N801
-    """The path of a file that can be read."""
-
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
-        path: str = super()._deserialize(value, *args, **kwargs)
-        if not Path(path).is_file():
-            raise ValidationError(f"no file {path!r}")
-        return path
-
-
-class Tokenizer_(Path_):  # noqa: N801
-    """The name of a tiktoken encoding, or the path of a tokenizer.json."""
-
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
-        if isinstance(value, str) and value.endswith(".json"):
-            return super()._deserialize(value, *args, **kwargs)
-        return fields.String._deserialize(self, value, *args, **kwargs)
-
-
-def _url(value: str) -> None:
-    try:
-        parts = urlsplit(value)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a bracket that stands alone, a port that is none
-        good = False
-    if not good:
-        raise ValidationError("must be an http:// or https:// address")
-
-
-def _network(value: str) -> None:
-    try:
-        ipaddress.ip_network("0.0.0.0/0" if value == "*" else value)
-    except ValueError as error:
-        raise ValidationError("must be an address, a network (10.0.0.0/8) or '*'") from error
-
-
-def _header(value: str) -> None:
-    if not value.isprintable() or not value.isascii():
-        raise ValidationError("must be printable ASCII: no line break, no other control character")
-
-
-def _seconds(**kwargs: Any) -> fields.Float:
-    return fields.Float(validate=validate.Range(min=0, min_inclusive=False, max=3600), **kwargs)
-
-
-def _count(**kwargs: Any) -> fields.Integer:
-    return fields.Integer(strict=True, validate=validate.Range(min=1), **kwargs)
-
-
-def _boolean() -> fields.Boolean:
-    return fields.Boolean(truthy={True}, falsy={False})
-
-
-def text(**kwargs: Any) -> fields.String:
-    """A string that is not empty."""
-
-    def not_empty(value: object) -> None:
-        # Of a dictionary's key marshmallow validates what it could not make a string of.
-        if not isinstance(value, str):
-            raise ValidationError("must be a string")
-        if not value:
-            raise ValidationError("must not be empty")
-
-    return fields.String(validate=not_empty, **kwargs)
 
 
 class ProviderSchema(Strict):
     kind = text(required=True)
-    base_url = fields.String(validate=_url)
-    api_key = fields.String(validate=[validate.Length(min=1), _header], allow_none=True)
-    timeout = _seconds()
-    connect_timeout = _seconds()
-    max_inputs = _count()
-    max_tokens = _count()
-    concurrency = _count()
-    merge = _boolean()
-    proxy = fields.String(validate=_url, allow_none=True)
+    base_url = fields.String(validate=address)
+    api_key = fields.String(validate=[validate.Length(min=1), header], allow_none=True)
+    timeout = seconds()
+    connect_timeout = seconds()
+    max_inputs = count()
+    max_tokens = count()
+    concurrency = count()
+    merge = boolean()
+    proxy = fields.String(validate=address, allow_none=True)
     ca_bundle = Path_(allow_none=True)
     headers = Named(
         keys=fields.String(validate=validate.Regexp(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")),
-        values=fields.String(validate=_header),
+        values=fields.String(validate=header),
     )
 
 
@@ -200,51 +101,28 @@ _STORES = (
 )
 
 
-def _namespace() -> fields.String:
-    return fields.String(
-        validate=validate.Regexp(
-            r"^[A-Za-z0-9._-]{1,64}\Z", error="must be 1 to 64 letters, digits, '.', '_' or '-'"
-        )
-    )
-
-
 class DeploymentSchema(Strict):
     provider = text(required=True)
     model = text(required=True)
     weight = fields.Float(validate=validate.Range(min=0, min_inclusive=False, max=1e6))
     tier = fields.Integer(strict=True, validate=validate.Range(min=0))
-    max_inputs = _count(allow_none=True)
-    max_tokens = _count(allow_none=True)
-    concurrency = _count(allow_none=True)
-    requests_per_minute = _count(allow_none=True)
-    tokens_per_minute = _count(allow_none=True)
+    max_inputs = count(allow_none=True)
+    max_tokens = count(allow_none=True)
+    concurrency = count(allow_none=True)
+    requests_per_minute = count(allow_none=True)
+    tokens_per_minute = count(allow_none=True)
     price_per_million_tokens = fields.Float(validate=validate.Range(min=0, max=1e6))
 
 
-class Matryoshka(fields.Field[Any]):
-    """True, False, or the list of widths a vector may be cut to."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool | list[int]:
-        if isinstance(value, bool):
-            return value
-        if (
-            isinstance(value, list | tuple)
-            and value
-            and all(isinstance(w, int) and not isinstance(w, bool) and w > 0 for w in value)
-        ):
-            return list(value)
-        raise ValidationError("must be True, False or a list of widths, for instance [256, 512]")
-
-
 class ModelSchema(Strict):
-    dimensions = _count(allow_none=True)
+    dimensions = count(allow_none=True)
     matryoshka = Matryoshka()
     deployments = fields.List(
         fields.Nested(DeploymentSchema),
         required=True,
         validate=validate.Length(min=1, error="must name at least one deployment"),
     )
-    hedge = _boolean()
+    hedge = boolean()
     tokenizer = Tokenizer_(allow_none=True)
     passes = fields.List(text(), data_key="pass", attribute="pass")
 
@@ -269,16 +147,16 @@ class KeySchema(Strict):
         ),
     )
     models = fields.List(text(), validate=validate.Length(min=1))
-    admin = _boolean()
-    requests_per_minute = _count(allow_none=True)
-    tokens_per_minute = _count(allow_none=True)
-    tokens_per_day = _count(allow_none=True)
-    tokens_per_month = _count(allow_none=True)
+    admin = boolean()
+    requests_per_minute = count(allow_none=True)
+    tokens_per_minute = count(allow_none=True)
+    tokens_per_day = count(allow_none=True)
+    tokens_per_month = count(allow_none=True)
     dollars_per_month = fields.Float(
         validate=validate.Range(min=0, min_inclusive=False, max=1e6), allow_none=True
     )
-    user_requests_per_minute = _count(allow_none=True)
-    user_tokens_per_minute = _count(allow_none=True)
+    user_requests_per_minute = count(allow_none=True)
+    user_tokens_per_minute = count(allow_none=True)
 
     @post_load
     def _lower(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -287,21 +165,21 @@ class KeySchema(Strict):
 
 class CacheSchema(Strict):
     ttl = fields.Float(validate=validate.Range(min=0, min_inclusive=False))
-    max_bytes = _count()
+    max_bytes = count()
     scope = fields.String(validate=validate.OneOf(["shared", "key"]))
     url = Store(allow_none=True)
-    namespace = _namespace()
-    timeout = _seconds()
+    namespace = key_prefix()
+    timeout = seconds()
 
 
 class LimitsSchema(Strict):
-    body_bytes = _count()
-    inputs = _count()
-    waiting = _count()
+    body_bytes = count()
+    inputs = count()
+    waiting = count()
     url = Store(allow_none=True)
-    namespace = _namespace()
-    timeout = _seconds()
-    count_cached_tokens = _boolean()
+    namespace = key_prefix()
+    timeout = seconds()
+    count_cached_tokens = boolean()
 
 
 class LogsSchema(Strict):
@@ -309,42 +187,46 @@ class LogsSchema(Strict):
     level = fields.String(validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
 
 
-def _named(nested: fields.Field[Any], **kwargs: Any) -> fields.Dict:
-    return Named(keys=text(), values=nested, **kwargs)
+class DocsSchema(Strict):
+    enabled = boolean()
 
 
-def _service(name: str, where: str = "services") -> Callable[[], Schema]:
-    def make() -> Schema:
-        module = importlib.import_module(f"app.config_schema_{where}")  # which needs this one
-        schema: Schema = getattr(module, name)()
-        return schema
+def _usage() -> Schema:
+    return _service("UsageSchema")
 
-    return make
+
+def _oidc() -> Schema:
+    return _service("OidcSchema")
+
+
+def _service(name: str) -> Schema:
+    module = importlib.import_module("app.config_schema_services")  # which needs this one
+    schema: Schema = getattr(module, name)()
+    return schema
 
 
 class SettingsSchema(Strict):
-    PROVIDERS = _named(Provider(), required=True)
-    MODELS = _named(
+    PROVIDERS = named(Provider(), required=True)
+    MODELS = named(
         fields.Nested(ModelSchema),
         required=True,
         validate=validate.Length(min=1, error="must name at least one model"),
     )
-    KEYS = _named(
+    KEYS = named(
         fields.Nested(KeySchema),
         required=True,
     )
     CACHE = fields.Nested(CacheSchema, allow_none=True, load_default=dict)
     LIMITS = fields.Nested(LimitsSchema, load_default=dict)
     LOGS = fields.Nested(LogsSchema, load_default=dict)
-    USAGE = fields.Nested(_service("UsageSchema"), allow_none=True, load_default=None)
-    OIDC = fields.Nested(_service("OidcSchema"), allow_none=True, load_default=None)
+    USAGE = fields.Nested(_usage, allow_none=True, load_default=None)
+    OIDC = fields.Nested(_oidc, allow_none=True, load_default=None)
     BLOCKED_USERS = fields.List(text(), load_default=list)
     BLOCKED_KEYS = fields.List(text(), load_default=list)
-    TRUSTED_PROXIES = fields.List(fields.String(validate=_network), load_default=list)
-    METRICS = fields.Nested(_service("MetricsSchema", "observers"), load_default=dict)
-    TRACING = fields.Nested(
-        _service("TracingSchema", "observers"), allow_none=True, load_default=None
-    )
+    TRUSTED_PROXIES = fields.List(fields.String(validate=network_or_any), load_default=list)
+    METRICS = fields.Nested(MetricsSchema, load_default=dict)
+    TRACING = fields.Nested(TracingSchema, allow_none=True, load_default=None)
+    DOCS = fields.Nested(DocsSchema, load_default=dict)
 
     # Also where a part is wrong: one start should show all mistakes.
     @validates_schema(skip_on_field_errors=False, pass_original=True)
@@ -401,37 +283,3 @@ def _listed(value: Any) -> list[Any]:
 def _dict(original: Any, name: str) -> Mapping[str, Any]:
     value = original.get(name)
     return value if isinstance(value, Mapping) else {}
-
-
-def messages(errors: Mapping[Any, Any]) -> Iterator[str]:
-    """marshmallow's nested errors → lines: ``MODELS['x']['deployments']: what is wrong``."""
-    for name, found in errors.items():
-        yield from _messages(str(name), found)
-
-
-def _messages(path: str, found: Any) -> Iterator[str]:
-    if not isinstance(found, Mapping):
-        for message in found if isinstance(found, list) else [found]:
-            yield f"{path}: {_plain(str(message))}"
-        return
-    for name, inner in found.items():
-        yield from _messages(path if name == "_schema" else f"{path}[{name!r}]", inner)
-
-
-def _plain(message: str) -> str:
-    """marshmallow's sentence in the manner of ours: lower case, no full stop."""
-    message = message.removesuffix(".")
-    known = {
-        "Missing data for required field": "must be set",
-        "Field may not be null": "must not be None",
-        "Not a valid mapping type": "must be a dictionary",
-        "Invalid input type": "must be a dictionary",
-        "Not a valid list": "must be a list",
-        "Not a valid string": "must be a string",
-        "Not a valid number": "must be a number",
-        "Not a valid integer": "must be a whole number",
-        "Not a valid boolean": "must be True or False",
-        "Length must be between 1 and None": "must not be empty",
-        "Shorter than minimum length 1": "must not be empty",
-    }
-    return known.get(message) or message[:1].lower() + message[1:]

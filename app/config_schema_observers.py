@@ -9,11 +9,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from app.config_schema import Named, Strict, text
-from app.config_schema import _boolean as boolean
-from app.config_schema import _header as header
-from app.config_schema import _seconds as seconds
-from app.config_schema import _url as address
+from app.config_schema_fields import Named, Strict, address, boolean, header, seconds, text
 
 
 def _network(value: str) -> None:

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from app.config import KeySettings
-from app.config_schema import KeySchema, Named, Strict, text
-from app.config_schema import _boolean as boolean
-from app.config_schema import _count as count
+from app.config_schema import KeySchema
+from app.config_schema_fields import Named, Strict, boolean, count, text
 
 _SQLITE = "sqlite:///"
 #: Signatures that a public key checks. Never an HMAC ("HS256"), for which whoever can read the

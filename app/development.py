@@ -16,7 +16,7 @@ def main() -> None:
         print(f"No key is set: use {KEY}, which is for this machine alone.", flush=True)
     command = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py"]
     bind = f"127.0.0.1:{environment.get('PORT') or 8000}"
-    os.execve(sys.executable, [*command, "-b", bind, "wsgi:app"], environment)  # noqa: S606
+    os.execve(sys.executable, [*command, "-b", bind, "wsgi:app"], environment)  # noqa: S606 - fixed words, no shell
 
 
 if __name__ == "__main__":

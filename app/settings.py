@@ -116,3 +116,7 @@ METRICS = {"enabled": True, "allowed": ["127.0.0.0/8", "::1/128"]}
 #: traces that begin here, 0 to 1, default 1; a caller's `traceparent` decides for its own),
 #: "service" (name, default "embeddings-proxy"), "timeout" (seconds, default 5).
 TRACING = None
+
+#: The description of the API at /openapi.json, and the page to try it on at /docs. Neither asks for
+#: a key; neither names a model that is yours alone. "enabled": False makes both a 404.
+DOCS = {"enabled": True}

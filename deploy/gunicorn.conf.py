@@ -73,7 +73,7 @@ forwarder_headers = ""
 
 # The workers' sign of life is a file: on a disk, writing it could hang. So are their metrics.
 if os.access("/dev/shm", os.W_OK):  # noqa: S108 - gunicorn makes an unlinked file of mode 0600
-    worker_tmp_dir = "/dev/shm"  # noqa: S108
+    worker_tmp_dir = "/dev/shm"  # noqa: S108 - the same
 
 control_socket_disable = True
 accesslog = None  # the app logs a line a request
@@ -139,7 +139,7 @@ def mistakes(kept: int | None) -> list[str]:
     environment = {name: value for name, value in os.environ.items() if name != KEPT}
     if kept is not None:
         environment[KEPT] = str(kept)
-    check = subprocess.run(  # noqa: S603
+    check = subprocess.run(  # noqa: S603 - our own words, no shell
         [sys.executable, "-c", CHECK],
         env=environment,
         pass_fds=() if kept is None else (kept,),

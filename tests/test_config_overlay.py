@@ -35,6 +35,10 @@ def test_the_cache_may_be_turned_off(overlay):
     assert overlay("CACHE = None").cache is None
 
 
+def test_the_docs_may_be_turned_off(overlay):
+    assert not overlay('DOCS = {"enabled": False}').docs.enabled
+
+
 def test_it_is_read_again_each_time(overlay):
     assert overlay('LIMITS = {"inputs": 1}').limits.inputs == 1
     assert overlay('LIMITS = {"inputs": 2}').limits.inputs == 2

@@ -29,6 +29,7 @@ def good():
         "CACHE": {},
         "LIMITS": {},
         "LOGS": {},
+        "DOCS": {},
     }
 
 
@@ -55,6 +56,8 @@ TABLE = [
     (("KEYS",), None, "KEYS: must not be None"),
     (("LIMITS",), None, "LIMITS: must not be None"),
     (("LOGS",), None, "LOGS: must not be None"),
+    (("DOCS",), None, "DOCS: must not be None"),
+    (("DOCS",), False, f"DOCS: {DICTIONARY}"),
     (("KEYS",), [], f"KEYS: {DICTIONARY}"),
     (("CACHE",), 5, f"CACHE: {DICTIONARY}"),
     (("MODELS",), {}, "MODELS: must name at least one model"),
@@ -182,6 +185,8 @@ TABLE = [
     (("CACHE", "tll"), 5, "CACHE['tll']: unknown setting (did you mean 'ttl'?)"),
     (("LIMITS", "body_bytes"), 0, f"LIMITS['body_bytes']: {POSITIVE}"),
     (("LIMITS", "input"), 5, "LIMITS['input']: unknown setting (did you mean 'inputs'?)"),
+    (("DOCS", "enabled"), "no", "DOCS['enabled']: must be True or False"),
+    (("DOCS", "enable"), False, "DOCS['enable']: unknown setting (did you mean 'enabled'?)"),
     (("LOGS", "format"), "xml", "LOGS['format']: must be one of: json, human"),
     (
         ("LOGS", "level"),

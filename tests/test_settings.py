@@ -24,6 +24,7 @@ def test_with_one_key_set_the_embedded_model_is_served(environment):
     assert checked.keys["default"].sha256 == hashlib.sha256(b"sk-mine").hexdigest()
     assert checked.cache is not None
     assert checked.logs.format == "json"
+    assert checked.docs.enabled
 
 
 def test_with_openais_key_its_models_are_served_too(environment):

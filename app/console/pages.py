@@ -40,7 +40,10 @@ class Console:
         self._document: bytes | None = None
 
     def blueprint(self) -> Blueprint:
+        """The routes; none where ``DOCS`` turns them off, so that they are 404s like any other."""
         console = Blueprint("console", __name__)
+        if not self._settings.docs.enabled:
+            return console
         for path, view in (
             ("/openapi.json", self.openapi),
             ("/docs", self.docs),

@@ -132,6 +132,14 @@ class WireFormat(ABC):
                 return BrokenContract(f"answered with status {status}")
 
 
+def blamed(error: ProviderError, message: str, words: Sequence[str]) -> ProviderError:
+    """The same error, or `Rejected` where a failure's (cleaned) message has words that blame an
+    input: it would fail everywhere and for ever, so a retry only costs."""
+    if isinstance(error, ProviderUnavailable) and any(word in message for word in words):
+        return Rejected(message)
+    return error
+
+
 def guard(
     rows: Sequence[bytes], call: Call, total: int | None, each: Sequence[int] | None = None
 ) -> Vectors:

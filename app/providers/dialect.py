@@ -36,6 +36,8 @@ class Dialect:
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: Whether ``insufficient_quota`` means that the money is gone, and not this minute's share.
     quota_is_money: bool = True
+    #: Words of a 5xx that say that an input was at fault, and not the server.
+    blames_input: tuple[str, ...] = ()
 
 
 def options(dialect: Dialect) -> dict[str, fields.Field[Any]]:

@@ -14,12 +14,13 @@ from marshmallow import fields, validate
 
 from app.config import ProviderSettings
 from app.domain import Call, Vectors
-from app.errors import ProviderError, ProviderUnavailable, Rejected
+from app.errors import ProviderError
 from app.providers.base import (
     Capabilities,
     Incoming,
     Outgoing,
     WireFormat,
+    blamed,
     clean,
     guard,
     message_of,
@@ -47,6 +48,8 @@ class _Answer(msgspec.Struct):
 
 
 _answer = msgspec.json.Decoder(_Answer)
+#: Servers before 0.12 say 500 to a text that is too long.
+_BLAMES_INPUT = ("context length",)
 
 
 class Ollama(WireFormat):
@@ -90,7 +93,4 @@ class Ollama(WireFormat):
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
         error = super().refuse(answer, secrets)
         message = clean(message_of(answer.body), secrets)
-        # Servers before 0.12 say 500 to a text that is too long.
-        if isinstance(error, ProviderUnavailable) and "context length" in message:
-            return Rejected(message)
-        return error
+        return blamed(error, message, _BLAMES_INPUT)

@@ -24,8 +24,11 @@ from app.providers.base import (
     Incoming,
     Outgoing,
     WireFormat,
+    blamed,
+    clean,
     guard,
     in_order,
+    message_of,
     only_text,
     read,
     row_of,
@@ -149,7 +152,8 @@ class OpenAI(WireFormat):
             return CredentialsRefused(f"wants its bill paid first ({answer.status})")
         error = super().refuse(answer, secrets)
         if not isinstance(error, Throttled):
-            return error
+            message = clean(message_of(answer.body), secrets)
+            return blamed(error, message, self.dialect.blames_input)
         if code == "insufficient_quota" and self.dialect.quota_is_money:
             rest = max(error.retry_after or 0, QUOTA_REST)
             return Throttled("says that our quota is used up (429)", retry_after=rest)

@@ -88,6 +88,15 @@ PRESETS: dict[str, Dialect] = {
     "github": Dialect(
         base_url="https://models.github.ai/inference", max_tokens=64_000, tokens=False, user=True
     ),
+    # github.com/ggml-org/llama.cpp, tools/server/README.md, and as its server 0.10434 was seen to
+    # do: other fields are ignored, `dimensions` among them; a text over its physical batch
+    # (--ubatch-size, 512 tokens unless set) is a 500, one over the context (--ctx-size) a 400.
+    "llamacpp": Dialect(
+        base_url="http://127.0.0.1:8080/v1",
+        max_inputs=_MODEST,
+        dimensions_field=None,
+        blames_input=("too large to process",),
+    ),
     # localai.io/features/embeddings: other fields are ignored, `dimensions` among them.
     "localai": Dialect(
         base_url="http://127.0.0.1:8080/v1", max_inputs=_MODEST, dimensions_field=None

@@ -57,7 +57,7 @@ class Services:
         """``GET /v1/usage``, where there is a ledger."""
         from app.api.usage import UsageApi
 
-        assert self.store is not None and self.unusual is not None  # noqa: S101, PT018
+        assert self.store is not None and self.unusual is not None  # noqa: S101, PT018 - for mypy
         return UsageApi(self.store, self.unusual, identify).blueprint()
 
     def runs(self, start: Callable[[], None], end: Callable[[], None]) -> None:

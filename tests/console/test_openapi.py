@@ -16,7 +16,7 @@ from app.api.schemas import EmbeddingSchema
 from app.config import check
 from app.console import openapi, pages, words
 from app.errors import BadRequest
-from tests.api.fake import FakeProvider, app_with, ask, settings
+from tests.api.fake import FakeProvider, app_with, ask, error_of, settings
 
 CONFIGURED = settings(LIMITS={"inputs": 3})
 
@@ -227,3 +227,18 @@ def test_without_the_bundle_there_is_a_404(client, monkeypatch):
     assert find_spec("flask_swagger_ui")
     monkeypatch.setattr(pages, "find_spec", lambda _: None)
     assert client.get("/docs/swagger-ui.css").status_code == 404
+
+
+def test_both_can_be_turned_off(monkeypatch):
+    """A 404 like that of any path that is none, before and after a good one."""
+    client = app_with(monkeypatch, FakeProvider(), DOCS={"enabled": False})
+    for path in ("/docs", "/docs/", "/docs/start.js", "/docs/swagger-ui.css", "/openapi.json"):
+        answer = error_of(client.get(path))
+        assert (answer.status, answer.code) == (404, "not_found")
+        assert answer.message == error_of(client.get("/no" + path)).message.replace("/no", "", 1)
+    assert ask(client).status_code == 200
+
+
+def test_they_are_on_unless_turned_off(monkeypatch):
+    client = app_with(monkeypatch, FakeProvider(), DOCS={})
+    assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 200

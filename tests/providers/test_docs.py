@@ -11,7 +11,7 @@ import pytest
 
 from app import config
 from app.domain import Call
-from app.providers import registry
+from app.providers import presets, registry
 from app.providers.base import Capabilities
 
 PAGE = Path(__file__).parents[2] / "docs" / "providers.md"
@@ -103,6 +103,13 @@ def test_every_setting_of_its_own_is_explained(kind):
         pytest.skip(f"{error.name} is not installed")
     missing = [name for name in options if f'"{name}"' not in sections()[kind]]
     assert not missing
+
+
+@pytest.mark.parametrize("kind", sorted(presets.PRESETS))
+def test_no_setting_is_explained_that_the_kind_refuses(kind):
+    """One that another preset has; a copied section is soon wrong."""
+    others = set().union(*map(presets.options_of, presets.PRESETS)) - registry.options(kind).keys()
+    assert not [name for name in others - {"base_url"} if f'"{name}"' in sections()[kind]]
 
 
 def test_add_a_provider_is_ten_lines():

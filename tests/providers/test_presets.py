@@ -70,6 +70,13 @@ SPECS = {
         **TEXT_ONLY,
     ),
     "github": Spec(prefix="/inference", **TEXT_ONLY),
+    "llamacpp": Spec(
+        fields=frozenset({"encoding_format"}),
+        dimensions_field=None,
+        limit=None,
+        error="llamacpp",
+        batch=512,
+    ),
     "localai": Spec(
         fields=frozenset({"encoding_format", "user"}), dimensions_field=None, limit=None
     ),
@@ -108,6 +115,7 @@ OTHERWISE = {
     "vllm": {"tokens": True, "takes_user": True},
     "infinity": {"takes_user": True, "dimensions": False},
     "github": {"takes_user": True},
+    "llamacpp": {"dimensions": False, "tokens": True},
     "localai": {"dimensions": False, "tokens": True},
 }
 
@@ -159,36 +167,36 @@ def sent(kind, **call):
     return out.path, json.loads(out.body)
 
 
-def test_the_bodies_that_the_references_show():
-    """One example request of each reference, less what only spells a default out."""
-    assert sent("mistral", dimensions=256) == (
-        "/embeddings",
-        {
-            "model": "a model",
-            "input": ["a text"],
-            "output_dimension": 256,
-            "encoding_format": "base64",
-        },
-    )
-    assert sent("jina", input_type="query")[1] == {
-        "model": "a model",
-        "input": ["a text"],
-        "task": "retrieval.query",
-        "embedding_type": "base64",
-    }
-    assert sent("together")[1] == {"model": "a model", "input": ["a text"]}
-    assert sent("databricks") == ("/a%20model/invocations", {"input": ["a text"]})
-    assert sent("dashscope", dimensions=1024)[1] == {
-        "model": "a model",
-        "input": ["a text"],
-        "dimensions": 1024,
-        "encoding_format": "float",
-    }
-    assert sent("fireworks", dimensions=2)[1] == {
-        "model": "a model",
-        "input": ["a text"],
-        "dimensions": 2,
-    }
+#: One example request of each reference, less what only spells a default out, and but for the
+#: encoding where there is a choice: what is asked, and what of the body is not everybody's.
+GOLDEN = {
+    "databricks": ({}, {"model": None}),
+    "dashscope": ({"dimensions": 1024}, {"dimensions": 1024, "encoding_format": "float"}),
+    "deepinfra": ({}, {"encoding_format": "base64"}),
+    "fireworks": ({"dimensions": 2}, {"dimensions": 2}),
+    "github": ({"dimensions": 256}, {"dimensions": 256, "encoding_format": "base64"}),
+    "infinity": ({"dimensions": 64}, {"encoding_format": "base64"}),
+    "jina": ({"input_type": "query"}, {"task": "retrieval.query", "embedding_type": "base64"}),
+    "llamacpp": ({"dimensions": 64}, {"encoding_format": "base64"}),
+    "localai": ({"dimensions": 64}, {"encoding_format": "base64"}),
+    "mistral": ({"dimensions": 256}, {"output_dimension": 256, "encoding_format": "base64"}),
+    "nvidia": ({"input_type": "query"}, {"input_type": "query", "encoding_format": "base64"}),
+    "together": ({"dimensions": 64}, {}),
+    "vllm": ({"user": "u"}, {"user": "u", "encoding_format": "base64"}),
+}
+
+
+def test_every_preset_has_an_example():
+    assert GOLDEN.keys() == PRESETS.keys()
+
+
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_the_bodies_that_the_references_show(kind):
+    asked, own = GOLDEN[kind]
+    body = {"model": "a model", "input": ["a text"], **own}
+    expected = {name: value for name, value in body.items() if value is not None}
+    path = "/a%20model/invocations" if kind == "databricks" else "/embeddings"
+    assert sent(kind, **asked) == (path, expected)
 
 
 def test_what_a_caller_passes_on_wins_over_the_hint_but_not_over_the_encoding():

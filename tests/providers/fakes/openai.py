@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tests.providers.fakes.base import Asked, Fake, Refused, items_of, one_of, only, width_of
-from tests.support.vectors import encode
+from tests.support.vectors import Item, count_tokens, encode
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Spec:
     required: frozenset[str] = frozenset({"model", "input"})
     salts: tuple[str, ...] = ()  # fields that change the vector
     usage: tuple[str, ...] = ("prompt_tokens", "total_tokens")
-    error: str = "openai"  # or "detail", "flat", "databricks"
+    error: str = "openai"  # or "detail", "flat", "databricks", "llamacpp"
+    batch: int | None = None  # tokens of one input; llama.cpp says 500 to more
 
 
 class OpenAIFake(Fake):
@@ -52,11 +53,22 @@ class OpenAIFake(Fake):
         width = width_of(body, spec.dimensions_field, self.width)
         salt = {name: body[name] for name in spec.salts if name in body}
         items = items_of(body["input"], spec.tokens)
+        self.check_batch(items)
         return Asked(items, width, json.dumps(salt) if salt else "", encoding)
 
     def check_path(self, path: str) -> None:
         if path != self.spec.prefix + self.spec.path:
             raise Refused(404, f"Invalid URL (POST {path})")
+
+    def check_batch(self, items: list[Item]) -> None:
+        """In llama.cpp's own words, as its server said them (build 0.10434)."""
+        for tokens in map(count_tokens, items):
+            if self.spec.batch is not None and tokens > self.spec.batch:
+                raise Refused(
+                    500,
+                    f"input ({tokens} tokens) is too large to process. increase the physical "
+                    f"batch size (current batch size: {self.spec.batch})",
+                )
 
     def answer_to(self, asked, rows, tokens):
         base64 = asked.encoding == "base64"
@@ -86,6 +98,8 @@ class OpenAIFake(Fake):
                 return {"object": "error", "message": message, "type": "invalid", "code": status}
             case "databricks":
                 return {"error_code": "BAD_REQUEST", "message": message}
+            case "llamacpp":
+                return {"error": {"code": status, "message": message, "type": "server_error"}}
             case "tei":
                 return {"message": message, "code": status, "type": "Validation"}
         return {"error": {"message": message, "type": "x", "param": None, "code": str(status)}}

@@ -1,0 +1,145 @@
+"""The fields that the schemas of the settings are made of."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate
+
+
+class Named(fields.Dict):
+    """Entries by name. Without the level that marshmallow puts between a name and its mistakes."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+        except ValidationError as error:
+            if not isinstance(error.messages, dict):
+                raise
+            found = {
+                name: place.get("key") or place.get("value")
+                for name, place in error.messages.items()
+            }
+            raise ValidationError(found) from error
+
+
+class Strict(Schema):
+    """A dictionary whose unknown keys are mistakes that say which key was probably meant."""
+
+    class Meta:
+        unknown = RAISE
+
+    error_messages = {"unknown": "unknown setting", "type": "must be a dictionary"}  # noqa: RUF012
+
+    def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
+        known = [field.data_key or name for name, field in self.fields.items()]
+        for name, found in error.normalized_messages().items():
+            if found == ["unknown setting"]:
+                close = difflib.get_close_matches(str(name), known, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+                found[0] = f"unknown setting ({hint})"
+
+
+class Path_(fields.String):  # noqa: N801
+    """The path of a file that can be read."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        path: str = super()._deserialize(value, *args, **kwargs)
+        if not Path(path).is_file():
+            raise ValidationError(f"no file {path!r}")
+        return path
+
+
+class Tokenizer_(Path_):  # noqa: N801
+    """The name of a tiktoken encoding, or the path of a tokenizer.json."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        if isinstance(value, str) and value.endswith(".json"):
+            return super()._deserialize(value, *args, **kwargs)
+        return fields.String._deserialize(self, value, *args, **kwargs)
+
+
+def address(value: str) -> None:
+    """Refuse what is no address of an HTTP server."""
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a bracket that stands alone, a port that is none
+        good = False
+    if not good:
+        raise ValidationError("must be an http:// or https:// address")
+
+
+def network_or_any(value: str) -> None:
+    """Refuse what is neither an address nor a network nor ``*``."""
+    try:
+        ipaddress.ip_network("0.0.0.0/0" if value == "*" else value)
+    except ValueError as error:
+        raise ValidationError("must be an address, a network (10.0.0.0/8) or '*'") from error
+
+
+def header(value: str) -> None:
+    """Refuse what must not stand in a header's value."""
+    if not value.isprintable() or not value.isascii():
+        raise ValidationError("must be printable ASCII: no line break, no other control character")
+
+
+def seconds(**kwargs: Any) -> fields.Float:
+    """A time over 0 and up to an hour."""
+    return fields.Float(validate=validate.Range(min=0, min_inclusive=False, max=3600), **kwargs)
+
+
+def count(**kwargs: Any) -> fields.Integer:
+    """A whole number of 1 or more."""
+    return fields.Integer(strict=True, validate=validate.Range(min=1), **kwargs)
+
+
+def boolean() -> fields.Boolean:
+    """True or False; not the other things that marshmallow takes for one."""
+    return fields.Boolean(truthy={True}, falsy={False})
+
+
+def text(**kwargs: Any) -> fields.String:
+    """A string that is not empty."""
+
+    def not_empty(value: object) -> None:
+        # Of a dictionary's key marshmallow validates what it could not make a string of.
+        if not isinstance(value, str):
+            raise ValidationError("must be a string")
+        if not value:
+            raise ValidationError("must not be empty")
+
+    return fields.String(validate=not_empty, **kwargs)
+
+
+class Matryoshka(fields.Field[Any]):
+    """True, False, or the list of widths a vector may be cut to."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool | list[int]:
+        if isinstance(value, bool):
+            return value
+        if (
+            isinstance(value, list | tuple)
+            and value
+            and all(isinstance(w, int) and not isinstance(w, bool) and w > 0 for w in value)
+        ):
+            return list(value)
+        raise ValidationError("must be True, False or a list of widths, for instance [256, 512]")
+
+
+def key_prefix() -> fields.String:
+    """What the keys of a Redis or Valkey begin with: its "namespace"."""
+    return fields.String(
+        validate=validate.Regexp(
+            r"^[A-Za-z0-9._-]{1,64}\Z", error="must be 1 to 64 letters, digits, '.', '_' or '-'"
+        )
+    )
+
+
+def named(nested: fields.Field[Any], **kwargs: Any) -> fields.Dict:
+    """Entries of one kind by name."""
+    return Named(keys=text(), values=nested, **kwargs)
