@@ -78,6 +78,9 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
         if extras.ledger is not None:
             ledger = extras.ledger
             metrics.gauges.ledger(lambda: ledger.state)
+        if extras.watch is not None:
+            metrics.gauges.watch(extras.watch)
+        metrics.gauges.limits(limiter.windows.state)
         flask.register_blueprint(metrics.page(api.must_be_admin))
     if extras.store is not None:
         flask.register_blueprint(extras.page(api.caller))

@@ -10,6 +10,10 @@ from typing import Any, Literal
 Item = str | list[int]
 Encoding = Literal["float", "base64"]
 InputType = Literal["query", "document"]
+#: A deployment: the name of its provider, and the provider's name of the model.
+Source = tuple[str, str]
+#: In the place of a deployment: the cache.
+KEPT: Source = ("", "")
 
 #: Seconds a caller waits unless it says otherwise.
 DEFAULT_TIMEOUT = 600
@@ -101,7 +105,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A request's vectors and the story of how they came."""
+    """A request's vectors and the story of how they came.
+
+    ``sources`` tell who embedded each row (`KEPT`: nobody, now); one alone, who embedded all that
+    did not come from the cache. Empty: all did.
+    """
 
     vectors: Vectors
     provider: str = ""  # empty: all came from the cache
@@ -109,6 +117,7 @@ class Outcome:
     upstream_seconds: float = 0.0
     cache: Literal["off", "miss", "partial", "hit"] = "off"
     cached_tokens: int = 0
+    sources: Sequence[Source] = ()
 
     @property
     def prompt_tokens(self) -> int:

@@ -15,7 +15,7 @@ from app.cache.memory import Cache, Caches
 from app.dispatch import Dispatcher
 from app.dispatch.dispatcher import Bell
 from app.dispatch.flight import Claim, Flights, wait_for
-from app.domain import Caller, EmbeddingRequest, Entry, Outcome, Vectors
+from app.domain import KEPT, Caller, EmbeddingRequest, Entry, Outcome, Source, Vectors
 from app.errors import BadRequest
 
 #: How often items are claimed: after a load that somebody else began has failed, once more.
@@ -103,6 +103,7 @@ class _Loaded:
 
     def __init__(self) -> None:
         self.entries: dict[bytes, Entry] = {}
+        self.sources: dict[bytes, Source] = {}
         self.providers: list[str] = []
         self.attempts = 0
         self.upstream_seconds = 0.0
@@ -127,10 +128,15 @@ class _Loaded:
         vectors = outcome.vectors
         for key, row, tokens in zip(keys, vectors.rows, vectors.tokens, strict=True):
             self.entries[key] = Entry(row, tokens)
+        if len(outcome.sources) > 1:
+            self.sources.update(zip(keys, outcome.sources, strict=True))
+        else:
+            self.sources.update((key, source) for source in outcome.sources for key in keys)
         self.estimated |= vectors.estimated
         self.upstream_seconds = max(self.upstream_seconds, outcome.upstream_seconds)
-        if outcome.provider not in self.providers:
-            self.providers.append(outcome.provider)
+        for name in outcome.provider.split(","):
+            if name not in self.providers:
+                self.providers.append(name)
         if counted:
             self.attempts += outcome.attempts
 
@@ -148,6 +154,9 @@ def _outcome(keys: list[bytes], cached: dict[bytes, Entry], loaded: _Loaded) -> 
     kind: Literal["hit", "partial", "miss"] = (
         "hit" if not loaded.entries else "partial" if cached else "miss"
     )
+    sources = list(dict.fromkeys(loaded.sources.values()))
+    if len(sources) > 1:
+        sources = [loaded.sources.get(key, KEPT) for key in keys]
     return Outcome(
         Vectors([e.row for e in entries], [e.tokens for e in entries], loaded.estimated),
         provider=",".join(loaded.providers),
@@ -155,4 +164,5 @@ def _outcome(keys: list[bytes], cached: dict[bytes, Entry], loaded: _Loaded) -> 
         upstream_seconds=loaded.upstream_seconds,
         cache=kind,
         cached_tokens=sum(cached[key].tokens for key in keys if key in cached),
+        sources=sources,
     )

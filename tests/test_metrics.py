@@ -122,7 +122,9 @@ def test_labels_hold_nothing_that_a_client_made_up(meter, files):
     assert found["requests_total{model=,route=embeddings,status=404}"] == 2
     assert found["requests_total{model=,route=unknown,status=404}"] == 1
     assert not re.search("made up|no/such", str(found))
-    assert not {"user", "key", "path"} & {name for m in catalog.ALL for name in m.labels}
+    assert not {"user", "path"} & {name for m in catalog.ALL for name in m.labels}
+    # Of the settings, and few: see app.usage.watch.
+    assert [m for m in catalog.ALL if "key" in m.labels] == [catalog.KEY_REQUESTS]
 
 
 def test_what_dispatch_tells(meter, files):

@@ -71,14 +71,19 @@ class Limiter:
 
     def settle(self, grant: Grant, outcome: Outcome | None) -> None:
         """Correct the estimates by what was counted; None for a request that failed."""
-        counted = {"tokens": 0, "dollars": 0}
+        tokens = 0
         if outcome is not None:
             cached = 0 if self._count_cached else outcome.cached_tokens
-            counted["tokens"] = outcome.prompt_tokens - cached
-            counted["dollars"] = self._prices.of(grant.model, outcome)
+            tokens = outcome.prompt_tokens - cached
         changes = []
         for rule, take, window in zip(grant.rules, grant.takes, grant.windows, strict=True):
-            more = counted.get(rule.what, take.cost) - take.cost
+            if rule.what == "requests":
+                continue
+            if rule.what == "tokens":
+                more = tokens - take.cost
+            else:
+                spent = self._prices.of(grant.model, outcome) if outcome is not None else 0
+                more = spent - take.cost
             if more:
                 changes.append(Change(take.name, take.seconds, window.index, more))
                 window.current = max(0, window.current + more)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 from app.access.windows import Take, Window
 from app.config import ModelSettings
-from app.domain import Caller, Outcome
+from app.domain import Caller, Outcome, Source
 from app.errors import ClientError, QuotaExhausted, RateLimited
 
 _MINUTE, _DAY, _MONTH = 60, 24 * 3600, 30 * 24 * 3600  # seconds; a month is 30 days, at any time
@@ -26,6 +27,11 @@ _SETTINGS = (
     ("user_tokens_per_minute", "tokens", _MINUTE, True),
 )
 _PERIODS = {_MINUTE: "minute", _DAY: "day", _MONTH: "month"}
+#: OpenAI's headers; money has none.
+_HEADERS = {
+    what: tuple(f"x-ratelimit-{part}-{what}" for part in ("limit", "remaining", "reset"))
+    for what in ("requests", "tokens")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +92,18 @@ def headers(rules: Sequence[Rule], windows: Sequence[Window]) -> dict[str, str]:
     """OpenAI's ``x-ratelimit-*``: of requests and of tokens, for the limit that has least left."""
     least: dict[str, tuple[int, Rule, Window]] = {}
     for rule, window in zip(rules, windows, strict=True):
-        if rule.what != "dollars":
+        what = rule.what
+        if what != "dollars":
             left = window.left
-            known = least.get(rule.what)
+            known = least.get(what)
             if known is None or left < known[0]:
-                least[rule.what] = (left, rule, window)
+                least[what] = (left, rule, window)
     found = {}
     for what, (left, rule, window) in least.items():
-        found[f"x-ratelimit-limit-{what}"] = str(rule.limit)
-        found[f"x-ratelimit-remaining-{what}"] = str(left)
-        found[f"x-ratelimit-reset-{what}"] = duration(window.time_to_fit(0))
+        limit, remaining, reset = _HEADERS[what]
+        found[limit] = str(rule.limit)
+        found[remaining] = str(left)
+        found[reset] = duration(window.time_to_fit(0))
     return found
 
 
@@ -103,22 +111,26 @@ class Prices:
     """What tokens cost, by ``price_per_million_tokens`` of the deployments."""
 
     def __init__(self, models: Mapping[str, ModelSettings]) -> None:
-        self._of: dict[str, dict[str, float]] = {}
+        self._of: dict[str, dict[Source, float]] = {}  # billionths of a dollar a token
         for name, model in models.items():
             prices = self._of[name] = {}
-            for deployment in model.deployments:
-                price = deployment.price_per_million_tokens * _DOLLAR / 1e6
-                prices[deployment.provider] = max(price, prices.get(deployment.provider, 0.0))
+            for d in model.deployments:
+                price, source = d.price_per_million_tokens * _DOLLAR / 1e6, (d.provider, d.model)
+                prices[source] = max(price, prices.get(source, 0.0))
+        self._dearest = {m: max(prices.values(), default=0.0) for m, prices in self._of.items()}
 
     def expected(self, model: str, tokens: int) -> int:
         """The cost at the dearest deployment, in billionths of a dollar."""
-        return math.ceil(max(self._of.get(model, {}).values(), default=0.0) * tokens)
+        return math.ceil(self._dearest.get(model, 0.0) * tokens)
 
     def of(self, model: str, outcome: Outcome) -> int:
-        """The cost of what was not cached, at the price of the dearest provider that served."""
-        prices = self._of.get(model, {})
-        price = max((prices.get(name, 0.0) for name in outcome.provider.split(",")), default=0.0)
-        return math.ceil(price * (outcome.prompt_tokens - outcome.cached_tokens))
+        """The cost of what was not cached, each row at the price of who embedded it."""
+        prices, sources = self._of.get(model, {}), outcome.sources
+        if len(sources) == 1:
+            tokens = outcome.prompt_tokens - outcome.cached_tokens
+            return math.ceil(prices.get(sources[0], 0.0) * tokens)
+        rows = zip(sources, outcome.vectors.tokens, strict=bool(sources))
+        return math.ceil(sum(prices.get(source, 0.0) * tokens for source, tokens in rows))
 
 
 def duration(seconds: float) -> str:
@@ -132,5 +144,6 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"
 
 
+@lru_cache(4096)  # an end user's is asked for by each limit of end users
 def _digest(name: str) -> str:
     return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

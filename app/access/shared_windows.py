@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from app.access.windows import Change, Take, Taken, Window
+from app.access.windows import Change, Take, Taken, Window, WindowsState
 from app.mutex import mutex
 from app.remote import Remote
 
@@ -119,6 +119,9 @@ class SharedWindows:
                 else:
                     self.dropped += 1
         self.remote.wake()
+
+    def state(self) -> WindowsState:
+        return WindowsState(self.unchecked, self.dropped, self.remote.breaker.open)
 
     def close(self) -> None:
         self.remote.close()

@@ -57,16 +57,19 @@ class Window:
 
     @property
     def _rest(self) -> float:
-        """Seconds that this period has left."""
-        return min(max((self.index + 1) * self.seconds - self.now, 0.0), float(self.seconds))
+        """Seconds that this period has left: of ``now``, whose period it is, so all or a part."""
+        return (self.index + 1) * self.seconds - self.now
 
     @property
     def used(self) -> float:
+        if not self.before:
+            return self.current
         return self.before * self._rest / self.seconds + self.current
 
     @property
     def left(self) -> int:
-        return max(0, self.limit - math.floor(self.used))
+        left = self.limit - math.floor(self.used)
+        return left if left > 0 else 0
 
     def time_to_fit(self, room: int) -> float:
         """Seconds until no more than ``room`` is used, if nothing is added."""
@@ -87,6 +90,14 @@ class Taken(NamedTuple):
     windows: list[Window]
 
 
+class WindowsState(NamedTuple):
+    """Of counters in a server, since the start of this process."""
+
+    unchecked: int  # takes that nobody decided: let in
+    dropped: int  # corrections that were lost
+    away: bool  # the server, now
+
+
 class Windows(Protocol):
     """Counters. Takes from several are all or nothing, also between threads and processes."""
 
@@ -95,6 +106,9 @@ class Windows(Protocol):
 
     def change(self, changes: Sequence[Change]) -> None:
         """Correct what was taken, whatever the limit; never waits."""
+
+    def state(self) -> WindowsState | None:
+        """For metrics; None where nothing can go wrong."""
 
     def close(self) -> None:
         """Let go of what is held."""
@@ -113,21 +127,24 @@ class MemoryWindows:
         self._sweep_at = _FEW
 
     def take(self, takes: Sequence[Take]) -> Taken:
-        now, refused, windows = self._clock(), -1, []
+        now, refused = self._clock(), -1
+        windows: list[Window] = []
         with self._lock:
-            for place, (name, limit, seconds, cost) in enumerate(takes):
+            counts, workers = self._counts, self._workers
+            for name, limit, seconds, cost in takes:
                 index = int(now // seconds)
-                current, before = _counts(self._counts.get(name), index)
-                share = limit // self._workers or 1
+                current, before = _counts(counts.get(name), index)
+                share = limit // workers or 1
                 window = Window(share, seconds, index, current, before, now)
+                # As if what is used were rounded down first: all others are whole numbers.
+                if refused < 0 and window.used >= share - cost + 1:
+                    refused = len(windows)
                 windows.append(window)
-                if refused < 0 and math.floor(window.used) + cost > share:
-                    refused = place
             if refused < 0:
                 for (name, _, seconds, cost), window in zip(takes, windows, strict=True):
                     window.current += cost
-                    self._counts[name] = [window.index, window.current, window.before, seconds]
-                if len(self._counts) > self._sweep_at:
+                    counts[name] = [window.index, window.current, window.before, seconds]
+                if len(counts) > self._sweep_at:
                     self._sweep(now)
         return Taken(refused, windows)
 
@@ -139,6 +156,9 @@ class MemoryWindows:
                 if kept is not None and 0 <= kept[0] - index <= 1:
                     place = 1 + kept[0] - index
                     kept[place] = max(0, kept[place] + amount)
+
+    def state(self) -> None:
+        """Nothing can go wrong."""
 
     def close(self) -> None:
         """Nothing is held."""

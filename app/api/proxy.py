@@ -17,6 +17,7 @@ class Proxy(Flask):
         super().__init__(name, static_folder=None)
         self.url_map.merge_slashes = False  # SDKs do not follow redirects
         self.session_interface = _NoSessions()
+        self._matched: dict[tuple[str, str], Any] = {}
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
@@ -28,7 +29,24 @@ class Proxy(Flask):
         path: str = request.environ.get("PATH_INFO", "")
         if not path.isascii():  # WSGI hands bytes over as if they were Latin-1 (PEP 3333)
             path = path.encode("latin-1").decode("utf-8", "replace")
-        return MapAdapter(self.url_map, "", "/", "", "http", path, request.method)
+        return _Adapter(self._matched, self.url_map, "", "/", "", "http", path, request.method)
+
+
+class _Adapter(MapAdapter):
+    """Remembers what matched a path without variables, of which there are no more than rules."""
+
+    def __init__(self, matched: dict[tuple[str, str], Any], *args: Any) -> None:
+        super().__init__(*args)
+        self._matched = matched
+
+    def match(self, *args: Any, **kwargs: Any) -> Any:
+        place = self.default_method, self.path_info
+        found = self._matched.get(place)
+        if found is None:
+            found = super().match(*args, **kwargs)
+            if not found[1]:  # its variables
+                self._matched[place] = found
+        return found
 
 
 class _NoSessions(SessionInterface):

@@ -18,6 +18,17 @@ OVERHEAD_BYTES = 640
 
 
 @dataclass(frozen=True, slots=True)
+class SharedStats:
+    """Items of a level in a server, so far. What was lost or spoiled is a miss too."""
+
+    lost: int = 0  # not looked up, or in vain: the server was slow or away
+    spoiled: int = 0  # garbage, of another version, of another width
+    written: int = 0
+    dropped: int = 0  # never written: the server was away, or more waited than may
+    away: bool = False  # the server, now
+
+
+@dataclass(frozen=True, slots=True)
 class CacheStats:
     """Items found, not found and put out to make room so far; what is held, where that is known."""
 
@@ -26,6 +37,7 @@ class CacheStats:
     evictions: int = 0
     bytes: int | None = None
     entries: int | None = None
+    shared: SharedStats | None = None
 
 
 class Cache(Protocol):

@@ -22,7 +22,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from app.cache.codec import decode, encode
-from app.cache.memory import CacheStats
+from app.cache.memory import CacheStats, SharedStats
 from app.domain import Entry
 from app.mutex import mutex
 from app.remote import Remote
@@ -135,7 +135,9 @@ class SharedCache:
 
     def stats(self) -> CacheStats:
         """What this worker found in it; what could not be looked up is a miss too."""
-        return CacheStats(self.hits, self.misses + self.lost)
+        away = self.remote.breaker.open
+        shared = SharedStats(self.lost, self.spoiled, self.written, self.dropped, away)
+        return CacheStats(self.hits, self.misses + self.lost, shared=shared)
 
     def flush(self, seconds: float = 1.0) -> bool:
         """Wait until all that was put is written; whether it was."""

@@ -36,19 +36,12 @@ class TieredCache:
 
     def stats(self) -> dict[str, Any]:
         """What this worker knows of both levels."""
-        shared = self.shared
-        return {
-            "memory": asdict(self._memory.stats()),
-            "shared": {
-                "hits": shared.hits,
-                "misses": shared.misses,
-                "lost": shared.lost,
-                "spoiled": shared.spoiled,
-                "written": shared.written,
-                "dropped": shared.dropped,
-                "reachable": not shared.remote.breaker.open,
-            },
-        }
+        own, found = asdict(self._memory.stats()), self.shared.stats()
+        own.pop("shared")
+        shared = asdict(found.shared) if found.shared is not None else {}
+        reachable = not shared.pop("away", False)
+        counts = {"hits": found.hits, "misses": self.shared.misses, **shared}
+        return {"memory": own, "shared": counts | {"reachable": reachable}}
 
     def close(self) -> None:
         """Let go of the server."""

@@ -261,6 +261,8 @@ class Dispatcher:
     @staticmethod
     def _deliver(ticket: Ticket, result: Vectors | BaseException) -> None:
         ticket.result = result
+        if ticket.batch is not None:
+            ticket.company, ticket.batch = len(ticket.batch.tickets), None
         if ticket.state == "away":
             ticket.state = "done"
         ticket.deliver(ticket)

@@ -49,7 +49,8 @@ class Ticket:
     submitted: float = 0.0  # when it came to the gate
     state: Literal["new", "waiting", "away", "withdrawn", "abandoned", "done"] = "new"
     result: Vectors | ProviderError | BaseException | None = None
-    batch: Batch | None = None
+    batch: Batch | None = None  # while it has no result: a circle is left to the collector
+    company: int = 1  # tickets that left with it, itself among them; known with the result
 
     @property
     def size(self) -> int:

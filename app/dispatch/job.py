@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from app.dispatch.budget import Budget
@@ -22,7 +22,7 @@ from app.dispatch.part import Part
 from app.dispatch.plan import expected_tokens, split
 from app.dispatch.pool import Pool
 from app.dispatch.verdict import verdict
-from app.domain import EmbeddingRequest, Outcome, Vectors
+from app.domain import EmbeddingRequest, Outcome, Source, Vectors
 from app.errors import (
     BadRequest,
     ClientError,
@@ -87,7 +87,7 @@ class Job:
         self._tokens = [0] * self._missing
         self._estimated = False
         self._error: ClientError | BaseException | None = None
-        self._providers: list[str] = []
+        self._sources: dict[int, tuple[int, Source]] = {}  # start of a part → its stop, by whom
         self._attempts = 0
         self._started: float | None = None
         self._upstream_seconds = 0.0
@@ -109,8 +109,9 @@ class Job:
         self._promised = self.deadline
         for ticket in self._running:
             ticket.deadline = self.deadline
-            if ticket.batch is not None:
-                ticket.batch.extend(self.deadline)
+            batch = ticket.batch
+            if batch is not None:
+                batch.extend(self.deadline)
 
     def advance(self, now: float) -> float:
         """Do what there is to do; the time by which to be called again."""
@@ -139,10 +140,18 @@ class Job:
             raise self._error
         return Outcome(
             Vectors(self._rows, self._tokens, self._estimated),
-            provider=",".join(self._providers),
+            provider=",".join(dict.fromkeys(name for _, (name, _) in self._sources.values())),
             attempts=self._attempts,
             upstream_seconds=self._upstream_seconds,
+            sources=self._by_row(),
         )
+
+    def _by_row(self) -> Sequence[Source]:
+        """Who embedded each row, or the one who embedded all."""
+        if len({source for _, source in self._sources.values()}) == 1:
+            return [next(iter(self._sources.values()))[1]]
+        served = sorted(self._sources.items())
+        return [source for start, (stop, source) in served for _ in range(start, stop)]
 
     # Starting parts
 
@@ -303,8 +312,8 @@ class Job:
         self._tokens[part.start : part.stop] = vectors.tokens
         self._estimated |= vectors.estimated
         self._missing -= len(part.tokens)
-        if ticket.deployment.name not in self._providers:
-            self._providers.append(ticket.deployment.name)
+        source = (ticket.deployment.name, ticket.deployment.settings.model)
+        self._sources[part.start] = (part.stop, source)
         if not self._missing:
             self._upstream_seconds = now - (self._started if self._started is not None else now)
             self.finished = True
@@ -338,8 +347,7 @@ class Job:
         elif self._may_try_again(part, ticket, error, elsewhere is not None):
             # What fails in company, with nobody else to ask, may fail for another's sake: some
             # engines answer 500 to a text that is too long.
-            in_company = ticket.batch is not None and len(ticket.batch.tickets) > 1
-            part.alone |= in_company and elsewhere is None
+            part.alone |= ticket.company > 1 and elsewhere is None
             self._rules.events.retried(self._pool.model, deployment, error)
             part.due = now if elsewhere is not None else now + self._pause(len(part.failures))
             self._to_start.append(part)
@@ -357,8 +365,7 @@ class Job:
         # A connection that was never made cost the provider nothing: going elsewhere is free.
         free = elsewhere and isinstance(error, ConnectionFailed)
         # Tickets that left together failed together: they share the price of one call.
-        company = len(ticket.batch.tickets) if ticket.batch is not None else 1
-        return free or self._rules.retries.spend(1 / company)
+        return free or self._rules.retries.spend(1 / ticket.company)
 
     def _pause(self, failures: int) -> float:
         """Full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015)."""
@@ -415,10 +422,10 @@ class Job:
 
     def _leave(self, ticket: Ticket) -> None:
         """Wait no longer for a ticket; end its call where nobody else waits for it either."""
-        deployment = ticket.deployment
+        deployment, batch = ticket.deployment, ticket.batch
         if deployment.gate.withdraw(ticket):
             if ticket.probe:
                 with deployment.lock:
                     deployment.health.withdraw()
-        elif ticket.batch is not None and deployment.gate.abandon(ticket):
-            ticket.batch.deadline.cancel()
+        elif batch is not None and deployment.gate.abandon(ticket):
+            batch.deadline.cancel()

@@ -1,7 +1,7 @@
 """Every metric there is. Labels are bounded: names from the settings, and words from this code.
 
-Never a label: keys, end users, inputs, what a client wrote. A model that is not configured counts
-as the empty name.
+Never a label: end users, inputs, what a client wrote. A model that is not configured counts as the
+empty name; of keys only those of the settings have a name here, and at most 200.
 """
 
 from __future__ import annotations
@@ -147,6 +147,44 @@ CACHE_MISSES = Metric("counter", "cache_misses", "Items not found there.", _LEVE
 CACHE_EVICTIONS = Metric("counter", "cache_evictions", "Items dropped for want of room.", _LEVEL)
 CACHE_BYTES = Metric("gauge", "cache_bytes", "Bytes that a cache holds, of all workers.", _LEVEL)
 CACHE_ENTRIES = Metric("gauge", "cache_entries", "Items that it holds.", _LEVEL)
+# … of a level in a server:
+CACHE_LOST = Metric(
+    "counter", "cache_lost", "Items missed because the server was slow or away.", _LEVEL
+)
+CACHE_SPOILED = Metric(
+    "counter", "cache_spoiled", "Items found spoiled, or of another version or width.", _LEVEL
+)
+CACHE_WRITTEN = Metric("counter", "cache_written", "Items written to the server.", _LEVEL)
+CACHE_DROPPED = Metric(
+    "counter", "cache_dropped", "Items never written: server away, or too many waited.", _LEVEL
+)
+CACHE_DOWN = Metric("gauge", "cache_down", "Workers that cannot reach the server.", _LEVEL)
+
+# Limits that a server counts
+
+LIMITS_UNCHECKED = Metric(
+    "counter", "limits_unchecked", "Requests let in because the server was slow or away."
+)
+LIMITS_DROPPED = Metric(
+    "counter", "limits_dropped", "Corrections of what requests were taken for, lost."
+)
+LIMITS_DOWN = Metric("gauge", "limits_down", "Workers that cannot reach the server.")
+
+# Abuse, where there is a ledger
+
+KEY_REQUESTS = Metric(
+    "counter",
+    "key_requests",
+    "Requests for embeddings, by key and result: ok, refused, invalid, failed.",
+    ("key", "result"),
+)
+UNUSUAL = Metric(
+    "gauge",
+    "unusual",
+    "Keys and end users (who) that were over USAGE['unusual'] within the last hour.",
+    ("who",),
+    mode="livemax",
+)
 
 # The ledger
 

@@ -24,7 +24,9 @@ from app.metrics.meter import Meter
 from app.mutex import mutex
 
 if TYPE_CHECKING:
+    from app.access.windows import WindowsState
     from app.usage.ledger import LedgerState
+    from app.usage.watch import Watch
 
 _log = logging.getLogger("app.metrics")
 EVERY = 2.0  # seconds
@@ -78,6 +80,35 @@ class Gauges:
                 self._show(catalog.CACHE_BYTES, now.bytes, level)
             if now.entries is not None:
                 self._show(catalog.CACHE_ENTRIES, now.entries, level)
+            if (shared := now.shared) is not None:
+                self._count(catalog.CACHE_LOST, shared.lost, level)
+                self._count(catalog.CACHE_SPOILED, shared.spoiled, level)
+                self._count(catalog.CACHE_WRITTEN, shared.written, level)
+                self._count(catalog.CACHE_DROPPED, shared.dropped, level)
+                self._show(catalog.CACHE_DOWN, shared.away, level)
+
+        self._looks.append(look)
+
+    def limits(self, state_of: Callable[[], WindowsState | None]) -> None:
+        """Look at the limits' server, where there is one."""
+
+        def look() -> None:
+            if (state := state_of()) is not None:
+                self._count(catalog.LIMITS_UNCHECKED, state.unchecked)
+                self._count(catalog.LIMITS_DROPPED, state.dropped)
+                self._show(catalog.LIMITS_DOWN, state.away)
+
+        self._looks.append(look)
+
+    def watch(self, watch: Watch) -> None:
+        """Look at who asks: refused, failing, unusual."""
+
+        def look() -> None:
+            # Copied at once: others go on counting.
+            for (key, result), number in list(watch.requests.items()):
+                self._count(catalog.KEY_REQUESTS, number, key, result)
+            for who, number in watch.unusual.items():
+                self._show(catalog.UNUSUAL, number, who)
 
         self._looks.append(look)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from app.access.rules import Prices
 from app.config import ModelSettings
+from app.domain import Source
 
 if TYPE_CHECKING:
     from app.api.exchange import Exchange
@@ -26,34 +27,25 @@ COLUMNS = (
     "user",  # the field of the request; empty: none
     "model",  # empty: none that there is
     "provider",  # several with commas; empty: all from the cache, or none
-    "deployment",  # the provider's name of the model
+    "deployment",  # the provider's name of the model, likewise
     "items",
     "prompt_tokens",
     "billed_tokens",  # without those from the cache
     "cached_tokens",
-    "cost",  # billionths of a dollar
+    "cost",  # billionths of a dollar, rounded up
     "ms",
     "status",
     "error_code",  # empty: none
 )
 STATUS, KEY = COLUMNS.index("status"), COLUMNS.index("key")
-_NANO = 1_000  # billionths of a dollar a token, for a dollar per million
-
-
-@dataclass(frozen=True, slots=True)
-class _Served:
-    """What the settings say of a model at a provider, or at several."""
-
-    deployment: str
-    price: float  # dollars, of a million tokens
 
 
 class Recorder:
-    """Knows what the settings say, so that a row needs no look-up but one."""
+    """Knows the models there are, and their prices."""
 
     def __init__(self, models: Mapping[str, ModelSettings]) -> None:
         self._models = models
-        self._served: dict[tuple[str, str], _Served] = {}  # grows to what there is, no further
+        self._prices = Prices(models)
 
     def row(self, exchange: Exchange, status: int, writer: str, number: int) -> Row:
         caller, asked = exchange.caller, exchange.request
@@ -74,28 +66,18 @@ class Recorder:
         if outcome is None:
             row += ["", "", items, 0, 0, 0, 0]
         else:
-            served = self._serving(model, outcome.provider)
             tokens, cached = outcome.prompt_tokens, outcome.cached_tokens
-            cost = round((tokens - cached) * served.price * _NANO)
-            row += [outcome.provider, served.deployment, items]
-            row += [tokens, tokens - cached, cached, cost]
+            row += [outcome.provider, _deployments(outcome.sources), items]
+            row += [tokens, tokens - cached, cached, self._prices.of(model, outcome)]
         code = (error.code or error.type) if error is not None else ""
         row += [round(exchange.seconds * 1000), status, code]
         return row
 
-    def _serving(self, model: str, provider: str) -> _Served:
-        served = self._served.get((model, provider))
-        if served is None:
-            served = self._served[model, provider] = self._find(model, provider)
-        return served
 
-    def _find(self, model: str, provider: str) -> _Served:
-        """An outcome tells providers and not how much each did: the dearest sets the price."""
-        names = provider.split(",")
-        found = [d for d in self._models[model].deployments if d.provider in names]
-        prices = [d.price_per_million_tokens for d in found]
-        deployments = ",".join(dict.fromkeys(d.model for d in found))
-        return _Served(deployments, max(prices, default=0.0))
+def _deployments(sources: Sequence[Source]) -> str:
+    if len(sources) == 1:
+        return sources[0][1]
+    return ",".join(dict.fromkeys(name for _, name in sources if name))
 
 
 def is_metered(exchange: Exchange) -> bool:

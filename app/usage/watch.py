@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from app.mutex import mutex
 from app.usage.record import is_metered
 from app.usage.store import HOUR_MS, Store, Unusual
 
@@ -38,10 +39,14 @@ def result(status: int) -> Result:
 
 
 class Watch:
-    """An observer, and what it saw. ``keys`` are the names that get labels of their own."""
+    """An observer, and what it saw. ``keys`` are the names that get labels of their own.
+
+    The lock guards ``_requests``; nothing waits under it.
+    """
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._labels = frozenset(sorted(keys)[:_MOST_KEYS])
+        self._lock = mutex()
         self._requests: Counter[tuple[str, Result]] = Counter()
         self._unusual = {"key": 0, "user": 0}
 
@@ -63,7 +68,8 @@ class Watch:
         if is_metered(exchange):
             name = exchange.caller.name if exchange.caller is not None else NOBODY
             label = name if name in self._labels or name == NOBODY else OTHER
-            self._requests[label, result(status)] += 1
+            with self._lock:
+                self._requests[label, result(status)] += 1
 
     def take(self, found: Iterable[Mapping[str, Any]]) -> None:
         """The unusual ones of the last hour: of a key where ``user`` is empty."""

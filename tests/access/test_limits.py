@@ -59,8 +59,11 @@ def request(tokens=1, **fields):
 
 
 def outcome(tokens, cached=0, provider="cheap"):
-    """An outcome with so many tokens."""
-    return Outcome(Vectors([b"1234"], [tokens]), provider=provider, cached_tokens=cached)
+    """An outcome with so many tokens of each provider; of them all ``cached`` or none."""
+    sources = [(name, "x") for name in provider.split(",") if name]
+    rows = max(1, len(sources))
+    vectors = Vectors([b"1234"] * rows, [tokens] * rows)
+    return Outcome(vectors, provider=provider, cached_tokens=cached, sources=sources)
 
 
 def served(limiter, team, tokens=1, **fields):
@@ -255,9 +258,10 @@ def test_money_is_taken_at_the_dearest_price_and_settled_at_that_of_who_served(m
             break
     error = refused(limiter, team, 490)
     assert (error.code, error.type) == ("insufficient_quota",) * 2
+    limiter = make(prices=priced(cheap=0.02, dear=2.0))
     grant = limiter.admit(team, request(400))
-    limiter.settle(grant, outcome(400, provider="cheap,dear"))
-    assert grant.windows[0].used > 800_000
+    limiter.settle(grant, outcome(25, provider="cheap,dear"))
+    assert grant.windows[0].used == 25 * 20 + 25 * 2000
 
 
 def test_what_is_cached_or_has_no_price_costs_no_money(make):

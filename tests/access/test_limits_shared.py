@@ -206,7 +206,7 @@ def test_where_nobody_answers_nobody_is_refused_or_kept_waiting(make):
     for _ in range(20):
         assert limiter.admit(team(requests_per_minute=1), request()) is None
     assert time.monotonic() - start < 0.5
-    assert windows.unchecked == 20
+    assert windows.state() == (20, 0, True)
 
 
 def test_it_counts_again_when_the_server_is_back(clock):
@@ -220,6 +220,8 @@ def test_it_counts_again_when_the_server_is_back(clock):
         server.start()  # empty, and it knows no script
         eventually(lambda: windows.take(take), 3)
         assert windows.take(take).refused == 0
+        assert windows.state().unchecked >= 1
+        assert not windows.state().away
         windows.close()
 
 

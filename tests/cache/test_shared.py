@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.cache import make_cache, shared
 from app.cache.codec import VERSION, decode, encode
-from app.cache.memory import CacheStats, MemoryCache
+from app.cache.memory import CacheStats, MemoryCache, SharedStats
 from app.cache.shared import SharedCache
 from app.cache.tiered import TieredCache
 from app.config import CacheSettings
@@ -177,7 +177,8 @@ def test_what_one_worker_put_another_finds_and_then_has_itself(make_tiered, redi
     assert other.of("m", 8).get([key(1), key(2)]) == [entry(1), None]
     redis.flushdb()
     assert other.of("m", 8).get([key(1), key(2)]) == [entry(1), None]
-    assert other.shared.stats() == CacheStats(1, 2)
+    assert other.shared.stats() == CacheStats(1, 2, shared=SharedStats())
+    assert one.shared.stats() == CacheStats(0, 0, shared=SharedStats(written=1))
     assert [level for level, _ in other.levels()] == ["memory", "redis"]
 
 
@@ -190,7 +191,7 @@ def test_a_batch_is_one_call_of_the_misses_only(make_tiered, redis):
     assert other.of("m", 8).get([key(n) for n in range(64)]) == [entry(n) for n in range(64)]
     assert other.of("m", 8).get([key(n) for n in range(64)]) == [entry(n) for n in range(64)]
     assert redis.info("commandstats")["cmdstat_mget"]["calls"] == before + 1
-    assert other.shared.stats() == CacheStats(64, 0)
+    assert other.shared.stats() == CacheStats(64, 0, shared=SharedStats())
 
 
 def test_widths_and_models_do_not_meet(make):
@@ -314,8 +315,8 @@ def test_without_a_server_nothing_is_found_and_nobody_waits_long(make, caplog):
     assert space.get([key(1), key(2)]) == [None, None]
     space.put([(key(1), entry(1))])
     assert time.monotonic() - start < 0.5
-    assert (cache.lost, cache.dropped) == (2, 1)
-    assert cache.stats() == CacheStats(0, 2)
+    told = SharedStats(lost=2, dropped=1, away=True)
+    assert cache.stats() == CacheStats(0, 2, shared=told)
     assert "cache: redis://127.0.0.1" in caplog.text
     assert "secret" not in caplog.text
 

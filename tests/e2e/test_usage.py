@@ -1,5 +1,6 @@
 """The ledger over the real server: its sums are the requests answered, whatever happens to it."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -20,6 +21,7 @@ from tests.support.postgres import Postgres
 from tests.support.server import ROOT, Proxy, eventually
 from tests.support.settings import KEY, KEYS, model, provider, settings_file
 from tests.support.upstream import Upstream
+from tests.support.valkey import Valkey
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +33,21 @@ def postgres() -> Iterator[Postgres]:
 class Metered(Proxy):
     """A proxy with a ledger."""
 
-    def __init__(self, directory: Path, url: str, upstream: Upstream, **options) -> None:
+    def __init__(
+        self, directory: Path, url: str, upstream: Upstream, limits: dict[str, str], **options
+    ) -> None:
         self.ledger, self.spool = url, directory / "spool"
-        keys = {"tests": KEYS["tests"] | {"admin": True}}
-        usage = {"url": url, "spool": str(self.spool), "keys": True}
+        limited = {"admin": True, "requests_per_minute": 10**9, "tokens_per_month": 10**12}
+        services = {
+            "USAGE": {"url": url, "spool": str(self.spool), "keys": True},
+            "LIMITS": limits,
+        }
         self.settings = settings_file(
-            directory, {"p": provider(upstream)}, {"embed": model("p")}, keys, USAGE=usage
+            directory,
+            {"p": provider(upstream)},
+            {"embed": model("p")},
+            {"tests": KEYS["tests"] | limited},
+            **services,
         )
         super().__init__(directory, self.settings, **options)
         database = Database(url)
@@ -84,11 +95,15 @@ def start(tmp_path, upstream, request) -> Iterator[Callable[..., Metered]]:
     """Starts proxies with a ledger in a new database; all end with the test."""
     started: list[Metered] = []
 
-    def of(kind: str, worker_class: str = "gevent", workers: int = 2) -> Metered:
+    def of(
+        kind: str, worker_class: str = "gevent", workers: int = 2, valkey: Valkey | None = None
+    ) -> Metered:
         url = f"sqlite:///{tmp_path}/usage.db"
         if kind == "postgresql":
             url = request.getfixturevalue("postgres").url()
-        proxy = Metered(tmp_path, url, upstream, worker_class=worker_class, workers=workers)
+        limits = {"url": valkey.url} if valkey else {}
+        options = {"worker_class": worker_class, "workers": workers}
+        proxy = Metered(tmp_path, url, upstream, limits, **options)
         started.append(proxy)
         return proxy.__enter__()
 
@@ -143,29 +158,52 @@ def test_a_killed_worker_loses_a_second_at_most(start):
     assert len(missing) < len(answered) / 2
 
 
-def test_a_database_that_stops_gets_every_row_when_it_is_back(start, postgres):
-    proxy = start("postgresql")
+def test_a_database_that_stops_for_30_s_gets_every_row_when_it_is_back(start, postgres):
+    """Beside it the limits' server dies and comes back: that costs no row either."""
+    with Valkey() as valkey:
+        database_stops(start("postgresql", valkey=valkey), postgres, valkey)
+
+
+def database_stops(proxy: Metered, postgres: Postgres, valkey: Valkey) -> None:
     with Load(proxy.port) as load:
         eventually(lambda: len(load.answered) > 50, 20)
+        assert counted(valkey)
         postgres.stop()
+        stopped = time.monotonic()
         try:
+            valkey.kill()
             before = len(load.answered)
             eventually(lambda: len(load.answered) > before + 200, 20)
             slowest = max(load.seconds[before:])
-            # Also what a worker wrote that stopped, and one that was killed, meanwhile.
+            valkey.start()  # empty
+            eventually(lambda: counted(valkey), 10, "requests are counted again")
+            # Also what workers wrote that have stopped meanwhile.
             proxy.process.send_signal(signal.SIGHUP)
             old = set(proxy.workers())
             eventually(lambda: (new := set(proxy.workers())) and not new & old, 30)
             before = len(load.answered)
             eventually(lambda: len(load.answered) > before + 100, 20)
+            eventually(lambda: time.monotonic() > stopped + 30, 31)
             assert proxy.spooled()
+            assert proxy.process.poll() is None
         finally:
             postgres.start()
         before = len(load.answered)
         eventually(lambda: len(load.answered) > before + 50, 20)
     assert load.lost == []
     assert slowest < 2
+    assert len(load.answered) > 1000  # it was a load all the while
     proxy.settled(set(load.answered))
+    report = proxy.flask("usage", "report", "--by", "key", "--json")
+    (sums,) = json.loads(report)
+    answered = len(load.answered)
+    names = ("requests", "items", "prompt_tokens", "billed_tokens")
+    assert [sums[name] for name in names] == [n * answered for n in (1, 2, 3, 3)]
+
+
+def counted(valkey: Valkey) -> bool:
+    with valkey.client() as client:
+        return bool(client.keys("*:limits:*"))
 
 
 def test_a_database_that_hangs_holds_no_request_up(start, postgres):

@@ -89,7 +89,8 @@ def exchange(path="/v1/embeddings", method="POST", caller="team", error=None, **
     asked = EmbeddingRequest(**{"model": "m", "items": ["a", "b"], **request})
     outcome = None
     if error is None:
-        outcome = Outcome(Vectors([b"", b""], [3, 3]), "p", 1, cache="partial", cached_tokens=3)
+        served = {"cache": "partial", "cached_tokens": 3, "sources": [("p", "upstream-m")]}
+        outcome = Outcome(Vectors([b"", b""], [3, 3]), "p", 1, **served)
     return SimpleNamespace(
         id="mine",
         method=method,

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config import DeploymentSettings, ModelSettings
+from app.domain import KEPT
 from app.errors import BadRequest, Overloaded
 from app.usage.record import COLUMNS, Recorder, is_metered
 from tests.usage.conftest import exchange
@@ -52,19 +53,24 @@ def test_a_row_says_who_what_by_whom_how_much_and_how_it_ended():
     }
 
 
+P, Q, FREE = ("p", "upstream-m"), ("q", "other-m"), ("free", "upstream-m")
+
+
 @pytest.mark.parametrize(
-    ("provider", "deployment", "cost"),
+    ("sources", "deployment", "cost"),
     [
-        ("q", "other-m", 60),
-        ("free", "upstream-m", 0),
-        ("q,p", "upstream-m,other-m", 6000),  # the dearest: who did how much is not told
-        ("p,free", "upstream-m", 6000),
-        ("", "", 0),
+        ([Q], "other-m", 60),  # three tokens; the other three are from the cache
+        ([FREE], "upstream-m", 0),
+        ([Q, P], "other-m,upstream-m", 60 + 6000),  # three tokens each
+        ([P, FREE], "upstream-m", 6000),
+        ([KEPT, Q], "other-m", 60),
+        ([], "", 0),
+        ([("p", "renamed")], "renamed", 0),
     ],
 )
-def test_the_deployment_and_its_price_follow_from_the_provider(provider, deployment, cost):
+def test_each_row_costs_the_price_of_who_embedded_it(sources, deployment, cost):
     ended = exchange()
-    object.__setattr__(ended.outcome, "provider", provider)
+    object.__setattr__(ended.outcome, "sources", sources)
     found = row(ended)
     assert (found["deployment"], found["cost"]) == (deployment, cost)
 

@@ -70,6 +70,9 @@ def test_what_was_asked_is_in_the_usage(start, url):
     ]
     first = rows[0]
     assert (first["prompt_tokens"], first["items"], first["invalid"]) == (3, 3, 1)
+    page = client.get("/metrics").text
+    for key, result in [("tests", "ok"), ("tests", "invalid"), ("", "refused"), ("narrow", "ok")]:
+        assert f'key_requests_total{{key="{key}",result="{result}"}} 1.0' in page
     (own,) = usage(client, NARROW).json["data"]
     assert (own["model"], own["requests"], "key" in own) == ("steady", 1, False)
     (own,) = usage(client, NARROW, by="key").json["data"]

@@ -1,0 +1,70 @@
+"""Who embedded each row: what a request costs is told by that."""
+
+import time
+
+import pytest
+
+from app import config
+from app.cache.memory import MemoryCache
+from app.dispatch import Dispatcher
+from app.domain import KEPT, Caller, EmbeddingRequest
+from app.pipeline import Pipeline
+from tests.api.fake import WIDTH, FakeProvider
+from tests.api.fake import settings as app_settings
+
+ITEMS = [f"text {n}" for n in range(60)]
+
+
+@pytest.fixture
+def providers():
+    """Two that take three items a call: a request of many is shared out to both."""
+    return {name: FakeProvider(max_inputs=3) for name in ("one", "other")}
+
+
+@pytest.fixture
+def run(providers):
+    """Embeds items by both."""
+    deployments = [{"provider": name, "model": f"{name}'s"} for name in providers]
+    model = {"dimensions": WIDTH, "deployments": deployments}
+    made = app_settings(
+        PROVIDERS={name: {"kind": "openai", "api_key": "sk"} for name in providers},
+        MODELS={"embed": model, "steady": model},
+    )
+    pipeline = Pipeline(Dispatcher(config.check(made), providers), MemoryCache(2**20, 60))
+
+    def run(items, **fields):
+        return pipeline.run(EmbeddingRequest("embed", items, **fields), Caller("me"), deadline())
+
+    return run
+
+
+def deadline():
+    return time.monotonic() + 10
+
+
+def asked(providers, item):
+    """The deployment that has embedded an item."""
+    (name,) = [name for name, provider in providers.items() if item in provider.items]
+    return name, f"{name}'s"
+
+
+@pytest.mark.parametrize("caching", [False, True])
+def test_each_row_is_of_who_embedded_it(run, providers, caching):
+    outcome = run(ITEMS, caching=caching)
+    assert list(outcome.sources) == [asked(providers, item) for item in ITEMS]
+    assert set(outcome.provider.split(",")) == {name for name, _ in outcome.sources} == {*providers}
+
+
+def test_rows_from_the_cache_are_nobodys(run, providers):
+    run(ITEMS[:20], caching=True)
+    outcome = run(ITEMS + ITEMS[-1:], caching=True)
+    fresh = [asked(providers, item) for item in ITEMS[20:]]
+    assert outcome.sources == [KEPT] * 20 + fresh + fresh[-1:]
+    assert run(ITEMS, caching=True).sources == []
+
+
+def test_one_that_embedded_all_is_told_once(run, providers):
+    (source,) = run(["a"]).sources
+    assert source == asked(providers, "a")
+    (source,) = run(["a", "b"], caching=True).sources
+    assert source in [("one", "one's"), ("other", "other's")]
