@@ -89,8 +89,13 @@ class MemoryCache:
         return self
 
     def get(self, keys: Sequence[bytes]) -> list[Entry | None]:
-        with self._lock:
-            found = [self._entries.get(key) for key in keys]
+        entries, found = self._entries, list[Entry | None]()
+        with self._lock, entries.timer:  # which stands still for all of them
+            for key in keys:
+                try:
+                    found.append(entries[key])
+                except KeyError:  # not `get`, which would look each of them up twice
+                    found.append(None)
             hits = sum(1 for entry in found if entry is not None)
             self.hits += hits
             self.misses += len(keys) - hits

@@ -14,6 +14,7 @@ _PLAIN = frozenset(
     ("Content-Type", "Server-Timing", "x-request-id", "cache-control", "x-content-type-options")
 ) | {f"x-proxy-{name}" for name in ("cache", "cached-tokens", "provider", "attempts")}
 
+_TOGETHER = 2**16  # bytes of the body that leave with the head, at the most
 _date = (0, "")  # a second and how HTTP writes it
 
 
@@ -57,7 +58,11 @@ class Answer(Response):  # type: ignore[misc]
             return
         head, self._head = self._head, b""
         framed = b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data
-        self.sock.sendall(head + framed)
+        # Not all of a long answer: that would be one more copy of it.
+        rest = memoryview(framed)[_TOGETHER:]
+        self.sock.sendall(head + framed[:_TOGETHER])
+        if rest:
+            self.sock.sendall(rest)
 
     def can_sendfile(self) -> bool:
         return False  # it writes past `_emit_body`
