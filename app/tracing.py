@@ -18,7 +18,15 @@ from urllib.parse import urlsplit
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import (
+    Link,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    format_trace_id,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.config_observers import TracingSettings
@@ -83,7 +91,7 @@ class Tracing:
         given = {"traceparent": environ.get("HTTP_TRACEPARENT", "")}
         if "HTTP_TRACESTATE" in environ:
             given["tracestate"] = environ["HTTP_TRACESTATE"]
-        exchange.trace = self._tracer.start_span(
+        span = exchange.trace = self._tracer.start_span(
             f"{exchange.method} {exchange.rule}",
             context=_context.extract(given),
             kind=SpanKind.SERVER,
@@ -95,6 +103,7 @@ class Tracing:
                 "embeddings_proxy.request.id": exchange.id,
             },
         )
+        exchange.trace_id = format_trace_id(span.get_span_context().trace_id)
 
     def finished(self, exchange: Exchange, status: int) -> None:
         span: Span | None = exchange.trace

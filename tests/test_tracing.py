@@ -1,5 +1,7 @@
 """Spans, seen in an exporter in memory: what they say, whose children they are, what they link."""
 
+import io
+import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +99,13 @@ def test_a_request_and_its_call(client, provider, exporter):
     assert call.links == ()
     assert server.parent is None
     assert "one two" not in str([s.to_json() for s in exporter.get_finished_spans()])
+
+
+def test_the_log_line_names_the_trace(client, monkeypatch):
+    written = io.StringIO()
+    monkeypatch.setattr(logging.getLogger("app").handlers[0], "stream", written)
+    ask(client, headers={**AUTH, "traceparent": TRACEPARENT})
+    assert json.loads(written.getvalue())["trace_id"] == TRACE
 
 
 def test_a_trace_is_taken_in_and_passed_on(client, provider, exporter):

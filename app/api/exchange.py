@@ -55,6 +55,7 @@ class Exchange:
     rule: str = ""  # the same as a path with its variables
     admitted: bool = False  # past the limits of its key
     trace: Any = None  # of its span, where requests are traced
+    trace_id: str = ""  # likewise, as traces are looked up by it
 
     @property
     def seconds(self) -> float:
@@ -66,9 +67,11 @@ class RequestLog:
 
     def finished(self, exchange: Exchange, status: int) -> None:
         asked, outcome, error = exchange.request, exchange.outcome, exchange.error
+        traced = {"trace_id": exchange.trace_id} if exchange.trace_id else {}
         log_request(
             {
                 "request_id": exchange.id,
+                **traced,
                 "method": exchange.method,
                 "path": exchange.path,
                 "status": status,
