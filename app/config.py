@@ -48,7 +48,8 @@ class ProviderSettings:
     proxy: str | None = field(default=None, repr=False)
     ca_bundle: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    options: Mapping[str, Any] = field(default_factory=dict)  # what only this kind knows
+    #: What only this kind knows, an access key among it.
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

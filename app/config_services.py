@@ -25,7 +25,7 @@ class OidcSettings:
 
     issuer: str
     audience: tuple[str, ...]
-    jwks_url: str
+    jwks_url: str = field(repr=False)  # may hold a password
     algorithms: tuple[str, ...] = ("RS256", "ES256", "EdDSA")
     leeway: float = 30.0  # seconds by which clocks may differ
     refresh: float = 300.0  # seconds between looks at the JWKS

@@ -34,6 +34,7 @@ from app.usage.share import estimate, share, weigh
 _MESSAGE_LENGTH = 500
 _SECRETS = re.compile(
     r"(?i)\b(?:sk|pk|rk|pa|jina|nvapi|hf|gsk|AIza)[-_][\w*.-]{6,}|\bbearer\s+\S+|\bAIza[\w-]{20,}"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\b(?:X-Amz-)?(?:Credential|Signature)=[^\s,;&]+"  # AWS's
     r"|\beyJ[\w-]+\.[\w.-]+"  # a JSON web token, as Entra ID and Google hand out
     r"|https?://\S+"
 )

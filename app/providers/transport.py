@@ -125,7 +125,8 @@ def _secrets(settings: ProviderSettings, base_url: str) -> list[str]:
     """What must not appear in a message, longest first so that no part of one stays behind."""
     address = base_url.partition("://")[2]
     host = urlsplit(base_url).hostname
-    found = {settings.api_key, address, address.partition("/")[0], host, settings.proxy}
+    own = settings.options.get("access_key_id")
+    found = {settings.api_key, own, address, address.partition("/")[0], host, settings.proxy}
     found.update(settings.headers.values())
     return sorted((text for text in found if text and len(text) > 3), key=len, reverse=True)
 

@@ -4,12 +4,16 @@ Each secret has its own name, so that a leak says where it came from.
 """
 
 import contextlib
+import json
 import re
 import socket
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from app import config
 from app.providers import registry
@@ -18,9 +22,17 @@ from tests.support import refusals, settings, stalls
 from tests.support.server import Proxy, eventually
 from tests.support.upstream import Upstream
 
-PLANTED = re.compile(r"planted[-a-z0-9]+", re.IGNORECASE)
+PLANTED = re.compile(r"planted[-a-z0-9]+|PRIVATE KEY|Credential=|Signature=", re.IGNORECASE)
 CLIENT = "sk-planted-client-key"  # good
 WRONG = "sk-planted-wrong-key"  # and one that is not
+#: A token in form, of nobody that the proxy knows.
+TOKEN = jwt.encode({"sub": "planted-subject"}, "planted" * 5, headers={"kid": "planted-kid"})
+AWS = {
+    "kind": "bedrock",
+    "region": "eu-west-1",
+    "access_key_id": "planted-access-id",
+    "api_key": "planted-aws-secret",
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +55,20 @@ def planted(provider: Upstream, tmp_path_factory: pytest.TempPathFactory):
             "closed": good | {"base_url": f"http://{credentials}@{address}/planted-path"},
             "egress": good | {"proxy": f"http://planted-egress:planted-word@{address}"},
             "nowhere": good | {"base_url": "http://planted-host.invalid/v1?sig=planted-query"},
+            "aws": good | AWS | {"base_url": good["base_url"].removesuffix("/v1")},
+            "aws-closed": AWS | {"base_url": f"http://{credentials}@{address}"},
+            "google": {
+                "kind": "vertex",
+                "project": "planted-project",
+                "location": "global",
+                "key_file": key_file(directory, address),
+            },
+            "azure": good | {"kind": "azure", "base_url": f"http://{credentials}@{address}"},
         }
         models = {name: settings.model(name) for name in providers}
+        for name in ("aws", "aws-closed"):
+            models[name]["deployments"][0]["model"] = "amazon.titan-embed-text-v2:0"
+        models["google"]["deployments"][0]["model"] = "text-embedding-005"
         path = settings.settings_file(
             directory,
             providers,
@@ -56,10 +80,40 @@ def planted(provider: Upstream, tmp_path_factory: pytest.TempPathFactory):
                 "url": f"postgresql+psycopg://planted-role:planted-ledger@{address}/planted",
                 "spool": str(directory / "spool"),
             },
+            TRACING={
+                "endpoint": f"http://planted-otlp:planted-word@{address}/v1/traces",
+                "headers": {"authorization": "planted-collector-key"},
+            },
+            OIDC={
+                "issuer": "https://planted-issuer.invalid",
+                "audience": "planted-audience",
+                "jwks_url": f"https://planted-jwks:planted-word@{address}/keys",
+            },
             LOGS={"level": "DEBUG"},
         )
         with Proxy(directory, path, OPENAI_API_KEY="sk-planted-environment") as proxy:
             yield proxy
+
+
+def key_file(directory: Path, address: str) -> str:
+    """Of a service account of Google's, whose tokens come from an address that is closed."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    account = {
+        "type": "service_account",
+        "project_id": "planted-project",
+        "private_key_id": "planted-key-id",
+        "private_key": pem.decode(),
+        "client_email": "planted-account@example.invalid",
+        "token_uri": f"http://planted-google:planted-word@{address}/token",
+    }
+    path = directory / "planted-account.json"
+    path.write_text(json.dumps(account))
+    return str(path)
 
 
 def shouting(code: int):
@@ -86,12 +140,12 @@ def ask_everything(proxy: Proxy, provider: Upstream) -> list[str]:
         lambda exchange: exchange.send(b"HTTP/1.1 planted-status\r\nplanted-head\r\n\r\n"),
         lambda exchange: exchange.send(b"planted-nonsense\r\n\r\n"),
     ]
-    for name in ("plain", "userinfo"):
+    for name in ("plain", "userinfo", "aws"):
         for behaviour in behaviours:
             provider.always(behaviour)
             told.append(client.embed(name, "planted-input", timeout=2, caching=True))
     provider.reset()
-    for name in ("closed", "egress", "nowhere"):
+    for name in ("closed", "egress", "nowhere", "aws-closed", "google", "azure"):
         told.append(client.embed(name, ["planted-input"], timeout=2, user="someone"))
     told += [
         client.embed("plain", "planted-input", caching=True),
@@ -107,6 +161,7 @@ def ask_everything(proxy: Proxy, provider: Upstream) -> list[str]:
         other.get("/v1/models", Cookie="session=planted-cookie", api_key="planted-api-key"),
         other.get("/v1/models", Authorization=f"Basic {WRONG}"),
         other.get("/metrics?key=planted-metrics"),
+        proxy.client(TOKEN).embed("plain", "planted-input"),
     ]
     texts = [f"{answer.status} {answer.headers} {answer.text}" for answer in told]
     for data in (
@@ -131,6 +186,7 @@ def test_no_secret_leaves_the_proxy(planted: Proxy, provider: Upstream):
     eventually(lambda: planted.stdout().count("\n") > len(texts) / 2)
     lines = (planted.stdout() + planted.stderr()).splitlines()
     assert [line for line in lines if PLANTED.search(line) or "Traceback" in line] == []
+    assert TOKEN not in "".join([*texts, *lines])
 
 
 def test_the_descriptions_of_the_proxy_hold_none(planted: Proxy):
@@ -180,7 +236,8 @@ def test_settings_that_are_shown_hide_what_they_hold(planted: Proxy, tmp_path: P
     names: dict[str, Any] = {}
     exec(path.read_text(), names)
     checked = config.check({k: v for k, v in names.items() if k.isupper()})
-    assert set(PLANTED.findall(repr(checked))) <= set(PLANTED.findall(str(path)))
+    public = {"planted-issuer", "planted-audience", *PLANTED.findall(str(path))}
+    assert set(PLANTED.findall(repr(checked))) <= public
 
 
 def test_a_connection_that_is_cut_leaves_nothing(planted: Proxy):
