@@ -5,13 +5,13 @@ Sources of the wording: platform.openai.com/docs/guides/error-codes and answers 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 from marshmallow import INCLUDE, Schema, ValidationError, fields
 
+from app.api.json_body import kind_of, shown
 from app.domain import DEFAULT_TIMEOUT, EmbeddingRequest, Item
 from app.errors import BadRequest
 
@@ -21,89 +21,6 @@ MAX_TIMEOUT = 3600  # seconds
 MAX_TOKEN_ID = 2**31 - 1
 ENCODINGS = ("float", "base64")
 INPUT_TYPES = ("query", "document")
-
-
-def parse_json(body: bytes) -> dict[str, Any]:
-    """A request body → its JSON object, or `BadRequest`.
-
-    Python's own parser, since it alone sees duplicate keys; it is fast enough on the long strings
-    and short integers that embeddings are asked for.
-    """
-    try:
-        payload = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(
-            f"We could not parse the JSON body of your request: {_reason(error)}."
-        ) from error
-    if not isinstance(payload, dict):
-        raise BadRequest(
-            "We could not parse the JSON body of your request: an object was expected, "
-            f"but got {_kind(payload)} instead."
-        )
-    return payload
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise BadRequest(f"Duplicate parameter: {_shown(name)!r}.", param=_shown(name))
-        found[name] = value
-    return found
-
-
-def check_passed_on(name: str, value: Any) -> None:
-    """Refuse a value that no JSON can say again: half a surrogate pair, 1e999 (infinity)."""
-    try:
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as error:
-        raise BadRequest(
-            f"Invalid value for '{name}': it cannot be passed on.", param=name
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case RecursionError():
-            return "it is nested too deeply"
-        case UnicodeDecodeError():
-            return "it is not UTF-8"
-        case json.JSONDecodeError() | _NoJson():
-            return str(error)
-        case _:  # Python's limit on the digits of an integer
-            return "it has a number with too many digits"
-
-
-class _NoJson(ValueError):
-    """A literal that Python reads and JSON does not have."""
-
-
-def _no_constant(name: str) -> None:
-    raise _NoJson(f"{name} is not JSON")
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int():
-            return "an integer"
-        case float():
-            return "a decimal number"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case _:
-            return "an object"
-
-
-def _shown(name: object, length: int = 64) -> str:
-    """Text of the caller's that is safe in an answer: encodable and short."""
-    text = str(name).encode("utf-8", "replace").decode()
-    return text if len(text) <= length else text[:length] + "…"
 
 
 class Rule(NamedTuple):
@@ -130,7 +47,7 @@ class TypedField(fields.Field[Any]):
         if type(value) is not self._type:
             raise ValidationError(
                 f"Invalid type for '{attr}': expected {self._expected}, "
-                f"but got {_kind(value)} instead."
+                f"but got {kind_of(value)} instead."
             )
         complaint = self._rule(attr, value)
         if complaint:
@@ -142,7 +59,7 @@ def _one_of(values: tuple[str, ...]) -> Rule:
     def rule(name: str, value: str) -> str | None:
         if value in values:
             return None
-        return f"Invalid value for '{name}' = {_shown(value)}. Supported values: {list(values)}."
+        return f"Invalid value for '{name}' = {shown(value)}. Supported values: {list(values)}."
 
     return Rule(rule, {"enum": list(values)})
 
@@ -151,7 +68,7 @@ def _between(low: int, high: int | None) -> Rule:
     def rule(name: str, value: int) -> str | None:
         if value < low or (high is not None and value > high):
             bounds = f"at least {low}" if high is None else f"between {low} and {high}"
-            return f"Invalid value for '{name}' = {_shown(value)}. Must be {bounds}."
+            return f"Invalid value for '{name}' = {shown(value)}. Must be {bounds}."
         return None
 
     return Rule(rule, {"minimum": low} | ({} if high is None else {"maximum": high}))
@@ -214,7 +131,7 @@ class Input(fields.Field[Any]):
             _check_texts([value])
             return [value]
         if not isinstance(value, list):
-            raise ValueError(f"A string or an array was expected, but got {_kind(value)}.")
+            raise ValueError(f"A string or an array was expected, but got {kind_of(value)}.")
         if not value:
             raise ValueError("The array must not be empty.")
         first = type(value[0])
@@ -231,7 +148,7 @@ class Input(fields.Field[Any]):
                     raise ValueError("Texts and token arrays must not be mixed.")
                 _check_tokens(tokens)
         else:
-            raise ValueError(f"Strings or token arrays were expected, but got {_kind(value[0])}.")
+            raise ValueError(f"Strings or token arrays were expected, but got {kind_of(value[0])}.")
         return value
 
 

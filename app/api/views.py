@@ -13,7 +13,8 @@ from app.access.limits import Limiter
 from app.access.refusals import UserBlocked
 from app.api.answers import embedding_response
 from app.api.exchange import EXCHANGE, Exchange
-from app.api.schemas import EmbeddingSchema, check_passed_on, parse_json
+from app.api.json_body import check_passed_on, parse_json
+from app.api.schemas import EmbeddingSchema
 from app.config import ModelSettings, Settings
 from app.dispatch import Dispatcher
 from app.domain import Caller, EmbeddingRequest

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.api.schemas import parse_json
+from app.api.json_body import parse_json
 from app.errors import BadRequest
 
 COULD_NOT = "We could not parse the JSON body of your request: "
