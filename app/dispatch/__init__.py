@@ -11,12 +11,12 @@ What happens to a request here, and where to change it::
                  └──────── retry, fail over ◄─────────┘ Pool.failed / succeeded:
                            inside the deadline          eject, rest, learn
 
-* `job`, of `part`: one request. Splits what is too large, tries again, gives up, joins in order.
+* `job`, of `part`: one request. Splits what is too large, tries again, gives up.
 * `verdict`: what the caller is told when nobody could serve.
 * `pool`: the deployments of one model. Chooses one and judges what it did.
 * `health`, `latency`, `budget`: what is remembered of a deployment, and what may be spent.
 * `gate`: the slots of one provider; what waits leaves together.
-* `plan`: how a large request is cut.
+* `plan`: how a large request is cut; `answer`: how its parts become one again.
 * `flight`: an item being embedded is waited for, not sent again.
 * `dispatcher`: the only module here with threads in it; `deployment` the only one that calls.
 

@@ -14,7 +14,7 @@ from app.dispatch.budget import Quota
 from app.dispatch.gate import Gate
 from app.dispatch.health import Health
 from app.dispatch.latency import Latency
-from app.domain import Call, EmbeddingRequest, Item, Vectors
+from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
 from app.errors import BrokenContract, Rejected
 from app.mutex import mutex
 from app.providers.base import Provider
@@ -55,7 +55,8 @@ class Deployment:
     ) -> None:
         takes = provider.limits(settings.model)
         self.name = settings.provider
-        self.label = f"{settings.provider}/{settings.model}"
+        self.source: Source = (settings.provider, settings.model)
+        self.label = "/".join(self.source)
         self.settings = settings
         self.timeout = provider_settings.timeout
         self.gate = gate

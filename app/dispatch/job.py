@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from app.dispatch.answer import Answer
 from app.dispatch.budget import Budget
 from app.dispatch.deployment import Deployment
 from app.dispatch.events import Events
@@ -22,7 +23,7 @@ from app.dispatch.part import Part
 from app.dispatch.plan import expected_tokens, split
 from app.dispatch.pool import Pool
 from app.dispatch.verdict import verdict
-from app.domain import EmbeddingRequest, Outcome, Source, Vectors
+from app.domain import EmbeddingRequest, Outcome, Vectors
 from app.errors import (
     BadRequest,
     ClientError,
@@ -82,12 +83,8 @@ class Job:
         self._delivered: deque[Ticket] = deque()
         self._to_start = [Part(0, expected_tokens(request.items))]
         self._running: dict[Ticket, Part] = {}
-        self._missing = len(request.items)
-        self._rows: list[bytes] = [b""] * self._missing
-        self._tokens = [0] * self._missing
-        self._estimated = False
+        self._answer = Answer(len(request.items))
         self._error: ClientError | BaseException | None = None
-        self._sources: dict[int, tuple[int, Source]] = {}  # start of a part → its stop, by whom
         self._attempts = 0
         self._started: float | None = None
         self._upstream_seconds = 0.0
@@ -138,20 +135,7 @@ class Job:
             if isinstance(self._error, ClientError):
                 self._error.attempts = self._attempts
             raise self._error
-        return Outcome(
-            Vectors(self._rows, self._tokens, self._estimated),
-            provider=",".join(dict.fromkeys(name for _, (name, _) in self._sources.values())),
-            attempts=self._attempts,
-            upstream_seconds=self._upstream_seconds,
-            sources=self._by_row(),
-        )
-
-    def _by_row(self) -> Sequence[Source]:
-        """Who embedded each row, or the one who embedded all."""
-        if len({source for _, source in self._sources.values()}) == 1:
-            return [next(iter(self._sources.values()))[1]]
-        served = sorted(self._sources.items())
-        return [source for start, (stop, source) in served for _ in range(start, stop)]
+        return self._answer.outcome(self._attempts, self._upstream_seconds)
 
     # Starting parts
 
@@ -230,7 +214,7 @@ class Job:
 
         It does where other parts have been paid for already; else SDKs know how to wait.
         """
-        begun = self._missing < len(self._request.items) or bool(self._running)
+        begun = self._answer.begun or bool(self._running)
         return begun and now + wait < self.deadline
 
     def _submit(self, part: Part, deployment: Deployment, now: float) -> None:
@@ -308,13 +292,8 @@ class Job:
             del self._running[other]
             self._leave(other)
         part.running.clear()
-        self._rows[part.start : part.stop] = vectors.rows
-        self._tokens[part.start : part.stop] = vectors.tokens
-        self._estimated |= vectors.estimated
-        self._missing -= len(part.tokens)
-        source = (ticket.deployment.name, ticket.deployment.settings.model)
-        self._sources[part.start] = (part.stop, source)
-        if not self._missing:
+        self._answer.put(part.start, part.stop, vectors, ticket.deployment.source)
+        if self._answer.complete:
             self._upstream_seconds = now - (self._started if self._started is not None else now)
             self.finished = True
 
