@@ -12,12 +12,12 @@ _B = TypeVar("_B")
 ROWS_A_TURN = 16
 
 
-def by_turns(work: Callable[[_A], _B], rows: Iterable[_A]) -> list[_B]:
-    """``work`` on each row, in order. Others run in between, under either kind of worker."""
+def by_turns(work: Callable[[_A], _B], rows: Iterable[_A], turn: int = ROWS_A_TURN) -> list[_B]:
+    """``work`` on each row, in order. After each ``turn`` of them others run, in either worker."""
     done: list[_B] = []
     for place, row in enumerate(rows, 1):
         done.append(work(row))
-        if not place % ROWS_A_TURN:
+        if not place % turn:
             breathe()
     return done
 

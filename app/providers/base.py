@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+import pybase64
 
 from app import vectors
 from app.deadline import Deadline
@@ -180,13 +181,23 @@ def read(decoder: msgspec.json.Decoder[_T], body: bytes | msgspec.Raw, what: str
         raise BrokenContract(f"answered something that is not {what}") from error
 
 
+def is_base64(raw: msgspec.Raw) -> bool:
+    """Whether an embedding is written as a string."""
+    return bytes(memoryview(raw)[:1]) == b'"'
+
+
 def row_of(raw: msgspec.Raw) -> bytes:
     """One embedding as it stands in an answer, floats or base64 of float32s → its row.
 
     One at a time: the Python floats of all rows at once take ten times the memory of the answer.
     """
-    if bytes(memoryview(raw)[:1]) == b'"':
-        return read(_base64, raw, "an embedding in base64")
+    if is_base64(raw):
+        try:
+            return pybase64.b64decode(
+                memoryview(raw)[1:-1], validate=True
+            )  # at six times msgspec's speed
+        except ValueError:  # broken, or "/" is written "\/" as JSON may
+            return read(_base64, raw, "an embedding in base64")
     try:
         return vectors.from_floats(read(_floats, raw, "an embedding of numbers"))
     except vectors.BadVector as error:

@@ -17,9 +17,8 @@ import msgspec
 from app.config import ProviderSettings
 from app.domain import Call, Encoding, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
-from app.fairness import by_turns
+from app.fairness import ROWS_A_TURN, by_turns
 from app.providers.base import (
-    UNREADABLE,
     Capabilities,
     Incoming,
     Outgoing,
@@ -28,6 +27,7 @@ from app.providers.base import (
     clean,
     guard,
     in_order,
+    is_base64,
     message_of,
     only_text,
     read,
@@ -55,23 +55,13 @@ class _Usage(msgspec.Struct):
     total_tokens: int | None = None
 
 
-class _Compact(msgspec.Struct):
-    index: int
-    embedding: bytes  # msgspec decodes base64 on the way
-
-
-class _Verbose(msgspec.Struct):
+class _Item(msgspec.Struct):
     index: int
     embedding: msgspec.Raw
 
 
-class _CompactAnswer(msgspec.Struct):
-    data: list[_Compact]
-    usage: _Usage | None = None
-
-
-class _VerboseAnswer(msgspec.Struct):
-    data: list[_Verbose]
+class _Answer(msgspec.Struct):
+    data: list[_Item]
     usage: _Usage | None = None
 
 
@@ -83,8 +73,7 @@ class _Refusal(msgspec.Struct):
     error: _Error
 
 
-_compact = msgspec.json.Decoder(_CompactAnswer)
-_verbose = msgspec.json.Decoder(_VerboseAnswer)
+_answer = msgspec.json.Decoder(_Answer)
 _refusal = msgspec.json.Decoder(_Refusal)
 _encode = msgspec.json.Encoder().encode
 
@@ -139,11 +128,11 @@ class OpenAI(WireFormat):
         return self._headers
 
     def parse(self, answer: Incoming, call: Call) -> Vectors:
-        found = decode(answer.body)
-        rows = in_order([(item.index, item.embedding) for item in found.data], len(call.items))
-        if isinstance(found, _VerboseAnswer):
-            rows = by_turns(row_of, rows)
-        encoding: Encoding = "float" if isinstance(found, _VerboseAnswer) else "base64"
+        found = read(_answer, answer.body, "OpenAI's embedding list")
+        raw = in_order([(item.index, item.embedding) for item in found.data], len(call.items))
+        # In either encoding, whichever was asked for.
+        encoding: Encoding = "base64" if raw and is_base64(raw[0]) else "float"
+        rows = by_turns(row_of, raw, 8 * ROWS_A_TURN if encoding == "base64" else ROWS_A_TURN)
         return replace(guard(rows, call, tokens_of(found.usage)), encoding=encoding)
 
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
@@ -160,14 +149,6 @@ class OpenAI(WireFormat):
         if error.retry_after is None:
             error.retry_after = _reset(answer.headers)
         return error
-
-
-def decode(body: bytes) -> _CompactAnswer | _VerboseAnswer:
-    """An answer in either encoding, whichever was asked for; `BrokenContract` if it is neither."""
-    try:
-        return _compact.decode(body)
-    except UNREADABLE:  # floats, or broken: the second look decides
-        return read(_verbose, body, "OpenAI's embedding list")
 
 
 def tokens_of(usage: _Usage | None) -> int | None:

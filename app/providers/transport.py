@@ -90,8 +90,8 @@ class HttpProvider:
                 proxies=self._proxies,
             )
             with response:
-                body = response.read(limit + 1, decode_content=True)
-                if len(body) > limit:
+                body = _body(response, limit)
+                if body is None:
                     raise BrokenContract("answered more than its vectors can take")
                 return Incoming(response.status, response.headers, body)
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -109,6 +109,16 @@ class HttpProvider:
         request.headers = headers  # type: ignore[assignment]  # a dict will do
         request.body = outgoing.body
         return request
+
+
+def _body(response: HTTPResponse, limit: int) -> bytes | None:
+    """The whole body, or None where it is longer than ``limit`` bytes."""
+    length = response.length_remaining
+    if length is None or "content-encoding" in response.headers:
+        body = response.read(limit + 1, decode_content=True)
+        return body if len(body) <= limit else None
+    # Where its length is known it need not be copied twice.
+    return response.read() if length <= limit else None
 
 
 def session(settings: ProviderSettings) -> requests.Session:

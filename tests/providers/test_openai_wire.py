@@ -48,6 +48,13 @@ def values(vectors):
     return [np.frombuffer(row, "<f4").tolist() for row in vectors.rows]
 
 
+def test_base64_may_be_escaped_as_any_string_of_json_may():
+    row = np.array([-1.9921875, 2], "<f4")
+    assert "/" in packed(*row)
+    body = json.dumps(answer([packed(*row), packed(1, 2)])).replace("/", "\\/")
+    assert values(parse(body.encode())) == [row.tolist(), [1, 2]]
+
+
 def test_only_what_the_provider_knows_is_sent_and_never_a_null():
     assert sent(call()) == {
         "model": "model",
