@@ -31,6 +31,8 @@ from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
 _BYTES_PER_VALUE = 32
 _WIDEST = 16_384  # values of a vector, at the most
 _OVERHEAD = 2**20
+#: Bytes of a request that are worth a copy to leave in one write.
+_TOGETHER = 2**16
 
 
 class HttpProvider:
@@ -230,6 +232,23 @@ class _Deadlines:
 
     sock: Any
     timeout: Any
+    _held: list[bytes] | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        # Head and body in one write: else whoever reads them is woken twice.
+        self._held = []
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            held, self._held = self._held, None
+        for piece in [b"".join(held)] if sum(map(len, held)) <= _TOGETHER else held:
+            self.send(piece)
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._held.append(data)
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]

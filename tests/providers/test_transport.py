@@ -9,6 +9,7 @@ from app.errors import (
     ConnectionFailed,
     ProviderError,
 )
+from app.providers import transport
 from app.providers.transport import session
 from tests.providers.http import (
     WIDTH,
@@ -53,6 +54,21 @@ def test_a_connection_is_used_again(upstream, provider):
     for n in range(3):
         assert_embeds(provider, f"text {n}", "other")
     assert len(set(connections(upstream))) == 1
+
+
+@pytest.mark.parametrize(("length", "writes"), [(10, 1), (200_000, 2)])
+def test_a_request_leaves_in_one_write_unless_it_is_long(provider, monkeypatch, length, writes):
+    send, seen = transport._DeadlineSocket.sendall, []
+
+    def sendall(sock, data):
+        seen.append(len(data))
+        send(sock, data)
+
+    monkeypatch.setattr(transport._DeadlineSocket, "sendall", sendall)
+    for _ in range(2):  # also on a connection that is there already
+        seen.clear()
+        assert_embeds(provider, "x" * length)
+        assert len(seen) == writes
 
 
 @pytest.mark.parametrize("status", [400, 429, 503])
