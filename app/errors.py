@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_LONGEST_STORY = 20  # errors that led to one
+
 
 class ProxyError(Exception):
     """The root."""
@@ -248,3 +250,16 @@ class ProviderTimeout(ProviderError):
     """The attempt's own time passed. A retry may help elsewhere."""
 
     cause = "timeout"
+
+
+def forget(error: BaseException | None) -> None:
+    """Let go of the frames that an error has passed, and those that led to it.
+
+    They hold all that was local there, bodies among it; and where they hold the error too, only the
+    garbage collector would find the circle.
+    """
+    for _ in range(_LONGEST_STORY):
+        if error is None:
+            return
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -11,6 +11,7 @@ import sys
 import pytest
 from werkzeug.test import EnvironBuilder
 
+from app.errors import Rejected
 from tests.api.fake import AUTH, FakeProvider, app_with, settings
 
 #: Calls of Python and C functions for one short text. It was 549 when this was
@@ -18,15 +19,19 @@ from tests.api.fake import AUTH, FakeProvider, app_with, settings
 SHORT = 800
 
 
-def ask(client, **body):
-    """One request, without what a test client costs."""
+def environ(**body):
     asked = {"model": "embed", "input": "text", "encoding_format": "base64", **body}
     builder = EnvironBuilder("/v1/embeddings", method="POST", json=asked, headers=AUTH)
-    environ = builder.get_environ()
+    made = builder.get_environ()
     builder.close()
-    statuses = []
+    return made
+
+
+def ask(client, **body):
+    """One request, without what a test client costs."""
+    asked, statuses = environ(**body), []
     yield
-    b"".join(client.application.wsgi_app(environ, lambda status, _: statuses.append(status)))
+    b"".join(client.application.wsgi_app(asked, lambda status, _: statuses.append(status)))
     yield
     assert statuses == ["200 OK"]
 
@@ -65,14 +70,37 @@ def test_a_short_text_costs_what_it_did(client_with):
     assert SHORT / 3 < cost(client_with()) < SHORT
 
 
-def test_a_short_text_leaves_nothing_to_the_garbage_collector(client_with):
-    client = client_with()
-    warm(client)
+REFUSED = {
+    "nothing": {},
+    "input": {"input": []},
+    "model": {"model": "nobody"},
+    "width": {"dimensions": 10**6},
+    "provider": {"model": "steady"},
+}
+
+
+def fails(*_):
+    raise Rejected("no")
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+def test_a_request_leaves_nothing_to_the_garbage_collector(monkeypatch, wrong):
+    """Not even one that fails: what it leaves may hold a body of megabytes."""
+    provider = FakeProvider()
+    client = app_with(monkeypatch, provider)
+    if wrong == "provider":
+        provider.embed = fails
+
+    def five():
+        for _ in range(5):
+            client.application.wsgi_app(environ(**REFUSED[wrong]), lambda *_: None)
+
+    five()
     gc.collect()
     gc.disable()
     try:
-        warm(client)
-        assert gc.collect() < 5  # a request
+        five()
+        assert gc.collect() < 5  # one a request, at the most
     finally:
         gc.enable()
 

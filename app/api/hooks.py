@@ -53,11 +53,13 @@ def install(app: Flask, observers: Sequence[Observer], greeters: Sequence[Greete
 
 def _answer(error: ClientError) -> Response:
     request.environ[EXCHANGE].error = error
+    errors.forget(error)
     return error_response(error)
 
 
 def _translate(error: HTTPException) -> Response:
     """werkzeug's errors → ours."""
+    errors.forget(error)
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         response = _answer(
@@ -76,4 +78,5 @@ def _translate(error: HTTPException) -> Response:
 
 def _surprise(error: Exception) -> Response:
     _log.error("request %s failed by a bug", request.environ[EXCHANGE].id, exc_info=error)
+    errors.forget(error)
     return _answer(errors.InternalError("The server had an error while processing your request."))

@@ -15,7 +15,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
     and short integers that embeddings are asked for.
     """
     try:
-        payload = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        payload = _decoder.decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise BadRequest(
             f"We could not parse the JSON body of your request: {_reason(error)}."
@@ -90,3 +90,6 @@ def shown(name: object, length: int = 64) -> str:
     """Text of the caller's that is safe in an answer: encodable and short."""
     text = str(name).encode("utf-8", "replace").decode()
     return text if len(text) <= length else text[:length] + "…"
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)

@@ -22,7 +22,14 @@ from app.dispatch.gate import Batch, Gate, NotSent, Ticket
 from app.dispatch.job import Job, Rules
 from app.dispatch.pool import Pool
 from app.domain import Call, EmbeddingRequest, Outcome, Vectors
-from app.errors import BadRequest, Overloaded, ProviderError, ProviderTimeout, Rejected
+from app.errors import (
+    BadRequest,
+    Overloaded,
+    ProviderError,
+    ProviderTimeout,
+    Rejected,
+    forget,
+)
 from app.providers.base import Provider
 from app.tokenizers import Tokenizer
 
@@ -240,6 +247,7 @@ class Dispatcher:
     def _failed(
         self, tickets: Sequence[Ticket], batch: Batch, error: ProviderError, seconds: float
     ) -> None:
+        forget(error)  # what it passed: answers of megabytes
         deployment = batch.deployment
         if batch.deadline.cancelled:
             error = ProviderTimeout("was not waited for")
