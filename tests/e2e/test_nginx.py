@@ -6,7 +6,9 @@ import os
 import re
 import signal
 import socket
+import socketserver
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -208,6 +210,36 @@ def test_slow_clients_hold_no_worker(plain_nginx: Nginx):
 def test_connections_to_the_proxy_are_kept(plain_nginx: Nginx):
     ports = {plain_nginx.client().post(b"{}").json["peer"] for _ in range(20)}
     assert len(ports) < 5
+
+
+class Dying(socketserver.StreamRequestHandler):
+    """Dead to whoever comes by a way whose connections are kept; alive to who comes anew."""
+
+    def handle(self) -> None:
+        self.server.seen.append([])  # type: ignore[attr-defined]
+        while line := self.rfile.readline():
+            length = 0
+            while (header := self.rfile.readline().strip()) != b"":
+                name, _, value = header.lower().partition(b": ")
+                length = int(value) if name == b"content-length" else length
+            self.rfile.read(length)
+            self.server.seen[-1].append(line.split()[-1])  # type: ignore[attr-defined]
+            if line.endswith(b"HTTP/1.1\r\n"):
+                return
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+
+def test_who_is_asked_anew_is_asked_on_a_connection_of_its_own(front: Callable[[int], Nginx]):
+    """Or one that was kept from before may be as dead as the others."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dying) as server:
+        server.seen = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        nginx = front(server.server_address[1])
+        for _ in range(3):
+            assert nginx.client().post(b"{}").status == 200
+        server.shutdown()
+    asked = [requests for requests in server.seen if b"HTTP/1.0" in requests]  # type: ignore[attr-defined]
+    assert asked == [[b"HTTP/1.0"]] * 3
 
 
 def test_hup_under_load_loses_nothing(front: Callable[[int], Nginx], tmp_path: Path):
