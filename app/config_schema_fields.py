@@ -33,7 +33,7 @@ class Strict(Schema):
     class Meta:
         unknown = RAISE
 
-    error_messages = {"unknown": "unknown setting", "type": "must be a dictionary"}  # noqa: RUF012
+    error_messages = {"unknown": "unknown setting", "type": "must be a dictionary"}  # noqa: RUF012 - theirs
 
     def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
         known = [field.data_key or name for name, field in self.fields.items()]
@@ -44,7 +44,7 @@ class Strict(Schema):
                 found[0] = f"unknown setting ({hint})"
 
 
-class Path_(fields.String):  # noqa: N801
+class Path_(fields.String):  # noqa: N801 - not pathlib's
     """The path of a file that can be read."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
@@ -54,7 +54,7 @@ class Path_(fields.String):  # noqa: N801
         return path
 
 
-class Tokenizer_(Path_):  # noqa: N801
+class Tokenizer_(Path_):  # noqa: N801 - not app.tokenizers'
     """The name of a tiktoken encoding, or the path of a tokenizer.json."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:

@@ -57,7 +57,7 @@ class _RequestRecord(logging.LogRecord):
 class _LineHandler(logging.StreamHandler[TextIO]):
     """Writes a line in one call, which needs no lock to stay whole."""
 
-    def createLock(self) -> None:  # noqa: N802
+    def createLock(self) -> None:  # noqa: N802 - logging's name
         self.lock = None
 
 

@@ -21,7 +21,7 @@ def install(app: Flask, observers: Sequence[Observer], greeters: Sequence[Greete
     """Add the hooks to an app; each observer is told of every exchange, in order."""
 
     def begin() -> None:
-        this = request._get_current_object()  # type: ignore[attr-defined]
+        this = request._get_current_object()  # type: ignore[attr-defined]  # a LocalProxy's
         environ, rule = this.environ, this.url_rule
         exchange = environ[EXCHANGE] = Exchange(
             request_id(environ.get("HTTP_X_REQUEST_ID")), this.method, this.path

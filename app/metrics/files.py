@@ -67,7 +67,7 @@ class _File(MmapedDict):
         with path.open("a+b") as made:
             if not os.fstat(made.fileno()).st_size:
                 os.posix_fallocate(made.fileno(), 0, _FIRST_SIZE)
-        super().__init__(str(path))  # type: ignore[no-untyped-call]
+        super().__init__(str(path))  # type: ignore[no-untyped-call]  # without types
         weakref.finalize(self, self._f.close)
 
     def number(self, key: str) -> Number:
@@ -75,7 +75,7 @@ class _File(MmapedDict):
         # error, but the end of the process.
         if self._used + len(key.encode()) + 32 > self._capacity:
             os.posix_fallocate(self._f.fileno(), 0, 2 * self._capacity)
-        self.read_value(key)  # type: ignore[no-untyped-call]
+        self.read_value(key)  # type: ignore[no-untyped-call]  # which makes it
         # A file that grows is mapped anew; numbers in the old mapping are still the same pages.
         return Number(memoryview(self._m).cast("d"), self._positions[key] // 8)
 

@@ -41,6 +41,12 @@ def test_the_model_may_be_in_the_path_and_wins(client, path, model):
     assert (error.status, error.code) == (404, "model_not_found")
 
 
+def test_a_path_is_utf8(client):
+    error = error_of(client.get("/v1/models/modèle-日本", headers=AUTH))
+    assert (error.status, error.code) == (404, "model_not_found")
+    assert "`modèle-日本`" in error.message
+
+
 def test_base64_and_floats_are_the_same_vector(client):
     floats = ask(client, input="x").json["data"][0]["embedding"]
     packed = ask(client, input="x", encoding_format="base64").json["data"][0]["embedding"]
