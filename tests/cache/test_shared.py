@@ -18,24 +18,8 @@ from app.config import CacheSettings
 from app.domain import Entry
 from tests.cache.contract import CacheContract, entry, key
 from tests.support.server import eventually, free_port
-from tests.support.valkey import Valkey
 
 TTL = 3600
-
-
-@pytest.fixture(scope="module")
-def valkey():
-    """A real server."""
-    with Valkey() as server:
-        yield server
-
-
-@pytest.fixture
-def redis(valkey):
-    """A plain client of it, and nothing in it."""
-    with valkey.client() as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture

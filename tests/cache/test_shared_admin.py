@@ -14,22 +14,6 @@ from app.cache.shared import SharedCache, digest
 from app.cache.tiered import TieredCache
 from tests.cache.contract import entry, key
 from tests.support.server import eventually, free_port
-from tests.support.valkey import Valkey
-
-
-@pytest.fixture(scope="module")
-def valkey():
-    """A real server."""
-    with Valkey() as server:
-        yield server
-
-
-@pytest.fixture
-def redis(valkey):
-    """A plain client of it, and nothing in it."""
-    with valkey.client() as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture
