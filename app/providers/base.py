@@ -42,6 +42,7 @@ _SECRETS = re.compile(
 #: What reading JSON that somebody else wrote may raise.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _T = TypeVar("_T")
+Body = bytes | bytearray
 _floats: msgspec.json.Decoder[Sequence[float]] = msgspec.json.Decoder(list[float])
 _base64 = msgspec.json.Decoder(bytes)
 
@@ -57,11 +58,11 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A provider's whole HTTP answer. Header names are case-insensitive."""
+    """A provider's whole HTTP answer. Names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ def only_text(call: Call) -> None:
         )
 
 
-def read(decoder: msgspec.json.Decoder[_T], body: bytes | msgspec.Raw, what: str) -> _T:
+def read(decoder: msgspec.json.Decoder[_T], body: Body | msgspec.Raw, what: str) -> _T:
     """JSON of a provider by its decoder; `BrokenContract`, that it is not ``what``, otherwise."""
     try:
         return decoder.decode(body)
@@ -216,7 +217,7 @@ def in_order(rows: Sequence[tuple[int, Any]], count: int) -> list[Any]:
     return ordered
 
 
-def message_of(body: bytes) -> str:
+def message_of(body: Body) -> str:
     """The human sentence in an error body of any of the usual shapes, or an empty string."""
     try:
         found = msgspec.json.decode(body)

@@ -23,6 +23,7 @@ _INFRASTRUCTURE = {
     "aws",
     "base",
     "bedrock_models",
+    "connection",
     "credentials",
     "dialect",
     "presets",

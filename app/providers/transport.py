@@ -7,32 +7,28 @@ socket; ours bound the whole exchange, so a provider that drips a byte a second 
 
 from __future__ import annotations
 
-import io
-import socket
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, Timeout
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3 import HTTPResponse, Timeout
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.poolmanager import PoolManager
+from urllib3.util import parse_url
 
 from app.config import ProviderSettings
 from app.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, ConnectionFailed, ProviderError, ProviderTimeout
 from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
+from app.providers.connection import Answer, Pool, TlsPool, Until
 
 #: What an answer may hold at most: this many bytes for each value of each vector (a float of 17
 #: digits with sign, exponent and comma is 25), and as much again for everything around them.
 _BYTES_PER_VALUE = 32
 _WIDEST = 16_384  # values of a vector, at the most
 _OVERHEAD = 2**20
-#: Bytes of a request that are worth a copy to leave in one write.
-_TOGETHER = 2**16
 
 
 class HttpProvider:
@@ -46,13 +42,16 @@ class HttpProvider:
         self._adapter = _Adapter(pool_maxsize=settings.concurrency)
         self._verify: bool | str = settings.ca_bundle or True
         self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
-        self._headers = {
+        own = {name.lower() for name in settings.headers}
+        usual = {
+            "Host": _host(self._base_url),
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "identity",  # unpacking costs more than a company network
             "User-Agent": "embeddings-proxy",
-            **settings.headers,
         }
+        self._headers = {name: usual[name] for name in usual if name.lower() not in own}
+        self._headers.update(settings.headers)
         self._secrets = _secrets(settings, self._base_url)
 
     @property
@@ -76,15 +75,15 @@ class HttpProvider:
         remaining = deadline.remaining()
         if remaining <= 0:
             raise ProviderTimeout("had no time left to answer")
-        # For the connection alone: from then on the deadline is kept by `_DeadlineSocket`.
-        connect = _Until(min(self._connect_timeout, remaining))
+        # For the connection alone: from then on the deadline is kept by `DeadlineSocket`.
+        connect = Until(min(self._connect_timeout, remaining))
         connect.deadline = deadline
         timeout = Timeout(connect=connect, read=None)
         limit = _OVERHEAD + 2 * _BYTES_PER_VALUE * len(call.items) * min(
             call.width or _WIDEST, _WIDEST
         )
         try:
-            response: HTTPResponse = self._adapter.send(  # type: ignore[assignment]
+            response: Answer | HTTPResponse = self._adapter.send(  # type: ignore[assignment]
                 self._prepare(outgoing, call),
                 stream=True,
                 timeout=timeout,  # type: ignore[arg-type]  # its annotation omits what it takes
@@ -113,14 +112,20 @@ class HttpProvider:
         return request
 
 
-def _body(response: HTTPResponse, limit: int) -> bytes | None:
+def _body(response: Answer | HTTPResponse, limit: int) -> bytes | bytearray | None:
     """The whole body, or None where it is longer than ``limit`` bytes."""
-    length = response.length_remaining
-    if length is None or "content-encoding" in response.headers:
-        body = response.read(limit + 1, decode_content=True)
-        return body if len(body) <= limit else None
-    # Where its length is known it need not be copied twice.
-    return response.read() if length <= limit else None
+    if isinstance(response, Answer):
+        return response.read() if response.length_remaining <= limit else None
+    body = response.read(limit + 1, decode_content=True)
+    return body if len(body) <= limit else None
+
+
+def _host(base_url: str) -> str:
+    """What ``Host`` says of an address: as http.client, without the port that is usual."""
+    url = parse_url(base_url)
+    usual = {"http": 80, "https": 443}.get(url.scheme or "")
+    host = url.host or ""
+    return host if url.port in (None, usual) else f"{host}:{url.port}"
 
 
 def session(settings: ProviderSettings) -> requests.Session:
@@ -157,130 +162,6 @@ def _translate(error: Exception, late: bool) -> ProviderError:
     return ConnectionFailed("could not be reached or broke the connection off")
 
 
-class _Until(float):
-    """A connect timeout that carries a deadline through urllib3 to the connection."""
-
-    deadline: Deadline
-
-
-class _DeadlineSocket:
-    """A socket that gives each operation what is left until a deadline, which may move.
-
-    Of ``settimeout`` it takes the deadline of the next exchange; a number would bound only one
-    operation at a time.
-    """
-
-    def __init__(self, sock: Any, timeout: Any) -> None:
-        self._sock = sock
-        self._deadline: Deadline | None = None
-        self.settimeout(timeout)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def settimeout(self, timeout: Any) -> None:
-        if isinstance(timeout, _Until):
-            self._deadline = deadline = timeout.deadline
-            deadline.on_cancel(lambda: self._interrupt(deadline))
-
-    def sendall(self, data: Any) -> None:
-        self._sock.settimeout(self._remaining())
-        self._sock.sendall(data)
-
-    def recv_into(self, *args: Any) -> int:
-        while True:
-            self._sock.settimeout(self._remaining())
-            try:
-                received: int = self._sock.recv_into(*args)
-            except TimeoutError:
-                continue  # the deadline may have been extended meanwhile
-            return received
-
-    def is_idle(self) -> bool:
-        """Whether a connection between exchanges has neither ended nor spoken out of turn."""
-        self._sock.settimeout(0)
-        with suppress(ConnectionError):
-            try:
-                self._sock.recv(1, socket.MSG_PEEK)
-            except (BlockingIOError, TimeoutError):
-                return True
-        return False
-
-    def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
-        # As socket.socket.makefile, but reading through this object: http.client reads its
-        # answers from the file alone.
-        raw = socket.SocketIO(self, "r")  # type: ignore[arg-type]
-        self._sock._io_refs += 1
-        return io.BufferedReader(raw, 65536)
-
-    def _remaining(self) -> float | None:
-        if self._deadline is None:
-            return None
-        remaining = self._deadline.remaining()
-        if remaining <= 0:
-            raise TimeoutError("the deadline has passed")
-        return remaining
-
-    def _interrupt(self, deadline: Deadline) -> None:
-        if self._deadline is deadline:  # else the connection is somebody else's by now
-            with suppress(OSError):  # closed already
-                self._sock.shutdown(socket.SHUT_RDWR)
-
-
-class _Deadlines:
-    """What both kinds of connection do."""
-
-    sock: Any
-    timeout: Any
-    _held: list[bytes] | None = None
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        # Head and body in one write: else whoever reads them is woken twice.
-        self._held = []
-        try:
-            super().request(*args, **kwargs)  # type: ignore[misc]
-        finally:
-            held, self._held = self._held, None
-        for piece in [b"".join(held)] if sum(map(len, held)) <= _TOGETHER else held:
-            self.send(piece)
-
-    def send(self, data: Any) -> None:
-        if self._held is None:
-            super().send(data)  # type: ignore[misc]
-        else:
-            self._held.append(data)
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        self.sock = _DeadlineSocket(self.sock, self.timeout)
-
-    def _tunnel(self) -> None:
-        # An egress proxy, too, may drip its answer. TLS then wants the socket itself.
-        plain, self.sock = self.sock, _DeadlineSocket(self.sock, self.timeout)
-        super()._tunnel()  # type: ignore[misc]
-        self.sock = plain
-
-
-class _Connection(_Deadlines, HTTPConnection):
-    @property
-    def is_connected(self) -> bool:
-        # urllib3 asks `select` about each connection it takes from the pool, which costs a tenth of
-        # a millisecond under gevent. Peeking into the socket costs a system call.
-        return self.sock is not None and self.sock.is_idle()
-
-
-class _TlsConnection(_Deadlines, HTTPSConnection):
-    pass
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
 class _Adapter(HTTPAdapter):
     """requests' adapter over pools whose sockets keep a deadline."""
 
@@ -291,6 +172,11 @@ class _Adapter(HTTPAdapter):
     def build_response(self, _: Any, resp: Any) -> Any:
         return resp  # as urllib3 gives it: nobody here asks for cookies, history or encoding
 
+    def request_url(self, request: Any, proxies: Any) -> str:
+        # Without a look for the proxy of an address where there is none.
+        path: str = request.path_url
+        return super().request_url(request, proxies) if proxies else path
+
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         # Always the same one, and found anew each time for a tenth of a call's CPU.
         if self._pool is None:
@@ -299,13 +185,13 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        _use_deadlines(self.poolmanager)
+        _use_ours(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **kwargs)
-        _use_deadlines(manager)
+        _use_ours(manager)
         return manager
 
 
-def _use_deadlines(manager: PoolManager) -> None:
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+def _use_ours(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}

@@ -1,0 +1,279 @@
+"""Connections to providers: pooled by urllib3, kept to a deadline, spoken over here.
+
+urllib3 opens them, with TLS and through an egress proxy, and takes care of their reuse. What goes
+over one is written and read here: a request in one write, and an answer whose head has nothing
+unusual in it by one regular expression, since http.client and its e-mail parser take half of what a
+short call costs. Every other answer (chunked, HTTP/1.0, without a length) is left to http.client.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import re
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from app.deadline import Deadline
+
+#: Bytes of a request that are worth a copy to leave in one write.
+_TOGETHER = 2**16
+_PIECE = 2**16  # bytes read at once, while it is not known how many come
+_REQUEST = re.compile(r"[A-Z]+ [!-~]+ HTTP/1\.1(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*)+")
+#: A head that leaves nothing to be argued about: names of letters, digits and hyphens, values of
+#: printable ASCII, and not a status that comes without a body or before another.
+_USUAL = re.compile(
+    rb"HTTP/1\.1 (2(?!04)\d\d|3(?!04)\d\d|[45]\d\d)(?: [ -~]*)?\r\n"
+    rb"((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n"
+)
+_LENGTH = re.compile(r"\d{1,15}")
+
+
+class Until(float):
+    """A connect timeout that carries a deadline through urllib3 to the connection."""
+
+    deadline: Deadline
+
+
+class DeadlineSocket:
+    """A socket that gives each operation what is left until a deadline, which may move.
+
+    Of ``settimeout`` it takes the deadline of the next exchange; a number would bound only one
+    operation at a time.
+    """
+
+    def __init__(self, sock: Any, timeout: Any) -> None:
+        self._sock = sock
+        self._deadline: Deadline | None = None
+        self._unread = b""
+        self.settimeout(timeout)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def settimeout(self, timeout: Any) -> None:
+        if isinstance(timeout, Until):
+            self._deadline = deadline = timeout.deadline
+            deadline.on_cancel(lambda: self._interrupt(deadline))
+
+    def sendall(self, data: Any) -> None:
+        self._sock.settimeout(self._remaining())
+        self._sock.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        while True:
+            self._sock.settimeout(self._remaining())
+            try:
+                received: bytes = self._sock.recv(size)
+            except TimeoutError:
+                continue  # the deadline may have been extended meanwhile
+            return received
+
+    def recv_into(self, buffer: Any) -> int:
+        if self._unread:
+            given = self._unread[: len(buffer)]
+            self._unread = self._unread[len(given) :]
+            buffer[: len(given)] = given
+            return len(given)
+        while True:
+            self._sock.settimeout(self._remaining())
+            try:
+                received: int = self._sock.recv_into(buffer)
+            except TimeoutError:
+                continue
+            return received
+
+    def unread(self, data: bytes) -> None:
+        """Have ``recv_into`` give these bytes again, first."""
+        self._unread = data
+
+    def is_idle(self) -> bool:
+        """Whether a connection between exchanges has neither ended nor spoken out of turn."""
+        self._sock.settimeout(0)
+        with suppress(ConnectionError):
+            try:
+                self._sock.recv(1, socket.MSG_PEEK)
+            except (BlockingIOError, TimeoutError):
+                return True
+        return False
+
+    def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
+        # As socket.socket.makefile, but reading through this object: http.client reads its
+        # answers from the file alone.
+        raw = socket.SocketIO(self, "r")  # type: ignore[arg-type]
+        self._sock._io_refs += 1
+        return io.BufferedReader(raw, _PIECE)
+
+    def _remaining(self) -> float | None:
+        if self._deadline is None:
+            return None
+        remaining = self._deadline.remaining()
+        if remaining <= 0:
+            raise TimeoutError("the deadline has passed")
+        return remaining
+
+    def _interrupt(self, deadline: Deadline) -> None:
+        if self._deadline is deadline:  # else the connection is somebody else's by now
+            with suppress(OSError):  # closed already
+                self._sock.shutdown(socket.SHUT_RDWR)
+
+
+class Answer:
+    """An answer whose length is known, its body still to be read; a context, as urllib3's.
+
+    What urllib3's pool looks at has urllib3's names, and what it writes: the last three.
+    ``headers`` have lower-case names.
+    """
+
+    version_string = "HTTP/1.1"
+
+    def __init__(self, status: int, headers: dict[str, str], length: int, begun: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.length_remaining = length
+        self._begun = begun
+        self._reusable = False
+        self.retries: Any = None
+        self._connection: Any = None
+        self._pool: Any = None
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the connection back, closed where it cannot carry another exchange."""
+        if not self._reusable:
+            self._connection.close()
+        self._pool._put_conn(self._connection)
+
+    def read(self) -> bytes | bytearray:
+        """The whole body. Raises `ConnectionError` where it breaks off."""
+        body: bytes | bytearray = self._begun
+        if len(body) < self.length_remaining:
+            body = bytearray(self.length_remaining)
+            place = len(self._begun)
+            body[:place] = self._begun
+            with memoryview(body) as rest:
+                while place < len(body):
+                    received = self._connection.sock.recv_into(rest[place:])
+                    if not received:
+                        raise ConnectionError("the answer broke off")
+                    place += received
+        # What came beyond it belongs to no request of ours.
+        elif len(body) > self.length_remaining:
+            return body[: self.length_remaining]
+        self._reusable = "close" not in self.headers.get("connection", "").lower()
+        return body
+
+
+class _Exchanges:
+    """What both kinds of connection do."""
+
+    sock: Any
+    timeout: Any
+    send: Any
+    close: Any
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        **_: Any,  # for what we do not do: chunks, and urllib3's reading ahead
+    ) -> None:
+        if self.sock is not None:  # else `connect` does
+            self.sock.settimeout(self.timeout)
+        head = _head(method, url, headers)
+        if len(head) + len(body) <= _TOGETHER:  # else whoever reads them is woken twice
+            self.send(head + body)
+        else:
+            self.send(head)
+            self.send(body)
+
+    def getresponse(self) -> Answer | HTTPResponse:
+        data = self.sock.recv(_PIECE)
+        usual = _usual(data)
+        if usual is not None:
+            return usual
+        self.sock.unread(data)
+        answer = http.client.HTTPResponse(self.sock, method="POST")
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        if answer.will_close:
+            self.close()  # once the body is read: the answer holds the socket too
+        return HTTPResponse(
+            answer,
+            HTTPHeaderDict((name.lower(), value) for name, value in answer.headers.items()),
+            answer.status,
+            preload_content=False,
+            original_response=answer,
+            request_method="POST",
+        )
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self.sock = DeadlineSocket(self.sock, self.timeout)
+
+    def _tunnel(self) -> None:
+        # An egress proxy, too, may drip its answer. TLS then wants the socket itself.
+        plain, self.sock = self.sock, DeadlineSocket(self.sock, self.timeout)
+        super()._tunnel()  # type: ignore[misc]
+        self.sock = plain
+
+
+class _Connection(_Exchanges, HTTPConnection):  # type: ignore[misc]
+    @property
+    def is_connected(self) -> bool:
+        # urllib3 asks `select` about each connection it takes from the pool, which costs a tenth of
+        # a millisecond under gevent. Peeking into the socket costs a system call.
+        return self.sock is not None and self.sock.is_idle()
+
+
+class _TlsConnection(_Exchanges, HTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection  # type: ignore[assignment]  # its `request` takes less
+
+
+class TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection  # type: ignore[assignment]
+
+
+def _head(method: str, url: str, headers: Mapping[str, str]) -> bytes:
+    """The head of a request; `ValueError` where something in it could be read as something else."""
+    lines = [f"{method} {url} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(headers) or not _REQUEST.fullmatch(text):
+        raise ValueError("a header of the request, or its path, has a character that none may have")
+    return (text + "\r\n\r\n").encode("latin-1")
+
+
+def _usual(data: bytes) -> Answer | None:
+    """The answer that begins with these bytes, where they tell its length and all its headers."""
+    match = _USUAL.match(data)
+    if match is None:
+        return None
+    headers: dict[str, str] = {}
+    for line in match[2].decode().split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip(" ")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    length = headers.get("content-length", "")
+    if (
+        "transfer-encoding" in headers
+        or "content-encoding" in headers
+        or not _LENGTH.fullmatch(length)
+    ):
+        return None
+    return Answer(int(match[1]), headers, int(length), data[match.end() :])
