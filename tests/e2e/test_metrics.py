@@ -70,10 +70,12 @@ def test_every_worker_tells_of_all(served, provider):
     for _ in range(12):  # whoever answers
         assert grown(served, before, SERVED) == 40
         assert grown(served, before, "items_total{model=embed}") == 80
+    # A worker that has just started looks at its deployments within moments.
+    state = "deployment_workers{model=embed,provider=p,state=ok}"
+    eventually(lambda: scrape(served).get(state) == WORKERS)
     found = scrape(served)
     assert found["workers{}"] == WORKERS
     assert found["in_flight{}"] == 1  # the scrape
-    assert found["deployment_workers{model=embed,provider=p,state=ok}"] == WORKERS
     assert found["call_duration_seconds_count{error=,model=embed,provider=p}"] >= 40
     asked = "cache_hits_total{level=memory}", "cache_misses_total{level=memory}"
     eventually(lambda: sum(grown(served, before, name) for name in asked) == 80)
