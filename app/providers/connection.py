@@ -24,7 +24,9 @@ from app.deadline import Deadline
 #: Bytes of a request that are worth a copy to leave in one write.
 _TOGETHER = 2**16
 _PIECE = 2**16  # bytes read at once, while it is not known how many come
-_REQUEST = re.compile(r"[A-Z]+ [!-~]+ HTTP/1\.1(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*)+")
+_REQUEST = re.compile(
+    r"[A-Z]+ [!-~]+ HTTP/1\.1(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*)+"
+)
 #: A head that leaves nothing to be argued about: names of letters, digits and hyphens, values of
 #: printable ASCII, and not a status that comes without a body or before another.
 _USUAL = re.compile(

