@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import time
@@ -96,4 +97,10 @@ class HumanFormatter(logging.Formatter):
 
 
 def _utc(created: float) -> str:
-    return datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    second, rest = divmod(created, 1)
+    return f"{_second(second)}.{int(rest * 1000):03d}Z"
+
+
+@functools.lru_cache(maxsize=1)
+def _second(second: float) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")[:-6]

@@ -23,7 +23,7 @@ _FORMS: dict[Encoding, tuple[Callable[[bytes], bytes], bytes, bytes]] = {
 class Ready(Response):
     """A 200 with a body of JSON and nothing left for werkzeug to find out about it.
 
-    ``told`` are headers, besides those that hooks add, whose values hold nothing of the caller's.
+    ``told`` are all its headers but the type, in the words of HTTP.
     """
 
     def __init__(self, pieces: list[bytes], told: list[tuple[str, str]]) -> None:

@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app import errors
-from app.api.answers import error_response
+from app.api.answers import Ready, error_response
 from app.api.exchange import EXCHANGE, Exchange, Greeter, Observer, request_id
 from app.errors import ClientError
 
@@ -33,13 +33,15 @@ def install(app: Flask, observers: Sequence[Observer], greeters: Sequence[Greete
 
     def end(response: Response) -> Response:
         exchange: Exchange = request.environ[EXCHANGE]
-        headers = response.headers
-        known = {name.lower() for name in headers.keys()}  # noqa: SIM118 - it is no dict
-        told = [("x-request-id", exchange.id)]
-        told += [pair for pair in _USUAL if pair[0] not in known]  # pages that may be kept say so
+        told = [("x-request-id", exchange.id), *_USUAL]
         if exchange.grant is not None:
             told += exchange.grant.headers.items()
-        headers.extend(told)
+        if isinstance(response, Ready):
+            response.told += told
+        else:
+            headers = response.headers
+            # Pages that may be kept say so.
+            headers.extend(pair for pair in told if pair[0] not in headers)
         for observer in observers:
             observer.finished(exchange, response.status_code)
         return response

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 
-from gunicorn.http.wsgi import HEADER_VALUE_RE, Response  # type: ignore[import-untyped]
+from gunicorn.http.errors import InvalidResponseHeader  # type: ignore[import-untyped]
+from gunicorn.http.wsgi import Response  # type: ignore[import-untyped]
 from gunicorn.util import http_date, write  # type: ignore[import-untyped]
 
 SERVER = "embeddings-proxy"
 
-#: Headers of most answers, whose names mean nothing to a server: only their values are checked.
+#: Headers of most answers, whose names mean nothing to a server: their values are checked together.
 _PLAIN = frozenset(
     ("Content-Type", "Server-Timing", "x-request-id", "cache-control", "x-content-type-options")
 ) | {f"x-proxy-{name}" for name in ("cache", "cached-tokens", "provider", "attempts")}
 
+_LINES = re.compile(r"(?:[\t -~\x80-\xff]*\r\n)*")  # gunicorn's rule for values
 _TOGETHER = 2**16  # bytes of the body that leave with the head, at the most
 _date = (0, "")  # a second and how HTTP writes it
 
@@ -27,8 +30,7 @@ class Answer(Response):  # type: ignore[misc]
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
         for pair in headers:
-            name, value = pair
-            if name in _PLAIN and HEADER_VALUE_RE.fullmatch(value):
+            if pair[0] in _PLAIN:
                 self.headers.append(pair)
             else:
                 super().process_headers([pair])
@@ -47,9 +49,10 @@ class Answer(Response):  # type: ignore[misc]
     def send_headers(self) -> None:
         if self.headers_sent:
             return
-        lines = self.default_headers()
-        lines += [f"{name}: {value}\r\n" for name, value in self.headers]
-        self._head = ("".join(lines) + "\r\n").encode("latin-1")
+        told = "".join([f"{name}: {value}\r\n" for name, value in self.headers])
+        if told.count("\n") != len(self.headers) or not _LINES.fullmatch(told):
+            raise InvalidResponseHeader("a value that would be read as another header")
+        self._head = f"{''.join(self.default_headers())}{told}\r\n".encode("latin-1")
         self.headers_sent = True
 
     def _emit_body(self, data: bytes) -> None:
