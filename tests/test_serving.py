@@ -239,6 +239,8 @@ def plain(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[b
             time.sleep if isinstance(environ["gunicorn.socket"], socket.socket) else gevent.sleep
         )
         sleep(0.5)
+    if path == "/complain":
+        environ["wsgi.errors"].write("a complaint\n")
     if path == "/busy":
         end = time.monotonic() + 0.002
         while time.monotonic() < end:
@@ -410,6 +412,14 @@ def test_a_broken_connection_is_no_reason_for_a_log_line(start: Callable[..., Ru
     assert worker.ask(b"") == b""
     worker.stop()
     assert worker.log_lines.getvalue() == ""
+
+
+def test_what_an_app_complains_of_goes_where_the_log_is_now(start: Callable[..., Running]):
+    worker, later = start(), io.StringIO()
+    assert worker.ask(get(b"/complain")).endswith(b"ok")
+    worker.worker.log.error_log.addHandler(logging.StreamHandler(later))
+    assert worker.ask(get(b"/complain")).endswith(b"ok")
+    assert later.getvalue() == "a complaint\n"
 
 
 def test_other_failures_of_sockets_are_logged(start: Callable[..., Running]):

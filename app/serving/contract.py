@@ -16,6 +16,7 @@ from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 from app.serving.answer import SERVER, Answer
 from app.serving.body import DRAIN_SECONDS, Body, TooSlow, close_after_answer
 from app.serving.heap import keep_freed
+from app.serving.log import Errors
 
 STOP_LINGER = 2.0  # seconds that an idle connection outlives the signal to stop
 _GARBAGE = 10_000  # objects made, and not let go of, before the youngest are looked through
@@ -57,6 +58,7 @@ class Contract(Worker):  # type: ignore[misc]
 
         super().load_wsgi()
         keep_freed()
+        Errors.install(self.cfg)
         # A setting is looked up by `Config.__getattr__` each time, 27 times a request.
         self.cfg.__dict__.update({name: known.get() for name, known in self.cfg.settings.items()})
         # What is here now stays; looking through it for garbage costs a twentieth of a request.
