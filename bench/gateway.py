@@ -19,6 +19,7 @@ class Settings:
     width: int = 1536
     slots: int | None = None
     """Calls at once that the proxy allows itself; more are merged (None: its own default)."""
+    merge: bool = True
     keys: int = 1
     models: int = 1
     deployments: int = 1
@@ -38,6 +39,8 @@ class Settings:
         }
         if self.slots:
             provider["concurrency"] = self.slots
+        if not self.merge:
+            provider["merge"] = False
         providers: dict = dict.fromkeys(names, provider)
         models = {"bench": self._model(names)}
         models |= {f"bench-{i}": self._model(names[:1]) for i in range(1, self.models)}

@@ -17,6 +17,7 @@ UNITS: dict[Metric, str] = {
 
 PLAIN = Setup()
 MERGING = Setup(proxy_slots=2)
+UNMERGED = Setup(merge=False)
 SLOW = Setup(delay=0.05, workers=2)
 SCARCE = Setup(delay=0.05, provider_slots=8, proxy_slots=8, workers=2)
 CROWD = Setup(delay=0.05, provider_slots=8, proxy_slots=8)
@@ -56,7 +57,7 @@ SCENARIOS = (
     Scenario("small-float", "one short input, floats, 32 clients", {"cpu": 0.40},
              clients=32, encoding="float", setup=MERGING),
     Scenario("small-unmerged", "one short input, base64, 32 clients, no merging", {"cpu": 0.95},
-             clients=32, quick=False, only=("flask floor", "proxy")),
+             clients=32, quick=False, only=("flask floor", "proxy"), setup=UNMERGED),
     Scenario("one-client", "one short input, base64, 1 client", {"cpu": 0.80, "added": None}),
     Scenario("slow-provider", "256 clients, provider takes 50 ms", {"rate": 3000},
              clients=256, setup=SLOW),

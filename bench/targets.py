@@ -22,6 +22,8 @@ class Setup:
     proxy_slots: int | None = None
     """Calls that the proxy's workers together send at once; more are merged (None: as many as
     it does by itself)."""
+    merge: bool = True
+    """Whether the proxy may put several requests into one call."""
     workers: int = 1
     cache: bool = False
     width: int = 1536
@@ -105,7 +107,7 @@ def _flask(setup: Setup, place: Place) -> Server:
 
 
 def _proxy(setup: Setup, place: Place) -> Server:
-    settings = gateway.Settings(place.provider_port, setup.width, setup.proxy_slots)
+    settings = gateway.Settings(place.provider_port, setup.width, setup.proxy_slots, setup.merge)
     return gateway.start(settings, place.folder, setup.workers, place.worker_class)
 
 
