@@ -9,6 +9,7 @@ from gunicorn.http import errors, get_parser, message
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from app.serving import request
 from app.serving.request import Request
 
 PEER = ("127.0.0.1", 1)
@@ -66,6 +67,7 @@ def seen(kind: type[message.Request], head: bytes, config: Config) -> Any:
             return type(error)
         return (
             made.headers,
+            (made.method, made.uri, made.path, made.query, made.fragment),
             made.scheme,
             made.version,
             made._expected_100_continue,
@@ -88,6 +90,38 @@ def test_both_ways_see_the_same(lines: list[str], limits: dict[str, Any]):
     assert seen(Request, head, config) == seen(message.Request, head, config)
 
 
+@given(
+    method=st.sampled_from(["GET", "POST", "post", "OPTIONS", "CONNECT", "G\xc4T"]),
+    target=st.sampled_from(["/", "/a", "/a?b=c", "/a?", "/a#d", "*", "a:1", "http://a/b?c", ""]),
+    version=st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/1.1 "]),
+    conventional=st.booleans(),
+)
+def test_a_request_line_means_the_same_each_time(method, target, version, conventional):
+    config = Config()
+    config.set("permit_unconventional_http_method", not conventional)
+    head = f"{method} {target} {version}\r\nHost: x\r\n\r\n".encode("latin-1")
+    expected = seen(message.Request, head, config)
+    assert [seen(Request, head, config) for _ in range(2)] == [expected] * 2
+
+
+@pytest.mark.parametrize("target", ["/a?key=sk-secret", "/sk-secret" + "x" * 200])
+def test_a_line_with_a_query_or_a_long_one_is_not_remembered(target):
+    """It may hold a key, or be meant to fill the memory."""
+    head = f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    assert seen(Request, head, Config())[1][1] == target
+    assert not any(b"sk-secret" in line for _, line in Request._lines)
+
+
+def test_lines_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(request, "_MOST", 3)
+    monkeypatch.setattr(Request, "_lines", {})
+    config = Config()
+    for i in range(5):
+        head = f"GET /{i} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        assert seen(Request, head, config)[1][2] == f"/{i}"
+        assert len(Request._lines) <= 3
+
+
 def test_a_usual_head_takes_the_short_way(monkeypatch: pytest.MonkeyPatch):
     def long_way(*_: object) -> None:
         raise AssertionError
@@ -108,7 +142,7 @@ def test_a_peer_is_looked_up_once(monkeypatch: pytest.MonkeyPatch):
     looks = []
     monkeypatch.setattr(message, "_ip_in_allow_list", lambda *args: looks.append(args) or False)
     config, head = Config(), b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: https\r\n\r\n"
-    assert [seen(Request, head, config)[1] for _ in range(3)] == ["http"] * 3
+    assert [seen(Request, head, config)[2] for _ in range(3)] == ["http"] * 3
     assert len(looks) == 1
-    assert seen(Request, head, Config())[1] == "http"  # another server's
+    assert seen(Request, head, Config())[2] == "http"  # another server's
     assert len(looks) == 2
