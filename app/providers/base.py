@@ -42,7 +42,6 @@ _SECRETS = re.compile(
 #: What reading JSON that somebody else wrote may raise.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _T = TypeVar("_T")
-Body = bytes | bytearray
 _floats: msgspec.json.Decoder[Sequence[float]] = msgspec.json.Decoder(list[float])
 _base64 = msgspec.json.Decoder(bytes)
 
@@ -62,7 +61,7 @@ class Incoming:
 
     status: int
     headers: Mapping[str, str]
-    body: Body
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,7 @@ def only_text(call: Call) -> None:
         )
 
 
-def read(decoder: msgspec.json.Decoder[_T], body: Body | msgspec.Raw, what: str) -> _T:
+def read(decoder: msgspec.json.Decoder[_T], body: bytes | msgspec.Raw, what: str) -> _T:
     """JSON of a provider by its decoder; `BrokenContract`, that it is not ``what``, otherwise."""
     try:
         return decoder.decode(body)
@@ -217,7 +216,7 @@ def in_order(rows: Sequence[tuple[int, Any]], count: int) -> list[Any]:
     return ordered
 
 
-def message_of(body: Body) -> str:
+def message_of(body: bytes) -> str:
     """The human sentence in an error body of any of the usual shapes, or an empty string."""
     try:
         found = msgspec.json.decode(body)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from app.domain import Call
-from app.providers.base import Body, Capabilities, read
+from app.providers.base import Capabilities, read
 
 
 class _Titan(msgspec.Struct):
@@ -47,7 +47,7 @@ def _titan_body(call: Call) -> dict[str, Any]:
     return {**call.passed, **width, "inputText": call.items[0]}  # normalised unless told otherwise
 
 
-def _titan_rows(body: Body) -> tuple[list[msgspec.Raw], int]:
+def _titan_rows(body: bytes) -> tuple[list[msgspec.Raw], int]:
     found = read(_titan, body, "Titan's embedding")
     return [found.embedding], found.inputTextTokenCount
 
@@ -63,7 +63,7 @@ def _cohere_body(call: Call) -> dict[str, Any]:
     }
 
 
-def _cohere_rows(body: Body) -> tuple[list[msgspec.Raw], int]:
+def _cohere_rows(body: bytes) -> tuple[list[msgspec.Raw], int]:
     found = read(_cohere, body, "Cohere's embeddings").embeddings
     return (found.float if isinstance(found, _ByType) else found), 0
 
@@ -83,7 +83,7 @@ def _nova_body(call: Call) -> dict[str, Any]:
     }
 
 
-def _nova_rows(body: Body) -> tuple[list[msgspec.Raw], int]:
+def _nova_rows(body: bytes) -> tuple[list[msgspec.Raw], int]:
     return [e.embedding for e in read(_nova, body, "Nova's embeddings").embeddings], 0
 
 
@@ -94,7 +94,7 @@ class Family:
     marks: tuple[str, ...]  # in the id of a model
     takes: Capabilities
     body: Callable[[Call], dict[str, Any]]
-    rows: Callable[[Body], tuple[list[msgspec.Raw], int]]
+    rows: Callable[[bytes], tuple[list[msgspec.Raw], int]]
 
 
 _ONE = Capabilities(max_inputs=1, tokens=False)

@@ -18,6 +18,7 @@ from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ProtocolError
 
 from app.deadline import Deadline
 
@@ -51,6 +52,8 @@ class DeadlineSocket:
 
     def __init__(self, sock: Any, timeout: Any) -> None:
         self._sock = sock
+        # Where an egress proxy speaks TLS itself, urllib3 puts an object of its own around it.
+        self._plain = getattr(sock, "socket", sock)
         self._deadline: Deadline | None = None
         self._unread = b""
         self.settimeout(timeout)
@@ -74,7 +77,7 @@ class DeadlineSocket:
                 received: bytes = self._sock.recv(size)
             except TimeoutError:
                 continue  # the deadline may have been extended meanwhile
-            return received
+            return received or b""  # urllib3's TLS in TLS ends with 0
 
     def recv_into(self, buffer: Any) -> int:
         if self._unread:
@@ -100,15 +103,20 @@ class DeadlineSocket:
         with suppress(ConnectionError):
             try:
                 self._sock.recv(1, socket.MSG_PEEK)
-            except (BlockingIOError, TimeoutError):
+            except BlockingIOError:
                 return True
         return False
+
+    def holds_bytes(self) -> bool:
+        """Whether TLS has decrypted more than was asked for."""
+        tls = getattr(self._sock, "sslobj", self._sock)
+        return bool(tls.pending())
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
         # As socket.socket.makefile, but reading through this object: http.client reads its
         # answers from the file alone.
         raw = socket.SocketIO(self, "r")  # type: ignore[arg-type]
-        self._sock._io_refs += 1
+        self._plain._io_refs += 1
         return io.BufferedReader(raw, _PIECE)
 
     def _remaining(self) -> float | None:
@@ -122,7 +130,8 @@ class DeadlineSocket:
     def _interrupt(self, deadline: Deadline) -> None:
         if self._deadline is deadline:  # else the connection is somebody else's by now
             with suppress(OSError):  # closed already
-                self._sock.shutdown(socket.SHUT_RDWR)
+                # The socket's own: that of TLS would first forget that what is sent is encrypted.
+                socket.socket.shutdown(self._plain, socket.SHUT_RDWR)
 
 
 class Answer:
@@ -153,24 +162,68 @@ class Answer:
             self._connection.close()
         self._pool._put_conn(self._connection)
 
-    def read(self) -> bytes | bytearray:
+    def read(self) -> bytes:
         """The whole body. Raises `ConnectionError` where it breaks off."""
-        body: bytes | bytearray = self._begun
-        if len(body) < self.length_remaining:
-            body = bytearray(self.length_remaining)
-            place = len(self._begun)
-            body[:place] = self._begun
-            with memoryview(body) as rest:
-                while place < len(body):
-                    received = self._connection.sock.recv_into(rest[place:])
-                    if not received:
-                        raise ConnectionError("the answer broke off")
-                    place += received
-        # What came beyond it belongs to no request of ours.
-        elif len(body) > self.length_remaining:
-            return body[: self.length_remaining]
+        length, body = self.length_remaining, self._begun
+        if len(body) > length:
+            return body[:length]  # what came beyond it belongs to no request of ours
+        if len(body) < length:
+            # Memory that is written to as bytes come: a length is only a word until then.
+            rest = io.BufferedReader(_Rest(body, length, self._connection.sock), _PIECE)
+            body = rest.read(length)
+            if len(body) < length:
+                raise ConnectionError("the answer broke off")
         self._reusable = "close" not in self.headers.get("connection", "").lower()
         return body
+
+
+class _Rest(io.RawIOBase):
+    """``length`` bytes, of which the first have come already, and none beyond."""
+
+    def __init__(self, begun: bytes, length: int, sock: DeadlineSocket) -> None:
+        self._begun, self._left, self._sock = begun, length, sock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._begun:
+            received = min(len(buffer), len(self._begun))
+            buffer[:received] = self._begun[:received]
+            self._begun = self._begun[received:]
+        else:
+            received = self._sock.recv_into(buffer[: self._left]) if self._left else 0
+        self._left -= received
+        return received
+
+
+class _Unusual(http.client.HTTPResponse):
+    """http.client's, but it waits for the final answer and knows that no chunk is negative."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 102 <= status < 200:
+                return version, status, reason
+            http.client.parse_headers(self.fp)  # of one before it (RFC 9110, 15.2)
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise ValueError("a chunk of less than nothing")
+        return size
+
+    @property
+    def is_framed(self) -> bool:
+        """Whether there is no doubt about where it ends, so that another may follow it."""
+        connection = ",".join(self.headers.get_all("connection", []))
+        return not (
+            self.will_close
+            or self.status < 200
+            or self.status in (204, 304)
+            or "close" in connection.lower()
+            or (not self.chunked and "transfer-encoding" in self.headers)
+        )
 
 
 class _Exchanges:
@@ -204,22 +257,28 @@ class _Exchanges:
         if usual is not None:
             return usual
         self.sock.unread(data)
-        answer = http.client.HTTPResponse(self.sock, method="POST")
+        answer = _Unusual(self.sock, method="POST")
         try:
             answer.begin()
-        except BaseException:
+            headers = (
+                (name.lower(), " ".join(value.split())) for name, value in answer.msg.items()
+            )
+            response = HTTPResponse(
+                answer,
+                HTTPHeaderDict(headers),
+                answer.status,
+                preload_content=False,
+                original_response=answer,
+                request_method="POST",
+            )
+        except BaseException as error:
             answer.close()
+            if isinstance(error, ValueError):  # of the e-mail parser
+                raise ProtocolError("the head of the answer cannot be read") from error
             raise
-        if answer.will_close:
+        if not answer.is_framed:
             self.close()  # once the body is read: the answer holds the socket too
-        return HTTPResponse(
-            answer,
-            HTTPHeaderDict((name.lower(), value) for name, value in answer.headers.items()),
-            answer.status,
-            preload_content=False,
-            original_response=answer,
-            request_method="POST",
-        )
+        return response
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
@@ -241,7 +300,9 @@ class _Connection(_Exchanges, HTTPConnection):  # type: ignore[misc]
 
 
 class _TlsConnection(_Exchanges, HTTPSConnection):  # type: ignore[misc]
-    pass
+    @property
+    def is_connected(self) -> bool:
+        return self.sock is not None and not self.sock.holds_bytes() and super().is_connected
 
 
 class Pool(HTTPConnectionPool):

@@ -19,7 +19,6 @@ from app.domain import Call, Encoding, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
 from app.fairness import ROWS_A_TURN, by_turns
 from app.providers.base import (
-    Body,
     Capabilities,
     Incoming,
     Outgoing,
@@ -160,7 +159,7 @@ def tokens_of(usage: _Usage | None) -> int | None:
     return count if count is not None and count >= 0 else None
 
 
-def _code_of(body: Body) -> str:
+def _code_of(body: bytes) -> str:
     try:
         return str(read(_refusal, body, "an error").error.code or "")
     except BrokenContract:

@@ -7,6 +7,7 @@ socket; ours bound the whole exchange, so a provider that drips a byte a second 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -112,11 +113,14 @@ class HttpProvider:
         return request
 
 
-def _body(response: Answer | HTTPResponse, limit: int) -> bytes | bytearray | None:
+def _body(response: Answer | HTTPResponse, limit: int) -> bytes | None:
     """The whole body, or None where it is longer than ``limit`` bytes."""
     if isinstance(response, Answer):
         return response.read() if response.length_remaining <= limit else None
-    body = response.read(limit + 1, decode_content=True)
+    try:
+        body = response.read(limit + 1, decode_content=True)
+    except ValueError as error:  # http.client's, of a chunk
+        raise BrokenContract("answered in chunks that are none") from error
     return body if len(body) <= limit else None
 
 
@@ -124,7 +128,8 @@ def _host(base_url: str) -> str:
     """What ``Host`` says of an address: as http.client, without the port that is usual."""
     url = parse_url(base_url)
     usual = {"http": 80, "https": 443}.get(url.scheme or "")
-    host = url.host or ""
+    # Neither the root's dot nor the interface of an IPv6 address means anything to the other side.
+    host = re.sub(r"%[^\]]*", "", url.host or "").rstrip(".")
     return host if url.port in (None, usual) else f"{host}:{url.port}"
 
 

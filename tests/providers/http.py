@@ -162,10 +162,24 @@ def relay(one, other):
 
 
 @contextlib.contextmanager
-def forward_proxy(seen):
-    """A tiny egress proxy, with CONNECT for TLS. ``seen`` gets the head of each request."""
+def forward_proxy(seen, certificate=None):
+    """A tiny egress proxy, with CONNECT for TLS. ``seen`` gets the head of each request.
+
+    With a certificate it speaks TLS itself.
+    """
+    context = None
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*certificate)
 
     def serve(connection):
+        if context is None:
+            forward(connection)
+            return
+        with context.wrap_socket(connection, server_side=True) as wrapped:
+            forward(wrapped)
+
+    def forward(connection):
         with connection.makefile("rb", buffering=0) as stream:
             lines = [stream.readline()]
             while lines[-1].strip():
@@ -181,4 +195,4 @@ def forward_proxy(seen):
             relay(connection, upstream)
 
     with listening(serve) as port:
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'https' if context else 'http'}://127.0.0.1:{port}"

@@ -9,7 +9,7 @@ from app.errors import (
     ConnectionFailed,
     ProviderError,
 )
-from app.providers import connection
+from app.providers import connection, transport
 from app.providers.transport import session
 from tests.providers.http import (
     WIDTH,
@@ -124,6 +124,24 @@ def test_what_is_sent(upstream):
         "authorization": f"Bearer {upstream.api_key}",
         "x-team": "search",
     }
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("http://a.test/v1", "a.test"),
+        ("http://a.test:80/v1", "a.test"),
+        ("https://a.test:443", "a.test"),
+        ("https://a.test:80", "a.test:80"),
+        ("http://a.svc.cluster.local.:8000/v1", "a.svc.cluster.local:8000"),
+        ("http://me:secret@a.test:8000", "a.test:8000"),
+        ("http://[::1]:8000/v1", "[::1]:8000"),
+        ("http://[fe80::1%25eth0]/v1", "[fe80::1]"),
+        ("http://b\u00fccher.test", "xn--bcher-kva.test"),
+    ],
+)
+def test_the_host_is_told_as_it_is_known_to_others(address, host):
+    assert transport._host(address) == host
 
 
 def test_headers_of_the_settings_replace_the_usual_ones(upstream):

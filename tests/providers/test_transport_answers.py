@@ -2,16 +2,22 @@
 
 import gzip
 import json
+import os
+import time
 import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from app.domain import Call
 from app.errors import (
     BrokenContract,
     ConnectionFailed,
     CredentialsRefused,
+    ProviderError,
+    ProviderTimeout,
     ProviderUnavailable,
     Rejected,
     Throttled,
@@ -19,7 +25,7 @@ from app.errors import (
 from tests.providers.http import WIDTH, assert_embeds, call, provider_at, within
 from tests.support import refusals, stalls
 from tests.support.lies import BROKEN, ODDITIES
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, good
 from tests.support.wire import head
 
 
@@ -62,6 +68,99 @@ def test_broken_answers_are_errors_of_ours(upstream, provider, lie):
     with suppress(ConnectionFailed):  # its end may be under way still
         assert_embeds(provider, "next")
     assert_embeds(provider, "after")
+
+
+def body_of(exchange):
+    return json.dumps(exchange.answer()).encode()
+
+
+def after_hints(exchange):
+    """Two answers before the answer."""
+    for status in (103, 102):
+        exchange.send(f"HTTP/1.1 {status} Wait\r\nLink: </a>\r\n\r\n".encode())
+        time.sleep(0.02)
+    good(exchange)
+
+
+def late_body(status):
+    """An answer that has no body, and one all the same."""
+
+    def behaviour(exchange):
+        body = body_of(exchange)
+        exchange.send(head(status, {"Content-Length": str(len(body))}))
+        time.sleep(0.02)
+        exchange.send(head(200, {"Content-Length": str(len(body))}) + body)
+
+    return behaviour
+
+
+def coded_twice(exchange):
+    """Framed in two ways: where it ends is a matter of taste."""
+    body = body_of(exchange)
+    headers = {"Transfer-Encoding": "identity, chunked", "Content-Length": str(len(body))}
+    exchange.send(head(200, headers) + body + head(200, {"Content-Length": str(len(body))}) + body)
+
+
+def test_what_comes_before_an_answer_is_not_the_answer(upstream, provider):
+    upstream.script(after_hints)
+    assert_embeds(provider, "one")
+    assert_embeds(provider, "two")
+
+
+@pytest.mark.parametrize(
+    "odd", [late_body(204), late_body(304), coded_twice], ids=["204", "304", "twice"]
+)
+def test_after_an_answer_without_a_clear_end_the_connection_is_not_used_again(
+    upstream, provider, odd
+):
+    upstream.script(odd)
+    with suppress(ProviderError):
+        provider.embed(call("one"), within())
+    assert_embeds(provider, "two")
+    assert len(set(connections(upstream))) == 2
+
+
+def chunk_of(size):
+    head_ = head(200, {"Transfer-Encoding": "chunked"})
+    return lambda exchange: exchange.send(head_ + b"1\r\n{\r\n" + size + b"\r\n" + b" " * 4096)
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"+"])
+def test_a_chunk_without_a_size_is_a_broken_answer(upstream, provider, size):
+    upstream.script(chunk_of(size))
+    with pytest.raises((BrokenContract, ConnectionFailed)):
+        provider.embed(call(), within(2))
+    assert_embeds(provider, "after")
+
+
+def test_a_head_that_the_library_chokes_on_is_a_broken_answer(upstream, provider):
+    lines = {"Content-Type": "multipart/mixed; boundary*=\x00'en'a", "Content-Length": "0"}
+    upstream.script(lambda exchange: exchange.send(head(200, lines)))
+    with pytest.raises((BrokenContract, ConnectionFailed)):
+        provider.embed(call(), within())
+    assert_embeds(provider, "after")
+
+
+def test_a_length_that_is_only_announced_takes_no_memory(upstream, provider):
+    """Pages are counted as they are written to, so this looks at the process's own."""
+    asked = Call("model", ["x"] * 300, None)  # of any width: up to 300 MB may come
+    before = resident()
+
+    def announce(exchange):
+        exchange.send(head(200, {"Content-Length": str(300 * 2**20)}) + b"{")
+        seen.append(resident())
+
+    seen = []
+    upstream.script(announce)
+    with pytest.raises(ProviderTimeout):
+        provider.embed(asked, within(0.3))
+    assert max(*seen, resident()) - before < 100 * 2**20
+
+
+def resident():
+    """Bytes of this process that are in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def zipped(exchange):

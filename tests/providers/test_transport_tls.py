@@ -1,5 +1,6 @@
 """TLS to providers: certificates are checked, and deadlines hold inside of it."""
 
+import json
 import threading
 import time
 
@@ -19,6 +20,7 @@ from tests.providers.http import (
 from tests.support import refusals, stalls
 from tests.support.server import eventually
 from tests.support.upstream import good
+from tests.support.wire import chunked, head
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,22 @@ def test_a_connection_that_the_provider_closed_is_not_used_again(upstream, provi
     assert first.connection != second.connection
 
 
+def test_what_tls_holds_of_another_answer_is_nobodys(upstream, provider):
+    """One record of TLS with the body and more: the rest has left the socket already."""
+
+    def and_more(exchange):
+        body = json.dumps(exchange.answer()).encode()
+        answer = head(200, {"Content-Length": str(len(body))})
+        exchange.send(answer)
+        time.sleep(0.05)  # else both may be read at once
+        exchange.send(body + answer + body)
+
+    upstream.script(and_more)
+    assert_embeds(provider, "one")
+    assert_embeds(provider, "two")
+    assert len({call.connection for call in upstream.calls}) == 2
+
+
 @pytest.mark.parametrize(
     "stall",
     [stalls.silence, stalls.drip_headers, stalls.drip_body, stalls.drip_chunks],
@@ -143,6 +161,29 @@ def test_through_an_egress_proxy(upstream, certificate):
     (line,) = seen  # the tunnel is used again
     assert line.startswith(f"CONNECT 127.0.0.1:{upstream.port} HTTP/1.")
     assert "authorization" not in line.lower()  # the key goes through it, not to it
+
+
+def in_chunks(exchange):
+    body = json.dumps(exchange.answer()).encode()
+    exchange.send(head(200, {"Transfer-Encoding": "chunked"}) + chunked(body))
+
+
+def test_through_an_egress_proxy_that_speaks_tls_itself(upstream, certificate):
+    with forward_proxy([], certificate) as address:
+        provider = provider_at(upstream, ca_bundle=certificate[0], proxy=address)
+        assert_embeds(provider, "one")
+        assert_embeds(provider, "two")
+        assert len({call.connection for call in upstream.calls}) == 1
+        upstream.script(in_chunks)
+        assert_embeds(provider, "three")
+        upstream.script(stalls.silence)
+        deadline = within(10)
+        task = InThread(provider, deadline)
+        upstream.wait_for_calls(4)
+        start = time.monotonic()
+        deadline.cancel()
+        assert isinstance(task.join(1), ProviderError)
+        assert time.monotonic() - start < 0.5
 
 
 def test_a_stall_behind_an_egress_proxy_is_cut_too(upstream, certificate):
