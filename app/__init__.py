@@ -8,7 +8,8 @@
 5. Cache (`app.cache`): the items that are known leave the request here.
 6. Dispatch (`app.dispatch`): a deployment is chosen, called, and what it answers is checked, all
    inside the caller's deadline.
-7. Provider (`app.providers`): one module a wire format; `app.providers.transport` does the HTTP.
+7. Provider (`app.providers`): one module a wire format; `app.providers.transport` does the HTTP,
+   over `app.providers.connection`.
 8. Vectors (`app.vectors`): float32 bytes → base64 or floats, for whoever asks (`app.api.answers`).
 9. After (`app.logs`, `app.metrics`, `app.tracing`, `app.usage`): one log line, numbers, spans, a
    row in the ledger.
