@@ -6,7 +6,6 @@ the number of keys, models or cached entries; `make bench` measures time.
 
 import gc
 import hashlib
-import sys
 
 import pytest
 from werkzeug.test import EnvironBuilder
@@ -14,6 +13,7 @@ from werkzeug.test import EnvironBuilder
 from app.errors import Rejected
 from tests.api.fake import AUTH, FakeProvider, app_with, settings
 from tests.providers.http import WIDTH, assert_embeds, call, provider_at, within
+from tests.support.cost import calls_of
 from tests.support.upstream import Upstream
 
 #: Calls of Python and C functions for one short text, and for asking a provider over HTTP. They
@@ -39,22 +39,6 @@ def ask(client, **body):
     assert statuses == ["200 OK"]
 
 
-def counted(function) -> int:
-    """The calls that one makes in its own thread."""
-    calls = 0
-
-    def profile(_, event, __):
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return calls
-
-
 def warm(client, **body):
     for _ in range(5):
         for _ in ask(client, **body):
@@ -66,7 +50,7 @@ def cost(client, **body) -> int:
     warm(client, **body)
     steps = ask(client, **body)
     next(steps)
-    number = counted(lambda: next(steps))
+    number = calls_of(lambda: next(steps))
     next(steps, None)
     return number
 
@@ -87,7 +71,7 @@ def test_a_call_upstream_costs_what_it_did():
         for _ in range(3):
             assert_embeds(provider)
         asked, deadline = call(), within()
-        number = counted(lambda: provider.embed(asked, deadline))
+        number = calls_of(lambda: provider.embed(asked, deadline))
     assert UPSTREAM / 3 < number < UPSTREAM
 
 

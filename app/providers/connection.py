@@ -11,20 +11,17 @@ from __future__ import annotations
 import http.client
 import io
 import re
-import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ProtocolError
 
-from app.deadline import Deadline
+from app.providers.sockets import PIECE, DeadlineSocket
 
 #: Bytes of a request that are worth a copy to leave in one write.
 _TOGETHER = 2**16
-_PIECE = 2**16  # bytes read at once, while it is not known how many come
 _REQUEST = re.compile(
     r"[A-Z]+ [!-~]+ HTTP/1\.1(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*)+"
 )
@@ -35,103 +32,6 @@ _USUAL = re.compile(
     rb"((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n"
 )
 _LENGTH = re.compile(r"\d{1,15}")
-
-
-class Until(float):
-    """A connect timeout that carries a deadline through urllib3 to the connection."""
-
-    deadline: Deadline
-
-
-class DeadlineSocket:
-    """A socket that gives each operation what is left until a deadline, which may move.
-
-    Of ``settimeout`` it takes the deadline of the next exchange; a number would bound only one
-    operation at a time.
-    """
-
-    def __init__(self, sock: Any, timeout: Any) -> None:
-        self._sock = sock
-        # Where an egress proxy speaks TLS itself, urllib3 puts an object of its own around it.
-        self._plain = getattr(sock, "socket", sock)
-        self._deadline: Deadline | None = None
-        self._unread = b""
-        self.settimeout(timeout)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def settimeout(self, timeout: Any) -> None:
-        if isinstance(timeout, Until):
-            self._deadline = deadline = timeout.deadline
-            deadline.on_cancel(lambda: self._interrupt(deadline))
-
-    def sendall(self, data: Any) -> None:
-        self._sock.settimeout(self._remaining())
-        self._sock.sendall(data)
-
-    def recv(self, size: int) -> bytes:
-        while True:
-            self._sock.settimeout(self._remaining())
-            try:
-                received: bytes = self._sock.recv(size)
-            except TimeoutError:
-                continue  # the deadline may have been extended meanwhile
-            return received or b""  # urllib3's TLS in TLS ends with 0
-
-    def recv_into(self, buffer: Any) -> int:
-        if self._unread:
-            given = self._unread[: len(buffer)]
-            self._unread = self._unread[len(given) :]
-            buffer[: len(given)] = given
-            return len(given)
-        while True:
-            self._sock.settimeout(self._remaining())
-            try:
-                received: int = self._sock.recv_into(buffer)
-            except TimeoutError:
-                continue
-            return received
-
-    def unread(self, data: bytes) -> None:
-        """Have ``recv_into`` give these bytes again, first."""
-        self._unread = data
-
-    def is_idle(self) -> bool:
-        """Whether a connection between exchanges has neither ended nor spoken out of turn."""
-        self._sock.settimeout(0)
-        with suppress(ConnectionError):
-            try:
-                self._sock.recv(1, socket.MSG_PEEK)
-            except BlockingIOError:
-                return True
-        return False
-
-    def holds_bytes(self) -> bool:
-        """Whether TLS has decrypted more than was asked for."""
-        tls = getattr(self._sock, "sslobj", self._sock)
-        return bool(tls.pending())
-
-    def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
-        # As socket.socket.makefile, but reading through this object: http.client reads its
-        # answers from the file alone.
-        raw = socket.SocketIO(self, "r")  # type: ignore[arg-type]
-        self._plain._io_refs += 1
-        return io.BufferedReader(raw, _PIECE)
-
-    def _remaining(self) -> float | None:
-        if self._deadline is None:
-            return None
-        remaining = self._deadline.remaining()
-        if remaining <= 0:
-            raise TimeoutError("the deadline has passed")
-        return remaining
-
-    def _interrupt(self, deadline: Deadline) -> None:
-        if self._deadline is deadline:  # else the connection is somebody else's by now
-            with suppress(OSError):  # closed already
-                # The socket's own: that of TLS would first forget that what is sent is encrypted.
-                socket.socket.shutdown(self._plain, socket.SHUT_RDWR)
 
 
 class Answer:
@@ -169,7 +69,7 @@ class Answer:
             return body[:length]  # what came beyond it belongs to no request of ours
         if len(body) < length:
             # Memory that is written to as bytes come: a length is only a word until then.
-            rest = io.BufferedReader(_Rest(body, length, self._connection.sock), _PIECE)
+            rest = io.BufferedReader(_Rest(body, length, self._connection.sock), PIECE)
             body = rest.read(length)
             if len(body) < length:
                 raise ConnectionError("the answer broke off")
@@ -252,7 +152,7 @@ class _Exchanges:
             self.send(body)
 
     def getresponse(self) -> Answer | HTTPResponse:
-        data = self.sock.recv(_PIECE)
+        data = self.sock.recv(PIECE)
         usual = _usual(data)
         if usual is not None:
             return usual

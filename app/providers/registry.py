@@ -28,6 +28,7 @@ _INFRASTRUCTURE = {
     "dialect",
     "presets",
     "registry",
+    "sockets",
     "transport",
 }
 

@@ -23,7 +23,8 @@ from app.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, ConnectionFailed, ProviderError, ProviderTimeout
 from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
-from app.providers.connection import Answer, Pool, TlsPool, Until
+from app.providers.connection import Answer, Pool, TlsPool
+from app.providers.sockets import Until
 
 #: What an answer may hold at most: this many bytes for each value of each vector (a float of 17
 #: digits with sign, exponent and comma is 25), and as much again for everything around them.

@@ -4,8 +4,6 @@ A number that no busy machine changes; ``python -m bench.extras`` measures time.
 written they were 5, 75 and 165 for limits, and 12 for a row.
 """
 
-import sys
-
 import pytest
 
 from app.access.limits import Limiter
@@ -14,6 +12,7 @@ from app.access.windows import MemoryWindows
 from app.config import DeploymentSettings, ModelSettings
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
 from app.usage.record import Recorder
+from tests.support.cost import calls_of
 from tests.usage.conftest import exchange
 
 MODELS = {"m": ModelSettings("m", (DeploymentSettings("p", "d", price_per_million_tokens=0.1),))}
@@ -23,21 +22,10 @@ USER = {"user_requests_per_minute": 10**6, "user_tokens_per_minute": 10**6}
 
 
 def calls(work) -> int:
-    """Of Python and C functions, once all is warm."""
+    """Of functions, once all is warm."""
     for _ in range(3):
         work()
-    number = 0
-
-    def profile(_, event, __):
-        nonlocal number
-        number += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return number
+    return calls_of(work)
 
 
 @pytest.mark.parametrize(

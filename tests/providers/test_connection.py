@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from urllib3 import HTTPHeaderDict
 
 from app.providers import connection
+from app.providers.sockets import DeadlineSocket
 
 BODY = b'{"data": []}'
 NAMES = st.sampled_from(
@@ -151,7 +152,7 @@ def connected(pieces: list[bytes]) -> connection._Connection:
         def _decref_socketios(self) -> None:
             pass
 
-    ours.sock = connection.DeadlineSocket(Sock(), None)
+    ours.sock = DeadlineSocket(Sock(), None)
     return ours
 
 
@@ -215,7 +216,7 @@ def test_bytes_given_back_come_first():
     one, other = socket.socketpair()
     with one, other:
         other.sendall(b"later")
-        ours = connection.DeadlineSocket(one, None)
+        ours = DeadlineSocket(one, None)
         ours.unread(b"first")
         with ours.makefile() as file:
             assert file.read(10) == b"firstlater"

@@ -9,7 +9,7 @@ from app.errors import (
     ConnectionFailed,
     ProviderError,
 )
-from app.providers import connection, transport
+from app.providers import sockets, transport
 from app.providers.transport import session
 from tests.providers.http import (
     WIDTH,
@@ -58,13 +58,13 @@ def test_a_connection_is_used_again(upstream, provider):
 
 @pytest.mark.parametrize(("length", "writes"), [(10, 1), (200_000, 2)])
 def test_a_request_leaves_in_one_write_unless_it_is_long(provider, monkeypatch, length, writes):
-    send, seen = connection.DeadlineSocket.sendall, []
+    send, seen = sockets.DeadlineSocket.sendall, []
 
     def sendall(sock, data):
         seen.append(len(data))
         send(sock, data)
 
-    monkeypatch.setattr(connection.DeadlineSocket, "sendall", sendall)
+    monkeypatch.setattr(sockets.DeadlineSocket, "sendall", sendall)
     for _ in range(2):  # also on a connection that is there already
         seen.clear()
         assert_embeds(provider, "x" * length)
