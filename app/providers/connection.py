@@ -98,7 +98,19 @@ class _Rest(io.RawIOBase):
 
 
 class _Unusual(http.client.HTTPResponse):
-    """http.client's, but it waits for the final answer and knows that no chunk is negative."""
+    """http.client's, but it waits for the final answer, and knows that no chunk is negative.
+
+    What came beyond the answer is not lost, so that its connection is not taken for idle.
+    """
+
+    def __init__(self, sock: DeadlineSocket) -> None:
+        super().__init__(sock, method="POST")  # type: ignore[arg-type]
+        self._keep = sock.keep
+
+    def _close_conn(self) -> None:
+        if not self.fp.closed:
+            self._keep(self.fp)
+        super()._close_conn()  # type: ignore[misc]
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
@@ -116,14 +128,13 @@ class _Unusual(http.client.HTTPResponse):
     @property
     def is_framed(self) -> bool:
         """Whether there is no doubt about where it ends, so that another may follow it."""
-        connection = ",".join(self.headers.get_all("connection", []))
-        return not (
-            self.will_close
-            or self.status < 200
-            or self.status in (204, 304)
-            or "close" in connection.lower()
-            or (not self.chunked and "transfer-encoding" in self.headers)
+        connection, length, coding = (
+            ",".join(self.headers.get_all(name, [])).lower()
+            for name in ("connection", "content-length", "transfer-encoding")
         )
+        framed = not length if self.chunked else not coding and _LENGTH.fullmatch(length)
+        ends = self.will_close or "close" in connection
+        return bool(framed) and not ends and self.status >= 200 and self.status not in (204, 304)
 
 
 class _Exchanges:
@@ -157,7 +168,7 @@ class _Exchanges:
         if usual is not None:
             return usual
         self.sock.unread(data)
-        answer = _Unusual(self.sock, method="POST")
+        answer = _Unusual(self.sock)
         try:
             answer.begin()
             headers = (

@@ -31,6 +31,7 @@ class DeadlineSocket:
         self._plain = getattr(sock, "socket", sock)
         self._deadline: Deadline | None = None
         self._unread = b""
+        self._ended = False
         self.settimeout(timeout)
 
     def __getattr__(self, name: str) -> Any:
@@ -55,6 +56,8 @@ class DeadlineSocket:
             return received or b""  # urllib3's TLS in TLS ends with 0
 
     def recv_into(self, buffer: Any) -> int:
+        if self._ended:
+            return 0
         if self._unread:
             given = self._unread[: len(buffer)]
             self._unread = self._unread[len(given) :]
@@ -72,8 +75,17 @@ class DeadlineSocket:
         """Have ``recv_into`` give these bytes again, first."""
         self._unread = data
 
+    def keep(self, file: io.BufferedReader) -> None:
+        """Take back what a file of ours has read ahead, before it is closed."""
+        self._ended = True  # `peek` would wait for more
+        with suppress(OSError):  # a file that met its deadline cannot be read again
+            self._unread = file.peek(1) or self._unread
+        self._ended = False
+
     def is_idle(self) -> bool:
         """Whether a connection between exchanges has neither ended nor spoken out of turn."""
+        if self._unread:
+            return False
         self._sock.settimeout(0)
         with suppress(OSError):
             try:
@@ -83,9 +95,11 @@ class DeadlineSocket:
         return False
 
     def holds_bytes(self) -> bool:
-        """Whether TLS has decrypted more than was asked for."""
-        tls = getattr(self._sock, "sslobj", self._sock)
-        return bool(tls.pending())
+        """Whether bytes have left the socket that nobody has asked for, under TLS."""
+        if self._plain is self._sock:
+            return bool(self._unread or self._sock.pending())
+        inner = self._sock.sslobj.pending() or self._sock.incoming.pending
+        return bool(self._unread or inner or self._plain.pending())
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
         # As socket.socket.makefile, but reading through this object: http.client reads its

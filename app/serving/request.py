@@ -44,11 +44,12 @@ class Request(message.Request):  # type: ignore[misc]
         if not isinstance(self.peer_addr, tuple):  # a Unix socket
             return True
         key = self.cfg, self.peer_addr[0]
-        if key not in self._known:
+        known = self._known.get(key)
+        if known is None:
             if len(self._known) >= _MOST:
                 self._known.clear()
-            self._known[key] = super()._peer_is_trusted_proxy()
-        return self._known[key]
+            known = self._known[key] = super()._peer_is_trusted_proxy()
+        return known
 
     def parse_headers(self, data: bytes, from_trailer: bool = False) -> Any:
         # Where the whole, with its last line's end, is no longer than a field may be, no field is.

@@ -26,7 +26,7 @@ from tests.providers.http import WIDTH, assert_embeds, call, provider_at, within
 from tests.support import refusals, stalls
 from tests.support.lies import BROKEN, ODDITIES
 from tests.support.upstream import Upstream, good
-from tests.support.wire import head
+from tests.support.wire import chunked, head
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,25 @@ def late_body(status):
     return behaviour
 
 
+def and_more(exchange):
+    """In chunks, and in the same piece the beginning of an answer to nothing."""
+    chunks = head(200, {"Transfer-Encoding": "chunked"}) + chunked(body_of(exchange))
+    exchange.send(chunks + b"HTTP/1.1 200 OK\r\nContent-Le")
+
+
+def chunks_of_a_length(exchange):
+    body = chunked(body_of(exchange))
+    exchange.send(
+        head(200, {"Transfer-Encoding": "chunked", "Content-Length": str(len(body))}) + body
+    )
+
+
+def odd_length(exchange):
+    """Python's `int` takes it."""
+    body = body_of(exchange)
+    exchange.send(head(200, {"Content-Length": f"+{len(body)}"}) + body)
+
+
 def coded_twice(exchange):
     """Framed in two ways: where it ends is a matter of taste."""
     body = body_of(exchange)
@@ -108,7 +127,9 @@ def test_what_comes_before_an_answer_is_not_the_answer(upstream, provider):
 
 
 @pytest.mark.parametrize(
-    "odd", [late_body(204), late_body(304), coded_twice], ids=["204", "304", "twice"]
+    "odd",
+    [late_body(204), late_body(304), coded_twice, chunks_of_a_length, odd_length, and_more],
+    ids=["204", "304", "twice", "chunks of a length", "odd length", "more"],
 )
 def test_after_an_answer_without_a_clear_end_the_connection_is_not_used_again(
     upstream, provider, odd
