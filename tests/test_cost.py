@@ -96,16 +96,16 @@ def test_a_request_leaves_nothing_to_the_garbage_collector(monkeypatch, wrong):
     if wrong == "provider":
         provider.embed = fails
 
-    def five():
-        for _ in range(5):
+    def ask_often():
+        for _ in range(50):
             client.application.wsgi_app(environ(**REFUSED[wrong]), lambda *_: None)
 
-    five()
+    ask_often()
     gc.collect()
     gc.disable()
     try:
-        five()
-        assert gc.collect() < 5  # one a request, at the most
+        ask_often()
+        assert gc.collect() < 50  # none a request; threads of other tests may end meanwhile
     finally:
         gc.enable()
 
