@@ -142,7 +142,7 @@ class RateLimited(ClientError):
     status = 429
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, *, type: str = "requests", **kwargs: Any) -> None:  # noqa: A002
+    def __init__(self, message: str, *, type: str = "requests", **kwargs: Any) -> None:  # noqa: A002 - OpenAI's
         super().__init__(message, **kwargs)
         self.type = type
 

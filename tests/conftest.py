@@ -25,6 +25,7 @@ from tests.support import settings, stalls  # noqa: E402 - after the line above,
 from tests.support.client import Client  # noqa: E402
 from tests.support.server import Proxy  # noqa: E402
 from tests.support.upstream import Upstream  # noqa: E402
+from tests.support.valkey import Valkey  # noqa: E402
 
 WORKER_CLASSES = ["gevent", "gthread"]
 _used = Counter()  # models handed out by `fresh`
@@ -125,3 +126,19 @@ def default_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 def client(proxy: Proxy) -> Client:
     """A caller of the shared proxy who may use everything."""
     return proxy.client()
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    """A real server for a cache or limits, where a module asks for it."""
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(valkey):
+    """A plain client of it, and nothing in it."""
+    with valkey.client() as client:
+        client.flushall()
+        client.script_flush()
+        yield client

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from app.dispatch.events import Events
 from app.domain import Vectors
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
     from app.dispatch.gate import Ticket
 
+_N = TypeVar("_N", Number, Distribution)
 #: Whose an error is, by its status; any other below 500 is the caller's, above it the proxy's. The
 #: providers' 429s, and the time that a caller gave them, count as theirs: they are the ones to ask.
 _SIDES = {401: "policy", 403: "policy", 429: "policy", 502: "provider", 504: "provider"}
@@ -163,14 +164,14 @@ class Meter(Events):
         return found
 
     def _number(self, metric: Metric, *labels: str) -> Number:
-        return self._bound(self._files.number, metric, labels)  # type: ignore[no-any-return]
+        return self._bound(self._files.number, metric, labels)
 
     def _distribution(self, metric: Metric, *labels: str) -> Distribution:
-        return self._bound(self._files.distribution, metric, labels)  # type: ignore[no-any-return]
+        return self._bound(self._files.distribution, metric, labels)
 
-    def _bound(self, make: Callable[..., Any], metric: Metric, labels: tuple[str, ...]) -> Any:
+    def _bound(self, make: Callable[..., _N], metric: Metric, labels: tuple[str, ...]) -> _N:
         key = (metric, *labels)
-        found = self._numbers.get(key)
+        found: _N | None = self._numbers.get(key)
         if found is None:
             found = self._numbers[key] = make(metric, *labels)
         return found

@@ -18,7 +18,7 @@ from app.providers.base import Capabilities, read
 
 class _Titan(msgspec.Struct):
     embedding: msgspec.Raw
-    inputTextTokenCount: int = 0  # noqa: N815
+    inputTextTokenCount: int = 0  # noqa: N815 - Amazon's
 
 
 class _ByType(msgspec.Struct):

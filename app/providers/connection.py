@@ -104,7 +104,7 @@ class _Unusual(http.client.HTTPResponse):
     """
 
     def __init__(self, sock: DeadlineSocket) -> None:
-        super().__init__(sock, method="POST")  # type: ignore[arg-type]
+        super().__init__(sock, method="POST")  # type: ignore[arg-type]  # `makefile` is all it asks
         self._keep = sock.keep
 
     def _close_conn(self) -> None:

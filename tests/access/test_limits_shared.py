@@ -34,22 +34,6 @@ def clock():
     return Clock()
 
 
-@pytest.fixture(scope="module")
-def valkey():
-    """A real server."""
-    with Valkey() as server:
-        yield server
-
-
-@pytest.fixture
-def redis(valkey):
-    """A plain client of it, and nothing in it."""
-    with valkey.client() as client:
-        client.flushall()
-        client.script_flush()
-        yield client
-
-
 @pytest.fixture
 def make(valkey, redis):
     """Makes windows in the server, each as another worker would."""
