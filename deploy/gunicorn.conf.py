@@ -7,11 +7,12 @@ Options on gunicorn's command line override what is here: ``-b 0.0.0.0:8000``.
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from app.config_check import mistakes
+from app.config_file import KEPT_FD  # names the settings' text that is kept for the workers
 from app.metrics import directory
 
 
@@ -81,20 +82,6 @@ if os.environ.get("LOG_FORMAT") != "human":
     logger_class = "app.serving.JsonLogger"
 
 
-CHECK = """
-import sys
-from app import config
-from app.providers import registry
-try:
-    registry.verify(config.load())
-except config.SettingsError as error:
-    sys.exit(str(error))
-"""
-
-
-KEPT = "PROXY_SETTINGS_FD"  # app.config reads the settings there, where it is set
-
-
 def take_settings(server) -> list[str]:
     """Check the settings as they are in their file now, and keep its text if they are good.
 
@@ -111,9 +98,9 @@ def take_settings(server) -> list[str]:
             os.close(taken)
         return wrong
     before, server.settings_fd = getattr(server, "settings_fd", None), taken
-    os.environ.pop(KEPT, None)
+    os.environ.pop(KEPT_FD, None)
     if taken is not None:
-        os.environ[KEPT] = str(taken)
+        os.environ[KEPT_FD] = str(taken)
     if before is not None:
         os.close(before)
     return []
@@ -128,26 +115,6 @@ def in_memory(text: bytes) -> int:
             fd = os.dup(file.fileno())
     os.write(fd, text)
     return fd
-
-
-def mistakes(kept: int | None) -> list[str]:
-    """What is wrong with the settings in this descriptor, or with those of the environment.
-
-    Asked of a process of its own: settings are a program, and what it imports (ssl, say) may not be
-    there before gevent patches.
-    """
-    environment = {name: value for name, value in os.environ.items() if name != KEPT}
-    if kept is not None:
-        environment[KEPT] = str(kept)
-    check = subprocess.run(  # noqa: S603 - our own words, no shell
-        [sys.executable, "-c", CHECK],
-        env=environment,
-        pass_fds=() if kept is None else (kept,),
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    return check.stderr.splitlines() if check.returncode else []
 
 
 def on_starting(server) -> None:

@@ -1,14 +1,18 @@
-"""Settings of a proxy in a container: an example. Secrets are files, here and in Kubernetes."""
+"""Settings of a proxy in a container: an example. Secrets are files, here and in Kubernetes.
+
+deploy/kubernetes/settings.py is a copy: kustomize takes no file from outside of its directory.
+"""
 
 import hashlib
 import os
 from pathlib import Path
+from urllib.parse import quote
 
-SECRETS = Path(os.environ.get("SECRETS_DIRECTORY", "/run/secrets"))
+_SECRETS = Path(os.environ.get("SECRETS_DIRECTORY", "/run/secrets"))
 
 
 def secret(name: str) -> str:
-    return (SECRETS / name).read_text().strip()
+    return (_SECRETS / name).read_text().strip()
 
 
 PROVIDERS = {
@@ -32,12 +36,16 @@ KEYS = {
         "models": ["*"],
     }
 }
+
+#: Two servers: that of the cache evicts what is old, that of the limits must never.
 CACHE = {"ttl": 3600, "max_bytes": 256 * 2**20, "url": os.environ.get("CACHE_URL") or None}
+LIMITS = {"url": os.environ.get("LIMITS_URL") or None}
 if os.environ.get("POSTGRES_HOST"):
     USAGE = {
-        "url": f"postgresql+psycopg://proxy:{secret('postgres_password')}"
+        "url": f"postgresql+psycopg://proxy:{quote(secret('postgres_password'), safe='')}"
         f"@{os.environ['POSTGRES_HOST']}/proxy",
-        "spool": "/var/lib/embeddings-proxy/spool",
+        "spool": "/var/lib/proxy/spool",
+        "keys": True,  # and those of `flask --app wsgi key new NAME`
     }
 
 #: Who may read /metrics without a key, and whose X-Forwarded-For is believed.

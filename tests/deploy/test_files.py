@@ -1,4 +1,4 @@
-"""deploy/container and deploy/kubernetes: rules that a reviewer would look for."""
+"""deploy/container, and what Kubernetes shares with it: rules that a reviewer would look for."""
 
 import re
 import subprocess
@@ -11,20 +11,21 @@ import yaml
 
 from app import config
 from app.providers import registry
+from tests.deploy import pod
 from tests.support.server import ROOT
 
-CONTAINER, KUBERNETES = ROOT / "deploy" / "container", ROOT / "deploy" / "kubernetes"
+CONTAINER = ROOT / "deploy" / "container"
 GUNICORN = (ROOT / "deploy" / "gunicorn.conf.py").read_text()
 GRACEFUL = int(re.search(r"graceful_timeout = (\d+)", GUNICORN)[1])
 FILES = sorted(path for path in (ROOT / "deploy").rglob("*.y*ml"))
 
 
 def load(path: Path) -> Any:
-    return yaml.safe_load(path.read_text())
+    """The first document in a file; all of them have to be YAML."""
+    return next(iter(list(yaml.safe_load_all(path.read_text()))))
 
 
 COMPOSE = load(CONTAINER / "compose.yaml")
-POD = load(KUBERNETES / "deployment.yaml")["spec"]["template"]["spec"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -56,7 +57,7 @@ def test_the_image_runs_as_nobody_and_is_asked_for_its_health():
 
 def test_what_the_image_copies_exists_and_the_context_has_it():
     allowed = (CONTAINER / "Dockerfile.dockerignore").read_text()
-    for words in re.findall(r"^COPY (?!--)(.*)$", "".join(STAGES), re.M):
+    for words in re.findall(r"^COPY (?:--chmod=\d+ )?(?!--)(.*)$", "".join(STAGES), re.M):
         for name in words.split()[:-1]:
             assert (ROOT / name).exists(), name
             assert f"!{name}" in allowed
@@ -67,7 +68,8 @@ def test_what_the_image_copies_exists_and_the_context_has_it():
 
 def test_compose_has_all_parts_and_two_proxies():
     services = COMPOSE["services"]
-    assert set(services) == {"proxy", "nginx", "valkey", "postgres", "prometheus", "grafana"}
+    ours, theirs = {"proxy", "migrate", "nginx"}, {"cache", "limits", "postgres"}
+    assert set(services) == ours | theirs | {"prometheus", "grafana"}
     assert services["proxy"]["deploy"]["replicas"] == 2
 
 
@@ -100,11 +102,7 @@ def test_files_that_are_mounted_exist_and_secrets_are_files():
 
 ENVIRONMENTS = {
     "compose": COMPOSE["services"]["proxy"]["environment"],
-    "Kubernetes": {
-        entry["name"]: entry["value"]
-        for container in POD["containers"]
-        for entry in container.get("env", [])
-    },
+    "Kubernetes": pod.config_maps()["embeddings-proxy-environment"],
 }
 
 
@@ -120,48 +118,11 @@ def test_the_settings_of_containers_are_good(where: str, tmp_path: Path, monkeyp
     checked = config.load()
     registry.verify(checked)
     assert checked.providers["openai"].api_key == "sk-openai_api_key"
-    assert (checked.usage is None, checked.cache.url is None) == (where != "compose",) * 2
+    assert checked.usage.spool == "/var/lib/proxy/spool"
+    assert checked.cache.url != checked.limits.url
+    assert checked.cache.url.startswith("redis://cache")
+    assert checked.limits.url.startswith("redis://limits")
     assert "127.0.0.0/8" in checked.metrics.allowed
-
-
-# Kubernetes ---------------------------------------------------------------------------------------
-
-
-def test_pods_are_nobody_and_read_only():
-    assert POD["securityContext"]["runAsNonRoot"] is True
-    assert POD["automountServiceAccountToken"] is False
-    for container in POD["containers"]:
-        context = container["securityContext"]
-        assert context["readOnlyRootFilesystem"] is True
-        assert context["allowPrivilegeEscalation"] is False
-        assert context["capabilities"] == {"drop": ["ALL"]}
-        assert container["resources"]["limits"]["memory"]
-        assert container["readinessProbe"]
-
-
-def test_pods_have_time_to_end():
-    sleeps = {
-        c["name"]: int(c["lifecycle"]["preStop"]["exec"]["command"][1]) for c in POD["containers"]
-    }
-    assert sleeps["nginx"] < sleeps["proxy"]  # which serves what nginx still takes in
-    assert POD["terminationGracePeriodSeconds"] > GRACEFUL + sleeps["proxy"]
-
-
-def test_the_parts_name_each_other():
-    labels = load(KUBERNETES / "deployment.yaml")["spec"]["selector"]["matchLabels"]
-    for name in ("disruption", "network", "service"):
-        spec = load(KUBERNETES / f"{name}.yaml")["spec"]
-        chosen = spec.get("selector") or spec["podSelector"]
-        assert (chosen.get("matchLabels") or chosen) == labels
-    kustomization = load(KUBERNETES / "kustomization.yaml")
-    files = {path.name for path in KUBERNETES.iterdir()} - {"kustomization.yaml"}
-    assert set(kustomization["resources"]) == files
-    for entry in kustomization["configMapGenerator"][0]["files"]:
-        assert (KUBERNETES / entry.split("=")[1]).is_file()
-    metric = load(KUBERNETES / "autoscaler.yaml")["spec"]["metrics"][0]["pods"]["metric"]["name"]
-    prefix, name = metric.rsplit("proxy_", 1)
-    assert prefix == "embeddings_"
-    assert f'"{name}"' in (ROOT / "app" / "metrics" / "catalog.py").read_text()
 
 
 # The nginx of both --------------------------------------------------------------------------------
@@ -169,15 +130,16 @@ def test_the_parts_name_each_other():
 
 def container_nginx() -> str:
     """deploy/nginx.conf as compose's nginx makes it."""
-    command = ["sed", "-f", str(CONTAINER / "nginx.sed"), str(ROOT / "deploy" / "nginx.conf")]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    script = COMPOSE["services"]["nginx"]["command"][2].partition(" > ")[0]
+    for volume in COMPOSE["services"]["nginx"]["volumes"]:
+        here, there, _ = volume.split(":")
+        script = script.replace(there, str(CONTAINER / here))
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
 
 
 def pod_nginx() -> str:
-    """… and as the pod's does."""
-    script = POD["containers"][1]["command"][2].partition(" > ")[0]
-    script = script.replace("/etc/embeddings-proxy", str(ROOT / "deploy"))
-    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    """… and as the pod's has it."""
+    return pod.config_maps()["embeddings-proxy"]["nginx.conf"]
 
 
 @pytest.mark.parametrize("made", [container_nginx, pod_nginx])

@@ -45,6 +45,20 @@ def test_service_and_socket_belong_together():
     assert "backlog = " + sock["Backlog"][0] in (ROOT / "deploy/gunicorn.conf.py").read_text()
 
 
+def test_a_service_that_fails_is_tried_for_ever():
+    assert settings(SERVICE)["Restart"] == ["always"]
+    assert settings(SERVICE)["StartLimitIntervalSec"] == ["0"]
+
+
+def test_state_is_where_the_documents_say():
+    """They name the directory that the unit and the image may write to, and no other."""
+    (name,) = settings(SERVICE)["StateDirectory"]
+    container = ROOT / "deploy" / "container"
+    told = [ROOT / "README.md", ROOT / "app" / "settings.py", *(ROOT / "docs").glob("*.md")]
+    for path in [*told, SERVICE, container / "settings.py", container / "Dockerfile"]:
+        assert set(re.findall(r"/var/lib/([\w-]+)", path.read_text())) <= {name}, path
+
+
 def test_no_secret_is_written_into_a_unit():
     for path in UNITS.iterdir():
         assert not re.search(r"^(?!#).*(key|secret|password)\s*=", path.read_text(), re.I | re.M)

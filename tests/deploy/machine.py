@@ -1,0 +1,201 @@
+"""systemd as the first process of a container, to run the units of deploy/systemd as they are.
+
+It has a network, mounts, processes and a group of cgroups of its own, and units of ours alone. What
+a unit asks of systemd is then done by systemd: its user, its directories, its sandbox.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.deploy.sandbox import Network, Tree
+
+SYSTEMD = Path("/lib/systemd/systemd")
+#: What could touch the machine around it.
+DROPPED = "-sys_time,-sys_module,-sys_rawio,-sys_boot,-syslog,-net_admin"
+#: Targets that every unit depends on, with nothing behind them.
+TARGETS = ("sysinit", "basic", "sockets", "network-online", "shutdown", "multi-user")
+#: systemd-run speaks to systemd over the system's bus.
+BUS = {
+    "dbus.socket": "[Socket]\nListenStream=/run/dbus/system_bus_socket\n",
+    "dbus.service": "[Service]\nExecStart=dbus-daemon --system --address=systemd: --nofork\n",
+}
+BUS_USER = "messagebus:x:100:100::/nonexistent:/usr/sbin/nologin\n"
+
+
+@functools.cache
+def reason_not() -> str | None:
+    """Why systemd cannot be run here; None where it can."""
+    needed = ("systemctl", "systemd-run", "dbus-daemon", "nsenter", "unshare")
+    if not SYSTEMD.exists() or not all(map(shutil.which, needed)):
+        return "no systemd here, or no dbus-daemon, or no util-linux"
+    try:
+        _cgroup("probe").rmdir()
+    except OSError as error:
+        return f"no cgroup can be made here: {error}"
+    return None
+
+
+def _cgroup(name: str) -> Path:
+    """A new group of processes below that of this process, in the unified hierarchy."""
+    for place in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")):
+        if (place / "cgroup.procs").exists():
+            lines = Path("/proc/self/cgroup").read_text().splitlines()
+            (own,) = (line.removeprefix("0::") for line in lines if line.startswith("0::"))
+            made = place / own.lstrip("/") / f"embeddings-tests-{os.getpid()}-{name}"
+            made.mkdir()
+            return made
+    raise OSError("there is no unified hierarchy")
+
+
+@dataclass
+class Machine:
+    """A tree to boot. ``mounts`` are (source, target), read-only; ``units`` texts by file name."""
+
+    tree: Tree
+    network: Network
+    mounts: list[tuple[Path, str]]
+    units: Mapping[str, str]
+
+    @contextmanager
+    def booted(self) -> Iterator[Booted]:
+        """Run it until the end of the block. It starts default.target, one of ``units``."""
+        directory = self.tree.root.parent
+        self._write_units()
+        group, groups = _cgroup("machine"), directory / "cgroup"
+        groups.mkdir(exist_ok=True)
+        controller, console = pty.openpty()
+        reading, writing = os.pipe()
+        script = (
+            f"echo $$ > {group}/cgroup.procs && exec unshare --cgroup --mount sh -c "
+            f'\'mount -t cgroup2 none {groups} && exec "$@"\' - "$@"'
+        )
+        boot = self._bwrap(groups, os.ttyname(console), writing)
+        command = ["sh", "-c", script, "-", *boot]
+        log = directory / "console.log"
+        with self.network.inside(), log.open("wb") as output:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[writing]
+            )
+        os.close(writing)
+        threading.Thread(target=_copy, args=(controller, log), daemon=True).start()
+        with os.fdopen(reading) as told:
+            text = told.read()
+        try:
+            assert text, log.read_text()
+            yield Booted(json.loads(text)["child-pid"], log)
+        finally:
+            with suppress(ProcessLookupError, ValueError):  # it did not start
+                os.kill(json.loads(text)["child-pid"], signal.SIGKILL)  # and all that runs inside
+            process.wait(20)
+            os.close(console)  # not before: a console that is open nowhere cannot be read
+            _remove(group)
+
+    def _write_units(self) -> None:
+        for name in TARGETS:
+            text = f"[Unit]\nDescription={name}\nDefaultDependencies=no\n"
+            self._write(f"{name}.target", text)
+        for name, text in {**BUS, **self.units}.items():
+            self._write(name, text)
+        with (self.tree.root / "etc/passwd").open("a") as users:
+            users.write(BUS_USER)
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.tree.root / "units" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def _bwrap(self, groups: Path, console: str, told: int) -> list[str]:
+        for place in ("sys", "root", "home", "boot", "var/tmp"):
+            self.tree.mountpoint(place)
+        line = ["bwrap", "--as-pid-1", "--die-with-parent", "--info-fd", str(told)]
+        line += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--cap-add", "ALL"]
+        line += [
+            "--clearenv",
+            "--setenv",
+            "container",
+            "bwrap",
+            "--setenv",
+            "PATH",
+            "/usr/sbin:/usr/bin",
+        ]
+        line += ["--setenv", "SYSTEMD_UNIT_PATH", "/units"]
+        line += ["--bind", str(self.tree.root), "/", *self.tree.base()]
+        for source, target in self.mounts:
+            self.tree.mountpoint(target)
+            line += ["--ro-bind", str(source), target]
+        line += [
+            "--proc",
+            "/proc",
+            "--ro-bind",
+            "/proc/sys",
+            "/proc/sys",
+            "--ro-bind",
+            "/sys",
+            "/sys",
+        ]
+        line += ["--bind", str(groups), "/sys/fs/cgroup", "--dev", "/dev"]
+        line += ["--dev-bind", console, "/dev/console", "--tmpfs", "/run", "--tmpfs", "/tmp"]
+        # As nspawn does it: what systemd mounts for a unit has to be seen by the unit.
+        line += ["sh", "-c", 'mount --make-rshared / && exec "$@"', "-"]
+        line += ["setpriv", f"--bounding-set={DROPPED}", str(SYSTEMD), "--system"]
+        return [*line, "--log-target=console", "--show-status=no"]
+
+
+@dataclass
+class Booted:
+    """A machine that runs. ``first`` is systemd's pid, as the host sees it."""
+
+    first: int
+    log: Path
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command inside, as root."""
+        spaces = [
+            "nsenter",
+            f"--target={self.first}",
+            "-m",
+            "-p",
+            "-n",
+            "-i",
+            "-u",
+            "-C",
+            "-r",
+            "-w",
+        ]
+        done = subprocess.run(
+            [*spaces, "--", *command],
+            env={"PATH": "/usr/sbin:/usr/bin"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr + self.log.read_text()
+        return done
+
+
+def _copy(controller: int, log: Path) -> None:
+    """What systemd writes to its console, into a file."""
+    with log.open("ab", buffering=0) as file, suppress(OSError):  # EIO: the console is closed
+        while data := os.read(controller, 65536):
+            file.write(data.replace(b"\r", b""))
+    os.close(controller)
+
+
+def _remove(group: Path) -> None:
+    """The cgroup and those that systemd made in it, now that they are empty."""
+    for path in sorted(group.rglob("*"), key=lambda p: len(p.parts), reverse=True):
+        if path.is_dir():
+            path.rmdir()
+    group.rmdir()
