@@ -1,11 +1,11 @@
 # run · test · install · bench · lint — each sets itself up in .venv.
-# test-chaos (7 minutes, then a soak of SOAK_SECONDS, 1800) · lint-deploy · audit
+# test-chaos (7 minutes, then a soak of SOAK_SECONDS, 1800) · test-deep · lint-deploy · audit
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run install test test-chaos lint lint-deploy audit bench bench-peers test-engines clean
+.PHONY: run install test test-chaos test-deep lint lint-deploy audit bench bench-peers test-engines clean
 
 run: install
 	@$(BIN)/python -m app.development
@@ -27,6 +27,11 @@ test-chaos: .venv/.test
 	$(PIP) install -e '.[bench]'
 	CHAOS=1 $(BIN)/python -m pytest tests/chaos -rA --timeout 100000
 
+# A million requests in virtual time, by random arrangements of providers: minutes, on two cores.
+# Stopped, it goes on where it was. DEEP="--from 7 --seconds 60 --requests 100000"
+test-deep: .venv/.test
+	$(BIN)/python -m tests.dispatch.deep $(DEEP)
+
 lint-deploy: .venv-lint/.made
 	.venv-lint/bin/hadolint deploy/container/Dockerfile
 	.venv-lint/bin/yamllint -s -d '{extends: relaxed, rules: {line-length: {max: 110}}}' deploy
@@ -47,7 +52,7 @@ test-engines: .venv/.test .venv-engines/.installed
 	ENGINES=1 $(BIN)/python -m pytest tests/engines
 
 clean:
-	rm -rf .venv .venv-engines .venv-peers .venv-lint build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.*
+	rm -rf .venv .venv-engines .venv-peers .venv-lint build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .deep .coverage .coverage.*
 
 .venv-engines/.installed: tests/engines/requirements.txt
 	$(PYTHON) -m venv .venv-engines

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from flask import Flask
 
 
-def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
+def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True) -> Flask:
     """The WSGI app. ``settings`` by name (``PROVIDERS`` …) replace those of `app.config.load`.
 
+    ``start`` False builds it without its background threads, to check settings.
     Raises `app.config.SettingsError`.
     """
     # Imported here, since `import app` alone must stay light: gunicorn's master checks the settings
@@ -85,5 +86,6 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
         flask.register_blueprint(metrics.page(api.must_be_admin))
     if extras.store is not None:
         flask.register_blueprint(extras.page(api.caller))
-    extras.start()
+    if start:
+        extras.start()
     return flask

@@ -26,8 +26,13 @@ def _settings() -> config.Settings:
 
 @click.command("check-settings")
 def check_settings() -> None:
-    """Check the settings and name every mistake in them."""
+    """Check the settings by building the app, and name every mistake in them."""
+    from app.config_check import mistakes
+
     settings = _settings()
+    if wrong := mistakes():
+        click.echo("\n".join(wrong), err=True)
+        sys.exit(1)
     click.echo(
         f"The settings are good: {len(settings.models)} models, {len(settings.providers)} "
         f"providers, {len(settings.keys)} keys."

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,18 +18,18 @@ from typing import Any
 from marshmallow import ValidationError
 
 from app import tokenizers
+from app.config_dispatch import DispatchSettings
+from app.config_file import SettingsError as SettingsError
+from app.config_file import overlay
 from app.config_observers import MetricsSettings, TracingSettings
 from app.config_services import OidcSettings, UsageSettings
 from app.tokenizers import Tokenizer
 
-#: The names an overlay may define; others (helpers, imports) are its own business.
+#: The names that settings may define. Others in upper case are mistakes, except imported ones;
+#: names in lower case, or with an underscore before them, are a settings file's own.
 NAMES: tuple[str, ...] = ("PROVIDERS", "MODELS", "KEYS", "CACHE", "LIMITS", "LOGS")
 NAMES += ("USAGE", "OIDC", "BLOCKED_USERS", "BLOCKED_KEYS", "TRUSTED_PROXIES")
-NAMES += ("METRICS", "TRACING", "DOCS")
-
-
-class SettingsError(Exception):
-    """The settings cannot be used. ``str()`` is one mistake a line."""
+NAMES += ("METRICS", "TRACING", "DOCS", "DISPATCH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +116,8 @@ class LimitSettings:
     namespace: str = "embeddings"
     timeout: float = 0.05  # seconds
     count_cached_tokens: bool = True
+    timezone: str = "UTC"  # in which the days and months of limits begin
+    when_away: str = "allow"  # or "refuse": keys with a limit of a day or a month, without the url
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tracing: TracingSettings | None = None
     docs: DocsSettings = field(default_factory=DocsSettings)
+    dispatch: DispatchSettings = field(default_factory=DispatchSettings)
 
 
 def load() -> Settings:
@@ -159,8 +161,7 @@ def load() -> Settings:
     names = {name: getattr(module, name) for name in NAMES}
     path = os.environ.get("PROXY_SETTINGS")
     if path:
-        overlay = _run(Path(path))
-        names |= {name: overlay[name] for name in NAMES if name in overlay}
+        names |= overlay(Path(path), NAMES)
     return check(names)
 
 
@@ -193,35 +194,8 @@ def load_tokenizers(settings: Settings) -> dict[str, Tokenizer]:
             raise SettingsError(text) from error
         except Exception as error:  # whatever its library says of a bad name or file
             text = f"{place}: cannot load {model.tokenizer!r}: {error}"
-            raise SettingsError(text) from error
+            raise SettingsError(" ".join(text.split())) from error
     return loaded
-
-
-def _source(path: Path) -> bytes:
-    """The file's text; under gunicorn, as it was when it was checked (deploy/gunicorn.conf.py)."""
-    kept = os.environ.get("PROXY_SETTINGS_FD")
-    if kept is None:
-        return path.read_bytes()
-    return os.pread(int(kept), os.fstat(int(kept)).st_size, 0)
-
-
-def _run(path: Path) -> dict[str, Any]:
-    """The names that a settings file defines. Its own failures become one line."""
-    names: dict[str, Any] = {"__file__": str(path), "__name__": "proxy_settings"}
-    try:
-        exec(compile(_source(path), str(path), "exec"), names)  # noqa: S102 - a Python module
-    except OSError as error:
-        raise SettingsError(f"PROXY_SETTINGS: cannot read {path}: {error.strerror}") from error
-    except SyntaxError as error:
-        raise SettingsError(f"{path}, line {error.lineno}: {error.msg}") from error
-    except Exception as error:
-        lines = [
-            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
-        ]
-        where = f"{path}, line {lines[-1]}" if lines else str(path)
-        hint = ": set this environment variable" if isinstance(error, KeyError) else ""
-        raise SettingsError(f"{where}: {type(error).__name__}: {error}{hint}") from error
-    return names
 
 
 def _freeze(loaded: dict[str, Any]) -> Settings:
@@ -241,6 +215,7 @@ def _freeze(loaded: dict[str, Any]) -> Settings:
         metrics=MetricsSettings(**loaded["METRICS"]),
         tracing=TracingSettings(**loaded["TRACING"]) if loaded["TRACING"] is not None else None,
         docs=DocsSettings(**loaded["DOCS"]),
+        dispatch=DispatchSettings(**loaded["DISPATCH"]),
     )
 
 

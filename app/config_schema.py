@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
+from app import config_dispatch
 from app.config_schema_fields import (
     Matryoshka,
     Named,
@@ -20,12 +21,18 @@ from app.config_schema_fields import (
     boolean,
     count,
     header,
+    key_name,
     key_prefix,
     named,
     network_or_any,
+    number_in,
+    provider_name,
     seconds,
     text,
+    time_zone,
+    whole_in,
 )
+from app.config_schema_names import mistakes_in_names
 from app.config_schema_observers import MetricsSchema, TracingSchema
 from app.config_schema_words import messages as messages  # for those who ask here for mistakes
 from app.config_schema_words import unknown as unknown
@@ -85,7 +92,7 @@ class Store(fields.String):
         url: str = super()._deserialize(value, *args, **kwargs)
         parts = urlsplit(url.replace("valkey", "redis", 1))
         host = parts.path if "unix" in parts.scheme else parts.netloc.rpartition("@")[2]
-        if parts.scheme not in _STORES or not host:
+        if parts.scheme not in _STORES or not host or not _ports_are_numbers(parts.netloc):
             raise ValidationError(
                 "must be redis://host:port/db, rediss://… (TLS), unix:///path, "
                 "redis+sentinel://host:port,host:port/service or redis+cluster://host:port"
@@ -93,6 +100,16 @@ class Store(fields.String):
         if find_spec("redis") is None:
             raise ValidationError("needs the package 'redis': pip install '.[redis]'")
         return url
+
+
+def _ports_are_numbers(netloc: str) -> bool:
+    """Of a server, or of several with commas between them."""
+    try:
+        for server in netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{server}").port
+    except ValueError:
+        return False
+    return True
 
 
 _STORES = (
@@ -180,6 +197,24 @@ class LimitsSchema(Strict):
     namespace = key_prefix()
     timeout = seconds()
     count_cached_tokens = boolean()
+    timezone = fields.String(validate=time_zone)
+    when_away = fields.String(validate=validate.OneOf(["allow", "refuse"]))
+
+    @validates_schema
+    def _is_counted_elsewhere(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("when_away") == "refuse" and not data.get("url"):
+            raise ValidationError(
+                "needs 'url': what is counted in memory is never away", "when_away"
+            )
+
+
+DispatchSchema = Strict.from_dict(
+    {
+        name: whole_in(low, high) if is_whole else number_in(low, high)
+        for name, (is_whole, low, high) in config_dispatch.limits().items()
+    },
+    name="DispatchSchema",
+)
 
 
 class LogsSchema(Strict):
@@ -206,7 +241,7 @@ def _service(name: str) -> Schema:
 
 
 class SettingsSchema(Strict):
-    PROVIDERS = named(Provider(), required=True)
+    PROVIDERS = named(Provider(), provider_name, required=True)
     MODELS = named(
         fields.Nested(ModelSchema),
         required=True,
@@ -214,6 +249,7 @@ class SettingsSchema(Strict):
     )
     KEYS = named(
         fields.Nested(KeySchema),
+        key_name,
         required=True,
     )
     CACHE = fields.Nested(CacheSchema, allow_none=True, load_default=dict)
@@ -227,59 +263,13 @@ class SettingsSchema(Strict):
     METRICS = fields.Nested(MetricsSchema, load_default=dict)
     TRACING = fields.Nested(TracingSchema, allow_none=True, load_default=None)
     DOCS = fields.Nested(DocsSchema, load_default=dict)
+    DISPATCH = fields.Nested(DispatchSchema, load_default=dict)
+
+    unknown_hint = "; begin a name of your own with an underscore"
 
     # Also where a part is wrong: one start should show all mistakes.
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _names_exist(self, _: Any, original: Any, **__: Any) -> None:
-        errors: dict[str, Any] = {}
-        providers, models = _dict(original, "PROVIDERS"), _dict(original, "MODELS")
-        for name, model in models.items():
-            deployments = model.get("deployments") if isinstance(model, Mapping) else None
-            for i, deployment in enumerate(_listed(deployments)):
-                provider = deployment.get("provider") if isinstance(deployment, Mapping) else None
-                if isinstance(provider, str) and provider and provider not in providers:
-                    place = errors.setdefault("MODELS", {}).setdefault(name, {})
-                    place = place.setdefault("deployments", {})
-                    text = unknown("provider", provider, providers, "PROVIDERS")
-                    place[i] = {"provider": [text]}
-        for name, key in _dict(original, "KEYS").items():
-            allowed = key.get("models") if isinstance(key, Mapping) else None
-            for i, model in enumerate(_listed(allowed)):
-                if isinstance(model, str) and model not in ("*", *models):
-                    place = errors.setdefault("KEYS", {}).setdefault(name, {})
-                    place = place.setdefault("models", {})
-                    place[i] = [unknown("model", model, [*models, "*"], "MODELS")]
-        if not _has_other_keys(original):
-            _need_keys(original, errors)
+        errors = mistakes_in_names(original)
         if errors:
             raise ValidationError(errors)
-
-
-def _has_other_keys(original: Mapping[str, Any]) -> bool:
-    """Whether callers may come by other ways than KEYS."""
-    usage = original.get("USAGE")
-    in_table = isinstance(usage, Mapping) and bool(usage.get("keys"))
-    return in_table or bool(original.get("OIDC"))
-
-
-def _need_keys(original: Mapping[str, Any], errors: dict[str, Any]) -> None:
-    """Where KEYS are all the keys there are: that there is one, and that blocked ones exist."""
-    keys, blocked = original.get("KEYS"), original.get("BLOCKED_KEYS")
-    if isinstance(keys, Mapping) and not keys:
-        errors["KEYS"] = [
-            "no key may call the proxy. Set ALPHANEURAL_API_KEY to one of your choice, or "
-            "add a line from `flask --app wsgi new-key NAME`"
-        ]
-    for i, name in enumerate(blocked if isinstance(blocked, list) else ()):
-        if isinstance(name, str) and isinstance(keys, Mapping) and name not in keys:
-            errors.setdefault("BLOCKED_KEYS", {})[i] = [unknown("key", name, keys, "KEYS")]
-
-
-def _listed(value: Any) -> list[Any]:
-    """What marshmallow takes for a list, as one."""
-    return list(value) if isinstance(value, list | tuple | set | frozenset) else []
-
-
-def _dict(original: Any, name: str) -> Mapping[str, Any]:
-    value = original.get(name)
-    return value if isinstance(value, Mapping) else {}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
@@ -34,6 +36,8 @@ class Strict(Schema):
         unknown = RAISE
 
     error_messages = {"unknown": "unknown setting", "type": "must be a dictionary"}  # noqa: RUF012 - theirs
+    #: What else to say where no known name is close.
+    unknown_hint = ""
 
     def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
         known = [field.data_key or name for name, field in self.fields.items()]
@@ -41,7 +45,7 @@ class Strict(Schema):
             if found == ["unknown setting"]:
                 close = difflib.get_close_matches(str(name), known, 1)
                 hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-                found[0] = f"unknown setting ({hint})"
+                found[0] = f"unknown setting ({hint}{'' if close else self.unknown_hint})"
 
 
 class Path_(fields.String):  # noqa: N801 - not pathlib's
@@ -82,6 +86,18 @@ def network_or_any(value: str) -> None:
         raise ValidationError("must be an address, a network (10.0.0.0/8) or '*'") from error
 
 
+def time_zone(value: str) -> None:
+    """Refuse what names no time zone that this system knows."""
+    try:
+        if value != "UTC":
+            ZoneInfo(value)
+    except (ValueError, KeyError, OSError) as error:  # KeyError: ZoneInfoNotFoundError
+        raise ValidationError(
+            "must be a time zone such as 'Europe/Berlin' (where the system knows none: "
+            "pip install tzdata)"
+        ) from error
+
+
 def header(value: str) -> None:
     """Refuse what must not stand in a header's value."""
     if not value.isprintable() or not value.isascii():
@@ -98,13 +114,23 @@ def count(**kwargs: Any) -> fields.Integer:
     return fields.Integer(strict=True, validate=validate.Range(min=1), **kwargs)
 
 
+def number_in(low: float, high: float) -> fields.Float:
+    """A number in a range, both ends included."""
+    return fields.Float(validate=validate.Range(min=low, max=high))
+
+
+def whole_in(low: float, high: float) -> fields.Integer:
+    """A whole number in a range, both ends included."""
+    return fields.Integer(strict=True, validate=validate.Range(min=low, max=high))
+
+
 def boolean() -> fields.Boolean:
     """True or False; not the other things that marshmallow takes for one."""
     return fields.Boolean(truthy={True}, falsy={False})
 
 
-def text(**kwargs: Any) -> fields.String:
-    """A string that is not empty."""
+def text(also: Callable[[str], None] | None = None, **kwargs: Any) -> fields.String:
+    """A string that is not empty, and that ``also`` does not refuse."""
 
     def not_empty(value: object) -> None:
         # Of a dictionary's key marshmallow validates what it could not make a string of.
@@ -112,6 +138,8 @@ def text(**kwargs: Any) -> fields.String:
             raise ValidationError("must be a string")
         if not value:
             raise ValidationError("must not be empty")
+        if also is not None:
+            also(value)
 
     return fields.String(validate=not_empty, **kwargs)
 
@@ -140,6 +168,31 @@ def key_prefix() -> fields.String:
     )
 
 
-def named(nested: fields.Field[Any], **kwargs: Any) -> fields.Dict:
-    """Entries of one kind by name."""
-    return Named(keys=text(), values=nested, **kwargs)
+def key_name(value: str) -> None:
+    """Refuse what must not name a key: in logs and the ledger, a name has to be one caller's."""
+    _printable(value)
+    if value.startswith("oidc:"):
+        raise ValidationError("must not begin with 'oidc:': so the callers of OIDC are named")
+
+
+def provider_name(value: str) -> None:
+    """Refuse what must not name a provider: the name is a header's value (x-proxy-provider)."""
+    _printable(value)
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise ValidationError(
+            "must be Latin letters, digits and signs: the name is sent in a header"
+        ) from error
+
+
+def _printable(value: str) -> None:
+    if not value.isprintable():
+        raise ValidationError("must be printable: no line break, no other control character")
+
+
+def named(
+    nested: fields.Field[Any], valid: Callable[[str], None] | None = None, **kwargs: Any
+) -> fields.Dict:
+    """Entries of one kind by name; ``valid`` raises `ValidationError` for a name."""
+    return Named(keys=text(valid), values=nested, **kwargs)

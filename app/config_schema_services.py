@@ -41,11 +41,25 @@ def database_url(value: str) -> str:
                 if find_spec(package) is None:
                     extra = "postgresql" if package == "psycopg" else "usage"
                     raise ValidationError(f"needs {package}: pip install '.[{extra}]'")
-            return value
+            return _readable(value)
     raise ValidationError(
         "must be sqlite:///path/of/a/file (four slashes for an absolute path) or "
         "postgresql+psycopg://user:password@host/database"
     )
+
+
+def _readable(url: str) -> str:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError) as error:  # which may repeat the password
+        raise ValidationError(
+            "cannot be read as an address: the port must be a number, and special characters of "
+            "the password must be escaped (%40 for @)"
+        ) from error
+    return url
 
 
 class UnusualSchema(Strict):
@@ -74,9 +88,13 @@ class UsageSchema(Strict):
 
 
 def _https(value: str) -> None:
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:  # a port that is no number
+        raise ValidationError("must be an https:// address with a number as its port") from error
     local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-    if not parts.hostname or parts.scheme not in (("https", "http") if local else ("https",)):
+    if not is_address or parts.scheme not in (("https", "http") if local else ("https",)):
         raise ValidationError("must be an https:// address: whoever can change it can sign tokens")
 
 

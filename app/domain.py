@@ -107,8 +107,10 @@ class Entry:
 class Outcome:
     """A request's vectors and the story of how they came.
 
-    ``sources`` tell who embedded each row (`KEPT`: nobody, now); one alone, who embedded all that
-    did not come from the cache. Empty: all did.
+    ``sources`` tell which deployment embedded each row (`KEPT`: the cache had it); one alone, which
+    embedded all that did not come from the cache. Empty: all did. ``purchases`` are the tokens that
+    this request bought, by deployment: each embedded item once, and none of those that the cache or
+    another request had bought.
     """
 
     vectors: Vectors
@@ -118,6 +120,12 @@ class Outcome:
     cache: Literal["off", "miss", "partial", "hit"] = "off"
     cached_tokens: int = 0
     sources: Sequence[Source] = ()
+    purchases: Mapping[Source, int] = field(default_factory=dict)
+
+    @property
+    def billed_tokens(self) -> int:
+        """Tokens bought for this request."""
+        return sum(self.purchases.values())
 
     @property
     def prompt_tokens(self) -> int:

@@ -49,12 +49,20 @@ class ClientError(ProxyError):
         self.headers: dict[str, str] = {}
         #: The attempts made upstream before giving up; dispatch fills it in for the log.
         self.attempts = 0
+        #: Tokens bought upstream before giving up, by deployment; dispatch fills it in.
+        self.purchases: dict[tuple[str, str], int] = {}
         #: What the log says in place of the message, where that may quote an input.
         self.log_message = message
 
 
 class InternalError(ClientError):
     """A bug of ours. A retry is safe and may help."""
+
+
+class IncompleteAnswer(InternalError):
+    """A bug of ours, seen in time: vectors were missing, empty or of another width."""
+
+    code = "incomplete_answer"
 
 
 class BadRequest(ClientError):
@@ -208,9 +216,17 @@ class Rejected(ProviderError):
 
     cause = "rejected"
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, too_large: bool = False) -> None:
         super().__init__(message)
         self.param = param
+        #: The provider refused the size of the call: fewer or shorter items may be accepted.
+        self.too_large = too_large
+
+
+class NotServed(ProviderError):
+    """404, 405, 410: no such model or path there. Only another provider can help."""
+
+    cause = "not_found"
 
 
 class Throttled(ProviderError):

@@ -1,25 +1,26 @@
-"""A request's way from items to vectors: look up, claim, plan, dispatch, store, put back in order.
+"""From items to vectors: look up, claim, plan, dispatch, verify, store, put in order.
 
 Knows neither HTTP nor JSON. What it promises: as many vectors as items, in the caller's order, all
-from the model asked for, or an exception.
+of one width and from the model asked for, or an exception.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from app.cache.keys import keys_of
 from app.cache.memory import Cache, Caches
+from app.cache.singleflight import Collected, Job, OnPart, SingleFlight
 from app.dispatch import Dispatcher
-from app.dispatch.dispatcher import Bell
-from app.dispatch.flight import Claim, Flights, wait_for
-from app.domain import KEPT, Caller, EmbeddingRequest, Entry, Outcome, Source, Vectors
-from app.errors import BadRequest
+from app.domain import KEPT, Caller, EmbeddingRequest, Entry, Outcome, Vectors
+from app.errors import IncompleteAnswer
+from app.vectors import BYTES_PER_VALUE
 
-#: How often items are claimed: after a load that somebody else began has failed, once more.
-_CLAIMS = 2
+_log = logging.getLogger("app.pipeline")
 
 
 class Pipeline:
@@ -39,130 +40,114 @@ class Pipeline:
         self._caches = caches
         self._widths = widths or {}
         self._per_key = scope == "key"
-        self._flights = Flights()
+        self._flights = SingleFlight()
 
     def run(self, request: EmbeddingRequest, caller: Caller, deadline: float) -> Outcome:
-        """``deadline`` is of the monotonic clock, in seconds."""
-        if not request.caching or self._caches is None:
-            return self._dispatch.embed(request, deadline)
-        cache = self._caches.of(
-            request.model, request.dimensions or self._widths.get(request.model)
-        )
+        """``deadline`` is of the monotonic clock, in seconds. Raises `ClientError`."""
+        width = request.dimensions or self._widths.get(request.model)
+        if request.caching and self._caches is not None:
+            cache = self._caches.of(request.model, width)
+            outcome = self._run_cached(request, caller, deadline, cache, width)
+        else:
+            outcome = self._dispatch.embed(request, deadline)
+        verify(outcome.vectors.rows, len(request.items), width)
+        return outcome
+
+    def _run_cached(
+        self,
+        request: EmbeddingRequest,
+        caller: Caller,
+        deadline: float,
+        cache: Cache,
+        width: int | None,
+    ) -> Outcome:
+        """Each item from the cache, or from a call of this request, or from one of another."""
         keys = keys_of(request, caller.name if self._per_key else "")
-        found = dict(zip(keys, cache.get(keys), strict=True))
-        cached = {key: entry for key, entry in found.items() if entry is not None}
-        loaded = _Loaded()
-        for attempt in range(1, _CLAIMS + 1):
-            missing = [key for key in found if key not in cached and key not in loaded.entries]
-            if not missing:
-                break
-            claim, bell = self._claim(cache, request, keys, missing, deadline)
-            wait_for(claim, deadline, bell, request.timeout)
-            loaded.take(claim, last=attempt == _CLAIMS)
-        alone = [key for key in found if key not in cached and key not in loaded.entries]
-        if alone:
-            self._embed_alone(cache, request, keys, alone, deadline, loaded)
+        items = dict(zip(keys, request.items, strict=True))
+        found = zip(keys, cache.get(keys), strict=True)
+        cached = {key: entry for key, entry in found if entry is not None}
+
+        loaded = Collected()
+        missing = [key for key in items if key not in cached]
+        if missing:
+            start = partial(self._start, request, items)
+            store = partial(_store, cache, width)
+            loaded = self._flights.fetch(missing, deadline, request.timeout, start, store)
+        entries = [*cached.values(), *loaded.entries.values()]
+        if len({len(entry.row) for entry in entries}) > 1:
+            # The model has changed its width, and its settings do not say which is right: what one
+            # job embeds is of one width.
+            return self._embed_all(request, deadline, keys, cache, loaded)
         return _outcome(keys, cached, loaded)
 
-    def _embed_alone(
+    def _embed_all(
         self,
-        cache: Cache,
         request: EmbeddingRequest,
-        keys: list[bytes],
-        alone: list[bytes],
         deadline: float,
-        loaded: _Loaded,
-    ) -> None:
-        """Embed what was twice refused in the company of others' items, for their sake or ours."""
-        outcome = self._dispatch.embed(_part(request, keys, alone), deadline)
-        loaded.add(alone, outcome)
-        cache.put((key, loaded.entries[key]) for key in alone)
-
-    def _claim(
-        self,
+        keys: list[bytes],
         cache: Cache,
-        request: EmbeddingRequest,
-        keys: list[bytes],
-        missing: list[bytes],
-        deadline: float,
-    ) -> tuple[Claim, Bell]:
-        bell = Bell()
-        claim = self._flights.claim(missing, deadline, bell)
-        if claim.own is not None:
-            own = _part(request, keys, claim.own.keys)
-            self._flights.run(
-                claim.own,
-                lambda until, wake: self._dispatch.start(own, until, wake),
-                lambda entries: cache.put(entries.items()),
-            )
-        return claim, bell
-
-
-class _Loaded:
-    """What came of claims: entries, and the story of how they came."""
-
-    def __init__(self) -> None:
-        self.entries: dict[bytes, Entry] = {}
-        self.sources: dict[bytes, Source] = {}
-        self.providers: list[str] = []
-        self.attempts = 0
-        self.upstream_seconds = 0.0
-        self.estimated = False
-
-    def take(self, claim: Claim, last: bool) -> None:
-        """Raises the error of the own load; that of another's only where this was the ``last``.
-
-        Never another's 400: that may be for an item which is not among ours.
-        """
-        for load in claim.loads:
-            ours = load is claim.own
-            if load.error is not None and (
-                ours or (last and not isinstance(load.error, BadRequest))
-            ):
-                raise load.error
-            if load.outcome is not None:
-                self.add(load.keys, load.outcome, counted=ours)
-
-    def add(self, keys: Sequence[bytes], outcome: Outcome, counted: bool = True) -> None:
-        """What came for keys. ``counted``: its attempts were made for this request."""
+        loaded: Collected,
+    ) -> Outcome:
+        """Embed all items anew, and keep them; what was bought before is paid for, too."""
+        outcome = self._dispatch.embed(request, deadline)
         vectors = outcome.vectors
-        for key, row, tokens in zip(keys, vectors.rows, vectors.tokens, strict=True):
-            self.entries[key] = Entry(row, tokens)
-        if len(outcome.sources) > 1:
-            self.sources.update(zip(keys, outcome.sources, strict=True))
-        else:
-            self.sources.update((key, source) for source in outcome.sources for key in keys)
-        self.estimated |= vectors.estimated
-        self.upstream_seconds = max(self.upstream_seconds, outcome.upstream_seconds)
-        for name in outcome.provider.split(","):
-            if name not in self.providers:
-                self.providers.append(name)
-        if counted:
-            self.attempts += outcome.attempts
+        entries = map(Entry, vectors.rows, vectors.tokens)
+        _store(cache, None, list(zip(keys, entries, strict=True)))
+        purchases = dict(loaded.purchases)
+        for source, tokens in outcome.purchases.items():
+            purchases[source] = purchases.get(source, 0) + tokens
+        attempts = outcome.attempts + loaded.attempts
+        return replace(outcome, cache="miss", attempts=attempts, purchases=purchases)
+
+    def _start(
+        self,
+        request: EmbeddingRequest,
+        items: Mapping[bytes, str | list[int]],
+        keys: Sequence[bytes],
+        deadline: float,
+        wake: Callable[[], None],
+        on_part: OnPart,
+    ) -> Job:
+        """A job for the items of some keys."""
+        own = replace(request, items=[items[key] for key in keys])
+        return self._dispatch.start(own, deadline, wake, on_part)
 
 
-def _part(
-    request: EmbeddingRequest, keys: Sequence[bytes], wanted: Sequence[bytes]
-) -> EmbeddingRequest:
-    """The request for the items of some of its keys."""
-    place = {key: i for i, key in enumerate(keys)}
-    return replace(request, items=[request.items[place[key]] for key in wanted])
+def verify(rows: Sequence[bytes], count: int, width: int | None) -> None:
+    """The last check, which no path goes around: ``count`` rows, none empty, all of one width.
+
+    ``width`` None: whatever the model gives. Raises `IncompleteAnswer`, and logs it: adapters have
+    checked what providers answered, so it is a bug of the proxy.
+    """
+    size = len(rows[0]) if width is None and rows else (width or 0) * BYTES_PER_VALUE
+    if len(rows) == count and size and set(map(len, rows)) == {size}:
+        return
+    sizes = sorted({len(row) for row in rows})
+    _log.error("a bug: %d vectors of %s bytes for %d items of %d", len(rows), sizes, count, size)
+    raise IncompleteAnswer("The proxy failed to put the answer together.")
 
 
-def _outcome(keys: list[bytes], cached: dict[bytes, Entry], loaded: _Loaded) -> Outcome:
+def _store(cache: Cache, width: int | None, entries: Sequence[tuple[bytes, Entry]]) -> None:
+    verify([entry.row for _, entry in entries], len(entries), width)
+    cache.put(entries)
+
+
+def _outcome(keys: list[bytes], cached: dict[bytes, Entry], loaded: Collected) -> Outcome:
     entries = [cached.get(key) or loaded.entries[key] for key in keys]
     kind: Literal["hit", "partial", "miss"] = (
         "hit" if not loaded.entries else "partial" if cached else "miss"
     )
     sources = list(dict.fromkeys(loaded.sources.values()))
+    providers = dict.fromkeys(name for name, _ in sources)
     if len(sources) > 1:
         sources = [loaded.sources.get(key, KEPT) for key in keys]
     return Outcome(
-        Vectors([e.row for e in entries], [e.tokens for e in entries], loaded.estimated),
-        provider=",".join(loaded.providers),
+        Vectors([e.row for e in entries], [e.tokens for e in entries], loaded.is_estimated),
+        provider=",".join(providers),
         attempts=loaded.attempts,
         upstream_seconds=loaded.upstream_seconds,
         cache=kind,
         cached_tokens=sum(cached[key].tokens for key in keys if key in cached),
         sources=sources,
+        purchases=loaded.purchases,
     )

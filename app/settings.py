@@ -1,5 +1,6 @@
 """The default settings. Copy what you want to change into a file of your own and name that file in
-``PROXY_SETTINGS``: each name it defines replaces the one here, whole.
+``PROXY_SETTINGS``: each name it defines replaces the one here, whole. Another name in upper case is
+a mistake; begin a name of your own with an underscore.
 
 With nothing set but ``ALPHANEURAL_API_KEY`` the proxy serves the embedded model ``wordllama``, and
 where ``OPENAI_API_KEY`` is set too, OpenAI's three embedding models. Check a file before using it:
@@ -49,7 +50,7 @@ if os.environ.get("OPENAI_API_KEY"):
 
 #: Who may ask: a name for the logs → the SHA-256 of the key (hex) and the models it may use.
 #: `flask --app wsgi new-key NAME` makes one. Never the key itself. Limits of a key, each optional:
-#: "requests_per_minute", "tokens_per_minute", "tokens_per_day", "tokens_per_month" (30 days),
+#: "requests_per_minute", "tokens_per_minute", "tokens_per_day", "tokens_per_month",
 #: "dollars_per_month" (by the "price_per_million_tokens" of the deployments), and for each end user
 #: of it (the field `user`) "user_requests_per_minute", "user_tokens_per_minute".
 KEYS = {}
@@ -72,8 +73,11 @@ CACHE = {"ttl": 3600, "max_bytes": 256 * 2**20, "scope": "shared"}
 #: The limits of keys are counted by each worker for its share of them, and from 0 after a restart;
 #: with the "url" of a Redis or Valkey (as in CACHE; also "timeout", "namespace") exactly, over all
 #: workers and hosts. It has to keep what it is told ("maxmemory-policy" noeviction or volatile-*);
-#: while it is slow or dead nobody is refused. "count_cached_tokens" (default True): whether tokens
-#: served from the cache count; money is never counted for them.
+#: while it is slow or dead nobody is refused, unless "when_away" is "refuse" (default "allow"):
+#: then keys with a limit of a day or a month are. What is used meanwhile is charged later.
+#: "count_cached_tokens" (default True): whether tokens served from the cache count; money is never
+#: counted for them. "timezone": in which the days and months of limits begin ("Europe/Berlin";
+#: default "UTC").
 LIMITS = {"body_bytes": 32 * 2**20, "inputs": 8192, "waiting": 1000}
 
 #: "format": "json" (one object a line, for machines) or "human"; "level": of the `logging` module.
@@ -120,3 +124,7 @@ TRACING = None
 #: The description of the API at /openapi.json, and the page to try it on at /docs. Neither asks for
 #: a key; neither names a model that is yours alone. "enabled": False makes both a 404.
 DOCS = {"enabled": True}
+
+#: The numbers of dispatch, where the defaults do not suit: {"late_floor": 5.0, "min_calls": 50}.
+#: All of them, with units, ranges and reasons: docs/dispatch.md, "Every number".
+DISPATCH: dict[str, float] = {}

@@ -117,7 +117,7 @@ class Tracing:
 
     # As dispatch's tracer
 
-    def leave(
+    def start_call_span(
         self, model: str, deployment: Deployment, call: Call, callers: Sequence[Any]
     ) -> tuple[Span, Call]:
         spans: list[Span] = [span for span in callers if span is not None]
@@ -145,7 +145,7 @@ class Tracing:
         _context.inject(headers, set_span_in_context(span))
         return span, call.sent_with(headers)
 
-    def arrive(self, span: Span, result: Vectors | ProviderError) -> None:
+    def end_call_span(self, span: Span, result: Vectors | ProviderError) -> None:
         if isinstance(result, Vectors):
             if not result.estimated:
                 span.set_attribute("gen_ai.usage.input_tokens", sum(result.tokens))

@@ -10,11 +10,59 @@ __all__ = ["environment", "overlay"]  # fixtures
 
 def test_a_name_it_defines_replaces_the_default_whole(overlay):
     before = overlay("")
-    after = overlay('import os\nLIMITS = {"inputs": 7}\nhelper = 1\nOTHER = {"not": "ours"}\n')
+    after = overlay('import os\nLIMITS = {"inputs": 7}\nhelper = 1\n_OTHER = {"not": "ours"}\n')
     assert after.limits.inputs == 7
     assert after.limits.waiting == before.limits.waiting  # its default, not the module's
     assert after.models == before.models
     assert after.keys == before.keys
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("LIMIT = {}", "LIMIT: unknown setting (did you mean 'LIMITS'?)"),
+        ("USAGES = {}", "USAGES: unknown setting (did you mean 'USAGE'?)"),
+        ("BLOCKED_KEY = ['x']", "BLOCKED_KEY: unknown setting (did you mean 'BLOCKED_KEYS'?)"),
+        ("LIMITS2 = {}", "LIMITS2: unknown setting (did you mean 'LIMITS'?)"),
+    ],
+)
+def test_a_misspelt_name_is_a_mistake_with_a_suggestion(overlay, text, complaint):
+    with pytest.raises(config.SettingsError) as caught:
+        overlay(text)
+    assert str(caught.value) == complaint
+
+
+def test_a_name_of_the_files_own_in_upper_case_is_told_to_begin_with_an_underscore(overlay):
+    with pytest.raises(config.SettingsError) as caught:
+        overlay("GIB = 2**30")
+    assert str(caught.value).startswith("GIB: unknown setting (known: PROVIDERS, MODELS, ")
+    assert str(caught.value).endswith("; begin a name of your own with an underscore)")
+
+
+def test_constants_of_other_modules_may_be_imported_by_name(overlay):
+    text = "from datetime import UTC\nfrom ssl import CERT_NONE as NONE\n_GIB = 2**30\nGib = 1\n"
+    assert overlay(text).models
+
+
+def test_a_missing_secret_file_is_named_and_not_the_settings_file(overlay):
+    with pytest.raises(config.SettingsError) as caught:
+        overlay("from pathlib import Path\n\nkey = Path('/run/secrets/none').read_text()\n")
+    assert str(caught.value) == (
+        f"{overlay.path}, line 3: cannot open '/run/secrets/none': No such file or directory"
+    )
+
+
+def test_a_file_that_ends_the_process_is_a_mistake(overlay):
+    with pytest.raises(config.SettingsError, match=r"line 2: the file ends the process"):
+        overlay("import sys\nsys.exit(0)\n")
+
+
+def test_a_mistake_in_the_syntax_of_an_imported_file_names_that_file(overlay):
+    helper = overlay.path.parent / "broken_helper.py"
+    helper.write_text("x = (\n")
+    with pytest.raises(config.SettingsError) as caught:
+        overlay(f"import sys\nsys.path.insert(0, {str(helper.parent)!r})\nimport broken_helper\n")
+    assert str(caught.value) == f"{helper}, line 1: '(' was never closed"
 
 
 def test_models_are_not_merged_with_the_default_ones(overlay):

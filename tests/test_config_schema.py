@@ -15,6 +15,19 @@ NO_KEY = (
     "no key may call the proxy. Set ALPHANEURAL_API_KEY to one of your choice, or "
     "add a line from `flask --app wsgi new-key NAME`"
 )
+STORE = (
+    "must be redis://host:port/db, rediss://… (TLS), unix:///path, "
+    "redis+sentinel://host:port,host:port/service or redis+cluster://host:port"
+)
+DATABASE = (
+    "cannot be read as an address: the port must be a number, and special characters of the "
+    "password must be escaped (%40 for @)"
+)
+PRINTABLE_NAME = "must be printable: no line break, no other control character"
+KEY = {"sha256": "1" * 64}
+ZONE = (
+    "must be a time zone such as 'Europe/Berlin' (where the system knows none: pip install tzdata)"
+)
 SECRET = "sk-secret-0123456789"
 
 
@@ -64,6 +77,43 @@ TABLE = [
     (("KEYS",), {}, f"KEYS: {NO_KEY}"),
     (("PROVIDER",), {}, "PROVIDER: unknown setting (did you mean 'PROVIDERS'?)"),
     (("CACHES",), {}, "CACHES: unknown setting (did you mean 'CACHE'?)"),
+    (("CACHE",), {"url": "redis://host:bad"}, f"CACHE['url']: {STORE}"),
+    (("LIMITS",), {"url": "redis+sentinel://a:1,b:bad/x"}, f"LIMITS['url']: {STORE}"),
+    (("USAGE",), {"url": "postgresql://me:x@host:bad/db"}, f"USAGE['url']: {DATABASE}"),
+    (
+        ("OIDC",),
+        {"issuer": "i", "audience": "a", "jwks_url": "https://host:bad/"},
+        "OIDC['jwks_url']: must be an https:// address with a number as its port",
+    ),
+    (
+        (*K[:1], "oidc:alice"),
+        KEY,
+        "KEYS['oidc:alice']: must not begin with 'oidc:': so the callers of OIDC are named",
+    ),
+    ((*K[:1], "a\nb"), KEY, f"KEYS['a\\nb']: {PRINTABLE_NAME}"),
+    ((*K[:1], "\ud800"), KEY, f"KEYS['\\ud800']: {PRINTABLE_NAME}"),
+    ((*K[:1], ""), KEY, "KEYS['']: must not be empty"),
+    (
+        (*K[:1], "twin"),
+        {"sha256": "0" * 64},
+        "KEYS['twin']['sha256']: is that of 'k' too: a key has one name",
+    ),
+    (
+        (*P[:1], "提供"),
+        {"kind": "openai"},
+        "PROVIDERS['提供']: must be Latin letters, digits and signs: the name is sent in a header",
+    ),
+    ((*P[:1], "a\tb"), {"kind": "openai"}, f"PROVIDERS['a\\tb']: {PRINTABLE_NAME}"),
+    ((*P[:1], ""), {"kind": "openai"}, "PROVIDERS['']: must not be empty"),
+    (("LIMITS", "timezone"), "Europe/Nowhere", f"LIMITS['timezone']: {ZONE}"),
+    (("LIMITS", "timezone"), "../etc/passwd", f"LIMITS['timezone']: {ZONE}"),
+    (("LIMITS", "when_away"), "deny", "LIMITS['when_away']: must be one of: allow, refuse"),
+    (
+        ("LIMITS", "when_away"),
+        "refuse",
+        "LIMITS['when_away']: needs 'url': what is counted in memory is never away",
+    ),
+    (("LIMITS", "timezone"), "", f"LIMITS['timezone']: {ZONE}"),
     (P, "openai", f"PROVIDERS['openai']: {DICTIONARY}"),
     (P, {}, "PROVIDERS['openai']['kind']: must be set"),
     ((*P, "kind"), None, "PROVIDERS['openai']['kind']: must not be None"),
@@ -209,3 +259,16 @@ def test_a_mistake_is_exactly_one_line(path, value, line):
     found = mistakes(settings)
     assert found == [line]
     assert SECRET not in found[0]
+
+
+def test_one_key_in_capitals_is_the_same_key():
+    settings = good()
+    settings["KEYS"] = {"a": {"sha256": "ab" * 32}, "b": {"sha256": "AB" * 32}}
+    assert mistakes(settings) == ["KEYS['b']['sha256']: is that of 'a' too: a key has one name"]
+
+
+def test_names_of_other_languages_are_good_where_no_header_holds_them():
+    settings = good()
+    settings["PROVIDERS"]["hébergeur"] = {"kind": "openai"}
+    settings["KEYS"]["поиск"] = KEY
+    assert "поиск" in config.check(settings).keys

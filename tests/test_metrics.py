@@ -129,8 +129,8 @@ def test_labels_hold_nothing_that_a_client_made_up(meter, files):
 
 def test_what_dispatch_tells(meter, files):
     deployment = SimpleNamespace(name="p")
-    tickets = [SimpleNamespace(submitted=9.0, size=2), SimpleNamespace(submitted=9.5, size=3)]
-    meter.departed(deployment, tickets, 10.0)
+    attempts = [SimpleNamespace(queued_at=9.0, size=2), SimpleNamespace(queued_at=9.5, size=3)]
+    meter.call_started(deployment, attempts, 10.0)
     meter.answered("embed", deployment, Vectors([b""], [11]), 0.03)
     error = errors.Throttled("x")
     meter.failed("embed", deployment, error, 0.5)
@@ -163,12 +163,12 @@ meter = Meter(Files(), ["embed"])
 asked = Exchange("r", "POST", "/v1/embeddings", route="api.embeddings")
 asked.request = EmbeddingRequest("embed", ["a"])
 asked.outcome = Outcome(Vectors([b""], [3]), "p", 1, 0.001, "miss", 0)
-deployment, tickets = SimpleNamespace(name="p"), [SimpleNamespace(submitted=0.0, size=1)]
+deployment, attempts = SimpleNamespace(name="p"), [SimpleNamespace(queued_at=0.0, size=1)]
 vectors = Vectors([b""], [3])
 
 def request():
     meter.started(asked, {})
-    meter.departed(deployment, tickets, 0.001)
+    meter.call_started(deployment, attempts, 0.001)
     meter.answered("embed", deployment, vectors, 0.001)
     meter.finished(asked, 200)
 
@@ -234,8 +234,8 @@ def test_deployments_by_state(meter, files):
         return SimpleNamespace(
             name=name,
             health=SimpleNamespace(state=lambda now: state),
-            gate=SimpleNamespace(waiting=3),
-            under_way=2,
+            queue=SimpleNamespace(waiting=3),
+            standing=SimpleNamespace(in_flight=2),
         )
 
     pairs = [("embed", deployment("p", "ok")), ("embed", deployment("q", "ejected"))]

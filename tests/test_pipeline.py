@@ -1,5 +1,6 @@
 """From items to vectors: what is cached, what is asked for, and in which order all comes back."""
 
+import logging
 import threading
 import time
 from dataclasses import replace
@@ -12,8 +13,15 @@ from app import config
 from app.cache.memory import MemoryCache
 from app.dispatch import Dispatcher
 from app.domain import Caller, EmbeddingRequest
-from app.errors import BadRequest, ClientError, DeadlineExceeded, Rejected
-from app.pipeline import Pipeline
+from app.errors import (
+    BadRequest,
+    ClientError,
+    DeadlineExceeded,
+    IncompleteAnswer,
+    Rejected,
+    UpstreamFailed,
+)
+from app.pipeline import Pipeline, verify
 from tests.api.fake import WIDTH, FakeProvider
 from tests.api.fake import settings as app_settings
 from tests.support.vectors import count_tokens, vector
@@ -28,8 +36,8 @@ class Bench:
         self.provider = provider or FakeProvider()
         checked = config.check(app_settings())
         self.cache = MemoryCache(2**20, 3600) if cache else None
-        dispatcher = Dispatcher(checked, {"fake": self.provider})
-        self.pipeline = Pipeline(dispatcher, self.cache, scope)
+        self.dispatcher = Dispatcher(checked, {"fake": self.provider})
+        self.pipeline = Pipeline(self.dispatcher, self.cache, scope)
 
     def run(self, *items, caller=CALLER, seconds=10.0, **fields):
         request = EmbeddingRequest("embed", list(items), **{"caching": True, **fields})
@@ -158,10 +166,51 @@ def test_a_failure_is_raised_and_leaves_nothing_behind(bench):
     assert bench.run("a").cache == "miss"
 
 
-def test_a_bug_is_raised_too(bench):
+@pytest.mark.parametrize("caching", [False, True])
+def test_a_bug_in_an_adapter_is_a_failure_of_its_provider(bench, caching):
     bench.provider.fail = RuntimeError("a bug")
-    with pytest.raises(RuntimeError, match="a bug"):
-        bench.run("a")
+    with pytest.raises(UpstreamFailed):
+        bench.run("a", caching=caching)
+    bench.provider.fail = None
+    assert bench.run("a").cache == "miss"
+
+
+WIDE, NARROW = bytes(4 * WIDTH), bytes(4 * (WIDTH - 1))
+
+
+@pytest.mark.parametrize(
+    ("rows", "count", "width"),
+    [
+        ([WIDE], 2, WIDTH),
+        ([WIDE, WIDE], 1, WIDTH),
+        ([], 1, None),
+        ([b""], 1, None),
+        ([WIDE, b""], 2, WIDTH),
+        ([WIDE, NARROW], 2, None),
+        ([NARROW], 1, WIDTH),
+        ([WIDE], 1, WIDTH - 1),
+    ],
+)
+def test_an_answer_that_is_not_whole_is_never_given(rows, count, width, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("app"), "propagate", True)
+    with pytest.raises(IncompleteAnswer):
+        verify(rows, count, width)
+    assert "a bug" in caplog.text
+
+
+@pytest.mark.parametrize("width", [None, WIDTH])
+def test_a_whole_answer_passes(width):
+    verify([WIDE, WIDE], 2, width)
+
+
+def test_an_answer_of_another_width_than_the_models_is_never_given_nor_kept(bench):
+    pipeline = Pipeline(bench.dispatcher, bench.cache, widths={"embed": WIDTH + 1})
+    for _ in range(2):
+        for caching in (False, True):
+            request = EmbeddingRequest("embed", ["a"], caching=caching)
+            with pytest.raises(IncompleteAnswer):
+                pipeline.run(request, CALLER, time.monotonic() + 5)
+    assert bench.run("a").cache == "miss"
 
 
 def test_the_deadline_holds_while_a_provider_hangs(bench):
@@ -197,7 +246,7 @@ def wait_until_joined(bench, number):
     """Until so many callers wait for loads: a peek, for there is no other way to see it."""
     flights = bench.pipeline._flights
     end = time.monotonic() + 5
-    while sum(len(load.waiting) for load in set(flights._loads.values())) < number:
+    while sum(len(load.waiters) for load in set(flights._loads.values())) < number:
         assert time.monotonic() < end
 
 
@@ -211,7 +260,7 @@ def test_callers_of_the_same_item_wait_for_one_call(bench):
     assert bench.provider.items.count("a") == 1
 
 
-def test_who_waited_for_a_load_that_failed_tries_once_itself(bench):
+def test_a_caller_that_waited_for_a_load_that_failed_tries_once_itself(bench):
     bench.provider.hold = threading.Event()
     bench.provider.fail = Rejected("Not yours.")
     first = Together(bench, "a")

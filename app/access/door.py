@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from app.access.keys import Keyring
-from app.access.refusals import KeyBlocked, NetworkNotAllowed
+from app.access.refusals import KeyBlocked, KeysUnavailable, NetworkNotAllowed
 from app.domain import Caller
 from app.errors import Unauthorized
 
@@ -16,7 +16,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class KeySource(Protocol):
-    """Raises `Unauthorized` for what it does not know."""
+    """Raises `Unauthorized` for what it does not know, `KeysUnavailable` where it cannot tell."""
 
     def identify(self, key: str) -> tuple[Caller, tuple[Network, ...]]:
         """The owner, and the networks it may ask from; none: from everywhere."""
@@ -38,17 +38,24 @@ class Door:
         self._trusted = networks(trusted_proxies)
 
     def identify(self, key: str) -> tuple[Caller, tuple[Network, ...]]:
-        """The owner of a key, and the networks it may ask from. Raises `ClientError`."""
+        """The owner of a key, and the networks it may ask from. Raises `ClientError`.
+
+        A source that is away is passed over, since another may know the key. Only where none does
+        is the answer that this cannot be known now.
+        """
         try:
             return self._keyring.identify(key), ()
         except Unauthorized as error:
             unknown = error
+        unavailable: KeysUnavailable | None = None
         for source in self._sources:
             try:
                 return source.identify(key)
             except Unauthorized as error:
                 unknown = error
-        raise unknown
+            except KeysUnavailable as error:
+                unavailable = error
+        raise unavailable or unknown
 
     def check(
         self, caller: Caller, bound_to: tuple[Network, ...], environ: Mapping[str, Any]

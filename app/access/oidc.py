@@ -1,151 +1,32 @@
 """Tokens of an identity provider (OpenID Connect) in the place of keys.
 
 PyJWT checks signature, ``iss``, ``aud``, ``exp`` and ``nbf``; what the claims say becomes a
-`Caller`. The provider's public keys (JWKS, RFC 7517) are fetched by a thread of their own, never by
-a request: one whose token names a key that is not known yet (the provider rotates them) waits a
-moment for that thread.
+`Caller`. The provider's public keys are those of `app.access.jwks`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
-import threading
 import time
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import jwt
 from cachetools import LRUCache
+from jwt.types import Options
 
 from app.access.door import Network
+from app.access.jwks import Jwks
 from app.access.keys import caller_of
-from app.access.refusals import KeysUnavailable
 from app.config import KeySettings
 from app.config_services import OidcSettings
 from app.domain import Caller
 from app.errors import Unauthorized
 from app.mutex import mutex
 
-_log = logging.getLogger("app.access")
-
-_FETCH = 5.0  # seconds
-_MOST_BYTES = 2**20  # of a JWKS
-_HURRY = 10.0  # seconds between fetches that requests ask for
-_MOMENT = 2.0  # seconds that a request waits for one
 _REMEMBERED = 10_000  # tokens whose signature is not checked again
 _WRONG = "Incorrect API key provided."
-
-Fetch = Callable[[str], bytes]
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None  # the settings say where the keys are, and nobody else does
-
-
-def fetch(url: str) -> bytes:
-    """The JWKS document. Raises OSError or ValueError."""
-    opener = urllib.request.build_opener(_NoRedirects)
-    with opener.open(url, timeout=_FETCH) as answer:
-        data: bytes = answer.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise ValueError("the document is too large")
-    return data
-
-
-class Jwks:
-    """The identity provider's public keys by their id. `start` it in the process that serves."""
-
-    def __init__(
-        self, url: str, refresh: float, algorithms: tuple[str, ...], get: Fetch = fetch
-    ) -> None:
-        self._url, self._refresh, self._get = url, refresh, get
-        self._algorithms = algorithms
-        self._keys: Mapping[str | None, jwt.PyJWK] | None = None
-        self.version = 0  # counts the changes of the keys
-        self._data = b""
-        self._asked = 0.0  # when a request last asked to hurry
-        self._stop = threading.Event()
-        self._wanted = threading.Event()
-        self._fetched = threading.Event()  # replaced by each fetch
-        self._thread = threading.Thread(target=self._run, name="access-jwks", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._wanted.set()
-
-    def find(self, kid: str | None) -> jwt.PyJWK:
-        """Raises `Unauthorized` for an id that there is not, `KeysUnavailable` before any."""
-        key = (self._keys or {}).get(kid)
-        if key is None:
-            self._hurry()
-            key = (self._keys or {}).get(kid)
-        if self._keys is None:
-            raise KeysUnavailable("Tokens cannot be checked now. Try again.", retry_after=5)
-        if key is None:
-            raise Unauthorized(_WRONG)
-        return key
-
-    def _hurry(self) -> None:
-        fetched, now = self._fetched, time.monotonic()
-        # Ids are free to invent: who sends many of them makes neither fetches nor waiters.
-        if self._asked and now - self._asked < _HURRY:
-            return
-        self._asked = now
-        self._wanted.set()
-        fetched.wait(_MOMENT)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self._wanted.clear()
-            self.update()
-            fetched, self._fetched = self._fetched, threading.Event()
-            fetched.set()
-            if self._stop.is_set():
-                return
-            # Until there are keys at all, callers wait for them.
-            self._wanted.wait(self._refresh if self._keys is not None else _FETCH)
-
-    def update(self) -> None:
-        """Fetch the keys; the old ones stay where that fails."""
-        try:
-            data = self._get(self._url)
-            if data == self._data:
-                return
-            keys = _signing_keys(data, self._algorithms)
-        except (OSError, ValueError, jwt.PyJWTError) as error:
-            _log.warning("the JWKS cannot be read: %s: %s", type(error).__name__, error)
-            return
-        self._data, self._keys = data, keys
-        self.version += 1
-
-
-def _signing_keys(data: bytes, algorithms: tuple[str, ...]) -> dict[str | None, jwt.PyJWK]:
-    """By id; one alone is found without an id too. Raises ValueError where there is none."""
-    document = json.loads(data)
-    entries = document.get("keys") if isinstance(document, dict) else None
-    keys: dict[str | None, jwt.PyJWK] = {}
-    for entry in entries if isinstance(entries, list) else ():
-        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
-            continue
-        try:
-            key = jwt.PyJWK.from_dict(entry)
-        except jwt.PyJWTError:  # of a kind that is not known here
-            continue
-        if key.key_type != "oct":  # a secret in public
-            keys[key.key_id] = key
-    if not keys:
-        raise ValueError("no key in it can check a signature")
-    if len(keys) == 1:
-        keys[None] = next(iter(keys.values()))
-    return keys
 
 
 class Tokens:
@@ -175,32 +56,48 @@ class Tokens:
         return caller, ()
 
     def _check(self, token: str) -> dict[str, Any]:
-        settings = self._settings
         try:
             header = jwt.get_unverified_header(token)
-            if header.get("alg") not in settings.algorithms:
+            if header.get("alg") not in self._settings.algorithms:
                 raise Unauthorized("The token is signed in a way that is not accepted here.")
-            key = self._jwks.find(header.get("kid"))
-            return jwt.decode(
-                token,
-                key.key,
-                list(settings.algorithms),
-                audience=list(settings.audience),
-                issuer=settings.issuer,
-                leeway=settings.leeway,
-                options={"require": ["exp", "iss", "aud"], "strict_aud": False},
-            )
+            kid = header.get("kid")
+            key = self._jwks.known(kid)
+            if key is None:
+                self._decode(token, None)  # one that is wrong anyway is worth no fetch
+                key = self._jwks.find(kid)
+            if key is None:
+                raise Unauthorized(_WRONG)
+            return self._decode(token, key)
         except jwt.ExpiredSignatureError as error:
             raise Unauthorized("The token has expired.") from error
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise Unauthorized(_WRONG) from error
+
+    def _decode(self, token: str, key: jwt.PyJWK | None) -> dict[str, Any]:
+        """The claims, checked; the signature too where a key is given."""
+        settings = self._settings
+        options: Options = {"require": ["exp", "iss", "aud"], "strict_aud": False}
+        if key is None:
+            options["verify_signature"] = False  # which leaves the others out, unless asked for
+            options |= {"verify_exp": True, "verify_nbf": True}
+            options |= {"verify_aud": True, "verify_iss": True}
+        decoded: dict[str, Any] = jwt.decode(
+            token,
+            key.key if key is not None else "",
+            list(settings.algorithms),
+            audience=list(settings.audience),
+            issuer=settings.issuer,
+            leeway=settings.leeway,
+            options=options,
+        )
+        return decoded
 
 
 def _caller(claims: Mapping[str, Any], settings: OidcSettings) -> Caller:
     """What the claims say; the name is never that of a key, whatever the provider calls people."""
     named = {what: _claim(claims, path) for what, path in settings.claims.items()}
     name = named.get("name")
-    if not isinstance(name, str) or not name or len(name) > 200:
+    if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
         raise Unauthorized("The token does not say whose it is.")
     models = settings.models
     if "models" in settings.claims:

@@ -1,4 +1,4 @@
-"""Refusals of step 2 beside a wrong key. A retry helps with none but `KeysUnavailable`."""
+"""Refusals of steps 2 and 4. A retry helps with those that something is unavailable, no other."""
 
 from __future__ import annotations
 
@@ -34,3 +34,10 @@ class KeysUnavailable(ClientError):
 
     status = 503
     code = "keys_unavailable"
+
+
+class LimitsUnavailable(ClientError):
+    """The server that counts is away, and ``LIMITS["when_away"]`` is "refuse"."""
+
+    status = 503
+    code = "usage_unavailable"

@@ -5,28 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from hashlib import blake2b
 
+from app.access.periods import MINUTE, Calendar, Period
 from app.access.windows import Take, Window
 from app.config import ModelSettings
-from app.domain import Caller, Outcome, Source
+from app.domain import Caller, Source
 from app.errors import ClientError, QuotaExhausted, RateLimited
 
-_MINUTE, _DAY, _MONTH = 60, 24 * 3600, 30 * 24 * 3600  # seconds; a month is 30 days, at any time
 #: Money is counted in billionths of a dollar: whole numbers, also for one token of the cheapest.
 _DOLLAR = 1_000_000_000
-#: Setting, what it counts, its window, whether it is of each end user.
+#: Setting, what it counts, in which period, whether it is of each end user.
 _SETTINGS = (
-    ("requests_per_minute", "requests", _MINUTE, False),
-    ("tokens_per_minute", "tokens", _MINUTE, False),
-    ("tokens_per_day", "tokens", _DAY, False),
-    ("tokens_per_month", "tokens", _MONTH, False),
-    ("dollars_per_month", "dollars", _MONTH, False),
-    ("user_requests_per_minute", "requests", _MINUTE, True),
-    ("user_tokens_per_minute", "tokens", _MINUTE, True),
+    ("requests_per_minute", "requests", "minute", False),
+    ("tokens_per_minute", "tokens", "minute", False),
+    ("tokens_per_day", "tokens", "day", False),
+    ("tokens_per_month", "tokens", "month", False),
+    ("dollars_per_month", "dollars", "month", False),
+    ("user_requests_per_minute", "requests", "minute", True),
+    ("user_tokens_per_minute", "tokens", "minute", True),
 )
-_PERIODS = {_MINUTE: "minute", _DAY: "day", _MONTH: "month"}
 #: OpenAI's headers; money has none.
 _HEADERS = {
     what: tuple(f"x-ratelimit-{part}-{what}" for part in ("limit", "remaining", "reset"))
@@ -40,7 +40,7 @@ class Rule:
 
     setting: str
     what: str  # requests, tokens, dollars
-    seconds: int
+    period: Period
     of_user: bool
     limit: int
     name: str
@@ -48,21 +48,25 @@ class Rule:
     def take(self, costs: Mapping[str, int], user: str) -> Take:
         """What a request takes; the names of end users are told to no server."""
         name = f"{self.name}:{_digest(user)}" if self.of_user else self.name
-        return Take(name, self.limit, self.seconds, costs[self.what])
+        return Take(name, self.limit, self.period, costs[self.what])
 
     def refusal(self, window: Window, cost: int) -> ClientError:
         """The 429 of a request that found its window too full."""
-        fits = cost <= window.limit
-        wait = window.time_to_fit(window.limit - cost) if fits else float(self.seconds)
         whose = " of this end user" if self.of_user else ""
         amounts = (
-            f"{self.what} per {_PERIODS[self.seconds]}{whose}: limit {self._shown(self.limit)}, "
+            f"{self.what} per {self.period.name}{whose}: limit {self._shown(self.limit)}, "
             f"used {self._shown(math.ceil(window.used))}, requested {self._shown(cost)}."
         )
-        if self.seconds != _MINUTE:
+        if isinstance(self.period, Calendar):
+            reset = datetime.fromtimestamp(window.end, self.period.zone)
             return QuotaExhausted(
-                f"You exceeded your current quota for {amounts}", retry_after=wait
+                f"You exceeded your current quota for {amounts} It resets at {reset.isoformat()}.",
+                retry_after=window.end - window.now,
             )
+        fits = cost <= self.limit
+        # A worker's share may be less than the request, which then fits where nothing is used.
+        room = max(0, window.limit - cost)
+        wait = window.time_to_fit(room) if fits else float(self.period.seconds)
         return RateLimited(
             f"Rate limit reached for {amounts}"
             + (f" Please try again in {duration(wait)}." if fits else ""),
@@ -71,21 +75,36 @@ class Rule:
             should_retry=None if fits else False,
         )
 
-    def _shown(self, amount: int) -> str:
-        return f"${amount / _DOLLAR:.6g}" if self.what == "dollars" else str(amount)
+    def amount(self, counted: int) -> float:
+        """What is counted, in whole requests or tokens, or in dollars."""
+        return counted / _DOLLAR if self.what == "dollars" else counted
+
+    def _shown(self, counted: int) -> str:
+        amount = self.amount(counted)
+        return f"${amount:.6g}" if self.what == "dollars" else str(amount)
 
 
-def rules_of(caller: Caller) -> tuple[Rule, ...]:
-    """The limits that a key has."""
+def rules_of(caller: Caller, periods: Mapping[str, Period]) -> tuple[Rule, ...]:
+    """The limits that a key has; ``periods`` by their names, as `make_periods` makes them."""
     rules = []
-    for place, (setting, what, seconds, of_user) in enumerate(_SETTINGS):
+    for place, (setting, what, period, of_user) in enumerate(_SETTINGS):
         limit = getattr(caller, setting)
         if limit is not None:
             whole = round(limit * _DOLLAR) if what == "dollars" else limit
-            # In braces what decides on a cluster's slot: one script takes from all of a key's.
-            name = f"{{{_digest(caller.name)}}}:{place}"
-            rules.append(Rule(setting, what, seconds, of_user, whole, name))
+            name = f"{counters_of(caller)}{place}"
+            rules.append(Rule(setting, what, periods[period], of_user, whole, name))
     return tuple(rules)
+
+
+def counters_of(caller: Caller) -> str:
+    """What the names of all counters of a key begin with."""
+    # In braces what decides on a cluster's slot: one script takes from all of a key's.
+    return f"{{{_digest(caller.name)}}}:"
+
+
+def make_periods(zone: tzinfo = UTC) -> dict[str, Period]:
+    """The periods of limits, by name; days and months begin at midnight in this time zone."""
+    return {"minute": MINUTE, "day": Calendar("day", zone), "month": Calendar("month", zone)}
 
 
 def headers(rules: Sequence[Rule], windows: Sequence[Window]) -> dict[str, str]:
@@ -123,14 +142,10 @@ class Prices:
         """The cost at the dearest deployment, in billionths of a dollar."""
         return math.ceil(self._dearest.get(model, 0.0) * tokens)
 
-    def of(self, model: str, outcome: Outcome) -> int:
-        """The cost of what was not cached, each row at the price of who embedded it."""
-        prices, sources = self._of.get(model, {}), outcome.sources
-        if len(sources) == 1:
-            tokens = outcome.prompt_tokens - outcome.cached_tokens
-            return math.ceil(prices.get(sources[0], 0.0) * tokens)
-        rows = zip(sources, outcome.vectors.tokens, strict=bool(sources))
-        return math.ceil(sum(prices.get(source, 0.0) * tokens for source, tokens in rows))
+    def cost_of(self, model: str, purchases: Mapping[Source, int]) -> int:
+        """The cost of tokens bought, by deployment, in billionths of a dollar, rounded up."""
+        prices = self._of.get(model, {})
+        return math.ceil(sum(prices.get(source, 0.0) * n for source, n in purchases.items()))
 
 
 def duration(seconds: float) -> str:

@@ -1,16 +1,12 @@
-"""Keys in the database of the ledger, beside those of the settings.
+"""Keys in the database of the ledger, beside those of the settings; see `app.access.table_keys`.
 
-Workers hold all of them in memory and ask every two seconds whether the keys' version has changed;
-so a request costs no query, and a key that was revoked is refused within that time. Where the
-database does not answer, what is known goes on for `_TRUST` seconds: longer would make a stolen key
-worth cutting the wire.
+A row that cannot be read is no key: it is skipped, and the log says which.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,20 +15,14 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from app.access.door import Network, networks
 from app.access.keys import caller_of, new_key
-from app.access.refusals import KeysUnavailable
 from app.config import KeySettings
 from app.domain import Caller
-from app.errors import Unauthorized
-from app.usage.database import Database, Unavailable
+from app.usage.database import Database
 from app.usage.tables import keys, keys_version
 
 _log = logging.getLogger("app.access")
 T = TypeVar("T")
-
-POLL = 2.0  # seconds
-_TRUST = 3600.0  # seconds without an answer of the database
 
 _c = keys.c
 
@@ -142,71 +132,33 @@ def _version(connection: Connection) -> int:
 
 
 def _select(connection: Connection, *where: sa.ColumnElement[bool]) -> list[Entry]:
-    rows = connection.execute(sa.select(keys).where(*where).order_by(_c.created, _c.name))
-    return [_entry(dict(row)) for row in rows.mappings()]
+    # JSON as text, to be read here: by the driver, one odd row would fail all.
+    columns = [sa.cast(c, sa.Text).label(c.name) if _is_json(c) else c for c in keys.c]
+    rows = connection.execute(sa.select(*columns).where(*where).order_by(_c.created, _c.name))
+    return entries_of(dict(row) for row in rows.mappings())
+
+
+def _is_json(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, sa.JSON)
+
+
+def entries_of(rows: Iterable[dict[str, Any]]) -> list[Entry]:
+    """Each row that can be read: another version of the proxy, or a hand, may have written it."""
+    found = []
+    for row in rows:
+        try:
+            found.append(_entry(row))
+        except Exception as error:  # whatever is odd about it, the others are keys
+            log_skipped(row.get("name"), error)
+    return found
 
 
 def _entry(row: dict[str, Any]) -> Entry:
+    columns = {c.name for c in keys.c if _is_json(c)}
+    row |= {n: json.loads(row[n]) for n in columns if isinstance(row[n], str)}
     row |= {name: tuple(row[name]) for name in ("models", "networks")}
-    return Entry(**row | {"limits": tuple(row["limits"].items())})
+    return Entry(**row | {"limits": tuple(dict(row["limits"]).items())})
 
 
-Known = tuple[Caller, tuple[Network, ...], float]  # with the time of its end
-
-
-class TableKeys:
-    """The table as a `KeySource`. `start` it in the process that serves."""
-
-    def __init__(self, table: KeyTable, poll: float = POLL) -> None:
-        self._table = table
-        self._poll = poll
-        self._known: dict[bytes, Known] = {}
-        self._version: int | None = None
-        self._asked = 0.0  # when the database last answered, of the monotonic clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="access-keys", daemon=True)
-
-    def identify(self, key: str) -> tuple[Caller, tuple[Network, ...]]:
-        """Raises `Unauthorized`, or `KeysUnavailable` where nobody can know."""
-        if self._version is None or time.monotonic() - self._asked > _TRUST:
-            raise KeysUnavailable("The keys cannot be looked up now. Try again.", retry_after=5)
-        known = self._known.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
-        if known is None or known[2] <= time.time():
-            raise Unauthorized("Incorrect API key provided.")
-        return known[:2]
-
-    def start(self) -> None:
-        """Take the keys now, where the database answers, and keep asking."""
-        self.refresh()
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def refresh(self) -> None:
-        """Ask for the version, and where it changed, for all keys."""
-        began = time.monotonic()
-        try:
-            if self._table.version() != self._version:
-                version, entries = self._table.read()
-                self._known = _by_digest(entries)
-                self._version = version
-        except Unavailable as error:
-            _log.warning("the table of keys does not answer: %s", error)
-            return
-        self._asked = began
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._poll):
-            try:
-                self.refresh()
-            except Exception:  # a bug must not end the polling: keys have to be revocable
-                _log.exception("the table of keys met a bug")
-
-
-def _by_digest(entries: Iterable[Entry]) -> dict[bytes, Known]:
-    return {
-        bytes.fromhex(e.sha256): (e.caller(), networks(e.networks), e.expires or float("inf"))
-        for e in entries
-        if e.revoked is None
-    }
+def log_skipped(name: object, error: Exception) -> None:
+    _log.error("the key %.100r in the table is skipped: %s: %s", name, type(error).__name__, error)

@@ -1,6 +1,7 @@
-"""Sliding windows: how much of something has been used in the last minute, day or month.
+"""How much of something has been used in a window: the last minute, this day or this month.
 
-The algorithm is the `limits` library's sliding window counter, and tests hold it to the library's
+The days and months are the calendar's (`app.access.periods`); a minute slides. The algorithm of
+sliding is the `limits` library's sliding window counter, and tests hold it to the library's
 decisions. The code is our own, since the library decides one limit a call, cannot take from several
 at once or not at all, and its memory costs 52 µs for a request with two limits (110 µs with 10,000
 end users: a thread every 10 ms looks at every counter); this one costs 5 µs.
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from app.access.periods import Period
 from app.mutex import mutex
 
 #: Seconds by which a count has fallen below a number and not only to it.
@@ -27,44 +29,53 @@ class Take(NamedTuple):
 
     name: str
     limit: int
-    seconds: int  # the window's length
+    period: Period
     cost: int
 
 
+class Reservation(NamedTuple):
+    """What a request takes before it is served, until it is settled or so many seconds have passed.
+
+    It expires, so that a worker that was killed holds nothing back for the rest of a month.
+    """
+
+    id: str
+    seconds: float
+
+
 class Change(NamedTuple):
-    """More or less used than was taken, in a period of a window."""
+    """What was used in the place of what was taken, in the period with this number."""
 
     name: str
-    seconds: int
-    period: int
-    amount: int
+    period: Period
+    number: int
+    taken: int
+    used: int
 
 
 @dataclass(slots=True)
 class Window:
     """A window as it was at ``now``: the counts of this period and of the one before.
 
-    Periods are as long as the window and counted from 1970. Of the period before, the part counts
-    that still reaches into the window, as if its use had been even.
+    Of the period before, a window that slides counts the part that still reaches into it, as if
+    its use had been even. A period is then as long as the window, and counted from 1970. A window
+    of the calendar counts nothing of it: ``before`` is 0.
     """
 
     limit: int
-    seconds: int
     index: int
+    start: float
+    end: float
     current: int
     before: int
     now: float
-
-    @property
-    def _rest(self) -> float:
-        """Seconds that this period has left: of ``now``, whose period it is, so all or a part."""
-        return (self.index + 1) * self.seconds - self.now
+    slides: bool
 
     @property
     def used(self) -> float:
         if not self.before:
             return self.current
-        return self.before * self._rest / self.seconds + self.current
+        return self.before * (self.end - self.now) / (self.end - self.start) + self.current
 
     @property
     def left(self) -> int:
@@ -76,10 +87,13 @@ class Window:
         enough = room + 1  # what is used is rounded down, so this is what it has to fall below
         if self.used < enough:
             return 0.0
-        if self.current < enough:
-            wait = self._rest - (enough - self.current) * self.seconds / self.before
+        rest, seconds = self.end - self.now, self.end - self.start
+        if not self.slides:
+            wait = rest
+        elif self.current < enough:
+            wait = rest - (enough - self.current) * seconds / self.before
         else:  # not within this period: from its end on, its own count fades
-            wait = self._rest + (1 - enough / self.current) * self.seconds
+            wait = rest + (1 - enough / self.current) * seconds
         return wait + _BELOW
 
 
@@ -101,11 +115,11 @@ class WindowsState(NamedTuple):
 class Windows(Protocol):
     """Counters. Takes from several are all or nothing, also between threads and processes."""
 
-    def take(self, takes: Sequence[Take]) -> Taken | None:
+    def take(self, takes: Sequence[Take], reservation: Reservation | None = None) -> Taken | None:
         """Take, or take nothing where one is too full; None where nobody can tell."""
 
-    def change(self, changes: Sequence[Change]) -> None:
-        """Correct what was taken, whatever the limit; never waits."""
+    def change(self, changes: Sequence[Change], reservation: Reservation | None = None) -> None:
+        """Correct what was taken, whatever the limit; never waits. It ends the reservation."""
 
     def state(self) -> WindowsState | None:
         """For metrics; None where nothing can go wrong."""
@@ -123,39 +137,46 @@ class MemoryWindows:
     def __init__(self, workers: int = 1, clock: Callable[[], float] = time.time) -> None:
         self._workers, self._clock = workers, clock
         self._lock = mutex()
-        self._counts: dict[str, list[int]] = {}  # name → period, its count, the one before, seconds
+        #: By name: the period's number, its count, that of the one before, when to forget them.
+        self._counts: dict[str, list[int]] = {}
         self._sweep_at = _FEW
 
-    def take(self, takes: Sequence[Take]) -> Taken:
+    def take(self, takes: Sequence[Take], reservation: Reservation | None = None) -> Taken:
+        """Reservations are not looked at: what this process has taken ends with it."""
         now, refused = self._clock(), -1
         windows: list[Window] = []
         with self._lock:
             counts, workers = self._counts, self._workers
-            for name, limit, seconds, cost in takes:
-                index = int(now // seconds)
-                current, before = _counts(counts.get(name), index)
+            for name, limit, period, cost in takes:
+                index, start, end = period.span(now)
+                slides = period.slides
+                current, before = _counts(counts.get(name), index, slides)
                 share = limit // workers or 1
-                window = Window(share, seconds, index, current, before, now)
+                window = Window(share, index, start, end, current, before, now, slides)
+                # A share may be less than one request, so the whole limit decides on the first:
+                # a request that will never fit a worker's share would be refused for ever.
+                room = share if window.used >= 1 else limit
                 # As if what is used were rounded down first: all others are whole numbers.
-                if refused < 0 and window.used >= share - cost + 1:
+                if refused < 0 and window.used >= room - cost + 1:
                     refused = len(windows)
                 windows.append(window)
             if refused < 0:
-                for (name, _, seconds, cost), window in zip(takes, windows, strict=True):
+                for (name, _, period, cost), window in zip(takes, windows, strict=True):
                     window.current += cost
-                    counts[name] = [window.index, window.current, window.before, seconds]
+                    forget = math.ceil(window.end) + period.keep_s
+                    counts[name] = [window.index, window.current, window.before, forget]
                 if len(counts) > self._sweep_at:
                     self._sweep(now)
         return Taken(refused, windows)
 
-    def change(self, changes: Sequence[Change]) -> None:
+    def change(self, changes: Sequence[Change], reservation: Reservation | None = None) -> None:
         with self._lock:
-            for name, _, index, amount in changes:
+            for name, period, number, taken, used in changes:
                 kept = self._counts.get(name)
-                # What was taken two periods ago counts no more.
-                if kept is not None and 0 <= kept[0] - index <= 1:
-                    place = 1 + kept[0] - index
-                    kept[place] = max(0, kept[place] + amount)
+                # What was taken two periods ago counts no more; by the calendar, one ago.
+                if kept is not None and 0 <= kept[0] - number <= period.slides:
+                    place = 1 + kept[0] - number
+                    kept[place] = max(0, kept[place] + used - taken)
 
     def state(self) -> None:
         """Nothing can go wrong."""
@@ -165,17 +186,15 @@ class MemoryWindows:
 
     def _sweep(self, now: float) -> None:
         """Forget what has expired. Rare enough that a take pays next to nothing for it."""
-        self._counts = {
-            name: kept for name, kept in self._counts.items() if (kept[0] + 2) * kept[3] > now
-        }
+        self._counts = {name: kept for name, kept in self._counts.items() if kept[3] > now}
         self._sweep_at = max(_FEW, 2 * len(self._counts))
 
 
-def _counts(kept: list[int] | None, index: int) -> tuple[int, int]:
-    """The counts of this period and of the one before."""
+def _counts(kept: list[int] | None, index: int, slides: bool) -> tuple[int, int]:
+    """The counts of this period and, where windows slide, of the one before."""
     if kept is not None:
         if kept[0] == index:
             return kept[1], kept[2]
-        if kept[0] == index - 1:
+        if slides and kept[0] == index - 1:
             return 0, kept[1]
     return 0, 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from app.access.limits import Grant
-from app.domain import Caller, EmbeddingRequest, Outcome
+from app.domain import Caller, EmbeddingRequest, Outcome, Source
 from app.errors import ClientError
 from app.logs import log_request
 
@@ -61,6 +61,12 @@ class Exchange:
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
+    @property
+    def purchases(self) -> Mapping[Source, int]:
+        """Tokens bought for it, by deployment; also where it failed after that."""
+        ended = self.outcome or self.error
+        return ended.purchases if ended is not None else {}
+
 
 class RequestLog:
     """Writes the log line: who, what, by whom, how long, how it ended."""
@@ -82,6 +88,7 @@ class RequestLog:
                 "items": len(asked.items) if asked else None,
                 "tokens": outcome.prompt_tokens if outcome else None,
                 "cached_tokens": outcome.cached_tokens if outcome else None,
+                "billed_tokens": sum(exchange.purchases.values()),
                 "cache": outcome.cache if outcome else None,
                 "attempts": outcome.attempts if outcome else error.attempts if error else 0,
                 "upstream_ms": _ms(outcome.upstream_seconds) if outcome else None,

@@ -22,6 +22,7 @@ from app.errors import (
     AdminOnly,
     BadRequest,
     BodyTooLarge,
+    ClientError,
     ModelNotAllowed,
     ModelNotFound,
     Unauthorized,
@@ -92,9 +93,12 @@ class Api:
         exchange.admitted = True
         try:
             outcome = exchange.outcome = self._pipeline.run(asked, caller, deadline)
+        except ClientError as error:
+            exchange.error = error
+            raise
         finally:
             if grant is not None:
-                self._limiter.settle(grant, exchange.outcome)
+                self._limiter.settle(grant, exchange.outcome, exchange.purchases)
         return embedding_response(outcome, asked.model, asked.encoding, lambda: exchange.seconds)
 
     def models(self) -> Response:

@@ -2,25 +2,29 @@
 
 What happens to a request here, and where to change it::
 
-    request ──► Job ──► Pool.choose ──► Gate ──► carrier ──► provider
-                 ▲       tiers, then     slots     one thread a call,
-                 │       two by weight,  and the   one call for all
-                 │       the shorter     queue     tickets that left
-                 │       expected wait   before    together
-                 │                       them         │
-                 └──────── retry, fail over ◄─────────┘ Pool.failed / succeeded:
-                           inside the deadline          eject, rest, learn
+    request ──► job ──► pool ──► queue ──► sender ──► provider
+                 ▲      chooses   slots,    one thread
+                 │      one of    what      a call, one
+                 │      its       waits     call for all
+                 │      deploy-   leaves    attempts of
+                 │      ments     together  a batch
+                 │                             │
+                 └── retry, fail over, hedge ◄─┘ the pool judges: eject, rest, learn
 
-* `job`, of `part`: one request. Splits what is too large, tries again, gives up.
-* `verdict`: what the caller is told when nobody could serve.
-* `pool`: the deployments of one model. Chooses one and judges what it did.
-* `health`, `latency`, `budget`: what is remembered of a deployment, and what may be spent.
-* `gate`: the slots of one provider; what waits leaves together.
-* `plan`: how a large request is cut; `answer`: how its parts become one again.
-* `flight`: an item being embedded is waited for, not sent again.
-* `dispatcher`: the only module here with threads in it; `deployment` the only one that calls.
+* `dispatcher`: the entry. From settings to pools, from a request to its job.
+* `job`: one request, a state machine: its `parts`, each a `part`; `starter`: what starts them.
+* `retry`: what follows a failure; `verdict`: the error where nothing could be done.
+* `timers`: when a call is hedged, or late.
+* `pool`: the deployments of one model. Chooses one, and judges what it did.
+* `deployment`: what one takes, and how it is called; `standing`: how it has been doing, by `health`
+  (a circuit breaker) and `latency`; `quota`: what it may be asked in a minute.
+* `batching`: the slots of one provider, and the queue before them; `attempt`: what waits there.
+* `sender`: the threads; `bisection`: whose fault a refused batch is, and `refused_items`.
+* `plan`: expected tokens, and how a request is split; `answer`: how its parts become one again.
+* `budget`: how much the proxy may ask by itself; `events`: what it reports.
 
-All but the last two are told the time and given their dice: the tests simulate hours in moments.
+Only `sender` starts threads, only `deployment` calls providers. All else is told the time and given
+its random numbers: the tests simulate hours in seconds. Every number is in `app.config_dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

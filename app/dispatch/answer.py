@@ -1,4 +1,4 @@
-"""Putting together what came of a request's parts, in the order of its items. Pure."""
+"""Putting together what came of a request's parts, in the order of its items. No I/O."""
 
 from __future__ import annotations
 
@@ -8,49 +8,63 @@ from app.domain import Outcome, Source, Vectors
 
 
 class Answer:
-    """The vectors of ``size`` items; each part of them is `put` once, in any order."""
+    """The vectors of ``size`` items. Each item is put once; parts come in any order."""
 
     def __init__(self, size: int) -> None:
-        self._missing = self._size = size
+        self._missing = size
         self._rows: list[bytes] = [b""] * size
         self._tokens = [0] * size
         self._estimated = False
         self._parts: dict[int, tuple[int, Source]] = {}  # start of a part → its stop, by whom
+        self.width: int | None = None  # bytes of each row, once one is there
+        self.purchases: dict[Source, int] = {}  # tokens, by deployment
 
     @property
-    def begun(self) -> bool:
-        return self._missing < self._size
+    def is_begun(self) -> bool:
+        return bool(self._parts)
 
     @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         return not self._missing
 
-    def put(self, start: int, stop: int, vectors: Vectors, source: Source) -> None:
-        """What came for the items from ``start`` up to ``stop``, and from whom.
+    def fits(self, vectors: Vectors) -> bool:
+        """Whether the rows are as wide as those that are there already."""
+        return self.width is None or set(map(len, vectors.rows)) == {self.width}
 
-        `ValueError` where it is not as many: providers are checked before, so it is a bug.
+    def put(self, start: int, stop: int, vectors: Vectors, source: Source) -> None:
+        """What came for the items from ``start`` up to ``stop``, and from which deployment.
+
+        `ValueError` where it is not as many, or an item has its vector already: a bug of ours.
         """
         if len(vectors.rows) != stop - start or len(vectors.tokens) != stop - start:
             raise ValueError(f"{len(vectors.rows)} vectors for {stop - start} items")
+        if any(self._rows[start:stop]):
+            raise ValueError("an item has a vector already")
+        if not all(vectors.rows):
+            raise ValueError("an empty vector")
         self._rows[start:stop] = vectors.rows
         self._tokens[start:stop] = vectors.tokens
         self._estimated |= vectors.estimated
         self._missing -= stop - start
         self._parts[start] = (stop, source)
+        self.width = len(vectors.rows[0])
+        self.purchases[source] = self.purchases.get(source, 0) + sum(vectors.tokens)
 
     def outcome(self, attempts: int, upstream_seconds: float) -> Outcome:
         """All of it, once it is complete."""
+        assert self.is_complete
         return Outcome(
             Vectors(self._rows, self._tokens, self._estimated),
             provider=",".join(dict.fromkeys(name for _, (name, _) in self._parts.values())),
             attempts=attempts,
             upstream_seconds=upstream_seconds,
             sources=self._sources(),
+            purchases=self.purchases,
         )
 
     def _sources(self) -> Sequence[Source]:
-        """Who embedded each row, or the one who embedded all."""
-        if len({source for _, source in self._parts.values()}) == 1:
-            return [next(iter(self._parts.values()))[1]]
+        """The deployment of each row, or the one of all."""
+        if len(self.purchases) == 1:
+            return list(self.purchases)
         parts = sorted(self._parts.items())
         return [source for start, (stop, source) in parts for _ in range(start, stop)]

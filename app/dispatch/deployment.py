@@ -1,7 +1,8 @@
-"""A deployment: one model at one provider, what it takes, and how it has been doing."""
+"""A deployment: one model at one provider. What it takes, and how a call to it is made."""
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -9,37 +10,32 @@ from dataclasses import replace
 import msgspec
 
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
+from app.config_dispatch import DispatchSettings
 from app.deadline import Deadline
-from app.dispatch.budget import Quota
-from app.dispatch.gate import Gate
-from app.dispatch.health import Health
-from app.dispatch.latency import Latency
+from app.dispatch.batching import SlotQueue
+from app.dispatch.quota import Quota
+from app.dispatch.refused_items import RefusedItems
+from app.dispatch.standing import Standing
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
-from app.errors import BrokenContract, Rejected
-from app.mutex import mutex
+from app.errors import BrokenContract, ProviderError, Rejected
 from app.providers.base import Provider
 from app.tokenizers import Tokenizer, Undecodable
 from app.usage.share import share
 from app.vectors import BadVector, cut
 
+_log = logging.getLogger("app.dispatch")
 TEXT_ONLY = (
     "'$.input' is invalid. This model takes only text: its settings name no tokenizer that could "
     "make text of token ids."
 )
-#: Nobody is late within 20 times the p95 of calls of its size, nor within 2 seconds.
-_PATIENCE = 20
-_LEAST_PATIENCE = 2.0
-#: Where no call of that size has been seen yet, silence counts after so many seconds.
-_FIRST_PATIENCE = 1.0
-#: Seconds for which an answer's latency is believed.
-_FRESH = 10.0
+_PLAIN_TEXT = (True, None, None, None, b"")  # what most requests are: see `Deployment.kind`
 
 
 class Deployment:
     """Knows what its provider takes, and makes up for what it does not.
 
-    The lock guards ``health``, ``latency`` and ``_since``, which
-    `app.dispatch.pool` reads and writes. This process may use a ``part`` of the limits.
+    ``standing`` is how it has been doing, ``quota`` what it may be asked in a minute. This process
+    may use a ``worker_share`` of the limits.
     """
 
     def __init__(
@@ -48,37 +44,44 @@ class Deployment:
         settings: DeploymentSettings,
         provider_settings: ProviderSettings,
         provider: Provider,
-        gate: Gate,
+        queue: SlotQueue,
         rng: random.Random,
-        part: float = 1.0,
+        worker_share: float = 1.0,
         tokenizer: Tokenizer | None = None,
+        dispatch: DispatchSettings | None = None,
     ) -> None:
         takes = provider.limits(settings.model)
+        dispatch = dispatch or DispatchSettings()
         self.name = settings.provider
         self.source: Source = (settings.provider, settings.model)
         self.label = "/".join(self.source)
         self.settings = settings
+        self.queue = queue
         self.timeout = provider_settings.timeout
-        self.gate = gate
         self.concurrency = (
-            max(1, int(settings.concurrency * part)) if settings.concurrency else None
+            max(1, int(settings.concurrency * worker_share)) if settings.concurrency else None
         )
         self.max_inputs = settings.max_inputs or provider_settings.max_inputs or takes.max_inputs
         self.max_tokens = settings.max_tokens or provider_settings.max_tokens or takes.max_tokens
         self.merges = provider_settings.merge and self.max_inputs != 1
+        self.quota = Quota(
+            _share(settings.requests_per_minute, worker_share),
+            _share(settings.tokens_per_minute, worker_share),
+        )
+        self.standing = Standing(self.timeout, rng, dispatch)
+        self.health = self.standing.health
         self._model = model
         self._provider = provider
         self._takes = takes
         self._tokenizer = tokenizer
+        self._refused_items = RefusedItems(dispatch.max_refused_items, dispatch.refused_item_ttl)
 
-        self.lock = mutex()
-        self.health = Health(rng.random)
-        self.latency = Latency()
-        self.answered_at = float("-inf")
-        self.quota = Quota(
-            _part(settings.requests_per_minute, part), _part(settings.tokens_per_minute, part)
-        )
-        self._since: dict[int, float] = {}  # when each call under way left, oldest first
+    # What it takes
+
+    @property
+    def limits_tokens(self) -> bool:
+        """Whether the tokens of a call matter before it leaves."""
+        return self.max_tokens is not None or self.settings.tokens_per_minute is not None
 
     def can_serve(self, dimensions: int | None) -> bool:
         """Whether vectors of that width can be had here."""
@@ -92,15 +95,20 @@ class Deployment:
             or self._model.can_cut_to(dimensions)
         )
 
-    def suits(self, request: EmbeddingRequest | None) -> bool:
-        """Whether a request, None being any, can be served here while all is well."""
-        return request is None or (
-            self.can_serve(request.dimensions) and self.understands(request.items)
-        )
-
-    def understands(self, items: Sequence[Item]) -> bool:
-        """Whether such items, text or tokens, can be embedded here."""
-        return isinstance(items[0], str) or self._takes.tokens or self._tokenizer is not None
+    def refusal_of(self, request: EmbeddingRequest) -> Rejected | None:
+        """Why a request cannot be served here while all is well; None where it can."""
+        if not self.can_serve(request.dimensions):
+            return Rejected(
+                f"Invalid value for 'dimensions' = {request.dimensions}. "
+                "This model cannot give vectors of that width.",
+                param="dimensions",
+            )
+        if not self._takes.tokens and not isinstance(request.items[0], str):
+            try:
+                self._decoded(request.items)
+            except Rejected as error:
+                return error
+        return None
 
     def narrower_width(self) -> int | None:
         """A width below the model's own that it promises, if any."""
@@ -109,11 +117,17 @@ class Deployment:
             return min((w for w in model.matryoshka if w != model.dimensions), default=None)
         return max(1, model.dimensions // 2) if model.matryoshka and model.dimensions else None
 
-    def takes(self, inputs: int, tokens: int) -> bool:
+    def fits(self, inputs: int, tokens: int) -> bool:
         """Whether so much fits into one call."""
         return (self.max_inputs is None or inputs <= self.max_inputs) and (
             self.max_tokens is None or tokens <= self.max_tokens
         )
+
+    def quota_wait(self, tokens: int, now: float) -> float:
+        """Seconds until its quota has room for a call of that many tokens, or of its largest."""
+        return self.quota.wait(min(tokens, self.max_tokens or tokens), now)
+
+    # Calls
 
     def call(self, request: EmbeddingRequest, items: Sequence[Item]) -> Call:
         """The call for some of a request's items. Raises `Rejected` for tokens that are no text."""
@@ -132,19 +146,51 @@ class Deployment:
             trace=request.trace,
         )
 
-    def group(self, call: Call, wanted: int | None) -> Hashable | None:
-        """Equal for calls that may leave as one; None for one that must leave alone."""
-        if not self.merges:
-            return None
-        passed = msgspec.json.encode(call.passed, order="sorted") if call.passed else b""
+    def kind(self, call: Call, wanted: int | None) -> Hashable:
+        """Equal for calls that differ only in their items and their end user."""
         is_text = isinstance(call.items[0], str)
-        return (is_text, call.dimensions, wanted, call.input_type, call.user, passed)
+        if is_text and not (call.dimensions or wanted or call.input_type or call.passed):
+            return _PLAIN_TEXT
+        passed = msgspec.json.encode(call.passed, order="sorted") if call.passed else b""
+        return (is_text, call.dimensions, wanted, call.input_type, passed)
+
+    def group(self, call: Call, kind: Hashable, now: float) -> Hashable | None:
+        """Equal for calls that may be merged; None for one that must leave alone."""
+        if not self.merges or self.has_refused(call.items, now):
+            return None
+        return (kind, call.user)
+
+    def has_refused(self, items: Sequence[Item], now: float) -> bool:
+        """Whether one of the items was refused lately, in a call of its own."""
+        return self._refused_items.has_any(items, now)
+
+    def remember_refused(self, items: Sequence[Item], now: float) -> None:
+        """Items were refused in a call of their own: they are not merged for a while."""
+        if self.merges:
+            self._refused_items.add(items, now)
 
     def embed(self, call: Call, wanted: int | None, deadline: Deadline) -> Vectors:
-        """Make the call; cut the vectors to ``wanted`` where the provider could not."""
+        """Make the call; cut the vectors to ``wanted`` where the provider could not.
+
+        Raises `ProviderError` and nothing else: whatever else an adapter raises is a bug of its
+        own or of a library, and means that there is no answer.
+        """
+        try:
+            return self._embed(call, wanted, deadline)
+        except ProviderError:
+            raise
+        except BaseException as error:
+            _log.exception("an adapter raised what is no ProviderError: %s", self.label)
+            raise BrokenContract("could not be asked, or its answer not be read") from error
+
+    def _embed(self, call: Call, wanted: int | None, deadline: Deadline) -> Vectors:
         vectors = self._provider.embed(call, deadline)
         if self._tokenizer is not None and (vectors.estimated or len(call.items) > 1):
             vectors = _recount(vectors, self._tokenizer.count(call.items))
+        if not len(vectors.rows) == len(vectors.tokens) == len(call.items):
+            raise BrokenContract(f"answered {len(vectors.rows)} vectors for {len(call.items)}")
+        if not all(vectors.rows):
+            raise BrokenContract("answered an empty vector")
         if wanted is None or call.dimensions is not None or wanted == call.width:
             return vectors
         try:
@@ -160,52 +206,6 @@ class Deployment:
         except Undecodable as error:
             raise Rejected(f"'$.input' is invalid. It has {error}.", param="input") from error
 
-    def known_latency(self, now: float) -> float | None:
-        """Seconds a call takes; None where no answer has shown it lately.
-
-        Forgotten after a while, or one that was slow once would never be asked again.
-        """
-        return self.latency.average if now - self.answered_at < _FRESH else None
-
-    def expected_wait(self, now: float, mean_weight: float, unknown: float) -> float:
-        """Seconds a ticket given to it now may take: what is before it times what a call takes.
-
-        A deployment whose oldest call is late is as slow as that call already; one whose calls
-        fail must be asked more than once. ``unknown`` stands in for a latency nobody has seen.
-        """
-        known = self.known_latency(now)
-        seconds = known if known is not None else unknown
-        if self._since:
-            seconds = max(seconds, now - next(iter(self._since.values())))
-        succeeding = max(0.05, 1 - self.health.failure_rate(now))
-        part = self.settings.weight / mean_weight
-        return (self.gate.outstanding(self) / part + 1) * seconds / succeeding
-
-    def patience(self, items: int) -> float:
-        """Seconds after which a call of that many items is later than lateness explains."""
-        usual = self.latency.p95(items)
-        if usual is None:
-            return min(self.timeout, _FIRST_PATIENCE)
-        return min(self.timeout, max(_LEAST_PATIENCE, _PATIENCE * usual))
-
-    def quota_wait(self, tokens: int, now: float) -> float:
-        """Seconds until its quota has room for a call of that many tokens, or of its largest."""
-        return self.quota.wait(min(tokens, self.max_tokens or tokens), now)
-
-    def is_throttled(self, now: float) -> bool:
-        """Whether it rests for having been asked too much, by its own word or its quota's."""
-        return self.health.is_throttled(now) or self.quota_wait(0, now) > 0
-
-    def left(self, call: object, now: float) -> None:
-        self._since[id(call)] = now
-
-    def ended(self, call: object) -> None:
-        self._since.pop(id(call), None)
-
-    @property
-    def under_way(self) -> int:
-        return len(self._since)
-
 
 def _recount(vectors: Vectors, counts: list[int]) -> Vectors:
     """The provider's count shared out by the model's tokenizer; or its count, if that gave none."""
@@ -214,5 +214,5 @@ def _recount(vectors: Vectors, counts: list[int]) -> Vectors:
     return replace(vectors, tokens=share(sum(vectors.tokens), counts))
 
 
-def _part(limit: int | None, part: float) -> float | None:
-    return None if limit is None else limit * part
+def _share(limit: int | None, worker_share: float) -> float | None:
+    return None if limit is None else limit * worker_share

@@ -1,65 +1,27 @@
-"""The I/O of dispatch: threads that carry calls, and callers that wait for them.
-
-Each call to a provider runs in a thread of its own (a greenlet under gevent), so that a caller can
-leave at its deadline whatever the call does, and others can go on waiting for it.
-"""
+"""The entry of dispatch: from settings to pools, and from a request to its vectors."""
 
 from __future__ import annotations
 
-import _thread
-import logging
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from app.config import Settings
-from app.dispatch.budget import Budget
-from app.dispatch.deployment import TEXT_ONLY, Deployment
+from app.concurrency.wakeup import Wakeup
+from app.config import ModelSettings, Settings
+from app.deadline import Deadline
+from app.dispatch.batching import SlotQueue
+from app.dispatch.deployment import Deployment
 from app.dispatch.events import Events, Tracer
-from app.dispatch.gate import Batch, Gate, NotSent, Ticket
-from app.dispatch.job import Job, Rules
+from app.dispatch.job import Job, OnPart
+from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
-from app.domain import Call, EmbeddingRequest, Outcome, Vectors
-from app.errors import (
-    BadRequest,
-    Overloaded,
-    ProviderError,
-    ProviderTimeout,
-    Rejected,
-    forget,
-)
+from app.dispatch.sender import Sender
+from app.dispatch.starter import JobContext
+from app.domain import EmbeddingRequest, Outcome
+from app.errors import BadRequest, Rejected
 from app.providers.base import Provider
 from app.tokenizers import Tokenizer
-
-_log = logging.getLogger("app.dispatch")
-#: Extra calls for retries and for hedges, as shares of the calls asked for.
-_RETRIES = 0.2
-_HEDGES = 0.05
-_SAVED_AT_START = 20.0
-_SAVED_AT_MOST = 100.0
-
-
-class Bell:
-    """Wakes one waiting thread; a ring before the wait is not lost.
-
-    A bare lock: an Event costs five times as much, and there is one wait per request.
-    """
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = _thread.allocate_lock()
-        self._lock.acquire()
-
-    def ring(self) -> None:
-        with suppress(RuntimeError):  # rung already
-            self._lock.release()
-
-    def wait(self, seconds: float) -> bool:
-        """Whether it rang within so many seconds."""
-        return self._lock.acquire(timeout=min(max(0.0, seconds), 3600.0))
 
 
 class Dispatcher:
@@ -74,63 +36,54 @@ class Dispatcher:
         events: Events | None = None,
         tracer: Tracer | None = None,
     ) -> None:
+        self._settings = settings
+        self._providers = providers
         self._rng = rng or random.Random()
         self._events = events or Events()
-        self._tracer = tracer
-        part = 1 / settings.workers
-        gates = {
-            name: Gate(max(1, int(settings.providers[name].concurrency * part)))
+        share = 1 / settings.workers
+        self._queues = {
+            name: SlotQueue(
+                max(1, int(settings.providers[name].concurrency * share)), settings.limits.waiting
+            )
             for name in providers
         }
         self._pools = {
-            name: Pool(
-                name,
-                [
-                    Deployment(
-                        model,
-                        d,
-                        settings.providers[d.provider],
-                        providers[d.provider],
-                        gates[d.provider],
-                        self._rng,
-                        part,
-                        (tokenizers or {}).get(name),
-                    )
-                    for d in model.deployments
-                ],
-                self._rng,
-            )
+            name: self._make_pool(model, share, (tokenizers or {}).get(name))
             for name, model in settings.models.items()
         }
-        self._pool_of = {d: pool for pool in self._pools.values() for d in pool.deployments}
         self._hedged = {name for name, model in settings.models.items() if model.hedge}
-        self._rules = Rules(
-            Budget(_RETRIES, _SAVED_AT_START, _SAVED_AT_MOST),
-            Budget(_HEDGES, 0.0, _SAVED_AT_MOST),
-            settings.limits.waiting,
-            self._events,
-        )
+        pool_of = {d: pool for pool in self._pools.values() for d in pool.deployments}
+        self._sender = Sender(pool_of, self._events, tracer)
 
-    def start(self, request: EmbeddingRequest, deadline: float, bell: Bell) -> Job:
-        """A job for a request; ``bell`` rings when it wants to advance. Raises `BadRequest`."""
+    def start(
+        self,
+        request: EmbeddingRequest,
+        deadline: float,
+        wake: Callable[[], None],
+        on_part: OnPart | None = None,
+    ) -> Job:
+        """A job for a request, for its callers to `wait_for`. Raises `BadRequest`."""
         pool = self._pools[request.model]
-        if not any(d.can_serve(request.dimensions) for d in pool.deployments):
-            raise BadRequest(
-                f"Invalid value for 'dimensions' = {request.dimensions}. "
-                "This model cannot give vectors of that width.",
-                param="dimensions",
-            )
-        if not any(d.understands(request.items) for d in pool.deployments):
-            raise BadRequest(TEXT_ONLY, param="input")
         hedged = request.model in self._hedged
         if hedged:
-            self._rules.hedges.earn()
-        return Job(request, pool, deadline, self._rules, self._rng, self._carry, bell.ring, hedged)
+            pool.hedges.earn()
+        suitable = _suitable(pool.deployments, request)
+        context = JobContext(request, pool, suitable, Deadline(deadline), self._events, hedged)
+        return Job(context, self._sender, self._rng, wake, on_part)
 
     def embed(self, request: EmbeddingRequest, deadline: float) -> Outcome:
         """Vectors for the request's items, in order, by ``deadline``; or a `ClientError`."""
-        bell = Bell()
-        return drive(self.start(request, deadline, bell), bell)
+        wakeup = Wakeup()
+        job = self.start(request, deadline, wakeup.set)
+        try:
+            wake_at = job.advance(time.monotonic())
+            while not job.finished:
+                wakeup.wait(wake_at - time.monotonic())
+                wake_at = job.advance(time.monotonic())
+        except BaseException:  # the worker ends, or a bug
+            job.cancel(time.monotonic())
+            raise
+        return job.outcome()
 
     def unavailable_models(self) -> list[str]:
         """The models that no deployment can serve now."""
@@ -153,133 +106,53 @@ class Dispatcher:
                 "deployment": d.settings.model,
                 "tier": d.settings.tier,
                 "weight": d.settings.weight,
+                "share": round(d.health.share(now), 3),
                 "state": d.health.state(now),
                 "retry_in_seconds": round(d.health.wait(now), 3),
-                "in_flight": d.under_way,
-                "outstanding": d.gate.outstanding(d),
-                "latency_ms": None
-                if d.latency.average is None
-                else round(d.latency.average * 1000, 2),
+                "in_flight": d.standing.in_flight,
+                "outstanding": d.queue.outstanding(d),
+                "latency_ms": _ms(d.standing.latency.average),
                 "ejections": d.health.ejections_ever,
                 "last_error": d.health.last_error,
             }
             for name, d in self.deployments()
         ]
 
-    def _carry(self, batch: Batch | None) -> None:
-        while batch is not None:
-            try:
-                # Not threading.Thread, whose bookkeeping costs more than the start of a greenlet.
-                _thread.start_new_thread(self._carry_on, (batch,))
-                return
-            except RuntimeError:
-                _log.exception("no thread can be had to carry a call")
-            gate = batch.deployment.gate
-            gate.depart(batch)
-            for ticket in batch.tickets:
-                self._deliver(ticket, Overloaded("The proxy is overloaded.", retry_after=1))
-            batch = gate.finish(batch)
-
-    def _carry_on(self, batch: Batch | None) -> None:
-        """Make a call, and then those that waited for its slot."""
-        while batch is not None:
-            gate = batch.deployment.gate
-            gate.depart(batch)
-            try:
-                now = time.monotonic()
-                batch.deployment.quota.take(1, 0, now)
-                self._events.departed(batch.deployment, batch.tickets, now)
-                self._call(batch.tickets, batch)
-            except BaseException as error:  # a bug must not leave anyone waiting
-                _log.exception("carrying a call failed")
-                for ticket in batch.tickets:
-                    if ticket.result is None:
-                        self._deliver(ticket, error)
-            batch = gate.finish(batch)
-
-    def _call(self, tickets: Sequence[Ticket], batch: Batch) -> None:
-        """Ask once for all tickets. A refusal is looked into by halves, to find whose it is."""
-        deployment = batch.deployment
-        pool = self._pool_of[deployment]
-        first = tickets[0]
-        call = first.call
-        if len(tickets) > 1:
-            call = call.of([item for ticket in tickets for item in ticket.call.items])
-        left_at = time.monotonic()
-        batch.leave(left_at)
-        deployment.left(call, left_at)
-        try:
-            if self._tracer is None:
-                vectors = deployment.embed(call, first.wanted, batch.deadline)
-            else:
-                vectors = self._traced(self._tracer, tickets, call, batch)
-        except ProviderError as error:
-            self._failed(tickets, batch, error, time.monotonic() - left_at)
-            return
-        finally:
-            deployment.ended(call)
-        now = time.monotonic()
-        pool.succeeded(deployment, len(call.items), now - left_at, now)
-        self._events.answered(pool.model, deployment, vectors, now - left_at)
-        start = 0
-        for ticket in tickets:
-            stop = start + ticket.size
-            self._deliver(ticket, vectors if len(tickets) == 1 else vectors.part(start, stop))
-            start = stop
-
-    def _traced(
-        self, tracer: Tracer, tickets: Sequence[Ticket], call: Call, batch: Batch
-    ) -> Vectors:
-        deployment = batch.deployment
-        callers = [ticket.call.trace for ticket in tickets]
-        model = self._pool_of[deployment].model
-        span, sent = tracer.leave(model, deployment, call, callers)
-        result: Vectors | ProviderError = ProviderError("failed by a bug")
-        try:
-            result = deployment.embed(sent, tickets[0].wanted, batch.deadline)
-        except ProviderError as error:
-            result = error
-            raise
-        finally:
-            tracer.arrive(span, result)
-        return result
-
-    def _failed(
-        self, tickets: Sequence[Ticket], batch: Batch, error: ProviderError, seconds: float
-    ) -> None:
-        forget(error)  # what it passed: answers of megabytes
-        deployment = batch.deployment
-        if batch.deadline.cancelled:
-            error = ProviderTimeout("was not waited for")
-        items = sum(ticket.size for ticket in tickets)
-        pool = self._pool_of[deployment]
-        self._events.failed(pool.model, deployment, error, seconds)
-        if pool.failed(deployment, error, time.monotonic(), items, seconds):
-            self._events.ejected(pool.model, deployment)
-            for waiting in deployment.gate.flush(deployment):
-                self._deliver(waiting, NotSent("was ejected"))
-        if isinstance(error, Rejected) and len(tickets) > 1:
-            half = len(tickets) // 2
-            self._call(tickets[:half], batch)
-            self._call(tickets[half:], batch)
-            return
-        for ticket in tickets:
-            self._deliver(ticket, error)
-
-    @staticmethod
-    def _deliver(ticket: Ticket, result: Vectors | BaseException) -> None:
-        ticket.result = result
-        if ticket.batch is not None:
-            ticket.company, ticket.batch = len(ticket.batch.tickets), None
-        if ticket.state == "away":
-            ticket.state = "done"
-        ticket.deliver(ticket)
+    def _make_pool(self, model: ModelSettings, share: float, tokenizer: Tokenizer | None) -> Pool:
+        settings = self._settings
+        deployments = [
+            Deployment(
+                model,
+                d,
+                settings.providers[d.provider],
+                self._providers[d.provider],
+                self._queues[d.provider],
+                self._rng,
+                share,
+                tokenizer,
+                settings.dispatch,
+            )
+            for d in model.deployments
+        ]
+        estimate = TokenEstimate(tokenizer, any(d.limits_tokens for d in deployments))
+        return Pool(model.name, deployments, self._rng, settings.dispatch, estimate)
 
 
-def drive(job: Job, bell: Bell) -> Outcome:
-    """Wait for a job as its caller. Raises the `ClientError` it ended with."""
-    wake_at = job.advance(time.monotonic())
-    while not job.finished:
-        bell.wait(wake_at - time.monotonic())
-        wake_at = job.advance(time.monotonic())
-    return job.outcome()
+def _suitable(deployments: Sequence[Deployment], request: EmbeddingRequest) -> Sequence[Deployment]:
+    """The deployments that can serve a request while all is well.
+
+    Whether one can is one question about it: width, tokens and their decoding. Raises `BadRequest`
+    where none can, with the reason of the last.
+    """
+    if request.dimensions is None and isinstance(request.items[0], str):
+        return deployments  # what all can do
+    refusals = [(d, d.refusal_of(request)) for d in deployments]
+    suitable = [d for d, refusal in refusals if refusal is None]
+    reasons: list[Rejected] = [refusal for _, refusal in refusals if refusal is not None]
+    if not suitable:
+        raise BadRequest(reasons[-1].message, param=reasons[-1].param)
+    return suitable
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 2)

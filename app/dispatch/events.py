@@ -1,4 +1,4 @@
-"""What dispatch tells others about, and what it asks of a tracer. Dispatch knows neither.
+"""What dispatch reports of its calls, and what it asks of a tracer. Dispatch knows neither.
 
 `Events` is the null implementation of one, `app.metrics` the real one. Where there is no tracer
 there is None: each call costs one comparison.
@@ -13,15 +13,15 @@ from app.domain import Call, Vectors
 from app.errors import ProviderError
 
 if TYPE_CHECKING:
+    from app.dispatch.attempt import Attempt
     from app.dispatch.deployment import Deployment
-    from app.dispatch.gate import Ticket
 
 
 class Events:
-    """Told of what happens at the providers, from any thread. Must be quick and must not raise."""
+    """Called on what happens at the providers, from any thread. Must be quick, must not raise."""
 
-    def departed(self, deployment: Deployment, tickets: Sequence[Ticket], now: float) -> None:
-        """The tickets leave together, in one call."""
+    def call_started(self, deployment: Deployment, attempts: Sequence[Attempt], now: float) -> None:
+        """One call leaves for these attempts."""
 
     def answered(
         self, model: str, deployment: Deployment, vectors: Vectors, seconds: float
@@ -46,10 +46,10 @@ class Events:
 class Tracer(Protocol):
     """Follows calls to providers."""
 
-    def leave(
+    def start_call_span(
         self, model: str, deployment: Deployment, call: Call, callers: Sequence[Any]
     ) -> tuple[Any, Call]:
         """A call leaves for ``callers``, each what `Call.trace` held: its span, and it, to send."""
 
-    def arrive(self, span: Any, result: Vectors | ProviderError) -> None:
+    def end_call_span(self, span: Any, result: Vectors | ProviderError) -> None:
         """The call of a span has ended."""

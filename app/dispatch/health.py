@@ -1,186 +1,238 @@
-"""Whether a deployment is fit to be asked: a circuit breaker, as a value of time. No I/O, no lock.
+"""Whether a deployment may be asked: a circuit breaker, as a value of time. No I/O, no lock.
 
 A deployment is *ejected* after failures in a row, or when too many of its recent calls failed. Each
-ejection is longer than the one before, with jitter so that workers do not return in step. Then one
-call, the *probe*, decides whether it is back. Apart from that it *rests* while the provider asked
-to be left alone.
+ejection is twice as long as the one before, with jitter so that workers do not return in step. Then
+one call, the *half-open probe*, decides whether it is back. One that is back starts slowly: its
+share of the requests grows to the full weight within seconds, and until then a further failure
+makes the next ejection longer.
+
+Apart from that a deployment *rests* after a 429, or for as long as its provider asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Literal
 
+from app.config_dispatch import DispatchSettings
 from app.errors import ConnectionFailed, CredentialsRefused, ProviderError, Throttled
 
-#: Seconds by which a time and a duration may disagree.
-_CLOCK_ERROR = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class HealthPolicy:
-    """Times in seconds."""
-
-    failures_in_a_row: int = 5
-    refusals_in_a_row: int = 3  # of the connection itself: nobody is there
-    failure_rate: float = 0.6  # of the calls in the window, once there are enough
-    calls_enough: int = 20
-    window: float = 10.0
-    first_ejection: float = 1.0
-    longest_ejection: float = 60.0
-    credentials_ejection: float = 60.0
-    #: How long one that may not be ejected is asked only where nobody else is well.
-    suspicion: float = 5.0
-    #: How often an ejected deployment is probed while nobody else can serve.
-    last_resort: float = 1.0
-    first_rest: float = 0.5  # after a 429 that does not say how long
-    longest_rest: float = 60.0
+#: A time and a time plus a duration may differ by this much through rounding.
+_CLOCK_ERROR_S = 1e-6
+_FIRST_SHARE = 0.1  # of its weight that a deployment gets at once when it is back
+_LOST_PROBE_FACTOR = 6.0  # times its timeout, after which a probe counts as lost
+_NEVER = float("-inf")
 
 
 class Health:
     """The state of one deployment. ``jitter`` gives a number in [0, 1)."""
 
-    def __init__(self, jitter: Callable[[], float], policy: HealthPolicy | None = None) -> None:
-        self._policy = policy or HealthPolicy()
+    def __init__(
+        self, jitter: Callable[[], float], settings: DispatchSettings | None = None
+    ) -> None:
+        self._settings = settings or DispatchSettings()
         self._jitter = jitter
         self.failures_in_a_row = 0
-        self.ejections = 0  # in a row: a success after the probe resets it
+        self.ejections_in_a_row = 0
         self.ejections_ever = 0
         self.last_error: str | None = None
-        self.refuses_our_key = False
+        self.credentials_refused = False
         self._ejected_until: float | None = None
-        self._tried_at = float("-inf")  # when it was ejected, or a probe last left
-        self._probing = False
-        self._suspect_until = float("-inf")
-        self._resting_until = float("-inf")
-        self._rests = 0
-        self._throttled = False
-        self._window = (float("-inf"), 0, 0)  # start, calls, failures
+        self._ejected_at = _NEVER  # or when the last probe left
+        self._probe_until: float | None = None  # while a probe is under way
+        self._suspect_until = _NEVER
+        self._back_since = _NEVER
+        self._resting_until = _NEVER
+        self._rest_began = _NEVER
+        self._rest_probed = _NEVER
+        self._rest_asked = False  # the provider said how long
+        self._rests = 0  # in a row
+        self._throttled = False  # it rests because it answered 429
+        self._window = (_NEVER, 0, 0)  # start, calls, failures
         self._window_before = (0, 0)  # calls, failures
+        self._refuted_400s = 0  # in a row
 
-    def state(self, now: float) -> str:
+    # What it is
+
+    def state(self, now: float) -> Literal["ok", "resting", "ejected"]:
         """``ok``, ``resting`` or ``ejected``."""
         if self._ejected_until is not None:
             return "ejected"
         return "resting" if now < self._resting_until else "ok"
+
+    @property
+    def is_ejected(self) -> bool:
+        return self._ejected_until is not None
+
+    @property
+    def is_probing(self) -> bool:
+        return self._probe_until is not None
 
     def is_throttled(self, now: float) -> bool:
         """Whether it rests because it answered 429."""
         return self._throttled and now < self._resting_until
 
     def may_serve(self, now: float, last_resort: bool = False) -> bool:
-        """Whether a call may go there. ``last_resort``: nobody else can serve."""
+        """Whether a call may go there. ``last_resort``: no other deployment can serve."""
         if now < self._resting_until:
-            return False
+            return last_resort and self._may_probe_rest(now)
         if self._ejected_until is None:
             return last_resort or now >= self._suspect_until
-        if self._probing:
+        if self._probe_until is not None and now < self._probe_until:
             return False
-        back = self._ejected_until
-        if last_resort:
-            back = min(back, self._tried_at + self._policy.last_resort)
-        return now >= back
+        return now >= self._end_of_ejection(self._ejected_until, last_resort)
+
+    def may_serve_alone(self, now: float) -> bool:
+        """`may_serve` for a model's only deployment: whatever its health, it is the only one.
+
+        Only a time that its provider asked for is kept.
+        """
+        if now < self._resting_until and self._rest_asked:
+            return self._may_probe_rest(now)
+        return True
 
     def wait(self, now: float) -> float:
         """Seconds until a call may go there again; 0 where it may now."""
         until = self._resting_until
         if self._ejected_until is not None:
-            until = max(until, min(self._ejected_until, self._tried_at + self._policy.last_resort))
+            until = max(until, self._end_of_ejection(self._ejected_until, last_resort=True))
         return max(0.0, until - now)
 
-    def is_straggler(self, left_at: float) -> bool:
-        """Whether a call that left then was under way before the ejection, or before the probe."""
-        return self._ejected_until is not None and left_at < self._tried_at - _CLOCK_ERROR
+    def share(self, now: float) -> float:
+        """The share of its weight it gets: below 1 during the slow start."""
+        length = self._settings.slow_start
+        age = now - self._back_since
+        if age >= length:
+            return 1.0
+        return _FIRST_SHARE + (1 - _FIRST_SHARE) * max(0.0, age) / length
 
-    def leave(self, now: float) -> bool:
-        """A call goes there; whether it is the probe of an ejected deployment."""
+    def failure_rate(self, now: float) -> float:
+        """Of the recent calls; 0 while they are too few, or too long ago, to tell."""
+        settings = self._settings
+        if now - self._window[0] >= 2 * settings.rate_window:
+            return 0.0
+        calls = self._window[1] + self._window_before[0]
+        failures = self._window[2] + self._window_before[1]
+        return failures / calls if calls >= settings.min_calls else 0.0
+
+    def is_straggler(self, left_at: float) -> bool:
+        """Whether a call that left then left before the ejection, or before the probe."""
+        return self._ejected_until is not None and left_at < self._ejected_at - _CLOCK_ERROR_S
+
+    # What happens to it
+
+    def chosen(self, now: float) -> bool:
+        """A call is given to it; whether that is the probe of an ejected deployment."""
+        if now < self._resting_until:
+            self._rest_probed = now
         if self._ejected_until is None:
             return False
-        self._probing = True
-        self._tried_at = now
+        # A probe whose result is never told must not eject the deployment for ever.
+        self._probe_until = now + _LOST_PROBE_FACTOR * self._settings.probe_timeout
+        self._ejected_at = now
         return True
 
-    def withdraw(self) -> None:
-        """The probe did not take place after all."""
-        self._probing = False
+    def probe_ended(self) -> None:
+        """The probe has shown nothing: the next call may be one."""
+        self._probe_until = None
 
-    def succeeded(self, now: float) -> None:
+    def succeeded(self, now: float, left_at: float) -> None:
+        """A call that left then brought vectors, or a refusal that is the caller's fault."""
         self._count(now, failed=False)
-        self.refuses_our_key = False
+        self.credentials_refused = False
         self.failures_in_a_row = 0
-        self._rests = 0
+        self._refuted_400s = 0
+        if left_at >= self._rest_began:
+            self._rests = 0
+            self._resting_until = _NEVER
         if self._ejected_until is not None:
             self._ejected_until = None
+            self._back_since = now
             self._window = (now, 0, 0)
             self._window_before = (0, 0)
-        self.ejections = 0
-        self._suspect_until = float("-inf")
-        self._probing = False
+        elif self.ejections_in_a_row and self.share(now) == 1.0:
+            self.ejections_in_a_row = 0
+        self._suspect_until = _NEVER
+        self._probe_until = None
 
-    def failed(self, error: ProviderError, now: float) -> bool:
-        """Count a failure; whether the deployment deserves to be ejected for it."""
+    def failed(self, error: ProviderError, now: float, left_at: float) -> bool:
+        """Count a failure of a call that left then; whether the deployment is to be ejected."""
         self.last_error = error.message
-        self.refuses_our_key = isinstance(error, CredentialsRefused)
+        self.credentials_refused = isinstance(error, CredentialsRefused)
+        probed, self._probe_until = self._probe_until is not None, None
         if isinstance(error, Throttled):
-            self._rest(error.retry_after, now)
+            self._rest(error.retry_after, now, left_at)
             self._throttled = True
-            self._probing = False  # whoever can say 429 is back
-            self._ejected_until = None
+            if self._ejected_until is not None:  # one that can say 429 is back
+                self._ejected_until = None
+                self._back_since = now
             return False
         if error.retry_after is not None:
-            self._rest(error.retry_after, now)
+            self._rest(error.retry_after, now, left_at)
             self._throttled = False
         self._count(now, failed=True)
         self.failures_in_a_row += 1
-        probed, self._probing = self._probing, False
-        policy = self._policy
-        limit = (
-            policy.refusals_in_a_row
-            if isinstance(error, ConnectionFailed)
-            else policy.failures_in_a_row
-        )
+        settings = self._settings
+        refused = isinstance(error, ConnectionFailed)
+        limit = settings.refusals_in_a_row if refused else settings.failures_in_a_row
         return (
             probed
             or isinstance(error, CredentialsRefused)
             or self.failures_in_a_row >= limit
-            or self.failure_rate(now) >= policy.failure_rate
+            or self.failure_rate(now) >= settings.failure_rate
         )
 
+    def refuted(self) -> bool:
+        """It answered 400 to what another embedded; whether it is to be ejected for it."""
+        self._refuted_400s += 1
+        self.last_error = "answered 400 to what another deployment embeds"
+        return self._ejected_until is not None or self._refuted_400s >= self._settings.refuted_400s
+
     def suspect(self, now: float) -> None:
-        """It deserves to be ejected, and may not be."""
-        self._suspect_until = now + self._policy.suspicion
+        """It is to be ejected, and may not be: it is asked only where no other is well."""
+        self._suspect_until = now + self._settings.suspicion
 
     def eject(self, error: ProviderError, now: float) -> None:
-        policy = self._policy
-        length = policy.first_ejection * 2.0 ** min(self.ejections, 16)
+        """No calls for a while, and then one."""
+        settings = self._settings
+        length = settings.first_ejection * 2.0 ** min(self.ejections_in_a_row, 16)
         if isinstance(error, CredentialsRefused):
-            length = max(length, policy.credentials_ejection)
-        length = min(length, policy.longest_ejection)
-        self.ejections += 1
+            length = max(length, settings.credentials_ejection)
+        length = min(length, settings.longest_ejection)
+        self.ejections_in_a_row += 1
         self.ejections_ever += 1
         self._ejected_until = now + length * (0.5 + self._jitter() / 2)
-        self._tried_at = now
+        self._ejected_at = now
+        self._probe_until = None
 
-    def failure_rate(self, now: float) -> float:
-        """Of the recent calls; 0 while they are too few, or too long ago, to tell."""
-        if now - self._window[0] >= 2 * self._policy.window:
-            return 0.0
-        calls = self._window[1] + self._window_before[0]
-        failures = self._window[2] + self._window_before[1]
-        return failures / calls if calls >= self._policy.calls_enough else 0.0
+    def _end_of_ejection(self, until: float, last_resort: bool) -> float:
+        return min(until, self._ejected_at + self._settings.last_resort) if last_resort else until
+
+    def _may_probe_rest(self, now: float) -> bool:
+        since = max(self._rest_began, self._rest_probed)
+        return now >= since + self._settings.rest_probe
 
     def _count(self, now: float, failed: bool) -> None:
         start, calls, failures = self._window
-        if now - start >= self._policy.window:
+        length = self._settings.rate_window
+        if now - start >= length:
             # Two windows side by side: the rate looks back one to two of them.
-            recent = now - start < 2 * self._policy.window
-            self._window_before = (calls, failures) if recent else (0, 0)
+            self._window_before = (calls, failures) if now - start < 2 * length else (0, 0)
             start, calls, failures = now, 0, 0
         self._window = (start, calls + 1, failures + failed)
 
-    def _rest(self, asked: float | None, now: float) -> None:
-        policy = self._policy
-        if asked is None:
-            asked = policy.first_rest * 2.0 ** min(self._rests, 16) * (0.5 + self._jitter() / 2)
-        self._rests += 1
-        self._resting_until = max(self._resting_until, now + min(asked, policy.longest_rest))
+    def _rest(self, asked: float | None, now: float, left_at: float) -> None:
+        """Rest after a 429. All calls in flight when a rest begins are one episode."""
+        settings = self._settings
+        if asked is not None:
+            length = min(asked, settings.longest_asked_rest)
+        elif left_at < self._rest_began:
+            return
+        else:
+            doubled = settings.first_rest * 2.0 ** min(self._rests, 16)
+            length = min(doubled, settings.longest_rest) * (0.5 + self._jitter() / 2)
+        if left_at >= self._rest_began:
+            self._rests += 1
+            self._rest_began = now
+        self._rest_asked = (asked is not None) or (self._rest_asked and now < self._resting_until)
+        self._resting_until = max(self._resting_until, now + length)

@@ -1,410 +1,349 @@
 """One request's way through dispatch: a state machine that is told the time. No I/O.
 
 A request is one *part* until a deployment is chosen that takes less; then it is several, side by
-side. Each part is put to one deployment at a time (two, when hedged) as a `Ticket`; when that
-fails it goes to another, or after a pause back to the same, until it has an answer, may not be
-tried again, or the deadline passes. Whoever drives a job calls `advance` whenever a ticket was
-delivered or the time came that `advance` asked for.
+side. Each part is given to one deployment at a time (two, when hedged or late) as an `Attempt`.
+When that fails, `app.dispatch.retry` decides what follows, until the part has its vectors, the
+request has failed, or its deadline passes::
+
+    WAITING ──start──► RUNNING ──vectors──► ANSWERED
+       ▲  │               │
+       │  └──too large────┼──too large────► SPLIT, into smaller parts
+       └──retry, fail over┘
+    and every state ──the request ends──► STOPPED
+
+Two kinds of threads come here: callers that wait (`Job.advance`, when ``wake`` was called or the
+time came that it returned), and senders with a result (`Job.receive`). Each does what there is to
+do under the job's lock, and what touches others, `_Effects`, after it.
 """
 
 from __future__ import annotations
 
+import logging
 import random
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol
 
+from app.dispatch import retry
 from app.dispatch.answer import Answer
-from app.dispatch.budget import Budget
+from app.dispatch.attempt import Attempt, Batch, NotSent, Result
 from app.dispatch.deployment import Deployment
-from app.dispatch.events import Events
-from app.dispatch.gate import Batch, NotSent, Ticket
-from app.dispatch.part import Part
-from app.dispatch.plan import expected_tokens, split
+from app.dispatch.part import Part, PartState
+from app.dispatch.parts import Parts
 from app.dispatch.pool import Pool
+from app.dispatch.starter import JobContext, Starter
 from app.dispatch.verdict import verdict
-from app.domain import EmbeddingRequest, Outcome, Vectors
+from app.domain import Outcome, Source, Vectors
 from app.errors import (
-    BadRequest,
+    BrokenContract,
     ClientError,
-    ConnectionFailed,
     DeadlineExceeded,
-    Overloaded,
+    InternalError,
     ProviderError,
-    ProviderTimeout,
     Rejected,
 )
+from app.mutex import mutex
 
-#: Failed attempts before a part gives up; one more for each further deployment.
-_MOST_FAILURES = 3
-_FIRST_PAUSE = 0.1  # seconds before the first retry at the same deployment, at the most
-_LONGEST_PAUSE = 2.0
-#: Seconds one is waited for, while another can serve, where nobody knows what is usual.
-_UNKNOWN_PATIENCE = 10.0
-#: A call is late, and hedged, after so many times the p95: one in twenty outlives that alone.
-_LATE = 1.5
-_TOO_LATE = 0.01  # seconds before the deadline in which no attempt is worth starting
+_log = logging.getLogger("app.dispatch")
+_MIN_ATTEMPT_S = 0.01  # before the deadline in which no attempt is worth starting
+OnPart = Callable[[int, int, Vectors, Source], None]
+
+
+class Sender(Protocol):
+    """Sends batches. See `app.dispatch.sender`."""
+
+    def send(self, batch: Batch) -> None: ...
+
+    def ejected(self, pool: Pool, deployment: Deployment, now: float) -> None: ...
 
 
 @dataclass(slots=True)
-class Rules:
-    """What jobs share: the process's budgets and bounds."""
+class _Effects:
+    """What follows a change and touches others."""
 
-    retries: Budget
-    hedges: Budget
-    most_waiting: int  # tickets at gates, of all jobs
-    events: Events = field(default_factory=Events)
+    send: list[Batch]
+    cancel: list[Batch]
+    refuted: list[Deployment]  # have refused with 400 what another has embedded
+    answered: list[tuple[Part, Vectors, Source]]
 
 
 class Job:
-    """See the module. ``carry`` is given each batch that a gate lets go; ``wake`` is called, from
-    any thread, when `advance` has something to do."""
+    """A request, and the parts it consists of. See the module.
+
+    The lock guards all fields, and those of the parts. ``wake`` is called under no lock when a
+    caller must call `advance`; ``on_part`` is told of each part that has its vectors, as (start,
+    stop, vectors, deployment), before the job counts as `is_settled`.
+    """
 
     def __init__(
         self,
-        request: EmbeddingRequest,
-        pool: Pool,
-        deadline: float,
-        rules: Rules,
+        context: JobContext,
+        sender: Sender,
         rng: random.Random,
-        carry: Callable[[Batch], None],
         wake: Callable[[], None],
-        hedged: bool = False,
+        on_part: OnPart | None = None,
     ) -> None:
-        self.deadline = self._promised = deadline
+        request, self._pool = context.request, context.pool
+        self.deadline = context.deadline
         self.finished = False
-        self._request = request
-        self._pool = pool
-        self._rules = rules
+        self.error: BaseException | None = None
+        self.upstream_seconds = 0.0  # from the first attempt to the last vector
+        self._context = context
+        self._sender = sender
         self._rng = rng
-        self._carry = carry
         self._wake = wake
-        self._hedged = hedged
-        self._delivered: deque[Ticket] = deque()
-        self._to_start = [Part(0, expected_tokens(request.items))]
-        self._running: dict[Ticket, Part] = {}
+        self._on_part = on_part
+        self._lock = mutex()
+        self._parts = Parts(self._pool.estimate.expect(request.items))
+        self._starter = Starter(context, self._parts, self.receive)
         self._answer = Answer(len(request.items))
-        self._error: ClientError | BaseException | None = None
-        self._attempts = 0
-        self._started: float | None = None
-        self._upstream_seconds = 0.0
-        rules.retries.earn()
+        self._unpublished = 0  # parts that `on_part` has still to be told of
+        self._wake_at = float("-inf")  # when a caller will come by itself
+        self._refuted: list[Deployment] = []
+        self._answered: list[tuple[Part, Vectors, Source]] = []
+        self._pool.retries.earn()
 
-    def deliver(self, ticket: Ticket) -> None:
-        """Take note that a ticket has its result."""
-        self._delivered.append(ticket)
-        self._wake()
+    # For callers
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has ended, and all that came of it is published."""
+        return self.finished and not self._unpublished
+
+    @property
+    def attempts(self) -> int:
+        """Calls that it has taken part in."""
+        return self._starter.attempts
 
     def extend(self, deadline: float) -> None:
-        """Somebody more patient joined."""
-        if deadline > self.deadline:
-            self.deadline = deadline
-            self._wake()
-
-    def _extend(self) -> None:
-        """Have the calls under way live as long as somebody waits for them."""
-        self._promised = self.deadline
-        for ticket in self._running:
-            ticket.deadline = self.deadline
-            batch = ticket.batch
-            if batch is not None:
-                batch.extend(self.deadline)
+        """Another caller waits, as long as until then."""
+        with self._lock:
+            self.deadline.extend(deadline)
 
     def advance(self, now: float) -> float:
         """Do what there is to do; the time by which to be called again."""
-        if self.deadline > self._promised:
-            self._extend()
-        while self._delivered and not self.finished:
-            self._receive(self._delivered.popleft(), now)
-        if not self.finished and now >= self.deadline:
-            self._fail(DeadlineExceeded(f"Request timed out after {self._request.timeout} s."))
-        wake_at = self.deadline
-        if not self.finished:
-            self._look_elsewhere(now)
-            wake_at = min(wake_at, self._start_what_is_due(now))
-        if self.finished:
-            self._leave_all()
-            return now
-        for part in self._running.values():
-            wake_at = min(wake_at, part.patience, part.hedge_at)
+        with self._lock:
+            was_finished = self.finished
+            if not self.finished and now >= self.deadline.at:
+                self._finish(self._deadline_exceeded())
+            if not self.finished:
+                self._starter.look_for_late(now)
+            self._wake_at = wake_at = self._start_due(now)
+            effects = self._take_effects()
+        self._perform(effects, now)
+        if self.finished and not was_finished:
+            self._wake()  # other callers
         return wake_at
 
+    def cancel(self, now: float) -> None:
+        """No caller waits any more."""
+        with self._lock:
+            if not self.finished:
+                self._finish(self._deadline_exceeded())
+            effects = self._take_effects()
+        self._perform(effects, now)
+
     def outcome(self) -> Outcome:
-        """What came of it. Raises the `ClientError` it ended with."""
-        if self._error is not None:
-            if isinstance(self._error, ClientError):
-                self._error.attempts = self._attempts
-            raise self._error
-        return self._answer.outcome(self._attempts, self._upstream_seconds)
+        """What came of it. Raises the error it ended with, with what it took and bought."""
+        with self._lock:
+            if self.error is None:
+                return self._answer.outcome(self.attempts, self.upstream_seconds)
+            if isinstance(self.error, ClientError):
+                self.error.attempts = self.attempts
+                self.error.purchases = dict(self._answer.purchases)
+        raise self.error
 
-    # Starting parts
+    # For senders
 
-    def _start_what_is_due(self, now: float) -> float:
-        """Start the parts whose time has come; when the next one's does."""
-        later: list[Part] = []
-        pending, self._to_start = self._to_start, later
-        for place, part in enumerate(pending):
-            if self.finished:
-                break
-            if part.due > now:
-                later.append(part)
-            elif self._running and len(self._running) >= self._side_by_side():
-                later.extend(pending[place:])  # a delivery will come back to them
-                break
-            else:
-                later.extend(self._start(part, now))
-        return min((part.due for part in self._to_start if part.due > now), default=float("inf"))
+    def receive(self, attempt: Attempt, result: Result, now: float) -> None:
+        """Take the result of an attempt."""
+        with self._lock:
+            part = self._parts.take_result(attempt)
+            if part is None or self.finished:
+                return  # the loser of a hedge, or too late
+            try:
+                self._take_result(part, attempt, result, now)
+                wake_at = self._start_due(now)
+            except Exception as error:  # a bug, which must not leave the caller waiting
+                _log.exception("a request failed by a bug")
+                self._end_by_bug(error)
+                wake_at = now
+            must_wake = wake_at < self._wake_at
+            effects = self._take_effects()
+        self._perform(effects, now)
+        if must_wake or self.is_settled:
+            self._wake()
 
-    def _side_by_side(self) -> int:
-        return max(deployment.gate.slots for deployment in self._pool.deployments)
-
-    def _start(self, part: Part, now: float) -> list[Part]:
-        """Put a part to a deployment; returns what of it must start later."""
-        tokens = sum(part.tokens)
-        deployment = self._choose(part, tokens, now)
-        if deployment is None:
-            wait = self._pool.wait(now, tokens, self._request)
-            if self._may_wait(part, now, wait):
-                part.due = now + max(wait, 0.01)
-                return [part]
-            self._give_up(part, now)
-            return []
-        if part.owes and not self._rules.retries.spend():
-            self._give_up(part, now)
-            return []
-        part.owes = False
-        if deployment.takes(len(part.tokens), tokens):
-            self._submit(part, deployment, now)
-            return []
-        cuts = split(part.tokens, deployment.max_inputs, deployment.max_tokens)
-        if len(cuts) == 1:
-            self._submit(part, deployment, now)
-            return []
-        # Each goes its own way from here: a part that fails is the only one repeated.
-        return self._restart(
-            [
-                Part(
-                    part.start + start,
-                    part.tokens[start:stop],
-                    failures=list(part.failures),
-                    tried=list(part.tried),
-                )
-                for start, stop in cuts
-            ],
-            now,
-        )
-
-    def _restart(self, parts: list[Part], now: float) -> list[Part]:
-        later: list[Part] = []
-        for place, part in enumerate(parts):
-            if self.finished or len(self._running) >= self._side_by_side():
-                return later + parts[place:]
-            later += self._start(part, now)
-        return later
-
-    def _choose(self, part: Part, tokens: int, now: float) -> Deployment | None:
-        """One that has not failed this part, while there is one; then any."""
-        chosen = self._pool.choose(now, tokens, self._request, part.asked)
-        if chosen is None and part.asked:
-            chosen = self._pool.choose(now, tokens, self._request)
-        return chosen
-
-    def _may_wait(self, part: Part, now: float, wait: float) -> bool:
-        """Whether waiting for a deployment to come back beats telling the caller now.
-
-        It does where other parts have been paid for already; else SDKs know how to wait.
-        """
-        begun = self._answer.begun or bool(self._running)
-        return begun and now + wait < self.deadline
-
-    def _submit(self, part: Part, deployment: Deployment, now: float) -> None:
-        gate = deployment.gate
-        if gate.waiting >= self._rules.most_waiting:
-            self._fail(
-                Overloaded("Too many requests are waiting here. Try again soon.", retry_after=1)
-            )
-            return
-        items = self._request.items[part.start : part.stop]
-        try:
-            call = deployment.call(self._request, items)
-        except Rejected as error:
-            self._fail(BadRequest(error.message, param=error.param))
-            return
-        tokens = sum(part.tokens)
-        ticket = Ticket(
-            deployment,
-            call,
-            None if part.alone else deployment.group(call, self._request.dimensions),
-            tokens,
-            self.deadline,  # the provider's own timeout begins when the call does: Batch.leave
-            self.deliver,
-            self._request.dimensions,
-            submitted=now,
-        )
-        if deployment.health.state(now) == "ejected":
-            with deployment.lock:
-                ticket.probe = deployment.health.leave(now)
-        deployment.quota.take(0, tokens, now)
-        self._attempts += 1
-        if self._started is None:
-            self._started = now
-        part.running.append(ticket)
-        self._running[ticket] = part
-        self._set_alarms(part, deployment, now)
-        batch = gate.submit(ticket)
-        if batch is not None:
-            self._carry(batch)
-
-    def _set_alarms(self, part: Part, deployment: Deployment, now: float) -> None:
-        part.patience = part.hedge_at = float("inf")
-        if not any(
-            d is not deployment and d not in part.tried and d.health.may_serve(now)
-            for d in self._pool.deployments
-        ):
-            return
-        # Half of what is left, so that another still has time; less where we know what is usual.
-        patience = min((self.deadline - now) / 2, _UNKNOWN_PATIENCE)
-        if deployment.latency.p95(len(part.tokens)) is not None:
-            patience = min((self.deadline - now) / 2, deployment.patience(len(part.tokens)))
-        if self._hedged and len(part.running) == 1:
-            usual = self._pool.usual(deployment, len(part.tokens))
-            if usual is not None:
-                part.hedge_at = now + _LATE * usual
-        part.patience = now + patience
-
-    # Results
-
-    def _receive(self, ticket: Ticket, now: float) -> None:
-        part = self._running.pop(ticket, None)
-        if part is None:
-            return  # the loser of a hedge, or of our patience
-        part.running.remove(ticket)
-        result = ticket.result
+    def _take_result(self, part: Part, attempt: Attempt, result: Result, now: float) -> None:
         if isinstance(result, Vectors):
-            self._accept(part, ticket, result, now)
+            self._accept(part, attempt, result, now)
         elif isinstance(result, ProviderError):
-            self._retry(part, ticket, result, now)
+            self._after_failure(part, attempt, result, now)
         else:
-            self._fail(result or RuntimeError("a ticket without a result"))
+            self._end_part(part, result)
 
-    def _accept(self, part: Part, ticket: Ticket, vectors: Vectors, now: float) -> None:
-        for other in part.running:
-            del self._running[other]
-            self._leave(other)
-        part.running.clear()
-        self._answer.put(part.start, part.stop, vectors, ticket.deployment.source)
-        if self._answer.complete:
-            self._upstream_seconds = now - (self._started if self._started is not None else now)
-            self.finished = True
-
-    def _retry(self, part: Part, ticket: Ticket, error: ProviderError, now: float) -> None:
-        """Decide what becomes of a part whose attempt failed."""
-        deployment = ticket.deployment
-        if isinstance(error, Rejected):
-            refused = BadRequest(error.message, param=error.param)
-            refused.log_message = "a provider refused the request as invalid"
-            self._fail(refused)
+    def _accept(self, part: Part, attempt: Attempt, vectors: Vectors, now: float) -> None:
+        """Put the vectors of a part into the answer."""
+        if not self._answer.fits(vectors):
+            error = BrokenContract("answered vectors of another width than other deployments")
+            self._after_failure(part, attempt, error, now)
             return
+        source = attempt.deployment.source
+        self._answer.put(part.start, part.stop, vectors, source)
+        self._parts.transition(part, PartState.ANSWERED)
+        self._refuted += [d for d in part.refused_by if d is not attempt.deployment]
+        if self._on_part is not None:
+            self._unpublished += 1
+            self._answered.append((part, vectors, source))
+        if self._answer.is_complete:
+            self.upstream_seconds = now - (self._starter.first_at or now)
+            self._finish()
+
+    def _after_failure(
+        self, part: Part, attempt: Attempt, error: ProviderError, now: float
+    ) -> None:
+        """Let `app.dispatch.retry` decide what becomes of a part, and do it."""
+        deployment = attempt.deployment
+        trusts_400 = False
         if isinstance(error, NotSent):
-            self._attempts -= 1
-            if not part.running:
-                self._to_start.append(part)
-            return
-        part.failures.append(error)
-        if deployment not in part.tried:
-            part.tried.append(deployment)
-        if part.running:
-            return  # its hedge may still win
-        if now > self.deadline - _TOO_LATE:  # it was the caller's own deadline that cut it
-            self._fail(DeadlineExceeded(f"Request timed out after {self._request.timeout} s."))
-            return
-        tokens = sum(part.tokens)
-        elsewhere = self._pool.choose(now, tokens, self._request, part.tried)
-        if elsewhere is None and self._pool.choose(now, tokens, self._request) is None:
-            part.owes = True
-            self._to_start.append(part)  # nobody is there to be tried: wait for one, or give up
-        elif self._may_try_again(part, ticket, error, elsewhere is not None):
-            # What fails in company, with nobody else to ask, may fail for another's sake: some
-            # engines answer 500 to a text that is too long.
-            part.alone |= ticket.company > 1 and elsewhere is None
-            self._rules.events.retried(self._pool.model, deployment, error)
-            part.due = now if elsewhere is not None else now + self._pause(len(part.failures))
-            self._to_start.append(part)
+            self._starter.attempts -= 1
+            if attempt.is_probe:
+                deployment.standing.probe_ended()
         else:
-            self._give_up(part, now)
+            part.failures.append(error)
+            part.failed_at[deployment] = error
+            if isinstance(error, Rejected):
+                part.refused_by.append(deployment)
+                trusts_400 = deployment.standing.trusts_400(attempt.kind, now)
+        if part.attempts:  # another attempt of it may still succeed
+            if part.is_late:
+                part.late_at = now + self._pause(part)
+        elif now > self.deadline.at - _MIN_ATTEMPT_S:  # the caller's own deadline cut it
+            self._end_part(part, self._deadline_exceeded())
+        else:
+            options = self._options(part, now, trusts_400)
+            decision = retry.decide(part, attempt, error, self._pool, options)
+            self._follow(part, attempt, error, decision, now)
 
-    def _may_try_again(
-        self, part: Part, ticket: Ticket, error: ProviderError, elsewhere: bool
-    ) -> bool:
-        failures = len(part.failures)
-        if not elsewhere and not error.transient:
-            return False
-        if failures >= _MOST_FAILURES + max(0, len(self._pool.deployments) - 1):
-            return False
-        # A connection that was never made cost the provider nothing: going elsewhere is free.
-        free = elsewhere and isinstance(error, ConnectionFailed)
-        # Tickets that left together failed together: they share the price of one call.
-        return free or self._rules.retries.spend(1 / ticket.company)
+    def _options(self, part: Part, now: float, trusts_400: bool) -> retry.Options:
+        tokens, suitable = sum(part.tokens), self._context.suitable
+        has_other = self._pool.has_other(now, tokens, suitable, part.failed_at)
+        has_any = has_other or self._pool.has_other(now, tokens, suitable, ())
+        return retry.Options(has_other, has_any, trusts_400)
 
-    def _pause(self, failures: int) -> float:
+    def _follow(
+        self,
+        part: Part,
+        attempt: Attempt,
+        error: ProviderError,
+        decision: retry.Decision,
+        now: float,
+    ) -> None:
+        """Do what was decided for a part."""
+        match decision:
+            case retry.Fail(told):
+                self._end_part(part, told or self._verdict(part, now))
+            case retry.Halve():
+                half = part.size // 2
+                part.failures.remove(error)  # which was for the size alone
+                del part.failed_at[attempt.deployment]
+                self._parts.split(part, [(0, half), (half, part.size)])
+            case retry.Wait():
+                part.retry_not_charged = True
+                self._parts.transition(part, PartState.WAITING)
+            case retry.FailOver(cost) | retry.Retry(cost=cost):
+                if cost and not self._pool.retries.spend(cost):  # another request was quicker
+                    self._end_part(part, self._verdict(part, now))
+                    return
+                part.due = now
+                if isinstance(decision, retry.Retry):
+                    part.never_merge |= decision.alone
+                    part.due += self._pause(part) if cost else 0.0
+                if not isinstance(error, NotSent):
+                    self._context.events.retried(self._pool.model, attempt.deployment, error)
+                self._parts.transition(part, PartState.WAITING)
+
+    def _pause(self, part: Part) -> float:
         """Full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015)."""
-        return self._rng.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**failures))
+        settings = self._pool.settings
+        longest = settings.first_pause * 2.0 ** len(part.failures)
+        return self._rng.uniform(0, min(settings.longest_pause, longest))
 
-    # Looking elsewhere
+    # Under the lock
 
-    def _look_elsewhere(self, now: float) -> None:
-        for ticket, part in list(self._running.items()):
-            if part.patience <= now:
-                part.patience = float("inf")
-                self._leave_for_another(ticket, part, now)
-            elif part.hedge_at <= now:
-                part.hedge_at = float("inf")
-                self._hedge(part, now)
-            if self.finished:
-                return
+    def _start_due(self, now: float) -> float:
+        """Start the parts whose time has come; the time by which to be called again."""
+        if not self.finished:
+            given_up = self._starter.start_due(now, self._answer.is_begun)
+            if given_up is not None:
+                self._end_part(given_up, self._verdict(given_up, now))
+        if self.finished:
+            return float("inf")
+        return min(self.deadline.at, self._starter.next_time())
 
-    def _leave_for_another(self, ticket: Ticket, part: Part, now: float) -> None:
-        """Put a part whose call is late to somebody else; without one, or the budget, wait on."""
-        other = self._pool.choose(now, sum(part.tokens), self._request, part.asked)
-        if other is None or not self._rules.retries.spend():
-            return
-        del self._running[ticket]
-        part.running.remove(ticket)
-        self._leave(ticket)
-        late = ProviderTimeout("was too slow")
-        part.failures.append(late)
-        part.tried.append(ticket.deployment)
-        self._rules.events.retried(self._pool.model, ticket.deployment, late)
-        self._to_start.append(part)
+    def _end_part(self, part: Part, error: BaseException) -> None:
+        """End the request for the sake of a part that neither runs nor waits."""
+        self._parts.transition(part, PartState.STOPPED)
+        self._finish(error)
 
-    def _hedge(self, part: Part, now: float) -> None:
+    def _finish(self, error: BaseException | None = None) -> None:
+        """End the request: with its vectors where there is no ``error``."""
+        assert error is not None or self._answer.is_complete
+        self.finished, self.error = True, error
+        self._parts.stop_all()
+        self._starter.close()
+
+    def _end_by_bug(self, error: Exception) -> None:
+        """End the request whatever its state is: nothing of it may be relied upon any more."""
+        self.finished, self.error = True, InternalError("The proxy failed.")
+        self.error.__cause__ = error
+        self._parts.abandon_all()
+        self._starter.close()
+
+    def _verdict(self, part: Part, now: float) -> ClientError:
         tokens = sum(part.tokens)
-        other = self._pool.choose(now, tokens, self._request, part.asked)
-        fits = other is not None and other.takes(len(part.tokens), tokens)
-        if other is not None and fits and self._rules.hedges.spend():
-            self._rules.events.hedged(self._pool.model, other)
-            self._submit(part, other, now)
+        return verdict(self._pool, self._context.suitable, part.failures, tokens, now)
 
-    # Ending
+    def _deadline_exceeded(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"Request timed out after {self._context.request.timeout} s.")
 
-    def _give_up(self, part: Part, now: float) -> None:
-        self._fail(verdict(self._request, self._pool, part.failures, now))
+    def _take_effects(self) -> _Effects | None:
+        parts, starter = self._parts, self._starter
+        if not (starter.to_send or parts.unwanted or self._refuted or self._answered):
+            return None
+        taken = _Effects(starter.to_send, parts.unwanted, self._refuted, self._answered)
+        starter.to_send, parts.unwanted, self._refuted, self._answered = [], [], [], []
+        return taken
 
-    def _fail(self, error: ClientError | BaseException) -> None:
-        self._error = error
-        self.finished = True
+    # Under no lock
 
-    def _leave_all(self) -> None:
-        for ticket in self._running:
-            self._leave(ticket)
-        self._running.clear()
-
-    def _leave(self, ticket: Ticket) -> None:
-        """Wait no longer for a ticket; end its call where nobody else waits for it either."""
-        deployment, batch = ticket.deployment, ticket.batch
-        if deployment.gate.withdraw(ticket):
-            if ticket.probe:
-                with deployment.lock:
-                    deployment.health.withdraw()
-        elif batch is not None and deployment.gate.abandon(ticket):
+    def _perform(self, effects: _Effects | None, now: float) -> None:
+        """Do what touches others."""
+        if effects is None:
+            return
+        for part, vectors, source in effects.answered:
+            self._publish(part, vectors, source)
+        for batch in effects.cancel:
             batch.deadline.cancel()
+        for batch in effects.send:
+            self._sender.send(batch)
+        for deployment in effects.refuted:
+            if self._pool.refuted(deployment, now):
+                self._sender.ejected(self._pool, deployment, now)
+
+    def _publish(self, part: Part, vectors: Vectors, source: Source) -> None:
+        """Tell `on_part` of a part; what that raises ends the request."""
+        error: BaseException | None = None
+        try:
+            assert self._on_part is not None
+            self._on_part(part.start, part.stop, vectors, source)
+        except BaseException as raised:
+            error = raised
+        with self._lock:
+            self._unpublished -= 1
+            if error is None:
+                return
+            if self.finished:
+                self.error = self.error or error
+            else:
+                self._finish(error)

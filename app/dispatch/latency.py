@@ -1,38 +1,39 @@
-"""How long a deployment takes, learned from its answers. No I/O, no lock."""
+"""How long a deployment's calls take, learned from its answers. No I/O, no lock."""
 
 from __future__ import annotations
 
 from collections import deque
 
-#: Weight of the newest answer in the moving average.
-_NEWEST = 0.2
-#: Answers kept per size class, for the 95th percentile.
-_KEPT = 100
-#: Answers of a size class before anything is said about it.
-_ENOUGH = 10
+_NEWEST_WEIGHT = 0.2  # of the newest answer in the moving average
+_MAX_ANSWERS = 100  # remembered, a size class
+_MIN_ANSWERS = 10  # of a size class, before its p95 is told
 
 
 class Latency:
-    """Seconds a call, over all calls and by size class (a class holds 8 times the one before)."""
+    """Seconds a call: a moving average, and the p95 by size class.
+
+    A size class holds calls of up to 8 times as many items as the one before.
+    """
 
     def __init__(self) -> None:
         self.average: float | None = None
-        self._classes: dict[int, deque[float]] = {}
+        self._answers: dict[int, deque[float]] = {}
 
     def add(self, items: int, seconds: float) -> None:
+        """Learn from an answer."""
         if self.average is None:
             self.average = seconds
         else:
-            self.average += _NEWEST * (seconds - self.average)
+            self.average += _NEWEST_WEIGHT * (seconds - self.average)
         size = _size_class(items)
-        if size not in self._classes:
-            self._classes[size] = deque(maxlen=_KEPT)
-        self._classes[size].append(seconds)
+        if size not in self._answers:
+            self._answers[size] = deque(maxlen=_MAX_ANSWERS)
+        self._answers[size].append(seconds)
 
     def p95(self, items: int) -> float | None:
-        """The 95th percentile for calls of about that size; None while too few are known."""
-        known = self._classes.get(_size_class(items))
-        if known is None or len(known) < _ENOUGH:
+        """The 95th percentile for calls of about that size, in seconds; None while unknown."""
+        known = self._answers.get(_size_class(items))
+        if known is None or len(known) < _MIN_ANSWERS:
             return None
         return sorted(known)[int(0.95 * len(known))]
 

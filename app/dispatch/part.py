@@ -1,34 +1,82 @@
-"""A part of a request on its way through dispatch."""
+"""A part of a request, and the states it goes through."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
+from app.dispatch.attempt import Attempt
 from app.dispatch.deployment import Deployment
-from app.dispatch.gate import Ticket
 from app.errors import ProviderError
+
+NEVER = float("inf")
+
+
+class PartState(StrEnum):
+    """What a part does. The request has its vectors when every part is answered or split."""
+
+    WAITING = "waiting"  # for its time, or for a deployment that may be asked
+    RUNNING = "running"  # an attempt is queued or in flight; two, when it is hedged
+    ANSWERED = "answered"  # its vectors are in the answer
+    SPLIT = "split"  # smaller parts have taken its place
+    STOPPED = "stopped"  # its request has ended without it
+
+
+#: The states that may follow each state.
+NEXT_STATES = {
+    PartState.WAITING: {PartState.RUNNING, PartState.SPLIT, PartState.STOPPED},
+    PartState.RUNNING: {
+        PartState.WAITING,
+        PartState.ANSWERED,
+        PartState.SPLIT,
+        PartState.STOPPED,
+    },
+    PartState.ANSWERED: set(),
+    PartState.SPLIT: set(),
+    PartState.STOPPED: set(),
+}
 
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """Consecutive items of the request, from ``start``, and what has become of them so far."""
+    """Consecutive items of a request, from ``start``, and what has become of them so far.
+
+    `app.dispatch.job.Job` owns it: ``state`` is changed by `Job._transition` alone.
+    """
 
     start: int
     tokens: list[int]  # expected, per item
-    due: float = 0.0  # not put to anybody before that
+    state: PartState = PartState.WAITING
+    due: float = 0.0  # no attempt before that, of the monotonic clock
+    attempts: list[Attempt] = field(default_factory=list)  # queued or in flight
     failures: list[ProviderError] = field(default_factory=list)
-    tried: list[Deployment] = field(default_factory=list)
-    running: list[Ticket] = field(default_factory=list)
-    patience: float = float("inf")  # when to look elsewhere
-    hedge_at: float = float("inf")
-    owes: bool = False  # a retry that the budget has not been charged for
-    alone: bool = False  # not to be merged any more
+    #: The last failure at each deployment that has failed it.
+    failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
+    refused_by: list[Deployment] = field(default_factory=list)  # with 400, not believed so far
+    late_at: float = NEVER  # when another deployment is asked instead: see `Timers`
+    late_after: float = NEVER  # seconds from when the call leaves
+    hedge_at: float = NEVER  # when another deployment is asked as well
+    hedge_after: float = NEVER  # seconds, likewise
+    is_late: bool = False  # another deployment was asked beside a late one
+    retry_not_charged: bool = False  # the budget has still to be asked for the next attempt
+    never_merge: bool = False
 
     @property
     def stop(self) -> int:
         return self.start + len(self.tokens)
 
     @property
+    def size(self) -> int:
+        return len(self.tokens)
+
+    @property
     def asked(self) -> list[Deployment]:
-        """Those that have failed it, and those that have it now."""
-        return [*self.tried, *(ticket.deployment for ticket in self.running)]
+        """The deployments that have failed it, and those that have it now."""
+        return [*self.failed_at, *(attempt.deployment for attempt in self.attempts)]
+
+    def check(self) -> None:
+        """Assert what is true of every part, after every change."""
+        running = self.state is PartState.RUNNING
+        assert running == bool(self.attempts), f"{self.state} with {len(self.attempts)} attempts"
+        assert len(self.attempts) <= 2, "more than one hedge"
+        assert self.tokens, "a part without items"

@@ -1,23 +1,65 @@
-"""Splitting what is too large for one call, by tokens that nobody has counted yet. Pure."""
+"""How many tokens items will take, and how a large request is split. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from app.domain import Item
+from app.tokenizers import Tokenizer
 from app.usage.share import weigh
 
-#: UTF-8 bytes a token is taken to stand for when a limit must hold. English has 4 and more,
-#: Chinese about 3: better a call too many than one that is refused.
-_CAUTIOUS_BYTES_PER_TOKEN = 3
+#: UTF-8 bytes a token is taken to stand for before any answer has shown it. English has 4 and
+#: more, Chinese about 3: better a call too many than one that is refused.
+_CAUTIOUS_BYTES_PER_TOKEN = 3.0
+_LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 32.0
+_MIN_BYTES = 200.0  # seen, before something is learned from them
+_FADING = 0.95  # of what was seen, with each further call
+_TOO_LOW_FACTOR = 1.25  # more tokens are expected after a call that was too large
+_MARGIN = 0.8  # of the average: more tokens are expected than there are on average
 
 
-def expected_tokens(items: Sequence[Item]) -> list[int]:
-    """Tokens of each item, rather too many than too few for a text."""
-    return [
-        -(-weigh(item) // _CAUTIOUS_BYTES_PER_TOKEN) if isinstance(item, str) else len(item)
-        for item in items
-    ]
+class TokenEstimate:
+    """Expects the tokens of items, for one model: limits and quotas need them before a call.
+
+    By the model's own tokenizer where its settings name one. Else from the bytes of the text, by
+    what the provider counted for earlier calls; rather too many than too few.
+    """
+
+    def __init__(self, tokenizer: Tokenizer | None = None, is_used: bool = True) -> None:
+        self.is_used = is_used  # a limit of tokens depends on it
+        self._tokenizer = tokenizer if is_used else None
+        self._bytes = self._tokens = 0.0  # seen, recent calls first
+
+    def expect(self, items: Sequence[Item]) -> list[int]:
+        """Tokens of each item."""
+        if self._tokenizer is not None:
+            return self._tokenizer.count(items)
+        per_token = self.bytes_per_token
+        return [
+            -int(-weigh(item) // per_token) if isinstance(item, str) else len(item)
+            for item in items
+        ]
+
+    def learn(self, items: Sequence[Item], tokens: int) -> None:
+        """The provider counted so many tokens for these items."""
+        if self.is_used and tokens > 0 and isinstance(items[0], str):
+            self._bytes = self._bytes * _FADING + sum(map(weigh, items))
+            self._tokens = self._tokens * _FADING + tokens
+
+    def was_too_low(self) -> None:
+        """A provider refused a call as too large: expect more tokens of the next ones."""
+        if self._bytes < _MIN_BYTES:
+            self._bytes = _MIN_BYTES
+            self._tokens = _MIN_BYTES / _CAUTIOUS_BYTES_PER_TOKEN
+        self._tokens *= _TOO_LOW_FACTOR
+
+    @property
+    def bytes_per_token(self) -> float:
+        """As expected now."""
+        if self._bytes < _MIN_BYTES:
+            return _CAUTIOUS_BYTES_PER_TOKEN
+        cautious = self._bytes / self._tokens * _MARGIN
+        return min(max(cautious, _LEAST_BYTES_PER_TOKEN), _MOST_BYTES_PER_TOKEN)
 
 
 def split(
@@ -30,10 +72,10 @@ def split(
     cuts = [0]
     inputs = total = 0
     for place, count in enumerate(tokens):
-        full = (max_inputs is not None and inputs >= max_inputs) or (
+        is_full = (max_inputs is not None and inputs >= max_inputs) or (
             max_tokens is not None and inputs and total + count > max_tokens
         )
-        if full:
+        if is_full:
             cuts.append(place)
             inputs = total = 0
         inputs += 1

@@ -1,57 +1,75 @@
-"""The error a caller sees when nobody could serve. Pure."""
+"""The error a caller gets when no deployment could serve. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.dispatch.deployment import Deployment
 from app.dispatch.pool import Pool
-from app.domain import EmbeddingRequest
+from app.dispatch.retry import refusal
 from app.errors import (
     ClientError,
     CredentialsRefused,
     NoProviderAvailable,
+    Overloaded,
     ProviderError,
     RateLimited,
+    Rejected,
     Throttled,
     UpstreamFailed,
 )
 
-_SOON = 0.05  # seconds: the least that a Retry-After is made from
+_LEAST_RETRY_AFTER_S = 0.05
+_FULL_RETRY_AFTER_S = 1.0
 
 
 def verdict(
-    request: EmbeddingRequest, pool: Pool, failures: Sequence[ProviderError], now: float
+    pool: Pool,
+    suitable: Sequence[Deployment],
+    failures: Sequence[ProviderError],
+    tokens: int,
+    now: float,
 ) -> ClientError:
-    """What the failures of a request's attempts come to; without any, the state of the pool."""
-    wait = max(_SOON, pool.wait(now, 0, request))
-    if _is_throttled(pool, failures, now):
+    """What the failures of a part come to; without any, the state of the pool.
+
+    A 400 counts only where nothing else failed: it was not believed, or it would have been told.
+    """
+    others = [failure for failure in failures if not isinstance(failure, Rejected)]
+    for failure in () if others else failures:
+        return refusal(failure)  # type: ignore[arg-type]  # `Rejected`, all of them
+    failures = others
+    wait = max(_LEAST_RETRY_AFTER_S, pool.wait(now, tokens, suitable))
+    all_throttled = all(isinstance(failure, Throttled) for failure in failures)
+    if all_throttled and pool.is_full(now, tokens, suitable):
+        return Overloaded(
+            "Too many requests are waiting here. Try again soon.", retry_after=_FULL_RETRY_AFTER_S
+        )
+    if all_throttled and (failures or _is_throttled(suitable, tokens, now)):
         return RateLimited(
             "Rate limit reached at every provider of this model. Try again later.",
             retry_after=wait,
         )
-    if _is_refused(pool, failures):
+    if _is_refused(suitable, failures):
         return UpstreamFailed(
             "The provider of this model refused the proxy's credentials.", should_retry=False
         )
-    if not failures or (len(pool.deployments) > 1 and not pool.can_serve(now)):
+    if not failures or (not pool.is_alone and not pool.can_serve(now)):
         return NoProviderAvailable(
             "No provider of this model is available now. Try again soon.", retry_after=wait
         )
     return UpstreamFailed(
         f"The provider of this model failed: it {failures[-1].message}.",
-        # We have retried already: an SDK that does so too makes nine calls of one.
+        # The proxy has retried already: an SDK that does so too makes nine calls of one.
         should_retry=False if len(failures) > 1 else None,
     )
 
 
-def _is_throttled(pool: Pool, failures: Sequence[ProviderError], now: float) -> bool:
-    if failures:
-        return all(isinstance(failure, Throttled) for failure in failures)
-    return any(deployment.is_throttled(now) for deployment in pool.deployments)
+def _is_throttled(suitable: Sequence[Deployment], tokens: int, now: float) -> bool:
+    return any(d.health.is_throttled(now) or d.quota_wait(tokens, now) for d in suitable)
 
 
-def _is_refused(pool: Pool, failures: Sequence[ProviderError]) -> bool:
+def _is_refused(suitable: Sequence[Deployment], failures: Sequence[ProviderError]) -> bool:
     if failures:
         refused = any(isinstance(failure, CredentialsRefused) for failure in failures)
         return refused and not any(failure.transient for failure in failures)
-    return all(deployment.health.refuses_our_key for deployment in pool.deployments)
+    return all(d.health.credentials_refused for d in suitable)

@@ -139,8 +139,8 @@ class Gauges:
                 place = (model, deployment.name)
                 states.update({(*place, state): 0 for state in _STATES})
                 states[*place, deployment.health.state(now)] += 1
-                calls[deployment.name] += deployment.under_way
-                self._show(catalog.WAITING, deployment.gate.waiting, deployment.name)
+                calls[deployment.name] += deployment.standing.in_flight
+                self._show(catalog.WAITING, deployment.queue.waiting, deployment.name)
             for name, number in calls.items():
                 self._show(catalog.CALLS_IN_FLIGHT, number, name)
             for labels, number in states.items():

@@ -15,8 +15,8 @@ from app.mutex import mutex
 
 if TYPE_CHECKING:
     from app.api.exchange import Exchange
+    from app.dispatch.attempt import Attempt
     from app.dispatch.deployment import Deployment
-    from app.dispatch.gate import Ticket
 
 _N = TypeVar("_N", Number, Distribution)
 #: Whose an error is, by its status; any other below 500 is the caller's, above it the proxy's. The
@@ -88,15 +88,15 @@ class Meter(Events):
 
     # As it is told by dispatch
 
-    def departed(self, deployment: Deployment, tickets: Sequence[Ticket], now: float) -> None:
+    def call_started(self, deployment: Deployment, attempts: Sequence[Attempt], now: float) -> None:
         name = deployment.name
         with self._lock:
-            self._distribution(catalog.CALL_REQUESTS, name).observe(len(tickets))
+            self._distribution(catalog.CALL_REQUESTS, name).observe(len(attempts))
             waits = self._distribution(catalog.QUEUE, name)
             items = 0
-            for ticket in tickets:
-                waits.observe(now - ticket.submitted)
-                items += ticket.size
+            for attempt in attempts:
+                waits.observe(now - attempt.queued_at)
+                items += attempt.size
             self._distribution(catalog.CALL_ITEMS, name).observe(items)
 
     def answered(

@@ -1,7 +1,9 @@
 """Azure OpenAI: OpenAI's bodies at Azure's addresses, with a key or an Entra ID token.
 
 Source: learn.microsoft.com/azure/ai-services/openai/reference (by deployment, with an API version)
-and …/api-version-lifecycle (v1: without one). A "model" here is the name of a deployment.
+and …/api-version-lifecycle (v1: without one). A "model" here is the name of a deployment. For
+credentials: learn.microsoft.com/python/api/azure-identity/azure.identity.defaultazurecredential,
+read in November 2026.
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from marshmallow import fields, validate
 
 from app.config import ProviderSettings, SettingsError
 from app.errors import CredentialsRefused
 from app.providers import openai
-from app.providers.credentials import Refreshing
+from app.providers.credentials import Refreshing, sendable
 from app.providers.dialect import address
 from app.providers.openai import OPENAI, OpenAI
 
@@ -57,6 +60,20 @@ class Azure(OpenAI):
         return self._headers
 
 
+def _way(settings: ProviderSettings) -> dict[str, Any]:
+    """The egress proxy and the certificates in azure-core's words.
+
+    Only for https: the address that gives a machine its identity is plain HTTP, and reached from
+    that machine alone.
+    """
+    way: dict[str, Any] = {}
+    if settings.proxy:
+        way["proxies"] = {"https": settings.proxy}
+    if settings.ca_bundle:
+        way["connection_verify"] = settings.ca_bundle
+    return way
+
+
 def _entra(settings: ProviderSettings) -> Refreshing[str]:
     try:
         identity = importlib.import_module("azure.identity")
@@ -67,7 +84,7 @@ def _entra(settings: ProviderSettings) -> Refreshing[str]:
             "pip install '.[azure]'"
         ) from error
     credential = identity.DefaultAzureCredential(
-        connection_timeout=10, read_timeout=10, process_timeout=10, retry_total=2
+        connection_timeout=10, read_timeout=10, process_timeout=10, retry_total=2, **_way(settings)
     )
     scope = settings.options.get("scope", _SCOPE)
 
@@ -76,6 +93,6 @@ def _entra(settings: ProviderSettings) -> Refreshing[str]:
             token = credential.get_token(scope)
         except core.ClientAuthenticationError as error:
             raise CredentialsRefused("got no token for us from Entra ID") from error
-        return token.token, float(token.expires_on)  # seconds since 1970
+        return sendable(token.token), float(token.expires_on)  # seconds since 1970
 
     return Refreshing(fetch)

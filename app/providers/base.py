@@ -6,13 +6,9 @@ fields) and ``make(settings)``, which returns a `WireFormat`, or a `Provider` th
 
 from __future__ import annotations
 
-import math
-import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -24,26 +20,20 @@ from app.domain import Call, Vectors
 from app.errors import (
     BrokenContract,
     CredentialsRefused,
+    NotServed,
     ProviderError,
     ProviderUnavailable,
     Rejected,
     Throttled,
 )
+from app.providers.counts import MAX_TOKENS_OF_A_CALL
+from app.providers.refusals import UNREADABLE, clean, message_of, rejected, retry_after
 from app.usage.share import estimate, share, weigh
 
-#: Longest part of a provider's own message that is passed on, in characters.
-_MESSAGE_LENGTH = 500
-_SECRETS = re.compile(
-    r"(?i)\b(?:sk|pk|rk|pa|jina|nvapi|hf|gsk|AIza)[-_][\w*.-]{6,}|\bbearer\s+\S+|\bAIza[\w-]{20,}"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\b(?:X-Amz-)?(?:Credential|Signature)=[^\s,;&]+"  # AWS's
-    r"|\beyJ[\w-]+\.[\w.-]+"  # a JSON web token, as Entra ID and Google hand out
-    r"|https?://\S+"
-)
-#: What reading JSON that somebody else wrote may raise.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _T = TypeVar("_T")
 _floats: msgspec.json.Decoder[Sequence[float]] = msgspec.json.Decoder(list[float])
 _base64 = msgspec.json.Decoder(bytes)
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +106,19 @@ class WireFormat(ABC):
         """A 2xx answer → `Vectors` in the order of the items; `BrokenContract` if it is none."""
 
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
-        """Any other answer → the error it stands for, its message without ``secrets``."""
+        """Any other answer → the error it stands for, its message without ``secrets``.
+
+        They come longest first, so that no part of one stays behind.
+        """
         message = clean(message_of(answer.body), secrets)
         after = retry_after(answer.headers)
         match answer.status:
             case 400 | 413 | 422:
-                return Rejected(message or "The provider refused the request as invalid.")
+                return rejected(message, answer.status)
             case 401 | 402 | 403:
                 return CredentialsRefused(f"refused our credentials ({answer.status})")
+            case 404 | 405 | 410:
+                return NotServed(f"does not know the model or the path ({answer.status})")
             case 429:
                 return Throttled("asked us to slow down (429)", retry_after=after)
             case 408 | 409 | 424 | 499:  # 424: a backend behind the provider failed
@@ -132,14 +127,6 @@ class WireFormat(ABC):
                 return ProviderUnavailable(f"failed with {status}", retry_after=after)
             case status:
                 return BrokenContract(f"answered with status {status}")
-
-
-def blamed(error: ProviderError, message: str, words: Sequence[str]) -> ProviderError:
-    """The same error, or `Rejected` where a failure's (cleaned) message has words that blame an
-    input: it would fail everywhere and for ever, so a retry only costs."""
-    if isinstance(error, ProviderUnavailable) and any(word in message for word in words):
-        return Rejected(message)
-    return error
 
 
 def guard(
@@ -156,11 +143,19 @@ def guard(
         vectors.check(rows, call.width)
     except vectors.BadVector as error:
         raise BrokenContract(f"answered {error}") from error
-    if each is not None and len(each) == len(rows):
+    if each is not None and len(each) == len(rows) and sum(each) <= MAX_TOKENS_OF_A_CALL:
         return Vectors(rows, each)
     if total is None:
         return Vectors(rows, [estimate(item) for item in call.items], estimated=True)
     return Vectors(rows, share(total, [weigh(item) for item in call.items]))
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """The body of a request as JSON; `Rejected` where a text or passed-on field cannot be it."""
+    try:
+        return _encode(body)
+    except (ValueError, TypeError, RecursionError) as error:  # a lone surrogate, 4,300 digits …
+        raise Rejected("The request is invalid: it cannot be written as JSON.") from error
 
 
 def only_text(call: Call) -> None:
@@ -214,54 +209,3 @@ def in_order(rows: Sequence[tuple[int, Any]], count: int) -> list[Any]:
             raise BrokenContract(f"answered index {index} twice or out of range")
         ordered[index] = row
     return ordered
-
-
-def message_of(body: bytes) -> str:
-    """The human sentence in an error body of any of the usual shapes, or an empty string."""
-    try:
-        found = msgspec.json.decode(body)
-    except UNREADABLE:
-        return ""
-    place = ""
-    for name in ("error", "message", "detail", "error_msg", "msg"):
-        while isinstance(found, list) and found:
-            found = found[0]
-        if isinstance(found, dict) and name in found:
-            if isinstance(found.get("loc"), list):  # pydantic's: without it nobody knows which
-                place = ".".join(map(str, found["loc"])) + ": "
-            found = found[name]
-    return place + found if isinstance(found, str) else ""
-
-
-def clean(message: str, secrets: Sequence[str]) -> str:
-    """A provider's message that a client may read: no key, no address, one line, not too long."""
-    for secret in secrets:  # addresses have no case
-        message = re.sub(re.escape(secret), "[redacted]", message, flags=re.IGNORECASE)
-    message = " ".join(_SECRETS.sub("[redacted]", message).split())
-    return message if len(message) <= _MESSAGE_LENGTH else message[:_MESSAGE_LENGTH] + "…"
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds a provider asks to be left alone: ``retry-after-ms``, or ``Retry-After``.
-
-    The latter in seconds or as a date (RFC 9110, 10.2.3), which is read by the provider's own
-    clock where it shows it. None where it does not say, or says it in a way nobody can read.
-    """
-    try:
-        if "retry-after-ms" in headers:
-            return _wait(float(headers["retry-after-ms"]) / 1000)
-        if "retry-after" in headers:
-            text = headers["retry-after"]
-            return _wait(_until(text, headers.get("date")) if "," in text else float(text))
-    except ValueError:
-        pass
-    return None
-
-
-def _wait(seconds: float) -> float | None:
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _until(date: str, now: str | None) -> float:
-    start = parsedate_to_datetime(now).timestamp() if now else time.time()
-    return parsedate_to_datetime(date).timestamp() - start

@@ -19,25 +19,26 @@ from marshmallow import fields, validate
 from app.config import ProviderSettings, SettingsError
 from app.domain import Call, Vectors
 from app.errors import (
-    BrokenContract,
     CredentialsRefused,
+    NotServed,
     ProviderError,
     ProviderUnavailable,
     Rejected,
     Throttled,
 )
 from app.providers.base import (
-    UNREADABLE,
     Capabilities,
     Incoming,
     Outgoing,
     WireFormat,
+    encode,
     guard,
     only_text,
-    retry_after,
     row_of,
 )
 from app.providers.bedrock_models import FAMILIES, Family
+from app.providers.counts import count_in_header
+from app.providers.refusals import UNREADABLE, retry_after
 
 #: Headers that authorize a request for a URL with a body.
 Authorize = Callable[[str, bytes], Mapping[str, str]]
@@ -56,7 +57,6 @@ class _Problem(msgspec.Struct):
 
 
 _problem = msgspec.json.Decoder(_Problem)
-_encode = msgspec.json.Encoder().encode
 
 OPTIONS: dict[str, Any] = {
     "region": fields.String(required=True, validate=validate.Regexp(r"^[a-z0-9-]+\Z")),
@@ -107,14 +107,13 @@ class Bedrock(WireFormat):
         only_text(call)
         # ':' and '/' encoded, as the signature has them.
         path = f"/model/{quote(call.model, safe='')}/invoke"
-        body = _encode(self._family(call.model).body(call))
+        body = encode(self._family(call.model).body(call))
         return Outgoing(path, body, self._authorize(self._address + path, body))
 
     def parse(self, answer: Incoming, call: Call) -> Vectors:
         raw, total = self._family(call.model).rows(answer.body)
-        with suppress(ValueError):
-            total = total or int(answer.headers.get(_COUNT, ""))
-        return guard([row_of(row) for row in raw], call, total if total > 0 else None)
+        total = total or count_in_header(answer.headers.get(_COUNT, ""))
+        return guard([row_of(row) for row in raw], call, total or None)
 
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
         found = _Problem()
@@ -129,7 +128,7 @@ class Bedrock(WireFormat):
             replace(answer, body=_PRIVATE.sub(b"[redacted]", answer.body)), secrets
         )
         if isinstance(refused, Rejected) and _OUR_MODEL.search(found.message):
-            return BrokenContract("does not serve the model as it is configured")
+            return NotServed("does not serve the model as it is configured")
         return refused
 
     def _family(self, model: str) -> Family:

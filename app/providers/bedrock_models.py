@@ -1,7 +1,7 @@
 """The bodies of the models on Bedrock: each family speaks as its maker does.
 
 Source: docs.aws.amazon.com: bedrock/latest/userguide/model-parameters-titan-embed-text, -embed-v3,
--embed-v4; nova/latest/userguide/embeddings-schema.
+-embed-v4 (read in November 2026); nova/latest/userguide/embeddings-schema.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import msgspec
 
 from app.domain import Call
 from app.providers.base import Capabilities, read
+from app.providers.counts import count_in
+
+#: Embeddings, and the count of tokens where the body has one.
+_Rows = tuple[list[msgspec.Raw], int | None]
 
 
 class _Titan(msgspec.Struct):
     embedding: msgspec.Raw
-    inputTextTokenCount: int = 0  # noqa: N815 - Amazon's
+    inputTextTokenCount: msgspec.Raw = msgspec.Raw()  # noqa: N815 - Amazon's
 
 
 class _ByType(msgspec.Struct):
@@ -47,9 +51,9 @@ def _titan_body(call: Call) -> dict[str, Any]:
     return {**call.passed, **width, "inputText": call.items[0]}  # normalised unless told otherwise
 
 
-def _titan_rows(body: bytes) -> tuple[list[msgspec.Raw], int]:
+def _titan_rows(body: bytes) -> _Rows:
     found = read(_titan, body, "Titan's embedding")
-    return [found.embedding], found.inputTextTokenCount
+    return [found.embedding], count_in(found.inputTextTokenCount)
 
 
 def _cohere_body(call: Call) -> dict[str, Any]:
@@ -63,9 +67,9 @@ def _cohere_body(call: Call) -> dict[str, Any]:
     }
 
 
-def _cohere_rows(body: bytes) -> tuple[list[msgspec.Raw], int]:
+def _cohere_rows(body: bytes) -> _Rows:
     found = read(_cohere, body, "Cohere's embeddings").embeddings
-    return (found.float if isinstance(found, _ByType) else found), 0
+    return (found.float if isinstance(found, _ByType) else found), None
 
 
 #: Without a hint, for an index of anything; a query is put to texts, for that is all there is here.
@@ -83,18 +87,18 @@ def _nova_body(call: Call) -> dict[str, Any]:
     }
 
 
-def _nova_rows(body: bytes) -> tuple[list[msgspec.Raw], int]:
-    return [e.embedding for e in read(_nova, body, "Nova's embeddings").embeddings], 0
+def _nova_rows(body: bytes) -> _Rows:
+    return [e.embedding for e in read(_nova, body, "Nova's embeddings").embeddings], None
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Models that share a body; ``rows`` gives embeddings and the count of tokens, 0 for none."""
+    """Models that share a body; ``rows`` reads the body of an answer."""
 
     marks: tuple[str, ...]  # in the id of a model
     takes: Capabilities
     body: Callable[[Call], dict[str, Any]]
-    rows: Callable[[bytes], tuple[list[msgspec.Raw], int]]
+    rows: Callable[[bytes], _Rows]
 
 
 _ONE = Capabilities(max_inputs=1, tokens=False)

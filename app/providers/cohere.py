@@ -21,11 +21,13 @@ from app.providers.base import (
     Incoming,
     Outgoing,
     WireFormat,
+    encode,
     guard,
     only_text,
     read,
     row_of,
 )
+from app.providers.counts import count_in
 from app.providers.dialect import limits_of
 
 _HINTS = {"query": "search_query", "document": "search_document"}
@@ -52,17 +54,9 @@ class _Embeddings(msgspec.Struct, rename={"floats": "float"}):
     base64: list[msgspec.Raw] | None = None
 
 
-class _Billed(msgspec.Struct):
-    input_tokens: float | None = None
-
-
-class _Meta(msgspec.Struct):
-    billed_units: _Billed | None = None
-
-
 class _Answer(msgspec.Struct):
     embeddings: _Embeddings
-    meta: _Meta | None = None
+    meta: msgspec.Raw = msgspec.Raw()
 
 
 _answer = msgspec.json.Decoder(_Answer)
@@ -99,14 +93,15 @@ class Cohere(WireFormat):
         }
         if call.dimensions is not None:
             body["output_dimension"] = call.dimensions
-        return Outgoing("/v2/embed", msgspec.json.encode(body), self._headers)
+        return Outgoing("/v2/embed", encode(body), self._headers)
 
     def parse(self, answer: Incoming, call: Call) -> Vectors:
         found = read(_answer, answer.body, "Cohere's embeddings by type")
         rows = found.embeddings.base64 or found.embeddings.floats
         if rows is None:
             raise BrokenContract("answered no embeddings of the type asked for")
-        return guard([row_of(row) for row in rows], call, _tokens(found.meta))
+        total = count_in(found.meta, "billed_units.input_tokens")
+        return guard([row_of(row) for row in rows], call, total)
 
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
         if answer.status == 498:  # "invalid token"
@@ -115,9 +110,3 @@ class Cohere(WireFormat):
         if isinstance(error, Throttled) and error.retry_after is None and b"month" in answer.body:
             error.retry_after = _MONTHLY_REST
         return error
-
-
-def _tokens(meta: _Meta | None) -> int | None:
-    if meta is None or meta.billed_units is None or meta.billed_units.input_tokens is None:
-        return None
-    return max(0, round(meta.billed_units.input_tokens))

@@ -1,15 +1,11 @@
 """Connections to providers: pooled by urllib3, kept to a deadline, spoken over here.
 
 urllib3 opens them, with TLS and through an egress proxy, and takes care of their reuse. What goes
-over one is written and read here: a request in one write, and an answer whose head has nothing
-unusual in it by one regular expression, since http.client and its e-mail parser take half of what a
-short call costs. Every other answer (chunked, HTTP/1.0, without a length) is left to http.client.
+over one is written here, a request in one write, and read by `app.providers.answers`.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -18,123 +14,29 @@ from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse, HTTPSConne
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ProtocolError
 
+from app.providers.answers import Answer, UnusualAnswer, usual_answer
 from app.providers.sockets import PIECE, DeadlineSocket
 
 #: Bytes of a request that are worth a copy to leave in one write.
 _TOGETHER = 2**16
+#: In the place of a pool's timeout: no connection that was used before.
+_NEW: Any = object()
 _REQUEST = re.compile(
     r"[A-Z]+ [!-~]+ HTTP/1\.1(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*)+"
 )
-#: A head that leaves nothing to be argued about: names of letters, digits and hyphens, values of
-#: printable ASCII, and not a status that comes without a body or before another.
-_USUAL = re.compile(
-    rb"HTTP/1\.1 (2(?!04)\d\d|3(?!04)\d\d|[45]\d\d)(?: [ -~]*)?\r\n"
-    rb"((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n"
-)
-_LENGTH = re.compile(r"\d{1,15}")
 
 
-class Answer:
-    """An answer whose length is known, its body still to be read; a context, as urllib3's.
+class StaleConnection(Exception):
+    """A connection of an earlier exchange ended before the first byte of this answer.
 
-    What urllib3's pool looks at has urllib3's names, and what it writes: the last three.
-    ``headers`` have lower-case names.
+    The provider closed it while idle, most likely as this request was sent: what was asked may be
+    asked again on a new connection (RFC 9112, 9.3.1; an embedding is idempotent). urllib3 and
+    requests do not know it, so they pass it on as it is.
     """
 
-    version_string = "HTTP/1.1"
 
-    def __init__(self, status: int, headers: dict[str, str], length: int, begun: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.length_remaining = length
-        self._begun = begun
-        self._reusable = False
-        self.retries: Any = None
-        self._connection: Any = None
-        self._pool: Any = None
-
-    def __enter__(self) -> Answer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Give the connection back, closed where it cannot carry another exchange."""
-        if not self._reusable:
-            self._connection.close()
-        self._pool._put_conn(self._connection)
-
-    def read(self) -> bytes:
-        """The whole body. Raises `ConnectionError` where it breaks off."""
-        length, body = self.length_remaining, self._begun
-        if len(body) > length:
-            return body[:length]  # what came beyond it belongs to no request of ours
-        if len(body) < length:
-            # Memory that is written to as bytes come: a length is only a word until then.
-            rest = io.BufferedReader(_Rest(body, length, self._connection.sock), PIECE)
-            body = rest.read(length)
-            if len(body) < length:
-                raise ConnectionError("the answer broke off")
-        self._reusable = "close" not in self.headers.get("connection", "").lower()
-        return body
-
-
-class _Rest(io.RawIOBase):
-    """``length`` bytes, of which the first have come already, and none beyond."""
-
-    def __init__(self, begun: bytes, length: int, sock: DeadlineSocket) -> None:
-        self._begun, self._left, self._sock = begun, length, sock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if self._begun:
-            received = min(len(buffer), len(self._begun))
-            buffer[:received] = self._begun[:received]
-            self._begun = self._begun[received:]
-        else:
-            received = self._sock.recv_into(buffer[: self._left]) if self._left else 0
-        self._left -= received
-        return received
-
-
-class _Unusual(http.client.HTTPResponse):
-    """http.client's, but it waits for the final answer, and knows that no chunk is negative.
-
-    What came beyond the answer is not lost, so that its connection is not taken for idle.
-    """
-
-    def __init__(self, sock: DeadlineSocket) -> None:
-        super().__init__(sock, method="POST")  # type: ignore[arg-type]  # `makefile` is all it asks
-        self._keep = sock.keep
-
-    def _close_conn(self) -> None:
-        if not self.fp.closed:
-            self._keep(self.fp)
-        super()._close_conn()  # type: ignore[misc]
-
-    def _read_status(self) -> tuple[str, int, str]:
-        while True:
-            version, status, reason = super()._read_status()  # type: ignore[misc]
-            if not 102 <= status < 200:
-                return version, status, reason
-            http.client.parse_headers(self.fp)  # of one before it (RFC 9110, 15.2)
-
-    def _read_next_chunk_size(self) -> int:
-        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
-        if size < 0:
-            raise ValueError("a chunk of less than nothing")
-        return size
-
-    @property
-    def is_framed(self) -> bool:
-        """Whether there is no doubt about where it ends, so that another may follow it."""
-        connection, length, coding = (
-            ",".join(self.headers.get_all(name, [])).lower()
-            for name in ("connection", "content-length", "transfer-encoding")
-        )
-        framed = not length if self.chunked else not coding and _LENGTH.fullmatch(length)
-        ends = self.will_close or "close" in connection
-        return bool(framed) and not ends and self.status >= 200 and self.status not in (204, 304)
+class Unsendable(ValueError):
+    """The head of a request has a character in it that would be read as something else."""
 
 
 class _Exchanges:
@@ -156,19 +58,39 @@ class _Exchanges:
         if self.sock is not None:  # else `connect` does
             self.sock.settimeout(self.timeout)
         head = _head(method, url, headers)
-        if len(head) + len(body) <= _TOGETHER:  # else whoever reads them is woken twice
-            self.send(head + body)
-        else:
-            self.send(head)
-            self.send(body)
+        try:
+            if len(head) + len(body) <= _TOGETHER:  # else whoever reads them is woken twice
+                self.send(head + body)
+            else:
+                self.send(head)
+                self.send(body)
+        except (BrokenPipeError, ConnectionResetError):
+            raise  # urllib3 then looks whether an answer came before the end
+        except OSError as error:
+            if self.sock is not None and self.sock.may_be_stale:
+                raise StaleConnection from error
+            raise
+
+    def _first_bytes(self) -> bytes:
+        """The first bytes of the answer, or none at the end of a connection that was new."""
+        try:
+            data: bytes = self.sock.recv(PIECE)
+        except OSError as error:
+            if self.sock.may_be_stale:
+                raise StaleConnection from error
+            raise
+        if not data and self.sock.may_be_stale:
+            raise StaleConnection
+        self.sock.used = True
+        return data
 
     def getresponse(self) -> Answer | HTTPResponse:
-        data = self.sock.recv(PIECE)
-        usual = _usual(data)
+        data = self._first_bytes()
+        usual = usual_answer(data)
         if usual is not None:
             return usual
         self.sock.unread(data)
-        answer = _Unusual(self.sock)
+        answer = UnusualAnswer(self.sock)
         try:
             answer.begin()
             headers = (
@@ -216,38 +138,34 @@ class _TlsConnection(_Exchanges, HTTPSConnection):  # type: ignore[misc]
         return self.sock is not None and not self.sock.holds_bytes() and super().is_connected
 
 
-class Pool(HTTPConnectionPool):
+class _Pools:
+    """What both kinds of pool do: keep connections, and make a new one where that is asked for."""
+
+    def urlopen(self, *args: Any, **options: Any) -> Any:
+        if getattr(options["timeout"].connect_timeout, "new_connection", False):
+            options["pool_timeout"] = _NEW  # the one option that reaches `_get_conn`
+        return super().urlopen(*args, **options)  # type: ignore[misc]
+
+    def _get_conn(self, timeout: Any = None) -> Any:
+        if timeout is not _NEW:
+            return super()._get_conn(timeout)  # type: ignore[misc]
+        connection = super()._get_conn(None)  # type: ignore[misc]
+        connection.close()  # it connects anew, through its egress proxy where there is one
+        return connection
+
+
+class Pool(_Pools, HTTPConnectionPool):
     ConnectionCls = _Connection  # type: ignore[assignment]  # its `request` takes less
 
 
-class TlsPool(HTTPSConnectionPool):
+class TlsPool(_Pools, HTTPSConnectionPool):
     ConnectionCls = _TlsConnection  # type: ignore[assignment]
 
 
 def _head(method: str, url: str, headers: Mapping[str, str]) -> bytes:
-    """The head of a request; `ValueError` where something in it could be read as something else."""
+    """The head of a request. Raises `Unsendable`."""
     lines = [f"{method} {url} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     text = "\r\n".join(lines)
     if text.count("\n") != len(headers) or not _REQUEST.fullmatch(text):
-        raise ValueError("a header of the request, or its path, has a character that none may have")
+        raise Unsendable("a header of the request, or its path, has a character that none may have")
     return (text + "\r\n\r\n").encode("latin-1")
-
-
-def _usual(data: bytes) -> Answer | None:
-    """The answer that begins with these bytes, where they tell its length and all its headers."""
-    match = _USUAL.match(data)
-    if match is None:
-        return None
-    headers: dict[str, str] = {}
-    for line in match[2].decode().split("\r\n")[:-1]:
-        name, _, value = line.partition(":")
-        name, value = name.lower(), value.strip(" ")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    length = headers.get("content-length", "")
-    if (
-        "transfer-encoding" in headers
-        or "content-encoding" in headers
-        or not _LENGTH.fullmatch(length)
-    ):
-        return None
-    return Answer(int(match[1]), headers, int(length), data[match.end() :])

@@ -6,14 +6,16 @@ gevent): no request waits for it, save those that come before there is any.
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from app.errors import ProviderError, ProviderUnavailable
+from app.errors import CredentialsRefused, ProviderError, ProviderUnavailable
 
 _log = logging.getLogger("app.providers")
 _T = TypeVar("_T")
@@ -22,6 +24,7 @@ _T = TypeVar("_T")
 _EARLY = 225.0
 #: Seconds between attempts after so many failures: 1, 2, 4 … and never more than this.
 _LONGEST_PAUSE = 60.0
+_SENDABLE = re.compile(r"[!-~]+")
 #: Seconds that a request waits for another's fetch.
 _PATIENCE = 60.0
 
@@ -101,7 +104,7 @@ class Refreshing(Generic[_T]):
         error: Exception | None = None
         try:
             found = self._fetch()
-            if found[1] <= self._clock():
+            if not found[1] > self._clock():  # NaN neither
                 found, error = None, ProviderUnavailable("gave us credentials that have expired")
         except Exception as caught:
             error = caught
@@ -128,11 +131,18 @@ class Refreshing(Generic[_T]):
 
     def _refusal(self) -> ProviderError:
         error = self._error
-        if isinstance(error, ProviderError):  # a new one: each caller has a traceback of its own
-            return type(error)(error.message, retry_after=error.retry_after)
+        if isinstance(error, ProviderError):
+            return copy.copy(error)  # each caller has a traceback of its own
         refusal = ProviderUnavailable("gave us no credentials")
         refusal.__cause__ = error
         return refusal
+
+
+def sendable(token: object) -> str:
+    """The token, or `CredentialsRefused` where a header cannot carry it as one word."""
+    if not isinstance(token, str) or not _SENDABLE.fullmatch(token):
+        raise CredentialsRefused("gave us a token that cannot be sent")
+    return token
 
 
 def _start(work: Callable[[], None]) -> None:

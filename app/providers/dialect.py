@@ -30,6 +30,10 @@ class Dialect:
     user: bool = False
     #: The portable input type in the server's words. None: what it is told where none is given.
     hints: Mapping[InputType | None, Mapping[str, str]] = field(default_factory=dict)
+    #: What of that differs for some models: a shell pattern of their names → their own words.
+    model_hints: Mapping[str, Mapping[InputType | None, Mapping[str, str]]] = field(
+        default_factory=dict
+    )
     #: Sent always, unless the caller says otherwise.
     always: Mapping[str, Any] = field(default_factory=dict)
     #: What differs for some models: a shell pattern of their names → fields of `Capabilities`.
@@ -38,6 +42,13 @@ class Dialect:
     quota_is_money: bool = True
     #: Words of a 5xx that say that an input was at fault, and not the server.
     blames_input: tuple[str, ...] = ()
+
+    def hint(self, model: str, input_type: InputType | None) -> Mapping[str, str]:
+        """The input type of a call in the words that the model knows."""
+        for pattern, words in self.model_hints.items():
+            if fnmatchcase(model, pattern):
+                return words.get(input_type, {})
+        return self.hints.get(input_type, {})
 
 
 def options(dialect: Dialect) -> dict[str, fields.Field[Any]]:

@@ -1,6 +1,7 @@
 """Google's Gemini API: ``models/{model}:batchEmbedContents``, and how Google says no.
 
-Source: ai.google.dev/api/embeddings and ai.google.dev/gemini-api/docs/embeddings.
+Source: ai.google.dev/api/embeddings and ai.google.dev/gemini-api/docs/embeddings, as of June 2026;
+read again in November 2026.
 """
 
 from __future__ import annotations
@@ -15,30 +16,32 @@ from urllib.parse import quote
 import msgspec
 
 from app.config import ProviderSettings
-from app.domain import Call, Vectors
+from app.domain import Call, InputType, Vectors
 from app.errors import CredentialsRefused, ProviderError, Throttled
 from app.providers.base import (
-    UNREADABLE,
     Capabilities,
     Incoming,
     Outgoing,
     WireFormat,
+    encode,
     guard,
     only_text,
     read,
     row_of,
 )
+from app.providers.counts import count_in
+from app.providers.refusals import UNREADABLE, bounded_wait
 from app.vectors import BYTES_PER_VALUE, cut
 
 OPTIONS: dict[str, Any] = {}
 
 #: The portable hint as Google's task type.
 TASKS = {"query": "RETRIEVAL_QUERY", "document": "RETRIEVAL_DOCUMENT"}
-#: Models whose task is written into the text, and who know no task type (embeddings guide).
-_TASKLESS = "gemini-embedding-2"
+#: How the names of models begin that know no task type: it is written into the text.
+SECOND = "gemini-embedding-2"
 #: The operator's project, which a caller need not know.
 _PROJECT = re.compile(rb"\bprojects/[^/\s\"]+")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s")
 
 
 def make(settings: ProviderSettings) -> Gemini:
@@ -65,18 +68,13 @@ class _Embedding(msgspec.Struct):
     values: msgspec.Raw
 
 
-class _Usage(msgspec.Struct):
-    promptTokenCount: int = 0  # noqa: N815
-
-
 class _Answer(msgspec.Struct):
     embeddings: list[_Embedding]
-    usageMetadata: _Usage | None = None  # noqa: N815 - newer than the API, and often missing
+    usageMetadata: msgspec.Raw = msgspec.Raw()  # noqa: N815 - newer than the API, and often missing
 
 
 _answer = msgspec.json.Decoder(_Answer)
 _error = msgspec.json.Decoder(_Error)
-_encode = msgspec.json.Encoder().encode
 
 
 class Google(WireFormat):
@@ -111,23 +109,40 @@ class Gemini(Google):
     def build(self, call: Call) -> Outgoing:
         only_text(call)
         model = call.model.removeprefix("models/")
-        common: dict[str, Any] = {}
-        if call.input_type is not None and not model.startswith(_TASKLESS):
-            common["taskType"] = TASKS[call.input_type]
-        common |= {**call.passed, "model": f"models/{model}"}
+        common: dict[str, Any] = dict(call.passed)
+        items: Sequence[Any] = call.items
+        if model.startswith(SECOND):
+            items = with_task(items, call.input_type, common)
+        elif call.input_type is not None:
+            common.setdefault("taskType", TASKS[call.input_type])
+        common["model"] = f"models/{model}"
         if call.dimensions is not None:
             common["outputDimensionality"] = call.dimensions
         # A content for each text: the parts of one content become a single vector.
-        requests = [{**common, "content": {"parts": [{"text": item}]}} for item in call.items]
+        requests = [{**common, "content": {"parts": [{"text": item}]}} for item in items]
         path = f"/models/{quote(model, safe='')}:batchEmbedContents"
-        return Outgoing(path, _encode({"requests": requests}), self._headers)
+        return Outgoing(path, encode({"requests": requests}), self._headers)
 
     def parse(self, answer: Incoming, call: Call) -> Vectors:
         found = read(_answer, answer.body, "Gemini's list of embeddings")
-        usage = found.usageMetadata
-        total = usage.promptTokenCount if usage is not None else 0
+        total = count_in(found.usageMetadata, "promptTokenCount")
         rows = [row_of(embedding.values) for embedding in found.embeddings]
-        return of_length_1(guard(rows, call, total if total > 0 else None), call)
+        return of_length_1(guard(rows, call, total or None), call)
+
+
+def with_task(
+    texts: Sequence[Any], input_type: InputType | None, passed: dict[str, Any]
+) -> Sequence[Any]:
+    """Texts with their task as gemini-embedding-2 reads it; takes the title out of ``passed``.
+
+    The words are those of the embeddings guide, "Task types with Embeddings 2", for retrieval.
+    """
+    if input_type == "query":
+        return [f"task: search result | query: {text}" for text in texts]
+    if input_type == "document":
+        title = passed.pop("title", None) or "none"
+        return [f"title: {title} | text: {text}" for text in texts]
+    return texts
 
 
 def of_length_1(vectors: Vectors, call: Call) -> Vectors:
@@ -145,5 +160,5 @@ def _delay(details: Sequence[_Detail]) -> float | None:
     for detail in details:
         seconds = _DURATION.fullmatch(detail.retryDelay)
         if seconds is not None:
-            return float(seconds[1])
+            return bounded_wait(float(seconds[1]))
     return None

@@ -74,13 +74,16 @@ class Local:
         return [encoded.ids for encoded in self._encode(items)]
 
     def _encode(self, texts: list[str]) -> Any:
-        return self._model.tokenizer.encode_batch(texts, add_special_tokens=False)
+        try:
+            return self._model.tokenizer.encode_batch(texts, add_special_tokens=False)
+        except TypeError as error:  # a lone surrogate, which is no character
+            raise Rejected("'$.input' is invalid. It has a text that is no Unicode.") from error
 
     def _embed(self, ids: list[int]) -> bytes:
         table = self._model.embedding
         if not ids:
             raise Rejected("'$.input' is invalid. A text without a single token was given.")
-        if max(ids) >= len(table):
+        if max(ids) >= len(table) or min(ids) < 0:
             raise Rejected(
                 f"'$.input' is invalid. Token ids of this model are below {len(table)}; were these "
                 "made by another model's tokenizer? Send text instead."

@@ -20,14 +20,14 @@ from app.providers.base import (
     Incoming,
     Outgoing,
     WireFormat,
-    blamed,
-    clean,
+    encode,
     guard,
-    message_of,
     only_text,
     read,
     row_of,
 )
+from app.providers.counts import count_in
+from app.providers.refusals import blamed, clean, message_of
 
 OPTIONS = {
     "truncate": fields.Boolean(truthy={True}, falsy={False}),
@@ -44,7 +44,7 @@ def make(settings: ProviderSettings) -> Ollama:
 
 class _Answer(msgspec.Struct):
     embeddings: list[msgspec.Raw]
-    prompt_eval_count: int | None = None  # left out where it is 0
+    prompt_eval_count: msgspec.Raw = msgspec.Raw()  # left out where it is 0
 
 
 _answer = msgspec.json.Decoder(_Answer)
@@ -81,14 +81,12 @@ class Ollama(WireFormat):
         }
         if call.dimensions is not None:
             body["dimensions"] = call.dimensions
-        return Outgoing("/api/embed", msgspec.json.encode(body), self._headers)
+        return Outgoing("/api/embed", encode(body), self._headers)
 
     def parse(self, answer: Incoming, call: Call) -> Vectors:
         found = read(_answer, answer.body, "Ollama's embeddings")
-        count = found.prompt_eval_count
-        return guard(
-            [row_of(row) for row in found.embeddings], call, count if count and count > 0 else None
-        )
+        total = count_in(found.prompt_eval_count)
+        return guard([row_of(row) for row in found.embeddings], call, total or None)
 
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
         error = super().refuse(answer, secrets)

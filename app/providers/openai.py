@@ -23,17 +23,17 @@ from app.providers.base import (
     Incoming,
     Outgoing,
     WireFormat,
-    blamed,
-    clean,
+    encode,
     guard,
     in_order,
     is_base64,
-    message_of,
     only_text,
     read,
     row_of,
 )
+from app.providers.counts import count_in
 from app.providers.dialect import Dialect, limits_of, options
+from app.providers.refusals import blamed, bounded_wait, clean, message_of
 
 OPENAI = Dialect(
     base_url="https://api.openai.com/v1",
@@ -50,11 +50,6 @@ def make(settings: ProviderSettings) -> OpenAI:
     return OpenAI(settings, OPENAI)
 
 
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    total_tokens: int | None = None
-
-
 class _Item(msgspec.Struct):
     index: int
     embedding: msgspec.Raw
@@ -62,7 +57,7 @@ class _Item(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     data: list[_Item]
-    usage: _Usage | None = None
+    usage: msgspec.Raw = msgspec.Raw()
 
 
 class _Error(msgspec.Struct):
@@ -75,13 +70,14 @@ class _Refusal(msgspec.Struct):
 
 _answer = msgspec.json.Decoder(_Answer)
 _refusal = msgspec.json.Decoder(_Refusal)
-_encode = msgspec.json.Encoder().encode
 
 #: Codes that say, under whatever status, that somebody must pay or sign first.
 _UNPAID = {"billing_hard_limit_reached", "billing_not_active", "account_deactivated", "Arrearage"}
 #: Seconds a provider rests whose quota is used up: somebody must act before it can serve again.
 QUOTA_REST = 600.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhd])"
+_DURATION = re.compile(f"(?:{_PART})+")
 
 
 class OpenAI(WireFormat):
@@ -110,7 +106,7 @@ class OpenAI(WireFormat):
         if not self.capabilities.tokens:
             only_text(call)
         dialect = self.dialect
-        body: dict[str, Any] = {**dialect.always, **dialect.hints.get(call.input_type, {})}
+        body: dict[str, Any] = {**dialect.always, **dialect.hint(call.model, call.input_type)}
         body.update(call.passed)
         body["input"] = call.items
         body.update(self._fields)
@@ -121,7 +117,7 @@ class OpenAI(WireFormat):
         if call.user is not None:
             body["user"] = call.user
         path = dialect.path.replace("{model}", quote(call.model, safe=""))
-        return Outgoing(path, _encode(body), self.headers())
+        return Outgoing(path, encode(body), self.headers())
 
     def headers(self) -> Mapping[str, str]:
         """Those that say who asks."""
@@ -133,7 +129,8 @@ class OpenAI(WireFormat):
         # In either encoding, whichever was asked for.
         encoding: Encoding = "base64" if raw and is_base64(raw[0]) else "float"
         rows = by_turns(row_of, raw, 8 * ROWS_A_TURN if encoding == "base64" else ROWS_A_TURN)
-        return replace(guard(rows, call, tokens_of(found.usage)), encoding=encoding)
+        total = count_in(found.usage, "prompt_tokens", "total_tokens")
+        return replace(guard(rows, call, total), encoding=encoding)
 
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
         code = _code_of(answer.body)
@@ -151,14 +148,6 @@ class OpenAI(WireFormat):
         return error
 
 
-def tokens_of(usage: _Usage | None) -> int | None:
-    """The count in ``usage``, or None where there is none worth the name."""
-    if usage is None:
-        return None
-    count = usage.prompt_tokens if usage.prompt_tokens is not None else usage.total_tokens
-    return count if count is not None and count >= 0 else None
-
-
 def _code_of(body: bytes) -> str:
     try:
         return str(read(_refusal, body, "an error").error.code or "")
@@ -173,8 +162,11 @@ def _reset(headers: Mapping[str, str]) -> float | None:
         for what in ("requests", "tokens")
         if headers.get(f"x-ratelimit-remaining-{what}") == "0"
     ]
-    return max(waits, default=0.0) or None
+    return bounded_wait(max(waits, default=0.0)) or None
 
 
 def _seconds(text: str) -> float:
-    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([\d.]+)(ms|[smhd])", text))
+    """Seconds of a duration like ``1m30s``; 0 of what is none."""
+    if not _DURATION.fullmatch(text):
+        return 0.0
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text))

@@ -28,10 +28,24 @@ PRESETS: dict[str, Dialect] = {
         tokens=False,
         models={"mistral-embed*": {"dimensions": False}},  # codestral-embed takes it
     ),
-    # api.jina.ai/redoc: v4 takes 512 inputs, older models 2048.
+    # api.jina.ai/openapi.json, read in November 2026: v4 takes 512 inputs, older models 2048. What
+    # a model's schema does not have is a 422: v2 knows neither task nor dimensions.
     "jina": Dialect(
         base_url="https://api.jina.ai/v1",
-        models={"jina-embeddings-v4": {"max_inputs": 512}},
+        models={
+            "jina-embeddings-v4": {"max_inputs": 512},
+            "jina-embeddings-v2-*": {"dimensions": False},
+            "jina-clip-v1": {"dimensions": False},
+        },
+        model_hints={
+            "jina-embeddings-v2-*": {},
+            "jina-clip-v1": {},
+            "jina-clip-v2": {"query": {"task": "retrieval.query"}},  # "leave unset for documents"
+            "jina-code-embeddings-*": {
+                "query": {"task": "nl2code.query"},
+                "document": {"task": "nl2code.passage"},
+            },
+        },
         encoding_field="embedding_type",
         tokens=False,
         hints={
@@ -55,11 +69,13 @@ PRESETS: dict[str, Dialect] = {
         dimensions_field=None,
         tokens=False,
     ),
-    # alibabacloud.com/help/en/model-studio/text-embedding-synchronous-api: "only float". A key of
-    # the international site needs base_url https://dashscope-intl.aliyuncs.com/compatible-mode/v1.
+    # help.aliyun.com/en/model-studio/embedding-interfaces-compatible-with-openai, read in November
+    # 2026: "only float"; v1 and v2 take 25 inputs and no dimensions. A key of the international
+    # site needs base_url https://dashscope-intl.aliyuncs.com/compatible-mode/v1.
     "dashscope": Dialect(
         base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
         max_inputs=10,
+        models={"text-embedding-v[12]": {"max_inputs": 25, "dimensions": False}},
         encodings=("float",),
         tokens=False,
         quota_is_money=False,  # its insufficient_quota is this minute's tokens

@@ -20,13 +20,16 @@ from app.providers.presets import PRESETS
 
 #: Modules of app/providers that are no wire format.
 _INFRASTRUCTURE = {
+    "answers",
     "aws",
     "base",
     "bedrock_models",
     "connection",
+    "counts",
     "credentials",
     "dialect",
     "presets",
+    "refusals",
     "registry",
     "sockets",
     "transport",

@@ -16,6 +16,8 @@ class Until(float):
     """A connect timeout that carries a deadline through urllib3 to the connection."""
 
     deadline: Deadline
+    #: Whether a connection that was used before will not do.
+    new_connection = False
 
 
 class DeadlineSocket:
@@ -32,6 +34,8 @@ class DeadlineSocket:
         self._deadline: Deadline | None = None
         self._unread = b""
         self._ended = False
+        #: Whether bytes of an answer have come this way.
+        self.used = False
         self.settimeout(timeout)
 
     def __getattr__(self, name: str) -> Any:
@@ -93,6 +97,14 @@ class DeadlineSocket:
             except BlockingIOError:
                 return True
         return False
+
+    @property
+    def may_be_stale(self) -> bool:
+        """Whether an end now, before any byte, may be that of a connection kept for too long.
+
+        It is not where the deadline has passed, which a cancellation makes it do.
+        """
+        return self.used and (self._deadline is None or self._deadline.remaining() > 0)
 
     def holds_bytes(self) -> bool:
         """Whether bytes have left the socket that nobody has asked for, under TLS."""

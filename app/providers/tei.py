@@ -19,10 +19,12 @@ from app.providers.base import (
     Incoming,
     Outgoing,
     WireFormat,
+    encode,
     guard,
     read,
     row_of,
 )
+from app.providers.counts import count_in_header
 from app.providers.dialect import Dialect
 from app.providers.openai import OpenAI
 
@@ -76,9 +78,8 @@ class Tei(WireFormat):
         body["inputs"] = call.items
         if call.dimensions is not None:
             body["dimensions"] = call.dimensions
-        return Outgoing("/embed", msgspec.json.encode(body), self._headers)
+        return Outgoing("/embed", encode(body), self._headers)
 
     def parse(self, answer: Incoming, call: Call) -> Vectors:
         rows = [row_of(row) for row in read(_rows, answer.body, "a list of embeddings")]
-        counted = answer.headers.get("x-compute-tokens", "")
-        return guard(rows, call, int(counted) if counted.isascii() and counted.isdigit() else None)
+        return guard(rows, call, count_in_header(answer.headers.get("x-compute-tokens", "")))

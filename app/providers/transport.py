@@ -8,6 +8,7 @@ socket; ours bound the whole exchange, so a provider that drips a byte a second 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,9 +22,10 @@ from urllib3.util import parse_url
 from app.config import ProviderSettings
 from app.deadline import Deadline
 from app.domain import Call, Vectors
-from app.errors import BrokenContract, ConnectionFailed, ProviderError, ProviderTimeout
+from app.errors import BrokenContract, ConnectionFailed, NotServed, ProviderError, ProviderTimeout
+from app.providers.answers import Answer
 from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
-from app.providers.connection import Answer, Pool, TlsPool
+from app.providers.connection import Pool, StaleConnection, TlsPool, Unsendable
 from app.providers.sockets import Until
 
 #: What an answer may hold at most: this many bytes for each value of each vector (a float of 17
@@ -31,6 +33,8 @@ from app.providers.sockets import Until
 _BYTES_PER_VALUE = 32
 _WIDEST = 16_384  # values of a vector, at the most
 _OVERHEAD = 2**20
+#: Headers of a wire format that hold no secret.
+_SAYING_NOTHING = {"accept", "content-type", "x-amz-date"}
 
 
 class HttpProvider:
@@ -68,18 +72,28 @@ class HttpProvider:
         pass
 
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
-        answer = self._send(self._wire.build(call), call, deadline)
+        outgoing = self._wire.build(call)
+        answer = self._send(outgoing, call, deadline)
         if 200 <= answer.status < 300:
             return self._wire.parse(answer, call)
-        raise self._wire.refuse(answer, self._secrets)
+        secrets = {*self._secrets, *_sent_secrets(outgoing.headers)}
+        raise self._wire.refuse(answer, sorted(secrets, key=len, reverse=True))
 
     def _send(self, outgoing: Outgoing, call: Call, deadline: Deadline) -> Incoming:
+        try:
+            return self._exchange(outgoing, call, deadline)
+        except StaleConnection:  # once: a new connection cannot be stale
+            return self._exchange(outgoing, call, deadline, new_connection=True)
+
+    def _exchange(
+        self, outgoing: Outgoing, call: Call, deadline: Deadline, new_connection: bool = False
+    ) -> Incoming:
         remaining = deadline.remaining()
         if remaining <= 0:
             raise ProviderTimeout("had no time left to answer")
         # For the connection alone: from then on the deadline is kept by `DeadlineSocket`.
         connect = Until(min(self._connect_timeout, remaining))
-        connect.deadline = deadline
+        connect.deadline, connect.new_connection = deadline, new_connection
         timeout = Timeout(connect=connect, read=None)
         limit = _OVERHEAD + 2 * _BYTES_PER_VALUE * len(call.items) * min(
             call.width or _WIDEST, _WIDEST
@@ -97,6 +111,8 @@ class HttpProvider:
                 if body is None:
                     raise BrokenContract("answered more than its vectors can take")
                 return Incoming(response.status, response.headers, body)
+        except Unsendable as error:
+            raise NotServed("cannot be called as it is configured: see its headers") from error
         except (requests.RequestException, HTTPError, OSError) as error:
             raise _translate(error, late=deadline.remaining() <= 0) from error
 
@@ -144,14 +160,22 @@ def session(settings: ProviderSettings) -> requests.Session:
     return made
 
 
-def _secrets(settings: ProviderSettings, base_url: str) -> list[str]:
-    """What must not appear in a message, longest first so that no part of one stays behind."""
+def _sent_secrets(headers: Mapping[str, str]) -> set[str]:
+    """What the headers of a wire format say of us: keys, and tokens that were fetched just now."""
+    said = {value for name, value in headers.items() if name.lower() not in _SAYING_NOTHING}
+    said |= {value.partition(" ")[2] for value in said}  # without "Bearer"
+    return {text for text in said if len(text) > 3}
+
+
+def _secrets(settings: ProviderSettings, base_url: str) -> set[str]:
+    """What of the settings must not appear in a message."""
     address = base_url.partition("://")[2]
     host = urlsplit(base_url).hostname
     own = settings.options.get("access_key_id")
     found = {settings.api_key, own, address, address.partition("/")[0], host, settings.proxy}
+    found |= {urlsplit(base_url).password, urlsplit(settings.proxy or "").password}
     found.update(settings.headers.values())
-    return sorted((text for text in found if text and len(text) > 3), key=len, reverse=True)
+    return {text for text in found if text and len(text) > 3}
 
 
 def _translate(error: Exception, late: bool) -> ProviderError:

@@ -1,6 +1,9 @@
 """Google's Vertex AI: ``publishers/google/models/{model}:predict``, with Google's own credentials.
 
-Source: cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api.
+Source: cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api; for
+gemini-embedding-2, which has ``:embedContent`` instead, docs.cloud.google.com/vertex-ai/
+generative-ai/docs/models/gemini/embedding-2 and the reference of models.embedContent. Read in
+November 2026.
 """
 
 from __future__ import annotations
@@ -23,17 +26,19 @@ from app.config import ProviderSettings, SettingsError
 from app.domain import Call, Vectors
 from app.errors import CredentialsRefused, ProviderUnavailable
 from app.providers.base import (
-    UNREADABLE,
     Capabilities,
     Incoming,
     Outgoing,
+    encode,
     guard,
     only_text,
     read,
     row_of,
 )
-from app.providers.credentials import Refreshing
-from app.providers.gemini import TASKS, Google, of_length_1
+from app.providers.counts import count_in
+from app.providers.credentials import Refreshing, sendable
+from app.providers.gemini import SECOND, TASKS, Google, of_length_1, with_task
+from app.providers.refusals import UNREADABLE
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 #: Seconds that Google's token server, or the metadata server, has for an answer.
@@ -77,13 +82,12 @@ def make(settings: ProviderSettings) -> Vertex:
     return Vertex(settings, Refreshing(_tokens(settings)).get)
 
 
-class _Statistics(msgspec.Struct):
-    token_count: int = 0
-
-
-class _Embedding(msgspec.Struct):
+class _Values(msgspec.Struct):
     values: msgspec.Raw
-    statistics: _Statistics = msgspec.field(default_factory=_Statistics)
+
+
+class _Embedding(_Values):
+    statistics: msgspec.Raw = msgspec.Raw()
 
 
 class _Prediction(msgspec.Struct):
@@ -95,7 +99,14 @@ class _Answer(msgspec.Struct):
 
 
 _answer = msgspec.json.Decoder(_Answer)
-_encode = msgspec.json.Encoder().encode
+
+
+class _Embedded(msgspec.Struct):
+    embedding: _Values
+    usageMetadata: msgspec.Raw = msgspec.Raw()  # noqa: N815
+
+
+_embedded = msgspec.json.Decoder(_Embedded)
 
 
 class Vertex(Google):
@@ -117,6 +128,25 @@ class Vertex(Google):
 
     def build(self, call: Call) -> Outgoing:
         only_text(call)
+        method, body = (
+            ("embedContent", self._content(call))
+            if call.model.startswith(SECOND)
+            else ("predict", self._instances(call))
+        )
+        return Outgoing(
+            f"{self._models}/{quote(call.model, safe='@')}:{method}",
+            encode(body),
+            {"Authorization": f"Bearer {self._token()}"},
+        )
+
+    def _content(self, call: Call) -> dict[str, Any]:
+        config: dict[str, Any] = {"autoTruncate": False, **call.passed}
+        if call.dimensions is not None:
+            config["outputDimensionality"] = call.dimensions
+        (text,) = with_task(call.items, call.input_type, config)
+        return {"content": {"parts": [{"text": text}]}, "embedContentConfig": config}
+
+    def _instances(self, call: Call) -> dict[str, Any]:
         common: dict[str, Any] = {}
         # The default cuts what is too long, silently: the vector of half a text is a wrong one.
         parameters: dict[str, Any] = {"autoTruncate": False}
@@ -127,18 +157,19 @@ class Vertex(Google):
         for name, value in call.passed.items():
             (common if name in _OF_INSTANCES else parameters)[name] = value
         instances = [{**common, "content": item} for item in call.items]
-        return Outgoing(
-            f"{self._models}/{quote(call.model, safe='@')}:predict",
-            _encode({"instances": instances, "parameters": parameters}),
-            {"Authorization": f"Bearer {self._token()}"},
-        )
+        return {"instances": instances, "parameters": parameters}
 
     def parse(self, answer: Incoming, call: Call) -> Vectors:
+        if call.model.startswith(SECOND):
+            one = read(_embedded, answer.body, "Vertex AI's embedding")
+            total = count_in(one.usageMetadata, "promptTokenCount", "totalTokenCount")
+            return of_length_1(guard([row_of(one.embedding.values)], call, total or None), call)
         found = read(_answer, answer.body, "Vertex AI's list of predictions").predictions
         rows = [row_of(prediction.embeddings.values) for prediction in found]
-        tokens = [prediction.embeddings.statistics.token_count for prediction in found]
-        counted = all(count > 0 for count in tokens)
-        return of_length_1(guard(rows, call, None, tokens if counted else None), call)
+        counts = [count_in(prediction.embeddings.statistics, "token_count") for prediction in found]
+        tokens = [count for count in counts if count]
+        counted = tokens if len(tokens) == len(counts) else None
+        return of_length_1(guard(rows, call, None, counted), call)
 
 
 def _tokens(settings: ProviderSettings) -> Callable[[], tuple[str, float]]:
@@ -162,7 +193,8 @@ def _tokens(settings: ProviderSettings) -> Callable[[], tuple[str, float]]:
                 raise ProviderUnavailable("gave us no access token") from error
             raise CredentialsRefused("gave us no access token: wrong or no credentials") from error
         expiry = credentials.expiry  # UTC, without saying so
-        return credentials.token, expiry.replace(tzinfo=UTC).timestamp() if expiry else math.inf
+        expires = expiry.replace(tzinfo=UTC).timestamp() if expiry else math.inf
+        return sendable(credentials.token), expires
 
     return fetch
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.access.rules import Prices
 from app.config import ModelSettings
-from app.domain import Source
 
 if TYPE_CHECKING:
     from app.api.exchange import Exchange
@@ -30,7 +29,7 @@ COLUMNS = (
     "deployment",  # the provider's name of the model, likewise
     "items",
     "prompt_tokens",
-    "billed_tokens",  # without those from the cache
+    "billed_tokens",  # bought for this request: none of those from the cache or from another's call
     "cached_tokens",
     "cost",  # billionths of a dollar, rounded up
     "ms",
@@ -63,21 +62,20 @@ class Recorder:
             model,
         ]
         items = len(asked.items) if asked is not None else 0
-        if outcome is None:
-            row += ["", "", items, 0, 0, 0, 0]
-        else:
-            tokens, cached = outcome.prompt_tokens, outcome.cached_tokens
-            row += [outcome.provider, _deployments(outcome.sources), items]
-            row += [tokens, tokens - cached, cached, self._prices.of(model, outcome)]
+        bought = exchange.purchases
+        tokens = outcome.prompt_tokens if outcome is not None else 0
+        cached = outcome.cached_tokens if outcome is not None else 0
+        provider = outcome.provider if outcome is not None else _names(n for n, _ in bought)
+        sources = outcome.sources if outcome is not None else list(bought)
+        row += [provider, _names(name for _, name in sources), items, tokens]
+        row += [sum(bought.values()), cached, self._prices.cost_of(model, bought)]
         code = (error.code or error.type) if error is not None else ""
         row += [round(exchange.seconds * 1000), status, code]
         return row
 
 
-def _deployments(sources: Sequence[Source]) -> str:
-    if len(sources) == 1:
-        return sources[0][1]
-    return ",".join(dict.fromkeys(name for _, name in sources if name))
+def _names(names: Iterable[str]) -> str:
+    return ",".join(dict.fromkeys(name for name in names if name))
 
 
 def is_metered(exchange: Exchange) -> bool:

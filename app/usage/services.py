@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.config import Settings
@@ -70,10 +71,11 @@ def build(settings: Settings) -> Services:
     if settings.usage is not None:
         _with_database(services, settings, settings.usage)
     if settings.oidc is not None:
-        from app.access.oidc import Jwks, Tokens
+        from app.access.jwks import Jwks
+        from app.access.oidc import Tokens
 
         oidc = settings.oidc
-        jwks = Jwks(oidc.jwks_url, oidc.refresh, oidc.algorithms)
+        jwks = Jwks(oidc.jwks_url, oidc.refresh)
         services.key_sources.append(Tokens(oidc, jwks))
         services.runs(jwks.start, jwks.stop)
     return services
@@ -107,8 +109,12 @@ def _with_database(services: Services, settings: Settings, usage: UsageSettings)
     services.observers += [ledger, watch]
     services.runs(ledger.start, ledger.close)
     if usage.keys:
-        from app.access.table import KeyTable, TableKeys
+        from app.access.snapshot import Snapshot
+        from app.access.table import KeyTable
+        from app.access.table_keys import TableKeys
 
-        keys = TableKeys(KeyTable(database))
+        # In the spool, a directory of this host that its workers can write.
+        snapshot = Snapshot(Path(usage.spool) / "keys.json")
+        keys = TableKeys(KeyTable(database), snapshot=snapshot)
         services.key_sources.append(keys)
         services.runs(keys.start, keys.stop)

@@ -1,6 +1,8 @@
 """A key's limits: what is let in, what is told, and that waiting as told is enough."""
 
 import time
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from app import config
 from app.access import limits, windows
 from app.access.limits import Limiter, make_limiter
+from app.access.periods import MINUTE
 from app.access.rules import Prices, duration
 from app.access.windows import MemoryWindows, Take
 from app.config import DeploymentSettings, ModelSettings
@@ -20,7 +23,7 @@ from app.errors import QuotaExhausted, RateLimited
 from tests.api.fake import settings as app_settings
 
 FREE = Caller("free")
-DAY, MONTH = 86_400, 30 * 86_400
+DAY = 86_400
 
 
 class Clock:
@@ -63,13 +66,20 @@ def outcome(tokens, cached=0, provider="cheap"):
     sources = [(name, "x") for name in provider.split(",") if name]
     rows = max(1, len(sources))
     vectors = Vectors([b"1234"] * rows, [tokens] * rows)
-    return Outcome(vectors, provider=provider, cached_tokens=cached, sources=sources)
+    bought = {} if cached else dict.fromkeys(sources, tokens)
+    return Outcome(
+        vectors, provider=provider, cached_tokens=cached, sources=sources, purchases=bought
+    )
+
+
+def settle(limiter, grant, outcome):
+    limiter.settle(grant, outcome, outcome.purchases if outcome is not None else {})
 
 
 def served(limiter, team, tokens=1, **fields):
     """The headers of a request that was let in, and counted as it was taken."""
     grant = limiter.admit(team, request(tokens, **fields))
-    limiter.settle(grant, outcome(tokens))
+    settle(limiter, grant, outcome(tokens))
     return grant.headers
 
 
@@ -144,30 +154,42 @@ def test_workers_share_a_limit_and_tell_the_whole_of_it(make):
     served(make(workers=100), team)  # a share is never nothing
 
 
+def test_a_request_over_a_worker_s_share_is_let_in_where_nothing_is_used(make, clock):
+    limiter, team = make(workers=4), caller(tokens=100)
+    assert left(served(limiter, team, 60), "tokens") == 0
+    error = refused(limiter, team, 60)
+    assert error.should_retry is None
+    assert "used 60, requested 60. Please try again in" in error.message
+    clock.now += error.retry_after
+    served(limiter, team, 60)
+    clock.now += 120
+    assert refused(limiter, team, 101).should_retry is False
+
+
 def test_an_estimate_is_corrected_by_the_count(make):
     limiter, team = make(), caller(tokens=100)
     grant = limiter.admit(team, request(50))
-    limiter.settle(grant, outcome(80))
+    settle(limiter, grant, outcome(80))
     assert left(grant.headers, "tokens") == 20
     grant = limiter.admit(team, request(20))
-    limiter.settle(grant, None)  # it failed
+    settle(limiter, grant, None)  # it failed
     assert left(grant.headers, "tokens") == 20
     assert left(served(limiter, team, 10), "tokens") == 10
     requests_only = limiter.admit(caller(requests=5, name="other"), request())
-    limiter.settle(requests_only, outcome(10**6))
+    settle(limiter, requests_only, outcome(10**6))
     assert "x-ratelimit-limit-tokens" not in requests_only.headers
 
 
 def test_a_correction_goes_where_it_was_taken(make, clock):
     limiter, team = make(), caller(tokens=100)
     grants = [limiter.admit(team, request(20)) for _ in range(3)]
-    limiter.settle(grants[0], None)
+    settle(limiter, grants[0], None)
     clock.now += 60  # all of it is in the minute before now, which counts whole
     assert left(served(limiter, team, 1), "tokens") == 59
-    limiter.settle(grants[1], None)
+    settle(limiter, grants[1], None)
     assert left(served(limiter, team, 1), "tokens") == 78
     clock.now += 120
-    limiter.settle(grants[2], outcome(10**6))  # long forgotten
+    settle(limiter, grants[2], outcome(10**6))  # long forgotten
     assert left(served(limiter, team, 1), "tokens") == 99
 
 
@@ -176,28 +198,45 @@ def test_cached_tokens_count_if_the_settings_say_so(make):
     for count_cached, expected in ((True, 50), (False, 90)):
         limiter = make(count_cached=count_cached)
         grant = limiter.admit(team, request(50))
-        limiter.settle(grant, outcome(50, cached=40))
+        settle(limiter, grant, outcome(50, cached=40))
         assert left(grant.headers, "tokens") == expected
 
 
 @pytest.mark.parametrize(
-    ("setting", "seconds"), [("tokens_per_day", DAY), ("tokens_per_month", MONTH)]
+    ("setting", "reset"),
+    [
+        ("tokens_per_day", "2026-10-26T00:00:00+01:00"),
+        ("tokens_per_month", "2026-11-01T00:00:00+01:00"),
+    ],
 )
-def test_a_quota_that_is_used_up_is_told_as_openai_does(make, clock, setting, seconds):
-    clock.now -= clock.now % seconds
-    limiter, team = make(), caller(**{setting: 100})
+def test_a_quota_is_the_calendar_s_and_says_when_it_resets(clock, setting, reset):
+    clock.now = datetime.fromisoformat("2026-10-25T00:30:00+02:00").timestamp()  # summer ends today
+    limiter = Limiter(MemoryWindows(clock=clock), zone=ZoneInfo("Europe/Berlin"))
+    team = caller(**{setting: 100})
     assert left(served(limiter, team, 90), "tokens") == 10
+    clock.now += 1000
     error = refused(limiter, team, 11)
     assert (error.status, error.code, error.type) == (429,) + ("insufficient_quota",) * 2
-    period = "day" if seconds == DAY else "month"
+    period = setting.rpartition("_")[2]
     assert error.message == (
         f"You exceeded your current quota for tokens per {period}: "
-        "limit 100, used 90, requested 11."
+        f"limit 100, used 90, requested 11. It resets at {reset}."
     )
     assert error.should_retry is False
-    assert seconds < error.retry_after < 1.1 * seconds
-    clock.now += error.retry_after + 1
-    served(limiter, team, 11)
+    assert clock.now + error.retry_after == datetime.fromisoformat(reset).timestamp()
+    clock.now += error.retry_after - 0.01
+    assert refused(limiter, team, 11).retry_after == pytest.approx(0.01)
+    clock.now += 0.01
+    assert left(served(limiter, team, 100), "tokens") == 0  # anew, and whole
+
+
+def test_what_was_taken_yesterday_is_corrected_there(make, clock):
+    limiter, team = make(), caller(tokens_per_day=100)
+    grant = limiter.admit(team, request(50))
+    clock.now += DAY
+    assert left(served(limiter, team, 10), "tokens") == 90
+    settle(limiter, grant, outcome(80))
+    assert left(served(limiter, team, 10), "tokens") == 80
 
 
 def test_the_headers_are_of_the_limit_that_has_least_left(make, clock):
@@ -252,7 +291,7 @@ def test_money_is_taken_at_the_dearest_price_and_settled_at_that_of_who_served(m
     for _ in range(100):
         grant = limiter.admit(team, request(450))
         assert grant.headers == {}
-        limiter.settle(grant, outcome(450))
+        settle(limiter, grant, outcome(450))
         assert grant.headers == {}  # OpenAI has none for money
         if grant.windows[0].used >= 100_000:
             break
@@ -260,14 +299,14 @@ def test_money_is_taken_at_the_dearest_price_and_settled_at_that_of_who_served(m
     assert (error.code, error.type) == ("insufficient_quota",) * 2
     limiter = make(prices=priced(cheap=0.02, dear=2.0))
     grant = limiter.admit(team, request(400))
-    limiter.settle(grant, outcome(25, provider="cheap,dear"))
+    settle(limiter, grant, outcome(25, provider="cheap,dear"))
     assert grant.windows[0].used == 25 * 20 + 25 * 2000
 
 
 def test_what_is_cached_or_has_no_price_costs_no_money(make):
     limiter, team = make(prices=priced(cheap=1.0)), caller(dollars_per_month=0.0001)
     grant = limiter.admit(team, request(100))
-    limiter.settle(grant, outcome(100, cached=100, provider=""))
+    settle(limiter, grant, outcome(100, cached=100, provider=""))
     assert grant.windows[0].used == 0
     served(make(), team, 10**6)
 
@@ -321,7 +360,7 @@ def test_decisions_are_those_of_the_limits_library(limit, steps):
         theirs, item = SlidingWindowCounterRateLimiter(storage), RateLimitItemPerMinute(limit)
         for gap, cost in steps:
             clock.now += gap
-            taken = ours.take([Take("name", limit, 60, cost)])
+            taken = ours.take([Take("name", limit, MINUTE, cost)])
             assert (taken.refused < 0) is theirs.hit(item, "name", cost=cost)
             remaining = theirs.get_window_stats(item, "name").remaining
             assert taken.windows[0].left == max(0, remaining)

@@ -6,7 +6,8 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from app.access.table import KeyTable, TableKeys
+from app.access.table import KeyTable
+from app.access.table_keys import TableKeys
 from app.usage.database import Database
 from app.usage.key_commands import key
 from app.usage.migrations import migrate

@@ -4,7 +4,7 @@ import pytest
 
 from app.access.door import Door, client_address, networks
 from app.access.keys import Keyring
-from app.access.refusals import KeyBlocked, NetworkNotAllowed
+from app.access.refusals import KeyBlocked, KeysUnavailable, NetworkNotAllowed
 from app.config import KeySettings
 from app.domain import Caller
 from app.errors import Unauthorized
@@ -35,6 +35,22 @@ def test_each_source_is_asked_until_one_knows():
         door.identify("c")
     with pytest.raises(Unauthorized, match="Incorrect API key"):
         Door(KEYRING).identify("c")
+
+
+class Away:
+    """A source that cannot tell."""
+
+    def identify(self, key):
+        raise KeysUnavailable("away")
+
+
+def test_a_source_that_is_away_is_passed_over():
+    for sources in ([Away(), Source("a", "first")], [Source("a", "first"), Away()]):
+        door = Door(KEYRING, sources)
+        assert door.identify("a")[0].name == "first"
+        assert door.identify(KEY)[0].name == "file"
+        with pytest.raises(KeysUnavailable):
+            door.identify("b")
 
 
 def test_the_blocked_are_turned_away_whatever_they_are_known_by():

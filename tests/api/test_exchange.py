@@ -60,6 +60,7 @@ def test_a_line_has_the_whole_story(logged):
             upstream_seconds=0.0123456,
             cache="partial",
             cached_tokens=3,
+            purchases={("p", "upstream-m"): 4},
         ),
     )
     RequestLog().finished(exchange, 200)
@@ -77,6 +78,7 @@ def test_a_line_has_the_whole_story(logged):
         "items": 2,
         "tokens": 7,
         "cached_tokens": 3,
+        "billed_tokens": 4,
         "cache": "partial",
         "attempts": 2,
         "upstream_ms": 12.35,

@@ -47,10 +47,21 @@ def test_a_method_that_is_not_there_is_a_405_that_names_those_that_are(client, p
 
 
 @pytest.fixture
-def bug(monkeypatch, client, provider):
-    """A client whose provider meets a bug, with a secret in its text."""
-    provider.fail = RuntimeError("sk-upstream-secret in a traceback")
+def bug(monkeypatch, client):
+    """A client of a proxy that meets a bug, with a secret in its text."""
+
+    def fails(*_):
+        raise RuntimeError("sk-upstream-secret in a traceback")
+
+    monkeypatch.setattr("app.pipeline.verify", fails)
     return client
+
+
+def test_a_bug_of_an_adapter_is_its_providers_failure(client, provider):
+    provider.fail = RuntimeError("sk-upstream-secret in a traceback")
+    response = ask(client)
+    assert (response.status_code, error_of(response).code) == (502, "upstream_error")
+    assert "secret" not in response.text
 
 
 def test_a_bug_is_a_500_that_tells_nothing(bug):
@@ -138,6 +149,7 @@ def test_a_request_leaves_one_line_with_its_story_and_none_of_its_secrets(log):
         "items": 2,
         "tokens": 6,
         "cached_tokens": 0,
+        "billed_tokens": 6,
         "cache": "off",
         "attempts": 1,
         "error_code": None,

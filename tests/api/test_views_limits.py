@@ -39,7 +39,7 @@ def test_answers_say_what_is_left_and_the_third_is_refused(limited, provider):
 def test_a_request_that_fails_costs_no_tokens(limited, provider):
     provider.fail = RuntimeError("a bug")
     response = ask(limited, headers=LIMITED)
-    assert response.status_code == 500
+    assert response.status_code == 502
     assert response.headers["x-ratelimit-remaining-tokens"] == "1000"
 
 

@@ -1,23 +1,21 @@
 """Providers of the simulation: each embeds in virtual time, well or in a way of its own.
 
 A behaviour is asked about each call and says how long it takes and what comes of it: None for good
-vectors, or the `ProviderError` that the real transport would have raised.
+vectors, `OtherWidth` for vectors of a width that is not the model's, or the exception to raise. A
+third value, True, says that the call does not end before its time, cancelled or not.
 """
 
-import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from app.deadline import Deadline
-from app.dispatch.plan import expected_tokens
 from app.domain import Call, Item, Vectors
 from app.errors import (
     BrokenContract,
     ConnectionFailed,
     CredentialsRefused,
-    ProviderError,
     ProviderTimeout,
     ProviderUnavailable,
     Rejected,
@@ -25,20 +23,21 @@ from app.errors import (
 )
 from app.providers.base import Capabilities
 from app.usage.share import share, weigh
+from tests.dispatch.internals import tokens_expected
+from tests.dispatch.rows import WIDTH, row
 from tests.dispatch.virtual import Wait, World
 
-if TYPE_CHECKING:
-    from app.dispatch.deployment import Deployment
-
-Verdict = tuple[float, ProviderError | None]
+Verdict = tuple[float, Any] | tuple[float, Any, bool]
 Behaviour = Callable[[World, Call], Verdict]
 POISON = "poison"  # an item with this in it is refused with 400 by everybody
 FOREVER = float("inf")
 
 
-def row(item: Item) -> bytes:
-    """The vector that everybody has for an item."""
-    return hashlib.blake2b(repr(item).encode(), digest_size=16).digest()
+@dataclass(frozen=True)
+class OtherWidth:
+    """In a verdict: the vectors are so wide."""
+
+    width: int
 
 
 def good(seconds: float = 0.05) -> Behaviour:
@@ -114,56 +113,115 @@ class Seen:
 
     items: Sequence[Item]
     began: float
+    model: str = ""
+    input_type: str | None = None
     ended: float = FOREVER
-    error: ProviderError | None = None
+    error: BaseException | None = None
     total: int = 0  # tokens billed
+    cut: bool = False  # cancelled, or past its deadline, when it ended
+
+    @property
+    def good(self) -> bool:
+        """Whether its vectors were of use."""
+        return self.error is None and not self.cut and self.ended < FOREVER
+
+
+@dataclass
+class Limits:
+    """What a deployment may be asked at once; None: any number."""
+
+    concurrency: int | None = None
+    max_inputs: int | None = None
+    max_tokens: int | None = None
 
 
 class Member:
     """A provider, and what it notices: calls over a limit are noted as wrong."""
 
     def __init__(
-        self, world: World, name: str, behaviour: Behaviour, takes: Capabilities | None = None
+        self,
+        world: World,
+        name: str,
+        behaviour: Behaviour,
+        takes: Capabilities | None = None,
+        bytes_per_token: int = 4,
     ) -> None:
         self.world, self.name, self.behaviour = world, name, behaviour
         self.capabilities = takes or Capabilities()
+        self.bytes_per_token = bytes_per_token
+        self.refuses_over: int | None = None  # tokens of one call
         self.seen: list[Seen] = []
         self.under_way: Counter[str] = Counter()  # calls, by model of the provider
-        self.slots = 0  # set by who knows; 0: not looked at
-        self.deployments: dict[str, Deployment] = {}  # by model of the provider, likewise
+        self.slots = 0  # set by the simulation; 0: not looked at
+        self.at_most: dict[str, Limits] = {}  # by model of the provider, likewise
 
     def limits(self, model: str) -> Capabilities:
         return self.capabilities
 
+    def load(self) -> None:
+        pass
+
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
-        world, seen = self.world, Seen(call.items, self.world.now)
+        world = self.world
+        seen = Seen(call.items, world.now, call.model, call.input_type)
         self.seen.append(seen)
         self.under_way[call.model] += 1
         self._look(call)
         try:
-            seconds, error = self._verdict(call)
-            self._pause(seconds, deadline)
-            if error is not None:
-                raise error
-        except ProviderError as raised:
+            seconds, result, *deaf = self._verdict(call)
+            self._pause(seconds, deadline, deaf == [True])
+            if isinstance(result, BaseException):
+                raise result
+            width = self._width(call, result)
+        except BaseException as raised:
             seen.error = raised
             raise
         finally:
             seen.ended = world.now
+            seen.cut = deadline.remaining() <= 0
             self.under_way[call.model] -= 1
         weights = [weigh(item) for item in call.items]
-        seen.total = sum(weights) // 4 + world.rng.randrange(5)
-        return Vectors([row(item) for item in call.items], share(seen.total, weights))
+        seen.total = self.tokens(call.items) + world.rng.randrange(5)
+        rows = [row(item, call.input_type, width) for item in call.items]
+        return Vectors(rows, share(seen.total, weights))
+
+    def tokens(self, items: Sequence[Item]) -> int:
+        """Tokens of items as the provider counts them, but for a few that are drawn."""
+        return sum(
+            weigh(item) // self.bytes_per_token if isinstance(item, str) else len(item)
+            for item in items
+        )
+
+    def least_tokens(self, items: Sequence[Item]) -> int:
+        """The least that dispatch can take items for: by their bytes, or as they are counted."""
+        rule_of_thumb = sum(weigh(i) // 4 if isinstance(i, str) else len(i) for i in items)
+        return min(self.tokens(items), tokens_expected(items), rule_of_thumb)
+
+    @staticmethod
+    def _width(call: Call, result: Any) -> int:
+        """The width of the vectors; a wrong one is caught as the real adapters catch it."""
+        width = result.width if isinstance(result, OtherWidth) else call.dimensions or WIDTH
+        if call.width is not None and width != call.width:
+            raise BrokenContract(f"answered a vector {width} wide instead of {call.width}")
+        return width
 
     def _verdict(self, call: Call) -> Verdict:
-        seconds, error = self.behaviour(self.world, call)
-        if error is None and any(POISON in str(item) for item in call.items):
+        verdict = self.behaviour(self.world, call)
+        if verdict[1] is None and any(POISON in str(item) for item in call.items):
             return 0.01, Rejected("your input is invalid")
-        return seconds, error
+        if verdict[1] is None and self.refuses_over and len(call.items) > 1:
+            tokens = self.tokens(call.items)
+            if tokens > self.refuses_over:
+                text = f"Requested {tokens} tokens, max {self.refuses_over} tokens per request"
+                return 0.01, Rejected(text, too_large=True)
+        return verdict
 
-    def _pause(self, seconds: float, deadline: Deadline) -> None:
+    def _pause(self, seconds: float, deadline: Deadline, deaf: bool) -> None:
         """As the transport does: until then, or the deadline, which may move or be cancelled."""
         world, end = self.world, self.world.now + seconds
+        if deaf:
+            world.pause(seconds)
+            return
         while world.now < end:
             if deadline.remaining() <= 0:
                 raise ProviderTimeout("did not answer in time")
@@ -173,15 +231,15 @@ class Member:
 
     def _look(self, call: Call) -> None:
         """Note what should not be."""
-        wrong, deployment = self.world.wrong, self.deployments.get(call.model)
-        calls = sum(self.under_way.values())
+        wrong, limits = self.world.wrong, self.at_most.get(call.model, Limits())
+        label, calls = f"{self.name}/{call.model}", sum(self.under_way.values())
         if self.slots and calls > self.slots:
             wrong.append(f"{self.name}: {calls} calls at once, of {self.slots}")
-        if deployment is None:
-            return
-        at_once = self.under_way[call.model]
-        if deployment.concurrency and at_once > deployment.concurrency:
-            wrong.append(f"{deployment.label}: {at_once} calls at once")
-        tokens = sum(expected_tokens(call.items))
-        if not deployment.takes(len(call.items), tokens) and len(call.items) > 1:
-            wrong.append(f"{deployment.label}: {len(call.items)} items of {tokens} tokens at once")
+        at_once, size = self.under_way[call.model], len(call.items)
+        if limits.concurrency and at_once > limits.concurrency:
+            wrong.append(f"{label}: {at_once} calls at once, of {limits.concurrency}")
+        if limits.max_inputs and size > limits.max_inputs:
+            wrong.append(f"{label}: {size} items at once, of {limits.max_inputs}")
+        tokens = self.least_tokens(call.items)
+        if limits.max_tokens and size > 1 and tokens > limits.max_tokens:
+            wrong.append(f"{label}: {size} items of {tokens} tokens, of {limits.max_tokens}")

@@ -1,23 +1,29 @@
 """Single parts of dispatch, made without the rest."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
+from app.deadline import Deadline
+from app.dispatch.attempt import Attempt, Batch, CallDeadline
+from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
-from app.dispatch.gate import Gate, Ticket
+from app.dispatch.part import Part
 from app.dispatch.pool import Pool
-from app.domain import Call
+from app.domain import Call, Vectors
 from tests.dispatch.members import Member, good
 from tests.dispatch.virtual import World
 
 SEED = 7
+T = 1000.0  # a moment of the monotonic clock
 
 
 def deployment(
     name: str = "a",
-    gate: Gate | None = None,
+    queue: SlotQueue | None = None,
     provider: dict[str, Any] | None = None,
+    worker_share: float = 1.0,
     **settings: Any,
 ) -> Deployment:
     """A deployment of the model "m" at the provider ``name``."""
@@ -27,18 +33,56 @@ def deployment(
         made,
         ProviderSettings(name, "openai", **(provider or {})),
         Member(World(), name, good()),
-        gate or Gate(64),
+        queue or SlotQueue(64),
         random.Random(SEED),
+        worker_share,
     )
 
 
-def pool(*deployments: Deployment, seed: int = SEED) -> Pool:
-    return Pool("m", deployments, random.Random(seed))
+def pool(*deployments: Deployment, seed: int = SEED, **options: Any) -> Pool:
+    """The pool of these deployments."""
+    return Pool("m", deployments, random.Random(seed), **options)
 
 
-def ticket(
-    to: Deployment, items: int = 1, group: object = "g", tokens: int = 1, deadline: float = 100.0
-) -> Ticket:
-    """``items`` items that nobody else has. ``group`` None: leaves alone."""
+def attempt(
+    deployment: Deployment,
+    items: int = 1,
+    group: object = "g",
+    tokens: int = 1,
+    deadline: float = T + 100.0,
+    **options: Any,
+) -> Attempt:
+    """An attempt of ``items`` items. ``group`` None: it is never merged."""
     call = Call("m", [f"item {i}" for i in range(items)], None)
-    return Ticket(to, call, group, tokens, deadline, lambda ticket: None)
+    results: dict[str, Any] = {"on_result": lambda attempt, result, now: None, **options}
+    return Attempt(
+        deployment=deployment,
+        call=call,
+        group=group,
+        kind="kind",
+        tokens=tokens,
+        deadline=Deadline(deadline),
+        queued_at=T,
+        **results,
+    )
+
+
+def part(size: int = 1, **fields: Any) -> Part:
+    """A part of ``size`` items, one expected token each."""
+    return Part(0, [1] * size, **fields)
+
+
+def batch(*attempts: Attempt) -> Batch:
+    """A batch that no queue knows of."""
+    inputs, tokens = sum(a.size for a in attempts), sum(a.tokens for a in attempts)
+    reservation = attempts[0].deployment.quota.reserve(tokens, T)
+    is_probe = any(a.is_probe for a in attempts)
+    carried = list(attempts)
+    deadline = CallDeadline(carried, is_probe)
+    return Batch(carried, "key", inputs, tokens, reservation, [], is_probe, deadline)
+
+
+def vectors(numbers: Sequence[int], width: int = 1, **options: Any) -> Vectors:
+    """For each number a vector that no other number has, and so many tokens."""
+    rows = [f"{number:04}".encode() * width for number in numbers]
+    return Vectors(rows, list(numbers), **options)

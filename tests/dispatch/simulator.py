@@ -24,20 +24,22 @@ from app.config import (
     ProviderSettings,
     Settings,
 )
-from app.dispatch import Dispatcher
 from app.dispatch.deployment import Deployment
-from app.dispatch.gate import Batch, Ticket
 from app.domain import Caller, EmbeddingRequest, Item, Outcome
 from app.errors import BadRequest, ClientError, ConnectionFailed, InternalError, Rejected
 from app.pipeline import Pipeline
-from tests.dispatch.members import POISON, Behaviour, Member, Seen, row
-from tests.dispatch.virtual import LATE, World
+from app.providers.base import Capabilities
+from app.tokenizers import Tokenizer
+from tests.dispatch.internals import WatchedDispatcher, leftovers
+from tests.dispatch.members import POISON, Behaviour, Limits, Member, Seen
+from tests.dispatch.rows import row
+from tests.dispatch.virtual import DEADLY, LATE, World
 
 #: Seconds a caller may hear after its deadline: being woken takes a moment, twice.
 GRACE = 3 * LATE
 RETRIES, HEDGES = 0.2, 0.05  # extra calls for each asked for …
 SAVED = 20  # … and those there at the start
-SOONEST = 1.0  # seconds before anyone's patience ends, but where its whole time is short
+SOONEST = 0.05  # seconds before a call is repeated: the request of a slow probe is hedged then
 
 
 @dataclass(eq=False)
@@ -49,34 +51,18 @@ class Asked:
     heard: float | None = None
     outcome: Outcome | None = None
     error: ClientError | None = None
+    bug: BaseException | None = None  # an exception that is no answer
 
     @property
     def code(self) -> str | None:
         return self.error.code if self.error else None
 
 
-class Watched(Dispatcher):
-    """The real one, watched: an ejected deployment gets one probe at a time."""
-
-    def __init__(self, world: World, *args: Any) -> None:
-        super().__init__(*args, rng=world.rng)
-        self._world = world
-        self._probes: dict[Deployment, set[int]] = defaultdict(set)
-
-    def _call(self, tickets: Sequence[Ticket], batch: Batch) -> None:
-        deployment, probes = batch.deployment, self._probes[batch.deployment]
-        if any(ticket.probe for ticket in tickets):
-            probes.add(id(batch))
-        if len(probes) > 1 and len(self._pool_of[deployment].deployments) > 1:
-            self._world.wrong.append(f"{deployment.label}: {len(probes)} probes at once")
-        try:
-            super()._call(tickets, batch)
-        finally:
-            probes.discard(id(batch))
-
-
 class Simulation:
-    """Members by name, models as lists of deployments (``model`` is that of the proxy)."""
+    """Members by name, models as lists of deployments (``model`` is that of the proxy).
+
+    ``providers`` and ``model_settings`` are settings by name, beside those that all have alike.
+    """
 
     def __init__(
         self,
@@ -86,30 +72,63 @@ class Simulation:
         caching: bool = False,
         hedge: bool = False,
         waiting: int = 1000,
+        providers: Mapping[str, dict[str, Any]] | None = None,
+        model_settings: Mapping[str, dict[str, Any]] | None = None,
+        takes: Mapping[str, Capabilities] | None = None,
+        bytes_per_token: Mapping[str, int] | None = None,
+        tokenizers: Mapping[str, Tokenizer] | None = None,
+        cache_bytes: int = 2**20,
         **provider: Any,
     ) -> None:
         self.world = world
         self.asked: list[Asked] = []
-        self.members = {name: Member(world, name, b) for name, b in behaviours.items()}
-        settings = Settings(
-            providers={n: ProviderSettings(n, "openai", **provider) for n in behaviours},
-            models={n: _model(n, deployments, hedge) for n, deployments in models.items()},
+        own, model_own = providers or {}, model_settings or {}
+        self.members = {
+            name: Member(
+                world, name, b, (takes or {}).get(name), (bytes_per_token or {}).get(name, 4)
+            )
+            for name, b in behaviours.items()
+        }
+        self.settings = Settings(
+            providers={
+                n: ProviderSettings(n, "openai", **{**provider, **own.get(n, {})})
+                for n in behaviours
+            },
+            models={
+                n: _model(n, deployments, {"hedge": hedge, **model_own.get(n, {})})
+                for n, deployments in models.items()
+            },
             keys={},
             cache=None,
             limits=LimitSettings(waiting=waiting),
             logs=LogSettings(),
         )
-        self.dispatcher = Watched(world, settings, self.members)
+        self.dispatcher = WatchedDispatcher(
+            world, self.settings, self.members, tokenizers=tokenizers
+        )
         self.hedged, self.caching = hedge, caching
-        cache = MemoryCache(2**20, 3600, lambda: world.now) if caching else None
-        self._pipeline = Pipeline(self.dispatcher, cache)
-        for model, deployment in self.dispatcher.deployments():
-            member = self.members[deployment.name]
-            member.slots = deployment.gate.slots
-            member.deployments[model] = deployment
+        cache = MemoryCache(cache_bytes, 3600, lambda: world.now) if caching else None
+        widths = {name: model.dimensions for name, model in self.settings.models.items()}
+        self.pipeline = self._pipeline = Pipeline(self.dispatcher, cache, widths=widths)
+        self._tell_the_members()
+
+    def _tell_the_members(self) -> None:
+        """Have them notice calls that are over a limit."""
+        for name, member in self.members.items():
+            member.slots = self.settings.providers[name].concurrency
+        for model in self.settings.models.values():
+            for d in model.deployments:
+                provider = self.settings.providers[d.provider]
+                self.members[d.provider].at_most[d.model] = Limits(
+                    d.concurrency,
+                    d.max_inputs or provider.max_inputs,
+                    d.max_tokens or provider.max_tokens,
+                )
 
     def deployment(self, member: str, model: str = "m") -> Deployment:
-        return self.members[member].deployments[model]
+        return next(
+            d for name, d in self.dispatcher.deployments() if (name, d.name) == (model, member)
+        )
 
     def calls(self, *members: str) -> list[Seen]:
         """What was asked of some members, or of all."""
@@ -133,6 +152,8 @@ class Simulation:
             )
         except ClientError as error:
             asked.error = error
+        except DEADLY as error:
+            asked.bug = error
         finally:
             if asked.heard is not None:
                 self.world.wrong.append("a caller heard twice")
@@ -156,17 +177,19 @@ class Simulation:
         """An item is sent again only after a failure, or because its caller would not wait on."""
         impatient = SOONEST if not self.hedged else 0.0
         for asked in self.asked if not self.caching else ():
-            soonest = asked.at + min(impatient, asked.request.timeout / 2)
+            wait = min(impatient, asked.request.timeout / 2)
             for first, again in self._repeats(asked):
                 failed = first.error is not None and first.ended <= again.began
-                assert failed or again.began >= soonest, f"{again.items[:3]} were sent twice"
+                early = again.began < first.began + wait
+                assert failed or not early, f"{again.items[:3]} were sent twice"
 
     def _repeats(self, asked: Asked) -> set[tuple[Seen, Seen]]:
         """Pairs of calls in a row that had an item of a request in both."""
         pairs = set()
-        for item in asked.request.items:
-            calls = self._calls_with[str(item)]
-            pairs |= set(itertools.pairwise(calls))
+        items = asked.request.items
+        for item in items:
+            if items.count(item) == 1:
+                pairs |= set(itertools.pairwise(self._calls_with[str(item)]))
         return pairs
 
     @cached_property
@@ -178,16 +201,8 @@ class Simulation:
         return sent
 
     def _check_nothing_left(self) -> None:
-        for _, d in self.dispatcher.deployments():
-            gate = d.gate
-            assert gate.waiting == 0, d.label
-            assert gate.outstanding(d) == 0, d.label
-            assert gate._free == gate.slots, d.label
-            assert not any(gate._away.values()), d.label
-            assert not gate._boarding, d.label
-            assert d.under_way == 0, d.label
-            assert not d.health._probing, f"{d.label} waits for a probe that is over"
-        assert not self._pipeline._flights._loads
+        left = leftovers(self.dispatcher, self.pipeline, self.world.now)
+        assert not left, left[:5]
 
     def check_budget(self) -> None:
         """Retries are within the budget; only a connection that was refused costs nobody anything.
@@ -203,7 +218,8 @@ class Simulation:
             for first in {first for first, _ in self._repeats(asked)}  # split or not, a retry
             if not isinstance(first.error, ConnectionFailed | Rejected)
         )
-        allowed = len(self.asked) * (RETRIES + HEDGES * self.hedged) + SAVED
+        models = len(self.settings.models)
+        allowed = len(self.asked) * (RETRIES + HEDGES * self.hedged) + SAVED * models
         assert extra <= allowed + 1e-6, f"{extra} extra calls for {len(self.asked)} requests"
 
     def errors(self) -> list[str | None]:
@@ -216,14 +232,15 @@ def simulated(*args: Any, seed: int = 0, **options: Any) -> Iterator[Simulation]
         yield Simulation(world, *args, **options)
 
 
-def _model(name: str, deployments: list[dict[str, Any]], hedge: bool) -> ModelSettings:
+def _model(name: str, deployments: list[dict[str, Any]], own: dict[str, Any]) -> ModelSettings:
     made = tuple(DeploymentSettings(**{"model": name, **d}) for d in deployments)
-    return ModelSettings(name, made, hedge=hedge)
+    return ModelSettings(name, made, **own)
 
 
 def _check_answer(asked: Asked) -> None:
     request = asked.request
     assert asked.heard is not None, "a caller heard nothing"
+    assert asked.bug is None, f"a caller got a {asked.bug!r}"
     assert asked.heard <= asked.at + request.timeout + GRACE, "a caller heard too late"
     if asked.outcome is not None:
         vectors = asked.outcome.vectors

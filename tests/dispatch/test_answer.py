@@ -18,12 +18,12 @@ def test_parts_in_any_order(data):
     parts = list(zip([0, *cuts], [*cuts, 20], strict=True))
     by = data.draw(st.lists(st.sampled_from("abc"), min_size=len(parts), max_size=len(parts)))
     answer = Answer(20)
-    assert not answer.begun
+    assert not answer.is_begun
     for (start, stop), name in data.draw(st.permutations(list(zip(parts, by, strict=True)))):
-        assert not answer.complete
+        assert not answer.is_complete
         answer.put(start, stop, vectors(range(start, stop)), (name, "m"))
-        assert answer.begun
-    assert answer.complete
+        assert answer.is_begun
+    assert answer.is_complete
     outcome = answer.outcome(3, 0.5)
     assert outcome.vectors == vectors(range(20))
     each = [
@@ -45,3 +45,58 @@ def test_one_estimate_makes_all_of_it_one():
 def test_no_other_number_of_vectors_is_taken(given):
     with pytest.raises(ValueError, match="for 2 items"):
         Answer(2).put(0, 2, given, ("a", "m"))
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 4), (1, 2), (0, 1)])
+def test_an_item_that_has_its_vector_takes_no_second_one(start, stop):
+    answer = Answer(4)
+    answer.put(0, 2, vectors([0, 1]), ("a", "m"))
+    with pytest.raises(ValueError, match="already"):
+        answer.put(start, stop, vectors(range(start, stop)), ("b", "m"))
+    assert answer.purchases == {("a", "m"): 1}
+    assert not answer.is_complete
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_an_empty_vector_is_never_put(empty):
+    rows = [b"1234", b"1234"]
+    rows[empty] = b""
+    answer = Answer(2)
+    with pytest.raises(ValueError, match="empty"):
+        answer.put(0, 2, Vectors(rows, [1, 1]), ("a", "m"))
+    assert not answer.is_begun
+
+
+@given(st.data())
+def test_what_is_refused_changes_nothing(data):
+    """A second put, an empty row and a wrong count raise at any time; the answer stays right."""
+    cuts = sorted(data.draw(st.sets(st.integers(1, 9))))
+    parts = data.draw(st.permutations(list(zip([0, *cuts], [*cuts, 10], strict=True))))
+    answer, done = Answer(10), []
+    for start, stop in parts:
+        wrong = [vectors(range(start, stop + 1)), Vectors([b""] * (stop - start), [1] * 9)]
+        for given_rows in wrong:
+            with pytest.raises(ValueError, match="vector"):
+                answer.put(start, stop, given_rows, ("a", "m"))
+        answer.put(start, stop, vectors(range(start, stop)), ("a", "m"))
+        done.append((start, stop))
+        for again in done:
+            with pytest.raises(ValueError, match="already"):
+                answer.put(*again, vectors(range(*again)), ("a", "m"))
+    assert answer.outcome(1, 0).vectors == vectors(range(10))
+    assert sum(answer.purchases.values()) == sum(range(10))
+
+
+def test_vectors_of_another_width_do_not_fit():
+    answer = Answer(3)
+    assert answer.fits(vectors([1000]))
+    answer.put(0, 1, vectors([1000]), ("a", "m"))
+    assert answer.fits(vectors([2000, 3000]))
+    assert not answer.fits(vectors([2000, 30]))
+
+
+def test_what_each_deployment_sold_is_counted():
+    answer = Answer(4)
+    for start, name in enumerate("abab"):
+        answer.put(start, start + 1, vectors([start]), (name, "m"))
+    assert answer.purchases == {("a", "m"): 2, ("b", "m"): 4}

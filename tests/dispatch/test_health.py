@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.health import Health, HealthPolicy
+from app.config_dispatch import DispatchSettings
+from app.dispatch.health import Health
 from app.errors import (
     BrokenContract,
     ConnectionFailed,
@@ -15,9 +16,9 @@ from app.errors import (
     ProviderUnavailable,
     Throttled,
 )
+from tests.dispatch.parts import T
 
-POLICY = HealthPolicy()
-T = 1000.0
+SETTINGS = DispatchSettings()
 ill = ProviderUnavailable("failed with 503")
 refused = ConnectionFailed("could not be reached")
 
@@ -36,7 +37,7 @@ def ejected(error=ill, now=T):
 def failures_until_ejection(error, health=None, now=T):
     health = health or healthy()
     for number in range(1, 100):
-        if health.failed(error, now):
+        if health.failed(error, now, now):
             return number
     return None
 
@@ -60,8 +61,8 @@ def test_so_many_failures_in_a_row_deserve_an_ejection(error, number):
 def test_a_success_in_between_starts_the_count_anew():
     health = healthy()
     for _ in range(3):
-        assert not any(health.failed(ill, T) for _ in range(4))
-        health.succeeded(T)
+        assert not any(health.failed(ill, T, T) for _ in range(4))
+        health.succeeded(T, T)
     assert failures_until_ejection(ill, health) == 5
 
 
@@ -70,10 +71,10 @@ def alternate(health, failing, calls, every=0.1, now=T):
     order = [i * failing % 10 < failing for i in range(10)]
     for i in range(calls):
         if order[i % 10]:
-            if health.failed(ill, now + i * every):
+            if health.failed(ill, now + i * every, now + i * every):
                 return True
         else:
-            health.succeeded(now + i * every)
+            health.succeeded(now + i * every, now + i * every)
     return False
 
 
@@ -89,7 +90,7 @@ def test_a_third_of_failures_is_borne():
 def test_calls_of_long_ago_are_forgotten():
     health = healthy()
     for i in range(200):
-        health.succeeded(T + i * 0.01)
+        health.succeeded(T + i * 0.01, T + i * 0.01)
     assert not alternate(health, 7, 40, now=T + 2)
     assert alternate(health, 7, 40, now=T + 60)
 
@@ -99,30 +100,38 @@ def test_an_ejected_deployment_is_not_asked_until_its_time_and_then_once():
     assert health.state(T) == "ejected"
     assert not health.may_serve(T + 0.99)
     assert health.may_serve(T + 1)
-    assert health.leave(T + 1)  # the probe
+    assert health.chosen(T + 1)  # the probe
     assert not health.may_serve(T + 1)
-    assert not health.may_serve(T + 100, last_resort=True)
+    assert not health.may_serve(T + 60, last_resort=True)
+
+
+def test_a_probe_whose_result_never_comes_leaves_room_for_another_in_the_end():
+    health = ejected()
+    health.chosen(T + 1)
+    patience = 6 * SETTINGS.probe_timeout
+    assert not health.may_serve(T + 1 + patience - 0.01)
+    assert health.may_serve(T + 1 + patience)
 
 
 def test_a_probe_that_succeeds_brings_it_back_for_all():
     health = ejected()
-    health.leave(T + 1)
-    health.succeeded(T + 1.1)
+    health.chosen(T + 1)
+    health.succeeded(T + 1.1, T + 1)
     assert health.state(T + 1.1) == "ok"
-    assert all(health.may_serve(T + 1.1) and not health.leave(T + 1.1) for _ in range(3))
+    assert all(health.may_serve(T + 1.1) and not health.chosen(T + 1.1) for _ in range(3))
     assert failures_until_ejection(ill, health, T + 2) == 5  # with a clean slate
 
 
 def test_one_failed_probe_is_enough_for_the_next_ejection():
     health = ejected()
-    health.leave(T + 1)
-    assert health.failed(ill, T + 1.1)
+    health.chosen(T + 1)
+    assert health.failed(ill, T + 1.1, T + 1)
 
 
 def test_a_probe_that_did_not_take_place_leaves_room_for_another():
     health = ejected()
-    health.leave(T + 1)
-    health.withdraw()
+    health.chosen(T + 1)
+    health.probe_ended()
     assert health.may_serve(T + 1)
 
 
@@ -136,8 +145,8 @@ def lengths(jitter, number):
         while not health.may_serve(now):
             now += 0.01
         found.append(now - start)
-        health.leave(now)
-        health.failed(ill, now)
+        health.chosen(now)
+        health.failed(ill, now, now)
     return found
 
 
@@ -176,25 +185,113 @@ def test_as_a_last_resort_it_is_probed_every_second():
 @pytest.mark.parametrize("kind", [Throttled, ProviderUnavailable])
 def test_it_rests_for_as_long_as_the_provider_asks(kind, seconds):
     health = healthy()
-    health.failed(kind("leave me alone", retry_after=seconds), T)
+    health.failed(kind("leave me alone", retry_after=seconds), T, T)
     assert health.state(T) == "resting"
     assert health.is_throttled(T) == (kind is Throttled)
-    assert not health.may_serve(T + seconds - 0.01, last_resort=True)
+    assert not health.may_serve(T + seconds - 0.01)
     assert health.wait(T) == pytest.approx(seconds)
     assert health.may_serve(T + seconds)
     assert health.state(T + seconds) == "ok"
 
 
-def test_nobody_may_ask_for_more_than_a_minute_of_rest():
+def test_no_provider_may_ask_for_more_than_an_hour_of_rest():
     health = healthy()
-    health.failed(Throttled("come back tomorrow", retry_after=86_400), T)
-    assert health.may_serve(T + 60)
+    health.failed(Throttled("come back tomorrow", retry_after=86_400), T, T)
+    assert not health.may_serve(T + 3599)
+    assert health.may_serve(T + 3600)
+
+
+@pytest.mark.parametrize("is_only", [False, True])
+def test_a_long_rest_is_probed_now_and_then_where_no_other_can_serve(is_only):
+    health = healthy()
+    health.failed(Throttled("come back in an hour", retry_after=3600), T, T)
+
+    def may_serve(now):
+        return health.may_serve_alone(now) if is_only else health.may_serve(now, last_resort=True)
+
+    assert not may_serve(T + 9.9)
+    assert may_serve(T + 10)
+    health.chosen(T + 10)
+    assert not may_serve(T + 19.9)
+    assert may_serve(T + 20)
+    health.succeeded(T + 20.1, T + 20)
+    assert health.state(T + 20.1) == "ok"
+
+
+def test_the_only_deployment_is_asked_whatever_its_health_but_for_a_rest_that_was_asked_for():
+    for health in (ejected(), healthy()):
+        health.failed(Throttled("slow down"), T, T)
+        assert health.may_serve_alone(T)
+        health.failed(Throttled("slow down", retry_after=5), T, T)
+        assert not health.may_serve_alone(T + 4.9)
+        assert health.may_serve_alone(T + 5)
+
+
+def test_calls_in_flight_together_are_one_episode_of_rest():
+    health = healthy()
+    for number in range(20):
+        health.failed(Throttled("slow down"), T + number / 100, T - 0.05)
+    assert health.wait(T) == pytest.approx(0.5)
+
+
+def test_an_answer_to_a_call_from_before_a_rest_does_not_end_it():
+    health = healthy()
+    health.failed(Throttled("slow down", retry_after=5), T, T - 1)
+    health.succeeded(T + 0.1, T - 0.5)
+    assert health.state(T + 0.2) == "resting"
+    health.succeeded(T + 0.3, T + 0.2)
+    assert health.state(T + 0.3) == "ok"
+
+
+def test_its_share_grows_when_it_is_back():
+    health = ejected()
+    health.chosen(T + 1)
+    assert health.share(T) == 1
+    health.succeeded(T + 2, T + 1)
+    shares = [health.share(T + 2 + second) for second in range(6)]
+    assert shares[0] == pytest.approx(0.1)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_one_that_fails_again_during_its_slow_start_is_ejected_for_longer():
+    health = ejected()
+    health.chosen(T + 1)
+    health.succeeded(T + 1, T + 1)
+    health.succeeded(T + 2, T + 2)  # not for good yet
+    health.eject(ill, T + 3)
+    assert not health.may_serve(T + 4.9)
+    assert health.may_serve(T + 5)
+
+
+def test_a_call_that_left_before_the_probe_is_a_straggler():
+    health = ejected()
+    assert health.is_straggler(T - 1)
+    health.chosen(T + 1)
+    assert health.is_straggler(T + 0.9)
+    assert not health.is_straggler(T + 1)
+    assert not healthy().is_straggler(T - 100)
+
+
+def test_a_suspect_is_asked_only_where_no_other_is_well():
+    health = healthy()
+    health.suspect(T)
+    assert not health.may_serve(T + 4.9)
+    assert health.may_serve(T + 4.9, last_resort=True)
+    assert health.may_serve(T + 5)
+
+
+def test_400s_that_others_refute_eject_in_the_end():
+    health = healthy()
+    assert [health.refuted() for _ in range(3)] == [False, False, True]
+    health.succeeded(T, T)
+    assert not health.refuted()
 
 
 def test_a_shorter_rest_does_not_end_a_longer_one():
     health = healthy()
-    health.failed(Throttled("slow down", retry_after=30), T)
-    health.failed(Throttled("slow down", retry_after=1), T + 1)
+    health.failed(Throttled("slow down", retry_after=30), T, T)
+    health.failed(Throttled("slow down", retry_after=1), T + 1, T + 1)
     assert not health.may_serve(T + 29)
 
 
@@ -202,19 +299,19 @@ def test_without_a_word_how_long_rests_double_until_a_call_succeeds():
     health, now = Health(lambda: 1.0), T
     found = []
     for _ in range(4):
-        health.failed(Throttled("slow down"), now)
+        health.failed(Throttled("slow down"), now, now)
         found.append(health.wait(now))
         now += found[-1]
     assert found == pytest.approx([0.5, 1, 2, 4])
-    health.succeeded(now)
-    health.failed(Throttled("slow down"), now)
+    health.succeeded(now, now)
+    health.failed(Throttled("slow down"), now, now)
     assert health.wait(now) == pytest.approx(0.5)
 
 
 def test_a_throttled_probe_shows_that_somebody_is_there():
     health = ejected()
-    health.leave(T + 1)
-    health.failed(Throttled("slow down", retry_after=2), T + 1)
+    health.chosen(T + 1)
+    health.failed(Throttled("slow down", retry_after=2), T + 1, T + 1)
     assert health.state(T + 1) == "resting"
     assert health.may_serve(T + 3)
 
@@ -229,24 +326,24 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.integers(0, 100))
-def test_whatever_happens_it_comes_back_within_a_minute(events, seed):
+def test_whatever_happens_it_comes_back_within_the_longest_rest(events, seed):
     errors = {
         "ill": ill,
         "refused": refused,
-        "throttled": Throttled("slow down", retry_after=90),
+        "throttled": Throttled("slow down", retry_after=4000),
         "credentials": CredentialsRefused("refused our credentials (401)"),
     }
     health, now = Health(random.Random(seed).random), T
     for event, later in events:
         now += later
         if health.may_serve(now):
-            health.leave(now)
+            health.chosen(now)
         if event == "success":
-            health.succeeded(now)
+            health.succeeded(now, now)
         elif event == "withdraw":
-            health.withdraw()
-        elif health.failed(errors[event], now):
+            health.probe_ended()
+        elif health.failed(errors[event], now, now):
             health.eject(errors[event], now)
-    health.withdraw()
-    assert 0 <= health.wait(now) <= POLICY.longest_ejection + 1e-6
-    assert health.may_serve(now + POLICY.longest_ejection + 1e-6)
+    health.probe_ended()
+    assert 0 <= health.wait(now) <= SETTINGS.longest_asked_rest + 1e-6
+    assert health.may_serve(now + SETTINGS.longest_asked_rest + 1e-6)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.plan import expected_tokens, split
+from app.dispatch.plan import TokenEstimate, split
+from app.usage.share import weigh
 
 COUNTS = st.lists(st.integers(0, 50), min_size=1, max_size=60)
 LIMIT = st.none() | st.integers(1, 100)
@@ -45,12 +46,62 @@ def test_so_many_inputs_take_so_many_calls(inputs, limit, calls):
     assert len(split([1] * inputs, limit, None)) == calls
 
 
-@given(st.lists(st.text(max_size=50), max_size=10))
-def test_a_text_is_expected_to_have_rather_too_many_tokens(texts):
-    for text, tokens in zip(texts, expected_tokens(texts), strict=True):
-        assert tokens * 3 >= len(text.encode())
-        assert tokens <= len(text.encode())
+TEXTS = st.lists(st.text(min_size=1, max_size=50), min_size=1, max_size=10)
 
 
-def test_tokens_are_counted_as_they_are():
-    assert expected_tokens([[1, 2, 3], [4]]) == [3, 1]
+class Tokenizer:
+    """One token a character."""
+
+    def count(self, items):
+        return [len(item) for item in items]
+
+
+@given(TEXTS)
+def test_before_any_answer_a_text_is_expected_to_have_rather_too_many_tokens(texts):
+    for text, tokens in zip(texts, TokenEstimate().expect(texts), strict=True):
+        assert weigh(text) <= tokens * 3 < weigh(text) + 3
+
+
+def test_token_ids_are_counted_as_they_are():
+    estimate = TokenEstimate()
+    estimate.learn(["x" * 1000], 10)
+    assert estimate.expect([[1, 2, 3], [4]]) == [3, 1]
+
+
+@given(st.lists(st.tuples(TEXTS, st.integers(0, 10_000)), max_size=10), TEXTS)
+def test_whatever_a_provider_counts_every_text_is_expected_to_have_a_token(calls, texts):
+    estimate = TokenEstimate()
+    for items, tokens in calls:
+        estimate.learn(items, tokens)
+    assert 0.5 <= estimate.bytes_per_token <= 32
+    assert all(tokens >= 1 for tokens in estimate.expect(texts))
+
+
+@pytest.mark.parametrize("bytes_per_token", [1.0, 4.0, 12.0])
+def test_the_estimate_follows_what_the_provider_counts_and_stays_above_it(bytes_per_token):
+    estimate, text = TokenEstimate(), "x" * 1200
+    counted = int(1200 / bytes_per_token)
+    for _ in range(3):
+        estimate.learn([text], counted)
+    (expected,) = estimate.expect([text])
+    assert counted < expected <= counted * 1.3
+
+
+def test_a_text_unlike_those_before_is_learned_within_some_calls():
+    estimate, text = TokenEstimate(), "x" * 1000
+    for tokens in [250] * 100 + [1000] * 100:
+        estimate.learn([text], tokens)
+    assert estimate.expect([text])[0] >= 1000
+
+
+def test_a_few_bytes_teach_nothing():
+    estimate = TokenEstimate()
+    estimate.learn(["a"], 50)
+    assert estimate.bytes_per_token == 3.0
+
+
+def test_the_models_own_tokenizer_counts_where_tokens_matter():
+    assert TokenEstimate(Tokenizer()).expect(["four"]) == [4]
+    unused = TokenEstimate(Tokenizer(), is_used=False)
+    unused.learn(["x" * 1000], 1)
+    assert unused.expect(["four"]) == [2]

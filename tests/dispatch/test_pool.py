@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from app.domain import EmbeddingRequest
+from app.dispatch.batching import SlotQueue
 from app.errors import (
     BrokenContract,
     ConnectionFailed,
@@ -15,9 +15,8 @@ from app.errors import (
     Rejected,
     Throttled,
 )
-from tests.dispatch.parts import deployment, pool, ticket
+from tests.dispatch.parts import T, attempt, batch, deployment, pool, vectors
 
-T = 1000.0
 ill = ProviderUnavailable("failed with 503")
 refused = ConnectionFailed("could not be reached")
 credentials = CredentialsRefused("refused our credentials (401)")
@@ -29,9 +28,20 @@ def chosen(of, times=1000, now=T, **options):
     return {d.name if d else None: number for d, number in counts.items()}
 
 
+def fail(of, member, error, now=T, seconds=0.05):
+    """A call that left so many seconds ago fails; whether the deployment is ejected for it."""
+    return of.failed(member, error, 1, now - seconds, now)
+
+
+def succeed(of, member, seconds=0.05, now=T, items=1):
+    """A call that left so many seconds ago is answered; those that are ejected for silence."""
+    answer = vectors(range(items))
+    return of.succeeded(batch(attempt(member, items)), answer, now - seconds, now)
+
+
 def eject(of, member, error=refused, now=T):
     for _ in range(5):
-        of.failed(member, error, now, 1, 5.0 if isinstance(error, ProviderTimeout) else 0.05)
+        fail(of, member, error, now, 5.0 if isinstance(error, ProviderTimeout) else 0.0)
 
 
 def abc(**settings):
@@ -59,8 +69,8 @@ def learned(seconds_of_a, seconds_of_b, **settings):
     a, b = deployment("a", **settings), deployment("b")
     of = pool(a, b)
     for _ in range(20):
-        of.succeeded(a, 1, seconds_of_a, T)
-        of.succeeded(b, 1, seconds_of_b, T)
+        succeed(of, a, seconds_of_a)
+        succeed(of, b, seconds_of_b)
     return of, a, b
 
 
@@ -77,16 +87,16 @@ def test_the_slower_one_is_spared():
 def test_the_longer_queue_is_avoided():
     a, b = deployment("a"), deployment("b")
     for _ in range(3):
-        a.gate.submit(ticket(a))
+        a.queue.submit(attempt(a, group=None), T)
     assert chosen(pool(a, b)) == {"b": 1000}
 
 
 def test_one_whose_oldest_call_is_late_is_as_slow_as_that():
     of, a, _ = learned(0.05, 0.05)
     call = object()
-    a.left(call, T - 1)
+    a.standing.call_started(call, 1, T - 1)
     assert chosen(of) == {"b": 1000}
-    a.ended(call)
+    a.standing.call_ended(call)
     assert set(chosen(of)) == {"a", "b"}
 
 
@@ -112,15 +122,15 @@ def test_a_request_quota_is_kept_before_the_provider_has_to_say_so():
     a, b = deployment("a", requests_per_minute=2), deployment("b")
     of = pool(a, b)
     for _ in range(2):
-        a.quota.take(1, 1, T)
+        assert a.quota.reserve(1, T)
     assert chosen(of) == {"b": 1000}
-    assert "a" in chosen(of, now=T + 60)
+    assert "a" in chosen(of, now=T + 61)
 
 
 def test_a_token_quota_is_kept_before_the_provider_has_to_say_so():
     a, b = deployment("a", tokens_per_minute=100), deployment("b")
     of = pool(a, b)
-    a.quota.take(1, 90, T)
+    assert a.quota.reserve(90, T)
     assert of.choose(T, 50) is b
     assert {of.choose(T, 10) for _ in range(100)} == {a, b}
 
@@ -128,12 +138,12 @@ def test_a_token_quota_is_kept_before_the_provider_has_to_say_so():
 def test_the_only_one_keeps_its_quota_too_and_says_how_long():
     a = deployment("a", requests_per_minute=1)
     of = pool(a)
-    a.quota.take(1, 1, T)
+    assert a.quota.reserve(1, T)
     assert of.choose(T + 20, 1) is None
-    assert of.wait(T + 20, 1) == pytest.approx(40)
+    assert of.wait(T + 20, 1, [a]) == pytest.approx(40, abs=0.2)
 
 
-@pytest.mark.parametrize("error", [ill, refused, credentials, Throttled("slow", retry_after=30)])
+@pytest.mark.parametrize("error", [ill, refused, credentials, Throttled("slow")])
 def test_the_only_one_is_asked_whatever_its_health(error):
     a = deployment("a")
     of = pool(a)
@@ -164,7 +174,7 @@ def test_one_that_nobody_answers_at_is_dead_whatever_the_others_do():
         eject(of, member, refused)
     assert chosen(of) == {None: 1000}
     assert not of.can_serve(T)
-    assert 0 < of.wait(T, 1) <= 1
+    assert 0 < of.wait(T, 1, members) <= 1
 
 
 def test_with_all_ejected_one_is_probed_every_second():
@@ -175,16 +185,16 @@ def test_with_all_ejected_one_is_probed_every_second():
     for tenth in range(30):
         now = T + tenth / 10
         while (one := of.choose(now, 1)) is not None:
-            one.health.leave(now)
+            one.standing.chosen(now)
             probed.append(now)
-            of.failed(one, refused, now + 0.01, 1, 0.005)
+            fail(of, one, refused, now + 0.01, 0.01)
     assert 3 <= len(probed) <= 3 * 3 * 2
 
 
 def test_one_that_refuses_our_key_is_ejected_at_once_and_loudly(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("app"), "propagate", True)
     of, a, *_ = abc()
-    assert of.failed(a, credentials, T, 1, 0.05)
+    assert fail(of, a, credentials)
     assert set(chosen(of, now=T + 20)) == {"b", "c"}
     (loud,) = {r.getMessage() for r in caplog.records if r.levelno == logging.ERROR}
     assert "a/m" in loud
@@ -193,7 +203,7 @@ def test_one_that_refuses_our_key_is_ejected_at_once_and_loudly(caplog, monkeypa
 
 def test_one_that_rests_is_not_asked_until_then():
     of, a, *_ = abc()
-    of.failed(a, Throttled("slow down", retry_after=7), T, 1, 0.05)
+    fail(of, a, Throttled("slow down", retry_after=7))
     assert set(chosen(of, now=T + 6.9)) == {"b", "c"}
     assert set(chosen(of, now=T + 7)) == {"a", "b", "c"}
 
@@ -201,65 +211,143 @@ def test_one_that_rests_is_not_asked_until_then():
 def test_when_all_rest_it_is_known_for_how_long():
     of, *members = abc()
     for seconds, member in zip((9, 4, 6), members, strict=True):
-        of.failed(member, Throttled("slow down", retry_after=seconds), T, 1, 0.05)
+        fail(of, member, Throttled("slow down", retry_after=seconds))
     assert chosen(of) == {None: 1000}
-    assert of.wait(T, 1) == pytest.approx(4)
+    assert of.wait(T, 1, members) == pytest.approx(4)
 
 
 def test_a_refusal_of_the_input_says_that_the_provider_is_well():
     of, a, *_ = abc()
     for _ in range(4):
-        of.failed(a, ill, T, 1, 0.05)
-    of.failed(a, Rejected("your input is invalid"), T, 1, 0.05)
-    assert not of.failed(a, ill, T, 1, 0.05)
+        fail(of, a, ill)
+    fail(of, a, Rejected("your input is invalid"))
+    assert not fail(of, a, ill)
 
 
 def test_a_caller_in_a_hurry_proves_nothing_about_the_provider():
     of, a, *_ = abc()
     for _ in range(20):
-        of.failed(a, ProviderTimeout("did not answer in time"), T, 1, 0.2)
+        fail(of, a, ProviderTimeout("did not answer in time"), seconds=0.2)
     assert a.health.state(T) == "ok"
     for _ in range(5):
-        of.failed(a, ProviderTimeout("did not answer in time"), T, 1, 5.0)
+        fail(of, a, ProviderTimeout("did not answer in time"), seconds=5.0)
     assert a.health.state(T) == "ejected"
 
 
-def test_dimensions_that_only_one_can_give_go_there():
-    a, b = deployment("a"), deployment("b")
-    a.can_serve = lambda dimensions: dimensions is None
+def test_only_a_suitable_deployment_is_asked():
+    of, a, b, _ = abc()
+    assert chosen(of, suitable=[b]) == {"b": 1000}
+    assert set(chosen(of, suitable=[a, b])) == {"a", "b"}
+    eject(of, b)
+    assert chosen(of, suitable=[b]) == {None: 1000}
+
+
+def test_one_whose_queue_is_full_is_not_asked():
+    a, b = deployment("a", SlotQueue(1, max_waiting=1)), deployment("b")
     of = pool(a, b)
-    assert chosen(of, request=EmbeddingRequest("m", ["x"], dimensions=8)) == {"b": 1000}
-    assert set(chosen(of, request=EmbeddingRequest("m", ["x"]))) == {"a", "b"}
+    a.queue.submit(attempt(a, group=None), T)
+    a.queue.submit(attempt(a, group=None), T)
+    assert chosen(of) == {"b": 1000}
+    assert chosen(of, suitable=[a]) == {None: 1000}
+    assert of.is_full(T, 1, [a])
+    assert not of.is_full(T, 1, [b])
 
 
-def test_calls_that_were_under_way_at_an_ejection_do_not_lengthen_it():
+@pytest.mark.parametrize("which", [[], ["a"], ["b"], ["a", "b"], ["a", "b", "c"]], ids=str)
+@pytest.mark.parametrize("ejected", [[], ["a"], ["a", "b"], ["a", "b", "c"]], ids=str)
+def test_has_other_says_whether_choose_would_find_one(which, ejected):
+    of, *members = abc()
+    for member in members:
+        if member.name in ejected:
+            eject(of, member)
+    for later in (0, 1, 2, 100):
+        avoid = [member for member in members if member.name in which]
+        found = of.choose(T + later, 1, members, avoid)
+        assert of.has_other(T + later, 1, members, avoid) == (found is not None)
+
+
+def test_calls_in_flight_at_an_ejection_do_not_lengthen_it():
     """64 calls meet the same short outage: that is one ejection of a second, not of a minute."""
     of, a, *_ = abc()
     for _ in range(64):
-        of.failed(a, refused, T, 1, 0.05)
+        fail(of, a, refused)
     assert a.health.ejections_ever == 1
     assert a.health.may_serve(T + 1)
 
 
-@pytest.mark.parametrize(("error", "seconds"), [(refused, 0.1), (ProviderTimeout("hurry"), 0.1)])
-def test_a_call_that_was_under_way_at_an_ejection_does_not_make_room_for_a_second_probe(
-    error, seconds
-):
+@pytest.mark.parametrize("error", [refused, ProviderTimeout("hurry")], ids=lambda e: e.cause)
+def test_a_call_in_flight_at_an_ejection_makes_no_room_for_a_second_probe(error):
     of, a, *_ = abc()
     eject(of, a)
     now = T + 100
     assert a.health.may_serve(now)
-    a.health.leave(now)  # the probe is under way …
-    of.failed(a, error, now, 1, seconds)  # … when an older call ends
+    assert a.standing.chosen(now)  # the probe is in flight …
+    fail(of, a, error, now, seconds=100.5)  # … when an older call ends
     assert not a.health.may_serve(now + 1e-6)
-    assert not a.health.may_serve(now + 100)
+    assert not a.health.may_serve(now + 10)
 
 
-def test_a_slow_spell_is_forgotten_when_nobody_has_asked_for_minutes():
+def test_an_older_answer_does_not_bring_an_ejected_deployment_back():
+    of, a, *_ = abc()
+    eject(of, a)
+    a.standing.chosen(T + 1)
+    succeed(of, a, seconds=2, now=T + 1.5)
+    assert a.health.is_ejected
+    succeed(of, a, seconds=0.5, now=T + 1.5)
+    assert not a.health.is_ejected
+
+
+def silent_pool(limit_known=True):
+    """ "a" has not answered since T what it usually answers in 0.1 s; "b" answers."""
+    of, a, b, _ = abc()
+    for _ in range(20):
+        if limit_known:
+            succeed(of, a, 0.1)
+        succeed(of, b, 0.1)
+    a.standing.call_started(object(), 1, T)
+    return of, a, b
+
+
+def test_one_that_stays_silent_while_another_answers_is_ejected():
+    of, a, b = silent_pool()
+    assert succeed(of, b, 0.1, T + 0.9) == []
+    assert succeed(of, b, 1.5, T + 1.2) == []  # that call left earlier: no proof
+    assert succeed(of, b, 0.1, T + 1.2) == [a]
+    assert a.health.is_ejected
+    assert succeed(of, b, 0.1, T + 1.3) == []
+
+
+def test_one_whose_usual_latency_is_unknown_may_be_silent_for_longer():
+    of, a, b = silent_pool(limit_known=False)
+    assert succeed(of, b, 0.1, T + 9) == []
+    assert succeed(of, b, 0.1, T + 10.1) == [a]
+
+
+def test_no_400_is_believed_of_one_that_has_embedded_nothing_like_it():
+    of, a, *_ = abc()
+    assert not of.refused(a, "kind", T, T + 0.1)
+    succeed(of, a, now=T + 1)
+    assert of.refused(a, "kind", T + 1, T + 2)
+    assert not of.refused(a, "another kind", T + 1, T + 2)
+    assert not of.refused(a, "kind", T + 61, T + 62)
+
+
+def test_every_400_of_the_only_deployment_is_believed():
+    a = deployment("a")
+    assert pool(a).refused(a, "kind", T, T)
+
+
+def test_one_whose_400s_are_refuted_is_ejected_even_if_no_other_is_left():
+    of, *members = abc()
+    for member in members:
+        assert [of.refuted(member, T) for _ in range(3)] == [False, False, True]
+
+
+def test_a_slow_spell_is_forgotten_when_no_call_was_made_for_minutes():
     """One that was slow once gets its share again: else it never can show that it is well."""
     a, b = deployment("a"), deployment("b")
     of = pool(a, b)
-    of.succeeded(a, 1, 2.0, T)
+    succeed(of, a, 2.0)
     for minute in range(10):
-        of.succeeded(b, 1, 0.05, T + 60 * minute)
+        succeed(of, b, 0.05, T + 60 * minute)
     assert "a" in chosen(of, now=T + 600)

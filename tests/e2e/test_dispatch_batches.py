@@ -233,9 +233,18 @@ def test_of_a_large_request_only_the_part_that_failed_is_repeated(at):
 
 def test_a_part_that_is_refused_refuses_the_request(at):
     client, upstream = at("cohere")
-    upstream.script(good, refusals.status(400, "too long"))
+    upstream.script(good, refusals.status(400, "no such task"))
     answer = client.embed("cohere", texts("refused", 300))
-    assert (answer.status, answer.error["message"]) == (400, "too long")
+    assert (answer.status, answer.error["message"]) == (400, "no such task")
+
+
+def test_a_part_that_is_too_large_is_sent_in_halves(at):
+    client, upstream = at("cohere")
+    upstream.script(good, refusals.status(413, "too large"))
+    items = texts("halved", 300)
+    answer = client.embed("cohere", items, encoding_format="base64")
+    assert_answers(answer.json, items, settings.WIDTH)
+    assert len(upstream.calls) == 6
 
 
 def test_sixty_four_callers_want_the_same_and_it_is_embedded_once(at):

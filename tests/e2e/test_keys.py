@@ -1,10 +1,13 @@
 """Keys of the table and tokens over the real server: made, used, rotated, revoked, within 5 s."""
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -33,9 +36,9 @@ class Issuer:
         public = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         self.document = json.dumps({"keys": [public | {"kid": self.kid}]}).encode()
 
-    def token(self, **claims) -> str:
+    def token(self, kid: str | None = None, **claims) -> str:
         usual = {"iss": "https://id", "aud": "proxy", "sub": "alice", "exp": time.time() + 60}
-        return jwt.encode(usual | claims, self._key, "ES256", {"kid": self.kid})
+        return jwt.encode(usual | claims, self._key, "ES256", {"kid": kid or self.kid})
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyTable]:
 @pytest.fixture(scope="module", params=["gevent", "gthread"])
 def proxy(request, table, issuer, tmp_path_factory) -> Iterator[Proxy]:
     directory: Path = tmp_path_factory.mktemp(request.param)
+    with start(directory, table.url, issuer, request.param) as proxy:
+        yield proxy
+
+
+@contextmanager
+def start(directory: Path, url: str, issuer: Issuer, worker_class: str) -> Iterator[Proxy]:
+    """A proxy whose keys are those of the table and of the issuer alone."""
     oidc = {
         "issuer": "https://id",
         "audience": "proxy",
@@ -80,12 +90,12 @@ def proxy(request, table, issuer, tmp_path_factory) -> Iterator[Proxy]:
             directory,
             {"p": provider(upstream)},
             {"embed": model("p"), "other": model("p")},
-            USAGE={"url": table.url, "keys": True, "spool": str(directory / "spool")},
+            USAGE={"url": url, "keys": True, "spool": str(directory / "spool")},
             OIDC=oidc,
             KEYS={},
         )
         path.write_text(path.read_text() + "\nKEYS = {}\n")
-        with Proxy(directory, path, worker_class=request.param, workers=2) as proxy:
+        with Proxy(directory, path, worker_class=worker_class, workers=2) as proxy:
             yield proxy
 
 
@@ -132,7 +142,46 @@ def test_tokens_are_taken_and_their_keys_rotate(proxy, issuer):
     few = proxy.client(issuer.token(models=["other"]))
     assert few.embed("embed", "a").error["code"] == "model_not_allowed"
     issuer.rotate()
-    assert 200 in statuses(proxy, issuer.token(sub="bob"))
+    assert statuses(proxy, issuer.token(kid="invented")) == {401}  # which uses up no fetch
+    assert statuses(proxy, issuer.token(sub="bob")) == {200}
     line = proxy.log_line(proxy.client(token).get("/v1/models").headers["x-request-id"])
     assert line["key"] in ("oidc:alice", None)
     assert token not in proxy.stdout() + proxy.stderr()
+
+
+def test_while_the_database_is_away_workers_start_with_the_last_keys_and_take_tokens(
+    tmp_path, issuer
+):
+    held = tmp_path / "database"
+    held.mkdir()
+    database = Database(f"sqlite:///{held}/keys.db")
+    migrate(database.engine)
+    table = KeyTable(database)
+    key, token = table.new(Entry("team")), issuer.token()
+    with start(tmp_path, str(database.engine.url), issuer, "gevent") as proxy:
+        eventually(lambda: statuses(proxy, key) | statuses(proxy, token) == {200}, 5)
+        held.rename(tmp_path / "away")
+        old = set(proxy.workers())
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: len(proxy.workers()) == 2 and not old & set(proxy.workers()), 20)
+        eventually(lambda: statuses(proxy, key) | statuses(proxy, token) == {200}, 10)
+        assert statuses(proxy, "sk-unknown") == {401}
+        (tmp_path / "away").rename(held)
+        table.revoke("team")
+        eventually(lambda: statuses(proxy, key) == {401}, 5)
+    database.close()
+
+
+def test_a_token_of_a_new_key_is_unavailable_and_not_wrong_while_the_provider_is_away(
+    proxy, issuer
+):
+    document, issuer.document = issuer.document, b"<html>"
+    stranger = Issuer(issuer.port)
+    try:
+        assert statuses(proxy, stranger.token(sub="bob")) == {503}
+        answer = proxy.client(stranger.token(sub="bob")).embed("embed", "a")
+        assert answer.error["code"] == "keys_unavailable"
+        assert statuses(proxy, issuer.token(sub="carol")) == {200}
+    finally:
+        issuer.document = document

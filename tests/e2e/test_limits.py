@@ -16,7 +16,10 @@ from tests.support.valkey import Valkey
 
 SECRETS = {
     name: f"sk-limited-{name}"
-    for name in ("minute", "day", "money", "users", "tokens", "exact", "long", "share", "free")
+    for name in (
+        *("minute", "day", "money", "users", "tokens", "exact", "long", "share", "free"),
+        *("away", "strict"),
+    )
 }
 
 
@@ -31,6 +34,8 @@ def keys():
         "exact": {"requests_per_minute": 300},
         "long": {"tokens_per_month": 300},
         "share": {"requests_per_minute": 200},
+        "away": {"tokens_per_month": 50},
+        "strict": {"tokens_per_month": 50},
         "free": {},
     }
     return {name: {**settings.key(SECRETS[name], "*"), **limits[name]} for name in limits}
@@ -137,7 +142,8 @@ def _code(client):
     with pytest.raises(openai.RateLimitError) as caught:
         client.embeddings.create(model="steady", input="w " * 30)
     assert caught.value.response.headers["x-should-retry"] == "false"
-    assert int(caught.value.response.headers["retry-after"]) > 60
+    assert "It resets at 20" in caught.value.message
+    assert 0 < int(caught.value.response.headers["retry-after"]) <= 86_400
     assert caught.value.type == caught.value.code
     return caught.value.code
 
@@ -191,3 +197,30 @@ def test_while_nobody_counts_nobody_is_refused_or_late(many, counted, steady):
     counted.start()
     eventually(lambda: client.embed("steady", "one").status == 429, 5)
     eventually(lambda: told(many, catalog.LIMITS_DOWN) == 0)
+
+
+def test_what_was_used_while_nobody_counted_is_charged_then(many, counted, steady):
+    client = many.client(SECRETS["away"])
+    assert client.embed("steady", "one").status == 200
+    counted.kill()
+    for _ in range(3):
+        assert client.embed("steady", "w " * 20).status == 200
+    counted.start()
+    answer = eventually(lambda: (a := client.embed("steady", "w")).status == 429 and a, 5)
+    assert answer.error["code"] == "insufficient_quota"
+    assert "It resets at 20" in answer.error["message"]
+
+
+def test_keys_with_a_budget_are_refused_while_nobody_counts_where_that_is_set(start_proxy, steady):
+    with Valkey() as server:
+        limits = {"url": server.url, "timeout": 0.25, "when_away": "refuse"}
+        proxy = start_proxy(LIMITS=limits, keys=keys())
+        strict, minute = (proxy.client(SECRETS[name]) for name in ("strict", "minute"))
+        assert strict.embed("steady", "one").status == 200
+        server.kill()
+        answer = eventually(lambda: (a := strict.embed("steady", "one")).status != 200 and a)
+        assert (answer.status, answer.error["code"]) == (503, "usage_unavailable")
+        assert answer.headers["retry-after"] == "1"
+        assert minute.embed("steady", "one").status == 200
+        server.start()
+        eventually(lambda: strict.embed("steady", "one").status == 200, 5)

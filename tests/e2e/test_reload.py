@@ -77,7 +77,16 @@ def test_while_the_file_is_wrong_new_workers_get_the_old_settings(start):
     proxy = start("gevent")
     blocked = proxy.good + "\nBLOCKED_USERS = ['u-bad']\n"
     proxy.hup(blocked)
-    for wrong in (blocked + WRONG, "MODELS = {", "import os\nos.environ['NOT_SET']\n"):
+    for wrong in (
+        blocked + WRONG,
+        "MODELS = {",
+        "import os\nos.environ['NOT_SET']\n",
+        blocked + "USAGE = {'url': 'postgresql://me:x@127.0.0.1:bad/usage'}\n",
+        blocked + "MODELS['embed']['tokenizer'] = 'no_such_encoding'\n",
+        blocked + "LIMIT = {}\n",
+        blocked + "import sys\nsys.exit(0)\n",
+        blocked + "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n",
+    ):
         old = proxy.children()
         said = proxy.stderr().count("Not reloading, the settings are wrong")
         proxy.file.write_text(wrong)
@@ -87,7 +96,8 @@ def test_while_the_file_is_wrong_new_workers_get_the_old_settings(start):
             20,
         )
         assert proxy.children() == old
-    assert "no provider 'opnai' in PROVIDERS" in proxy.stderr()
+    for named in ("no provider 'opnai' in PROVIDERS", "USAGE['url']: ", "'no_such_encoding'"):
+        assert named in proxy.stderr()
     proxy.replace_all()
     assert proxy.ask(user="u-bad") == (403, "user_blocked")
     proxy.file.unlink()

@@ -75,7 +75,8 @@ class Metered(Proxy):
         return Counter(request_id for (request_id,) in found)
 
     def spooled(self) -> list[Path]:
-        return list(self.spool.glob("*"))
+        """Files with rows; the last good keys (keys.json) stay beside them."""
+        return [path for path in self.spool.glob("*") if "keys.json" not in path.name]
 
     def settled(self, expected: set[str]) -> None:
         """All of these are in the ledger, once each, and nothing is on its way."""

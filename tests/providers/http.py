@@ -153,6 +153,7 @@ def relay(one, other):
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
+        with contextlib.suppress(OSError):  # after a reset too
             sink.shutdown(socket.SHUT_WR)
 
     back = threading.Thread(target=carry, args=(other, one), daemon=True)

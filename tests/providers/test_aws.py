@@ -1,6 +1,7 @@
 """Bedrock's settings, and AWS's credentials by the real botocore."""
 
 import json
+import ssl
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,8 @@ from app.errors import CredentialsRefused, ProviderUnavailable
 from app.providers import aws, registry
 from tests.providers.contract import provider_settings, wire_of
 from tests.providers.fakes.bedrock import ACCESS_KEY, REGION
+from tests.providers.http import forward_proxy, listening, make_certificate
+from tests.support.wire import read_request
 
 PROFILE = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/abc123"
 
@@ -105,3 +108,40 @@ def test_no_credentials_to_be_found(monkeypatch):
 def test_credentials_that_do_not_come(monkeypatch, error, kind):
     with pytest.raises(kind, match="no credentials"):
         chain(monkeypatch, error)()
+
+
+# docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html, "Sample Response"
+ROLE = b"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<AssumeRoleWithWebIdentityResult><Credentials>
+<SessionToken>a-session-token</SessionToken><SecretAccessKey>a-secret</SecretAccessKey>
+<Expiration>2036-10-24T23:00:23Z</Expiration><AccessKeyId>ASgeIAIOSFODNN7EXAMPLE</AccessKeyId>
+</Credentials></AssumeRoleWithWebIdentityResult>
+<ResponseMetadata><RequestId>r</RequestId></ResponseMetadata>
+</AssumeRoleWithWebIdentityResponse>"""
+
+
+def test_a_role_is_assumed_by_the_egress_proxy_and_certificates_of_the_settings(
+    tmp_path, monkeypatch
+):
+    certificate, key = make_certificate(tmp_path, "IP:127.0.0.1")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    def answer(connection):
+        with context.wrap_socket(connection, server_side=True) as tls:
+            read_request(tls.makefile("rb"))
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(ROLE)}\r\nConnection: close\r\n\r\n"
+            tls.sendall(head.encode() + ROLE)
+
+    (tmp_path / "token").write_text("a-web-identity")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/a-role")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    seen = []
+    with listening(answer) as port, forward_proxy(seen) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"https://127.0.0.1:{port}")
+        settings = {"kind": "bedrock", "region": REGION, "proxy": proxy, "ca_bundle": certificate}
+        assert aws.credentials(provider_settings(settings))().token == "a-session-token"
+    assert [line.split()[:2] for line in seen] == [["CONNECT", f"127.0.0.1:{port}"]]

@@ -107,6 +107,16 @@ class TestEntra(ProviderContract):
         assert not fake.calls
 
 
+def test_tokens_come_by_the_egress_proxy_and_certificates_of_the_settings(identity):
+    """Names of azure-core, "RequestsTransport" and "ProxyPolicy"."""
+    given = {"kind": "azure", "base_url": "https://x.openai.azure.com", "auth": "entra"}
+    wire_of(**given)
+    assert identity.options.keys() & {"proxies", "connection_verify"} == set()
+    wire_of(**given, proxy="http://egress:3128", ca_bundle=__file__)
+    assert identity.options["proxies"] == {"https": "http://egress:3128"}
+    assert identity.options["connection_verify"] == __file__
+
+
 def test_entra_without_its_library(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(name)

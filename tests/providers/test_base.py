@@ -13,12 +13,14 @@ from app.domain import Call
 from app.errors import (
     BrokenContract,
     CredentialsRefused,
+    NotServed,
     ProviderError,
     ProviderUnavailable,
     Rejected,
     Throttled,
 )
-from app.providers.base import Incoming, clean, guard, in_order, message_of, retry_after, row_of
+from app.providers.base import Incoming, guard, in_order, row_of
+from app.providers.refusals import clean, message_of, retry_after
 from tests.providers.contract import wire_of
 
 
@@ -127,7 +129,8 @@ def test_a_long_message_is_cut():
         (403, CredentialsRefused),
         (429, Throttled),
         *((status, ProviderUnavailable) for status in (408, 409, 424, 499, 500, 503, 520, 529)),
-        *((status, BrokenContract) for status in (204, 302, 404, 405, 418)),
+        *((status, NotServed) for status in (404, 405, 410)),
+        *((status, BrokenContract) for status in (204, 302, 418)),
     ],
 )
 def test_what_a_status_means(status, error):

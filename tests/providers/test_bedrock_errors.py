@@ -5,8 +5,8 @@ import json
 import pytest
 
 from app.errors import (
-    BrokenContract,
     CredentialsRefused,
+    NotServed,
     ProviderUnavailable,
     Rejected,
     Throttled,
@@ -39,7 +39,7 @@ ERRORS = [
     (403, "UnrecognizedClientException", CredentialsRefused),
     (403, "InvalidSignatureException", CredentialsRefused),
     (403, "ExpiredTokenException", CredentialsRefused),
-    (404, "ResourceNotFoundException", BrokenContract),
+    (404, "ResourceNotFoundException", NotServed),
     (408, "ModelTimeoutException", ProviderUnavailable),
     (424, "ModelErrorException", ProviderUnavailable),
     (429, "ThrottlingException", Throttled),
@@ -71,7 +71,7 @@ def test_until_when_to_be_quiet():
     ],
 )
 def test_a_model_that_we_set_wrongly_is_not_the_callers_fault(message):
-    assert isinstance(refusal(400, "ValidationException", message), BrokenContract)
+    assert isinstance(refusal(400, "ValidationException", message), NotServed)
 
 
 def test_a_message_names_neither_account_nor_key():

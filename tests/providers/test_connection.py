@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from urllib3 import HTTPHeaderDict
 
-from app.providers import connection
+from app.providers import answers, connection
 from app.providers.sockets import DeadlineSocket
 
 BODY = b'{"data": []}'
@@ -75,7 +75,7 @@ def closing(headers: dict[str, str]) -> str:
 
 def short_way(data: bytes) -> tuple[int, dict[str, str], bytes, bool] | None:
     """The same, or None where that is the other's."""
-    answer = connection._usual(data)
+    answer = answers.usual_answer(data)
     if answer is None or answer.length_remaining > len(BODY):
         return None
     body = bytes(answer.read())

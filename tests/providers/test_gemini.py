@@ -8,8 +8,8 @@ import pytest
 
 from app.domain import Call
 from app.errors import (
-    BrokenContract,
     CredentialsRefused,
+    NotServed,
     ProviderUnavailable,
     Rejected,
     Throttled,
@@ -52,10 +52,20 @@ class TestGemini2(TestGemini):
     """Its task is written into the text: it refuses a task type."""
 
     model = "gemini-embedding-2"
-    salts: ClassVar = {}
+    salts: ClassVar = {"query": "task: search result", "document": "title: none"}
 
     def test_fields_that_a_caller_passes_on(self, fake):
-        pass
+        """A title stands in the text of a document."""
+        asked = self.call(TEXTS, input_type="document", passed={"title": "a title"})
+        self.provider(fake).embed(asked, soon())
+        for text, request in zip(TEXTS, fake.calls[-1].body["requests"], strict=True):
+            assert request["content"] == {"parts": [{"text": f"title: a title | text: {text}"}]}
+            assert "title" not in request
+
+    def test_without_an_input_type_the_text_is_sent_as_it_is(self, fake):
+        self.provider(fake).embed(self.call(TEXTS), soon())
+        sent = [r["content"]["parts"][0]["text"] for r in fake.calls[-1].body["requests"]]
+        assert sent == TEXTS
 
 
 # ai.google.dev/gemini-api/docs/embeddings (REST, several texts; with a task; with a dimension), put
@@ -167,7 +177,7 @@ def test_nor_is_a_country_that_is_not_served():
         (400, "INVALID_ARGUMENT", Rejected),
         (401, "UNAUTHENTICATED", CredentialsRefused),
         (403, "PERMISSION_DENIED", CredentialsRefused),
-        (404, "NOT_FOUND", BrokenContract),
+        (404, "NOT_FOUND", NotServed),
         (499, "CANCELLED", ProviderUnavailable),
         (500, "INTERNAL", ProviderUnavailable),
         (503, "UNAVAILABLE", ProviderUnavailable),

@@ -72,12 +72,18 @@ def test_any_text_that_openai_takes_is_taken(provider, text):
     assert embed(provider, text).tokens[0] >= 1
 
 
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb"])
+def test_a_text_that_is_no_unicode_is_refused(provider, text):
+    with pytest.raises(Rejected, match="no Unicode"):
+        embed(provider, text)
+
+
 def test_a_long_text_is_not_cut(provider):
     long = embed(provider, "word " * 5000)
     assert long.tokens[0] >= 5000
 
 
-@pytest.mark.parametrize("token", [32_000, 2**31 - 1])
+@pytest.mark.parametrize("token", [32_000, 2**31 - 1, 10**30, -1])
 def test_tokens_of_another_vocabulary_are_refused(provider, token):
     with pytest.raises(Rejected) as caught:
         embed(provider, [5, token])

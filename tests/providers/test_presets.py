@@ -159,6 +159,31 @@ def test_the_models_that_differ():
     assert mistral.limits("codestral-embed-2505").dimensions
     assert jina.limits("jina-embeddings-v4").max_inputs == 512
     assert jina.limits("jina-embeddings-v3").max_inputs == 2048
+    assert jina.limits("jina-embeddings-v5-text-small").dimensions
+    assert not jina.limits("jina-embeddings-v2-base-en").dimensions
+    dashscope = wire_of(kind="dashscope")
+    for model, inputs, dimensions in (("v1", 25, False), ("v2", 25, False), ("v4", 10, True)):
+        takes = dashscope.limits(f"text-embedding-{model}")
+        assert (takes.max_inputs, takes.dimensions) == (inputs, dimensions)
+
+
+@pytest.mark.parametrize(
+    ("model", "query", "document"),
+    [
+        ("jina-embeddings-v2-base-code", None, None),
+        ("jina-embeddings-v3", "retrieval.query", "retrieval.passage"),
+        ("jina-embeddings-v4", "retrieval.query", "retrieval.passage"),
+        ("jina-embeddings-v5-text-nano", "retrieval.query", "retrieval.passage"),
+        ("jina-clip-v1", None, None),
+        ("jina-clip-v2", "retrieval.query", None),
+        ("jina-code-embeddings-1.5b", "nl2code.query", "nl2code.passage"),
+    ],
+)
+def test_a_model_of_jina_is_told_a_task_that_it_has(model, query, document):
+    """api.jina.ai/openapi.json: a schema a model; another task is a 422."""
+    for hint, task in (("query", query), ("document", document), (None, None)):
+        out = wire_of(kind="jina").build(Call(model, ["x"], 8, input_type=hint))
+        assert json.loads(out.body).get("task") == task
 
 
 def sent(kind, **call):

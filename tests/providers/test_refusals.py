@@ -12,8 +12,9 @@ from requests.structures import CaseInsensitiveDict
 from app import errors
 from app.config import ProviderSettings
 from app.domain import Call
-from app.providers.base import Incoming, clean, guard, in_order, message_of, retry_after
+from app.providers.base import Incoming, guard, in_order
 from app.providers.openai import make
+from app.providers.refusals import clean, message_of, retry_after
 
 OPENAI = make(ProviderSettings("p", "openai", base_url="https://eu.internal.example/v1"))
 SECRETS = ["k-0123456789abcdef", "eu.internal.example/v1", "eu.internal.example"]
@@ -88,6 +89,15 @@ def test_whatever_the_body_is_a_text_comes_of_it(body):
         ("key AIzaSyA-0123456789abcdefghij_xyz here", "key [redacted] here"),
         ("jina_0123456789abc and pa-abcdef0123", "[redacted] and [redacted]"),
         ("nvapi-abcdef012345 hf_abcdefghij", "[redacted] [redacted]"),
+        ("Invalid ya29.a0AfH6SMB-x_y.z token", "Invalid [redacted] token"),
+        ("dapi0123456789abcdef0123456789abcdef-2 expired", "[redacted] expired"),
+        ("ghp_0123456789abcdefABCD and gho_0123456789", "[redacted] and [redacted]"),
+        ("github_pat_11ABCDEFG0_xyz is bad", "[redacted] is bad"),
+        ("xai-0123456789abcdefghij is bad", "[redacted] is bad"),
+        ("fw_3ZabcDEFghiJKLmnoPQR is bad", "[redacted] is bad"),
+        ("tgp_v1_abcDEFghiJKLmnoPQRstu is bad", "[redacted] is bad"),
+        ("ABSKQmVkcm9ja0FQSUtleS0xMjM0NTY= is bad", "[redacted] is bad"),
+        ("dapi, fw_version and ghost-like", "dapi, fw_version and ghost-like"),
         ("see http://10.0.0.7:8080/health?key=1 now", "see [redacted] now"),
         ("two\nlines\r\nand\ttabs", "two lines and tabs"),
         ("ask-me task-force risk-free", "ask-me task-force risk-free"),
@@ -105,6 +115,18 @@ def test_a_message_is_passed_on_in_part_where_it_is_long():
 
 def test_a_secret_across_the_cut_does_not_stay_in_part():
     assert "k-0123" not in clean("x" * 495 + SECRETS[0], SECRETS)
+
+
+@pytest.mark.parametrize("piece", ["eyJ-", "sk-a ", "https://", "Bearer ", "AIza"])
+def test_a_message_of_megabytes_takes_no_time(piece):
+    """A provider may quote an input; the search for secrets must not grow with its square."""
+    before = time.process_time()
+    assert len(clean(piece * (2**20 // len(piece)), SECRETS)) <= 501
+    assert time.process_time() - before < 1
+
+
+def test_a_secret_across_the_cut_of_a_long_message_does_not_stay_in_part():
+    assert "k-0123" not in clean("https://" * 999 + SECRETS[0] + " and more" * 9, SECRETS)
 
 
 @given(st.text(), st.text())
@@ -136,7 +158,9 @@ TABLE = {
     504: errors.ProviderUnavailable,
     529: errors.ProviderUnavailable,
     302: errors.BrokenContract,
-    404: errors.BrokenContract,
+    404: errors.NotServed,
+    405: errors.NotServed,
+    410: errors.NotServed,
     418: errors.BrokenContract,
 }
 
@@ -157,6 +181,8 @@ def test_a_refusal_without_a_sentence_has_one_of_ours():
     for body in NOTHING:
         error = OPENAI.refuse(incoming(400, body), [])
         assert error.message == "The provider refused the request as invalid."
+        error = OPENAI.refuse(incoming(413, body), [])
+        assert error.message == "The provider refused the request as too large."
 
 
 def test_what_a_provider_asks_for_is_kept_with_the_error():

@@ -197,6 +197,21 @@ def test_no_egress_proxy_there(upstream):
     assert not upstream.calls
 
 
+@pytest.mark.parametrize("scheme", ["Bearer {}", "{}", "AWS4-HMAC-SHA256 {}"])
+def test_a_token_that_was_fetched_at_run_time_is_not_passed_on(upstream, scheme):
+    """It is in no setting, and looks like nothing that is known."""
+    token = "opaque+Token/of=NoKnown.Form"
+    provider = provider_at(upstream, api_key=None)
+    provider._wire._headers = {"Authorization": scheme.format(token)}
+    upstream.script(
+        refusals.status(400, f"The token {token} may not use model x (Bearer {token}).")
+    )
+    with pytest.raises(ProviderError) as raised:
+        provider.embed(call(), within())
+    assert token not in raised.value.message
+    assert raised.value.message.startswith("The token [redacted] may not use model x")
+
+
 def test_a_session_for_credentials_goes_the_same_way(tmp_path):
     plain = session(ProviderSettings("p", "openai"))
     assert (plain.trust_env, plain.verify, plain.proxies) == (False, True, {})

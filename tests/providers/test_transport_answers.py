@@ -16,6 +16,7 @@ from app.errors import (
     BrokenContract,
     ConnectionFailed,
     CredentialsRefused,
+    NotServed,
     ProviderError,
     ProviderTimeout,
     ProviderUnavailable,
@@ -257,7 +258,7 @@ def test_an_answer_without_an_end_takes_little_memory(upstream, provider, endles
         (403, CredentialsRefused),
         (429, Throttled),
         (500, ProviderUnavailable),
-        (404, BrokenContract),
+        (404, NotServed),
     ],
 )
 def test_a_refusal_is_told_without_key_and_address(upstream, provider, status, error):

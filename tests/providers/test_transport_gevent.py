@@ -20,6 +20,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 FILES = [
     "test_transport",
     "test_transport_answers",
+    "test_transport_stale",
     "test_transport_deadline",
     "test_transport_tls",
 ]

@@ -12,6 +12,7 @@ from app.errors import ProviderUnavailable
 from app.providers import registry, vertex
 from app.providers.base import Incoming
 from tests.providers.contract import TEXTS, ProviderContract, provider_settings, soon
+from tests.providers.fakes.lies import SPOILED
 from tests.providers.fakes.vertex import LOCATION, ONE, PROJECT, VertexFake, key_file
 from tests.providers.fan_out import FannedOut
 
@@ -97,6 +98,56 @@ class TestOneByOne(Contract):
         assert self.provider(fake).limits(self.model).max_inputs == 1
         self.check(self.provider(fake), self.call(TEXTS))
         assert [len(c.body["instances"]) for c in fake.wait_for_calls(5)] == [1] * 4
+
+
+class TestSecond(Contract):
+    """gemini-embedding-2, which has a method of its own and takes one text a call."""
+
+    model = "gemini-embedding-2"
+    salts: ClassVar = {"query": "task: search result", "document": "title: none"}
+
+    def provider(self, fake, **others):
+        return FannedOut(super().provider(fake, **others))
+
+    @pytest.mark.parametrize(
+        "how", sorted(SPOILED.keys() - {"one too many"})
+    )  # it has place for one
+    def test_vectors_that_are_none_break_the_contract(self, fake, how):
+        super().test_vectors_that_are_none_break_the_contract(fake, how)
+
+    def test_limits_are_those_of_the_provider(self, fake):
+        assert self.provider(fake).limits(self.model).max_inputs == 1
+
+
+# docs.cloud.google.com/gemini-enterprise-agent-platform/reference/rest/v1beta1/
+# projects.locations.publishers.models/embedContent, of version 1 as of version 1beta1.
+def test_the_documented_request_and_response_of_embed_content():
+    asked = Call(
+        "gemini-embedding-2",
+        ["a text"],
+        3,
+        dimensions=3,
+        input_type="document",
+        passed={"title": "a title", "documentOcr": True},
+    )
+    out = wire().build(asked)
+    assert out.path.endswith("/publishers/google/models/gemini-embedding-2:embedContent")
+    assert json.loads(out.body) == {
+        "content": {"parts": [{"text": "title: a title | text: a text"}]},
+        "embedContentConfig": {
+            "autoTruncate": False,
+            "documentOcr": True,
+            "outputDimensionality": 3,
+        },
+    }
+    answer = {
+        "embedding": {"values": [0.0, -0.6, 0.8]},
+        "usageMetadata": {"promptTokenCount": 6, "totalTokenCount": 6},
+        "truncated": False,
+    }
+    vectors = wire().parse(Incoming(200, {}, json.dumps(answer).encode()), asked)
+    assert np.frombuffer(vectors.rows[0], "<f4").tolist() == pytest.approx([0, -0.6, 0.8])
+    assert (vectors.tokens, vectors.estimated) == ([6], False)
 
 
 # cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api, "Request body"

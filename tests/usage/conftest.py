@@ -89,7 +89,9 @@ def exchange(path="/v1/embeddings", method="POST", caller="team", error=None, **
     asked = EmbeddingRequest(**{"model": "m", "items": ["a", "b"], **request})
     outcome = None
     if error is None:
-        served = {"cache": "partial", "cached_tokens": 3, "sources": [("p", "upstream-m")]}
+        source = ("p", "upstream-m")
+        served = {"cache": "partial", "cached_tokens": 3, "sources": [source]}
+        served["purchases"] = {source: 3}
         outcome = Outcome(Vectors([b"", b""], [3, 3]), "p", 1, **served)
     return SimpleNamespace(
         id="mine",
@@ -99,5 +101,6 @@ def exchange(path="/v1/embeddings", method="POST", caller="team", error=None, **
         request=asked,
         outcome=outcome,
         error=error,
+        purchases=(outcome or error).purchases,
         seconds=0.0123,
     )

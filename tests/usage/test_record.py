@@ -57,22 +57,35 @@ P, Q, FREE = ("p", "upstream-m"), ("q", "other-m"), ("free", "upstream-m")
 
 
 @pytest.mark.parametrize(
-    ("sources", "deployment", "cost"),
+    ("sources", "purchases", "deployment", "cost"),
     [
-        ([Q], "other-m", 60),  # three tokens; the other three are from the cache
-        ([FREE], "upstream-m", 0),
-        ([Q, P], "other-m,upstream-m", 60 + 6000),  # three tokens each
-        ([P, FREE], "upstream-m", 6000),
-        ([KEPT, Q], "other-m", 60),
-        ([], "", 0),
-        ([("p", "renamed")], "renamed", 0),
+        ([Q], {Q: 3}, "other-m", 60),  # the other three are from the cache
+        ([FREE], {FREE: 3}, "upstream-m", 0),
+        ([Q, P], {Q: 3, P: 3}, "other-m,upstream-m", 60 + 6000),
+        ([P, FREE], {P: 3, FREE: 3}, "upstream-m", 6000),
+        ([KEPT, Q], {Q: 3}, "other-m", 60),
+        ([P], {}, "upstream-m", 0),  # another request had it embedded
+        ([], {}, "", 0),
+        ([("p", "renamed")], {("p", "renamed"): 3}, "renamed", 0),
     ],
 )
-def test_each_row_costs_the_price_of_who_embedded_it(sources, deployment, cost):
+def test_a_row_costs_the_tokens_bought_at_the_price_of_their_deployment(
+    sources, purchases, deployment, cost
+):
     ended = exchange()
     object.__setattr__(ended.outcome, "sources", sources)
+    ended.purchases = purchases
     found = row(ended)
     assert (found["deployment"], found["cost"]) == (deployment, cost)
+    assert found["billed_tokens"] == sum(purchases.values())
+
+
+def test_a_failed_request_costs_what_it_had_bought():
+    ended = exchange(error=Overloaded("too many"))
+    ended.purchases = {P: 2, Q: 1}
+    found = row(ended, 503)
+    assert (found["provider"], found["deployment"]) == ("p,q", "upstream-m,other-m")
+    assert (found["prompt_tokens"], found["billed_tokens"], found["cost"]) == (0, 3, 4020)
 
 
 def test_a_failure_costs_nothing_and_says_why():

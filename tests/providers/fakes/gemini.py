@@ -75,6 +75,18 @@ def width(found: Any, widest: int) -> int:
     return found
 
 
+def with_task(found: str, model: str) -> tuple[str, str]:
+    """What gemini-embedding-2 reads in a text: the text itself, and its task.
+
+    Source: ai.google.dev/gemini-api/docs/embeddings, "Task types with Embeddings 2".
+    """
+    shapes = [r"(task: [^|]*) \| query: (.*)", r"(title: [^|]*) \| text: (.*)"]
+    for shape in shapes if "embedding-2" in model else []:
+        if match := re.fullmatch(shape, found, re.DOTALL):
+            return match[2], match[1]
+    return found, ""
+
+
 class GeminiFake(GoogleFake):
     """``POST /v1beta/models/{model}:batchEmbedContents``."""
 
@@ -110,6 +122,8 @@ class GeminiFake(GoogleFake):
         if not isinstance(parts, list) or len(parts) != 1:
             raise AssertionError("several parts of one content become one vector")
         item = text(known(parts[0], {"text"}, "content.parts[0]").get("text"))
+        item, told = with_task(item, model)
+        task = task or told
         return item, width(request.get("outputDimensionality", self.width), self.width), task
 
     def answer_to(self, asked, rows, tokens):

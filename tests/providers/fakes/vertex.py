@@ -11,7 +11,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
 
 from tests.providers.fakes.base import Asked, Refused
-from tests.providers.fakes.gemini import SHORT, TASKS, GoogleFake, known, text, width
+from tests.providers.fakes.gemini import (
+    SHORT,
+    TASKS,
+    GoogleFake,
+    known,
+    text,
+    width,
+    with_task,
+)
 from tests.support.upstream import Exchange
 
 PROJECT, LOCATION = "a-project", "europe-west4"
@@ -64,6 +72,7 @@ class VertexFake(GoogleFake):
         super().__init__(width)
         self.tokens: list[str] = []  # handed out, the last one being good
         self.token_life = 3600
+        self.embeds_content = False
         self.token_refusal: tuple[int, Any] | None = None
 
     @property
@@ -82,8 +91,11 @@ class VertexFake(GoogleFake):
 
     def ask(self, path: str, body: dict[str, Any]) -> Asked:
         model, _, method = unquote(path).removeprefix(_MODELS).partition(":")
-        if not unquote(path).startswith(_MODELS) or method != "predict":
+        wanted = "embedContent" if model.startswith("gemini-embedding-2") else "predict"
+        if not unquote(path).startswith(_MODELS) or method != wanted:
             raise Refused(404, f"Publisher Model `projects/{PROJECT}/x` was not found.")
+        if method == "embedContent":
+            return self._content(body, model)
         known(body, {"instances", "parameters"}, "")
         given = known(body.get("parameters", {}), {"autoTruncate", "outputDimensionality"}, "p")
         if given.get("autoTruncate") is not False:
@@ -97,6 +109,18 @@ class VertexFake(GoogleFake):
         wide = width(given.get("outputDimensionality", self.width), self.width)
         return Asked([item for item, _ in asked], wide, asked[0][1])
 
+    def _content(self, body: dict[str, Any], model: str) -> Asked:
+        """EmbedContentRequest: one text, and fields of the call in a configuration."""
+        known(body, {"content", "embedContentConfig"}, "")
+        given = known(body["embedContentConfig"], {"autoTruncate", "outputDimensionality"}, "c")
+        if given.get("autoTruncate") is not False:
+            raise AssertionError("a text that is too long would be cut silently")
+        (part,) = known(body["content"], {"parts", "role"}, "content")["parts"]
+        item, task = with_task(text(known(part, {"text"}, "part")["text"]), model)
+        wide = width(given.get("outputDimensionality", self.width), self.width)
+        self.embeds_content = True
+        return Asked([item], wide, task)
+
     def _ask(self, instance: Any) -> tuple[str, str]:
         known(instance, {"content", "task_type", "title"}, "instances[0]")
         task = instance.get("task_type", "")
@@ -108,6 +132,13 @@ class VertexFake(GoogleFake):
 
     def answer_to(self, asked, rows, tokens):
         length = SHORT if asked.width < self.width else 1
+        if self.embeds_content:
+            answer: dict[str, Any] = {}
+            if rows:
+                answer["embedding"] = {"values": (rows[0][1] * length).tolist()}
+            if tokens is not None:
+                answer["usageMetadata"] = {"promptTokenCount": tokens, "totalTokenCount": tokens}
+            return answer
         predictions = []
         for index, row in rows:
             embeddings: dict[str, Any] = {"values": (row * length).tolist()}

@@ -1,0 +1,1 @@
+"""Waiting and waking, for threads and greenlets alike."""

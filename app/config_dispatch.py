@@ -1,0 +1,152 @@
+"""The numbers of dispatch, each with its unit, range and reason: the setting ``DISPATCH``.
+
+This is their only declaration: the schema of the settings and the table in docs/dispatch.md are
+made from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def _number(default: float, low: float, high: float, reason: str) -> Any:
+    """A number from ``low`` to ``high``; whole where its default is."""
+    return field(default=default, metadata={"reason": reason, "low": low, "high": high})
+
+
+def _seconds(default: float, high: float, reason: str, low: float = 0.01) -> Any:
+    """A duration in seconds."""
+    return _number(default, low, high, f"Seconds {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """Every number that dispatch decides by. Durations are in seconds."""
+
+    # What is tried again
+    max_failures: int = _number(
+        3,
+        1,
+        20,
+        "Failures of one part of a request before it fails; one more for each further "
+        "deployment of the model.",
+    )
+    first_pause: float = _seconds(
+        0.1, 60, "before the first retry at the same deployment, at most; doubles each time.", 0.0
+    )
+    longest_pause: float = _seconds(2.0, 60, "before any retry at the same deployment.", 0.0)
+    retry_ratio: float = _number(
+        0.2, 0, 1, "Calls for retries that each request of a model allows: no retry storm."
+    )
+    hedge_ratio: float = _number(
+        0.05, 0, 1, "Calls for hedges that each request of a model allows."
+    )
+    saved_retries: float = _number(
+        20.0, 0, 1e6, "Retries that a model may use before it has earned any."
+    )
+    max_saved: float = _number(100.0, 0, 1e6, "Retries, and hedges, that a model can save up.")
+
+    # When a call is slow
+    hedge_factor: float = _number(
+        1.5, 1, 100, "A hedge leaves after so many times the p95: 1 call in 20 outlives the p95."
+    )
+    late_factor: float = _number(
+        20.0,
+        1,
+        1000,
+        "A call is late after so many times its p95: another deployment is asked, too.",
+    )
+    late_floor: float = _seconds(2.0, 600, "before which no call is late.")
+    late_unknown: float = _seconds(
+        10.0, 600, "after which a call is late where no p95 is known yet."
+    )
+    silence_factor: float = _number(
+        10.0,
+        1,
+        1000,
+        "A deployment is ejected when a call has no answer after so many times its "
+        "p95, while other deployments answer.",
+    )
+    silence_floor: float = _seconds(1.0, 600, "before which no such silence ejects.")
+    cut_factor: float = _number(
+        4.0,
+        1,
+        1000,
+        "A call that its caller cut counts as failed after so many times its p95, if "
+        "others answered meanwhile.",
+    )
+    probe_timeout: float = _seconds(
+        10.0, 600, "that the probe of an ejected deployment may take.", 0.1
+    )
+
+    # When a deployment is not asked
+    failures_in_a_row: int = _number(5, 1, 1000, "Failures in a row that eject a deployment.")
+    refusals_in_a_row: int = _number(
+        3, 1, 1000, "Refused connections in a row that eject it: no server is there."
+    )
+    failure_rate: float = _number(
+        0.6, 0.01, 1, "Share of the recent calls that must fail to eject it."
+    )
+    min_calls: int = _number(20, 1, 10_000, "Recent calls before their failure rate counts.")
+    rate_window: float = _seconds(
+        10.0, 3600, "that are recent: the rate looks back one to two of these windows.", 0.1
+    )
+    first_ejection: float = _seconds(
+        1.0, 600, "of the first ejection, half of them jitter; doubles with each further one."
+    )
+    longest_ejection: float = _seconds(60.0, 3600, "of any ejection.", 0.1)
+    credentials_ejection: float = _seconds(60.0, 3600, "of an ejection for refused credentials.")
+    suspicion: float = _seconds(
+        5.0,
+        600,
+        "for which a deployment that may not be ejected is asked only where no other is well.",
+    )
+    last_resort: float = _seconds(
+        1.0, 600, "between probes of an ejected deployment while no other can serve."
+    )
+    slow_start: float = _seconds(
+        5.0, 600, "in which the share of a deployment that is back grows to its full weight.", 0.0
+    )
+    first_rest: float = _seconds(
+        0.5, 600, "of rest after a 429 without Retry-After, half of them jitter; doubles."
+    )
+    longest_rest: float = _seconds(60.0, 3600, "of any such rest.")
+    longest_asked_rest: float = _seconds(3600.0, 86_400, "of rest that a provider asked for.", 1.0)
+    rest_probe: float = _seconds(
+        10.0, 3600, "between probes of a resting deployment while no other can serve.", 0.1
+    )
+
+    # Whose fault a 400 is
+    trust_400_for: float = _seconds(
+        60.0, 86_400, "after a success in which a deployment's 400 to such requests is final.", 0.0
+    )
+    trusted_400s: int = _number(
+        10, 0, 10_000, "400s in a row that are final for that reason; then others are asked, too."
+    )
+    refuted_400s: int = _number(
+        3, 1, 1000, "400s in a row, to what another deployment embeds, that eject a deployment."
+    )
+    refused_item_ttl: float = _seconds(
+        300.0, 86_400, "for which an item refused with 400 is not merged with others.", 0.0
+    )
+    max_refused_items: int = _number(
+        10_000, 0, 10_000_000, "Refused items that are remembered for each deployment."
+    )
+
+
+def limits() -> dict[str, tuple[bool, float, float]]:
+    """For each number: whether it is whole, and the range it must be in."""
+    return {
+        f.name: (isinstance(f.default, int), f.metadata["low"], f.metadata["high"])
+        for f in fields(DispatchSettings)
+    }
+
+
+def table() -> str:
+    """The numbers as the Markdown table of docs/dispatch.md."""
+    rows = ["| name | default | from | to | what it is |", "|---|---|---|---|---|"]
+    for f in fields(DispatchSettings):
+        low, high, reason = (f.metadata[name] for name in ("low", "high", "reason"))
+        rows.append(f"| `{f.name}` | {f.default:g} | {low:g} | {high:,g} | {reason} |")
+    return "\n".join(rows)

@@ -1,0 +1,128 @@
+"""The values that wait for a provider: an attempt, and the batch of attempts that one call carries.
+
+`app.dispatch.batching` owns the state of both: only its `SlotQueue` changes it, under its lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from app.deadline import Deadline
+from app.domain import Call, Vectors
+from app.errors import ClientError, ProviderError
+
+if TYPE_CHECKING:
+    from app.dispatch.deployment import Deployment
+    from app.dispatch.quota import Reservation
+
+#: What comes of an attempt: vectors, a failure at the provider, or an error for the caller.
+Result = Vectors | ProviderError | ClientError
+
+
+class NotSent(ProviderError):
+    """No call left for the attempt: the deployment was ejected, or its quota ran out."""
+
+    transient = True
+    cause = "not_sent"
+
+
+class AttemptState(Enum):
+    """Where an attempt is. It moves down this list, and never back but from in flight to queued."""
+
+    NEW = "new"
+    QUEUED = "queued"  # waits for a slot, or for a test of the batch it was refused in
+    IN_FLIGHT = "in flight"  # in a batch that holds a slot
+    DONE = "done"  # its result is known
+    WITHDRAWN = "withdrawn"  # taken out of the queue: nothing was sent
+    ABANDONED = "abandoned"  # in flight, and its result is not wanted any more
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """A part of a request, given to one deployment.
+
+    Attempts may share a call where ``deployment`` and ``group`` are equal; with ``group`` None an
+    attempt has a call of its own. ``on_result`` is called once, from any thread and under no lock.
+    """
+
+    deployment: Deployment
+    call: Call
+    group: Hashable | None
+    kind: Hashable  # of request, for what the deployment has shown to take
+    tokens: int  # expected, of all its items
+    deadline: Deadline  # of its request
+    on_result: Callable[[Attempt, Result, float], None]  # and the time
+    queued_at: float  # of the monotonic clock, in seconds
+    wanted: int | None = None  # width to cut the vectors to
+    is_probe: bool = False  # of an ejected deployment
+    state: AttemptState = AttemptState.NEW
+    left_at: float | None = None  # when its call left, the last one where there were several
+    batch: Batch | None = None  # while it is in flight
+    batch_size: int = 1  # attempts in its last call, this one included
+
+    @property
+    def size(self) -> int:
+        """Items."""
+        return len(self.call.items)
+
+
+class CallDeadline(Deadline):
+    """The time by which a call must have ended: the latest deadline of the requests it carries.
+
+    It is looked up each time, so that a request that is extended extends its call. The provider's
+    own timeout bounds it, and a probe has that alone: it must show something, whoever leaves.
+    """
+
+    __slots__ = ("_attempts", "_is_probe", "_latest")
+
+    def __init__(self, attempts: list[Attempt], is_probe: bool) -> None:
+        self.cancelled = False
+        self._interrupt = None
+        self._attempts = attempts  # the list of the batch, which may still grow
+        self._is_probe = is_probe
+        self._latest = float("inf")
+
+    @property
+    def at(self) -> float:
+        if self.cancelled:
+            return float("-inf")
+        attempts = self._attempts
+        if self._is_probe:
+            return self._latest
+        if len(attempts) == 1:
+            return min(self._latest, attempts[0].deadline.at)
+        carried = (a.deadline.at for a in attempts if a.state is AttemptState.IN_FLIGHT)
+        return min(self._latest, max(carried, default=float("-inf")))
+
+    @at.setter
+    def at(self, _: float) -> None:
+        """It follows from the requests."""
+
+    def call_leaves(self, latest: float) -> None:
+        """The call leaves: ``latest`` is when the provider's own timeout ends it."""
+        self._latest = latest
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Attempts that leave in one call, which holds a slot of the provider.
+
+    ``rest`` are attempts that were refused together with these: if this call succeeds, the refused
+    item is among them.
+    """
+
+    attempts: list[Attempt]
+    key: Hashable
+    inputs: int
+    tokens: int
+    reservation: Reservation | None  # None: the quota has no room, and no slot is held
+    rest: list[Attempt]
+    is_probe: bool
+    deadline: CallDeadline
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.attempts[0].deployment

@@ -1,0 +1,320 @@
+"""The slots of one provider, the queue before them, and what leaves together.
+
+Batching works like a group commit: an attempt that finds a free slot leaves at once; those that
+come while all slots are taken leave together in the next call, as many as agree and fit. An idle
+provider adds no wait, load makes batches. A batch is *open for additions* from when its slot is
+taken until its sender runs, so that what arrives in that moment joins it.
+
+No I/O here: `SlotQueue` says which batch leaves, `app.dispatch.sender` sends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING
+
+from app.dispatch.attempt import Attempt, AttemptState, Batch, CallDeadline
+from app.mutex import mutex
+
+if TYPE_CHECKING:
+    from app.dispatch.deployment import Deployment
+    from app.dispatch.quota import Reservation
+
+_QUEUED, _IN_FLIGHT = AttemptState.QUEUED, AttemptState.IN_FLIGHT
+
+
+class SlotQueue:
+    """The slots of one provider and the attempts that wait for them.
+
+    The lock guards everything here, and the state of the attempts and batches; nothing waits under
+    it. Slots taken equal calls in flight.
+    """
+
+    def __init__(self, slots: int, max_waiting: int = 1000) -> None:
+        self.slots = slots
+        self.free = slots
+        self.waiting = 0  # attempts
+        self._max_waiting = max_waiting
+        #: Attempts that may share a call wait in one queue; queues in the order of their turn.
+        self._queues: dict[Hashable, dict[Attempt, None]] = {}
+        self._open: dict[Hashable, Batch] = {}  # for additions
+        self._calls: dict[Deployment, int] = {}  # in flight
+        self._outstanding: dict[Deployment, int] = {}  # attempts queued or in flight
+        self._lock = mutex()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more attempts may wait here."""
+        return self.waiting >= self._max_waiting
+
+    @property
+    def outstanding_calls(self) -> float:
+        """Attempts that wait and calls in flight, of all models, for each slot."""
+        return (self.waiting + self.slots - self.free) / self.slots
+
+    def outstanding(self, deployment: Deployment) -> int:
+        """Attempts of a deployment that are queued or in flight."""
+        return self._outstanding.get(deployment, 0)
+
+    def submit(self, attempt: Attempt, now: float) -> Batch | None:
+        """Take an attempt; the batch to send now, if any.
+
+        There are three cases: it joins a batch that is open for additions; it finds a free slot
+        and becomes a batch; it waits.
+        """
+        key, deployment = _key(attempt), attempt.deployment
+        with self._lock:
+            self._outstanding[deployment] = self._outstanding.get(deployment, 0) + 1
+            open_batch = self._open.get(key)
+            if open_batch is not None and self._try_add(open_batch, attempt, now):
+                return None
+            if self.free and not self.waiting and self._has_slot(deployment):
+                batch = self._start(key, [attempt], attempt.size, attempt.tokens, now)
+                if batch is not None:
+                    return batch
+            attempt.state = _QUEUED
+            self._queues.setdefault(key, {})[attempt] = None
+            self.waiting += 1
+            return self._next(now)
+
+    def close(self, batch: Batch) -> None:
+        """End the additions to a batch. Its sender does so before it looks at the attempts."""
+        with self._lock:
+            if self._open.get(batch.key) is batch:
+                del self._open[batch.key]
+
+    def finish(self, batch: Batch, now: float) -> Batch | None:
+        """A call has ended: free its slot; the batch to send next, if any."""
+        with self._lock:
+            self.free += 1
+            self._calls[batch.deployment] -= 1
+            return self._next(now)
+
+    def next(self, now: float) -> Batch | None:
+        """The batch to send next, if any."""
+        with self._lock:
+            return self._next(now)
+
+    def done(self, attempt: Attempt, batch_size: int) -> bool:
+        """An attempt has its result; whether it is still wanted."""
+        with self._lock:
+            attempt.batch_size = batch_size
+            return self._end(attempt)
+
+    def withdraw(self, attempt: Attempt) -> bool:
+        """Take a queued attempt out; False where it is in flight or done."""
+        with self._lock:
+            if attempt.state is not _QUEUED:
+                return False
+            self._end(attempt, AttemptState.WITHDRAWN)
+            return True
+
+    def abandon(self, attempt: Attempt) -> Batch | None:
+        """The result of an attempt in flight is not wanted; its batch, where no other's is."""
+        with self._lock:
+            if attempt.state is not _IN_FLIGHT:
+                return None
+            attempt.state = AttemptState.ABANDONED
+            batch = attempt.batch
+            if batch is None or batch.is_probe or self._open.get(batch.key) is batch:
+                return None
+            return None if any(a.state is _IN_FLIGHT for a in batch.attempts) else batch
+
+    def flush(self, deployment: Deployment) -> list[Attempt]:
+        """Take out all attempts that wait for a deployment; each must be told its result."""
+        with self._lock:
+            return self._take_queued(deployment)
+
+    # After a refusal (see `app.dispatch.bisection`)
+
+    def requeue(self, attempts: Iterable[Attempt]) -> None:
+        """Put attempts of a batch that was refused at the head of their queues again."""
+        with self._lock:
+            for attempt in reversed(self._wanted(attempts)):
+                if attempt.state is _IN_FLIGHT:
+                    self._set_queued(attempt)
+                key = _key(attempt)
+                queue = {attempt: None, **self._queues.pop(key, {})}
+                self._queues = {key: queue, **self._queues}
+
+    def hold(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """Let attempts wait, in no queue, for the test of others that were refused with them."""
+        with self._lock:
+            held = self._wanted(attempts)
+            for attempt in held:
+                if attempt.state is _IN_FLIGHT:
+                    self._set_queued(attempt)
+            return held
+
+    def replace(
+        self, batch: Batch, attempts: Iterable[Attempt], rest: list[Attempt], now: float
+    ) -> Batch | None:
+        """A batch of some of its attempts in the slot of one that has ended; None where none is
+        wanted any more. Without quota all of them, and ``rest``, are taken out, as `next` does."""
+        with self._lock:
+            wanted = self._wanted(attempts)
+            if not wanted:
+                return None
+            tokens = sum(attempt.tokens for attempt in wanted)
+            reservation = batch.deployment.quota.reserve(tokens, now)
+            if reservation is None:
+                returned = [*wanted, *self._wanted(rest)]
+                for attempt in returned:
+                    self._end(attempt)
+                return _without_quota(returned)
+            inputs = sum(attempt.size for attempt in wanted)
+            return self._make(wanted, batch.key, inputs, tokens, reservation, rest)
+
+    # Under the lock
+
+    def _next(self, now: float) -> Batch | None:
+        """The batch around the attempt that has waited longest, if a slot may be taken for it."""
+        if not self.free:
+            return None
+        # A queue keeps its place while it holds attempts, so the first one with a slot is the one
+        # whose head has waited longest, but for those that its group took along before.
+        for key, queue in self._queues.items():
+            deployment = next(iter(queue)).deployment
+            if not self._has_slot(deployment):
+                continue
+            attempts, inputs, tokens = _fill(queue, deployment, now)
+            batch = self._start(key, attempts, inputs, tokens, now)
+            if batch is None:  # the quota has no room: they may ask another deployment
+                return _without_quota(self._take_queued(deployment))
+            if deployment.has_refused(attempts[0].call.items, now):
+                del self._open[key]
+            for attempt in attempts:
+                del queue[attempt]
+            del self._queues[key]
+            if queue:  # to the end: groups take turns
+                self._queues[key] = queue
+            return batch
+        return None
+
+    def _start(
+        self, key: Hashable, attempts: list[Attempt], inputs: int, tokens: int, now: float
+    ) -> Batch | None:
+        """Take a slot and the quota for a batch; None where the quota has no room."""
+        deployment = attempts[0].deployment
+        reservation = deployment.quota.reserve(tokens, now)
+        if reservation is None:
+            return None
+        self.free -= 1
+        self._calls[deployment] = self._calls.get(deployment, 0) + 1
+        batch = self._open[key] = self._make(attempts, key, inputs, tokens, reservation, [])
+        return batch
+
+    def _make(
+        self,
+        attempts: list[Attempt],
+        key: Hashable,
+        inputs: int,
+        tokens: int,
+        reservation: Reservation,
+        rest: list[Attempt],
+    ) -> Batch:
+        is_probe = any(attempt.is_probe for attempt in attempts)
+        deadline = CallDeadline(attempts, is_probe)
+        batch = Batch(attempts, key, inputs, tokens, reservation, rest, is_probe, deadline)
+        for attempt in attempts:
+            if attempt.state is _QUEUED:
+                self.waiting -= 1
+            attempt.state = _IN_FLIGHT
+            attempt.batch = batch
+        return batch
+
+    def _try_add(self, batch: Batch, attempt: Attempt, now: float) -> bool:
+        deployment = batch.deployment
+        inputs, tokens = batch.inputs + attempt.size, batch.tokens + attempt.tokens
+        if batch.reservation is None or not deployment.fits(inputs, tokens):
+            return False
+        if not deployment.quota.add(batch.reservation, attempt.tokens, now):
+            return False
+        batch.inputs, batch.tokens = inputs, tokens
+        batch.attempts.append(attempt)
+        attempt.state = _IN_FLIGHT
+        attempt.batch = batch
+        return True
+
+    def _has_slot(self, deployment: Deployment) -> bool:
+        limit = deployment.concurrency
+        return limit is None or self._calls.get(deployment, 0) < limit
+
+    def _set_queued(self, attempt: Attempt) -> None:
+        attempt.state = _QUEUED
+        attempt.batch = None
+        self.waiting += 1
+
+    def _wanted(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """Those whose result is still wanted; the others come to their end."""
+        wanted = []
+        for attempt in attempts:
+            if attempt.state in (_QUEUED, _IN_FLIGHT):
+                wanted.append(attempt)
+            else:
+                self._end(attempt)
+        return wanted
+
+    def _take_queued(self, deployment: Deployment) -> list[Attempt]:
+        taken = [
+            attempt
+            for queue in self._queues.values()
+            if next(iter(queue)).deployment is deployment
+            for attempt in queue
+        ]
+        for attempt in taken:
+            self._end(attempt)
+        return taken
+
+    def _end(self, attempt: Attempt, state: AttemptState = AttemptState.DONE) -> bool:
+        """Count an attempt out, once; whether its result was still wanted."""
+        before = attempt.state
+        if before in (AttemptState.DONE, AttemptState.WITHDRAWN):
+            return False
+        if before is _QUEUED:
+            self._unqueue(attempt)
+        attempt.state = state
+        attempt.batch = None
+        self._outstanding[attempt.deployment] -= 1
+        return before is not AttemptState.ABANDONED
+
+    def _unqueue(self, attempt: Attempt) -> None:
+        self.waiting -= 1
+        key = _key(attempt)
+        queue = self._queues.get(key)
+        if queue is not None and attempt in queue:
+            del queue[attempt]
+            if not queue:
+                del self._queues[key]
+
+
+def _without_quota(attempts: list[Attempt]) -> Batch:
+    """A batch that holds no slot: its attempts must be told that there is no quota."""
+    return Batch(attempts, None, 0, 0, None, [], False, CallDeadline(attempts, False))
+
+
+def _key(attempt: Attempt) -> Hashable:
+    """Equal for attempts that may share a call."""
+    return attempt if attempt.group is None else (attempt.deployment, attempt.group)
+
+
+def _fill(
+    queue: Iterable[Attempt], deployment: Deployment, now: float
+) -> tuple[list[Attempt], int, int]:
+    """As many attempts from the front as fit into one call, at least one; inputs and tokens.
+
+    One whose items were refused while it waited has a call of its own.
+    """
+    attempts: list[Attempt] = []
+    inputs = tokens = 0
+    room = deployment.quota.room(now)
+    for attempt in queue:
+        more = inputs + attempt.size, tokens + attempt.tokens
+        is_suspect = deployment.has_refused(attempt.call.items, now)
+        if attempts and (is_suspect or more[1] > room or not deployment.fits(*more)):
+            break
+        inputs, tokens = more
+        attempts.append(attempt)
+        if is_suspect:
+            break
+    return attempts, inputs, tokens

@@ -1,0 +1,50 @@
+"""On a 400, bisect the batch to isolate the offending request. Pure functions.
+
+One request of a merged call that the provider refuses must not fail the others. Which one it was
+shows only when some of them are sent again without the rest: a test. This is adaptive group
+testing by binary splitting (Hwang, "A Method for Detecting All Defective Members in a Population by
+Group Testing", 1972), which needs the fewest calls where offenders are rare:
+
+1. The tests of one search go one after the other, in the slot of the refused call. Of a batch that
+   was refused, the first two thirds are tested next.
+2. If they are refused, too, nothing is known of the last third: it goes back to the queue and is
+   merged with others, as if it had never left.
+3. If they are served, the offender is in the last third, which is split at once, untested.
+4. An attempt is refused only after a call of its own: a batch may have been too large as a whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.dispatch.attempt import Attempt
+
+#: Of the suspects, in the next test. A refusal comes sooner than vectors, so that tests which are
+#: refused cost less: where they come after a fifth of the time, 15 % less than with halves.
+_TESTED_SHARE = 2 / 3
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows a test: the next one, and what becomes of the others."""
+
+    test: list[Attempt]  # sent next, in the same slot
+    rest: list[Attempt]  # held back: if ``test`` is served, the offender is among these
+    requeue: list[Attempt]  # back to the queue, to be merged as before
+
+
+def after_refusal(tested: list[Attempt], rest: list[Attempt]) -> Step:
+    """The step after several attempts were refused together; ``rest`` was refused with them."""
+    cut = _cut(tested)
+    return Step(tested[:cut], tested[cut:], requeue=rest)
+
+
+def after_success(rest: list[Attempt]) -> Step:
+    """The step after a test was served: the offender is among ``rest``."""
+    cut = _cut(rest)
+    return Step(rest[:cut], rest[cut:], requeue=[])
+
+
+def _cut(suspects: list[Attempt]) -> int:
+    """How many of them are tested: one at least, and not all of several."""
+    return max(1, min(len(suspects) - 1, round(len(suspects) * _TESTED_SHARE)))

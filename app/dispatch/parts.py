@@ -1,0 +1,101 @@
+"""The parts of one request and their attempts: every change of their state is made here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from app.dispatch.attempt import Attempt, Batch
+from app.dispatch.part import NEVER, NEXT_STATES, Part, PartState
+
+
+class Parts:
+    """The state machine of a request. See `PartState` for the states.
+
+    `app.dispatch.job.Job` owns it, and holds its lock whenever it is touched.
+    """
+
+    def __init__(self, tokens: list[int]) -> None:
+        #: Those in state `WAITING`, in the order in which they start.
+        self.waiting = deque([Part(0, tokens)])
+        #: The attempts of those in state `RUNNING`, oldest first.
+        self.running: dict[Attempt, Part] = {}
+        #: Calls that no request waits for any more: to be cancelled under no lock.
+        self.unwanted: list[Batch] = []
+
+    def transition(self, part: Part, state: PartState, attempt: Attempt | None = None) -> None:
+        """Change the state of a part; ``attempt`` is what it runs by, for `RUNNING`.
+
+        A part that waits has been taken out of ``waiting`` before.
+        """
+        assert state in NEXT_STATES[part.state], f"{part.state} → {state}"
+        for other in part.attempts:  # of a part that stops running: not wanted any more
+            self._leave(other)
+        part.attempts.clear()
+        part.late_at = part.hedge_at = NEVER
+        part.state = state
+        if state is PartState.WAITING:
+            self.waiting.append(part)
+        elif state is PartState.RUNNING:
+            assert attempt is not None
+            self.add_attempt(part, attempt)
+        part.check()
+
+    def add_attempt(self, part: Part, attempt: Attempt) -> None:
+        """Let a part run by one more attempt."""
+        assert part.state is PartState.RUNNING
+        part.attempts.append(attempt)
+        self.running[attempt] = part
+        part.check()
+
+    def drop_attempt(self, part: Part, attempt: Attempt) -> None:
+        """Wait no longer for one of the two attempts of a part."""
+        part.attempts.remove(attempt)
+        self._leave(attempt)
+        part.check()
+
+    def take_result(self, attempt: Attempt) -> Part | None:
+        """The part of an attempt that has its result; None where that is not wanted any more.
+
+        The part keeps its state: what follows its last attempt is a `transition`.
+        """
+        part = self.running.pop(attempt, None)
+        if part is not None:
+            part.attempts.remove(attempt)
+        return part
+
+    def split(self, part: Part, cuts: Sequence[tuple[int, int]]) -> None:
+        """Put smaller parts in the place of a part: (start, stop) of its items for each."""
+        self.transition(part, PartState.SPLIT)
+        self.waiting.extendleft(
+            Part(
+                part.start + start,
+                part.tokens[start:stop],
+                failures=list(part.failures),
+                failed_at=dict(part.failed_at),
+                never_merge=part.never_merge,
+            )
+            for start, stop in reversed(cuts)
+        )
+
+    def stop_all(self) -> None:
+        """End every part: the request has ended."""
+        for part in [*self.waiting, *dict.fromkeys(self.running.values())]:
+            self.transition(part, PartState.STOPPED)
+        self.waiting.clear()
+        assert not self.running, "an attempt runs for a request that has ended"
+
+    def abandon_all(self) -> None:
+        """`stop_all` after a bug, when no state can be relied upon."""
+        self.waiting.clear()
+        for attempt in list(self.running):
+            self._leave(attempt)
+
+    def _leave(self, attempt: Attempt) -> None:
+        """Wait no longer for an attempt; its call is cut where no other request waits for it."""
+        self.running.pop(attempt, None)
+        if attempt.deployment.queue.withdraw(attempt):
+            if attempt.is_probe:
+                attempt.deployment.standing.probe_ended()
+        elif (batch := attempt.deployment.queue.abandon(attempt)) is not None:
+            self.unwanted.append(batch)

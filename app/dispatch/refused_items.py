@@ -1,0 +1,50 @@
+"""Items that a deployment has refused with 400: they are not merged with others for a while."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from cachetools import TTLCache
+
+from app.domain import Item
+from app.mutex import mutex
+
+
+class RefusedItems:
+    """A bounded set of the hashes of items; each is forgotten after ``ttl`` seconds.
+
+    The hashes are keyed with a secret of the process, so that no text can be guessed from a memory
+    dump. The lock guards ``_hashes`` and ``_now``.
+    """
+
+    def __init__(self, most: int, ttl: float) -> None:
+        self._now = 0.0
+        self._hashes: TTLCache[bytes, None] = TTLCache(most, ttl, lambda: self._now)
+        self._is_empty = True  # nearly always: worth not taking the lock
+        self._key = os.urandom(16)
+        self._lock = mutex()
+
+    def add(self, items: Sequence[Item], now: float) -> None:
+        """Remember items that were refused in a call of their own."""
+        with self._lock:
+            self._now = now
+            for item in items:
+                if self._hashes.maxsize:
+                    self._hashes[self._hash(item)] = None
+                    self._is_empty = False
+
+    def has_any(self, items: Sequence[Item], now: float) -> bool:
+        """Whether one of the items was refused lately."""
+        if self._is_empty:
+            return False
+        with self._lock:
+            self._now = now
+            self._is_empty = not self._hashes  # once all have expired
+            return any(self._hash(item) in self._hashes for item in items)
+
+    def _hash(self, item: Item) -> bytes:
+        text = item if isinstance(item, str) else repr(item)
+        encoded = text.encode("utf-8", "surrogatepass")
+        return blake2b(encoded, digest_size=16, key=self._key).digest()

@@ -1,0 +1,119 @@
+"""What follows a failed attempt. A pure decision: nothing is changed, drawn or charged here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.dispatch.attempt import Attempt, NotSent
+from app.errors import BadRequest, ClientError, ConnectionFailed, ProviderError, Rejected
+
+if TYPE_CHECKING:
+    from app.dispatch.part import Part
+    from app.dispatch.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Ask the same deployment again, after a pause; ``alone`` in a call of its own."""
+
+    alone: bool = False
+    cost: float = 1.0  # to the retry budget, in calls
+
+
+@dataclass(frozen=True, slots=True)
+class FailOver:
+    """Ask another deployment, at once."""
+
+    cost: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """No deployment may be asked now: wait for one, or give up. To be charged when one is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halve:
+    """The call was too large: split the part in two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Give up. ``error`` None: what all failures of the part come to."""
+
+    error: ClientError | None = None
+
+
+Decision = Retry | FailOver | Wait | Halve | Fail
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What could be done for a part now."""
+
+    has_other: bool  # another deployment than those that have failed it may be asked
+    has_any: bool  # a deployment may be asked, one that has failed it included
+    trusts_400: bool  # the deployment has embedded requests of that kind lately
+
+
+def decide(
+    part: Part, attempt: Attempt, failure: ProviderError, pool: Pool, options: Options
+) -> Decision:
+    """What follows a failure, which ``part.failures`` holds already, unless it was not sent.
+
+    1. It was not sent: another deployment, or the same, free of charge.
+    2. The provider refused it with 400: see `_after_refusal`.
+    3. No deployment may be asked now: wait.
+    4. No other may be asked, and the same would fail again: give up.
+    5. It has failed too often, or the budget is used up: give up.
+    6. Another deployment at once; or else the same one, after a pause.
+    """
+    if isinstance(failure, NotSent):
+        return Wait() if part.retry_not_charged else FailOver(cost=0.0)
+    if isinstance(failure, Rejected):
+        return _after_refusal(part, attempt, failure, options, pool)
+    if not options.has_any:
+        return Wait()
+    if not options.has_other and not failure.transient:
+        return Fail()
+    if len(part.failures) >= pool.settings.max_failures + len(pool.deployments) - 1:
+        return Fail()
+    # A connection that was never made cost the provider nothing. Attempts that shared a call share
+    # the price of one.
+    free = options.has_other and isinstance(failure, ConnectionFailed)
+    cost = 0.0 if free else 1 / attempt.batch_size
+    if not pool.retries.can_spend(cost):
+        return Fail()
+    if options.has_other:
+        return FailOver(cost)
+    # What fails in a merged call may fail for another's sake: some engines answer 500 to a text
+    # that is too long.
+    return Retry(alone=attempt.batch_size > 1, cost=cost)
+
+
+def _after_refusal(
+    part: Part, attempt: Attempt, failure: Rejected, options: Options, pool: Pool
+) -> Decision:
+    """What follows a 400.
+
+    1. The call was too large, and held several items: two smaller ones.
+    2. Another deployment has refused it, too, or this one embeds such requests, or there is no
+       other: it is the caller's fault. But only after a call of its own.
+    3. Else another deployment is asked, once, before the caller is told.
+    """
+    if failure.too_large and part.size > 1:
+        return Halve()
+    believed = options.trusts_400 or len(part.refused_by) > 1 or not options.has_other
+    if not believed and pool.retries.can_spend(1 / attempt.batch_size):
+        return FailOver(1 / attempt.batch_size)
+    if attempt.batch_size > 1:
+        return Retry(alone=True, cost=0.0)
+    return Fail(refusal(failure))
+
+
+def refusal(failure: Rejected) -> BadRequest:
+    """What the caller is told of a provider's 400."""
+    error = BadRequest(failure.message, param=failure.param)
+    error.log_message = "a provider refused the request as invalid"  # its own words may quote it
+    return error

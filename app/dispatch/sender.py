@@ -1,0 +1,239 @@
+"""The threads of dispatch: each call to a provider has one of its own (a greenlet under gevent).
+
+So a caller can leave at its deadline whatever the call does, and others can go on waiting for it.
+A thread that has ended its call goes on with the batch that waits for the slot.
+"""
+
+from __future__ import annotations
+
+import _thread
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from app.dispatch import bisection
+from app.dispatch.attempt import Attempt, Batch, NotSent, Result
+from app.dispatch.deployment import Deployment
+from app.dispatch.events import Events, Tracer
+from app.dispatch.pool import Pool
+from app.domain import Item, Vectors
+from app.errors import (
+    InternalError,
+    Overloaded,
+    ProviderError,
+    ProviderTimeout,
+    Rejected,
+    Throttled,
+    forget,
+)
+
+_log = logging.getLogger("app.dispatch")
+
+
+class Sender:
+    """Makes the calls of batches, judges what came, and tells each attempt its result."""
+
+    def __init__(
+        self,
+        pool_of: Mapping[Deployment, Pool],
+        events: Events,
+        tracer: Tracer | None = None,
+        start_thread: Callable[..., object] | None = None,
+    ) -> None:
+        self._pool_of = pool_of
+        self._events = events
+        self._tracer = tracer
+        # Not threading.Thread, whose bookkeeping costs more than the start of a greenlet.
+        self._start_thread = start_thread or _thread.start_new_thread
+
+    def send(self, batch: Batch | None) -> None:
+        """Make the call of a batch in a thread of its own."""
+        while batch is not None:
+            if batch.reservation is None:
+                batch = self._return(batch)
+                continue
+            try:
+                self._start_thread(self._run, (batch,))
+                return
+            except RuntimeError:
+                _log.exception("no thread can be started for a call")
+                batch = self._cannot_start(batch)
+
+    def ejected(self, pool: Pool, deployment: Deployment, now: float) -> None:
+        """A deployment has been ejected: what waits for it goes elsewhere."""
+        self._events.ejected(pool.model, deployment)
+        self._flush(pool, deployment, now)
+
+    def _flush(self, pool: Pool, deployment: Deployment, now: float) -> None:
+        """Let what waits for a deployment go elsewhere, if that may not be asked any more."""
+        if not deployment.standing.may_be_asked(now, last_resort=True, is_only=pool.is_alone):
+            for attempt in deployment.queue.flush(deployment):
+                attempt.on_result(attempt, NotSent("may not be asked now"), now)
+
+    # In its thread
+
+    def _run(self, batch: Batch | None) -> None:
+        """Make a call, and then those that wait for its slot."""
+        while batch is not None:
+            if batch.reservation is None:
+                batch = self._return(batch)
+                continue
+            queue = batch.deployment.queue
+            queue.close(batch)
+            test: Batch | None = batch
+            try:
+                while test is not None and test.reservation is not None:
+                    batch = test
+                    test = self._call(batch)
+            except BaseException:  # a bug must leave no caller waiting, and no slot taken
+                _log.exception("sending a call failed")
+                self._abort(batch)
+                test = None
+            following = queue.finish(batch, time.monotonic())
+            if test is not None:
+                self._tell_returned(test)
+            batch = following
+
+    def _call(self, batch: Batch) -> Batch | None:
+        """Make one call and tell its result; the batch to send next in the same slot, if any."""
+        deployment, attempts = batch.deployment, batch.attempts
+        standing = deployment.standing
+        left_at = time.monotonic()
+        batch.deadline.call_leaves(left_at + standing.timeout_of(batch.is_probe))
+        for attempt in attempts:
+            attempt.left_at = left_at
+        self._events.call_started(deployment, attempts, left_at)
+        standing.call_started(batch, batch.inputs, left_at)
+        try:
+            vectors = self._embed(batch)
+        except ProviderError as error:
+            result: Vectors | ProviderError = error
+        else:
+            result = vectors
+        finally:
+            standing.call_ended(batch)
+        now = time.monotonic()
+        if isinstance(result, Vectors):
+            return self._answered(batch, result, left_at, now)
+        forget(result)  # what it passed: answers of megabytes
+        return self._failed(batch, result, left_at, now)
+
+    def _embed(self, batch: Batch) -> Vectors:
+        deployment, first = batch.deployment, batch.attempts[0]
+        call = first.call
+        if len(batch.attempts) > 1:
+            call = call.of(_items(batch))
+        tracer = self._tracer
+        if tracer is None:
+            return deployment.embed(call, first.wanted, batch.deadline)
+        callers = [attempt.call.trace for attempt in batch.attempts]
+        model = self._pool_of[deployment].model
+        span, sent = tracer.start_call_span(model, deployment, call, callers)
+        result: Vectors | ProviderError = ProviderError("failed by a bug")
+        try:
+            result = deployment.embed(sent, first.wanted, batch.deadline)
+        except ProviderError as error:
+            result = error
+            raise
+        finally:
+            tracer.end_call_span(span, result)
+        return result
+
+    def _answered(self, batch: Batch, vectors: Vectors, left_at: float, now: float) -> Batch | None:
+        deployment, attempts = batch.deployment, batch.attempts
+        pool = self._pool_of[deployment]
+        if batch.reservation is not None and not vectors.estimated:
+            deployment.quota.settle(batch.reservation, sum(vectors.tokens))
+            if pool.estimate.is_used:
+                pool.estimate.learn(_items(batch), sum(vectors.tokens))
+        silent = pool.succeeded(batch, vectors, left_at, now)
+        self._events.answered(pool.model, deployment, vectors, now - left_at)
+        start = 0
+        for attempt in attempts:
+            stop = start + attempt.size
+            rows = vectors if len(attempts) == 1 else vectors.part(start, stop)
+            self._tell(attempt, rows, len(attempts), now)
+            start = stop
+        for other in silent:
+            self.ejected(pool, other, now)
+        if not batch.rest:
+            return None
+        return self._next_test(batch, bisection.after_success(batch.rest), now)
+
+    def _failed(
+        self, batch: Batch, error: ProviderError, left_at: float, now: float
+    ) -> Batch | None:
+        deployment, attempts = batch.deployment, batch.attempts
+        pool, number = self._pool_of[deployment], len(attempts)
+        if batch.deadline.cancelled:
+            error = ProviderTimeout("was not waited for")
+        self._events.failed(pool.model, deployment, error, now - left_at)
+        if isinstance(error, Rejected):
+            if error.too_large:
+                pool.estimate.was_too_low()
+            trusted = pool.refused(deployment, attempts[0].kind, left_at, now)
+            if number > 1 and trusted:
+                step = bisection.after_refusal(attempts, batch.rest)
+                return self._next_test(batch, step, now)
+            if number == 1:
+                deployment.remember_refused(attempts[0].call.items, now)
+        elif pool.failed(deployment, error, batch.inputs, left_at, now):
+            self.ejected(pool, deployment, now)
+        deployment.queue.requeue(batch.rest)
+        if isinstance(error, Throttled) or error.retry_after is not None:
+            self._flush(pool, deployment, now)
+        for attempt in attempts:
+            self._tell(attempt, error, number, now)
+        return None
+
+    def _next_test(self, batch: Batch, step: bisection.Step, now: float) -> Batch | None:
+        """Send some of a batch that was refused again, in the slot of its call."""
+        queue = batch.deployment.queue
+        rest = queue.hold(step.rest)
+        test = queue.replace(batch, step.test, rest, now)
+        queue.requeue(step.requeue)
+        if test is None:  # no request waits for it any more
+            queue.requeue(rest)
+        while (other := queue.next(now)) is not None:  # a slot may be free
+            self.send(other)
+        return test
+
+    # Results
+
+    def _tell(self, attempt: Attempt, result: Result, batch_size: int, now: float) -> None:
+        """Tell an attempt its result, where it is still wanted."""
+        if attempt.deployment.queue.done(attempt, batch_size):
+            attempt.on_result(attempt, result, now)
+
+    def _return(self, batch: Batch) -> Batch | None:
+        """Tell attempts that their deployment has no quota; the batch to send next, if any."""
+        queue = batch.deployment.queue
+        self._tell_returned(batch)
+        return queue.next(time.monotonic())
+
+    def _tell_returned(self, batch: Batch) -> None:
+        for attempt in batch.attempts:
+            attempt.on_result(attempt, NotSent("has no quota left"), time.monotonic())
+
+    def _cannot_start(self, batch: Batch) -> Batch | None:
+        now, queue = time.monotonic(), batch.deployment.queue
+        queue.close(batch)
+        if batch.reservation is not None:
+            batch.deployment.quota.release(batch.reservation)
+        for attempt in batch.attempts:
+            if attempt.is_probe:
+                batch.deployment.standing.probe_ended()
+            self._tell(attempt, Overloaded("The proxy is overloaded.", retry_after=1), 1, now)
+        return queue.finish(batch, now)
+
+    def _abort(self, batch: Batch) -> None:
+        now = time.monotonic()
+        batch.deployment.standing.probe_ended()
+        for attempt in [*batch.attempts, *batch.rest]:
+            self._tell(attempt, InternalError("The proxy failed."), 1, now)
+
+
+def _items(batch: Batch) -> Sequence[Item]:
+    if len(batch.attempts) == 1:
+        return batch.attempts[0].call.items
+    return [item for attempt in batch.attempts for item in attempt.call.items]

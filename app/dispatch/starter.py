@@ -1,0 +1,210 @@
+"""Starts the attempts of a request's parts: first ones, retries, hedges. No I/O.
+
+It belongs to one `app.dispatch.job.Job`, and runs under its lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.deadline import Deadline
+from app.dispatch.attempt import Attempt, Batch, Result
+from app.dispatch.deployment import Deployment
+from app.dispatch.events import Events
+from app.dispatch.part import Part, PartState
+from app.dispatch.parts import Parts
+from app.dispatch.plan import split
+from app.dispatch.pool import Pool
+from app.dispatch.timers import Timers
+from app.domain import EmbeddingRequest
+from app.errors import ProviderTimeout
+
+_MIN_WAIT_S = 0.01  # for a deployment to come back
+
+
+@dataclass(slots=True)
+class JobContext:
+    """What stays the same for a request, as long as it is in dispatch."""
+
+    request: EmbeddingRequest
+    pool: Pool
+    suitable: Sequence[Deployment]  # that can serve it while all is well
+    deadline: Deadline
+    events: Events
+    is_hedged: bool
+
+
+def _not_wanted(attempt: Attempt, result: Result, now: float) -> None:
+    """Takes a result that no request waits for."""
+
+
+class Starter:
+    """Chooses deployments, and gives them parts.
+
+    ``to_send`` are the batches that are to be sent when the job's lock is free again.
+    """
+
+    def __init__(
+        self, job: JobContext, parts: Parts, on_result: Callable[[Attempt, Result, float], None]
+    ) -> None:
+        self.to_send: list[Batch] = []
+        self.attempts = 0
+        self.first_at: float | None = None
+        self._job = job
+        self._parts = parts
+        self._on_result = on_result
+        self._timers = Timers(job.pool, job.suitable, job.is_hedged)
+
+    def close(self) -> None:
+        """Start nothing more: lets go of the job, which else only the garbage collector could."""
+        self._on_result = _not_wanted
+
+    def start_due(self, now: float, is_begun: bool) -> Part | None:
+        """Start the parts whose time has come; one that has to be given up, if there is any.
+
+        ``is_begun``: other parts have been paid for already, so that it is worth waiting for a
+        deployment. Else the caller is told at once, for SDKs know how to wait.
+        """
+        parts, later = self._parts, list[Part]()
+        given_up = None
+        while parts.waiting and len(parts.running) < self._job.pool.max_slots:
+            part = parts.waiting.popleft()
+            if part.due > now:
+                later.append(part)
+            elif not self._start(part, now, is_begun or bool(parts.running), later):
+                given_up = part
+                break
+        parts.waiting.extendleft(reversed(later))
+        return given_up
+
+    def next_time(self) -> float:
+        """When the next part is due, or has to be looked at."""
+        due = self._timers.next(self._parts.running)
+        waiting = self._parts.waiting
+        if (
+            waiting and len(self._parts.running) < self._job.pool.max_slots
+        ):  # else a result is first
+            due = min(due, min(part.due for part in waiting))
+        return due
+
+    def _start(self, part: Part, now: float, may_wait: bool, later: list[Part]) -> bool:
+        """Give a part to a deployment, split it, or let it wait; False where it is given up."""
+        pool, tokens = self._job.pool, sum(part.tokens)
+        deployment = self._choose(part, tokens, now)
+        if deployment is None:
+            wait = max(_MIN_WAIT_S, pool.wait(now, tokens, self._job.suitable))
+            if not may_wait or now + wait >= self._job.deadline.at:
+                return False
+            part.due = now + wait
+            later.append(part)
+            return True
+        if part.retry_not_charged and not pool.retries.spend():
+            return False
+        part.retry_not_charged = False
+        cuts = [(0, part.size)]
+        if not deployment.fits(part.size, tokens):
+            cuts = split(part.tokens, deployment.max_inputs, deployment.max_tokens)
+        if len(cuts) == 1:
+            self._submit(part, deployment, now)
+        else:  # each goes its own way from here
+            self._parts.split(part, cuts)
+        return True
+
+    def _choose(self, part: Part, tokens: int, now: float) -> Deployment | None:
+        """One that has not failed this part, while there is one; then any."""
+        pool, suitable = self._job.pool, self._job.suitable
+        chosen = pool.choose(now, tokens, suitable, part.failed_at)
+        if chosen is None and part.failed_at:
+            chosen = pool.choose(now, tokens, suitable)
+        return chosen
+
+    def _submit(self, part: Part, deployment: Deployment, now: float) -> None:
+        """Start an attempt of a part: its only one, or one beside another."""
+        request, deadline = self._job.request, self._job.deadline
+        call = deployment.call(request, request.items[part.start : part.stop])
+        kind = deployment.kind(call, request.dimensions)
+        attempt = Attempt(
+            deployment,
+            call,
+            None if part.never_merge else deployment.group(call, kind, now),
+            kind,
+            sum(part.tokens),
+            deadline,
+            self._on_result,
+            now,
+            request.dimensions,
+        )
+        if deployment.health.state(now) != "ok":
+            attempt.is_probe = deployment.standing.chosen(now)
+        self.attempts += 1
+        if self.first_at is None:
+            self.first_at = now
+        if part.state is PartState.RUNNING:
+            self._parts.add_attempt(part, attempt)
+        else:
+            self._parts.transition(part, PartState.RUNNING, attempt)
+        self._timers.set(part, attempt, deadline.at, now)
+        batch = deployment.queue.submit(attempt, now)
+        if batch is not None:
+            self.to_send.append(batch)
+
+    # Slow calls
+
+    def look_for_late(self, now: float) -> None:
+        """Hedge the calls that are slow, and ask another deployment beside those that are late."""
+        for part in self._timers.due(self._parts.running, now):
+            attempt = part.attempts[0]
+            if self._timers.is_hedge_due(part, attempt, now):
+                self._hedge(part, attempt, now)
+            if self._timers.is_late(part, attempt, now):
+                self._ask_beside(part, attempt, now)
+
+    def _hedge(self, part: Part, attempt: Attempt, now: float) -> None:
+        """Send one more call elsewhere; the first answer wins."""
+        pool, tokens = self._job.pool, sum(part.tokens)
+        other = pool.choose(now, tokens, self._job.suitable, part.asked)
+        if other is None or not other.fits(part.size, tokens):
+            return
+        budget = pool.retries if attempt.is_probe else pool.hedges
+        if budget.spend():
+            self._job.events.hedged(pool.model, other)
+            self._submit(part, other, now)
+
+    def _ask_beside(self, part: Part, attempt: Attempt, now: float) -> None:
+        """Ask another deployment as well as a late one; without one, or the budget, wait on."""
+        other = self._choose_beside(part, now)
+        if other is None:
+            return
+        if attempt.left_at is None:
+            # It still waits for a slot: where one is free, it goes there for nothing.
+            if other.queue.free and len(part.attempts) == 1:
+                self.attempts -= 1
+                self._parts.transition(part, PartState.WAITING)
+            return
+        pool, late = self._job.pool, ProviderTimeout("was too slow")
+        if not pool.retries.spend():
+            return
+        self._job.events.retried(pool.model, attempt.deployment, late)
+        part.is_late = True
+        part.failures.append(late)
+        part.failed_at[attempt.deployment] = late
+        if not other.fits(part.size, sum(part.tokens)):  # no attempt runs beside a split part
+            self._parts.transition(part, PartState.WAITING)
+            return
+        if len(part.attempts) > 1:
+            self._parts.drop_attempt(part, attempt)
+        self._submit(part, other, now)
+
+    def _choose_beside(self, part: Part, now: float) -> Deployment | None:
+        pool, tokens, suitable = self._job.pool, sum(part.tokens), self._job.suitable
+        other = pool.choose(now, tokens, suitable, part.asked)
+        if other is None and part.is_late:  # then again one that may do better
+            avoid = {attempt.deployment for attempt in part.attempts}
+            avoid |= {
+                deployment
+                for deployment, error in part.failed_at.items()
+                if not (error.transient or isinstance(error, ProviderTimeout))
+            }
+            other = pool.choose(now, tokens, suitable, avoid)
+        return other

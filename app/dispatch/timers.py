@@ -1,0 +1,91 @@
+"""When a running part needs another deployment: its hedge, and the end of its patience. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from app.dispatch.attempt import Attempt
+from app.dispatch.deployment import Deployment
+from app.dispatch.part import NEVER, Part
+from app.dispatch.pool import Pool
+
+_MIN_PROBE_HEDGE_S = 0.05  # after which the request of a slow probe is hedged
+_PROBE_HEDGE_FACTOR = 2.0  # times the p95, likewise
+_UNKNOWN_PROBE_HEDGE_S = 0.5
+
+
+class Timers:
+    """Sets and reads the times of the parts of one request.
+
+    They count from when a call leaves, not from when it is queued, so that overload itself does not
+    hedge. A queued attempt does not say when it leaves: what comes too early is set anew.
+    """
+
+    def __init__(self, pool: Pool, suitable: Sequence[Deployment], is_hedged: bool) -> None:
+        self._pool = pool
+        self._suitable = suitable
+        self._is_hedged = is_hedged
+        self._is_used = len(suitable) > 1
+
+    def set(self, part: Part, attempt: Attempt, deadline: float, now: float) -> None:
+        """Set the times of a part for its first attempt, where another deployment could serve."""
+        if not self._is_used or len(part.attempts) > 1:
+            return
+        deployment = attempt.deployment
+        if not any(
+            d is not deployment and d not in part.failed_at and d.health.may_serve(now)
+            for d in self._suitable
+        ):
+            return
+        usual = self._pool.usual_seconds(deployment, part.size)
+        # Half of what is left, so that another still has time.
+        part.late_after = min((deadline - now) / 2, deployment.standing.late_after(usual))
+        part.late_at = now + part.late_after
+        part.hedge_after = self._hedge_after(attempt, usual)
+        part.hedge_at = now + part.hedge_after
+
+    def _hedge_after(self, attempt: Attempt, usual: float | None) -> float:
+        if attempt.is_probe:  # whose request must not suffer for it
+            if usual is None:
+                return _UNKNOWN_PROBE_HEDGE_S
+            return max(_MIN_PROBE_HEDGE_S, _PROBE_HEDGE_FACTOR * usual)
+        if usual is None or not self._is_hedged:
+            return NEVER
+        return self._pool.settings.hedge_factor * usual
+
+    def next(self, running: Mapping[Attempt, Part]) -> float:
+        """The first of all times."""
+        if not self._is_used:
+            return NEVER
+        return min((min(p.late_at, p.hedge_at) for p in running.values()), default=NEVER)
+
+    def due(self, running: Mapping[Attempt, Part], now: float) -> Iterable[Part]:
+        """The parts one of whose times has come."""
+        if not self._is_used:
+            return ()
+        parts = dict.fromkeys(running.values())
+        return [part for part in parts if part.late_at <= now or part.hedge_at <= now]
+
+    @staticmethod
+    def is_hedge_due(part: Part, attempt: Attempt, now: float) -> bool:
+        """Whether to hedge the only attempt of a part now."""
+        if part.hedge_at > now:
+            return False
+        left_at = now if attempt.left_at is None else attempt.left_at
+        part.hedge_at = left_at + part.hedge_after
+        if part.hedge_at > now:
+            return False
+        part.hedge_at = NEVER
+        return len(part.attempts) == 1
+
+    @staticmethod
+    def is_late(part: Part, attempt: Attempt, now: float) -> bool:
+        """Whether the first attempt of a part is late now, in flight or in its queue."""
+        if part.late_at > now:
+            return False
+        if attempt.left_at is not None:
+            part.late_at = attempt.left_at + part.late_after
+            if part.late_at > now:
+                return False
+        part.late_at = now + part.late_after  # once more, if nothing can be done about it now
+        return True

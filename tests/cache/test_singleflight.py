@@ -1,0 +1,264 @@
+"""Single flight: an item is embedded once for all that want it, and each gets it as it comes."""
+
+import threading
+import time
+
+import pytest
+
+from app.cache.singleflight import SingleFlight
+from app.concurrency.wakeup import Wakeup
+from app.domain import Entry, Vectors
+from app.errors import BadRequest, ClientError, DeadlineExceeded
+
+SOURCE = ("p", "m")
+
+
+class FakeJob:
+    """A job that ends when it is told to."""
+
+    def __init__(self, flights, keys, deadline, wake, on_part):
+        self.keys, self.deadline, self.wake, self.on_part = list(keys), deadline, wake, on_part
+        self.error, self.is_settled, self.is_cancelled = None, False, False
+        self.attempts, self.upstream_seconds = 1, 0.25
+
+    def extend(self, deadline):
+        self.deadline = max(self.deadline, deadline)
+
+    def advance(self, now):
+        return float("inf") if self.is_settled else self.deadline
+
+    def cancel(self, now):
+        self.is_cancelled = self.is_settled = True
+
+    def publish(self, start=0, stop=None):
+        """Some vectors come, one token each."""
+        stop = len(self.keys) if stop is None else stop
+        rows = [key * 4 for key in self.keys[start:stop]]
+        self.on_part(start, stop, Vectors(rows, [1] * len(rows)), SOURCE)
+
+    def end(self, error=None):
+        self.error, self.is_settled = error, True
+        self.wake()
+
+
+class Flights:
+    """A single flight, its jobs and its cache; each `fetch` is a thread."""
+
+    def __init__(self):
+        self.flights, self.jobs, self.stored = SingleFlight(), [], {}
+        self.fail_start = None
+        self.started = threading.Semaphore(0)
+
+    def start(self, keys, deadline, wake, on_part):
+        if self.fail_start is not None:
+            raise self.fail_start
+        self.jobs.append(FakeJob(self.flights, keys, deadline, wake, on_part))
+        self.started.release()
+        return self.jobs[-1]
+
+    def fetch(self, *keys, seconds=10.0):
+        return Fetch(self, keys, seconds)
+
+    def job(self):
+        """The next job that is started."""
+        assert self.started.acquire(timeout=5)
+        return self.jobs[-1]
+
+    def wait_for_waiters(self, key, number):
+        end = time.monotonic() + 5
+        while len(self.flights._loads[key].waiters) < number:
+            assert time.monotonic() < end
+
+    def assert_nothing_left(self):
+        assert self.flights._loads == {}
+
+
+class Fetch:
+    def __init__(self, flights, keys, seconds):
+        self.result = None
+        self._thread = threading.Thread(target=self._run, args=(flights, keys, seconds))
+        self._thread.start()
+
+    def _run(self, flights, keys, seconds):
+        deadline = time.monotonic() + seconds
+        try:
+            self.result = flights.flights.fetch(
+                keys, deadline, seconds, flights.start, lambda pairs: flights.stored.update(pairs)
+            )
+        except ClientError as error:
+            self.result = error
+
+    def join(self):
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+        return self.result
+
+
+@pytest.fixture
+def flights():
+    made = Flights()
+    yield made
+    made.assert_nothing_left()
+
+
+def test_an_item_is_embedded_once_for_all_that_want_it(flights):
+    first = flights.fetch(b"a", b"b")
+    job = flights.job()
+    others = [flights.fetch(b"b") for _ in range(3)]
+    flights.wait_for_waiters(b"b", 4)
+    job.publish()
+    job.end()
+    assert first.join().entries == {b"a": Entry(b"aaaa", 1), b"b": Entry(b"bbbb", 1)}
+    for other in others:
+        assert other.join().entries == {b"b": Entry(b"bbbb", 1)}
+        assert other.join().attempts == 0
+    assert len(flights.jobs) == 1
+    assert flights.stored == first.join().entries
+
+
+def test_what_a_load_bought_is_paid_once(flights):
+    first = flights.fetch(b"a", b"b")
+    job = flights.job()
+    other = flights.fetch(b"a", b"b")
+    flights.wait_for_waiters(b"a", 2)
+    job.publish()
+    job.end()
+    assert first.join().purchases == {SOURCE: 2}
+    assert other.join().purchases == {}
+    assert first.join().sources == other.join().sources == {b"a": SOURCE, b"b": SOURCE}
+
+
+def test_a_waiter_leaves_as_soon_as_its_own_items_have_come(flights):
+    first = flights.fetch(b"a", b"b")
+    job = flights.job()
+    other = flights.fetch(b"a")
+    flights.wait_for_waiters(b"a", 2)
+    job.publish(0, 1)
+    assert other.join().entries == {b"a": Entry(b"aaaa", 1)}
+    assert b"a" in flights.stored
+    job.publish(1, 2)
+    job.end()
+    assert len(first.join().entries) == 2
+
+
+def test_what_is_not_embedded_yet_becomes_a_load_of_its_own(flights):
+    first = flights.fetch(b"a")
+    one = flights.job()
+    second = flights.fetch(b"a", b"c")
+    other = flights.job()
+    assert other.keys == [b"c"]
+    other.publish()
+    other.end()
+    one.publish()
+    one.end()
+    first.join()
+    assert set(second.join().entries) == {b"a", b"c"}
+
+
+def test_a_waiter_extends_the_deadline_of_the_load_it_joins(flights):
+    first = flights.fetch(b"a", seconds=5)
+    job = flights.job()
+    before = job.deadline
+    second = flights.fetch(b"a", seconds=50)
+    flights.wait_for_waiters(b"a", 2)
+    end = time.monotonic() + 5
+    while job.deadline <= before:
+        assert time.monotonic() < end
+    job.publish()
+    job.end()
+    first.join()
+    second.join()
+
+
+def test_the_deadline_of_the_last_waiter_ends_the_load_with_what_was_bought(flights):
+    only = flights.fetch(b"a", b"b", seconds=0.1)
+    job = flights.job()
+    job.publish(0, 1)
+    error = only.join()
+    assert isinstance(error, DeadlineExceeded)
+    assert (error.purchases, error.attempts) == ({SOURCE: 1}, 1)
+    assert job.is_cancelled
+
+
+def test_the_owner_leaves_at_its_deadline_and_the_waiter_pays(flights):
+    owner = flights.fetch(b"a", seconds=0.3)
+    job = flights.job()
+    other = flights.fetch(b"a", seconds=10)
+    flights.wait_for_waiters(b"a", 2)
+    assert isinstance(owner.join(), DeadlineExceeded)
+    assert not job.is_cancelled
+    job.publish()
+    job.end()
+    assert other.join().purchases == {SOURCE: 1}
+
+
+def test_a_load_that_fails_is_tried_again_by_a_waiter_but_not_by_its_owner(flights):
+    owner = flights.fetch(b"a")
+    job = flights.job()
+    other = flights.fetch(b"a")
+    flights.wait_for_waiters(b"a", 2)
+    job.end(BadRequest("Not this text."))
+    assert isinstance(owner.join(), BadRequest)
+    again = flights.job()
+    assert again is not job
+    again.publish()
+    again.end()
+    assert other.join().entries == {b"a": Entry(b"aaaa", 1)}
+    assert other.join().purchases == {SOURCE: 1}
+
+
+def test_what_a_failed_load_has_published_is_kept(flights):
+    owner = flights.fetch(b"a", b"b")
+    job = flights.job()
+    other = flights.fetch(b"b", b"a")
+    flights.wait_for_waiters(b"b", 2)
+    job.publish(0, 1)
+    job.end(BadRequest("Not this text."))
+    error = owner.join()
+    assert isinstance(error, BadRequest)
+    assert error.purchases == {SOURCE: 1}
+    again = flights.job()
+    assert again.keys == [b"b"]
+    again.publish()
+    again.end()
+    assert set(other.join().entries) == {b"a", b"b"}
+
+
+def test_a_load_that_cannot_start_fails_its_request_and_leaves_nothing(flights):
+    flights.fail_start = BadRequest("No deployment is so wide.")
+    assert isinstance(flights.fetch(b"a").join(), BadRequest)
+
+
+def test_a_bug_at_the_start_of_a_load_is_raised_and_leaves_nothing(flights):
+    flights.fail_start = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        flights.flights.fetch([b"a"], time.monotonic() + 5, 5, flights.start, lambda pairs: None)
+
+
+def test_after_two_shared_failures_each_request_goes_alone(flights):
+    owner = flights.fetch(b"a")
+    first = flights.job()
+    others = [flights.fetch(b"a") for _ in range(2)]
+    flights.wait_for_waiters(b"a", 3)
+    first.end(BadRequest("no"))
+    assert isinstance(owner.join(), BadRequest)
+    second = flights.job()
+    flights.wait_for_waiters(b"a", 2)
+    second.end(BadRequest("no"))
+    alone = flights.job()  # of the one that did not own the second load
+    assert flights.flights._loads == {}
+    alone.publish()
+    alone.end()
+    results = [other.join() for other in others]
+    assert sorted(isinstance(result, BadRequest) for result in results) == [False, True]
+    assert len(flights.jobs) == 3
+
+
+def test_claim_joins_what_is_under_way_and_takes_the_rest():
+    single, one, other = SingleFlight(), Wakeup(), Wakeup()
+    (own,) = single.claim([b"a", b"b"], 10.0, one)
+    joined, rest = single.claim([b"b", b"c", b"a"], 20.0, other)
+    assert joined is own
+    assert own.deadline == 20.0
+    assert list(rest.keys) == [b"c"]
+    assert (rest.owner.wakeup, own.owner.wakeup) == (other, one)

@@ -1,0 +1,234 @@
+"""Everything that one simulation of the search is made of, drawn from one integer.
+
+A simulation has three phases: requests while providers are in trouble; a light load after the last
+trouble has ended, in which deployments can come back; and a last wave, when all must be well.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain import Item
+from app.providers.base import Capabilities
+from app.tokenizers import Undecodable
+from app.usage.share import weigh
+from tests.dispatch.asks import NOT_TEXT, Ask, ask_all
+from tests.dispatch.members import good
+from tests.dispatch.rows import WIDTH, text_of
+from tests.dispatch.trouble import KINDS, NO_REST, OTHER_WIDTH, Spans, Trouble, answering
+
+#: Kinds of trouble and settings that are drawn more often in a simulation of that theme.
+THEMES = {
+    "any": 6,
+    "tails": 5,  # hedging, many parts, slow calls
+    "quotas": 2,
+    "refusals": 2,
+    "throttled": 2,
+    "bugs": 2,  # adapters that raise what they should not, also to a probe
+    "joins": 3,  # caching, the same items again and again
+    "well": 2,  # no trouble at all
+    "burst": 1,  # 429 everywhere for a moment, with many calls in flight
+    "silence": 1,  # one provider is silent for a minute, and callers are impatient
+    "poison": 1,  # some texts that every provider refuses, among many that wait together
+    "share": 1,  # the last wave is long enough to count who is asked
+}
+#: Themes without caching.
+NO_CACHE = ("share", "poison")
+#: Themes with one model, and those with a deployment of it at each of several providers.
+ONE_MODEL = ("tails", "share", "burst", "silence", "poison")
+ALL = ("tails", "share", "silence")
+
+
+@dataclass
+class Provider:
+    spans: list[tuple[float, float, Trouble]]
+    seconds: float  # a call takes, while it is well
+    settings: dict[str, Any]
+    takes: Capabilities
+    bytes_per_token: int = 4
+    refuses_over: int | None = None  # tokens of one call
+
+    def behaviour(self, began: float) -> Spans:
+        return Spans(self.spans, good(self.seconds), began)
+
+
+class Words:
+    """A tokenizer that counts as the providers do, and cannot decode every id."""
+
+    def __init__(self, bytes_per_token: int) -> None:
+        self._bytes = bytes_per_token
+
+    def count(self, items: Sequence[Item]) -> list[int]:
+        return [
+            max(1, weigh(item) // self._bytes) if isinstance(item, str) else len(item)
+            for item in items
+        ]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        if NOT_TEXT in tokens:
+            raise Undecodable("token ids that are no text")
+        return text_of(tokens)
+
+
+@dataclass
+class Arrangement:
+    seed: int
+    theme: str
+    providers: dict[str, Provider] = field(default_factory=dict)
+    models: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    model_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tokenizers: dict[str, Words] = field(default_factory=dict)
+    caching: bool = False
+    cache_bytes: int = 2**22
+    waiting: int = 1000
+    no_threads: tuple[float, float, float] = (0.0, 0.0, 0.0)  # from, until, how often
+    unique: bool = False  # no item is asked for twice
+    warm: float = 0.0  # seconds of load before the first trouble
+    asks: list[Ask] = field(default_factory=list)
+    trouble_over: float = 0.0  # when the last trouble is no longer felt
+
+    @property
+    def ill(self) -> set[str]:
+        """The providers that are in trouble at some time."""
+        return {name for name, provider in self.providers.items() if provider.spans}
+
+    def width_is_unsure(self, model: str) -> bool:
+        """Whether vectors of two widths may come for a model that does not say its own."""
+        return self.model_settings[model]["dimensions"] is None and any(
+            trouble.words == OTHER_WIDTH
+            for deployment in self.models[model]
+            for _, _, trouble in self.providers[deployment["provider"]].spans
+        )
+
+
+def arrange(seed: int) -> Arrangement:
+    """The arrangement of a seed, always the same."""
+    dice = random.Random(seed)
+    made = Arrangement(seed, dice.choices(list(THEMES), list(THEMES.values()))[0])
+    theme = made.theme
+    made.caching = theme == "joins" or (theme not in NO_CACHE and dice.random() < 0.35)
+    made.cache_bytes = dice.choice([2**22, 2**22, 3000])
+    made.unique = not made.caching and theme != "poison" and dice.random() < 0.6
+    made.waiting = dice.choice([1000, 1000, 20, 5])
+    made.warm = {"tails": 8.0, "silence": 3.0}.get(theme, dice.choice([0.0, 0.0, 2.0]))
+    models = 1 if theme in ONE_MODEL else dice.choice([1, 1, 2, 3])
+    numbers = {"poison": [1, 1, 2]}.get(theme, [2, 3, 3, 4] if theme in ALL else [1, 2, 3, 4])
+    names = "abcd"[: dice.choice(numbers)]
+    count, rate = _load(dice, theme)
+    for name in names:
+        made.providers[name] = _provider(dice, theme, made.warm, count / rate)
+    if theme == "silence":
+        for name in names[1:]:
+            made.providers[name].spans.clear()
+    for model in "mno"[:models]:
+        _add_model(dice, made, model)
+    last = max(
+        (stop + t.felt_after for p in made.providers.values() for _, stop, t in p.spans), default=0
+    )
+    made.trouble_over = max(last, made.warm + count / rate)
+    if theme != "share" and dice.random() < 0.12:
+        made.no_threads = (0.0, made.trouble_over, dice.choice([0.02, 0.1]))
+    made.asks = ask_all(dice, made, count, count / rate)
+    return made
+
+
+def _load(dice: random.Random, theme: str) -> tuple[int, float]:
+    """Requests while there is trouble, and how many of them a second."""
+    if theme == "tails":
+        return 25, dice.choice([0.15, 0.5])
+    if theme == "silence":
+        return 120, dice.choice([1.0, 2.0])
+    if theme == "burst":
+        return 100, 50.0
+    if theme == "poison":
+        return 120, 40.0
+    return (40 if theme == "share" else dice.choice([20, 50, 100])), dice.choice([0.5, 2, 10, 50])
+
+
+def _provider(dice: random.Random, theme: str, warm: float, length: float) -> Provider:
+    made = Provider(
+        _spans(dice, theme, warm, length),
+        0.05 if theme == "share" else dice.choice([0.02, 0.05, 0.2]),
+        {
+            "concurrency": dice.choice([1, 2, 4, 64] if theme != "tails" else [1, 2, 2, 4]),
+            "merge": dice.random() < 0.7,
+        },
+        Capabilities(dimensions=dice.random() < 0.6, tokens=dice.random() < 0.5),
+        dice.choice([4, 4, 4, 2]),
+    )
+    if theme == "burst":
+        made.settings |= {"concurrency": 64, "merge": False}
+    if theme == "poison":
+        made.settings |= {"concurrency": dice.choice([1, 2]), "merge": True}
+    if dice.random() < 0.15 and theme not in ("share", "silence"):
+        made.refuses_over = made.settings["max_tokens"] = dice.choice([60, 200])
+    return made
+
+
+def _spans(
+    dice: random.Random, theme: str, warm: float, length: float
+) -> list[tuple[float, float, Trouble]]:
+    if theme in ("well", "poison"):
+        return []
+    if theme == "burst":
+        return [(warm + 0.5, warm + 0.8, Trouble(NO_REST, answering(429, 0.2)))]
+    if theme == "silence":
+        return [(warm, warm + length, KINDS["silent"](dice))]
+    kinds = {
+        "tails": [["tail"] * 6 + ["slow", "silent", "deaf"]] * 2,
+        "refusals": [["refuses", "404", "credentials", "5xx"]] * 2,
+        "throttled": [["throttled", "throttled", "quota", "5xx"]] * 2,
+        "bugs": [["dead", "dead", "5xx", "flapping"], ["bug"]],
+    }.get(theme, [list(KINDS)] * 2)
+    number = {"tails": 1, "bugs": 2}.get(theme, dice.choice([0, 1, 1, 2]))
+    spans, start = [], warm
+    for drawn in kinds[:number]:
+        start += (
+            dice.choice([0.0, 0.1, 0.3, 0.5]) * length if theme not in ("tails", "bugs") else 0.0
+        )
+        stop = start + dice.choice([0.3, 0.1 * length, 0.5 * length, length, 30.0])
+        if theme == "tails":
+            stop = start + length
+        spans.append((start, stop, KINDS[dice.choice(drawn)](dice)))
+        start = stop
+    return spans
+
+
+def _add_model(dice: random.Random, made: Arrangement, model: str) -> None:
+    most = dice.randint(1, len(made.providers))
+    if made.theme in ALL:
+        most = len(made.providers)
+    made.models[model] = [
+        _deployment(dice, made.theme, name) for name in dice.sample(sorted(made.providers), most)
+    ]
+    width = dice.choice([None, WIDTH, WIDTH])
+    made.model_settings[model] = {
+        "dimensions": width,
+        "matryoshka": width is not None and dice.random() < 0.5,
+        "hedge": dice.random() < (0.85 if made.theme == "tails" else 0.3),
+    }
+    if dice.random() < 0.3:
+        made.tokenizers[model] = Words(4)
+
+
+def _deployment(dice: random.Random, theme: str, provider: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {"provider": provider, "weight": dice.choice([1, 1, 2])}
+    if theme == "tails":
+        return settings | {"max_inputs": dice.choice([1, 1, 1, 2])}
+    if theme in ("share", "burst", "silence", "poison"):
+        return settings
+    if theme == "joins":
+        settings["max_inputs"] = dice.choice([2, 7, 30])
+    settings["tier"] = dice.choice([0, 0, 0, 1])
+    many = 0.5 if theme == "quotas" else 0.1
+    for name, values, chance in (
+        ("max_inputs", [1, 2, 7, 30], 0.35),
+        ("max_tokens", [30, 100], 0.15),
+        ("concurrency", [1, 2], 0.2),
+        ("requests_per_minute", [10, 60], many),
+        ("tokens_per_minute", [200, 1000], many),
+    ):
+        if dice.random() < chance:
+            settings[name] = dice.choice(values)
+    return settings

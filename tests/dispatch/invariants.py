@@ -1,0 +1,70 @@
+"""What must hold after each simulation of the search, whatever the providers did.
+
+A violation is a line, ``kind: what happened``. The kinds are few, so that they can be counted.
+"""
+
+from collections.abc import Callable, Iterator
+
+from tests.dispatch.arrangement import Arrangement
+from tests.dispatch.internals import kept_in_vain, leftovers
+from tests.dispatch.invariants_answers import (
+    check_answers,
+    check_errors_are_not_shared,
+    check_refusals,
+    check_unavailable,
+)
+from tests.dispatch.invariants_cache import check_purchases, check_shared_items
+from tests.dispatch.invariants_calls import (
+    check_budgets,
+    check_guilty,
+    check_not_found,
+    check_quota_refusals,
+    check_quotas,
+    check_rests,
+    check_silence,
+)
+from tests.dispatch.invariants_recovery import check_recovery, check_shares
+from tests.dispatch.simulator import Simulation
+
+Check = Callable[[Simulation, Arrangement], Iterator[str]]
+
+
+def violations(run: Simulation, made: Arrangement) -> list[str]:
+    """What a simulation that has come to its end has broken."""
+    return [line for check in CHECKS for line in check(run, made)]
+
+
+def check_noted(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """Limits that were passed, and errors that dispatch logged as its own."""
+    yield from (f"noted: {line}" for line in run.world.wrong)
+
+
+def check_nothing_left(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """No thread, slot, queue, batch, probe or load of the single flight is left."""
+    if run.world.threads:
+        yield f"left: {run.world.threads} threads wait for ever"
+    for line in leftovers(run.dispatcher, run.pipeline, run.world.now):
+        yield f"left: {line}"
+    for line in kept_in_vain(run.dispatcher):
+        yield f"kept: {line}"
+
+
+CHECKS: tuple[Check, ...] = (
+    check_answers,
+    check_refusals,
+    check_unavailable,
+    check_errors_are_not_shared,
+    check_noted,
+    check_nothing_left,
+    check_quota_refusals,
+    check_quotas,
+    check_rests,
+    check_budgets,
+    check_not_found,
+    check_guilty,
+    check_silence,
+    check_shared_items,
+    check_purchases,
+    check_recovery,
+    check_shares,
+)

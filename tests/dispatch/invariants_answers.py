@@ -1,0 +1,152 @@
+"""Invariants of the search: what callers hear."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from app.domain import EmbeddingRequest
+from app.errors import BadRequest, InternalError
+from tests.dispatch.arrangement import Arrangement
+from tests.dispatch.asks import NOT_TEXT
+from tests.dispatch.members import POISON
+from tests.dispatch.rows import WIDTH, row
+from tests.dispatch.simulator import GRACE, Asked, Simulation
+from tests.dispatch.trouble import REFUSES_ALL
+from tests.dispatch.virtual import LATE
+
+#: A 400 may be believed at once from a deployment that has served others lately. So many callers
+#: may get a wrong one each time a deployment that was well begins to answer 400 to everything.
+BELIEVED = 10
+IDLE = 0.05  # seconds without a call in flight, after which a provider counts as idle
+
+
+def check_answers(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """Every request ends once, by its deadline, with its own vectors or an error that is no bug."""
+    for asked in run.asked:
+        request = asked.request
+        if asked.heard is None:
+            yield f"unanswered: {request.items[:3]}"
+            continue
+        late = asked.heard - asked.at - request.timeout
+        if late > GRACE:
+            yield f"late: {request.items[:3]} by {late:.3f} s"
+        if asked.bug is not None or isinstance(asked.error, InternalError):
+            yield f"500: {asked.bug or asked.error!r} for {request.items[:3]}"
+        if asked.outcome is not None:
+            yield from _check_rows(asked, made)
+
+
+def _check_rows(asked: Asked, made: Arrangement) -> Iterator[str]:
+    assert asked.outcome is not None
+    request, rows = asked.request, asked.outcome.vectors.rows
+    told = f"of {len(request.items)} (cache: {asked.outcome.cache})"
+    if len(rows) != len(request.items) or len(asked.outcome.vectors.tokens) != len(rows):
+        yield f"row missing: {len(rows)} rows {told}"
+        return
+    empty = sum(1 for found in rows if not found)
+    if empty:
+        yield f"row empty: {empty} rows {told}"
+        return
+    widths = {len(found) // 4 for found in rows}
+    if len(widths) > 1:
+        yield f"width: an answer with vectors of {sorted(widths)} values"
+    wanted = request.dimensions or WIDTH
+    if widths != {wanted} and not (
+        request.dimensions is None and made.width_is_unsure(request.model)
+    ):
+        yield f"width: {sorted(widths)} instead of {wanted}"
+    wrong = sum(
+        found != row(item, request.input_type, len(found) // 4)
+        for found, item in zip(rows, request.items, strict=True)
+    )
+    if wrong:
+        yield f"row wrong: {wrong} rows {told} are those of other items"
+
+
+def could_serve(made: Arrangement, deployment: dict[str, Any], request: EmbeddingRequest) -> bool:
+    """Whether a deployment takes all that a request asks for: its width, and token ids."""
+    model, takes = made.model_settings[request.model], made.providers[deployment["provider"]].takes
+    width = request.dimensions
+    has_width = width is None or takes.dimensions or width == model["dimensions"]
+    if not has_width and not (model["matryoshka"] and width <= model["dimensions"]):
+        return False
+    if isinstance(request.items[0], str) or takes.tokens:
+        return True
+    readable = not any(NOT_TEXT in item for item in request.items)
+    return request.model in made.tokenizers and readable
+
+
+def serving(made: Arrangement, request: EmbeddingRequest) -> list[dict[str, Any]]:
+    """The deployments that could serve a request while all is well."""
+    return [d for d in made.models[request.model] if could_serve(made, d, request)]
+
+
+def is_poisoned(request: EmbeddingRequest) -> bool:
+    return any(POISON in item for item in request.items if isinstance(item, str))
+
+
+def check_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """No 400 for a caller that is not to blame, while another deployment would have served it."""
+    refused = Counter[str]()
+    for asked in run.asked:
+        if not isinstance(asked.error, BadRequest) or is_poisoned(asked.request):
+            continue
+        if any(_would_serve(made, d, asked) for d in serving(made, asked.request)):
+            refused[asked.request.model] += 1
+    for model, number in refused.items():
+        if number > BELIEVED * _turned(run, made, model):
+            yield f"400: for {number} requests of {model} that were right"
+
+
+def _would_serve(made: Arrangement, deployment: dict[str, Any], asked: Asked) -> bool:
+    """Whether a deployment was well, without a quota, until a caller heard."""
+    assert asked.heard is not None
+    spans = made.providers[deployment["provider"]].spans
+    return not is_limited(deployment) and all(1000 + start > asked.heard for start, _, _ in spans)
+
+
+def _turned(run: Simulation, made: Arrangement, model: str) -> int:
+    """How often a deployment began to refuse everything after it had served a request."""
+    return sum(
+        trouble.words == REFUSES_ALL
+        and any(c.good and c.began < start + 1000 for c in run.members[d["provider"]].seen)
+        for d in made.models[model]
+        for start, _, trouble in made.providers[d["provider"]].spans
+    )
+
+
+def check_unavailable(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """No 503 while a provider that has always been well could have served at once."""
+    for asked in run.asked:
+        could = serving(made, asked.request) if not is_poisoned(asked.request) else []
+        well = [d for d in could if d["provider"] not in made.ill | _picky(made)]
+        if asked.code == "no_provider_available" and well and len(well) == len(could):
+            yield f"503: {asked.request.items[:3]} though no provider was ever ill"
+        if asked.code == "overloaded" and not made.no_threads[2]:
+            first = min((d.get("tier", 0) for d in could), default=0)
+            for d in well:
+                if d.get("tier", 0) == first and not is_limited(d) and _is_idle(run, d, asked):
+                    yield f"503: {asked.request.items[:3]} while {d['provider']} was idle"
+
+
+def _picky(made: Arrangement) -> set[str]:
+    return {name for name, provider in made.providers.items() if provider.refuses_over}
+
+
+def is_limited(deployment: dict[str, Any]) -> bool:
+    return bool({"requests_per_minute", "tokens_per_minute"} & set(deployment))
+
+
+def _is_idle(run: Simulation, deployment: dict[str, Any], asked: Asked) -> bool:
+    assert asked.heard is not None
+    calls = run.members[deployment["provider"]].seen
+    soon = asked.heard + 2 * LATE  # what has been queued leaves
+    return not any(c.began <= soon and c.ended >= asked.heard - IDLE for c in calls)
+
+
+def check_errors_are_not_shared(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """Each caller gets an exception of its own: it carries that caller's attempts and frames."""
+    shared = Counter(id(asked.error) for asked in run.asked if asked.error is not None)
+    callers = sum(number for number in shared.values() if number > 1)
+    if callers:
+        yield f"shared error: {callers} callers got an exception that another got too"

@@ -1,0 +1,102 @@
+"""Invariants of the search: an item is bought once, and had by all who ask for it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from app.domain import EmbeddingRequest
+from tests.dispatch.arrangement import Arrangement
+from tests.dispatch.members import Seen
+from tests.dispatch.rows import text_of
+from tests.dispatch.simulator import Asked, Simulation
+
+#: Seconds within which the vectors of a call must have reached the callers that wait for them.
+PUBLISHED = 0.05
+#: A call as short as this was not given up by a caller in favour of another deployment.
+SHORT = 1.0
+LARGE = 2**20  # bytes of a cache that holds all that is ever put into it
+
+Key = tuple[str, str, str | None]
+
+
+def _keys(request: EmbeddingRequest) -> set[Key]:
+    return {
+        (item if isinstance(item, str) else text_of(item), request.model, request.input_type)
+        for item in request.items
+    }
+
+
+def check_shared_items(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """With caching, a request ends as soon as calls have brought all its items.
+
+    Also when those calls were made for another request, a part of which failed later. Only items
+    that were in a single short call are looked at, and only where a caller still waited when it
+    ended: dispatch may have given up the other calls.
+    """
+    if not made.caching:
+        return
+    plain = [a for a in run.asked if a.request.dimensions is None]
+    came = _came(run, plain)
+    for asked in plain:
+        times = [came.get(key) for key in _keys(asked.request)]
+        assert asked.heard is not None
+        if any(time is None for time in times):
+            continue
+        there = max(asked.at, *(time for time in times if time is not None))
+        kept = made.cache_bytes >= LARGE or there > asked.at
+        if kept and asked.heard > there + PUBLISHED:
+            what = asked.bug or asked.error or "vectors"
+            late = asked.heard - there
+            yield f"not published: {asked.request.items[:3]} heard {what!r} {late:.2f} s too late"
+
+
+def _came(run: Simulation, plain: list[Asked]) -> dict[Key, float]:
+    """When each item was there, of those that came in the only call that had them."""
+    sent: dict[Key, list[Seen]] = defaultdict(list)
+    waiting: dict[Key, list[Asked]] = defaultdict(list)
+    for call in run.calls():
+        for item in call.items:
+            text = item if isinstance(item, str) else text_of(item)
+            sent[text, call.model, call.input_type].append(call)
+    for asked in plain:
+        for key in _keys(asked.request):
+            waiting[key].append(asked)
+    mixed = {
+        key
+        for asked in run.asked
+        if asked.request.dimensions is not None or not isinstance(asked.request.items[0], str)
+        for key in _keys(asked.request)
+    }  # they are other entries of the cache, for the same text
+    came = {}
+    for key, calls in sent.items():
+        call = calls[0]
+        if len(calls) > 1 or key in mixed or not call.good or call.ended - call.began > SHORT:
+            continue
+        callers = [a for a in waiting[key] if a.at < call.ended]
+        waited = any(a.heard is not None and a.heard >= call.ended for a in callers)
+        failed = any(a.error and call.began <= (a.heard or 0) < call.ended for a in callers)
+        if waited and not failed:
+            came[key] = call.ended
+    return came
+
+
+def check_purchases(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """What requests were charged with is what providers billed: never more, and no less either
+    where every request succeeded and no call was in vain."""
+    bought: Counter[Any] = Counter()
+    for asked in run.asked:
+        purchases = getattr(asked.outcome or asked.error, "purchases", None)
+        if asked.outcome is not None and purchases is None:
+            return  # not known to this version of the proxy
+        bought.update(purchases or {})
+    billed: Counter[Any] = Counter()
+    for name, member in run.members.items():
+        for call in member.seen:
+            billed[name, call.model] += call.total
+    clean = all(a.outcome is not None for a in run.asked) and all(c.good for c in run.calls())
+    hedged = any(settings["hedge"] for settings in made.model_settings.values())
+    for source in bought.keys() | billed.keys():
+        if bought[source] > billed[source]:
+            yield f"billing: {bought[source]} tokens of {source}, which billed {billed[source]}"
+        elif clean and not hedged and bought[source] < billed[source]:
+            yield f"billing: only {bought[source]} of the {billed[source]} tokens of {source}"

@@ -1,0 +1,49 @@
+"""Invariants of the search: when the trouble is over, all is well."""
+
+from collections.abc import Iterator
+
+from tests.dispatch.arrangement import Arrangement
+from tests.dispatch.invariants_answers import is_limited, serving
+from tests.dispatch.simulator import Asked, Simulation
+
+QUICK = 3.0  # seconds that a request takes at most while all is well
+
+
+def check_recovery(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """Every request of the last wave succeeds quickly; a short burst of 429s is forgotten soon."""
+    for ask, asked in zip(made.asks, run.asked, strict=True):
+        if asked.heard is None or not _has_no_quota(made, asked):
+            continue
+        if ask.phase == "soon" and asked.code == "rate_limit_exceeded":
+            yield f"burst: {asked.code} {asked.at - 1000:.1f} s after the start"
+        if ask.phase != "last":
+            continue
+        took = asked.heard - asked.at
+        if asked.outcome is None:
+            yield f"recovery: {asked.bug or asked.error!r} after the trouble"
+        elif took > QUICK:
+            yield f"recovery: a request took {took:.1f} s after the trouble"
+
+
+def _has_no_quota(made: Arrangement, asked: Asked) -> bool:
+    """Whether no quota can be in a request's way: there is none, or not where all was always well.
+
+    One that had been in trouble may be away for the moment of its probe.
+    """
+    could = serving(made, asked.request)
+    free = [d for d in could if not is_limited(d)]
+    return len(free) == len(could) or any(d["provider"] not in made.ill for d in free)
+
+
+def check_shares(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """No deployment is lost: each is asked again after the trouble."""
+    if made.theme != "share":
+        return
+    start = min(
+        asked.at for ask, asked in zip(made.asks, run.asked, strict=True) if ask.phase == "back"
+    )
+    for model, deployments in made.models.items():
+        for d in deployments:
+            calls = run.members[d["provider"]].seen
+            if not any(c.model == model and c.began > start for c in calls):
+                yield f"lost: {d['provider']}/{model} was never asked again after the trouble"

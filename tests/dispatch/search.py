@@ -1,0 +1,134 @@
+"""Search for arrangements in which the pipeline or dispatch breaks a promise.
+
+``python -m tests.dispatch.search SEED`` runs one arrangement again and tells all about it.
+`arrangement` draws it, `simulator` runs it, `invariants` says what must hold.
+"""
+
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from app.domain import EmbeddingRequest
+from tests.dispatch.arrangement import Arrangement, arrange
+from tests.dispatch.asks import AFTERWARDS, Ask
+from tests.dispatch.invariants import violations
+from tests.dispatch.simulator import Asked, Simulation, simulated
+
+#: Events after which a simulation is taken to run for ever: a hundred times the usual number.
+MOST_EVENTS = 1_000_000
+
+
+def search(seed: int) -> list[str]:
+    """What an arrangement breaks, a line each; empty where every promise is kept."""
+    return search_and_count(seed)[1]
+
+
+def search_and_count(seed: int) -> tuple[int, list[str]]:
+    """The requests of an arrangement, and what it breaks."""
+    made = arrange(seed)
+    with running(made) as run:
+        return len(made.asks), violations(run, made)
+
+
+def again(seed: int) -> str:
+    """How to run an arrangement again, alone."""
+    return f"python -m tests.dispatch.search {seed}"
+
+
+@contextmanager
+def running(made: Arrangement) -> Iterator[Simulation]:
+    """The simulation of an arrangement, come to its end."""
+    members = made.providers.items()
+    with simulated(
+        {name: provider.behaviour(began=1000.0) for name, provider in members},
+        made.models,
+        seed=made.seed,
+        caching=made.caching,
+        waiting=made.waiting,
+        providers={name: provider.settings for name, provider in members},
+        model_settings=made.model_settings,
+        takes={name: provider.takes for name, provider in members},
+        bytes_per_token={name: provider.bytes_per_token for name, provider in members},
+        tokenizers=made.tokenizers,
+        cache_bytes=made.cache_bytes,
+    ) as run:
+        run.world.most_events = MOST_EVENTS
+        for name, provider in members:
+            run.members[name].refuses_over = provider.refuses_over
+        _shorten_threads(run, made)
+        _ask(run, [ask for ask in made.asks if ask.phase not in AFTERWARDS], 0.0)
+        run.world.run()  # until what was asked in the trouble has been worked off
+        began = max(made.trouble_over, run.world.now - 1000)
+        _ask(run, [ask for ask in made.asks if ask.phase in AFTERWARDS], began)
+        run.world.run()
+        yield run
+
+
+def _ask(run: Simulation, asks: Sequence[Ask], began: float) -> None:
+    """Have requests come so many seconds after the simulation, or its last part, began."""
+    for ask in asks:
+        run.ask(
+            ask.model,
+            ask.items,
+            after=1000 + began + ask.after - run.world.now,
+            timeout=ask.timeout,
+            dimensions=ask.dimensions,
+            input_type=ask.input_type,
+        )
+
+
+def _shorten_threads(run: Simulation, made: Arrangement) -> None:
+    """Have the system refuse a new thread now and then."""
+    start, stop, rate = made.no_threads
+    dice, began = random.Random(made.seed), run.world.now
+    if rate:
+        run.world.may_start = lambda: (
+            not start <= run.world.now - began < stop or dice.random() >= rate
+        )
+
+
+def tell(seed: int) -> list[str]:
+    """Print an arrangement, what happened and what was broken."""
+    made = arrange(seed)
+    print(f"seed {seed}, theme {made.theme}: {len(made.asks)} requests")
+    print(f"caching {made.caching} ({made.cache_bytes} bytes), waiting at most {made.waiting}")
+    print(f"share of threads that cannot be had: {made.no_threads[2]:g}")
+    for name, provider in made.providers.items():
+        print(f"provider {name}: {provider.settings} {provider.takes}")
+        print(f"  {provider.seconds} s a call, {provider.bytes_per_token} bytes a token")
+        for start, stop, trouble in provider.spans:
+            print(f"  from {start:.2f} to {stop:.2f}: {trouble.words}")
+    for model, deployments in made.models.items():
+        tokenizer = "with" if model in made.tokenizers else "without"
+        print(f"model {model}: {made.model_settings[model]} {tokenizer} a tokenizer")
+        for deployment in deployments:
+            print(f"  {deployment}")
+    with running(made) as run:
+        _tell_what_happened(run)
+        broken = violations(run, made)
+    print("\n".join(broken) or "every promise was kept")
+    return broken
+
+
+def _tell_what_happened(run: Simulation) -> None:
+    lines = [(asked.at, _request_line(asked.request, asked)) for asked in run.asked]
+    for name, member in run.members.items():
+        for call in member.seen:
+            end = "cut" if call.cut else call.error or "ok"
+            line = f"  call {name}/{call.model} {list(call.items)[:4]} ({len(call.items)})"
+            lines.append((call.began, f"{line} until {call.ended - 1000:.3f}: {end}"))
+    for at, line in sorted(lines):
+        print(f"{at - 1000:9.3f} {line}")
+
+
+def _request_line(request: EmbeddingRequest, asked: Asked) -> str:
+    heard = "never" if asked.heard is None else f"{asked.heard - 1000:.3f}"
+    what = asked.bug or asked.error or (asked.outcome and asked.outcome.cache)
+    options = f"timeout {request.timeout:g}, dimensions {request.dimensions}"
+    items = f"{list(request.items)[:4]} ({len(request.items)})"
+    return f"request {request.model} {items}, {options}, heard {heard}: {what!r}"
+
+
+if __name__ == "__main__":
+    sys.exit(bool(tell(int(sys.argv[1]))))

@@ -1,0 +1,152 @@
+"""A caller gets as many vectors as inputs, all its own, or an error; the cache gets no others."""
+
+import time
+from collections import Counter
+from threading import Lock
+from unittest.mock import patch
+
+import pytest
+
+from app import create_app
+from app.cache.memory import MemoryCache
+from app.deadline import Deadline
+from app.domain import Call, Caller, EmbeddingRequest, Vectors
+from app.errors import ClientError, ProviderTimeout
+from app.pipeline import Pipeline
+from app.providers import registry
+from app.providers.base import Capabilities
+from tests.dispatch.arrangements import Stub, dispatcher, load, models, vectors
+from tests.dispatch.members import row
+from tests.dispatch.simulator import simulated
+from tests.support.settings import KEY, KEYS
+
+WIDTH = 8
+
+
+def long_tail(world, call):
+    """A fifth of the calls takes seconds, once the usual latency is known."""
+    if world.now > 1030 and world.rng.random() < 0.2:
+        return world.rng.uniform(2.0, 8.0), None
+    return world.rng.uniform(0.04, 0.06), None
+
+
+def incomplete(asked):
+    """The answers with a vector that is not that of its item."""
+    return [
+        one
+        for one in asked
+        if one.outcome and list(one.outcome.vectors.rows) != [row(i) for i in one.request.items]
+    ]
+
+
+@pytest.mark.parametrize("caching", [False, True])
+@pytest.mark.parametrize("slots", [2, 3])
+@pytest.mark.parametrize("seed", range(5))
+def test_hedged_parts_are_put_together_once_each(seed, slots, caching):
+    members = dict.fromkeys("abc", long_tail)
+    options = {"hedge": True, "caching": caching, "concurrency": slots, "seed": seed}
+    with simulated(members, models(*members, max_inputs=1), **options) as run:
+        load(run, 600, 0.05)
+        for after in (30, 600):  # the second time, what is cached comes from the cache
+            for k in range(60):
+                run.ask("m", [f"{k}-{j}" for j in range(12)], after=after + 8 * k, timeout=60)
+        run.world.run()
+        assert not incomplete(run.asked)
+        assert not run.errors()
+
+
+class SlowAtFirst:
+    """Embeds at once, but for the first calls with a text of ``delays``, in seconds.
+
+    Other ``delays`` in their place end those that are slow.
+    """
+
+    capabilities = Capabilities()
+
+    def __init__(self) -> None:
+        self.delays: dict[str, list[float]] = {}
+        self._lock = Lock()
+
+    def limits(self, model: str) -> Capabilities:
+        return self.capabilities
+
+    def load(self) -> None:
+        pass
+
+    def embed(self, call: Call, deadline: Deadline) -> Vectors:
+        with self._lock:
+            all_delays = self.delays
+            delays = all_delays.get(call.items[0])
+            end = time.monotonic() + (delays.pop(0) if delays else 0.005)
+        while time.monotonic() < end and self.delays is all_delays:
+            if deadline.remaining() <= 0:
+                raise ProviderTimeout("did not answer in time")
+            time.sleep(0.002)
+        return vectors(call.items, WIDTH)
+
+
+@pytest.fixture
+def hedging():
+    """A whole proxy whose model has three deployments, and hedges; the provider of them all."""
+    provider = SlowAtFirst()
+    settings = {
+        "PROVIDERS": {
+            name: {"kind": "openai", "api_key": "sk-nobody", "concurrency": 2} for name in "abc"
+        },
+        "MODELS": {
+            "embed": {
+                "dimensions": WIDTH,
+                "hedge": True,
+                "deployments": [
+                    {"provider": name, "model": "u", "max_inputs": 1} for name in "abc"
+                ],
+            },
+            "steady": {"deployments": [{"provider": "a", "model": "u"}]},
+        },
+        "KEYS": KEYS,
+        "CACHE": {"ttl": 60, "max_bytes": 2**20},
+    }
+    with patch.object(registry, "make", lambda settings: provider):
+        yield create_app(settings).test_client(), provider
+
+
+def ask(client, texts, **fields):
+    body = {"model": "embed", "input": texts, **fields}
+    return client.post("/v1/embeddings", json=body, headers={"Authorization": f"Bearer {KEY}"})
+
+
+def test_no_vector_is_missing_where_a_part_was_put_back_while_its_hedge_ran(hedging):
+    """Both calls of A are slow, then its hedge answers; B is late at both of its deployments."""
+    client, provider = hedging
+    for i in range(60):
+        assert ask(client, [f"w{i}"]).status_code == 200
+    provider.delays = {"A": [30, 2.4], "B": [30, 30, 30]}
+    answer = ask(client, ["A", "B"], caching=True, timeout=4)
+    widths = {200: [WIDTH, WIDTH]}.get(answer.status_code, [])
+    assert [len(d["embedding"]) for d in answer.json.get("data", [])] == widths
+    provider.delays = {}
+    for text in "AB":  # nor is an empty one kept for the next caller
+        assert [len(d["embedding"]) for d in ask(client, [text], caching=True).json["data"]] == [
+            WIDTH
+        ]
+
+
+@pytest.mark.parametrize("caching", [False, True])
+@pytest.mark.parametrize(
+    "rows", [[b""], [b"\0\0\x80"], [b"\0\0\x80?" * 3], [b"\0\0\x80?" * 4] * 2, []]
+)
+def test_the_pipeline_answers_and_caches_nothing_that_is_not_a_vector_of_the_width(rows, caching):
+    """Whatever a provider's adapter lets through: the last look is before cache and answer."""
+    wrong = Stub(lambda call: Vectors(rows, [1] * len(rows)))
+    cache = MemoryCache(2**20, 3600, time.monotonic)
+    made = dispatcher({"a": wrong}, model={"dimensions": 4})
+    pipeline = Pipeline(made, cache, "shared", {"m": 4})
+    request = EmbeddingRequest("m", ["x"], caching=caching)
+    heard = Counter[str]()
+    for _ in range(2):
+        try:
+            outcome = pipeline.run(request, Caller("tests"), time.monotonic() + 5)
+            heard[f"{outcome.cache} {list(outcome.vectors.rows)}"] += 1
+        except ClientError as error:
+            heard[str(error.status)] += 1
+    assert set(heard) <= {"500", "502"}

@@ -1,0 +1,278 @@
+"""The slot queue keeps its counts whatever order things happen in."""
+
+from collections import Counter
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from app.dispatch import bisection
+from app.dispatch.attempt import AttemptState
+from app.dispatch.batching import SlotQueue
+from app.dispatch.quota import WINDOW_S
+from tests.dispatch.parts import T, attempt, deployment
+
+SLOTS = 2
+QUOTA = (4, 60)  # calls and tokens a minute, of one of the deployments
+DICE = st.randoms(use_true_random=False)
+ENDED = (AttemptState.DONE, AttemptState.WITHDRAWN)
+
+
+class AnyQueue(RuleBasedStateMachine):
+    """Does with the queue what jobs and senders do, each of them at any time."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = T
+        self.queue = SlotQueue(SLOTS)
+        self.deployments = [
+            deployment("a", self.queue, max_inputs=4),
+            deployment("b", self.queue, concurrency=1, max_tokens=30),
+            deployment(
+                "c",
+                self.queue,
+                max_tokens=30,
+                requests_per_minute=QUOTA[0],
+                tokens_per_minute=QUOTA[1],
+            ),
+        ]
+        self.attempts = []  # all that were submitted
+        self.calls = []  # batches that hold a slot
+        self.open = []  # those of them that were not closed
+        self.left = []  # every call with a quota that ever left: when, and its batch
+        self.told = []  # attempts whose result was wanted when it came
+
+    def take(self, batch):
+        """Do with a batch what the sender does, until no further one leaves."""
+        while batch is not None and batch.reservation is None:
+            assert {one.state for one in batch.attempts} <= {AttemptState.DONE}
+            self.told += batch.attempts
+            batch = self.queue.next(self.now)
+        if batch is not None:
+            self.calls.append(batch)
+            self.open.append(batch)
+            self.count(batch)
+
+    def count(self, batch):
+        if batch.deployment is self.deployments[2]:
+            self.left.append((self.now, batch))
+
+    def any_call(self, dice):
+        """A call whose sender runs: not open any more."""
+        batch = dice.choice(self.calls)
+        self.queue.close(batch)
+        if batch in self.open:
+            self.open.remove(batch)
+        return batch
+
+    # What jobs do
+
+    @rule(seconds=st.floats(0, 40))
+    def time_passes(self, seconds):
+        self.now += seconds
+
+    @rule(
+        which=st.integers(0, 2),
+        group=st.sampled_from(["g", "h", None]),
+        items=st.integers(1, 5),
+        tokens=st.integers(1, 40),
+        is_probe=st.sampled_from([False, False, False, True]),
+    )
+    def submit(self, which, group, items, tokens, is_probe):
+        self.give(attempt(self.deployments[which], items, group, tokens, is_probe=is_probe))
+
+    @rule(which=st.integers(0, 2), group=st.sampled_from(["g", "h"]), number=st.integers(2, 6))
+    def submit_several(self, which, group, number):
+        """Small ones: they are merged where they have to wait."""
+        for _ in range(number):
+            self.give(attempt(self.deployments[which], 1, group, 3))
+
+    def give(self, one):
+        self.attempts.append(one)
+        self.take(self.queue.submit(one, self.now))
+
+    @precondition(lambda self: self.attempts)
+    @rule(dice=DICE)
+    def withdraw(self, dice):
+        one = dice.choice(self.attempts)
+        was_queued = one.state is AttemptState.QUEUED
+        assert self.queue.withdraw(one) == was_queued
+
+    @precondition(lambda self: self.attempts)
+    @rule(dice=DICE)
+    def abandon(self, dice):
+        one = dice.choice(self.attempts)
+        batch = one.batch
+        cut = self.queue.abandon(one)
+        if cut is not None:
+            assert cut is batch
+            assert cut in self.calls
+            assert not any(other.state is AttemptState.IN_FLIGHT for other in cut.attempts)
+            assert not cut.is_probe
+
+    # What senders do
+
+    @rule(which=st.integers(0, 2))
+    def flush(self, which):
+        to = self.deployments[which]
+        queued = {one for one in self.in_queues() if one.deployment is to}
+        flushed = self.queue.flush(to)
+        assert len(flushed) == len(set(flushed))
+        assert set(flushed) == queued
+        self.told += flushed
+
+    @precondition(lambda self: self.open)
+    @rule(dice=DICE)
+    def close(self, dice):
+        batch = dice.choice(self.open)
+        self.open.remove(batch)
+        self.queue.close(batch)
+
+    @precondition(lambda self: self.calls)
+    @rule(dice=DICE)
+    def serve(self, dice):
+        batch = self.any_call(dice)
+        self.tell(batch)
+        if batch.rest:
+            self.test_next(batch, bisection.after_success(batch.rest))
+        else:
+            self.finish(batch)
+
+    @precondition(lambda self: self.calls)
+    @rule(dice=DICE)
+    def refuse(self, dice):
+        batch = self.any_call(dice)
+        if len(batch.attempts) > 1:
+            self.test_next(batch, bisection.after_refusal(batch.attempts, batch.rest))
+        else:
+            self.fail(dice, batch)
+
+    @precondition(lambda self: self.calls)
+    @rule(dice=DICE)
+    def fail(self, dice, batch=None):
+        batch = batch or self.any_call(dice)
+        self.queue.requeue(batch.rest)
+        self.tell(batch)
+        self.finish(batch)
+
+    def tell(self, batch):
+        for one in batch.attempts:
+            was_wanted = one.state is AttemptState.IN_FLIGHT
+            assert self.queue.done(one, len(batch.attempts)) == was_wanted
+            assert not self.queue.done(one, len(batch.attempts))
+            if was_wanted:
+                self.told.append(one)
+
+    def test_next(self, batch, step):
+        rest = self.queue.hold(step.rest)
+        following = self.queue.replace(batch, step.test, rest, self.now)
+        self.queue.requeue(step.requeue)
+        if following is None:
+            self.queue.requeue(rest)
+            self.finish(batch)
+        elif following.reservation is None:
+            self.finish(batch)
+            self.take(following)
+        else:
+            self.calls[self.calls.index(batch)] = following
+            self.count(following)
+        self.take_all()
+
+    def finish(self, batch):
+        self.calls.remove(batch)
+        self.take(self.queue.finish(batch, self.now))
+
+    def take_all(self):
+        """What was requeued may leave by other slots than the one it was refused in."""
+        calls = -1
+        while calls != len(self.calls):
+            calls = len(self.calls)
+            self.take(self.queue.next(self.now))
+
+    # What is always true
+
+    def in_queues(self):
+        return [one for queue in self.queue._queues.values() for one in queue]
+
+    def in_state(self, *states):
+        return [one for one in self.attempts if one.state in states]
+
+    @invariant()
+    def slots_taken_are_calls_in_flight(self):
+        assert self.queue.free == SLOTS - len(self.calls) >= 0
+        of = Counter(batch.deployment for batch in self.calls)
+        assert of == +Counter(self.queue._calls)
+        assert of[self.deployments[1]] <= 1
+        assert {id(b) for b in self.queue._open.values()} <= {id(b) for b in self.open}
+
+    @invariant()
+    def no_call_is_over_a_limit_and_all_in_it_may_share_it(self):
+        for batch in self.calls:
+            assert len({(one.deployment, one.group) for one in batch.attempts}) == 1
+            if len(batch.attempts) > 1:
+                assert batch.attempts[0].group is not None
+                assert batch.inputs == sum(one.size for one in batch.attempts)
+                assert batch.tokens == sum(one.tokens for one in batch.attempts)
+                assert batch.deployment.fits(batch.inputs, batch.tokens)
+
+    @invariant()
+    def what_waits_is_what_is_queued(self):
+        queued = self.in_state(AttemptState.QUEUED)
+        assert self.queue.waiting == len(queued)
+        in_queues = self.in_queues()
+        held = [one for b in self.calls for one in b.rest if one.state is AttemptState.QUEUED]
+        assert Counter(map(id, [*in_queues, *held])) == Counter(map(id, queued))
+        assert all(self.queue._queues.values())
+        for key, queue in self.queue._queues.items():
+            for one in queue:
+                assert key == (one if one.group is None else (one.deployment, one.group))
+
+    @invariant()
+    def what_is_outstanding_has_not_ended(self):
+        of = Counter(one.deployment for one in self.attempts if one.state not in ENDED)
+        for to in self.deployments:
+            assert self.queue.outstanding(to) == of[to]
+
+    @invariant()
+    def what_is_in_flight_is_in_one_call(self):
+        carried = [one for batch in self.calls for one in batch.attempts]
+        assert len(carried) == len(set(carried))
+        in_flight = self.in_state(AttemptState.IN_FLIGHT, AttemptState.ABANDONED)
+        assert set(in_flight) == {one for one in carried if one.state not in ENDED}
+        assert all(one in one.batch.attempts for one in in_flight)
+        assert all(one.batch is None for one in self.attempts if one not in set(in_flight))
+
+    @invariant()
+    def each_is_told_at_most_once(self):
+        assert len(self.told) == len(set(self.told))
+
+    @invariant()
+    def the_quota_is_kept(self):
+        for start, _ in self.left:
+            window = [b for when, b in self.left if start <= when < start + WINDOW_S]
+            assert len(window) <= QUOTA[0]
+            assert sum(b.reservation.tokens for b in window) <= QUOTA[1]
+
+    @invariant()
+    def no_attempt_waits_beside_a_slot_that_it_could_have(self):
+        if self.queue.free:
+            busy = any(batch.deployment is self.deployments[1] for batch in self.calls)
+            assert all(busy and one.deployment is self.deployments[1] for one in self.in_queues())
+
+    def teardown(self):
+        """What is left is served in the end."""
+        while self.calls:
+            batch = self.calls[0]
+            self.queue.close(batch)
+            self.tell(batch)
+            self.queue.requeue(batch.rest)
+            self.finish(batch)
+            self.take_all()
+        assert all(one.state in ENDED for one in self.attempts)
+        assert self.queue.free == SLOTS
+        assert not self.queue._queues
+        assert not self.queue._open
+
+
+TestAnyQueue = AnyQueue.TestCase
+TestAnyQueue.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -1,0 +1,35 @@
+"""Extra calls are of one model: a sick one takes nothing from its neighbours."""
+
+import pytest
+
+from tests.dispatch.arrangements import START, codes, load
+from tests.dispatch.members import failing, flapping, good
+from tests.dispatch.simulator import simulated
+
+MODELS = {"m": [{"provider": "a"}, {"provider": "b"}], "n": [{"provider": "c"}]}
+TENTH = {"a": failing(0.1), "b": failing(0.1)}
+
+
+def errors_of_m(sick, seed=0):
+    with simulated({**TENTH, "c": failing(0.5)}, MODELS, merge=False, seed=seed) as run:
+        asked = load(run, 3000, 0.05, timeout=30)
+        if sick:
+            load(run, 6000, 0.025, model="n", timeout=30)
+        run.to_the_end()
+        return 3000 - codes(asked)["ok"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_sick_model_takes_no_retries_of_another(seed):
+    assert errors_of_m(sick=True, seed=seed) <= errors_of_m(sick=False, seed=seed) + 3
+
+
+def test_the_retries_of_a_model_add_a_fifth_to_its_own_calls_at_most():
+    """Fails and recovers, for ten minutes; the other model is asked ten times as much."""
+    members = {"a": flapping(5, 5, failing(0.9)), "b": flapping(7, 5, failing(0.9)), "c": good()}
+    with simulated(members, MODELS, merge=False) as run:
+        load(run, 1200, 0.5, timeout=30)
+        load(run, 12000, 0.05, model="n", timeout=30)
+        run.to_the_end()
+        assert run.world.now > START + 500
+        assert len(run.calls("a", "b")) <= 1200 * 1.2 + 20

@@ -1,0 +1,87 @@
+"""Whether a request can be served is one question about one deployment, with one answer."""
+
+import time
+from collections import Counter
+
+import pytest
+
+from app.domain import EmbeddingRequest
+from app.errors import BadRequest
+from app.tokenizers import Undecodable
+from tests.dispatch.arrangements import Stub, dispatcher, vectors
+
+IDS = [[1, 2, 3]]
+
+
+class Opaque:
+    """A tokenizer to which no ids are text."""
+
+    def count(self, items):
+        return [1] * len(items)
+
+    def decode(self, tokens):
+        raise Undecodable("token ids that are no text")
+
+
+class Clear(Opaque):
+    def decode(self, tokens):
+        return " ".join(map(str, tokens))
+
+
+def stub(**takes):
+    return Stub(lambda call: vectors(call.items, call.dimensions or 1), **takes)
+
+
+def heard(made, request, times=1):
+    """What so many equal requests came to."""
+    found = Counter()
+    for _ in range(times):
+        try:
+            made.embed(request, time.monotonic() + 5)
+            found["ok"] += 1
+        except Exception as error:
+            found[type(error).__name__] += 1
+    return found
+
+
+@pytest.mark.parametrize("tokenizer", [None, Opaque()])
+def test_a_token_request_goes_where_token_ids_are_taken(tokenizer):
+    """The other deployment would have to decode them, and cannot."""
+    ids, text = stub(), stub(tokens=False)
+    made = dispatcher({"a": ids, "b": text}, tokenizer)
+    assert heard(made, EmbeddingRequest("m", IDS), 100) == {"ok": 100}
+    assert not text.calls
+
+
+def test_a_token_request_that_can_be_decoded_goes_to_either():
+    ids, text = stub(), stub(tokens=False)
+    made = dispatcher({"a": ids, "b": text}, Clear())
+    assert heard(made, EmbeddingRequest("m", IDS), 100) == {"ok": 100}
+    assert text.calls[0].items == ["1 2 3"]
+    assert ids.calls[0].items == IDS
+
+
+@pytest.mark.parametrize("tokenizer", [None, Opaque()])
+def test_a_token_request_that_no_deployment_can_take_is_a_bad_request(tokenizer):
+    text = stub(tokens=False)
+    assert heard(dispatcher({"a": text}, tokenizer), EmbeddingRequest("m", IDS)) == {
+        "BadRequest": 1
+    }
+    assert not text.calls
+
+
+def test_token_ids_and_dimensions_that_no_one_deployment_takes_together_are_a_bad_request():
+    """One takes ids, only the other takes dimensions."""
+    made = dispatcher({"a": stub(dimensions=False), "b": stub(tokens=False)})
+    request = EmbeddingRequest("m", IDS, dimensions=2)
+    assert heard(made, request) == {"BadRequest": 1}
+    with pytest.raises(BadRequest) as told:
+        made.embed(request, time.monotonic() + 5)
+    assert told.value.param in ("input", "dimensions")
+
+
+def test_token_ids_and_dimensions_go_to_the_one_that_takes_both():
+    both = stub()
+    made = dispatcher({"a": stub(dimensions=False), "b": stub(tokens=False), "c": both}, Opaque())
+    assert heard(made, EmbeddingRequest("m", IDS, dimensions=2), 50) == {"ok": 50}
+    assert len(both.calls) == 50

@@ -1,0 +1,81 @@
+"""A queue that is full at one provider is no trouble at another; and it holds what it says."""
+
+import gc
+import weakref
+
+import pytest
+
+from tests.dispatch.arrangements import codes, load, models, waited
+from tests.dispatch.members import good
+from tests.dispatch.simulator import simulated
+
+SHARED = {"m": [{"provider": "a"}, {"provider": "b"}], "n": [{"provider": "b"}]}
+
+
+def by_first_letter(**seconds):
+    """Calls take as long as the first letter of their first item says, others 0.05 s."""
+    return lambda world, call: (seconds.get(call.items[0][0], 0.05), None)
+
+
+@pytest.mark.parametrize("hedge", [False, True])
+def test_a_request_whose_first_deployment_is_slow_survives_a_full_queue_elsewhere(hedge):
+    """Model n fills the slots and the queue of b; m is served by a, slowly."""
+    members = {"a": by_first_letter(s=1.0), "b": by_first_letter(n=20.0)}
+    options = {"hedge": hedge, "concurrency": 2, "merge": False, "waiting": 5}
+    with simulated(members, SHARED, **options) as run:
+        load(run, 400, 0.05)
+        for i in range(7):  # two in flight at b, five in its queue
+            run.ask("n", [f"n{i}"], after=25, timeout=300)
+        slow = [run.ask("m", [f"slow{i}"], after=26 + i * 2, timeout=30) for i in range(5)]
+        run.world.run()
+        assert codes(slow) == {"ok": 5}
+        assert max(waited(one) for one in slow) < 1.5
+
+
+def test_a_deployment_with_a_free_slot_is_taken_where_the_queue_of_another_is_full():
+    """b is the faster one by far, and full: a idles."""
+    members = {"a": by_first_letter(), "b": by_first_letter(n=20.0)}
+    weighted = {
+        "m": [{"provider": "a", "weight": 1}, {"provider": "b", "weight": 50}],
+        "n": [{"provider": "b"}],
+    }
+    with simulated(members, weighted, concurrency=2, merge=False, waiting=5) as run:
+        for i in range(7):
+            run.ask("n", [f"n{i}"], timeout=300)
+        asked = load(run, 50, 0.1, after=1, timeout=30)
+        run.world.run()
+        assert codes(asked) == {"ok": 50}
+        assert max(waited(one) for one in asked) < 1
+
+
+class Text(str):
+    """A text that can be watched."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_what_timed_out_in_the_queue_is_let_go():
+    """One slot, taken for 60 s; the texts of those who gave up are held by nothing."""
+    with simulated({"a": good(60)}, models("a"), concurrency=1, merge=False) as run:
+        run.ask("m", ["first"], timeout=100)
+        held = []
+        for i in range(200):
+            text = Text(f"{i}" * 100)
+            held.append(weakref.ref(text))
+            run.ask("m", [text], after=0.1 + i * 0.001, timeout=1)
+        del text
+        run.world.run(until=1000 + 10)
+        assert codes(run.asked[1:]) == {"timeout": 200}
+        run.asked.clear()
+        gc.collect()
+        assert sum(ref() is not None for ref in held) == 0
+        run.world.run()
+
+
+def test_those_who_gave_up_do_not_count_against_the_waiting():
+    with simulated({"a": good(60)}, models("a"), concurrency=1, merge=False, waiting=10) as run:
+        run.ask("m", ["first"], timeout=100)
+        for k in range(5):  # ten at a time, each ten after the ten before have left
+            load(run, 10, 0.001, after=1 + 3 * k, timeout=1)
+        run.to_the_end()
+        assert codes(run.asked) == {"ok": 1, "timeout": 50}

@@ -1,0 +1,52 @@
+"""Clocks of hedges and of fail-overs run from when a call leaves: a queue is no fault."""
+
+import pytest
+
+from tests.dispatch.arrangements import codes, load, models, waited
+from tests.dispatch.members import good
+from tests.dispatch.simulator import simulated
+
+AB = models("a", "b")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_crowd_before_healthy_providers_triggers_no_hedge(seed):
+    """One slot each; sixteen come at once every ten seconds and wait their turn."""
+    members = dict.fromkeys("ab", good(0.5))
+    options = {"hedge": True, "merge": False, "concurrency": 1, "seed": seed}
+    with simulated(members, AB, **options) as run:
+        for k in range(30):
+            load(run, 16, 0.001, after=10 * k)
+        run.to_the_end()
+        assert not run.errors()
+        assert len(run.calls()) == 30 * 16
+        assert {one.outcome.attempts for one in run.asked} == {1}
+
+
+def test_a_queue_makes_no_request_look_elsewhere():
+    """All wait at a and b for longer than a call is waited for: nothing is sent twice."""
+    with simulated(dict.fromkeys("ab", good(0.5)), AB, merge=False, concurrency=1) as run:
+        load(run, 40, 1.0)
+        crowd = load(run, 60, 0.001, after=50, timeout=60)
+        run.to_the_end()
+        assert codes(crowd) == {"ok": 60}
+        assert len(run.calls()) == 100
+
+
+def test_a_crowd_leaves_the_hedges_to_those_that_need_them():
+    """After each crowd a call is slow: its hedge must still be within the budget of 5 %."""
+
+    def sometimes_slow(world, call):
+        return (20.0 if call.items[0] == "slow" else world.rng.uniform(0.4, 0.6)), None
+
+    members = {"a": sometimes_slow, "b": good(0.5)}
+    second_tier = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1}]}
+    options = {"hedge": True, "merge": False, "concurrency": 1}
+    with simulated(members, second_tier, **options) as run:
+        for k in range(20):
+            load(run, 16, 0.001, after=20 * k)
+        slow = run.ask("m", ["slow"], after=20 * 20)
+        run.to_the_end()
+        assert not run.errors()
+        assert waited(slow) < 2
+        assert len(run.calls()) == 20 * 16 + 2

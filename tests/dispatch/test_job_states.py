@@ -1,0 +1,278 @@
+"""A part changes its state only as listed, and keeps its invariants; a job refuses all else."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.deadline import Deadline
+from app.dispatch.events import Events
+from app.dispatch.job import Job
+from app.dispatch.part import NEXT_STATES, PartState
+from app.dispatch.starter import JobContext
+from app.domain import EmbeddingRequest
+from app.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    InternalError,
+    ProviderUnavailable,
+    Rejected,
+    UpstreamFailed,
+)
+from tests.dispatch.parts import SEED, T, attempt, deployment, part, pool, vectors
+
+ENDS = [PartState.ANSWERED, PartState.SPLIT, PartState.STOPPED]
+PAIRS = [(before, after) for before in PartState for after in PartState]
+
+
+class Sent:
+    """Stands for the sender: keeps what it is given."""
+
+    def __init__(self):
+        self.batches, self.ejections = [], []
+
+    def send(self, batch):
+        self.batches.append(batch)
+
+    def ejected(self, pool, deployment, now):
+        self.ejections.append(deployment)
+
+
+class Asking:
+    """A job of ``size`` items; what it sends is answered by hand."""
+
+    def __init__(self, *deployments, size=1, seconds=60.0, **options):
+        self.deployments = deployments or (deployment("a"),)
+        self.pool = pool(*self.deployments)
+        self.sent, self.wakes, self.published = Sent(), 0, []
+        request = EmbeddingRequest("m", [str(n) for n in range(size)], timeout=seconds)
+        deadline = Deadline(T + seconds)
+        context = JobContext(
+            request, self.pool, self.pool.deployments, deadline, Events(), is_hedged=False
+        )
+        self.job = Job(
+            context,
+            self.sent,
+            random.Random(SEED),
+            self.wake,
+            on_part=lambda *args: self.published.append(args),
+            **options,
+        )
+
+    def wake(self):
+        self.wakes += 1
+
+    def take(self):
+        """The attempts sent since the last time, each as leaving now."""
+        batches, self.sent.batches = self.sent.batches, []
+        for batch in batches:
+            batch.deployment.queue.close(batch)
+        return [one for batch in batches for one in batch.attempts]
+
+    def answer(self, one, now, result=None):
+        """Tell the job the result of an attempt, and end its call."""
+        batch, queue = one.batch, one.deployment.queue
+        is_wanted = queue.done(one, 1)
+        queue.finish(batch, now)
+        if is_wanted:
+            rows = vectors([int(item) for item in one.call.items])
+            self.job.receive(one, rows if result is None else result, now)
+
+    def assert_nothing_left(self):
+        for made in self.deployments:
+            assert made.queue.outstanding(made) == 0
+            assert made.queue.free == made.queue.slots
+
+
+# A part
+
+
+def test_the_states_that_end_a_part_are_followed_by_none():
+    assert [state for state in PartState if not NEXT_STATES[state]] == ENDS
+
+
+@pytest.mark.parametrize(("before", "after"), PAIRS, ids=lambda state: state.value)
+def test_a_job_refuses_every_transition_that_is_not_listed(before, after):
+    asking = Asking()
+    changed = part(1, state=before)
+    if before is PartState.RUNNING:
+        changed.attempts.append(attempt(asking.deployments[0]))
+    by = attempt(asking.deployments[0]) if after is PartState.RUNNING else None
+    if after in NEXT_STATES[before]:
+        asking.job._parts.transition(changed, after, by)
+        assert changed.state is after
+        assert changed.attempts == ([by] if by else [])
+    else:
+        with pytest.raises(AssertionError, match="→"):
+            asking.job._parts.transition(changed, after, by)
+        assert changed.state is before
+
+
+@pytest.mark.parametrize("state", PartState, ids=lambda state: state.value)
+@pytest.mark.parametrize("attempts", range(4))
+def test_a_part_has_attempts_exactly_while_it_runs_and_never_more_than_two(state, attempts):
+    checked = part(1, state=state, attempts=[attempt(deployment()) for _ in range(attempts)])
+    is_right = attempts in (1, 2) if state is PartState.RUNNING else attempts == 0
+    if is_right:
+        checked.check()
+    else:
+        with pytest.raises(AssertionError):
+            checked.check()
+
+
+def test_a_part_without_items_is_a_bug():
+    with pytest.raises(AssertionError, match="without items"):
+        part(0).check()
+
+
+def test_a_part_knows_whom_it_has_asked():
+    a, b = deployment("a"), deployment("b")
+    asked = part(3, failed_at={a: ProviderUnavailable("failed with 503")}, attempts=[attempt(b)])
+    assert asked.asked == [a, b]
+    assert (asked.start, asked.stop, asked.size) == (0, 3, 3)
+
+
+# A job
+
+
+def test_a_request_that_is_answered_is_settled_and_wakes_its_callers():
+    asking = Asking(size=2)
+    asking.job.advance(T)
+    (one,) = asking.take()
+    asking.answer(one, T + 0.5)
+    assert asking.job.is_settled
+    assert asking.wakes >= 1
+    outcome = asking.job.outcome()
+    assert outcome.vectors == vectors([0, 1])
+    assert (outcome.attempts, outcome.upstream_seconds) == (1, 0.5)
+    assert outcome.purchases == {("a", "m"): 1}
+    assert [(start, stop) for start, stop, *_ in asking.published] == [(0, 2)]
+    asking.assert_nothing_left()
+
+
+@given(st.integers(1, 40), st.integers(1, 7), st.randoms(use_true_random=False))
+def test_parts_answered_in_any_order_become_one_answer(size, most, dice):
+    asking = Asking(deployment("a", max_inputs=most, provider={"merge": False}), size=size)
+    asking.job.advance(T)
+    attempts = asking.take()
+    while attempts:
+        asking.answer(attempts.pop(dice.randrange(len(attempts))), T + 1)
+        attempts += asking.take()
+    assert asking.job.outcome().vectors == vectors(range(size))
+    assert sorted(i for start, stop, *_ in asking.published for i in range(start, stop)) == list(
+        range(size)
+    )
+    asking.assert_nothing_left()
+
+
+def test_a_failure_is_tried_at_the_other_deployment_at_once():
+    a, b = deployment("a"), deployment("b")
+    asking = Asking(a, b)
+    asking.job.advance(T)
+    (first,) = asking.take()
+    asking.answer(first, T + 1, ProviderUnavailable("failed with 503"))
+    (second,) = asking.take()
+    assert {first.deployment, second.deployment} == {a, b}
+    asking.answer(second, T + 2)
+    assert asking.job.outcome().attempts == 2
+    asking.assert_nothing_left()
+
+
+def test_the_only_deployment_is_tried_again_after_a_pause():
+    asking = Asking()
+    asking.job.advance(T)
+    (first,) = asking.take()
+    asking.answer(first, T + 1, ProviderUnavailable("failed with 503"))
+    wake_at = asking.job.advance(T + 1)
+    assert asking.take() == []
+    assert T + 1 < wake_at <= T + 1.2
+    asking.job.advance(wake_at)
+    (second,) = asking.take()
+    asking.answer(second, T + 2)
+    assert asking.job.outcome().vectors == vectors([0])
+
+
+def test_a_part_that_fails_for_good_fails_the_request_with_what_was_bought():
+    asking = Asking(deployment("a", max_inputs=1, provider={"merge": False}), size=3)
+    asking.job.advance(T)
+    attempts = asking.take()
+    asking.answer(attempts[2], T + 1)
+    asking.answer(attempts[0], T + 1, Rejected("your input is invalid"))
+    assert asking.job.is_settled
+    with pytest.raises(BadRequest, match="your input is invalid") as caught:
+        asking.job.outcome()
+    assert (caught.value.attempts, caught.value.purchases) == (3, {("a", "m"): 2})
+    asking.answer(attempts[1], T + 2)  # too late, and of no consequence
+    asking.assert_nothing_left()
+
+
+def test_failures_without_end_end_in_an_error():
+    asking = Asking()
+    for seconds in range(0, 30, 3):
+        asking.job.advance(T + seconds)
+        for one in asking.take():
+            asking.answer(one, T + seconds, ProviderUnavailable("failed with 503"))
+    with pytest.raises(UpstreamFailed):
+        asking.job.outcome()
+    asking.assert_nothing_left()
+
+
+def test_the_deadline_ends_a_request_and_cuts_its_call():
+    asking = Asking(seconds=5)
+    asking.job.advance(T)
+    (one,) = asking.take()
+    batch = one.batch
+    assert asking.job.advance(T + 1) == T + 5
+    asking.job.advance(T + 5)
+    assert asking.job.finished
+    assert batch.deadline.cancelled
+    with pytest.raises(DeadlineExceeded, match="5"):
+        asking.job.outcome()
+    asking.answer(one, T + 6)
+    asking.assert_nothing_left()
+
+
+def test_a_job_that_another_caller_waits_for_lives_until_the_later_deadline():
+    asking = Asking(seconds=5)
+    asking.job.advance(T)
+    asking.job.extend(T + 9)
+    asking.job.advance(T + 5)
+    assert not asking.job.finished
+    asking.job.advance(T + 9)
+    assert asking.job.finished
+
+
+def test_a_cancelled_job_withdraws_what_waits():
+    a = deployment("a")
+    a.queue.slots = a.queue.free = 1
+    first, second = Asking(a), Asking(a)
+    first.job.advance(T)
+    (one,) = first.take()
+    second.job.advance(T)
+    assert a.queue.waiting == 1
+    second.job.cancel(T)
+    assert a.queue.waiting == 0
+    first.answer(one, T + 1)
+    first.assert_nothing_left()
+
+
+@pytest.mark.parametrize("when", ["at a result", "when it is published"])
+def test_a_bug_ends_the_request_and_leaves_nothing(when, monkeypatch):
+    asking = Asking()
+
+    def fails(*_):
+        raise ZeroDivisionError("a bug")
+
+    if when == "at a result":
+        monkeypatch.setattr(asking.job, "_accept", fails)
+    else:
+        monkeypatch.setattr(asking.job, "_on_part", fails)
+    asking.job.advance(T)
+    (one,) = asking.take()
+    asking.answer(one, T + 1)
+    assert asking.job.is_settled
+    assert asking.wakes
+    with pytest.raises((ZeroDivisionError, InternalError)):
+        asking.job.outcome()
+    asking.assert_nothing_left()

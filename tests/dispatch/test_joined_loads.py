@@ -1,0 +1,104 @@
+"""Single flight: each item is there for all who wait for it as soon as it came, and stays."""
+
+from tests.dispatch.arrangements import codes, load, models, waited
+from tests.dispatch.members import POISON, between, failing, good
+from tests.dispatch.simulator import simulated
+
+TENS = models("a", max_inputs=10)
+
+
+def ingest(number):
+    return [f"doc{i}" for i in range(number)]
+
+
+def test_an_item_of_a_large_request_can_be_had_as_soon_as_it_is_embedded():
+    with simulated({"a": good(0.05)}, TENS, caching=True, concurrency=4) as run:
+        large = run.ask("m", ingest(4000))
+        query = run.ask("m", ["doc0"], after=2.0, timeout=5)
+        run.to_the_end()
+        assert waited(large) > 4
+        assert codes([large, query]) == {"ok": 2}
+        assert waited(query) < 0.1
+        assert sum("doc0" in call.items for call in run.calls()) == 1
+
+
+def test_an_item_that_waits_in_a_large_request_comes_no_later_than_its_part():
+    """Joined before its part has left: the caller waits for that part, not for all."""
+    with simulated({"a": good(0.05)}, TENS, caching=True, concurrency=4) as run:
+        large = run.ask("m", ingest(4000))
+        query = run.ask("m", ["doc0", "doc39"], after=0.01, timeout=5)
+        run.to_the_end()
+        assert codes([large, query]) == {"ok": 2}
+        assert waited(query) < 0.2
+        assert len(run.calls()) == 400
+
+
+def test_what_came_is_kept_where_a_later_part_of_the_request_is_refused():
+    """Ninety-nine good parts, then a bad one."""
+    items = [*ingest(990), f"{POISON} of the last part"]
+    with simulated({"a": good(0.05)}, TENS, caching=True, concurrency=4) as run:
+        first = run.ask("m", items)
+        again = run.ask("m", items[:-1], after=100)
+        run.to_the_end()
+        assert codes([first]) == {"BadRequest": 1}
+        assert codes([again]) == {"ok": 1}
+        assert again.outcome.cache in ("partial", "hit")
+        # Those in flight beside the bad one may be cut with it.
+        assert sum(call.began >= 1100 for call in run.calls()) <= 4
+
+
+def test_what_came_is_kept_where_the_provider_breaks_off_in_the_middle():
+    members = {"a": between(1001, 1050, failing(1), good(0.05))}
+    with simulated(members, TENS, caching=True, concurrency=4) as run:
+        first = run.ask("m", ingest(1000))
+        again = run.ask("m", ingest(1000), after=100)
+        run.world.run()
+        assert first.error is not None
+        assert codes([again]) == {"ok": 1}
+        assert again.outcome.cache == "partial"
+        came = sum(len(c.items) for c in run.calls() if c.began < 1050 and c.error is None)
+        sent_again = sum(len(c.items) for c in run.calls() if c.began > 1050)
+        assert came > 500
+        assert sent_again == 1000 - came
+
+
+def test_a_caller_that_leaves_ends_no_part_that_another_waits_for():
+    with simulated({"a": good(0.5)}, TENS, caching=True, concurrency=2) as run:
+        large = run.ask("m", ingest(100), timeout=1)
+        patient = run.ask("m", ["doc99"], after=0.1, timeout=30)
+        run.world.run()
+        assert codes([large, patient]) == {"timeout": 1, "ok": 1}
+
+
+def test_each_caller_of_a_failed_item_gets_an_error_of_its_own():
+    with simulated({"a": failing(1, 0.5)}, models("a"), caching=True) as run:
+        asked = [run.ask("m", ["x"], after=i * 0.01, timeout=30) for i in range(10)]
+        run.to_the_end()
+        assert codes(asked) == {"upstream_error": 10}
+        assert len({id(one.error) for one in asked}) == 10
+
+
+def test_an_item_is_embedded_again_after_a_moment_without_threads():
+    """The request that found none is told at once; the next one with that item is served."""
+    refused = [True]
+    with simulated({"a": good(0.05)}, models("a"), caching=True) as run:
+        run.world.may_start = lambda: not (refused and refused.pop())
+        first = run.ask("m", ["x"], timeout=5)
+        later = [
+            run.ask("m", ["x"], after=10, timeout=5),
+            run.ask("m", ["x", "y"], after=3600, timeout=600),
+            run.ask("m", ["y"], after=3700, timeout=600),
+        ]
+        run.world.run()
+        assert first.error is None or (first.error.status == 503 and waited(first) < 0.1)
+        assert codes(later) == {"ok": 3}
+
+
+def test_callers_that_find_no_thread_are_told_so_at_once():
+    with simulated({"a": good(0.05)}, models("a"), merge=False) as run:
+        run.world.may_start = lambda: run.world.now >= 1005
+        early, late = load(run, 20, 0.1), load(run, 20, 0.1, after=10)
+        run.world.run()
+        assert codes(early) == {"overloaded": 20}
+        assert max(waited(one) for one in early) < 0.05
+        assert codes(late) == {"ok": 20}

@@ -1,0 +1,95 @@
+"""No deployment is lost for ever: a probe ends, however it ends, and a bug of an adapter is a
+failure like any other."""
+
+import time
+
+import pytest
+
+from app.domain import EmbeddingRequest
+from app.errors import UpstreamFailed
+from tests.dispatch.arrangements import START, Stub, codes, dispatcher, load, models
+from tests.dispatch.members import between, dead, good, silent
+from tests.dispatch.simulator import simulated
+
+AB = models("a", "b")
+UNEXPECTED = [
+    OverflowError("date value out of range"),
+    ValueError("could not convert string to float: '1.2.3'"),
+    RecursionError("maximum recursion depth exceeded"),
+    KeyError("data"),
+    MemoryError(),
+]
+
+
+def raising(error):
+    """An adapter with a bug: each call ends in an exception that is no ProviderError."""
+
+    def behaviour(world, call):
+        world.pause(0.01)
+        raise error
+
+    return behaviour
+
+
+def calls_after(run, name, second):
+    return sum(call.began > START + second for call in run.calls(name))
+
+
+def test_a_probe_that_meets_a_bug_of_the_adapter_is_not_the_last():
+    buggy = between(START + 5, START + 15, raising(OverflowError("too large")), good())
+    members = {"a": between(0, START + 5, dead, buggy), "b": good()}
+    with simulated(members, AB) as run:
+        load(run, 400, 0.05)
+        load(run, 300, 1.0, after=100)
+        run.world.run()
+        assert calls_after(run, "a", 100) > 50
+        assert run.deployment("a").health.state(run.world.now) == "ok"
+
+
+def test_a_probe_for_which_no_thread_could_be_had_is_not_the_last():
+    with simulated({"a": between(0, START + 5, dead, good()), "b": good()}, AB) as run:
+        run.world.may_start = lambda: not START + 5 < run.world.now < START + 12
+        load(run, 400, 0.05)
+        load(run, 300, 1.0, after=20)
+        run.world.run()
+        assert calls_after(run, "a", 100) > 50
+        assert run.deployment("a").health.state(run.world.now) == "ok"
+
+
+def test_a_probe_that_no_caller_waits_for_any_more_is_not_the_last():
+    """The probes meet silence, and their callers have little time."""
+    ill = between(0, START + 5, dead, between(0, START + 30, silent, good()))
+    with simulated({"a": ill, "b": good()}, AB) as run:
+        load(run, 600, 0.05, timeout=1)
+        load(run, 300, 1.0, after=100)
+        run.world.run()
+        assert calls_after(run, "a", 100) > 50
+
+
+@pytest.mark.parametrize("error", UNEXPECTED, ids=lambda error: type(error).__name__)
+def test_an_exception_that_is_no_provider_error_is_failed_over(error):
+    with simulated({"a": raising(error), "b": good()}, AB) as run:
+        asked = load(run, 200, 0.05)
+        run.world.run()
+        assert codes(asked) == {"ok": 200}
+        assert run.deployment("a").health.ejections_ever >= 1
+
+
+def test_where_no_other_deployment_is_there_such_an_exception_is_an_upstream_error():
+    with simulated({"a": raising(ValueError("1.2.3"))}, models("a")) as run:
+        asked = load(run, 3, 1.0)
+        run.world.run()
+        assert set(codes(asked)) <= {"upstream_error", "no_provider_available"}
+        assert asked[0].error.status == 502
+
+
+def test_the_traceback_of_such_an_exception_is_in_the_log_and_not_in_the_answer(caplog):
+    def answer(call):
+        raise ValueError("could not convert string to float: '1.2.3'")
+
+    made = dispatcher({"a": Stub(answer)})
+    with pytest.raises(UpstreamFailed) as told:
+        made.embed(EmbeddingRequest("m", ["x"]), time.monotonic() + 5)
+    assert "1.2.3" not in told.value.message
+    logged = [record.exc_info[0] for record in caplog.records if record.exc_info]
+    assert ValueError in logged

@@ -1,0 +1,99 @@
+"""What a provider billed was bought once, by one request; ``usage`` counts every item."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from tests.dispatch.arrangements import codes, models
+from tests.dispatch.members import POISON, failing, good
+from tests.dispatch.simulator import simulated
+
+TEXT = "some text of forty characters, more or less"
+
+
+def purchases(asked):
+    """Tokens that a request bought, by deployment."""
+    made = getattr(asked.outcome or asked.error, "purchases", None)
+    assert made is not None, "the answer does not say what was bought"
+    return dict(made)
+
+
+def bought(asked):
+    return sum(purchases(asked).values())
+
+
+def billed(run):
+    return sum(call.total for call in run.calls())
+
+
+def test_duplicates_and_joiners_buy_nothing():
+    with simulated({"a": good(1)}, models("a"), caching=True) as run:
+        first = run.ask("m", [TEXT, TEXT, TEXT])
+        joined = run.ask("m", [TEXT], after=0.5)
+        run.to_the_end()
+        assert first.outcome.prompt_tokens == 3 * joined.outcome.prompt_tokens
+        assert (bought(first), bought(joined)) == (billed(run), 0)
+        assert purchases(first) == {("a", "m"): billed(run)}
+
+
+def test_what_is_cached_is_not_bought_again():
+    with simulated({"a": good(0.1)}, models("a"), caching=True) as run:
+        first, again = run.ask("m", [TEXT]), run.ask("m", [TEXT, "new"], after=10)
+        run.to_the_end()
+        assert again.outcome.cache == "partial"
+        assert bought(first) == run.calls()[0].total
+        assert bought(again) == run.calls()[1].total
+
+
+def test_without_caching_what_is_sent_twice_is_bought_twice():
+    with simulated({"a": good(0.1)}, models("a")) as run:
+        asked = run.ask("m", [TEXT, TEXT])
+        run.world.run()
+        assert bought(asked) == billed(run) == asked.outcome.prompt_tokens
+
+
+def test_parts_are_bought_where_they_were_embedded():
+    with simulated(dict.fromkeys("ab", good(0.1)), models("a", "b", max_inputs=1)) as run:
+        asked = run.ask("m", [f"{TEXT} {i}" for i in range(20)])
+        run.to_the_end()
+        assert purchases(asked) == {
+            (name, "m"): sum(call.total for call in run.calls(name)) for name in "ab"
+        }
+
+
+@pytest.mark.parametrize("caching", [False, True])
+def test_a_request_that_fails_says_what_it_bought(caching):
+    options = {"caching": caching, "concurrency": 4}  # the bad text leaves last
+    with simulated({"a": good(0.1)}, models("a", max_inputs=1), **options) as run:
+        asked = run.ask("m", [*(f"{TEXT} {i}" for i in range(50)), POISON])
+        run.world.run()
+        assert codes([asked]) == {"BadRequest": 1}
+        assert 0 < bought(asked) == billed(run)
+
+
+def test_a_failed_request_that_reached_no_provider_bought_nothing():
+    with simulated({"a": failing(1)}, models("a")) as run:
+        asked = run.ask("m", [TEXT])
+        run.to_the_end()
+        assert bought(asked) == 0
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("caching", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_bought_is_what_was_billed_to_the_token(seed, caching, merge):
+    """Merged calls, duplicates, joiners, splits and failures; patient callers."""
+    dice = random.Random(seed)
+    members = {"a": failing(0.2), "b": good()}
+    options = {"seed": seed, "caching": caching, "merge": merge, "concurrency": 2}
+    with simulated(members, models("a", "b", max_inputs=3), **options) as run:
+        for i in range(200):
+            size = dice.choice([1, 1, 2, 8])
+            items = [f"{TEXT} {dice.randint(0, 60)}" for _ in range(size)]
+            run.ask("m", items, after=i * 0.02)
+        run.world.run()
+        total = Counter()
+        for asked in run.asked:
+            total.update(purchases(asked))
+        assert total == {(name, "m"): sum(call.total for call in run.calls(name)) for name in "ab"}

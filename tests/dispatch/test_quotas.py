@@ -1,0 +1,135 @@
+"""``requests_per_minute`` and ``tokens_per_minute`` of a deployment hold where calls leave."""
+
+from contextlib import suppress
+
+import pytest
+
+from app.deadline import Deadline
+from app.domain import Call, EmbeddingRequest, Vectors
+from app.errors import ClientError, DeadlineExceeded, RateLimited
+from tests.dispatch.arrangements import (
+    START,
+    Stub,
+    codes,
+    dispatcher,
+    load,
+    models,
+    most_in_a_window,
+    vectors,
+)
+from tests.dispatch.members import POISON, good
+from tests.dispatch.simulator import simulated
+from tests.dispatch.virtual import World
+
+TEN = models("a", requests_per_minute=10)
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("slots", [2, 64])
+def test_no_more_calls_leave_than_a_minute_allows(slots, merge):
+    with simulated({"a": good(0.2)}, TEN, merge=merge, concurrency=slots) as run:
+        asked = load(run, 100, 0.0001, timeout=50)
+        run.world.run()
+        assert most_in_a_window(run.calls()) <= 10
+        assert set(codes(asked)) <= {"ok", "rate_limit_exceeded", "timeout"}
+        assert codes(asked)["ok"] >= 10
+
+
+def test_the_parts_of_a_split_request_wait_for_the_next_minute():
+    with simulated({"a": good(0.2)}, models("a", requests_per_minute=10, max_inputs=1)) as run:
+        asked = run.ask("m", [f"{i}" for i in range(50)], timeout=600)
+        run.to_the_end()
+        assert most_in_a_window(run.calls()) <= 10
+        assert codes([asked]) == {"ok": 1}
+        assert len(run.calls()) == 50
+
+
+def test_the_search_for_a_bad_text_is_charged_to_the_quota():
+    with simulated({"a": good(0.2)}, TEN, concurrency=1) as run:
+        load(run, 1, 1.0)
+        bad = [run.ask("m", [f"{POISON} {i}"], 0.05 + i * 0.0001, timeout=50) for i in range(64)]
+        run.world.run()
+        assert most_in_a_window(run.calls()) <= 10
+        assert set(codes(bad)) <= {"BadRequest", "rate_limit_exceeded", "timeout"}
+
+
+@pytest.mark.parametrize(("workers", "per_minute"), [(16, 10), (16, 20), (3, 10)])
+def test_the_workers_together_keep_the_quota(workers, per_minute):
+    """A fraction of a call a worker is a longer pause. One worker, for 16 minutes."""
+    with World().installed() as world:
+        provider = Stub(lambda call: vectors(call.items))
+        made = dispatcher({"a": provider}, workers=workers, requests_per_minute=per_minute)
+
+        def ask():
+            for i in range(960):
+                with suppress(
+                    RateLimited, DeadlineExceeded
+                ):  # any other error ends the thread, which is noted
+                    made.embed(EmbeddingRequest("m", [f"{i}"], timeout=1), world.now + 1)
+                world.pause(1.0)
+
+        world.spawn(ask)
+        world.run()
+        assert not world.wrong
+    allowed = 16 * per_minute / workers
+    assert 0.8 * allowed <= len(provider.calls) <= allowed + 1
+
+
+def test_tokens_of_calls_that_never_left_are_given_back():
+    models_ = models("a", tokens_per_minute=1000, concurrency=1)
+    with simulated({"a": good(30)}, models_, merge=False) as run:
+        run.ask("m", ["x" * 30], timeout=50)
+        for i in range(9):  # their time passes in the queue
+            run.ask("m", ["y" * 300 + str(i)], after=0.1 + i * 0.01, timeout=1)
+        late = run.ask("m", ["z" * 300], after=38, timeout=60)
+        run.to_the_end()
+        assert len(run.calls()) == 2
+        assert codes([late]) == {"ok": 1}
+
+
+def ask_each_second(tokens_counted: int, tokens_per_minute: int, text: str) -> tuple[int, set]:
+    """Sequential requests, one a second for a minute: how many were served, and what else."""
+    others = set()
+    with World().installed() as world:
+
+        class Counting(Stub):
+            def embed(self, call: Call, deadline: Deadline) -> Vectors:
+                world.pause(0.05)
+                return super().embed(call, deadline)
+
+        provider = Counting(lambda call: vectors(call.items, tokens=tokens_counted))
+        made = dispatcher({"a": provider}, tokens_per_minute=tokens_per_minute)
+
+        def ask():
+            for i in range(59):
+                request = EmbeddingRequest("m", [f"{text}{i}"], timeout=1)
+                try:
+                    made.embed(request, world.now + 1)
+                except ClientError as error:
+                    others.add((error.status, error.code))
+                world.pause(START + i + 1 - world.now)
+
+        world.spawn(ask)
+        world.run()
+        assert not world.wrong
+    return len(provider.calls), others
+
+
+def test_tokens_are_charged_as_the_provider_counted_them_where_it_counted_less():
+    """Guessed at 100 each, counted as 5 each: 59 requests are within 300 a minute."""
+    assert ask_each_second(5, 300, "x" * 298) == (59, set())
+
+
+def test_tokens_are_charged_as_the_provider_counted_them_where_it_counted_more():
+    """Guessed at 10 each, counted as 100 each: the fourth is over 300 a minute."""
+    served, others = ask_each_second(100, 300, "x" * 28)
+    assert 3 <= served <= 4  # the first is a guess
+    assert others == {(429, "rate_limit_exceeded")}
+
+
+def test_a_request_over_the_tokens_of_a_minute_is_told_429_and_when_to_come_back():
+    with simulated({"a": good()}, models("a", tokens_per_minute=1000)) as run:
+        first, second = (run.ask("m", [c * 2700], after=k) for k, c in enumerate("xy"))
+        run.to_the_end()
+        assert codes([first, second]) == {"ok": 1, "rate_limit_exceeded": 1}
+        assert 50 <= second.error.retry_after <= 60

@@ -1,0 +1,121 @@
+"""A provider's 400 is told to the caller where it is the caller's fault, and only there."""
+
+import pytest
+
+from app.errors import Rejected
+from tests.dispatch.arrangements import codes, load, models, waited
+from tests.dispatch.members import POISON, between, good
+from tests.dispatch.simulator import simulated
+
+AB = models("a", "b")
+SECOND_TIER = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1}]}
+
+
+def refuses_all(world, call):
+    return 0.01, Rejected("API version not supported")
+
+
+def refuses_slow_ones(world, call):
+    if call.items[0].startswith("slow"):
+        return 0.01, Rejected("too long for this one")
+    return 0.05, None
+
+
+def takes_for_slow_ones(seconds):
+    return lambda world, call: (seconds if call.items[0].startswith("slow") else 0.05, None)
+
+
+def calls_with(run, item):
+    return [call for call in run.calls() if item in call.items]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_caller_hears_the_400_of_a_deployment_that_refuses_everything(seed):
+    with simulated({"a": good(), "b": refuses_all}, AB, seed=seed) as run:
+        asked = load(run, 1000, 0.05, timeout=30)
+        run.world.run()
+        assert codes(asked) == {"ok": 1000}
+
+
+def test_a_deployment_whose_400s_the_others_do_not_share_is_ejected_after_three():
+    with simulated({"a": good(), "b": refuses_all}, AB) as run:
+        load(run, 1000, 0.05, timeout=30)
+        run.world.run()
+        began = [call.began for call in run.calls("b")]
+        assert run.deployment("b").health.ejections_ever >= 1
+        # Three refuted, and those that had left by then.
+        assert len([at for at in began if at < began[2] + 0.5]) <= 5
+        assert len(began) <= 20  # probes, further and further apart
+
+
+def test_one_that_was_well_and_begins_to_refuse_everything_is_ejected_within_a_minute():
+    """Its first 400s are believed, since it has just served; not for longer than that."""
+    ill = between(1020, 1e9, refuses_all, good())
+    with simulated({"a": good(), "b": ill}, AB) as run:
+        asked = load(run, 4000, 0.05, timeout=30)
+        run.world.run()
+        assert not [one for one in asked if one.at > 1085 and one.error]
+
+
+def test_a_400_is_believed_at_once_from_one_that_has_served_lately():
+    with simulated({"a": good(), "b": good()}, AB) as run:
+        load(run, 200, 0.05)
+        bad = run.ask("m", [f"{POISON} late"], after=10)
+        run.to_the_end()
+        assert bad.error.status == 400
+        assert len(calls_with(run, f"{POISON} late")) == 1
+
+
+def test_a_400_of_one_that_has_served_nothing_yet_is_asked_about_once_elsewhere():
+    with simulated(dict.fromkeys("abc", good()), models("a", "b", "c")) as run:
+        bad = run.ask("m", [f"{POISON} early"])
+        run.to_the_end()
+        assert bad.error.status == 400
+        assert len(calls_with(run, f"{POISON} early")) == 2
+
+
+def test_a_400_of_the_only_deployment_is_believed_at_once():
+    with simulated({"a": good()}, models("a")) as run:
+        bad = run.ask("m", [f"{POISON} early"])
+        run.to_the_end()
+        assert bad.error.status == 400
+        assert len(run.calls()) == 1
+
+
+def test_asking_elsewhere_about_400s_is_within_the_retry_budget():
+    with simulated({"a": good(), "b": good()}, AB, merge=False) as run:
+        bad = [run.ask("m", [f"{POISON} {i}"], after=i * 0.05) for i in range(1000)]
+        run.to_the_end()
+        assert codes(bad) == {"BadRequest": 1000}
+        assert len(run.calls()) <= 1000 * 1.2 + 20
+
+
+def test_bad_texts_eject_no_deployment():
+    with simulated({"a": good(), "b": good()}, AB, merge=False) as run:
+        load(run, 200, 0.05)
+        bad = [run.ask("m", [f"{POISON} {i}"], after=1 + i * 0.1) for i in range(90)]
+        run.to_the_end()
+        assert codes(bad) == {"BadRequest": 90}
+        for name in "ab":
+            assert run.deployment(name).health.ejections_ever == 0
+
+
+def test_the_400_of_a_hedge_does_not_end_a_request_that_its_first_call_serves():
+    members = {"a": takes_for_slow_ones(1.0), "b": refuses_slow_ones}
+    with simulated(members, SECOND_TIER, hedge=True) as run:
+        load(run, 400, 0.05, timeout=30)
+        slow = [run.ask("m", [f"slow{i}"], after=25 + i * 3, timeout=30) for i in range(3)]
+        run.world.run()
+        assert calls_with(run, "slow0")[1:], "no hedge was sent"
+        assert codes(slow) == {"ok": 3}
+
+
+def test_the_400_of_a_fail_over_does_not_end_a_request_that_its_first_call_serves():
+    members = {"a": takes_for_slow_ones(6.0), "b": refuses_slow_ones}
+    with simulated(members, SECOND_TIER) as run:
+        load(run, 400, 0.05, timeout=30)
+        slow = run.ask("m", ["slow"], after=25, timeout=30)
+        run.world.run()
+        assert calls_with(run, "slow")[1:], "no other deployment was asked"
+        assert codes([slow]) == {"ok": 1}
+        assert waited(slow) == pytest.approx(6, abs=0.1)

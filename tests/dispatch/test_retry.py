@@ -1,0 +1,211 @@
+"""What follows a failure: each case of the decision, and that deciding changes nothing."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.config_dispatch import DispatchSettings
+from app.dispatch.attempt import NotSent
+from app.dispatch.retry import Fail, FailOver, Halve, Options, Retry, Wait, decide
+from app.errors import (
+    BadRequest,
+    BrokenContract,
+    ConnectionFailed,
+    CredentialsRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+    Rejected,
+    Throttled,
+)
+from tests.dispatch.parts import attempt, deployment, part, pool
+
+A, B = deployment("a"), deployment("b")
+TRANSIENT = [
+    ProviderUnavailable("failed with 503"),
+    ConnectionFailed("could not be reached"),
+    BrokenContract("answered something else"),
+]
+LASTING = [
+    CredentialsRefused("refused our credentials (401)"),
+    Throttled("asked us to slow down (429)"),
+    ProviderTimeout("did not answer in time"),
+]
+REFUSED = Rejected("your input is invalid", param="input")
+TOO_LARGE = Rejected("too many tokens", too_large=True)
+SETTINGS = DispatchSettings()
+
+
+def cause(error):
+    return getattr(error, "cause", error)
+
+
+def after(
+    failure,
+    has_other=True,
+    has_any=True,
+    trusts_400=False,
+    failures=1,
+    saved=20.0,
+    batch_size=1,
+    size=1,
+    refused_by=(A,),
+    **fields,
+):
+    """What follows a failure of a part at "a"."""
+    failed = part(size, failures=[failure] * failures, refused_by=list(refused_by), **fields)
+    one = attempt(A, size)
+    one.batch_size = batch_size
+    of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
+    return decide(failed, one, failure, of, Options(has_other, has_any, trusts_400))
+
+
+# 1. Not sent
+
+
+@pytest.mark.parametrize("has_other", [True, False])
+def test_what_was_not_sent_is_tried_again_free_of_charge(has_other):
+    decision = after(NotSent("has no quota left"), has_other, failures=0, saved=0.0)
+    assert decision == FailOver(cost=0.0)
+
+
+def test_a_retry_that_was_not_sent_is_still_to_be_charged():
+    assert after(NotSent("has no quota left"), failures=1, retry_not_charged=True) == Wait()
+
+
+# 2. Refused with 400
+
+
+def test_a_call_that_is_too_large_is_halved():
+    assert after(TOO_LARGE, size=2, saved=0.0) == Halve()
+
+
+def test_a_single_item_that_is_too_large_is_refused():
+    decision = after(TOO_LARGE, has_other=False)
+    assert isinstance(decision, Fail)
+    assert isinstance(decision.error, BadRequest)
+
+
+def test_a_400_that_is_not_believed_is_tried_elsewhere():
+    assert after(REFUSED) == FailOver(cost=1.0)
+    assert after(REFUSED, batch_size=4) == FailOver(cost=0.25)
+
+
+@pytest.mark.parametrize(
+    "believed",
+    [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_other": False}, {"saved": 0.0}],
+    ids=["it is trusted", "another refused it", "there is no other", "the budget is used up"],
+)
+def test_a_400_that_is_believed_is_the_callers_fault(believed):
+    decision = after(REFUSED, **believed)
+    assert isinstance(decision, Fail)
+    assert isinstance(decision.error, BadRequest)
+    assert (decision.error.message, decision.error.param) == ("your input is invalid", "input")
+    assert "your input" not in decision.error.log_message
+
+
+@pytest.mark.parametrize(
+    "believed",
+    [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_other": False}, {"saved": 0.0}],
+    ids=["it is trusted", "another refused it", "there is no other", "the budget is used up"],
+)
+def test_a_400_is_the_callers_fault_only_after_a_call_of_its_own(believed):
+    assert after(REFUSED, batch_size=3, **believed) == Retry(alone=True, cost=0.0)
+
+
+# 3. No deployment may be asked now
+
+
+@pytest.mark.parametrize("failure", [*TRANSIENT, *LASTING], ids=cause)
+def test_where_no_deployment_may_be_asked_the_part_waits(failure):
+    assert after(failure, has_other=False, has_any=False, failures=10, saved=0.0) == Wait()
+
+
+# 4. The same would fail again
+
+
+@pytest.mark.parametrize("failure", LASTING, ids=cause)
+def test_what_would_fail_again_is_not_tried_again_at_the_same_deployment(failure):
+    assert after(failure, has_other=False) == Fail()
+    assert after(failure, has_other=True) == FailOver(cost=1.0)
+
+
+# 5. Too often, or no budget
+
+
+@pytest.mark.parametrize("failure", [*TRANSIENT, *LASTING], ids=cause)
+def test_a_part_that_has_failed_too_often_is_given_up(failure):
+    limit = SETTINGS.max_failures + 1  # one more for the second deployment
+    assert after(failure, failures=limit - 1) != Fail()
+    assert after(failure, failures=limit) == Fail()
+
+
+@pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
+def test_without_budget_a_part_is_given_up(failure):
+    assert after(failure, has_other=False, saved=0.5) == Fail()
+    assert after(failure, has_other=False, saved=0.5, batch_size=2) != Fail()
+
+
+def test_a_connection_that_was_never_made_costs_nothing_elsewhere():
+    refused = ConnectionFailed("could not be reached")
+    assert after(refused, saved=0.0) == FailOver(cost=0.0)
+    assert after(refused, has_other=False, saved=0.0) == Fail()
+
+
+# 6. Another deployment, or the same after a pause
+
+
+@pytest.mark.parametrize("failure", [TRANSIENT[0], TRANSIENT[2], *LASTING], ids=cause)
+def test_another_deployment_is_asked_at_once(failure):
+    assert after(failure) == FailOver(cost=1.0)
+    assert after(failure, batch_size=4) == FailOver(cost=0.25)
+
+
+@pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
+def test_the_same_deployment_is_asked_again_where_there_is_no_other(failure):
+    assert after(failure, has_other=False) == Retry(alone=False, cost=1.0)
+
+
+@pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
+def test_what_failed_in_a_merged_call_is_tried_again_in_a_call_of_its_own(failure):
+    assert after(failure, has_other=False, batch_size=4) == Retry(alone=True, cost=0.25)
+
+
+@given(
+    failure=st.sampled_from([*TRANSIENT, *LASTING, REFUSED, TOO_LARGE, NotSent("ejected")]),
+    has_other=st.booleans(),
+    has_any=st.booleans(),
+    trusts_400=st.booleans(),
+    failures=st.integers(1, 6),
+    saved=st.sampled_from([0.0, 0.5, 20.0]),
+    batch_size=st.integers(1, 5),
+    size=st.integers(1, 3),
+    retry_not_charged=st.booleans(),
+)
+def test_a_decision_changes_nothing_and_can_be_paid_for(
+    failure, has_other, has_any, trusts_400, failures, saved, batch_size, size, retry_not_charged
+):
+    has_any |= has_other
+    failed = part(
+        size,
+        failures=[failure] * failures,
+        failed_at={A: BrokenContract("x")},
+        refused_by=[A],
+        retry_not_charged=retry_not_charged,
+    )
+    one = attempt(A, size)
+    one.batch_size = batch_size
+    of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
+    before, budget = repr(failed), of.retries._saved
+    decision = decide(failed, one, failure, of, Options(has_other, has_any, trusts_400))
+    assert repr(failed) == before
+    assert of.retries._saved == budget == saved
+    if isinstance(decision, Retry | FailOver):
+        assert decision.cost <= saved
+        assert 0 <= decision.cost <= 1
+    if isinstance(decision, FailOver):
+        assert has_other or isinstance(failure, NotSent)
+    if isinstance(decision, Fail) and decision.error is not None:
+        assert isinstance(failure, Rejected)
+        assert batch_size == 1

@@ -1,0 +1,20 @@
+"""300 arrangements of the search, always the same: `make test-deep` tries very many more."""
+
+import pytest
+
+from tests.dispatch.search import again, search
+
+EXAMPLES = 300
+GROUPS = 10  # so that a failure does not hide those of all later seeds
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_every_promise_is_kept(group):
+    """Every kind of promise that `invariants` names, whatever providers and callers do."""
+    for seed in range(group, EXAMPLES, GROUPS):
+        broken = search(seed)
+        assert not broken, "\n".join([f"seed {seed}; alone: {again(seed)}", *broken[:10]])
+
+
+def test_a_seed_repeats_its_simulation_exactly():
+    assert all(search(seed) == search(seed) for seed in range(5))

@@ -1,0 +1,189 @@
+"""The sender tells each attempt its result once, and gives back every slot that it takes."""
+
+import time
+
+import pytest
+
+from app.dispatch.attempt import AttemptState, NotSent
+from app.dispatch.batching import SlotQueue
+from app.dispatch.events import Events
+from app.dispatch.sender import Sender
+from app.errors import (
+    InternalError,
+    Overloaded,
+    ProviderUnavailable,
+    Rejected,
+    Throttled,
+)
+from tests.dispatch.parts import attempt, deployment, pool, vectors
+
+
+class Sending:
+    """A sender over deployments "a" and "b" of one provider, each of a model of its own.
+
+    Threads run when `run` is called. ``embed`` of a deployment is a function of its items.
+    """
+
+    def __init__(self, slots=1, **settings):
+        self.queue = SlotQueue(slots)
+        self.a = deployment("a", self.queue, **settings)
+        self.b = deployment("b", self.queue)
+        self.calls, self.results, self.threads = [], {}, []
+        for made in (self.a, self.b):
+            made.embed = self.embed
+        self.refused = ()  # items
+        self.error = None  # of every call
+        self.sender = Sender(
+            {self.a: pool(self.a), self.b: pool(self.b)},
+            Events(),
+            start_thread=lambda run, arguments: self.threads.append((run, arguments)),
+        )
+
+    def embed(self, call, wanted, deadline):
+        self.calls.append(list(call.items))
+        if self.error is not None:
+            raise self.error
+        if set(self.refused) & set(call.items):
+            raise Rejected("your input is invalid")
+        return vectors([int(item) for item in call.items])
+
+    def submit(self, to, item, **options):
+        made = attempt(to, on_result=self.on_result, **options)
+        made.call = made.call.of([str(item)])
+        self.sender.send(self.queue.submit(made, time.monotonic()))
+        return made
+
+    def on_result(self, one, result, now):
+        assert one not in self.results
+        self.results[one] = result
+
+    def run(self):
+        while self.threads:
+            run, arguments = self.threads.pop(0)
+            run(*arguments)
+
+    def assert_all_told(self, *attempts):
+        assert set(self.results) == set(attempts)
+        assert self.queue.free == self.queue.slots
+        assert self.queue.waiting == 0
+        assert not any(self.queue.outstanding(d) for d in (self.a, self.b))
+
+
+def test_each_attempt_of_a_call_gets_its_own_vectors():
+    sending = Sending()
+    attempts = [sending.submit(sending.a, n) for n in range(5)]
+    sending.run()
+    sending.assert_all_told(*attempts)
+    assert [sending.results[one] for one in attempts] == [vectors([n]) for n in range(5)]
+    assert len(sending.calls) == 1
+    assert {one.batch_size for one in attempts} == {5}
+
+
+@pytest.mark.parametrize("bad", [{3}, {0}, {7}, {2, 5}, set(range(8))])
+def test_only_the_offenders_of_a_refused_call_are_refused(bad):
+    sending = Sending()
+    sending.refused = [str(n) for n in bad]
+    attempts = [sending.submit(sending.a, n) for n in range(8)]
+    sending.run()
+    sending.assert_all_told(*attempts)
+    for n, one in enumerate(attempts):
+        assert isinstance(sending.results[one], Rejected) == (n in bad)
+
+
+def test_an_item_that_was_refused_is_not_merged_for_a_while():
+    sending = Sending()
+    sending.refused = ["0"]
+    bad = sending.submit(sending.a, 0)
+    sending.run()
+    kind = sending.a.kind(bad.call, None)
+    assert sending.a.group(bad.call, kind, bad.left_at + 1) is None
+    assert sending.a.group(bad.call, kind, bad.left_at + 10_000) is not None
+
+
+def test_a_429_sends_what_waits_elsewhere():
+    sending = Sending()
+    sending.sender._pool_of[sending.a].is_alone = False
+    sending.error = Throttled("slow down", retry_after=30)
+    first = sending.submit(sending.a, 0)
+    run, arguments = sending.threads.pop()
+    sending.queue.close(*arguments)
+    waiting = sending.submit(sending.a, 1)
+    run(*arguments)
+    sending.assert_all_told(first, waiting)
+    assert isinstance(sending.results[waiting], NotSent)
+    assert len(sending.calls) == 1
+
+
+def test_a_call_that_no_thread_can_be_had_for_frees_its_slot():
+    sending = Sending(tokens_per_minute=100)
+
+    def no_thread(*_):
+        raise RuntimeError("can't start new thread")
+
+    sending.sender._start_thread = no_thread
+    one = sending.submit(sending.a, 0)
+    sending.assert_all_told(one)
+    assert isinstance(sending.results[one], Overloaded)
+    assert sending.a.quota_wait(100, time.monotonic()) == 0
+
+
+def test_a_bug_in_a_call_leaves_no_attempt_untold_and_no_slot_taken():
+    sending = Sending()
+    sending.error = ZeroDivisionError()
+    attempts = [sending.submit(sending.a, n) for n in range(3)]
+    sending.run()
+    sending.assert_all_told(*attempts)
+    assert all(isinstance(sending.results[one], InternalError) for one in attempts)
+
+
+def test_an_attempt_that_is_abandoned_is_told_nothing():
+    sending = Sending()
+    stays, leaves = (sending.submit(sending.a, n) for n in range(2))
+    sending.queue.abandon(leaves)
+    sending.run()
+    sending.assert_all_told(stays)
+    assert leaves.state is AttemptState.DONE
+
+
+def test_after_a_failure_the_thread_sends_what_waits_for_its_slot():
+    sending = Sending()
+    sending.error = ProviderUnavailable("failed with 503")
+    first = sending.submit(sending.a, 0)
+    ((run, arguments),) = sending.threads
+    sending.queue.close(*arguments)
+    waiting = [sending.submit(sending.b, n) for n in (1, 2)]
+    run(*arguments)
+    sending.assert_all_told(first, *waiting)
+    assert sending.calls == [["0"], ["1", "2"]]
+
+
+def test_a_test_without_quota_leaves_no_slot_taken():
+    """The refused attempts are returned; what waits at the provider is sent in their place."""
+    sending = Sending(tokens_per_minute=100)
+    sending.refused = ["0"]
+    refused = [sending.submit(sending.a, n, tokens=30) for n in range(3)]
+    ((run, arguments),) = sending.threads
+    sending.queue.close(*arguments)
+    waiting = sending.submit(sending.a, 3, tokens=30, group="h")
+    other = sending.submit(sending.b, 4)
+    run(*arguments)
+    sending.assert_all_told(*refused, waiting, other)
+    assert sending.results[other] == vectors([4])
+
+
+def test_what_a_search_gives_back_does_not_wait_beside_a_free_slot():
+    """Of four, three are tested; the last has no part in the search once they are refused."""
+    sending = Sending(slots=2)
+    sending.refused = ["0"]
+    four = [sending.submit(sending.a, n) for n in range(4)]
+    begun = []
+
+    def embed(call, wanted, deadline):
+        begun.append((list(call.items), bool(sending.threads) or four[3] in sending.results))
+        return Sending.embed(sending, call, wanted, deadline)
+
+    sending.a.embed = embed
+    sending.run()
+    sending.assert_all_told(*four)
+    assert [items for items, _ in begun[:3]] == [["0", "1", "2", "3"], ["0", "1", "2"], ["0", "1"]]
+    assert begun[2][1], "the fourth waits, although a slot is free"

@@ -1,0 +1,59 @@
+"""A deployment that falls silent is left alone soon, however little time its callers have."""
+
+import pytest
+
+from tests.dispatch.arrangements import START, codes, later_than, load, models
+from tests.dispatch.members import between, good, silent
+from tests.dispatch.simulator import simulated
+
+AB = models("a", "b")
+SILENCE = START + 60  # before that, a minute in which the usual latency is learned
+
+
+def silent_from_then_on(p95):
+    return between(SILENCE, 1e9, silent, good(p95))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_is_ejected_five_seconds_after_the_first_call_it_did_not_answer(seed):
+    """The usual call takes 0.05 s; a request a second, whose callers have 3 s."""
+    members = {"a": silent_from_then_on(0.05), "b": good(0.05)}
+    with simulated(members, AB, seed=seed) as run:
+        load(run, 120, 1.0, timeout=3)
+        run.world.run(until=SILENCE)
+        assert run.deployment("a").health.state(run.world.now) == "ok"
+        before = len(run.calls("a"))
+        states = {}
+        for step in range(200):  # for 20 s
+            run.world.run(until=SILENCE + step / 10)
+            states[run.world.now] = run.deployment("a").health.state(run.world.now)
+        first = run.calls("a")[before].began
+        ejected = min((w for w, state in states.items() if state == "ejected"), default=1e9)
+        assert ejected <= first + 5
+        run.world.run()
+        assert codes(run.asked) == {"ok": 120}
+
+
+@pytest.mark.parametrize(
+    ("p95", "timeout", "every"), [(0.05, 3, 0.05), (0.5, 10, 0.1), (0.5, 10, 0.02), (0.05, 1, 0.02)]
+)
+def test_a_minute_later_one_request_in_a_hundred_waits_for_it_at_most(p95, timeout, every):
+    members = {"a": silent_from_then_on(p95), "b": good(p95)}
+    with simulated(members, AB) as run:
+        load(run, int(240 / every), every, timeout=timeout)
+        run.world.run()
+        late = [one for one in run.asked if one.at > SILENCE + 60]
+        assert codes(late) == {"ok": len(late)}
+        assert len(later_than(p95 * 1.5, late)) <= len(late) / 100
+        assert run.deployment("a").health.ejections_ever >= 1
+
+
+def test_one_call_that_outlives_its_caller_is_no_evidence_where_all_are_slow():
+    """Both take more than twice as long as they did: nothing is wrong with either."""
+    slow = between(SILENCE, 1e9, good(0.125), good(0.05))
+    with simulated({"a": slow, "b": slow}, AB) as run:
+        load(run, 2400, 0.05, timeout=3)
+        run.to_the_end()
+        assert not run.errors()
+        for name in "ab":
+            assert run.deployment(name).health.ejections_ever == 0

@@ -1,0 +1,177 @@
+"""What is known of a deployment: what counts as a failure, as silence, and as proof of neither."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from app.config_dispatch import DispatchSettings
+from app.dispatch.standing import Standing
+from app.errors import ProviderTimeout, ProviderUnavailable
+from tests.dispatch.parts import T
+
+SETTINGS = DispatchSettings()
+TIMEOUT = ProviderTimeout("did not answer in time")
+ILL = ProviderUnavailable("failed with 503")
+
+
+def standing(usual=None, timeout=60.0, **settings):
+    """One whose calls have usually taken so many seconds."""
+    made = Standing(timeout, random.Random(1), replace(SETTINGS, **settings))
+    for _ in range(20 if usual else 0):
+        made.succeeded(1, T - usual, T, "kind")
+    return made
+
+
+def fails(made, error, seconds, others=None, may_eject=True, times=5, now=T + 100):
+    """Calls that took so many seconds fail; whether the deployment is ejected for them."""
+    results = [
+        made.failed(error, 1, now - seconds, now, others, lambda: may_eject) for _ in range(times)
+    ]
+    return any(results)
+
+
+def test_failures_in_a_row_eject_once():
+    made = standing()
+    results = [made.failed(ILL, 1, T, T + 0.1, None, lambda: True) for _ in range(10)]
+    assert results == [False] * 4 + [True] + [False] * 5
+    assert made.health.ejections_ever == 1
+
+
+def test_one_that_may_not_be_ejected_is_suspect_instead():
+    made = standing()
+    assert not fails(made, ILL, 0.1, may_eject=False)
+    assert not made.health.is_ejected
+    assert not made.may_be_asked(T + 100)
+    assert made.may_be_asked(T + 100, last_resort=True)
+
+
+@pytest.mark.parametrize(
+    ("usual", "others", "evidence"),
+    [
+        (None, None, 1.0),  # nothing is known: the floor of silence
+        (0.01, None, 2.0),  # the floor of lateness
+        (0.5, None, 10.0),  # 20 times the p95
+        (None, T + 1000, 1.0),
+        (0.5, T + 1000, 2.0),  # another has answered meanwhile: 4 times the p95
+        (0.01, T + 1000, 0.04),
+    ],
+)
+def test_a_call_that_was_cut_early_proves_nothing(usual, others, evidence):
+    assert not fails(standing(usual), TIMEOUT, evidence * 0.9, others)
+    made = standing(usual)
+    fails(made, TIMEOUT, evidence * 1.1, others)
+    assert made.health.failures_in_a_row or made.health.is_ejected
+
+
+def test_a_call_that_took_the_providers_own_timeout_is_always_evidence():
+    assert fails(standing(usual=5.0, timeout=3.0), TIMEOUT, 3.0)
+
+
+def test_a_probe_that_was_cut_early_makes_room_for_the_next():
+    made = standing()
+    fails(made, ILL, 0.1)
+    now = T + 200
+    assert made.chosen(now)
+    assert not made.chosen(now)  # one at a time
+    made.failed(TIMEOUT, 1, now, now + 0.1, None, lambda: True)
+    assert made.health.is_ejected
+    assert made.chosen(now + 0.1)
+
+
+def test_a_long_silence_while_others_answer_ejects_at_once():
+    made = standing(usual=0.1)
+    assert made.failed(TIMEOUT, 1, T + 98.9, T + 100, T + 99, lambda: True)
+    other = standing(usual=0.1)
+    assert not other.failed(TIMEOUT, 1, T + 98.9, T + 100, T + 98, lambda: True)
+
+
+def test_a_silence_is_seen_by_what_left_later_and_was_answered():
+    made, call = standing(usual=0.2), object()
+    assert not made.is_silent(T + 50, T + 49)  # nothing is in flight
+    made.call_started(call, 1, T)
+    assert not made.is_silent(T + 1.9, T + 1)  # 10 times the p95
+    assert not made.is_silent(T + 2.1, T - 1)
+    assert made.is_silent(T + 2.1, T + 1)
+    made.call_ended(call)
+    assert not made.is_silent(T + 2, T + 1)
+
+
+def test_a_call_in_flight_makes_a_deployment_as_slow_as_it_is():
+    made, call = standing(usual=0.1), object()
+    assert made.seconds_a_call(T, unknown=7) == pytest.approx(0.1)
+    made.call_started(call, 1, T)
+    made.call_started(object(), 1, T + 3)
+    assert made.in_flight == 2
+    assert made.seconds_a_call(T + 4, unknown=7) == pytest.approx(4)
+    made.call_ended(call)
+    made.call_ended(call)  # twice changes nothing
+    assert made.in_flight == 1
+    assert made.seconds_a_call(T + 4, unknown=7) == pytest.approx(1)
+
+
+def test_failures_make_a_deployment_seem_slower():
+    made = standing(usual=0.1)
+    for _ in range(20):
+        made.failed(ILL, 1, T, T, None, lambda: False)
+    assert made.seconds_a_call(T, unknown=7) == pytest.approx(0.2)
+
+
+def test_a_latency_is_forgotten_when_no_answer_has_shown_it_lately():
+    made = standing(usual=0.1)
+    assert made.known_latency(T + 9) == pytest.approx(0.1)
+    assert made.known_latency(T + 10) is None
+    assert made.seconds_a_call(T + 10, unknown=7) == 7
+
+
+def test_a_400_is_trusted_for_a_while_after_a_success_of_that_kind():
+    made = standing(usual=0.1)
+    assert made.trusts_400("kind", T + 60)
+    assert not made.trusts_400("kind", T + 61)
+    assert not made.trusts_400("other", T)
+
+
+def test_only_so_many_kinds_are_remembered():
+    made = standing()
+    for number in range(150):
+        made.succeeded(1, T, T, number)
+    assert len(made._served) <= 100
+    assert made.trusts_400(149, T)
+    assert not made.trusts_400(0, T)
+
+
+def test_a_trusted_400_shows_that_the_deployment_is_well():
+    made = standing()
+    fails(made, ILL, 0.1)
+    assert made.chosen(T + 200)
+    made.refused(trusted=True, left_at=T + 200, now=T + 200.1)
+    assert not made.health.is_ejected
+
+
+def test_an_untrusted_400_of_a_probe_shows_nothing():
+    made = standing()
+    fails(made, ILL, 0.1)
+    assert made.chosen(T + 200)
+    made.refused(trusted=False, left_at=T + 200, now=T + 200.1)
+    assert made.health.is_ejected
+    assert made.chosen(T + 200.2)
+
+
+def test_a_straggler_is_no_verdict():
+    made = standing()
+    fails(made, ILL, 0.1, now=T + 1)
+    assert made.chosen(T + 100)
+    for left_at in (T, T + 99):
+        assert not made.failed(ILL, 1, left_at, T + 101, None, lambda: True)
+        made.refused(True, left_at, T + 101)
+        assert not made.succeeded(1, left_at, T + 101, "kind")
+    assert made.health.is_ejected
+    assert made.health.is_probing
+    assert made.succeeded(1, T + 100, T + 101, "kind")  # the probe: it is back
+
+
+@pytest.mark.parametrize(("timeout", "expected"), [(60.0, 10.0), (3.0, 3.0)])
+def test_a_probe_may_take_less_than_a_call(timeout, expected):
+    made = standing(timeout=timeout)
+    assert made.timeout_of(is_probe=True) == expected
+    assert made.timeout_of(is_probe=False) == timeout

@@ -1,0 +1,152 @@
+"""Plain threads, switched between any two instructions: no exception of ours, nothing left behind.
+
+A race is a matter of luck, so each test tries for two seconds.
+"""
+
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import app.dispatch
+from app.cache.memory import MemoryCache
+from app.deadline import Deadline
+from app.dispatch import Dispatcher
+from app.domain import Call, Caller, EmbeddingRequest, Vectors
+from app.errors import ClientError, ProviderUnavailable
+from app.pipeline import Pipeline
+from tests.dispatch.arrangements import Stub, dispatcher, vectors
+
+SECONDS = 2.0
+THREADS = 24
+DISPATCH = str(Path(app.dispatch.__file__).parent)
+
+
+@contextmanager
+def switching_anywhere() -> Iterator[None]:
+    """New threads give way to others between any two instructions of dispatch, now and then.
+
+    The interpreter alone does so seldom, and never at some of them.
+    """
+    dice, before, traced = random.Random(1), sys.getswitchinterval(), threading.gettrace()
+
+    def instruction(frame: FrameType, event: str, _: object) -> Any:
+        if event == "opcode" and dice.random() < 0.05:
+            time.sleep(1e-5)
+        return instruction
+
+    def call(frame: FrameType, event: str, _: object) -> Any:
+        if not frame.f_code.co_filename.startswith(DISPATCH):
+            return None
+        frame.f_trace_opcodes = True
+        return instruction
+
+    sys.setswitchinterval(1e-5)
+    threading.settrace(call)
+    try:
+        yield
+    finally:
+        threading.settrace(traced)  # type: ignore[arg-type]
+        sys.setswitchinterval(before)
+
+
+class Flapping(Stub):
+    """Fails all calls for five milliseconds, and none for the next five."""
+
+    def __init__(self, offset: float) -> None:
+        super().__init__(lambda call: vectors(call.items))
+        self._offset = offset
+
+    def embed(self, call: Call, deadline: Deadline) -> Vectors:
+        if (time.monotonic() + self._offset) % 0.01 < 0.005:
+            raise ProviderUnavailable("failed with 503")
+        return vectors(call.items)
+
+
+def hammer(ask: Callable[[int, int], object]) -> Counter[str]:
+    """What came of calling ``ask`` (with the thread's number, and how often it did) from all
+    threads for two seconds."""
+    heard: Counter[str] = Counter()
+    stop = time.monotonic() + SECONDS
+
+    def work(number: int) -> None:
+        i = 0
+        while time.monotonic() < stop:
+            i += 1
+            try:
+                ask(number, i)
+                heard["ok"] += 1
+            except ClientError as error:
+                heard[f"{error.status}"] += 1
+            except BaseException as error:
+                heard[repr(error)[:100]] += 1
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(THREADS)]
+    with switching_anywhere():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return heard
+
+
+def await_nothing_in_flight(made: Dispatcher) -> None:
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        if not any(one.get("in_flight") or one.get("outstanding") for one in made.report()):
+            return
+        time.sleep(0.01)
+    raise AssertionError(made.report())
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_good_providers_serve_all(merge, caplog):
+    providers = {name: Stub(lambda call: vectors(call.items)) for name in "ab"}
+    made = dispatcher(providers, provider={"merge": merge, "concurrency": 4})
+    heard = hammer(
+        lambda n, i: made.embed(EmbeddingRequest("m", [f"{n} {i}"]), time.monotonic() + 60)
+    )
+    assert set(heard) == {"ok"}
+    await_nothing_in_flight(made)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_ejections_and_returns_are_seen_whole(caplog):
+    """Deployments come and go a hundred times a second: an answer, or an error of the contract."""
+    made = dispatcher({name: Flapping(k * 0.003) for k, name in enumerate("abc")})
+    heard = hammer(
+        lambda n, i: made.embed(EmbeddingRequest("m", [f"{n} {i}"]), time.monotonic() + 60)
+    )
+    assert set(heard) <= {"ok", "502", "503"}
+    await_nothing_in_flight(made)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_single_flight_gives_each_its_own_and_keeps_no_load(caplog):
+    """Few texts, many callers, callers that leave at once; then each text is still to be had."""
+    providers = {name: Stub(lambda call: vectors(call.items)) for name in "ab"}
+    made = dispatcher(providers, provider={"concurrency": 2})
+    pipeline = Pipeline(made, MemoryCache(200, 0.001, time.monotonic))
+
+    def ask(number: int, i: int, patience: float | None = None) -> None:
+        items = [f"{(i + k) % 7}" for k in range(1 + number % 3)]
+        request = EmbeddingRequest("m", items, caching=True)
+        patience = patience or (60 if i % 5 else 0.0005)
+        outcome = pipeline.run(request, Caller("tests"), time.monotonic() + patience)
+        assert len(outcome.vectors.rows) == len(items)
+        assert all(len(row) == 4 for row in outcome.vectors.rows)
+
+    heard = hammer(ask)
+    assert set(heard) <= {"ok", "504"}
+    await_nothing_in_flight(made)
+    for i in range(7):
+        ask(0, i, patience=5)
+    assert not [record for record in caplog.records if record.exc_info]

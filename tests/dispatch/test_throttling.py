@@ -1,0 +1,115 @@
+"""429: a rest once an episode, kept as long as the provider asked for, and told to callers."""
+
+import itertools
+
+import pytest
+
+from app.errors import Throttled
+from tests.dispatch.arrangements import (
+    START,
+    codes,
+    later_than,
+    load,
+    models,
+    most_in_a_window,
+)
+from tests.dispatch.members import good, throttling
+from tests.dispatch.simulator import simulated
+
+AB = models("a", "b")
+
+
+def burst(start, stop):
+    """429 without Retry-After for a moment; each answer takes 0.3 s."""
+
+    def behaviour(world, call):
+        ill = start <= world.now < stop
+        return 0.3, Throttled("asked us to slow down (429)") if ill else None
+
+    return behaviour
+
+
+def asks_until(end, well=1e9):
+    """429 with the Retry-After that is left until ``end``; well again from ``well`` on."""
+
+    def behaviour(world, call):
+        if world.now >= min(end, well):
+            return 0.05, None
+        error = Throttled("asked us to slow down (429)", retry_after=end - world.now)
+        return 0.005, error
+
+    return behaviour
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_a_burst_of_429_is_over_two_seconds_after_its_end(names, seed):
+    """The calls in flight together are one episode: one rest of at most 0.5 s."""
+    members = dict.fromkeys(names, burst(START + 10, START + 10.3))
+    with simulated(members, models(*names), merge=False, seed=seed) as run:
+        asked = load(run, 2000, 0.02, timeout=30)
+        run.world.run()
+        ill = [one.at - START for one in asked if one.error]
+        assert set(codes(asked)) <= {"ok", "rate_limit_exceeded"}
+        assert all(10 - 0.4 <= second <= 12.3 for second in ill), f"{min(ill)} … {max(ill)}"
+
+
+def test_a_second_episode_rests_longer_than_the_first():
+    """Throttled for 30 s, it is asked ever more seldom."""
+    members = {"a": burst(START, START + 30), "b": good()}
+    with simulated(members, AB, merge=False) as run:
+        load(run, 3000, 0.01)
+        run.world.run()
+        began = [call.began for call in run.calls("a")]
+        rests = [b - a for a, b in itertools.pairwise(began) if b - a > 0.2]
+        assert 4 <= len(rests) <= 8
+        assert rests[3] > 2 * rests[0]
+        assert not run.errors()
+
+
+@pytest.mark.parametrize("seconds", [600, 3600])
+def test_a_rest_that_a_provider_asked_for_is_kept(seconds):
+    with simulated({"a": throttling(0, seconds), "b": good()}, AB) as run:
+        load(run, seconds // 10, 10.0)
+        run.to_the_end()
+        assert not run.errors()
+        assert len(run.calls("a")) == 1
+
+
+def test_a_rest_of_more_than_an_hour_is_an_hour():
+    with simulated({"a": throttling(0, 86400), "b": good()}, AB) as run:
+        load(run, 500, 10.0)
+        run.world.run()
+        assert len(run.calls("a")) == 2
+
+
+def test_the_callers_of_an_only_deployment_hear_its_retry_after_at_once():
+    with simulated({"a": asks_until(START + 60)}, models("a"), merge=False) as run:
+        asked = load(run, 700, 0.1, timeout=30)
+        run.world.run()
+        resting = [one for one in asked if one.at < START + 59.9]
+        assert codes(resting) == {"rate_limit_exceeded": len(resting)}
+        assert not later_than(0.05, resting)
+        wrong = [
+            (one.at - START, one.error.retry_after)
+            for one in resting
+            if abs(one.error.retry_after - (START + 60 - one.at)) > 1
+        ]
+        assert not wrong, wrong[:3]
+        assert not [one for one in asked if one.at > START + 60.2 and one.error]
+
+
+def test_an_only_deployment_that_rests_is_probed_once_in_ten_seconds_at_most():
+    with simulated({"a": asks_until(START + 60)}, models("a"), merge=False) as run:
+        load(run, 590, 0.1, timeout=30)
+        run.world.run()
+        assert len(run.calls("a")) <= 7
+        assert most_in_a_window(run.calls("a"), 9.9) == 1
+
+
+def test_an_only_deployment_that_is_well_before_its_rest_ends_is_found():
+    with simulated({"a": asks_until(START + 60, well=START + 20)}, models("a")) as run:
+        asked = load(run, 600, 0.1, timeout=30)
+        run.world.run()
+        assert codes([one for one in asked if one.at < START + 19]) == {"rate_limit_exceeded": 190}
+        assert not [one for one in asked if one.at > START + 31 and one.error]

@@ -1,0 +1,51 @@
+"""All vectors of one answer are of one width, also where the model does not say which."""
+
+import time
+from collections import Counter
+
+import pytest
+
+from app.cache.memory import MemoryCache
+from app.domain import Caller, EmbeddingRequest
+from app.errors import ClientError
+from app.pipeline import Pipeline
+from tests.dispatch.arrangements import Stub, dispatcher, vectors
+
+
+def of_width(width):
+    return Stub(lambda call: vectors(call.items, width))
+
+
+def widths(ask):
+    """The widths in one answer, or the status of the error in its place."""
+    try:
+        return {len(row) // 4 for row in ask().vectors.rows}
+    except ClientError as error:
+        return {f"error {error.status}"}
+
+
+@pytest.mark.parametrize("parts", [2, 4, 9])
+def test_the_parts_of_an_answer_are_of_one_width(parts):
+    made = dispatcher({"a": of_width(1), "b": of_width(2)}, max_inputs=1)
+    request = EmbeddingRequest("m", [f"{i}" for i in range(parts)])
+    for _ in range(30):
+        found = widths(lambda: made.embed(request, time.monotonic() + 5))
+        assert len(found) == 1, found
+        assert found <= {1, 2, "error 502", "error 500"}
+
+
+def test_what_is_cached_and_what_is_not_are_of_one_width():
+    """The provider's model changed between two requests; the settings name no width."""
+    width = [1]
+    changing = Stub(lambda call: vectors(call.items, width[0]))
+    cache = MemoryCache(2**20, 3600, time.monotonic)
+    pipeline = Pipeline(dispatcher({"a": changing}), cache)
+
+    def ask(*items):
+        request = EmbeddingRequest("m", items, caching=True)
+        return pipeline.run(request, Caller("tests"), time.monotonic() + 5)
+
+    assert widths(lambda: ask("x")) == {1}
+    width[0] = 2
+    found = Counter(map(str, widths(lambda: ask("x", "y"))))
+    assert len(found) == 1, f"widths {sorted(found)} in one answer"

@@ -1,0 +1,168 @@
+"""A kept connection that the provider closes as it is used again costs no call: it is asked again,
+once, on a new connection."""
+
+import threading
+import time
+
+import pytest
+
+from app.errors import ConnectionFailed, ProviderError, ProviderTimeout
+from tests.providers.http import (
+    WIDTH,
+    InThread,
+    TlsUpstream,
+    assert_embeds,
+    call,
+    forward_proxy,
+    make_certificate,
+    provider_at,
+    within,
+)
+from tests.support import stalls
+from tests.support.upstream import Upstream, good
+
+
+@pytest.fixture(scope="module", params=["in the clear", "TLS", "TLS through an egress proxy"])
+def both(request, tmp_path_factory):
+    """A provider, and the settings with which it is reached."""
+    if request.param == "in the clear":
+        with Upstream(WIDTH) as upstream:
+            yield upstream, {}
+        return
+    certificate = make_certificate(tmp_path_factory.mktemp("tls"), "IP:127.0.0.1")
+    with TlsUpstream(*certificate) as upstream, forward_proxy([]) as proxy:
+        reached = {"proxy": proxy} if "proxy" in request.param else {}
+        yield upstream, {"ca_bundle": certificate[0], **reached}
+
+
+@pytest.fixture
+def upstream(both):
+    """The provider, good again."""
+    both[0].reset()
+    yield both[0]
+    both[0].reset()
+
+
+@pytest.fixture
+def provider(both, upstream):
+    """The proxy's side of it."""
+    return provider_at(upstream, **both[1])
+
+
+def close(exchange):
+    """Read the request and end the connection without a byte."""
+    exchange.last = True
+
+
+def connections(upstream):
+    return [call.connection for call in upstream.calls]
+
+
+def test_the_call_is_made_again_on_a_new_connection(upstream, provider):
+    upstream.script(good, close)
+    assert_embeds(provider, "one")
+    assert_embeds(provider, "two")
+    first, second, third = connections(upstream)
+    assert first == second != third
+    assert upstream.calls[1].body == upstream.calls[2].body
+
+
+def test_a_long_request_is_made_again_too(upstream, provider):
+    upstream.script(good, close)
+    assert_embeds(provider, "one")
+    assert_embeds(provider, "x" * 2_000_000)
+    assert len(upstream.calls) == 3
+
+
+def test_it_is_never_made_a_third_time(upstream, provider):
+    upstream.script(good, close, close)
+    assert_embeds(provider)
+    with pytest.raises(ConnectionFailed):
+        provider.embed(call(), within())
+    assert len(upstream.calls) == 3
+
+
+def test_nor_again_where_the_connection_was_new(upstream, provider):
+    upstream.script(close)
+    with pytest.raises(ConnectionFailed):
+        provider.embed(call(), within())
+    assert len(upstream.calls) == 1
+
+
+@pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_nor_after_the_first_byte_of_an_answer(upstream, provider, begun):
+    def begin_and_close(exchange):
+        exchange.send(begun)
+        exchange.last = True
+
+    upstream.script(good, begin_and_close)
+    assert_embeds(provider)
+    with pytest.raises(ConnectionFailed):
+        provider.embed(call(), within())
+    assert len(upstream.calls) == 2
+
+
+def test_nor_after_a_cancellation(upstream, provider):
+    upstream.script(good, stalls.silence)
+    assert_embeds(provider)
+    deadline = within(10)
+    task = InThread(provider, deadline)
+    upstream.wait_for_calls(2)
+    deadline.cancel()
+    assert isinstance(task.join(1), ProviderError)
+    assert_embeds(provider)
+    assert len(upstream.calls) == 3  # this one, and the two above
+
+
+def test_nor_after_the_deadline(upstream, provider):
+    upstream.script(good, stalls.silence)
+    assert_embeds(provider)
+    with pytest.raises(ProviderTimeout):
+        provider.embed(call(), within(0.2))
+    assert_embeds(provider)
+    assert len(upstream.calls) == 3  # this one, and the two above
+
+
+def test_the_second_attempt_ends_by_the_deadline(upstream, provider):
+    upstream.script(good, close, stalls.silence)
+    assert_embeds(provider)
+    start = time.monotonic()
+    with pytest.raises(ProviderTimeout):
+        provider.embed(call(), within(0.3))
+    assert time.monotonic() - start < 0.8
+    assert len(upstream.calls) == 3
+
+
+def test_others_that_were_kept_are_not_tried_first(upstream, provider):
+    """A provider that restarts closes all of them."""
+    barrier = threading.Barrier(4)
+
+    def together(exchange):
+        barrier.wait(5)
+        good(exchange)
+
+    upstream.script(*[together] * 4)
+    for task in [InThread(provider, within(), f"text {n}") for n in range(4)]:
+        assert not isinstance(task.join(), Exception)
+    kept = set(connections(upstream))
+    assert len(kept) == 4
+
+    def restarted(exchange):
+        (close if exchange.call.connection in kept else good)(exchange)
+
+    upstream.always(restarted)
+    assert_embeds(provider, "again")
+    assert len(upstream.calls) == 6
+    assert upstream.calls[-1].connection not in kept
+
+
+def test_no_call_is_lost_to_a_provider_that_closes_a_moment_after_each_answer(upstream, provider):
+    def and_close_soon(exchange):
+        good(exchange)
+        time.sleep(0.001)
+        exchange.last = True
+
+    upstream.always(and_close_soon)
+    for n in range(400):
+        assert_embeds(provider, f"text {n}")
+    assert len(upstream.calls) >= 400
