@@ -7,14 +7,53 @@ Two families share the root `ProxyError`:
 * `ProviderError` and below are what one attempt at one provider met. They never reach a client as
   they are: dispatch retries, fails over, and turns the last one into a `ClientError`.
 
-Messages of either family are safe to show: no secret, no provider address.
+Messages of either family are safe to show: no secret, no provider address. Those of a
+`ClientError` are bounded where it is made, so that an error answer stays below `MAX_ANSWER_BYTES`
+whatever came in.
+
+This module holds every `ClientError` there is: /openapi.json, the counters and the answers of the
+server itself (`app.serving.contract`) are made from the classes here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from enum import Enum
 from typing import Any
 
+MAX_MESSAGE_LENGTH = 300  # characters of a message of ours
+MAX_NAME_LENGTH = 64  # characters of a name that an answer repeats: a field, a path, a type
+MAX_ANSWER_BYTES = 4096  # of an error's JSON body
+_MAX_MESSAGE_BYTES = 2048  # of a message's UTF-8
 _LONGEST_STORY = 20  # errors that led to one
+
+
+class Scope(Enum):
+    """The requests that can meet an error. /openapi.json lists an error with these routes."""
+
+    EVERY = "every request"
+    KEY = "requests that need a key"
+    EMBEDDINGS = "requests for embeddings"
+    VARIABLE = "paths with a variable"
+    ADMIN = "what only an administrator's key may see"
+    USAGE = "/v1/usage"
+    ELSEWHERE = "paths and methods that the proxy does not have"
+
+
+def shown(name: object, length: int = MAX_NAME_LENGTH) -> str:
+    """Return a name of the caller's as an answer may repeat it: encodable, printable and short."""
+    text = str(name[: length + 1]) if isinstance(name, str) else str(name)
+    if not text.isascii() or not text.isprintable():
+        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if len(text) <= length else text[:length] + "…"
+
+
+def _bounded_message(text: str, length: int) -> str:
+    text = shown(text, length - 1)
+    if text.isascii():
+        return text
+    # Four bytes a character at the most, and JSON escapes none that is printable but \ and ".
+    return text.encode()[:_MAX_MESSAGE_BYTES].decode(errors="ignore")
 
 
 class ProxyError(Exception):
@@ -24,6 +63,8 @@ class ProxyError(Exception):
 class ClientError(ProxyError):
     """An answer that is not an embedding."""
 
+    scopes: tuple[Scope, ...] = (Scope.EMBEDDINGS,)
+    max_message_length = MAX_MESSAGE_LENGTH
     status = 500
     code: str | None = "internal_error"
     type = "server_error"
@@ -38,9 +79,10 @@ class ClientError(ProxyError):
         retry_after: float | None = None,
         should_retry: bool | None = None,
     ) -> None:
+        message = _bounded_message(message, self.max_message_length)
         super().__init__(message)
         self.message = message
-        self.param = param
+        self.param = None if param is None else shown(param)
         #: Seconds until a retry may succeed, or None.
         self.retry_after = retry_after
         if should_retry is not None:
@@ -54,28 +96,112 @@ class ClientError(ProxyError):
         #: What the log says in place of the message, where that may quote an input.
         self.log_message = message
 
+    @property
+    def payload(self) -> dict[str, dict[str, str | None]]:
+        """OpenAI's error object."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+def client_errors(kind: type[ClientError] = ClientError) -> Iterator[type[ClientError]]:
+    """Yield every class of this module that a client can meet."""
+    for below in kind.__subclasses__():
+        if globals().get(below.__name__) is below:  # tests define some of their own
+            yield below
+        yield from client_errors(below)
+
 
 class InternalError(ClientError):
     """A bug of ours. A retry is safe and may help."""
+
+    scopes = (Scope.EVERY,)
 
 
 class IncompleteAnswer(InternalError):
     """A bug of ours, seen in time: vectors were missing, empty or of another width."""
 
+    scopes = (Scope.EMBEDDINGS,)
     code = "incomplete_answer"
 
 
 class BadRequest(ClientError):
     """The caller's payload is wrong. A retry cannot help."""
 
+    scopes = (Scope.EMBEDDINGS, Scope.USAGE)
     status = 400
     code = None
+    type = "invalid_request_error"
+
+
+class RefusedByProvider(BadRequest):
+    """The provider's own 400, in its own words without secrets. A retry cannot help."""
+
+    scopes = (Scope.EMBEDDINGS,)
+    max_message_length = 502  # `app.providers.refusals` cuts it
+
+
+class InvalidHttp(BadRequest):
+    """The request is not valid HTTP/1.1, or its framing is ambiguous. A retry cannot help."""
+
+    scopes = (Scope.EVERY,)
+    code = "invalid_http"
+
+
+class RequestTimeout(ClientError):
+    """The request did not arrive in time. A retry is safe."""
+
+    scopes = (Scope.EVERY,)
+    status = 408
+    code = "request_timeout"
+    type = "invalid_request_error"
+
+
+class RequestLineTooLong(ClientError):
+    """The request line is longer than the server reads. A retry cannot help."""
+
+    scopes = (Scope.EVERY,)
+    status = 414
+    code = "request_line_too_long"
+    type = "invalid_request_error"
+
+
+class ExpectationFailed(ClientError):
+    """``Expect`` names something else than ``100-continue``. A retry cannot help."""
+
+    scopes = (Scope.EVERY,)
+    status = 417
+    code = "expectation_failed"
+    type = "invalid_request_error"
+
+
+class HeadersTooLarge(ClientError):
+    """More headers, or longer ones, than the server reads. A retry cannot help."""
+
+    scopes = (Scope.EVERY,)
+    status = 431
+    code = "headers_too_large"
+    type = "invalid_request_error"
+
+
+class UnsupportedTransferCoding(ClientError):
+    """``Transfer-Encoding`` is something else than ``chunked``. A retry cannot help."""
+
+    scopes = (Scope.EVERY,)
+    status = 501
+    code = "unsupported_transfer_coding"
     type = "invalid_request_error"
 
 
 class Unauthorized(ClientError):
     """No key, or not one of ours. A retry cannot help."""
 
+    scopes = (Scope.KEY,)
     status = 401
     code = "invalid_api_key"
     type = "invalid_request_error"
@@ -92,14 +218,45 @@ class ModelNotAllowed(ClientError):
 class AdminOnly(ClientError):
     """The key is not an administrator's. A retry cannot help."""
 
+    scopes = (Scope.ADMIN,)
     status = 403
     code = "admin_required"
+    type = "invalid_request_error"
+
+
+class KeyBlocked(ClientError):
+    """The key is named in ``BLOCKED_KEYS``. A retry cannot help."""
+
+    scopes = (Scope.KEY,)
+    status = 403
+    code = "key_blocked"
+    type = "invalid_request_error"
+
+
+class UserBlocked(ClientError):
+    """The end user is named in ``BLOCKED_USERS``. A retry cannot help."""
+
+    status = 403
+    code = "user_blocked"
+    type = "invalid_request_error"
+
+
+class NetworkNotAllowed(ClientError):
+    """The key is bound to other networks. A retry cannot help."""
+
+    scopes = (Scope.KEY,)
+    status = 403
+    code = "network_not_allowed"
     type = "invalid_request_error"
 
 
 class ModelNotFound(ClientError):
     """No such model. A retry cannot help."""
 
+    scopes = (
+        Scope.EMBEDDINGS,
+        Scope.VARIABLE,
+    )
     status = 404
     code = "model_not_found"
     type = "invalid_request_error"
@@ -108,6 +265,10 @@ class ModelNotFound(ClientError):
 class NotFound(ClientError):
     """No such path. A retry cannot help."""
 
+    scopes = (
+        Scope.ELSEWHERE,
+        Scope.VARIABLE,
+    )
     status = 404
     code = "not_found"
     type = "invalid_request_error"
@@ -116,6 +277,7 @@ class NotFound(ClientError):
 class MethodNotAllowed(ClientError):
     """The path exists, the method does not. A retry cannot help."""
 
+    scopes = (Scope.ELSEWHERE,)
     status = 405
     code = "method_not_allowed"
     type = "invalid_request_error"
@@ -186,6 +348,29 @@ class Overloaded(ClientError):
 
     status = 503
     code = "overloaded"
+
+
+class KeysUnavailable(ClientError):
+    """The database or identity provider that knows the key does not answer. A retry may help."""
+
+    scopes = (Scope.KEY,)
+    status = 503
+    code = "keys_unavailable"
+
+
+class LimitsUnavailable(ClientError):
+    """The server that counts is away, and ``LIMITS["when_away"]`` is "refuse". A retry may help."""
+
+    status = 503
+    code = "usage_unavailable"
+
+
+class UsageUnavailable(ClientError):
+    """The ledger's database does not answer. A retry is safe and may help."""
+
+    scopes = (Scope.USAGE,)
+    status = 503
+    code = "usage_unavailable"
 
 
 class DeadlineExceeded(ClientError):

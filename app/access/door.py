@@ -7,9 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from app.access.keys import Keyring
-from app.access.refusals import KeyBlocked, KeysUnavailable, NetworkNotAllowed
 from app.domain import Caller
-from app.errors import Unauthorized
+from app.errors import KeyBlocked, KeysUnavailable, NetworkNotAllowed, Unauthorized
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -20,7 +20,7 @@ import jwt
 from cachetools import LRUCache
 
 from app.access.jwks_fetch import fetch
-from app.access.refusals import KeysUnavailable
+from app.errors import KeysUnavailable
 
 _log = logging.getLogger("app.access")
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
 from app.access.periods import zone_of
-from app.access.refusals import LimitsUnavailable
 from app.access.rules import Prices, Rule, headers, make_periods, rules_of
 from app.access.windows import Change, MemoryWindows, Reservation, Take, Window, Windows
 from app.config import Settings
 from app.domain import Caller, EmbeddingRequest, Outcome, Source
+from app.errors import LimitsUnavailable
 from app.usage.share import estimate
 
 #: Seconds after its deadline for which what a request has taken stays reserved.

@@ -16,11 +16,10 @@ import time
 from collections.abc import Iterable
 
 from app.access.door import Network, networks
-from app.access.refusals import KeysUnavailable
 from app.access.snapshot import Snapshot
 from app.access.table import Entry, KeyTable, entries_of, log_skipped
 from app.domain import Caller
-from app.errors import Unauthorized
+from app.errors import KeysUnavailable, Unauthorized
 from app.usage.database import Unavailable
 
 _log = logging.getLogger("app.access")

@@ -81,15 +81,9 @@ def body(outcome: Outcome, model: str, encoding: Encoding) -> list[bytes]:
 
 def error_response(error: ClientError) -> Response:
     """OpenAI's error object, with the headers its SDKs act on."""
-    payload = {
-        "error": {
-            "message": error.message,
-            "type": error.type,
-            "param": error.param,
-            "code": error.code,
-        }
-    }
-    response = Response(orjson.dumps(payload), status=error.status, content_type="application/json")
+    response = Response(
+        orjson.dumps(error.payload), status=error.status, content_type="application/json"
+    )
     if error.retry_after is not None:
         # Whole seconds, rounded up: earlier would be refused again.
         response.headers["Retry-After"] = str(max(1, -int(-error.retry_after // 1)))

@@ -11,9 +11,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from app import errors
 from app.api.answers import Ready, error_response
 from app.api.exchange import EXCHANGE, Exchange, Greeter, Observer, request_id
-from app.errors import ClientError
+from app.errors import ClientError, shown
 
 _log = logging.getLogger("app.errors")
+MAX_METHOD_SHOWN = 32  # characters of a method …
+MAX_PATH_SHOWN = 128  # … and of a path, in an answer
 _USUAL = ("cache-control", "no-store"), ("x-content-type-options", "nosniff")
 
 
@@ -65,17 +67,21 @@ def _translate(error: HTTPException) -> Response:
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         response = _answer(
-            errors.MethodNotAllowed(
-                f"Not allowed to {request.method} on {request.path}. (Allowed: {allowed})"
-            )
+            errors.MethodNotAllowed(f"Not allowed to {_shown_target(' on ')}. (Allowed: {allowed})")
         )
         response.headers["Allow"] = allowed
         return response
     if error.code == 404:
-        return _answer(errors.NotFound(f"Invalid URL ({request.method} {request.path})"))
+        return _answer(errors.NotFound(f"Invalid URL ({_shown_target()})"))
     if error.code is not None and 400 <= error.code < 500:
         return _answer(errors.BadRequest("The request could not be read."))
     return _surprise(error)
+
+
+def _shown_target(between: str = " ") -> str:
+    return (
+        f"{shown(request.method, MAX_METHOD_SHOWN)}{between}{shown(request.path, MAX_PATH_SHOWN)}"
+    )
 
 
 def _surprise(error: Exception) -> Response:

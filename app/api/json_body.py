@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.errors import BadRequest
+from app.errors import BadRequest, shown
+
+MAX_PASSED_DEPTH = 32  # lists and objects in each other, in a field that is passed on
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
@@ -32,19 +34,40 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise BadRequest(f"Duplicate parameter: {shown(name)!r}.", param=shown(name))
+            raise BadRequest(f"Duplicate parameter: '{shown(name)}'.", param=name)
         found[name] = value
     return found
 
 
 def check_passed_on(name: str, value: Any) -> None:
-    """Refuse a value that no JSON can say again: half a surrogate pair, 1e999 (infinity)."""
+    """Refuse a value that cannot be sent on: half a surrogate pair, 1e999 (infinity), deep nesting.
+
+    The parser reads deeper than a provider's request can be written, from deeper in the stack.
+    """
+    if _is_deeper(value, MAX_PASSED_DEPTH):
+        raise BadRequest(
+            f"Invalid value for '{shown(name)}': it is nested too deeply. At most "
+            f"{MAX_PASSED_DEPTH} levels are passed on.",
+            param=name,
+        )
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:
         raise BadRequest(
-            f"Invalid value for '{name}': it cannot be passed on.", param=name
+            f"Invalid value for '{shown(name)}': it cannot be passed on.", param=name
         ) from error
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels + 1):
+        nested = [one for one in layer if isinstance(one, list | dict)]
+        if not nested:
+            return False
+        layer = [
+            below for one in nested for below in (one.values() if isinstance(one, dict) else one)
+        ]
+    return True
 
 
 def _reason(error: Exception) -> str:
@@ -84,12 +107,6 @@ def kind_of(value: object) -> str:
             return "an array"
         case _:
             return "an object"
-
-
-def shown(name: object, length: int = 64) -> str:
-    """Text of the caller's that is safe in an answer: encodable and short."""
-    text = str(name).encode("utf-8", "replace").decode()
-    return text if len(text) <= length else text[:length] + "…"
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)

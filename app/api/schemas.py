@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, cast
 
 from marshmallow import INCLUDE, Schema, ValidationError, fields
 
-from app.api.json_body import kind_of, shown
+from app.api.json_body import kind_of
 from app.domain import DEFAULT_TIMEOUT, EmbeddingRequest, Item
-from app.errors import BadRequest
+from app.errors import BadRequest, shown
 
 MAX_USER_LENGTH = 256  # characters
 MAX_TIMEOUT = 3600  # seconds

@@ -10,20 +10,13 @@ import orjson
 from flask import Blueprint, Response, request
 
 from app.domain import Caller
-from app.errors import BadRequest, ClientError
+from app.errors import BadRequest, UsageUnavailable, shown
 from app.usage.database import Unavailable
 from app.usage.report import dimensions, milliseconds, moment, readable
 from app.usage.store import Store, Unusual
 
 _SINCE = "7d"
 _MOST_ROWS = 10_000
-
-
-class UsageUnavailable(ClientError):
-    """The ledger's database does not answer. A retry is safe and may help."""
-
-    status = 503
-    code = "usage_unavailable"
 
 
 class UsageApi:
@@ -70,4 +63,4 @@ def _parsed(name: str, parse: Callable[[str], Any], default: str) -> Any:
     try:
         return parse(request.args.get(name) or default)
     except (ValueError, OverflowError) as error:
-        raise BadRequest(f"Invalid value for '{name}': {error}.", param=name) from error
+        raise BadRequest(f"Invalid value for '{name}': {shown(error, 200)}.", param=name) from error

@@ -10,7 +10,6 @@ from flask import Blueprint, Response, request
 
 from app.access.door import Door
 from app.access.limits import Limiter
-from app.access.refusals import UserBlocked
 from app.api.answers import embedding_response
 from app.api.exchange import EXCHANGE, Exchange
 from app.api.json_body import check_passed_on, parse_json
@@ -27,6 +26,8 @@ from app.errors import (
     ModelNotFound,
     Unauthorized,
     UnsupportedMediaType,
+    UserBlocked,
+    shown,
 )
 from app.pipeline import Pipeline
 
@@ -35,6 +36,7 @@ _NO_KEY = (
     "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
 )
 
+MAX_MODEL_SHOWN = 128  # characters of a model's name in an answer
 _JSON_TYPES = ("", "application/json")
 
 
@@ -161,10 +163,14 @@ class Api:
         if settings is None:
             raise _no_such_model(asked.model)
         if not caller.may_use(asked.model):
-            raise ModelNotAllowed(f"This key may not use the model `{asked.model}`.")
+            raise ModelNotAllowed(
+                f"This key may not use the model `{shown(asked.model, MAX_MODEL_SHOWN)}`."
+            )
         for name in parsed.extra:
             if name not in settings.passes:
-                raise BadRequest(f"Unrecognized request argument supplied: {name}", param=name)
+                raise BadRequest(
+                    f"Unrecognized request argument supplied: {shown(name)}", param=name
+                )
             check_passed_on(name, parsed.extra[name])
         return parsed.with_extra() if parsed.extra else asked
 
@@ -173,7 +179,7 @@ def _body(environ: dict[str, Any], limit: int) -> bytes:
     # The usual type is not worth parsing.
     if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype not in _JSON_TYPES:
         refused = UnsupportedMediaType(
-            f"Unsupported content type: {request.mimetype!r}. Send application/json."
+            f"Unsupported content type: '{shown(request.mimetype)}'. Send application/json."
         )
         refused.log_message = "unsupported content type"  # there may be anything in it
         raise refused
@@ -209,6 +215,7 @@ def _too_large(limit: int) -> BodyTooLarge:
 
 
 def _no_such_model(name: str) -> ModelNotFound:
+    name = shown(name, MAX_MODEL_SHOWN)
     return ModelNotFound(f"The model `{name}` does not exist or you do not have access to it.")
 
 

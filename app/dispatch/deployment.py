@@ -17,7 +17,7 @@ from app.dispatch.quota import Quota
 from app.dispatch.refused_items import RefusedItems
 from app.dispatch.standing import Standing
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
-from app.errors import BrokenContract, ProviderError, Rejected
+from app.errors import BrokenContract, ProviderError, Rejected, shown
 from app.providers.base import Provider
 from app.tokenizers import Tokenizer, Undecodable
 from app.usage.share import share
@@ -99,7 +99,7 @@ class Deployment:
         """Why a request cannot be served here while all is well; None where it can."""
         if not self.can_serve(request.dimensions):
             return Rejected(
-                f"Invalid value for 'dimensions' = {request.dimensions}. "
+                f"Invalid value for 'dimensions' = {shown(request.dimensions)}. "
                 "This model cannot give vectors of that width.",
                 param="dimensions",
             )

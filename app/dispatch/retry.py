@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.dispatch.attempt import Attempt, NotSent
-from app.errors import BadRequest, ClientError, ConnectionFailed, ProviderError, Rejected
+from app.errors import (
+    BadRequest,
+    ClientError,
+    ConnectionFailed,
+    ProviderError,
+    RefusedByProvider,
+    Rejected,
+)
 
 if TYPE_CHECKING:
     from app.dispatch.part import Part
@@ -114,6 +121,6 @@ def _after_refusal(
 
 def refusal(failure: Rejected) -> BadRequest:
     """What the caller is told of a provider's 400."""
-    error = BadRequest(failure.message, param=failure.param)
+    error = RefusedByProvider(failure.message, param=failure.param)
     error.log_message = "a provider refused the request as invalid"  # its own words may quote it
     return error

@@ -11,11 +11,10 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from app.access import shared_windows
 from app.access.limits import GRACE_S, Limiter
 from app.access.periods import Calendar
-from app.access.refusals import LimitsUnavailable
 from app.access.shared_windows import SharedWindows
 from app.access.windows import Change, Reservation, Take
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
-from app.errors import QuotaExhausted
+from app.errors import LimitsUnavailable, QuotaExhausted
 from tests.support.server import eventually, free_port
 from tests.support.valkey import Valkey
 

@@ -8,11 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from app.access import table_keys as module
-from app.access.refusals import KeysUnavailable
 from app.access.snapshot import Snapshot
 from app.access.table import Entry, KeyTable
 from app.access.table_keys import TableKeys
-from app.errors import Unauthorized
+from app.errors import KeysUnavailable, Unauthorized
 from app.usage.database import Database, Unavailable
 from app.usage.migrations import migrate
 from app.usage.tables import keys as rows

@@ -4,10 +4,9 @@ import pytest
 
 from app.access.door import Door, client_address, networks
 from app.access.keys import Keyring
-from app.access.refusals import KeyBlocked, KeysUnavailable, NetworkNotAllowed
 from app.config import KeySettings
 from app.domain import Caller
-from app.errors import Unauthorized
+from app.errors import KeyBlocked, KeysUnavailable, NetworkNotAllowed, Unauthorized
 from tests.support.settings import KEY, KEYS
 
 KEYRING = Keyring([KeySettings("file", KEYS["tests"]["sha256"])])

@@ -3,9 +3,16 @@
 The requests are in the tables `bad_bodies` and `bad_http`.
 """
 
-import pytest
+import json
 
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from app.errors import MAX_ANSWER_BYTES, MAX_MESSAGE_LENGTH
 from tests.e2e import bad_bodies, bad_http
+from tests.e2e.bad_bodies import GOOD
 from tests.e2e.bad_http import BODY, CHUNKED, FRAMING, LENGTH, TYPE, framed
 from tests.support.vectors import assert_answers
 from tests.support.wire import chunked
@@ -132,3 +139,27 @@ def test_a_header_of_the_request_cannot_put_one_into_the_answer(client):
     assert answer.status == 200
     assert answer.headers["x-request-id"].isascii()
     assert "<" not in answer.headers["x-request-id"]
+
+
+ANY_TEXT = st.text(st.characters(), max_size=40)  # lone surrogates among it
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+ANY_NAME = st.sampled_from(["model", "input", "dimensions", "user", "timeout", "caching"])
+ANY_FIELDS = st.dictionaries(ANY_NAME | ANY_TEXT, ANY_JSON, max_size=3)
+
+
+@hypothesis_settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(fields=ANY_FIELDS, times=st.sampled_from([1, 1, 10_000]), cut=st.sampled_from([0, 0, 5]))
+def test_no_body_gets_a_long_answer_or_a_500(client, fields, times, cut):
+    longer = {name * times: value for name, value in fields.items() if name != "timeout"}
+    body = json.dumps({**GOOD, **longer}).encode()
+    answer = client.post(body[: len(body) - cut])
+    if answer.status != 200:
+        assert 400 <= answer.status < 500, answer.text
+        assert len(answer.text.encode()) <= MAX_ANSWER_BYTES
+        assert len(answer.error["message"]) <= MAX_MESSAGE_LENGTH
