@@ -35,6 +35,7 @@ class Scope(Enum):
     KEY = "requests that need a key"
     EMBEDDINGS = "requests for embeddings"
     VARIABLE = "paths with a variable"
+    MODEL = "/v1/models/{id}"
     ADMIN = "what only an administrator's key may see"
     USAGE = "/v1/usage"
     ELSEWHERE = "paths and methods that the proxy does not have"
@@ -133,9 +134,9 @@ class IncompleteAnswer(InternalError):
 class BadRequest(ClientError):
     """The caller's payload is wrong. A retry cannot help."""
 
-    scopes = (Scope.EMBEDDINGS, Scope.USAGE)
+    scopes: tuple[Scope, ...] = (Scope.EMBEDDINGS, Scope.USAGE)
     status = 400
-    code = None
+    code: str | None = None
     type = "invalid_request_error"
 
 
@@ -253,10 +254,7 @@ class NetworkNotAllowed(ClientError):
 class ModelNotFound(ClientError):
     """No such model. A retry cannot help."""
 
-    scopes = (
-        Scope.EMBEDDINGS,
-        Scope.VARIABLE,
-    )
+    scopes = (Scope.EMBEDDINGS, Scope.MODEL)
     status = 404
     code = "model_not_found"
     type = "invalid_request_error"
@@ -265,10 +263,7 @@ class ModelNotFound(ClientError):
 class NotFound(ClientError):
     """No such path. A retry cannot help."""
 
-    scopes = (
-        Scope.ELSEWHERE,
-        Scope.VARIABLE,
-    )
+    scopes = (Scope.ELSEWHERE, Scope.VARIABLE)
     status = 404
     code = "not_found"
     type = "invalid_request_error"

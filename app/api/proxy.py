@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, Request
+from flask import Flask, Request, Response
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter
 
@@ -21,6 +21,14 @@ class Proxy(Flask):
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
+
+    def make_default_options_response(self) -> Response:
+        """Answer ``OPTIONS`` with the methods that the path has, and without a body."""
+        response = super().make_default_options_response()
+        response.status_code = 204
+        response.allow.update(sorted(response.allow))
+        del response.headers["Content-Type"]
+        return response
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Matches paths; the ``Host`` header, which Flask would parse twice, decides nothing."""
@@ -40,6 +48,8 @@ class _Adapter(MapAdapter):
         self._matched = matched
 
     def match(self, *args: Any, **kwargs: Any) -> Any:
+        if args or "method" in kwargs:  # the look-up of the methods that a path has
+            return super().match(*args, **kwargs)
         place = self.default_method, self.path_info
         found = self._matched.get(place)
         if found is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from typing import Any
@@ -14,15 +14,11 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask
 from marshmallow import fields
 
-from app import errors
 from app.api.schemas import EmbeddingSchema
 from app.config import Settings
 from app.console import words
-from app.errors import ClientError
+from app.errors import ClientError, Scope, client_errors
 
-#: Errors of a route that asks for a key, and those of embeddings; every route has the first.
-_ANYWHERE = (500,)
-_WITH_KEY = (401, 403)
 #: Examples name a model only if everybody may know of it.
 _PUBLIC_MODELS = ("wordllama", "text-embedding-3-small")
 _CANONICAL = re.compile(r"/v1/(embeddings|models)")
@@ -80,8 +76,8 @@ def _components(spec: APISpec, settings: Settings) -> None:
         spec.components.schema(name, schema)
     for name, (text, schema) in words.HEADERS.items():
         spec.components.header(name, {"description": text, "schema": schema})
-    for status, kinds in _by_status():
-        spec.components.response(f"Error{status}", _error(status, kinds))
+    for status, kinds in _by_status({Scope.ELSEWHERE}):
+        spec.components.response(f"Elsewhere{status}", _error(status, kinds))
     spec.components.security_scheme("key", {"type": "http", "scheme": "bearer"})
     spec.components.security_scheme("azure", {"type": "apiKey", "in": "header", "name": "api-key"})
     model = next((name for name in _PUBLIC_MODELS if name in settings.models), "your-model")
@@ -100,17 +96,11 @@ def _components(spec: APISpec, settings: Settings) -> None:
 
 def _operation(endpoint: str, doc: str, method: str, path: str) -> dict[str, Any]:
     route = words.ROUTES.get(endpoint) or words.Route(
-        "other", doc.strip().partition("\n")[0] or endpoint, key=True
+        "other", doc.strip().partition("\n")[0] or endpoint, needs_key=True, scopes=(Scope.KEY,)
     )
-    statuses = [*_ANYWHERE, *(_WITH_KEY if route.key else ())]
     embeds = endpoint == "api.embeddings"
-    if embeds:
-        statuses = [status for status, _ in _by_status() if status != 405]
-    elif _VARIABLE.search(path):
-        statuses.append(404)
-    elif endpoint == "metrics.metrics":
-        statuses += _WITH_KEY
     variables = _VARIABLE.findall(path)
+    scopes = {Scope.EVERY, *route.scopes, *([Scope.VARIABLE] if variables else [])}
     found: dict[str, Any] = {
         "tags": [route.tag if _is_canonical(route, path) else "other SDKs"],
         "summary": route.summary,
@@ -120,15 +110,17 @@ def _operation(endpoint: str, doc: str, method: str, path: str) -> dict[str, Any
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
                 for name in variables
             ),
+            *route.parameters,
             "request-id",
         ],
         "responses": {
             "200": _answer(route.answer, words.OF_EMBEDDINGS if embeds else words.EVERYWHERE),
-            **{str(status): f"Error{status}" for status in sorted(statuses)},
+            **{str(status): _error(status, kinds) for status, kinds in _by_status(scopes)},
         },
     }
     if endpoint == "api.ready":
-        found["responses"]["503"] = _answer("Status", words.EVERYWHERE, "A model cannot be served.")
+        unready = _answer("Status", words.EVERYWHERE, "A model cannot be served.")
+        found["responses"]["503"] = unready
     if embeds:
         found["requestBody"] = {
             "required": True,
@@ -139,9 +131,9 @@ def _operation(endpoint: str, doc: str, method: str, path: str) -> dict[str, Any
                 }
             },
         }
-    if route.key:
+    if route.needs_key:
         found["security"] = [{"key": []}, {"azure": []}]
-    elif endpoint == "metrics.metrics":
+    elif Scope.KEY in route.scopes:
         found["security"] = [{}, {"key": []}]
     return found
 
@@ -161,27 +153,28 @@ def _answer(answer: str, headers: Iterable[str], text: str = "As asked.") -> dic
     }
 
 
-def _by_status() -> Iterator[tuple[int, list[type[ClientError]]]]:
-    """The errors that clients can meet, in the order of their status."""
-    found = sorted(_kinds(ClientError), key=lambda kind: kind.status)
+def _by_status(scopes: Set[Scope]) -> Iterator[tuple[int, list[type[ClientError]]]]:
+    """The errors of these scopes, in the order of their status."""
+    found = [kind for kind in client_errors() if scopes & set(kind.scopes)]
+    found.sort(key=lambda kind: kind.status)
     for status, kinds in groupby(found, key=lambda kind: kind.status):
         yield status, list(kinds)
 
 
-def _kinds(kind: type[ClientError]) -> Iterator[type[ClientError]]:
-    for below in kind.__subclasses__():
-        if below.__module__ == errors.__name__:  # not those of tests
-            yield below
-            yield from _kinds(below)
-
-
 def _error(status: int, kinds: Iterable[type[ClientError]]) -> dict[str, Any]:
     texts = []
+    codes: list[str | None] = []
     for kind in kinds:
         code = f"`{kind.code}`: " if kind.code else ""
         texts.append(code + " ".join((kind.__doc__ or "").split()))
+        if kind.code not in codes:
+            codes.append(kind.code)
+    schema = {
+        "$ref": "#/components/schemas/Error",
+        "properties": {"error": {"properties": {"code": {"enum": codes}}}},
+    }
     return {
         "description": f"{http.HTTPStatus(status).phrase}. " + " ".join(texts),
         "headers": {name: name for name in (*words.EVERYWHERE, *words.OF_ERRORS.get(status, ()))},
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+        "content": {"application/json": {"schema": schema}},
     }

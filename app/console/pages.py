@@ -62,6 +62,10 @@ class Console:
         return _guarded(Response(self._document, content_type="application/json"))
 
     def docs(self) -> Response:
+        if request.path.endswith("/"):
+            # The page names its parts relative to its own path, so that it works below a prefix.
+            # The place is relative for the same reason.
+            return _guarded(Response(status=308, headers={"Location": "../docs"}))
         page = (_OWN / "docs.html").read_bytes()
         return _guarded(Response(page, content_type="text/html; charset=utf-8"))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from app.errors import Scope
+
 TITLE = "Embeddings proxy"
 ABOUT = """\
 OpenAI's embeddings API in front of many providers. SDKs need nothing but another `base_url`.
@@ -113,6 +115,13 @@ SCHEMAS = {
     "ModelList": _list_of("Model"),
     "Provider": {"type": "object", "description": "A deployment as this worker sees it."},
     "ProviderList": _list_of("Provider"),
+    "Usage": {"type": "object", "description": "A row: what it is of, and its numbers."},
+    "UsageList": _object(
+        object={"const": "list"},
+        since=_STRING,
+        until=_STRING,
+        data={"type": "array", "items": {"$ref": "#/components/schemas/Usage"}},
+    ),
     "Status": {**_object(status=_STRING), "description": "With the models that cannot be served."},
     "Error": _object(
         error=_object(
@@ -126,12 +135,18 @@ SCHEMAS = {
 
 
 class Route(NamedTuple):
-    """A view in words. ``answer`` is a schema's name, or a media type."""
+    """A view in words. ``answer`` is a schema's name, or a media type.
+
+    ``scopes`` are those of the errors that it can answer with, besides those of every request.
+    ``needs_key`` False with `Scope.KEY` among them: some callers need none.
+    """
 
     tag: str
     summary: str
     answer: str = "application/json"
-    key: bool = False
+    needs_key: bool = False
+    scopes: tuple[Scope, ...] = ()
+    parameters: tuple[dict[str, Any], ...] = ()
 
 
 #: In the order in which the page shows them.
@@ -143,17 +158,52 @@ TAGS = {
     "other": "",
 }
 
+_KEY = (Scope.KEY,)
+
+
+def _query(name: str, text: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": text, "schema": _STRING}
+
+
 #: By Flask's endpoint. A view without a line here is described by its docstring.
 ROUTES = {
-    "api.embeddings": Route("embeddings", "Vectors for inputs", "EmbeddingResponse", True),
-    "api.models": Route("models", "The models that the key may use", "ModelList", True),
-    "api.model": Route("models", "One of them", "Model", True),
+    "api.embeddings": Route(
+        "embeddings",
+        "Vectors for inputs",
+        "EmbeddingResponse",
+        True,
+        (Scope.KEY, Scope.EMBEDDINGS),
+    ),
+    "api.models": Route("models", "The models that the key may use", "ModelList", True, _KEY),
+    "api.model": Route("models", "One of them", "Model", True, (Scope.KEY, Scope.MODEL)),
     "api.providers": Route(
-        "operation", "The state of each deployment, for administrators", "ProviderList", True
+        "operation",
+        "The state of each deployment, for administrators",
+        "ProviderList",
+        True,
+        (Scope.KEY, Scope.ADMIN),
+    ),
+    "usage.usage": Route(
+        "operation",
+        "What the key has used; an administrator's key sees all",
+        "UsageList",
+        True,
+        (Scope.KEY, Scope.USAGE),
+        (
+            _query("since", "The first moment: `7d`, `12h`, a date or a time. Default: `7d`."),
+            _query("until", "The last moment, likewise. Default: now."),
+            _query(
+                "by",
+                "What the rows are told apart by, separated by commas. Default: `model`; "
+                "`key,model` with an administrator's key.",
+            ),
+        ),
     ),
     "api.live": Route("operation", "Whether the process answers", "Status"),
     "api.ready": Route("operation", "Whether each model can be served", "Status"),
-    "metrics.metrics": Route("operation", "Numbers for Prometheus", "text/plain"),
+    "metrics.metrics": Route(
+        "operation", "Numbers for Prometheus", "text/plain", False, (Scope.KEY, Scope.ADMIN)
+    ),
     "console.openapi": Route("operation", "This description"),
     "console.docs": Route("operation", "This page", "text/html"),
     "console.part": Route("operation", "What the page is made of", "*/*"),

@@ -13,6 +13,16 @@ from typing import Any
 from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 
+from app.errors import (
+    ClientError,
+    ExpectationFailed,
+    HeadersTooLarge,
+    InternalError,
+    InvalidHttp,
+    RequestLineTooLong,
+    RequestTimeout,
+    UnsupportedTransferCoding,
+)
 from app.serving.answer import SERVER, Answer
 from app.serving.body import DRAIN_SECONDS, Body, TooSlow, close_after_answer
 from app.serving.heap import keep_freed
@@ -23,22 +33,21 @@ _GARBAGE = 10_000  # objects made, and not let go of, before the youngest are lo
 SEND_SECONDS = 600.0  # to take an answer: megabytes over a slow line
 
 _GONE = (errno.ENOTCONN, errno.EBADF)
-_INTERNAL = (500, "internal_error", "Internal error.")
+_INTERNAL = (InternalError, "Internal error.")
 
-#: What a client is told, by the nearest class of the error: status, code, message.
-_REFUSALS: dict[type[BaseException], tuple[int, str, str]] = {
-    errors.ParseException: (400, "invalid_http", "The request is not valid HTTP/1.1."),
-    errors.InvalidHeader: (400, "invalid_http", "A request header or the framing is not valid."),
-    errors.InvalidHeaderName: (400, "invalid_http", "The name of a request header is not valid."),
-    errors.LimitRequestLine: (414, "request_line_too_long", "The request line is too long."),
-    errors.LimitRequestHeaders: (431, "headers_too_large", "The request headers are too large."),
-    errors.ExpectationFailed: (417, "expectation_failed", "Expect can only be 100-continue."),
+#: The answer to a client, by the nearest class of gunicorn's error.
+_REFUSALS: dict[type[BaseException], tuple[type[ClientError], str]] = {
+    errors.ParseException: (InvalidHttp, "The request is not valid HTTP/1.1."),
+    errors.InvalidHeader: (InvalidHttp, "A request header or the framing is not valid."),
+    errors.InvalidHeaderName: (InvalidHttp, "The name of a request header is not valid."),
+    errors.LimitRequestLine: (RequestLineTooLong, "The request line is too long."),
+    errors.LimitRequestHeaders: (HeadersTooLarge, "The request headers are too large."),
+    errors.ExpectationFailed: (ExpectationFailed, "Expect can only be 100-continue."),
     errors.UnsupportedTransferCoding: (
-        501,
-        "unsupported_transfer_coding",
+        UnsupportedTransferCoding,
         "Transfer-Encoding can only be chunked.",
     ),
-    TooSlow: (408, "request_timeout", "The request did not arrive in time."),
+    TooSlow: (RequestTimeout, "The request did not arrive in time."),
     # Not the client's fault:
     errors.InvalidResponseHeader: _INTERNAL,
     errors.InvalidResponseHeaderName: _INTERNAL,
@@ -116,15 +125,15 @@ class Contract(Worker):  # type: ignore[misc]
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer in JSON instead of HTML, and repeat nothing of the request."""
         nearest = next(kind for kind in type(exc).__mro__ if kind in _REFUSALS)
-        status, code, message = _REFUSALS[nearest]
+        kind, message = _REFUSALS[nearest]
+        error = kind(message)
+        status = error.status
         if status == 500:
             self.log.exception("Error handling request %s", req and f"{req.method} {req.path}")
         else:
             peer = addr[0] if isinstance(addr, tuple) else "a unix socket"
             self.log.warning("Refused a request of %s: %s", peer, type(exc).__name__)
-        kind = "server_error" if status == 500 else "invalid_request_error"
-        error = {"message": message, "type": kind, "param": None, "code": code}
-        body = json.dumps({"error": error}).encode()
+        body = json.dumps(error.payload).encode()
         given = (value for name, value in req.headers if name == "X-REQUEST-ID") if req else ()
         request_id = self._request_id(next(iter(given), None))
         head = (

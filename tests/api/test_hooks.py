@@ -183,3 +183,25 @@ def test_probes_that_are_well_are_not_in_the_log(monkeypatch, provider):
     client.get("/health/live")
     client.get("/health/ready")
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/embeddings", {"OPTIONS", "POST"}),
+        ("/v1/models", {"GET", "HEAD", "OPTIONS"}),
+        ("/v1/models/embed", {"GET", "HEAD", "OPTIONS"}),
+        ("/health/live", {"GET", "HEAD", "OPTIONS"}),
+    ],
+)
+def test_options_names_the_methods_of_a_path(client, path, methods):
+    client.open(path, method=min(methods))  # what matched before changes nothing
+    for _ in range(2):
+        answer = client.options(path)
+        assert (answer.status_code, answer.data) == (204, b"")
+        assert set(answer.headers["Allow"].split(", ")) == methods
+        assert "Content-Type" not in answer.headers
+
+
+def test_options_of_no_path_is_a_404(client):
+    assert client.options("/no/such/path").status_code == 404

@@ -2,6 +2,7 @@
 
 import re
 from importlib.util import find_spec
+from urllib.parse import urljoin
 
 import jsonschema_rs
 import pytest
@@ -16,7 +17,7 @@ from app.api.schemas import EmbeddingSchema
 from app.config import check
 from app.console import openapi, pages, words
 from app.errors import BadRequest
-from tests.api.fake import FakeProvider, app_with, ask, error_of, settings
+from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of, settings
 
 CONFIGURED = settings(LIMITS={"inputs": 3})
 
@@ -55,22 +56,131 @@ def test_every_route_is_in_it(client, document):
     assert all(o["summary"] for item in document["paths"].values() for o in item.values())
 
 
-def test_every_error_is_in_it(document):
-    told = document["components"]["responses"]
-    for kind in _kinds(errors.ClientError):
-        text = told[f"Error{kind.status}"]["description"]
-        assert " ".join(kind.__doc__.split()) in text
-        assert kind.code is None or f"`{kind.code}`" in text
-    asked = document["paths"]["/v1/embeddings"]["post"]["responses"]
-    statuses = {str(kind.status) for kind in _kinds(errors.ClientError)} - {"405"}
-    assert asked.keys() == {"200"} | statuses
+def codes_by_operation(document):
+    """(path, method) → {(status, code)} as the description says it."""
+    return {
+        (path, method): {
+            (int(status), code)
+            for status, answer in operation["responses"].items()
+            if not status.startswith("2")
+            for code in _codes(answer)
+        }
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+
+
+def _codes(answer):
+    schema = answer["content"]["application/json"]["schema"]
+    return (
+        schema.get("properties", {})
+        .get("error", {})
+        .get("properties", {})
+        .get("code", {})
+        .get("enum", [])
+    )
 
 
 def _kinds(kind):
     for below in kind.__subclasses__():
-        if below.__module__ == "app.errors":
+        if below.__module__.startswith("app."):
             yield below
             yield from _kinds(below)
+
+
+def test_every_error_of_the_app_is_defined_in_errors(document):
+    assert {kind.__module__ for kind in _kinds(errors.ClientError)} == {"app.errors"}
+
+
+def test_every_error_is_in_it(with_usage):
+    document = with_usage.get("/openapi.json").json
+    told = set().union(*codes_by_operation(document).values())
+    for answer in document["components"]["responses"].values():
+        told |= {(int(name), code) for name in ("404", "405") for code in _codes(answer)}
+    for kind in _kinds(errors.ClientError):
+        assert (kind.status, kind.code) in told, kind
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        (
+            ("/v1/embeddings", "post"),
+            {
+                (400, None),
+                (412, "space_changed"),
+                (429, "insufficient_quota"),
+                (500, "incomplete_answer"),
+                (503, "keys_unavailable"),
+                (503, "usage_unavailable"),
+                (403, "user_blocked"),
+                (400, "invalid_http"),
+                (431, "headers_too_large"),
+            },
+        ),
+        (
+            ("/v1/usage", "get"),
+            {
+                (400, None),
+                (401, "invalid_api_key"),
+                (403, "key_blocked"),
+                (503, "usage_unavailable"),
+                (503, "keys_unavailable"),
+            },
+        ),
+        (("/v1/models/{name}", "get"), {(404, "model_not_found"), (403, "network_not_allowed")}),
+        (("/v1/providers", "get"), {(403, "admin_required")}),
+        (("/metrics", "get"), {(401, "invalid_api_key"), (403, "admin_required")}),
+        (("/health/live", "get"), {(500, "internal_error"), (408, "request_timeout")}),
+    ],
+    ids=str,
+)
+def test_each_path_lists_its_errors(with_usage, operation, expected):
+    found = codes_by_operation(with_usage.get("/openapi.json").json)[operation]
+    known = {(kind.status, kind.code) for kind in _kinds(errors.ClientError)}
+    assert expected & known <= found
+    if operation[0] == "/health/live":
+        assert not {status for status, _ in found} & {401, 403, 429, 502, 504}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options"),
+    [
+        ("POST", "/v1/embeddings", {"json": {"model": "embed"}, "headers": AUTH}),
+        ("POST", "/v1/embeddings", {"json": {"model": "no", "input": "x"}, "headers": AUTH}),
+        ("POST", "/v1/embeddings", {"json": {}}),
+        ("POST", "/v1/embeddings", {"data": b"x", "headers": {**AUTH, "Content-Type": "a/b"}}),
+        ("GET", "/v1/models", {}),
+        ("GET", "/v1/models/no", {"headers": AUTH}),
+        ("GET", "/v1/providers", {"headers": AUTH}),
+        ("GET", "/v1/usage?since=yesterday", {"headers": AUTH}),
+        ("GET", "/v1/usage", {"headers": AUTH}),
+        ("GET", "/docs/none", {}),
+    ],
+)
+def test_an_error_that_is_answered_is_listed_there(with_usage, method, path, options):
+    answer = error_of(with_usage.open(path, method=method, **options))
+    described = codes_by_operation(with_usage.get("/openapi.json").json)
+    place = re.sub(r"[?].*", "", path)
+    place = re.sub(r"^/(v1/models|docs)/.*", r"/\1/{name}", place)
+    assert (answer.status, answer.code) in described[place, method.lower()]
+
+
+def test_the_parameters_of_the_usage_report_are_in_it(with_usage):
+    operation = with_usage.get("/openapi.json").json["paths"]["/v1/usage"]["get"]
+    named = [p["name"] for p in operation["parameters"] if "name" in p]
+    assert named == ["since", "until", "by"]
+    for name in named:
+        answer = error_of(with_usage.get(f"/v1/usage?{name}={'?' * 9000}", headers=AUTH))
+        assert (answer.status, answer.param) == (400, name)
+        assert len(answer.message) <= errors.MAX_MESSAGE_LENGTH
+
+
+@pytest.fixture
+def with_usage(monkeypatch, tmp_path):
+    """An app with a ledger whose database is away."""
+    usage = {"url": f"sqlite:///{tmp_path}/none/usage.db", "spool": str(tmp_path / "spool")}
+    return app_with(monkeypatch, FakeProvider(), LIMITS={"inputs": 3}, USAGE=usage)
 
 
 def test_every_header_of_a_real_answer_is_in_it(client, document):
@@ -143,8 +253,8 @@ def test_every_field_is_explained(document):
     assert all(field["description"] for field in fields.values())
 
 
-def test_every_view_we_know_is_there(client):
-    assert words.ROUTES.keys() <= client.application.view_functions.keys()
+def test_every_view_we_know_is_there(with_usage):
+    assert words.ROUTES.keys() <= with_usage.application.view_functions.keys()
 
 
 def test_a_view_that_nobody_described_speaks_for_itself():
@@ -202,6 +312,15 @@ def test_the_page_and_its_parts(client):
         again = client.get(f"/{part}", headers={"If-None-Match": answer.headers["ETag"]})
         assert again.status_code == 304
         answer.close()
+
+
+def test_the_page_with_a_slash_leads_to_the_page(client):
+    """Its parts are named relative to its path: below ``/docs/`` they would be elsewhere."""
+    answer = client.get("/docs/")
+    assert (answer.status_code, answer.headers["Location"]) == (308, "../docs")
+    assert (
+        urljoin("http://proxy/below/docs/", answer.headers["Location"]) == "http://proxy/below/docs"
+    )
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/openapi.json"])
