@@ -40,6 +40,9 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or usable_cores())
 #   256 clients, provider takes 50 ms             0.69 ms, 2,050/s        1.09 ms, 1,170/s
 #   32 clients, cached                            0.44 ms, 2,270/s        0.51 ms, 1,940/s
 # The threads fight over the interpreter lock. gthread is there for code that gevent cannot patch.
+# It needs nginx in front: a client that sends half a head, or drips its body, holds a thread for
+# 30 s and more, so that as many of them as there are threads stop a worker that they can reach
+# (docs/operations.md). Clients that are refused and stay hold a quarter of the threads at the most.
 WORKER_CLASSES = {"gevent": "app.serving.GeventWorker", "gthread": "app.serving.ThreadWorker"}
 worker_class = os.environ.get("WORKER_CLASS") or "gevent"
 worker_class = WORKER_CLASSES.get(worker_class, worker_class)
@@ -62,6 +65,9 @@ timeout = 120
 # SIGTERM and HUP let requests in flight end: the default "timeout" of one is 600 s. Whoever stops
 # us has to wait as long: TimeoutStopSec, terminationGracePeriodSeconds.
 graceful_timeout = 630
+
+# app.serving builds on gunicorn's own parser: a gunicorn_h1c that is installed would go past it.
+http_parser = "python"
 
 # The head of a request. A line over its limit is 414, the rest 431.
 limit_request_line = 8190

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -239,6 +240,9 @@ def plain(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[b
             time.sleep if isinstance(environ["gunicorn.socket"], socket.socket) else gevent.sleep
         )
         sleep(0.5)
+    if path == "/client":
+        start_response("200 OK", [("Content-Length", str(len(environ["REMOTE_ADDR"])))])
+        return [environ["REMOTE_ADDR"].encode()]
     if path == "/complain":
         environ["wsgi.errors"].write("a complaint\n")
     if path == "/busy":
@@ -388,7 +392,7 @@ def test_refusals_are_json_and_repeat_nothing(start: Callable[..., Running]):
         assert SECRET.encode() not in head + body
         if b"mine" in data:
             assert b"x-request-id: mine" in head
-    head, _, body = worker.ask(b"HEAD /crash HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")
+    head, _, body = worker.ask(b"HEAD /crash HTTP/1.1\r\nHost: x\r\n\r\n").partition(b"\r\n\r\n")
     assert body == b""
     worker.stop()
     assert "Refused a request of 127.0.0.1: InvalidHeader" in worker.log_lines.getvalue()
@@ -431,7 +435,7 @@ def test_other_failures_of_sockets_are_logged(start: Callable[..., Running]):
 
 def test_an_unread_body_is_swallowed_and_the_connection_closed(start: Callable[..., Running]):
     worker = start()
-    data = b"POST /early HTTP/1.1\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 5_000_000
+    data = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 5_000_000
     answer = worker.ask(data)
     assert b"Connection: close" in answer
     assert answer.endswith(b"\r\n\r\nok")
@@ -489,6 +493,54 @@ def test_running_out_of_descriptors_does_not_end_a_worker(monkeypatch: pytest.Mo
         assert everything(connection).endswith(b"\r\n\r\nok")
     worker.stop()
     assert "Cannot accept a connection: Too many open files" in worker.log_lines.getvalue()
+
+
+@pytest.mark.parametrize(
+    "start_of_connection",
+    [
+        b"PROXY TCP4 192.0.2.7 198.51.100.1 5000 8000\r\n",
+        b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"
+        + bytes([192, 0, 2, 7, 198, 51, 100, 1])
+        + b"\x13\x88\x1f\x40",
+    ],
+    ids=["v1", "v2"],
+)
+def test_the_proxy_protocol_names_the_client_of_a_whole_connection(
+    start: Callable[..., Running], start_of_connection: bytes
+):
+    worker = start(proxy_protocol="auto")
+    asked = start_of_connection + get(b"/client") * 2 + get(b"/client", b"Connection: close")
+    assert worker.ask(asked).count(b"\r\n\r\n192.0.2.7") == 3
+    # Of another connection it says nothing.
+    assert worker.ask(get(b"/client")).endswith(b"\r\n\r\n127.0.0.1")
+
+
+def test_a_worker_never_takes_the_parser_that_it_does_not_know(start: Callable[..., Running]):
+    worker = start(http_parser="auto")
+    assert worker.config.http_parser == "python"
+
+
+@pytest.mark.parametrize("header", [b"Connection: close, x", b"Connection: x\r\nConnection: Close"])
+def test_close_among_others_closes(start: Callable[..., Running], header: bytes):
+    answer = start().ask(get(b"/", header) + get(b"/"))
+    assert answer.count(b"\r\n\r\nok") == 1
+    assert b"Connection: close" in answer
+
+
+def test_refused_clients_that_stay_do_not_stop_gthread(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(contract, "DRAIN_SECONDS", 5.0)
+    worker, staying = Running("gthread", threads=4), []
+    try:
+        for _ in range(12):
+            staying.append(worker.connect())
+            staying[-1].sendall(b"nonsense\r\n\r\n")
+        begun = time.monotonic()
+        assert worker.ask(get(b"/")).endswith(b"ok")
+        assert time.monotonic() - begun < 4  # the first of them alone would hold a thread for 5 s
+    finally:
+        for connection in staying:
+            connection.close()
+        worker.stop()
 
 
 # The log ------------------------------------------------------------------------------------------
@@ -562,3 +614,35 @@ def test_a_body_that_is_none_does_not_keep_the_socket():
     with pytest.raises(TypeError):
         answer.write("text")  # type: ignore[arg-type]
     assert answer.sock is sock
+
+
+class Slow(Recorder):
+    """A socket that remembers the time that each write was given, of which each takes 40 s."""
+
+    def __init__(self, clock: list[float]) -> None:
+        super().__init__()
+        self.clock, self.given = clock, list[float]()
+
+    def settimeout(self, seconds: float) -> None:
+        self.given.append(seconds)
+
+    def sendall(self, data: bytes) -> None:
+        self.clock[0] += 40
+        super().sendall(data)
+
+
+@pytest.mark.parametrize("headers", [[("Content-Length", "9")], []], ids=["length", "chunks"])
+def test_the_time_to_take_an_answer_is_that_of_the_whole(
+    headers: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+):
+    clock = [1000.0]
+    monkeypatch.setattr("app.serving.answer.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("app.serving.answer._now", lambda: "now")
+    answer, _ = answering("GET", headers)
+    answer.sock = sock = Slow(clock)
+    answer.deadline = 1100.0
+    for piece in (b"abc", b"def", b"ghi"):
+        answer.write(piece)
+    answer.close()
+    assert sock.given[:3] == [100, 60, 20]
+    assert set(sock.given[3:]) <= {0.001}

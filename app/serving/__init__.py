@@ -9,7 +9,8 @@
 3. An answer given before the body was read (401, 413) reaches its client: the rest of the body is
    swallowed, within bounds, for closing on unread bytes makes the kernel reset the connection.
 4. A client has to keep a pace, so that one that drips cannot hold a thread for ever.
-5. HTTP/1 only: an offer of h2c is ignored. No ``Server: gunicorn``.
+5. HTTP/1 only, to the letter of RFC 9112 where gunicorn is not (see `request`): an offer of h2c is
+   ignored. No ``Server: gunicorn``.
 6. The head of an answer leaves together with its body. nginx passes a head on as soon as it has
    one, and can repeat a request only until then: an answer in two writes is lost where the worker
    is killed between them (docs/reliability.md has the numbers).

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 
 from gunicorn.http.errors import InvalidResponseHeader  # type: ignore[import-untyped]
 from gunicorn.http.wsgi import Response  # type: ignore[import-untyped]
-from gunicorn.util import http_date, write  # type: ignore[import-untyped]
+from gunicorn.util import http_date  # type: ignore[import-untyped]
 
 SERVER = "embeddings-proxy"
 
@@ -26,6 +27,8 @@ class Answer(Response):  # type: ignore[misc]
 
     #: What waits for the piece of the body that it leaves with. gunicorn makes the object.
     _head = b""
+    #: The moment, by `time.monotonic`, at which the client must have taken all of the answer.
+    deadline = math.inf
     headers_sent: bool
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
@@ -56,16 +59,22 @@ class Answer(Response):  # type: ignore[misc]
         self.headers_sent = True
 
     def _emit_body(self, data: bytes) -> None:
+        framed = b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data
         if not self._head:
-            write(self.sock, data, self.chunked)
+            self._send(framed)
             return
         head, self._head = self._head, b""
-        framed = b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data
         # Not all of a long answer: that would be one more copy of it.
         rest = memoryview(framed)[_TOGETHER:]
-        self.sock.sendall(head + framed[:_TOGETHER])
+        self._send(head + framed[:_TOGETHER])
         if rest:
-            self.sock.sendall(rest)
+            self._send(rest)
+
+    def _send(self, data: bytes | memoryview) -> None:
+        if self.deadline != math.inf:
+            # The time of a socket is that of one write: what is left of the whole, before each.
+            self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
+        self.sock.sendall(data)
 
     def can_sendfile(self) -> bool:
         return False  # it writes past `_emit_body`
@@ -74,8 +83,9 @@ class Answer(Response):  # type: ignore[misc]
         self.send_headers()
         if self._head:  # there was no body
             head, self._head = self._head, b""
-            self.sock.sendall(head)
-        super().close()
+            self._send(head)
+        if self.chunked:
+            self._send(b"0\r\n\r\n")
 
 
 def _now() -> str:

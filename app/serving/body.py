@@ -33,6 +33,9 @@ class BodyError(OSError):
 class Unreader(SocketUnreader):  # type: ignore[misc]
     """gunicorn's source of bytes, with a deadline that moves as bytes arrive."""
 
+    #: What the PROXY protocol told of the client at the connection's start.
+    proxy_protocol_info: dict[str, Any] | None = None
+
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
         self.expect()

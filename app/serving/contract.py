@@ -7,6 +7,7 @@ import errno
 import gc
 import http
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ from app.serving.log import Errors
 
 STOP_LINGER = 2.0  # seconds that an idle connection outlives the signal to stop
 _GARBAGE = 10_000  # objects made, and not let go of, before the youngest are looked through
-SEND_SECONDS = 600.0  # to take an answer: megabytes over a slow line
+SEND_SECONDS = 600.0  # a client has to take a whole answer: megabytes over a slow line
 
 _GONE = (errno.ENOTCONN, errno.EBADF)
 _INTERNAL = (InternalError, "Internal error.")
@@ -68,6 +69,8 @@ class Contract(Worker):  # type: ignore[misc]
         super().load_wsgi()
         keep_freed()
         Errors.install(self.cfg)
+        # `Request` builds on gunicorn's own parser, which a gunicorn_h1c would go past.
+        self.cfg.set("http_parser", "python")
         # A setting is looked up by `Config.__getattr__` each time, 27 times a request.
         self.cfg.__dict__.update({name: known.get() for name, known in self.cfg.settings.items()})
         # What is here now stays; looking through it for garbage costs a twentieth of a request.
@@ -85,7 +88,7 @@ class Contract(Worker):  # type: ignore[misc]
                 # Decided as late as can be: a stop may have come while the app was at work.
                 if not (self.alive and body.keeps_connection):
                     response.force_close()
-                environ["gunicorn.socket"].settimeout(SEND_SECONDS)
+                response.deadline = time.monotonic() + SEND_SECONDS
                 return start_response(*args)
 
             return app(environ, start)
@@ -116,11 +119,15 @@ class Contract(Worker):  # type: ignore[misc]
             return False
         except BaseException as error:  # also gevent's, which are no Exceptions
             self.handle_error(req, sock, addr, error)
-            close_after_answer(sock, DRAIN_SECONDS)
+            self.close_after_answer(sock, DRAIN_SECONDS)
             return False
         if req:
-            close_after_answer(sock, DRAIN_SECONDS if body and body.left else 0)
+            self.close_after_answer(sock, DRAIN_SECONDS if body and body.left else 0)
         return False
+
+    def close_after_answer(self, sock: Any, patience: float) -> None:
+        """Swallow what a client still sends after its answer, for so many seconds at the most."""
+        close_after_answer(sock, patience)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer in JSON instead of HTML, and repeat nothing of the request."""

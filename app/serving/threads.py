@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from typing import Any
 
@@ -13,9 +14,29 @@ from app.serving.body import Unreader
 from app.serving.contract import Contract
 from app.serving.request import Request
 
+#: The share of the threads that may wait at once for a refused client to stop sending.
+DRAIN_SHARE = 1 / 4
+
 
 class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
     """Over gunicorn's gthread: clients are waited for in the poller, never in a thread."""
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self._drains = threading.Semaphore(max(1, int(self.cfg.threads * DRAIN_SHARE)))
+
+    def close_after_answer(self, sock: Any, patience: float) -> None:
+        """As `Contract`, but with no patience where a quarter of the threads are at it already.
+
+        300 clients that send nonsense and stay would hold all threads, 5 s each.
+        """
+        if not patience or not self._drains.acquire(blocking=False):
+            super().close_after_answer(sock, 0)
+            return
+        try:
+            super().close_after_answer(sock, patience)
+        finally:
+            self._drains.release()
 
     def accept(self, listener: Any) -> bool:
         """Accept a connection; whether there was one."""

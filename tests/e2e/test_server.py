@@ -192,7 +192,8 @@ def test_a_client_that_expects_is_told_to_continue(server: Plain):
 def test_a_client_that_expects_and_is_refused_sends_no_body(server: Plain):
     with connect(server) as connection:
         connection.sendall(
-            b"POST /early/413 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 99\r\n\r\n"
+            b"POST /early/413 HTTP/1.1\r\nHost: x\r\n"
+            b"Expect: 100-continue\r\nContent-Length: 99\r\n\r\n"
         )
         answer = read_all(connection)
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -203,7 +204,7 @@ def test_a_small_unread_body_keeps_the_connection(server: Plain):
     for path, status in ((b"/early/401", b"401"), (b"/x", b"200")):
         with connect(server) as connection:
             for _ in range(3):
-                head = b"POST " + path + b" HTTP/1.1\r\nContent-Length: 3000\r\n\r\n"
+                head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\n"
                 connection.sendall(head + b"x" * 3000)
                 assert read_answer(connection).startswith(b"HTTP/1.1 " + status)
 
@@ -246,13 +247,17 @@ def test_an_early_answer_reaches_a_client_that_is_still_sending(server: Plain, f
 
 def test_an_endless_body_is_not_read_to_its_end(server: Plain):
     with connect(server) as connection:
-        connection.sendall(b"POST /early/413 HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n")
+        connection.sendall(
+            b"POST /early/413 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
+        )
         assert 32 < pieces_taken(connection, b"x" * MEBIBYTE) < 100
 
 
 def test_a_client_that_drips_is_let_go(server: Plain):
     with connect(server) as connection:
-        connection.sendall(b"POST /early/413 HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n")
+        connection.sendall(
+            b"POST /early/413 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+        )
         assert read_all(connection).startswith(b"HTTP/1.1 413 ")
         assert pieces_taken(connection, b"x", pause=0.1) < 80
 
@@ -317,7 +322,7 @@ def test_a_stop_waits_for_requests_and_not_for_idle_connections(start: Callable[
             connection.sendall(LINE + b"\r\n")
             assert b"Connection: keep-alive" in read_answer(connection)
         begun.sendall(LINE)
-        working.sendall(b"POST /sleep/3.5 HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        working.sendall(b"POST /sleep/3.5 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         time.sleep(0.5)
         server.process.terminate()
         stopped = time.monotonic()
