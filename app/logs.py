@@ -1,4 +1,8 @@
-"""One structured line a request, and how it is written. No inputs, no secrets."""
+"""One structured line a request, and how it is written. No inputs, no secrets.
+
+A line is at most `MAX_LINE_BYTES`, its line feed included, and leaves in one write: more than
+PIPE_BUF bytes of one process may be torn by another's, where several share a pipe (pipe(7)).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import functools
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -13,6 +18,11 @@ import orjson
 
 from app.config import LogSettings
 
+MAX_LINE_BYTES = 4096  # PIPE_BUF of Linux
+#: Characters of a value: the first of these with which the line fits.
+MAX_VALUE_LENGTHS = (300, 64, 16)
+MAX_MESSAGE_LENGTHS = (1500, 500, 64)  # likewise, of what is no request's: several wrong settings
+_ELLIPSIS = "…"
 #: The logger whose level decides about request lines.
 _requests = logging.getLogger("app.requests")
 
@@ -56,7 +66,18 @@ class _RequestRecord(logging.LogRecord):
 
 
 class _LineHandler(logging.StreamHandler[TextIO]):
-    """Writes a line in one call, which needs no lock to stay whole."""
+    """Writes a line in one call of the system, which needs no lock to stay whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # A text stream gathers what two threads write at once, and writes it together.
+        raw = getattr(getattr(self.stream, "buffer", None), "raw", None)
+        if raw is None:  # not a file: a stream of a test's
+            super().emit(record)
+            return
+        try:
+            raw.write(f"{self.format(record)}{self.terminator}".encode(errors="replace"))
+        except Exception:
+            self.handleError(record)
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
         self.lock = None
@@ -68,25 +89,61 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {"time": _utc(record.created), "level": record.levelname.lower()}
         fields = getattr(record, "fields", None)
+        lengths = MAX_VALUE_LENGTHS
         if fields is None:
             line |= {"logger": record.name, "message": record.getMessage()}
+            lengths = MAX_MESSAGE_LENGTHS
         else:
             line.update(fields)
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode("utf-8", "replace")
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        return _fitting(line, lengths, trace).decode("utf-8", "replace")
+
+
+def _fitting(line: dict[str, Any], lengths: Sequence[int], trace: str) -> bytes:
+    """Write a line within its bounds: values are cut, and of a traceback the end is kept."""
+    room = MAX_LINE_BYTES - 1  # the line feed
+    encoded = b"{}"
+    for length in lengths:
+        encoded = orjson.dumps({name: _cut(value, length) for name, value in line.items()})
+        if len(encoded) <= room:
+            break
+    else:  # many fields, or characters that JSON escapes
+        kept = {name: line[name] for name in ("time", "level") if name in line}
+        encoded = orjson.dumps({**kept, "message": "a log line was too long"})
+    while trace:
+        more = orjson.dumps({"exception": trace})[1:]
+        if len(encoded) + len(more) <= room:
+            return encoded[:-1] + b"," + more
+        trace = trace[-(len(trace) * 3 // 4) :] if len(trace) > 1 else ""
+    return encoded
+
+
+def _cut(value: Any, length: int) -> Any:
+    """A value as JSON can hold it, a text not longer than this."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return value
+    text = value if isinstance(value, str) else str(value)
+    if len(text) > length:
+        text = text[: length - 1] + _ELLIPSIS
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 class HumanFormatter(logging.Formatter):
-    """A record as a line to read: ``12:03:44 POST /v1/embeddings 200 12.3 ms model=…``."""
+    """A record as a line to read: ``12:03:44 POST /v1/embeddings 200 12.3 ms model=…``.
+
+    A traceback follows in lines of its own.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         fields = getattr(record, "fields", None)
         if fields is None:
-            text = f"{clock} {record.levelname.lower()} {record.getMessage()}"
+            message = _cut(record.getMessage(), MAX_MESSAGE_LENGTHS[1])
+            text = f"{clock} {record.levelname.lower()} {message}"
         else:
-            rest = dict(fields)
+            rest = {name: _cut(value, MAX_VALUE_LENGTHS[1]) for name, value in fields.items()}
             head = " ".join(str(rest.pop(name, "")) for name in ("method", "path", "status"))
             text = f"{clock} {head} {rest.pop('total_ms', 0)} ms " + " ".join(
                 f"{name}={value}" for name, value in rest.items() if value not in (None, "")

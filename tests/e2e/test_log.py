@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from app.logs import MAX_LINE_BYTES
 from tests.support import refusals
 from tests.support.settings import KEY
 
@@ -74,6 +75,19 @@ def test_neither_keys_nor_inputs_are_ever_in_a_log(proxy, client, upstream):
     assert KEY not in logged
     assert upstream.api_key not in logged
     assert "Traceback" not in logged
+
+
+def test_no_line_is_longer_than_a_pipe_keeps_whole(proxy, client):
+    """Lines of several workers mix in a pipe where they are over 4,096 bytes."""
+    long = "p" * 8000
+    ids = [
+        client.get(f"/{long}").headers["x-request-id"],
+        client.get(f"/v1/models/{long}").headers["x-request-id"],
+        client.post({**GOOD, "user": "\x00" * 256, "x" * 5_000_000: 1}).headers["x-request-id"],
+    ]
+    for request_id in ids:
+        assert proxy.log_line(request_id)["status"] in (400, 404)
+    assert max(len(line.encode()) for line in proxy.stdout().split("\n")) < MAX_LINE_BYTES
 
 
 def test_each_request_is_one_line_of_the_log(proxy, client, upstream):
