@@ -40,6 +40,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     from app.access.keys import Keyring
     from app.access.limits import make_limiter
     from app.api import hooks
+    from app.api.client_address import ClientAddresses
     from app.api.exchange import RequestLog
     from app.api.proxy import Proxy
     from app.api.views import Api
@@ -66,9 +67,12 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     extras = flask.extensions["services"] = services.build(checked)
     told = (tracing, meter, *extras.observers, RequestLog())
     greeted = [greeter for greeter in (tracing, meter) if greeter is not None]
-    hooks.install(flask, [observer for observer in told if observer is not None], greeted)
+    addresses = ClientAddresses(checked.trusted_proxies)
+    hooks.install(
+        flask, [observer for observer in told if observer is not None], greeted, addresses
+    )
     keyring, limiter = Keyring(checked.keys.values()), make_limiter(checked)
-    door = Door(keyring, extras.key_sources, checked.blocked_keys, checked.trusted_proxies)
+    door = Door(keyring, extras.key_sources, checked.blocked_keys)
     api = Api(checked, door, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
     flask.register_blueprint(Console(checked).blueprint())
@@ -83,7 +87,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         if extras.watch is not None:
             metrics.gauges.watch(extras.watch)
         metrics.gauges.limits(limiter.windows.state)
-        flask.register_blueprint(metrics.page(api.must_be_admin))
+        flask.register_blueprint(metrics.page(api.must_be_admin, addresses.are_within))
     if extras.store is not None:
         flask.register_blueprint(extras.page(api.caller))
     if start:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from app.metrics.files import Files
     from app.metrics.gauges import Gauges
     from app.metrics.meter import Meter
+    from app.metrics.page import AreWithin
     from app.providers.base import Provider
     from app.tracing import Tracing
 
@@ -30,10 +31,10 @@ class Metrics:
     gauges: Gauges
     allowed: tuple[str, ...]
 
-    def page(self, must_be_admin: Callable[[], object]) -> Blueprint:
+    def page(self, must_be_admin: Callable[[], object], are_within: AreWithin) -> Blueprint:
         from app.metrics.page import Page
 
-        return Page(self.files, self.gauges, self.allowed, must_be_admin).blueprint()
+        return Page(self.files, self.gauges, self.allowed, must_be_admin, are_within).blueprint()
 
 
 def metrics(settings: Settings) -> Metrics | None:

@@ -104,15 +104,16 @@ OIDC = None
 BLOCKED_USERS: list[str] = []
 BLOCKED_KEYS: list[str] = []
 
-#: Addresses or networks of the proxies in front ("*": any), whose X-Forwarded-For is believed
-#: where a key is bound to networks.
+#: Addresses or networks of the proxies in front ("*": any), whose X-Forwarded-For is believed:
+#: by keys that are bound to networks, by /metrics and in the log.
 TRUSTED_PROXIES = (
     (os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1").replace(" ", "").split(",")
 )
 
 #: Numbers for Prometheus at /metrics: "enabled", and "allowed", the networks that read them without
 #: a key (default: this host; others need the key of an administrator). Behind a proxy that sends
-#: X-Forwarded-For, its address and that of its client both have to be in one.
+#: X-Forwarded-For, its address and that of its client both have to be in one, and its own in
+#: TRUSTED_PROXIES.
 METRICS = {"enabled": True, "allowed": ["127.0.0.0/8", "::1/128"]}
 
 #: Spans for OpenTelemetry (pip install '.[tracing]'): None, or {"endpoint":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Collection
+from typing import Protocol
 
 from app.access.keys import Keyring
 from app.domain import Caller
@@ -29,12 +29,10 @@ class Door:
         keyring: Keyring,
         sources: Collection[KeySource] = (),
         blocked: Collection[str] = (),
-        trusted_proxies: Collection[str] = (),
     ) -> None:
         self._keyring = keyring
         self._sources = sources
         self._blocked = blocked
-        self._trusted = networks(trusted_proxies)
 
     def identify(self, key: str) -> tuple[Caller, tuple[Network, ...]]:
         """The owner of a key, and the networks it may ask from. Raises `ClientError`.
@@ -56,13 +54,11 @@ class Door:
                 unavailable = error
         raise unavailable or unknown
 
-    def check(
-        self, caller: Caller, bound_to: tuple[Network, ...], environ: Mapping[str, Any]
-    ) -> None:
+    def check(self, caller: Caller, bound_to: tuple[Network, ...], address: Address | None) -> None:
         """Turn away who is known but may not come in. Raises `ClientError`."""
         if caller.name in self._blocked:
             raise KeyBlocked("This key is blocked. Ask the operators of this service.")
-        if bound_to and not _is_in(client_address(environ, self._trusted), bound_to):
+        if bound_to and not is_in(address, bound_to):
             raise NetworkNotAllowed("This key may not be used from your network.")
 
 
@@ -75,29 +71,6 @@ def networks(given: Collection[str]) -> tuple[Network, ...]:
     return tuple(found)
 
 
-def client_address(environ: Mapping[str, Any], trusted: tuple[Network, ...]) -> Address | None:
-    """Where a request comes from: of X-Forwarded-For, what the last trusted proxy says."""
-    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    address = _address(environ.get("REMOTE_ADDR", ""))
-    while forwarded and (address is None or _is_in(address, trusted)):
-        if (text := forwarded.pop().strip()) == "":
-            continue
-        address = _address(text)
-        if address is None:  # "unknown", a port, nonsense: then nobody knows
-            return None
-    return address
-
-
-def _address(text: str) -> Address | None:
-    """None where it is none: a Unix socket's peer has none, and is trusted."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
-
-
-def _is_in(address: Address | None, allowed: tuple[Network, ...]) -> bool:
+def is_in(address: Address | None, allowed: tuple[Network, ...]) -> bool:
+    """Whether an address is known and in one of these networks."""
     return address is not None and any(address in network for network in allowed)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from app.access.door import Address
 from app.access.limits import Grant
 from app.domain import Caller, EmbeddingRequest, Outcome, Source
 from app.errors import ClientError
@@ -54,6 +55,7 @@ class Exchange:
     route: str = ""  # Flask's endpoint; empty for a path or a method that is none of ours
     rule: str = ""  # the same as a path with its variables
     admitted: bool = False  # past the limits of its key
+    client: Address | None = None  # where it comes from: `app.api.client_address`
     trace: Any = None  # of its span, where requests are traced
     trace_id: str = ""  # likewise, as traces are looked up by it
 
@@ -81,6 +83,7 @@ class RequestLog:
                 "method": exchange.method,
                 "path": exchange.path,
                 "status": status,
+                "client": str(exchange.client) if exchange.client is not None else None,
                 "key": exchange.caller.name if exchange.caller else None,
                 "user": asked.user if asked else None,
                 "model": asked.model if asked else None,

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app import errors
 from app.api.answers import Ready, error_response
+from app.api.client_address import ClientAddresses
 from app.api.exchange import EXCHANGE, Exchange, Greeter, Observer, request_id
 from app.errors import ClientError, shown
 
@@ -19,8 +20,14 @@ MAX_PATH_SHOWN = 128  # … and of a path, in an answer
 _USUAL = ("cache-control", "no-store"), ("x-content-type-options", "nosniff")
 
 
-def install(app: Flask, observers: Sequence[Observer], greeters: Sequence[Greeter] = ()) -> None:
+def install(
+    app: Flask,
+    observers: Sequence[Observer],
+    greeters: Sequence[Greeter] = (),
+    addresses: ClientAddresses | None = None,
+) -> None:
     """Add the hooks to an app; each observer is told of every exchange, in order."""
+    find_client = (addresses or ClientAddresses()).find
 
     def begin() -> None:
         this = request._get_current_object()  # type: ignore[attr-defined]  # a LocalProxy's
@@ -28,6 +35,7 @@ def install(app: Flask, observers: Sequence[Observer], greeters: Sequence[Greete
         exchange = environ[EXCHANGE] = Exchange(
             request_id(environ.get("HTTP_X_REQUEST_ID")), this.method, this.path
         )
+        exchange.client = find_client(environ)
         if rule is not None:
             exchange.route, exchange.rule = rule.endpoint, rule.rule
         for greeter in greeters:

@@ -146,7 +146,7 @@ class Api:
             raise Unauthorized(_NO_KEY)
         caller, networks = self._door.identify(key)
         environ[EXCHANGE].caller = caller  # also where it is turned away: the ledger tells who was
-        self._door.check(caller, networks, environ)
+        self._door.check(caller, networks, environ[EXCHANGE].client)
         return caller
 
     def _request(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from ipaddress import ip_address, ip_network
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -11,6 +11,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from app.metrics.files import Files
 from app.metrics.gauges import Gauges
+
+#: `app.api.client_address.ClientAddresses.are_within`.
+AreWithin = Callable[[tuple[IPv4Network | IPv6Network, ...], Mapping[str, Any]], bool]
 
 
 class Page:
@@ -25,10 +28,12 @@ class Page:
         gauges: Gauges,
         allowed: Sequence[str],
         must_be_admin: Callable[[], object],
+        are_within: AreWithin,
     ) -> None:
         self._files = files
         self._gauges = gauges
-        self._allowed = [ip_network(network) for network in allowed]
+        self._allowed = tuple(ip_network(network) for network in allowed)
+        self._are_within = are_within
         self._must_be_admin = must_be_admin
 
     def blueprint(self) -> Blueprint:
@@ -37,28 +42,7 @@ class Page:
         return metrics
 
     def metrics(self) -> Response:
-        if not all(map(self._is_neighbour, _addresses(request.environ))):
+        if not self._are_within(self._allowed, request.environ):
             self._must_be_admin()
         self._gauges.look()
         return Response(generate_latest(self._files), content_type=CONTENT_TYPE_LATEST)
-
-    def _is_neighbour(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-        return any(parsed in network for network in self._allowed)
-
-
-def _addresses(environ: dict[str, Any]) -> list[str]:
-    """The peer, and the client that the nearest proxy names: both must be allowed.
-
-    nginx on this host is a neighbour, those it serves need not be. Who is no proxy of ours can only
-    make things worse for himself by naming more. A Unix socket has no address: its mode decides.
-    """
-    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "")
-    named = [environ.get("REMOTE_ADDR", ""), forwarded.rpartition(",")[2].strip()]
-    if environ.get("HTTP_FORWARDED") and not forwarded:
-        named.append("unknown")  # RFC 7239: nobody here can tell
-    return [address for address in named if address]

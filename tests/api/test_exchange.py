@@ -71,6 +71,7 @@ def test_a_line_has_the_whole_story(logged):
         "method": "POST",
         "path": "/v1/embeddings",
         "status": 200,
+        "client": None,
         "key": "team",
         "user": "u-1",
         "model": "m",

@@ -142,6 +142,7 @@ def test_a_request_leaves_one_line_with_its_story_and_none_of_its_secrets(log):
         "method": "POST",
         "path": "/v1/embeddings",
         "status": 200,
+        "client": "127.0.0.1",
         "key": "tests",
         "user": "u-7",
         "model": "embed",
