@@ -306,6 +306,8 @@ class RateLimited(ClientError):
 
     status = 429
     code = "rate_limit_exceeded"
+    #: Every ``type`` there is.
+    types = ("requests", "tokens")
 
     def __init__(self, message: str, *, type: str = "requests", **kwargs: Any) -> None:  # noqa: A002 - OpenAI's
         super().__init__(message, **kwargs)

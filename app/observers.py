@@ -44,10 +44,12 @@ def metrics(settings: Settings) -> Metrics | None:
     from app.metrics.files import Files
     from app.metrics.gauges import Gauges
     from app.metrics.meter import Meter
+    from app.metrics.zeros import start_at_zero
 
     shared = os.environ.get(VARIABLE)
     files = Files(Path(shared) if shared else None)
     meter = Meter(files, settings.models)
+    start_at_zero(files, settings)
     gauges = Gauges(meter)
     if shared:
         gauges.keep_looking()  # else only the one who scrapes wants to know, and looks by itself

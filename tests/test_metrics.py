@@ -26,6 +26,7 @@ from app.metrics import files as files_module
 from app.metrics.files import Files
 from app.metrics.gauges import Gauges, _Lag
 from app.metrics.meter import Meter
+from app.metrics.zeros import start_at_zero
 from app.usage.ledger import LedgerState
 from tests.api.fake import AUTH, FakeProvider, app_with, settings
 from tests.support.server import ROOT, eventually
@@ -111,6 +112,48 @@ def test_whose_an_error_is(meter, files, error, admitted, side, limit):
     assert [n for n in found if n.startswith("limits")] == (
         [f"limits_refused_total{{limit={limit}}}"] if limit else []
     )
+
+
+def test_counters_of_what_the_settings_know_start_at_zero(files):
+    start_at_zero(files, check(settings(USAGE={"url": "sqlite:///none.db"})))
+    found = values(files)
+    assert set(found.values()) == {0}
+    for name in (
+        "requests_total{model=embed,route=embeddings,status=200}",
+        "requests_total{model=embed,route=embeddings,status=502}",
+        "requests_total{model=,route=embeddings,status=404}",
+        "errors_total{code=incomplete_answer,model=embed,side=proxy}",
+        "errors_total{code=internal_error,model=,side=proxy}",
+        "errors_total{code=upstream_error,model=steady,side=provider}",
+        "errors_total{code=invalid_request_error,model=embed,side=caller}",
+        "errors_total{code=rate_limit_exceeded,model=embed,side=policy}",
+        "errors_total{code=rate_limit_exceeded,model=embed,side=provider}",
+        "limits_refused_total{limit=waiting}",
+        "limits_refused_total{limit=tokens}",
+        "retries_total{error=throttled,model=embed,provider=fake}",
+        "ejections_total{model=org/model,provider=fake}",
+        "call_duration_seconds_count{error=credentials,model=embed,provider=fake}",
+        "key_requests_total{key=tests,result=refused}",
+    ):
+        assert name in found, name
+
+
+def test_a_counter_that_starts_at_zero_is_the_one_that_counts(files):
+    start_at_zero(files, check(settings()))
+    meter, before = Meter(files, ["embed"]), set(values(files))
+    failed = exchange(error=errors.UpstreamFailed("x"))
+    meter.finished(failed, 502)
+    found = values(files)
+    assert found["requests_total{model=embed,route=embeddings,status=502}"] == 1
+    assert found["errors_total{code=upstream_error,model=embed,side=provider}"] == 1
+    assert set(found) == before
+
+
+def test_with_very_many_models_there_is_a_bound(files):
+    one = settings()["MODELS"]["steady"]
+    models = {f"m{number}": one for number in range(300)} | {"steady": one, "embed": one}
+    start_at_zero(files, check(settings(MODELS=models)))
+    assert len(values(files)) < 8_000
 
 
 def test_labels_hold_nothing_that_a_client_made_up(meter, files):

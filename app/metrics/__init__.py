@@ -3,6 +3,7 @@
 * `catalog`: every metric there is, with its labels and buckets.
 * `files`: where a worker's numbers live: files that all workers of a server read.
 * `meter`: what turns exchanges, and events of dispatch, into numbers. The only hot part.
+* `zeros`: what is there from the start, so that a first event is seen to rise.
 * `gauges`: what is looked up now and then instead of being counted: states, sizes, lags.
 * `page`: ``GET /metrics``.
 * `directory`: what gunicorn's master does: make the directory, bury dead workers.

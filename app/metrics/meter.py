@@ -24,7 +24,11 @@ _N = TypeVar("_N", Number, Distribution)
 _SIDES = {401: "policy", 403: "policy", 429: "policy", 502: "provider", 504: "provider"}
 _SIDES_BY_CODE = {"no_provider_available": "provider", "overloaded": "policy"}
 #: Limits by the code of their error; of a key's own it is the type that says which.
-_LIMITS = {"overloaded": "waiting", "request_too_large": "body", "insufficient_quota": "budget"}
+LIMITS_BY_CODE = {
+    "overloaded": "waiting",
+    "request_too_large": "body",
+    "insufficient_quota": "budget",
+}
 
 
 class _Served(NamedTuple):
@@ -80,7 +84,7 @@ class Meter(Events):
         code = error.code or error.type
         side = side_of(error, admitted)
         self._number(catalog.ERRORS, side, code, model).add(1)
-        limit = _LIMITS.get(code)
+        limit = LIMITS_BY_CODE.get(code)
         if limit is None and isinstance(error, RateLimited) and side == "policy":
             limit = error.type
         if limit is not None:
