@@ -23,6 +23,7 @@ from app.errors import (
     RequestLineTooLong,
     RequestTimeout,
     UnsupportedTransferCoding,
+    shown,
 )
 from app.serving.answer import SERVER, Answer
 from app.serving.body import DRAIN_SECONDS, Body, TooSlow, close_after_answer
@@ -136,7 +137,9 @@ class Contract(Worker):  # type: ignore[misc]
         error = kind(message)
         status = error.status
         if status == 500:
-            self.log.exception("Error handling request %s", req and f"{req.method} {req.path}")
+            self.log.exception(
+                "Error handling request %s", req and f"{shown(req.method)} {shown(req.path)}"
+            )
         else:
             peer = addr[0] if isinstance(addr, tuple) else "a unix socket"
             self.log.warning("Refused a request of %s: %s", peer, type(exc).__name__)

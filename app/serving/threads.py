@@ -26,7 +26,7 @@ class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
         self._drains = threading.Semaphore(max(1, int(self.cfg.threads * DRAIN_SHARE)))
 
     def close_after_answer(self, sock: Any, patience: float) -> None:
-        """As `Contract`, but with no patience where a quarter of the threads are at it already.
+        """Swallow what a client still sends; do not wait where a quarter of the threads do already.
 
         300 clients that send nonsense and stay would hold all threads, 5 s each.
         """
