@@ -26,7 +26,7 @@ class Proxy(Flask):
         """Answer ``OPTIONS`` with the methods that the path has, and without a body."""
         response = super().make_default_options_response()
         response.status_code = 204
-        response.allow.update(sorted(response.allow))
+        response.headers["Allow"] = ", ".join(sorted(response.allow))
         del response.headers["Content-Type"]
         return response
 

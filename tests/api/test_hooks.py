@@ -200,7 +200,7 @@ def test_options_names_the_methods_of_a_path(client, path, methods):
     for _ in range(2):
         answer = client.options(path)
         assert (answer.status_code, answer.data) == (204, b"")
-        assert set(answer.headers["Allow"].split(", ")) == methods
+        assert answer.headers["Allow"] == ", ".join(sorted(methods))
         assert "Content-Type" not in answer.headers
 
 
