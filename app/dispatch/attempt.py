@@ -123,6 +123,11 @@ class Batch:
     is_probe: bool
     deadline: CallDeadline
 
+    @classmethod
+    def without_slot(cls, attempts: list[Attempt]) -> Batch:
+        """A batch that is not sent: its attempts must be told that there is no quota."""
+        return cls(attempts, None, 0, 0, None, [], False, CallDeadline(attempts, False))
+
     @property
     def deployment(self) -> Deployment:
         return self.attempts[0].deployment

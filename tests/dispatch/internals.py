@@ -73,7 +73,7 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
 def kept_in_vain(dispatcher: Dispatcher) -> list[str]:
     """Requests that have left a queue, and whose texts it still holds."""
     held = {
-        deployment.name: sum(len(queue) for queue in deployment.queue._queues.values())
+        deployment.name: sum(len(queue) for queue in deployment.queue._groups._groups.values())
         for _, deployment in dispatcher.deployments()
     }
     return [f"{name}: its queue still holds {count} parts" for name, count in held.items() if count]
