@@ -12,8 +12,9 @@ from app.config import ModelSettings, Settings
 from app.deadline import Deadline
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
+from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, Tracer
-from app.dispatch.job import Job, OnPart
+from app.dispatch.job import Job
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.sender import Sender

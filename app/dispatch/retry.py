@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.config_dispatch import DispatchSettings
 from app.dispatch.attempt import Attempt, NotSent
 from app.errors import BadRequest, ClientError, ConnectionFailed, ProviderError, Rejected
 
 if TYPE_CHECKING:
+    from app.dispatch.deployment import Deployment
     from app.dispatch.part import Part
     from app.dispatch.pool import Pool
 
@@ -55,6 +58,24 @@ class Options:
     has_other: bool  # another deployment than those that have failed it may be asked
     has_any: bool  # a deployment may be asked, one that has failed it included
     trusts_400: bool  # the deployment has embedded requests of that kind lately
+
+
+def options(
+    part: Part, pool: Pool, suitable: Sequence[Deployment], trusts_400: bool, now: float
+) -> Options:
+    """What could be done for a part now; ``suitable`` can serve its request while all is well."""
+    tokens = sum(part.tokens)
+    has_other = pool.has_other(now, tokens, suitable, part.failed_at)
+    has_any = has_other or pool.has_other(now, tokens, suitable, ())
+    return Options(has_other, has_any, trusts_400)
+
+
+def longest_pause(failures: int, settings: DispatchSettings) -> float:
+    """Seconds before a part that has failed so often is sent to the same deployment again, at most.
+
+    The pause is drawn below it: full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015).
+    """
+    return min(settings.longest_pause, settings.first_pause * 2.0**failures)
 
 
 def decide(

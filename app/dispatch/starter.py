@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.deadline import Deadline
-from app.dispatch.attempt import Attempt, Batch, Result
+from app.dispatch.attempt import Attempt, Result
 from app.dispatch.deployment import Deployment
+from app.dispatch.effects import Effects
 from app.dispatch.events import Events
 from app.dispatch.part import Part, PartState
 from app.dispatch.parts import Parts
@@ -40,20 +41,21 @@ def _not_wanted(attempt: Attempt, result: Result, now: float) -> None:
 
 
 class Starter:
-    """Chooses deployments, and gives them parts.
-
-    ``to_send`` are the batches that are to be sent when the job's lock is free again.
-    """
+    """Chooses deployments, and gives them parts."""
 
     def __init__(
-        self, job: JobContext, parts: Parts, on_result: Callable[[Attempt, Result, float], None]
+        self,
+        job: JobContext,
+        parts: Parts,
+        on_result: Callable[[Attempt, Result, float], None],
+        effects: Effects,
     ) -> None:
-        self.to_send: list[Batch] = []
         self.attempts = 0
         self.first_at: float | None = None
         self._job = job
         self._parts = parts
         self._on_result = on_result
+        self._effects = effects
         self._timers = Timers(job.pool, job.suitable, job.is_hedged)
 
     def close(self) -> None:
@@ -147,7 +149,7 @@ class Starter:
         self._timers.set(part, attempt, deadline.at, now)
         batch = deployment.queue.submit(attempt, now)
         if batch is not None:
-            self.to_send.append(batch)
+            self._effects.send.append(batch)
 
     # Slow calls
 
