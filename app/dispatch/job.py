@@ -168,7 +168,8 @@ class Job:
         source = attempt.deployment.source
         self._answer.put(part.start, part.stop, vectors, source)
         self._parts.transition(part, PartState.ANSWERED)
-        self._effects.refuted += [d for d in part.refused_by if d is not attempt.deployment]
+        part.refused_by.pop(attempt.deployment, None)
+        self._effects.refuted += part.refused_by.items()
         if self._on_part is not None:
             self._unpublished += 1
             self._effects.answered.append((part, vectors, source))
@@ -190,8 +191,11 @@ class Job:
             part.failures.append(error)
             part.failed_at[deployment] = error
             if isinstance(error, Rejected):
-                part.refused_by.append(deployment)
+                part.refused_by[deployment] = attempt.batch_size
                 trusts_400 = deployment.standing.trusts_400(attempt.kind, now)
+                if part.is_refusal_shared:
+                    for sharing in part.refused_by:
+                        sharing.standing.refusal_confirmed(attempt.kind, now)
         if part.attempts:  # another attempt of it may still succeed
             if part.is_late:
                 part.late_at = now + self._pause(part)
@@ -288,8 +292,8 @@ class Job:
             batch.deadline.cancel()
         for batch in effects.send:
             self._sender.send(batch)
-        for deployment in effects.refuted:
-            if self._pool.refuted(deployment, now):
+        for deployment, batch_size in effects.refuted:
+            if self._pool.refuted(deployment, batch_size, now):
                 self._sender.ejected(self._pool, deployment, now)
 
     def _publish(self, part: Part, vectors: Vectors, source: Source) -> None:

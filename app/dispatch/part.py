@@ -52,7 +52,8 @@ class Part:
     failures: list[ProviderError] = field(default_factory=list)
     #: The last failure at each deployment that has failed it.
     failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
-    refused_by: list[Deployment] = field(default_factory=list)  # with 400, not believed so far
+    #: Those that refused it with 400, not believed so far, and the attempts in that call.
+    refused_by: dict[Deployment, int] = field(default_factory=dict)
     late_at: float = NEVER  # when another deployment is asked instead: see `Timers`
     late_after: float = NEVER  # seconds from when the call leaves
     hedge_at: float = NEVER  # when another deployment is asked as well
@@ -68,6 +69,11 @@ class Part:
     @property
     def size(self) -> int:
         return len(self.tokens)
+
+    @property
+    def is_refusal_shared(self) -> bool:
+        """Whether two deployments have refused it, each in a call of its own."""
+        return sum(attempts == 1 for attempts in self.refused_by.values()) > 1
 
     @property
     def asked(self) -> list[Deployment]:

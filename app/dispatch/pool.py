@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
 from app.config_dispatch import DispatchSettings
@@ -215,16 +215,22 @@ class Pool:
             self._log_ejection(deployment, error)
         return ejected
 
-    def refused(self, deployment: Deployment, kind: Hashable, left_at: float, now: float) -> bool:
+    def refused(self, batch: Batch, left_at: float, now: float) -> bool:
         """A call ended with 400; whether that is to be believed at once."""
-        trusted = self.is_alone or deployment.standing.trusts_400(kind, now)
-        deployment.standing.refused(trusted, left_at, now)
+        standing = batch.deployment.standing
+        trusted = self.is_alone or standing.trusts_400(batch.attempts[0].kind, now)
+        standing.refused(trusted, bool(batch.rest), left_at, now)
         return trusted
 
-    def refuted(self, deployment: Deployment, now: float) -> bool:
-        """Another deployment embedded what this one refused with 400; whether it is ejected."""
+    def refuted(self, deployment: Deployment, batch_size: int, now: float) -> bool:
+        """Another deployment embedded what this one refused with 400; whether it is ejected.
+
+        ``batch_size`` attempts were refused together.
+        """
         error = Rejected("answered 400 to what another deployment embeds")
-        ejected = deployment.standing.refuted(now, lambda: self._may_eject(deployment, error, now))
+        ejected = deployment.standing.refuted(
+            batch_size, now, lambda: self._may_eject(deployment, error, now)
+        )
         if ejected:
             self._log_ejection(deployment, error)
         return ejected

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from app.config_dispatch import DispatchSettings
 from app.dispatch.attempt import Attempt, NotSent
-from app.errors import BadRequest, ClientError, ConnectionFailed, ProviderError, Rejected
+from app.errors import (
+    BadRequest,
+    ClientError,
+    ConnectionFailed,
+    ProviderError,
+    Rejected,
+    UpstreamFailed,
+)
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
@@ -121,20 +128,28 @@ def _after_refusal(
     1. The call was too large, and held several items: two smaller ones.
     2. Another deployment has refused it, too, or this one embeds such requests, or there is no
        other: it is the caller's fault. But only after a call of its own.
-    3. Else another deployment is asked, once, before the caller is told.
+    3. Else another deployment is asked, once, before the caller is told. Where the budget is used
+       up, the caller gets a 502 and not a 400 that may be the provider's fault.
     """
     if failure.too_large and part.size > 1:
         return Halve()
-    believed = options.trusts_400 or len(part.refused_by) > 1 or not options.has_other
+    believed = options.trusts_400 or part.is_refusal_shared or not options.has_other
     if not believed and pool.retries.can_spend(1 / attempt.batch_size):
         return FailOver(1 / attempt.batch_size)
     if attempt.batch_size > 1:
         return Retry(alone=True, cost=0.0)
-    return Fail(refusal(failure))
+    return Fail(refusal(failure) if believed else doubtful(failure))
 
 
 def refusal(failure: Rejected) -> BadRequest:
     """What the caller is told of a provider's 400."""
     error = BadRequest(failure.message, param=failure.param)
     error.log_message = "a provider refused the request as invalid"  # its own words may quote it
+    return error
+
+
+def doubtful(failure: Rejected) -> UpstreamFailed:
+    """What the caller is told of a 400 that no other deployment could be asked about."""
+    error = UpstreamFailed(f"The provider of this model refused the request: {failure.message}")
+    error.log_message = "a provider refused the request as invalid, and no other could be asked"
     return error

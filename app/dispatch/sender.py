@@ -171,7 +171,7 @@ class Sender:
         if isinstance(error, Rejected):
             if error.too_large:
                 pool.estimate.was_too_low()
-            trusted = pool.refused(deployment, attempts[0].kind, left_at, now)
+            trusted = pool.refused(batch, left_at, now)
             if number > 1 and trusted:
                 step = bisection.after_refusal(attempts, batch.rest)
                 return self._next_test(batch, step, now)

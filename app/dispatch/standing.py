@@ -142,24 +142,32 @@ class Standing:
             self.latency.add(items, now - left_at)
             self.answered_at = now
             self._refused_in_a_row = 0
-            self._served.pop(kind, None)
-            self._served[kind] = now
-            if len(self._served) > _MAX_KINDS:
-                del self._served[next(iter(self._served))]
+            self._remember_served(kind, now)
             if not straggler:
                 self.health.succeeded(now, left_at)
             return was_ejected and not straggler
 
-    def refused(self, trusted: bool, left_at: float, now: float) -> None:
-        """A call ended with 400. Where that is the caller's fault, the deployment is well."""
+    def refused(self, trusted: bool, is_test: bool, left_at: float, now: float) -> None:
+        """A call ended with 400. Where that is the caller's fault, the deployment is well.
+
+        ``is_test``: one of the calls by which a refused batch is bisected, which show no more than
+        the first refusal did.
+        """
         with self._lock:
-            self._refused_in_a_row += 1
+            if not is_test:
+                self._refused_in_a_row += 1
             if self.health.is_straggler(left_at):
                 return
             if trusted:
                 self.health.succeeded(now, left_at)
             else:
                 self.health.probe_ended()
+
+    def refusal_confirmed(self, kind: Hashable, now: float) -> None:
+        """Another deployment has refused the same with 400: both are as good as if they served."""
+        with self._lock:
+            self._refused_in_a_row = 0
+            self._remember_served(kind, now)
 
     def failed(
         self,
@@ -195,11 +203,11 @@ class Standing:
                     health.suspect(now)
             return health.is_ejected and not was_ejected
 
-    def refuted(self, now: float, may_eject: Callable[[], bool]) -> bool:
+    def refuted(self, batch_size: int, now: float, may_eject: Callable[[], bool]) -> bool:
         """Another embedded what it answered 400 to; whether it is newly ejected for that."""
         with self._lock:
             was_ejected = self.health.is_ejected
-            if self.health.refuted() and (was_ejected or may_eject()):
+            if self.health.refuted(batch_size) and (was_ejected or may_eject()):
                 self.health.eject(Rejected("refused what another embeds"), now)
             return self.health.is_ejected and not was_ejected
 
@@ -208,6 +216,12 @@ class Standing:
         with self._lock:
             self.health.failed(error, now, now)
             self.health.eject(error, now)
+
+    def _remember_served(self, kind: Hashable, now: float) -> None:
+        self._served.pop(kind, None)
+        self._served[kind] = now
+        if len(self._served) > _MAX_KINDS:
+            del self._served[next(iter(self._served))]
 
     def _silence_limit(self, items: int) -> float:
         p95 = self.latency.p95(items)

@@ -83,10 +83,12 @@ def check_quota_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
 def _has_room(run: Simulation, d: dict[str, Any], asked: Asked) -> bool:
     assert asked.heard is not None
     member, now, wanted = run.members[d["provider"]], asked.heard, asked.request.items
+    share = d.get("tokens_per_minute", float("inf"))
     calls = [
         c
         for c in _calls(run, asked.request.model, d)
-        if now - WINDOW - 0.3 < c.began <= now  # a minute is counted a little longer
+        # A minute is counted a little longer, and a call over the limit for more than one.
+        if now - (WINDOW + 0.3) * max(1, c.total / share) < c.began <= now
     ]
     tokens = sum(max(c.total, member.tokens(c.items), tokens_expected(c.items)) for c in calls)
     tokens += max(member.tokens(wanted), tokens_expected(wanted))

@@ -50,6 +50,7 @@ def attempt(
     group: object = "g",
     tokens: int = 1,
     deadline: float = T + 100.0,
+    kind: str = "kind",
     **options: Any,
 ) -> Attempt:
     """An attempt of ``items`` items. ``group`` None: it is never merged."""
@@ -59,7 +60,7 @@ def attempt(
         deployment=deployment,
         call=call,
         group=group,
-        kind="kind",
+        kind=kind,
         tokens=tokens,
         deadline=Deadline(deadline),
         queued_at=T,

@@ -323,24 +323,28 @@ def test_one_whose_usual_latency_is_unknown_may_be_silent_for_longer():
     assert succeed(of, b, 0.1, T + 10.1) == [a]
 
 
+def refused_batch(deployment, kind="kind"):
+    return batch(attempt(deployment, kind=kind))
+
+
 def test_no_400_is_believed_of_one_that_has_embedded_nothing_like_it():
     of, a, *_ = abc()
-    assert not of.refused(a, "kind", T, T + 0.1)
+    assert not of.refused(refused_batch(a), T, T + 0.1)
     succeed(of, a, now=T + 1)
-    assert of.refused(a, "kind", T + 1, T + 2)
-    assert not of.refused(a, "another kind", T + 1, T + 2)
-    assert not of.refused(a, "kind", T + 61, T + 62)
+    assert of.refused(refused_batch(a), T + 1, T + 2)
+    assert not of.refused(refused_batch(a, "another kind"), T + 1, T + 2)
+    assert not of.refused(refused_batch(a), T + 61, T + 62)
 
 
 def test_every_400_of_the_only_deployment_is_believed():
     a = deployment("a")
-    assert pool(a).refused(a, "kind", T, T)
+    assert pool(a).refused(refused_batch(a), T, T)
 
 
 def test_one_whose_400s_are_refuted_is_ejected_even_if_no_other_is_left():
     of, *members = abc()
     for member in members:
-        assert [of.refuted(member, T) for _ in range(3)] == [False, False, True]
+        assert [of.refuted(member, 1, T) for _ in range(3)] == [False, False, True]
 
 
 def test_a_slow_spell_is_forgotten_when_no_call_was_made_for_minutes():

@@ -100,6 +100,27 @@ def test_bad_texts_eject_no_deployment():
             assert run.deployment(name).health.ejections_ever == 0
 
 
+def test_one_bad_text_in_a_batch_ejects_no_deployment():
+    """Though its 400 is not believed yet, and another deployment embeds the rest of the batch."""
+    with simulated({"a": good(0.2), "b": good(0.2)}, AB, concurrency=1) as run:
+        for i in range(4):
+            run.ask("m", [f"{POISON} {i}"], after=i * 0.001)
+        load(run, 40, 0.0002)
+        run.world.run()
+        assert any(len(call.items) > 3 and call.error for call in run.calls())
+        for name in "ab":
+            assert run.deployment(name).health.ejections_ever == 0
+
+
+def test_a_split_request_does_not_hear_the_400_of_a_deployment_that_refuses_everything():
+    """Its thirty parts use up the retry budget at once: what is left of it is no 400."""
+    deployments = {"m": [{"provider": "b", "max_inputs": 2, "weight": 100}, {"provider": "a"}]}
+    with simulated({"a": good(0.2), "b": refuses_all}, deployments) as run:
+        big = [run.ask("m", [f"{n} {i}" for i in range(60)], after=n * 0.01) for n in range(5)]
+        run.to_the_end()
+        assert set(codes(big)) <= {"ok", "upstream_error"}
+
+
 def test_the_400_of_a_hedge_does_not_end_a_request_that_its_first_call_serves():
     members = {"a": takes_for_slow_ones(1.0), "b": refuses_slow_ones}
     with simulated(members, SECOND_TIER, hedge=True) as run:

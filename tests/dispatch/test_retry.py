@@ -18,6 +18,7 @@ from app.errors import (
     ProviderUnavailable,
     Rejected,
     Throttled,
+    UpstreamFailed,
 )
 from tests.dispatch.parts import attempt, deployment, part, pool
 
@@ -54,7 +55,9 @@ def after(
     **fields,
 ):
     """What follows a failure of a part at "a"."""
-    failed = part(size, failures=[failure] * failures, refused_by=list(refused_by), **fields)
+    failed = part(
+        size, failures=[failure] * failures, refused_by=dict.fromkeys(refused_by, 1), **fields
+    )
     one = attempt(A, size)
     one.batch_size = batch_size
     of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
@@ -94,8 +97,8 @@ def test_a_400_that_is_not_believed_is_tried_elsewhere():
 
 @pytest.mark.parametrize(
     "believed",
-    [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_other": False}, {"saved": 0.0}],
-    ids=["it is trusted", "another refused it", "there is no other", "the budget is used up"],
+    [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_other": False}],
+    ids=["it is trusted", "another refused it", "there is no other"],
 )
 def test_a_400_that_is_believed_is_the_callers_fault(believed):
     decision = after(REFUSED, **believed)
@@ -112,6 +115,14 @@ def test_a_400_that_is_believed_is_the_callers_fault(believed):
 )
 def test_a_400_is_the_callers_fault_only_after_a_call_of_its_own(believed):
     assert after(REFUSED, batch_size=3, **believed) == Retry(alone=True, cost=0.0)
+
+
+def test_a_400_is_not_blamed_on_the_caller_where_no_other_could_be_asked_about_it():
+    decision = after(REFUSED, saved=0.0)
+    assert isinstance(decision, Fail)
+    assert isinstance(decision.error, UpstreamFailed)
+    assert decision.error.should_retry is None  # the SDK may try again
+    assert "your input" not in decision.error.log_message
 
 
 # 3. No deployment may be asked now
@@ -191,7 +202,7 @@ def test_a_decision_changes_nothing_and_can_be_paid_for(
         size,
         failures=[failure] * failures,
         failed_at={A: BrokenContract("x")},
-        refused_by=[A],
+        refused_by={A: 1},
         retry_not_charged=retry_not_charged,
     )
     one = attempt(A, size)

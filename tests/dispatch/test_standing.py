@@ -144,7 +144,7 @@ def test_a_trusted_400_shows_that_the_deployment_is_well():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.chosen(T + 200)
-    made.refused(trusted=True, left_at=T + 200, now=T + 200.1)
+    made.refused(trusted=True, is_test=False, left_at=T + 200, now=T + 200.1)
     assert not made.health.is_ejected
 
 
@@ -152,7 +152,7 @@ def test_an_untrusted_400_of_a_probe_shows_nothing():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.chosen(T + 200)
-    made.refused(trusted=False, left_at=T + 200, now=T + 200.1)
+    made.refused(trusted=False, is_test=False, left_at=T + 200, now=T + 200.1)
     assert made.health.is_ejected
     assert made.chosen(T + 200.2)
 
@@ -163,7 +163,7 @@ def test_a_straggler_is_no_verdict():
     assert made.chosen(T + 100)
     for left_at in (T, T + 99):
         assert not made.failed(ILL, 1, left_at, T + 101, None, lambda: True)
-        made.refused(True, left_at, T + 101)
+        made.refused(True, False, left_at, T + 101)
         assert not made.succeeded(1, left_at, T + 101, "kind")
     assert made.health.is_ejected
     assert made.health.is_probing
