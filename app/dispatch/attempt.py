@@ -58,6 +58,7 @@ class Attempt:
     queued_at: float  # of the monotonic clock, in seconds
     wanted: int | None = None  # width to cut the vectors to
     is_probe: bool = False  # of an ejected deployment
+    is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
     state: AttemptState = AttemptState.NEW
     left_at: float | None = None  # when its call left, the last one where there were several
     batch: Batch | None = None  # while it is in flight

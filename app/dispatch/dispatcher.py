@@ -66,8 +66,6 @@ class Dispatcher:
         """A job for a request, for its callers to `wait_for`. Raises `BadRequest`."""
         pool = self._pools[request.model]
         hedged = request.model in self._hedged
-        if hedged:
-            pool.hedges.earn()
         suitable = _suitable(pool.deployments, request)
         context = JobContext(request, pool, suitable, Deadline(deadline), self._events, hedged)
         return Job(context, self._sender, self._rng, wake, on_part)

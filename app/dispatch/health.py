@@ -69,6 +69,11 @@ class Health:
     def is_probing(self) -> bool:
         return self._probe_until is not None
 
+    @property
+    def has_refuted_400s(self) -> bool:
+        """Whether another deployment has embedded what this one refused, since it last served."""
+        return self._refuted_400s > 0
+
     def is_throttled(self, now: float) -> bool:
         """Whether it rests because it answered 429."""
         return self._throttled and now < self._resting_until

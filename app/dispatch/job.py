@@ -78,7 +78,6 @@ class Job:
         self._answer = Answer(len(request.items))
         self._unpublished = 0  # parts that `on_part` has still to be told of
         self._wake_at = float("-inf")  # when a caller will come by itself
-        self._pool.retries.earn()
 
     # For callers
 
@@ -182,7 +181,6 @@ class Job:
     ) -> None:
         """Let `app.dispatch.retry` decide what becomes of a part, and do it."""
         deployment = attempt.deployment
-        trusts_400 = False
         if isinstance(error, NotSent):
             self._starter.attempts -= 1
             if attempt.is_probe:
@@ -192,17 +190,16 @@ class Job:
             part.failed_at[deployment] = error
             if isinstance(error, Rejected):
                 part.refused_by[deployment] = attempt.batch_size
-                trusts_400 = deployment.standing.trusts_400(attempt.kind, now)
                 if part.is_refusal_shared:
                     for sharing in part.refused_by:
-                        sharing.standing.refusal_confirmed(attempt.kind, now)
+                        sharing.standing.refusal_confirmed()
         if part.attempts:  # another attempt of it may still succeed
             if part.is_late:
                 part.late_at = now + self._pause(part)
         elif now > self.deadline.at - _MIN_ATTEMPT_S:  # the caller's own deadline cut it
             self._end_part(part, self._deadline_exceeded())
         else:
-            options = retry.options(part, self._pool, self._context.suitable, trusts_400, now)
+            options = retry.options(part, attempt, self._pool, self._context.suitable, now)
             decision = retry.decide(part, attempt, error, self._pool, options)
             self._follow(part, attempt, error, decision, now)
 

@@ -14,6 +14,7 @@ from app.errors import (
     ConnectionFailed,
     ProviderError,
     Rejected,
+    Throttled,
     UpstreamFailed,
 )
 
@@ -65,16 +66,18 @@ class Options:
     has_other: bool  # another deployment than those that have failed it may be asked
     has_any: bool  # a deployment may be asked, one that has failed it included
     trusts_400: bool  # the deployment has embedded requests of that kind lately
+    doubts_400: bool = False  # nothing speaks for its 400
 
 
 def options(
-    part: Part, pool: Pool, suitable: Sequence[Deployment], trusts_400: bool, now: float
+    part: Part, attempt: Attempt, pool: Pool, suitable: Sequence[Deployment], now: float
 ) -> Options:
     """What could be done for a part now; ``suitable`` can serve its request while all is well."""
+    standing, kind = attempt.deployment.standing, attempt.kind
     tokens = sum(part.tokens)
     has_other = pool.has_other(now, tokens, suitable, part.failed_at)
     has_any = has_other or pool.has_other(now, tokens, suitable, ())
-    return Options(has_other, has_any, trusts_400)
+    return Options(has_other, has_any, standing.trusts_400(kind, now), standing.doubts_400(kind))
 
 
 def longest_pause(failures: int, settings: DispatchSettings) -> float:
@@ -107,9 +110,9 @@ def decide(
         return Fail()
     if len(part.failures) >= pool.settings.max_failures + len(pool.deployments) - 1:
         return Fail()
-    # A connection that was never made cost the provider nothing. Attempts that shared a call share
-    # the price of one.
-    free = options.has_other and isinstance(failure, ConnectionFailed)
+    # A connection that was never made, or a call that was turned away, cost the provider next to
+    # nothing. Attempts that shared a call share the price of one.
+    free = options.has_other and isinstance(failure, ConnectionFailed | Throttled)
     cost = 0.0 if free else 1 / attempt.batch_size
     if not pool.retries.can_spend(cost):
         return Fail()
@@ -129,7 +132,7 @@ def _after_refusal(
     2. Another deployment has refused it, too, or this one embeds such requests, or there is no
        other: it is the caller's fault. But only after a call of its own.
     3. Else another deployment is asked, once, before the caller is told. Where the budget is used
-       up, the caller gets a 502 and not a 400 that may be the provider's fault.
+       up and nothing speaks for the 400, the caller gets a 502: it may be the provider's fault.
     """
     if failure.too_large and part.size > 1:
         return Halve()
@@ -138,7 +141,7 @@ def _after_refusal(
         return FailOver(1 / attempt.batch_size)
     if attempt.batch_size > 1:
         return Retry(alone=True, cost=0.0)
-    return Fail(refusal(failure) if believed else doubtful(failure))
+    return Fail(doubtful(failure) if options.doubts_400 and not believed else refusal(failure))
 
 
 def refusal(failure: Rejected) -> BadRequest:

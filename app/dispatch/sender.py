@@ -100,7 +100,11 @@ class Sender:
         standing = deployment.standing
         left_at = time.monotonic()
         batch.deadline.call_leaves(left_at + standing.timeout_of(batch.is_probe))
+        pool = self._pool_of[deployment]
         for attempt in attempts:
+            if attempt.is_first and attempt.left_at is None:
+                pool.retries.earn()
+                pool.hedges.earn()
             attempt.left_at = left_at
         self._events.call_started(deployment, attempts, left_at)
         standing.call_started(batch, batch.inputs, left_at)

@@ -32,6 +32,7 @@ class Standing:
         self._in_flight: dict[object, tuple[float, int]] = {}
         self._served: dict[Hashable, float] = {}  # kind of request → when one was last embedded
         self._refused_in_a_row = 0  # calls that ended with 400
+        self._was_confirmed = False  # its last 400 that was checked was right
         self._lock = mutex()
 
     # Before a call
@@ -99,6 +100,14 @@ class Standing:
                 return False
             return now - self._served.get(kind, _NEVER) <= self._settings.trust_400_for
 
+    def doubts_400(self, kind: Hashable) -> bool:
+        """Whether nothing speaks for its 400: it has never embedded such a request, nor has another
+        deployment confirmed a 400 of it; or another has embedded what it refused."""
+        with self._lock:
+            if self.health.has_refuted_400s:
+                return True
+            return kind not in self._served and not self._was_confirmed
+
     @property
     def in_flight(self) -> int:
         """Calls."""
@@ -142,7 +151,10 @@ class Standing:
             self.latency.add(items, now - left_at)
             self.answered_at = now
             self._refused_in_a_row = 0
-            self._remember_served(kind, now)
+            self._served.pop(kind, None)
+            self._served[kind] = now
+            if len(self._served) > _MAX_KINDS:
+                del self._served[next(iter(self._served))]
             if not straggler:
                 self.health.succeeded(now, left_at)
             return was_ejected and not straggler
@@ -163,11 +175,10 @@ class Standing:
             else:
                 self.health.probe_ended()
 
-    def refusal_confirmed(self, kind: Hashable, now: float) -> None:
-        """Another deployment has refused the same with 400: both are as good as if they served."""
+    def refusal_confirmed(self) -> None:
+        """Another deployment has refused with 400 what this one did."""
         with self._lock:
-            self._refused_in_a_row = 0
-            self._remember_served(kind, now)
+            self._was_confirmed = True
 
     def failed(
         self,
@@ -206,6 +217,7 @@ class Standing:
     def refuted(self, batch_size: int, now: float, may_eject: Callable[[], bool]) -> bool:
         """Another embedded what it answered 400 to; whether it is newly ejected for that."""
         with self._lock:
+            self._was_confirmed = False
             was_ejected = self.health.is_ejected
             if self.health.refuted(batch_size) and (was_ejected or may_eject()):
                 self.health.eject(Rejected("refused what another embeds"), now)
@@ -216,12 +228,6 @@ class Standing:
         with self._lock:
             self.health.failed(error, now, now)
             self.health.eject(error, now)
-
-    def _remember_served(self, kind: Hashable, now: float) -> None:
-        self._served.pop(kind, None)
-        self._served[kind] = now
-        if len(self._served) > _MAX_KINDS:
-            del self._served[next(iter(self._served))]
 
     def _silence_limit(self, items: int) -> float:
         p95 = self.latency.p95(items)

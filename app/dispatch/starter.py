@@ -142,6 +142,7 @@ class Starter:
         self.attempts += 1
         if self.first_at is None:
             self.first_at = now
+        attempt.is_first = not part.failures and not part.attempts
         if part.state is PartState.RUNNING:
             self._parts.add_attempt(part, attempt)
         else:

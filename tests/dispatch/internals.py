@@ -26,9 +26,12 @@ class WatchedSender(Sender):
 
     world: World
     probes: dict[Deployment, int]
+    first_calls: dict[str, int]  # parts that were sent for the first time, by model
 
     def _call(self, batch: Batch) -> Batch | None:
         deployment = batch.deployment
+        model = self._pool_of[deployment].model
+        self.first_calls[model] += sum(a.is_first and a.left_at is None for a in batch.attempts)
         self.probes[deployment] += batch.is_probe
         if self.probes[deployment] > 1 and not self._pool_of[deployment].is_alone:
             self.world.wrong.append(f"{deployment.label}: {self.probes[deployment]} probes at once")
@@ -45,6 +48,7 @@ class WatchedDispatcher(Dispatcher):
         super().__init__(*args, rng=world.rng, **options)
         self._sender.__class__ = WatchedSender
         self._sender.world, self._sender.probes = world, defaultdict(int)
+        self.first_calls = self._sender.first_calls = defaultdict(int)
 
 
 def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[str]:

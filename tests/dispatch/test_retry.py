@@ -52,6 +52,7 @@ def after(
     batch_size=1,
     size=1,
     refused_by=(A,),
+    doubts_400=False,
     **fields,
 ):
     """What follows a failure of a part at "a"."""
@@ -61,7 +62,8 @@ def after(
     one = attempt(A, size)
     one.batch_size = batch_size
     of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
-    return decide(failed, one, failure, of, Options(has_other, has_any, trusts_400))
+    options = Options(has_other, has_any, trusts_400, doubts_400)
+    return decide(failed, one, failure, of, options)
 
 
 # 1. Not sent
@@ -118,7 +120,8 @@ def test_a_400_is_the_callers_fault_only_after_a_call_of_its_own(believed):
 
 
 def test_a_400_is_not_blamed_on_the_caller_where_no_other_could_be_asked_about_it():
-    decision = after(REFUSED, saved=0.0)
+    assert isinstance(after(REFUSED, saved=0.0).error, BadRequest)
+    decision = after(REFUSED, saved=0.0, doubts_400=True)
     assert isinstance(decision, Fail)
     assert isinstance(decision.error, UpstreamFailed)
     assert decision.error.should_retry is None  # the SDK may try again
@@ -139,7 +142,7 @@ def test_where_no_deployment_may_be_asked_the_part_waits(failure):
 @pytest.mark.parametrize("failure", LASTING, ids=cause)
 def test_what_would_fail_again_is_not_tried_again_at_the_same_deployment(failure):
     assert after(failure, has_other=False) == Fail()
-    assert after(failure, has_other=True) == FailOver(cost=1.0)
+    assert after(failure, has_other=True) == FailOver(cost=cost_elsewhere(failure))
 
 
 # 5. Too often, or no budget
@@ -158,7 +161,12 @@ def test_without_budget_a_part_is_given_up(failure):
     assert after(failure, has_other=False, saved=0.5, batch_size=2) != Fail()
 
 
-def test_a_connection_that_was_never_made_costs_nothing_elsewhere():
+def cost_elsewhere(failure):
+    return 0.0 if isinstance(failure, Throttled) else 1.0
+
+
+def test_a_connection_that_was_never_made_and_a_429_cost_nothing_elsewhere():
+    assert after(Throttled("throttled"), saved=0.0) == FailOver(cost=0.0)
     refused = ConnectionFailed("could not be reached")
     assert after(refused, saved=0.0) == FailOver(cost=0.0)
     assert after(refused, has_other=False, saved=0.0) == Fail()
@@ -169,8 +177,8 @@ def test_a_connection_that_was_never_made_costs_nothing_elsewhere():
 
 @pytest.mark.parametrize("failure", [TRANSIENT[0], TRANSIENT[2], *LASTING], ids=cause)
 def test_another_deployment_is_asked_at_once(failure):
-    assert after(failure) == FailOver(cost=1.0)
-    assert after(failure, batch_size=4) == FailOver(cost=0.25)
+    assert after(failure) == FailOver(cost=cost_elsewhere(failure))
+    assert after(failure, batch_size=4) == FailOver(cost=cost_elsewhere(failure) / 4)
 
 
 @pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
