@@ -93,7 +93,7 @@ class CallDeadline(Deadline):
         attempts = self._attempts
         if self._is_probe:
             return self._latest
-        if len(attempts) == 1:
+        if len(attempts) == 1 and attempts[0].state is AttemptState.IN_FLIGHT:
             return min(self._latest, attempts[0].deadline.at)
         carried = (a.deadline.at for a in attempts if a.state is AttemptState.IN_FLIGHT)
         return min(self._latest, max(carried, default=float("-inf")))

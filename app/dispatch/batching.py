@@ -77,11 +77,15 @@ class SlotQueue:
             self.waiting += 1
             return self._next(now)
 
-    def close(self, batch: Batch) -> None:
-        """End the additions to a batch. Its sender does so before it looks at the attempts."""
+    def close(self, batch: Batch) -> bool:
+        """End the additions to a batch; whether a request waits for it, or it is a probe.
+
+        Its sender does so before it looks at the attempts.
+        """
         with self._lock:
             if self._open.get(batch.key) is batch:
                 del self._open[batch.key]
+            return batch.is_probe or any(a.state is _IN_FLIGHT for a in batch.attempts)
 
     def finish(self, batch: Batch, now: float) -> Batch | None:
         """A call has ended: free its slot; the batch to send next, if any."""
@@ -100,6 +104,12 @@ class SlotQueue:
         with self._lock:
             attempt.batch_size = batch_size
             return self._end(attempt)
+
+    def forget(self, attempt: Attempt) -> None:
+        """Count an attempt out whose result is not wanted any more."""
+        with self._lock:
+            if attempt.state is AttemptState.ABANDONED:
+                self._end(attempt)
 
     def withdraw(self, attempt: Attempt) -> bool:
         """Take a queued attempt out; False where it is in flight or done."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from app.dispatch.attempt import Batch
+from app.dispatch.attempt import Attempt, Batch
 from app.domain import Source, Vectors
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ class Effects:
 
     send: list[Batch] = field(default_factory=list)
     cancel: list[Batch] = field(default_factory=list)  # calls that no request waits for any more
-    #: Deployments that answered 400 to what another embedded, and the attempts in that call.
-    refuted: list[tuple[Deployment, int]] = field(default_factory=list)
+    refuted: list[Attempt] = field(default_factory=list)  # got a 400 for what another embedded
     answered: list[tuple[Part, Vectors, Source]] = field(default_factory=list)  # to be published
 
     def take(self) -> Effects | None:

@@ -42,6 +42,7 @@ from app.errors import (
 from app.mutex import mutex
 
 _log = logging.getLogger("app.dispatch")
+_NOT_SENT_PAUSE_S = 0.001  # before another deployment is chosen
 _MIN_ATTEMPT_S = 0.01  # before the deadline in which no attempt is worth starting
 
 
@@ -135,8 +136,10 @@ class Job:
         """Take the result of an attempt."""
         with self._lock:
             part = self._parts.take_result(attempt)
-            if part is None or self.finished:
-                return  # the loser of a hedge, or too late
+            if part is None or self.finished:  # the loser of a hedge, or too late
+                if attempt.is_probe and isinstance(result, NotSent):
+                    attempt.deployment.standing.probe_ended()
+                return
             try:
                 self._take_result(part, attempt, result, now)
                 wake_at = self._start_due(now)
@@ -146,9 +149,11 @@ class Job:
                 wake_at = now
             must_wake = wake_at < self._wake_at
             effects = self._effects.take()
-        self._perform(effects, now)
-        if must_wake or self.is_settled:
-            self._wake()
+        try:
+            self._perform(effects, now)
+        finally:
+            if must_wake or self.is_settled:
+                self._wake()
 
     def _take_result(self, part: Part, attempt: Attempt, result: Result, now: float) -> None:
         if isinstance(result, Vectors):
@@ -168,7 +173,7 @@ class Job:
         self._answer.put(part.start, part.stop, vectors, source)
         self._parts.transition(part, PartState.ANSWERED)
         part.refused_by.pop(attempt.deployment, None)
-        self._effects.refuted += part.refused_by.items()
+        self._effects.refuted += part.refused_by.values()
         if self._on_part is not None:
             self._unpublished += 1
             self._effects.answered.append((part, vectors, source))
@@ -189,7 +194,7 @@ class Job:
             part.failures.append(error)
             part.failed_at[deployment] = error
             if isinstance(error, Rejected):
-                part.refused_by[deployment] = attempt.batch_size
+                part.refused_by[deployment] = attempt
                 if part.is_refusal_shared:
                     for sharing in part.refused_by:
                         sharing.standing.refusal_confirmed()
@@ -227,7 +232,8 @@ class Job:
                 if cost and not self._pool.retries.spend(cost):  # another request was quicker
                     self._end_part(part, self._verdict(part, now))
                     return
-                part.due = now
+                # What was not sent waits a moment: it must not be sent and returned in a circle.
+                part.due = now + (_NOT_SENT_PAUSE_S if isinstance(error, NotSent) else 0.0)
                 if isinstance(decision, retry.Retry):
                     part.never_merge |= decision.alone
                     part.due += self._pause(part) if cost else 0.0
@@ -271,8 +277,8 @@ class Job:
         self._starter.close()
 
     def _verdict(self, part: Part, now: float) -> ClientError:
-        tokens = sum(part.tokens)
-        return verdict(self._pool, self._context.suitable, part.failures, tokens, now)
+        suitable = self._context.suitable
+        return verdict(self._pool, suitable, part.failures, part.expected, now)
 
     def _deadline_exceeded(self) -> DeadlineExceeded:
         return DeadlineExceeded(f"Request timed out after {self._context.request.timeout} s.")
@@ -289,9 +295,9 @@ class Job:
             batch.deadline.cancel()
         for batch in effects.send:
             self._sender.send(batch)
-        for deployment, batch_size in effects.refuted:
-            if self._pool.refuted(deployment, batch_size, now):
-                self._sender.ejected(self._pool, deployment, now)
+        for attempt in effects.refuted:
+            if self._pool.refuted(attempt, now):
+                self._sender.ejected(self._pool, attempt.deployment, now)
 
     def _publish(self, part: Part, vectors: Vectors, source: Source) -> None:
         """Tell `on_part` of a part; what that raises ends the request."""
@@ -309,3 +315,6 @@ class Job:
                 self.error = self.error or error
             else:
                 self._finish(error)
+            effects = self._effects.take()
+        for batch in effects.cancel if effects is not None else ():
+            batch.deadline.cancel()

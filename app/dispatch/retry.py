@@ -13,6 +13,7 @@ from app.errors import (
     ClientError,
     ConnectionFailed,
     ProviderError,
+    ProviderTimeout,
     Rejected,
     Throttled,
     UpstreamFailed,
@@ -64,8 +65,10 @@ class Options:
     """What could be done for a part now."""
 
     has_other: bool  # another deployment than those that have failed it may be asked
-    has_any: bool  # a deployment may be asked, one that has failed it included
-    trusts_400: bool  # the deployment has embedded requests of that kind lately
+    has_any: bool  # a deployment may be asked that would not surely fail it again
+    has_candidate: bool  # there is such a deployment, though it may not be asked now
+    has_second_opinion: bool = True  # there is one that has not refused it with 400
+    trusts_400: bool = False  # the deployment has embedded requests of that kind lately
     doubts_400: bool = False  # nothing speaks for its 400
 
 
@@ -73,11 +76,17 @@ def options(
     part: Part, attempt: Attempt, pool: Pool, suitable: Sequence[Deployment], now: float
 ) -> Options:
     """What could be done for a part now; ``suitable`` can serve its request while all is well."""
-    standing, kind = attempt.deployment.standing, attempt.kind
-    tokens = sum(part.tokens)
-    has_other = pool.has_other(now, tokens, suitable, part.failed_at)
-    has_any = has_other or pool.has_other(now, tokens, suitable, ())
-    return Options(has_other, has_any, standing.trusts_400(kind, now), standing.doubts_400(kind))
+    standing, kind, expected = attempt.deployment.standing, attempt.kind, part.expected
+    hopeless = part.failed_for_good
+    has_other = pool.has_other(now, expected, suitable, part.failed_at)
+    return Options(
+        has_other,
+        has_other or pool.has_other(now, expected, suitable, hopeless),
+        any(deployment not in hopeless for deployment in suitable),
+        any(deployment not in part.refused_by for deployment in suitable),
+        standing.trusts_400(kind, now),
+        standing.doubts_400(kind),
+    )
 
 
 def longest_pause(failures: int, settings: DispatchSettings) -> float:
@@ -95,8 +104,8 @@ def decide(
 
     1. It was not sent: another deployment, or the same, free of charge.
     2. The provider refused it with 400: see `_after_refusal`.
-    3. No deployment may be asked now: wait.
-    4. No other may be asked, and the same would fail again: give up.
+    3. Every deployment would fail it again: give up. Or none may be asked now: wait.
+    4. No other may be asked, and this one has timed out: give up.
     5. It has failed too often, or the budget is used up: give up.
     6. Another deployment at once; or else the same one, after a pause.
     """
@@ -104,9 +113,11 @@ def decide(
         return Wait() if part.retry_not_charged else FailOver(cost=0.0)
     if isinstance(failure, Rejected):
         return _after_refusal(part, attempt, failure, options, pool)
+    if not options.has_candidate:
+        return Fail()
     if not options.has_any:
         return Wait()
-    if not options.has_other and not failure.transient:
+    if not options.has_other and isinstance(failure, ProviderTimeout):
         return Fail()
     if len(part.failures) >= pool.settings.max_failures + len(pool.deployments) - 1:
         return Fail()
@@ -131,17 +142,22 @@ def _after_refusal(
     1. The call was too large, and held several items: two smaller ones.
     2. Another deployment has refused it, too, or this one embeds such requests, or there is no
        other: it is the caller's fault. But only after a call of its own.
-    3. Else another deployment is asked, once, before the caller is told. Where the budget is used
-       up and nothing speaks for the 400, the caller gets a 502: it may be the provider's fault.
+    3. Else another deployment is asked, once, before the caller is told.
+    4. Where none may be asked now, or the budget is used up, the caller gets the 400; but another
+       error if nothing speaks for the 400: it may be the provider's fault.
     """
     if failure.too_large and part.size > 1:
         return Halve()
-    believed = options.trusts_400 or part.is_refusal_shared or not options.has_other
-    if not believed and pool.retries.can_spend(1 / attempt.batch_size):
-        return FailOver(1 / attempt.batch_size)
+    believed = options.trusts_400 or part.is_refusal_shared or not options.has_second_opinion
+    cost = 1 / attempt.batch_size
+    if not believed and options.has_other and pool.retries.can_spend(cost):
+        return FailOver(cost)
     if attempt.batch_size > 1:
         return Retry(alone=True, cost=0.0)
-    return Fail(doubtful(failure) if options.doubts_400 and not believed else refusal(failure))
+    if believed or not options.doubts_400:
+        return Fail(refusal(failure))
+    has_failed_elsewhere = not all(isinstance(error, Rejected) for error in part.failures)
+    return Fail(None if has_failed_elsewhere else doubtful(failure))
 
 
 def refusal(failure: Rejected) -> BadRequest:

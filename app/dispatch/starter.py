@@ -15,7 +15,7 @@ from app.dispatch.effects import Effects
 from app.dispatch.events import Events
 from app.dispatch.part import Part, PartState
 from app.dispatch.parts import Parts
-from app.dispatch.plan import split
+from app.dispatch.plan import Expected, split
 from app.dispatch.pool import Pool
 from app.dispatch.timers import Timers
 from app.domain import EmbeddingRequest
@@ -92,10 +92,10 @@ class Starter:
 
     def _start(self, part: Part, now: float, may_wait: bool, later: list[Part]) -> bool:
         """Give a part to a deployment, split it, or let it wait; False where it is given up."""
-        pool, tokens = self._job.pool, sum(part.tokens)
-        deployment = self._choose(part, tokens, now)
+        pool, expected = self._job.pool, part.expected
+        deployment = self._choose(part, expected, now)
         if deployment is None:
-            wait = max(_MIN_WAIT_S, pool.wait(now, tokens, self._job.suitable))
+            wait = max(_MIN_WAIT_S, pool.wait(now, expected, self._job.suitable))
             if not may_wait or now + wait >= self._job.deadline.at:
                 return False
             part.due = now + wait
@@ -105,7 +105,7 @@ class Starter:
             return False
         part.retry_not_charged = False
         cuts = [(0, part.size)]
-        if not deployment.fits(part.size, tokens):
+        if not deployment.fits(part.size, expected.total):
             cuts = split(part.tokens, deployment.max_inputs, deployment.max_tokens)
         if len(cuts) == 1:
             self._submit(part, deployment, now)
@@ -113,12 +113,12 @@ class Starter:
             self._parts.split(part, cuts)
         return True
 
-    def _choose(self, part: Part, tokens: int, now: float) -> Deployment | None:
-        """One that has not failed this part, while there is one; then any."""
+    def _choose(self, part: Part, expected: Expected, now: float) -> Deployment | None:
+        """One that has not failed this part, while there is one; then one that may do better."""
         pool, suitable = self._job.pool, self._job.suitable
-        chosen = pool.choose(now, tokens, suitable, part.failed_at)
+        chosen = pool.choose(now, expected, suitable, part.failed_at)
         if chosen is None and part.failed_at:
-            chosen = pool.choose(now, tokens, suitable)
+            chosen = pool.choose(now, expected, suitable, part.failed_for_good)
         return chosen
 
     def _submit(self, part: Part, deployment: Deployment, now: float) -> None:
@@ -137,8 +137,9 @@ class Starter:
             now,
             request.dimensions,
         )
-        if deployment.health.state(now) != "ok":
-            attempt.is_probe = deployment.standing.chosen(now)
+        if deployment.standing.state(now) != "ok":
+            is_probe = deployment.standing.chosen(now)
+            attempt.is_probe = is_probe and not self._job.pool.is_alone
         self.attempts += 1
         if self.first_at is None:
             self.first_at = now
@@ -165,9 +166,9 @@ class Starter:
 
     def _hedge(self, part: Part, attempt: Attempt, now: float) -> None:
         """Send one more call elsewhere; the first answer wins."""
-        pool, tokens = self._job.pool, sum(part.tokens)
-        other = pool.choose(now, tokens, self._job.suitable, part.asked)
-        if other is None or not other.fits(part.size, tokens):
+        pool, expected = self._job.pool, part.expected
+        other = pool.choose(now, expected, self._job.suitable, part.asked)
+        if other is None or not other.fits(part.size, expected.total):
             return
         budget = pool.retries if attempt.is_probe else pool.hedges
         if budget.spend():
@@ -192,7 +193,7 @@ class Starter:
         part.is_late = True
         part.failures.append(late)
         part.failed_at[attempt.deployment] = late
-        if not other.fits(part.size, sum(part.tokens)):  # no attempt runs beside a split part
+        if not other.fits(part.size, part.expected.total):  # no attempt runs beside a split part
             self._parts.transition(part, PartState.WAITING)
             return
         if len(part.attempts) > 1:
@@ -200,14 +201,9 @@ class Starter:
         self._submit(part, other, now)
 
     def _choose_beside(self, part: Part, now: float) -> Deployment | None:
-        pool, tokens, suitable = self._job.pool, sum(part.tokens), self._job.suitable
-        other = pool.choose(now, tokens, suitable, part.asked)
+        pool, expected, suitable = self._job.pool, part.expected, self._job.suitable
+        other = pool.choose(now, expected, suitable, part.asked)
         if other is None and part.is_late:  # then again one that may do better
-            avoid = {attempt.deployment for attempt in part.attempts}
-            avoid |= {
-                deployment
-                for deployment, error in part.failed_at.items()
-                if not (error.transient or isinstance(error, ProviderTimeout))
-            }
-            other = pool.choose(now, tokens, suitable, avoid)
+            running = {attempt.deployment for attempt in part.attempts}
+            other = pool.choose(now, expected, suitable, running.union(part.failed_for_good))
         return other

@@ -11,7 +11,7 @@ from typing import Any
 from app.dispatch import Dispatcher
 from app.dispatch.attempt import Batch
 from app.dispatch.deployment import Deployment
-from app.dispatch.plan import TokenEstimate
+from app.dispatch.plan import Expected, TokenEstimate
 from app.dispatch.sender import Sender
 from app.domain import Item
 from app.pipeline import Pipeline
@@ -68,7 +68,7 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
         left += [f"{label}: {count} {what} are left" for what, count in counts.items() if count]
         if not deployment.health.may_serve(now + FORGOTTEN):
             left.append(f"{label} may not serve {FORGOTTEN:g} s after the end")
-        if deployment.quota_wait(0, now + FORGOTTEN):
+        if deployment.quota_wait(Expected(0, 0), now + FORGOTTEN):
             left.append(f"{label}: its quota is taken {FORGOTTEN:g} s after the end")
     loads = len(pipeline._flights._loads)
     return [*left, f"{loads} items are left in the single flight"] if loads else left

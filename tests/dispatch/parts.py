@@ -10,6 +10,7 @@ from app.dispatch.attempt import Attempt, Batch, CallDeadline
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
 from app.dispatch.part import Part
+from app.dispatch.plan import Expected
 from app.dispatch.pool import Pool
 from app.domain import Call, Vectors
 from tests.dispatch.members import Member, good
@@ -81,6 +82,11 @@ def batch(*attempts: Attempt) -> Batch:
     carried = list(attempts)
     deadline = CallDeadline(carried, is_probe)
     return Batch(carried, "key", inputs, tokens, reservation, [], is_probe, deadline)
+
+
+def expected(tokens: int) -> Expected:
+    """So many tokens, of one item."""
+    return Expected(tokens, tokens)
 
 
 def vectors(numbers: Sequence[int], width: int = 1, **options: Any) -> Vectors:

@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import Rejected
 from tests.dispatch.arrangements import codes, load, models, waited
-from tests.dispatch.members import POISON, between, good
+from tests.dispatch.members import POISON, between, failing, good, throttling
 from tests.dispatch.simulator import simulated
 
 AB = models("a", "b")
@@ -140,3 +140,16 @@ def test_the_400_of_a_fail_over_does_not_end_a_request_that_its_first_call_serve
         assert calls_with(run, "slow")[1:], "no other deployment was asked"
         assert codes([slow]) == {"ok": 1}
         assert waited(slow) == pytest.approx(6, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [failing(0.3), throttling(1.0, retry_after=5.0)],
+    ids=["fails 30 % of its calls", "rests after 429"],
+)
+@pytest.mark.parametrize("every", [0.1, 5.0])
+def test_no_caller_hears_the_400_of_one_that_refuses_all_beside_one_that_is_ill(other, every):
+    with simulated({"a": refuses_all, "b": other}, AB) as run:
+        asked = load(run, 600, every, timeout=30)
+        run.world.run()
+        assert not [one for one in asked if one.error is not None and one.error.status == 400]

@@ -46,6 +46,8 @@ def after(
     failure,
     has_other=True,
     has_any=True,
+    has_candidate=True,
+    has_second_opinion=True,
     trusts_400=False,
     failures=1,
     saved=20.0,
@@ -57,12 +59,15 @@ def after(
 ):
     """What follows a failure of a part at "a"."""
     failed = part(
-        size, failures=[failure] * failures, refused_by=dict.fromkeys(refused_by, 1), **fields
+        size,
+        failures=[failure] * failures,
+        refused_by={d: attempt(d) for d in refused_by},
+        **fields,
     )
     one = attempt(A, size)
     one.batch_size = batch_size
     of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
-    options = Options(has_other, has_any, trusts_400, doubts_400)
+    options = Options(has_other, has_any, has_candidate, has_second_opinion, trusts_400, doubts_400)
     return decide(failed, one, failure, of, options)
 
 
@@ -99,7 +104,7 @@ def test_a_400_that_is_not_believed_is_tried_elsewhere():
 
 @pytest.mark.parametrize(
     "believed",
-    [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_other": False}],
+    [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_second_opinion": False}],
     ids=["it is trusted", "another refused it", "there is no other"],
 )
 def test_a_400_that_is_believed_is_the_callers_fault(believed):
@@ -141,8 +146,16 @@ def test_where_no_deployment_may_be_asked_the_part_waits(failure):
 
 @pytest.mark.parametrize("failure", LASTING, ids=cause)
 def test_what_would_fail_again_is_not_tried_again_at_the_same_deployment(failure):
-    assert after(failure, has_other=False) == Fail()
+    assert after(failure, has_other=False, has_candidate=False) == Fail()
     assert after(failure, has_other=True) == FailOver(cost=cost_elsewhere(failure))
+
+
+def test_what_has_timed_out_is_not_sent_there_again():
+    assert after(ProviderTimeout("was too slow"), has_other=False) == Fail()
+
+
+def test_one_that_failed_in_passing_is_asked_again_after_one_that_never_can():
+    assert after(CredentialsRefused("refused"), has_other=False) == Retry(alone=False, cost=1.0)
 
 
 # 5. Too often, or no budget
@@ -210,14 +223,14 @@ def test_a_decision_changes_nothing_and_can_be_paid_for(
         size,
         failures=[failure] * failures,
         failed_at={A: BrokenContract("x")},
-        refused_by={A: 1},
+        refused_by={A: attempt(A)},
         retry_not_charged=retry_not_charged,
     )
     one = attempt(A, size)
     one.batch_size = batch_size
     of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
     before, budget = repr(failed), of.retries._saved
-    decision = decide(failed, one, failure, of, Options(has_other, has_any, trusts_400))
+    decision = decide(failed, one, failure, of, Options(has_other, has_any, True, True, trusts_400))
     assert repr(failed) == before
     assert of.retries._saved == budget == saved
     if isinstance(decision, Retry | FailOver):

@@ -8,7 +8,7 @@ import pytest
 from app.config_dispatch import DispatchSettings
 from app.dispatch.standing import Standing
 from app.errors import ProviderTimeout, ProviderUnavailable
-from tests.dispatch.parts import T
+from tests.dispatch.parts import T, attempt, batch, deployment
 
 SETTINGS = DispatchSettings()
 TIMEOUT = ProviderTimeout("did not answer in time")
@@ -170,8 +170,31 @@ def test_a_straggler_is_no_verdict():
     assert made.succeeded(1, T + 100, T + 101, "kind")  # the probe: it is back
 
 
-@pytest.mark.parametrize(("timeout", "expected"), [(60.0, 10.0), (3.0, 3.0)])
-def test_a_probe_may_take_less_than_a_call(timeout, expected):
-    made = standing(timeout=timeout)
-    assert made.timeout_of(is_probe=True) == expected
-    assert made.timeout_of(is_probe=False) == timeout
+def call(is_probe):
+    made = batch(attempt(deployment()))
+    made.is_probe = is_probe
+    return made
+
+
+@pytest.mark.parametrize(
+    ("usual", "timeout", "expected"), [(0.1, 60.0, 10.0), (0.1, 3.0, 3.0), (12.0, 60.0, 48.0)]
+)
+def test_a_probe_may_take_several_times_the_usual_and_ten_seconds(usual, timeout, expected):
+    made = standing(usual, timeout=timeout)
+    assert made.timeout_of(call(is_probe=True)) == pytest.approx(expected)
+    assert made.timeout_of(call(is_probe=False)) == timeout
+
+
+def test_a_probe_may_take_as_long_as_any_call_where_no_answer_is_known():
+    assert standing(timeout=60.0).timeout_of(call(is_probe=True)) == 60.0
+
+
+def test_each_probe_that_is_cut_gives_the_next_one_twice_the_time():
+    made = standing(0.1, timeout=60.0)
+    fails(made, ILL, 0.1)
+    for allowed in (10.0, 20.0, 40.0, 60.0):
+        assert made.timeout_of(call(is_probe=True)) == allowed
+        assert made.chosen(T + 200)
+        made.failed(TIMEOUT, 1, T + 200, T + 200 + allowed, None, lambda: True)
+    made.succeeded(1, T + 1000, T + 1001, "kind")
+    assert made.timeout_of(call(is_probe=True)) == pytest.approx(10.0)
