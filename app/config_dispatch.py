@@ -37,10 +37,10 @@ class DispatchSettings:
     )
     longest_pause: float = _seconds(2.0, 60, "before any retry at the same deployment.", 0.0)
     retry_ratio: float = _number(
-        0.2, 0, 1, "Calls for retries that each request of a model allows: no retry storm."
+        0.2, 0, 1, "Calls for retries that each first call of a model allows: no retry storm."
     )
     hedge_ratio: float = _number(
-        0.05, 0, 1, "Calls for hedges that each request of a model allows."
+        0.05, 0, 1, "Calls for hedges that each first call of a model allows."
     )
     saved_retries: float = _number(
         20.0, 0, 1e6, "Retries that a model may use before it has earned any."

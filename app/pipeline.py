@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 from app.cache.keys import keys_of
+from app.cache.load import Collected, Entries, Job, OnPart
 from app.cache.memory import Cache, Caches
-from app.cache.singleflight import Collected, Job, OnPart, SingleFlight
+from app.cache.singleflight import SingleFlight
 from app.dispatch import Dispatcher
-from app.domain import KEPT, Caller, EmbeddingRequest, Entry, Outcome, Vectors
-from app.errors import IncompleteAnswer
+from app.domain import KEPT, Caller, EmbeddingRequest, Entry, Item, Outcome, Source, Vectors
+from app.errors import ClientError, IncompleteAnswer
 from app.vectors import BYTES_PER_VALUE
 
 _log = logging.getLogger("app.pipeline")
@@ -50,7 +50,11 @@ class Pipeline:
             outcome = self._run_cached(request, caller, deadline, cache, width)
         else:
             outcome = self._dispatch.embed(request, deadline)
-        verify(outcome.vectors.rows, len(request.items), width)
+        try:
+            verify(outcome.vectors.rows, len(request.items), width)
+        except ClientError as error:
+            error.purchases = dict(outcome.purchases)
+            raise
         return outcome
 
     def _run_cached(
@@ -70,9 +74,8 @@ class Pipeline:
         loaded = Collected()
         missing = [key for key in items if key not in cached]
         if missing:
-            start = partial(self._start, request, items)
-            store = partial(_store, cache, width)
-            loaded = self._flights.fetch(missing, deadline, request.timeout, start, store)
+            embedding = _Embedding(self._dispatch, request, items, cache, width)
+            loaded = self._flights.fetch(missing, deadline, request.timeout, embedding)
         entries = [*cached.values(), *loaded.entries.values()]
         if len({len(entry.row) for entry in entries}) > 1:
             # The model has changed its width, and its settings do not say which is right: what one
@@ -89,28 +92,47 @@ class Pipeline:
         loaded: Collected,
     ) -> Outcome:
         """Embed all items anew, and keep them; what was bought before is paid for, too."""
-        outcome = self._dispatch.embed(request, deadline)
+        try:
+            outcome = self._dispatch.embed(request, deadline)
+        except ClientError as error:
+            error.purchases = _sum(loaded.purchases, error.purchases)
+            raise
         vectors = outcome.vectors
-        entries = map(Entry, vectors.rows, vectors.tokens)
-        _store(cache, None, list(zip(keys, entries, strict=True)))
-        purchases = dict(loaded.purchases)
-        for source, tokens in outcome.purchases.items():
-            purchases[source] = purchases.get(source, 0) + tokens
+        verify(vectors.rows, len(keys), None)
+        cache.put(list(zip(keys, map(Entry, vectors.rows, vectors.tokens), strict=True)))
+        purchases = _sum(loaded.purchases, outcome.purchases)
         attempts = outcome.attempts + loaded.attempts
         return replace(outcome, cache="miss", attempts=attempts, purchases=purchases)
 
-    def _start(
+
+class _Embedding:
+    """How the items of one request are embedded and kept, by their keys."""
+
+    def __init__(
         self,
+        dispatch: Dispatcher,
         request: EmbeddingRequest,
-        items: Mapping[bytes, str | list[int]],
-        keys: Sequence[bytes],
-        deadline: float,
-        wake: Callable[[], None],
-        on_part: OnPart,
+        items: Mapping[bytes, Item],
+        cache: Cache,
+        width: int | None,
+    ) -> None:
+        self._dispatch = dispatch
+        self._request = request
+        self._items = items
+        self._cache = cache
+        self._width = width
+
+    def start(
+        self, keys: Sequence[bytes], deadline: float, wake: Callable[[], None], on_part: OnPart
     ) -> Job:
-        """A job for the items of some keys."""
-        own = replace(request, items=[items[key] for key in keys])
+        own = replace(self._request, items=[self._items[key] for key in keys])
         return self._dispatch.start(own, deadline, wake, on_part)
+
+    def verify(self, entries: Entries) -> None:
+        verify([entry.row for _, entry in entries], len(entries), self._width)
+
+    def store(self, entries: Entries) -> None:
+        self._cache.put(entries)
 
 
 def verify(rows: Sequence[bytes], count: int, width: int | None) -> None:
@@ -127,9 +149,12 @@ def verify(rows: Sequence[bytes], count: int, width: int | None) -> None:
     raise IncompleteAnswer("The proxy failed to put the answer together.")
 
 
-def _store(cache: Cache, width: int | None, entries: Sequence[tuple[bytes, Entry]]) -> None:
-    verify([entry.row for _, entry in entries], len(entries), width)
-    cache.put(entries)
+def _sum(purchases: Mapping[Source, int], others: Mapping[Source, int]) -> dict[Source, int]:
+    """Tokens bought in two goes."""
+    return {
+        source: purchases.get(source, 0) + others.get(source, 0)
+        for source in {**purchases, **others}
+    }
 
 
 def _outcome(keys: list[bytes], cached: dict[bytes, Entry], loaded: Collected) -> Outcome:

@@ -13,12 +13,14 @@ What happens to a request here, and where to change it::
 
 * `dispatcher`: the entry. From settings to pools, from a request to its job.
 * `job`: one request, a state machine: its `parts`, each a `part`; `starter`: what starts them.
+* `effects`: what follows a change and touches others, done under no lock.
 * `retry`: what follows a failure; `verdict`: the error where nothing could be done.
 * `timers`: when a call is hedged, or late.
 * `pool`: the deployments of one model. Chooses one, and judges what it did.
 * `deployment`: what one takes, and how it is called; `standing`: how it has been doing, by `health`
   (a circuit breaker) and `latency`; `quota`: what it may be asked in a minute.
-* `batching`: the slots of one provider, and the queue before them; `attempt`: what waits there.
+* `batching`: the slots of one provider, and the queue before them; `waiting`: its order;
+  `attempt`: what waits there.
 * `sender`: the threads; `bisection`: whose fault a refused batch is, and `refused_items`.
 * `plan`: expected tokens, and how a request is split; `answer`: how its parts become one again.
 * `budget`: how much the proxy may ask by itself; `events`: what it reports.

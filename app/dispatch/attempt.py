@@ -58,6 +58,7 @@ class Attempt:
     queued_at: float  # of the monotonic clock, in seconds
     wanted: int | None = None  # width to cut the vectors to
     is_probe: bool = False  # of an ejected deployment
+    is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
     state: AttemptState = AttemptState.NEW
     left_at: float | None = None  # when its call left, the last one where there were several
     batch: Batch | None = None  # while it is in flight
@@ -92,7 +93,7 @@ class CallDeadline(Deadline):
         attempts = self._attempts
         if self._is_probe:
             return self._latest
-        if len(attempts) == 1:
+        if len(attempts) == 1 and attempts[0].state is AttemptState.IN_FLIGHT:
             return min(self._latest, attempts[0].deadline.at)
         carried = (a.deadline.at for a in attempts if a.state is AttemptState.IN_FLIGHT)
         return min(self._latest, max(carried, default=float("-inf")))
@@ -122,6 +123,11 @@ class Batch:
     rest: list[Attempt]
     is_probe: bool
     deadline: CallDeadline
+
+    @classmethod
+    def without_slot(cls, attempts: list[Attempt]) -> Batch:
+        """A batch that is not sent: its attempts must be told that there is no quota."""
+        return cls(attempts, None, 0, 0, None, [], False, CallDeadline(attempts, False))
 
     @property
     def deployment(self) -> Deployment:

@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING
 
 from app.dispatch.attempt import Attempt, AttemptState, Batch, CallDeadline
+from app.dispatch.waiting import WaitingGroups, fill, group_key
 from app.mutex import mutex
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ class SlotQueue:
         self.free = slots
         self.waiting = 0  # attempts
         self._max_waiting = max_waiting
-        #: Attempts that may share a call wait in one queue; queues in the order of their turn.
-        self._queues: dict[Hashable, dict[Attempt, None]] = {}
+        self._groups = WaitingGroups()
         self._open: dict[Hashable, Batch] = {}  # for additions
         self._calls: dict[Deployment, int] = {}  # in flight
         self._outstanding: dict[Deployment, int] = {}  # attempts queued or in flight
@@ -62,26 +62,30 @@ class SlotQueue:
         There are three cases: it joins a batch that is open for additions; it finds a free slot
         and becomes a batch; it waits.
         """
-        key, deployment = _key(attempt), attempt.deployment
+        key, deployment = group_key(attempt), attempt.deployment
         with self._lock:
             self._outstanding[deployment] = self._outstanding.get(deployment, 0) + 1
             open_batch = self._open.get(key)
             if open_batch is not None and self._try_add(open_batch, attempt, now):
                 return None
             if self.free and not self.waiting and self._has_slot(deployment):
-                batch = self._start(key, [attempt], attempt.size, attempt.tokens, now)
+                batch = self._start(key, [attempt], now)
                 if batch is not None:
                     return batch
             attempt.state = _QUEUED
-            self._queues.setdefault(key, {})[attempt] = None
+            self._groups.add(attempt)
             self.waiting += 1
             return self._next(now)
 
-    def close(self, batch: Batch) -> None:
-        """End the additions to a batch. Its sender does so before it looks at the attempts."""
+    def close(self, batch: Batch) -> bool:
+        """End the additions to a batch; whether a request waits for it, or it is a probe.
+
+        Its sender does so before it looks at the attempts.
+        """
         with self._lock:
             if self._open.get(batch.key) is batch:
                 del self._open[batch.key]
+            return batch.is_probe or any(a.state is _IN_FLIGHT for a in batch.attempts)
 
     def finish(self, batch: Batch, now: float) -> Batch | None:
         """A call has ended: free its slot; the batch to send next, if any."""
@@ -100,6 +104,12 @@ class SlotQueue:
         with self._lock:
             attempt.batch_size = batch_size
             return self._end(attempt)
+
+    def forget(self, attempt: Attempt) -> None:
+        """Count an attempt out whose result is not wanted any more."""
+        with self._lock:
+            if attempt.state is AttemptState.ABANDONED:
+                self._end(attempt)
 
     def withdraw(self, attempt: Attempt) -> bool:
         """Take a queued attempt out; False where it is in flight or done."""
@@ -130,21 +140,12 @@ class SlotQueue:
     def requeue(self, attempts: Iterable[Attempt]) -> None:
         """Put attempts of a batch that was refused at the head of their queues again."""
         with self._lock:
-            for attempt in reversed(self._wanted(attempts)):
-                if attempt.state is _IN_FLIGHT:
-                    self._set_queued(attempt)
-                key = _key(attempt)
-                queue = {attempt: None, **self._queues.pop(key, {})}
-                self._queues = {key: queue, **self._queues}
+            self._groups.add_first(self._set_queued(attempts))
 
     def hold(self, attempts: Iterable[Attempt]) -> list[Attempt]:
         """Let attempts wait, in no queue, for the test of others that were refused with them."""
         with self._lock:
-            held = self._wanted(attempts)
-            for attempt in held:
-                if attempt.state is _IN_FLIGHT:
-                    self._set_queued(attempt)
-            return held
+            return self._set_queued(attempts)
 
     def replace(
         self, batch: Batch, attempts: Iterable[Attempt], rest: list[Attempt], now: float
@@ -155,15 +156,13 @@ class SlotQueue:
             wanted = self._wanted(attempts)
             if not wanted:
                 return None
-            tokens = sum(attempt.tokens for attempt in wanted)
-            reservation = batch.deployment.quota.reserve(tokens, now)
+            reservation = batch.deployment.quota.reserve(_tokens_of(wanted), now)
             if reservation is None:
                 returned = [*wanted, *self._wanted(rest)]
                 for attempt in returned:
                     self._end(attempt)
-                return _without_quota(returned)
-            inputs = sum(attempt.size for attempt in wanted)
-            return self._make(wanted, batch.key, inputs, tokens, reservation, rest)
+                return Batch.without_slot(returned)
+            return self._make(wanted, batch.key, reservation, rest)
 
     # Under the lock
 
@@ -171,50 +170,42 @@ class SlotQueue:
         """The batch around the attempt that has waited longest, if a slot may be taken for it."""
         if not self.free:
             return None
-        # A queue keeps its place while it holds attempts, so the first one with a slot is the one
-        # whose head has waited longest, but for those that its group took along before.
-        for key, queue in self._queues.items():
-            deployment = next(iter(queue)).deployment
+        # A group keeps its place while it holds attempts, so the first one with a slot is the one
+        # whose head has waited longest, but for those that were taken along before.
+        for key, deployment, group in self._groups:
             if not self._has_slot(deployment):
                 continue
-            attempts, inputs, tokens = _fill(queue, deployment, now)
-            batch = self._start(key, attempts, inputs, tokens, now)
+            attempts = fill(group, deployment, now)
+            batch = self._start(key, attempts, now)
             if batch is None:  # the quota has no room: they may ask another deployment
-                return _without_quota(self._take_queued(deployment))
+                return Batch.without_slot(self._take_queued(deployment))
             if deployment.has_refused(attempts[0].call.items, now):
                 del self._open[key]
-            for attempt in attempts:
-                del queue[attempt]
-            del self._queues[key]
-            if queue:  # to the end: groups take turns
-                self._queues[key] = queue
+            self._groups.take(key, attempts)
             return batch
         return None
 
-    def _start(
-        self, key: Hashable, attempts: list[Attempt], inputs: int, tokens: int, now: float
-    ) -> Batch | None:
+    def _start(self, key: Hashable, attempts: list[Attempt], now: float) -> Batch | None:
         """Take a slot and the quota for a batch; None where the quota has no room."""
         deployment = attempts[0].deployment
-        reservation = deployment.quota.reserve(tokens, now)
+        reservation = deployment.quota.reserve(_tokens_of(attempts), now)
         if reservation is None:
             return None
         self.free -= 1
         self._calls[deployment] = self._calls.get(deployment, 0) + 1
-        batch = self._open[key] = self._make(attempts, key, inputs, tokens, reservation, [])
+        batch = self._open[key] = self._make(attempts, key, reservation, [])
         return batch
 
     def _make(
         self,
         attempts: list[Attempt],
         key: Hashable,
-        inputs: int,
-        tokens: int,
         reservation: Reservation,
         rest: list[Attempt],
     ) -> Batch:
         is_probe = any(attempt.is_probe for attempt in attempts)
         deadline = CallDeadline(attempts, is_probe)
+        inputs, tokens = sum(attempt.size for attempt in attempts), _tokens_of(attempts)
         batch = Batch(attempts, key, inputs, tokens, reservation, rest, is_probe, deadline)
         for attempt in attempts:
             if attempt.state is _QUEUED:
@@ -240,10 +231,15 @@ class SlotQueue:
         limit = deployment.concurrency
         return limit is None or self._calls.get(deployment, 0) < limit
 
-    def _set_queued(self, attempt: Attempt) -> None:
-        attempt.state = _QUEUED
-        attempt.batch = None
-        self.waiting += 1
+    def _set_queued(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """Let attempts of a batch that has ended wait again: those whose result is still wanted."""
+        wanted = self._wanted(attempts)
+        for attempt in wanted:
+            if attempt.state is _IN_FLIGHT:
+                attempt.state = _QUEUED
+                attempt.batch = None
+                self.waiting += 1
+        return wanted
 
     def _wanted(self, attempts: Iterable[Attempt]) -> list[Attempt]:
         """Those whose result is still wanted; the others come to their end."""
@@ -256,12 +252,7 @@ class SlotQueue:
         return wanted
 
     def _take_queued(self, deployment: Deployment) -> list[Attempt]:
-        taken = [
-            attempt
-            for queue in self._queues.values()
-            if next(iter(queue)).deployment is deployment
-            for attempt in queue
-        ]
+        taken = self._groups.of_deployment(deployment)
         for attempt in taken:
             self._end(attempt)
         return taken
@@ -272,49 +263,13 @@ class SlotQueue:
         if before in (AttemptState.DONE, AttemptState.WITHDRAWN):
             return False
         if before is _QUEUED:
-            self._unqueue(attempt)
+            self.waiting -= 1
+            self._groups.remove(attempt)
         attempt.state = state
         attempt.batch = None
         self._outstanding[attempt.deployment] -= 1
         return before is not AttemptState.ABANDONED
 
-    def _unqueue(self, attempt: Attempt) -> None:
-        self.waiting -= 1
-        key = _key(attempt)
-        queue = self._queues.get(key)
-        if queue is not None and attempt in queue:
-            del queue[attempt]
-            if not queue:
-                del self._queues[key]
 
-
-def _without_quota(attempts: list[Attempt]) -> Batch:
-    """A batch that holds no slot: its attempts must be told that there is no quota."""
-    return Batch(attempts, None, 0, 0, None, [], False, CallDeadline(attempts, False))
-
-
-def _key(attempt: Attempt) -> Hashable:
-    """Equal for attempts that may share a call."""
-    return attempt if attempt.group is None else (attempt.deployment, attempt.group)
-
-
-def _fill(
-    queue: Iterable[Attempt], deployment: Deployment, now: float
-) -> tuple[list[Attempt], int, int]:
-    """As many attempts from the front as fit into one call, at least one; inputs and tokens.
-
-    One whose items were refused while it waited has a call of its own.
-    """
-    attempts: list[Attempt] = []
-    inputs = tokens = 0
-    room = deployment.quota.room(now)
-    for attempt in queue:
-        more = inputs + attempt.size, tokens + attempt.tokens
-        is_suspect = deployment.has_refused(attempt.call.items, now)
-        if attempts and (is_suspect or more[1] > room or not deployment.fits(*more)):
-            break
-        inputs, tokens = more
-        attempts.append(attempt)
-        if is_suspect:
-            break
-    return attempts, inputs, tokens
+def _tokens_of(attempts: list[Attempt]) -> int:
+    return sum(attempt.tokens for attempt in attempts)

@@ -6,10 +6,10 @@ from app.mutex import mutex
 
 
 class Budget:
-    """Extra calls as a share of the requests, so that a sick provider is not stampeded.
+    """Extra calls as a share of the others, so that a sick provider is not stampeded.
 
-    Each request earns ``ratio`` of an extra call; ``start`` are there at the beginning and at most
-    ``most`` can be saved up. The lock guards ``_saved``.
+    The first call of each part of a request earns ``ratio`` of an extra call; ``start`` are there
+    at the beginning and at most ``most`` can be saved up. The lock guards ``_saved``.
 
     Source: the retry budget of Finagle (twitter.github.io/finagle/guide/Clients.html).
     """
@@ -21,7 +21,7 @@ class Budget:
         self._lock = mutex()
 
     def earn(self) -> None:
-        """A request has come."""
+        """Count the first call of a part."""
         with self._lock:
             self._saved = min(self._saved + self._ratio, self._most)
 

@@ -13,6 +13,7 @@ from app.config import DeploymentSettings, ModelSettings, ProviderSettings
 from app.config_dispatch import DispatchSettings
 from app.deadline import Deadline
 from app.dispatch.batching import SlotQueue
+from app.dispatch.plan import Expected
 from app.dispatch.quota import Quota
 from app.dispatch.refused_items import RefusedItems
 from app.dispatch.standing import Standing
@@ -123,9 +124,15 @@ class Deployment:
             self.max_tokens is None or tokens <= self.max_tokens
         )
 
-    def quota_wait(self, tokens: int, now: float) -> float:
-        """Seconds until its quota has room for a call of that many tokens, or of its largest."""
-        return self.quota.wait(min(tokens, self.max_tokens or tokens), now)
+    def quota_wait(self, expected: Expected, now: float) -> float:
+        """Seconds until its quota has room for these items, or for the first call that they make.
+
+        An item over ``max_tokens`` has a call of its own, which counts whole.
+        """
+        tokens = expected.total
+        if self.max_tokens is not None:
+            tokens = max(expected.largest, min(tokens, self.max_tokens))
+        return self.quota.wait(tokens, now)
 
     # Calls
 

@@ -12,8 +12,9 @@ from app.config import ModelSettings, Settings
 from app.deadline import Deadline
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
-from app.dispatch.events import Events, Tracer
-from app.dispatch.job import Job, OnPart
+from app.dispatch.effects import OnPart
+from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
+from app.dispatch.job import Job
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.sender import Sender
@@ -39,7 +40,7 @@ class Dispatcher:
         self._settings = settings
         self._providers = providers
         self._rng = rng or random.Random()
-        self._events = events or Events()
+        self._events = GuardedEvents(events) if events is not None else Events()
         share = 1 / settings.workers
         self._queues = {
             name: SlotQueue(
@@ -53,7 +54,8 @@ class Dispatcher:
         }
         self._hedged = {name for name, model in settings.models.items() if model.hedge}
         pool_of = {d: pool for pool in self._pools.values() for d in pool.deployments}
-        self._sender = Sender(pool_of, self._events, tracer)
+        guarded = GuardedTracer(tracer) if tracer is not None else None
+        self._sender = Sender(pool_of, self._events, guarded)
 
     def start(
         self,
@@ -65,8 +67,6 @@ class Dispatcher:
         """A job for a request, for its callers to `wait_for`. Raises `BadRequest`."""
         pool = self._pools[request.model]
         hedged = request.model in self._hedged
-        if hedged:
-            pool.hedges.earn()
         suitable = _suitable(pool.deployments, request)
         context = JobContext(request, pool, suitable, Deadline(deadline), self._events, hedged)
         return Job(context, self._sender, self._rng, wake, on_part)
@@ -106,9 +106,9 @@ class Dispatcher:
                 "deployment": d.settings.model,
                 "tier": d.settings.tier,
                 "weight": d.settings.weight,
-                "share": round(d.health.share(now), 3),
-                "state": d.health.state(now),
-                "retry_in_seconds": round(d.health.wait(now), 3),
+                "share": round(d.standing.share(now), 3),
+                "state": d.standing.state(now),
+                "retry_in_seconds": round(d.standing.wait(now), 3),
                 "in_flight": d.standing.in_flight,
                 "outstanding": d.queue.outstanding(d),
                 "latency_ms": _ms(d.standing.latency.average),

@@ -6,7 +6,9 @@ there is None: each call costs one comparison.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.domain import Call, Vectors
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
 
 
+_log = logging.getLogger("app.dispatch")
+
+
 class Events:
-    """Called on what happens at the providers, from any thread. Must be quick, must not raise."""
+    """Called on what happens at the providers, from any thread. Must be quick."""
 
     def call_started(self, deployment: Deployment, attempts: Sequence[Attempt], now: float) -> None:
         """One call leaves for these attempts."""
@@ -53,3 +58,66 @@ class Tracer(Protocol):
 
     def end_call_span(self, span: Any, result: Vectors | ProviderError) -> None:
         """The call of a span has ended."""
+
+
+class GuardedEvents(Events):
+    """Passes on what happens, and survives what the other end raises: an observer is an extra."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def call_started(self, deployment: Deployment, attempts: Sequence[Attempt], now: float) -> None:
+        with _logged():
+            self._events.call_started(deployment, attempts, now)
+
+    def answered(
+        self, model: str, deployment: Deployment, vectors: Vectors, seconds: float
+    ) -> None:
+        with _logged():
+            self._events.answered(model, deployment, vectors, seconds)
+
+    def failed(
+        self, model: str, deployment: Deployment, error: ProviderError, seconds: float
+    ) -> None:
+        with _logged():
+            self._events.failed(model, deployment, error, seconds)
+
+    def ejected(self, model: str, deployment: Deployment) -> None:
+        with _logged():
+            self._events.ejected(model, deployment)
+
+    def retried(self, model: str, deployment: Deployment, error: ProviderError) -> None:
+        with _logged():
+            self._events.retried(model, deployment, error)
+
+    def hedged(self, model: str, deployment: Deployment) -> None:
+        with _logged():
+            self._events.hedged(model, deployment)
+
+
+class GuardedTracer:
+    """Likewise for spans: a call without one is as good."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def start_call_span(
+        self, model: str, deployment: Deployment, call: Call, callers: Sequence[Any]
+    ) -> tuple[Any, Call]:
+        started: list[tuple[Any, Call]] = []
+        with _logged():
+            started.append(self._tracer.start_call_span(model, deployment, call, callers))
+        return started[0] if started else (None, call)
+
+    def end_call_span(self, span: Any, result: Vectors | ProviderError) -> None:
+        if span is not None:
+            with _logged():
+                self._tracer.end_call_span(span, result)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        _log.exception("an observer of calls failed")

@@ -19,6 +19,7 @@ from app.errors import ConnectionFailed, CredentialsRefused, ProviderError, Thro
 
 #: A time and a time plus a duration may differ by this much through rounding.
 _CLOCK_ERROR_S = 1e-6
+_ROUNDING = 1e-6  # of a sum of fractions of calls
 _FIRST_SHARE = 0.1  # of its weight that a deployment gets at once when it is back
 _LOST_PROBE_FACTOR = 6.0  # times its timeout, after which a probe counts as lost
 _NEVER = float("-inf")
@@ -50,7 +51,7 @@ class Health:
         self._throttled = False  # it rests because it answered 429
         self._window = (_NEVER, 0, 0)  # start, calls, failures
         self._window_before = (0, 0)  # calls, failures
-        self._refuted_400s = 0  # in a row
+        self._refuted_400s = 0.0  # calls, in a row
 
     # What it is
 
@@ -67,6 +68,11 @@ class Health:
     @property
     def is_probing(self) -> bool:
         return self._probe_until is not None
+
+    @property
+    def has_refuted_400s(self) -> bool:
+        """Whether another deployment has embedded what this one refused, since it last served."""
+        return self._refuted_400s > 0
 
     def is_throttled(self, now: float) -> bool:
         """Whether it rests because it answered 429."""
@@ -141,7 +147,7 @@ class Health:
         self._count(now, failed=False)
         self.credentials_refused = False
         self.failures_in_a_row = 0
-        self._refuted_400s = 0
+        self._refuted_400s = 0.0
         if left_at >= self._rest_began:
             self._rests = 0
             self._resting_until = _NEVER
@@ -182,11 +188,16 @@ class Health:
             or self.failure_rate(now) >= settings.failure_rate
         )
 
-    def refuted(self) -> bool:
-        """It answered 400 to what another embedded; whether it is to be ejected for it."""
-        self._refuted_400s += 1
+    def refuted(self, batch_size: int = 1) -> bool:
+        """It answered 400 to what another embedded; whether it is to be ejected for it.
+
+        ``batch_size`` attempts were refused together. A call is refuted when all of them are: one
+        bad text in a batch of ten is no fault of the deployment, though another embeds nine.
+        """
+        self._refuted_400s += 1 / batch_size
         self.last_error = "answered 400 to what another deployment embeds"
-        return self._ejected_until is not None or self._refuted_400s >= self._settings.refuted_400s
+        limit = self._settings.refuted_400s - _ROUNDING
+        return self._ejected_until is not None or self._refuted_400s >= limit
 
     def suspect(self, now: float) -> None:
         """It is to be ejected, and may not be: it is asked only where no other is well."""

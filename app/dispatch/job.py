@@ -13,7 +13,7 @@ request has failed, or its deadline passes::
 
 Two kinds of threads come here: callers that wait (`Job.advance`, when ``wake`` was called or the
 time came that it returned), and senders with a result (`Job.receive`). Each does what there is to
-do under the job's lock, and what touches others, `_Effects`, after it.
+do under the job's lock, and what touches others, `Effects`, after it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,13 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 from app.dispatch import retry
 from app.dispatch.answer import Answer
-from app.dispatch.attempt import Attempt, Batch, NotSent, Result
-from app.dispatch.deployment import Deployment
+from app.dispatch.attempt import Attempt, NotSent, Result
+from app.dispatch.effects import Effects, OnPart, Sender
 from app.dispatch.part import Part, PartState
 from app.dispatch.parts import Parts
-from app.dispatch.pool import Pool
 from app.dispatch.starter import JobContext, Starter
 from app.dispatch.verdict import verdict
 from app.domain import Outcome, Source, Vectors
@@ -45,26 +42,8 @@ from app.errors import (
 from app.mutex import mutex
 
 _log = logging.getLogger("app.dispatch")
+_NOT_SENT_PAUSE_S = 0.001  # before another deployment is chosen
 _MIN_ATTEMPT_S = 0.01  # before the deadline in which no attempt is worth starting
-OnPart = Callable[[int, int, Vectors, Source], None]
-
-
-class Sender(Protocol):
-    """Sends batches. See `app.dispatch.sender`."""
-
-    def send(self, batch: Batch) -> None: ...
-
-    def ejected(self, pool: Pool, deployment: Deployment, now: float) -> None: ...
-
-
-@dataclass(slots=True)
-class _Effects:
-    """What follows a change and touches others."""
-
-    send: list[Batch]
-    cancel: list[Batch]
-    refuted: list[Deployment]  # have refused with 400 what another has embedded
-    answered: list[tuple[Part, Vectors, Source]]
 
 
 class Job:
@@ -94,14 +73,12 @@ class Job:
         self._wake = wake
         self._on_part = on_part
         self._lock = mutex()
-        self._parts = Parts(self._pool.estimate.expect(request.items))
-        self._starter = Starter(context, self._parts, self.receive)
+        self._effects = Effects()
+        self._parts = Parts(self._pool.estimate.expect(request.items), self._effects)
+        self._starter = Starter(context, self._parts, self.receive, self._effects)
         self._answer = Answer(len(request.items))
         self._unpublished = 0  # parts that `on_part` has still to be told of
         self._wake_at = float("-inf")  # when a caller will come by itself
-        self._refuted: list[Deployment] = []
-        self._answered: list[tuple[Part, Vectors, Source]] = []
-        self._pool.retries.earn()
 
     # For callers
 
@@ -129,7 +106,7 @@ class Job:
             if not self.finished:
                 self._starter.look_for_late(now)
             self._wake_at = wake_at = self._start_due(now)
-            effects = self._take_effects()
+            effects = self._effects.take()
         self._perform(effects, now)
         if self.finished and not was_finished:
             self._wake()  # other callers
@@ -140,7 +117,7 @@ class Job:
         with self._lock:
             if not self.finished:
                 self._finish(self._deadline_exceeded())
-            effects = self._take_effects()
+            effects = self._effects.take()
         self._perform(effects, now)
 
     def outcome(self) -> Outcome:
@@ -159,8 +136,10 @@ class Job:
         """Take the result of an attempt."""
         with self._lock:
             part = self._parts.take_result(attempt)
-            if part is None or self.finished:
-                return  # the loser of a hedge, or too late
+            if part is None or self.finished:  # the loser of a hedge, or too late
+                if attempt.is_probe and isinstance(result, NotSent):
+                    attempt.deployment.standing.probe_ended()
+                return
             try:
                 self._take_result(part, attempt, result, now)
                 wake_at = self._start_due(now)
@@ -169,10 +148,12 @@ class Job:
                 self._end_by_bug(error)
                 wake_at = now
             must_wake = wake_at < self._wake_at
-            effects = self._take_effects()
-        self._perform(effects, now)
-        if must_wake or self.is_settled:
-            self._wake()
+            effects = self._effects.take()
+        try:
+            self._perform(effects, now)
+        finally:
+            if must_wake or self.is_settled:
+                self._wake()
 
     def _take_result(self, part: Part, attempt: Attempt, result: Result, now: float) -> None:
         if isinstance(result, Vectors):
@@ -191,10 +172,11 @@ class Job:
         source = attempt.deployment.source
         self._answer.put(part.start, part.stop, vectors, source)
         self._parts.transition(part, PartState.ANSWERED)
-        self._refuted += [d for d in part.refused_by if d is not attempt.deployment]
+        part.refused_by.pop(attempt.deployment, None)
+        self._effects.refuted += part.refused_by.values()
         if self._on_part is not None:
             self._unpublished += 1
-            self._answered.append((part, vectors, source))
+            self._effects.answered.append((part, vectors, source))
         if self._answer.is_complete:
             self.upstream_seconds = now - (self._starter.first_at or now)
             self._finish()
@@ -204,7 +186,6 @@ class Job:
     ) -> None:
         """Let `app.dispatch.retry` decide what becomes of a part, and do it."""
         deployment = attempt.deployment
-        trusts_400 = False
         if isinstance(error, NotSent):
             self._starter.attempts -= 1
             if attempt.is_probe:
@@ -213,23 +194,19 @@ class Job:
             part.failures.append(error)
             part.failed_at[deployment] = error
             if isinstance(error, Rejected):
-                part.refused_by.append(deployment)
-                trusts_400 = deployment.standing.trusts_400(attempt.kind, now)
+                part.refused_by[deployment] = attempt
+                if part.is_refusal_shared:
+                    for sharing in part.refused_by:
+                        sharing.standing.refusal_confirmed()
         if part.attempts:  # another attempt of it may still succeed
             if part.is_late:
                 part.late_at = now + self._pause(part)
         elif now > self.deadline.at - _MIN_ATTEMPT_S:  # the caller's own deadline cut it
             self._end_part(part, self._deadline_exceeded())
         else:
-            options = self._options(part, now, trusts_400)
+            options = retry.options(part, attempt, self._pool, self._context.suitable, now)
             decision = retry.decide(part, attempt, error, self._pool, options)
             self._follow(part, attempt, error, decision, now)
-
-    def _options(self, part: Part, now: float, trusts_400: bool) -> retry.Options:
-        tokens, suitable = sum(part.tokens), self._context.suitable
-        has_other = self._pool.has_other(now, tokens, suitable, part.failed_at)
-        has_any = has_other or self._pool.has_other(now, tokens, suitable, ())
-        return retry.Options(has_other, has_any, trusts_400)
 
     def _follow(
         self,
@@ -255,7 +232,8 @@ class Job:
                 if cost and not self._pool.retries.spend(cost):  # another request was quicker
                     self._end_part(part, self._verdict(part, now))
                     return
-                part.due = now
+                # What was not sent waits a moment: it must not be sent and returned in a circle.
+                part.due = now + (_NOT_SENT_PAUSE_S if isinstance(error, NotSent) else 0.0)
                 if isinstance(decision, retry.Retry):
                     part.never_merge |= decision.alone
                     part.due += self._pause(part) if cost else 0.0
@@ -264,10 +242,8 @@ class Job:
                 self._parts.transition(part, PartState.WAITING)
 
     def _pause(self, part: Part) -> float:
-        """Full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015)."""
-        settings = self._pool.settings
-        longest = settings.first_pause * 2.0 ** len(part.failures)
-        return self._rng.uniform(0, min(settings.longest_pause, longest))
+        longest = retry.longest_pause(len(part.failures), self._pool.settings)
+        return self._rng.uniform(0, longest)
 
     # Under the lock
 
@@ -301,23 +277,15 @@ class Job:
         self._starter.close()
 
     def _verdict(self, part: Part, now: float) -> ClientError:
-        tokens = sum(part.tokens)
-        return verdict(self._pool, self._context.suitable, part.failures, tokens, now)
+        suitable = self._context.suitable
+        return verdict(self._pool, suitable, part.failures, part.expected, now)
 
     def _deadline_exceeded(self) -> DeadlineExceeded:
         return DeadlineExceeded(f"Request timed out after {self._context.request.timeout} s.")
 
-    def _take_effects(self) -> _Effects | None:
-        parts, starter = self._parts, self._starter
-        if not (starter.to_send or parts.unwanted or self._refuted or self._answered):
-            return None
-        taken = _Effects(starter.to_send, parts.unwanted, self._refuted, self._answered)
-        starter.to_send, parts.unwanted, self._refuted, self._answered = [], [], [], []
-        return taken
-
     # Under no lock
 
-    def _perform(self, effects: _Effects | None, now: float) -> None:
+    def _perform(self, effects: Effects | None, now: float) -> None:
         """Do what touches others."""
         if effects is None:
             return
@@ -327,9 +295,9 @@ class Job:
             batch.deadline.cancel()
         for batch in effects.send:
             self._sender.send(batch)
-        for deployment in effects.refuted:
-            if self._pool.refuted(deployment, now):
-                self._sender.ejected(self._pool, deployment, now)
+        for attempt in effects.refuted:
+            if self._pool.refuted(attempt, now):
+                self._sender.ejected(self._pool, attempt.deployment, now)
 
     def _publish(self, part: Part, vectors: Vectors, source: Source) -> None:
         """Tell `on_part` of a part; what that raises ends the request."""
@@ -347,3 +315,6 @@ class Job:
                 self.error = self.error or error
             else:
                 self._finish(error)
+            effects = self._effects.take()
+        for batch in effects.cancel if effects is not None else ():
+            batch.deadline.cancel()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.dispatch.attempt import Attempt
 from app.dispatch.deployment import Deployment
-from app.errors import ProviderError
+from app.dispatch.plan import Expected
+from app.errors import ProviderError, ProviderTimeout, Rejected
 
 NEVER = float("inf")
 
@@ -52,7 +54,8 @@ class Part:
     failures: list[ProviderError] = field(default_factory=list)
     #: The last failure at each deployment that has failed it.
     failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
-    refused_by: list[Deployment] = field(default_factory=list)  # with 400, not believed so far
+    #: The attempts that were refused with 400, not believed so far.
+    refused_by: dict[Deployment, Attempt] = field(default_factory=dict)
     late_at: float = NEVER  # when another deployment is asked instead: see `Timers`
     late_after: float = NEVER  # seconds from when the call leaves
     hedge_at: float = NEVER  # when another deployment is asked as well
@@ -68,6 +71,30 @@ class Part:
     @property
     def size(self) -> int:
         return len(self.tokens)
+
+    @property
+    def expected(self) -> Expected:
+        """Its tokens, as expected."""
+        return Expected(sum(self.tokens), max(self.tokens))
+
+    @property
+    def failed_for_good(self) -> Collection[Deployment]:
+        """The deployments that would fail it again.
+
+        A 400 to a batch, or to a larger part, is none of these: this part alone may be well.
+        """
+        return [d for d, error in self.failed_at.items() if self._is_for_good(d, error)]
+
+    def _is_for_good(self, deployment: Deployment, error: ProviderError) -> bool:
+        if isinstance(error, Rejected):
+            refused = self.refused_by.get(deployment)
+            return refused is not None and refused.batch_size == 1
+        return not (error.transient or isinstance(error, ProviderTimeout))
+
+    @property
+    def is_refusal_shared(self) -> bool:
+        """Whether two deployments have refused it, each in a call of its own."""
+        return sum(attempt.batch_size == 1 for attempt in self.refused_by.values()) > 1
 
     @property
     def asked(self) -> list[Deployment]:

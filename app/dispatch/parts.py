@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from app.dispatch.attempt import Attempt, Batch
+from app.dispatch.attempt import Attempt
+from app.dispatch.effects import Effects
 from app.dispatch.part import NEVER, NEXT_STATES, Part, PartState
 
 
@@ -15,13 +16,12 @@ class Parts:
     `app.dispatch.job.Job` owns it, and holds its lock whenever it is touched.
     """
 
-    def __init__(self, tokens: list[int]) -> None:
+    def __init__(self, tokens: list[int], effects: Effects) -> None:
         #: Those in state `WAITING`, in the order in which they start.
         self.waiting = deque([Part(0, tokens)])
         #: The attempts of those in state `RUNNING`, oldest first.
         self.running: dict[Attempt, Part] = {}
-        #: Calls that no request waits for any more: to be cancelled under no lock.
-        self.unwanted: list[Batch] = []
+        self._effects = effects
 
     def transition(self, part: Part, state: PartState, attempt: Attempt | None = None) -> None:
         """Change the state of a part; ``attempt`` is what it runs by, for `RUNNING`.
@@ -98,4 +98,4 @@ class Parts:
             if attempt.is_probe:
                 attempt.deployment.standing.probe_ended()
         elif (batch := attempt.deployment.queue.abandon(attempt)) is not None:
-            self.unwanted.append(batch)
+            self._effects.cancel.append(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from app.domain import Item
 from app.tokenizers import Tokenizer
@@ -14,8 +15,17 @@ _CAUTIOUS_BYTES_PER_TOKEN = 3.0
 _LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 32.0
 _MIN_BYTES = 200.0  # seen, before something is learned from them
 _FADING = 0.95  # of what was seen, with each further call
-_TOO_LOW_FACTOR = 1.25  # more tokens are expected after a call that was too large
+_TOO_LOW_FACTOR = 1.25  # more tokens are expected after a call of several items was too large,
+_MAX_CORRECTION = 4.0  # so many times more at most,
+_CORRECTION_FADING = 0.99  # and less again with each call that was not
 _MARGIN = 0.8  # of the average: more tokens are expected than there are on average
+
+
+class Expected(NamedTuple):
+    """The tokens that some items are expected to have: in all, and of the largest item."""
+
+    total: int
+    largest: int
 
 
 class TokenEstimate:
@@ -29,6 +39,7 @@ class TokenEstimate:
         self.is_used = is_used  # a limit of tokens depends on it
         self._tokenizer = tokenizer if is_used else None
         self._bytes = self._tokens = 0.0  # seen, recent calls first
+        self._correction = 1.0
 
     def expect(self, items: Sequence[Item]) -> list[int]:
         """Tokens of each item."""
@@ -45,20 +56,22 @@ class TokenEstimate:
         if self.is_used and tokens > 0 and isinstance(items[0], str):
             self._bytes = self._bytes * _FADING + sum(map(weigh, items))
             self._tokens = self._tokens * _FADING + tokens
+            self._correction = max(1.0, self._correction * _CORRECTION_FADING)
 
     def was_too_low(self) -> None:
-        """A provider refused a call as too large: expect more tokens of the next ones."""
-        if self._bytes < _MIN_BYTES:
-            self._bytes = _MIN_BYTES
-            self._tokens = _MIN_BYTES / _CAUTIOUS_BYTES_PER_TOKEN
-        self._tokens *= _TOO_LOW_FACTOR
+        """A provider refused a call of several items as too large: expect more tokens for a while.
+
+        A single item that is too large says nothing of the estimate.
+        """
+        self._correction = min(self._correction * _TOO_LOW_FACTOR, _MAX_CORRECTION)
 
     @property
     def bytes_per_token(self) -> float:
         """As expected now."""
-        if self._bytes < _MIN_BYTES:
-            return _CAUTIOUS_BYTES_PER_TOKEN
-        cautious = self._bytes / self._tokens * _MARGIN
+        cautious = _CAUTIOUS_BYTES_PER_TOKEN
+        if self._bytes >= _MIN_BYTES:
+            cautious = self._bytes / self._tokens * _MARGIN
+        cautious /= self._correction
         return min(max(cautious, _LEAST_BYTES_PER_TOKEN), _MOST_BYTES_PER_TOKEN)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
 from app.config_dispatch import DispatchSettings
-from app.dispatch.attempt import Batch
+from app.dispatch.attempt import Attempt, Batch
 from app.dispatch.budget import Budget
 from app.dispatch.deployment import Deployment
-from app.dispatch.plan import TokenEstimate
+from app.dispatch.plan import Expected, TokenEstimate
 from app.domain import Vectors
 from app.errors import (
     ConnectionFailed,
@@ -54,7 +54,7 @@ class Pool:
     def choose(
         self,
         now: float,
-        tokens: int,
+        expected: Expected,
         suitable: Sequence[Deployment] | None = None,
         avoid: Collection[Deployment] = (),
     ) -> Deployment | None:
@@ -70,39 +70,41 @@ class Pool:
         candidates = self.deployments if suitable is None else suitable
         if self.is_alone:
             only = self.deployments[0]
-            return only if only not in avoid and self._may_be_asked(only, tokens, now) else None
+            return only if only not in avoid and self._may_be_asked(only, expected, now) else None
         for last_resort in (False, True):
             for tier in self._tiers(candidates, avoid):
-                fit = [d for d in tier if self._may_be_asked(d, tokens, now, last_resort)]
+                fit = [d for d in tier if self._may_be_asked(d, expected, now, last_resort)]
                 if fit:
                     return self._draw(fit, now)
-            if avoid and any(self._may_be_asked(d, tokens, now) for d in candidates):
+            if avoid and any(self._may_be_asked(d, expected, now) for d in candidates):
                 return None  # those to avoid are well: this is no last resort yet
         return None
 
     def has_other(
         self,
         now: float,
-        tokens: int,
+        expected: Expected,
         suitable: Sequence[Deployment],
         avoid: Collection[Deployment],
     ) -> bool:
         """Whether `choose` would find one, without a draw."""
-        return self._any(now, tokens, [d for d in suitable if d not in avoid], False) or (
-            not self._any(now, tokens, suitable, False)
-            and self._any(now, tokens, [d for d in suitable if d not in avoid], True)
+        return self._any(now, expected, [d for d in suitable if d not in avoid], False) or (
+            not self._any(now, expected, suitable, False)
+            and self._any(now, expected, [d for d in suitable if d not in avoid], True)
         )
 
-    def _any(self, now: float, tokens: int, among: Sequence[Deployment], last_resort: bool) -> bool:
-        return any(self._may_be_asked(d, tokens, now, last_resort) for d in among)
+    def _any(
+        self, now: float, expected: Expected, among: Sequence[Deployment], last_resort: bool
+    ) -> bool:
+        return any(self._may_be_asked(d, expected, now, last_resort) for d in among)
 
     def _may_be_asked(
-        self, deployment: Deployment, tokens: int, now: float, last_resort: bool = False
+        self, deployment: Deployment, expected: Expected, now: float, last_resort: bool = False
     ) -> bool:
         return (
             not deployment.queue.is_full
             and deployment.standing.may_be_asked(now, last_resort, self.is_alone)
-            and not deployment.quota_wait(tokens, now)
+            and not deployment.quota_wait(expected, now)
         )
 
     @staticmethod
@@ -116,7 +118,7 @@ class Pool:
         """One of several that may be asked: by weight, and by the shorter expected wait of two."""
         if len(fit) == 1:
             return fit[0]
-        weights = [d.settings.weight * d.health.share(now) for d in fit]
+        weights = [d.settings.weight * d.standing.share(now) for d in fit]
         first = self._rng.choices(fit, weights)[0]
         others = [(d, w) for d, w in zip(fit, weights, strict=True) if d is not first]
         second = others[0][0]
@@ -142,26 +144,26 @@ class Pool:
         own = deployment.queue.outstanding(deployment) * mean_weight / deployment.settings.weight
         before = max(own, deployment.queue.outstanding_calls)
         seconds = deployment.standing.seconds_a_call(now, unknown)
-        return (before + 1) * seconds / deployment.health.share(now)
+        return (before + 1) * seconds / deployment.standing.share(now)
 
     # What is known of all
 
-    def wait(self, now: float, tokens: int, suitable: Sequence[Deployment]) -> float:
+    def wait(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> float:
         """Seconds until one may be asked again, as far as is known."""
-        return min(max(d.health.wait(now), d.quota_wait(tokens, now)) for d in suitable)
+        return min(max(d.standing.wait(now), d.quota_wait(expected, now)) for d in suitable)
 
-    def is_full(self, now: float, tokens: int, suitable: Sequence[Deployment]) -> bool:
+    def is_full(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:
         """Whether one could be asked if its queue were not full."""
         return any(
             d.queue.is_full
             and d.standing.may_be_asked(now, True, self.is_alone)
-            and not d.quota_wait(tokens, now)
+            and not d.quota_wait(expected, now)
             for d in suitable
         )
 
     def can_serve(self, now: float) -> bool:
         """Whether one is fit to be asked, now or after a rest that the provider asked for."""
-        return any(d.health.state(now) != "ejected" for d in self.deployments)
+        return any(not d.health.is_ejected for d in self.deployments)
 
     def usual_seconds(self, deployment: Deployment, items: int) -> float | None:
         """The p95, in seconds, of a call of so many items there; where too few are known, of the
@@ -192,10 +194,12 @@ class Pool:
             if not other.standing.is_silent(now, left_at):
                 continue
             error = ProviderTimeout("did not answer in time")
-            if self._may_eject(other, error, now):
-                other.standing.eject(error, now)
-                self._log_ejection(other, error)
-                silent.append(other)
+            if not self._may_eject(other, error, now):
+                other.standing.suspect(now)
+                continue
+            other.standing.eject(error, now)
+            self._log_ejection(other, error)
+            silent.append(other)
         return silent
 
     def failed(
@@ -215,16 +219,23 @@ class Pool:
             self._log_ejection(deployment, error)
         return ejected
 
-    def refused(self, deployment: Deployment, kind: Hashable, left_at: float, now: float) -> bool:
+    def refused(self, batch: Batch, left_at: float, now: float) -> bool:
         """A call ended with 400; whether that is to be believed at once."""
-        trusted = self.is_alone or deployment.standing.trusts_400(kind, now)
-        deployment.standing.refused(trusted, left_at, now)
+        standing = batch.deployment.standing
+        trusted = self.is_alone or standing.trusts_400(batch.attempts[0].kind, now)
+        standing.refused(trusted, bool(batch.rest), left_at, now)
         return trusted
 
-    def refuted(self, deployment: Deployment, now: float) -> bool:
+    def refuted(self, attempt: Attempt, now: float) -> bool:
         """Another deployment embedded what this one refused with 400; whether it is ejected."""
+        deployment = attempt.deployment
         error = Rejected("answered 400 to what another deployment embeds")
-        ejected = deployment.standing.refuted(now, lambda: self._may_eject(deployment, error, now))
+        ejected = deployment.standing.refuted(
+            attempt.batch_size,
+            attempt.is_probe,
+            now,
+            lambda: self._may_eject(deployment, error, now),
+        )
         if ejected:
             self._log_ejection(deployment, error)
         return ejected

@@ -79,16 +79,17 @@ class Sender:
                 batch = self._return(batch)
                 continue
             queue = batch.deployment.queue
-            queue.close(batch)
-            test: Batch | None = batch
+            test: Batch | None = batch if queue.close(batch) else None
+            if test is None:  # every caller has left before the call
+                self._release(batch)
             try:
                 while test is not None and test.reservation is not None:
                     batch = test
                     test = self._call(batch)
             except BaseException:  # a bug must leave no caller waiting, and no slot taken
                 _log.exception("sending a call failed")
-                self._abort(batch)
                 test = None
+                self._abort(batch)
             following = queue.finish(batch, time.monotonic())
             if test is not None:
                 self._tell_returned(test)
@@ -99,8 +100,12 @@ class Sender:
         deployment, attempts = batch.deployment, batch.attempts
         standing = deployment.standing
         left_at = time.monotonic()
-        batch.deadline.call_leaves(left_at + standing.timeout_of(batch.is_probe))
+        batch.deadline.call_leaves(left_at + standing.timeout_of(batch))
+        pool = self._pool_of[deployment]
         for attempt in attempts:
+            if attempt.is_first and attempt.left_at is None:
+                pool.retries.earn()
+                pool.hedges.earn()
             attempt.left_at = left_at
         self._events.call_started(deployment, attempts, left_at)
         standing.call_started(batch, batch.inputs, left_at)
@@ -169,17 +174,18 @@ class Sender:
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - left_at)
         if isinstance(error, Rejected):
-            if error.too_large:
+            if error.too_large and batch.inputs > 1:
                 pool.estimate.was_too_low()
-            trusted = pool.refused(deployment, attempts[0].kind, left_at, now)
+            trusted = pool.refused(batch, left_at, now)
             if number > 1 and trusted:
                 step = bisection.after_refusal(attempts, batch.rest)
                 return self._next_test(batch, step, now)
             if number == 1:
                 deployment.remember_refused(attempts[0].call.items, now)
-        elif pool.failed(deployment, error, batch.inputs, left_at, now):
+        deployment.queue.requeue(batch.rest)  # before a flush, which is for these too
+        is_fault = not isinstance(error, Rejected)
+        if is_fault and pool.failed(deployment, error, batch.inputs, left_at, now):
             self.ejected(pool, deployment, now)
-        deployment.queue.requeue(batch.rest)
         if isinstance(error, Throttled) or error.retry_after is not None:
             self._flush(pool, deployment, now)
         for attempt in attempts:
@@ -218,19 +224,29 @@ class Sender:
     def _cannot_start(self, batch: Batch) -> Batch | None:
         now, queue = time.monotonic(), batch.deployment.queue
         queue.close(batch)
-        if batch.reservation is not None:
-            batch.deployment.quota.release(batch.reservation)
+        self._release(batch)
         for attempt in batch.attempts:
-            if attempt.is_probe:
-                batch.deployment.standing.probe_ended()
             self._tell(attempt, Overloaded("The proxy is overloaded.", retry_after=1), 1, now)
         return queue.finish(batch, now)
 
+    def _release(self, batch: Batch) -> None:
+        """Undo what was done for a call that is not made."""
+        if batch.reservation is not None:
+            batch.deployment.quota.release(batch.reservation)
+        if batch.is_probe:
+            batch.deployment.standing.probe_ended()
+        for attempt in batch.attempts:
+            batch.deployment.queue.forget(attempt)
+
     def _abort(self, batch: Batch) -> None:
+        """Tell all attempts of a batch that a bug has ended their call."""
         now = time.monotonic()
         batch.deployment.standing.probe_ended()
         for attempt in [*batch.attempts, *batch.rest]:
-            self._tell(attempt, InternalError("The proxy failed."), 1, now)
+            try:
+                self._tell(attempt, InternalError("The proxy failed."), 1, now)
+            except Exception:
+                _log.exception("a request could not be told that its call failed")
 
 
 def _items(batch: Batch) -> Sequence[Item]:

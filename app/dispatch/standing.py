@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
 
 from app.config_dispatch import DispatchSettings
 from app.dispatch.health import Health
 from app.dispatch.latency import Latency
 from app.errors import ProviderError, ProviderTimeout, Rejected
 from app.mutex import mutex
+
+if TYPE_CHECKING:
+    from app.dispatch.attempt import Batch
 
 _LATENCY_TTL_S = 10.0  # for which an answer's latency is believed
 _MAX_KINDS = 100  # of requests that it is remembered to have served
@@ -32,6 +36,9 @@ class Standing:
         self._in_flight: dict[object, tuple[float, int]] = {}
         self._served: dict[Hashable, float] = {}  # kind of request → when one was last embedded
         self._refused_in_a_row = 0  # calls that ended with 400
+        self._refusing_since = _NEVER  # when the first of these ended
+        self._probes_cut = 0  # in a row, for they took too long
+        self._was_confirmed = False  # its last 400 that was checked was right
         self._lock = mutex()
 
     # Before a call
@@ -99,16 +106,62 @@ class Standing:
                 return False
             return now - self._served.get(kind, _NEVER) <= self._settings.trust_400_for
 
+    def doubts_400(self, kind: Hashable) -> bool:
+        """Whether nothing speaks for its 400: another deployment has embedded what it refused; or
+        it has not embedded such requests, or none for a while, and no other has confirmed its 400.
+        """
+        with self._lock:
+            if self.health.has_refuted_400s:
+                return True
+            is_odd = (
+                kind not in self._served or self._refused_in_a_row > self._settings.trusted_400s
+            )
+            return is_odd and not self._was_confirmed
+
     @property
     def in_flight(self) -> int:
         """Calls."""
         return len(self._in_flight)
 
+    def state(self, now: float) -> str:
+        """``ok``, ``resting`` or ``ejected``."""
+        with self._lock:
+            return self.health.state(now)
+
+    def share(self, now: float) -> float:
+        """The share of its weight that it gets now."""
+        with self._lock:
+            return self.health.share(now)
+
+    def wait(self, now: float) -> float:
+        """Seconds until it may be asked again; 0 where it may now."""
+        with self._lock:
+            return self.health.wait(now)
+
+    def is_throttled(self, now: float) -> bool:
+        """Whether it rests because it answered 429."""
+        with self._lock:
+            return self.health.is_throttled(now)
+
     # During a call
 
-    def timeout_of(self, is_probe: bool) -> float:
-        """Seconds that a call may take."""
-        return min(self._timeout, self._settings.probe_timeout) if is_probe else self._timeout
+    def timeout_of(self, batch: Batch) -> float:
+        """Seconds that a call may take.
+
+        A probe should show soon whether the deployment is back. But one whose calls take long must
+        be able to show it, or it would be lost for ever: the probe has several times the usual
+        time, where that is known, and twice as long after each that was cut.
+        """
+        if not batch.is_probe:
+            return self._timeout
+        with self._lock:
+            usual = self.latency.p95(batch.inputs)
+            if usual is None:
+                usual = self.latency.average
+            if usual is None:
+                return self._timeout
+            limit = max(self._settings.probe_timeout, self._settings.cut_factor * usual)
+            return min(self._timeout, limit * 2.0 ** min(self._probes_cut, 16))
 
     def call_started(self, batch: object, items: int, now: float) -> None:
         with self._lock:
@@ -141,7 +194,9 @@ class Standing:
             straggler = self.health.is_straggler(left_at)
             self.latency.add(items, now - left_at)
             self.answered_at = now
-            self._refused_in_a_row = 0
+            if left_at >= self._refusing_since:
+                self._refused_in_a_row = 0
+            self._probes_cut = 0
             self._served.pop(kind, None)
             self._served[kind] = now
             if len(self._served) > _MAX_KINDS:
@@ -150,16 +205,28 @@ class Standing:
                 self.health.succeeded(now, left_at)
             return was_ejected and not straggler
 
-    def refused(self, trusted: bool, left_at: float, now: float) -> None:
-        """A call ended with 400. Where that is the caller's fault, the deployment is well."""
+    def refused(self, trusted: bool, is_test: bool, left_at: float, now: float) -> None:
+        """A call ended with 400. Where that is the caller's fault, the deployment is well.
+
+        ``is_test``: one of the calls by which a refused batch is bisected, which show no more than
+        the first refusal did.
+        """
         with self._lock:
-            self._refused_in_a_row += 1
+            if not self._refused_in_a_row:
+                self._refusing_since = now
+            if not is_test:
+                self._refused_in_a_row += 1
             if self.health.is_straggler(left_at):
                 return
             if trusted:
                 self.health.succeeded(now, left_at)
             else:
                 self.health.probe_ended()
+
+    def refusal_confirmed(self) -> None:
+        """Another deployment has refused with 400 what this one did."""
+        with self._lock:
+            self._was_confirmed = True
 
     def failed(
         self,
@@ -181,6 +248,7 @@ class Standing:
                 return False  # the same fault again, not a verdict on the time since
             is_silence = False
             if isinstance(error, ProviderTimeout):
+                self._probes_cut += health.is_probing
                 age = now - left_at
                 if age < self._evidence_after(items, left_at, others_answered_at):
                     health.probe_ended()  # the caller left early: that proves nothing
@@ -195,13 +263,26 @@ class Standing:
                     health.suspect(now)
             return health.is_ejected and not was_ejected
 
-    def refuted(self, now: float, may_eject: Callable[[], bool]) -> bool:
-        """Another embedded what it answered 400 to; whether it is newly ejected for that."""
+    def refuted(
+        self, batch_size: int, is_probe: bool, now: float, may_eject: Callable[[], bool]
+    ) -> bool:
+        """Another embedded what it answered 400 to; whether it is newly ejected for that.
+
+        One that is ejected already stays so for longer only where the 400 came to its probe.
+        """
         with self._lock:
+            self._was_confirmed = False
             was_ejected = self.health.is_ejected
-            if self.health.refuted() and (was_ejected or may_eject()):
+            if was_ejected and not is_probe:
+                return False
+            if self.health.refuted(batch_size) and (was_ejected or may_eject()):
                 self.health.eject(Rejected("refused what another embeds"), now)
             return self.health.is_ejected and not was_ejected
+
+    def suspect(self, now: float) -> None:
+        """It is silent, and may not be ejected: ask it only where no other deployment is well."""
+        with self._lock:
+            self.health.suspect(now)
 
     def eject(self, error: ProviderError, now: float) -> None:
         """Eject it for what its calls in flight show."""

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.deadline import Deadline
-from app.dispatch.attempt import Attempt, Batch, Result
+from app.dispatch.attempt import Attempt, Result
 from app.dispatch.deployment import Deployment
+from app.dispatch.effects import Effects
 from app.dispatch.events import Events
 from app.dispatch.part import Part, PartState
 from app.dispatch.parts import Parts
-from app.dispatch.plan import split
+from app.dispatch.plan import Expected, split
 from app.dispatch.pool import Pool
 from app.dispatch.timers import Timers
 from app.domain import EmbeddingRequest
@@ -40,20 +41,21 @@ def _not_wanted(attempt: Attempt, result: Result, now: float) -> None:
 
 
 class Starter:
-    """Chooses deployments, and gives them parts.
-
-    ``to_send`` are the batches that are to be sent when the job's lock is free again.
-    """
+    """Chooses deployments, and gives them parts."""
 
     def __init__(
-        self, job: JobContext, parts: Parts, on_result: Callable[[Attempt, Result, float], None]
+        self,
+        job: JobContext,
+        parts: Parts,
+        on_result: Callable[[Attempt, Result, float], None],
+        effects: Effects,
     ) -> None:
-        self.to_send: list[Batch] = []
         self.attempts = 0
         self.first_at: float | None = None
         self._job = job
         self._parts = parts
         self._on_result = on_result
+        self._effects = effects
         self._timers = Timers(job.pool, job.suitable, job.is_hedged)
 
     def close(self) -> None:
@@ -90,10 +92,10 @@ class Starter:
 
     def _start(self, part: Part, now: float, may_wait: bool, later: list[Part]) -> bool:
         """Give a part to a deployment, split it, or let it wait; False where it is given up."""
-        pool, tokens = self._job.pool, sum(part.tokens)
-        deployment = self._choose(part, tokens, now)
+        pool, expected = self._job.pool, part.expected
+        deployment = self._choose(part, expected, now)
         if deployment is None:
-            wait = max(_MIN_WAIT_S, pool.wait(now, tokens, self._job.suitable))
+            wait = max(_MIN_WAIT_S, pool.wait(now, expected, self._job.suitable))
             if not may_wait or now + wait >= self._job.deadline.at:
                 return False
             part.due = now + wait
@@ -103,7 +105,7 @@ class Starter:
             return False
         part.retry_not_charged = False
         cuts = [(0, part.size)]
-        if not deployment.fits(part.size, tokens):
+        if not deployment.fits(part.size, expected.total):
             cuts = split(part.tokens, deployment.max_inputs, deployment.max_tokens)
         if len(cuts) == 1:
             self._submit(part, deployment, now)
@@ -111,12 +113,12 @@ class Starter:
             self._parts.split(part, cuts)
         return True
 
-    def _choose(self, part: Part, tokens: int, now: float) -> Deployment | None:
-        """One that has not failed this part, while there is one; then any."""
+    def _choose(self, part: Part, expected: Expected, now: float) -> Deployment | None:
+        """One that has not failed this part, while there is one; then one that may do better."""
         pool, suitable = self._job.pool, self._job.suitable
-        chosen = pool.choose(now, tokens, suitable, part.failed_at)
+        chosen = pool.choose(now, expected, suitable, part.failed_at)
         if chosen is None and part.failed_at:
-            chosen = pool.choose(now, tokens, suitable)
+            chosen = pool.choose(now, expected, suitable, part.failed_for_good)
         return chosen
 
     def _submit(self, part: Part, deployment: Deployment, now: float) -> None:
@@ -135,11 +137,13 @@ class Starter:
             now,
             request.dimensions,
         )
-        if deployment.health.state(now) != "ok":
-            attempt.is_probe = deployment.standing.chosen(now)
+        if deployment.standing.state(now) != "ok":
+            is_probe = deployment.standing.chosen(now)
+            attempt.is_probe = is_probe and not self._job.pool.is_alone
         self.attempts += 1
         if self.first_at is None:
             self.first_at = now
+        attempt.is_first = not part.failures and not part.attempts
         if part.state is PartState.RUNNING:
             self._parts.add_attempt(part, attempt)
         else:
@@ -147,7 +151,7 @@ class Starter:
         self._timers.set(part, attempt, deadline.at, now)
         batch = deployment.queue.submit(attempt, now)
         if batch is not None:
-            self.to_send.append(batch)
+            self._effects.send.append(batch)
 
     # Slow calls
 
@@ -162,9 +166,9 @@ class Starter:
 
     def _hedge(self, part: Part, attempt: Attempt, now: float) -> None:
         """Send one more call elsewhere; the first answer wins."""
-        pool, tokens = self._job.pool, sum(part.tokens)
-        other = pool.choose(now, tokens, self._job.suitable, part.asked)
-        if other is None or not other.fits(part.size, tokens):
+        pool, expected = self._job.pool, part.expected
+        other = pool.choose(now, expected, self._job.suitable, part.asked)
+        if other is None or not other.fits(part.size, expected.total):
             return
         budget = pool.retries if attempt.is_probe else pool.hedges
         if budget.spend():
@@ -189,7 +193,7 @@ class Starter:
         part.is_late = True
         part.failures.append(late)
         part.failed_at[attempt.deployment] = late
-        if not other.fits(part.size, sum(part.tokens)):  # no attempt runs beside a split part
+        if not other.fits(part.size, part.expected.total):  # no attempt runs beside a split part
             self._parts.transition(part, PartState.WAITING)
             return
         if len(part.attempts) > 1:
@@ -197,14 +201,9 @@ class Starter:
         self._submit(part, other, now)
 
     def _choose_beside(self, part: Part, now: float) -> Deployment | None:
-        pool, tokens, suitable = self._job.pool, sum(part.tokens), self._job.suitable
-        other = pool.choose(now, tokens, suitable, part.asked)
+        pool, expected, suitable = self._job.pool, part.expected, self._job.suitable
+        other = pool.choose(now, expected, suitable, part.asked)
         if other is None and part.is_late:  # then again one that may do better
-            avoid = {attempt.deployment for attempt in part.attempts}
-            avoid |= {
-                deployment
-                for deployment, error in part.failed_at.items()
-                if not (error.transient or isinstance(error, ProviderTimeout))
-            }
-            other = pool.choose(now, tokens, suitable, avoid)
+            running = {attempt.deployment for attempt in part.attempts}
+            other = pool.choose(now, expected, suitable, running.union(part.failed_for_good))
         return other

@@ -33,7 +33,7 @@ class Timers:
             return
         deployment = attempt.deployment
         if not any(
-            d is not deployment and d not in part.failed_at and d.health.may_serve(now)
+            d is not deployment and d not in part.failed_at and d.standing.may_be_asked(now)
             for d in self._suitable
         ):
             return

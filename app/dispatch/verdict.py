@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.dispatch.deployment import Deployment
+from app.dispatch.plan import Expected
 from app.dispatch.pool import Pool
 from app.dispatch.retry import refusal
 from app.errors import (
@@ -27,7 +28,7 @@ def verdict(
     pool: Pool,
     suitable: Sequence[Deployment],
     failures: Sequence[ProviderError],
-    tokens: int,
+    expected: Expected,
     now: float,
 ) -> ClientError:
     """What the failures of a part come to; without any, the state of the pool.
@@ -38,13 +39,13 @@ def verdict(
     for failure in () if others else failures:
         return refusal(failure)  # type: ignore[arg-type]  # `Rejected`, all of them
     failures = others
-    wait = max(_LEAST_RETRY_AFTER_S, pool.wait(now, tokens, suitable))
+    wait = max(_LEAST_RETRY_AFTER_S, pool.wait(now, expected, suitable))
     all_throttled = all(isinstance(failure, Throttled) for failure in failures)
-    if all_throttled and pool.is_full(now, tokens, suitable):
+    if all_throttled and pool.is_full(now, expected, suitable):
         return Overloaded(
             "Too many requests are waiting here. Try again soon.", retry_after=_FULL_RETRY_AFTER_S
         )
-    if all_throttled and (failures or _is_throttled(suitable, tokens, now)):
+    if all_throttled and (failures or _is_throttled(suitable, expected, now)):
         return RateLimited(
             "Rate limit reached at every provider of this model. Try again later.",
             retry_after=wait,
@@ -64,8 +65,8 @@ def verdict(
     )
 
 
-def _is_throttled(suitable: Sequence[Deployment], tokens: int, now: float) -> bool:
-    return any(d.health.is_throttled(now) or d.quota_wait(tokens, now) for d in suitable)
+def _is_throttled(suitable: Sequence[Deployment], expected: Expected, now: float) -> bool:
+    return any(d.standing.is_throttled(now) or d.quota_wait(expected, now) for d in suitable)
 
 
 def _is_refused(suitable: Sequence[Deployment], failures: Sequence[ProviderError]) -> bool:

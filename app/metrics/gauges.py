@@ -138,7 +138,7 @@ class Gauges:
             for model, deployment in dispatcher.deployments():
                 place = (model, deployment.name)
                 states.update({(*place, state): 0 for state in _STATES})
-                states[*place, deployment.health.state(now)] += 1
+                states[*place, deployment.standing.state(now)] += 1
                 calls[deployment.name] += deployment.standing.in_flight
                 self._show(catalog.WAITING, deployment.queue.waiting, deployment.name)
             for name, number in calls.items():

@@ -56,6 +56,12 @@ class Flights:
         self.started.release()
         return self.jobs[-1]
 
+    def verify(self, pairs):
+        """All are well."""
+
+    def store(self, pairs):
+        self.stored.update(pairs)
+
     def fetch(self, *keys, seconds=10.0):
         return Fetch(self, keys, seconds)
 
@@ -82,9 +88,7 @@ class Fetch:
     def _run(self, flights, keys, seconds):
         deadline = time.monotonic() + seconds
         try:
-            self.result = flights.flights.fetch(
-                keys, deadline, seconds, flights.start, lambda pairs: flights.stored.update(pairs)
-            )
+            self.result = flights.flights.fetch(keys, deadline, seconds, flights)
         except ClientError as error:
             self.result = error
 
@@ -232,7 +236,7 @@ def test_a_load_that_cannot_start_fails_its_request_and_leaves_nothing(flights):
 def test_a_bug_at_the_start_of_a_load_is_raised_and_leaves_nothing(flights):
     flights.fail_start = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
-        flights.flights.fetch([b"a"], time.monotonic() + 5, 5, flights.start, lambda pairs: None)
+        flights.flights.fetch([b"a"], time.monotonic() + 5, 5, flights)
 
 
 def test_after_two_shared_failures_each_request_goes_alone(flights):
@@ -258,7 +262,36 @@ def test_claim_joins_what_is_under_way_and_takes_the_rest():
     single, one, other = SingleFlight(), Wakeup(), Wakeup()
     (own,) = single.claim([b"a", b"b"], 10.0, one)
     joined, rest = single.claim([b"b", b"c", b"a"], 20.0, other)
-    assert joined is own
-    assert own.deadline == 20.0
-    assert list(rest.keys) == [b"c"]
-    assert (rest.owner.wakeup, own.owner.wakeup) == (other, one)
+    assert joined.load is own.load
+    assert own.load.deadline == 20.0
+    assert list(rest.load.keys) == [b"c"]
+    assert (rest.wakeup, own.wakeup) == (other, one)
+    assert [waiter.is_owner for waiter in (own, joined, rest)] == [True, False, True]
+
+
+def test_the_error_of_its_own_load_is_told_at_once_whatever_other_loads_do(flights):
+    slow = flights.fetch(b"slow")
+    slow_job = flights.job()
+    both = flights.fetch(b"slow", b"bad", seconds=30)
+    flights.job().end(BadRequest("no"))
+    assert isinstance(both.join(), BadRequest)
+    slow_job.publish()
+    slow_job.end()
+    slow.join()
+
+
+def test_what_another_load_has_failed_is_claimed_anew_while_its_own_goes_on(flights):
+    owner = flights.fetch(b"a")
+    failing = flights.job()
+    other = flights.fetch(b"a", b"b")
+    own = flights.job()
+    flights.wait_for_waiters(b"a", 2)
+    failing.end(BadRequest("no"))
+    again = flights.job()
+    assert list(again.keys) == [b"a"]
+    assert not own.is_cancelled
+    for job in (again, own):
+        job.publish()
+        job.end()
+    assert other.join().entries.keys() == {b"a", b"b"}
+    assert isinstance(owner.join(), BadRequest)

@@ -31,12 +31,13 @@ THEMES = {
     "burst": 1,  # 429 everywhere for a moment, with many calls in flight
     "silence": 1,  # one provider is silent for a minute, and callers are impatient
     "poison": 1,  # some texts that every provider refuses, among many that wait together
+    "slow": 1,  # calls take longer than the probe of an ejected deployment should
     "share": 1,  # the last wave is long enough to count who is asked
 }
 #: Themes without caching.
 NO_CACHE = ("share", "poison")
 #: Themes with one model, and those with a deployment of it at each of several providers.
-ONE_MODEL = ("tails", "share", "burst", "silence", "poison")
+ONE_MODEL = ("tails", "share", "burst", "silence", "poison", "slow")
 ALL = ("tails", "share", "silence")
 
 
@@ -143,13 +144,15 @@ def _load(dice: random.Random, theme: str) -> tuple[int, float]:
         return 100, 50.0
     if theme == "poison":
         return 120, 40.0
+    if theme == "slow":
+        return 30, 0.2
     return (40 if theme == "share" else dice.choice([20, 50, 100])), dice.choice([0.5, 2, 10, 50])
 
 
 def _provider(dice: random.Random, theme: str, warm: float, length: float) -> Provider:
     made = Provider(
         _spans(dice, theme, warm, length),
-        0.05 if theme == "share" else dice.choice([0.02, 0.05, 0.2]),
+        {"share": 0.05, "slow": 12.0}.get(theme, dice.choice([0.02, 0.05, 0.2])),
         {
             "concurrency": dice.choice([1, 2, 4, 64] if theme != "tails" else [1, 2, 2, 4]),
             "merge": dice.random() < 0.7,
@@ -177,7 +180,8 @@ def _spans(
         return [(warm, warm + length, KINDS["silent"](dice))]
     kinds = {
         "tails": [["tail"] * 6 + ["slow", "silent", "deaf"]] * 2,
-        "refusals": [["refuses", "404", "credentials", "5xx"]] * 2,
+        "refusals": [["refuses", "refuses", "404", "credentials", "5xx", "throttled"]] * 2,
+        "slow": [["dead", "dead", "5xx"]] * 2,
         "throttled": [["throttled", "throttled", "quota", "5xx"]] * 2,
         "bugs": [["dead", "dead", "5xx", "flapping"], ["bug"]],
     }.get(theme, [list(KINDS)] * 2)
@@ -218,13 +222,15 @@ def _deployment(dice: random.Random, theme: str, provider: str) -> dict[str, Any
         return settings | {"max_inputs": dice.choice([1, 1, 1, 2])}
     if theme in ("share", "burst", "silence", "poison"):
         return settings
+    if theme == "slow":
+        return settings
     if theme == "joins":
         settings["max_inputs"] = dice.choice([2, 7, 30])
     settings["tier"] = dice.choice([0, 0, 0, 1])
     many = 0.5 if theme == "quotas" else 0.1
     for name, values, chance in (
         ("max_inputs", [1, 2, 7, 30], 0.35),
-        ("max_tokens", [30, 100], 0.15),
+        ("max_tokens", [10, 30, 100], 0.3 if theme == "quotas" else 0.15),
         ("concurrency", [1, 2], 0.2),
         ("requests_per_minute", [10, 60], many),
         ("tokens_per_minute", [200, 1000], many),

@@ -11,7 +11,7 @@ from typing import Any
 from app.dispatch import Dispatcher
 from app.dispatch.attempt import Batch
 from app.dispatch.deployment import Deployment
-from app.dispatch.plan import TokenEstimate
+from app.dispatch.plan import Expected, TokenEstimate
 from app.dispatch.sender import Sender
 from app.domain import Item
 from app.pipeline import Pipeline
@@ -26,9 +26,12 @@ class WatchedSender(Sender):
 
     world: World
     probes: dict[Deployment, int]
+    first_calls: dict[str, int]  # parts that were sent for the first time, by model
 
     def _call(self, batch: Batch) -> Batch | None:
         deployment = batch.deployment
+        model = self._pool_of[deployment].model
+        self.first_calls[model] += sum(a.is_first and a.left_at is None for a in batch.attempts)
         self.probes[deployment] += batch.is_probe
         if self.probes[deployment] > 1 and not self._pool_of[deployment].is_alone:
             self.world.wrong.append(f"{deployment.label}: {self.probes[deployment]} probes at once")
@@ -45,6 +48,7 @@ class WatchedDispatcher(Dispatcher):
         super().__init__(*args, rng=world.rng, **options)
         self._sender.__class__ = WatchedSender
         self._sender.world, self._sender.probes = world, defaultdict(int)
+        self.first_calls = self._sender.first_calls = defaultdict(int)
 
 
 def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[str]:
@@ -64,7 +68,7 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
         left += [f"{label}: {count} {what} are left" for what, count in counts.items() if count]
         if not deployment.health.may_serve(now + FORGOTTEN):
             left.append(f"{label} may not serve {FORGOTTEN:g} s after the end")
-        if deployment.quota_wait(0, now + FORGOTTEN):
+        if deployment.quota_wait(Expected(0, 0), now + FORGOTTEN):
             left.append(f"{label}: its quota is taken {FORGOTTEN:g} s after the end")
     loads = len(pipeline._flights._loads)
     return [*left, f"{loads} items are left in the single flight"] if loads else left
@@ -73,7 +77,7 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
 def kept_in_vain(dispatcher: Dispatcher) -> list[str]:
     """Requests that have left a queue, and whose texts it still holds."""
     held = {
-        deployment.name: sum(len(queue) for queue in deployment.queue._queues.values())
+        deployment.name: sum(len(queue) for queue in deployment.queue._groups._groups.values())
         for _, deployment in dispatcher.deployments()
     }
     return [f"{name}: its queue still holds {count} parts" for name, count in held.items() if count]

@@ -86,12 +86,17 @@ def is_poisoned(request: EmbeddingRequest) -> bool:
 
 
 def check_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """No 400 for a caller that is not to blame, while another deployment would have served it."""
+    """No 400 for a caller that is not to blame, where no more than one deployment refuses all.
+
+    Two that agree are believed.
+    """
     refused = Counter[str]()
     for asked in run.asked:
         if not isinstance(asked.error, BadRequest) or is_poisoned(asked.request):
             continue
-        if any(_would_serve(made, d, asked) for d in serving(made, asked.request)):
+        could = serving(made, asked.request)
+        would = sum(_would_serve(made, d, asked) for d in could)
+        if would and would >= len(could) - 1:
             refused[asked.request.model] += 1
     for model, number in refused.items():
         if number > BELIEVED * _turned(run, made, model):
@@ -99,10 +104,13 @@ def check_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
 
 
 def _would_serve(made: Arrangement, deployment: dict[str, Any], asked: Asked) -> bool:
-    """Whether a deployment was well, without a quota, until a caller heard."""
+    """Whether a deployment had not begun to refuse everything when a caller heard."""
     assert asked.heard is not None
-    spans = made.providers[deployment["provider"]].spans
-    return not is_limited(deployment) and all(1000 + start > asked.heard for start, _, _ in spans)
+    return all(
+        1000 + start > asked.heard
+        for start, _, trouble in made.providers[deployment["provider"]].spans
+        if trouble.words == REFUSES_ALL
+    )
 
 
 def _turned(run: Simulation, made: Arrangement, model: str) -> int:

@@ -83,10 +83,12 @@ def check_quota_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
 def _has_room(run: Simulation, d: dict[str, Any], asked: Asked) -> bool:
     assert asked.heard is not None
     member, now, wanted = run.members[d["provider"]], asked.heard, asked.request.items
+    share = d.get("tokens_per_minute", float("inf"))
     calls = [
         c
         for c in _calls(run, asked.request.model, d)
-        if now - WINDOW - 0.3 < c.began <= now  # a minute is counted a little longer
+        # A minute is counted a little longer, and a call over the limit for more than one.
+        if now - (WINDOW + 0.3) * max(1, c.total / share) < c.began <= now
     ]
     tokens = sum(max(c.total, member.tokens(c.items), tokens_expected(c.items)) for c in calls)
     tokens += max(member.tokens(wanted), tokens_expected(wanted))
@@ -116,8 +118,8 @@ def check_rests(run: Simulation, made: Arrangement) -> Iterator[str]:
 def check_budgets(run: Simulation, made: Arrangement) -> Iterator[str]:
     """The extra calls of each model are within its budgets.
 
-    A refused connection costs a provider nothing, and a refused batch is bisected: that is no
-    retry. Requests that left in one call share the price of one. Only where no item is asked for
+    A refused connection and a 429 cost a provider nothing, and a refused batch is bisected: that is
+    no retry. Requests that left in one call share the price of one. Only where no item is asked for
     twice, since else a repeated item is not to be told from a repeated call.
     """
     if not made.unique:
@@ -126,17 +128,17 @@ def check_budgets(run: Simulation, made: Arrangement) -> Iterator[str]:
     for model, settings in made.model_settings.items():
         repeated: dict[tuple[int, int], Seen] = {}
         for key, calls in sent.items():
-            for first, _ in pairwise(calls if key[1] == model else ()):
-                repeated[owner[key], id(first)] = first
+            for call, _ in pairwise(calls if key[1] == model else ()):
+                repeated[owner[key], id(call)] = call
         extra = sum(
             1 / len({owner[_key(item, call)] for item in call.items})
             for call in repeated.values()
-            if not isinstance(call.error, ConnectionFailed | Rejected)
+            if not isinstance(call.error, ConnectionFailed | Rejected | Throttled)
         )
-        requests = sum(asked.request.model == model for asked in run.asked)
-        allowed = requests * (RETRIES + HEDGES * settings["hedge"]) + SAVED
+        first = run.dispatcher.first_calls[model]
+        allowed = first * (RETRIES + HEDGES * settings["hedge"]) + SAVED
         if extra > allowed + 1e-6:
-            yield f"budget: {extra:.1f} extra calls for {requests} requests of {model}"
+            yield f"budget: {extra:.1f} extra calls for {first} first calls of {model}"
 
 
 def check_not_found(run: Simulation, made: Arrangement) -> Iterator[str]:

@@ -10,6 +10,7 @@ from app.dispatch.attempt import Attempt, Batch, CallDeadline
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
 from app.dispatch.part import Part
+from app.dispatch.plan import Expected
 from app.dispatch.pool import Pool
 from app.domain import Call, Vectors
 from tests.dispatch.members import Member, good
@@ -50,6 +51,7 @@ def attempt(
     group: object = "g",
     tokens: int = 1,
     deadline: float = T + 100.0,
+    kind: str = "kind",
     **options: Any,
 ) -> Attempt:
     """An attempt of ``items`` items. ``group`` None: it is never merged."""
@@ -59,7 +61,7 @@ def attempt(
         deployment=deployment,
         call=call,
         group=group,
-        kind="kind",
+        kind=kind,
         tokens=tokens,
         deadline=Deadline(deadline),
         queued_at=T,
@@ -80,6 +82,11 @@ def batch(*attempts: Attempt) -> Batch:
     carried = list(attempts)
     deadline = CallDeadline(carried, is_probe)
     return Batch(carried, "key", inputs, tokens, reservation, [], is_probe, deadline)
+
+
+def expected(tokens: int) -> Expected:
+    """So many tokens, of one item."""
+    return Expected(tokens, tokens)
 
 
 def vectors(numbers: Sequence[int], width: int = 1, **options: Any) -> Vectors:

@@ -33,3 +33,13 @@ def test_the_retries_of_a_model_add_a_fifth_to_its_own_calls_at_most():
         run.to_the_end()
         assert run.world.now > START + 500
         assert len(run.calls("a", "b")) <= 1200 * 1.2 + 20
+
+
+def test_each_part_of_a_split_request_earns_its_share_of_a_retry():
+    """A provider that fails one call in five costs an ingest of thirty calls a request nothing."""
+    deployments = {"m": [{"provider": "a", "max_inputs": 2}, {"provider": "b", "max_inputs": 2}]}
+    members = {"a": failing(0.2), "b": good()}
+    with simulated(members, deployments, merge=False) as run:
+        asked = [run.ask("m", [f"{n} {i}" for i in range(60)], after=n * 0.5) for n in range(60)]
+        run.world.run()
+        assert codes(asked) == {"ok": 60}

@@ -288,6 +288,13 @@ def test_400s_that_others_refute_eject_in_the_end():
     assert not health.refuted()
 
 
+def test_a_refused_batch_is_refuted_by_as_many_as_were_in_it():
+    health = healthy()
+    for _ in range(2 * 7):
+        assert not health.refuted(batch_size=7)
+    assert [health.refuted(batch_size=7) for _ in range(7)] == [False] * 6 + [True]
+
+
 def test_a_shorter_rest_does_not_end_a_longer_one():
     health = healthy()
     health.failed(Throttled("slow down", retry_after=30), T, T)

@@ -105,3 +105,16 @@ def test_the_models_own_tokenizer_counts_where_tokens_matter():
     unused = TokenEstimate(Tokenizer(), is_used=False)
     unused.learn(["x" * 1000], 1)
     assert unused.expect(["four"]) == [2]
+
+
+def test_calls_that_were_too_large_raise_the_expectation_within_a_bound_and_for_a_while():
+    estimate = TokenEstimate()
+    for _ in range(20):
+        estimate.learn(["x" * 400], 100)
+    usual = estimate.bytes_per_token
+    for _ in range(5000):
+        estimate.was_too_low()
+    assert usual / 4.01 < estimate.bytes_per_token < usual / 3.9
+    for _ in range(200):
+        estimate.learn(["x" * 400], 100)
+    assert estimate.bytes_per_token == pytest.approx(usual)

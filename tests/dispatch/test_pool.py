@@ -15,7 +15,7 @@ from app.errors import (
     Rejected,
     Throttled,
 )
-from tests.dispatch.parts import T, attempt, batch, deployment, pool, vectors
+from tests.dispatch.parts import T, attempt, batch, deployment, expected, pool, vectors
 
 ill = ProviderUnavailable("failed with 503")
 refused = ConnectionFailed("could not be reached")
@@ -24,7 +24,7 @@ credentials = CredentialsRefused("refused our credentials (401)")
 
 def chosen(of, times=1000, now=T, **options):
     """Who was chosen how often, nothing being under way."""
-    counts = Counter(of.choose(now, 1, **options) for _ in range(times))
+    counts = Counter(of.choose(now, expected(1), **options) for _ in range(times))
     return {d.name if d else None: number for d, number in counts.items()}
 
 
@@ -131,16 +131,16 @@ def test_a_token_quota_is_kept_before_the_provider_has_to_say_so():
     a, b = deployment("a", tokens_per_minute=100), deployment("b")
     of = pool(a, b)
     assert a.quota.reserve(90, T)
-    assert of.choose(T, 50) is b
-    assert {of.choose(T, 10) for _ in range(100)} == {a, b}
+    assert of.choose(T, expected(50)) is b
+    assert {of.choose(T, expected(10)) for _ in range(100)} == {a, b}
 
 
 def test_the_only_one_keeps_its_quota_too_and_says_how_long():
     a = deployment("a", requests_per_minute=1)
     of = pool(a)
     assert a.quota.reserve(1, T)
-    assert of.choose(T + 20, 1) is None
-    assert of.wait(T + 20, 1, [a]) == pytest.approx(40, abs=0.2)
+    assert of.choose(T + 20, expected(1)) is None
+    assert of.wait(T + 20, expected(1), [a]) == pytest.approx(40, abs=0.2)
 
 
 @pytest.mark.parametrize("error", [ill, refused, credentials, Throttled("slow")])
@@ -174,7 +174,7 @@ def test_one_that_nobody_answers_at_is_dead_whatever_the_others_do():
         eject(of, member, refused)
     assert chosen(of) == {None: 1000}
     assert not of.can_serve(T)
-    assert 0 < of.wait(T, 1, members) <= 1
+    assert 0 < of.wait(T, expected(1), members) <= 1
 
 
 def test_with_all_ejected_one_is_probed_every_second():
@@ -184,7 +184,7 @@ def test_with_all_ejected_one_is_probed_every_second():
     probed = []
     for tenth in range(30):
         now = T + tenth / 10
-        while (one := of.choose(now, 1)) is not None:
+        while (one := of.choose(now, expected(1))) is not None:
             one.standing.chosen(now)
             probed.append(now)
             fail(of, one, refused, now + 0.01, 0.01)
@@ -213,7 +213,7 @@ def test_when_all_rest_it_is_known_for_how_long():
     for seconds, member in zip((9, 4, 6), members, strict=True):
         fail(of, member, Throttled("slow down", retry_after=seconds))
     assert chosen(of) == {None: 1000}
-    assert of.wait(T, 1, members) == pytest.approx(4)
+    assert of.wait(T, expected(1), members) == pytest.approx(4)
 
 
 def test_a_refusal_of_the_input_says_that_the_provider_is_well():
@@ -249,8 +249,8 @@ def test_one_whose_queue_is_full_is_not_asked():
     a.queue.submit(attempt(a, group=None), T)
     assert chosen(of) == {"b": 1000}
     assert chosen(of, suitable=[a]) == {None: 1000}
-    assert of.is_full(T, 1, [a])
-    assert not of.is_full(T, 1, [b])
+    assert of.is_full(T, expected(1), [a])
+    assert not of.is_full(T, expected(1), [b])
 
 
 @pytest.mark.parametrize("which", [[], ["a"], ["b"], ["a", "b"], ["a", "b", "c"]], ids=str)
@@ -262,8 +262,8 @@ def test_has_other_says_whether_choose_would_find_one(which, ejected):
             eject(of, member)
     for later in (0, 1, 2, 100):
         avoid = [member for member in members if member.name in which]
-        found = of.choose(T + later, 1, members, avoid)
-        assert of.has_other(T + later, 1, members, avoid) == (found is not None)
+        found = of.choose(T + later, expected(1), members, avoid)
+        assert of.has_other(T + later, expected(1), members, avoid) == (found is not None)
 
 
 def test_calls_in_flight_at_an_ejection_do_not_lengthen_it():
@@ -323,24 +323,28 @@ def test_one_whose_usual_latency_is_unknown_may_be_silent_for_longer():
     assert succeed(of, b, 0.1, T + 10.1) == [a]
 
 
+def refused_batch(deployment, kind="kind"):
+    return batch(attempt(deployment, kind=kind))
+
+
 def test_no_400_is_believed_of_one_that_has_embedded_nothing_like_it():
     of, a, *_ = abc()
-    assert not of.refused(a, "kind", T, T + 0.1)
+    assert not of.refused(refused_batch(a), T, T + 0.1)
     succeed(of, a, now=T + 1)
-    assert of.refused(a, "kind", T + 1, T + 2)
-    assert not of.refused(a, "another kind", T + 1, T + 2)
-    assert not of.refused(a, "kind", T + 61, T + 62)
+    assert of.refused(refused_batch(a), T + 1, T + 2)
+    assert not of.refused(refused_batch(a, "another kind"), T + 1, T + 2)
+    assert not of.refused(refused_batch(a), T + 61, T + 62)
 
 
 def test_every_400_of_the_only_deployment_is_believed():
     a = deployment("a")
-    assert pool(a).refused(a, "kind", T, T)
+    assert pool(a).refused(refused_batch(a), T, T)
 
 
 def test_one_whose_400s_are_refuted_is_ejected_even_if_no_other_is_left():
     of, *members = abc()
     for member in members:
-        assert [of.refuted(member, T) for _ in range(3)] == [False, False, True]
+        assert [of.refuted(attempt(member), T) for _ in range(3)] == [False, False, True]
 
 
 def test_a_slow_spell_is_forgotten_when_no_call_was_made_for_minutes():

@@ -93,3 +93,15 @@ def test_the_traceback_of_such_an_exception_is_in_the_log_and_not_in_the_answer(
     assert "1.2.3" not in told.value.message
     logged = [record.exc_info[0] for record in caplog.records if record.exc_info]
     assert ValueError in logged
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_one_whose_calls_take_longer_than_a_probe_comes_back(names):
+    """Calls of 12 s; a restart of 10 s ejects all of them."""
+    members = {name: between(1030, 1040, dead, good(12.0)) for name in names}
+    with simulated(members, models(*names)) as run:
+        load(run, 200, 10.0, timeout=60)
+        run.world.run()
+        assert codes(one for one in run.asked if one.at > 1300) == {
+            "ok": sum(one.at > 1300 for one in run.asked)
+        }

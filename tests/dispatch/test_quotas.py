@@ -133,3 +133,16 @@ def test_a_request_over_the_tokens_of_a_minute_is_told_429_and_when_to_come_back
         run.to_the_end()
         assert codes([first, second]) == {"ok": 1, "rate_limit_exceeded": 1}
         assert 50 <= second.error.retry_after <= 60
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_an_item_larger_than_a_call_waits_for_the_quota_or_goes_elsewhere(other):
+    """It counts whole, though a call is expected to be smaller: not to be sent and returned."""
+    limited = {"provider": "a", "max_tokens": 80, "tokens_per_minute": 400}
+    deployments = {"m": [limited, *([{"provider": "b", "tier": 1}] if other else [])]}
+    with simulated(dict.fromkeys("ab", good()), deployments) as run:
+        asked = [run.ask("m", ["x" * 600], after=i * 0.1, timeout=5) for i in range(10)]
+        run.world.run()
+        found = codes(asked)
+        assert set(found) <= {"ok", "rate_limit_exceeded"}
+        assert found["ok"] == (10 if other else 2)

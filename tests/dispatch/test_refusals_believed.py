@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import Rejected
 from tests.dispatch.arrangements import codes, load, models, waited
-from tests.dispatch.members import POISON, between, good
+from tests.dispatch.members import POISON, between, failing, good, throttling
 from tests.dispatch.simulator import simulated
 
 AB = models("a", "b")
@@ -100,6 +100,27 @@ def test_bad_texts_eject_no_deployment():
             assert run.deployment(name).health.ejections_ever == 0
 
 
+def test_one_bad_text_in_a_batch_ejects_no_deployment():
+    """Though its 400 is not believed yet, and another deployment embeds the rest of the batch."""
+    with simulated({"a": good(0.2), "b": good(0.2)}, AB, concurrency=1) as run:
+        for i in range(4):
+            run.ask("m", [f"{POISON} {i}"], after=i * 0.001)
+        load(run, 40, 0.0002)
+        run.world.run()
+        assert any(len(call.items) > 3 and call.error for call in run.calls())
+        for name in "ab":
+            assert run.deployment(name).health.ejections_ever == 0
+
+
+def test_a_split_request_does_not_hear_the_400_of_a_deployment_that_refuses_everything():
+    """Its thirty parts use up the retry budget at once: what is left of it is no 400."""
+    deployments = {"m": [{"provider": "b", "max_inputs": 2, "weight": 100}, {"provider": "a"}]}
+    with simulated({"a": good(0.2), "b": refuses_all}, deployments) as run:
+        big = [run.ask("m", [f"{n} {i}" for i in range(60)], after=n * 0.01) for n in range(5)]
+        run.to_the_end()
+        assert set(codes(big)) <= {"ok", "upstream_error"}
+
+
 def test_the_400_of_a_hedge_does_not_end_a_request_that_its_first_call_serves():
     members = {"a": takes_for_slow_ones(1.0), "b": refuses_slow_ones}
     with simulated(members, SECOND_TIER, hedge=True) as run:
@@ -119,3 +140,16 @@ def test_the_400_of_a_fail_over_does_not_end_a_request_that_its_first_call_serve
         assert calls_with(run, "slow")[1:], "no other deployment was asked"
         assert codes([slow]) == {"ok": 1}
         assert waited(slow) == pytest.approx(6, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [failing(0.3), throttling(1.0, retry_after=5.0)],
+    ids=["fails 30 % of its calls", "rests after 429"],
+)
+@pytest.mark.parametrize("every", [0.1, 5.0])
+def test_no_caller_hears_the_400_of_one_that_refuses_all_beside_one_that_is_ill(other, every):
+    with simulated({"a": refuses_all, "b": other}, AB) as run:
+        asked = load(run, 600, every, timeout=30)
+        run.world.run()
+        assert not [one for one in asked if one.error is not None and one.error.status == 400]

@@ -18,6 +18,7 @@ from app.errors import (
     ProviderUnavailable,
     Rejected,
     Throttled,
+    UpstreamFailed,
 )
 from tests.dispatch.parts import attempt, deployment, part, pool
 
@@ -45,20 +46,29 @@ def after(
     failure,
     has_other=True,
     has_any=True,
+    has_candidate=True,
+    has_second_opinion=True,
     trusts_400=False,
     failures=1,
     saved=20.0,
     batch_size=1,
     size=1,
     refused_by=(A,),
+    doubts_400=False,
     **fields,
 ):
     """What follows a failure of a part at "a"."""
-    failed = part(size, failures=[failure] * failures, refused_by=list(refused_by), **fields)
+    failed = part(
+        size,
+        failures=[failure] * failures,
+        refused_by={d: attempt(d) for d in refused_by},
+        **fields,
+    )
     one = attempt(A, size)
     one.batch_size = batch_size
     of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
-    return decide(failed, one, failure, of, Options(has_other, has_any, trusts_400))
+    options = Options(has_other, has_any, has_candidate, has_second_opinion, trusts_400, doubts_400)
+    return decide(failed, one, failure, of, options)
 
 
 # 1. Not sent
@@ -94,8 +104,8 @@ def test_a_400_that_is_not_believed_is_tried_elsewhere():
 
 @pytest.mark.parametrize(
     "believed",
-    [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_other": False}, {"saved": 0.0}],
-    ids=["it is trusted", "another refused it", "there is no other", "the budget is used up"],
+    [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_second_opinion": False}],
+    ids=["it is trusted", "another refused it", "there is no other"],
 )
 def test_a_400_that_is_believed_is_the_callers_fault(believed):
     decision = after(REFUSED, **believed)
@@ -114,6 +124,15 @@ def test_a_400_is_the_callers_fault_only_after_a_call_of_its_own(believed):
     assert after(REFUSED, batch_size=3, **believed) == Retry(alone=True, cost=0.0)
 
 
+def test_a_400_is_not_blamed_on_the_caller_where_no_other_could_be_asked_about_it():
+    assert isinstance(after(REFUSED, saved=0.0).error, BadRequest)
+    decision = after(REFUSED, saved=0.0, doubts_400=True)
+    assert isinstance(decision, Fail)
+    assert isinstance(decision.error, UpstreamFailed)
+    assert decision.error.should_retry is None  # the SDK may try again
+    assert "your input" not in decision.error.log_message
+
+
 # 3. No deployment may be asked now
 
 
@@ -127,8 +146,16 @@ def test_where_no_deployment_may_be_asked_the_part_waits(failure):
 
 @pytest.mark.parametrize("failure", LASTING, ids=cause)
 def test_what_would_fail_again_is_not_tried_again_at_the_same_deployment(failure):
-    assert after(failure, has_other=False) == Fail()
-    assert after(failure, has_other=True) == FailOver(cost=1.0)
+    assert after(failure, has_other=False, has_candidate=False) == Fail()
+    assert after(failure, has_other=True) == FailOver(cost=cost_elsewhere(failure))
+
+
+def test_what_has_timed_out_is_not_sent_there_again():
+    assert after(ProviderTimeout("was too slow"), has_other=False) == Fail()
+
+
+def test_one_that_failed_in_passing_is_asked_again_after_one_that_never_can():
+    assert after(CredentialsRefused("refused"), has_other=False) == Retry(alone=False, cost=1.0)
 
 
 # 5. Too often, or no budget
@@ -147,7 +174,12 @@ def test_without_budget_a_part_is_given_up(failure):
     assert after(failure, has_other=False, saved=0.5, batch_size=2) != Fail()
 
 
-def test_a_connection_that_was_never_made_costs_nothing_elsewhere():
+def cost_elsewhere(failure):
+    return 0.0 if isinstance(failure, Throttled) else 1.0
+
+
+def test_a_connection_that_was_never_made_and_a_429_cost_nothing_elsewhere():
+    assert after(Throttled("throttled"), saved=0.0) == FailOver(cost=0.0)
     refused = ConnectionFailed("could not be reached")
     assert after(refused, saved=0.0) == FailOver(cost=0.0)
     assert after(refused, has_other=False, saved=0.0) == Fail()
@@ -158,8 +190,8 @@ def test_a_connection_that_was_never_made_costs_nothing_elsewhere():
 
 @pytest.mark.parametrize("failure", [TRANSIENT[0], TRANSIENT[2], *LASTING], ids=cause)
 def test_another_deployment_is_asked_at_once(failure):
-    assert after(failure) == FailOver(cost=1.0)
-    assert after(failure, batch_size=4) == FailOver(cost=0.25)
+    assert after(failure) == FailOver(cost=cost_elsewhere(failure))
+    assert after(failure, batch_size=4) == FailOver(cost=cost_elsewhere(failure) / 4)
 
 
 @pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
@@ -191,14 +223,14 @@ def test_a_decision_changes_nothing_and_can_be_paid_for(
         size,
         failures=[failure] * failures,
         failed_at={A: BrokenContract("x")},
-        refused_by=[A],
+        refused_by={A: attempt(A)},
         retry_not_charged=retry_not_charged,
     )
     one = attempt(A, size)
     one.batch_size = batch_size
     of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
     before, budget = repr(failed), of.retries._saved
-    decision = decide(failed, one, failure, of, Options(has_other, has_any, trusts_400))
+    decision = decide(failed, one, failure, of, Options(has_other, has_any, True, True, trusts_400))
     assert repr(failed) == before
     assert of.retries._saved == budget == saved
     if isinstance(decision, Retry | FailOver):

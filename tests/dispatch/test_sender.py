@@ -7,6 +7,7 @@ import pytest
 from app.dispatch.attempt import AttemptState, NotSent
 from app.dispatch.batching import SlotQueue
 from app.dispatch.events import Events
+from app.dispatch.plan import Expected
 from app.dispatch.sender import Sender
 from app.errors import (
     InternalError,
@@ -124,7 +125,7 @@ def test_a_call_that_no_thread_can_be_had_for_frees_its_slot():
     one = sending.submit(sending.a, 0)
     sending.assert_all_told(one)
     assert isinstance(sending.results[one], Overloaded)
-    assert sending.a.quota_wait(100, time.monotonic()) == 0
+    assert sending.a.quota_wait(Expected(100, 100), time.monotonic()) == 0
 
 
 def test_a_bug_in_a_call_leaves_no_attempt_untold_and_no_slot_taken():

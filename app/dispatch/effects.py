@@ -1,0 +1,44 @@
+"""What follows a change of a request and touches others: it is done when no lock is held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from app.dispatch.attempt import Attempt, Batch
+from app.domain import Source, Vectors
+
+if TYPE_CHECKING:
+    from app.dispatch.deployment import Deployment
+    from app.dispatch.part import Part
+    from app.dispatch.pool import Pool
+
+#: Called with each part that has its vectors: (start, stop, vectors, the deployment they are from).
+OnPart = Callable[[int, int, Vectors, Source], None]
+
+
+class Sender(Protocol):
+    """Sends batches. See `app.dispatch.sender`."""
+
+    def send(self, batch: Batch) -> None: ...
+
+    def ejected(self, pool: Pool, deployment: Deployment, now: float) -> None: ...
+
+
+@dataclass(slots=True)
+class Effects:
+    """Collected under the lock of a job, which `take`s them to perform them after it."""
+
+    send: list[Batch] = field(default_factory=list)
+    cancel: list[Batch] = field(default_factory=list)  # calls that no request waits for any more
+    refuted: list[Attempt] = field(default_factory=list)  # got a 400 for what another embedded
+    answered: list[tuple[Part, Vectors, Source]] = field(default_factory=list)  # to be published
+
+    def take(self) -> Effects | None:
+        """What was collected, which is then forgotten here; None where that is nothing."""
+        if not (self.send or self.cancel or self.refuted or self.answered):
+            return None
+        taken = Effects(self.send, self.cancel, self.refuted, self.answered)
+        self.send, self.cancel, self.refuted, self.answered = [], [], [], []
+        return taken

@@ -1,0 +1,88 @@
+"""The attempts that wait for the slots of one provider, in groups that may share a call."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from app.dispatch.attempt import Attempt
+
+if TYPE_CHECKING:
+    from app.dispatch.deployment import Deployment
+
+
+def group_key(attempt: Attempt) -> Hashable:
+    """Equal for attempts that may share a call."""
+    return attempt if attempt.group is None else (attempt.deployment, attempt.group)
+
+
+class WaitingGroups:
+    """Groups in the order of their turn; the attempts of each in the order in which they leave.
+
+    `app.dispatch.batching.SlotQueue` owns it, and holds its lock whenever it is touched.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[Hashable, dict[Attempt, None]] = {}
+
+    def add(self, attempt: Attempt) -> None:
+        """Put an attempt at the end of its group."""
+        self._groups.setdefault(group_key(attempt), {})[attempt] = None
+
+    def add_first(self, attempts: Iterable[Attempt]) -> None:
+        """Put attempts, in their order, at the head of their groups, and those at the head."""
+        for attempt in reversed(list(attempts)):
+            key = group_key(attempt)
+            group = {attempt: None, **self._groups.pop(key, {})}
+            self._groups = {key: group, **self._groups}
+
+    def remove(self, attempt: Attempt) -> None:
+        """Take an attempt out, if it is here."""
+        key = group_key(attempt)
+        group = self._groups.get(key)
+        if group is not None and attempt in group:
+            del group[attempt]
+            if not group:
+                del self._groups[key]
+
+    def take(self, key: Hashable, attempts: Iterable[Attempt]) -> None:
+        """Take attempts out of their group. Groups take turns: the rest of it goes to the end."""
+        group = self._groups.pop(key)
+        for attempt in attempts:
+            del group[attempt]
+        if group:
+            self._groups[key] = group
+
+    def __iter__(self) -> Iterator[tuple[Hashable, Deployment, Iterable[Attempt]]]:
+        """Each group: its key, its deployment and its attempts."""
+        for key, group in self._groups.items():
+            yield key, next(iter(group)).deployment, group
+
+    def of_deployment(self, deployment: Deployment) -> list[Attempt]:
+        """All that wait for a deployment."""
+        return [
+            attempt
+            for _, waited_for, group in self
+            if waited_for is deployment
+            for attempt in group
+        ]
+
+
+def fill(group: Iterable[Attempt], deployment: Deployment, now: float) -> list[Attempt]:
+    """As many attempts from the front as fit into one call, at least one.
+
+    One whose items were refused while it waited has a call of its own.
+    """
+    attempts: list[Attempt] = []
+    inputs = tokens = 0
+    room = deployment.quota.room(now)
+    for attempt in group:
+        more = inputs + attempt.size, tokens + attempt.tokens
+        is_suspect = deployment.has_refused(attempt.call.items, now)
+        if attempts and (is_suspect or more[1] > room or not deployment.fits(*more)):
+            break
+        inputs, tokens = more
+        attempts.append(attempt)
+        if is_suspect:
+            break
+    return attempts
