@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from app.mutex import mutex
+from app.concurrency.locks import uncontended_lock
 
 #: Calls in a row that have to fail: one may be bad luck.
 FAILURES = 3
@@ -25,7 +25,7 @@ class Breaker:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self._failures = 0
         self._closed_at = 0.0
         self.pause = PAUSE

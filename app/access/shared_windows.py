@@ -22,7 +22,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from app.access import shared_scripts as scripts
 from app.access.periods import Calendar, Period
 from app.access.windows import Change, Reservation, Take, Taken, Window, WindowsState
-from app.mutex import mutex
+from app.concurrency.locks import uncontended_lock
 from app.remote import Remote
 
 _log = logging.getLogger("app.access")
@@ -67,7 +67,7 @@ class SharedWindows:
     ) -> None:
         self._prefix = f"{namespace}:limits:2:"
         self._clock = clock
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self._changes: dict[tuple[str, int], int] = {}  # of minutes: name and number → amount
         self._charges: dict[_Place, _Charge] = {}
         self._worker = secrets.token_hex(8)

@@ -9,8 +9,8 @@ from typing import Protocol, Self
 
 from cachetools import TLRUCache
 
+from app.concurrency.locks import uncontended_lock
 from app.domain import Entry
-from app.mutex import mutex
 
 #: What an entry takes beside its vector: key, tuple, and cachetools' links and dictionaries.
 #: Measured with tracemalloc (tests/cache/test_memory.py holds it).
@@ -81,7 +81,7 @@ class MemoryCache:
     ) -> None:
         self._entries = _Entries(max_bytes, self._end, clock, _size)
         self._ttl = self._life = ttl
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self.hits = self.misses = 0  # items
 
     def of(self, model: str, width: int | None) -> Self:

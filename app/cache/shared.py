@@ -23,8 +23,8 @@ from redis.exceptions import ResponseError
 
 from app.cache.codec import decode, encode
 from app.cache.memory import CacheStats, SharedStats
+from app.concurrency.locks import uncontended_lock
 from app.domain import Entry
-from app.mutex import mutex
 from app.remote import Remote
 
 #: Bytes that may wait to be written; what comes then is not written, and counted.
@@ -84,7 +84,7 @@ class SharedCache:
         self.remote = remote(url, timeout, "cache", self._chores)
         self._ttl, self._clock = ttl, clock
         self._cleared, self._report = cleared, report
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self._queue: deque[tuple[str, bytes, Entry]] = deque()
         self._queued = 0
         self._generations: dict[str, str] = {}

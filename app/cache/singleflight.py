@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.concurrency.locks import uncontended_lock
 from app.concurrency.wakeup import Wakeup
 from app.domain import Entry, Source, Vectors
 from app.errors import ClientError, DeadlineExceeded
-from app.mutex import mutex
 
 #: How often items are claimed together with other requests' items, before a caller goes alone.
 _SHARED_CLAIMS = 2
@@ -118,7 +118,7 @@ class SingleFlight:
 
     def __init__(self) -> None:
         self._loads: dict[bytes, Load] = {}
-        self._lock = mutex()
+        self._lock = uncontended_lock()
 
     def fetch(
         self,

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.concurrency.locks import uncontended_lock
 from app.dispatch import retry
 from app.dispatch.answer import Answer
 from app.dispatch.attempt import Attempt, Batch, NotSent, Result
@@ -42,7 +43,6 @@ from app.errors import (
     ProviderError,
     Rejected,
 )
-from app.mutex import mutex
 
 _log = logging.getLogger("app.dispatch")
 _MIN_ATTEMPT_S = 0.01  # before the deadline in which no attempt is worth starting
@@ -93,7 +93,7 @@ class Job:
         self._rng = rng
         self._wake = wake
         self._on_part = on_part
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self._parts = Parts(self._pool.estimate.expect(request.items))
         self._starter = Starter(context, self._parts, self.receive)
         self._answer = Answer(len(request.items))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Hashable
 
+from app.concurrency.locks import uncontended_lock
 from app.config_dispatch import DispatchSettings
 from app.dispatch.health import Health
 from app.dispatch.latency import Latency
 from app.errors import ProviderError, ProviderTimeout, Rejected
-from app.mutex import mutex
 
 _LATENCY_TTL_S = 10.0  # for which an answer's latency is believed
 _MAX_KINDS = 100  # of requests that it is remembered to have served
@@ -32,7 +32,7 @@ class Standing:
         self._in_flight: dict[object, tuple[float, int]] = {}
         self._served: dict[Hashable, float] = {}  # kind of request → when one was last embedded
         self._refused_in_a_row = 0  # calls that ended with 400
-        self._lock = mutex()
+        self._lock = uncontended_lock()
 
     # Before a call
 

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from app.cache.memory import CacheStats
+from app.concurrency.locks import uncontended_lock
 from app.dispatch import Dispatcher
 from app.metrics import catalog
 from app.metrics.catalog import Metric
 from app.metrics.meter import Meter
-from app.mutex import mutex
 
 if TYPE_CHECKING:
     from app.access.windows import WindowsState
@@ -62,7 +62,7 @@ class Gauges:
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self._looks: list[Callable[[], None]] = []
         self._last: dict[tuple[Metric, tuple[str, ...]], float] = {}
         meter.set(catalog.WORKERS, 1)
