@@ -16,6 +16,8 @@ from app.vectors import BYTES_PER_VALUE
 #: Changes with the layout. A value of another version is a miss, and is written over.
 VERSION = 1
 _HEAD = struct.Struct("<BIIQ")
+#: Bytes of a value in front of the vector.
+VALUE_OVERHEAD_BYTES = _HEAD.size
 _COVERED = struct.calcsize("<BI")  # where that which the checksum covers begins
 _MAX_TOKENS = 2**32 - 1
 
