@@ -9,7 +9,7 @@ connection does. What is in flight for one look-up is never more than one chunk.
 from __future__ import annotations
 
 #: Bytes of the values in a chunk: the first, the least and the most.
-START_BYTES = 64 * 2**10
+START_BYTES = 16 * 2**10
 MIN_BYTES = 8 * 2**10
 MAX_BYTES = 512 * 2**10
 #: Keys of a chunk, however small their values are.

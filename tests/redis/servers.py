@@ -87,10 +87,7 @@ def black_hole():
 
 
 class SlowRelay:
-    """A TCP relay in front of a server, whose answers pass at ``bytes_per_s`` in all.
-
-    It reads from the server no faster than it writes, as a slow link does.
-    """
+    """A TCP relay in front of a server, whose answers pass at ``bytes_per_s`` in all."""
 
     def __init__(self, port, bytes_per_s):
         self.bytes_per_s = bytes_per_s
@@ -104,8 +101,8 @@ class SlowRelay:
         """``talk`` of `talking`."""
         self.connections += 1
         with socket.create_connection(self._to) as server:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+            for sock in (server, connection):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             there = threading.Thread(target=self._copy, args=(connection, server), daemon=True)
             there.start()
             self._copy(server, connection, slowly=True)
