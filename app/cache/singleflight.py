@@ -272,9 +272,11 @@ class _Flight:
             self._leave_all(loads, own)
         if not in_time:
             return DeadlineExceeded(f"Request timed out after {self._timeout} s.")
-        if own is not None and isinstance(own.error, ClientError):
+        if own is None or all(key in self._collected.entries for key in own.keys):
+            return None  # whatever ended it after its last item: that may be this very leave
+        if isinstance(own.error, ClientError):
             return own.error
-        if own is not None and own.error is not None:
+        if own.error is not None:
             raise own.error
         return None
 
