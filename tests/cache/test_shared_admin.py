@@ -83,7 +83,7 @@ def test_what_was_under_way_when_it_was_cleared_is_not_found(make, redis):
 
 
 def test_many_entries_are_removed_in_batches(make, redis, monkeypatch):
-    monkeypatch.setattr(admin, "_BATCH", 10)
+    monkeypatch.setattr(admin, "SCAN_COUNT", 10)
     fill(make(), "m", range(95))
     assert clear(redis, "embeddings", "m") == 95
 
