@@ -1,7 +1,7 @@
-"""Windows in a Redis or Valkey: exact over all workers and hosts, by its clock.
+"""Rate-limit windows in a Redis or Valkey: exact over all workers and hosts, by its clock.
 
-One script takes all that a request takes: it looks at every window first, so that a refusal takes
-nothing, and no other script runs in between. Where the server does not answer in time,
+One script takes from all windows of a request: it looks at each of them first, so that a refusal
+takes nothing, and no other script runs in between. Where the server does not answer in time,
 `app.redis.client` gives up, and counts. What was used is summed up and sent by its background task.
 """
 
@@ -125,7 +125,7 @@ class SharedWindows:
         return WindowsState(self.unchecked, self.dropped, self.remote.breaker.is_open)
 
     def forget(self, prefix: str) -> int | None:
-        """Count anew whatever has a name with this prefix; how many, None without an answer."""
+        """Delete the counters whose name has this prefix; return how many, None if not known."""
 
         def delete(client: Any) -> int:
             found = list(client.scan_iter(match=f"{self._prefix}{prefix}*", count=1000))
@@ -140,7 +140,7 @@ class SharedWindows:
         self.remote.close()
 
     def _send(self, client: Any, is_due: bool) -> None:
-        """Send all that waits."""
+        """Send what waits to be corrected and charged; the chores of ``remote``."""
         with self._lock:
             changes, self._changes = self._changes, {}
         try:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import blake2b
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -26,6 +25,7 @@ from redis.exceptions import ResponseError
 from app.cache.chunks import ChunkSize
 from app.cache.codec import VALUE_OVERHEAD_BYTES, decode, encode
 from app.cache.memory import CacheStats, SharedStats
+from app.cache.names import Names
 from app.concurrency.locks import uncontended_lock
 from app.domain import Entry
 from app.redis.client import BestEffortClient
@@ -38,35 +38,6 @@ MAX_WRITE_ENTRIES = 256
 MAX_WRITE_BYTES = 256 * 2**10
 
 _Found = tuple[Entry, float] | None
-
-
-class Names:
-    """Builds the names of the server's keys: ``namespace:version:model:generation:key``.
-
-    The version is of this layout. The model is a digest, so that its entries share a prefix. The
-    generation changes when a model is cleared, so that what is being written at that moment is not
-    found again.
-    """
-
-    def __init__(self, namespace: str) -> None:
-        self._root = f"{namespace}:1"
-        self.generations = f"{self._root}:generations"  # hash: model's digest or "*" → token
-        self.workers = f"{self._root}:workers"  # hash: host:pid → report
-
-    def entries(self, model: str | None = None) -> str:
-        """The pattern of the entries of a model, or of all."""
-        return f"{self._root}:v:{'*' if model is None else digest(model)}:*"
-
-    def prefix(self, model: str, generations: dict[str, str]) -> str:
-        """What the keys of a model begin with now."""
-        own = digest(model)
-        generation = generations.get("*", "") + generations.get(own, "")
-        return f"{self._root}:v:{own}:{generation}:"
-
-
-def digest(model: str) -> str:
-    """A short name of a model that needs no escaping."""
-    return blake2b(model.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 class SharedCache:

@@ -17,23 +17,20 @@ waits for.
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from redis.exceptions import ConnectionError as Disconnected
 
-from app.concurrency.locks import uncontended_lock
 from app.concurrency.periodic import PeriodicTask
-from app.concurrency.wakeup import Wakeup
-from app.concurrency.yielding import yield_control
+from app.redis.calls import HelperCalls, Steps
 from app.redis.circuit_breaker import CircuitBreaker
-from app.redis.connect import MAX_CONNECTIONS, Client, close, connect, without_secrets
+from app.redis.connect import Client, close, connect, without_secrets
 
 _log = logging.getLogger("app.redis")
 T = TypeVar("T")
@@ -42,15 +39,10 @@ T = TypeVar("T")
 STEP_TIMEOUT_S = 1.0
 #: Seconds that a probe may take to connect, with all its steps.
 CONNECT_TIMEOUT_S = 2.0
+#: Seconds after which calls that were left show, where there are too many, that the server is sick.
+MAX_LEFT_S = 2.0
 #: Seconds between two rounds of chores, where nothing asks for one earlier.
 ROUND_S = 1.0
-#: Calls that callers have left and whose threads have not ended. More are not made meanwhile.
-MAX_CALLS_LEFT = 32
-#: Seconds after which a call that was left shows, where there are so many, that the server is sick.
-MAX_LEFT_S = 2.0
-
-#: Asks a client, and yields answers one by one; ``remaining_s`` tells how long the caller waits.
-Steps = Callable[[Client, Callable[[], float]], Iterator[T]]
 
 
 class Chores(Protocol):
@@ -58,22 +50,6 @@ class Chores(Protocol):
 
     def __call__(self, client: Client, is_due: bool) -> object:
         """``is_due``: `ROUND_S` have passed; else `BestEffortClient.wake` was called."""
-
-
-class _Call(Generic[T]):
-    """What a helper thread has got so far, and how long its caller waits."""
-
-    __slots__ = ("answers", "deadline", "error", "is_done", "wakeup")
-
-    def __init__(self, timeout_s: float) -> None:
-        self.deadline = time.monotonic() + timeout_s
-        self.answers: list[T] = []
-        self.error: BaseException | None = None
-        self.is_done = False
-        self.wakeup = Wakeup()
-
-    def remaining_s(self) -> float:
-        return self.deadline - time.monotonic()
 
 
 class BestEffortClient:
@@ -93,9 +69,7 @@ class BestEffortClient:
         self._client: Client | None = None
         self._is_probed = threading.Event()  # the first probe has ended, well or not
         self._round_at = 0.0  # monotonic; the first round is due at once
-        self._lock = uncontended_lock()  # guards the two below; nothing waits under it
-        self._in_flight = 0
-        self._left: dict[_Call[Any], float] = {}  # since when, the longest first
+        self._helpers = HelperCalls()
         self._task = PeriodicTask(f"redis-{purpose}", self._round, ROUND_S, at_stop=self._finish)
 
     @property
@@ -122,12 +96,14 @@ class BestEffortClient:
         if self.breaker.is_open or client is None or not self._is_probed.is_set():
             self.skipped += 1
             return []
-        call = self._start_call(client, steps, self._timeout_s)
+        call = self._helpers.start(client, steps, self._timeout_s)
         if call is None:
             self.skipped += 1
+            if self._helpers.stuck_s > MAX_LEFT_S:
+                self._fail(TimeoutError(f"no end of a call in {MAX_LEFT_S} s"), is_certain=True)
             return []
         self.calls += 1
-        self._wait(call, self._timeout_s)
+        self._helpers.wait(call)
         if call.error is None and (call.answers or call.is_done):
             self.breaker.record_success()
         else:
@@ -164,55 +140,7 @@ class BestEffortClient:
         if self._task.is_started:
             self._task.stop(2 * STEP_TIMEOUT_S)
 
-    # Calls
-
-    def _start_call(self, client: Any, steps: Steps[T], timeout_s: float) -> _Call[T] | None:
-        """Have a helper thread run ``steps``; None where there are too many, or none can be had."""
-        call = _Call[T](timeout_s)
-        with self._lock:
-            if len(self._left) < MAX_CALLS_LEFT:
-                if self._in_flight >= MAX_CONNECTIONS:
-                    return None
-                self._in_flight += 1
-                stuck_s = None
-            else:
-                stuck_s = time.monotonic() - next(iter(self._left.values()))
-        if stuck_s is not None:
-            if stuck_s > MAX_LEFT_S:
-                self._fail(TimeoutError(f"no end of a call in {MAX_LEFT_S} s"), is_certain=True)
-            return None
-        try:
-            _thread.start_new_thread(self._help, (client, steps, call))
-        except RuntimeError:  # can't start new thread: not the server's failure
-            with self._lock:
-                self._in_flight -= 1
-            return None
-        return call
-
-    def _help(self, client: Any, steps: Steps[T], call: _Call[T]) -> None:
-        """Run a call, in its helper thread."""
-        try:
-            for answer in steps(client, call.remaining_s):
-                call.answers.append(answer)
-                if call.remaining_s() <= 0:
-                    break
-        except BaseException as error:  # the caller judges it
-            call.error = error.with_traceback(None)
-        finally:
-            with self._lock:
-                self._in_flight -= 1
-                self._left.pop(call, None)
-                call.is_done = True
-            call.wakeup.set()
-
-    def _wait(self, call: _Call[Any], timeout_s: float) -> None:
-        if call.wakeup.wait(timeout_s):
-            return
-        # Where this process was busy, the answer may be here and its thread not have run.
-        yield_control()
-        with self._lock:
-            if not call.is_done:
-                self._left[call] = time.monotonic()
+    # Failures
 
     def _fail(self, error: BaseException, is_certain: bool = False) -> None:
         # A refused or broken connection leaves no doubt, other than an answer that is late.
@@ -282,10 +210,10 @@ class BestEffortClient:
 
     def _answers(self, client: Any, steps: Steps[T], timeout_s: float) -> Iterable[T]:
         """Return all answers, or raise: for probes."""
-        call = self._start_call(client, steps, timeout_s)
+        call = self._helpers.start(client, steps, timeout_s)
         if call is None:
             raise TimeoutError("too many calls have not ended")
-        self._wait(call, timeout_s)
+        self._helpers.wait(call)
         if call.error is not None:
             raise call.error
         if not call.answers:

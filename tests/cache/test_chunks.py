@@ -125,7 +125,7 @@ def test_over_a_slow_link_what_came_in_time_is_used(over, stored, megabytes_per_
     assert cache.hits + cache.misses + cache.lost == 1024 + 2048 + 1024 + 3
     assert cache.misses == 0
     assert not cache.remote.breaker.is_open
-    eventually(lambda: cache.remote._in_flight == 0)
+    eventually(lambda: cache.remote._helpers.in_flight == 0)
     # One for each thread that asks at a time: the background's, a chunk's, and that of the look-up
     # beside it. None is lost, or there would be one for each look-up.
     assert relay.connections <= 3
@@ -134,10 +134,10 @@ def test_over_a_slow_link_what_came_in_time_is_used(over, stored, megabytes_per_
 def test_bytes_in_flight_are_those_of_one_chunk(over, stored):
     cache, relay = over(20e6)
     look_up(cache, stored)  # finds a size
-    eventually(lambda: cache.remote._in_flight == 0)
+    eventually(lambda: cache.remote._helpers.in_flight == 0)
     before = relay.relayed
     number, _ = look_up(cache, stored)
-    eventually(lambda: cache.remote._in_flight == 0)
+    eventually(lambda: cache.remote._helpers.in_flight == 0)
     used = number * (WIDTH * 4 + 100)
     assert relay.relayed - before <= used + MAX_BYTES
 

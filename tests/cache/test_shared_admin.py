@@ -10,7 +10,8 @@ from app import cli
 from app.cache import admin
 from app.cache.admin import clear, stats, table
 from app.cache.memory import MemoryCache
-from app.cache.shared import SharedCache, digest
+from app.cache.names import digest
+from app.cache.shared import SharedCache
 from app.cache.tiered import TieredCache
 from tests.cache.contract import entry, key
 from tests.support.server import eventually, free_port
