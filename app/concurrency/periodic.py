@@ -14,6 +14,11 @@ _log = logging.getLogger("app.concurrency")
 MIN_PAUSE_S = 0.01
 
 
+def _wait_for(event: threading.Event, seconds: float) -> bool:
+    # Not `threading.Event.wait` itself: gevent may replace the class after this import.
+    return event.wait(seconds)
+
+
 class PeriodicTask:
     """Runs a function every ``interval_s`` seconds in a daemon thread (a greenlet under gevent).
 
@@ -42,7 +47,7 @@ class PeriodicTask:
         jitter: float = 0.0,
         at_stop: Callable[[], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+        wait: Callable[[threading.Event, float], bool] = _wait_for,
         rng: Callable[[], float] = random.random,
     ) -> None:
         if interval_s <= 0:

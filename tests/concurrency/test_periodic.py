@@ -241,8 +241,10 @@ def test_where_no_thread_can_be_had_a_later_start_tries_again(monkeypatch):
     assert task.stop(5)
 
 
-def test_under_gevent_it_is_a_greenlet():
+@pytest.mark.parametrize("imported_first", [False, True])
+def test_under_gevent_it_is_a_greenlet(imported_first):
     program = """
+IMPORT
 from gevent import monkey; monkey.patch_all()
 import gevent, threading
 from app.concurrency.periodic import PeriodicTask
@@ -256,7 +258,12 @@ assert task.stop(5)
 assert ran[0] is ran[1] is not gevent.getcurrent()
 print("done")
 """
+    first = "import app.concurrency.periodic" if imported_first else ""
     found = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program.replace("IMPORT", first)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     assert found.stdout == "done\n"
