@@ -53,7 +53,10 @@ class Chores(Protocol):
 
 
 class BestEffortClient:
-    """``purpose`` is what suffers while the server is away: a word for the log."""
+    """Asks one server for requests, each within ``timeout_s``, while the circuit breaker lets it.
+
+    ``purpose`` names in the log what the server is for. ``chores`` run in the background.
+    """
 
     def __init__(
         self,
