@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 from app.dispatch.deployment import Deployment
 from app.domain import EmbeddingRequest, Vectors
 from app.errors import ProviderError

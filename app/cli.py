@@ -112,10 +112,10 @@ def _shared_cache(otherwise: str) -> tuple[Any, config.Settings, str]:
         text = "CACHE['url'] is not set: the cache is in the memory of each worker. "
         click.echo(text + otherwise, err=True)
         sys.exit(1)
-    from app.valkey import connect
+    from app.redis.connect import connect
 
     url = settings.cache.url
-    return _asked(lambda: connect(url, timeout=5)), settings, settings.cache.namespace
+    return _asked(lambda: connect(url, timeout_s=5)), settings, settings.cache.namespace
 
 
 def _asked(ask: Callable[[], Any]) -> Any:

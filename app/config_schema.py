@@ -86,7 +86,7 @@ def _options(kind: str) -> dict[str, fields.Field[Any]]:
 
 
 class Store(fields.String):
-    """The address of a Redis or Valkey: `app.valkey` says which there are."""
+    """The address of a Redis or Valkey: `app.redis.connect` says which there are."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         url: str = super()._deserialize(value, *args, **kwargs)

@@ -12,8 +12,8 @@ Encoding = Literal["float", "base64"]
 InputType = Literal["query", "document"]
 #: A deployment: the name of its provider, and the provider's name of the model.
 Source = tuple[str, str]
-#: In the place of a deployment: the cache.
-KEPT: Source = ("", "")
+#: The source of a vector that came from the cache.
+FROM_CACHE: Source = ("", "")
 
 #: Seconds a caller waits unless it says otherwise.
 DEFAULT_TIMEOUT = 600
@@ -107,7 +107,7 @@ class Entry:
 class Outcome:
     """A request's vectors and the story of how they came.
 
-    ``sources`` tell which deployment embedded each row (`KEPT`: the cache had it); one alone, which
+    ``sources`` tell which deployment embedded each row (or `FROM_CACHE`); one alone, which
     embedded all that did not come from the cache. Empty: all did. ``purchases`` are the tokens that
     this request bought, by deployment: each embedded item once, and none of those that the cache or
     another request had bought.

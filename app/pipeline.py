@@ -16,7 +16,7 @@ from app.cache.load import Collected, Entries, Job, OnPart
 from app.cache.memory import Cache, Caches
 from app.cache.singleflight import SingleFlight
 from app.dispatch import Dispatcher
-from app.domain import KEPT, Caller, EmbeddingRequest, Entry, Item, Outcome, Source, Vectors
+from app.domain import FROM_CACHE, Caller, EmbeddingRequest, Entry, Item, Outcome, Source, Vectors
 from app.errors import ClientError, IncompleteAnswer
 from app.vectors import BYTES_PER_VALUE
 
@@ -165,7 +165,7 @@ def _outcome(keys: list[bytes], cached: dict[bytes, Entry], loaded: Collected) -
     sources = list(dict.fromkeys(loaded.sources.values()))
     providers = dict.fromkeys(name for name, _ in sources)
     if len(sources) > 1:
-        sources = [loaded.sources.get(key, KEPT) for key in keys]
+        sources = [loaded.sources.get(key, FROM_CACHE) for key in keys]
     return Outcome(
         Vectors([e.row for e in entries], [e.tokens for e in entries], loaded.is_estimated),
         provider=",".join(providers),

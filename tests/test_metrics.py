@@ -302,6 +302,15 @@ def test_a_look_that_fails_keeps_no_other_from_looking(meter, files, caplog):
     assert "could not be looked up" in caplog.text
 
 
+def test_a_look_that_fails_is_logged_once_an_episode(meter, caplog):
+    outcomes = iter([1, 0, 0, 1, 0])
+    gauges = Gauges(meter)
+    gauges.cache("memory", lambda: CacheStats(1 // next(outcomes), 0))
+    for _ in range(5):
+        gauges.look()
+    assert len(caplog.records) == 2
+
+
 def test_who_comes_while_another_looks_does_not_wait(meter):
     gauges = Gauges(meter)
     seen = []
@@ -311,7 +320,7 @@ def test_who_comes_while_another_looks_does_not_wait(meter):
 
 
 def test_looking_goes_on_for_as_long_as_it_is_of_use(meter, monkeypatch):
-    monkeypatch.setattr("app.metrics.gauges.EVERY", 0.001)
+    monkeypatch.setattr("app.metrics.gauges.LOOK_INTERVAL_S", 0.001)
     at_exit = []
     monkeypatch.setattr("atexit.register", at_exit.append)
     gauges = Gauges(meter)
@@ -330,7 +339,7 @@ def test_looking_goes_on_for_as_long_as_it_is_of_use(meter, monkeypatch):
 def test_the_last_look_is_at_the_end_of_the_process(meter, monkeypatch):
     at_exit, looks = [], []
     monkeypatch.setattr("atexit.register", at_exit.append)
-    monkeypatch.setattr("_thread.start_new_thread", lambda *_: None)
+    monkeypatch.setattr("app.metrics.gauges.PeriodicTask.start", lambda task: None)
     gauges = Gauges(meter)
     gauges.ledger(lambda: looks.append(1) or LedgerState(0, 0, 0, 0, 0, True))
     gauges.keep_looking()

@@ -7,7 +7,7 @@ import pytest
 from app import config
 from app.cache.memory import MemoryCache
 from app.dispatch import Dispatcher
-from app.domain import KEPT, Caller, EmbeddingRequest
+from app.domain import FROM_CACHE, Caller, EmbeddingRequest
 from app.pipeline import Pipeline
 from tests.api.fake import WIDTH, FakeProvider
 from tests.api.fake import settings as app_settings
@@ -59,7 +59,7 @@ def test_rows_from_the_cache_are_nobodys(run, providers):
     run(ITEMS[:20], caching=True)
     outcome = run(ITEMS + ITEMS[-1:], caching=True)
     fresh = [asked(providers, item) for item in ITEMS[20:]]
-    assert outcome.sources == [KEPT] * 20 + fresh + fresh[-1:]
+    assert outcome.sources == [FROM_CACHE] * 20 + fresh + fresh[-1:]
     assert run(ITEMS, caching=True).sources == []
 
 

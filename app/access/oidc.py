@@ -19,11 +19,11 @@ from jwt.types import Options
 from app.access.door import Network
 from app.access.jwks import Jwks
 from app.access.keys import caller_of
+from app.concurrency.locks import uncontended_lock
 from app.config import KeySettings
 from app.config_services import OidcSettings
 from app.domain import Caller
 from app.errors import Unauthorized
-from app.mutex import mutex
 
 _REMEMBERED = 10_000  # tokens whose signature is not checked again
 _WRONG = "Incorrect API key provided."
@@ -35,7 +35,7 @@ class Tokens:
     def __init__(self, settings: OidcSettings, jwks: Jwks) -> None:
         self._settings = settings
         self._jwks = jwks
-        self._lock = mutex()  # guards _known
+        self._lock = uncontended_lock()  # guards _known
         self._known: LRUCache[bytes, tuple[int, float, Caller]] = LRUCache(_REMEMBERED)
 
     def identify(self, key: str) -> tuple[Caller, tuple[Network, ...]]:

@@ -1,8 +1,8 @@
-"""Windows in a Redis or Valkey: exact over all workers and hosts, by its clock.
+"""Rate-limit windows in a Redis or Valkey: exact over all workers and hosts, by its clock.
 
-One script takes all that a request takes: it looks at every window first, so that a refusal takes
-nothing, and no other script runs in between. Where the server does not answer, `app.remote` says
-how soon that is known, and counts. What was used is summed up and sent by its thread.
+One script takes from all windows of a request: it looks at each of them first, so that a refusal
+takes nothing, and no other script runs in between. Where the server does not answer in time,
+`app.redis.client` gives up, and counts. What was used is summed up and sent by its background task.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from redis.exceptions import NoScriptError, ResponseError
 from app.access import shared_scripts as scripts
 from app.access.periods import Calendar, Period
 from app.access.windows import Change, Reservation, Take, Taken, Window, WindowsState
-from app.mutex import mutex
-from app.remote import Remote
+from app.concurrency.locks import uncontended_lock
+from app.redis.client import BestEffortClient
 
 _log = logging.getLogger("app.access")
 _TAKE_SHA = sha1(scripts.TAKE.encode(), usedforsecurity=False).hexdigest()
@@ -55,7 +55,7 @@ class SharedWindows:
     is more or less used of a minute is dropped where it cannot be sent: a minute passes.
 
     The lock guards ``_changes`` and ``_charges``; nothing waits under it. ``_sending`` is used by
-    the thread of ``remote`` alone.
+    the background task of ``remote`` alone.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class SharedWindows:
     ) -> None:
         self._prefix = f"{namespace}:limits:2:"
         self._clock = clock
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self._changes: dict[tuple[str, int], int] = {}  # of minutes: name and number → amount
         self._charges: dict[_Place, _Charge] = {}
         self._worker = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._sending: list[tuple[int, _Place, _Charge]] = []  # numbered; sent until it succeeds
-        self.unchecked = self.dropped = 0  # takes that nobody decided; corrections lost
-        self.remote = Remote(url, timeout, "limits", self._send)
+        self.unchecked = self.dropped = 0  # takes without an answer; corrections lost
+        self.remote = BestEffortClient(url, timeout, "limits", self._send)
 
     def take(self, takes: Sequence[Take], reservation: Reservation | None = None) -> Taken | None:
         self.remote.ready()
@@ -122,10 +122,10 @@ class SharedWindows:
             charge.settled.append(f"r:{reservation.id}:{change.number}:{change.taken}")
 
     def state(self) -> WindowsState:
-        return WindowsState(self.unchecked, self.dropped, self.remote.breaker.open)
+        return WindowsState(self.unchecked, self.dropped, self.remote.breaker.is_open)
 
     def forget(self, prefix: str) -> int | None:
-        """Count anew whatever has a name with this prefix; how many, None without an answer."""
+        """Delete the counters whose name has this prefix; return how many, None if not known."""
 
         def delete(client: Any) -> int:
             found = list(client.scan_iter(match=f"{self._prefix}{prefix}*", count=1000))
@@ -139,8 +139,8 @@ class SharedWindows:
     def close(self) -> None:
         self.remote.close()
 
-    def _send(self, client: Any, due: bool) -> None:
-        """Send all that waits."""
+    def _send(self, client: Any, is_due: bool) -> None:
+        """Send what waits to be corrected and charged; the chores of ``remote``."""
         with self._lock:
             changes, self._changes = self._changes, {}
         try:

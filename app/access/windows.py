@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from app.access.periods import Period
-from app.mutex import mutex
+from app.concurrency.locks import uncontended_lock
 
 #: Seconds by which a count has fallen below a number and not only to it.
 _BELOW = 0.001
@@ -136,7 +136,7 @@ class MemoryWindows:
 
     def __init__(self, workers: int = 1, clock: Callable[[], float] = time.time) -> None:
         self._workers, self._clock = workers, clock
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         #: By name: the period's number, its count, that of the one before, when to forget them.
         self._counts: dict[str, list[int]] = {}
         self._sweep_at = _FEW

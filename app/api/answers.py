@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 from flask import Response
 
+from app.concurrency.yielding import ROWS_PER_YIELD, yield_control
 from app.domain import Encoding, Outcome
 from app.errors import ClientError
-from app.fairness import ROWS_A_TURN, breathe
 from app.vectors import to_base64, to_json
 
 #: How a row is written, and what stands before and after it.
@@ -62,7 +62,7 @@ def embedding_response(
 def body(outcome: Outcome, model: str, encoding: Encoding) -> list[bytes]:
     """The pieces of the JSON answer, in order."""
     render, before, after = _FORMS[encoding]
-    step = 8 * ROWS_A_TURN if encoding == "base64" else ROWS_A_TURN  # a tenth of the work
+    step = 8 * ROWS_PER_YIELD if encoding == "base64" else ROWS_PER_YIELD  # a tenth of the work
     rows, tokens = outcome.vectors.rows, outcome.prompt_tokens
     parts, pieces = [b'{"object":"list","data":['], []
     for start in range(0, len(rows), step):
@@ -71,7 +71,7 @@ def body(outcome: Outcome, model: str, encoding: Encoding) -> list[bytes]:
         if start + step < len(rows):
             pieces.append(b"".join(parts))
             parts.clear()
-            breathe()
+            yield_control()
     parts[-1] = parts[-1][:-1]  # no comma after the last
     usage = b'],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}'
     parts.append(usage % (orjson.dumps(model), tokens, tokens))

@@ -1,4 +1,4 @@
-"""Vectors kept: per item, by all that changes a vector."""
+"""Caches of vectors, item by item. The key holds all that changes a vector."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def make_cache(settings: CacheSettings | None) -> Caches | None:
-    """The cache that the settings ask for: none, each worker's own, or that and a shared one."""
+    """Make the cache of the settings: none, the worker's own, or that and a shared one."""
     from app.cache.memory import MemoryCache
 
     if settings is None:

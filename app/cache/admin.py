@@ -1,9 +1,9 @@
-"""Look into the shared cache and clear it, from outside the workers.
+"""The operator's commands on the shared cache: counts and clearing, from outside the workers.
 
-A worker's own level is reached by way of the server: once a second each worker reads the
-generations, drops what it holds when one has changed, and leaves a report of itself. Clearing
-changes a generation first, so that what is under way is written where nobody looks, and then
-removes the entries.
+They reach the memory of a worker by way of the server: once a second each worker reads the
+generations, empties its memory when one has changed, and writes a report of its counts. Clearing
+changes a generation first, so that vectors being written at that moment get keys that no request
+asks for, and then removes the entries.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from typing import Any
 
 import orjson
 
-from app.cache.shared import Names, digest
+from app.cache.names import Names, digest
 
-#: Seconds after which a worker that has left no new report is taken for gone.
-_GONE = 10.0
-_BATCH = 500
-#: Entries whose size is asked for, for the average.
-_SAMPLE = 50
+#: Seconds after which a worker without a new report counts as ended.
+MAX_REPORT_AGE_S = 10.0
+#: Keys of one SCAN step, and of one pipeline.
+SCAN_COUNT = 500
+#: Entries of a model whose size is asked for, for the average.
+MAX_SAMPLES = 50
 
 
 def clear(client: Any, namespace: str, model: str | None = None) -> int:
-    """Clear a model, or everything; the entries removed from the shared level."""
+    """Clear a model, or all of them; return how many entries were removed from the server."""
     names = Names(namespace)
     field = "*" if model is None else digest(model)
     client.hset(names.generations, field, secrets.token_hex(4))
     removed = 0
-    for batch in _batches(client.scan_iter(match=names.entries(model), count=_BATCH)):
+    for batch in _batches(client.scan_iter(match=names.entries(model), count=SCAN_COUNT)):
         pipe = client.pipeline(transaction=False)
         for name in batch:
             pipe.unlink(name)
@@ -39,17 +40,17 @@ def clear(client: Any, namespace: str, model: str | None = None) -> int:
 
 
 def stats(client: Any, namespace: str, models: Iterable[str]) -> dict[str, Any]:
-    """Entries and bytes of each model (the bytes from a sample), and what each worker reports."""
+    """Return entries and bytes of each model (bytes from a sample), and each worker's report."""
     names = Names(namespace)
     known = {digest(model): model for model in models}
     counts: dict[str, int] = {}
     samples: dict[str, list[bytes]] = {}
-    for name in client.scan_iter(match=names.entries(), count=_BATCH):
+    for name in client.scan_iter(match=names.entries(), count=SCAN_COUNT):
         own = name.removeprefix(names.entries()[: -len("*:*")].encode()).partition(b":")[0].decode()
         model = known.get(own, f"unknown ({own})")
         counts[model] = counts.get(model, 0) + 1
         sample = samples.setdefault(model, [])
-        if len(sample) < _SAMPLE:
+        if len(sample) < MAX_SAMPLES:
             sample.append(name)
     shared = {
         model: {"entries": number, "bytes": int(number * _average(client, samples[model]))}
@@ -59,7 +60,7 @@ def stats(client: Any, namespace: str, models: Iterable[str]) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """`stats` to be read."""
+    """Format `stats` for reading."""
     lines = [f"{'shared level':<44}{'entries':>10}{'MiB':>10}"]
     lines += [
         f"  {model:<42}{row['entries']:>10}{row['bytes'] / 2**20:>10.1f}"
@@ -88,7 +89,7 @@ def _workers(client: Any, names: Names) -> dict[str, Any]:
         name.decode(): orjson.loads(report)
         for name, report in sorted(client.hgetall(names.workers).items())
     }
-    gone = [name for name, report in reports.items() if report["time"] < now - _GONE]
+    gone = [name for name, report in reports.items() if report["time"] < now - MAX_REPORT_AGE_S]
     if gone:
         client.hdel(names.workers, *gone)
     return {name: report for name, report in reports.items() if name not in gone}
@@ -98,7 +99,7 @@ def _batches(names: Iterator[bytes]) -> Iterator[list[bytes]]:
     batch: list[bytes] = []
     for name in names:
         batch.append(name)
-        if len(batch) == _BATCH:
+        if len(batch) == SCAN_COUNT:
             yield batch
             batch = []
     if batch:

@@ -1,4 +1,4 @@
-"""The cache of one worker: entries live at most ``ttl`` seconds and hold at most ``max_bytes``."""
+"""The cache of one worker, in its memory: bounded in time to live and in bytes."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Protocol, Self
 
 from cachetools import TLRUCache
 
+from app.concurrency.locks import uncontended_lock
 from app.domain import Entry
-from app.mutex import mutex
 
-#: What an entry takes beside its vector: key, tuple, and cachetools' links and dictionaries.
+#: Bytes that an entry takes beside its vector: key, tuple, and cachetools' links and dictionaries.
 #: Measured with tracemalloc (tests/cache/test_memory.py holds it).
 OVERHEAD_BYTES = 640
 
 
 @dataclass(frozen=True, slots=True)
 class SharedStats:
-    """Items of a level in a server, so far. What was lost or spoiled is a miss too."""
+    """Counts of items of a level in a server. Lost and spoiled items are misses too."""
 
-    lost: int = 0  # not looked up, or in vain: the server was slow or away
+    lost: int = 0  # not looked up, or not within the timeout: the server was slow or away
     spoiled: int = 0  # garbage, of another version, of another width
     written: int = 0
-    dropped: int = 0  # never written: the server was away, or more waited than may
+    dropped: int = 0  # never written: the server was away, or the queue full
     away: bool = False  # the server, now
 
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """Items found, not found and put out to make room so far; what is held, where that is known."""
+    """Counts of items found, not found and evicted; the size now, where the level knows it."""
 
     hits: int
     misses: int
@@ -44,27 +44,27 @@ class Cache(Protocol):
     """Entries by key, many at a time."""
 
     def get(self, keys: Sequence[bytes]) -> list[Entry | None]:
-        """The entry of each key, in order; None where there is none."""
+        """Return the entry of each key, in order; None where there is none."""
 
     def put(self, entries: Iterable[tuple[bytes, Entry]]) -> None:
-        """Keep entries, each as long as the cache sees fit."""
+        """Store entries. The cache may evict any of them at any time."""
 
 
 class Caches(Protocol):
-    """A cache that may have to know of which model the vectors are, and how wide."""
+    """Gives the cache for a model and a width of its vectors."""
 
     def of(self, model: str, width: int | None) -> Cache:
-        """The cache for one request. ``width`` None: whatever the model gives."""
+        """Return the cache for one request. ``width`` None: any."""
 
     def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:
-        """What each level did and holds, for the metrics."""
+        """Return each level's name and its counts, for the metrics."""
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Close connections and end background tasks."""
 
 
 class _Entries(TLRUCache[bytes, Entry]):
-    """Counts the entries that make room."""
+    """A TLRU that counts evictions."""
 
     evictions = 0
 
@@ -81,7 +81,7 @@ class MemoryCache:
     ) -> None:
         self._entries = _Entries(max_bytes, self._end, clock, _size)
         self._ttl = self._life = ttl
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self.hits = self.misses = 0  # items
 
     def of(self, model: str, width: int | None) -> Self:

@@ -1,65 +1,43 @@
 """The cache in Redis or Valkey that all workers and hosts share, behind that of each worker.
 
-A batch's keys are asked for with one MGET (on a cluster: one a slot, pipelined); what is put goes
-into a bounded queue and is written by one thread (under gevent: greenlet), off the answer's path.
-An entry lives for the TTL from its first write: the value says when it ends, and a later write of
-the same key keeps to it. A server that is slow or dead costs hits, never an answer: `app.remote`.
+Keys are asked for by MGET, a large number of them in chunks (`app.cache.chunks`); what has come
+when the call timeout ends is used, the rest is a miss. (On a cluster a chunk is an MGET a slot,
+pipelined.) What is put goes into a bounded queue, and a background task writes it, off the answer's
+path. An entry lives for the TTL from its first write: the value says when it ends, and a later
+write of the same key keeps to it. A server that is slow or dead costs hits, never an answer:
+`app.redis.client`.
 
-There is no single flight across workers. It would need a lock in the server that a miss has to
-take, poll and release: a round trip more for every miss, a wait for whoever holds it, and a lock
-that outlives a killed worker by its expiry. What it would save is one call of a provider where two
-workers miss the same item within the moments that this call takes: rare, and cheap beside that.
+There is no single flight across workers. It would need a lock in the server that each miss takes,
+polls and releases: a round trip more for every miss, a wait for another worker, and a lock that
+outlives a killed worker by its expiry. It would save one call of a provider where two workers miss
+the same item within the time of that call, which is rare and costs little.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
 
-from app.cache.codec import decode, encode
+from app.cache.chunks import ChunkSize
+from app.cache.codec import VALUE_OVERHEAD_BYTES, decode, encode
 from app.cache.memory import CacheStats, SharedStats
+from app.cache.names import Names
+from app.concurrency.locks import uncontended_lock
 from app.domain import Entry
-from app.mutex import mutex
-from app.remote import Remote
+from app.redis.client import BestEffortClient
+from app.vectors import BYTES_PER_VALUE
 
-#: Bytes that may wait to be written; what comes then is not written, and counted.
-QUEUE_BYTES = 32 * 2**20
-#: Entries of one pipeline.
-_BATCH = 256
+#: Bytes that may wait to be written; entries above that are not written, and counted.
+MAX_QUEUED_BYTES = 32 * 2**20
+#: Entries of one write, and their bytes: beside a slow link it must end within redis-py's timeout.
+MAX_WRITE_ENTRIES = 256
+MAX_WRITE_BYTES = 256 * 2**10
 
-
-class Names:
-    """The names of all that is kept: ``namespace:version:model:generation:key``.
-
-    The version is of this layout. The model is a digest, so that the entries of one are found by
-    what their names begin with. The generation changes when a model is cleared, so that nothing
-    that was under way at that moment is found again.
-    """
-
-    def __init__(self, namespace: str) -> None:
-        self._root = f"{namespace}:1"
-        self.generations = f"{self._root}:generations"  # hash: model's digest or "*" → token
-        self.workers = f"{self._root}:workers"  # hash: host:pid → report
-
-    def entries(self, model: str | None = None) -> str:
-        """The pattern of the entries of a model, or of all."""
-        return f"{self._root}:v:{'*' if model is None else digest(model)}:*"
-
-    def prefix(self, model: str, generations: dict[str, str]) -> str:
-        """What the keys of a model begin with now."""
-        own = digest(model)
-        generation = generations.get("*", "") + generations.get(own, "")
-        return f"{self._root}:v:{own}:{generation}:"
-
-
-def digest(model: str) -> str:
-    """A short name of a model that needs no escaping."""
-    return blake2b(model.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+_Found = tuple[Entry, float] | None
 
 
 class SharedCache:
@@ -78,17 +56,19 @@ class SharedCache:
         cleared: Callable[[], object] = lambda: None,
         report: Callable[[], tuple[str, bytes]] | None = None,
         clock: Callable[[], float] = time.time,
-        remote: Callable[..., Remote] = Remote,
+        remote: Callable[..., BestEffortClient] = BestEffortClient,
     ) -> None:
         self.names = Names(namespace)
         self.remote = remote(url, timeout, "cache", self._chores)
         self._ttl, self._clock = ttl, clock
         self._cleared, self._report = cleared, report
-        self._lock = mutex()
+        self._chunk_size = ChunkSize(timeout)
+        self._lock = uncontended_lock()
         self._queue: deque[tuple[str, bytes, Entry]] = deque()
         self._queued = 0
         self._generations: dict[str, str] = {}
-        #: Items: found, not found, not looked up for a failure, spoiled; written, never written.
+        # Items: found, not found, not looked up (a failure, or the time was over), spoiled;
+        # written, never written.
         self.hits = self.misses = self.lost = self.spoiled = self.written = self.dropped = 0
 
     def of(self, model: str, width: int | None) -> Space:
@@ -102,31 +82,54 @@ class SharedCache:
         """Each key's entry and the seconds it has left, or None, in order."""
         if not keys:
             return []
-        names = [prefix + key.hex() for key in keys]
-        values = self.remote.call(lambda client: _mget(client, names))
-        if values is None:
-            self.lost += len(keys)
-            return [None] * len(keys)
-        now, found = self._clock(), []
-        for key, value in zip(keys, values, strict=True):
-            known = decode(key, value, width) if value is not None else None
-            if value is not None and known is None:
-                self.spoiled += 1
-            # Hosts' clocks differ: by none of them does an entry live longer than the TTL.
-            found.append((known[0], min(known[1] - now, self._ttl)) if known else None)
-        hits = len(keys) - found.count(None)
+
+        def ask(client: Any, remaining_s: Callable[[], float]) -> Iterator[list[_Found]]:
+            return self._chunks(client, prefix, keys, width)
+
+        ends = [known for chunk in self.remote.collect(ask) for known in chunk]
+        now = self._clock()
+        # Hosts' clocks differ: by none of them does an entry live longer than the TTL.
+        found = [known and (known[0], min(known[1] - now, self._ttl)) for known in ends]
+        hits = len(found) - found.count(None)
         self.hits += hits
-        self.misses += len(keys) - hits
-        return found
+        self.misses += len(found) - hits
+        lost = len(keys) - len(found)
+        self.lost += lost
+        return found + [None] * lost
+
+    def _chunks(
+        self, client: Any, prefix: str, keys: Sequence[bytes], width: int | None
+    ) -> Iterator[list[_Found]]:
+        """Look keys up chunk by chunk, in order: each one's entry and its end, or None."""
+        value_bytes = None if width is None else VALUE_OVERHEAD_BYTES + BYTES_PER_VALUE * width
+        start = 0
+        while start < len(keys):
+            chunk = keys[start : start + self._chunk_size.keys(value_bytes)]
+            start += len(chunk)
+            began = time.monotonic()
+            values = _mget(client, [prefix + key.hex() for key in chunk])
+            received = sum(len(value) for value in values if value is not None)
+            self._chunk_size.record(received, time.monotonic() - began)
+            yield [
+                self._decode(key, value, width) for key, value in zip(chunk, values, strict=True)
+            ]
+
+    def _decode(self, key: bytes, value: bytes | None, width: int | None) -> _Found:
+        if value is None:
+            return None
+        known = decode(key, value, width)
+        if known is None:
+            self.spoiled += 1
+        return known
 
     def put(self, prefix: str, entries: Iterable[tuple[bytes, Entry]]) -> None:
-        """Have entries written. Never waits."""
-        if self.remote.breaker.open:
+        """Queue entries to be written. Never waits."""
+        if self.remote.breaker.is_open:
             self.dropped += sum(1 for _ in entries)
             return
         with self._lock:
             for key, entry in entries:
-                if self._queued + len(entry.row) > QUEUE_BYTES:
+                if self._queued + len(entry.row) > MAX_QUEUED_BYTES:
                     self.dropped += 1
                 else:
                     self._queue.append((prefix, key, entry))
@@ -134,13 +137,13 @@ class SharedCache:
         self.remote.wake()
 
     def stats(self) -> CacheStats:
-        """What this worker found in it; what could not be looked up is a miss too."""
-        away = self.remote.breaker.open
+        """Return what this worker found; what it could not look up counts as a miss too."""
+        away = self.remote.breaker.is_open
         shared = SharedStats(self.lost, self.spoiled, self.written, self.dropped, away)
         return CacheStats(self.hits, self.misses + self.lost, shared=shared)
 
     def flush(self, seconds: float = 1.0) -> bool:
-        """Wait until all that was put is written; whether it was."""
+        """Wait until the queue is written; return whether it is."""
         end = time.monotonic() + seconds
         while self._queued and time.monotonic() < end:
             self.remote.wake()
@@ -148,13 +151,13 @@ class SharedCache:
         return not self._queued
 
     def close(self) -> None:
-        """Write what is queued and let go of the server."""
+        """Write what is queued and close all connections."""
         self.remote.close()
 
     # The background
 
-    def _chores(self, client: Any, due: bool) -> None:
-        if due:
+    def _chores(self, client: Any, is_due: bool) -> None:
+        if is_due:
             self._poll(client)
         while batch := self._take():
             try:
@@ -169,11 +172,19 @@ class SharedCache:
                     self._queued -= sum(len(entry.row) for _, _, entry in batch)
 
     def _take(self) -> list[tuple[str, bytes, Entry]]:
+        """Take from the queue what is written at once."""
+        batch: list[tuple[str, bytes, Entry]] = []
+        size = 0
         with self._lock:
-            return [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+            while self._queue and len(batch) < MAX_WRITE_ENTRIES:
+                size += len(self._queue[0][2].row)
+                if batch and size > MAX_WRITE_BYTES:
+                    break
+                batch.append(self._queue.popleft())
+        return batch
 
     def _write(self, client: Any, batch: list[tuple[str, bytes, Entry]]) -> None:
-        """Write entries, each for what is left of its life: that which it has, or the TTL."""
+        """Write entries: each for the TTL, or for what is left of that where its key is there."""
         ttl, now = int(self._ttl * 1000), self._clock()
         named = {prefix + key.hex(): (key, entry) for prefix, key, entry in batch}
         pipe = client.pipeline(transaction=False)
@@ -182,7 +193,7 @@ class SharedCache:
         there = [name for name, new in zip(named, pipe.execute(), strict=True) if not new]
         if not there:
             return
-        # Two workers missed it at once, or what is there is spoiled.
+        # Two workers missed it at once, or the value that is there is spoiled.
         for name in there:
             pipe.pttl(name)
         for name, rest in zip(there, pipe.execute(), strict=True):
@@ -191,7 +202,7 @@ class SharedCache:
         pipe.execute()
 
     def _poll(self, client: Any) -> None:
-        """Learn what has been cleared; leave word of this worker for ``cache stats``."""
+        """Ask which models were cleared; report this worker's counts for ``cache stats``."""
         found = client.hgetall(self.names.generations)
         generations = {name.decode(): token.decode() for name, token in found.items()}
         if generations != self._generations:
@@ -203,7 +214,7 @@ class SharedCache:
 
 
 class Space:
-    """A `SharedCache` for one model and width, as it was when the request came."""
+    """A `SharedCache` for one model, its generation and a width: what one request uses."""
 
     def __init__(self, shared: SharedCache, prefix: str, width: int | None) -> None:
         self._shared, self._prefix, self._width = shared, prefix, width
@@ -219,6 +230,7 @@ class Space:
 
 
 def _mget(client: Any, names: list[str]) -> list[bytes | None]:
-    ask = getattr(client, "mget_nonatomic", None) or client.mget  # only a cluster's has the first
+    # Only a cluster's client has the first: the keys of an MGET must be in one slot there.
+    ask = getattr(client, "mget_nonatomic", None) or client.mget
     values: list[bytes | None] = ask(names)
     return values

@@ -19,10 +19,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from app.cache.load import Collected, Embedding, Load, Published, Waiter
+from app.concurrency.locks import uncontended_lock
 from app.concurrency.wakeup import Wakeup
 from app.domain import Entry, Source, Vectors
 from app.errors import ClientError, DeadlineExceeded
-from app.mutex import mutex
 
 #: Loads of other requests that may fail for an item, before a caller embeds it for itself.
 _MAX_SHARED_FAILURES = 2
@@ -33,7 +33,7 @@ class SingleFlight:
 
     def __init__(self) -> None:
         self._loads: dict[bytes, Load] = {}
-        self._lock = mutex()
+        self._lock = uncontended_lock()
 
     def fetch(
         self, keys: Sequence[bytes], deadline: float, timeout: float, embedding: Embedding

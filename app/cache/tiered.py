@@ -1,4 +1,4 @@
-"""The two levels as one cache: that of the worker in front of the one that all workers share."""
+"""The two cache levels as one: the worker's own memory in front of the shared server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from app.domain import Entry
 
 
 class TieredCache:
-    """``shared`` is made from what it should call when something was cleared, and its report."""
+    """A memory cache in front of a shared one.
+
+    ``shared`` makes the second level from two functions: one to call when it learns that a model
+    was cleared, and one that gives this worker's report for ``cache stats``.
+    """
 
     def __init__(
         self, memory: MemoryCache, shared: Callable[[Callable[[], object], Any], SharedCache]
@@ -27,15 +31,16 @@ class TieredCache:
         self.shared = shared(self._cleared, self._report)
 
     def of(self, model: str, width: int | None) -> TieredSpace:
-        """The levels for one request."""
+        """Return both levels for the vectors of one model and width."""
         space = self.shared.of(model, width)
         return TieredSpace(self._memory, space, self._epoch)
 
     def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:
+        """Return each level's name and its counts."""
         return [("memory", self._memory.stats), ("redis", self.shared.stats)]
 
     def stats(self) -> dict[str, Any]:
-        """What this worker knows of both levels."""
+        """Return this worker's counts of both levels."""
         own, found = asdict(self._memory.stats()), self.shared.stats()
         own.pop("shared")
         shared = asdict(found.shared) if found.shared is not None else {}
@@ -44,11 +49,11 @@ class TieredCache:
         return {"memory": own, "shared": counts | {"reachable": reachable}}
 
     def close(self) -> None:
-        """Let go of the server."""
+        """Close the connections to the server."""
         self.shared.close()
 
     def _cleared(self) -> None:
-        # Everything, whatever model was cleared: that is rare, and the rest is in the second level.
+        # All models, whichever was cleared: that is rare, and the others are in the second level.
         self._epoch += 1
         self._memory.clear()
 
@@ -58,10 +63,10 @@ class TieredCache:
 
 
 class TieredSpace:
-    """Both levels for one model and width, as they were when the request came.
+    """Both levels for one model, width and epoch: what one request uses.
 
-    ``epoch`` is part of the keys in memory: what was under way when the cache was cleared is put
-    where nobody looks any more.
+    The epoch counts how often the cache was cleared, and is part of the keys in memory: a vector
+    that was being embedded at a clear is stored under a key that later requests do not ask for.
     """
 
     def __init__(self, memory: MemoryCache, shared: Space, epoch: int) -> None:

@@ -1,1 +1,1 @@
-"""Waiting and waking, for threads and greenlets alike."""
+"""Deadlines, locks, wakeups, yields and background tasks, for threads and greenlets alike."""

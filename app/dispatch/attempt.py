@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import ClientError, ProviderError
 

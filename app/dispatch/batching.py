@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING
 
+from app.concurrency.locks import uncontended_lock
 from app.dispatch.attempt import Attempt, AttemptState, Batch, CallDeadline
 from app.dispatch.waiting import WaitingGroups, fill, group_key
-from app.mutex import mutex
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
@@ -40,7 +40,7 @@ class SlotQueue:
         self._open: dict[Hashable, Batch] = {}  # for additions
         self._calls: dict[Deployment, int] = {}  # in flight
         self._outstanding: dict[Deployment, int] = {}  # attempts queued or in flight
-        self._lock = mutex()
+        self._lock = uncontended_lock()
 
     @property
     def is_full(self) -> bool:

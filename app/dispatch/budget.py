@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.mutex import mutex
+from app.concurrency.locks import uncontended_lock
 
 
 class Budget:
@@ -18,7 +18,7 @@ class Budget:
         self._ratio = ratio
         self._most = most
         self._saved = start
-        self._lock = mutex()
+        self._lock = uncontended_lock()
 
     def earn(self) -> None:
         """Count the first call of a part."""

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from app.concurrency.deadline import Deadline
 from app.concurrency.wakeup import Wakeup
 from app.config import ModelSettings, Settings
-from app.deadline import Deadline
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
 from app.dispatch.effects import OnPart

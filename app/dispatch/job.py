@@ -22,6 +22,7 @@ import logging
 import random
 from collections.abc import Callable
 
+from app.concurrency.locks import uncontended_lock
 from app.dispatch import retry
 from app.dispatch.answer import Answer
 from app.dispatch.attempt import Attempt, NotSent, Result
@@ -39,7 +40,6 @@ from app.errors import (
     ProviderError,
     Rejected,
 )
-from app.mutex import mutex
 
 _log = logging.getLogger("app.dispatch")
 _NOT_SENT_PAUSE_S = 0.001  # before another deployment is chosen
@@ -72,7 +72,7 @@ class Job:
         self._rng = rng
         self._wake = wake
         self._on_part = on_part
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self._effects = Effects()
         self._parts = Parts(self._pool.estimate.expect(request.items), self._effects)
         self._starter = Starter(context, self._parts, self.receive, self._effects)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from app.mutex import mutex
+from app.concurrency.locks import uncontended_lock
 
 #: Seconds. A little more than a minute: a provider counts a call when it arrives, and what left a
 #: minute apart may arrive closer together.
@@ -42,7 +42,7 @@ class Quota:
         self._calls: deque[Reservation] = deque()  # in the window of calls, oldest first
         self._counted: deque[Reservation] = deque()  # in the window of tokens, oldest first
         self._tokens = 0  # of those
-        self._lock = mutex()
+        self._lock = uncontended_lock()
 
     def wait(self, tokens: int, now: float) -> float:
         """Seconds until a call of so many tokens may leave; 0 where it may now."""

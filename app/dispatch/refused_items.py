@@ -8,8 +8,8 @@ from hashlib import blake2b
 
 from cachetools import TTLCache
 
+from app.concurrency.locks import uncontended_lock
 from app.domain import Item
-from app.mutex import mutex
 
 
 class RefusedItems:
@@ -24,7 +24,7 @@ class RefusedItems:
         self._hashes: TTLCache[bytes, None] = TTLCache(most, ttl, lambda: self._now)
         self._is_empty = True  # nearly always: worth not taking the lock
         self._key = os.urandom(16)
-        self._lock = mutex()
+        self._lock = uncontended_lock()
 
     def add(self, items: Sequence[Item], now: float) -> None:
         """Remember items that were refused in a call of their own."""

@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
+from app.concurrency.locks import uncontended_lock
 from app.config_dispatch import DispatchSettings
 from app.dispatch.health import Health
 from app.dispatch.latency import Latency
 from app.errors import ProviderError, ProviderTimeout, Rejected
-from app.mutex import mutex
 
 if TYPE_CHECKING:
     from app.dispatch.attempt import Batch
@@ -39,7 +39,7 @@ class Standing:
         self._refusing_since = _NEVER  # when the first of these ended
         self._probes_cut = 0  # in a row, for they took too long
         self._was_confirmed = False  # its last 400 that was checked was right
-        self._lock = mutex()
+        self._lock = uncontended_lock()
 
     # Before a call
 

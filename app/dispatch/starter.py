@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 from app.dispatch.attempt import Attempt, Result
 from app.dispatch.deployment import Deployment
 from app.dispatch.effects import Effects

@@ -7,7 +7,6 @@ that has something to tell offers a method that costs little and names itself in
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import logging
 import time
@@ -17,11 +16,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from app.cache.memory import CacheStats
+from app.concurrency.locks import uncontended_lock
+from app.concurrency.periodic import PeriodicTask
 from app.dispatch import Dispatcher
 from app.metrics import catalog
 from app.metrics.catalog import Metric
 from app.metrics.meter import Meter
-from app.mutex import mutex
 
 if TYPE_CHECKING:
     from app.access.windows import WindowsState
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from app.usage.watch import Watch
 
 _log = logging.getLogger("app.metrics")
-EVERY = 2.0  # seconds
-_LOOKS_KEPT = 10_000  # five hours of them
+#: Seconds between two looks of a worker.
+LOOK_INTERVAL_S = 2.0
+#: Looks that the ledger's lag is told from: five hours of them.
+MAX_LOOKS_REMEMBERED = 10_000
 _STATES = ("ok", "resting", "ejected")
 
 
@@ -42,7 +44,8 @@ class _Lag:
     """
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque(maxlen=_LOOKS_KEPT)  # when, recorded by then
+        #: When a look was, and how many rows were recorded by then.
+        self._seen: deque[tuple[float, int]] = deque(maxlen=MAX_LOOKS_REMEMBERED)
         self._foreign = 0
 
     def at(self, now: float, state: LedgerState) -> float:
@@ -58,12 +61,16 @@ class _Lag:
 
 
 class Gauges:
-    """The lock is that of the one who looks; who comes meanwhile looks another time."""
+    """Looks at parts of the process, and puts what it finds into metrics.
+
+    The lock is held during a look; a look that would begin meanwhile is left out.
+    """
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self._looks: list[Callable[[], None]] = []
+        self._failing: set[Callable[[], None]] = set()
         self._last: dict[tuple[Metric, tuple[str, ...]], float] = {}
         meter.set(catalog.WORKERS, 1)
         meter.add(catalog.STARTS, 1)
@@ -157,8 +164,12 @@ class Gauges:
             for look in self._looks:
                 try:
                     look()
-                except Exception:
-                    _log.exception("a metric could not be looked up")
+                except Exception:  # the others are looked at all the same; logged once an episode
+                    if look not in self._failing:
+                        _log.exception("a metric could not be looked up")
+                    self._failing.add(look)
+                else:
+                    self._failing.discard(look)
         finally:
             self._lock.release()
 
@@ -166,18 +177,16 @@ class Gauges:
         """Look every two seconds, and at the end of the process; for as long as this is in use."""
         alive = weakref.ref(self)
 
-        def last_look() -> None:
-            if (gauges := alive()) is not None:
+        def look() -> None:
+            gauges = alive()
+            if gauges is None:
+                task.stop()
+            else:
                 gauges.look()
 
-        def keep() -> None:
-            while (gauges := alive()) is not None:
-                gauges.look()
-                del gauges
-                time.sleep(EVERY)
-
-        atexit.register(last_look)
-        _thread.start_new_thread(keep, ())
+        task = PeriodicTask("metrics-gauges", look, LOOK_INTERVAL_S)
+        atexit.register(look)
+        task.start()
 
     def _show(self, metric: Metric, value: float, *labels: str) -> None:
         if self._last.get((metric, labels)) != value:

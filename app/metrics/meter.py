@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from app.concurrency.locks import uncontended_lock
 from app.dispatch.events import Events
 from app.domain import Vectors
 from app.errors import ClientError, ProviderError, RateLimited
 from app.metrics import catalog
 from app.metrics.catalog import Metric
 from app.metrics.files import Distribution, Files, Number
-from app.mutex import mutex
 
 if TYPE_CHECKING:
     from app.api.exchange import Exchange
@@ -51,7 +51,7 @@ class Meter(Events):
     def __init__(self, files: Files, models: Collection[str]) -> None:
         self._files = files
         self._models = frozenset(models)
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self._numbers: dict[tuple[object, ...], Any] = {}
         self._in_flight = files.number(catalog.IN_FLIGHT)
 

@@ -15,7 +15,7 @@ import msgspec
 import pybase64
 
 from app import vectors
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import (
     BrokenContract,

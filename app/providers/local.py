@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import wordllama
 
+from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
-from app.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, ProviderTimeout, Rejected
 from app.providers.base import Capabilities

@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 import msgspec
 
+from app.concurrency.yielding import ROWS_PER_YIELD, map_with_yields
 from app.config import ProviderSettings
 from app.domain import Call, Encoding, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
-from app.fairness import ROWS_A_TURN, by_turns
 from app.providers.base import (
     Capabilities,
     Incoming,
@@ -128,7 +128,9 @@ class OpenAI(WireFormat):
         raw = in_order([(item.index, item.embedding) for item in found.data], len(call.items))
         # In either encoding, whichever was asked for.
         encoding: Encoding = "base64" if raw and is_base64(raw[0]) else "float"
-        rows = by_turns(row_of, raw, 8 * ROWS_A_TURN if encoding == "base64" else ROWS_A_TURN)
+        rows = map_with_yields(
+            row_of, raw, 8 * ROWS_PER_YIELD if encoding == "base64" else ROWS_PER_YIELD
+        )
         total = count_in(found.usage, "prompt_tokens", "total_tokens")
         return replace(guard(rows, call, total), encoding=encoding)
 

@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 
 PIECE = 2**16  # bytes read at once, while it is not known how many come
 

@@ -19,8 +19,8 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.poolmanager import PoolManager
 from urllib3.util import parse_url
 
+from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
-from app.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, ConnectionFailed, NotServed, ProviderError, ProviderTimeout
 from app.providers.answers import Answer

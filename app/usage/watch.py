@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.mutex import mutex
+from app.concurrency.locks import uncontended_lock
 from app.usage.record import is_metered
 from app.usage.store import HOUR_MS, Store, Unusual
 
@@ -46,7 +46,7 @@ class Watch:
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._labels = frozenset(sorted(keys)[:_MOST_KEYS])
-        self._lock = mutex()
+        self._lock = uncontended_lock()
         self._requests: Counter[tuple[str, Result]] = Counter()
         self._unusual = {"key": 0, "user": 0}
 

@@ -306,7 +306,7 @@ def test_without_a_server_nothing_is_found_and_nobody_waits_long(make, caplog):
 
 
 def test_more_than_may_wait_is_not_written(make, monkeypatch):
-    monkeypatch.setattr(shared, "QUEUE_BYTES", 100)
+    monkeypatch.setattr(shared, "MAX_QUEUED_BYTES", 100)
     cache = make()
     space = cache.of("m", 8)
     space.put((key(n), entry(n)) for n in range(10))

@@ -10,7 +10,8 @@ from app import cli
 from app.cache import admin
 from app.cache.admin import clear, stats, table
 from app.cache.memory import MemoryCache
-from app.cache.shared import SharedCache, digest
+from app.cache.names import digest
+from app.cache.shared import SharedCache
 from app.cache.tiered import TieredCache
 from tests.cache.contract import entry, key
 from tests.support.server import eventually, free_port
@@ -83,7 +84,7 @@ def test_what_was_under_way_when_it_was_cleared_is_not_found(make, redis):
 
 
 def test_many_entries_are_removed_in_batches(make, redis, monkeypatch):
-    monkeypatch.setattr(admin, "_BATCH", 10)
+    monkeypatch.setattr(admin, "SCAN_COUNT", 10)
     fill(make(), "m", range(95))
     assert clear(redis, "embeddings", "m") == 95
 

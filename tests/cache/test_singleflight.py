@@ -120,6 +120,16 @@ def test_an_item_is_embedded_once_for_all_that_want_it(flights):
     assert flights.stored == first.join().entries
 
 
+def test_an_owner_with_all_items_succeeds_before_its_job_has_ended(flights):
+    """The thread of the last call publishes its vectors a moment before it ends the job."""
+    owner = flights.fetch(b"a", b"b")
+    job = flights.job()
+    job.publish()
+    assert owner.join().entries == {b"a": Entry(b"aaaa", 1), b"b": Entry(b"bbbb", 1)}
+    assert owner.join().purchases == {SOURCE: 2}
+    job.end(BadRequest("too late to matter"))
+
+
 def test_what_a_load_bought_is_paid_once(flights):
     first = flights.fetch(b"a", b"b")
     job = flights.job()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from app.concurrency.deadline import Deadline
 from app.config import (
     DeploymentSettings,
     LimitSettings,
@@ -13,7 +14,6 @@ from app.config import (
     ProviderSettings,
     Settings,
 )
-from app.deadline import Deadline
 from app.dispatch import Dispatcher
 from app.domain import Call, Item, Vectors
 from app.providers.base import Capabilities, Provider

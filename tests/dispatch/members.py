@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 from app.domain import Call, Item, Vectors
 from app.errors import (
     BrokenContract,

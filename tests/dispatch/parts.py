@@ -4,8 +4,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
-from app.deadline import Deadline
 from app.dispatch.attempt import Attempt, Batch, CallDeadline
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment

@@ -9,7 +9,7 @@ import pytest
 
 from app import create_app
 from app.cache.memory import MemoryCache
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 from app.domain import Call, Caller, EmbeddingRequest, Vectors
 from app.errors import ClientError, ProviderTimeout
 from app.pipeline import Pipeline

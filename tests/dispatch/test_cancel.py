@@ -2,8 +2,8 @@
 
 import time
 
+from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
-from app.deadline import Deadline
 from app.domain import Call
 from app.providers.openai import make
 from app.providers.transport import HttpProvider

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 from app.dispatch.events import Events
 from app.dispatch.job import Job
 from app.dispatch.part import NEXT_STATES, PartState

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 from app.domain import Call, EmbeddingRequest, Vectors
 from app.errors import ClientError, DeadlineExceeded, RateLimited
 from tests.dispatch.arrangements import (

@@ -18,7 +18,7 @@ import pytest
 
 import app.dispatch
 from app.cache.memory import MemoryCache
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 from app.dispatch import Dispatcher
 from app.domain import Call, Caller, EmbeddingRequest, Vectors
 from app.errors import ClientError, ProviderUnavailable

@@ -32,7 +32,6 @@ LATE = 0.002  # seconds at most from being woken to running
 VIRTUAL = (
     "app.dispatch",
     "app.pipeline",
-    "app.deadline",
     "app.concurrency",
     "app.cache.singleflight",
 )

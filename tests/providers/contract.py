@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
 from app.config_schema import Provider as ProviderField
-from app.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import (
     BrokenContract,

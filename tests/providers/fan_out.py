@@ -1,6 +1,6 @@
 """What dispatch does where a model takes less than it is given: several calls, in order."""
 
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 from app.dispatch.plan import split
 from app.domain import Call, Vectors
 from app.providers.base import Capabilities, Provider

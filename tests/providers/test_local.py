@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
+from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
-from app.deadline import Deadline
 from app.domain import Call
 from app.errors import BrokenContract, ProviderTimeout, Rejected
 from app.providers import local, registry

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config import DeploymentSettings, ModelSettings
-from app.domain import KEPT
+from app.domain import FROM_CACHE
 from app.errors import BadRequest, Overloaded
 from app.usage.record import COLUMNS, Recorder, is_metered
 from tests.usage.conftest import exchange
@@ -63,7 +63,7 @@ P, Q, FREE = ("p", "upstream-m"), ("q", "other-m"), ("free", "upstream-m")
         ([FREE], {FREE: 3}, "upstream-m", 0),
         ([Q, P], {Q: 3, P: 3}, "other-m,upstream-m", 60 + 6000),
         ([P, FREE], {P: 3, FREE: 3}, "upstream-m", 6000),
-        ([KEPT, Q], {Q: 3}, "other-m", 60),
+        ([FROM_CACHE, Q], {Q: 3}, "other-m", 60),
         ([P], {}, "upstream-m", 0),  # another request had it embedded
         ([], {}, "", 0),
         ([("p", "renamed")], {("p", "renamed"): 3}, "renamed", 0),

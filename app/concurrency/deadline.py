@@ -1,4 +1,4 @@
-"""A point in time that a wait must not pass, shared by all who work towards it."""
+"""A point in time that a wait must not pass, shared by all steps of the work that ends by it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 
 class Deadline:
-    """Seconds of the monotonic clock. It may be moved back while work is under way, or cancelled.
+    """Seconds of the monotonic clock, which can be extended while work is under way, or cancelled.
 
-    A call that several callers wait for lives as long as the most patient of them: who joins late
-    extends it. Cancelling wakes the one who blocks on a socket.
+    A call that several callers wait for may last until the latest of their deadlines: a caller that
+    joins late extends this one. Cancelling it interrupts the wait on a socket that is registered.
     """
 
     __slots__ = ("_interrupt", "at", "cancelled")
@@ -25,16 +25,18 @@ class Deadline:
         return self.at - time.monotonic()
 
     def extend(self, at: float) -> None:
+        """Move the deadline to ``at`` if that is later; not once it was cancelled."""
         if at > self.at and not self.cancelled:
             self.at = at
 
     def on_cancel(self, interrupt: Callable[[], None]) -> None:
-        """Have ``interrupt`` called at a cancellation; at once where there was one."""
+        """Register what a cancellation calls; call it at once where there was one already."""
         self._interrupt = interrupt
         if self.cancelled:
             interrupt()
 
     def cancel(self) -> None:
+        """End the time that is left, for good, and call what is registered."""
         self.cancelled = True
         self.at = float("-inf")
         if self._interrupt is not None:

@@ -1,11 +1,11 @@
-"""A deadline: it moves back for the patient, and never again once it was cancelled."""
+"""`Deadline`: it can be extended, but not once it was cancelled."""
 
 import math
 import time
 
 import pytest
 
-from app.deadline import Deadline
+from app.concurrency.deadline import Deadline
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_remaining_counts_down_and_goes_below_zero(clock):
+def test_remaining_counts_down_below_zero(clock):
     deadline = Deadline(1005.0)
     assert deadline.remaining() == 5
     clock[0] = 1004.5
@@ -25,7 +25,7 @@ def test_remaining_counts_down_and_goes_below_zero(clock):
     assert deadline.remaining() == -2
 
 
-def test_extending_only_moves_it_back(clock):
+def test_extend_never_moves_it_forward(clock):
     deadline = Deadline(1005.0)
     deadline.extend(1003.0)
     assert deadline.at == 1005
@@ -33,7 +33,7 @@ def test_extending_only_moves_it_back(clock):
     assert deadline.remaining() == 10
 
 
-def test_cancelling_interrupts_who_waits_and_leaves_no_time(clock):
+def test_cancel_interrupts_the_wait_and_leaves_no_time(clock):
     interrupted = []
     deadline = Deadline(1005.0)
     deadline.on_cancel(lambda: interrupted.append("now"))
@@ -52,15 +52,15 @@ def test_a_cancelled_deadline_cannot_be_extended(clock):
     assert deadline.remaining() == -math.inf
 
 
-def test_who_comes_after_the_cancellation_is_interrupted_at_once(clock):
+def test_wait_after_a_cancellation_is_interrupted_at_once(clock):
     interrupted = []
     deadline = Deadline(1005.0)
-    deadline.cancel()  # nobody is there to be told
+    deadline.cancel()  # nothing is registered yet
     deadline.on_cancel(lambda: interrupted.append("now"))
     assert interrupted == ["now"]
 
 
-def test_only_the_last_who_waits_is_interrupted(clock):
+def test_only_the_last_registered_wait_is_interrupted(clock):
     interrupted = []
     deadline = Deadline(1005.0)
     deadline.on_cancel(lambda: interrupted.append("first"))

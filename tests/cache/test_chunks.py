@@ -1,0 +1,194 @@
+"""Large look-ups in the shared cache: in chunks, within the call timeout, also over a slow link."""
+
+import contextlib
+import os
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.cache.chunks import MAX_BYTES, MAX_KEYS, MIN_BYTES, START_BYTES, ChunkSize, next_size
+from app.cache.shared import MAX_WRITE_BYTES, MAX_WRITE_ENTRIES, SharedCache
+from app.domain import Entry
+from tests.redis.servers import SlowRelay, talking
+from tests.support.server import eventually
+
+WIDTH = 1536
+TIMEOUT_S = 0.05
+#: What a look-up of 50 ms may take here, where other processes want the cores too.
+AT_MOST_S = 0.2
+SIZES = st.integers(MIN_BYTES, MAX_BYTES)
+SECONDS = st.floats(0, 10)
+
+
+# Sizes
+
+
+@given(SIZES, st.integers(0, 10**9), SECONDS, st.floats(0.001, 5))
+def test_size_stays_within_its_bounds(size, received, took_s, timeout_s):
+    assert MIN_BYTES <= next_size(size, received, took_s, timeout_s) <= MAX_BYTES
+
+
+@given(SIZES, SECONDS)
+def test_chunk_that_was_not_half_full_changes_nothing(size, took_s):
+    assert next_size(size, (size - 1) // 2, took_s, TIMEOUT_S) == size
+
+
+@given(SIZES, st.floats(0, 1), st.floats(0, 1))
+def test_a_chunk_that_took_longer_is_never_followed_by_a_larger_one(size, one_s, other_s):
+    quick_s, slow_s = sorted((one_s, other_s))
+    assert next_size(size, size, slow_s, TIMEOUT_S) <= next_size(size, size, quick_s, TIMEOUT_S)
+
+
+@given(st.floats(300_000, 10**9), st.floats(0, 0.005))
+def test_size_settles_where_a_chunk_takes_less_than_half_of_the_timeout(bytes_per_s, round_trip_s):
+    def took_s(size):
+        return round_trip_s + size / bytes_per_s
+
+    size = START_BYTES
+    for _ in range(20):
+        size = next_size(size, size, took_s(size), TIMEOUT_S)
+    assert took_s(size) <= TIMEOUT_S / 2 or size == MIN_BYTES
+    assert took_s(size) >= TIMEOUT_S / 8 or size == MAX_BYTES
+
+
+@given(st.none() | st.integers(1, 10**6))
+def test_a_chunk_has_a_key_at_least_and_is_bounded(value_bytes):
+    size = ChunkSize(TIMEOUT_S)
+    for _ in range(20):
+        keys = size.keys(value_bytes)
+        assert 1 <= keys <= MAX_KEYS
+        assert keys == 1 or keys * (value_bytes or 1) <= MAX_BYTES
+        size.record(size.bytes, 0.0)
+
+
+# Look-ups
+
+
+@pytest.fixture(scope="module")
+def stored(valkey):
+    """2,048 keys whose vectors are in the server."""
+    keys = [os.urandom(20) for _ in range(2048)]
+    cache = SharedCache(valkey.url, 3600)
+    eventually(cache.remote.ready)
+    cache.of("m", WIDTH).put((key, vector(key)) for key in keys)
+    assert cache.flush(10)
+    assert (cache.written, cache.dropped) == (len(keys), 0)
+    cache.close()
+    return keys
+
+
+@pytest.fixture
+def over(valkey):
+    """Makes a cache over a link of so many bytes a second; the cache and the link."""
+    with contextlib.ExitStack() as stack:
+
+        def over(bytes_per_s, timeout_s=TIMEOUT_S):
+            relay = SlowRelay(valkey.port, bytes_per_s)
+            port = stack.enter_context(talking(relay))
+            cache = SharedCache(f"redis://127.0.0.1:{port}", 3600, timeout=timeout_s)
+            stack.callback(cache.close)
+            eventually(cache.remote.ready)
+            return cache, relay
+
+        yield over
+
+
+def vector(key):
+    """An entry that only this key has."""
+    return Entry(key * (WIDTH * 4 // len(key)) + key[: WIDTH * 4 % len(key)], 5)
+
+
+def look_up(cache, keys):
+    """Look keys up; those found, which have to be the first, and the seconds it took."""
+    start = time.monotonic()
+    found = cache.of("m", WIDTH).find(keys)
+    seconds = time.monotonic() - start
+    number = len(found) - found.count(None)
+    assert len(found) == len(keys)
+    assert [known and known[0] for known in found] == [
+        *map(vector, keys[:number]),
+        *[None] * (len(keys) - number),
+    ]
+    return number, seconds
+
+
+@pytest.mark.parametrize("megabytes_per_s", [1, 10])
+def test_over_a_slow_link_what_came_in_time_is_used(over, stored, megabytes_per_s):
+    cache, relay = over(megabytes_per_s * 1e6)
+    for size in (1024, 2048, 1024):
+        number, seconds = look_up(cache, stored[:size])
+        assert 0 < number < size
+        assert seconds < AT_MOST_S
+        assert look_up(cache, stored[:1])[0] == 1
+    assert cache.hits + cache.misses + cache.lost == 1024 + 2048 + 1024 + 3
+    assert cache.misses == 0
+    assert not cache.remote.breaker.is_open
+    eventually(lambda: cache.remote._helpers.in_flight == 0)
+    # One for each thread that asks at a time: the background's, a chunk's, and that of the look-up
+    # beside it. None is lost, or there would be one for each look-up.
+    assert relay.connections <= 3
+
+
+def test_bytes_in_flight_are_those_of_one_chunk(over, stored):
+    cache, relay = over(20e6)
+    look_up(cache, stored)  # finds a size
+    eventually(lambda: cache.remote._helpers.in_flight == 0)
+    before = relay.relayed
+    number, _ = look_up(cache, stored)
+    eventually(lambda: cache.remote._helpers.in_flight == 0)
+    used = number * (WIDTH * 4 + 100)
+    assert relay.relayed - before <= used + MAX_BYTES
+
+
+def test_without_a_hurry_all_is_found_in_order(over, stored):
+    cache, _ = over(1e9, timeout_s=10)
+    assert look_up(cache, stored)[0] == len(stored)
+    assert cache.hits == len(stored)
+
+
+def test_missing_keys_stay_in_their_places(over, stored):
+    cache, _ = over(1e9, timeout_s=10)
+    mixed = [key for pair in zip(stored, stored[::-1], strict=True) for key in pair]
+    keys = [key if place % 3 else key[::-1] for place, key in enumerate(mixed)]
+    found = cache.of("m", WIDTH).get(keys)
+    assert found == [vector(key) if place % 3 else None for place, key in enumerate(mixed)]
+    assert cache.misses == found.count(None)
+
+
+def test_a_connection_that_breaks_between_chunks_leaves_what_came(over, stored):
+    cache, _ = over(1e9, timeout_s=10)
+    keys = cache._chunk_size.keys(WIDTH * 4)
+    replies = iter([[b"", *[None] * (keys - 1)], ConnectionError("gone")])
+
+    class Breaks:
+        def mget(self, names):
+            reply = next(replies)
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+
+    cache.remote._client, before = Breaks(), cache.remote._client
+    assert cache.of("m", WIDTH).get(stored[: 3 * keys]) == [None] * 3 * keys
+    assert (cache.spoiled, cache.misses, cache.lost) == (1, keys, 2 * keys)
+    assert cache.remote.failures == 1
+    cache.remote._client = before
+
+
+# Writes
+
+
+def test_a_write_is_bounded_in_entries_and_bytes(valkey):
+    cache = SharedCache(valkey.url, 3600)
+    key = os.urandom(20)
+    large = Entry(b"\0" * (MAX_WRITE_BYTES + 1), 1)
+    entries = [vector(key)] * 100 + [large] * 2 + [Entry(b"\0" * 4, 1)] * 600
+    cache._queue.extend(("prefix", key, entry) for entry in entries)
+    batches = []
+    while batch := cache._take():
+        batches.append([entry for _, _, entry in batch])
+    assert [entry for batch in batches for entry in batch] == entries
+    for batch in batches:
+        assert len(batch) <= MAX_WRITE_ENTRIES
+        assert len(batch) == 1 or sum(len(entry.row) for entry in batch) <= MAX_WRITE_BYTES

@@ -1,0 +1,269 @@
+"""`PeriodicTask`: when it runs, that no exception ends it, and how it stops."""
+
+import itertools
+import logging
+import subprocess
+import sys
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.concurrency.periodic import MIN_PAUSE_S, PeriodicTask
+from tests.support.server import eventually
+
+
+class Timeline:
+    """A clock that only waits move. After ``end`` seconds it stops the task."""
+
+    def __init__(self, end):
+        self.now = 0.0
+        self.end = end
+        self.task = None
+
+    def clock(self):
+        return self.now
+
+    def wait(self, event, seconds):
+        if event.is_set():
+            return True
+        self.now += seconds
+        if self.now > self.end:
+            self.task.stop()
+        return event.is_set()
+
+
+def run(function, interval_s, end, **options):
+    """Run a task to the end of a timeline; the task and the times at which it ran."""
+    line, times = Timeline(end), []
+
+    def timed():
+        times.append(line.now)
+        return function(line)
+
+    line.task = PeriodicTask("test", timed, interval_s, clock=line.clock, wait=line.wait, **options)
+    line.task.run_until_stopped()
+    return line.task, times
+
+
+# When it runs
+
+
+def test_runs_at_once_and_then_every_interval():
+    _, times = run(lambda line: None, 2, end=7)
+    assert times == [0, 2, 4, 6]
+
+
+def test_first_run_can_come_later():
+    _, times = run(lambda line: None, 2, end=6, first_after_s=1)
+    assert times == [1, 3, 5]
+
+
+def test_time_of_a_run_is_part_of_its_interval():
+    def takes_half_a_second(line):
+        line.now += 0.5
+
+    _, times = run(takes_half_a_second, 2, end=5)
+    assert times == [0, 2, 4]
+
+
+def test_a_run_longer_than_its_interval_delays_the_next_and_is_not_made_up_for():
+    def takes_three_seconds(line):
+        line.now += 3
+
+    _, times = run(takes_three_seconds, 2, end=8)
+    assert times == pytest.approx([0, 3 + MIN_PAUSE_S, 6 + 2 * MIN_PAUSE_S])
+
+
+def test_run_can_choose_the_next_pause():
+    pauses = iter([5, 1, None, 0])
+    _, times = run(lambda line: next(pauses, None), 2, end=10)
+    assert times == pytest.approx([0, 5, 6, 8, 8 + MIN_PAUSE_S])
+
+
+@given(st.floats(0.01, 100), st.floats(0, 0.99), st.lists(st.floats(0, 1), min_size=5, max_size=5))
+def test_jitter_only_shortens_pauses_and_by_no_more_than_its_share(interval_s, jitter, dice):
+    rolls = iter(dice)
+    _, times = run(
+        lambda line: None,
+        interval_s,
+        end=3 * interval_s,
+        jitter=jitter,
+        rng=lambda: next(rolls, 0.0),
+    )
+    for before, after in itertools.pairwise(times):
+        least = max(interval_s * (1 - jitter), MIN_PAUSE_S)
+        assert least * (1 - 1e-6) <= after - before
+        assert after - before <= max(interval_s, MIN_PAUSE_S) * (1 + 1e-6)
+
+
+@given(st.lists(st.sampled_from(["works", "fails", "slow", "wakes"]), max_size=30))
+def test_runs_are_never_closer_than_the_least_pause_unless_woken(story):
+    line = Timeline(end=100)
+    times, happened = [], []
+    steps = iter(story)
+
+    def step():
+        now, what = line.now, next(steps, "works")
+        times.append(now)
+        happened.append(what)
+        if what == "fails":
+            raise RuntimeError("expected")
+        if what == "slow":
+            line.now += 3
+        if what == "wakes":
+            line.task.wake()
+
+    line.task = PeriodicTask("test", step, 2, clock=line.clock, wait=line.wait)
+    logging.disable(logging.CRITICAL)
+    try:
+        line.task.run_until_stopped()
+    finally:
+        logging.disable(logging.NOTSET)
+    assert line.task.runs == len(times)
+    assert line.task.failures == happened.count("fails")
+    for what, before, after in zip(happened, times, times[1:], strict=False):
+        assert after - before == pytest.approx({"wakes": 0, "slow": 3 + MIN_PAUSE_S}.get(what, 2))
+
+
+# What ends it, and what does not
+
+
+def test_exceptions_are_counted_and_logged_once_an_episode(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("app"), "propagate", True)
+    outcomes = iter([OSError("first"), OSError("second"), None, OSError("third")])
+
+    def step(line):
+        error = next(outcomes, None)
+        if error is not None:
+            raise error
+
+    task, times = run(step, 1, end=5)
+    assert (len(times), task.runs, task.failures, task.failures_in_a_row) == (6, 6, 3, 0)
+    texts = [record.getMessage() for record in caplog.records]
+    assert texts == [
+        "test failed; it goes on",
+        "test works again after 2 failures",
+        "test failed; it goes on",
+        "test works again after 1 failures",
+    ]
+    assert "first" in caplog.text
+    assert "second" not in caplog.text
+
+
+def test_at_stop_runs_last_and_may_fail():
+    done = []
+
+    def last():
+        done.append("last")
+        raise RuntimeError("expected")
+
+    task, _ = run(lambda line: done.append("run"), 1, end=1.5, at_stop=last)
+    assert done == ["run", "run", "last"]
+    assert task.failures == 1
+
+
+def test_a_task_that_was_stopped_before_its_first_run_only_does_what_is_left_to_do():
+    done = []
+    task = PeriodicTask("test", lambda: done.append("run"), 1, at_stop=lambda: done.append("last"))
+    task.stop()
+    task.run_until_stopped()
+    assert done == ["last"]
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "jitter", "named"),
+    [(0, 0, "interval_s"), (-1, 0, "interval_s"), (1, 1, "jitter")],
+)
+def test_impossible_times_are_refused(interval_s, jitter, named):
+    with pytest.raises(ValueError, match=named):
+        PeriodicTask("test", lambda: None, interval_s, jitter=jitter)
+
+
+# In a thread
+
+
+def test_wake_runs_it_now_and_stop_ends_the_thread():
+    ran = threading.Semaphore(0)
+    task = PeriodicTask("test", ran.release, 3600)
+    task.start()
+    task.start()  # does nothing
+    assert ran.acquire(timeout=5)
+    task.wake()
+    assert ran.acquire(timeout=5)
+    assert task.stop(5)
+    assert task.runs == 2
+    task.start()  # nor does it after the end
+    assert not ran.acquire(blocking=False)
+
+
+def test_stop_waits_no_longer_than_it_is_told_to():
+    hold, begun = threading.Event(), threading.Event()
+
+    def step():
+        begun.set()
+        hold.wait(10)
+
+    task = PeriodicTask("test", step, 1)
+    task.start()
+    assert begun.wait(5)
+    assert not task.stop(0.01)
+    hold.set()
+    eventually(lambda: task.stop(0.1))
+
+
+def test_a_task_may_stop_itself():
+    ran = threading.Semaphore(0)
+
+    def step():
+        assert task.stop(10)
+        ran.release()
+
+    task = PeriodicTask("test", step, 0.01)
+    task.start()
+    assert ran.acquire(timeout=5)
+    assert task.stop(5)
+    assert task.runs == 1
+
+
+def test_where_no_thread_can_be_had_a_later_start_tries_again(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    task = PeriodicTask("test", lambda: None, 3600)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            task.start()
+    assert not task.is_started
+    task.start()
+    assert task.stop(5)
+
+
+@pytest.mark.parametrize("imported_first", [False, True])
+def test_under_gevent_it_is_a_greenlet(imported_first):
+    program = """
+IMPORT
+from gevent import monkey; monkey.patch_all()
+import gevent, threading
+from app.concurrency.periodic import PeriodicTask
+ran = []
+task = PeriodicTask("test", lambda: ran.append(gevent.getcurrent()), 3600)
+task.start()
+while not ran: gevent.sleep(0.001)
+task.wake()
+while len(ran) < 2: gevent.sleep(0.001)
+assert task.stop(5)
+assert ran[0] is ran[1] is not gevent.getcurrent()
+print("done")
+"""
+    first = "import app.concurrency.periodic" if imported_first else ""
+    found = subprocess.run(
+        [sys.executable, "-c", program.replace("IMPORT", first)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert found.stdout == "done\n"

@@ -1,0 +1,205 @@
+"""`BestEffortClient`: what a sick server costs a request, and that a well one is asked again."""
+
+import logging
+import socket
+import threading
+import time
+
+import pytest
+
+from app.redis import calls
+from app.redis import client as client_module
+from app.redis.circuit_breaker import FAILURES_TO_OPEN
+from app.redis.client import BestEffortClient
+from tests.redis.servers import DripsOnDemand, black_hole, drips, silent, talking
+from tests.support.server import eventually, free_port
+from tests.support.valkey import Valkey
+
+TIMEOUT_S = 0.05
+#: What a call of 50 ms may take here, where other processes want the cores too.
+AT_MOST_S = 0.2
+
+
+def ping(client):
+    return client.ping()
+
+
+def timed(ask):
+    start = time.monotonic()
+    answer = ask()
+    return answer, time.monotonic() - start
+
+
+# A server that is away
+
+
+def test_a_dead_server_is_not_asked_and_one_that_comes_is(make):
+    with Valkey() as server:
+        server.kill()
+        client = make(server.url)
+        assert not client.call(ping)  # no probe has been made, and it does not wait for one
+        eventually(client.ready)
+        assert client.breaker.is_open
+        assert client.call(ping) is None
+        assert (client.calls, client.skipped) == (0, 2)
+        server.start()
+        eventually(lambda: client.call(ping), 5)
+
+
+def test_a_killed_server_is_noticed_by_the_first_call(make):
+    with Valkey() as server:
+        client = make(server.url, timeout_s=5)
+        eventually(client.ready)
+        eventually(lambda: client.call(ping))
+        server.kill()
+        answer, seconds = timed(lambda: client.call(ping))
+        assert answer is None
+        assert seconds < 1
+        assert client.breaker.is_open
+        server.start()
+        eventually(lambda: client.call(ping), 5)
+
+
+def test_a_frozen_server_costs_a_few_calls_the_timeout_and_then_nothing(make):
+    with Valkey() as server:
+        client = make(server.url)
+        eventually(client.ready)
+        eventually(lambda: client.call(ping))
+        server.freeze()
+        made = client.calls
+        asked = [timed(lambda: client.call(ping)) for _ in range(20)]
+        assert all(answer is None for answer, _ in asked)
+        assert max(seconds for _, seconds in asked) < AT_MOST_S
+        assert client.calls == made + FAILURES_TO_OPEN
+        assert client.skipped == 20 - FAILURES_TO_OPEN
+        server.thaw()
+        eventually(lambda: client.call(ping), 5)
+
+
+@pytest.mark.parametrize("talk", [silent, drips])
+def test_a_server_that_never_answers_in_full_costs_no_more_than_the_timeout(make, talk):
+    with talking(talk) as port:
+        client = make(f"redis://localhost:{port}")
+        is_ready, seconds = timed(client.ready)
+        assert not is_ready
+        assert seconds < AT_MOST_S
+        eventually(lambda: client.breaker.is_open, 10)
+        answer, seconds = timed(lambda: client.call(ping))
+        assert answer is None
+        assert seconds < TIMEOUT_S
+
+
+def test_a_black_hole_costs_no_more_than_the_timeout(make):
+    with black_hole() as port:
+        client = make(f"redis://127.0.0.1:{port}")
+        _, seconds = timed(client.ready)
+        assert seconds < AT_MOST_S
+        eventually(lambda: client.breaker.is_open, 10)
+        assert client.call(ping) is None
+
+
+def test_a_name_that_is_never_looked_up_costs_no_more_than_the_timeout(make, monkeypatch):
+    hold = threading.Event()
+
+    def hang(*_, **__):
+        hold.wait(10)
+        raise socket.gaierror("released")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    client = make("redis://nowhere.invalid")
+    try:
+        _, seconds = timed(client.ready)
+        assert seconds < AT_MOST_S
+        eventually(lambda: client.breaker.is_open, 10)
+    finally:
+        hold.set()
+
+
+def test_a_dripping_server_is_left_and_its_connections_are_closed(make):
+    talk = DripsOnDemand()
+    with talking(talk) as port:
+        client = make(f"redis://localhost:{port}")
+        eventually(client.ready)
+        eventually(lambda: client.call(ping))
+        talk.is_dripping = True
+        for _ in range(FAILURES_TO_OPEN):
+            answer, seconds = timed(lambda: client.call(ping))
+            assert answer is None
+            assert seconds < AT_MOST_S
+        assert client.breaker.is_open
+        eventually(lambda: talk.closed >= FAILURES_TO_OPEN, 5)
+        talk.is_dripping = False
+        eventually(lambda: client.call(ping), 10)
+        eventually(lambda: client._helpers.in_flight == 0)
+
+
+def test_calls_left_are_bounded_and_show_a_sick_server(make, monkeypatch):
+    talk = DripsOnDemand()
+    monkeypatch.setattr(calls, "MAX_CALLS_LEFT", 2)
+    monkeypatch.setattr(client_module, "MAX_LEFT_S", 0.1)
+    with talking(talk) as port:
+        client = make(f"redis://localhost:{port}")
+        eventually(client.ready)
+
+        def some_answers(redis, remaining_s):
+            yield 1  # a call with some answers is no failure, so nothing else opens the breaker
+            yield redis.ping()
+
+        talk.is_dripping = True
+        assert [client.collect(some_answers) for _ in range(2)] == [[1], [1]]
+        made = client.calls
+        assert client.collect(some_answers) == []
+        assert client.calls == made
+        eventually(lambda: client.collect(some_answers) == [] and client.breaker.is_open, 5)
+        talk.is_dripping = False
+        eventually(lambda: client.call(ping), 10)
+
+
+def test_the_bound_of_calls_left_leaves_room_for_the_breaker():
+    assert calls.MAX_CALLS_LEFT > 4 * FAILURES_TO_OPEN
+
+
+# The background
+
+
+def test_chores_are_done_each_round_and_when_woken(make, valkey):
+    done = []
+    client = make(valkey.url, chores=lambda redis, is_due: done.append(is_due))
+    client.wake()
+    eventually(lambda: done == [True])
+    client.wake()
+    eventually(lambda: done == [True, False])
+    eventually(lambda: done.count(True) == 2, 5)
+    client.close()
+    assert done[-1] is False  # once more, for what was left
+
+
+def test_chores_that_fail_are_failures_of_the_server(make, valkey):
+    def fail(redis, is_due):
+        raise OSError("broken")
+
+    client = make(valkey.url, chores=fail)
+    eventually(client.ready)
+    for _ in range(FAILURES_TO_OPEN):
+        client.wake()
+        time.sleep(0.02)
+    eventually(lambda: client.breaker.is_open)
+
+
+def test_an_outage_is_logged_once_without_secrets(make, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("app"), "propagate", True)
+    with Valkey() as server:
+        client = make(server.url.replace("//", "//:secret@"))
+        server.kill()
+        eventually(client.ready)
+        for _ in range(5):
+            assert client.call(ping) is None
+        time.sleep(0.6)  # some probes
+        texts = [record.getMessage() for record in caplog.records]
+        assert len(texts) == 1
+        assert texts[0].startswith(f"test: redis://127.0.0.1:{server.port}/0 is not asked until")
+        assert "secret" not in caplog.text
+
+
+def test_a_client_that_was_never_used_can_be_closed():
+    BestEffortClient(f"redis://127.0.0.1:{free_port()}", TIMEOUT_S, "test").close()
