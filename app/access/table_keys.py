@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from app.access.door import Network, networks
 from app.access.refusals import KeysUnavailable
 from app.access.snapshot import Snapshot
-from app.access.table import Entry, KeyTable, entries_of, log_skipped
+from app.access.table import Entry, KeyTable, check_name, entries_of, log_skipped
 from app.domain import Caller
 from app.errors import Unauthorized
 from app.usage.database import Unavailable
@@ -138,7 +138,6 @@ def _known(entry: Entry) -> Known:
     for limit, value in entry.limits:
         if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
             raise ValueError(f"{limit} is {value!r}")
-    if not isinstance(entry.name, str) or not entry.name.isprintable():
-        raise ValueError("its name cannot be printed")
+    check_name(entry.name)
     end = float("inf") if entry.expires is None else float(entry.expires)
     return entry.caller(), networks(entry.networks), end

@@ -217,6 +217,8 @@ ODD = [
     {"networks": None},
     {"models": None},
     {"name": "a\nb"},
+    {"name": ""},
+    {"name": "oidc:alice"},
 ]
 
 
