@@ -68,6 +68,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     greeted = [greeter for greeter in (tracing, meter) if greeter is not None]
     hooks.install(flask, [observer for observer in told if observer is not None], greeted)
     keyring, limiter = Keyring(checked.keys.values()), make_limiter(checked)
+    extras.runs(limiter.soft_limits.start, limiter.soft_limits.close)
     door = Door(keyring, extras.key_sources, checked.blocked_keys, checked.trusted_proxies)
     api = Api(checked, door, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
@@ -83,6 +84,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         if extras.watch is not None:
             metrics.gauges.watch(extras.watch)
         metrics.gauges.limits(limiter.windows.state)
+        metrics.gauges.soft_limits(limiter.soft_limits)
         flask.register_blueprint(metrics.page(api.must_be_admin))
     if extras.store is not None:
         flask.register_blueprint(extras.page(api.caller))
