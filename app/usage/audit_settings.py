@@ -53,7 +53,7 @@ class SettingsAudit:
         changed = [name for name in names if known.get(name) != self._digests.get(name)]
         detail = {
             "digest": digest(self._digests),
-            "changed": changed if known else "all: first start",
+            "changed": changed,  # at the first start all of them
             "digests": self._digests,
             "blocked_keys": self._blocked,
         }
