@@ -1,33 +1,25 @@
-"""Keys in the database of the ledger, beside those of the settings; see `app.access.table_keys`.
-
-A row that cannot be read is no key: it is skipped, and the log says which.
-"""
+"""Keys in the database of the ledger, beside those of the settings; see `app.access.table_keys`."""
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar
 
 import sqlalchemy as sa
-from marshmallow import ValidationError
 from sqlalchemy.engine import Connection
 
-from app.access.keys import caller_of, new_key
-from app.config import KeySettings
-from app.config_schema_fields import key_name, text
-from app.domain import Caller
+from app.access.key_entry import Entry as Entry
+from app.access.key_entry import check_name, columns_of, entries_of, is_json
+from app.access.keys import new_key
 from app.usage import audit
 from app.usage.database import Database
 from app.usage.tables import keys, keys_version, requests
 
-_log = logging.getLogger("app.access")
 T = TypeVar("T")
 
 _c = keys.c
@@ -43,31 +35,6 @@ class _Unchanged(Enum):
 UNCHANGED: Final = _Unchanged.UNCHANGED
 #: Seconds since 1970; None: never.
 Expiry = int | None | Literal[_Unchanged.UNCHANGED]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A key of the table. Times in seconds since 1970."""
-
-    name: str
-    sha256: str = ""  # of a new one: still to be made
-    models: tuple[str, ...] = ("*",)
-    admin: bool = False
-    limits: tuple[tuple[str, float], ...] = ()  # as in KEYS
-    networks: tuple[str, ...] = ()
-    created: int = 0
-    expires: int | None = None
-    revoked: int | None = None
-
-    def caller(self) -> Caller:
-        models = None if "*" in self.models else frozenset(self.models)
-        limits: dict[str, Any] = dict(self.limits)
-        return caller_of(KeySettings(self.name, self.sha256, models, self.admin, **limits))
-
-    def state(self, now: float) -> str:
-        if self.revoked is not None:
-            return "revoked"
-        return "expired" if self.expires is not None and self.expires <= now else "active"
 
 
 class KeyTable:
@@ -155,7 +122,7 @@ class KeyTable:
 
         def run(connection: Connection) -> dict[str, list[Any]]:
             newest = self._newest(connection, name)
-            before, after = _columns(newest), _columns(change(newest))
+            before, after = columns_of(newest), columns_of(change(newest))
             changed = {n: [before[n], after[n]] for n in EDITABLE if before[n] != after[n]}
             values = {column: after[column] for column in changed}
             own = {column: values.pop(column) for column in ("expires",) if column in values}
@@ -202,7 +169,7 @@ class KeyTable:
         detail: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
         key, digest = new_key()
-        values = _columns(entry) | {"sha256": digest, "created": int(self._clock())}
+        values = columns_of(entry) | {"sha256": digest, "created": int(self._clock())}
         connection.execute(sa.insert(keys).values(values))
         rights = {name: values[name] for name in EDITABLE}
         self._record(connection, action, entry.name, {**rights, **detail})
@@ -215,53 +182,12 @@ class KeyTable:
         audit.record(connection, event, self._clock())
 
 
-def check_name(name: object) -> None:
-    """Raise ValueError for what must not name a key: the rule is that of KEYS."""
-    try:
-        text(key_name).deserialize(name)
-    except ValidationError as error:
-        raise ValueError(f"the name {name!r:.100} {' '.join(error.messages)}") from error
-
-
-def _columns(entry: Entry) -> dict[str, Any]:
-    """An entry as the table's columns."""
-    values = {name: getattr(entry, name) for name in Entry.__slots__}
-    lists = {name: list(values[name]) for name in ("models", "networks")}
-    return {**values, **lists, "limits": dict(entry.limits)}
-
-
 def _version(connection: Connection) -> int:
     return int(connection.execute(sa.select(keys_version.c.version)).scalar_one())
 
 
 def _select(connection: Connection, *where: sa.ColumnElement[bool]) -> list[Entry]:
     # JSON as text, to be read here: by the driver, one odd row would fail all.
-    columns = [sa.cast(c, sa.Text).label(c.name) if _is_json(c) else c for c in keys.c]
+    columns = [sa.cast(c, sa.Text).label(c.name) if is_json(c) else c for c in keys.c]
     rows = connection.execute(sa.select(*columns).where(*where).order_by(_c.created, _c.name))
     return entries_of(dict(row) for row in rows.mappings())
-
-
-def _is_json(column: sa.Column[Any]) -> bool:
-    return isinstance(column.type, sa.JSON)
-
-
-def entries_of(rows: Iterable[dict[str, Any]]) -> list[Entry]:
-    """Each row that can be read: another version of the proxy, or a hand, may have written it."""
-    found = []
-    for row in rows:
-        try:
-            found.append(_entry(row))
-        except Exception as error:  # whatever is odd about it, the others are keys
-            log_skipped(row.get("name"), error)
-    return found
-
-
-def _entry(row: dict[str, Any]) -> Entry:
-    columns = {c.name for c in keys.c if _is_json(c)}
-    row |= {n: json.loads(row[n]) for n in columns if isinstance(row[n], str)}
-    row |= {name: tuple(row[name]) for name in ("models", "networks")}
-    return Entry(**row | {"limits": tuple(dict(row["limits"]).items())})
-
-
-def log_skipped(name: object, error: Exception) -> None:
-    _log.error("the key %.100r in the table is skipped: %s: %s", name, type(error).__name__, error)

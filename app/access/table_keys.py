@@ -16,9 +16,10 @@ import time
 from collections.abc import Iterable
 
 from app.access.door import Network, networks
+from app.access.key_entry import Entry, check_name, entries_of, log_skipped
 from app.access.refusals import KeysUnavailable
 from app.access.snapshot import Snapshot
-from app.access.table import Entry, KeyTable, check_name, entries_of, log_skipped
+from app.access.table import KeyTable
 from app.domain import Caller
 from app.errors import Unauthorized
 from app.usage.database import Unavailable
