@@ -55,17 +55,19 @@ def record(connection: Connection, event: AuditEvent, now: float) -> None:
     )
 
 
-def latest(connection: Connection, action: str, subject: str) -> Mapping[str, Any] | None:
-    """The detail of the newest row of this kind; None: there is none."""
+def latest(
+    connection: Connection, action: str, subject: str
+) -> tuple[float, Mapping[str, Any]] | None:
+    """The time and the detail of the newest row of this kind; None: there is none."""
     columns = audit_log.c
     statement = (
-        sa.select(columns.detail)
+        sa.select(columns.time, columns.detail)
         .where(columns.action == action, columns.subject == subject)
         .order_by(columns.id.desc())
         .limit(1)
     )
-    detail = connection.execute(statement).scalar_one_or_none()
-    return detail if isinstance(detail, Mapping) else None
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else (row.time / 1000, row.detail)
 
 
 def events(

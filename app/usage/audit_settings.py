@@ -23,7 +23,7 @@ class SettingsAudit:
 
     It is called again and again, since the database may be away; once it has succeeded it does
     nothing, for the settings of a process never change. Each worker has one, so that the first
-    writes the row and the others find it.
+    writes the row and the others find it. The row has the time when the first began.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class SettingsAudit:
         self._database = database
         self._digests = digests_of(settings)
         self._blocked = sorted(settings.blocked_keys)
-        self._clock = clock
+        self._began = clock()
         self._is_done = False
 
     def __call__(self) -> None:
@@ -45,7 +45,9 @@ class SettingsAudit:
         # A lock: else two workers that start at once would both find no row.
         connection.execute(keys_version.update().values(version=keys_version.c.version))
         subject = place()
-        before = audit.latest(connection, "settings.change", subject) or {}
+        at, before = audit.latest(connection, "settings.change", subject) or (0.0, {})
+        if at > self._began:
+            return  # a process that began later has written: its settings replace these
         known = before.get("digests") or {}
         if known == self._digests:
             return
@@ -68,4 +70,4 @@ class SettingsAudit:
         self, connection: Connection, action: str, subject: str, detail: Mapping[str, Any]
     ) -> None:
         event = audit.AuditEvent(audit.os_actor(), action, subject, detail)
-        audit.record(connection, event, self._clock())
+        audit.record(connection, event, self._began)

@@ -78,6 +78,15 @@ def test_settings_are_recorded_when_the_database_is_back(database, monkeypatch):
     assert len(rows(database)) == 1
 
 
+def test_a_worker_that_is_being_replaced_records_nothing(database):
+    now = [5.0]
+    old = SettingsAudit(database, check(settings()), lambda: now[0])
+    now[0] = 6.0
+    SettingsAudit(database, check(settings(LIMITS={"inputs": 7})), lambda: now[0])()
+    old()
+    assert len(rows(database)) == 1
+
+
 def test_without_tables_the_database_is_unavailable(tmp_path):
     empty = Database(f"sqlite:///{tmp_path}/empty.db")
     with pytest.raises(Unavailable):
