@@ -72,6 +72,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         flask, [observer for observer in told if observer is not None], greeted, addresses
     )
     keyring, limiter = Keyring(checked.keys.values()), make_limiter(checked)
+    extras.runs(limiter.soft_limits.start, limiter.soft_limits.close)
     door = Door(keyring, extras.key_sources, checked.blocked_keys)
     api = Api(checked, door, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
@@ -87,6 +88,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         if extras.watch is not None:
             metrics.gauges.watch(extras.watch)
         metrics.gauges.limits(limiter.windows.state)
+        metrics.gauges.soft_limits(limiter.soft_limits)
         flask.register_blueprint(metrics.page(api.must_be_admin, addresses.are_within))
     if extras.store is not None:
         flask.register_blueprint(extras.page(api.caller))

@@ -43,7 +43,16 @@ def check_settings() -> None:
 @click.argument("name")
 def new_key(name: str) -> None:
     """Make a key, show it once, and print the line for KEYS."""
+    from marshmallow import ValidationError
+
     from app.access.keys import new_key as make
+    from app.config_schema_fields import key_name, text
+
+    try:
+        text(key_name).deserialize(name)
+    except ValidationError as error:
+        click.echo(f"the name {name!r:.100} {' '.join(error.messages)}", err=True)
+        sys.exit(1)
 
     key, digest = make()
     click.echo(f"The key, shown only now:\n\n    {key}\n\nThe line for KEYS:\n")

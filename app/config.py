@@ -22,14 +22,14 @@ from app.config_dispatch import DispatchSettings
 from app.config_file import SettingsError as SettingsError
 from app.config_file import overlay
 from app.config_observers import MetricsSettings, TracingSettings
-from app.config_services import OidcSettings, UsageSettings
+from app.config_services import NotifySettings, OidcSettings, UsageSettings
 from app.tokenizers import Tokenizer
 
 #: The names that settings may define. Others in upper case are mistakes, except imported ones;
 #: names in lower case, or with an underscore before them, are a settings file's own.
 NAMES: tuple[str, ...] = ("PROVIDERS", "MODELS", "KEYS", "CACHE", "LIMITS", "LOGS")
 NAMES += ("USAGE", "OIDC", "BLOCKED_USERS", "BLOCKED_KEYS", "TRUSTED_PROXIES")
-NAMES += ("METRICS", "TRACING", "DOCS", "DISPATCH")
+NAMES += ("METRICS", "TRACING", "DOCS", "DISPATCH", "NOTIFY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class KeySettings:
     dollars_per_month: float | None = None
     user_requests_per_minute: int | None = None  # of each end user of the key
     user_tokens_per_minute: int | None = None
+    warn_at: float | None = None  # share of each quota and budget at which operators are warned
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ class Settings:
     tracing: TracingSettings | None = None
     docs: DocsSettings = field(default_factory=DocsSettings)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
+    notify: NotifySettings | None = None
 
 
 def load() -> Settings:
@@ -216,6 +218,7 @@ def _freeze(loaded: dict[str, Any]) -> Settings:
         tracing=TracingSettings(**loaded["TRACING"]) if loaded["TRACING"] is not None else None,
         docs=DocsSettings(**loaded["DOCS"]),
         dispatch=DispatchSettings(**loaded["DISPATCH"]),
+        notify=NotifySettings(**loaded["NOTIFY"]) if loaded["NOTIFY"] is not None else None,
     )
 
 

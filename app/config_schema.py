@@ -174,6 +174,9 @@ class KeySchema(Strict):
     )
     user_requests_per_minute = count(allow_none=True)
     user_tokens_per_minute = count(allow_none=True)
+    warn_at = fields.Float(
+        validate=validate.Range(min=0, max=1, min_inclusive=False), allow_none=True
+    )
 
     @post_load
     def _lower(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -234,6 +237,10 @@ def _oidc() -> Schema:
     return _service("OidcSchema")
 
 
+def _notify() -> Schema:
+    return _service("NotifySchema")
+
+
 def _service(name: str) -> Schema:
     module = importlib.import_module("app.config_schema_services")  # which needs this one
     schema: Schema = getattr(module, name)()
@@ -264,6 +271,7 @@ class SettingsSchema(Strict):
     TRACING = fields.Nested(TracingSchema, allow_none=True, load_default=None)
     DOCS = fields.Nested(DocsSchema, load_default=dict)
     DISPATCH = fields.Nested(DispatchSchema, load_default=dict)
+    NOTIFY = fields.Nested(_notify, allow_none=True, load_default=None)
 
     unknown_hint = "; begin a name of your own with an underscore"
 

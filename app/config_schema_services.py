@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import fields as dataclass_fields
 from importlib.util import find_spec
 from typing import Any
@@ -11,7 +12,7 @@ from marshmallow import ValidationError, fields, post_load, validate, validates_
 
 from app.config import KeySettings
 from app.config_schema import KeySchema
-from app.config_schema_fields import Named, Strict, boolean, count, text
+from app.config_schema_fields import Named, Strict, address, boolean, count, seconds, text
 
 _SQLITE = "sqlite:///"
 #: Signatures that a public key checks. Never an HMAC ("HS256"), for which whoever can read the
@@ -141,3 +142,22 @@ class OidcSchema(Strict):
             "admins": frozenset(data.get("admins", ())),
             "models": None if "*" in models else frozenset(models),
         }
+
+
+def _secret(value: str) -> None:
+    if value.startswith("whsec_"):
+        try:
+            b64decode(value.removeprefix("whsec_"), validate=True)
+        except ValueError as error:
+            raise ValidationError("must be base64 after 'whsec_'") from error
+    if len(value) < 16:
+        raise ValidationError(
+            "must have 16 characters or more: python -c 'import secrets; "
+            "print(secrets.token_urlsafe(32))' prints some"
+        )
+
+
+class NotifySchema(Strict):
+    url = fields.String(required=True, validate=address)
+    secret = fields.String(required=True, validate=_secret)
+    timeout = seconds()

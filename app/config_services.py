@@ -33,3 +33,12 @@ class OidcSettings:
     admins: frozenset[str] = frozenset()  # values of the claim "admin" that make one
     models: frozenset[str] | None = None  # without a claim; None: every model
     limits: Mapping[str, float] = field(default_factory=dict)  # as in KEYS; without a claim
+
+
+@dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """``NOTIFY``: where soft limits that were reached are sent to, and how that is signed."""
+
+    url: str = field(repr=False)  # may hold a password
+    secret: str = field(repr=False)
+    timeout: float = 10.0  # seconds, of the connect and of each read

@@ -33,6 +33,7 @@ class Caller:
     dollars_per_month: float | None = None
     user_requests_per_minute: int | None = None  # of each end user of the key
     user_tokens_per_minute: int | None = None
+    warn_at: float | None = None  # share of each quota and budget that is a soft limit
 
     def may_use(self, model: str) -> bool:
         return self.models is None or model in self.models

@@ -41,6 +41,7 @@ def metrics(settings: Settings) -> Metrics | None:
     """The numbers of this process; shared where gunicorn's master has named a directory."""
     if not settings.metrics.enabled:
         return None
+    from app.access.rules import Prices
     from app.metrics.files import Files
     from app.metrics.gauges import Gauges
     from app.metrics.meter import Meter
@@ -48,7 +49,7 @@ def metrics(settings: Settings) -> Metrics | None:
 
     shared = os.environ.get(VARIABLE)
     files = Files(Path(shared) if shared else None)
-    meter = Meter(files, settings.models)
+    meter = Meter(files, settings.models, Prices(settings.models), settings.keys)
     start_at_zero(files, settings)
     gauges = Gauges(meter)
     if shared:

@@ -52,7 +52,8 @@ if os.environ.get("OPENAI_API_KEY"):
 #: `flask --app wsgi new-key NAME` makes one. Never the key itself. Limits of a key, each optional:
 #: "requests_per_minute", "tokens_per_minute", "tokens_per_day", "tokens_per_month",
 #: "dollars_per_month" (by the "price_per_million_tokens" of the deployments), and for each end user
-#: of it (the field `user`) "user_requests_per_minute", "user_tokens_per_minute".
+#: of it (the field `user`) "user_requests_per_minute", "user_tokens_per_minute". "warn_at": 0.8
+#: warns when 80 % of a limit of a day or a month is used (log, metric and, with NOTIFY, a webhook).
 KEYS = {}
 if os.environ.get("ALPHANEURAL_API_KEY"):
     KEYS["default"] = {
@@ -129,3 +130,8 @@ DOCS = {"enabled": True}
 #: The numbers of dispatch, where the defaults do not suit: {"late_floor": 5.0, "min_calls": 50}.
 #: All of them, with units, ranges and reasons: docs/dispatch.md, "Every number".
 DISPATCH: dict[str, float] = {}
+
+#: A webhook for soft limits (the "warn_at" of KEYS): None, or {"url": "https://…", "secret": …}.
+#: The bodies are JSON, signed with the secret (16 characters or more) as standardwebhooks.com says.
+#: Optional: "timeout" (seconds, default 10). See docs/usage.md, "Soft limits".
+NOTIFY = None

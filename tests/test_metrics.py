@@ -17,10 +17,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import errors
+from app.access.rules import Prices
+from app.access.webhook import NotifyState
 from app.api.exchange import Exchange
 from app.cache.memory import CacheStats
-from app.config import SettingsError, check
-from app.domain import EmbeddingRequest, Outcome, Vectors
+from app.config import DeploymentSettings, ModelSettings, SettingsError, check
+from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
 from app.metrics import catalog, directory
 from app.metrics import files as files_module
 from app.metrics.files import Files
@@ -66,6 +68,41 @@ def exchange(model="embed", error=None, outcome=None, admitted=True):
 
 
 # What is counted
+
+
+def test_cost_is_counted_by_model_and_by_key(files):
+    deployments = (DeploymentSettings("p", "x", price_per_million_tokens=2.0),)
+    prices = Prices({"embed": ModelSettings("embed", deployments)})
+    meter = Meter(files, ["embed"], prices, ["team"])
+    bought = Outcome(Vectors([b""], [500_000]), "p", purchases={("p", "x"): 500_000})
+    for name in ("team", "team", "oidc:alice", None):
+        asked = exchange(outcome=bought)
+        asked.caller = Caller(name) if name else None
+        meter.finished(asked, 200)
+    failed = exchange(error=errors.DeadlineExceeded("late"))
+    failed.error.purchases = {("p", "x"): 250_000}
+    failed.caller = Caller("team")
+    meter.finished(failed, 504)
+    meter.finished(exchange(outcome=Outcome(Vectors([b""], [9]), cache="hit")), 200)
+    found = values(files)
+    assert found["cost_dollars_total{model=embed}"] == pytest.approx(4.5)
+    assert found["key_cost_dollars_total{key=team}"] == pytest.approx(2.5)
+    assert found["key_cost_dollars_total{key=other}"] == pytest.approx(1.0)
+    assert found["key_cost_dollars_total{key=}"] == pytest.approx(1.0)
+
+
+def test_soft_limits_and_notifications_are_counted(meter, files):
+    soft = SimpleNamespace(
+        reached={("team", "tokens_per_day"): 2}, notified=lambda: NotifyState(3, 1, 0)
+    )
+    gauges = Gauges(meter)
+    gauges.soft_limits(soft)
+    gauges.look()
+    gauges.look()
+    found = values(files)
+    assert found["soft_limits_reached_total{key=team,limit=tokens_per_day}"] == 2
+    assert found["notifications_total{result=sent}"] == 3
+    assert found["notifications_total{result=failed}"] == 1
 
 
 def test_a_request_that_is_served(meter, files):
@@ -166,8 +203,9 @@ def test_labels_hold_nothing_that_a_client_made_up(meter, files):
     assert found["requests_total{model=,route=unknown,status=404}"] == 1
     assert not re.search("made up|no/such", str(found))
     assert not {"user", "path"} & {name for m in catalog.ALL for name in m.labels}
-    # Of the settings, and few: see app.usage.watch.
-    assert [m for m in catalog.ALL if "key" in m.labels] == [catalog.KEY_REQUESTS]
+    # Of the settings, and few: see app.access.key_labels and app.usage.watch.
+    with_keys = [catalog.KEY_COST, catalog.SOFT_LIMITS, catalog.KEY_REQUESTS]
+    assert [m for m in catalog.ALL if "key" in m.labels] == with_keys
 
 
 def test_what_dispatch_tells(meter, files):

@@ -5,6 +5,10 @@ the token is forged, or it is old. Only a fetch that began after the token came 
 request waits for one. Fetches begin at least `MIN_REFETCH_INTERVAL_S` apart, however many ask: a
 stranger who invents ids delays a good token by as much, and does not shut it out. Where no fetch
 succeeds the answer is "unavailable" and not "wrong".
+
+`jwt.PyJWKClient` is not used: it fetches within the request, under a lock; an unknown id of any
+caller starts a cooldown in which no other fetch begins; its timeout bounds one read and not the
+whole answer, and nothing bounds the size of the document.
 """
 
 from __future__ import annotations
@@ -168,20 +172,21 @@ def _unavailable() -> KeysUnavailable:
 
 
 def signing_keys(data: bytes) -> dict[str | None, jwt.PyJWK]:
-    """By id; one alone is found without an id too. Raises ValueError where there is none."""
+    """The keys of a JWKS by id; one alone is found without an id too.
+
+    Raises ValueError or PyJWTError where there is none.
+    """
     document = json.loads(data)
-    entries = document.get("keys") if isinstance(document, dict) else None
-    keys: dict[str | None, jwt.PyJWK] = {}
-    for entry in entries if isinstance(entries, list) else ():
-        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
-            continue
-        try:
-            key = jwt.PyJWK.from_dict(entry)
-        except Exception:  # noqa: S112 - of a kind that is not known here, or no key at all
-            continue
-        name = entry.get("kid")
-        if key.key_type != "oct" and isinstance(name, str | None):  # "oct": a secret in public
-            keys[name] = key
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    keys: dict[str | None, jwt.PyJWK] = {
+        key.key_id: key
+        for key in jwt.PyJWKSet.from_dict(document)  # without those that it cannot use
+        # A key of the kind "oct" is a secret, and this document is public.
+        if key.key_type != "oct"
+        and key.public_key_use in (None, "sig")
+        and isinstance(key.key_id, str | None)
+    }
     if not keys:
         raise ValueError("no key in it can check a signature")
     if len(keys) == 1:

@@ -49,6 +49,7 @@ def caller_of(key: KeySettings) -> Caller:
         key.dollars_per_month,
         key.user_requests_per_minute,
         key.user_tokens_per_minute,
+        key.warn_at,
     )
 
 

@@ -19,6 +19,7 @@ from datetime import UTC, tzinfo
 
 from app.access.periods import zone_of
 from app.access.rules import Prices, Rule, headers, make_periods, rules_of
+from app.access.soft_limits import SoftLimits
 from app.access.windows import Change, MemoryWindows, Reservation, Take, Window, Windows
 from app.config import Settings
 from app.domain import Caller, EmbeddingRequest, Outcome, Source
@@ -57,8 +58,10 @@ class Limiter:
         zone: tzinfo = UTC,
         refuse_when_away: bool = False,
         clock: Callable[[], float] = time.time,
+        soft_limits: SoftLimits | None = None,
     ) -> None:
         self.windows = windows
+        self.soft_limits = soft_limits or SoftLimits(windows)
         self._prices = prices or Prices({})
         self._count_cached = count_cached
         self._refuse_when_away = refuse_when_away
@@ -121,6 +124,7 @@ class Limiter:
         if changes:
             self.windows.change(changes, grant.reservation)
         grant.headers = headers(grant.rules, grant.windows)
+        self.soft_limits.check(grant.rules, grant.windows)
 
     def _used(
         self, grant: Grant, outcome: Outcome | None, purchases: Mapping[Source, int]
@@ -176,4 +180,16 @@ def make_limiter(settings: Settings) -> Limiter:
         windows = SharedWindows(limits.url, limits.namespace, limits.timeout)
     zone = zone_of(limits.timezone)
     refuses = limits.when_away == "refuse"
-    return Limiter(windows, Prices(settings.models), limits.count_cached_tokens, zone, refuses)
+    webhook = None
+    if settings.notify is not None:
+        from app.access.webhook import Webhook
+
+        webhook = Webhook(settings.notify)
+    return Limiter(
+        windows,
+        Prices(settings.models),
+        limits.count_cached_tokens,
+        zone,
+        refuses,
+        soft_limits=SoftLimits(windows, webhook, settings.keys),
+    )

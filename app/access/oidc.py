@@ -26,6 +26,8 @@ from app.domain import Caller
 from app.errors import Unauthorized
 
 _REMEMBERED = 10_000  # tokens whose signature is not checked again
+#: Limits that need not be whole numbers.
+_FRACTIONS = ("dollars_per_month", "warn_at")
 _WRONG = "Incorrect API key provided."
 
 
@@ -107,7 +109,7 @@ def _caller(claims: Mapping[str, Any], settings: OidcSettings) -> Caller:
     limits: dict[str, Any] = dict(settings.limits)
     for what in named.keys() - {"name", "models", "admin"}:
         value = named[what]
-        if _is_number(value, whole=not what.startswith("dollars")) and value > 0:
+        if _is_number(value, whole=what not in _FRACTIONS) and value > 0:
             limits[what] = value
     admin = bool(settings.admins.intersection(_words(named.get("admin")) or ()))
     caller = caller_of(KeySettings(name, "", models, admin, **limits))

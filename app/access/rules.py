@@ -15,8 +15,9 @@ from app.config import ModelSettings
 from app.domain import Caller, Source
 from app.errors import ClientError, QuotaExhausted, RateLimited
 
-#: Money is counted in billionths of a dollar: whole numbers, also for one token of the cheapest.
-_DOLLAR = 1_000_000_000
+#: Billionths in a dollar. Money is counted in them: whole numbers, also for one token of the
+#: cheapest model.
+NANODOLLARS = 1_000_000_000
 #: Setting, what it counts, in which period, whether it is of each end user.
 _SETTINGS = (
     ("requests_per_minute", "requests", "minute", False),
@@ -44,6 +45,8 @@ class Rule:
     of_user: bool
     limit: int
     name: str
+    key: str = ""  # the name of the key that has it
+    warn_at: float | None = None  # share of a quota or a budget that is its soft limit
 
     def take(self, costs: Mapping[str, int], user: str) -> Take:
         """What a request takes; the names of end users are told to no server."""
@@ -77,7 +80,7 @@ class Rule:
 
     def amount(self, counted: int) -> float:
         """What is counted, in whole requests or tokens, or in dollars."""
-        return counted / _DOLLAR if self.what == "dollars" else counted
+        return counted / NANODOLLARS if self.what == "dollars" else counted
 
     def _shown(self, counted: int) -> str:
         amount = self.amount(counted)
@@ -90,9 +93,11 @@ def rules_of(caller: Caller, periods: Mapping[str, Period]) -> tuple[Rule, ...]:
     for place, (setting, what, period, of_user) in enumerate(_SETTINGS):
         limit = getattr(caller, setting)
         if limit is not None:
-            whole = round(limit * _DOLLAR) if what == "dollars" else limit
+            whole = round(limit * NANODOLLARS) if what == "dollars" else limit
             name = f"{counters_of(caller)}{place}"
-            rules.append(Rule(setting, what, periods[period], of_user, whole, name))
+            span = periods[period]
+            warn_at = None if span.slides else caller.warn_at
+            rules.append(Rule(setting, what, span, of_user, whole, name, caller.name, warn_at))
     return tuple(rules)
 
 
@@ -134,7 +139,10 @@ class Prices:
         for name, model in models.items():
             prices = self._of[name] = {}
             for d in model.deployments:
-                price, source = d.price_per_million_tokens * _DOLLAR / 1e6, (d.provider, d.model)
+                price, source = (
+                    d.price_per_million_tokens * NANODOLLARS / 1e6,
+                    (d.provider, d.model),
+                )
                 prices[source] = max(price, prices.get(source, 0.0))
         self._dearest = {m: max(prices.values(), default=0.0) for m, prices in self._of.items()}
 

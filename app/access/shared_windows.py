@@ -31,6 +31,8 @@ _TAKE_SHA = sha1(scripts.TAKE.encode(), usedforsecurity=False).hexdigest()
 MAX_WAITING = 10_000
 #: Reservations that one charge settles; others expire by themselves.
 MAX_SETTLED = 1000
+#: What the names of claims end with.
+_CLAIM = ":w"
 #: Charges that are sent at once.
 MAX_SENT = 500
 #: Seconds for which a charge without a reply may be sent again, and counts once.
@@ -121,6 +123,14 @@ class SharedWindows:
         if reservation is not None and len(charge.settled) < MAX_SETTLED:
             charge.settled.append(f"r:{reservation.id}:{change.number}:{change.taken}")
 
+    def claim(self, name: str, period: Period, number: int) -> bool:
+        now = self._clock() if self._clock else time.time()
+        seconds = math.ceil(period.span(now).end - now) + period.keep_s
+        key = f"{self._prefix}{name}:{number}{_CLAIM}"
+        self.remote.ready()
+        reply = self.remote.call(lambda client: bool(client.set(key, 1, nx=True, ex=seconds)))
+        return reply is not False
+
     def state(self) -> WindowsState:
         return WindowsState(self.unchecked, self.dropped, self.remote.breaker.is_open)
 
@@ -131,7 +141,8 @@ class SharedWindows:
             found = list(client.scan_iter(match=f"{self._prefix}{prefix}*", count=1000))
             for key in found:
                 client.delete(key)
-            return sum(not key.endswith(b":r") for key in found)  # reservations are no counter
+            # Reservations and claims are no counters.
+            return sum(not key.endswith((b":r", _CLAIM.encode())) for key in found)
 
         self.remote.ready()
         return self.remote.call(delete)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.access.table import Entry
+    from app.access.key_entry import Entry
 
 #: Counted up when the content means something else.
 FORMAT = 1

@@ -16,8 +16,9 @@ import time
 from collections.abc import Iterable
 
 from app.access.door import Network, networks
+from app.access.key_entry import Entry, check_name, entries_of, log_skipped
 from app.access.snapshot import Snapshot
-from app.access.table import Entry, KeyTable, entries_of, log_skipped
+from app.access.table import KeyTable
 from app.domain import Caller
 from app.errors import KeysUnavailable, Unauthorized
 from app.usage.database import Unavailable
@@ -137,7 +138,6 @@ def _known(entry: Entry) -> Known:
     for limit, value in entry.limits:
         if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
             raise ValueError(f"{limit} is {value!r}")
-    if not isinstance(entry.name, str) or not entry.name.isprintable():
-        raise ValueError("its name cannot be printed")
+    check_name(entry.name)
     end = float("inf") if entry.expires is None else float(entry.expires)
     return entry.caller(), networks(entry.networks), end

@@ -121,6 +121,12 @@ class Windows(Protocol):
     def change(self, changes: Sequence[Change], reservation: Reservation | None = None) -> None:
         """Correct what was taken, whatever the limit; never waits. It ends the reservation."""
 
+    def claim(self, name: str, period: Period, number: int) -> bool:
+        """Whether this process is the first to claim a window's period, to warn of it once.
+
+        It may wait for a server. True where that cannot be known: better twice than not at all.
+        """
+
     def state(self) -> WindowsState | None:
         """For metrics; None where nothing can go wrong."""
 
@@ -177,6 +183,10 @@ class MemoryWindows:
                 if kept is not None and 0 <= kept[0] - number <= period.slides:
                     place = 1 + kept[0] - number
                     kept[place] = max(0, kept[place] + used - taken)
+
+    def claim(self, name: str, period: Period, number: int) -> bool:
+        """True: each process warns of its share."""
+        return True
 
     def state(self) -> None:
         """Nothing can go wrong."""

@@ -103,6 +103,8 @@ TOKENS = Metric("counter", "tokens", "Tokens told to callers as used.", ("model"
 CACHED_TOKENS = Metric(
     "counter", "cached_tokens", "The part of those that came from a cache.", ("model",)
 )
+COST = Metric("counter", "cost_dollars", "Dollars for tokens bought from providers.", ("model",))
+KEY_COST = Metric("counter", "key_cost_dollars", "The same by key.", ("key",))
 IN_FLIGHT = Metric("gauge", "in_flight", "Requests being served.")
 
 # Calls to providers
@@ -169,6 +171,16 @@ LIMITS_DROPPED = Metric(
     "counter", "limits_dropped", "Corrections of what requests were taken for, lost."
 )
 LIMITS_DOWN = Metric("gauge", "limits_down", "Workers that cannot reach the server.")
+
+SOFT_LIMITS = Metric(
+    "counter",
+    "soft_limits_reached",
+    "Quotas and budgets of keys of which the share warn_at is used, once a period.",
+    ("key", "limit"),
+)
+NOTIFICATIONS = Metric(
+    "counter", "notifications", "Webhook messages by result: sent, failed, dropped.", ("result",)
+)
 
 # Abuse, where there is a ledger
 

@@ -24,6 +24,7 @@ from app.metrics.catalog import Metric
 from app.metrics.meter import Meter
 
 if TYPE_CHECKING:
+    from app.access.soft_limits import SoftLimits
     from app.access.windows import WindowsState
     from app.usage.ledger import LedgerState
     from app.usage.watch import Watch
@@ -104,6 +105,18 @@ class Gauges:
                 self._count(catalog.LIMITS_UNCHECKED, state.unchecked)
                 self._count(catalog.LIMITS_DROPPED, state.dropped)
                 self._show(catalog.LIMITS_DOWN, state.away)
+
+        self._looks.append(look)
+
+    def soft_limits(self, soft_limits: SoftLimits) -> None:
+        """Look at soft limits that were reached, and at the notifications of them."""
+
+        def look() -> None:
+            for labels, number in soft_limits.reached.items():
+                self._count(catalog.SOFT_LIMITS, number, *labels)
+            if (state := soft_limits.notified()) is not None:
+                for result, number in state._asdict().items():
+                    self._count(catalog.NOTIFICATIONS, number, result)
 
         self._looks.append(look)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from app.access.key_labels import NO_KEY, KeyLabels
+from app.access.rules import NANODOLLARS, Prices
 from app.concurrency.locks import uncontended_lock
 from app.dispatch.events import Events
 from app.domain import Vectors
@@ -48,9 +50,17 @@ class Meter(Events):
     a few microseconds.
     """
 
-    def __init__(self, files: Files, models: Collection[str]) -> None:
+    def __init__(
+        self,
+        files: Files,
+        models: Collection[str],
+        prices: Prices | None = None,
+        keys: Iterable[str] = (),
+    ) -> None:
         self._files = files
         self._models = frozenset(models)
+        self._prices = prices or Prices({})
+        self._key_labels = KeyLabels(keys)
         self._lock = uncontended_lock()
         self._numbers: dict[tuple[object, ...], Any] = {}
         self._in_flight = files.number(catalog.IN_FLIGHT)
@@ -67,6 +77,8 @@ class Meter(Events):
         with self._lock:
             self._in_flight.add(-1)
             self._requests(exchange.route, model, status).add(1)
+            if exchange.purchases:
+                self._count_cost(exchange, model)
             if error is not None:
                 self._count_error(error, model, exchange.admitted)
             elif outcome is not None and asked is not None:
@@ -79,6 +91,14 @@ class Meter(Events):
                 served.tokens.add(outcome.prompt_tokens)
                 if outcome.cached_tokens:
                     served.cached.add(outcome.cached_tokens)
+
+    def _count_cost(self, exchange: Exchange, model: str) -> None:
+        dollars = self._prices.cost_of(model, exchange.purchases) / NANODOLLARS
+        if dollars:
+            caller = exchange.caller
+            label = self._key_labels.label(caller.name if caller is not None else NO_KEY)
+            self._number(catalog.COST, model).add(dollars)
+            self._number(catalog.KEY_COST, label).add(dollars)
 
     def _count_error(self, error: ClientError, model: str, admitted: bool) -> None:
         code = error.code or error.type

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from app.api.exchange import Observer
     from app.domain import Caller
     from app.usage.ledger import Ledger
-    from app.usage.shipper import Chore
     from app.usage.store import Store, Unusual
     from app.usage.watch import Watch
 
 
 _PURGE_EVERY = 3600.0  # seconds
 _PATROL_EVERY = 60.0
+_AUDIT_RETRY_S = 60.0  # until the settings in use are in the audit log
 
 
 @dataclass
@@ -70,6 +70,10 @@ def build(settings: Settings) -> Services:
     services = Services()
     if settings.usage is not None:
         _with_database(services, settings, settings.usage)
+    else:
+        from app.usage.audit_digests import log_settings
+
+        services._starts.append(lambda: log_settings(settings))
     if settings.oidc is not None:
         from app.access.jwks import Jwks
         from app.access.oidc import Tokens
@@ -82,6 +86,7 @@ def build(settings: Settings) -> Services:
 
 
 def _with_database(services: Services, settings: Settings, usage: UsageSettings) -> None:
+    from app.usage.audit_settings import SettingsAudit
     from app.usage.database import Database
     from app.usage.ledger import Ledger
     from app.usage.record import Recorder
@@ -95,7 +100,7 @@ def _with_database(services: Services, settings: Settings, usage: UsageSettings)
     services.store = store = Store(database)
     services.unusual = unusual = Unusual(usage.requests_per_hour, usage.tokens_per_hour)
     services.watch = watch = Watch(settings.keys)
-    chores: list[Chore] = []
+    chores = [Chore(_AUDIT_RETRY_S, SettingsAudit(database, settings))]
     if usage.retention_days is not None:
         age = usage.retention_days * DAY_MS
         chores.append(Chore(_PURGE_EVERY, lambda: store.purge(purge_before(age))))

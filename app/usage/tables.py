@@ -57,3 +57,17 @@ keys_version = sa.Table(
     sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
     sa.Column("version", _BIG, nullable=False),
 )
+
+#: Who changed keys and settings, when, and what: see `app.usage.audit`. Never a secret.
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    # SQLite counts up by itself only a column of this type.
+    sa.Column("id", _BIG.with_variant(sa.Integer(), "sqlite"), primary_key=True),
+    sa.Column("time", _BIG, nullable=False),  # milliseconds since 1970 in UTC
+    sa.Column("actor", sa.Text(), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("subject", sa.Text(), nullable=False),
+    sa.Column("detail", sa.JSON(), nullable=False),
+    sa.Index("audit_log_time", "time"),
+)

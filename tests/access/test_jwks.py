@@ -1,5 +1,6 @@
 """Keys of an identity provider: rotated, away, cut short, and asked for by strangers."""
 
+import json
 import socket
 import threading
 import time
@@ -7,6 +8,7 @@ from collections import Counter
 from http.client import IncompleteRead
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import jwt
 import pytest
 
 from app.access import jwks as module
@@ -194,6 +196,32 @@ def test_what_is_no_set_of_keys_changes_nothing(provider, start, data):
     tokens._jwks.update()
     assert tokens._jwks.version == 1
     tokens.identify(token())
+
+
+ODD_KEYS = [
+    5,
+    None,
+    {},
+    {"kty": {}},
+    {"kty": "RSA", "n": 5, "e": 5},
+    {"kty": "RSA", "n": "AQAB", "e": "AQAB"},
+    {"kty": "EC", "crv": [], "x": 1},
+    {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43},
+    {"kty": "OKP", "crv": "Ed25519", "x": "AA"},
+    {"kty": "oct", "k": "c2VjcmV0", "kid": "secret"},
+    {**public(OTHER, "encryption"), "use": "enc"},
+    {**public(OTHER, "odd"), "kid": {}},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_KEYS)
+def test_an_odd_key_does_not_hide_the_others(odd):
+    good = public(RSA, "one")
+    for entries in ([odd, good], [good, odd]):
+        found = module.signing_keys(json.dumps({"keys": entries}).encode())
+        assert found.keys() == {"one", None}
+    with pytest.raises((ValueError, jwt.PyJWTError)):
+        module.signing_keys(json.dumps({"keys": [odd]}).encode())
 
 
 @pytest.mark.parametrize("error", [IncompleteRead(b"x", 5), ZeroDivisionError("a bug")])

@@ -83,16 +83,23 @@ def test_what_claims_say_of_a_caller(make):
             "requests_per_minute": "https://x.y/rpm",
             "tokens_per_minute": "tpm",
             "dollars_per_month": "usd",
+            "warn_at": "warn",
         },
         admins=frozenset(["ops"]),
         models=frozenset(["small"]),
         limits={"requests_per_minute": 10, "tokens_per_minute": 20},
     )
-    said = {"scope": "a b", "realm": {"roles": ["x", "ops"]}, "https://x.y/rpm": 5, "usd": 1.5}
+    said = {
+        "scope": "a b",
+        "realm": {"roles": ["x", "ops"]},
+        "https://x.y/rpm": 5,
+        "usd": 1.5,
+        "warn": 0.8,
+    }
     caller, _ = tokens.identify(token(email="a@b", tpm=True, **said))
     assert (caller.name, caller.models, caller.admin) == ("oidc:a@b", frozenset("ab"), True)
     assert (caller.requests_per_minute, caller.tokens_per_minute) == (5, 20)
-    assert caller.dollars_per_month == 1.5
+    assert (caller.dollars_per_month, caller.warn_at) == (1.5, 0.8)
     plain, _ = tokens.identify(token(email="c", realm=["x"], tpm=-1))
     assert (plain.models, plain.admin, plain.requests_per_minute) == ({"small"}, False, 10)
     assert tokens.identify(token(email="d", scope=["*", 5]))[0].models is None

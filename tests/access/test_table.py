@@ -216,6 +216,8 @@ ODD = [
     {"networks": None},
     {"models": None},
     {"name": "a\nb"},
+    {"name": ""},
+    {"name": "oidc:alice"},
 ]
 
 

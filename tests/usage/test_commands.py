@@ -36,8 +36,8 @@ def run(*arguments):
 def test_migrate_makes_the_tables_and_then_nothing(settings, url):
     settings(url)
     first, second = run("migrate"), run("migrate")
-    assert (first.exit_code, first.stdout) == (0, "empty → 0001.\n")
-    assert (second.exit_code, second.stdout) == (0, "Nothing to do: 0001.\n")
+    assert (first.exit_code, first.stdout) == (0, "empty → 0003.\n")
+    assert (second.exit_code, second.stdout) == (0, "Nothing to do: 0003.\n")
     assert run("report").stdout == "No requests in that time.\n"
 
 

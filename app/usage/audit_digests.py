@@ -1,0 +1,73 @@
+"""Digests of the settings in use, with secrets removed, for the audit log.
+
+A setting that may hold a secret says so by ``repr=False``. Of those only addresses are looked at,
+without the password and the query, so that a digest tells nothing of a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlsplit
+
+from app.config import Settings
+
+_log = logging.getLogger("app.audit")
+
+#: Hex digits of a digest that are kept: enough to tell two settings apart.
+DIGEST_LENGTH = 16
+#: What may hold a password, and is still looked at without it.
+ADDRESSES = frozenset(("url", "base_url", "jwks_url", "endpoint", "proxy"))
+
+
+def digests_of(settings: Settings) -> dict[str, str]:
+    """A digest of each setting by its name in a settings file, and ``workers``."""
+    public: dict[str, Any] = _without_secrets(settings)
+    return {
+        name if name == "workers" else name.upper(): digest(value) for name, value in public.items()
+    }
+
+
+def digest(value: Any) -> str:
+    """A short SHA-256 of what JSON can hold."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def _without_secrets(value: Any) -> Any:
+    """The value as JSON can hold it; sets in one order."""
+    if is_dataclass(value):
+        found = {f.name: getattr(value, f.name) for f in fields(value) if f.repr}
+        hidden = {f.name: getattr(value, f.name) for f in fields(value) if not f.repr}
+        found |= {name: _address(hidden[name]) for name in hidden.keys() & ADDRESSES}
+        return _without_secrets(found)
+    if isinstance(value, Mapping):
+        return {str(name): _without_secrets(entry) for name, entry in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(str(_without_secrets(entry)) for entry in value)
+    if isinstance(value, list | tuple):
+        return [_without_secrets(entry) for entry in value]
+    return value
+
+
+def _address(url: str | None) -> str | None:
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def place() -> str:
+    """Where the settings are: the host and the file, or ``defaults``."""
+    return f"{socket.gethostname()}:{os.environ.get('PROXY_SETTINGS') or 'defaults'}"
+
+
+def log_settings(settings: Settings) -> None:
+    """Log the digest of all settings, where there is no database for an audit log."""
+    _log.info("settings in use: %s, digest %s", place(), digest(digests_of(settings)))

@@ -1,0 +1,73 @@
+"""Which settings are in use, and since when: rows of the audit log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from app.config import Settings
+from app.usage import audit
+from app.usage.audit_digests import digest, digests_of, place
+from app.usage.database import Database
+from app.usage.tables import keys_version
+
+_log = logging.getLogger("app.audit")
+
+
+class SettingsAudit:
+    """Writes to the audit log what has changed since the newest row of this host and file.
+
+    It is called again and again, since the database may be away; once it has succeeded it does
+    nothing, for the settings of a process never change. Each worker has one, so that the first
+    writes the row and the others find it. The row has the time when the first began.
+    """
+
+    def __init__(
+        self, database: Database, settings: Settings, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._digests = digests_of(settings)
+        self._blocked = sorted(settings.blocked_keys)
+        self._began = clock()
+        self._is_done = False
+
+    def __call__(self) -> None:
+        """Raises `app.usage.database.Unavailable`."""
+        if not self._is_done:
+            self._database.run(self._record)
+            self._is_done = True
+
+    def _record(self, connection: Connection) -> None:
+        # A lock: else two workers that start at once would both find no row.
+        connection.execute(keys_version.update().values(version=keys_version.c.version))
+        subject = place()
+        at, before = audit.latest(connection, "settings.change", subject) or (0.0, {})
+        if at > self._began:
+            return  # a process that began later has written: its settings replace these
+        known = before.get("digests") or {}
+        if known == self._digests:
+            return
+        names = sorted(known.keys() | self._digests.keys())
+        changed = [name for name in names if known.get(name) != self._digests.get(name)]
+        detail = {
+            "digest": digest(self._digests),
+            "changed": changed,  # at the first start all of them
+            "digests": self._digests,
+            "blocked_keys": self._blocked,
+        }
+        self._add(connection, "settings.change", subject, detail)
+        was, now = set(before.get("blocked_keys") or ()), set(self._blocked)
+        for action, keys in (("key.block", now - was), ("key.unblock", was - now)):
+            for key in sorted(keys):
+                self._add(connection, action, key, {"settings": subject})
+        _log.info("settings changed: %s, digest %s", ", ".join(changed), detail["digest"])
+
+    def _add(
+        self, connection: Connection, action: str, subject: str, detail: Mapping[str, Any]
+    ) -> None:
+        event = audit.AuditEvent(audit.os_actor(), action, subject, detail)
+        audit.record(connection, event, self._began)
