@@ -17,6 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import errors
+from app.access.refusals import KeysUnavailable, LimitsUnavailable
 from app.api.exchange import Exchange
 from app.cache.memory import CacheStats
 from app.config import SettingsError, check
@@ -101,6 +102,8 @@ def test_a_request_that_is_served(meter, files):
         (errors.UpstreamFailed("x"), True, "provider", None),
         (errors.DeadlineExceeded("x"), True, "provider", None),
         (errors.InternalError("x"), True, "proxy", None),
+        (KeysUnavailable("x"), False, "dependency", None),
+        (LimitsUnavailable("x"), False, "dependency", None),
     ],
 )
 def test_whose_an_error_is(meter, files, error, admitted, side, limit):

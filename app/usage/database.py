@@ -28,6 +28,11 @@ _POSTGRESQL = {
 }
 
 
+#: Drivers raise the last two before the database is asked: an integer over 64 bits in SQLite, a text
+#: that is not UTF-8 in either.
+_REFUSALS = (exc.DataError, exc.IntegrityError, OverflowError, UnicodeError)
+
+
 class Unavailable(Exception):
     """The database does not answer, or has not the tables: later it may."""
 
@@ -60,7 +65,7 @@ class Database:
         try:
             with self.engine.begin() as connection:
                 return function(connection)
-        except (exc.DataError, exc.IntegrityError) as error:
+        except _REFUSALS as error:
             raise Refused(_first_line(error)) from error
         except exc.SQLAlchemyError as error:
             raise Unavailable(_first_line(error)) from error

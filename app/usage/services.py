@@ -6,6 +6,7 @@ Nothing that is not configured is imported.
 from __future__ import annotations
 
 import atexit
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,7 @@ def _with_database(services: Services, settings: Settings, usage: UsageSettings)
     from app.usage.record import Recorder
     from app.usage.shipper import Chore, Shipper
     from app.usage.spool import Spool
-    from app.usage.store import DAY_MS, Store, Unusual, purge_before
+    from app.usage.store import DAY_MS, Store, Unusual
     from app.usage.watch import Patrol, Watch
 
     database = Database(usage.url)
@@ -98,7 +99,7 @@ def _with_database(services: Services, settings: Settings, usage: UsageSettings)
     chores: list[Chore] = []
     if usage.retention_days is not None:
         age = usage.retention_days * DAY_MS
-        chores.append(Chore(_PURGE_EVERY, lambda: store.purge(purge_before(age))))
+        chores.append(Chore(_PURGE_EVERY, lambda: store.purge_older(age, int(time.time() * 1000))))
     if unusual:
         chores.append(Chore(_PATROL_EVERY, Patrol(store, unusual, watch)))
     writer = Ledger.new_writer()

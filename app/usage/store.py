@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,15 +79,46 @@ class Store:
         values = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
         self._database.run(lambda connection: connection.execute(self._insert, values))
 
-    def insert_each(self, rows: Sequence[Row]) -> int:
-        """The same row by row; how many were refused."""
-        refused = 0
-        for row in rows:
-            try:
-                self.insert([row])
-            except Refused:
-                refused += 1
-        return refused
+    def insert_each(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+        """Insert those rows that the database takes; the others, each with the reason.
+
+        Halves what is refused until the rows that cause it are alone.
+        """
+        try:
+            self.insert(rows)
+        except Refused as error:
+            if len(rows) == 1:
+                return [(rows[0], str(error))]
+            middle = len(rows) // 2
+            return self.insert_each(rows[:middle]) + self.insert_each(rows[middle:])
+        return []
+
+    def purge_older(self, age_ms: int, now_ms: int) -> int:
+        """Delete the rows that are so old; how many there were.
+
+        The age is that before the third newest day of which there are rows, or before now where
+        that is earlier: a clock that is wrong for up to two days, in all processes that write,
+        deletes nothing that it should not, though these leave rows of a time that has not come.
+        """
+        newest = self._third_newest_day()
+        if newest is None:
+            return 0
+        return self.purge(purge_before(age_ms, min(newest, now_ms)))
+
+    def _third_newest_day(self) -> int | None:
+        """The time of the newest row of that day in UTC; None where there are fewer days."""
+
+        def ask(connection: Connection) -> int | None:
+            newest = sa.select(sa.func.max(_c.time))
+            found: int | None = connection.execute(newest).scalar_one()
+            for _ in range(2):
+                if found is None:
+                    break
+                earlier = newest.where(_c.time < found - found % DAY_MS)
+                found = connection.execute(earlier).scalar_one()
+            return found
+
+        return self._database.run(ask)
 
     def purge(self, before_ms: int) -> int:
         """Delete the rows that are older; how many there were."""
@@ -177,7 +207,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str) else int(value or 0)
 
 
-def purge_before(age_ms: int, now: float | None = None) -> int:
-    """The start of the day that was so long ago, in milliseconds: rows go a whole day at a time."""
-    moment = int((time.time() if now is None else now) * 1000) - age_ms
+def purge_before(age_ms: int, newest: float) -> int:
+    """The start of the day that was so long before: rows go a whole day (UTC) at a time."""
+    moment = int(newest) - age_ms
     return moment - moment % DAY_MS

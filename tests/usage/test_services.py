@@ -60,12 +60,9 @@ def test_what_was_asked_is_in_the_usage(start, url):
     ask(client, user="u-1", model="none")
     ask(client, headers={})
     ask(client, model="steady", headers=NARROW)
-    rows = eventually(
-        lambda: (d := usage(client, by="key,user").json["data"]) and len(d) == 3 and d
-    )
+    rows = groups(client, 2)  # a stranger leaves no row
     assert [(r["key"], r["user"], r["requests"]) for r in rows] == [
         ("tests", "u-1", 2),
-        ("", "", 1),
         ("narrow", "", 1),
     ]
     first = rows[0]
@@ -128,9 +125,9 @@ def test_old_rows_are_let_go(start, tmp_path):
     migrate(database.engine)
     now = int(time.time() * 1000)
     store = Store(database)
-    store.insert([row(1, time=now), row(2, time=now - 3 * 86_400_000)])
+    store.insert([row(n, time=now - n * 86_400_000) for n in (0, 1, 2, 3, 4)])
     start(url, retention_days=1, unusual={"tokens_per_hour": 5})
-    eventually(lambda: sum(r["requests"] for r in store.report([], 0, now + 10**6)) == 1, 10)
+    eventually(lambda: sum(r["requests"] for r in store.report([], 0, now + 10**6)) == 4, 10)
     database.close()
 
 

@@ -95,15 +95,40 @@ def test_old_rows_go_in_portions(store, database, monkeypatch):
 
 
 def test_rows_are_kept_for_whole_days():
-    assert purge_before(2 * DAY_MS, now=10.5 * 86400) == 8 * DAY_MS
-    assert purge_before(0) % DAY_MS == 0
+    assert purge_before(2 * DAY_MS, newest=10.5 * DAY_MS) == 8 * DAY_MS
 
 
-def test_a_row_that_cannot_be_is_refused_and_the_others_are_not(store, database):
+def test_a_clock_that_is_ahead_deletes_nothing(store, database):
+    """Also not after it has left rows of its own, in two of its days."""
+    now, wrong = 1000 * DAY_MS, 1401 * DAY_MS
+    store.insert([row(n, time=now - n * DAY_MS) for n in range(5)])
+    store.insert([row(n, time=wrong + n * DAY_MS, writer="ahead") for n in range(2)])
+    assert store.purge_older(400 * DAY_MS, wrong) == 0
+    assert count(database) == 7
+    # Two days behind, for the three newest days decide: what is older than that does go.
+    assert store.purge_older(2 * DAY_MS, wrong) == 2
+    assert count(database) == 5
+
+
+def test_the_clock_decides_where_rows_are_ahead_of_it(store, database):
+    store.insert([row(n, time=n * DAY_MS) for n in range(10)])
+    assert store.purge_older(2 * DAY_MS, 5 * DAY_MS) == 3
+    assert count(database) == 7
+
+
+def test_two_days_of_rows_decide_nothing(store):
+    store.insert([row(1, time=5), row(2, time=900 * DAY_MS)])
+    assert store.purge_older(DAY_MS, 900 * DAY_MS) == 0
+
+
+@pytest.mark.parametrize("odd", [{"key": None}, {"cost": 2**63}, {"user": "\ud800"}])
+def test_a_row_that_cannot_be_is_refused_and_the_others_are_not(store, database, odd):
     with pytest.raises(Refused):
-        store.insert([row(1), row(2, key=None)])
+        store.insert([row(1), row(2, **odd)])
     assert count(database) == 0
-    assert store.insert_each([row(1), row(2, key=None), row(3)]) == 1
+    ((refused, why),) = store.insert_each([row(1), row(2, **odd), row(3)])
+    assert refused == row(2, **odd)
+    assert why
     assert count(database) == 2
 
 
