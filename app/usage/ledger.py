@@ -82,7 +82,7 @@ class Ledger:
         """Nothing: all that counts is known at the end."""
 
     def finished(self, exchange: Exchange, status: int) -> None:
-        # Requests without a valid key are counted in metrics: whoever sends them could fill a table.
+        # Requests without a valid key are counted in metrics only: they could fill a table.
         if exchange.caller is None or not is_metered(exchange):
             return
         if len(self._queue) + len(self._rows) >= MAX_ROWS_IN_MEMORY:
