@@ -88,6 +88,7 @@ def test_a_report_for_machines_and_for_spreadsheets(filled):
         (("--by", "secret"), "is nothing to group by"),
         (("--since", "soon"), "is no time"),
         (("--since", "999999w"), "out of range"),
+        (("--timezone", "Mars"), "is no time zone"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(filled, arguments, message):
