@@ -47,8 +47,8 @@ class LedgerState(NamedTuple):
 class Ledger:
     """An observer. `start` it in the process that serves, and `close` it at its end.
 
-    The lock guards ``_dropped`` and ``_is_dropping``; nothing waits under it. ``_rows``, ``_open``
-    and what else begins with an underscore are used by the thread alone.
+    The lock guards ``_dropped`` and ``_is_dropping``; nothing waits under it. ``_rows``, ``_open``,
+    ``_taken``, ``_set_aside`` and ``_complained`` are changed by the thread alone.
     """
 
     def __init__(self, recorder: Recorder, spool: Spool, shipper: Shipper, writer: str) -> None:

@@ -17,7 +17,7 @@ from app.usage.database import Database
 from app.usage.migrations import migrate
 print(*migrate(Database(sys.argv[1]).engine))
 """
-#: The last step of the second migration waits for ever, in the middle of the transaction.
+#: Before the second migration ends, it waits for ever: in the middle of the transaction.
 STUCK = """
 import sys, time
 from alembic.operations import Operations
