@@ -123,10 +123,10 @@ class Shipper:
 
     def _set_aside(self, entries: list[dict[str, object]]) -> None:
         if entries:
-            self.refused += len(entries)
             why = entries[0]["reason"]
             _log.error("the usage ledger set aside %d rows: %s", len(entries), why)
             self._spool.set_aside(entries)
+            self.refused += len(entries)
 
     def _leave_for_later(self, error: Unavailable) -> bool:
         """Wait a little; whether to leave the segment to whoever comes after us."""
