@@ -363,7 +363,7 @@ class LimitsUnavailable(ClientError):
 
 
 class UsageUnavailable(ClientError):
-    """The ledger's database does not answer. A retry is safe and may help."""
+    """The ledger's database does not answer in time, or is busy. A retry is safe and may help."""
 
     scopes = (Scope.USAGE,)
     status = 503

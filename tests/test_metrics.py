@@ -139,6 +139,8 @@ def test_a_request_that_is_served(meter, files):
         (errors.UpstreamFailed("x"), True, "provider", None),
         (errors.DeadlineExceeded("x"), True, "provider", None),
         (errors.InternalError("x"), True, "proxy", None),
+        (errors.KeysUnavailable("x"), False, "dependency", None),
+        (errors.LimitsUnavailable("x"), False, "dependency", None),
     ],
 )
 def test_whose_an_error_is(meter, files, error, admitted, side, limit):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from app import config
+from app.access.reconcile import reconciled
 from app.domain import Caller
 from app.usage import report as reports
 
@@ -59,6 +60,27 @@ def reset(key: str) -> None:
 
     removed = _with_windows(settings, lambda windows: windows.forget(counters_of(caller)))
     click.echo(f"{removed} counters of {key!r} begin anew.")
+
+
+@limits.command("reconcile")
+@click.argument("key", required=False)
+@click.option("--apply", "is_applied", is_flag=True, help="Count what the ledger says from now on.")
+@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+def reconcile(key: str | None, is_applied: bool, as_json: bool) -> None:
+    """Compare limits of days and months with the ledger, and set them to what it says.
+
+    Usage of the last two seconds is not in the ledger yet: it is no longer counted after --apply.
+    """
+    settings = _settings()
+    usage = settings.usage
+    if usage is None:
+        _fail("USAGE: must be set: it is the ledger that limits are compared with")
+    callers = [_caller(settings, key)] if key is not None else list(_callers(settings).values())
+    found = _with_windows(settings, lambda w: reconciled(settings, usage, w, callers, is_applied))
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        click.echo(reports.as_table(found, "No limits of days and months."))
 
 
 def _fail(message: object) -> NoReturn:

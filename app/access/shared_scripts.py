@@ -136,3 +136,24 @@ redis.call('EXPIREAT', KEYS[2], ARGV[6])
 return 1
 """
 )
+#: What was used of a calendar's window, and if wanted another amount in its place; what requests in
+#: flight have taken stays. KEYS: its counter and its reservations. ARGV: now, the period's number,
+#: the amount or "" to leave it, and when to forget the counter. Reply: what was used.
+RECONCILE = (
+    _NOW
+    + _LOAD
+    + """
+expire(KEYS[1], KEYS[2], now)
+local reserved = 0
+for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  local period, cost = string.match(member, '^r:.*:(%d+):(%d+)$')
+  if period == ARGV[2] then reserved = reserved + tonumber(cost) end
+end
+local count = load_calendar(KEYS[1], ARGV[2])
+if ARGV[3] ~= '' then
+  redis.call('HSET', KEYS[1], ARGV[2], string.format('%.0f', tonumber(ARGV[3]) + reserved))
+  redis.call('EXPIREAT', KEYS[1], ARGV[4])
+end
+return math.max(0, count - reserved)
+"""
+)

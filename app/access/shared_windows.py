@@ -147,6 +147,22 @@ class SharedWindows:
         self.remote.ready()
         return self.remote.call(delete)
 
+    def reconcile(self, name: str, period: Calendar, used: int | None = None) -> int | None:
+        """What was used of this day or month, without what requests in flight have taken.
+
+        ``used``: count this in its place. None where the server does not answer.
+        """
+        now = self._clock() if self._clock else time.time()
+        span = period.span(now)
+        amount = "" if used is None else used
+        arguments = [now if self._clock else "", span.number, amount]
+        arguments.append(math.ceil(span.end) + period.keep_s)
+        self.remote.ready()
+        keys = self._keys(name, period)
+        return self.remote.call(
+            lambda client: int(client.eval(scripts.RECONCILE, 2, *keys, *arguments))
+        )
+
     def close(self) -> None:
         self.remote.close()
 

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
 from flask import Blueprint, Response, request
 
 from app.domain import Caller
-from app.errors import BadRequest, UsageUnavailable, shown
-from app.usage.database import Unavailable
-from app.usage.report import dimensions, milliseconds, moment, readable
-from app.usage.store import Store, Unusual
+from app.errors import BadRequest, shown
+from app.usage.queries import Question, Unusual
+from app.usage.report import dimensions, milliseconds, moment, readable, time_zone
+from app.usage.reporter import Reporter
 
 _SINCE = "7d"
-_MOST_ROWS = 10_000
 
 
 class UsageApi:
     """The handler. ``identify`` says who asks."""
 
-    def __init__(self, store: Store, unusual: Unusual, identify: Callable[[], Caller]) -> None:
-        self._store = store
+    def __init__(
+        self, reporter: Reporter, unusual: Unusual, identify: Callable[[], Caller]
+    ) -> None:
+        self._reporter = reporter
         self._unusual = unusual
         self._identify = identify
 
@@ -35,21 +36,16 @@ class UsageApi:
 
     def usage(self) -> Response:
         caller = self._identify()
-        now = datetime.now(UTC)
+        zone = _parsed("timezone", time_zone, "UTC")
+        now = datetime.now(zone)
         since = _parsed("since", lambda text: moment(text, now), _SINCE)
         until = _parsed("until", lambda text: moment(text, now), now.isoformat())
         by = _parsed("by", dimensions, "key,model" if caller.admin else "model")
-        try:
-            rows = self._store.report(
-                by,
-                milliseconds(since),
-                milliseconds(until) + 1,
-                None if caller.admin else caller.name,
-                self._unusual,
-                _MOST_ROWS,
-            )
-        except Unavailable as error:
-            raise UsageUnavailable("The usage cannot be read now. Try again.") from error
+        key = None if caller.admin else caller.name
+        times = milliseconds(since), milliseconds(until) + 1
+        rows = self._reporter.report(
+            caller.name, Question(by, *times, key=key, unusual=self._unusual, zone=zone)
+        )
         payload = {
             "object": "list",
             "since": since.isoformat(),

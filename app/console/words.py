@@ -191,6 +191,9 @@ ROUTES = {
         (Scope.KEY, Scope.USAGE),
         (
             _query("since", "The first moment: `7d`, `12h`, a date or a time. Default: `7d`."),
+            _query(
+                "timezone", "The zone of days and of dates, like `Europe/Berlin`. Default: `UTC`."
+            ),
             _query("until", "The last moment, likewise. Default: now."),
             _query(
                 "by",

@@ -173,7 +173,7 @@ class Standing:
 
     def is_silent(self, now: float, other_left_at: float) -> bool:
         """Whether its oldest call outlives the silence limit, while another deployment answered a
-        call that left after it, at ``other_left_at``."""
+        call that left after it, at ``other_left_at``, now."""
         with self._lock:
             for left_at, items in self._in_flight.values():
                 age = now - left_at
@@ -181,7 +181,7 @@ class Standing:
                     age >= self._settings.silence_floor
                     and other_left_at >= left_at
                     and not self.health.is_ejected
-                    and age >= self._silence_limit(items)
+                    and age >= self._silence_limit(items, now - other_left_at)
                 )
             return False
 
@@ -290,10 +290,11 @@ class Standing:
             self.health.failed(error, now, now)
             self.health.eject(error, now)
 
-    def _silence_limit(self, items: int) -> float:
+    def _silence_limit(self, items: int, others_took: float = 0.0) -> float:
+        """``others_took``: seconds that a call to another deployment has just taken."""
         p95 = self.latency.p95(items)
         if p95 is None:
-            return self._settings.late_unknown
+            return max(self._settings.late_unknown, self._settings.silence_factor * others_took)
         return max(self._settings.silence_floor, self._settings.silence_factor * p95)
 
     def _evidence_after(

@@ -80,7 +80,7 @@ REQUESTS = Metric("counter", "requests", "Requests answered.", ("route", "model"
 ERRORS = Metric(
     "counter",
     "errors",
-    "Errors answered, by whose they are: caller, policy, provider, proxy.",
+    "Errors answered, by whose they are: caller, policy, provider, dependency, proxy.",
     ("side", "code", "model"),
 )
 REFUSED = Metric("counter", "limits_refused", "Requests refused for a limit, by which.", ("limit",))

@@ -24,7 +24,13 @@ _N = TypeVar("_N", Number, Distribution)
 #: Whose an error is, by its status; any other below 500 is the caller's, above it the proxy's. The
 #: providers' 429s, and the time that a caller gave them, count as theirs: they are the ones to ask.
 _SIDES = {401: "policy", 403: "policy", 429: "policy", 502: "provider", 504: "provider"}
-_SIDES_BY_CODE = {"no_provider_available": "provider", "overloaded": "policy"}
+_SIDES_BY_CODE = {
+    "no_provider_available": "provider",
+    "overloaded": "policy",
+    # A database, an identity provider or a counting server that is away is an expected state.
+    "keys_unavailable": "dependency",
+    "usage_unavailable": "dependency",
+}
 #: Limits by the code of their error; of a key's own it is the type that says which.
 LIMITS_BY_CODE = {
     "overloaded": "waiting",
@@ -202,7 +208,7 @@ class Meter(Events):
 
 
 def side_of(error: ClientError, admitted: bool) -> str:
-    """Whose an error is: ``caller``, ``policy``, ``provider`` or ``proxy``."""
+    """Whose an error is: ``caller``, ``policy``, ``provider``, ``dependency`` or ``proxy``."""
     if error.status == 429 and admitted:
         return "provider"  # the limits of the key were passed: it is every provider's answer
     usual = "caller" if error.status < 500 else "proxy"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
@@ -13,7 +13,7 @@ import click
 from app import config
 from app.config_services import UsageSettings
 from app.usage import report as reports
-from app.usage.parameters import Dimensions, Moment
+from app.usage.parameters import Dimensions, Moment, TimeZone
 
 if TYPE_CHECKING:
     from app.usage.database import Database
@@ -77,19 +77,35 @@ def migrate() -> None:
 
 @usage.command("report")
 @click.option("--by", type=Dimensions(), default="key,model", show_default=True)
+@click.option(
+    "--timezone",
+    type=TimeZone(),
+    default="UTC",
+    is_eager=True,
+    show_default=True,
+    help="Of days and dates: Europe/Berlin …",
+)
 @click.option("--since", type=Moment(), default="7d", show_default=True, help="7d, 2026-01-31 …")
 @click.option("--until", type=Moment(), default="0m", help="The same. Default: now.")
 @click.option("--csv", "as_csv", is_flag=True, help="For spreadsheets.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def report(by: list[str], since: datetime, until: datetime, as_csv: bool, as_json: bool) -> None:
+def report(
+    by: list[str],
+    timezone: tzinfo,
+    since: datetime,
+    until: datetime,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
     """Sum the requests up by any of: key, user, model, provider, deployment, status, error_code,
     day. Where USAGE["unusual"] is set, unusual_hours counts the hours of unusual volume."""
-    from app.usage.store import Store, Unusual
+    from app.usage.store import Question, Store, Unusual
 
     _, settings = configured()
     unusual = Unusual(settings.requests_per_hour, settings.tokens_per_hour)
     times = reports.milliseconds(since), reports.milliseconds(until)
-    rows = with_database(settings, lambda d: Store(d).report(by, *times, unusual=unusual))
+    question = Question(by, *times, unusual=unusual, zone=timezone)
+    rows = with_database(settings, lambda d: Store(d).report(question))
     shown = [reports.readable(row) for row in rows]
     if as_json:
         click.echo(json.dumps(shown, indent=2, ensure_ascii=False))

@@ -16,9 +16,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from app.concurrency.locks import uncontended_lock
 from app.usage.record import Recorder, Row, is_metered
 from app.usage.shipper import Shipper
-from app.usage.spool import Segment, Spool
+from app.usage.spool import Segment, Spool, is_writable
 
 if TYPE_CHECKING:
     from app.api.exchange import Exchange
@@ -27,23 +28,28 @@ _log = logging.getLogger("app.usage")
 
 _TICK = 0.25  # seconds between writes to the spool: what SIGKILL may cost
 _SHIP = 1.0  # seconds between transactions
-_MOST_QUEUED = 100_000  # rows in memory, where the spool cannot be written
+#: Rows in memory, where the spool is full or cannot be written; the newest are dropped then.
+MAX_ROWS_IN_MEMORY = 100_000
 _GOODBYE = 10.0  # seconds that the end of the process may wait for the database
 
 
 class LedgerState(NamedTuple):
     """Counts of rows since the start of this process; for metrics."""
 
-    recorded: int
+    recorded: int  # rows there should be, with those that are lost
     written: int  # into the database, with those that others left behind
-    lost: int  # queue or spool full, or refused by the database
+    lost: int  # no room in memory, or refused and set aside
     queued: int  # now, in memory
     spooled_bytes: int  # now, on disk
     database_up: bool
 
 
 class Ledger:
-    """An observer. `start` it in the process that serves, and `close` it at its end."""
+    """An observer. `start` it in the process that serves, and `close` it at its end.
+
+    The lock guards ``_dropped`` and ``_is_dropping``; nothing waits under it. ``_rows``, ``_open``,
+    ``_taken``, ``_set_aside`` and ``_complained`` are changed by the thread alone.
+    """
 
     def __init__(self, recorder: Recorder, spool: Spool, shipper: Shipper, writer: str) -> None:
         self._recorder = recorder
@@ -55,7 +61,10 @@ class Ledger:
         self._open: Segment | None = None
         self._shipped_at = 0.0
         self._numbers = itertools.count(1)
-        self._taken = self._lost = 0
+        self._lock = uncontended_lock()
+        self._dropped = 0  # rows for which there was no room in memory
+        self._is_dropping = False  # an episode, logged at its begin
+        self._taken = self._set_aside = 0
         self._complained = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="usage-ledger", daemon=True)
@@ -73,21 +82,32 @@ class Ledger:
         """Nothing: all that counts is known at the end."""
 
     def finished(self, exchange: Exchange, status: int) -> None:
-        if not is_metered(exchange):
+        # Requests without a valid key are counted in metrics only: they could fill a table.
+        if exchange.caller is None or not is_metered(exchange):
             return
-        if len(self._queue) >= _MOST_QUEUED:
-            self._lost += 1
+        if len(self._queue) + len(self._rows) >= MAX_ROWS_IN_MEMORY:
+            self._drop()
             return
         number = next(self._numbers)  # in one step, for many threads ask
         self._queue.append(self._recorder.row(exchange, status, self._writer, number))
+
+    def _drop(self) -> None:
+        """Count a row for which there is no room."""
+        with self._lock:
+            self._dropped += 1
+            begins, self._is_dropping = not self._is_dropping, True
+        if begins:
+            _log.error(
+                "the usage ledger drops the newest rows: %d wait in memory", MAX_ROWS_IN_MEMORY
+            )
 
     @property
     def state(self) -> LedgerState:
         queued = len(self._queue)
         return LedgerState(
-            recorded=self._taken + queued,
+            recorded=self._taken + queued + self._dropped,
             written=self._shipper.shipped,
-            lost=self._lost + self._shipper.refused,
+            lost=self._dropped + self._set_aside + self._shipper.refused,
             queued=queued + len(self._rows),
             spooled_bytes=self._spooled_bytes(),
             database_up=not self._shipper.pause,
@@ -109,8 +129,13 @@ class Ledger:
         stopping = False
         while not stopping:
             stopping = self._stop.wait(_TICK)
-            self._empty_queue()
-            self._hand_over(stopping)
+            try:
+                self._empty_queue()
+                self._hand_over(stopping)
+            except Exception:  # a bug must not end the ledger
+                _log.exception("the usage ledger met a bug")
+        if self._rows:
+            _log.error("the usage ledger loses %d rows: the process ends", len(self._rows))
 
     def _empty_queue(self) -> None:
         while self._queue:
@@ -119,29 +144,40 @@ class Ledger:
         if not self._rows:
             return
         if self._spooled_bytes() >= self._spool.most_bytes:
-            self._lose("the spool is full")
+            self._complain("the spool is full")
             return
         try:
-            if self._open is None:
-                self._spool.prepare()
-                self._open = self._spool.new()
-            self._open.append(self._rows)
+            self._write()
         except OSError as error:
-            if len(self._rows) >= _MOST_QUEUED:
-                self._lose(str(error))
-            elif not self._complained:
-                _log.error("the usage ledger cannot write its spool: %s", error)
-            self._complained = True
+            self._complain(str(error))
             return
         self._rows = []
         self._complained = False
+        with self._lock:
+            dropped, self._is_dropping = self._is_dropping, False
+        if dropped:
+            _log.error("the usage ledger dropped %d rows since its start", self._dropped)
 
-    def _lose(self, why: str) -> None:
+    def _write(self) -> None:
+        """Append what waits to the spool; what is no JSON is set aside. Raises OSError."""
+        if self._open is None:
+            self._spool.prepare()
+            self._open = self._spool.new()
+        try:
+            self._open.append(self._rows)
+        except ValueError as error:
+            odd = [row for row in self._rows if not is_writable(row)]
+            self._rows = [row for row in self._rows if is_writable(row)]
+            self._set_aside += len(odd)
+            _log.error("the usage ledger set aside %d rows: %s", len(odd), error)
+            self._spool.set_aside({"reason": str(error), "row": row} for row in odd)
+            self._open.append(self._rows)
+
+    def _complain(self, why: str) -> None:
+        """Log once an episode why rows stay in memory."""
         if not self._complained:
-            _log.error("the usage ledger loses rows: %s", why)
+            _log.error("the usage ledger cannot write its spool: %s", why)
         self._complained = True
-        self._lost += len(self._rows)
-        self._rows = []
 
     def _hand_over(self, stopping: bool) -> None:
         """The segment to the shipper, if that has nothing else to do."""

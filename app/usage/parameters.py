@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,12 +17,25 @@ else:  # before click 8.2 it takes no argument
 
 
 class Moment(_Type):
+    """A time; dates are those of the option ``timezone``, which has to be eager."""
+
     name = "time"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        zone = ctx.params.get("timezone", UTC) if ctx is not None else UTC
         try:
-            return reports.moment(value, datetime.now(UTC))
+            return reports.moment(value, datetime.now(zone))
         except (ValueError, OverflowError) as error:
+            self.fail(str(error), param, ctx)
+
+
+class TimeZone(_Type):
+    name = "zone"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return value if isinstance(value, tzinfo) else reports.time_zone(value)
+        except ValueError as error:
             self.fail(str(error), param, ctx)
 
 

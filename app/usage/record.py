@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ COLUMNS = (
     "number",
     "time",  # milliseconds since 1970 in UTC, when the answer was ready
     "request_id",
-    "key",  # the caller's name; empty: nobody we know
+    "key",  # the caller's name
     "user",  # the field of the request; empty: none
     "model",  # empty: none that there is
     "provider",  # several with commas; empty: all from the cache, or none
@@ -36,6 +37,11 @@ COLUMNS = (
     "status",
     "error_code",  # empty: none
 )
+_TEXTS = frozenset(
+    ("writer", "request_id", "key", "user", "model", "provider", "deployment", "error_code")
+)
+_TYPES = tuple(str if name in _TEXTS else int for name in COLUMNS)
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 STATUS, KEY = COLUMNS.index("status"), COLUMNS.index("key")
 
 
@@ -56,9 +62,8 @@ class Recorder:
             number,
             int(time.time() * 1000),
             exchange.id,
-            caller.name if caller is not None else "",
-            # PostgreSQL takes no NUL.
-            (asked.user or "").replace("\0", "\ufffd") if asked is not None else "",
+            _storable(caller.name) if caller is not None else "",
+            _storable(asked.user or "") if asked is not None else "",
             model,
         ]
         items = len(asked.items) if asked is not None else 0
@@ -72,6 +77,16 @@ class Recorder:
         code = (error.code or error.type) if error is not None else ""
         row += [round(exchange.seconds * 1000), status, code]
         return row
+
+
+def is_row(value: object) -> bool:
+    """Whether a value read from JSON has a row's columns, each of its type."""
+    return isinstance(value, list) and tuple(map(type, value)) == _TYPES
+
+
+def _storable(text: str) -> str:
+    """The text with U+FFFD for what no database takes: NUL (PostgreSQL) and lone surrogates."""
+    return _NO_TEXT.sub("\ufffd", text)
 
 
 def _names(names: Iterable[str]) -> str:

@@ -6,8 +6,10 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
+
+from app.access.periods import zone_of
 
 #: What a report can be grouped by.
 DIMENSIONS = ("key", "user", "model", "provider", "deployment", "status", "error_code", "day")
@@ -17,14 +19,25 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """``7d``, ``12h`` before now, or a date or time in UTC: ``2026-01-31``. Raises ValueError."""
+    """``7d``, ``12h`` before now, or a date or time: ``2026-01-31``. Raises ValueError.
+
+    Dates are those of now's time zone.
+    """
     if found := re.fullmatch(r"(\d{1,6})([mhdw])", text):
         return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
     try:
         given = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is no time: 7d, 12h, 30m, 2w or 2026-01-31") from None
-    return given if given.tzinfo else given.replace(tzinfo=UTC)
+    return given if given.tzinfo else given.replace(tzinfo=now.tzinfo)
+
+
+def time_zone(name: str) -> tzinfo:
+    """``Europe/Berlin``, ``UTC``. Raises ValueError."""
+    try:
+        return zone_of(name)
+    except (ValueError, LookupError, OSError):  # a path outside, no such name, a directory
+        raise ValueError(f"{name[:64]!r} is no time zone: UTC, Europe/Berlin") from None
 
 
 def dimensions(text: str) -> list[str]:

@@ -6,6 +6,7 @@ Nothing that is not configured is imported.
 from __future__ import annotations
 
 import atexit
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from app.api.exchange import Observer
     from app.domain import Caller
     from app.usage.ledger import Ledger
+    from app.usage.reporter import Reporter
     from app.usage.store import Store, Unusual
     from app.usage.watch import Watch
 
@@ -37,6 +39,7 @@ class Services:
     key_sources: list[KeySource] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=list)
     store: Store | None = None
+    reporter: Reporter | None = None
     unusual: Unusual | None = None
     ledger: Ledger | None = None
     watch: Watch | None = None
@@ -58,8 +61,8 @@ class Services:
         """``GET /v1/usage``, where there is a ledger."""
         from app.api.usage import UsageApi
 
-        assert self.store is not None and self.unusual is not None  # noqa: S101, PT018 - for mypy
-        return UsageApi(self.store, self.unusual, identify).blueprint()
+        assert self.reporter is not None and self.unusual is not None  # noqa: S101, PT018 - for mypy
+        return UsageApi(self.reporter, self.unusual, identify).blueprint()
 
     def runs(self, start: Callable[[], None], end: Callable[[], None]) -> None:
         self._starts.append(start)
@@ -90,20 +93,24 @@ def _with_database(services: Services, settings: Settings, usage: UsageSettings)
     from app.usage.database import Database
     from app.usage.ledger import Ledger
     from app.usage.record import Recorder
+    from app.usage.reporter import REPORT_TIME_LIMIT_S, Reporter
     from app.usage.shipper import Chore, Shipper
     from app.usage.spool import Spool
-    from app.usage.store import DAY_MS, Store, Unusual, purge_before
+    from app.usage.store import DAY_MS, Store, Unusual
     from app.usage.watch import Patrol, Watch
 
     database = Database(usage.url)
     services._ends.append(database.close)
     services.store = store = Store(database)
+    reports = Database(usage.url, REPORT_TIME_LIMIT_S)
+    services._ends.append(reports.close)
+    services.reporter = Reporter(Store(reports))
     services.unusual = unusual = Unusual(usage.requests_per_hour, usage.tokens_per_hour)
     services.watch = watch = Watch(settings.keys)
     chores = [Chore(_AUDIT_RETRY_S, SettingsAudit(database, settings))]
     if usage.retention_days is not None:
         age = usage.retention_days * DAY_MS
-        chores.append(Chore(_PURGE_EVERY, lambda: store.purge(purge_before(age))))
+        chores.append(Chore(_PURGE_EVERY, lambda: store.purge_older(age, int(time.time() * 1000))))
     if unusual:
         chores.append(Chore(_PATROL_EVERY, Patrol(store, unusual, watch)))
     writer = Ledger.new_writer()

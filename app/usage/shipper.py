@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.usage.database import Refused, Unavailable
+from app.usage.record import Row
 from app.usage.spool import Segment, Spool
 from app.usage.store import Store
 
@@ -44,7 +45,7 @@ class Shipper:
         self._look_at = 0.0  # for orphans
         self.pause = 0.0  # seconds; above 0, the database is away
         self.shipped = 0
-        self.refused = 0
+        self.refused = 0  # rows that are set aside
 
     def start(self) -> None:
         self._thread.start()
@@ -106,17 +107,26 @@ class Shipper:
 
     def _ship(self, segment: Segment) -> None:
         for rows in segment.chunks(_ROWS):
+            refused: list[tuple[Row, str]] = []
             try:
                 self._store.insert(rows)
-            except Refused as error:
+            except Refused:
                 refused = self._store.insert_each(rows)
-                self.refused += refused
-                _log.error("the usage ledger dropped %d rows: %s", refused, error)
-            self.shipped += len(rows)
+                self._set_aside([{"reason": why, "row": row} for row, why in refused])
+            self.shipped += len(rows) - len(refused)
             if self.pause:
                 _log.info("the usage ledger's database is back")
             self.pause = 0.0
+        lines = [line.decode(errors="replace").rstrip("\n") for line in segment.not_rows]
+        self._set_aside([{"reason": "no row", "line": line} for line in lines])
         segment.remove()
+
+    def _set_aside(self, entries: list[dict[str, object]]) -> None:
+        if entries:
+            why = entries[0]["reason"]
+            _log.error("the usage ledger set aside %d rows: %s", len(entries), why)
+            self._spool.set_aside(entries)
+            self.refused += len(entries)
 
     def _leave_for_later(self, error: Unavailable) -> bool:
         """Wait a little; whether to leave the segment to whoever comes after us."""

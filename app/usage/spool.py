@@ -10,14 +10,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import json
+import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import orjson
 
-from app.usage.record import COLUMNS, Row
+from app.usage.record import Row, is_row
 
+_log = logging.getLogger("app.usage")
+
+#: Of the file of a process with what it set aside: one JSON object a line.
+_REFUSED_SUFFIX = ".refused"
+#: Bytes of that file; what comes then is only counted.
+MAX_REFUSED_BYTES = 16 * 2**20
 _SUFFIX = ".rows1"  # 1: the columns as they are now; whoever changes them must read both
 
 
@@ -29,10 +37,11 @@ class Segment:
         self._fd = fd
         self.size = os.fstat(fd).st_size
         self.sent = 0
-        self.broken = 0  # lines that were no rows
+        self.cut_off = 0  # lines without their end: their writer was killed
+        self.not_rows: list[bytes] = []  # whole lines that are no rows
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Raises OSError; then nothing was appended."""
+        """Raises OSError, or ValueError for a row that is no JSON; then nothing was appended."""
         data = b"".join(map(_line, rows))
         try:
             view = memoryview(data)
@@ -48,12 +57,21 @@ class Segment:
         with self.path.open("rb") as file:
             file.seek(self.sent)
             while lines := list(itertools.islice(file, rows)):
-                # A line without its end was cut off when its writer was killed.
-                parsed = [row for line in lines if (row := _parse(line)) is not None]
-                self.broken += len(lines) - len(parsed)
+                parsed = [row for line in lines if (row := self._parse(line)) is not None]
                 if parsed:
                     yield parsed
                 self.sent += sum(map(len, lines))
+
+    def _parse(self, line: bytes) -> Row | None:
+        if not line.endswith(b"\n"):
+            self.cut_off += 1
+            return None
+        with contextlib.suppress(orjson.JSONDecodeError):
+            row: Row = orjson.loads(line)
+            if is_row(row):
+                return row
+        self.not_rows.append(line)
+        return None
 
     def remove(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -90,6 +108,21 @@ class Spool:
         unnamed.rename(path)
         return Segment(path, fd)
 
+    def set_aside(self, entries: Iterable[Mapping[str, object]]) -> None:
+        """Append what cannot be written to a file beside the segments, where there is room.
+
+        Never raises OSError: what is set aside is counted as lost anyhow.
+        """
+        path = self._directory / f"{self._writer}{_REFUSED_SUFFIX}"
+        text = "".join(json.dumps(entry, default=repr) + "\n" for entry in entries)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with open(fd, "a", encoding="ascii") as file:
+                if os.fstat(fd).st_size + len(text) <= MAX_REFUSED_BYTES:
+                    file.write(text)
+        except OSError as error:
+            _log.error("the usage ledger cannot write %s: %s", path, error)
+
     def orphan(self) -> Segment | None:
         """A segment that its writer left behind, now ours."""
         for path in sorted(self._directory.glob(f"*{_SUFFIX}")):
@@ -106,12 +139,16 @@ class Spool:
 
 
 def _line(row: Row) -> bytes:
-    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _parse(line: bytes) -> Row | None:
     try:
-        row = orjson.loads(line) if line.endswith(b"\n") else None
-    except orjson.JSONDecodeError:
-        return None
-    return row if isinstance(row, list) and len(row) == len(COLUMNS) else None
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError as error:  # an integer over 64 bits, a lone surrogate
+        raise ValueError(str(error)) from error
+
+
+def is_writable(row: Row) -> bool:
+    """Whether a segment takes this row."""
+    try:
+        _line(row)
+    except ValueError:
+        return False
+    return True

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,52 +11,26 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from app.usage.database import Database, Refused
+from app.usage.queries import DAY_MS, Question, Unusual
 from app.usage.record import COLUMNS, Row
-from app.usage.tables import requests
+from app.usage.rollups import HOUR_MS, ROLLUPS, Rollups
+from app.usage.tables import HOUR_SUMS, requests
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
+__all__ = ["DAY_MS", "HOUR_MS", "Question", "Store", "Unusual", "purge_before"]
+
 #: Rows deleted in one transaction, so that nobody waits long for it.
 _PURGE = 5_000
 
-_REFUSED = (401, 403, 429)
+#: The largest count that a row may hold: what every reader of JSON keeps exact, and far below what
+#: would overflow a sum.
+MAX_COUNT = 2**53
+_COUNTS = tuple(COLUMNS.index(name) for name in HOUR_SUMS)
 
 _c = requests.c
 
 
-def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
-    return sa.func.sum(sa.case((condition, 1), else_=0))
-
-
-#: What a report shows. The requests are those answered, refused (no or a wrong key, not allowed,
-#: over a limit), invalid (any other 4xx) and failed (5xx).
-MEASURES: dict[str, sa.ColumnElement[Any]] = {
-    "requests": sa.func.count(),
-    "refused": _count(_c.status.in_(_REFUSED)),
-    "invalid": _count(sa.and_(_c.status.between(400, 499), _c.status.not_in(_REFUSED))),
-    "failed": _count(_c.status >= 500),
-    **{
-        name: sa.func.sum(_c[name])
-        for name in ("items", "prompt_tokens", "billed_tokens", "cached_tokens", "cost", "ms")
-    },
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Unusual:
-    """More than this in an hour, by a key or an end user, is unusual; None: never."""
-
-    requests: int | None = None
-    tokens: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.requests is not None or self.tokens is not None
-
-    def exceeded_by(
-        self, asked: sa.ColumnElement[Any], tokens: sa.ColumnElement[Any]
-    ) -> sa.ColumnElement[bool]:
-        bounds = ((asked, self.requests), (tokens, self.tokens))
-        return sa.or_(sa.false(), *(sums > most for sums, most in bounds if most is not None))
+class _Repeated(Exception):
+    """Some rows are there already."""
 
 
 class Store:
@@ -68,30 +41,87 @@ class Store:
         dialect = sqlite if database.is_sqlite else postgresql
         self._insert = dialect.insert(requests).on_conflict_do_nothing()
         compiled = self._insert.compile(dialect=database.engine.dialect)
+        self._rollups = Rollups(database.is_sqlite)
         self._positional = str(compiled) if compiled.positional else None
 
     def insert(self, rows: Sequence[Row]) -> None:
-        """Rows that are there already are left alone. Raises `Refused`: then none was taken."""
-        if self._positional is not None:
-            # In the driver's own words, which saves SQLAlchemy's 5 µs a row.
-            sql, given = self._positional, [tuple(row) for row in rows]
-            self._database.run(lambda connection: connection.exec_driver_sql(sql, given))
-            return
-        values = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-        self._database.run(lambda connection: connection.execute(self._insert, values))
+        """Rows that are there already are left alone. Raises `Refused`: then none was taken.
 
-    def insert_each(self, rows: Sequence[Row]) -> int:
-        """The same row by row; how many were refused."""
-        refused = 0
-        for row in rows:
-            try:
-                self.insert([row])
-            except Refused:
-                refused += 1
-        return refused
+        The sums by hour are of the same transaction.
+        """
+        if any(
+            row[place] is not None and row[place] > MAX_COUNT for row in rows for place in _COUNTS
+        ):
+            raise Refused("a count is too large")
+        if not rows:
+            return None
+        if self._positional is not None:
+            with contextlib.suppress(_Repeated):
+                return self._database.run(lambda connection: self._insert_all(connection, rows))
+        return self._database.run(lambda connection: self._insert_new(connection, rows))
+
+    def _insert_all(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Insert in the driver's own words, which saves SQLAlchemy's 5 µs a row.
+
+        Raises `_Repeated` where some are there already: which ones, the driver does not say.
+        """
+        given = [tuple(row) for row in rows]
+        if connection.exec_driver_sql(str(self._positional), given).rowcount < len(rows):
+            raise _Repeated
+        self._rollups.add(connection, rows)
+
+    def _insert_new(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Only rows that are new are added to the sums."""
+        values = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        statement = self._insert.returning(_c.writer, _c.number)
+        new = {tuple(key) for key in connection.execute(statement, values)}
+        self._rollups.add(connection, [row for row in rows if tuple(row[:2]) in new])
+
+    def insert_each(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+        """Insert those rows that the database takes; the others, each with the reason.
+
+        Halves what is refused until the rows that cause it are alone.
+        """
+        try:
+            self.insert(rows)
+        except Refused as error:
+            if len(rows) == 1:
+                return [(rows[0], str(error))]
+            middle = len(rows) // 2
+            return self.insert_each(rows[:middle]) + self.insert_each(rows[middle:])
+        return []
+
+    def purge_older(self, age_ms: int, now_ms: int) -> int:
+        """Delete the rows that are so old; how many there were.
+
+        The age is that before the third newest day of which there are rows, or before now where
+        that is earlier: a clock that is wrong for up to two days, in all processes that write,
+        deletes nothing that it should not, though these leave rows of a time that has not come.
+        """
+        newest = self._third_newest_day()
+        if newest is None:
+            return 0
+        return self.purge(purge_before(age_ms, min(newest, now_ms)))
+
+    def _third_newest_day(self) -> int | None:
+        """The time of the newest row of that day in UTC; None where there are fewer days."""
+
+        def ask(connection: Connection) -> int | None:
+            newest = sa.select(sa.func.max(_c.time))
+            found: int | None = connection.execute(newest).scalar_one()
+            for _ in range(2):
+                if found is None:
+                    break
+                earlier = newest.where(_c.time < found - found % DAY_MS)
+                found = connection.execute(earlier).scalar_one()
+            return found
+
+        return self._database.run(ask)
 
     def purge(self, before_ms: int) -> int:
-        """Delete the rows that are older; how many there were."""
+        """Delete the rows that are older, and their sums; how many rows there were."""
+        for table in ROLLUPS:
+            self._delete_hours(table, before_ms)
         key = sa.tuple_(_c.writer, _c.number)
         old = sa.select(_c.writer, _c.number).where(_c.time < before_ms).limit(_PURGE)
         deleted = part = self._delete(sa.delete(requests).where(key.in_(old)))
@@ -100,29 +130,25 @@ class Store:
             deleted += part
         return deleted
 
+    def _delete_hours(self, table: sa.Table, before_ms: int) -> None:
+        """Delete a rollup's hours, a day in each transaction."""
+        first = sa.select(sa.func.min(table.c.hour)).where(table.c.hour < before_ms)
+        while True:
+            oldest = self._database.run(lambda c: c.execute(first).scalar_one())
+            if oldest is None:
+                return
+            end = min(oldest + DAY_MS, before_ms)
+            self._delete(sa.delete(table).where(table.c.hour < end))
+
     def _delete(self, statement: sa.Delete) -> int:
         return self._database.run(lambda connection: connection.execute(statement).rowcount)
 
-    def report(
-        self,
-        by: Sequence[str],
-        since_ms: int,
-        until_ms: int,
-        key: str | None = None,
-        unusual: Unusual | None = None,
-        most: int | None = None,
-    ) -> list[dict[str, Any]]:
-        """A dictionary a group, most requests first. ``day`` is in milliseconds since 1970.
+    def report(self, question: Question, most: int | None = None) -> list[dict[str, Any]]:
+        """A dictionary a group, most requests first: see `Question.statement`.
 
         With ``unusual``: in how many of its hours a group went over that (``unusual_hours``).
         """
-        statement = _report(by, unusual or Unusual())
-        statement = statement.where(_c.time >= since_ms, _c.time < until_ms)
-        if key is not None:
-            statement = statement.where(_c.key == key)
-        if unusual:
-            statement = _hours_together(by, statement)
-        return self._ask(statement.order_by(sa.desc("requests"), *by).limit(most))
+        return self._ask(question.statement().limit(most))
 
     def _ask(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
         def ask(connection: Connection) -> list[dict[str, Any]]:
@@ -135,7 +161,7 @@ class Store:
 
     def unusual(self, since_ms: int, unusual: Unusual, most: int = 100) -> list[dict[str, Any]]:
         """The keys (``user`` empty) and the end users that went over since then, worst first."""
-        asked, tokens = MEASURES["requests"], MEASURES["prompt_tokens"]
+        asked, tokens = sa.func.count(), sa.func.sum(_c.prompt_tokens)
 
         def over(*groups: sa.ColumnElement[Any]) -> sa.Select[Any]:
             columns = [*groups, asked.label("requests"), tokens.label("prompt_tokens")]
@@ -151,33 +177,12 @@ class Store:
         return found
 
 
-def _group(name: str) -> sa.ColumnElement[Any]:
-    return (_c.time - _c.time % DAY_MS).label("day") if name == "day" else _c[name]
-
-
-def _report(by: Sequence[str], unusual: Unusual) -> sa.Select[Any]:
-    groups = [_group(name) for name in by]
-    columns: list[sa.ColumnElement[Any]] = [m.label(name) for name, m in MEASURES.items()]
-    if unusual:
-        groups.append(hour := (_c.time - _c.time % HOUR_MS).label("hour"))
-        over = unusual.exceeded_by(MEASURES["requests"], MEASURES["prompt_tokens"])
-        columns.append(sa.case((over, 1), else_=0).label("unusual_hours"))
-        return sa.select(*groups, *columns).group_by(*groups[:-1], hour)
-    return sa.select(*groups, *columns).group_by(*groups)
-
-
-def _hours_together(by: Sequence[str], hours: sa.Select[Any]) -> sa.Select[Any]:
-    part = hours.subquery()
-    sums = [sa.func.sum(part.c[name]).label(name) for name in (*MEASURES, "unusual_hours")]
-    return sa.select(*(part.c[name] for name in by), *sums).group_by(*(part.c[n] for n in by))
-
-
 def _plain(value: Any) -> Any:
     """PostgreSQL's sums are decimals; those over nothing are NULL."""
     return value if isinstance(value, str) else int(value or 0)
 
 
-def purge_before(age_ms: int, now: float | None = None) -> int:
-    """The start of the day that was so long ago, in milliseconds: rows go a whole day at a time."""
-    moment = int((time.time() if now is None else now) * 1000) - age_ms
+def purge_before(age_ms: int, newest: float) -> int:
+    """The start of the day that was so long before: rows go a whole day (UTC) at a time."""
+    moment = int(newest) - age_ms
     return moment - moment % DAY_MS

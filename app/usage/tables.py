@@ -34,6 +34,26 @@ requests = sa.Table(
     sa.Index("usage_requests_key_time", "key", "time"),
 )
 
+#: What the hours of `app.usage.rollups` are told apart by, and what is summed up in them.
+HOUR_DIMENSIONS = ("key", "model", "provider", "deployment", "status", "error_code")
+HOUR_SUMS = ("items", "prompt_tokens", "billed_tokens", "cached_tokens", "cost", "ms")
+
+
+def _hours(name: str, *dimensions: str) -> sa.Table:
+    """A rollup; ``hour`` is its begin in milliseconds since 1970."""
+    group = ("hour", *dimensions)
+    return sa.Table(
+        name,
+        metadata,
+        *(sa.Column(n, _TYPES.get(n, _BIG), primary_key=True, autoincrement=False) for n in group),
+        *(sa.Column(n, _BIG, nullable=False) for n in ("requests", *HOUR_SUMS)),
+        sqlite_with_rowid=False,  # ordered by hour, as it is read
+    )
+
+
+hours = _hours("usage_hours", *HOUR_DIMENSIONS)
+user_hours = _hours("usage_user_hours", "user", *HOUR_DIMENSIONS)
+
 #: Keys beside those of the settings. Never the key itself; times in seconds since 1970.
 keys = sa.Table(
     "access_keys",

@@ -30,7 +30,7 @@ _MOST_KEYS = 200
 
 
 def result(status: int) -> Result:
-    """As the report counts: see `app.usage.store.MEASURES`."""
+    """As the report counts: see `app.usage.queries.measures_of`."""
     if status < 400:
         return "ok"
     if status in (401, 403, 429):

@@ -28,4 +28,4 @@ class FakeStore:
     def insert_each(self, rows):
         bad = [r for r in rows if r[COLUMNS.index("user")] == "bad"]
         self.insert([r for r in rows if r not in bad])
-        return len(bad)
+        return [(r, "no such character") for r in bad]

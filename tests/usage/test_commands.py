@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from app.usage.commands import usage
 from app.usage.database import Database
+from app.usage.migrations import newest
 from app.usage.store import Store
 from tests.usage.conftest import row
 
@@ -36,8 +37,8 @@ def run(*arguments):
 def test_migrate_makes_the_tables_and_then_nothing(settings, url):
     settings(url)
     first, second = run("migrate"), run("migrate")
-    assert (first.exit_code, first.stdout) == (0, "empty → 0003.\n")
-    assert (second.exit_code, second.stdout) == (0, "Nothing to do: 0003.\n")
+    assert (first.exit_code, first.stdout) == (0, f"empty → {newest()}.\n")
+    assert (second.exit_code, second.stdout) == (0, f"Nothing to do: {newest()}.\n")
     assert run("report").stdout == "No requests in that time.\n"
 
 
@@ -87,6 +88,7 @@ def test_a_report_for_machines_and_for_spreadsheets(filled):
         (("--by", "secret"), "is nothing to group by"),
         (("--since", "soon"), "is no time"),
         (("--since", "999999w"), "out of range"),
+        (("--timezone", "Mars"), "is no time zone"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(filled, arguments, message):

@@ -1,16 +1,18 @@
 """The ledger: each row once, whatever the database does meanwhile, and never in anybody's way."""
 
+import json
 import logging
 import threading
 from types import SimpleNamespace
 
 import pytest
 
+from app.errors import Unauthorized
 from app.usage import ledger as ledgers
 from app.usage import shipper as shippers
 from app.usage.database import Unavailable
 from app.usage.ledger import Ledger
-from app.usage.record import Recorder
+from app.usage.record import COLUMNS, Recorder
 from app.usage.shipper import Chore, Shipper
 from app.usage.spool import Spool
 from tests.support.server import eventually
@@ -62,6 +64,12 @@ def ask(ledger, number=1, **fields):
 
 def files(tmp_path):
     return list((tmp_path / "spool").glob("*"))
+
+
+def aside(tmp_path):
+    """The entries of the file with rows that were refused."""
+    (path,) = (tmp_path / "spool").glob("*.refused")
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_each_request_is_one_row_and_the_spool_is_empty_again(make, store, tmp_path):
@@ -141,33 +149,45 @@ def test_a_database_that_hangs_holds_nobody_up(make, store, tmp_path):
     store.hold.set()
 
 
-def test_a_row_that_is_refused_takes_no_other_with_it(make, store, caplog):
+def test_a_row_that_is_refused_takes_no_other_with_it(make, store, tmp_path, caplog):
     ledger = make()
     ask(ledger, 5)
     ask(ledger, 1, user="bad")
     ask(ledger, 5)
     eventually(lambda: len(store.rows) == 10)
     eventually(lambda: ledger.state.lost == 1)
-    assert "dropped 1 rows: no such character" in caplog.text
+    # What is refused is lost, and not written too.
+    eventually(lambda: ledger._shipper.idle and ledger.state.spooled_bytes == 0)
+    assert ledger.state.written == 10
+    assert "set aside 1 rows: no such character" in caplog.text
+    (entry,) = aside(tmp_path)
+    assert entry["reason"] == "no such character"
+    assert entry["row"][COLUMNS.index("user")] == "bad"
 
 
-def test_a_full_spool_loses_rows_and_counts_them(make, store, caplog):
+def test_a_full_spool_keeps_rows_in_memory_and_then_drops_the_newest(
+    make, store, caplog, monkeypatch
+):
+    monkeypatch.setattr(ledgers, "MAX_ROWS_IN_MEMORY", 10)
     store.error = Unavailable("away")
     ledger = make(most_bytes=10)
     ask(ledger)
     eventually(lambda: ledger.state.spooled_bytes > 10)
-    for _ in range(2):
+    for _ in range(3):
         ask(ledger, 5)
-        eventually(lambda: ledger.state.queued == 0)
-    eventually(lambda: ledger.state.lost == 10)
-    assert ledger.state.recorded == 11
-    assert caplog.text.count("loses rows: the spool is full") == 1
+        eventually(lambda: not ledger._queue)
+    assert (ledger.state.recorded, ledger.state.queued, ledger.state.lost) == (16, 10, 5)
+    assert caplog.text.count("drops the newest rows") == 1
+    store.error = None
+    eventually(lambda: len(store.rows) == 11)
+    assert sorted(number for _, number in store.rows) == list(range(1, 12))
+    eventually(lambda: ledger.state.written + ledger.state.lost == ledger.state.recorded)
 
 
 def test_a_spool_that_cannot_be_written_keeps_rows_in_memory_for_a_while(
     make, store, tmp_path, caplog, monkeypatch
 ):
-    monkeypatch.setattr(ledgers, "_MOST_QUEUED", 100)
+    monkeypatch.setattr(ledgers, "MAX_ROWS_IN_MEMORY", 100)
     (tmp_path / "spool").write_text("a file in its place")
     ledger = make()
     ask(ledger, 20)
@@ -181,15 +201,70 @@ def test_a_spool_that_cannot_be_written_keeps_rows_in_memory_for_a_while(
     for _ in range(3):
         ask(ledger, 60)
         eventually(lambda: not ledger._queue)
-    eventually(lambda: ledger.state.lost >= 100)
-    assert ledger.state.queued <= 100
+    state = ledger.state
+    assert (state.recorded, state.queued, state.lost) == (205, 100, 80)
 
 
-def test_a_queue_that_nobody_empties_is_bounded(make, monkeypatch):
-    monkeypatch.setattr(ledgers, "_MOST_QUEUED", 100)
+def test_a_full_queue_is_logged_once_an_episode(make, monkeypatch, caplog):
+    monkeypatch.setattr(ledgers, "MAX_ROWS_IN_MEMORY", 100)
     ledger = make(start=False)
     ask(ledger, 150)
-    assert (ledger.state.queued, ledger.state.lost) == (100, 50)
+    state = ledger.state
+    assert (state.recorded, state.queued, state.lost) == (150, 100, 50)
+    assert caplog.text.count("drops the newest rows") == 1
+    ledger._empty_queue()
+    ask(ledger, 101)
+    assert caplog.text.count("drops the newest rows") == 2
+
+
+def test_the_thread_outlives_a_row_that_cannot_be_written(make, store, tmp_path, caplog):
+    ledger = make()
+    rows = iter([row(1, prompt_tokens=2**70), row(2, user="\ud800"), row(3)])
+    ledger._recorder = SimpleNamespace(row=lambda *_: next(rows))
+    ask(ledger, 3)
+    eventually(lambda: len(store.rows) == 1)
+    state = ledger.state
+    assert (state.recorded, state.lost, state.queued) == (3, 2, 0)
+    assert len(aside(tmp_path)) == 2
+    assert "set aside 2 rows" in caplog.text
+
+
+def test_the_thread_outlives_a_bug_of_its_own(make, store, monkeypatch, caplog):
+    ledger = make(start=False)
+    real, calls = ledger._empty_queue, iter([ZeroDivisionError("a bug")])
+
+    def empty():
+        for error in calls:
+            raise error
+        real()
+
+    monkeypatch.setattr(ledger, "_empty_queue", empty)
+    ledger.start()
+    ask(ledger, 3)
+    eventually(lambda: len(store.rows) == 3)
+    assert "the usage ledger met a bug" in caplog.text
+
+
+def test_requests_without_a_valid_key_leave_no_row(make, store):
+    ledger = make()
+    ask(ledger, 5, caller=None, error=Unauthorized("no key"))
+    ask(ledger, 1)
+    eventually(lambda: len(store.rows) == 1)
+    assert ledger.state.recorded == 1
+
+
+def test_a_line_of_the_spool_that_is_no_row_is_set_aside(make, store, tmp_path):
+    spool = Spool(str(tmp_path / "spool"), "dead", 2**20)
+    spool.prepare()
+    segment = spool.new()
+    segment.append([row(1)])
+    with segment.path.open("ab") as file:
+        file.write(b'["w", {"a": 1}]\n["cut off')
+    segment.release()
+    ledger = make()
+    eventually(lambda: len(store.rows) == 1)
+    eventually(lambda: ledger.state.lost == 1)
+    assert aside(tmp_path)[0]["line"] == '["w", {"a": 1}]'
 
 
 def test_a_bug_does_not_end_the_ledger(make, store, caplog):

@@ -107,11 +107,16 @@ def test_nobody_we_know_asking_for_nothing_there_is():
     assert (found["user"], found["model"], found["items"]) == ("", "", 0)
 
 
-@given(st.text(max_size=256))
+@given(st.text(st.characters(), max_size=256))
 def test_no_user_holds_what_a_database_refuses(user):
     found = row(exchange(user=user))["user"]
     assert "\0" not in found
+    found.encode()  # raises where there is a lone surrogate
     assert len(found) == len(user)
+
+
+def test_a_name_with_a_lone_surrogate_can_be_written():
+    assert row(exchange(caller="oidc:\ud800"))["key"] == "oidc:\ufffd"
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ def test_a_line_that_was_cut_off_or_is_no_row_is_left_out_and_counted(spool):
     with segment.path.open("ab") as file:
         file.write(b'{"no": "row"}\n[1, 2]\n\xff\xfe\n["w", 2, "cut o')
     assert list(segment.chunks(1)) == [rows(1)]
-    assert segment.broken == 4
+    assert segment.cut_off == 1
+    assert segment.not_rows == [b'{"no": "row"}\n', b"[1, 2]\n", b"\xff\xfe\n"]
 
 
 def test_a_disk_that_is_full_leaves_no_half_row(spool, monkeypatch):

@@ -1,11 +1,19 @@
 """What the ledger asks of SQLite and of PostgreSQL, and that both give the same."""
 
+from collections import Counter
+from datetime import UTC, datetime
+
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from app.access.periods import zone_of
 from app.usage.database import Database, Refused, Unavailable
 from app.usage.migrations import migrate, newest, version
-from app.usage.store import DAY_MS, HOUR_MS, Store, Unusual, purge_before
+from app.usage.record import COLUMNS
+from app.usage.report import readable
+from app.usage.store import DAY_MS, HOUR_MS, Question, Store, Unusual, purge_before
 from app.usage.tables import metadata
 from tests.usage.conftest import row
 
@@ -20,7 +28,7 @@ def test_the_same_row_counts_once(store, database):
     store.insert([row(1), row(2)])
     store.insert([row(2, cost=99), row(3), row(1, writer="other")])
     assert count(database) == 4
-    (sums,) = store.report([], *ALL)
+    (sums,) = store.report(Question([], *ALL))
     assert sums["requests"] == 4
     assert sums["cost"] == 4 * 16
 
@@ -36,7 +44,7 @@ def test_a_report_sums_up_by_what_is_asked(store):
         ]
     )
     usual = {"items": 1, "prompt_tokens": 10, "billed_tokens": 8, "cached_tokens": 2}
-    first, *rest = store.report(["key", "user"], *ALL)
+    first, *rest = store.report(Question(["key", "user"], *ALL))
     assert (first["key"], first["user"]) == ("team", "a")
     assert first.items() >= {n: 2 * v for n, v in usual.items()}.items()
     assert first.items() >= {"requests": 2, "refused": 1, "invalid": 0, "failed": 0}.items()
@@ -46,15 +54,18 @@ def test_a_report_sums_up_by_what_is_asked(store):
     ]
     assert (rest[0]["invalid"], rest[0]["failed"]) == (1, 1)
     assert all(type(name) is str for name in first)
-    assert [(r["day"], r["requests"]) for r in store.report(["day"], *ALL)] == [(0, 4), (DAY_MS, 1)]
-    assert [r["status"] for r in store.report(["status"], *ALL, most=2)] == [200, 400]
-    assert len(store.report(["key"], *ALL, key="team")) == 1
-    assert store.report(["key"], 0, 5) == []
+    assert [(r["day"], r["requests"]) for r in store.report(Question(["day"], *ALL))] == [
+        (0, 4),
+        (DAY_MS, 1),
+    ]
+    assert [r["status"] for r in store.report(Question(["status"], *ALL), most=2)] == [200, 400]
+    assert len(store.report(Question(["key"], *ALL, key="team"))) == 1
+    assert store.report(Question(["key"], 0, 5)) == []
 
 
 def test_an_empty_ledger_has_no_groups_and_one_sum(store):
-    assert store.report(["key"], *ALL) == []
-    assert store.report([], *ALL) == []
+    assert store.report(Question(["key"], *ALL)) == []
+    assert store.report(Question([], *ALL)) == []
 
 
 def test_unusual_hours_are_counted_by_group(store):
@@ -64,14 +75,14 @@ def test_unusual_hours_are_counted_by_group(store):
     )
 
     def hours(unusual):
-        found = store.report(["key"], *ALL, unusual=unusual)
+        found = store.report(Question(["key"], *ALL, unusual=unusual))
         return {r["key"]: (r["unusual_hours"], r["requests"]) for r in found}
 
     assert hours(Unusual(requests=3)) == {"team": (2, 9), "big": (0, 1), "small": (0, 1)}
     assert hours(Unusual(tokens=100)) == {"team": (0, 9), "big": (1, 1), "small": (0, 1)}
     assert hours(Unusual(3, 100))["big"] == (1, 1)
-    assert store.report(["day"], *ALL, unusual=Unusual(3))[0]["unusual_hours"] == 2
-    assert "unusual_hours" not in store.report(["key"], *ALL, unusual=Unusual())[0]
+    assert store.report(Question(["day"], *ALL, unusual=Unusual(3)))[0]["unusual_hours"] == 2
+    assert "unusual_hours" not in store.report(Question(["key"], *ALL, unusual=Unusual()))[0]
 
 
 def test_the_unusual_are_named_keys_and_users_apart(store):
@@ -95,15 +106,40 @@ def test_old_rows_go_in_portions(store, database, monkeypatch):
 
 
 def test_rows_are_kept_for_whole_days():
-    assert purge_before(2 * DAY_MS, now=10.5 * 86400) == 8 * DAY_MS
-    assert purge_before(0) % DAY_MS == 0
+    assert purge_before(2 * DAY_MS, newest=10.5 * DAY_MS) == 8 * DAY_MS
 
 
-def test_a_row_that_cannot_be_is_refused_and_the_others_are_not(store, database):
+def test_a_clock_that_is_ahead_deletes_nothing(store, database):
+    """Also not after it has left rows of its own, in two of its days."""
+    now, wrong = 1000 * DAY_MS, 1401 * DAY_MS
+    store.insert([row(n, time=now - n * DAY_MS) for n in range(5)])
+    store.insert([row(n, time=wrong + n * DAY_MS, writer="ahead") for n in range(2)])
+    assert store.purge_older(400 * DAY_MS, wrong) == 0
+    assert count(database) == 7
+    # Two days behind, for the three newest days decide: what is older than that does go.
+    assert store.purge_older(2 * DAY_MS, wrong) == 2
+    assert count(database) == 5
+
+
+def test_the_clock_decides_where_rows_are_ahead_of_it(store, database):
+    store.insert([row(n, time=n * DAY_MS) for n in range(10)])
+    assert store.purge_older(2 * DAY_MS, 5 * DAY_MS) == 3
+    assert count(database) == 7
+
+
+def test_two_days_of_rows_decide_nothing(store):
+    store.insert([row(1, time=5), row(2, time=900 * DAY_MS)])
+    assert store.purge_older(DAY_MS, 900 * DAY_MS) == 0
+
+
+@pytest.mark.parametrize("odd", [{"key": None}, {"cost": 2**63}, {"user": "\ud800"}])
+def test_a_row_that_cannot_be_is_refused_and_the_others_are_not(store, database, odd):
     with pytest.raises(Refused):
-        store.insert([row(1), row(2, key=None)])
+        store.insert([row(1), row(2, **odd)])
     assert count(database) == 0
-    assert store.insert_each([row(1), row(2, key=None), row(3)]) == 1
+    ((refused, why),) = store.insert_each([row(1), row(2, **odd), row(3)])
+    assert refused == row(2, **odd)
+    assert why
     assert count(database) == 2
 
 
@@ -118,7 +154,7 @@ def test_without_tables_the_database_is_not_available(url):
 def test_nobody_there_is_not_available():
     database = Database("postgresql+psycopg://me:sesame@127.0.0.1:1/x")
     with pytest.raises(Unavailable) as caught:
-        Store(database).report([], *ALL)
+        Store(database).report(Question([], *ALL))
     assert "sesame" not in str(caught.value)
     database.close()
 
@@ -210,4 +246,103 @@ def test_gevent_is_asked_only_where_it_has_patched():
 
     assert gevent.monkey.saved == {}
     assert not database._is_gevent()
-    assert database._in_a_thread(lambda: 5) == 5
+    assert database._Threads(None)(lambda: 5) == 5
+
+
+def sums(database, rollup="usage_hours"):
+    query = f"SELECT hour, requests, cost, ms FROM {rollup} ORDER BY hour, requests"
+    return [tuple(found) for found in database.run(lambda c: c.exec_driver_sql(query).all())]
+
+
+def test_sums_by_the_hour_are_kept_with_the_rows(store, database):
+    store.insert([row(1), row(2, user="u"), row(3, status=503)])
+    store.insert([row(3, status=503), row(4), row(5, time=HOUR_MS)])  # 3 is there already
+    assert sums(database) == [(0, 1, 16, 5), (0, 3, 48, 15), (HOUR_MS, 1, 16, 5)]
+    users = [(0, 1, 16, 5), (0, 1, 16, 5), (0, 2, 32, 10), (HOUR_MS, 1, 16, 5)]
+    assert sums(database, "usage_user_hours") == users
+
+
+def test_what_is_refused_is_in_no_sum(store, database):
+    with pytest.raises(Refused):
+        store.insert([row(1), row(2, key=None)])
+    assert sums(database) == []
+    store.insert_each([row(1), row(2, key=None), row(3)])
+    assert sums(database) == [(0, 2, 32, 10)]
+
+
+def test_sums_go_with_their_rows(store, database):
+    store.insert([row(n, time=n * DAY_MS) for n in range(10)])
+    store.purge(7 * DAY_MS)
+    assert [hour for hour, *_ in sums(database)] == [n * DAY_MS for n in (7, 8, 9)]
+    assert len(sums(database, "usage_user_hours")) == 3
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "time": st.integers(0, 100 * HOUR_MS),
+            "user": st.sampled_from(["", "u"]),
+            "status": st.sampled_from([200, 401, 404, 503]),
+            "cost": st.integers(0, 9),
+        }
+    ),
+    max_size=30,
+)
+TIMES = st.integers(0, 100 * HOUR_MS)
+ZONES = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns"])
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(ROWS, TIMES, TIMES, ZONES, st.booleans())
+def test_a_report_is_what_its_rows_sum_up_to(sqlite, rows, since, until, zone, by_user):
+    """Around the last Sunday of March 2026, when Europe's clocks are put forward."""
+    start = int(datetime(2026, 3, 27, tzinfo=UTC).timestamp() * 1000)
+    rows = [row(n, **(r | {"time": start + r["time"]})) for n, r in enumerate(rows)]
+    since, until = start + since, start + until
+    database = sqlite
+    Store(database).purge(10**15)
+    Store(database).insert(rows)
+    by = ["day", "user"] if by_user else ["day"]
+    found = Store(database).report(Question(by, since, until, zone=zone_of(zone)))
+    expected = Counter()
+    for values in (dict(zip(COLUMNS, r, strict=True)) for r in rows):
+        if since <= values["time"] < until:
+            local = datetime.fromtimestamp(values["time"] / 1000, zone_of(zone)).date()
+            group = (local.isoformat(), *([values["user"]] if by_user else []))
+            expected[group, "requests"] += 1
+            expected[group, "cost"] += values["cost"]
+            expected[group, "failed"] += values["status"] >= 500
+    shown = Counter()
+    for group in map(readable_day, found):
+        name = (group["day"], *([group["user"]] if by_user else []))
+        for measure in ("requests", "cost", "failed"):
+            shown[name, measure] += group[measure]
+    assert +shown == +expected
+
+
+def readable_day(group):
+    return group | {"day": readable(group)["day"]}
+
+
+def test_sums_are_filled_from_the_rows_there_are(url):
+    from alembic import command
+
+    from app.usage.migrations import _config
+
+    database = Database(url)
+    with database.engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    rows = [row(n, time=n * HOUR_MS * 7, user=f"u{n % 2}") for n in range(20)]
+    values = [dict(zip(COLUMNS, r, strict=True)) for r in rows]
+    database.run(lambda c: c.execute(sa.insert(metadata.tables["usage_requests"]), values))
+    assert migrate(database.engine) == ("0001", newest())
+    filled = sums(database), sums(database, "usage_user_hours")
+    for table in ("usage_requests", "usage_hours", "usage_user_hours"):
+        database.run(lambda c, t=table: c.exec_driver_sql(f"DELETE FROM {t}"))
+    Store(database).insert(rows)
+    assert filled == (sums(database), sums(database, "usage_user_hours"))
+    database.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -23,15 +24,30 @@ def _config() -> Config:
 
 
 def migrate(engine: Engine) -> tuple[str | None, str | None]:
-    """Bring the tables up to date; the versions before and after."""
+    """Bring the tables up to date; the versions before and after.
+
+    All or nothing, and alone: another who migrates at the same time waits, and has nothing to do.
+    """
     config = _config()
     with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":  # two who migrate at once do it one by one
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(5216820461)")
+        _be_alone(connection)
         before = version(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         return before, version(connection)
+
+
+def _be_alone(connection: Connection) -> None:
+    """Begin the transaction so that no other can migrate meanwhile."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(5216820461)")
+        return
+    # Python's sqlite3 begins transactions only for changes of rows, and leaves those of tables
+    # outside; with None it leaves all of it to us, and its commit and rollback still end them.
+    driver: Any = connection.connection.dbapi_connection
+    driver.isolation_level = None
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def version(connection: Connection) -> str | None:
