@@ -63,8 +63,10 @@ def new_key(name: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds each call may take.")
 @click.option("--no-batch", is_flag=True, help="Do not try a call of max_inputs inputs.")
-def check(as_json: bool, timeout: float, no_batch: bool) -> None:
+@click.option("--all", "with_services", is_flag=True, help="Ask Valkey, database, JWKS … too.")
+def check(as_json: bool, timeout: float, no_batch: bool, with_services: bool) -> None:
     """Check the settings, then ask every deployment of every model to embed probe texts."""
+    from app import check_services
     from app.check import check as ask
     from app.check import table
     from app.dispatch import Dispatcher
@@ -75,11 +77,17 @@ def check(as_json: bool, timeout: float, no_batch: bool) -> None:
         settings, make_used(settings), tokenizers=config.load_tokenizers(settings)
     )
     findings = ask(dispatcher.deployments(), timeout, no_batch)
+    asked = check_services.services(settings, timeout) if with_services else {}
+    services = check_services.check_services(asked, timeout)
     if as_json:
-        click.echo(json.dumps([finding.as_dict() for finding in findings], indent=2))
+        deployments = [finding.as_dict() for finding in findings]
+        both = {"deployments": deployments, "services": [s.as_dict() for s in services]}
+        click.echo(json.dumps(both if with_services else deployments, indent=2))
     else:
         click.echo(table(findings))
-    sys.exit(any(finding.errors for finding in findings))
+        if services:
+            click.echo(check_services.table(services))
+    sys.exit(any(finding.errors for finding in findings) or not all(s.ok for s in services))
 
 
 @click.group("cache")

@@ -22,6 +22,7 @@ from app.config_dispatch import DispatchSettings
 from app.config_file import SettingsError as SettingsError
 from app.config_file import overlay
 from app.config_observers import MetricsSettings, TracingSettings
+from app.config_schema_words import needs_package
 from app.config_services import NotifySettings, OidcSettings, UsageSettings
 from app.tokenizers import Tokenizer
 
@@ -192,7 +193,7 @@ def load_tokenizers(settings: Settings) -> dict[str, Tokenizer]:
         try:
             loaded[name] = tokenizers.load(model.tokenizer)
         except ModuleNotFoundError as error:
-            text = f"{place}: needs the package {error.name!r}: pip install '.[tokenizers]'"
+            text = f"{place}: {needs_package(error.name, 'tokenizers')}"
             raise SettingsError(text) from error
         except Exception as error:  # whatever its library says of a bad name or file
             text = f"{place}: cannot load {model.tokenizer!r}: {error}"

@@ -35,6 +35,7 @@ from app.config_schema_fields import (
 from app.config_schema_names import mistakes_in_names
 from app.config_schema_observers import MetricsSchema, TracingSchema
 from app.config_schema_words import messages as messages  # for those who ask here for mistakes
+from app.config_schema_words import needs_package
 from app.config_schema_words import unknown as unknown
 from app.providers import registry
 
@@ -80,9 +81,7 @@ def _options(kind: str) -> dict[str, fields.Field[Any]]:
     try:
         return registry.options(kind)
     except ModuleNotFoundError as error:
-        raise ValidationError(
-            {"kind": [f"{kind!r} needs the package {error.name!r}: pip install '.[{kind}]'"]}
-        ) from error
+        raise ValidationError({"kind": [f"{kind!r} {needs_package(error.name, kind)}"]}) from error
 
 
 class Store(fields.String):
@@ -98,7 +97,7 @@ class Store(fields.String):
                 "redis+sentinel://host:port,host:port/service or redis+cluster://host:port"
             )
         if find_spec("redis") is None:
-            raise ValidationError("needs the package 'redis': pip install '.[redis]'")
+            raise ValidationError(needs_package("redis", "redis"))
         return url
 
 

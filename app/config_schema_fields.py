@@ -124,9 +124,18 @@ def whole_in(low: float, high: float) -> fields.Integer:
     return fields.Integer(strict=True, validate=validate.Range(min=low, max=high))
 
 
+class Boolean(fields.Boolean):
+    """True or False. marshmallow compares with ``==`` and takes 1 for True."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 def boolean() -> fields.Boolean:
-    """True or False; not the other things that marshmallow takes for one."""
-    return fields.Boolean(truthy={True}, falsy={False})
+    """A setting that is True or False, also of a provider's kind."""
+    return Boolean()
 
 
 def text(also: Callable[[str], None] | None = None, **kwargs: Any) -> fields.String:

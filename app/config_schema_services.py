@@ -13,6 +13,7 @@ from marshmallow import ValidationError, fields, post_load, validate, validates_
 from app.config import KeySettings
 from app.config_schema import KeySchema
 from app.config_schema_fields import Named, Strict, address, boolean, count, seconds, text
+from app.config_schema_words import needs_package
 
 _SQLITE = "sqlite:///"
 #: Signatures that a public key checks. Never an HMAC ("HS256"), for which whoever can read the
@@ -41,7 +42,7 @@ def database_url(value: str) -> str:
             for package in packages:
                 if find_spec(package) is None:
                     extra = "postgresql" if package == "psycopg" else "usage"
-                    raise ValidationError(f"needs {package}: pip install '.[{extra}]'")
+                    raise ValidationError(needs_package(package, extra))
             return _readable(value)
     raise ValidationError(
         "must be sqlite:///path/of/a/file (four slashes for an absolute path) or "

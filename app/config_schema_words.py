@@ -47,3 +47,8 @@ def _plain(message: str) -> str:
         "Shorter than minimum length 1": "must not be empty",
     }
     return known.get(message) or message[:1].lower() + message[1:]
+
+
+def needs_package(package: str | None, extra: str) -> str:
+    """What to install where an optional dependency is missing."""
+    return f"needs the package {package!r}: pip install '.[{extra}]'"

@@ -14,6 +14,7 @@ import msgspec
 from marshmallow import fields, validate
 
 from app.config import ProviderSettings
+from app.config_schema_fields import boolean
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
 from app.providers.base import (
@@ -33,7 +34,7 @@ from app.providers.dialect import limits_of
 _HINTS = {"query": "search_query", "document": "search_document"}
 OPTIONS = {
     "encoding": fields.String(validate=validate.OneOf(["base64", "float"])),
-    "send_dimensions": fields.Boolean(truthy={True}, falsy={False}),
+    "send_dimensions": boolean(),
     "truncate": fields.String(validate=validate.OneOf(["NONE", "START", "END"])),
     # What a text is where the caller does not say: Cohere wants to be told.
     "input_type": fields.String(

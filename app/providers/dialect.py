@@ -9,6 +9,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
+from app.config_schema_fields import boolean
 from app.domain import InputType
 from app.providers.base import Capabilities
 
@@ -59,11 +60,11 @@ def options(dialect: Dialect) -> dict[str, fields.Field[Any]]:
     if len(dialect.encodings) > 1:
         found["encoding"] = fields.String(validate=validate.OneOf(dialect.encodings))
     if dialect.dimensions_field:
-        found["send_dimensions"] = _boolean()
+        found["send_dimensions"] = boolean()
     if dialect.tokens:
-        found["send_tokens"] = _boolean()
+        found["send_tokens"] = boolean()
     if dialect.user:
-        found["send_user"] = _boolean()
+        found["send_user"] = boolean()
     return found
 
 
@@ -75,10 +76,6 @@ def address() -> fields.Field[Any]:
         error="must be an http:// or https:// address",
     )
     return fields.String(required=True, validate=valid)
-
-
-def _boolean() -> fields.Boolean:
-    return fields.Boolean(truthy={True}, falsy={False})
 
 
 def limits_of(

@@ -13,6 +13,7 @@ import msgspec
 from marshmallow import fields, validate
 
 from app.config import ProviderSettings
+from app.config_schema_fields import boolean
 from app.domain import Call, Vectors
 from app.errors import ProviderError
 from app.providers.base import (
@@ -30,9 +31,9 @@ from app.providers.counts import count_in
 from app.providers.refusals import blamed, clean, message_of
 
 OPTIONS = {
-    "truncate": fields.Boolean(truthy={True}, falsy={False}),
+    "truncate": boolean(),
     # False for servers and models that ignore it: the proxy may then cut (see "matryoshka").
-    "send_dimensions": fields.Boolean(truthy={True}, falsy={False}),
+    "send_dimensions": boolean(),
     "keep_alive": fields.String(validate=validate.Regexp(r"^-?\d+(?:\.\d+)?(?:ms|s|m|h)\Z")),
     "options": fields.Dict(keys=fields.String()),  # the model's own, for instance {"num_ctx": 8192}
 }

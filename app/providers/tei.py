@@ -13,6 +13,7 @@ import msgspec
 from marshmallow import fields, validate
 
 from app.config import ProviderSettings
+from app.config_schema_fields import boolean
 from app.domain import Call, Vectors
 from app.providers.base import (
     Capabilities,
@@ -33,15 +34,15 @@ _MAX_INPUTS = 32
 _BASE_URL = "http://127.0.0.1:8080"
 OPTIONS = {
     "api": fields.String(validate=validate.OneOf(["native", "openai"])),
-    "send_dimensions": fields.Boolean(truthy={True}, falsy={False}),
+    "send_dimensions": boolean(),
     # The names of the model's own prompts, for instance {"query": "query", "document": "passage"}:
     # which there are, its config_sentence_transformers.json says. Without: none is used.
     "prompts": fields.Dict(
         keys=fields.String(validate=validate.OneOf(["query", "document"])),
         values=fields.String(validate=validate.Length(min=1)),
     ),
-    "truncate": fields.Boolean(truthy={True}, falsy={False}),  # default False
-    "normalize": fields.Boolean(truthy={True}, falsy={False}),  # default True, as TEI's
+    "truncate": boolean(),  # default False
+    "normalize": boolean(),  # default True, as TEI's
 }
 _OPENAI = Dialect(base_url=_BASE_URL, path="/v1/embeddings", max_inputs=_MAX_INPUTS)
 _rows = msgspec.json.Decoder(list[msgspec.Raw])

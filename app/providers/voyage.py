@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from marshmallow import fields
-
 from app.config import ProviderSettings
+from app.config_schema_fields import boolean
 from app.providers.dialect import Dialect, options
 from app.providers.openai import OpenAI
 
@@ -32,7 +31,7 @@ VOYAGE = Dialect(
 )
 OPTIONS = {
     **options(VOYAGE),
-    "truncation": fields.Boolean(truthy={True}, falsy={False}),  # default False
+    "truncation": boolean(),  # default False
 }
 
 

@@ -58,7 +58,7 @@ def test_any_other_database_is_a_mistake(url):
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr("app.config_schema_services.find_spec", lambda name: None)
     assert mistakes(USAGE=SQLITE) == [
-        "USAGE['url']: needs sqlalchemy: pip install '.[usage]'",
+        "USAGE['url']: needs the package 'sqlalchemy': pip install '.[usage]'",
     ]
 
 
