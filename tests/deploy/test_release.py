@@ -122,3 +122,19 @@ def test_the_operator_commands_work_outside_the_checkout(installed: Installed):
     assert "settings are good" in installed.run("embeddings-proxy", "check-settings")
     assert "sha256" in installed.run("embeddings-proxy", "new-key", "search")
     assert app.__version__ in installed.run("embeddings-proxy", "--version")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [("usage report", "USAGE"), ("usage migrate", "USAGE"), ("cache stats", "CACHE")],
+)
+def test_a_command_without_its_package_names_the_setting(
+    installed: Installed, words: str, setting: str
+):
+    command = [str(installed.bin / "embeddings-proxy"), *words.split()]
+    done = subprocess.run(
+        command, cwd=installed.elsewhere, env=installed.environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(setting), done.stderr
