@@ -26,6 +26,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flask import Flask
 
+#: The version of the package. setup.cfg reads it here, without running this file.
+__version__ = "0.2.0"
+
 
 def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True) -> Flask:
     """The WSGI app. ``settings`` by name (``PROVIDERS`` …) replace those of `app.config.load`.

@@ -99,9 +99,9 @@ def cache() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines: a JSON object.")
 def cache_stats(as_json: bool) -> None:
     """Entries and bytes by model; what each worker holds, found and did not find."""
-    from app.cache.admin import stats, table
-
     client, settings, namespace = _shared_cache("Its numbers are in GET /metrics.")
+    from app.cache.admin import stats, table  # after it: only with CACHE["url"] is redis needed
+
     found = _asked(lambda: stats(client, namespace, settings.models))
     click.echo(json.dumps(found, indent=2) if as_json else table(found))
 
@@ -110,9 +110,9 @@ def cache_stats(as_json: bool) -> None:
 @click.option("--model", help="Only the vectors of this model.")
 def cache_clear(model: str | None) -> None:
     """Forget vectors, in the shared level and in every worker."""
-    from app.cache.admin import clear
-
     client, settings, namespace = _shared_cache("To clear it, restart the workers: send SIGHUP.")
+    from app.cache.admin import clear  # after it: only with CACHE["url"] is redis needed
+
     if model is not None and model not in settings.models:
         click.echo(f"no model {model!r} in MODELS; clearing what there may be of it", err=True)
     removed = _asked(lambda: clear(client, namespace, model))

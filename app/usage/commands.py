@@ -59,12 +59,12 @@ def usage() -> None:
 @usage.command("migrate")
 def migrate() -> None:
     """Make the tables, or bring them up to date."""
+    _, settings = configured()
     from sqlalchemy.exc import SQLAlchemyError
 
     from app.usage.database import Database
     from app.usage.migrations import migrate as bring_up_to_date
 
-    _, settings = configured()
     database = Database(settings.url)
     try:
         before, after = bring_up_to_date(database.engine)
@@ -99,9 +99,9 @@ def report(
 ) -> None:
     """Sum the requests up by any of: key, user, model, provider, deployment, status, error_code,
     day. Where USAGE["unusual"] is set, unusual_hours counts the hours of unusual volume."""
+    _, settings = configured()  # first: without USAGE, the database's package may be missing
     from app.usage.store import Question, Store, Unusual
 
-    _, settings = configured()
     unusual = Unusual(settings.requests_per_hour, settings.tokens_per_hour)
     times = reports.milliseconds(since), reports.milliseconds(until)
     question = Question(by, *times, unusual=unusual, zone=timezone)

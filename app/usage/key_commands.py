@@ -159,7 +159,7 @@ def _date(seconds: int | None) -> str:
 @key.command("revoke")
 @click.argument("name")
 def revoke(name: str) -> None:
-    """End all keys of a name; every worker refuses them within 5 seconds."""
+    """End all keys of a name; every worker refuses them within about 2 seconds."""
     ended = _change(lambda _, table: table.revoke(name))
     if not ended:
         fail(f"there is no key {name!r}")

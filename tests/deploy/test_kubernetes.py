@@ -17,7 +17,7 @@ from tests.deploy.pod import FOLDER, JOB, KUSTOMIZATION, STATEFUL_SET, Pod, load
 from tests.deploy.servers import Within, beside
 from tests.support.server import ROOT, eventually
 
-GUNICORN = (ROOT / "deploy" / "gunicorn.conf.py").read_text()
+GUNICORN = (ROOT / "app" / "serving" / "configuration.py").read_text()
 GRACEFUL = int(re.search(r"graceful_timeout = (\d+)", GUNICORN)[1])
 POD, MIGRATION = STATEFUL_SET["spec"]["template"]["spec"], JOB["spec"]["template"]["spec"]
 WHY_NOT = sandbox.reason_not() or wheels.reason_not()
