@@ -316,9 +316,8 @@ def test_deployments_by_state(meter, files):
     def deployment(name, state):
         return SimpleNamespace(
             name=name,
-            health=SimpleNamespace(state=lambda now: state),
             queue=SimpleNamespace(waiting=3),
-            standing=SimpleNamespace(in_flight=2),
+            standing=SimpleNamespace(state=lambda now: state, in_flight=2),
         )
 
     pairs = [("embed", deployment("p", "ok")), ("embed", deployment("q", "ejected"))]

@@ -61,7 +61,7 @@ def last(name: str) -> str:
 
 def test_the_table_is_read():
     assert len(ROWS) >= 50
-    assert {name.partition(".")[0] for name, _, _ in ROWS} == set(LIBRARIES)
+    assert {name.partition(".")[0] for name, _, _ in ROWS} == set(LIBRARIES) - {"redis"}
 
 
 @pytest.mark.parametrize(("name", "form", "_"), ROWS, ids=[name for name, _, _ in ROWS])

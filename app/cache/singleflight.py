@@ -131,16 +131,20 @@ class SingleFlight:
         load = waiter.load
         with self._lock:
             into.take(waiter)
-            if load.owner not in load.waiters or waiter.is_owner:
+            if load.owner is None or waiter.is_owner:
                 into.pay(load)
+                load.owner = None
             load.waiters.remove(waiter)
-            is_last = not load.waiters and not load.is_over
-        if is_last:
-            if load.job is not None:
-                load.job.cancel(now)
-            self.end(load, DeadlineExceeded("No request waits for this any more."))
-        else:
+            is_last = not load.waiters
+            job = load.job
+            if is_last:
+                load.job = None  # which refers to the load: a circle for the garbage collector
+        if not is_last:
             load.wake()  # another must watch its time now
+        elif not load.is_over:
+            if job is not None:
+                job.cancel(now)
+            self.end(load, DeadlineExceeded("No request waits for this any more."))
 
     def _release(self, load: Load, keys: Sequence[bytes]) -> None:
         for key in keys:
@@ -198,9 +202,9 @@ class _Fetch:
                 continue
             has_all = False
             if waiter.load.is_over:
-                missing = list(waiter.missing)
+                missing, is_owner = list(waiter.missing), waiter.is_owner
                 self._leave(waiter)
-                if waiter.is_owner and waiter.load.error is not None:
+                if is_owner and waiter.load.error is not None:
                     raise waiter.load.error
                 self._failures.update(missing)
                 self._claim(missing)
@@ -240,10 +244,10 @@ class _Fetch:
     def _leave(self, waiter: Waiter) -> None:
         """Wait for a load no more, and take what it has brought."""
         self._waiters.remove(waiter)
+        job, is_owner = waiter.load.job, waiter.is_owner
         self._flights.leave(waiter, self.collected, time.monotonic())
-        job = waiter.load.job
         if job is not None:
             took = max(self.collected.upstream_seconds, job.upstream_seconds)
             self.collected.upstream_seconds = took
-            if waiter.is_owner:
+            if is_owner:
                 self.collected.attempts += job.attempts

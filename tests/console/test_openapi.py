@@ -169,7 +169,7 @@ def test_an_error_that_is_answered_is_listed_there(with_usage, method, path, opt
 def test_the_parameters_of_the_usage_report_are_in_it(with_usage):
     operation = with_usage.get("/openapi.json").json["paths"]["/v1/usage"]["get"]
     named = [p["name"] for p in operation["parameters"] if "name" in p]
-    assert named == ["since", "until", "by"]
+    assert named == ["since", "timezone", "until", "by"]
     for name in named:
         answer = error_of(with_usage.get(f"/v1/usage?{name}={'?' * 9000}", headers=AUTH))
         assert (answer.status, answer.param) == (400, name)

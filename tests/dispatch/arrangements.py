@@ -16,6 +16,7 @@ from app.config import (
 )
 from app.dispatch import Dispatcher
 from app.domain import Call, Item, Vectors
+from app.errors import BadRequest
 from app.providers.base import Capabilities, Provider
 from app.tokenizers import Tokenizer
 from tests.dispatch.members import Seen
@@ -40,12 +41,14 @@ def load(
 
 
 def codes(asked: Sequence[Asked]) -> Counter[str]:
-    """How many requests ended in each way: "ok", an error's code, or its class without one."""
+    """How many requests ended in each way: "ok", "BadRequest", or an error's code or class."""
     return Counter(map(_code, asked))
 
 
 def _code(one: Asked) -> str:
     if one.error is not None:
+        if isinstance(one.error, BadRequest):
+            return "BadRequest"
         return one.error.code or type(one.error).__name__
     return "ok" if one.outcome is not None else "an exception of ours"
 
