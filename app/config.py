@@ -17,14 +17,14 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from app import tokenizers
 from app.config_dispatch import DispatchSettings
 from app.config_file import SettingsError as SettingsError
 from app.config_file import overlay
 from app.config_observers import MetricsSettings, TracingSettings
 from app.config_schema_words import needs_package
 from app.config_services import NotifySettings, OidcSettings, UsageSettings
-from app.tokenizers import Tokenizer
+from app.tokens import tokenizers
+from app.tokens.tokenizers import Tokenizer
 
 #: The names that settings may define. Others in upper case are mistakes, except imported ones;
 #: names in lower case, or with an underscore before them, are a settings file's own.

@@ -22,7 +22,7 @@ from typing import IO
 
 from app import config
 from app.config_file import KEPT_FD
-from app.metrics.directory import VARIABLE
+from app.observability.metrics.directory import VARIABLE
 
 #: Seconds that the check may take. Building takes one or two; a cold disk takes more.
 LIMIT_S = 60.0
@@ -102,7 +102,7 @@ def _no_verdict(status: int, said: IO[bytes]) -> list[str]:
 
 def build() -> list[str]:
     """Build the app in this process, without starting it; the mistakes that this finds."""
-    from app import create_app
+    from app.factory import create_app
     from app.providers import registry
 
     try:

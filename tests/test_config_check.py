@@ -8,8 +8,9 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from app import config_check, create_app
-from app.cli import check_settings
+from app import config_check
+from app.cli.commands import check_settings
+from app.factory import create_app
 from tests.support.server import ROOT, eventually
 from tests.support.settings import KEYS, model, provider
 from tests.test_config import environment, overlay
@@ -51,7 +52,7 @@ def test_an_error_of_a_library_while_building_is_one_line(overlay, monkeypatch):
         raise RuntimeError("of a\nlibrary")
 
     overlay("")
-    monkeypatch.setattr("app.create_app", fail)
+    monkeypatch.setattr("app.factory.create_app", fail)
     assert config_check.build() == [
         "the app cannot be built with these settings: RuntimeError: of a library"
     ]

@@ -105,7 +105,7 @@ class SlotQueue:
             attempt.batch_size = batch_size
             return self._end(attempt)
 
-    def forget(self, attempt: Attempt) -> None:
+    def discard(self, attempt: Attempt) -> None:
         """Count an attempt out whose result is not wanted any more."""
         with self._lock:
             if attempt.state is AttemptState.ABANDONED:

@@ -1,7 +1,7 @@
 """What dispatch reports of its calls, and what it asks of a tracer. Dispatch knows neither.
 
-`Events` is the null implementation of one, `app.metrics` the real one. Where there is no tracer
-there is None: each call costs one comparison.
+`Events` is the null implementation of one, `app.observability.metrics` has the real one. Where
+there is no tracer there is None: each call costs one comparison.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def make(settings: ProviderSettings) -> Provider:
     if not isinstance(made, WireFormat):
         made.load()
         return made
-    from app.providers.transport import HttpProvider  # requests, for those who need it
+    from app.providers.http.transport import HttpProvider
 
     return HttpProvider(settings, made)
 

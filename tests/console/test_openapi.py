@@ -15,7 +15,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from app import errors
 from app.api.schemas import EmbeddingSchema
 from app.config import check
-from app.console import openapi, pages, words
+from app.console import descriptions as words
+from app.console import openapi, pages
 from app.errors import BadRequest
 from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of, settings
 
