@@ -1,14 +1,15 @@
-"""The public keys of an identity provider (JWKS, RFC 7517), fetched by a thread of their own.
+"""The public keys of an identity provider (JWKS, RFC 7517), fetched in the background.
 
-A token may name a key that is not known, for one of three reasons: the provider rotates its keys,
-the token is forged, or it is old. Only a fetch that began after the token came can tell, so the
-request waits for one. Fetches begin at least `MIN_REFETCH_INTERVAL_S` apart, however many ask: a
-stranger who invents ids delays a good token by as much, and does not shut it out. Where no fetch
-succeeds the answer is "unavailable" and not "wrong".
+A token may name a key id that is not known. There are three cases: (1) the provider has rotated its
+keys, (2) the token is forged, (3) the token is old. Only a fetch that began after the token arrived
+can distinguish them, so the request waits for such a fetch. Fetches begin at least
+`MIN_REFETCH_INTERVAL_S` apart, however many requests wait: tokens with invented ids delay a good
+token by at most that time. If no fetch succeeds, the error is `KeysUnavailable`, a 503, and not
+`Unauthorized`.
 
 `jwt.PyJWKClient` is not used: it fetches within the request, under a lock; an unknown id of any
 caller starts a cooldown in which no other fetch begins; its timeout bounds one read and not the
-whole answer, and nothing bounds the size of the document.
+whole response, and the size of the document has no bound.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,29 +26,38 @@ import jwt
 from cachetools import LRUCache
 
 from app.auth.jwks_fetch import fetch
+from app.concurrency.periodic import PeriodicTask
 from app.errors import KeysUnavailable
 
 _log = logging.getLogger("app.access")
 
 #: Seconds between the beginnings of two fetches.
 MIN_REFETCH_INTERVAL_S = 2.0
-#: Seconds that a request waits for a fetch.
+#: Seconds for which a request waits for a fetch.
 REFETCH_WAIT_S = 5.0
-#: Requests that wait for one; more are told to come back.
+#: Requests that wait for a fetch at one time; further ones get a 503.
 MAX_WAITING = 64
-#: Seconds for which an id that a good document did not hold is not looked for again.
+#: Seconds for which an id that was not in a valid document causes no further fetch.
 MISSING_S = 10.0
 MAX_MISSING_REMEMBERED = 1000
-#: Seconds after a failed fetch until the next, where no request asks for one.
+#: Seconds between a failed fetch and the next one, where no request waits for a fetch.
 RETRY_S = 15.0
 
 Fetch = Callable[[str], bytes]
+#: What a fetch raises, and what a document that is no JWKS raises (nested too deeply: recursion).
+_FETCH_ERRORS = (
+    OSError,
+    ValueError,
+    RecursionError,
+    http.client.HTTPException,
+    jwt.PyJWTError,
+)
 
 
 class Jwks:
-    """The keys by their id. `start` it in the process that serves.
+    """The public keys of one identity provider, by key id. `start` it in the process that serves.
 
-    The condition guards all fields but the keys themselves, which are replaced as a whole.
+    The condition guards all fields except ``_keys``, which is replaced as a whole.
     """
 
     def __init__(
@@ -62,35 +73,36 @@ class Jwks:
         self._min_interval, self._wait = min_interval, wait
         self._keys: Mapping[str | None, jwt.PyJWK] | None = None
         self.version = 0  # counts the changes of the keys
-        self._data = b""
+        self._data = b""  # the document that `_keys` was made from
         self._condition = threading.Condition()
-        self._begun = 0  # fetches
-        self._ended = 0  # the number of the last fetch that ended
-        self._succeeded = 0  # the number of the last fetch that gave a good document
-        self._wanted = False  # by a request
-        self._waiting = 0
+        # Fetches are numbered from 1.
+        self._last_begun = self._last_ended = self._last_succeeded = 0
+        self._begun_at = -math.inf  # when the last fetch began, monotonic
+        self._is_fetch_wanted = False  # a request waits for a fetch that has not begun
+        self._waiting = 0  # requests that wait for a fetch
         self._missing: LRUCache[str | None, float] = LRUCache(MAX_MISSING_REMEMBERED)
-        self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="access-jwks", daemon=True)
+        self._task = PeriodicTask("access-jwks", self._update_if_due, min(RETRY_S, refresh))
 
     def start(self) -> None:
-        self._thread.start()
+        """Start the fetches; the first begins at once, in the background."""
+        self._task.start()
 
     def stop(self) -> None:
+        """End the fetches, and with `KeysUnavailable` the requests that wait for one."""
+        self._task.stop()
         with self._condition:
-            self._stopped = True
             self._condition.notify_all()
 
-    def known(self, kid: str | None) -> jwt.PyJWK | None:
-        """The key with this id, as far as is known now."""
+    def find_known(self, kid: str | None) -> jwt.PyJWK | None:
+        """Return the key with this id if it is in memory; never waits."""
         return (self._keys or {}).get(kid)
 
     def find(self, kid: str | None) -> jwt.PyJWK | None:
-        """The key with this id, after a fetch if need be; None where there is none.
+        """Return the key with this id, after a fetch if it is not in memory; None: no such key.
 
-        Raises `KeysUnavailable` where that cannot be known.
+        Raises `KeysUnavailable` if no fetch succeeds in time.
         """
-        key = self.known(kid)
+        key = self.find_known(kid)
         if key is not None:
             return key
         with self._condition:
@@ -100,71 +112,81 @@ class Jwks:
                 raise _unavailable()
             self._waiting += 1
             try:
-                return self._await(kid)
+                return self._wait_for(kid)
             finally:
                 self._waiting -= 1
 
-    def _await(self, kid: str | None) -> jwt.PyJWK | None:
-        """Wait for the key, or for a fetch that begins from now on; the condition is held."""
-        before, end = self._begun, time.monotonic() + self._wait
-        self._wanted = True
-        self._condition.notify_all()
-        while self._ended <= before:
-            key = self.known(kid)
+    def _wait_for(self, kid: str | None) -> jwt.PyJWK | None:
+        """Wait for the key, or for the end of a fetch that begins after this call.
+
+        The condition is held.
+        """
+        last_begun, end = self._last_begun, time.monotonic() + self._wait
+        self._is_fetch_wanted = True
+        self._task.wake()
+        while self._last_ended <= last_begun:
+            key = self.find_known(kid)
             if key is not None:
                 return key
-            left = end - time.monotonic()
-            if left <= 0 or self._stopped:
+            remaining_s = end - time.monotonic()
+            if remaining_s <= 0 or self._task.is_stopping:
                 raise _unavailable()
-            self._condition.wait(left)
-        if self._succeeded <= before:
+            self._condition.wait(remaining_s)
+        if self._last_succeeded <= last_begun:
             raise _unavailable()
-        key = self.known(kid)
+        key = self.find_known(kid)
         if key is None:
             self._missing[kid] = time.monotonic() + MISSING_S
         return key
 
-    # The thread
+    # In the background
 
-    def _run(self) -> None:
-        while not self._stopped:
-            began = time.monotonic()
-            self.update()
-            with self._condition:
-                well = self._succeeded == self._ended
-                regular = began + (self._refresh if well else min(RETRY_S, self._refresh))
-                while not self._stopped:
-                    due = began + self._min_interval if self._wanted else regular
-                    left = due - time.monotonic()
-                    if left <= 0:
-                        break
-                    self._condition.wait(left)
+    def _update_if_due(self) -> float:
+        """Fetch the keys if it is time; return the seconds until the next fetch is due.
+
+        There are three cases: the next fetch begins (1) `MIN_REFETCH_INTERVAL_S` after the last
+        began if a request waits for one, (2) else ``refresh`` seconds after it if it succeeded,
+        (3) else `RETRY_S` after it.
+        """
+        if (pause_s := self._seconds_until_due()) > 0:
+            return pause_s
+        self.update()
+        return self._seconds_until_due()
+
+    def _seconds_until_due(self) -> float:
+        with self._condition:
+            if self._is_fetch_wanted:
+                interval_s = self._min_interval
+            elif self._last_succeeded == self._last_ended:
+                interval_s = self._refresh
+            else:
+                interval_s = min(RETRY_S, self._refresh)
+            return self._begun_at + interval_s - time.monotonic()
 
     def update(self) -> None:
-        """Fetch the keys; the old ones stay where that fails, whatever the failure."""
+        """Fetch the keys; after a failure those of the last valid document stay in use."""
         with self._condition:
-            self._begun += 1
-            number, self._wanted = self._begun, False
-        good = False
+            self._last_begun += 1
+            self._begun_at = time.monotonic()
+            number, self._is_fetch_wanted = self._last_begun, False
+        is_valid = False
         try:
-            good = self._take(self._get(self._url))
-        except (OSError, ValueError, http.client.HTTPException, jwt.PyJWTError) as error:
+            self._replace_keys(self._get(self._url))
+            is_valid = True
+        except _FETCH_ERRORS as error:
             _log.warning("the JWKS cannot be read: %s: %s", type(error).__name__, error)
-        except Exception:  # a bug must not end the thread: keys are rotated
-            _log.exception("the JWKS cannot be read")
         finally:
             with self._condition:
-                self._ended = number
-                if good:
-                    self._succeeded = number
+                self._last_ended = number
+                if is_valid:
+                    self._last_succeeded = number
                 self._condition.notify_all()
 
-    def _take(self, data: bytes) -> bool:
+    def _replace_keys(self, data: bytes) -> None:
         if data != self._data:
             self._keys = signing_keys(data)
             self._data = data
             self.version += 1
-        return True
 
 
 def _unavailable() -> KeysUnavailable:
@@ -172,17 +194,17 @@ def _unavailable() -> KeysUnavailable:
 
 
 def signing_keys(data: bytes) -> dict[str | None, jwt.PyJWK]:
-    """The keys of a JWKS by id; one alone is found without an id too.
+    """Return the signing keys of a JWKS by id; a single key is also found under the id None.
 
-    Raises ValueError or PyJWTError where there is none.
+    Raises ValueError or PyJWTError if there is no such key.
     """
     document = json.loads(data)
     if not isinstance(document, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     keys: dict[str | None, jwt.PyJWK] = {
         key.key_id: key
-        for key in jwt.PyJWKSet.from_dict(document)  # without those that it cannot use
-        # A key of the kind "oct" is a secret, and this document is public.
+        for key in jwt.PyJWKSet.from_dict(document)  # skips keys that PyJWT cannot use
+        # A key of the kind "oct" is a shared secret, and this document is public.
         if key.key_type != "oct"
         and key.public_key_use in (None, "sig")
         and isinstance(key.key_id, str | None)

@@ -63,7 +63,7 @@ class JwtAuthenticator:
             if header.get("alg") not in self._settings.algorithms:
                 raise Unauthorized("The token is signed in a way that is not accepted here.")
             kid = header.get("kid")
-            key = self._jwks.known(kid)
+            key = self._jwks.find_known(kid)
             if key is None:
                 self._decode(token, None)  # one that is wrong anyway is worth no fetch
                 key = self._jwks.find(kid)

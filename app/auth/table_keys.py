@@ -1,9 +1,10 @@
-"""The keys of the table as a worker knows them.
+"""The keys of the database table, held in memory by each worker.
 
-Workers hold all of them in memory and ask every two seconds whether the keys' version has changed;
-so a request costs no query, and a key that was revoked is refused within that time. Where the
-database does not answer, what is known goes on for `TRUST_S` seconds: longer would make a stolen
-key worth cutting the wire. A worker that starts then takes what is known from a file.
+Every `POLL_S` seconds a worker reads the version of the keys, and all keys if it has changed. So a
+request costs no query, and a revoked key is refused within that time. While the database does not
+answer, the keys in memory stay valid for `TRUST_S` seconds, and no longer: otherwise a thief of a
+key could keep it valid by cutting the connection to the database. A worker that starts during that
+time reads the keys from a file (`app.auth.snapshot`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import threading
 import time
 from collections.abc import Iterable
 
@@ -19,6 +19,7 @@ from app.auth.authenticator import Network, networks
 from app.auth.key_entry import Entry, check_name, entries_of, log_skipped
 from app.auth.key_table import KeyTable
 from app.auth.snapshot import Snapshot
+from app.concurrency.periodic import PeriodicTask
 from app.database.engine import Unavailable
 from app.domain import Caller
 from app.errors import KeysUnavailable, Unauthorized
@@ -26,34 +27,39 @@ from app.errors import KeysUnavailable, Unauthorized
 _log = logging.getLogger("app.access")
 
 POLL_S = 2.0
-TRUST_S = 3600.0  # without an answer of the database
-SNAPSHOT_INTERVAL_S = 60.0  # between two writes of the file, where no key changes
+#: Seconds after the database's last answer for which the keys in memory are valid.
+TRUST_S = 3600.0
+#: Seconds between two writes of the snapshot where no key changes.
+SNAPSHOT_INTERVAL_S = 60.0
 _WRONG = "Incorrect API key provided."
 
-Known = tuple[Caller, tuple[Network, ...], float]  # with the time of its end
+#: The owner of a key, the networks that it is bound to, and when it expires (since 1970).
+KnownKey = tuple[Caller, tuple[Network, ...], float]
 
 
 class TableKeys:
-    """The table as a `KeySource`. `start` it in the process that serves."""
+    """A `KeySource` of the keys in the database. `start` it in the process that serves."""
 
     def __init__(
         self, table: KeyTable, poll: float = POLL_S, snapshot: Snapshot | None = None
     ) -> None:
         self._table = table
-        self._poll = poll
         self._snapshot = snapshot
         self._entries: list[Entry] = []
-        self._known: dict[bytes, Known] = {}
+        self._known: dict[bytes, KnownKey] = {}  # by SHA-256
         self._version: int | None = None
-        self._asked: float | None = None  # when the database last answered, monotonic
-        self._kept = -math.inf  # when the snapshot was last written, monotonic
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="access-keys", daemon=True)
+        self._confirmed_at: float | None = None  # of the last query that succeeded, monotonic
+        self._snapshot_at = -math.inf  # when the snapshot was last written, monotonic
+        self._task = PeriodicTask("access-keys", self.refresh, poll, first_after_s=poll)
 
     def identify(self, key: str) -> tuple[Caller, tuple[Network, ...]]:
-        """Raises `Unauthorized`, or `KeysUnavailable` where nobody can know."""
-        if self._asked is None or time.monotonic() - self._asked > TRUST_S:
-            if key.count(".") == 2:  # a token: keys of the table have no dots
+        """Return a key's owner and the networks it is bound to, from memory.
+
+        Raises `Unauthorized` for an unknown or expired key, and `KeysUnavailable` if the database
+        has not answered for `TRUST_S`.
+        """
+        if self._confirmed_at is None or time.monotonic() - self._confirmed_at > TRUST_S:
+            if key.count(".") == 2:  # a token (JWT): keys of the table have no dots
                 raise Unauthorized(_WRONG)
             raise KeysUnavailable("The keys cannot be looked up now. Try again.", retry_after=5)
         known = self._known.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
@@ -62,17 +68,20 @@ class TableKeys:
         return known[:2]
 
     def start(self) -> None:
-        """Take the keys now, where the database answers, and keep asking."""
-        self._refresh_whatever_happens()
-        if self._asked is None and self._snapshot is not None:
-            self._take_snapshot(self._snapshot)
-        self._thread.start()
+        """Read the keys, from the snapshot if the database does not answer; then poll."""
+        try:
+            self.refresh()
+        except Exception:  # a bug must not prevent the start: other sources may know the keys
+            _log.exception("the table of keys cannot be read")
+        if self._confirmed_at is None and self._snapshot is not None:
+            self._use_snapshot(self._snapshot)
+        self._task.start()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._task.stop()
 
     def refresh(self) -> None:
-        """Ask for the version, and where it changed, for all keys."""
+        """Read the version of the keys, and all keys if it has changed."""
         began = time.monotonic()
         try:
             changed = self._table.version() != self._version
@@ -83,19 +92,20 @@ class TableKeys:
         except Unavailable as error:
             _log.warning("the table of keys does not answer: %s", error)
             return
-        self._asked = began
-        if self._snapshot is not None and (changed or began - self._kept >= SNAPSHOT_INTERVAL_S):
-            self._keep(self._snapshot, began)
+        self._confirmed_at = began
+        is_due = changed or began - self._snapshot_at >= SNAPSHOT_INTERVAL_S
+        if self._snapshot is not None and is_due:
+            self._write_snapshot(self._snapshot, began)
 
-    def _keep(self, snapshot: Snapshot, asked: float) -> None:
-        self._kept = asked
+    def _write_snapshot(self, snapshot: Snapshot, now: float) -> None:
+        self._snapshot_at = now
         try:
             snapshot.write(self._entries, time.time())
         except OSError as error:
             _log.warning("the keys cannot be kept in a file: %s", error)
 
-    def _take_snapshot(self, snapshot: Snapshot) -> None:
-        """Go on with the keys that another worker has confirmed less than `TRUST_S` ago."""
+    def _use_snapshot(self, snapshot: Snapshot) -> None:
+        """Use the keys of the file if a worker has confirmed them less than `TRUST_S` ago."""
         try:
             confirmed, rows = snapshot.read()
         except FileNotFoundError:
@@ -108,22 +118,12 @@ class TableKeys:
             _log.warning("the keys that are kept in a file are too old: %d s", age)
             return
         self._known = _by_digest(entries_of(rows))
-        self._asked = time.monotonic() - max(0.0, age)
+        self._confirmed_at = time.monotonic() - max(0.0, age)
         _log.warning("the table of keys is away: using those confirmed %d s ago", age)
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._poll):
-            self._refresh_whatever_happens()
 
-    def _refresh_whatever_happens(self) -> None:
-        try:
-            self.refresh()
-        except Exception:  # a bug must not end the polling: keys have to be revocable
-            _log.exception("the table of keys met a bug")
-
-
-def _by_digest(entries: Iterable[Entry]) -> dict[bytes, Known]:
-    found: dict[bytes, Known] = {}
+def _by_digest(entries: Iterable[Entry]) -> dict[bytes, KnownKey]:
+    found: dict[bytes, KnownKey] = {}
     for entry in entries:
         try:
             if entry.revoked is None:
@@ -133,8 +133,11 @@ def _by_digest(entries: Iterable[Entry]) -> dict[bytes, Known]:
     return found
 
 
-def _known(entry: Entry) -> Known:
-    """Raises TypeError or ValueError for what this version cannot hold a caller to."""
+def _known(entry: Entry) -> KnownKey:
+    """Check an entry, and return what a worker keeps of it.
+
+    Raises TypeError or ValueError for a limit or a name that this version cannot enforce.
+    """
     for limit, value in entry.limits:
         if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
             raise ValueError(f"{limit} is {value!r}")

@@ -65,8 +65,7 @@ def start(provider):
     for jwks in started:
         provider.open.set()
         jwks.stop()
-        jwks._thread.join(5)
-        assert not jwks._thread.is_alive()
+        assert jwks._task.stop(5)
 
 
 def asked_at_once(tokens, given):

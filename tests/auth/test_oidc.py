@@ -50,7 +50,7 @@ def make(provider):
     yield of
     for jwks in started:
         jwks.stop()
-        jwks._thread.join(5)
+        assert jwks._task.stop(5)
 
 
 def test_a_good_token_names_its_owner(make):
