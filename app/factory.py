@@ -81,7 +81,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     flask.register_blueprint(Console(checked).blueprint())
     if metrics:
         _watch(metrics, dispatcher, cache, services, limiter)
-        flask.register_blueprint(metrics.page(api.must_be_admin, addresses.are_within))
+        flask.register_blueprint(metrics.page(api.require_admin, addresses.are_within))
     if services.reporter is not None:
         flask.register_blueprint(services.page(api.caller))
     if start:

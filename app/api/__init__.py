@@ -1,1 +1,1 @@
-"""The edge: HTTP and JSON in, HTTP and JSON out. Nothing below it knows either."""
+"""HTTP and JSON: routes, request bodies, responses. No package below uses Flask."""

@@ -1,4 +1,4 @@
-"""Vectors and errors → the bytes OpenAI would answer."""
+"""Write vectors and errors as responses in the format of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.domain import Encoding, Outcome
 from app.errors import ClientError
 from app.vectors import to_base64, to_json
 
-#: How a row is written, and what stands before and after it.
+#: By encoding: the function that writes a row, and the bytes before and after a row.
 _FORMS: dict[Encoding, tuple[Callable[[bytes], bytes], bytes, bytes]] = {
     "float": (to_json, b'{"object":"embedding","index":%d,"embedding":', b"},"),
     "base64": (to_base64, b'{"object":"embedding","index":%d,"embedding":"', b'"},'),
@@ -21,29 +21,29 @@ _FORMS: dict[Encoding, tuple[Callable[[bytes], bytes], bytes, bytes]] = {
 
 
 class PrebuiltResponse(Response):
-    """A 200 with a body of JSON and nothing left for werkzeug to find out about it.
+    """A complete JSON response with status 200, sent without werkzeug's header processing.
 
-    ``told`` are all its headers but the type, in the words of HTTP.
+    ``header_list`` are all its headers except Content-Type, as WSGI takes them.
     """
 
-    def __init__(self, pieces: list[bytes], told: list[tuple[str, str]]) -> None:
+    def __init__(self, pieces: list[bytes], header_list: list[tuple[str, str]]) -> None:
         super().__init__(pieces, content_type="application/json")
-        self.told = told
+        self.header_list = header_list
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        start_response(self.status, [*self.headers, *self.told])
-        return self.response  # type: ignore[return-value]  # as it was given
+        start_response(self.status, [*self.headers, *self.header_list])
+        return self.response  # type: ignore[return-value]  # the list given to __init__
 
 
 def embedding_response(
     outcome: Outcome, model: str, encoding: Encoding, clock: Callable[[], float]
 ) -> Response:
-    """OpenAI's embedding list, with the headers that tell how it came about.
+    """Return OpenAI's embedding list, with headers about cache, provider, attempts and times.
 
-    ``clock`` gives the seconds since the request came.
+    ``clock`` returns the seconds since the request arrived.
     """
     pieces = body(outcome, model, encoding)
-    told = [
+    headers = [
         ("Content-Length", str(sum(map(len, pieces)))),
         ("x-proxy-cache", outcome.cache),
         ("x-proxy-cached-tokens", str(outcome.cached_tokens)),
@@ -55,37 +55,37 @@ def embedding_response(
         ),
     ]
     if outcome.vectors.estimated:
-        told.append(("x-proxy-usage", "estimated"))
-    return PrebuiltResponse(pieces, told)
+        headers.append(("x-proxy-usage", "estimated"))
+    return PrebuiltResponse(pieces, headers)
 
 
 def body(outcome: Outcome, model: str, encoding: Encoding) -> list[bytes]:
-    """The pieces of the JSON answer, in order."""
+    """Return the JSON of a response in pieces; a gevent worker may switch between two of them."""
     render, before, after = _FORMS[encoding]
-    step = 8 * ROWS_PER_YIELD if encoding == "base64" else ROWS_PER_YIELD  # a tenth of the work
+    step = 8 * ROWS_PER_YIELD if encoding == "base64" else ROWS_PER_YIELD  # base64 is quicker
     rows, tokens = outcome.vectors.rows, outcome.prompt_tokens
-    parts, pieces = [b'{"object":"list","data":['], []
+    written, pieces = [b'{"object":"list","data":['], []
     for start in range(0, len(rows), step):
         for index, row in enumerate(rows[start : start + step], start):
-            parts += (before % index, render(row), after)
+            written += (before % index, render(row), after)
         if start + step < len(rows):
-            pieces.append(b"".join(parts))
-            parts.clear()
+            pieces.append(b"".join(written))
+            written.clear()
             yield_control()
-    parts[-1] = parts[-1][:-1]  # no comma after the last
+    written[-1] = written[-1][:-1]  # no comma after the last row
     usage = b'],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}'
-    parts.append(usage % (orjson.dumps(model), tokens, tokens))
-    pieces.append(b"".join(parts))  # once, for an answer may be long
+    written.append(usage % (orjson.dumps(model), tokens, tokens))
+    pieces.append(b"".join(written))
     return pieces
 
 
 def error_response(error: ClientError) -> Response:
-    """OpenAI's error object, with the headers its SDKs act on."""
+    """Return OpenAI's error object, with the headers that its SDKs evaluate."""
     response = Response(
         orjson.dumps(error.payload), status=error.status, content_type="application/json"
     )
     if error.retry_after is not None:
-        # Whole seconds, rounded up: earlier would be refused again.
+        # Whole seconds, rounded up: an earlier retry would be refused again.
         response.headers["Retry-After"] = str(max(1, -int(-error.retry_after // 1)))
     if error.should_retry is not None:
         response.headers["x-should-retry"] = "true" if error.should_retry else "false"

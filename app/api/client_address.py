@@ -1,4 +1,4 @@
-"""The address that a request comes from, as keys, ``/metrics`` and the log see it."""
+"""Find the address of a client behind trusted proxies, for key checks, ``/metrics`` and logs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from app.auth.authenticator import Address, Network, is_in, networks
 
-MAX_CHAINS_REMEMBERED = 1024  # pairs of a peer and what it says of its client
+MAX_CHAINS_REMEMBERED = 1024  # pairs of a peer's address and its X-Forwarded-For
 
 
 class ClientAddresses:
@@ -20,19 +20,22 @@ class ClientAddresses:
         self._find = functools.lru_cache(MAX_CHAINS_REMEMBERED)(self._find_uncached)
 
     def find(self, environ: Mapping[str, Any]) -> Address | None:
-        """Return the peer's address or, of X-Forwarded-For, what the last trusted proxy says.
+        """Return the client's address; None if it is not known.
 
-        None where it is not known: "unknown", an address with a port, a Unix socket without a
-        proxy before it.
+        X-Forwarded-For is read from the right. There are three cases: (1) the peer is not a trusted
+        proxy: its own address; (2) it is one: the last address that is not a trusted proxy's; (3)
+        that entry is no address ("unknown", or with a port), or the peer is a Unix socket and names
+        no client: None.
         """
         return self._find(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR", ""))
 
     def are_within(self, allowed: tuple[Network, ...], environ: Mapping[str, Any]) -> bool:
-        """Whether the peer, and the client that it names, are both in these networks.
+        """Return whether the peer and the client that it names are both in these networks.
 
-        nginx on this host is in them, its clients need not be. A peer that is not trusted, and
-        names a client, may be any proxy: then the client is not known. A Unix socket has no
-        address: its mode decides.
+        The client is checked too, as a reverse proxy on this host is in them and its clients may
+        not be. A peer that names a client and is not a trusted proxy is refused: the client is not
+        known then. A peer on a Unix socket has no address; the mode of the socket's file protects
+        it.
         """
         peer_text, forwarded = environ.get("REMOTE_ADDR", ""), "HTTP_X_FORWARDED_FOR" in environ
         names_client = forwarded or "HTTP_FORWARDED" in environ
@@ -42,7 +45,7 @@ class ClientAddresses:
                 return False
         if not names_client:
             return True
-        # Of RFC 7239's header nothing is read, so its client is not known.
+        # RFC 7239's Forwarded header is not parsed, so its client is not known.
         return forwarded and is_in(self.find(environ), allowed)
 
     def _find_uncached(self, peer: str, forwarded: str) -> Address | None:
@@ -59,7 +62,7 @@ class ClientAddresses:
 
 
 def parse_address(text: str) -> Address | None:
-    """Return the address that a text is, IPv4 in IPv6 as IPv4; None where it is none."""
+    """Parse an address, IPv4 mapped in IPv6 as IPv4; None if the text is no address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The body of a request as JSON: what may be said in it, and how what is not JSON is refused."""
+"""Parse a request body as strict JSON, and refuse anything else with a reason."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from app.errors import BadRequest, shown
 
-MAX_PASSED_DEPTH = 32  # lists and objects in each other, in a field that is passed on
+MAX_PASSED_DEPTH = 32  # levels of lists and objects in a field that is passed on
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
-    """A request body → its JSON object, or `BadRequest`.
+    """Return the JSON object in a request body. Raises `BadRequest`.
 
-    Python's own parser, since it alone sees duplicate keys; it is fast enough on the long strings
-    and short integers that embeddings are asked for.
+    Uses Python's json module, as orjson does not report duplicate keys. It is fast enough for the
+    long strings and lists of integers in requests for embeddings.
     """
     try:
         payload = _decoder.decode(body.decode())
@@ -30,7 +30,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
     return payload
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_with_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -40,9 +40,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_passed_on(name: str, value: Any) -> None:
-    """Refuse a value that cannot be sent on: half a surrogate pair, 1e999 (infinity), deep nesting.
+    """Refuse a value that a request to a provider cannot hold.
 
-    The parser reads deeper than a provider's request can be written, from deeper in the stack.
+    That is half a surrogate pair, 1e999 (infinity), or nesting deeper than `MAX_PASSED_DEPTH`: the
+    request to the provider is written deeper in the call stack than this body was parsed, so it
+    would reach the recursion limit first.
     """
     if _is_deeper(value, MAX_PASSED_DEPTH):
         raise BadRequest(
@@ -58,14 +60,16 @@ def check_passed_on(name: str, value: Any) -> None:
         ) from error
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
-    layer = [value]
-    for _ in range(levels + 1):
-        nested = [one for one in layer if isinstance(one, list | dict)]
+def _is_deeper(value: Any, max_depth: int) -> bool:
+    level = [value]  # all values at one depth: no recursion, which deep nesting would exhaust
+    for _ in range(max_depth + 1):
+        nested = [each for each in level if isinstance(each, list | dict)]
         if not nested:
             return False
-        layer = [
-            below for one in nested for below in (one.values() if isinstance(one, dict) else one)
+        level = [
+            below
+            for each in nested
+            for below in (each.values() if isinstance(each, dict) else each)
         ]
     return True
 
@@ -76,22 +80,22 @@ def _reason(error: Exception) -> str:
             return "it is nested too deeply"
         case UnicodeDecodeError():
             return "it is not UTF-8"
-        case json.JSONDecodeError() | _NoJson():
+        case json.JSONDecodeError() | _NotJsonError():
             return str(error)
         case _:  # Python's limit on the digits of an integer
             return "it has a number with too many digits"
 
 
-class _NoJson(ValueError):
-    """A literal that Python reads and JSON does not have."""
+class _NotJsonError(ValueError):
+    """A literal that Python's parser accepts and JSON does not have: NaN, Infinity."""
 
 
-def _no_constant(name: str) -> None:
-    raise _NoJson(f"{name} is not JSON")
+def _refuse_constant(name: str) -> None:
+    raise _NotJsonError(f"{name} is not JSON")
 
 
 def kind_of(value: object) -> str:
-    """The type of a JSON value, in the words of an error."""
+    """Return the type of a JSON value as an error message names it."""
     match value:
         case None:
             return "null"
@@ -109,4 +113,6 @@ def kind_of(value: object) -> str:
             return "an object"
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object_with_unique_names, parse_constant=_refuse_constant
+)

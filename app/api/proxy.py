@@ -1,4 +1,4 @@
-"""Flask, without what an API like this has no use for: a tenth of a short request."""
+"""A Flask app without sessions, redirects and URL building, which cost 10 % of a short request."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from werkzeug.routing import MapAdapter
 
 
 class Proxy(Flask):
-    """An app without sessions, static files, redirects, coroutines or addresses to be built."""
+    """Flask without sessions, static files, redirects, async views and URL building."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)
         self.url_map.merge_slashes = False  # SDKs do not follow redirects
         self.session_interface = _NoSessions()
-        self._matched: dict[tuple[str, str], Any] = {}
+        self._matched: dict[tuple[str, str], Any] = {}  # (method, path) → the match
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function unchanged: no view is a coroutine."""
         return func
 
     def make_default_options_response(self) -> Response:
-        """Answer ``OPTIONS`` with the methods that the path has, and without a body."""
+        """Answer ``OPTIONS`` with the methods of the path, without a body."""
         response = super().make_default_options_response()
         response.status_code = 204
         response.headers["Allow"] = ", ".join(sorted(response.allow))
@@ -31,32 +32,32 @@ class Proxy(Flask):
         return response
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Matches paths; the ``Host`` header, which Flask would parse twice, decides nothing."""
+        """Return an adapter that matches by method and path alone, without parsing ``Host``."""
         if request is None:
             return None
         path: str = request.environ.get("PATH_INFO", "")
-        if not path.isascii():  # WSGI hands bytes over as if they were Latin-1 (PEP 3333)
+        if not path.isascii():  # WSGI decodes the bytes as Latin-1 (PEP 3333)
             path = path.encode("latin-1").decode("utf-8", "replace")
         return _Adapter(self._matched, self.url_map, "", "/", "", "http", path, request.method)
 
 
 class _Adapter(MapAdapter):
-    """Remembers what matched a path without variables, of which there are no more than rules."""
+    """Caches matches of paths without variables; there are no more of them than URL rules."""
 
     def __init__(self, matched: dict[tuple[str, str], Any], *args: Any) -> None:
         super().__init__(*args)
         self._matched = matched
 
     def match(self, *args: Any, **kwargs: Any) -> Any:
-        if args or "method" in kwargs:  # the look-up of the methods that a path has
+        if args or "method" in kwargs:  # a look-up of the methods that a path allows
             return super().match(*args, **kwargs)
-        place = self.default_method, self.path_info
-        found = self._matched.get(place)
-        if found is None:
-            found = super().match(*args, **kwargs)
-            if not found[1]:  # its variables
-                self._matched[place] = found
-        return found
+        key = self.default_method, self.path_info
+        match = self._matched.get(key)
+        if match is None:
+            match = super().match(*args, **kwargs)
+            if not match[1]:  # the path's variables
+                self._matched[key] = match
+        return match
 
 
 class _NoSessions(SessionInterface):

@@ -1,6 +1,7 @@
-"""JSON → `EmbeddingRequest`, with OpenAI's words for what is wrong.
+"""Check the JSON of a request, and make an `EmbeddingRequest` of it.
 
-Sources of the wording: platform.openai.com/docs/guides/error-codes and answers of the live API.
+Error messages are worded as OpenAI's: platform.openai.com/docs/guides/error-codes and responses of
+the live API.
 """
 
 from __future__ import annotations
@@ -17,80 +18,82 @@ from app.errors import BadRequest, shown
 
 MAX_USER_LENGTH = 256  # characters
 MAX_TIMEOUT = 3600  # seconds
-#: Vocabularies have some 10^5 tokens; int32 is what engines take.
+#: Inference engines take token ids as int32; vocabularies have about 10^5 tokens.
 MAX_TOKEN_ID = 2**31 - 1
 ENCODINGS = ("float", "base64")
 INPUT_TYPES = ("query", "document")
 
 
-class Rule(NamedTuple):
-    """What a value has to be, twice: the complaint about one that is not, and JSON Schema."""
+class Constraint(NamedTuple):
+    """A constraint on a value: a function that returns what is wrong or None, and JSON Schema."""
 
-    complaint: Callable[[str, Any], str | None]
+    find_problem: Callable[[str, Any], str | None]
     schema: Mapping[str, Any]
 
 
-_ANY = Rule(lambda _, __: None, {})
+_ANY = Constraint(lambda _, __: None, {})
 _JSON_NAMES = {str: "string", int: "integer", bool: "boolean"}
 
 
 class TypedField(fields.Field[Any]):
-    """A field of one JSON type. ``json_schema`` says what is taken, for `app.console`."""
+    """A field of one JSON type. ``json_schema`` describes it in /openapi.json."""
 
-    def __init__(self, type_: type, expected: str, rule: Rule = _ANY, **kwargs: Any) -> None:
+    def __init__(
+        self, type_: type, expected: str, constraint: Constraint = _ANY, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self._type, self._expected, self._rule = type_, expected, rule.complaint
-        self.json_schema = {"type": _JSON_NAMES[type_], **rule.schema}
+        self._type, self._expected, self._find_problem = type_, expected, constraint.find_problem
+        self.json_schema = {"type": _JSON_NAMES[type_], **constraint.schema}
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **_: Any) -> Any:
-        # Not isinstance: True is an int to Python, and no integer to JSON.
+        # Not isinstance: in Python True is an int, in JSON it is no integer.
         if type(value) is not self._type:
             raise ValidationError(
                 f"Invalid type for '{attr}': expected {self._expected}, "
                 f"but got {kind_of(value)} instead."
             )
-        complaint = self._rule(attr, value)
-        if complaint:
-            raise ValidationError(complaint)
+        problem = self._find_problem(attr, value)
+        if problem:
+            raise ValidationError(problem)
         return value
 
 
-def _one_of(values: tuple[str, ...]) -> Rule:
-    def rule(name: str, value: str) -> str | None:
+def _one_of(values: tuple[str, ...]) -> Constraint:
+    def find_problem(name: str, value: str) -> str | None:
         if value in values:
             return None
         return f"Invalid value for '{name}' = {shown(value)}. Supported values: {list(values)}."
 
-    return Rule(rule, {"enum": list(values)})
+    return Constraint(find_problem, {"enum": list(values)})
 
 
-def _between(low: int, high: int | None) -> Rule:
-    def rule(name: str, value: int) -> str | None:
+def _between(low: int, high: int | None) -> Constraint:
+    def find_problem(name: str, value: int) -> str | None:
         if value < low or (high is not None and value > high):
             bounds = f"at least {low}" if high is None else f"between {low} and {high}"
             return f"Invalid value for '{name}' = {shown(value)}. Must be {bounds}."
         return None
 
-    return Rule(rule, {"minimum": low} | ({} if high is None else {"maximum": high}))
+    return Constraint(find_problem, {"minimum": low} | ({} if high is None else {"maximum": high}))
 
 
-def _text(max_length: int, min_length: int = 0) -> Rule:
-    def rule(name: str, value: str) -> str | None:
+def _text(max_length: int, min_length: int = 0) -> Constraint:
+    def find_problem(name: str, value: str) -> str | None:
         if len(value) > max_length:
             return (
                 f"Invalid '{name}': string too long. Expected a string with maximum length "
                 f"{max_length}, but got a string with length {len(value)} instead."
             )
-        return None if _encodable(value) else f"Invalid '{name}': {_UNENCODABLE}"
+        return None if _is_encodable(value) else f"Invalid '{name}': {_UNENCODABLE}"
 
-    # That it is not too short is seen elsewhere, in OpenAI's words.
-    return Rule(rule, {"minLength": min_length, "maxLength": max_length})
-
-
-_UNENCODABLE = "half of a UTF-16 surrogate pair stands alone in it, which no UTF-8 can say."
+    # The minimum is only documented here; `parse` reports a missing model as OpenAI does.
+    return Constraint(find_problem, {"minLength": min_length, "maxLength": max_length})
 
 
-def _encodable(text: str) -> bool:
+_UNENCODABLE = "it has an unpaired UTF-16 surrogate, which UTF-8 cannot encode."
+
+
+def _is_encodable(text: str) -> bool:
     if text.isascii():
         return True
     try:
@@ -101,16 +104,16 @@ def _encodable(text: str) -> bool:
 
 
 class Input(fields.Field[Any]):
-    """The four shapes of ``input`` → a list of items, all texts or all token lists."""
+    """The four forms of ``input``, read as a list of items: all texts or all token lists."""
 
     @property
     def json_schema(self) -> dict[str, Any]:
-        """The shapes in JSON Schema."""
+        """The four forms in JSON Schema."""
         text = {"type": "string", "minLength": 1}
         token = {"type": "integer", "minimum": 0, "maximum": MAX_TOKEN_ID}
         tokens = {"type": "array", "items": token, "minItems": 1}
-        most = cast(EmbeddingSchema, self.parent).max_items
-        several = {"type": "array", "minItems": 1, "maxItems": most}
+        max_items = cast(EmbeddingSchema, self.parent).max_items
+        several = {"type": "array", "minItems": 1, "maxItems": max_items}
         return {
             "oneOf": [
                 {**text, "title": "text"},
@@ -158,8 +161,8 @@ def _check_texts(texts: list[Any]) -> None:
             raise ValueError("Every input must be a string, where the first one is.")
         if not text:
             raise ValueError("No input may be an empty string.")
-        if not _encodable(text):
-            raise ValueError(f"In an input, {_UNENCODABLE}")
+        if not _is_encodable(text):
+            raise ValueError(f"One input cannot be read: {_UNENCODABLE}")
 
 
 def _check_tokens(tokens: list[Any]) -> None:
@@ -173,23 +176,25 @@ def _check_tokens(tokens: list[Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A request and the fields in it that only its model can know."""
+    """A request, and its further fields: those that the model's settings may pass on."""
 
     request: EmbeddingRequest
     extra: dict[str, Any]
 
     def with_extra(self) -> EmbeddingRequest:
+        """Return the request with the further fields, to be passed on."""
         return replace(self.request, passed=self.extra)
 
-    def traced(self, trace: Any) -> Parsed:
+    def with_trace(self, trace: Any) -> Parsed:
+        """Return the same with the trace context of the caller's span."""
         return replace(self, request=replace(self.request, trace=trace))
 
 
 class EmbeddingSchema(Schema):
-    """The body of ``POST /v1/embeddings``. `parse` is the way in."""
+    """The body of ``POST /v1/embeddings``; read with `parse`."""
 
     class Meta:
-        unknown = INCLUDE  # a model may pass fields of its provider on
+        unknown = INCLUDE  # a model's settings may pass further fields on to its provider
 
     model = TypedField(str, "a string", _text(MAX_USER_LENGTH, 1), required=True)
     input = Input(required=True)
@@ -205,7 +210,10 @@ class EmbeddingSchema(Schema):
         self.max_items = max_items  # inputs in one request
 
     def parse(self, payload: dict[str, Any], model: str | None = None) -> Parsed:
-        """``model`` is the one named in the path, which wins. Raises `BadRequest`."""
+        """Check a body, and return the request. Raises `BadRequest`.
+
+        ``model`` is the name in the path, if there is one; it replaces the field.
+        """
         given = {name: value for name, value in payload.items() if value is not None}
         if model is not None:
             given["model"] = model
@@ -214,10 +222,10 @@ class EmbeddingSchema(Schema):
         if "input" not in given:
             raise BadRequest("Missing required parameter: 'input'.", param="input")
         try:
-            loaded = self.load(given, partial=True)  # without a look at each field not given
+            loaded = self.load(given, partial=True)  # required fields were checked above
         except ValidationError as error:
-            name, found = next(iter(error.normalized_messages().items()))
-            raise BadRequest(found[0], param=name) from error
+            name, messages = next(iter(error.normalized_messages().items()))
+            raise BadRequest(messages[0], param=name) from error
         extra = {name: loaded.pop(name) for name in given if name not in self.fields}
         return Parsed(
             EmbeddingRequest(

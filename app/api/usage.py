@@ -1,4 +1,4 @@
-"""``GET /v1/usage``: what a key has used; an administrator's key sees all."""
+"""``GET /v1/usage``: the usage of the caller's key, or of all keys for administrators."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from app.usage.queries import Question, Unusual
 from app.usage.report import dimensions, milliseconds, moment, readable, time_zone
 from app.usage.reporter import Reporter
 
-_SINCE = "7d"
+DEFAULT_SINCE = "7d"
 
 
 class UsageApi:
-    """The handler. ``identify`` says who asks."""
+    """The handler of ``GET /v1/usage``. ``identify`` returns the caller of the current request."""
 
     def __init__(
         self, reporter: Reporter, unusual: Unusual, identify: Callable[[], Caller]
@@ -38,7 +38,7 @@ class UsageApi:
         caller = self._identify()
         zone = _parsed("timezone", time_zone, "UTC")
         now = datetime.now(zone)
-        since = _parsed("since", lambda text: moment(text, now), _SINCE)
+        since = _parsed("since", lambda text: moment(text, now), DEFAULT_SINCE)
         until = _parsed("until", lambda text: moment(text, now), now.isoformat())
         by = _parsed("by", dimensions, "key,model" if caller.admin else "model")
         key = None if caller.admin else caller.name

@@ -1,4 +1,4 @@
-"""The routes. Steps 1 to 3 of a request happen here, and the answer."""
+"""The routes: steps 1 to 4 of a request, and its response."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _JSON_TYPES = ("", "application/json")
 
 
 class Api:
-    """The handlers, with the parts they need."""
+    """The handlers of all routes for embeddings, models, providers and health."""
 
     def __init__(
         self,
         settings: Settings,
-        door: Authenticator,
+        authenticator: Authenticator,
         limiter: Limiter,
         pipeline: Pipeline,
         dispatcher: Dispatcher,
@@ -54,14 +54,14 @@ class Api:
         self._models = settings.models
         self._schema = EmbeddingSchema(settings.limits.inputs)
         self._body_bytes = settings.limits.body_bytes
-        self._door = door
+        self._authenticator = authenticator
         self._blocked_users = settings.blocked_users
         self._limiter = limiter
         self._pipeline = pipeline
         self._dispatcher = dispatcher
 
     def blueprint(self) -> Blueprint:
-        """OpenAI's paths, and those under which other SDKs ask for the same."""
+        """Return the routes: OpenAI's paths, and the paths that other SDKs use."""
         api = Blueprint("api", __name__)
 
         def route(path: str, view: Any, method: str) -> None:
@@ -87,26 +87,28 @@ class Api:
         environ = request.environ
         exchange: Exchange = environ[EXCHANGE]
         caller = self._identify(environ)
-        asked = self._request(environ, caller, model)
-        if asked.user in self._blocked_users:
+        checked = self._read_request(environ, caller, model)
+        if checked.user in self._blocked_users:
             raise UserBlocked("This user is blocked. Ask the operators of this service.")
-        deadline = exchange.started + asked.timeout
-        grant = exchange.grant = self._limiter.admit(caller, asked)
+        deadline = exchange.started + checked.timeout
+        grant = exchange.grant = self._limiter.admit(caller, checked)
         exchange.admitted = True
         try:
-            outcome = exchange.outcome = self._pipeline.run(asked, caller, deadline)
+            outcome = exchange.outcome = self._pipeline.run(checked, caller, deadline)
         except ClientError as error:
             exchange.error = error
             raise
         finally:
             if grant is not None:
                 self._limiter.settle(grant, exchange.outcome, exchange.purchases)
-        return embedding_response(outcome, asked.model, asked.encoding, lambda: exchange.seconds)
+        return embedding_response(
+            outcome, checked.model, checked.encoding, lambda: exchange.seconds
+        )
 
     def models(self) -> Response:
         caller = self.caller()
-        shown = [_describe(m) for name, m in self._models.items() if caller.may_use(name)]
-        return _json({"object": "list", "data": shown})
+        listed = [_describe(m) for name, m in self._models.items() if caller.may_use(name)]
+        return _json({"object": "list", "data": listed})
 
     def model(self, name: str) -> Response:
         caller = self.caller()
@@ -115,12 +117,12 @@ class Api:
         return _json(_describe(self._models[name]))
 
     def providers(self) -> Response:
-        """Each deployment's state as this worker sees it, for administrators."""
-        self.must_be_admin()
+        """Return each deployment's state in this worker; for administrators only."""
+        self.require_admin()
         return _json({"object": "list", "worker": os.getpid(), "data": self._dispatcher.report()})
 
-    def must_be_admin(self) -> None:
-        """Let nobody else pass."""
+    def require_admin(self) -> None:
+        """Raise `AdminOnly` unless the caller is an administrator."""
         caller = self.caller()
         if not caller.admin:
             raise AdminOnly('This key may not see that: "admin" is not set for it.')
@@ -135,36 +137,35 @@ class Api:
         return _json({"status": "ok"})
 
     def caller(self) -> Caller:
-        """Who asks, for views that need to know nothing else of the request."""
+        """Authenticate the current request, for views that need nothing else of it."""
         return self._identify(request.environ)
 
     def _identify(self, environ: dict[str, Any]) -> Caller:
-        """Step 2: who asks. OpenAI's clients send a bearer key, Azure's an ``api-key`` header."""
+        """Authenticate a request (step 2): by a bearer key, or Azure's header ``api-key``."""
         scheme, _, key = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         key = key.strip() if scheme.lower() == "bearer" else environ.get("HTTP_API_KEY", "")
         if not key:
             raise Unauthorized(_NO_KEY)
-        caller, networks = self._door.identify(key)
-        environ[EXCHANGE].caller = caller  # also where it is turned away: the ledger tells who was
-        self._door.check(caller, networks, environ[EXCHANGE].client)
+        caller, networks = self._authenticator.identify(key)
+        environ[EXCHANGE].caller = caller  # before the check: the ledger names refused callers, too
+        self._authenticator.check(caller, networks, environ[EXCHANGE].client)
         return caller
 
-    def _request(
+    def _read_request(
         self, environ: dict[str, Any], caller: Caller, model: str | None
     ) -> EmbeddingRequest:
-        """Step 3: the body, checked against the schema and then against its model."""
+        """Read the body (step 3), and check it against the schema and the model's settings."""
         exchange: Exchange = environ[EXCHANGE]
         parsed = self._schema.parse(parse_json(_body(environ, self._body_bytes)), model)
-        asked = exchange.request = parsed.request
         if exchange.trace is not None:
-            parsed = parsed.traced(exchange.trace)
-            asked = parsed.request
-        settings = self._models.get(asked.model)
+            parsed = parsed.with_trace(exchange.trace)
+        checked = exchange.request = parsed.request
+        settings = self._models.get(checked.model)
         if settings is None:
-            raise _no_such_model(asked.model)
-        if not caller.may_use(asked.model):
+            raise _no_such_model(checked.model)
+        if not caller.may_use(checked.model):
             raise ModelNotAllowed(
-                f"This key may not use the model `{shown(asked.model, MAX_MODEL_SHOWN)}`."
+                f"This key may not use the model `{shown(checked.model, MAX_MODEL_SHOWN)}`."
             )
         for name in parsed.extra:
             if name not in settings.passes:
@@ -172,20 +173,22 @@ class Api:
                     f"Unrecognized request argument supplied: {shown(name)}", param=name
                 )
             check_passed_on(name, parsed.extra[name])
-        return parsed.with_extra() if parsed.extra else asked
+        return parsed.with_extra() if parsed.extra else checked
 
 
 def _body(environ: dict[str, Any], limit: int) -> bytes:
-    # The usual type is not worth parsing.
+    # Compared as a text first: `mimetype` parses the header.
     if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype not in _JSON_TYPES:
         refused = UnsupportedMediaType(
             f"Unsupported content type: '{shown(request.mimetype)}'. Send application/json."
         )
-        refused.log_message = "unsupported content type"  # there may be anything in it
+        refused.log_message = (
+            "unsupported content type"  # the header may hold anything, secrets too
+        )
         raise refused
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed.")
-    # Read by hand: werkzeug cuts a body without a length off at the limit instead of refusing it.
+    # Not `request.data`: werkzeug truncates a body without a length instead of refusing it.
     length = _length(environ)
     if length is None and not environ.get("wsgi.input_terminated"):
         return b""
@@ -193,7 +196,7 @@ def _body(environ: dict[str, Any], limit: int) -> bytes:
         raise _too_large(limit)
     try:
         body: bytes = environ["wsgi.input"].read(limit + 1 if length is None else length)
-    except Exception as error:  # the server's own errors: broken chunks, a client that left
+    except Exception as error:  # of the server: invalid chunks, a closed connection
         raise BadRequest("The request body could not be read.") from error
     if len(body) > limit:
         raise _too_large(limit)
@@ -203,7 +206,7 @@ def _body(environ: dict[str, Any], limit: int) -> bytes:
 
 
 def _length(environ: dict[str, Any]) -> int | None:
-    """Of the body, in bytes; None for one in chunks, and where there is none."""
+    """Return the length of the body in bytes; None if it is chunked or missing."""
     text: str = environ.get("CONTENT_LENGTH", "")
     if text.isascii() and text.isdigit() and "HTTP_TRANSFER_ENCODING" not in environ:
         return int(text)
@@ -223,7 +226,7 @@ def _describe(model: ModelSettings) -> dict[str, Any]:
     return {
         "id": model.name,
         "object": "model",
-        "created": 0,  # nobody knows, and clients want a number
+        "created": 0,  # not known; clients require a number
         "owned_by": model.deployments[0].provider,
         "dimensions": model.dimensions,
     }

@@ -1,1 +1,1 @@
-"""Who asks: a bearer key or a token of an identity provider → `Caller`."""
+"""Authentication: a bearer key or an identity provider's token gives a `Caller`."""

@@ -1,4 +1,4 @@
-"""Step 2: who asks, by whichever way callers are known here; and who is turned away."""
+"""Authenticate a key or token (step 2), and refuse blocked keys and wrong networks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class KeySource(Protocol):
-    """Raises `Unauthorized` for what it does not know, `KeysUnavailable` where it cannot tell."""
+    """A source of callers: the table of keys, or an identity provider."""
 
     def identify(self, key: str) -> tuple[Caller, tuple[Network, ...]]:
-        """The owner, and the networks it may ask from; none: from everywhere."""
+        """Return the key's owner, and the networks that the key is bound to; empty: any network.
+
+        Raises `Unauthorized` for an unknown key, `KeysUnavailable` if the source does not answer.
+        """
 
 
 class Authenticator:
-    """Asks the settings' keys, then the other sources in order."""
+    """Looks a key up in the settings, then in the other sources in order."""
 
     def __init__(
         self,
@@ -35,10 +38,11 @@ class Authenticator:
         self._blocked = blocked
 
     def identify(self, key: str) -> tuple[Caller, tuple[Network, ...]]:
-        """The owner of a key, and the networks it may ask from. Raises `ClientError`.
+        """Return a key's owner, and the networks that the key is bound to.
 
-        A source that is away is passed over, since another may know the key. Only where none does
-        is the answer that this cannot be known now.
+        There are three cases: (1) a source knows the key; (2) no source knows it, and all have
+        answered: `Unauthorized`; (3) no source knows it, and one is unavailable: `KeysUnavailable`,
+        as the key may be valid.
         """
         try:
             return self._keyring.identify(key), ()
@@ -55,7 +59,10 @@ class Authenticator:
         raise unavailable or unknown
 
     def check(self, caller: Caller, bound_to: tuple[Network, ...], address: Address | None) -> None:
-        """Turn away who is known but may not come in. Raises `ClientError`."""
+        """Refuse a blocked key, and a key used outside the networks that it is bound to.
+
+        Raises `KeyBlocked` or `NetworkNotAllowed`.
+        """
         if caller.name in self._blocked:
             raise KeyBlocked("This key is blocked. Ask the operators of this service.")
         if bound_to and not is_in(address, bound_to):
@@ -63,14 +70,14 @@ class Authenticator:
 
 
 def networks(given: Collection[str]) -> tuple[Network, ...]:
-    """Addresses and networks; ``*`` is any."""
-    found: list[Network] = []
-    for text in given:
-        for one in ("0.0.0.0/0", "::/0") if text == "*" else (text,):
-            found.append(ipaddress.ip_network(one))
-    return tuple(found)
+    """Parse addresses and networks; ``*`` stands for every address. Raises ValueError."""
+    return tuple(
+        ipaddress.ip_network(network)
+        for text in given
+        for network in (("0.0.0.0/0", "::/0") if text == "*" else (text,))
+    )
 
 
 def is_in(address: Address | None, allowed: tuple[Network, ...]) -> bool:
-    """Whether an address is known and in one of these networks."""
+    """Return whether an address is known and in one of these networks."""
     return address is not None and any(address in network for network in allowed)

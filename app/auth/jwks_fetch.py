@@ -1,7 +1,7 @@
-"""Fetch a document over HTTP within bounds: of its size, and of the time that it takes.
+"""Fetch a document over HTTP, with a bound on its size and on the whole time.
 
-urllib's timeout is for one read: an answer that drips is within it for ever. So the sockets of a
-fetch are remembered, and shut down when its time is over.
+urllib's timeout bounds one read only, so a response that sends one byte a second would never reach
+it. A timer therefore shuts the sockets of a fetch down at its deadline.
 """
 
 from __future__ import annotations
@@ -13,53 +13,52 @@ import threading
 import urllib.request
 from typing import Any
 
-#: Seconds for a connect or one read, and for a whole fetch.
-READ_TIMEOUT_S = 5.0
-FETCH_LIMIT_S = 10.0
+READ_TIMEOUT_S = 5.0  # of a connect, and of one read
+FETCH_LIMIT_S = 10.0  # of a whole fetch
 MAX_BYTES = 2**20  # of a document
 
 
 def fetch(url: str, limit_s: float = FETCH_LIMIT_S) -> bytes:
-    """The document at this address. Raises OSError, ValueError or HTTPException."""
+    """Return the document at this URL. Raises OSError, ValueError or HTTPException."""
     connections = _Connections()
     opener = urllib.request.build_opener(_NoRedirects, _Http(connections), _Https(connections))
-    timer = threading.Timer(limit_s, connections.cut)
+    timer = threading.Timer(limit_s, connections.shut_down)
     timer.daemon = True
     timer.start()
     try:
-        with opener.open(url, timeout=READ_TIMEOUT_S) as answer:
-            data: bytes = answer.read(MAX_BYTES + 1)
-            declared = answer.length  # what is missing of a body whose length was told
+        with opener.open(url, timeout=READ_TIMEOUT_S) as response:
+            data: bytes = response.read(MAX_BYTES + 1)
+            missing = response.length  # bytes of Content-Length that have not arrived
     except Exception as error:
-        if connections.cut_off:
+        if connections.is_shut_down:
             raise TimeoutError(f"no whole answer within {limit_s:g} s") from error
         raise
     finally:
         timer.cancel()
         connections.close()
-    if connections.cut_off:
+    if connections.is_shut_down:
         raise TimeoutError(f"no whole answer within {limit_s:g} s")
     if len(data) > MAX_BYTES:
         raise ValueError("the document is too large")
-    if declared:
-        raise http.client.IncompleteRead(data, declared)
+    if missing:
+        raise http.client.IncompleteRead(data, missing)
     return data
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        return None  # the settings say where the keys are, and no other
+        return None  # a redirect could name a host that the settings do not
 
 
 class _Connections:
-    """The sockets of one fetch, to be shut down when its time is over.
+    """The sockets of one fetch, to be shut down at its deadline.
 
-    They are duplicates: TLS and urllib each take the socket out of the connection's hands.
+    They are duplicates, as TLS and urllib each detach the socket from its connection.
     """
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
-        self.cut_off = False
+        self.is_shut_down = False
 
     def make(self, http_class: Any, *args: Any, **kwargs: Any) -> http.client.HTTPConnection:
         def connect(*where: Any) -> socket.socket:
@@ -71,8 +70,8 @@ class _Connections:
         connection._create_connection = connect  # type: ignore[attr-defined]
         return connection
 
-    def cut(self) -> None:
-        self.cut_off = True
+    def shut_down(self) -> None:
+        self.is_shut_down = True
         for sock in self._sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)

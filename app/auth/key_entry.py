@@ -1,6 +1,6 @@
-"""A key of the table as a value, and how it is read from its row and written to one.
+"""A key of the database table as a value, and its conversion from and to a row.
 
-A row that cannot be read is no key: it is skipped, and the log says which.
+A row that cannot be read is skipped, and the log names it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _log = logging.getLogger("app.access")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KeyEntry:
     """A key of the table. Times in seconds since 1970."""
 
     name: str
-    sha256: str = ""  # of a new one: still to be made
+    sha256: str = ""  # empty in a new key: `KeyTable.new` makes it
     models: tuple[str, ...] = ("*",)
     admin: bool = False
     limits: tuple[tuple[str, float], ...] = ()  # as in KEYS
@@ -38,54 +38,59 @@ class Entry:
     revoked: int | None = None
 
     def caller(self) -> Caller:
+        """Return the key's owner, with what the key permits."""
         models = None if "*" in self.models else frozenset(self.models)
         limits: dict[str, Any] = dict(self.limits)
         return caller_of(KeySettings(self.name, self.sha256, models, self.admin, **limits))
 
     def state(self, now: float) -> str:
+        """Return "active", "expired" or "revoked"."""
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and self.expires <= now else "active"
 
 
 def check_name(name: object) -> None:
-    """Raise ValueError for what must not name a key: the rule is that of KEYS."""
+    """Raise ValueError if this may not be the name of a key; the rule is that of ``KEYS``."""
     try:
         text(key_name).deserialize(name)
     except ValidationError as error:
         raise ValueError(f"the name {name!r:.100} {' '.join(error.messages)}") from error
 
 
-def columns_of(entry: Entry) -> dict[str, Any]:
-    """An entry as the table's columns."""
-    values = {name: getattr(entry, name) for name in Entry.__slots__}
+def columns_of(entry: KeyEntry) -> dict[str, Any]:
+    """Return an entry as column → value of the table."""
+    values = {name: getattr(entry, name) for name in KeyEntry.__slots__}
     lists = {name: list(values[name]) for name in ("models", "networks")}
     return {**values, **lists, "limits": dict(entry.limits)}
 
 
 def is_json(column: sa.Column[Any]) -> bool:
-    """Whether a column holds JSON."""
+    """Return whether a column holds JSON."""
     return isinstance(column.type, sa.JSON)
 
 
-def entries_of(rows: Iterable[dict[str, Any]]) -> list[Entry]:
-    """Each row that can be read: another version of the proxy, or a hand, may have written it."""
+def entries_of(rows: Iterable[dict[str, Any]]) -> list[KeyEntry]:
+    """Read the rows, and skip those that cannot be read.
+
+    Another version of the proxy, or an operator's own SQL, may have written such a row.
+    """
     found = []
     for row in rows:
         try:
             found.append(_entry(row))
-        except Exception as error:  # whatever is odd about it, the others are keys
+        except Exception as error:  # one bad row must not disable the other keys
             log_skipped(row.get("name"), error)
     return found
 
 
-def _entry(row: dict[str, Any]) -> Entry:
+def _entry(row: dict[str, Any]) -> KeyEntry:
     columns = {c.name for c in keys.c if is_json(c)}
     row |= {n: json.loads(row[n]) for n in columns if isinstance(row[n], str)}
     row |= {name: tuple(row[name]) for name in ("models", "networks")}
-    return Entry(**row | {"limits": tuple(dict(row["limits"]).items())})
+    return KeyEntry(**row | {"limits": tuple(dict(row["limits"]).items())})
 
 
 def log_skipped(name: object, error: Exception) -> None:
-    """Say in the log which row is no key, and why."""
+    """Log which row is skipped, and why."""
     _log.error("the key %.100r in the table is skipped: %s: %s", name, type(error).__name__, error)

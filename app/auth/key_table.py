@@ -1,4 +1,4 @@
-"""Keys in the database of the ledger, beside those of the settings; see `app.auth.table_keys`."""
+"""Read and change the keys in the database (`app.auth.table_keys` authenticates with them)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from app.auth.key_entry import Entry, check_name, columns_of, entries_of, is_json
+from app.auth.key_entry import KeyEntry, check_name, columns_of, entries_of, is_json
 from app.auth.keys import new_key
 from app.database import audit
 from app.database.engine import Database
@@ -30,44 +30,48 @@ class _Unchanged(Enum):
     UNCHANGED = 0
 
 
-#: In the place of an expiry: that of the key before.
+#: Given as an expiry: keep that of the previous key.
 UNCHANGED: Final = _Unchanged.UNCHANGED
 #: Seconds since 1970; None: never.
 Expiry = int | None | Literal[_Unchanged.UNCHANGED]
 
 
 class KeyTable:
-    """What the database says of keys; each change counts the version up in its transaction."""
+    """The table of keys; each change increments the version in the same transaction."""
 
     def __init__(
         self, database: Database, clock: Callable[[], float] = time.time, actor: str = ""
     ) -> None:
-        """``actor`` is who makes the changes, for the audit log; empty: the process's user."""
+        """``actor`` is named in the audit log; empty: the user that runs the process."""
         self._run = database.run
         self._clock = clock
         self._actor = actor or audit.os_actor()
 
     def version(self) -> int:
+        """Return the number of changes that the keys have had."""
         return self._run(_version)
 
-    def read(self) -> tuple[int, list[Entry]]:
-        """The version, and every key there ever was, as of one moment or a later version's."""
+    def read(self) -> tuple[int, list[KeyEntry]]:
+        """Return the version, and all keys, revoked ones too.
+
+        The keys may be newer than the version, never older: the version is read first.
+        """
         return self._run(lambda c: (_version(c), _select(c)))
 
-    def newest(self, name: str) -> Entry:
-        """The key of this name that was made last and is not revoked. Raises ValueError."""
+    def newest(self, name: str) -> KeyEntry:
+        """Return the key of this name that was made last and is not revoked. Raises ValueError."""
         return self._run(lambda connection: self._newest(connection, name))
 
     def last_use(self, name: str) -> int | None:
-        """The time of the ledger's newest row of this key, in seconds since 1970; None: no row.
+        """Return the time of the ledger's newest row of this key, in seconds since 1970, or None.
 
-        The ledger is a second or two behind the requests, and no request writes this down itself.
+        The ledger is written one or two seconds after the requests.
         """
         newest = sa.select(sa.func.max(requests.c.time)).where(requests.c.key == name)
         milliseconds = self._run(lambda connection: connection.execute(newest).scalar_one())
         return None if milliseconds is None else int(milliseconds) // 1000
 
-    def new(self, entry: Entry) -> str:
+    def new(self, entry: KeyEntry) -> str:
         """Add a key, and return the plaintext; only its hash is stored. Raises ValueError."""
         check_name(entry.name)
 
@@ -79,7 +83,7 @@ class KeyTable:
         return self._change(add)
 
     def revoke(self, name: str) -> int:
-        """End all keys of a name; how many there were."""
+        """Revoke all keys of a name, and return how many there were."""
 
         def end(connection: Connection) -> int:
             known = sa.and_(_c.name == name, _c.revoked.is_(None))
@@ -92,10 +96,10 @@ class KeyTable:
         return self._change(end)
 
     def rotate(self, name: str, grace: float, expires: Expiry = UNCHANGED) -> str:
-        """Make a new key in the place of one; the old goes on for ``grace`` seconds.
+        """Make a new key, and return its plaintext; the old one ends in ``grace`` seconds.
 
-        The new key ends when the old one would have, unless ``expires`` says otherwise. A key that
-        has expired is rotated only with ``expires``. Raises ValueError.
+        The new key expires when the old one would have, unless ``expires`` is given. For an expired
+        key it must be given. Raises ValueError.
         """
 
         def change(connection: Connection) -> str:
@@ -112,11 +116,11 @@ class KeyTable:
 
         return self._change(change)
 
-    def edit(self, name: str, change: Callable[[Entry], Entry]) -> dict[str, list[Any]]:
-        """Change what a key may do; column → its values before and after.
+    def edit(self, name: str, change: Callable[[KeyEntry], KeyEntry]) -> dict[str, list[Any]]:
+        """Change what a key permits; return column → [value before, value after].
 
-        All keys of the name that work change alike: one that was rotated goes on for its grace with
-        the same rights. The expiry is that of the newest alone. Raises ValueError.
+        All keys of the name that are not revoked are changed, so that a rotated key keeps the same
+        rights until it ends. The expiry is changed in the newest one only. Raises ValueError.
         """
 
         def run(connection: Connection) -> dict[str, list[Any]]:
@@ -125,9 +129,9 @@ class KeyTable:
             changed = {n: [before[n], after[n]] for n in EDITABLE if before[n] != after[n]}
             values = {column: after[column] for column in changed}
             own = {column: values.pop(column) for column in ("expires",) if column in values}
-            works = sa.and_(_c.name == name, _c.revoked.is_(None))
+            not_revoked = sa.and_(_c.name == name, _c.revoked.is_(None))
             if values:
-                connection.execute(sa.update(keys).where(works).values(values))
+                connection.execute(sa.update(keys).where(not_revoked).values(values))
             if own:
                 this = _c.sha256 == newest.sha256
                 connection.execute(sa.update(keys).where(this).values(own))
@@ -139,21 +143,22 @@ class KeyTable:
 
     def _change(self, change: Callable[[Connection], T]) -> T:
         def run(connection: Connection) -> T:
-            # First, so that two who change do it one after the other.
+            # First, as it locks the version's row: concurrent changes run one after the other.
             counted = sa.update(keys_version).values(version=keys_version.c.version + 1)
             connection.execute(counted)
             return change(connection)
 
         return self._run(run)
 
-    def _active(self, connection: Connection, name: str) -> list[Entry]:
+    def _active(self, connection: Connection, name: str) -> list[KeyEntry]:
         now = self._clock()
         return [e for e in _select(connection, _c.name == name) if e.state(now) == "active"]
 
-    def _newest(self, connection: Connection, name: str) -> Entry:
-        """The key of this name that is not revoked and was made last. Raises ValueError.
+    def _newest(self, connection: Connection, name: str) -> KeyEntry:
+        """Return the key of this name that is not revoked and was made last. Raises ValueError.
 
-        Of several made in one second it is the one that expires last: rotation ends the others.
+        Of several made in the same second it is the one that expires last, as a rotation shortens
+        the life of the others.
         """
         found = _select(connection, _c.name == name, _c.revoked.is_(None))
         if not found:
@@ -163,7 +168,7 @@ class KeyTable:
     def _insert(
         self,
         connection: Connection,
-        entry: Entry,
+        entry: KeyEntry,
         action: str,
         detail: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
@@ -185,8 +190,8 @@ def _version(connection: Connection) -> int:
     return int(connection.execute(sa.select(keys_version.c.version)).scalar_one())
 
 
-def _select(connection: Connection, *where: sa.ColumnElement[bool]) -> list[Entry]:
-    # JSON as text, to be read here: by the driver, one odd row would fail all.
+def _select(connection: Connection, *where: sa.ColumnElement[bool]) -> list[KeyEntry]:
+    # JSON as text, parsed in `entries_of`: in the driver, one bad row would fail the whole query.
     columns = [sa.cast(c, sa.Text).label(c.name) if is_json(c) else c for c in keys.c]
     rows = connection.execute(sa.select(*columns).where(*where).order_by(_c.created, _c.name))
     return entries_of(dict(row) for row in rows.mappings())

@@ -1,4 +1,4 @@
-"""Keys: known only by their SHA-256, looked up in constant time whatever their number."""
+"""Keys of the settings, stored as SHA-256 and looked up in constant time."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ _PREFIX = "sk-"
 
 
 class Keyring:
-    """The keys of the settings.
+    """Finds the owner of a key among those of the settings.
 
-    A key is found by its whole digest: what a timing of the look-up could tell is a part of the
-    digest of a guess, from which no digest of a key follows. The comparison itself is constant.
+    The look-up is by digest, and the final comparison takes constant time. So the time of a request
+    tells an attacker at most something about the digest of the guessed key, which they know.
     """
 
     def __init__(self, keys: Iterable[KeySettings]) -> None:
         self._callers = {
             (digest := bytes.fromhex(key.sha256)): (digest, caller_of(key)) for key in keys
         }
-        self._nobody = (secrets.token_bytes(32), None)
+        self._unknown = (secrets.token_bytes(32), None)  # compared for unknown keys: same time
 
     def identify(self, key: str) -> Caller:
-        """The owner of a key, or `Unauthorized`."""
+        """Return the owner of a key. Raises `Unauthorized`."""
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-        known, caller = self._callers.get(digest, self._nobody)
+        known, caller = self._callers.get(digest, self._unknown)
         if hmac.compare_digest(known, digest) and caller is not None:
             return caller
         raise Unauthorized("Incorrect API key provided.")
 
 
 def caller_of(key: KeySettings) -> Caller:
-    """What a key's owner may do."""
+    """Return the caller that a key of the settings identifies."""
     return Caller(
         key.name,
         key.models,
@@ -54,6 +54,6 @@ def caller_of(key: KeySettings) -> Caller:
 
 
 def new_key() -> tuple[str, str]:
-    """A new key of 256 bits and its SHA-256 in hex."""
+    """Make a key of 256 random bits; return it and its SHA-256 in hex."""
     key = _PREFIX + secrets.token_urlsafe(32)
     return key, hashlib.sha256(key.encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""Tokens of an identity provider (OpenID Connect) in the place of keys.
+"""Authenticate by tokens of an identity provider (OpenID Connect) instead of keys.
 
-PyJWT checks signature, ``iss``, ``aud``, ``exp`` and ``nbf``; what the claims say becomes a
-`Caller`. The provider's public keys are those of `app.auth.jwks`.
+PyJWT checks signature, ``iss``, ``aud``, ``exp`` and ``nbf``; the claims become a `Caller`. The
+provider's public keys come from `app.auth.jwks`.
 """
 
 from __future__ import annotations
@@ -25,23 +25,27 @@ from app.config_services import OidcSettings
 from app.domain import Caller
 from app.errors import Unauthorized
 
-_REMEMBERED = 10_000  # tokens whose signature is not checked again
-#: Limits that need not be whole numbers.
-_FRACTIONS = ("dollars_per_month", "warn_at")
+MAX_TOKENS_REMEMBERED = 10_000  # tokens whose signature is not checked again
+#: Limits that may have a fraction.
+_FRACTIONAL_LIMITS = ("dollars_per_month", "warn_at")
 _WRONG = "Incorrect API key provided."
 
 
 class JwtAuthenticator:
-    """Signed tokens as a `KeySource`."""
+    """A `KeySource` of signed tokens (JWT)."""
 
     def __init__(self, settings: OidcSettings, jwks: Jwks) -> None:
         self._settings = settings
         self._jwks = jwks
         self._lock = uncontended_lock()  # guards _known
-        self._known: LRUCache[bytes, tuple[int, float, Caller]] = LRUCache(_REMEMBERED)
+        # By the token's SHA-256: the version of the keys, the token's end (since 1970), its owner.
+        self._known: LRUCache[bytes, tuple[int, float, Caller]] = LRUCache(MAX_TOKENS_REMEMBERED)
 
     def identify(self, key: str) -> tuple[Caller, tuple[Network, ...]]:
-        """Raises `Unauthorized`, or `KeysUnavailable` where nobody can know."""
+        """Return a token's owner; a token is bound to no networks.
+
+        Raises `Unauthorized`, or `KeysUnavailable` if its key is not known and cannot be fetched.
+        """
         if key.count(".") != 2:
             raise Unauthorized(_WRONG)
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
@@ -65,7 +69,7 @@ class JwtAuthenticator:
             kid = header.get("kid")
             key = self._jwks.find_known(kid)
             if key is None:
-                self._decode(token, None)  # one that is wrong anyway is worth no fetch
+                self._decode(token, None)  # a token with wrong claims must cause no fetch
                 key = self._jwks.find(kid)
             if key is None:
                 raise Unauthorized(_WRONG)
@@ -76,11 +80,11 @@ class JwtAuthenticator:
             raise Unauthorized(_WRONG) from error
 
     def _decode(self, token: str, key: jwt.PyJWK | None) -> dict[str, Any]:
-        """The claims, checked; the signature too where a key is given."""
+        """Check the claims, and the signature if a key is given; return the claims."""
         settings = self._settings
         options: Options = {"require": ["exp", "iss", "aud"], "strict_aud": False}
         if key is None:
-            options["verify_signature"] = False  # which leaves the others out, unless asked for
+            options["verify_signature"] = False  # PyJWT then skips the other checks, too
             options |= {"verify_exp": True, "verify_nbf": True}
             options |= {"verify_aud": True, "verify_iss": True}
         decoded: dict[str, Any] = jwt.decode(
@@ -96,42 +100,48 @@ class JwtAuthenticator:
 
 
 def _caller(claims: Mapping[str, Any], settings: OidcSettings) -> Caller:
-    """What the claims say; the name is never that of a key, whatever the provider calls people."""
-    named = {what: _claim(claims, path) for what, path in settings.claims.items()}
-    name = named.get("name")
+    """Return the caller that the claims describe.
+
+    Its name begins with ``oidc:``, so that it cannot equal the name of a key.
+    """
+    values = {field: _claim(claims, path) for field, path in settings.claims.items()}
+    name = values.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
         raise Unauthorized("The token does not say whose it is.")
     models = settings.models
     if "models" in settings.claims:
-        # A token that says nothing of models, where it could, gets none beyond the settings'.
-        given = _words(named["models"])
+        # Without the claim, the models of the settings are permitted.
+        given = _words(values["models"])
         models = models if given is None else None if "*" in given else frozenset(given)
     limits: dict[str, Any] = dict(settings.limits)
-    for what in named.keys() - {"name", "models", "admin"}:
-        value = named[what]
-        if _is_number(value, whole=what not in _FRACTIONS) and value > 0:
-            limits[what] = value
-    admin = bool(settings.admins.intersection(_words(named.get("admin")) or ()))
+    for limit in values.keys() - {"name", "models", "admin"}:
+        value = values[limit]
+        if _is_number(value, is_whole=limit not in _FRACTIONAL_LIMITS) and value > 0:
+            limits[limit] = value
+    admin = bool(settings.admins.intersection(_words(values.get("admin")) or ()))
     caller = caller_of(KeySettings(name, "", models, admin, **limits))
     return replace(caller, name=f"oidc:{name}")
 
 
 def _claim(claims: Mapping[str, Any], path: str) -> Any:
-    """``realm_access.roles`` → the roles; a claim whose own name has dots comes first."""
+    """Return a claim by its path, such as ``realm_access.roles``; None if it is missing.
+
+    A claim whose own name has dots has precedence.
+    """
     if path in claims:
         return claims[path]
     value: Any = claims
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
     return value
 
 
-def _is_number(value: Any, whole: bool) -> bool:
-    return isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+def _is_number(value: Any, is_whole: bool) -> bool:
+    return isinstance(value, int if is_whole else int | float) and not isinstance(value, bool)
 
 
 def _words(value: Any) -> list[str] | None:
-    """A list of words, or words with spaces between them, as in the claim ``scope``."""
+    """Return the words of a list, or of a text with spaces as in the claim ``scope``; else None."""
     if isinstance(value, str):
         return value.split()
     return [word for word in value if isinstance(word, str)] if isinstance(value, list) else None

@@ -1,8 +1,8 @@
-"""The last good keys of the table, in a file, for workers that start while the database is away.
+"""A copy of the table of keys in a file, for workers that start while the database is unavailable.
 
-It holds what the table holds: digests of keys and what their owners may do, never a key. It belongs
-to this user alone (mode 0600), and is not believed where others could have written it. Each worker
-writes it anew, whole, so that a reader finds one version or the next.
+It holds the same as the table: digests of keys and what each permits, never a plaintext key. Its
+mode is 0600; a file that another user owns, may read or may write is not used. Workers replace the
+whole file atomically, so that a reader never sees half of one.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.auth.key_entry import Entry
+    from app.auth.key_entry import KeyEntry
 
-#: Counted up when the content means something else.
+#: Incremented when the meaning of the content changes.
 FORMAT = 1
 
 
 class Snapshot:
-    """One file. Times in seconds since 1970."""
+    """Writes and reads the file. Times are in seconds since 1970."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def write(self, entries: Iterable[Entry], confirmed: float) -> None:
-        """Keep the keys as the database had them at this time. Raises OSError."""
+    def write(self, entries: Iterable[KeyEntry], confirmed: float) -> None:
+        """Write the keys that the database had at the time ``confirmed``. Raises OSError."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         keys = [asdict(entry) for entry in entries if entry.revoked is None]
         content = {"format": FORMAT, "confirmed": confirmed, "keys": keys}
@@ -44,9 +44,9 @@ class Snapshot:
             raise
 
     def read(self) -> tuple[float, list[dict[str, Any]]]:
-        """When the keys were confirmed, and each as a row of the table.
+        """Return when the keys were confirmed, and the keys as rows of the table.
 
-        Raises OSError, or ValueError for a file that is not ours or not whole.
+        Raises OSError; ValueError, KeyError or TypeError for a file that must not be used.
         """
         fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         with os.fdopen(fd, encoding="ascii") as file:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable
 
 from app.auth.authenticator import Network, networks
-from app.auth.key_entry import Entry, check_name, entries_of, log_skipped
+from app.auth.key_entry import KeyEntry, check_name, entries_of, log_skipped
 from app.auth.key_table import KeyTable
 from app.auth.snapshot import Snapshot
 from app.concurrency.periodic import PeriodicTask
@@ -45,7 +45,7 @@ class TableKeys:
     ) -> None:
         self._table = table
         self._snapshot = snapshot
-        self._entries: list[Entry] = []
+        self._entries: list[KeyEntry] = []
         self._known: dict[bytes, KnownKey] = {}  # by SHA-256
         self._version: int | None = None
         self._confirmed_at: float | None = None  # of the last query that succeeded, monotonic
@@ -122,7 +122,7 @@ class TableKeys:
         _log.warning("the table of keys is away: using those confirmed %d s ago", age)
 
 
-def _by_digest(entries: Iterable[Entry]) -> dict[bytes, KnownKey]:
+def _by_digest(entries: Iterable[KeyEntry]) -> dict[bytes, KnownKey]:
     found: dict[bytes, KnownKey] = {}
     for entry in entries:
         try:
@@ -133,7 +133,7 @@ def _by_digest(entries: Iterable[Entry]) -> dict[bytes, KnownKey]:
     return found
 
 
-def _known(entry: Entry) -> KnownKey:
+def _known(entry: KeyEntry) -> KnownKey:
     """Check an entry, and return what a worker keeps of it.
 
     Raises TypeError or ValueError for a limit or a name that this version cannot enforce.

@@ -24,7 +24,7 @@ from app.cli.usage import configured, fail, with_database
 from app.usage import report as reports
 
 if TYPE_CHECKING:
-    from app.auth.key_entry import Entry
+    from app.auth.key_entry import KeyEntry
     from app.auth.key_table import KeyTable
     from app.database.engine import Database
 
@@ -76,14 +76,14 @@ def new(
     """Make a key and show it once."""
 
     def make(settings: config.Settings, table: KeyTable) -> str:
-        from app.auth.key_entry import Entry
+        from app.auth.key_entry import KeyEntry
 
         if name in settings.keys:
             raise ValueError(f"there is a key {name!r} in KEYS: choose another name")
         check_models(models, settings.models)
         end = end_of(expires)
         given = tuple((n, v) for n, v in limits_of(limits).items() if v is not None)
-        entry = Entry(name, models=models or ("*",), admin=admin, networks=networks)
+        entry = KeyEntry(name, models=models or ("*",), admin=admin, networks=networks)
         return table.new(replace(entry, limits=given, expires=end))
 
     _show(_change(make))
@@ -128,7 +128,7 @@ def show(name: str, as_json: bool) -> None:
     click.echo("\n\n".join(texts))
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(entry: KeyEntry) -> dict[str, Any]:
     return {
         "name": entry.name,
         "state": entry.state(datetime.now(UTC).timestamp()),
@@ -144,12 +144,12 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 def _row_of_settings(key: config.KeySettings) -> dict[str, Any]:
     """A key of KEYS in the same columns; when it was made is not known."""
-    from app.auth.key_entry import Entry
+    from app.auth.key_entry import KeyEntry
     from app.config_schema_services import LIMITS
 
     limits = tuple((n, getattr(key, n)) for n in LIMITS if getattr(key, n) is not None)
     models = ("*",) if key.models is None else tuple(sorted(key.models))
-    row = _row(Entry(key.name, key.sha256, models, key.admin, limits))
+    row = _row(KeyEntry(key.name, key.sha256, models, key.admin, limits))
     return row | {"state": "in KEYS", "created": ""}
 
 
@@ -217,7 +217,7 @@ def edit(
         check_models(models, settings.models)
         end = expiry_of(expires)
 
-        def changed(entry: Entry) -> Entry:
+        def changed(entry: KeyEntry) -> KeyEntry:
             return replace(
                 entry,
                 models=models or entry.models,

@@ -31,10 +31,10 @@ class Metrics:
     gauges: Gauges
     allowed: tuple[str, ...]
 
-    def page(self, must_be_admin: Callable[[], object], are_within: AreWithin) -> Blueprint:
+    def page(self, require_admin: Callable[[], object], are_within: AreWithin) -> Blueprint:
         from app.observability.metrics.page import Page
 
-        return Page(self.files, self.gauges, self.allowed, must_be_admin, are_within).blueprint()
+        return Page(self.files, self.gauges, self.allowed, require_admin, are_within).blueprint()
 
 
 def metrics(settings: Settings) -> Metrics | None:

@@ -99,7 +99,7 @@ INPUTS = {
     "too many tokens": ([[1]] * 6, "At most 5 inputs are allowed, got 6."),
     "surrogate": (
         "\ud800",
-        "In an input, half of a UTF-16 surrogate pair stands alone in it, which no UTF-8 can say.",
+        "One input cannot be read: it has an unpaired UTF-16 surrogate, which UTF-8 cannot encode.",
     ),
 }
 
@@ -187,7 +187,7 @@ def test_names_have_256_characters_at_most(name):
     )
     message, param = refusal(**{name: "\udfff"})
     assert param == name
-    assert message.startswith(f"Invalid '{name}': half of a UTF-16 surrogate pair")
+    assert message.startswith(f"Invalid '{name}': it has an unpaired UTF-16 surrogate")
 
 
 def test_what_is_quoted_of_a_value_is_short_and_can_be_written():

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from app.auth import table_keys as module
-from app.auth.key_table import Entry, KeyTable
+from app.auth.key_entry import KeyEntry
+from app.auth.key_table import KeyTable
 from app.auth.snapshot import Snapshot
 from app.auth.table_keys import TableKeys
 from app.database.engine import Database, Unavailable
@@ -66,7 +67,7 @@ def known(table):
 
 def test_a_new_key_names_its_owner_and_what_it_may_do(table, known):
     key = table.new(
-        Entry(
+        KeyEntry(
             "team",
             models=("a", "b"),
             admin=True,
@@ -81,7 +82,7 @@ def test_a_new_key_names_its_owner_and_what_it_may_do(table, known):
     assert (caller.name, caller.models, caller.admin) == ("team", frozenset("ab"), True)
     assert (caller.requests_per_minute, caller.dollars_per_month) == (5, 2.5)
     assert [str(network) for network in networks] == ["10.0.0.0/8", "::1/128"]
-    plain = table.new(Entry("plain"))
+    plain = table.new(KeyEntry("plain"))
     known.refresh()
     assert known.identify(plain)[0].models is None
     for wrong in ("", key[:-1], hashlib.sha256(key.encode()).hexdigest(), "\udcff"):
@@ -90,43 +91,43 @@ def test_a_new_key_names_its_owner_and_what_it_may_do(table, known):
 
 
 def test_the_key_itself_is_nowhere(table):
-    key = table.new(Entry("team"))
+    key = table.new(KeyEntry("team"))
     _, (entry,) = table.read()
     assert key not in repr(entry)
     assert entry.sha256 == hashlib.sha256(key.encode()).hexdigest()
 
 
 def test_a_revoked_key_is_refused(table, known, clock):
-    key = table.new(Entry("team"))
+    key = table.new(KeyEntry("team"))
     assert table.revoke("team") == 1
     assert table.revoke("team") == 0
     known.refresh()
     with pytest.raises(Unauthorized):
         known.identify(key)
     assert [e.state(clock.now) for e in table.read()[1]] == ["revoked"]
-    table.new(Entry("team"))  # the name is free again
+    table.new(KeyEntry("team"))  # the name is free again
 
 
 def test_an_expired_key_is_refused_without_any_news(table, known, clock):
-    key = table.new(Entry("team", expires=int(clock.now) + 10))
+    key = table.new(KeyEntry("team", expires=int(clock.now) + 10))
     known.refresh()
     known.identify(key)
     clock.now += 10
     with pytest.raises(Unauthorized):
         known.identify(key)
     assert [e.state(clock.now) for e in table.read()[1]] == ["expired"]
-    table.new(Entry("team"))
+    table.new(KeyEntry("team"))
 
 
 def test_a_name_is_taken_once(table):
-    table.new(Entry("team"))
+    table.new(KeyEntry("team"))
     with pytest.raises(ValueError, match="there is a key 'team'"):
-        table.new(Entry("team"))
+        table.new(KeyEntry("team"))
     assert len(table.read()[1]) == 1
 
 
 def test_a_rotated_key_goes_on_for_a_grace(table, known, clock):
-    old = table.new(Entry("team", models=("a",), limits=(("tokens_per_minute", 7),)))
+    old = table.new(KeyEntry("team", models=("a",), limits=(("tokens_per_minute", 7),)))
     new = table.rotate("team", 100)
     known.refresh()
     assert known.identify(old)[0] == known.identify(new)[0]
@@ -143,7 +144,7 @@ def test_a_rotated_key_goes_on_for_a_grace(table, known, clock):
 
 
 def test_a_rotation_prolongs_nothing(table, clock):
-    table.new(Entry("team", expires=int(clock.now) + 50))
+    table.new(KeyEntry("team", expires=int(clock.now) + 50))
     table.rotate("team", 100)
     assert {e.expires for e in table.read()[1]} == {int(clock.now) + 50}
     with pytest.raises(ValueError, match="no active key 'nobody'"):
@@ -152,7 +153,7 @@ def test_a_rotation_prolongs_nothing(table, clock):
 
 def test_each_change_counts_the_version_up_and_no_change_asks_for_keys(table, known, monkeypatch):
     before = table.version()
-    table.new(Entry("a"))
+    table.new(KeyEntry("a"))
     table.rotate("a", 1)
     table.revoke("a")
     assert table.version() == before + 3
@@ -164,7 +165,7 @@ def test_each_change_counts_the_version_up_and_no_change_asks_for_keys(table, kn
 def test_while_the_database_is_away_known_keys_go_on_and_then_nobody_knows(
     table, known, monkeypatch, caplog
 ):
-    key = table.new(Entry("team"))
+    key = table.new(KeyEntry("team"))
     known.refresh()
 
     def away():
@@ -199,7 +200,7 @@ def test_started_it_asks_again_and_again_whatever_happens(table, monkeypatch, ca
 
     monkeypatch.setattr(table, "version", bug)
     eventually(lambda: "access-keys failed" in caplog.text)
-    key = table.new(Entry("team"))
+    key = table.new(KeyEntry("team"))
     eventually(lambda: keys._known)
     assert keys.identify(key)[0].name == "team"
     assert keys._task.stop(5)
@@ -228,7 +229,7 @@ def put(table, key, **columns):
 
 
 def test_odd_rows_are_skipped_and_named_and_the_others_are_keys(table, known, caplog):
-    good = table.new(Entry("good"))
+    good = table.new(KeyEntry("good"))
     for number, columns in enumerate(ODD):
         put(table, f"sk-odd-{number}", **columns)
     known.refresh()
@@ -246,7 +247,7 @@ def test_a_row_that_is_no_json_does_not_stop_a_worker(tmp_path, caplog):
     database = Database(f"sqlite:///{tmp_path}/keys.db")
     migrate(database.engine)
     table = KeyTable(database)
-    good = table.new(Entry("good"))
+    good = table.new(KeyEntry("good"))
     put(table, "sk-odd")
     put(table, "sk-digest", sha256="no digest")
     text = "UPDATE access_keys SET limits = 'oops' WHERE name = 'sk-odd'"
@@ -301,9 +302,9 @@ def test_a_worker_that_starts_without_the_database_knows_the_last_keys(
 ):
     limits = (("requests_per_minute", 5), ("dollars_per_month", 2.5))
     key = table.new(
-        Entry("team", models=("a",), limits=limits, networks=("::1/128",), expires=2_000_000)
+        KeyEntry("team", models=("a",), limits=limits, networks=("::1/128",), expires=2_000_000)
     )
-    revoked = table.new(Entry("revoked"))
+    revoked = table.new(KeyEntry("revoked"))
     table.revoke("revoked")
     before = start(away=False).identify(key)
     text = snapshot._path.read_text()
@@ -323,7 +324,7 @@ def test_a_worker_that_starts_without_the_database_knows_the_last_keys(
 def test_what_is_kept_is_used_for_an_hour_from_when_it_was_confirmed(
     table, start, clock, monkeypatch
 ):
-    key = table.new(Entry("team"))
+    key = table.new(KeyEntry("team"))
     start(away=False)
     clock.now += 3000
     keys = start()
@@ -341,7 +342,7 @@ def test_what_is_kept_is_used_for_an_hour_from_when_it_was_confirmed(
 
 
 def test_the_database_s_word_replaces_what_was_kept(table, start):
-    key = table.new(Entry("team"))
+    key = table.new(KeyEntry("team"))
     start(away=False)
     keys = start()
     table.revoke("team")
@@ -352,7 +353,7 @@ def test_the_database_s_word_replaces_what_was_kept(table, start):
 
 
 def test_what_is_kept_is_written_anew_each_minute(table, start, snapshot, clock, monkeypatch):
-    table.new(Entry("team"))
+    table.new(KeyEntry("team"))
     keys = start(away=False)
     clock.now += 100
     keys.refresh()
@@ -377,7 +378,7 @@ def test_a_file_that_holds_no_keys_is_not_used(start, snapshot, clock, text):
 
 @pytest.mark.parametrize("mode", [0o644, 0o620, 0o666])
 def test_a_file_that_others_may_read_or_write_is_not_used(table, start, snapshot, clock, mode):
-    key = table.new(Entry("team"))
+    key = table.new(KeyEntry("team"))
     start(away=False)
     snapshot._path.chmod(mode)
     with pytest.raises(KeysUnavailable):
@@ -385,7 +386,7 @@ def test_a_file_that_others_may_read_or_write_is_not_used(table, start, snapshot
 
 
 def test_a_link_is_not_followed(table, start, snapshot, clock):
-    key = table.new(Entry("team"))
+    key = table.new(KeyEntry("team"))
     start(away=False)
     other = snapshot._path.with_suffix(".other")
     snapshot._path.rename(other)
@@ -395,7 +396,7 @@ def test_a_link_is_not_followed(table, start, snapshot, clock):
 
 
 def test_keys_that_cannot_be_kept_are_keys(table, start, snapshot, caplog):
-    key = table.new(Entry("team"))
+    key = table.new(KeyEntry("team"))
     snapshot._path.parent.write_text("a file where the directory should be")
     assert start(away=False).identify(key)[0].name == "team"
     assert "cannot be kept in a file" in caplog.text

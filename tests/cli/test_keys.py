@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 
-from app.auth.key_table import Entry, KeyTable
+from app.auth.key_entry import KeyEntry
+from app.auth.key_table import KeyTable
 from app.auth.table_keys import TableKeys
 from app.cli.audit import audit
 from app.cli.keys import key
@@ -210,7 +211,7 @@ def test_rotation_takes_an_expiry_of_its_own(table):
 
 
 def test_an_expired_key_is_rotated_only_with_an_expiry(table):
-    table.new(Entry("team", expires=int(time.time()) - 5))
+    table.new(KeyEntry("team", expires=int(time.time()) - 5))
     result = run("rotate", "team")
     assert result.exit_code == 1
     assert "the key 'team' has expired" in result.stderr

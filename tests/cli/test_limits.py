@@ -5,7 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from app.auth.key_table import Entry, KeyTable
+from app.auth.key_entry import KeyEntry
+from app.auth.key_table import KeyTable
 from app.cli.limits import limits
 from app.config import load
 from app.database.engine import Database
@@ -90,7 +91,7 @@ def test_keys_of_the_table_and_callers_of_tokens_are_known(set_up, tmp_path):
     url = f"sqlite:///{tmp_path}/keys.db"
     database = Database(url)
     migrate(database.engine)
-    KeyTable(database).new(Entry("team", limits=(("tokens_per_month", 7),)))
+    KeyTable(database).new(KeyEntry("team", limits=(("tokens_per_month", 7),)))
     database.close()
     oidc = {"issuer": "i", "audience": "a", "jwks_url": "https://id/jwks"}
     set_up(USAGE={"url": url, "keys": True}, OIDC={**oidc, "limits": {"tokens_per_day": 9}})

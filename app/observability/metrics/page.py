@@ -19,7 +19,7 @@ AreWithin = Callable[[tuple[IPv4Network | IPv6Network, ...], Mapping[str, Any]],
 class Page:
     """The numbers of all workers, in Prometheus' text format.
 
-    Served without a key to addresses in ``allowed``; ``must_be_admin`` is asked about all others.
+    Served without a key to addresses in ``allowed``; ``require_admin`` is asked about all others.
     """
 
     def __init__(
@@ -27,14 +27,14 @@ class Page:
         files: Files,
         gauges: Gauges,
         allowed: Sequence[str],
-        must_be_admin: Callable[[], object],
+        require_admin: Callable[[], object],
         are_within: AreWithin,
     ) -> None:
         self._files = files
         self._gauges = gauges
         self._allowed = tuple(ip_network(network) for network in allowed)
         self._are_within = are_within
-        self._must_be_admin = must_be_admin
+        self._must_be_admin = require_admin
 
     def blueprint(self) -> Blueprint:
         metrics = Blueprint("metrics", __name__)
