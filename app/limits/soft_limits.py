@@ -1,16 +1,15 @@
 """Soft limits: a warning when a key has used the share ``warn_at`` of a quota or a budget.
 
 A warning is a log line, a metric and, with ``NOTIFY``, a webhook; once for each limit in each
-period. A request compares two numbers. A thread does the rest: it asks the server that counts
-whether another worker has warned already. Without such a server each worker counts its share of a
-limit, and warns of that.
+period. A request only compares two numbers and appends to a queue. A background task warns: it asks
+the Redis server that counts whether another worker has warned already. Without such a server each
+worker counts its share of a limit, and warns of that share.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -18,6 +17,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.concurrency.locks import uncontended_lock
+from app.concurrency.periodic import PeriodicTask
 from app.limits.key_labels import KeyLabels
 from app.limits.memory import Window, Windows
 from app.limits.periods import Calendar
@@ -28,16 +28,20 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("app.access")
 
-#: Limits whose last warning is remembered: more than keys have, and bounded for tokens' owners.
+#: Limits whose last warning is remembered. Bounded, as tokens may name any number of callers.
 MAX_REMEMBERED = 10_000
-#: Warnings that wait for the thread.
+#: Warnings in the queue; a further one replaces the oldest.
 MAX_WAITING = 1000
-#: Share of the soft limit below which a counter was reset, so that the limit may warn anew.
+#: A count below this share of the soft limit has been reset, so the limit may warn again.
 RESET_SHARE = 0.5
+#: Seconds between two looks at the queue; a new warning wakes the task at once.
+QUEUE_INTERVAL_S = 60.0
+#: Seconds for which the end of the process waits for warnings still in the queue.
+SHUTDOWN_TIMEOUT_S = 1.0
 
 
 class ReachedLimit(NamedTuple):
-    """A soft limit that was reached."""
+    """A limit whose soft limit was reached, and its window at that time."""
 
     rule: Rule
     window: Window
@@ -46,8 +50,7 @@ class ReachedLimit(NamedTuple):
 class SoftLimits:
     """Compares what keys have used with their soft limits. `start` it in the process that serves.
 
-    The lock guards ``_warned``, the condition the queue and ``_reached``; nothing waits under the
-    first.
+    The lock guards ``_warned`` and ``_reached``; nothing waits under it.
     """
 
     def __init__(
@@ -57,35 +60,31 @@ class SoftLimits:
         self._webhook = webhook
         self._labels = KeyLabels(keys)
         self._lock = uncontended_lock()
-        self._warned: dict[str, int] = {}  # a counter's name → the number of the period
-        self._condition = threading.Condition()
+        self._warned: dict[str, int] = {}  # counter → number of the last period warned of
         self._waiting: deque[ReachedLimit] = deque(maxlen=MAX_WAITING)
         self._reached: Counter[tuple[str, str]] = Counter()
-        self._is_stopped = False
-        self._thread = threading.Thread(target=self._run, name="soft-limits", daemon=True)
+        warn = self._warn_of_waiting
+        self._task = PeriodicTask("soft-limits", warn, QUEUE_INTERVAL_S, at_stop=warn)
 
     @property
     def reached(self) -> Mapping[tuple[str, str], int]:
-        """(label of a key, limit) → warnings of this process."""
-        with self._condition:
+        """The number of warnings of this process, by (label of a key, limit)."""
+        with self._lock:
             return dict(self._reached)
 
     def notified(self) -> NotifyState | None:
-        """What became of the notifications; None where ``NOTIFY`` is not set."""
+        """Return the counts of notifications; None if ``NOTIFY`` is not set."""
         return self._webhook.state() if self._webhook is not None else None
 
     def start(self) -> None:
+        """Start the background task, and that of the webhook."""
         if self._webhook is not None:
             self._webhook.start()
-        self._thread.start()
+        self._task.start()
 
     def close(self) -> None:
-        """Hand over what waits, then end the webhook's thread."""
-        with self._condition:
-            self._is_stopped = True
-            self._condition.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(1.0)
+        """Warn of the limits in the queue, then end the background tasks."""
+        self._task.stop(SHUTDOWN_TIMEOUT_S)
         if self._webhook is not None:
             self._webhook.close()
 
@@ -96,12 +95,13 @@ class SoftLimits:
                 continue
             soft = rule.warn_at * window.limit
             if window.current >= soft:
-                if self._is_first(rule.name, window.index):
-                    self._queue(ReachedLimit(rule, window))
+                if self._is_first_warning(rule.name, window.index):
+                    self._waiting.append(ReachedLimit(rule, window))
+                    self._task.wake()
             elif window.current < RESET_SHARE * soft:
                 self._warned.pop(rule.name, None)
 
-    def _is_first(self, name: str, number: int) -> bool:
+    def _is_first_warning(self, name: str, number: int) -> bool:
         with self._lock:
             if self._warned.get(name, -1) >= number:
                 return False
@@ -110,43 +110,31 @@ class SoftLimits:
             self._warned[name] = number
             return True
 
-    def _queue(self, warning: ReachedLimit) -> None:
-        with self._condition:
-            self._waiting.append(warning)
-            self._condition.notify_all()
-
-    def _run(self) -> None:
-        while (warning := self._next()) is not None:
+    def _warn_of_waiting(self) -> None:
+        while self._waiting:
+            reached = self._waiting.popleft()
             try:
-                self._warn(*warning)
-            except Exception:  # a bug must not end the thread
-                _log.exception("a soft limit met a bug")
-
-    def _next(self) -> ReachedLimit | None:
-        with self._condition:
-            while not self._waiting:
-                if self._is_stopped:
-                    return None
-                self._condition.wait()
-            return self._waiting.popleft()
+                self._warn(*reached)
+            except Exception:  # a bug in one warning must not delay the others
+                _log.exception("the warning of a soft limit failed")
 
     def _warn(self, rule: Rule, window: Window) -> None:
         if not self._windows.claim(rule.name, rule.period, window.index):
             return
-        found = described(rule, window)
-        with self._condition:
+        data = described(rule, window)
+        with self._lock:
             self._reached[self._labels.label(rule.key), rule.setting] += 1
         _log.warning(
             "soft limit: key %r has used %.0f %% of %s (%s); it resets at %s",
-            *(found["key"], 100 * found["used_share"], found["limit"], found["amount"]),
-            found["resets"],
+            *(data["key"], 100 * data["used_share"], data["limit"], data["amount"]),
+            data["resets"],
         )
         if self._webhook is not None:
-            self._webhook.send(_id(rule, window), "soft_limit.reached", found)
+            self._webhook.send(_id(rule, window), "soft_limit.reached", data)
 
 
 def described(rule: Rule, window: Window) -> dict[str, Any]:
-    """What a notification says. ``used_share`` is rounded down: 1 means used up."""
+    """Return the data of a notification. ``used_share`` is rounded down: 1 means used up."""
     assert isinstance(rule.period, Calendar)  # noqa: S101 - for mypy: minutes have no soft limit
     begin, end = (
         datetime.fromtimestamp(at, rule.period.zone).isoformat()
@@ -164,6 +152,6 @@ def described(rule: Rule, window: Window) -> dict[str, Any]:
 
 
 def _id(rule: Rule, window: Window) -> str:
-    """The same in every worker, so that a receiver can drop a second one."""
+    """Return the id of a message, the same in every worker: receivers can drop duplicates."""
     text = f"{rule.key}\0{rule.setting}\0{window.start}"
     return f"msg_{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"

@@ -5,7 +5,7 @@ header ``webhook-signature`` is ``v1,`` and the base64 of an HMAC-SHA256 over ``
 libraries for many languages check it. The id is the same for each attempt, so that a receiver can
 drop what it has already.
 
-A thread of its own sends. What waits for it is bounded; a request only appends to the queue.
+A background task sends. Its queue is bounded; a request only appends to the queue.
 """
 
 from __future__ import annotations
@@ -25,25 +25,28 @@ from typing import Any, NamedTuple
 
 import requests
 
+from app.concurrency.periodic import PeriodicTask
 from app.config_services import NotifySettings
 
 _log = logging.getLogger("app.notify")
 
-#: Messages that wait; more are dropped, and counted.
+#: Messages in the queue; further ones are dropped, and counted.
 MAX_WAITING = 1000
-#: Attempts at one message: with the waits below they span about two minutes.
+#: Attempts to send one message: with the waits below they span about two minutes.
 MAX_ATTEMPTS = 8
 FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 60.0
-#: Seconds for which the end of the process waits for what is still to be sent.
+#: Seconds for which the end of the process waits for messages still in the queue.
 SHUTDOWN_TIMEOUT_S = 5.0
-#: Answers below 500 after which another attempt may succeed.
+#: Seconds between two looks at the queue; a new message wakes the task at once.
+QUEUE_INTERVAL_S = 60.0
+#: Statuses below 500 after which another attempt may succeed.
 RETRIED_STATUSES = frozenset((408, 425, 429))
-_SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret in base64 begins with
+_SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of a secret in base64
 
 
 class NotifyState(NamedTuple):
-    """Messages since the start of this process, by how they ended."""
+    """Counts of messages since the start of this process, by result."""
 
     sent: int
     failed: int
@@ -56,9 +59,10 @@ class _Message(NamedTuple):
 
 
 class Webhook:
-    """Sends messages to ``NOTIFY["url"]`` in their order. `start` it in the process that serves.
+    """Sends messages to ``NOTIFY["url"]`` in order. `start` it in the process that serves.
 
-    The condition guards the queue and the counters. ``wait`` returns True where the process ends.
+    The lock guards the queue and the counters. ``wait`` waits before a retry for so many seconds,
+    and returns True if the process ends.
     """
 
     def __init__(
@@ -72,24 +76,22 @@ class Webhook:
         self._clock = clock
         self._stop = threading.Event()
         self._wait = wait or self._stop.wait
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
         self._waiting: deque[_Message] = deque()
         self._sent = self._failed = self._dropped = 0
-        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+        send = self._send_waiting
+        self._task = PeriodicTask("notify", send, QUEUE_INTERVAL_S, at_stop=send)
 
     def start(self) -> None:
-        self._thread.start()
+        self._task.start()
 
     def close(self) -> None:
-        """Try what waits once more each, for `SHUTDOWN_TIMEOUT_S` at most."""
-        with self._condition:
-            self._stop.set()
-            self._condition.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(SHUTDOWN_TIMEOUT_S)
+        """Try each message in the queue once more, for at most `SHUTDOWN_TIMEOUT_S`."""
+        self._stop.set()
+        self._task.stop(SHUTDOWN_TIMEOUT_S)
 
     def state(self) -> NotifyState:
-        with self._condition:
+        with self._lock:
             return NotifyState(self._sent, self._failed, self._dropped)
 
     def send(self, message_id: str, kind: str, data: Mapping[str, Any]) -> None:
@@ -97,34 +99,29 @@ class Webhook:
         at = datetime.fromtimestamp(self._clock(), UTC)
         event = {"type": kind, "timestamp": at.isoformat(), "data": data}
         message = _Message(message_id, json.dumps(event).encode())
-        with self._condition:
-            if len(self._waiting) < MAX_WAITING:
+        with self._lock:
+            is_full = len(self._waiting) >= MAX_WAITING
+            if is_full:
+                self._dropped += 1
+            else:
                 self._waiting.append(message)
-                self._condition.notify_all()
-                return
-            self._dropped += 1
-        _log.error("notification %s is dropped: %d others wait", message_id, MAX_WAITING)
+        if is_full:
+            _log.error("notification %s is dropped: %d others wait", message_id, MAX_WAITING)
+        else:
+            self._task.wake()
 
-    def _run(self) -> None:
+    def _send_waiting(self) -> None:
         with requests.Session() as session:
-            while (message := self._next()) is not None:
+            while self._waiting:
+                message = self._waiting.popleft()
                 try:
                     is_sent = self._deliver(session, message)
-                except Exception:  # a bug must not end the thread
+                except Exception:  # a bug in one message must not delay the others
                     _log.exception("notification %s failed", message.id)
                     is_sent = False
-                with self._condition:
+                with self._lock:
                     self._sent += is_sent
                     self._failed += not is_sent
-
-    def _next(self) -> _Message | None:
-        """The next message, waited for; None: the process ends, and none is left."""
-        with self._condition:
-            while not self._waiting:
-                if self._stop.is_set():
-                    return None
-                self._condition.wait()
-            return self._waiting.popleft()
 
     def _deliver(self, session: requests.Session, message: _Message) -> bool:
         for attempt in range(MAX_ATTEMPTS):
@@ -137,7 +134,7 @@ class Webhook:
         return False
 
     def _post(self, session: requests.Session, message: _Message) -> tuple[str, bool]:
-        """Send once; the problem, empty if there is none, and whether a retry may help."""
+        """Send a message once; return the problem, empty if none, and whether a retry may help."""
         stamp = str(int(self._clock()))
         headers = {
             "content-type": "application/json",
@@ -146,7 +143,7 @@ class Webhook:
             "webhook-signature": sign(self._secret, message.id, stamp, message.body),
         }
         try:
-            # Streamed and not read: of the answer only the status counts, however long it is.
+            # Streamed and not read: only the status of the response is used.
             with session.post(
                 self._settings.url,
                 data=message.body,
@@ -157,28 +154,28 @@ class Webhook:
             ) as response:
                 status = response.status_code
         except requests.RequestException as error:
-            return type(error).__name__, True  # its text may hold the address
+            return type(error).__name__, True  # the text of the error may hold the URL
         if 200 <= status < 300:
             return "", False
         return f"status {status}", status >= 500 or status in RETRIED_STATUSES
 
 
 def secret_bytes(secret: str) -> bytes:
-    """The key of the HMAC: after ``whsec_`` base64, else the text. Raises ValueError."""
+    """Return the HMAC key: the base64 after ``whsec_``, else the text itself. Raises ValueError."""
     if secret.startswith(_SECRET_PREFIX):
         return base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
     return secret.encode()
 
 
 def sign(secret: bytes, message_id: str, timestamp: str, body: bytes) -> str:
-    """The value of the header ``webhook-signature``."""
+    """Return the value of the header ``webhook-signature``."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     digest = hmac.digest(secret, signed, hashlib.sha256)
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
 def backoff(attempt: int) -> float:
-    """Seconds before the next attempt: doubled each time, with jitter down to half."""
-    most = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2**attempt)
-    jittered: float = random.uniform(0.5, 1) * most
-    return jittered
+    """Return the seconds before the next attempt: doubled each time, times 0.5 to 1 at random."""
+    max_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2**attempt)
+    jittered_s: float = random.uniform(0.5, 1) * max_s
+    return jittered_s

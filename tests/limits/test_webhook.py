@@ -150,7 +150,7 @@ def test_what_waits_is_tried_once_more_at_the_end(receiver):
     hook.start()
     hook.close()
     assert sum(hook.state()) == 2
-    assert not hook._thread.is_alive()
+    assert hook._task.stop()
 
 
 def test_a_bug_does_not_end_the_thread(receiver, start, monkeypatch, caplog):
