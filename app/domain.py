@@ -1,4 +1,4 @@
-"""The values that travel through the proxy: frozen, and they know nobody."""
+"""The values that all steps of a request share: frozen, and without imports from the app."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-#: One thing to embed: a text, or the ids of its tokens in the model's own vocabulary.
+#: One item to embed: a text, or the ids of its tokens in the model's vocabulary.
 Item = str | list[int]
 Encoding = Literal["float", "base64"]
 InputType = Literal["query", "document"]
-#: A deployment: the name of its provider, and the provider's name of the model.
+#: A deployment: the name of its provider, and the provider's name for the model.
 Source = tuple[str, str]
 #: The source of a vector that came from the cache.
 FROM_CACHE: Source = ("", "")
 
-#: Seconds a caller waits unless it says otherwise.
+#: Seconds until a request's deadline, where the request gives no ``timeout``.
 DEFAULT_TIMEOUT = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the name of a key and what it may do."""
+    """The authenticated caller of a request: the name of its key, and what the key permits."""
 
     name: str
     models: frozenset[str] | None = None  # None: every model
@@ -31,11 +31,12 @@ class Caller:
     tokens_per_day: int | None = None
     tokens_per_month: int | None = None
     dollars_per_month: float | None = None
-    user_requests_per_minute: int | None = None  # of each end user of the key
+    user_requests_per_minute: int | None = None  # for each end user of the key
     user_tokens_per_minute: int | None = None
-    warn_at: float | None = None  # share of each quota and budget that is a soft limit
+    warn_at: float | None = None  # the soft limit, as a share of each quota and budget
 
     def may_use(self, model: str) -> bool:
+        """Return whether the key permits the model."""
         return self.models is None or model in self.models
 
 
@@ -51,39 +52,39 @@ class EmbeddingRequest:
     input_type: InputType | None = None
     timeout: float = DEFAULT_TIMEOUT  # seconds
     caching: bool = False
-    passed: Mapping[str, Any] = field(default_factory=dict)  # the model's "pass" fields
-    trace: Any = None  # of the caller's span, where requests are traced; changes no vector
+    passed: Mapping[str, Any] = field(default_factory=dict)  # fields passed on to the provider
+    trace: Any = None  # the context of the caller's span, if traced; it changes no vector
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a provider is asked: the items, and all that changes or accounts for the vectors."""
+    """One call to a provider: the items, and all fields that change the vectors."""
 
-    model: str  # the provider's name of it
+    model: str  # the provider's name for it
     items: Sequence[Item]
-    width: int | None  # of the vectors wanted; None: whatever the provider gives, all alike
-    dimensions: int | None = None  # to be sent; None: leave the field out
+    width: int | None  # values in a vector; None: any width, the same for all
+    dimensions: int | None = None  # sent to the provider; None: not sent
     input_type: InputType | None = None
     user: str | None = None
     passed: Mapping[str, Any] = field(default_factory=dict)
     trace: Any = None  # as in the request
-    headers: Mapping[str, str] | None = None  # to be sent beside the provider's own
+    headers: Mapping[str, str] | None = None  # sent in addition to the provider's own
 
-    def of(self, items: Sequence[Item]) -> Call:
-        """The same call for other items."""
+    def with_items(self, items: Sequence[Item]) -> Call:
+        """Return the same call for other items."""
         return replace(self, items=items)
 
-    def sent_with(self, headers: Mapping[str, str]) -> Call:
-        """The same call, with these headers beside the provider's own."""
+    def with_headers(self, headers: Mapping[str, str]) -> Call:
+        """Return the same call with additional headers."""
         return replace(self, headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """N vectors, each as float32 little-endian bytes, and what they cost.
+    """N vectors, each as float32 little-endian bytes, and the tokens of each.
 
-    ``tokens`` are per row and sum to what the provider counted. ``estimated`` says that the
-    provider gave no count. ``encoding`` is how the provider wrote them, where there was a choice.
+    ``tokens`` sum to the count of the provider, or are ``estimated`` if it gave none. ``encoding``
+    is the format in which the provider sent the vectors, if there was a choice.
     """
 
     rows: Sequence[bytes]
@@ -91,14 +92,14 @@ class Vectors:
     estimated: bool = False
     encoding: Encoding | None = None
 
-    def part(self, start: int, stop: int) -> Vectors:
-        """The vectors from ``start`` up to ``stop``."""
+    def slice(self, start: int, stop: int) -> Vectors:
+        """Return the vectors from index ``start`` up to, not including, ``stop``."""
         return Vectors(self.rows[start:stop], self.tokens[start:stop], self.estimated)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A vector that is kept, as float32 bytes, and the tokens its provider counted."""
+    """An entry of the cache: a vector as float32 bytes, and the tokens its provider counted."""
 
     row: bytes
     tokens: int
@@ -106,16 +107,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A request's vectors and the story of how they came.
+    """The vectors of a request, and where they came from.
 
-    ``sources`` tell which deployment embedded each row (or `FROM_CACHE`); one alone, which
-    embedded all that did not come from the cache. Empty: all did. ``purchases`` are the tokens that
-    this request bought, by deployment: each embedded item once, and none of those that the cache or
-    another request had bought.
+    There are three cases of ``sources``: (1) none: all rows came from the cache; (2) one: this
+    deployment embedded all rows that did not; (3) several: one for each row, the deployment that
+    embedded it or `FROM_CACHE`. ``purchases`` are the tokens that this request bought, by
+    deployment: an item from the cache, or embedded by another request, is not among them.
     """
 
     vectors: Vectors
-    provider: str = ""  # empty: all came from the cache
+    provider: str = ""  # names with commas; empty: all rows came from the cache
     attempts: int = 0
     upstream_seconds: float = 0.0
     cache: Literal["off", "miss", "partial", "hit"] = "off"
@@ -125,9 +126,10 @@ class Outcome:
 
     @property
     def billed_tokens(self) -> int:
-        """Tokens bought for this request."""
+        """Tokens bought for this request, over all deployments."""
         return sum(self.purchases.values())
 
     @property
     def prompt_tokens(self) -> int:
+        """Tokens of all items, those from the cache too."""
         return sum(self.vectors.tokens)

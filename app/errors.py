@@ -1,17 +1,17 @@
-"""Everything that can go wrong, one class a kind.
+"""All errors of the proxy, one class for each kind.
 
-Two families share the root `ProxyError`:
+There are two families below the root `ProxyError`:
 
-* `ClientError` and below are answers: each knows its HTTP status, OpenAI's error ``type`` and
-  ``code``, and whether it can help an SDK to try again.
-* `ProviderError` and below are what one attempt at one provider met. They never reach a client as
-  they are: dispatch retries, fails over, and turns the last one into a `ClientError`.
+* `ClientError` and its subclasses become responses: each has an HTTP status, OpenAI's error
+  ``type`` and ``code``, and says whether a retry can help.
+* `ProviderError` and its subclasses are failures of one attempt at one provider. They never reach a
+  client: dispatch retries, fails over, and turns the last one into a `ClientError`.
 
-Messages of either family are safe to show: no secret, no provider address. Those of a
-`ClientError` are bounded where it is made, so that an error answer stays below `MAX_ANSWER_BYTES`
-whatever came in.
+Messages of both families are safe to show: they hold no secret and no provider address. Messages of
+a `ClientError` are shortened in its constructor, so that the response stays below
+`MAX_ANSWER_BYTES`, whatever the request was.
 
-This module holds every `ClientError` there is: /openapi.json, the counters and the answers of the
+Every `ClientError` is defined in this module: /openapi.json, the counters and the responses of the
 server itself (`app.server.contract`) are made from the classes here.
 """
 
@@ -21,15 +21,15 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-MAX_MESSAGE_LENGTH = 300  # characters of a message of ours
-MAX_NAME_LENGTH = 64  # characters of a name that an answer repeats: a field, a path, a type
+MAX_MESSAGE_LENGTH = 300  # characters of a message of the proxy itself
+MAX_NAME_LENGTH = 64  # characters of a name that a message repeats: a field, a path, a type
 MAX_ANSWER_BYTES = 4096  # of an error's JSON body
-_MAX_MESSAGE_BYTES = 2048  # of a message's UTF-8
-MAX_CHAIN = 20  # errors that led to one
+_MAX_MESSAGE_BYTES = 2048  # of a message in UTF-8
+MAX_CHAIN = 20  # errors linked by __cause__ or __context__ whose tracebacks are dropped
 
 
 class Scope(Enum):
-    """The requests that can meet an error. /openapi.json lists an error with these routes."""
+    """The requests that can fail with an error; /openapi.json lists the error with these routes."""
 
     EVERY = "every request"
     KEY = "requests that need a key"
@@ -42,7 +42,7 @@ class Scope(Enum):
 
 
 def shown(name: object, length: int = MAX_NAME_LENGTH) -> str:
-    """Return a name of the caller's as an answer may repeat it: encodable, printable and short."""
+    """Return a text of the caller's as a message may repeat it: encodable, printable and short."""
     text = str(name[: length + 1]) if isinstance(name, str) else str(name)
     if not text.isascii() or not text.isprintable():
         text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -53,16 +53,16 @@ def _bounded_message(text: str, length: int) -> str:
     text = shown(text, length - 1)
     if text.isascii():
         return text
-    # Four bytes a character at the most, and JSON escapes none that is printable but \ and ".
+    # A character has at most four bytes in UTF-8; of printable ones JSON only escapes \ and ".
     return text.encode()[:_MAX_MESSAGE_BYTES].decode(errors="ignore")
 
 
 class ProxyError(Exception):
-    """The root."""
+    """The root of all errors of the proxy."""
 
 
 class ClientError(ProxyError):
-    """An answer that is not an embedding."""
+    """An error that the client gets as a response."""
 
     scopes: tuple[Scope, ...] = (Scope.EMBEDDINGS,)
     max_message_length = MAX_MESSAGE_LENGTH
@@ -88,13 +88,13 @@ class ClientError(ProxyError):
         self.retry_after = retry_after
         if should_retry is not None:
             self.should_retry = should_retry
-        #: Further headers of the answer.
+        #: Further headers of the response.
         self.headers: dict[str, str] = {}
-        #: The attempts made upstream before giving up; dispatch fills it in for the log.
+        #: Attempts at providers before the failure, for the log; set by dispatch.
         self.attempts = 0
-        #: Tokens bought upstream before giving up, by deployment; dispatch fills it in.
+        #: Tokens bought before the failure, by deployment; set by dispatch.
         self.purchases: dict[tuple[str, str], int] = {}
-        #: What the log says in place of the message, where that may quote an input.
+        #: Logged instead of the message, where the message may quote an input.
         self.log_message = message
 
     @property
@@ -111,21 +111,21 @@ class ClientError(ProxyError):
 
 
 def client_errors(kind: type[ClientError] = ClientError) -> Iterator[type[ClientError]]:
-    """Yield every class of this module that a client can meet."""
-    for below in kind.__subclasses__():
-        if globals().get(below.__name__) is below:  # tests define some of their own
-            yield below
-        yield from client_errors(below)
+    """Yield every subclass of `ClientError` in this module."""
+    for subclass in kind.__subclasses__():
+        if globals().get(subclass.__name__) is subclass:  # tests define others
+            yield subclass
+        yield from client_errors(subclass)
 
 
 class InternalError(ClientError):
-    """A bug of ours. A retry is safe and may help."""
+    """A bug of the proxy. A retry is safe and may help."""
 
     scopes = (Scope.EVERY,)
 
 
 class IncompleteAnswer(InternalError):
-    """A bug of ours, seen in time: vectors were missing, empty or of another width."""
+    """A bug of the proxy: vectors are missing, empty or of another width. A retry is safe."""
 
     scopes = (Scope.EMBEDDINGS,)
     code = "incomplete_answer"
@@ -141,10 +141,10 @@ class BadRequest(ClientError):
 
 
 class RefusedByProvider(BadRequest):
-    """The provider's own 400, in its own words without secrets. A retry cannot help."""
+    """A provider's 400, with its message without secrets. A retry cannot help."""
 
     scopes = (Scope.EMBEDDINGS,)
-    max_message_length = 502  # `app.providers.refusals` cuts it
+    max_message_length = 502  # `app.providers.refusals` shortens it
 
 
 class InvalidHttp(BadRequest):
@@ -200,7 +200,7 @@ class UnsupportedTransferCoding(ClientError):
 
 
 class Unauthorized(ClientError):
-    """No key, or not one of ours. A retry cannot help."""
+    """The key is missing or unknown. A retry cannot help."""
 
     scopes = (Scope.KEY,)
     status = 401
@@ -283,7 +283,7 @@ class MethodNotAllowed(ClientError):
 
 
 class BodyTooLarge(ClientError):
-    """Over ``LIMITS["body_bytes"]``. A retry cannot help."""
+    """The body is larger than ``LIMITS["body_bytes"]``. A retry cannot help."""
 
     status = 413
     code = "request_too_large"
@@ -291,7 +291,7 @@ class BodyTooLarge(ClientError):
 
 
 class UnsupportedMediaType(ClientError):
-    """Not JSON by its own word. A retry cannot help."""
+    """The Content-Type is not JSON, or the body is compressed. A retry cannot help."""
 
     status = 415
     code = "unsupported_media_type"
@@ -299,14 +299,15 @@ class UnsupportedMediaType(ClientError):
 
 
 class RateLimited(ClientError):
-    """The key's limit, or every provider answered 429. A retry helps after ``retry_after``.
+    """A limit of the key is reached, or every provider answered 429.
 
-    ``type`` says of what there was too much, as OpenAI does: ``requests`` or ``tokens``.
+    A retry helps after ``retry_after``. ``type`` is ``requests`` or ``tokens``, as OpenAI's: what
+    the limit counts.
     """
 
     status = 429
     code = "rate_limit_exceeded"
-    #: Every ``type`` there is.
+    #: All values of ``type``.
     types = ("requests", "tokens")
 
     def __init__(self, message: str, *, type: str = "requests", **kwargs: Any) -> None:  # noqa: A002 - OpenAI's
@@ -315,7 +316,7 @@ class RateLimited(ClientError):
 
 
 class QuotaExhausted(ClientError):
-    """The key has used up a day's, a month's or a budget. No retry can help before then.
+    """A quota of a day or a month, or a budget, is used up. A retry cannot help before it resets.
 
     The status, type and code are OpenAI's for an account without credit.
     """
@@ -327,21 +328,21 @@ class QuotaExhausted(ClientError):
 
 
 class UpstreamFailed(ClientError):
-    """Providers failed and no other could serve. A retry is safe and may help."""
+    """All attempts at providers failed. A retry is safe and may help."""
 
     status = 502
     code = "upstream_error"
 
 
 class NoProviderAvailable(ClientError):
-    """Every deployment of the model is ejected or resting. A retry helps after ``retry_after``."""
+    """All deployments of the model are ejected or throttled. A retry helps later."""
 
     status = 503
     code = "no_provider_available"
 
 
 class Overloaded(ClientError):
-    """Too many are waiting here. A retry helps after ``retry_after``."""
+    """The queue of the proxy is full. A retry helps after ``retry_after``."""
 
     status = 503
     code = "overloaded"
@@ -356,7 +357,10 @@ class KeysUnavailable(ClientError):
 
 
 class LimitsUnavailable(ClientError):
-    """The server that counts is away, and ``LIMITS["when_away"]`` is "refuse". A retry may help."""
+    """The server that counts usage does not answer, and ``LIMITS["when_away"]`` is "refuse".
+
+    A retry may help.
+    """
 
     status = 503
     code = "usage_unavailable"
@@ -371,7 +375,7 @@ class UsageUnavailable(ClientError):
 
 
 class DeadlineExceeded(ClientError):
-    """The caller's own ``timeout`` passed: a retry by the SDK is work nobody waits for."""
+    """The caller's ``timeout`` has passed. An SDK must not retry: its caller no longer waits."""
 
     status = 504
     code = "timeout"
@@ -380,81 +384,81 @@ class DeadlineExceeded(ClientError):
 
 
 class ProviderError(ProxyError):
-    """One attempt failed. ``transient`` says whether the same provider may do better at once."""
+    """A failed attempt. ``transient``: another attempt at the same provider may succeed at once."""
 
     transient = False
-    #: A word for logs and metrics.
+    #: The name of the failure in logs and metrics.
     cause = "error"
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.message = message
-        #: Seconds the provider asked to be left alone, or None.
+        #: Seconds until the provider accepts requests again (Retry-After), or None.
         self.retry_after = retry_after
 
 
 class Rejected(ProviderError):
-    """The provider's own 400: the caller's fault. Never retried."""
+    """The provider answered 400: the request is wrong. Never retried."""
 
     cause = "rejected"
 
     def __init__(self, message: str, *, param: str | None = None, too_large: bool = False) -> None:
         super().__init__(message)
         self.param = param
-        #: The provider refused the size of the call: fewer or shorter items may be accepted.
+        #: The call was too large for the provider: fewer or shorter items may be accepted.
         self.too_large = too_large
 
 
 class NotServed(ProviderError):
-    """404, 405, 410: no such model or path there. Only another provider can help."""
+    """The provider answered 404, 405 or 410. Only another provider can help."""
 
     cause = "not_found"
 
 
 class Throttled(ProviderError):
-    """429: retry elsewhere now, here after ``retry_after``."""
+    """The provider answered 429. Another provider can help now, this one after ``retry_after``."""
 
     cause = "throttled"
 
 
 class CredentialsRefused(ProviderError):
-    """401, 402, 403: our key is wrong or unpaid. Only another provider can help."""
+    """The provider refuses the proxy's key (401, 402, 403). Only another provider can help."""
 
     cause = "credentials"
 
 
 class ProviderUnavailable(ProviderError):
-    """408, 409, 5xx: a retry is safe and may help."""
+    """The provider answered 408, 409 or 5xx. A retry is safe and may help."""
 
     transient = True
     cause = "unavailable"
 
 
 class ConnectionFailed(ProviderError):
-    """Refused, reset, unresolved, TLS: a retry is safe and may help."""
+    """No connection: refused, reset, name not resolved, TLS. A retry is safe and may help."""
 
     transient = True
     cause = "connection"
 
 
 class BrokenContract(ProviderError):
-    """An answer that is not N good vectors for N inputs. A retry may help; another is better."""
+    """The answer is not N valid vectors for N inputs. A retry may help, better elsewhere."""
 
     transient = True
     cause = "contract"
 
 
 class ProviderTimeout(ProviderError):
-    """The attempt's own time passed. A retry may help elsewhere."""
+    """The time of the attempt has passed. A retry at another provider may help."""
 
     cause = "timeout"
 
 
 def drop_tracebacks(error: BaseException | None) -> None:
-    """Let go of the frames that an error has passed, and those that led to it.
+    """Drop the tracebacks of an error and of its causes.
 
-    They hold all that was local there, bodies among it; and where they hold the error too, only the
-    garbage collector would find the circle.
+    Their frames keep local variables alive, request bodies among them. If a frame also refers to
+    the error, that is a reference cycle, which only the garbage collector frees.
     """
     for _ in range(MAX_CHAIN):
         if error is None:

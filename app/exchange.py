@@ -1,4 +1,4 @@
-"""The record of one request: its id, its clock, and what is known of it so far; its observers."""
+"""`Exchange`, the record of one request, and the protocols of its observers."""
 
 from __future__ import annotations
 
@@ -14,56 +14,59 @@ from app.domain import Caller, EmbeddingRequest, Outcome, Source
 from app.errors import ClientError
 from app.limits.limiter import Grant
 
-#: Where a request's exchange is in its WSGI environ.
+#: The key of a request's exchange in its WSGI environ.
 EXCHANGE = "embeddings_proxy.exchange"
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 def request_id(given: str | None) -> str:
-    """The caller's id where it is well-formed, else a new one."""
+    """Return the caller's request id if it is well-formed, else a new one."""
     if given and _WELL_FORMED.fullmatch(given):
         return given
     return f"req_{os.urandom(16).hex()}"
 
 
 class Observer(Protocol):
-    """Is told of every exchange when its answer is ready. Must be quick and must not raise."""
+    """Observes every exchange when its response is ready."""
 
-    def finished(self, exchange: Exchange, status: int) -> None: ...
+    def finished(self, exchange: Exchange, status: int) -> None:
+        """Handle the end of an exchange. Must not wait or raise: the response is sent after it."""
 
 
 class StartObserver(Protocol):
-    """Is told of every exchange when it begins, of which ``environ`` is WSGI's. As quick."""
+    """Observes every exchange when it begins."""
 
-    def started(self, exchange: Exchange, environ: Mapping[str, Any]) -> None: ...
+    def started(self, exchange: Exchange, environ: Mapping[str, Any]) -> None:
+        """Handle the start of an exchange; ``environ`` is WSGI's. Must not wait or raise."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """What is known of a request so far; it fills as the request goes its way."""
+    """The record of one request; each step sets the fields that it knows."""
 
     id: str
     method: str
     path: str
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)  # monotonic, in seconds
     caller: Caller | None = None
     request: EmbeddingRequest | None = None
     outcome: Outcome | None = None
     error: ClientError | None = None
     grant: Grant | None = None
-    route: str = ""  # Flask's endpoint; empty for a path or a method that is none of ours
-    rule: str = ""  # the same as a path with its variables
-    admitted: bool = False  # past the limits of its key
-    client: Address | None = None  # where it comes from: `app.api.client_address`
-    trace: Any = None  # of its span, where requests are traced
-    trace_id: str = ""  # likewise, as traces are looked up by it
+    route: str = ""  # Flask's endpoint; empty for an unknown path or method
+    rule: str = ""  # the route's path with its variables, as Flask's URL rule writes it
+    admitted: bool = False  # the limits of its key have admitted it
+    client: Address | None = None  # the client's address: `app.api.client_address`
+    trace: Any = None  # the context of its span, if requests are traced
+    trace_id: str = ""  # the id of that trace, for logs
 
     @property
     def seconds(self) -> float:
+        """Seconds since the request arrived."""
         return time.monotonic() - self.started
 
     @property
     def purchases(self) -> Mapping[Source, int]:
-        """Tokens bought for it, by deployment; also where it failed after that."""
-        ended = self.outcome or self.error
-        return ended.purchases if ended is not None else {}
+        """Tokens bought for the request, by deployment; a failed request may have bought some."""
+        result = self.outcome or self.error
+        return result.purchases if result is not None else {}

@@ -1,4 +1,4 @@
-"""`create_app`: the only place where the parts of the proxy are put together."""
+"""`create_app`: makes all objects of the proxy and connects them, here and nowhere else."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 
 PURGE_INTERVAL_S = 3600.0
 VOLUME_CHECK_INTERVAL_S = 60.0
-#: Until the settings in use are in the audit log.
+#: Seconds between two attempts to write the settings in use to the audit log.
 AUDIT_RETRY_S = 60.0
 
 
 def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True) -> Flask:
-    """The WSGI app. ``settings`` by name (``PROVIDERS`` …) replace those of `app.config.load`.
+    """Make the WSGI app. Raises `app.config.SettingsError`.
 
-    ``start`` False builds it without its background threads, to check settings.
-    Raises `app.config.SettingsError`.
+    ``settings`` by name (``PROVIDERS`` …) replace those of `app.config.load`. ``start`` False makes
+    it without its background threads, to check settings.
     """
     checked = config.load() if settings is None else config.check(settings)
     logs.configure(checked.logs)
@@ -80,7 +80,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     flask.register_blueprint(api.blueprint())
     flask.register_blueprint(Console(checked).blueprint())
     if metrics:
-        _watch(metrics, dispatcher, cache, services, limiter)
+        _register_gauges(metrics, dispatcher, cache, services, limiter)
         flask.register_blueprint(metrics.page(api.require_admin, addresses.are_within))
     if services.reporter is not None:
         flask.register_blueprint(services.page(api.caller))
@@ -89,14 +89,14 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     return flask
 
 
-def _watch(
+def _register_gauges(
     metrics: Metrics,
     dispatcher: Dispatcher,
     cache: Caches | None,
     services: Services,
     limiter: Limiter,
 ) -> None:
-    """Let the gauges look at the parts that have a state."""
+    """Register the objects whose state the gauges report."""
     gauges = metrics.gauges
     gauges.dispatch(dispatcher)
     for level, stats in cache.levels() if cache else ():
@@ -112,7 +112,7 @@ def _watch(
 
 @dataclass
 class Services:
-    """The ledger, the table of keys and the identity provider, as far as they are configured.
+    """The configured services: ledger, table of keys, identity provider.
 
     `start` them in the process that serves.
     """
@@ -127,31 +127,32 @@ class Services:
     _ends: list[Callable[[], None]] = field(default_factory=list)
 
     def add(self, start: Callable[[], None] | None, end: Callable[[], None] | None) -> None:
-        """Call ``start`` at the start of the process that serves, ``end`` at its end."""
+        """Register a function for the start of the process that serves, and one for its end."""
         if start is not None:
             self._starts.append(start)
         if end is not None:
             self._ends.append(end)
 
     def start(self) -> None:
+        """Start all services, and register `close` for the end of the process."""
         for start in self._starts:
             start()
         atexit.register(self.close)  # gunicorn's workers end by sys.exit, whatever the signal
 
     def close(self) -> None:
-        """Write what is on its way. Called at the end of the process, if not before."""
+        """End all services in reverse order; what is not written yet is written."""
         atexit.unregister(self.close)
         while self._ends:
             self._ends.pop()()
 
     def page(self, identify: Callable[[], Caller]) -> Blueprint:
-        """``GET /v1/usage``, where there is a ledger."""
+        """Return the route ``GET /v1/usage``; there must be a ledger."""
         assert self.reporter is not None and self.unusual is not None  # noqa: S101, PT018 - for mypy
         return UsageApi(self.reporter, self.unusual, identify).blueprint()
 
 
 def build_services(settings: Settings) -> Services:
-    """What the settings name. The packages of what they do not name need not be installed."""
+    """Make the services that the settings name; packages of others need not be installed."""
     services = Services()
     if settings.usage is not None:
         _add_database(services, settings, settings.usage)
@@ -206,7 +207,7 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
         from app.auth.snapshot import Snapshot
         from app.auth.table_keys import TableKeys
 
-        # In the spool, a directory of this host that its workers can write.
+        # In the spool's directory: it is on this host, and all workers can write to it.
         snapshot = Snapshot(Path(usage.spool) / "keys.json")
         keys = TableKeys(KeyTable(database), snapshot=snapshot)
         services.key_sources.append(keys)

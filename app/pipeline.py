@@ -1,7 +1,7 @@
-"""From items to vectors: look up, claim, plan, dispatch, verify, store, put in order.
+"""Embed the items of a request: look up, claim, plan, dispatch, verify, store, put in order.
 
-Knows neither HTTP nor JSON. What it promises: as many vectors as items, in the caller's order, all
-of one width and from the model asked for, or an exception.
+The result has as many vectors as the request has items, in the same order, all of one width and of
+the requested model; otherwise an exception is raised. This module uses neither HTTP nor JSON.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _log = logging.getLogger("app.pipeline")
 
 
 class Pipeline:
-    """Steps 5 to 7 of a request.
+    """Runs steps 5 to 7 of a request: cache, single flight, dispatch.
 
-    ``caches`` None: caching is not configured. ``widths`` are those of the models that tell.
+    ``caches`` None: caching is not configured. ``widths`` are the dimensions by model, where the
+    settings name them.
     """
 
     def __init__(
@@ -43,7 +44,10 @@ class Pipeline:
         self._flights = SingleFlight()
 
     def run(self, request: EmbeddingRequest, caller: Caller, deadline: float) -> Outcome:
-        """``deadline`` is of the monotonic clock, in seconds. Raises `ClientError`."""
+        """Return the vectors of a request. Raises `ClientError`.
+
+        ``deadline`` is a time of the monotonic clock, in seconds.
+        """
         width = request.dimensions or self._widths.get(request.model)
         if request.caching and self._caches is not None:
             cache = self._caches.of(request.model, width)
@@ -65,7 +69,11 @@ class Pipeline:
         cache: Cache,
         width: int | None,
     ) -> Outcome:
-        """Each item from the cache, or from a call of this request, or from one of another."""
+        """Return the vectors of a request that uses the cache.
+
+        There are three cases for an item: (1) it is in the cache; (2) another request is embedding
+        it: wait for that (single flight); (3) else this request embeds it.
+        """
         keys = keys_of(request, caller.name if self._per_key else "")
         items = dict(zip(keys, request.items, strict=True))
         found = zip(keys, cache.get(keys), strict=True)
@@ -78,8 +86,8 @@ class Pipeline:
             loaded = self._flights.fetch(missing, deadline, request.timeout, embedding)
         entries = [*cached.values(), *loaded.entries.values()]
         if len({len(entry.row) for entry in entries}) > 1:
-            # The model has changed its width, and its settings do not say which is right: what one
-            # job embeds is of one width.
+            # The model has changed its width, and the settings do not name the right one. Vectors
+            # that one job embeds have the same width.
             return self._embed_all(request, deadline, keys, cache, loaded)
         return _outcome(keys, cached, loaded)
 
@@ -91,7 +99,7 @@ class Pipeline:
         cache: Cache,
         loaded: Collected,
     ) -> Outcome:
-        """Embed all items anew, and keep them; what was bought before is paid for, too."""
+        """Embed all items again, and store them; ``loaded`` is what was bought before, too."""
         try:
             outcome = self._dispatch.embed(request, deadline)
         except ClientError as error:
@@ -106,7 +114,7 @@ class Pipeline:
 
 
 class _Embedding:
-    """How the items of one request are embedded and kept, by their keys."""
+    """Embeds and stores items of one request by their cache keys, for the single flight."""
 
     def __init__(
         self,
@@ -136,10 +144,11 @@ class _Embedding:
 
 
 def verify(rows: Sequence[bytes], count: int, width: int | None) -> None:
-    """The last check, which no path goes around: ``count`` rows, none empty, all of one width.
+    """Check that there are ``count`` rows, none empty, all of the same width.
 
-    ``width`` None: whatever the model gives. Raises `IncompleteAnswer`, and logs it: adapters have
-    checked what providers answered, so it is a bug of the proxy.
+    Every vector passes this check before it is stored or sent. ``width`` None: any width. Raises
+    `IncompleteAnswer` and logs it: adapters have checked the providers' answers before, so a
+    failure here is a bug of the proxy.
     """
     size = len(rows[0]) if width is None and rows else (width or 0) * BYTES_PER_VALUE
     if len(rows) == count and size and set(map(len, rows)) == {size}:
@@ -150,7 +159,7 @@ def verify(rows: Sequence[bytes], count: int, width: int | None) -> None:
 
 
 def _sum(purchases: Mapping[Source, int], others: Mapping[Source, int]) -> dict[Source, int]:
-    """Tokens bought in two goes."""
+    """Add the tokens of two purchases, by deployment."""
     return {
         source: purchases.get(source, 0) + others.get(source, 0)
         for source in {**purchases, **others}

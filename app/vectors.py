@@ -1,7 +1,6 @@
-"""Vectors in their canonical form, float32 little-endian bytes, and the ways in and out of it.
+"""Convert and check vectors; their canonical form is float32 little-endian bytes.
 
-Everything here is a pure function. A *row* is the bytes of one vector; its width is
-``len(row) // 4``.
+All functions are pure. A *row* is the bytes of one vector; its width is ``len(row) // 4``.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ import pybase64
 
 BYTES_PER_VALUE = 4
 _F4 = np.dtype("<f4")
-#: Rows looked at together: enough to amortise numpy, little enough to stay in the CPU's cache.
-_SLICE = 64
+#: Rows checked at once: enough to amortise numpy's overhead, few enough for the CPU's cache.
+_ROWS_PER_CHECK = 64
 
 
 class BadVector(ValueError):
-    """A row that no embedding can be; the message says why, without the values."""
+    """A row that cannot be an embedding; the message says why, without the values."""
 
 
 def from_floats(values: Sequence[float]) -> bytes:
-    """float64 values → a row. Raises `BadVector` where a value does not fit a float32."""
+    """Convert float64 values to a row. Raises `BadVector` if a value does not fit a float32."""
     try:
         row = array("f", values)
     except (OverflowError, TypeError, ValueError) as error:
@@ -36,18 +35,18 @@ def from_floats(values: Sequence[float]) -> bytes:
 
 
 def to_base64(row: bytes) -> bytes:
-    """A row → the ASCII bytes OpenAI answers for ``encoding_format: base64``."""
+    """Convert a row to base64, as OpenAI sends it for ``encoding_format: base64``."""
     return pybase64.b64encode(row)
 
 
 def to_json(row: bytes) -> bytes:
-    """A row → a JSON array, each value in the fewest digits that give the same float32."""
+    """Convert a row to a JSON array, each value in the fewest digits that give the same float32."""
     values = np.frombuffer(row, _F4).astype(np.float32, copy=False)
     return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def check(rows: Sequence[bytes], width: int | None) -> None:
-    """Refuse rows that are not vectors: `BadVector` on a wrong or mixed width, NaN, infinity, 0.
+    """Raise `BadVector` for a wrong or mixed width, NaN, infinity, or a row of zeros.
 
     ``width`` None accepts any width that all rows share.
     """
@@ -61,20 +60,20 @@ def check(rows: Sequence[bytes], width: int | None) -> None:
             raise BadVector(
                 f"a vector {len(row) / BYTES_PER_VALUE:g} wide instead of {size // BYTES_PER_VALUE}"
             )
-    for start in range(0, len(rows), _SLICE):
-        _check_values(rows[start : start + _SLICE], size // BYTES_PER_VALUE)
+    for start in range(0, len(rows), _ROWS_PER_CHECK):
+        _check_values(rows[start : start + _ROWS_PER_CHECK], size // BYTES_PER_VALUE)
 
 
 def _check_values(rows: Sequence[bytes], width: int) -> None:
     joined = rows[0] if len(rows) == 1 else b"".join(rows)
     matrix = np.frombuffer(joined, _F4).reshape(len(rows), width)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        # Most answers: a dot product takes an eighth of what follows.
+        # The common case: a dot product takes an eighth of the time of the code below.
         if len(rows) == 1 and 0 < matrix[0] @ matrix[0] < np.inf:
             return
         squares = np.einsum("ij,ij->i", matrix, matrix)
-    # A positive finite sum of squares proves the row. The exact test is for the rest, which also
-    # holds rows so long or so short that the sum itself left float32.
+    # A positive finite sum of squares proves a row valid. Other rows are tested exactly: they may
+    # be valid too, where the sum of squares overflows or underflows float32.
     for row in np.flatnonzero(~(np.isfinite(squares) & (squares > 0))):
         if not np.isfinite(matrix[row]).all():
             raise BadVector("a vector with NaN or infinity in it")
@@ -83,9 +82,9 @@ def _check_values(rows: Sequence[bytes], width: int) -> None:
 
 
 def cut(row: bytes, width: int) -> bytes:
-    """The first ``width`` values of a Matryoshka vector, scaled back to length 1.
+    """Return the first ``width`` values of a Matryoshka vector, scaled to length 1.
 
-    Raises `BadVector` where those values are all zero (there is no direction to keep).
+    Raises `BadVector` if those values are all zero, as they cannot be scaled.
     Source: Kusupati et al. 2022; OpenAI's embeddings guide, "Reducing embedding dimensions".
     """
     head = np.frombuffer(row, _F4, count=width).astype(np.float64)

@@ -61,11 +61,11 @@ def client_with(monkeypatch):
     return lambda **others: app_with(monkeypatch, FakeProvider(), **others)
 
 
-def test_a_short_text_costs_what_it_did(client_with):
+def test_calls_for_a_short_text_do_not_grow(client_with):
     assert SHORT / 3 < cost(client_with()) < SHORT
 
 
-def test_a_call_upstream_costs_what_it_did():
+def test_calls_for_a_provider_call_do_not_grow():
     with Upstream(WIDTH) as upstream:
         provider = provider_at(upstream)
         for _ in range(3):
@@ -89,7 +89,7 @@ def fails(*_):
 
 
 @pytest.mark.parametrize("wrong", REFUSED)
-def test_a_request_leaves_nothing_to_the_garbage_collector(monkeypatch, wrong):
+def test_request_makes_no_reference_cycles(monkeypatch, wrong):
     """Not even one that fails: what it leaves may hold a body of megabytes."""
     provider = FakeProvider()
     client = app_with(monkeypatch, provider)
@@ -110,24 +110,24 @@ def test_a_request_leaves_nothing_to_the_garbage_collector(monkeypatch, wrong):
         gc.enable()
 
 
-def test_a_hit_costs_less_than_a_call(client_with):
+def test_cache_hit_costs_less_than_a_provider_call(client_with):
     client = client_with()
     assert cost(client, caching=True) < 1.1 * cost(client)
 
 
-def test_the_number_of_keys_costs_nothing(client_with):
+def test_cost_does_not_grow_with_number_of_keys(client_with):
     digests = (hashlib.sha256(b"%d" % i).hexdigest() for i in range(2000))
     keys = settings()["KEYS"] | {f"key {d}": {"sha256": d, "models": ["*"]} for d in digests}
     assert cost(client_with(KEYS=keys)) < 1.05 * cost(client_with())
 
 
-def test_the_number_of_models_costs_nothing(client_with):
+def test_cost_does_not_grow_with_number_of_models(client_with):
     models = settings()["MODELS"]
     many = models | {f"model {i}": models["embed"] for i in range(300)}
     assert cost(client_with(MODELS=many)) < 1.1 * cost(client_with(MODELS=models))
 
 
-def test_a_further_deployment_costs_a_look_at_it(client_with):
+def test_cost_of_a_further_deployment_is_small(client_with):
     def with_deployments(number):
         model = settings()["MODELS"]["embed"]
         model = model | {"deployments": model["deployments"][:1] * number}
@@ -136,7 +136,7 @@ def test_a_further_deployment_costs_a_look_at_it(client_with):
     assert with_deployments(22) - with_deployments(2) < 20 * 20  # calls of functions
 
 
-def test_inputs_cost_in_proportion(client_with):
+def test_cost_is_proportional_to_inputs(client_with):
     client = client_with()
     hundred = cost(client, input=["text"] * 100)
     thousand = cost(client, input=["text"] * 1000)

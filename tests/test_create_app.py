@@ -35,7 +35,7 @@ def client(monkeypatch, provider):
     return app_with(monkeypatch, provider)
 
 
-def test_from_a_request_to_an_answer_by_way_of_the_cache(client, provider):
+def test_request_is_answered_and_then_served_from_cache(client, provider):
     miss = ask(client, input=["a", "b c"], caching=True)
     assert_answers(miss.json, ["a", "b c"], WIDTH)
     partial = ask(client, input=["new", "b c"], caching=True, encoding_format="base64")
@@ -48,17 +48,17 @@ def test_from_a_request_to_an_answer_by_way_of_the_cache(client, provider):
     assert provider.items == ["a", "b c", "new"]
 
 
-def test_no_cache_configured(monkeypatch, provider):
+def test_app_without_cache_answers(monkeypatch, provider):
     client = app_with(monkeypatch, provider, CACHE=None)
     assert ask(client, caching=True).headers["x-proxy-cache"] == "off"
 
 
-def test_a_field_that_the_model_passes_on_reaches_the_provider(client, provider):
+def test_passed_field_reaches_the_provider(client, provider):
     assert ask(client, task={"a": [1, None, "ü"]}).status_code == 200
     assert provider.calls[0].passed == {"task": {"a": [1, None, "ü"]}}
 
 
-def test_a_field_that_it_does_not_is_a_400_that_names_it(client, provider):
+def test_field_not_passed_on_is_a_400(client, provider):
     error = error_of(ask(client, model="steady", task="x"))
     assert (error.status, error.param) == (400, "task")
     assert error.message == "Unrecognized request argument supplied: task"
@@ -72,7 +72,7 @@ def test_dimensions_reach_a_provider_that_takes_them(client, provider):
 
 
 @pytest.mark.parametrize("value", ['"\\ud800"', '{"a": ["\\udfff"]}', "1e999"])
-def test_a_passed_on_value_that_nobody_can_write_is_a_400(client, provider, value):
+def test_unencodable_passed_value_is_a_400(client, provider, value):
     """Half of a surrogate pair has no UTF-8, an infinity no JSON."""
     body = '{"model": "embed", "input": "x", "task": ' + value + "}"
     response = client.post("/v1/embeddings", data=body, headers=AUTH)
@@ -102,12 +102,12 @@ def test_two_apps_in_one_process_share_nothing(monkeypatch):
     assert (len(one.calls), len(other.calls)) == (1, 1)
 
 
-def test_wrong_settings_make_no_app():
+def test_invalid_settings_raise():
     with pytest.raises(config.SettingsError, match=r"^CACHE: must be a dictionary$"):
         create_app(settings(CACHE=3))
 
 
-def test_settings_of_the_environment_are_used_where_none_are_given(monkeypatch):
+def test_settings_of_the_environment_are_the_default(monkeypatch):
     monkeypatch.delenv("PROXY_SETTINGS", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("ALPHANEURAL_API_KEY", "sk-mine")

@@ -56,7 +56,7 @@ def assert_right(outcome, items):
     assert outcome.prompt_tokens == sum(map(count_tokens, items))
 
 
-def test_without_caching_asked_for_the_cache_is_left_alone(bench):
+def test_cache_is_not_used_unless_requested(bench):
     for _ in range(2):
         outcome = bench.run("a", caching=False)
         assert (outcome.cache, outcome.cached_tokens) == ("off", 0)
@@ -65,7 +65,7 @@ def test_without_caching_asked_for_the_cache_is_left_alone(bench):
     assert bench.run("a").cache == "miss"
 
 
-def test_without_a_cache_caching_asked_for_is_off():
+def test_caching_is_off_without_a_cache():
     bench = Bench(cache=False)
     assert [bench.run("a").cache for _ in range(2)] == ["off", "off"]
     assert bench.provider.items == ["a", "a"]
@@ -88,7 +88,7 @@ def test_miss_hit_and_partial(bench):
     assert bench.provider.items == ["a", "two words", "new", "newer"]
 
 
-def test_an_item_given_twice_is_asked_for_once_and_counted_twice(bench):
+def test_duplicate_item_is_embedded_once_and_counted_twice(bench):
     items = ["a b", "c", "a b", "a b"]
     assert_right(bench.run(*items), items)
     assert sorted(bench.provider.items) == ["a b", "c"]
@@ -113,7 +113,7 @@ tokens = st.sampled_from([(1,), (1, 2), (12,), (7,)]).map(list)
         max_size=6,
     )
 )
-def test_whatever_was_asked_before_every_vector_is_its_items_own(requests):
+def test_each_vector_belongs_to_its_item(requests):
     bench = Bench()
     for items, dimensions, input_type in requests:
         outcome = bench.run(*items, dimensions=dimensions, input_type=input_type)
@@ -122,7 +122,7 @@ def test_whatever_was_asked_before_every_vector_is_its_items_own(requests):
         ]
 
 
-def test_text_and_tokens_never_share_an_entry(bench):
+def test_text_and_tokens_have_different_keys(bench):
     assert bench.run("[1]").cache == "miss"
     assert bench.run([1]).cache == "miss"
     assert_right(bench.run([1]), [[1]])
@@ -131,32 +131,32 @@ def test_text_and_tokens_never_share_an_entry(bench):
 @pytest.mark.parametrize(
     "other", [{"dimensions": 4}, {"input_type": "query"}, {"passed": {"task": "x"}}]
 )
-def test_what_changes_the_vector_is_another_entry(bench, other):
+def test_fields_that_change_the_vector_change_the_key(bench, other):
     bench.run("a")
     assert bench.run("a", **other).cache == "miss"
     assert bench.run("a", **other).cache == "hit"
 
 
-def test_encoding_and_user_are_not(bench):
+def test_encoding_and_user_do_not_change_the_key(bench):
     bench.run("a")
     assert bench.run("a", encoding="base64", user="somebody").cache == "hit"
 
 
 @pytest.mark.parametrize(("scope", "state"), [("shared", "hit"), ("key", "miss")])
-def test_keys_share_entries_unless_told_otherwise(scope, state):
+def test_entries_are_shared_unless_scope_is_key(scope, state):
     bench = Bench(scope=scope)
     bench.run("a", caller=Caller("one"))
     assert bench.run("a", caller=Caller("other")).cache == state
     assert bench.run("a", caller=Caller("one")).cache == "hit"
 
 
-def test_an_estimate_is_told_for_what_was_just_estimated():
+def test_estimated_is_set_for_new_vectors_only():
     provider = FakeProvider()
     provider.estimated = True
     assert Bench(provider).run("a").vectors.estimated
 
 
-def test_a_failure_is_raised_and_leaves_nothing_behind(bench):
+def test_failure_stores_nothing(bench):
     bench.provider.fail = Rejected("Not this text.")
     with pytest.raises(BadRequest) as caught:
         bench.run("a")
@@ -191,7 +191,7 @@ WIDE, NARROW = bytes(4 * WIDTH), bytes(4 * (WIDTH - 1))
         ([WIDE], 1, WIDTH - 1),
     ],
 )
-def test_an_answer_that_is_not_whole_is_never_given(rows, count, width, caplog, monkeypatch):
+def test_incomplete_vectors_raise(rows, count, width, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("app"), "propagate", True)
     with pytest.raises(IncompleteAnswer):
         verify(rows, count, width)
@@ -199,11 +199,11 @@ def test_an_answer_that_is_not_whole_is_never_given(rows, count, width, caplog, 
 
 
 @pytest.mark.parametrize("width", [None, WIDTH])
-def test_a_whole_answer_passes(width):
+def test_complete_vectors_pass(width):
     verify([WIDE, WIDE], 2, width)
 
 
-def test_an_answer_of_another_width_than_the_models_is_never_given_nor_kept(bench):
+def test_vectors_of_wrong_width_are_neither_sent_nor_stored(bench):
     pipeline = Pipeline(bench.dispatcher, bench.cache, widths={"embed": WIDTH + 1})
     for _ in range(2):
         for caching in (False, True):
@@ -213,7 +213,7 @@ def test_an_answer_of_another_width_than_the_models_is_never_given_nor_kept(benc
     assert bench.run("a").cache == "miss"
 
 
-def test_the_deadline_holds_while_a_provider_hangs(bench):
+def test_deadline_holds_while_a_provider_hangs(bench):
     bench.provider.hold = threading.Event()
     start = time.monotonic()
     with pytest.raises(DeadlineExceeded) as caught:
@@ -250,7 +250,7 @@ def wait_until_joined(bench, number):
         assert time.monotonic() < end
 
 
-def test_callers_of_the_same_item_wait_for_one_call(bench):
+def test_concurrent_requests_for_an_item_share_one_call(bench):
     bench.provider.hold = threading.Event()
     callers = [Together(bench, "a", f"own {n}") for n in range(3)]
     wait_until_joined(bench, 5)  # each for its own load, two for another's as well
@@ -260,7 +260,7 @@ def test_callers_of_the_same_item_wait_for_one_call(bench):
     assert bench.provider.items.count("a") == 1
 
 
-def test_a_caller_that_waited_for_a_load_that_failed_tries_once_itself(bench):
+def test_waiter_retries_after_a_failed_load(bench):
     bench.provider.hold = threading.Event()
     bench.provider.fail = Rejected("Not yours.")
     first = Together(bench, "a")
@@ -276,7 +276,7 @@ def test_a_caller_that_waited_for_a_load_that_failed_tries_once_itself(bench):
     assert_right(third.join(), ["a"])
 
 
-def test_a_request_is_not_changed_on_its_way(bench):
+def test_request_is_not_modified(bench):
     request = EmbeddingRequest("embed", ["a", "b"], caching=True)
     before = replace(request, items=list(request.items))
     bench.pipeline.run(request, CALLER, time.monotonic() + 5)

@@ -49,13 +49,13 @@ def asked(providers, item):
 
 
 @pytest.mark.parametrize("caching", [False, True])
-def test_each_row_is_of_who_embedded_it(run, providers, caching):
+def test_sources_name_the_deployment_of_each_row(run, providers, caching):
     outcome = run(ITEMS, caching=caching)
     assert list(outcome.sources) == [asked(providers, item) for item in ITEMS]
     assert set(outcome.provider.split(",")) == {name for name, _ in outcome.sources} == {*providers}
 
 
-def test_rows_from_the_cache_are_nobodys(run, providers):
+def test_source_of_cached_rows_is_the_cache(run, providers):
     run(ITEMS[:20], caching=True)
     outcome = run(ITEMS + ITEMS[-1:], caching=True)
     fresh = [asked(providers, item) for item in ITEMS[20:]]
@@ -63,7 +63,7 @@ def test_rows_from_the_cache_are_nobodys(run, providers):
     assert run(ITEMS, caching=True).sources == []
 
 
-def test_one_that_embedded_all_is_told_once(run, providers):
+def test_single_source_is_listed_once(run, providers):
     (source,) = run(["a"]).sources
     assert source == asked(providers, "a")
     (source,) = run(["a", "b"], caching=True).sources

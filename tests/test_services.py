@@ -57,7 +57,7 @@ def groups(client, number):
     return eventually(found)
 
 
-def test_what_was_asked_is_in_the_usage(start, url):
+def test_usage_lists_requests(start, url):
     client = start(url)
     ask(client, input=["a b", "c"], user="u-1")
     ask(client, user="u-1", model="none")
@@ -79,7 +79,7 @@ def test_what_was_asked_is_in_the_usage(start, url):
     assert own["key"] == "narrow"
 
 
-def test_a_period_and_what_to_group_by(start, tmp_path):
+def test_usage_by_period_and_dimensions(start, tmp_path):
     client = start(unusual={"requests_per_hour": 1})
     store = client.application.extensions["services"].store
     now = int(time.time() * 1000)
@@ -104,12 +104,12 @@ def test_a_period_and_what_to_group_by(start, tmp_path):
         ("timezone", "Europe"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_a_400_that_names_it(start, name, value):
+def test_invalid_usage_parameter_is_a_400(start, name, value):
     error = error_of(usage(start(), **{name: value}))
     assert (error.status, error.param) == (400, name)
 
 
-def test_days_are_those_of_the_time_zone(start):
+def test_days_follow_the_time_zone(start):
     client = start()
     store = client.application.extensions["services"].store
     late = int(datetime(2026, 3, 1, 23, 30, tzinfo=UTC).timestamp() * 1000)
@@ -132,11 +132,11 @@ def test_a_key_that_asks_too_often_gets_a_429(start, monkeypatch):
     assert 1 <= int(answer.headers["Retry-After"]) <= 120
 
 
-def test_nobody_sees_usage_without_a_key(start):
+def test_usage_needs_a_key(start):
     assert error_of(usage(start(), {})).status == 401
 
 
-def test_while_the_database_is_away_requests_are_answered_and_usage_is_a_503(start):
+def test_dead_database_makes_only_usage_a_503(start):
     client = start(tables=False)
     assert ask(client).status_code == 200
     error = error_of(usage(client))
@@ -147,13 +147,13 @@ def test_while_the_database_is_away_requests_are_answered_and_usage_is_a_503(sta
     eventually(lambda: usage(client).json["data"], 10)
 
 
-def test_without_a_ledger_there_is_no_such_path(monkeypatch):
+def test_usage_is_a_404_without_ledger(monkeypatch):
     client = app_with(monkeypatch, FakeProvider())
     error = error_of(usage(client))
     assert (error.status, error.code) == (404, "not_found")
 
 
-def test_old_rows_are_let_go(start, tmp_path):
+def test_old_rows_are_purged(start, tmp_path):
     url = f"sqlite:///{tmp_path}/old.db"
     database = Database(url)
     migrate(database.engine)
@@ -167,7 +167,7 @@ def test_old_rows_are_let_go(start, tmp_path):
     database.close()
 
 
-def test_the_blocked_get_a_403_and_are_in_the_ledger(start):
+def test_blocked_key_gets_a_403_and_is_in_the_ledger(start):
     client = start(BLOCKED_USERS=["u-bad"], BLOCKED_KEYS=["narrow"])
     error = error_of(ask(client, user="u-bad"))
     assert (error.status, error.code) == (403, "user_blocked")
@@ -188,7 +188,7 @@ def test_the_blocked_get_a_403_and_are_in_the_ledger(start):
     }
 
 
-def test_keys_of_the_table_open_the_door(start, tmp_path):
+def test_keys_of_the_table_are_accepted(start, tmp_path):
     from app.auth.key_table import Entry, KeyTable
 
     url = f"sqlite:///{tmp_path}/keys.db"
@@ -212,14 +212,14 @@ print([name for name in ("sqlalchemy", "alembic", "psycopg", "jwt") if name in s
 """
 
 
-def test_nothing_that_is_not_configured_is_imported():
+def test_packages_of_unconfigured_services_are_not_imported():
     command = [sys.executable, "-c", LIGHT]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1:] == ["[]"], done.stderr
 
 
-def test_oidc_is_another_way_in(monkeypatch):
+def test_oidc_token_is_accepted(monkeypatch):
     oidc = {"issuer": "https://id", "audience": "a", "jwks_url": "http://127.0.0.1:1/jwks"}
     client = app_with(monkeypatch, FakeProvider(), OIDC=oidc)
     assert ask(client, headers={"Authorization": f"Bearer {KEY}"}).status_code == 200

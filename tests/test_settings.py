@@ -11,7 +11,7 @@ from tests.test_config_schema import SECRET
 __all__ = ["environment"]  # a fixture
 
 
-def test_with_nothing_set_the_start_is_refused_and_says_how_to_set_a_key():
+def test_start_without_keys_is_refused_with_advice():
     with pytest.raises(config.SettingsError, match=r"^KEYS: no key may call.*ALPHANEURAL_API_KEY"):
         config.load()
 
@@ -27,7 +27,7 @@ def test_with_one_key_set_the_embedded_model_is_served(environment):
     assert checked.docs.enabled
 
 
-def test_with_openais_key_its_models_are_served_too(environment):
+def test_openai_key_adds_its_models(environment):
     environment("ALPHANEURAL_API_KEY", "sk-mine")
     environment("OPENAI_API_KEY", SECRET)
     environment("LOG_FORMAT", "human")

@@ -36,7 +36,7 @@ def test_base64_and_json_are_the_same_float32_values_bit_for_bit(values):
 
 
 @given(st.lists(float32s, min_size=1))
-def test_floats_of_a_json_answer_come_back_as_the_row_they_were(values):
+def test_json_floats_round_trip(values):
     row = row_of(*values)
     assert from_floats(json.loads(to_json(row))) == row
 
@@ -64,7 +64,7 @@ def test_on_a_big_endian_machine_bytes_are_swapped(monkeypatch):
 
 
 @pytest.mark.parametrize("values", [["x"], [None], [[1.0]], ["1.0"], [1.0, {}], [10**400]])
-def test_what_is_no_number_is_no_row(values):
+def test_non_numbers_raise(values):
     with pytest.raises(BadVector, match="a value that is not a float32"):
         from_floats(values)
 
@@ -118,7 +118,7 @@ def test_extreme_rows_are_vectors_too(values, beside):
     ],
 )
 @pytest.mark.parametrize("place", [0, 1, 63, 64, 129])
-def test_one_bad_row_is_found_wherever_it_is(values, complaint, place):
+def test_bad_row_is_found_at_any_index(values, complaint, place):
     rows = [row_of(1, 2, 3, 4)] * 130
     rows[place] = row_of(*values)
     with pytest.raises(BadVector, match=f"^{complaint}$"):
@@ -139,17 +139,17 @@ def test_one_bad_row_is_found_wherever_it_is(values, complaint, place):
         ([16, 16, 16, 0], None, "a vector 0 wide instead of 4"),
     ],
 )
-def test_widths_are_right_and_all_alike(sizes, width, complaint):
+def test_wrong_or_mixed_widths_raise(sizes, width, complaint):
     with pytest.raises(BadVector, match=f"^{complaint}$"):
         check([b"\x01" * size for size in sizes], width)
 
 
-def test_no_rows_are_no_mistake():
+def test_no_rows_are_valid():
     check([], 4)
     check([], None)
 
 
-def test_the_complaint_never_shows_values():
+def test_error_does_not_show_values():
     secret = 0.12345
     with pytest.raises(BadVector) as caught:
         check([row_of(secret, math.nan)], 2)
@@ -172,7 +172,7 @@ def test_cut_keeps_the_direction_and_has_length_1(values, data):
     np.testing.assert_allclose(got, expected / np.linalg.norm(expected), atol=1e-6)
 
 
-def test_cut_rows_pass_the_guard_even_when_made_of_extremes():
+def test_cut_rows_of_extreme_values_are_valid():
     for values in ([DENORMAL, DENORMAL, 1], [HUGEST, HUGEST, 1]):
         row = cut(row_of(*values), 2)
         check([row], 2)

@@ -25,7 +25,7 @@ from app.config_services import OidcSettings
 from app.domain import Caller
 from app.errors import Unauthorized
 
-MAX_TOKENS_REMEMBERED = 10_000  # tokens whose signature is not checked again
+MAX_TOKENS_REMEMBERED = 10_000  # tokens with a checked signature
 #: Limits that may have a fraction.
 _FRACTIONAL_LIMITS = ("dollars_per_month", "warn_at")
 _WRONG = "Incorrect API key provided."
@@ -107,7 +107,7 @@ def _caller(claims: Mapping[str, Any], settings: OidcSettings) -> Caller:
     values = {field: _claim(claims, path) for field, path in settings.claims.items()}
     name = values.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
-        raise Unauthorized("The token does not say whose it is.")
+        raise Unauthorized("The token does not name its owner.")
     models = settings.models
     if "models" in settings.claims:
         # Without the claim, the models of the settings are permitted.

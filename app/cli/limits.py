@@ -151,7 +151,7 @@ def _rows(
     from app.limits.periods import zone_of
 
     periods = make_periods(zone_of(settings.limits.timezone))
-    rules = [rule for rule in rules_of(caller, periods) if not rule.of_user]
+    rules = [rule for rule in rules_of(caller, periods) if not rule.is_per_user]
     if not rules:
         return []
     nothing = {"requests": 0, "tokens": 0, "dollars": 0}
@@ -172,6 +172,6 @@ def _row(caller: Caller, rule: Rule, window: Window) -> dict[str, Any]:
         "limit": rule.setting,
         "most": rule.amount(rule.limit),
         "used": rule.amount(math.ceil(window.used)),
-        "left": rule.amount(window.left),
+        "left": rule.amount(window.remaining),
         "resets": resets,
     }

@@ -127,7 +127,7 @@ class Sender:
         deployment, first = batch.deployment, batch.attempts[0]
         call = first.call
         if len(batch.attempts) > 1:
-            call = call.of(_items(batch))
+            call = call.with_items(_items(batch))
         tracer = self._tracer
         if tracer is None:
             return deployment.embed(call, first.wanted, batch.deadline)
@@ -156,7 +156,7 @@ class Sender:
         start = 0
         for attempt in attempts:
             stop = start + attempt.size
-            rows = vectors if len(attempts) == 1 else vectors.part(start, stop)
+            rows = vectors if len(attempts) == 1 else vectors.slice(start, stop)
             self._tell(attempt, rows, len(attempts), now)
             start = stop
         for other in silent:

@@ -1,1 +1,1 @@
-"""What a key and its end users may use: requests, tokens and money, in a minute, a day, a month."""
+"""Limits of keys and their end users: requests, tokens and dollars a minute, day or month."""

@@ -1,4 +1,4 @@
-"""The limits of a key as rules, and what a caller is told who meets one."""
+"""The limits of a key as rules, and the 429 and the headers that a caller gets for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.limits.memory import Take, Window
 from app.limits.periods import MINUTE, Calendar, Period
 from app.limits.pricing import NANODOLLARS
 
-#: Setting, what it counts, in which period, whether it is of each end user.
+#: Setting of a key, what it counts, in which period, whether each end user has it.
 _SETTINGS = (
     ("requests_per_minute", "requests", "minute", False),
     ("tokens_per_minute", "tokens", "minute", False),
@@ -25,36 +25,39 @@ _SETTINGS = (
     ("user_requests_per_minute", "requests", "minute", True),
     ("user_tokens_per_minute", "tokens", "minute", True),
 )
-#: OpenAI's headers; money has none.
+#: OpenAI's headers; there are none for dollars.
 _HEADERS = {
-    what: tuple(f"x-ratelimit-{part}-{what}" for part in ("limit", "remaining", "reset"))
+    what: tuple(f"x-ratelimit-{value}-{what}" for value in ("limit", "remaining", "reset"))
     for what in ("requests", "tokens")
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One limit. ``name`` is what its counter is called, for an end user with theirs behind it."""
+    """One limit of a key.
+
+    ``name`` is the name of its counter; for a limit of end users, a digest of the user follows it.
+    """
 
     setting: str
     what: str  # requests, tokens, dollars
     period: Period
-    of_user: bool
+    is_per_user: bool
     limit: int
     name: str
-    key: str = ""  # the name of the key that has it
-    warn_at: float | None = None  # share of a quota or a budget that is its soft limit
+    key: str = ""  # the name of the key
+    warn_at: float | None = None  # the soft limit, as a share of a quota or a budget
 
     def take(self, costs: Mapping[str, int], user: str) -> Take:
-        """What a request takes; the names of end users are told to no server."""
-        name = f"{self.name}:{_digest(user)}" if self.of_user else self.name
+        """Return what a request takes of this limit; ``user`` is only used as a digest."""
+        name = f"{self.name}:{_digest(user)}" if self.is_per_user else self.name
         return Take(name, self.limit, self.period, costs[self.what])
 
     def refusal(self, window: Window, cost: int) -> ClientError:
-        """The 429 of a request that found its window too full."""
-        whose = " of this end user" if self.of_user else ""
+        """Return the 429 of a request whose cost does not fit into the window."""
+        of_user = " of this end user" if self.is_per_user else ""
         amounts = (
-            f"{self.what} per {self.period.name}{whose}: limit {self._shown(self.limit)}, "
+            f"{self.what} per {self.period.name}{of_user}: limit {self._shown(self.limit)}, "
             f"used {self._shown(math.ceil(window.used))}, requested {self._shown(cost)}."
         )
         if isinstance(self.period, Calendar):
@@ -64,19 +67,19 @@ class Rule:
                 retry_after=window.end - window.now,
             )
         fits = cost <= self.limit
-        # A worker's share may be less than the request, which then fits where nothing is used.
+        # A worker's share may be less than the cost; the request then fits into an empty window.
         room = max(0, window.limit - cost)
-        wait = window.time_to_fit(room) if fits else float(self.period.seconds)
+        wait_s = window.time_to_fit(room) if fits else float(self.period.seconds)
         return RateLimited(
             f"Rate limit reached for {amounts}"
-            + (f" Please try again in {duration(wait)}." if fits else ""),
+            + (f" Please try again in {duration(wait_s)}." if fits else ""),
             type=self.what,
-            retry_after=wait,
+            retry_after=wait_s,
             should_retry=None if fits else False,
         )
 
     def amount(self, counted: int) -> float:
-        """What is counted, in whole requests or tokens, or in dollars."""
+        """Convert a count to requests, tokens or dollars."""
         return counted / NANODOLLARS if self.what == "dollars" else counted
 
     def _shown(self, counted: int) -> str:
@@ -85,51 +88,56 @@ class Rule:
 
 
 def rules_of(caller: Caller, periods: Mapping[str, Period]) -> tuple[Rule, ...]:
-    """The limits that a key has; ``periods`` by their names, as `make_periods` makes them."""
+    """Return the limits of a key; ``periods`` are those of `make_periods`."""
     rules = []
-    for place, (setting, what, period, of_user) in enumerate(_SETTINGS):
+    for number, (setting, what, period_name, is_per_user) in enumerate(_SETTINGS):
         limit = getattr(caller, setting)
         if limit is not None:
             whole = round(limit * NANODOLLARS) if what == "dollars" else limit
-            name = f"{counters_of(caller)}{place}"
-            span = periods[period]
-            warn_at = None if span.slides else caller.warn_at
-            rules.append(Rule(setting, what, span, of_user, whole, name, caller.name, warn_at))
+            name = f"{counters_of(caller)}{number}"
+            period = periods[period_name]
+            warn_at = None if period.slides else caller.warn_at
+            rules.append(
+                Rule(setting, what, period, is_per_user, whole, name, caller.name, warn_at)
+            )
     return tuple(rules)
 
 
 def counters_of(caller: Caller) -> str:
-    """What the names of all counters of a key begin with."""
-    # In braces what decides on a cluster's slot: one script takes from all of a key's.
+    """Return the prefix of the names of all counters of a key."""
+    # In braces, so that a Redis cluster keeps a key's counters in one slot: one script reads all.
     return f"{{{_digest(caller.name)}}}:"
 
 
 def make_periods(zone: tzinfo = UTC) -> dict[str, Period]:
-    """The periods of limits, by name; days and months begin at midnight in this time zone."""
+    """Return the periods of limits by name; days and months begin at midnight in ``zone``."""
     return {"minute": MINUTE, "day": Calendar("day", zone), "month": Calendar("month", zone)}
 
 
 def headers(rules: Sequence[Rule], windows: Sequence[Window]) -> dict[str, str]:
-    """OpenAI's ``x-ratelimit-*``: of requests and of tokens, for the limit that has least left."""
+    """Return OpenAI's ``x-ratelimit-*`` headers.
+
+    They describe the limit of requests, and that of tokens, with the least remaining.
+    """
     least: dict[str, tuple[int, Rule, Window]] = {}
     for rule, window in zip(rules, windows, strict=True):
         what = rule.what
         if what != "dollars":
-            left = window.left
+            remaining = window.remaining
             known = least.get(what)
-            if known is None or left < known[0]:
-                least[what] = (left, rule, window)
-    found = {}
-    for what, (left, rule, window) in least.items():
-        limit, remaining, reset = _HEADERS[what]
-        found[limit] = str(rule.limit)
-        found[remaining] = str(left)
-        found[reset] = duration(window.time_to_fit(0))
-    return found
+            if known is None or remaining < known[0]:
+                least[what] = (remaining, rule, window)
+    values = {}
+    for what, (remaining, rule, window) in least.items():
+        limit_header, remaining_header, reset_header = _HEADERS[what]
+        values[limit_header] = str(rule.limit)
+        values[remaining_header] = str(remaining)
+        values[reset_header] = duration(window.time_to_fit(0))
+    return values
 
 
 def duration(seconds: float) -> str:
-    """As OpenAI writes it: ``20ms``, ``1.5s``, ``6m0s``, ``1h0m0s``."""
+    """Format seconds as OpenAI does: ``20ms``, ``1.5s``, ``6m0s``, ``1h0m0s``."""
     if seconds < 1:
         return f"{math.ceil(seconds * 1000)}ms"
     if seconds < 60:
@@ -139,6 +147,6 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"
 
 
-@lru_cache(4096)  # an end user's is asked for by each limit of end users
+@lru_cache(4096)  # each limit of end users needs the digest of the same user
 def _digest(name: str) -> str:
     return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

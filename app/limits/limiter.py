@@ -1,11 +1,12 @@
-"""What a key and its end users may use: requests, tokens and money in a minute, a day, a month.
+"""Enforce the limits of keys and end users: reserve before a request, settle after it.
 
-A minute slides; days and months are the calendar's, of ``LIMITS["timezone"]``.
+A request takes its expected usage before it is served (`Limiter.admit`); afterwards the estimate is
+replaced by the usage that was counted (`Limiter.settle`). A minute is a sliding window; days and
+months are those of the calendar, in ``LIMITS["timezone"]``.
 
-A request takes what it is expected to use before it is served, and what was counted is settled
-afterwards. Counted in memory, where each worker has its share of every limit, or in a Redis or
-Valkey (``LIMITS["url"]``), exact over all of them. Where that is slow or dead, ``when_away`` says
-what becomes of keys with a budget, and what they used is charged when it is back.
+The counters are in memory, where each worker has its share of every limit, or in a Redis or Valkey
+(``LIMITS["url"]``), exact over all workers. While that server does not answer, keys with a quota or
+a budget are refused or not (``when_away``); their usage is charged when it answers again.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from app.limits.pricing import Prices
 from app.limits.soft_limits import SoftLimits
 from app.tokens.counting import estimate
 
-#: Seconds after its deadline for which what a request has taken stays reserved.
+#: Seconds after a request's deadline at which its reservation expires.
 GRACE_S = 60.0
-#: Callers whose rules are remembered: more than there are keys, and bounded for tokens' owners.
-_REMEMBERED = 10_000
+#: Callers whose rules are remembered. Bounded, as tokens may name any number of callers.
+MAX_CALLERS_REMEMBERED = 10_000
 
 
 @dataclass(slots=True)
 class Grant:
-    """A request that was let in: what it was taken for, and the headers that say what is left.
+    """What an admitted request has taken of each limit, and its ``x-ratelimit-*`` headers.
 
-    ``windows`` is None where the server that counts was away.
+    ``windows`` is None if the server that counts did not answer.
     """
 
     model: str
@@ -49,7 +50,7 @@ class Grant:
 
 
 class Limiter:
-    """Lets requests in while their key and their end user have something left."""
+    """Admits requests within the limits of their key and end user; refuses others with 429."""
 
     def __init__(
         self,
@@ -73,11 +74,11 @@ class Limiter:
         self._rules: dict[str, tuple[Caller, tuple[Rule, ...]]] = {}
 
     def admit(self, caller: Caller, request: EmbeddingRequest) -> Grant | None:
-        """Take a request and its expected tokens; None for a key without limits.
+        """Take a request's expected usage of each limit; return None for a key without limits.
 
-        Raises `RateLimited` or `QuotaExhausted`; a request that is refused costs nothing. Where
-        the server that counts is away, a request is let in, unless its key has a limit of a day or
-        a month and the settings say that it is then refused: `LimitsUnavailable`.
+        Raises `RateLimited` or `QuotaExhausted`; a refused request takes nothing. If the server
+        that counts does not answer, the request is admitted, or, if its key has a limit of a day or
+        a month and ``when_away`` is "refuse", `LimitsUnavailable` is raised.
         """
         rules = self._rules_of(caller)
         if not rules:
@@ -86,9 +87,9 @@ class Limiter:
         costs = {
             "requests": 1,
             "tokens": tokens,
-            "dollars": self._prices.expected(request.model, tokens),
+            "dollars": self._prices.max_cost_of(request.model, tokens),
         }
-        user = request.user or ""  # those without a name share one
+        user = request.user or ""  # requests without a user share the limits of one end user
         takes = [rule.take(costs, user) for rule in rules]
         number = next(self._numbers)
         reservation = Reservation(f"{self._process}-{number}", request.timeout + GRACE_S)
@@ -98,8 +99,8 @@ class Limiter:
                 raise LimitsUnavailable("Budgets cannot be checked now. Try again.", retry_after=1)
             return Grant(request.model, rules, takes, None, reservation)
         if taken.refused >= 0:
-            place = taken.refused
-            refusal = rules[place].refusal(taken.windows[place], takes[place].cost)
+            index = taken.refused
+            refusal = rules[index].refusal(taken.windows[index], takes[index].cost)
             refusal.headers = headers(rules, taken.windows)
             raise refusal
         return Grant(request.model, rules, takes, taken.windows, reservation)
@@ -107,10 +108,10 @@ class Limiter:
     def settle(
         self, grant: Grant, outcome: Outcome | None, purchases: Mapping[Source, int]
     ) -> None:
-        """Replace the estimates by what was counted; no ``outcome``: the request failed.
+        """Replace the estimates by the usage that was counted; ``outcome`` None: it failed.
 
-        ``purchases`` are the tokens bought for it, by deployment: also a request that failed may
-        have bought some.
+        ``purchases`` are the tokens bought for the request, by deployment; a failed request may
+        have bought some, too.
         """
         used = self._used(grant, outcome, purchases)
         if grant.windows is None:
@@ -130,7 +131,7 @@ class Limiter:
     def _used(
         self, grant: Grant, outcome: Outcome | None, purchases: Mapping[Source, int]
     ) -> Mapping[str, int]:
-        """Tokens, and dollars where the key has a budget."""
+        """Return the usage by unit; dollars in billionths, 0 for a key without a budget."""
         used = {"requests": 1, "tokens": 0, "dollars": 0}
         if outcome is not None:
             cached = 0 if self._count_cached else outcome.cached_tokens
@@ -140,10 +141,10 @@ class Limiter:
         return used
 
     def _charge_unchecked(self, grant: Grant, used: Mapping[str, int]) -> None:
-        """Charge days and months with what was used while the server was away.
+        """Charge days and months with a usage whose take got no reply from the server.
 
-        Without the reservation: the take may have arrived there though no reply came, and is then
-        counted until it expires.
+        The reservation is not settled: the server may have received the take, and then counts it
+        until it expires.
         """
         now = self._clock()
         changes = [
@@ -155,14 +156,14 @@ class Limiter:
             self.windows.change(changes)
 
     def close(self) -> None:
-        """Let go of the server, where there is one."""
+        """Close the connections to the server that counts, if there is one."""
         self.windows.close()
 
     def _rules_of(self, caller: Caller) -> tuple[Rule, ...]:
         known = self._rules.get(caller.name)
         if known is not None and (known[0] is caller or known[0] == caller):
             return known[1]
-        if len(self._rules) >= _REMEMBERED:
+        if len(self._rules) >= MAX_CALLERS_REMEMBERED:
             self._rules.clear()
         rules = rules_of(caller, self._periods)
         self._rules[caller.name] = (caller, rules)
@@ -170,7 +171,7 @@ class Limiter:
 
 
 def make_limiter(settings: Settings) -> Limiter:
-    """The limiter that the settings ask for."""
+    """Make the limiter that the settings describe."""
     limits = settings.limits
     windows: Windows
     if limits.url is None:

@@ -1,10 +1,10 @@
-"""How much of something has been used in a window: the last minute, this day or this month.
+"""Count usage in windows, in memory: of the last minute, of this day, of this month.
 
-The days and months are the calendar's (`app.limits.periods`); a minute slides. The algorithm of
-sliding is the `limits` library's sliding window counter, and tests hold it to the library's
-decisions. The code is our own, since the library decides one limit a call, cannot take from several
-at once or not at all, and its memory costs 52 µs for a request with two limits (110 µs with 10,000
-end users: a thread every 10 ms looks at every counter); this one costs 5 µs.
+Days and months are those of the calendar (`app.limits.periods`); a minute is a sliding window. Its
+algorithm is the sliding window counter of the `limits` library; tests compare the decisions of
+both. The library is not used, as it checks one limit a call and cannot take from several limits all
+or nothing; its memory storage also costs 52 µs for a request with two limits (110 µs with 10,000
+end users, as a thread scans every counter each 10 ms), where this code costs 5 µs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import NamedTuple, Protocol
 from app.concurrency.locks import uncontended_lock
 from app.limits.periods import Period
 
-#: Seconds by which a count has fallen below a number and not only to it.
-_BELOW = 0.001
-#: Counters below which nobody looks for those that have expired.
-_FEW = 1024
+#: Seconds added to a wait, so that a count has fallen below a number and is not equal to it.
+MARGIN_S = 0.001
+#: Number of counters up to which expired ones are not removed.
+MIN_COUNTERS_SWEPT = 1024
 
 
 class Take(NamedTuple):
-    """What is wanted of a window: ``cost``, if then no more than ``limit`` is used."""
+    """A request to add ``cost`` to a counter if no more than ``limit`` is used then."""
 
     name: str
     limit: int
@@ -34,9 +34,10 @@ class Take(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """What a request takes before it is served, until it is settled or so many seconds have passed.
+    """The id of what a request has taken, and the seconds after which that expires.
 
-    It expires, so that a worker that was killed holds nothing back for the rest of a month.
+    It ends when the request is settled. It expires for the case that a worker is killed: the usage
+    would else be counted for the rest of a month.
     """
 
     id: str
@@ -44,7 +45,7 @@ class Reservation(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What was used in the place of what was taken, in the period with this number."""
+    """The usage that replaces what was taken, in the period with this number."""
 
     name: str
     period: Period
@@ -55,11 +56,11 @@ class Change(NamedTuple):
 
 @dataclass(slots=True)
 class Window:
-    """A window as it was at ``now``: the counts of this period and of the one before.
+    """A window at the time ``now``: the counts of the current period and of the one before.
 
-    Of the period before, a window that slides counts the part that still reaches into it, as if
-    its use had been even. A period is then as long as the window, and counted from 1970. A window
-    of the calendar counts nothing of it: ``before`` is 0.
+    There are two cases: (1) a sliding window is as long as a period, and periods are counted from
+    1970; of the period before it counts the share that the window still covers, as if the usage
+    were spread evenly. (2) A window of the calendar is the current period; ``before`` is 0.
     """
 
     limit: int
@@ -78,77 +79,83 @@ class Window:
         return self.before * (self.end - self.now) / (self.end - self.start) + self.current
 
     @property
-    def left(self) -> int:
-        left = self.limit - math.floor(self.used)
-        return left if left > 0 else 0
+    def remaining(self) -> int:
+        remaining = self.limit - math.floor(self.used)
+        return remaining if remaining > 0 else 0
 
     def time_to_fit(self, room: int) -> float:
-        """Seconds until no more than ``room`` is used, if nothing is added."""
-        enough = room + 1  # what is used is rounded down, so this is what it has to fall below
-        if self.used < enough:
+        """Return the seconds until no more than ``room`` is used, if nothing is added.
+
+        There are four cases: (1) that is so now; (2) a window of the calendar: when it ends; (3) a
+        sliding window whose current count fits: within this period, as the count of the one before
+        decreases; (4) else in the next period, as the current count decreases.
+        """
+        bound = room + 1  # `used` is rounded down, so it has to fall below this
+        if self.used < bound:
             return 0.0
-        rest, seconds = self.end - self.now, self.end - self.start
+        rest_s, period_s = self.end - self.now, self.end - self.start
         if not self.slides:
-            wait = rest
-        elif self.current < enough:
-            wait = rest - (enough - self.current) * seconds / self.before
-        else:  # not within this period: from its end on, its own count fades
-            wait = rest + (1 - enough / self.current) * seconds
-        return wait + _BELOW
+            wait_s = rest_s
+        elif self.current < bound:
+            wait_s = rest_s - (bound - self.current) * period_s / self.before
+        else:
+            wait_s = rest_s + (1 - bound / self.current) * period_s
+        return wait_s + MARGIN_S
 
 
 class Taken(NamedTuple):
-    """The windows after a take; ``refused`` is the place of the first that was too full, or -1."""
+    """The windows after a take; ``refused`` is the index of the first that was too full, or -1."""
 
     refused: int
     windows: list[Window]
 
 
 class WindowsState(NamedTuple):
-    """Of counters in a server, since the start of this process."""
+    """Failures of the server that counts, since the start of this process."""
 
-    unchecked: int  # takes that nobody decided: let in
+    unchecked: int  # takes without a reply
     dropped: int  # corrections that were lost
-    away: bool  # the server, now
+    away: bool  # the server does not answer now
 
 
 class Windows(Protocol):
-    """Counters. Takes from several are all or nothing, also between threads and processes."""
+    """Counters of windows. A take from several is atomic over threads and processes."""
 
     def take(self, takes: Sequence[Take], reservation: Reservation | None = None) -> Taken | None:
-        """Take, or take nothing where one is too full; None where nobody can tell."""
+        """Take from all windows, or from none if one is too full; None: the server is silent."""
 
     def change(self, changes: Sequence[Change], reservation: Reservation | None = None) -> None:
-        """Correct what was taken, whatever the limit; never waits. It ends the reservation."""
+        """Correct what was taken, regardless of limits, and end the reservation. Never waits."""
 
     def claim(self, name: str, period: Period, number: int) -> bool:
-        """Whether this process is the first to claim a window's period, to warn of it once.
+        """Return whether this process is the first to claim a period of a window.
 
-        It may wait for a server. True where that cannot be known: better twice than not at all.
+        It may wait for a server; without a reply it returns True, as two warnings of one soft limit
+        are better than none.
         """
 
     def state(self) -> WindowsState | None:
-        """For metrics; None where nothing can go wrong."""
+        """Return the failures, for metrics; None if the counters need no server."""
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Close connections."""
 
 
 class MemoryWindows:
-    """Counters of one process, each holding it to its share of the limits.
+    """Counters of one process, which has a share of 1/``workers`` of each limit.
 
-    ``workers`` processes share them. The lock guards ``_counts``; nothing waits under it.
+    The lock guards ``_counts``; nothing waits under it.
     """
 
     def __init__(self, workers: int = 1, clock: Callable[[], float] = time.time) -> None:
         self._workers, self._clock = workers, clock
         self._lock = uncontended_lock()
-        #: By name: the period's number, its count, that of the one before, when to forget them.
+        #: By name: the period's number, its count, the count before, when to remove the counter.
         self._counts: dict[str, list[int]] = {}
-        self._sweep_at = _FEW
+        self._sweep_at = MIN_COUNTERS_SWEPT
 
     def take(self, takes: Sequence[Take], reservation: Reservation | None = None) -> Taken:
-        """Reservations are not looked at: what this process has taken ends with it."""
+        """Take from all windows, or from none; the reservation is not used."""
         now, refused = self._clock(), -1
         windows: list[Window] = []
         with self._lock:
@@ -159,18 +166,18 @@ class MemoryWindows:
                 current, before = _counts(counts.get(name), index, slides)
                 share = limit // workers or 1
                 window = Window(share, index, start, end, current, before, now, slides)
-                # A share may be less than one request, so the whole limit decides on the first:
-                # a request that will never fit a worker's share would be refused for ever.
+                # A request may need more than a worker's share, and would always be refused; so
+                # the whole limit decides while nothing is used.
                 room = share if window.used >= 1 else limit
-                # As if what is used were rounded down first: all others are whole numbers.
+                # As if `used` were rounded down first: all other terms are whole numbers.
                 if refused < 0 and window.used >= room - cost + 1:
                     refused = len(windows)
                 windows.append(window)
             if refused < 0:
                 for (name, _, period, cost), window in zip(takes, windows, strict=True):
                     window.current += cost
-                    forget = math.ceil(window.end) + period.keep_s
-                    counts[name] = [window.index, window.current, window.before, forget]
+                    remove_at = math.ceil(window.end) + period.keep_s
+                    counts[name] = [window.index, window.current, window.before, remove_at]
                 if len(counts) > self._sweep_at:
                     self._sweep(now)
         return Taken(refused, windows)
@@ -179,29 +186,29 @@ class MemoryWindows:
         with self._lock:
             for name, period, number, taken, used in changes:
                 kept = self._counts.get(name)
-                # What was taken two periods ago counts no more; by the calendar, one ago.
+                # A sliding window still counts the period before, one of the calendar does not.
                 if kept is not None and 0 <= kept[0] - number <= period.slides:
-                    place = 1 + kept[0] - number
-                    kept[place] = max(0, kept[place] + used - taken)
+                    index = 1 + kept[0] - number
+                    kept[index] = max(0, kept[index] + used - taken)
 
     def claim(self, name: str, period: Period, number: int) -> bool:
-        """True: each process warns of its share."""
+        """Return True: each process warns of its own share."""
         return True
 
     def state(self) -> None:
-        """Nothing can go wrong."""
+        """Return None: memory does not fail."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no connections."""
 
     def _sweep(self, now: float) -> None:
-        """Forget what has expired. Rare enough that a take pays next to nothing for it."""
+        """Remove expired counters; the lock is held. It runs when their number has doubled."""
         self._counts = {name: kept for name, kept in self._counts.items() if kept[3] > now}
-        self._sweep_at = max(_FEW, 2 * len(self._counts))
+        self._sweep_at = max(MIN_COUNTERS_SWEPT, 2 * len(self._counts))
 
 
 def _counts(kept: list[int] | None, index: int, slides: bool) -> tuple[int, int]:
-    """The counts of this period and, where windows slide, of the one before."""
+    """Return the counts of this period and of the one before, which is 0 unless windows slide."""
     if kept is not None:
         if kept[0] == index:
             return kept[1], kept[2]

@@ -1,7 +1,7 @@
-"""The periods that limits are counted in: minutes that slide, and the calendar's days and months.
+"""The periods of limits: sliding minutes, and days and months of the calendar.
 
-A rate protects a service, so its minute slides: it never starts anew. A quota or a budget is agreed
-on by the calendar, as invoices are, so its days and months begin at midnight in the time zone of
+A rate limit protects a service, so its minute slides and never resets at once. A quota or a budget
+follows the calendar as invoices do, so days and months begin at midnight in the time zone
 ``LIMITS["timezone"]``.
 """
 
@@ -16,7 +16,7 @@ _DAY_S = 86_400
 
 
 class Span(NamedTuple):
-    """One period: its number among those of its kind, and where it begins and ends (since 1970)."""
+    """One period: its consecutive number, its start and its end in seconds since 1970."""
 
     number: int
     start: float
@@ -25,9 +25,9 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sliding:
-    """A window of so many seconds that ends now, whenever now is.
+    """A window of the last ``seconds`` seconds.
 
-    It is counted in periods as long as the window: see `app.limits.memory`.
+    Usage is counted in periods of the same length: see `app.limits.memory`.
     """
 
     seconds: int
@@ -40,12 +40,12 @@ class Sliding:
 
     @property
     def keep_s(self) -> int:
-        """Seconds after its end for which a period's count is still wanted."""
+        """Seconds after the end of a period for which its count is still needed."""
         return self.seconds
 
 
 class Calendar:
-    """The days or the months of a time zone."""
+    """The days or the months of the calendar in a time zone."""
 
     slides = False
     seconds = 0
@@ -53,7 +53,8 @@ class Calendar:
     def __init__(self, name: Literal["day", "month"], zone: tzinfo = UTC) -> None:
         self.name = name
         self.zone = zone
-        #: Also to count what arrives late by another host's clock: longer than the next period.
+        #: Seconds for which a count is kept after its period. Longer than the next period, as usage
+        #: may arrive late, or by another host's clock.
         self.keep_s = 2 * _DAY_S if name == "day" else 33 * _DAY_S
         self._last = Span(0, 0.0, 0.0)  # replaced as a whole, so it needs no lock
 
@@ -72,7 +73,7 @@ class Calendar:
         return Span(first.year * 12 + first.month - 1, self._begin(first), self._begin(after))
 
     def _begin(self, day: date) -> float:
-        """Midnight of the time zone. Where clocks are put forward over it, what comes then."""
+        """Return midnight in the time zone; where clocks skip it, the first moment of the day."""
         return datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
 
 
@@ -81,5 +82,5 @@ MINUTE = Sliding(60)
 
 
 def zone_of(name: str) -> tzinfo:
-    """The time zone of a name such as Europe/Berlin. Raises ValueError or KeyError."""
+    """Return the time zone with a name such as Europe/Berlin. Raises ValueError or KeyError."""
     return UTC if name == "UTC" else ZoneInfo(name)

@@ -1,8 +1,8 @@
-"""Rate-limit windows in a Redis or Valkey: exact over all workers and hosts, by its clock.
+"""Count usage in a Redis or Valkey: exact over all workers and hosts, by the server's clock.
 
-One script takes from all windows of a request: it looks at each of them first, so that a refusal
-takes nothing, and no other script runs in between. Where the server does not answer in time,
-`app.redis.client` gives up, and counts. What was used is summed up and sent by its background task.
+One script takes from all windows of a request: it checks each of them before it changes any, and
+the server runs one script at a time. If the server does not answer in time, `app.redis.client`
+gives up and counts that. Corrections are summed up and sent by the client's background task.
 """
 
 from __future__ import annotations
@@ -27,34 +27,35 @@ from app.redis.client import BestEffortClient
 
 _log = logging.getLogger("app.access")
 _TAKE_SHA = sha1(scripts.TAKE.encode(), usedforsecurity=False).hexdigest()
-#: Windows with corrections that wait; those of others are dropped then, and counted.
+#: Windows with unsent corrections; corrections of further windows are dropped, and counted.
 MAX_WAITING = 10_000
-#: Reservations that one charge settles; others expire by themselves.
+#: Reservations that one charge settles; further ones expire.
 MAX_SETTLED = 1000
-#: What the names of claims end with.
+#: The suffix of the names of claims.
 _CLAIM = ":w"
-#: Charges that are sent at once.
+#: Charges in one batch sent to the server.
 MAX_SENT = 500
-#: Seconds for which a charge without a reply may be sent again, and counts once.
+#: Seconds for which a charge without a reply may be sent again without being counted twice.
 RESEND_S = 86_400
 
 
 @dataclass(slots=True)
 class _Charge:
-    """What was used of a calendar's window, and the reservations that it replaces."""
+    """Usage of a window of the calendar, and the reservations that it replaces."""
 
     used: int = 0
     settled: list[str] = field(default_factory=list)
 
 
-_Place = tuple[str, Period, int]  # a window's name, its kind of period, and the number of one
+#: A window's name, its kind of period, and the number of one period.
+_WindowKey = tuple[str, Period, int]
 
 
 class SharedWindows:
-    """``clock`` None: the server's own, which all workers share; another is for tests.
+    """`Windows` in a Redis or Valkey. ``clock`` None: the server's, which all workers share.
 
-    What was used of a calendar's window is charged however long the server is away, and once. What
-    is more or less used of a minute is dropped where it cannot be sent: a minute passes.
+    Usage of days and months is charged exactly once, however long the server does not answer.
+    Corrections of a minute are dropped if they cannot be sent: they matter for a minute only.
 
     The lock guards ``_changes`` and ``_charges``; nothing waits under it. ``_sending`` is used by
     the background task of ``remote`` alone.
@@ -70,12 +71,14 @@ class SharedWindows:
         self._prefix = f"{namespace}:limits:2:"
         self._clock = clock
         self._lock = uncontended_lock()
-        self._changes: dict[tuple[str, int], int] = {}  # of minutes: name and number → amount
-        self._charges: dict[_Place, _Charge] = {}
+        self._changes: dict[tuple[str, int], int] = {}  # of minutes: (name, number) → amount
+        self._charges: dict[_WindowKey, _Charge] = {}
         self._worker = secrets.token_hex(8)
         self._numbers = itertools.count(1)
-        self._sending: list[tuple[int, _Place, _Charge]] = []  # numbered; sent until it succeeds
-        self.unchecked = self.dropped = 0  # takes without an answer; corrections lost
+        self._sending: list[
+            tuple[int, _WindowKey, _Charge]
+        ] = []  # numbered; sent until it succeeds
+        self.unchecked = self.dropped = 0  # takes without a reply; corrections lost
         self.remote = BestEffortClient(url, timeout, "limits", self._send)
 
     def take(self, takes: Sequence[Take], reservation: Reservation | None = None) -> Taken | None:
@@ -86,8 +89,8 @@ class SharedWindows:
         for name, limit, period, cost in takes:
             names += self._keys(name, period)
             arguments += (limit, cost, period.seconds)
-            calendar = isinstance(period, Calendar)
-            arguments += (*period.span(now), period.keep_s) if calendar else (0, 0, 0, 0)
+            is_calendar = isinstance(period, Calendar)
+            arguments += (*period.span(now), period.keep_s) if is_calendar else (0, 0, 0, 0)
         reply = self.remote.call(lambda client: _evaluate(client, names, arguments))
         if reply is None:
             self.unchecked += 1
@@ -105,20 +108,20 @@ class SharedWindows:
         self.remote.wake()
 
     def _correct(self, change: Change) -> None:
-        place = (change.name, change.number)
-        if place in self._changes or len(self._changes) < MAX_WAITING:
-            self._changes[place] = self._changes.get(place, 0) + change.used - change.taken
+        key = (change.name, change.number)
+        if key in self._changes or len(self._changes) < MAX_WAITING:
+            self._changes[key] = self._changes.get(key, 0) + change.used - change.taken
         else:
             self.dropped += 1
 
     def _charge(self, change: Change, reservation: Reservation | None) -> None:
-        place = (change.name, change.period, change.number)
-        charge = self._charges.get(place)
+        key = (change.name, change.period, change.number)
+        charge = self._charges.get(key)
         if charge is None:
             if len(self._charges) >= MAX_WAITING:
                 self.dropped += 1
                 return
-            charge = self._charges[place] = _Charge()
+            charge = self._charges[key] = _Charge()
         charge.used += change.used
         if reservation is not None and len(charge.settled) < MAX_SETTLED:
             charge.settled.append(f"r:{reservation.id}:{change.number}:{change.taken}")
@@ -135,22 +138,22 @@ class SharedWindows:
         return WindowsState(self.unchecked, self.dropped, self.remote.breaker.is_open)
 
     def forget(self, prefix: str) -> int | None:
-        """Delete the counters whose name has this prefix; return how many, None if not known."""
+        """Delete the counters whose name has this prefix; return how many, None without a reply."""
 
         def delete(client: Any) -> int:
             found = list(client.scan_iter(match=f"{self._prefix}{prefix}*", count=1000))
             for key in found:
                 client.delete(key)
-            # Reservations and claims are no counters.
+            # Reservations and claims are deleted too, and not counted.
             return sum(not key.endswith((b":r", _CLAIM.encode())) for key in found)
 
         self.remote.ready()
         return self.remote.call(delete)
 
     def reconcile(self, name: str, period: Calendar, used: int | None = None) -> int | None:
-        """What was used of this day or month, without what requests in flight have taken.
+        """Return the usage of this day or month, without reservations; None without a reply.
 
-        ``used``: count this in its place. None where the server does not answer.
+        ``used`` replaces that usage, if given; reservations stay counted.
         """
         now = self._clock() if self._clock else time.time()
         span = period.span(now)
@@ -167,11 +170,11 @@ class SharedWindows:
         self.remote.close()
 
     def _send(self, client: Any, is_due: bool) -> None:
-        """Send what waits to be corrected and charged; the chores of ``remote``."""
+        """Send corrections and charges; called by the background task of ``remote``."""
         with self._lock:
             changes, self._changes = self._changes, {}
         try:
-            self._run(client, [self._change_command(*place, n) for place, n in changes.items()])
+            self._run(client, [self._change_command(*key, n) for key, n in changes.items()])
         except BaseException:
             self.dropped += len(changes)
             raise
@@ -179,13 +182,11 @@ class SharedWindows:
             self._send_charges(client)
 
     def _send_charges(self, client: Any) -> None:
-        """Send some charges. Those that were sent without a reply go first, as they were."""
+        """Send one batch of charges: the batch that got no reply, unchanged, or a new one."""
         if not self._sending:
             with self._lock:
-                places = list(itertools.islice(self._charges, MAX_SENT))
-                self._sending = [
-                    (next(self._numbers), place, self._charges.pop(place)) for place in places
-                ]
+                keys = list(itertools.islice(self._charges, MAX_SENT))
+                self._sending = [(next(self._numbers), key, self._charges.pop(key)) for key in keys]
         self._run(client, [self._charge_command(*sent) for sent in self._sending])
         self._sending = []
 
@@ -198,26 +199,26 @@ class SharedWindows:
     def _change_command(self, name: str, number: int, amount: int) -> list[Any]:
         return [scripts.CHANGE, 1, self._prefix + name, number, amount]
 
-    def _charge_command(self, sent: int, place: _Place, charge: _Charge) -> list[Any]:
-        name, period, number = place
+    def _charge_command(self, sent: int, key: _WindowKey, charge: _Charge) -> list[Any]:
+        name, period, number = key
         now = self._clock() if self._clock else time.time()
-        forget = math.ceil(period.span(now).end) + period.keep_s
+        remove_at = math.ceil(period.span(now).end) + period.keep_s
         command: list[Any] = [scripts.CHARGE, 2, *self._keys(name, period)]
         command += [now if self._clock else "", self._worker, sent, number, charge.used]
-        return [*command, forget, RESEND_S, *charge.settled]
+        return [*command, remove_at, RESEND_S, *charge.settled]
 
     def _keys(self, name: str, period: Period) -> tuple[str, str]:
-        """Of a window's counter and its reservations."""
+        """Return the keys of a window's counter and of its reservations."""
         key = self._prefix + name
         return key, key if period.slides else f"{key}:r"
 
 
 def _evaluate_all(client: Any, commands: Sequence[Sequence[Any]]) -> list[Exception]:
-    """Evaluate scripts; the errors of those that the server will never take.
+    """Evaluate scripts; return the errors of those that the server refuses for good.
 
-    Raises what any other failure is: then some may have been evaluated, and others not.
+    Raises any other error; some of the scripts may have been evaluated then.
     """
-    if hasattr(client, "mget_nonatomic"):  # a cluster's pipelines run no scripts
+    if hasattr(client, "mget_nonatomic"):  # a cluster client, whose pipelines cannot run scripts
         replies: list[Any] = []
         for command in commands:
             try:
@@ -231,14 +232,14 @@ def _evaluate_all(client: Any, commands: Sequence[Sequence[Any]]) -> list[Except
         replies = pipe.execute(raise_on_error=False) if commands else []
     errors = [reply for reply in replies if isinstance(reply, Exception)]
     for failed in errors:
-        # Others have classes of their own: read-only, out of memory, loading, moved.
-        if type(failed) is not ResponseError or str(failed).startswith(_PASSING):
+        # Temporary errors have subclasses (read-only, out of memory, loading) or these prefixes.
+        if type(failed) is not ResponseError or str(failed).startswith(_TEMPORARY):
             raise failed
     return errors
 
 
-#: What a server refuses for a while: it cannot save, runs a script, or misses its replicas.
-_PASSING = ("MISCONF", "BUSY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
+#: Prefixes of temporary errors: the server cannot save, runs a script, or misses its replicas.
+_TEMPORARY = ("MISCONF", "BUSY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
 
 
 def _window(take: Take, counts: Iterator[int], now: float) -> Window:
@@ -251,6 +252,6 @@ def _evaluate(client: Any, names: list[str], numbers: list[Any]) -> list[Any]:
     reply: list[Any]
     try:
         reply = client.evalsha(_TAKE_SHA, len(names), *names, *numbers)
-    except NoScriptError:  # a server that has just started
+    except NoScriptError:  # the server has restarted and lost its scripts
         reply = client.eval(scripts.TAKE, len(names), *names, *numbers)
     return reply

@@ -1,16 +1,17 @@
-"""The Lua scripts by which `app.limits.redis` counts in a Redis or Valkey.
+"""Lua scripts with which `app.limits.redis` counts in a Redis or Valkey.
 
-A sliding window is a hash: w, the number of its period; c, its count; p, that of the period before.
-A calendar's window is a hash of counts by the period's number, so that a clock which is a little
-ahead at midnight cannot begin the next period for the others. Beside it is a sorted set of what
-requests in flight have taken, by the time when that expires: ``r:<id>:<period's number>:<cost>``.
+A sliding window is a hash: w, the number of its period; c, its count; p, the count of the period
+before. A window of the calendar is a hash of counts by the period's number: a worker whose clock is
+ahead at midnight then counts in the next period, and the others still in this one. A sorted set
+holds the reservations of requests in flight, by the time of their expiry, as
+``r:<id>:<period's number>:<cost>``.
 
-Charges are sent again where no reply came, and must count once. So the hash also holds, as
-``s:<worker>``, the number of the last charge of each worker; the sorted set says when to forget it.
+A charge without a reply is sent again, and must be counted once. So the hash also holds, as
+``s:<worker>``, the number of each worker's last charge; the sorted set holds when to remove it.
 
-``now`` is the server's clock, unless a test gives another. The client sends the calendar's period
-by its own clock; where the server is already in the next one, or still in the one before, the
-numbers say so.
+``now`` is the server's clock, unless a test gives another. The client sends the period of the
+calendar by its own clock; the script corrects its number by one if the server's clock is already in
+the next period, or still in the one before.
 """
 
 from __future__ import annotations
@@ -48,10 +49,11 @@ local function load_calendar(key, index)
   return math.max(0, tonumber(redis.call('HGET', key, index) or 0))
 end
 """
-#: KEYS: for each window its counter and its reservations (of a sliding one the counter again).
-#: ARGV: now, the reservation's id, its seconds; and for each window its limit, cost, seconds if it
-#: slides or 0; and of a calendar's its period's number, begin, end, and the seconds it is kept.
-#: Reply: the place of the first that is too full or -1, now, and for each number, count, before.
+#: Take from all windows, or from none. KEYS: for each window its counter and its reservations (for
+#: a sliding one the counter twice). ARGV: now, the reservation's id and seconds; then for each
+#: window its limit, cost, seconds if it slides or 0, and for one of the calendar its period's
+#: number, start, end, and the seconds for which it is kept (else 0). Reply: the index of the first
+#: window that is too full or -1, now; then for each window number, count, count before.
 TAKE = (
     _NOW
     + _LOAD
@@ -103,8 +105,8 @@ end
 return reply
 """
 )
-#: Of a sliding window. ARGV: number of the period, amount. What was taken two periods ago counts
-#: no more.
+#: Correct a sliding window. ARGV: number of the period, amount. A period two or more before the
+#: window's is no longer counted, so it is not corrected.
 CHANGE = """
 local kept = redis.call('HMGET', KEYS[1], 'w', 'c', 'p')
 if not kept[1] then return end
@@ -113,10 +115,10 @@ if not place then return end
 local count = tonumber(place == 'c' and kept[2] or kept[3]) + tonumber(ARGV[2])
 redis.call('HSET', KEYS[1], place, math.max(0, count))
 """
-#: Of a calendar's window. KEYS: its counter and its reservations. ARGV: now, the worker, the number
-#: of its charge, the period's number, what was used, when to forget the counter, the seconds for
-#: which a charge may be sent again, and the reservations that this settles. One that has expired is
-#: no longer counted, so that what was used is charged whole.
+#: Charge a window of the calendar, and settle reservations. KEYS: its counter and its reservations.
+#: ARGV: now, the worker, the number of its charge, the period's number, the usage, when to remove
+#: the counter, the seconds for which a charge may be sent again, and the reservations. An expired
+#: reservation is no longer counted, so that nothing is deducted for it.
 CHARGE = (
     _NOW
     + """
@@ -136,9 +138,9 @@ redis.call('EXPIREAT', KEYS[2], ARGV[6])
 return 1
 """
 )
-#: What was used of a calendar's window, and if wanted another amount in its place; what requests in
-#: flight have taken stays. KEYS: its counter and its reservations. ARGV: now, the period's number,
-#: the amount or "" to leave it, and when to forget the counter. Reply: what was used.
+#: Read the usage of a window of the calendar, and optionally replace it; reservations stay counted.
+#: KEYS: its counter and its reservations. ARGV: now, the period's number, the new usage or "" to
+#: keep it, and when to remove the counter. Reply: the usage before.
 RECONCILE = (
     _NOW
     + _LOAD

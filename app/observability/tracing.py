@@ -143,7 +143,7 @@ class Tracing:
         )
         headers: dict[str, str] = {}
         _context.inject(headers, set_span_in_context(span))
-        return span, call.sent_with(headers)
+        return span, call.with_headers(headers)
 
     def end_call_span(self, span: Span, result: Vectors | ProviderError) -> None:
         if isinstance(result, Vectors):

@@ -1,1 +1,1 @@
-"""Counting tokens, and text from token ids, with a model's own tokenizer."""
+"""Count tokens, and decode token ids to text."""

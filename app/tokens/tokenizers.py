@@ -1,7 +1,7 @@
-"""Counting and decoding tokens with a model's own tokenizer, where its settings name one.
+"""Count and decode tokens with the tokenizer that a model's settings name.
 
 ``"tokenizer"`` of a model is the name of a tiktoken encoding (``cl100k_base``) or the path of a
-``tokenizer.json``. Their libraries are the extra ``tokenizers``, imported only when named.
+``tokenizer.json``. The libraries are in the extra ``tokenizers``, and imported only if needed.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from app.domain import Item
 
 
 class Undecodable(ValueError):
-    """Token ids that are no text: unknown, or half of a character."""
+    """Token ids that do not decode to text: unknown ids, or half of a character."""
 
 
 class Tokenizer(Protocol):
     """The tokenizer of one model."""
 
     def count(self, items: Sequence[Item]) -> list[int]:
-        """Tokens of each item."""
+        """Return the number of tokens of each item."""
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text that the tokens stand for; `Undecodable` where that is not exact."""
+        """Return the text of the tokens. Raises `Undecodable` if they do not decode exactly."""
 
 
 def load(name: str) -> Tokenizer:
-    """A tokenizer by encoding name or path.
+    """Load a tokenizer by the name of an encoding, or by a path.
 
-    Raises `ModuleNotFoundError` where the library is missing, another exception where there is no
+    Raises `ModuleNotFoundError` if the library is not installed, another exception if there is no
     such tokenizer.
     """
     return _Json(name) if name.endswith(".json") else _Tiktoken(name)
@@ -40,7 +40,7 @@ class _Tiktoken:
     def __init__(self, name: str) -> None:
         import tiktoken
 
-        # Fetches its table once, unless TIKTOKEN_CACHE_DIR holds it.
+        # Downloads the encoding, unless TIKTOKEN_CACHE_DIR holds it.
         self._encoding: Any = tiktoken.get_encoding(name)
 
     def count(self, items: Sequence[Item]) -> list[int]:

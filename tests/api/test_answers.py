@@ -49,7 +49,7 @@ rows = st.lists(
 
 @settings(max_examples=30)
 @given(rows, st.text())
-def test_any_number_of_rows_in_either_encoding_is_the_same_list(rows, model):
+def test_body_has_all_rows_in_both_encodings(rows, model):
     given = outcome(rows)
     floats = json.loads(b"".join(body(given, model, "float")))
     packed = json.loads(b"".join(body(given, model.encode("utf-8", "replace").decode(), "base64")))
@@ -62,7 +62,7 @@ def test_any_number_of_rows_in_either_encoding_is_the_same_list(rows, model):
 
 
 @pytest.mark.parametrize("number", [63, 64, 65, 128, 129])
-def test_pieces_fit_together(number):
+def test_pieces_join_to_valid_json(number):
     answer = json.loads(b"".join(body(outcome([[n + 1] for n in range(number)]), "m", "float")))
     assert [e["embedding"][0] for e in answer["data"]] == [n + 1 for n in range(number)]
     assert answer["usage"] == {"prompt_tokens": number, "total_tokens": number}
@@ -73,7 +73,7 @@ def sent(response):
     return TestResponse(*run_wsgi_app(response, {}), request=Request({}))
 
 
-def test_headers_tell_how_the_answer_came_about():
+def test_response_headers_name_cache_provider_and_attempts():
     told = outcome(
         [[1]],
         [3],
@@ -94,7 +94,7 @@ def test_headers_tell_how_the_answer_came_about():
     assert "x-proxy-usage" not in response.headers
 
 
-def test_a_usage_that_nobody_counted_is_called_an_estimate():
+def test_estimated_usage_has_a_header():
     vectors = Vectors([b"\x00\x00\x80\x3f"], [1], estimated=True)
     response = sent(embedding_response(Outcome(vectors), "m", "float", lambda: 1))
     assert response.headers["x-proxy-usage"] == "estimated"
@@ -125,13 +125,13 @@ def kinds(root):
     return {kind for child in root.__subclasses__() for kind in {child, *kinds(child)}}
 
 
-def test_no_error_at_all_is_a_409_which_old_sdks_retry_for_ever():
+def test_no_error_has_status_409():
     assert kinds(errors.ClientError) >= TABLE.keys()
     assert 409 not in {kind.status for kind in kinds(errors.ClientError)}
 
 
 @pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.__name__)
-def test_each_error_has_its_status_code_and_shape(kind):
+def test_each_error_has_its_status_code_and_body(kind):
     status, code, type_, should_retry = TABLE[kind]
     response = error_response(kind("What is wrong."))
     assert response.status_code == status
@@ -159,6 +159,6 @@ def test_retry_after_is_whole_seconds_rounded_up_and_never_zero(seconds, header)
 
 
 @pytest.mark.parametrize(("said", "header"), [(True, "true"), (False, "false")])
-def test_an_error_may_decide_whether_sdks_retry(said, header):
+def test_should_retry_is_sent_as_header(said, header):
     response = error_response(errors.UpstreamFailed("No.", should_retry=said))
     assert response.headers["x-should-retry"] == header

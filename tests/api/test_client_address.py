@@ -24,18 +24,18 @@ from tests.api.fake import app_with, ask
         ("10.0.0.1", "1.1.1.1:80", None),
     ],
 )
-def test_the_clients_address_is_what_the_last_trusted_proxy_says(remote, forwarded, expected):
+def test_client_address_is_the_last_before_trusted_proxies(remote, forwarded, expected):
     environ = {"REMOTE_ADDR": remote, "HTTP_X_FORWARDED_FOR": forwarded}
     found = ClientAddresses(["10.0.0.0/8"]).find(environ)
     assert (None if found is None else str(found)) == expected
 
 
-def test_any_proxy_is_any():
+def test_star_trusts_every_proxy():
     environ = {"REMOTE_ADDR": "9.9.9.9", "HTTP_X_FORWARDED_FOR": "1.1.1.1, 8.8.8.8"}
     assert str(ClientAddresses(["*"]).find(environ)) == "1.1.1.1"
 
 
-def test_ipv4_in_ipv6_is_ipv4():
+def test_ipv4_mapped_in_ipv6_is_ipv4():
     assert str(ClientAddresses().find({"REMOTE_ADDR": "::ffff:10.0.0.1"})) == "10.0.0.1"
 
 
@@ -55,13 +55,13 @@ def test_ipv4_in_ipv6_is_ipv4():
         ("11.0.0.1", {"X_FORWARDED_FOR": "10.0.0.2"}, False),
     ],
 )
-def test_peer_and_client_both_have_to_be_in_the_networks(remote, headers, expected):
+def test_peer_and_client_must_both_be_in_the_networks(remote, headers, expected):
     environ = {"REMOTE_ADDR": remote, **{f"HTTP_{name}": v for name, v in headers.items()}}
     addresses = ClientAddresses(["10.0.0.1"])
     assert addresses.are_within(networks(["10.0.0.0/8"]), environ) is expected
 
 
-def test_any_proxy_opens_nothing_to_a_peer_that_is_elsewhere():
+def test_trusting_every_proxy_does_not_admit_other_peers():
     environ = {"REMOTE_ADDR": "9.9.9.9", "HTTP_X_FORWARDED_FOR": "127.0.0.1"}
     assert not ClientAddresses(["*"]).are_within(networks(["127.0.0.0/8"]), environ)
 

@@ -25,7 +25,7 @@ def assert_bounded(answer):
 
 
 @given(message=ANYTHING, param=st.none() | ANYTHING, repeated=st.integers(1, 20_000))
-def test_an_error_is_bounded_where_it_is_made(message, param, repeated):
+def test_error_messages_are_shortened(message, param, repeated):
     for kind in errors.client_errors():
         made = (
             kind(message * repeated, param=param and param * repeated)
@@ -37,7 +37,7 @@ def test_an_error_is_bounded_where_it_is_made(message, param, repeated):
         assert made.log_message == str(made) == made.message
 
 
-def test_a_short_message_stays_as_it_is():
+def test_short_messages_are_unchanged():
     made = errors.BadRequest("Größe: 'ü' ≤ 3", param="größe")
     assert (made.message, made.param) == ("Größe: 'ü' ≤ 3", "größe")
 
@@ -54,7 +54,7 @@ def test_a_short_message_stays_as_it_is():
     ],
     ids=["5 MB", "surrogate", "line feed", "4300 digits", "500 levels", "duplicate"],
 )
-def test_a_field_that_is_wrong_is_named_and_no_more(client, body, param):
+def test_error_names_the_field_without_its_value(client, body, param):
     error = assert_bounded(client.post("/v1/embeddings", data=body, headers=AUTH))
     assert (error.status, error.param) == (400, param)
     assert "1" * 100 not in error.message
@@ -69,11 +69,11 @@ def test_a_field_that_is_wrong_is_named_and_no_more(client, body, param):
         ("/v1/embeddings", {**AUTH, "Content-Type": "a/" + "b" * 5000}, 405),
     ],
 )
-def test_a_path_is_repeated_in_part(client, path, headers, status):
+def test_long_path_is_shortened_in_error(client, path, headers, status):
     assert assert_bounded(client.get(path, headers=headers)).status == status
 
 
-def test_a_content_type_is_repeated_in_part(client):
+def test_long_content_type_is_shortened_in_error(client):
     headers = {**AUTH, "Content-Type": "a/" + "b" * 5000}
     answer = client.post("/v1/embeddings", data=b"{}", headers=headers)
     assert assert_bounded(answer).status == 415
@@ -83,13 +83,13 @@ def test_a_content_type_is_repeated_in_part(client):
     ("levels", "status"), [(MAX_PASSED_DEPTH, 200), (MAX_PASSED_DEPTH + 1, 400)]
 )
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
-def test_a_field_that_is_passed_on_may_be_nested_so_deep(client, levels, status, opening, closing):
+def test_nesting_of_passed_fields_is_limited(client, levels, status, opening, closing):
     inner = "1" if opening != "[" else ""
     value = json.loads(opening * levels + inner + closing * levels)
     assert ask(client, task=value).status_code == status
 
 
-def test_a_providers_own_words_are_not_cut_at_the_length_of_ours(client, provider):
+def test_provider_messages_have_their_own_length_limit(client, provider):
     provider.fail = errors.Rejected("word " * 80 + "end")
     answer = ask(client)
     assert error_of(answer).message.endswith("end")
@@ -106,7 +106,7 @@ NAMES = st.sampled_from(["model", "input", "dimensions", "user", "task", "timeou
 
 @hypothesis_settings(max_examples=200, deadline=None)
 @given(fields=st.dictionaries(NAMES, JSON, max_size=4), cut=st.integers(0, 40))
-def test_no_body_gets_more_than_a_short_answer_or_a_500(running, fields, cut):
+def test_error_response_to_any_body_is_short(running, fields, cut):
     body = json.dumps({"model": "embed", "input": "x", **fields})
     answer = running.post("/v1/embeddings", data=body[: len(body) - cut], headers=AUTH)
     if answer.status_code != 200:

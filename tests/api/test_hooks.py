@@ -10,7 +10,7 @@ from app.errors import ModelNotFound
 from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of
 
 
-def test_every_answer_carries_the_callers_id_or_a_new_one(client):
+def test_response_has_the_callers_request_id_or_a_new_one(client):
     for path in ("/v1/models", "/nowhere", "/health/live"):
         given = client.get(path, headers={"X-Request-Id": "mine-1"})
         assert given.headers["x-request-id"] == "mine-1"
@@ -38,7 +38,7 @@ def test_an_unknown_path_is_a_404_in_openais_shape(client, path, method):
         ("/health/ready", "PATCH", "GET, HEAD, OPTIONS"),
     ],
 )
-def test_a_method_that_is_not_there_is_a_405_that_names_those_that_are(client, path, method, allow):
+def test_unknown_method_is_a_405_with_allowed_methods(client, path, method, allow):
     response = client.open(path, method=method)
     error = error_of(response)
     assert (error.status, error.code) == (405, "method_not_allowed")
@@ -57,14 +57,14 @@ def bug(monkeypatch, client):
     return client
 
 
-def test_a_bug_of_an_adapter_is_its_providers_failure(client, provider):
+def test_exception_in_an_adapter_is_a_502(client, provider):
     provider.fail = RuntimeError("sk-upstream-secret in a traceback")
     response = ask(client)
     assert (response.status_code, error_of(response).code) == (502, "upstream_error")
     assert "secret" not in response.text
 
 
-def test_a_bug_is_a_500_that_tells_nothing(bug):
+def test_bug_is_a_500_without_details(bug):
     response = ask(bug)
     error = error_of(response)
     assert (error.status, error.code, error.type) == (500, "internal_error", "server_error")
@@ -73,7 +73,7 @@ def test_a_bug_is_a_500_that_tells_nothing(bug):
     assert response.headers["x-request-id"]
 
 
-def test_a_bug_leaves_its_traceback_in_the_log(bug, capsys, monkeypatch):
+def test_bug_is_logged_with_traceback(bug, capsys, monkeypatch):
     monkeypatch.setattr(logging.getLogger("app").handlers[0], "stream", io.StringIO())
     stream = logging.getLogger("app").handlers[0].stream
     given = ask(bug, headers={**AUTH, "X-Request-Id": "bug-1"})
@@ -133,7 +133,7 @@ def log(monkeypatch, provider):
     return line_of
 
 
-def test_a_request_leaves_one_line_with_its_story_and_none_of_its_secrets(log):
+def test_request_is_logged_in_one_line_without_secrets(log):
     line, text = log(lambda c: ask(c, input=["the private text"] * 2, user="u-7", dimensions=8))
     assert line["time"].endswith("Z")
     assert {name: line[name] for name in list(line)[1:] if not name.endswith("_ms")} == {
@@ -171,14 +171,14 @@ def test_a_request_leaves_one_line_with_its_story_and_none_of_its_secrets(log):
         (lambda c: c.get("/nowhere"), 404, "not_found"),
     ],
 )
-def test_a_refused_request_leaves_its_line_too(log, request_, status, code):
+def test_refused_request_is_logged(log, request_, status, code):
     line, text = log(request_)
     assert (line["status"], line["error_code"], line["level"]) == (status, code, "info")
     assert "private" not in text
     assert "sk-" not in text
 
 
-def test_probes_that_are_well_are_not_in_the_log(monkeypatch, provider):
+def test_successful_probes_are_not_logged(monkeypatch, provider):
     client = app_with(monkeypatch, provider)
     stream = logging.getLogger("app").handlers[0].stream = io.StringIO()
     client.get("/health/live")
@@ -204,5 +204,5 @@ def test_options_names_the_methods_of_a_path(client, path, methods):
         assert "Content-Type" not in answer.headers
 
 
-def test_options_of_no_path_is_a_404(client):
+def test_options_of_an_unknown_path_is_a_404(client):
     assert client.options("/no/such/path").status_code == 404

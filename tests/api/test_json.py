@@ -44,7 +44,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("body", BAD, ids=lambda body: repr(body[:20]))
-def test_what_is_no_json_object_is_refused_with_a_reason(body):
+def test_invalid_json_is_refused_with_a_reason(body):
     error = refusal(body)
     assert error.message.startswith(COULD_NOT)
     assert error.param is None
@@ -61,18 +61,18 @@ def test_what_is_no_json_object_is_refused_with_a_reason(body):
         (b'{"": 1, "": 2}', ""),
     ],
 )
-def test_a_name_given_twice_is_refused_and_named(body, name):
+def test_duplicate_field_is_refused_by_name(body, name):
     error = refusal(body)
     assert (error.message, error.param) == (f"Duplicate parameter: {name!r}.", name)
 
 
-def test_a_long_name_given_twice_is_not_repeated_whole():
+def test_long_duplicate_name_is_shortened_in_error():
     error = refusal(b'{"%b": 1, "%b": 2}' % (b"n" * 10_000, b"n" * 10_000))
     assert len(error.message) < 120
     assert len(error.param) < 80
 
 
-def test_many_names_and_one_of_them_twice_are_refused_at_once():
+def test_duplicate_among_many_fields_is_found_quickly():
     """32 MiB of names must not keep a worker busy for hours: linear, not quadratic."""
     names = [*map(str, range(10_000)), "9999"]
     body = ("{" + ",".join(f'"{name}":1' for name in names) + "}").encode()
@@ -93,7 +93,7 @@ json_values = st.recursive(
 
 @settings(max_examples=40)
 @given(st.dictionaries(st.text(), json_values), st.booleans())
-def test_every_json_object_is_read_as_what_it_says(payload, ascii_only):
+def test_every_json_object_round_trips(payload, ascii_only):
     body = json.dumps(payload, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     try:
         body.decode()
@@ -104,7 +104,7 @@ def test_every_json_object_is_read_as_what_it_says(payload, ascii_only):
 
 
 @given(st.binary())
-def test_whatever_bytes_come_they_are_read_or_refused(body):
+def test_any_bytes_are_parsed_or_refused(body):
     try:
         assert isinstance(parse_json(body), dict)
     except BadRequest as error:

@@ -22,13 +22,13 @@ def refusal(**fields):
     return caught.value.message, caught.value.param
 
 
-def test_what_is_left_out_has_its_default():
+def test_missing_fields_have_defaults():
     assert parse() == EmbeddingRequest(
         "m", ["x"], "float", None, None, None, timeout=600, caching=False, passed={}
     )
 
 
-def test_every_field_arrives():
+def test_every_field_is_read():
     asked = parse(
         input=["a", "b"],
         encoding_format="base64",
@@ -110,7 +110,7 @@ def test_any_other_input_is_refused(case):
     assert refusal(input=value) == (f"'$.input' is invalid. {why}", "input")
 
 
-def test_no_input_at_all():
+def test_missing_input_is_refused():
     with pytest.raises(BadRequest) as caught:
         schema.parse({"model": "m"})
     assert (caught.value.message, caught.value.param) == (
@@ -121,7 +121,7 @@ def test_no_input_at_all():
 
 
 @pytest.mark.parametrize("model", [None, "", 0, False, [], {}])
-def test_no_model(model):
+def test_missing_or_empty_model_is_refused(model):
     assert refusal(model=model) == ("you must provide a model parameter", "model")
 
 
@@ -147,7 +147,7 @@ VALUES = {
 @pytest.mark.parametrize(
     ("name", "got"), [(n, got) for n in TYPES for got in VALUES if TYPES[n] != got]
 )
-def test_a_field_of_another_type_is_refused(name, got):
+def test_wrong_type_is_refused(name, got):
     message = f"Invalid type for '{name}': expected {TYPES[name]}, but got {got} instead."
     assert refusal(**{name: VALUES[got]}) == (message, name)
 
@@ -173,7 +173,7 @@ def test_a_value_out_of_range_is_refused(name, value, why):
 
 
 @pytest.mark.parametrize("timeout", [1, 3600])
-def test_the_ends_of_a_range_belong_to_it(timeout):
+def test_ranges_include_their_ends(timeout):
     assert parse(timeout=timeout).timeout == timeout
 
 
@@ -190,19 +190,19 @@ def test_names_have_256_characters_at_most(name):
     assert message.startswith(f"Invalid '{name}': it has an unpaired UTF-16 surrogate")
 
 
-def test_what_is_quoted_of_a_value_is_short_and_can_be_written():
+def test_quoted_value_is_short_and_encodable():
     message, _ = refusal(encoding_format="\ud800" * 1000)
     assert len(message) < 200
     message.encode()
 
 
-def test_the_model_in_the_path_wins():
+def test_model_in_path_has_precedence():
     parsed = schema.parse({"model": "body", "input": "x"}, "path")
     assert parsed.request.model == "path"
     assert schema.parse({"input": "x"}, "path").request.model == "path"
 
 
-def test_fields_nobody_knows_are_kept_apart_for_their_model():
+def test_unknown_fields_are_returned_as_extra():
     parsed = schema.parse({"model": "m", "input": "x", "task": {"a": [1]}, "no": None})
     assert parsed.extra == {"task": {"a": [1]}}
     assert parsed.request.passed == {}
@@ -218,7 +218,7 @@ json_values = st.recursive(
 
 @settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from([*TYPES, "input", "other"]), json_values))
-def test_whatever_comes_is_a_request_or_a_400_that_names_a_field(payload):
+def test_any_json_is_a_request_or_a_400_naming_a_field(payload):
     refused = None
     try:
         request = schema.parse(payload).request

@@ -24,7 +24,7 @@ NAMED = ["/openai/deployments/{}/embeddings", "/v1/engines/{}/embeddings"]
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_path_that_sdks_use_answers_alike(client, path):
+def test_all_sdk_paths_give_the_same_response(client, path):
     response = ask(client, path, input=["a", "b"])
     assert response.status_code == 200
     assert_answers(response.json, ["a", "b"], WIDTH)
@@ -33,7 +33,7 @@ def test_every_path_that_sdks_use_answers_alike(client, path):
 
 @pytest.mark.parametrize("path", NAMED)
 @pytest.mark.parametrize("model", ["embed", "org/model"])
-def test_the_model_may_be_in_the_path_and_wins(client, path, model):
+def test_model_in_path_replaces_the_field(client, path, model):
     response = ask(client, path.format(model), model="ignored")
     assert response.status_code == 200
     assert response.json["model"] == model
@@ -54,7 +54,7 @@ def test_base64_and_floats_are_the_same_vector(client):
     assert base64.b64decode(packed) == vector("x", WIDTH).tobytes()
 
 
-def test_headers_tell_how_the_answer_came_about(client, provider):
+def test_response_headers_name_cache_provider_and_attempts(client, provider):
     headers = ask(client).headers
     assert headers["x-proxy-cache"] == "off"
     assert headers["x-proxy-cached-tokens"] == "0"
@@ -79,7 +79,7 @@ def test_headers_tell_how_the_answer_came_about(client, provider):
         {"Authorization": f"Bearer {KEY}", "api-key": "sk-another"},
     ],
 )
-def test_a_key_comes_in_either_header(client, headers):
+def test_key_is_read_from_both_headers(client, headers):
     assert ask(client, headers=headers).status_code == 200
 
 
@@ -98,7 +98,7 @@ def test_a_key_comes_in_either_header(client, headers):
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/models", "/v1/models/embed"])
-def test_anything_else_is_a_401(client, headers, message, path):
+def test_missing_or_wrong_key_is_a_401(client, headers, message, path):
     method = client.post if path.endswith("embeddings") else client.get
     response = method(path, headers=headers)
     error = error_of(response)
@@ -164,7 +164,7 @@ def test_health_needs_no_key(client):
 
 
 @pytest.mark.parametrize("type_", [None, "application/json", "Application/JSON; charset=utf-8"])
-def test_json_may_say_so_or_say_nothing(client, type_):
+def test_json_content_type_is_optional(client, type_):
     response = client.post(
         "/v1/embeddings", data=b'{"model":"embed","input":"x"}', content_type=type_, headers=AUTH
     )
@@ -172,7 +172,7 @@ def test_json_may_say_so_or_say_nothing(client, type_):
 
 
 @pytest.mark.parametrize("type_", ["text/plain", "multipart/form-data", "application/jsonp"])
-def test_another_type_is_a_415(client, type_):
+def test_other_content_type_is_a_415(client, type_):
     response = client.post("/v1/embeddings", data=b"{}", content_type=type_, headers=AUTH)
     error = error_of(response)
     assert (error.status, error.code) == (415, "unsupported_media_type")
@@ -194,7 +194,7 @@ def padded(size):
     return body.encode().ljust(size)
 
 
-def test_a_body_may_be_as_long_as_the_limit_and_no_longer(monkeypatch):
+def test_body_over_the_limit_is_a_413(monkeypatch):
     client = small(monkeypatch)
     for size, status in ((100, 200), (101, 413), (5000, 413)):
         response = client.post("/v1/embeddings", data=padded(size), headers=AUTH)
@@ -212,14 +212,14 @@ def post_stream(client, data, **environ):
     return Response(pieces, status, headers)
 
 
-def test_a_body_in_chunks_has_the_same_limit(monkeypatch):
+def test_chunked_body_has_the_same_limit(monkeypatch):
     client = small(monkeypatch)
     chunks = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
     assert post_stream(client, padded(100), **chunks).status_code == 200
     assert post_stream(client, padded(101), **chunks).status_code == 413
 
 
-def test_no_length_and_no_chunks_is_no_body(client):
+def test_body_without_length_and_chunks_is_empty(client):
     error = error_of(post_stream(client, padded(60)))
     assert error.status == 400
     assert "could not parse" in error.message
@@ -240,7 +240,7 @@ def test_a_body_that_cannot_be_read_is_a_400(client):
     assert (error.status, error.message) == (400, "The request body could not be read.")
 
 
-def test_the_number_of_inputs_is_a_setting(monkeypatch):
+def test_number_of_inputs_is_limited_by_setting(monkeypatch):
     client = small(monkeypatch)
     assert ask(client, input=["x"] * 3).status_code == 200
     error = error_of(ask(client, input=["x"] * 4))

@@ -21,7 +21,7 @@ def limited(monkeypatch, provider):
     return app_with(monkeypatch, provider, KEYS=keys)
 
 
-def test_answers_say_what_is_left_and_the_third_is_refused(limited, provider):
+def test_rate_limit_headers_and_429_over_the_limit(limited, provider):
     for left in ("1", "0"):
         headers = ask(limited, headers=LIMITED, input="one two").headers
         assert headers["x-ratelimit-limit-requests"] == "2"
@@ -43,11 +43,11 @@ def test_a_request_that_fails_costs_no_tokens(limited, provider):
     assert response.headers["x-ratelimit-remaining-tokens"] == "1000"
 
 
-def test_keys_without_limits_have_no_such_headers(limited):
+def test_keys_without_limits_get_no_rate_limit_headers(limited):
     assert not [name for name, _ in ask(limited).headers if "ratelimit" in name.lower()]
 
 
-def test_administrators_see_the_providers_and_others_do_not(limited):
+def test_providers_are_for_administrators_only(limited):
     listed = limited.get("/v1/providers", headers=ADMIN).json
     assert listed["object"] == "list"
     assert {row["provider"] for row in listed["data"]} == {"fake"}
@@ -57,7 +57,7 @@ def test_administrators_see_the_providers_and_others_do_not(limited):
     assert error_of(limited.get("/v1/providers")).status == 401
 
 
-def test_ready_says_which_models_nobody_can_serve(limited, provider):
+def test_ready_names_models_without_deployment(limited, provider):
     provider.fail = ConnectionFailed("could not be reached")
     for _ in range(2):
         ask(limited, model="steady", headers=ADMIN)

@@ -86,7 +86,7 @@ def asked_at_once(tokens, given):
     return results
 
 
-def test_all_good_tokens_of_a_new_key_pass_at_once(provider, start):
+def test_concurrent_tokens_of_a_new_key_are_accepted(provider, start):
     tokens = start()
     provider.data = document(public(OTHER, "new"))
     given = [token(OTHER, "new", jti=str(n)) for n in range(10)]
@@ -96,7 +96,7 @@ def test_all_good_tokens_of_a_new_key_pass_at_once(provider, start):
     assert provider.asked <= 4
 
 
-def test_a_fetch_that_began_before_a_token_came_does_not_decide_on_it(provider, start):
+def test_token_waits_for_a_fetch_that_begins_after_it(provider, start):
     """The provider rotates its keys while it answers with the old ones."""
     tokens = start()
     provider.open.clear()
@@ -116,7 +116,7 @@ def test_a_fetch_that_began_before_a_token_came_does_not_decide_on_it(provider, 
     assert results == [{"oidc:alice": 1}]
 
 
-def test_a_stranger_s_id_does_not_use_up_the_fetch(provider, start):
+def test_invented_ids_do_not_block_a_new_key(provider, start):
     tokens = start()
     for n in range(3):
         assert asked_at_once(tokens, [token(OTHER, f"invented-{n}")]) == {401: 1}
@@ -133,7 +133,7 @@ def test_invented_ids_cause_few_fetches(provider, start):
     assert provider.asked <= 2 + (time.monotonic() - began) / 0.5
 
 
-def test_an_id_that_was_not_found_is_not_looked_for_again_at_once(provider, start):
+def test_missing_id_causes_no_second_fetch(provider, start):
     tokens = start()
     asked_at_once(tokens, [token(kid="gone")])
     before = provider.asked
@@ -142,7 +142,7 @@ def test_an_id_that_was_not_found_is_not_looked_for_again_at_once(provider, star
     assert provider.asked == before
 
 
-def test_a_token_that_is_wrong_anyway_causes_no_fetch(provider, start):
+def test_token_with_wrong_claims_causes_no_fetch(provider, start):
     tokens = start()
     for claims in ({"aud": "else"}, {"iss": "https://evil"}, {"exp": 5}, {"exp": None}):
         with pytest.raises(Unauthorized):
@@ -150,7 +150,7 @@ def test_a_token_that_is_wrong_anyway_causes_no_fetch(provider, start):
     assert provider.asked == 1
 
 
-def test_only_so_many_wait(provider, start, monkeypatch):
+def test_number_of_waiting_requests_is_bounded(provider, start, monkeypatch):
     monkeypatch.setattr(module, "MAX_WAITING", 3)
     tokens = start()
     provider.open.clear()
@@ -165,7 +165,7 @@ def test_only_so_many_wait(provider, start, monkeypatch):
     waiting.join(10)
 
 
-def test_while_the_provider_is_away_nobody_is_called_wrong(provider, start, caplog):
+def test_unavailable_provider_is_a_503_and_not_a_401(provider, start, caplog):
     good, provider.data = provider.data, OSError("refused")
     tokens = start(known=False)
     assert asked_at_once(tokens, [token()]) == {503: 1}
@@ -177,7 +177,7 @@ def test_while_the_provider_is_away_nobody_is_called_wrong(provider, start, capl
     assert asked_at_once(tokens, [token(sub="bob")]) == {"oidc:bob": 1}  # the old keys stay
 
 
-def test_one_who_waits_too_long_is_told_to_come_back(provider, start):
+def test_wait_timeout_is_a_503_with_retry_after(provider, start):
     tokens = start(wait=0.05)
     provider.open.clear()
     with pytest.raises(KeysUnavailable) as caught:
@@ -189,7 +189,7 @@ def test_one_who_waits_too_long_is_told_to_come_back(provider, start):
     "data",
     [b"<html>", b"[]", b'{"keys": []}', b'{"keys": [5, {"kty": "??"}]}', b"\xff", b"[" * 10**5],
 )
-def test_what_is_no_set_of_keys_changes_nothing(provider, start, data):
+def test_invalid_document_keeps_the_keys(provider, start, data):
     tokens = start()
     provider.data = data
     tokens._jwks.update()
@@ -214,7 +214,7 @@ ODD_KEYS = [
 
 
 @pytest.mark.parametrize("odd", ODD_KEYS)
-def test_an_odd_key_does_not_hide_the_others(odd):
+def test_invalid_key_in_document_is_skipped(odd):
     good = public(RSA, "one")
     for entries in ([odd, good], [good, odd]):
         found = module.signing_keys(json.dumps({"keys": entries}).encode())
@@ -224,7 +224,7 @@ def test_an_odd_key_does_not_hide_the_others(odd):
 
 
 @pytest.mark.parametrize("error", [IncompleteRead(b"x", 5), ZeroDivisionError("a bug")])
-def test_the_thread_survives_whatever_a_fetch_meets(provider, start, error):
+def test_failed_fetch_does_not_end_the_task(provider, start, error):
     tokens = start()
     provider.data = error
     assert asked_at_once(tokens, [token(OTHER, "new")]) == {503: 1}
@@ -232,7 +232,7 @@ def test_the_thread_survives_whatever_a_fetch_meets(provider, start, error):
     assert asked_at_once(tokens, [token(OTHER, "new")]) == {"oidc:alice": 1}
 
 
-def test_a_token_that_waits_as_the_process_ends_is_not_held(provider, start):
+def test_stop_ends_waiting_requests(provider, start):
     tokens = start()
     provider.open.clear()
     results = []
@@ -292,7 +292,7 @@ def test_a_document_is_fetched_within_bounds(server):
         fetch(f"{server}/cut")
 
 
-def test_an_answer_that_drips_is_cut(server):
+def test_slow_body_is_cut_at_the_deadline(server):
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         fetch(f"{server}/drip", limit_s=0.3)
@@ -300,7 +300,7 @@ def test_an_answer_that_drips_is_cut(server):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_head_or_a_handshake_that_drips_is_cut(scheme):
+def test_slow_head_or_handshake_is_cut_at_the_deadline(scheme):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         began = time.monotonic()
         with pytest.raises(TimeoutError):

@@ -65,7 +65,7 @@ def known(table):
     return keys
 
 
-def test_a_new_key_names_its_owner_and_what_it_may_do(table, known):
+def test_new_key_identifies_caller_with_rights(table, known):
     key = table.new(
         KeyEntry(
             "team",
@@ -90,7 +90,7 @@ def test_a_new_key_names_its_owner_and_what_it_may_do(table, known):
             known.identify(wrong)
 
 
-def test_the_key_itself_is_nowhere(table):
+def test_plaintext_key_is_not_stored(table):
     key = table.new(KeyEntry("team"))
     _, (entry,) = table.read()
     assert key not in repr(entry)
@@ -108,7 +108,7 @@ def test_a_revoked_key_is_refused(table, known, clock):
     table.new(KeyEntry("team"))  # the name is free again
 
 
-def test_an_expired_key_is_refused_without_any_news(table, known, clock):
+def test_expired_key_is_refused_without_a_query(table, known, clock):
     key = table.new(KeyEntry("team", expires=int(clock.now) + 10))
     known.refresh()
     known.identify(key)
@@ -119,14 +119,14 @@ def test_an_expired_key_is_refused_without_any_news(table, known, clock):
     table.new(KeyEntry("team"))
 
 
-def test_a_name_is_taken_once(table):
+def test_active_name_cannot_be_used_again(table):
     table.new(KeyEntry("team"))
     with pytest.raises(ValueError, match="there is a key 'team'"):
         table.new(KeyEntry("team"))
     assert len(table.read()[1]) == 1
 
 
-def test_a_rotated_key_goes_on_for_a_grace(table, known, clock):
+def test_rotated_key_is_valid_during_grace(table, known, clock):
     old = table.new(KeyEntry("team", models=("a",), limits=(("tokens_per_minute", 7),)))
     new = table.rotate("team", 100)
     known.refresh()
@@ -143,7 +143,7 @@ def test_a_rotated_key_goes_on_for_a_grace(table, known, clock):
     known.identify(newest)
 
 
-def test_a_rotation_prolongs_nothing(table, clock):
+def test_rotation_does_not_extend_expiry(table, clock):
     table.new(KeyEntry("team", expires=int(clock.now) + 50))
     table.rotate("team", 100)
     assert {e.expires for e in table.read()[1]} == {int(clock.now) + 50}
@@ -151,7 +151,7 @@ def test_a_rotation_prolongs_nothing(table, clock):
         table.rotate("nobody", 1)
 
 
-def test_each_change_counts_the_version_up_and_no_change_asks_for_keys(table, known, monkeypatch):
+def test_keys_are_read_only_if_the_version_changed(table, known, monkeypatch):
     before = table.version()
     table.new(KeyEntry("a"))
     table.rotate("a", 1)
@@ -162,9 +162,7 @@ def test_each_change_counts_the_version_up_and_no_change_asks_for_keys(table, kn
     known.refresh()
 
 
-def test_while_the_database_is_away_known_keys_go_on_and_then_nobody_knows(
-    table, known, monkeypatch, caplog
-):
+def test_keys_stay_valid_for_trust_s_without_database(table, known, monkeypatch, caplog):
     key = table.new(KeyEntry("team"))
     known.refresh()
 
@@ -183,12 +181,12 @@ def test_while_the_database_is_away_known_keys_go_on_and_then_nobody_knows(
         known.identify("a.good.token")  # it is no key of the table
 
 
-def test_before_the_first_answer_nobody_knows(table):
+def test_keys_are_unavailable_before_the_first_read(table):
     with pytest.raises(KeysUnavailable):
         TableKeys(table).identify("sk-any")
 
 
-def test_started_it_asks_again_and_again_whatever_happens(table, monkeypatch, caplog):
+def test_polling_continues_after_an_exception(table, monkeypatch, caplog):
     caplog.set_level(logging.ERROR)
     keys = TableKeys(table, poll=0.01)
     keys.start()
@@ -228,7 +226,7 @@ def put(table, key, **columns):
     table._change(lambda connection: connection.execute(sa.insert(rows).values(values)))
 
 
-def test_odd_rows_are_skipped_and_named_and_the_others_are_keys(table, known, caplog):
+def test_invalid_rows_are_skipped_and_logged(table, known, caplog):
     good = table.new(KeyEntry("good"))
     for number, columns in enumerate(ODD):
         put(table, f"sk-odd-{number}", **columns)
@@ -242,7 +240,7 @@ def test_odd_rows_are_skipped_and_named_and_the_others_are_keys(table, known, ca
     assert "good" in [entry.name for entry in table.read()[1]]
 
 
-def test_a_row_that_is_no_json_does_not_stop_a_worker(tmp_path, caplog):
+def test_row_with_invalid_json_is_skipped(tmp_path, caplog):
     """SQLite holds what it is given."""
     database = Database(f"sqlite:///{tmp_path}/keys.db")
     migrate(database.engine)
@@ -260,7 +258,7 @@ def test_a_row_that_is_no_json_does_not_stop_a_worker(tmp_path, caplog):
     database.close()
 
 
-def test_a_worker_starts_whatever_the_table_answers(table, monkeypatch, caplog):
+def test_start_succeeds_after_an_exception(table, monkeypatch, caplog):
     monkeypatch.setattr(table, "version", lambda: 1 / 0)
     keys = TableKeys(table)
     keys.start()
@@ -297,9 +295,7 @@ def start(table, snapshot, monkeypatch):
         keys.stop()
 
 
-def test_a_worker_that_starts_without_the_database_knows_the_last_keys(
-    table, start, snapshot, clock
-):
+def test_snapshot_is_used_if_database_is_unavailable(table, start, snapshot, clock):
     limits = (("requests_per_minute", 5), ("dollars_per_month", 2.5))
     key = table.new(
         KeyEntry("team", models=("a",), limits=limits, networks=("::1/128",), expires=2_000_000)
@@ -321,9 +317,7 @@ def test_a_worker_that_starts_without_the_database_knows_the_last_keys(
         after.identify(key)  # expired
 
 
-def test_what_is_kept_is_used_for_an_hour_from_when_it_was_confirmed(
-    table, start, clock, monkeypatch
-):
+def test_snapshot_expires_trust_s_after_confirmation(table, start, clock, monkeypatch):
     key = table.new(KeyEntry("team"))
     start(away=False)
     clock.now += 3000
@@ -341,7 +335,7 @@ def test_what_is_kept_is_used_for_an_hour_from_when_it_was_confirmed(
             start().identify(key)
 
 
-def test_the_database_s_word_replaces_what_was_kept(table, start):
+def test_database_replaces_keys_of_the_snapshot(table, start):
     key = table.new(KeyEntry("team"))
     start(away=False)
     keys = start()
@@ -352,7 +346,7 @@ def test_the_database_s_word_replaces_what_was_kept(table, start):
         keys.identify(key)
 
 
-def test_what_is_kept_is_written_anew_each_minute(table, start, snapshot, clock, monkeypatch):
+def test_snapshot_is_rewritten_each_minute(table, start, snapshot, clock, monkeypatch):
     table.new(KeyEntry("team"))
     keys = start(away=False)
     clock.now += 100
@@ -368,7 +362,7 @@ def test_what_is_kept_is_written_anew_each_minute(table, start, snapshot, clock,
     "text", ["", "{", "[]", "{}", '{"format": 2}', '{"format": 1, "confirmed": "x", "keys": []}',
              '{"format": 1, "confirmed": 1000000.0, "keys": [5, {"name": "x"}]}']
 )  # fmt: skip
-def test_a_file_that_holds_no_keys_is_not_used(start, snapshot, clock, text):
+def test_invalid_snapshot_is_not_used(start, snapshot, clock, text):
     snapshot._path.parent.mkdir()
     snapshot._path.write_text(text)
     snapshot._path.chmod(0o600)
@@ -377,7 +371,7 @@ def test_a_file_that_holds_no_keys_is_not_used(start, snapshot, clock, text):
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o620, 0o666])
-def test_a_file_that_others_may_read_or_write_is_not_used(table, start, snapshot, clock, mode):
+def test_snapshot_accessible_to_others_is_not_used(table, start, snapshot, clock, mode):
     key = table.new(KeyEntry("team"))
     start(away=False)
     snapshot._path.chmod(mode)
@@ -385,7 +379,7 @@ def test_a_file_that_others_may_read_or_write_is_not_used(table, start, snapshot
         start().identify(key)
 
 
-def test_a_link_is_not_followed(table, start, snapshot, clock):
+def test_snapshot_symlink_is_not_followed(table, start, snapshot, clock):
     key = table.new(KeyEntry("team"))
     start(away=False)
     other = snapshot._path.with_suffix(".other")
@@ -395,7 +389,7 @@ def test_a_link_is_not_followed(table, start, snapshot, clock):
         start().identify(key)
 
 
-def test_keys_that_cannot_be_kept_are_keys(table, start, snapshot, caplog):
+def test_failed_snapshot_write_does_not_affect_keys(table, start, snapshot, caplog):
     key = table.new(KeyEntry("team"))
     snapshot._path.parent.write_text("a file where the directory should be")
     assert start(away=False).identify(key)[0].name == "team"

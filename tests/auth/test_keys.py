@@ -32,7 +32,7 @@ def keyring():
     )
 
 
-def test_a_key_names_its_owner_and_what_it_may_do(keyring):
+def test_key_identifies_caller_with_rights(keyring):
     everything = keyring.identify(SECRET)
     assert (everything.name, everything.admin) == ("all", False)
     assert everything.may_use("whatever there is")
@@ -60,19 +60,19 @@ def test_a_key_names_its_owner_and_what_it_may_do(keyring):
         "k" * 100_000,
     ],
 )
-def test_any_other_key_is_refused_and_not_repeated(keyring, wrong):
+def test_wrong_key_is_refused_and_not_in_the_message(keyring, wrong):
     with pytest.raises(Unauthorized) as caught:
         keyring.identify(wrong)
     assert str(caught.value) == "Incorrect API key provided."
 
 
 @given(st.text())
-def test_nobody_guesses_a_key(guess):
+def test_random_keys_are_refused(guess):
     with pytest.raises(Unauthorized):
         Keyring([settings("all", SECRET)]).identify(guess)
 
 
-def test_no_keys_let_nobody_in():
+def test_keyring_without_keys_refuses_all():
     with pytest.raises(Unauthorized):
         Keyring([]).identify(SECRET)
 
@@ -103,11 +103,11 @@ def test_a_new_key_is_long_unique_and_fits_a_header():
         assert digest == hashlib.sha256(key.encode()).hexdigest()
 
 
-def test_a_new_key_opens_the_door_it_was_made_for():
+def test_new_key_is_identified_by_its_digest():
     key, digest = new_key()
     assert Keyring([KeySettings("new", digest)]).identify(key).name == "new"
 
 
-def test_the_digest_may_be_in_capitals():
+def test_digest_may_be_in_upper_case():
     digest = hashlib.sha256(SECRET.encode()).hexdigest().upper()
     assert Keyring([KeySettings("capital", digest)]).identify(SECRET).name == "capital"

@@ -53,7 +53,7 @@ def make(provider):
         assert jwks._task.stop(5)
 
 
-def test_a_good_token_names_its_owner(make):
+def test_valid_token_identifies_caller(make):
     tokens = make()
     caller, networks = tokens.identify(token())
     assert (caller.name, caller.models, caller.admin, networks) == ("oidc:alice", None, False, ())
@@ -61,7 +61,7 @@ def test_a_good_token_names_its_owner(make):
 
 
 @pytest.mark.parametrize("trick", BAD)
-def test_any_other_token_is_refused(make, trick):
+def test_invalid_token_is_refused(make, trick):
     tokens = make(algorithms=("RS256", "ES256"))
     given = BAD[trick]()
     for _ in range(2):
@@ -70,11 +70,11 @@ def test_any_other_token_is_refused(make, trick):
         assert given not in str(caught.value)
 
 
-def test_clocks_may_differ_a_little(make):
+def test_leeway_tolerates_clock_differences(make):
     make(leeway=30).identify(token(exp=int(time.time()) - 20, nbf=int(time.time()) + 20))
 
 
-def test_what_claims_say_of_a_caller(make):
+def test_claims_set_rights_and_limits(make):
     tokens = make(
         claims={
             "name": "email",
@@ -129,9 +129,9 @@ def test_a_signature_is_checked_once_until_the_keys_change_or_the_token_ends(
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\ud800", "a" * 201, "", 5])
-def test_a_name_that_cannot_be_told_is_refused(make, name):
+def test_token_without_valid_name_is_refused(make, name):
     tokens = make(claims={"name": "email"})
-    with pytest.raises(Unauthorized, match="does not say whose it is"):
+    with pytest.raises(Unauthorized, match="does not name its owner"):
         tokens.identify(token(email=name))
 
 
@@ -143,7 +143,7 @@ def test_keys_that_are_not_for_signatures_are_left_out(provider, make):
     assert list(tokens._jwks._keys) == [None]
 
 
-def test_an_entry_that_is_no_key_does_not_spoil_the_others(provider, make):
+def test_invalid_entries_of_jwks_are_skipped(provider, make):
     odd = [{"kty": "RSA", "kid": "x", "n": 5, "e": []}, {"kty": "EC", "kid": ["l"]}, 7]
     provider.data = document(*odd, public(RSA, ["a", "list"]), public(RSA, "one"))
     make().identify(token())

@@ -27,7 +27,7 @@ class Source:
         return self.answer
 
 
-def test_each_source_is_asked_until_one_knows():
+def test_sources_are_tried_in_order():
     door = Authenticator(KEYRING, [Source("a", "first"), Source("b", "second", "the last word")])
     assert door.identify(KEY)[0].name == "file"
     assert door.identify("a")[0].name == "first"
@@ -45,7 +45,7 @@ class Away:
         raise KeysUnavailable("away")
 
 
-def test_a_source_that_is_away_is_passed_over():
+def test_unavailable_source_is_skipped():
     for sources in ([Away(), Source("a", "first")], [Source("a", "first"), Away()]):
         door = Authenticator(KEYRING, sources)
         assert door.identify("a")[0].name == "first"
@@ -54,7 +54,7 @@ def test_a_source_that_is_away_is_passed_over():
             door.identify("b")
 
 
-def test_the_blocked_are_turned_away_whatever_they_are_known_by():
+def test_blocked_name_is_refused():
     door = Authenticator(KEYRING, blocked=["oidc:me"])
     door.check(Caller("me"), (), None)
     with pytest.raises(KeyBlocked) as caught:
@@ -62,7 +62,7 @@ def test_the_blocked_are_turned_away_whatever_they_are_known_by():
     assert (caught.value.status, caught.value.code) == (403, "key_blocked")
 
 
-def test_a_key_bound_to_networks_opens_from_there_alone():
+def test_bound_key_is_refused_from_other_networks():
     door, bound = Authenticator(KEYRING), networks(["10.0.0.0/8", "2001:db8::/32"])
     for address in ("10.1.2.3", "2001:db8::5"):
         door.check(Caller("me"), bound, ip_address(address))

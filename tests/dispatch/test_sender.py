@@ -50,7 +50,7 @@ class Sending:
 
     def submit(self, to, item, **options):
         made = attempt(to, on_result=self.on_result, **options)
-        made.call = made.call.of([str(item)])
+        made.call = made.call.with_items([str(item)])
         self.sender.send(self.queue.submit(made, time.monotonic()))
         return made
 

@@ -32,7 +32,7 @@ def calls(work) -> int:
     ("limits", "most"),
     [({}, 10), (MINUTE, 95), (MINUTE | MONTH | USER, 215)],
 )
-def test_limits_cost_by_their_number_and_little(limits, most):
+def test_calls_per_request_grow_with_number_of_limits(limits, most):
     limiter, caller = Limiter(MemoryWindows(), Prices(MODELS)), Caller("team", **limits)
     request = EmbeddingRequest("m", ["a short text to embed"], user="u-1")
     outcome = Outcome(Vectors([b"1234"], [5]), "p", 1, purchases={("p", "x"): 5})

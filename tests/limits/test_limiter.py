@@ -101,7 +101,7 @@ def test_a_key_without_limits_is_not_counted(make):
     assert limiter.windows._counts == {}
 
 
-def test_requests_are_let_in_up_to_the_limit(make):
+def test_requests_are_admitted_up_to_the_limit(make):
     limiter, team = make(), caller(requests=3)
     assert [left(served(limiter, team), "requests") for _ in range(3)] == [2, 1, 0]
     error = refused(limiter, team)
@@ -119,14 +119,14 @@ def test_requests_are_let_in_up_to_the_limit(make):
     }
 
 
-def test_tokens_are_let_in_up_to_the_limit(make):
+def test_tokens_are_admitted_up_to_the_limit(make):
     limiter, team = make(), caller(tokens=100)
     assert left(served(limiter, team, 60), "tokens") == 40
     assert refused(limiter, team, 41).type == "tokens"
     assert left(served(limiter, team, 40), "tokens") == 0
 
 
-def test_a_request_that_is_refused_costs_nothing(make):
+def test_refused_request_takes_nothing(make):
     limiter, team = make(), caller(requests=5, tokens=100)
     served(limiter, team, 60)
     for _ in range(20):
@@ -135,7 +135,7 @@ def test_a_request_that_is_refused_costs_nothing(make):
     assert left(error.headers, "tokens") == 40
 
 
-def test_a_request_larger_than_the_limit_is_told_that_waiting_is_no_use(make):
+def test_request_over_the_limit_has_should_retry_false(make):
     error = refused(make(), caller(tokens=100), 101)
     assert error.should_retry is False
     assert "try again" not in error.message
@@ -147,7 +147,7 @@ def test_keys_do_not_share_limits(make):
     served(limiter, caller(requests=1, name="other"))
 
 
-def test_workers_share_a_limit_and_tell_the_whole_of_it(make):
+def test_workers_share_a_limit_and_headers_show_the_whole(make):
     limiter, team = make(workers=4), caller(requests=8)
     for _ in range(2):
         headers = served(limiter, team)
@@ -156,7 +156,7 @@ def test_workers_share_a_limit_and_tell_the_whole_of_it(make):
     served(make(workers=100), team)  # a share is never nothing
 
 
-def test_a_request_over_a_worker_s_share_is_let_in_where_nothing_is_used(make, clock):
+def test_request_over_a_worker_share_is_admitted_if_nothing_is_used(make, clock):
     limiter, team = make(workers=4), caller(tokens=100)
     assert left(served(limiter, team, 60), "tokens") == 0
     error = refused(limiter, team, 60)
@@ -182,7 +182,7 @@ def test_an_estimate_is_corrected_by_the_count(make):
     assert "x-ratelimit-limit-tokens" not in requests_only.headers
 
 
-def test_a_correction_goes_where_it_was_taken(make, clock):
+def test_correction_applies_to_the_period_of_the_take(make, clock):
     limiter, team = make(), caller(tokens=100)
     grants = [limiter.admit(team, request(20)) for _ in range(3)]
     settle(limiter, grants[0], None)
@@ -211,7 +211,7 @@ def test_cached_tokens_count_if_the_settings_say_so(make):
         ("tokens_per_month", "2026-11-01T00:00:00+01:00"),
     ],
 )
-def test_a_quota_is_the_calendar_s_and_says_when_it_resets(clock, setting, reset):
+def test_quota_resets_by_the_calendar(clock, setting, reset):
     clock.now = datetime.fromisoformat("2026-10-25T00:30:00+02:00").timestamp()  # summer ends today
     limiter = Limiter(MemoryWindows(clock=clock), zone=ZoneInfo("Europe/Berlin"))
     team = caller(**{setting: 100})
@@ -232,7 +232,7 @@ def test_a_quota_is_the_calendar_s_and_says_when_it_resets(clock, setting, reset
     assert left(served(limiter, team, 100), "tokens") == 0  # anew, and whole
 
 
-def test_what_was_taken_yesterday_is_corrected_there(make, clock):
+def test_correction_of_yesterday_does_not_change_today(make, clock):
     limiter, team = make(), caller(tokens_per_day=100)
     grant = limiter.admit(team, request(50))
     clock.now += DAY
@@ -241,7 +241,7 @@ def test_what_was_taken_yesterday_is_corrected_there(make, clock):
     assert left(served(limiter, team, 10), "tokens") == 80
 
 
-def test_the_headers_are_of_the_limit_that_has_least_left(make, clock):
+def test_headers_show_the_limit_with_least_remaining(make, clock):
     limiter, team = make(), caller(tokens=100, tokens_per_day=150)
     assert served(limiter, team, 60)["x-ratelimit-limit-tokens"] == "100"
     clock.now += 120
@@ -265,14 +265,14 @@ def test_end_users_have_limits_of_their_own(make):
     assert "of this end user" not in error.message
 
 
-def test_those_without_a_name_are_one_end_user(make):
+def test_requests_without_user_share_one_limit(make):
     limiter, team = make(), caller(user_requests_per_minute=1)
     served(limiter, team)
     refused(limiter, team)
     refused(limiter, team, user="")
 
 
-def test_end_users_of_two_keys_are_two(make):
+def test_same_user_of_two_keys_has_two_limits(make):
     limiter = make()
     served(limiter, caller(user_requests_per_minute=1), user="a")
     served(limiter, caller(user_requests_per_minute=1, name="other"), user="a")
@@ -286,7 +286,7 @@ def priced(**prices):
     return Prices({"m": ModelSettings("m", deployments)})
 
 
-def test_money_is_taken_at_the_dearest_price_and_settled_at_that_of_who_served(make):
+def test_dollars_are_reserved_at_the_highest_price_and_settled_at_the_actual(make):
     limiter = make(prices=priced(cheap=0.02, dear=2.0))
     team = caller(dollars_per_month=0.001)  # 500 dear tokens, 50,000 cheap ones
     assert "limit $0.001, used $0, requested $0.001002" in refused(limiter, team, 501).message
@@ -305,7 +305,7 @@ def test_money_is_taken_at_the_dearest_price_and_settled_at_that_of_who_served(m
     assert grant.windows[0].used == 25 * 20 + 25 * 2000
 
 
-def test_what_is_cached_or_has_no_price_costs_no_money(make):
+def test_cached_or_unpriced_tokens_cost_no_dollars(make):
     limiter, team = make(prices=priced(cheap=1.0)), caller(dollars_per_month=0.0001)
     grant = limiter.admit(team, request(100))
     settle(limiter, grant, outcome(100, cached=100, provider=""))
@@ -313,23 +313,23 @@ def test_what_is_cached_or_has_no_price_costs_no_money(make):
     served(make(), team, 10**6)
 
 
-def test_changed_limits_of_a_key_hold_at_once(make):
+def test_changed_limits_apply_at_once(make):
     limiter = make()
     served(limiter, caller(requests=1))
     refused(limiter, caller(requests=1))
     served(limiter, caller(requests=2))
 
 
-def test_rules_of_countless_callers_are_not_all_remembered(make, monkeypatch):
-    monkeypatch.setattr(limits, "_REMEMBERED", 10)
+def test_number_of_remembered_callers_is_bounded(make, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_CALLERS_REMEMBERED", 10)
     limiter = make()
     for n in range(35):
         served(limiter, caller(requests=1, name=f"token-{n}"))
     assert len(limiter._rules) <= 10
 
 
-def test_counters_of_end_users_who_left_are_forgotten(make, clock, monkeypatch):
-    monkeypatch.setattr(windows, "_FEW", 100)
+def test_expired_counters_are_removed(make, clock, monkeypatch):
+    monkeypatch.setattr(windows, "MIN_COUNTERS_SWEPT", 100)
     limiter, team = make(), caller(user_requests_per_minute=1)
     limiter.windows._sweep_at = 100
     for n in range(3000):
@@ -365,7 +365,7 @@ def test_decisions_are_those_of_the_limits_library(limit, steps):
             taken = ours.take([Take("name", limit, MINUTE, cost)])
             assert (taken.refused < 0) is theirs.hit(item, "name", cost=cost)
             remaining = theirs.get_window_stats(item, "name").remaining
-            assert taken.windows[0].left == max(0, remaining)
+            assert taken.windows[0].remaining == max(0, remaining)
         storage.timer.cancel()
 
 
@@ -375,7 +375,7 @@ def test_decisions_are_those_of_the_limits_library(limit, steps):
     offset=st.floats(0, 59.9),
     gaps=st.lists(st.floats(0, 50), max_size=60),
 )
-def test_who_waits_as_long_as_told_is_let_in(limit, offset, gaps):
+def test_request_is_admitted_after_retry_after(limit, offset, gaps):
     clock = Clock()
     clock.now += offset
     limiter, team = Limiter(MemoryWindows(clock=clock)), caller(requests=limit)

@@ -17,7 +17,7 @@ ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Ap
     zone=st.sampled_from(ZONES),
     now=st.floats(10**9, 3 * 10**9),
 )
-def test_each_moment_is_in_its_period_and_the_next_begins_where_it_ends(name, zone, now):
+def test_periods_contain_their_time_and_are_contiguous(name, zone, now):
     calendar = Calendar(name, zone_of(zone))
     span = calendar.span(now)
     assert span.start <= now < span.end

@@ -59,13 +59,13 @@ def sent(*many):
         time.sleep(0.02)
 
 
-def test_two_workers_count_together(make, clock):
+def test_two_workers_share_counters(make, clock):
     one, other = make(clock), make(clock)
     take = [Take("{k}:0", 3, MINUTE, 1)]
     assert [w.take(take).refused for w in (one, other, one, other)] == [-1, -1, -1, 0]
 
 
-def test_all_is_taken_or_nothing(make, clock):
+def test_take_is_all_or_nothing(make, clock):
     windows = make(clock)
     takes = [
         Take("{k}:0", 10, MINUTE, 1),
@@ -79,7 +79,7 @@ def test_all_is_taken_or_nothing(make, clock):
         assert [w.current for w in taken.windows] == [1, 60, 5]
 
 
-def test_a_correction_goes_where_it_was_taken(make, clock):
+def test_correction_applies_to_the_period_of_the_take(make, clock):
     windows = make(clock)
     take = [Take("{k}:0", 1000, MINUTE, 100)]
     period = windows.take(take).windows[0].index
@@ -121,7 +121,7 @@ def test_by_the_server_s_clock_counters_expire(make, redis):
         max_size=25,
     )
 )
-def test_it_decides_as_memory_does(make, redis, steps):
+def test_redis_and_memory_decide_alike(make, redis, steps):
     clock = Clock()
     shared, memory = make(clock), MemoryWindows(clock=clock)
     redis.flushdb()
@@ -141,7 +141,7 @@ def test_it_decides_as_memory_does(make, redis, steps):
         shared._send(shared.remote._client, False)
 
 
-def test_many_at_once_get_exactly_what_there_is(make):
+def test_concurrent_takes_never_exceed_the_limit(make):
     let_in = []
 
     def work(windows):
@@ -170,7 +170,7 @@ def outcome(tokens):
     return Outcome(Vectors([b"1234"], [tokens]), provider="p")
 
 
-def test_a_limiter_over_it(make, clock):
+def test_limiter_with_redis_windows(make, clock):
     limiters = [Limiter(make(clock)) for _ in range(2)]
     busy = team(requests_per_minute=3, tokens_per_day=100, user_tokens_per_minute=50)
     grant = limiters[0].admit(busy, request(40, user="a"))
@@ -186,7 +186,7 @@ def test_a_limiter_over_it(make, clock):
         limiters[0].admit(busy, request(21, user="c"))
 
 
-def test_names_of_end_users_and_keys_are_told_to_no_server(make, redis):
+def test_names_of_keys_and_users_are_not_sent_to_redis(make, redis):
     limiter = Limiter(make())
     limiter.admit(team(user_requests_per_minute=3), request(user="somebody@example.org"))
     (name,) = redis.keys("*")
@@ -194,7 +194,7 @@ def test_names_of_end_users_and_keys_are_told_to_no_server(make, redis):
     assert b"team" not in name
 
 
-def test_where_nobody_answers_nobody_is_refused_or_kept_waiting(make):
+def test_dead_server_does_not_refuse_or_delay_requests(make):
     windows = make(url=f"redis://127.0.0.1:{free_port()}", timeout=0.05)
     limiter = Limiter(windows)
     start = time.monotonic()
@@ -206,7 +206,7 @@ def test_where_nobody_answers_nobody_is_refused_or_kept_waiting(make):
     assert windows.state() == (20, 0, True)
 
 
-def test_it_counts_again_when_the_server_is_back(clock):
+def test_counting_resumes_when_the_server_returns(clock):
     with Valkey() as server:
         windows = SharedWindows(server.url, timeout=0.5, clock=clock)
         take = [Take("{k}:0", 1, MINUTE, 1)]
@@ -239,7 +239,7 @@ def test_corrections_that_cannot_be_sent_are_dropped_and_counted(make, monkeypat
     assert windows.dropped == 5
 
 
-def test_on_a_cluster(clock):
+def test_take_change_and_charge_on_a_cluster(clock):
     options = {"cluster_enabled": "yes", "cluster_announce_ip": "127.0.0.1"}
     with Valkey(**options) as server:
         with server.client() as admin:

@@ -89,7 +89,7 @@ def send(windows, client):
     windows._send(client, False)
 
 
-def test_what_a_killed_worker_has_taken_expires(make, clock):
+def test_reservation_of_a_killed_worker_expires(make, clock):
     killed, other = make(clock), make(clock)
     take(killed, 100, Reservation("a", 90))
     clock.now += 89
@@ -98,7 +98,7 @@ def test_what_a_killed_worker_has_taken_expires(make, clock):
     assert used(other) == 0
 
 
-def test_a_reservation_that_is_settled_does_not_expire(make, clock, redis):
+def test_settled_reservation_does_not_expire(make, clock, redis):
     windows, other = make(clock), make(clock)
     reservation = Reservation("a", 90)
     settle(windows, take(windows, 100, reservation), 70, 100, reservation)
@@ -108,7 +108,7 @@ def test_a_reservation_that_is_settled_does_not_expire(make, clock, redis):
     assert used(other) == 70
 
 
-def test_a_request_that_used_what_it_took_settles_its_reservation_too(make, clock, redis):
+def test_exact_estimate_settles_its_reservation(make, clock, redis):
     windows = make(clock)
     reservation = Reservation("a", 90)
     settle(windows, take(windows, 100, reservation), 100, 100, reservation)
@@ -117,7 +117,7 @@ def test_a_request_that_used_what_it_took_settles_its_reservation_too(make, cloc
     assert used(windows) == 100
 
 
-def test_what_is_settled_after_its_reservation_has_expired_is_charged_whole(make, clock, redis):
+def test_usage_is_charged_whole_after_reservation_expired(make, clock, redis):
     windows = make(clock)
     reservation = Reservation("a", 90)
     taken = take(windows, 100, reservation)
@@ -128,7 +128,7 @@ def test_what_is_settled_after_its_reservation_has_expired_is_charged_whole(make
     assert used(windows) == 70
 
 
-def test_a_charge_whose_reply_is_lost_is_sent_again_and_counts_once(make, clock, redis):
+def test_charge_with_lost_reply_is_counted_once(make, clock, redis):
     windows = make(clock)
     reservation = Reservation("a", 90)
     settle(windows, take(windows, 100, reservation), 70, 100, reservation)
@@ -144,7 +144,7 @@ def test_a_charge_whose_reply_is_lost_is_sent_again_and_counts_once(make, clock,
     assert windows.dropped == 0
 
 
-def test_what_belongs_to_yesterday_is_not_charged_today(make, clock, redis):
+def test_usage_of_yesterday_is_charged_to_yesterday(make, clock, redis):
     windows = make(clock)
     reservation = Reservation("a", 1000)
     taken = take(windows, 100, reservation)
@@ -159,7 +159,7 @@ def test_what_belongs_to_yesterday_is_not_charged_today(make, clock, redis):
     assert take(windows, 5).windows[0].current == 5
 
 
-def test_counters_and_reservations_are_forgotten_after_their_day(make, redis):
+def test_counters_and_reservations_expire_after_their_day(make, redis):
     windows = make()
     reservation = Reservation("a", 90)
     settle(windows, take(windows, 100, reservation), 70, 100, reservation)
@@ -181,7 +181,7 @@ def test_a_month_in_billionths_of_a_dollar_is_exact(make, clock, redis):
 
 
 @pytest.mark.parametrize("passing", [OutOfMemoryError("x"), ResponseError("MISCONF cannot save")])
-def test_what_a_server_refuses_for_a_while_is_sent_again(make, clock, redis, passing):
+def test_charge_is_resent_after_a_temporary_error(make, clock, redis, passing):
     windows = make(clock)
     windows.change([Change(NAME, DAY, DAY.span(clock.now).number, 0, 5)])
 
@@ -201,7 +201,7 @@ def test_what_a_server_refuses_for_a_while_is_sent_again(make, clock, redis, pas
     assert used(windows) == 5
 
 
-def test_a_charge_that_the_server_will_never_take_does_not_hold_up_others(make, clock, redis):
+def test_permanently_refused_charge_does_not_block_others(make, clock, redis):
     windows = make(clock)
     redis.set("embeddings:limits:2:{odd}:2", "not a hash")
     number = DAY.span(clock.now).number
@@ -211,7 +211,7 @@ def test_a_charge_that_the_server_will_never_take_does_not_hold_up_others(make, 
     assert windows.dropped == 1
 
 
-def test_charges_of_too_many_counters_are_dropped_and_counted(make, clock, redis, monkeypatch):
+def test_charges_over_the_bound_are_dropped_and_counted(make, clock, redis, monkeypatch):
     monkeypatch.setattr(shared_windows, "MAX_WAITING", 3)
     monkeypatch.setattr(shared_windows, "MAX_SENT", 2)
     windows = make(clock)
@@ -234,7 +234,7 @@ ACTIONS = ["settle", "settle", "die", "wait", "send", "lose"]
         st.tuples(st.sampled_from(ACTIONS), st.integers(1, 50), st.integers(0, 60)), max_size=25
     )
 )
-def test_in_the_end_exactly_what_was_used_is_counted(make, redis, steps):
+def test_counts_equal_usage_after_all_failures(make, redis, steps):
     """Whatever dies, expires, arrives late or without a reply."""
     clock = Clock()
     redis.flushdb()
@@ -280,7 +280,7 @@ def test_a_request_is_reserved_until_a_minute_after_its_deadline(make, clock):
     limiter.admit(team(tokens_per_day=100), request(100))
 
 
-def test_what_was_used_while_the_server_was_away_is_charged_when_it_is_back():
+def test_usage_during_an_outage_is_charged_afterwards():
     with Valkey() as server:
         limiter = Limiter(SharedWindows(server.url, timeout=0.5))
         key = team(tokens_per_day=100, tokens_per_minute=1000)
@@ -298,7 +298,7 @@ def test_what_was_used_while_the_server_was_away_is_charged_when_it_is_back():
         limiter.close()
 
 
-def test_keys_with_a_budget_may_be_refused_while_the_server_is_away(make):
+def test_when_away_refuse_refuses_keys_with_a_budget(make):
     windows = make(url=f"redis://127.0.0.1:{free_port()}")
     limiter = Limiter(windows, refuse_when_away=True)
     for budget in ({"tokens_per_day": 1}, {"tokens_per_month": 1}, {"dollars_per_month": 1}):

@@ -90,7 +90,7 @@ def settled(limiter):
     limiter.soft_limits.close()
 
 
-def test_one_warning_at_the_share_and_no_second(make, webhook, caplog):
+def test_soft_limit_warns_once(make, webhook, caplog):
     limiter = make()
     team = Caller("team", tokens_per_day=100, warn_at=0.8)
     for _ in range(7):
@@ -136,7 +136,7 @@ def test_each_limit_and_each_period_warns_once(make, clock, webhook):
     assert len({message_id for message_id, _, _ in webhook.sent}) == 5
 
 
-def test_rates_and_keys_without_the_setting_warn_of_nothing(make, webhook):
+def test_no_warning_for_rates_or_without_warn_at(make, webhook):
     limiter = make()
     use(limiter, Caller("team", tokens_per_minute=10, warn_at=0.1), 10)
     use(limiter, Caller("other", tokens_per_day=10), 10)
@@ -185,7 +185,7 @@ def test_a_bug_does_not_end_the_thread(make, webhook, monkeypatch, caplog):
     assert len(webhook.sent) == 1
 
 
-def test_workers_that_count_together_warn_once(make, clock, webhook, valkey, redis):
+def test_workers_sharing_counters_warn_once(make, clock, webhook, valkey, redis):
     clock.now = 60.0 * 40_000_000  # far ahead: what the server forgets, it forgets by its own clock
     workers = [make(SharedWindows(valkey.url, timeout=0.5, clock=clock)) for _ in range(3)]
     team = Caller("team", tokens_per_month=100, warn_at=0.8)
@@ -202,7 +202,7 @@ def test_workers_that_count_together_warn_once(make, clock, webhook, valkey, red
     assert list(redis.scan_iter("*:w")) == []
 
 
-def test_while_the_server_is_away_a_warning_is_not_lost(clock):
+def test_claim_succeeds_while_the_server_is_away(clock):
     windows = SharedWindows(f"redis://127.0.0.1:{free_port()}/0", timeout=0.05, clock=clock)
     rule_period = Limiter(windows, clock=clock)._periods["day"]
     assert windows.claim("{k}:0", rule_period, 1) is True
@@ -229,7 +229,7 @@ def test_labels_of_keys_are_bounded():
 
 
 @pytest.mark.parametrize("value", [0, -0.5, 1.01, 80, "much"])
-def test_a_share_is_over_0_and_up_to_1(value):
+def test_warn_at_outside_0_to_1_is_refused(value):
     keys = {"team": {"sha256": "a" * 64, "tokens_per_day": 5, "warn_at": value}}
     with pytest.raises(SettingsError, match=r"KEYS\['team'\]\['warn_at'\]"):
         check(settings(KEYS=keys))

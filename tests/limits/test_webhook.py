@@ -111,7 +111,7 @@ def test_a_failure_is_retried_with_growing_waits(receiver, start):
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 410])
-def test_a_refusal_is_not_retried(receiver, start, caplog, status):
+def test_client_error_of_receiver_is_not_retried(receiver, start, caplog, status):
     hook = start()
     receiver.statuses = [status]
     hook.send("msg_1", "t", {})
@@ -120,7 +120,7 @@ def test_a_refusal_is_not_retried(receiver, start, caplog, status):
     assert f"msg_1 is not delivered: status {status}" in caplog.text
 
 
-def test_a_receiver_that_is_away_is_given_up_and_its_address_not_logged(start, caplog):
+def test_url_of_unreachable_receiver_is_not_logged(start, caplog):
     hook = start("http://user:pass-word@127.0.0.1:9/hook")
     hook.send("msg_1", "t", {})
     eventually(lambda: hook.state().failed == 1)
@@ -128,7 +128,7 @@ def test_a_receiver_that_is_away_is_given_up_and_its_address_not_logged(start, c
     assert "pass-word" not in caplog.text
 
 
-def test_the_queue_is_bounded_and_a_sender_never_waits(receiver, start, monkeypatch, caplog):
+def test_queue_is_bounded_and_send_never_waits(receiver, start, monkeypatch, caplog):
     monkeypatch.setattr(module, "MAX_WAITING", 2)
     receiver.hold = threading.Event()
     hook = start()
@@ -142,7 +142,7 @@ def test_the_queue_is_bounded_and_a_sender_never_waits(receiver, start, monkeypa
     eventually(lambda: hook.state() == (3, 0, 1))
 
 
-def test_what_waits_is_tried_once_more_at_the_end(receiver):
+def test_close_tries_queued_messages_once(receiver):
     hook = Webhook(NotifySettings(receiver.url, SECRET))
     receiver.statuses = [500]
     for number in range(2):
@@ -180,7 +180,7 @@ def test_backoff_is_bounded(attempt):
         ({"url": "https://h", "secret": "x" * 16, "timout": 3}, "did you mean 'timeout'?"),
     ],
 )
-def test_a_mistake_in_the_settings_is_named(notify, mistake):
+def test_invalid_notify_setting_is_named(notify, mistake):
     with pytest.raises(SettingsError) as caught:
         check(settings(NOTIFY=notify))
     assert mistake in str(caught.value)

@@ -44,5 +44,5 @@ def test_shares_by_example(total, weights, shares):
         ([5, 6, 7], 3, 3),
     ],
 )
-def test_an_item_weighs_its_bytes_or_its_tokens(item, weight, tokens):
+def test_weight_is_bytes_or_tokens(item, weight, tokens):
     assert (weigh(item), estimate(item)) == (weight, tokens)

@@ -24,14 +24,14 @@ def byte_encoding(monkeypatch):
     monkeypatch.setattr(tiktoken, "get_encoding", {"bytes": encoding}.__getitem__)
 
 
-def test_a_tokenizer_json_counts_what_its_library_does():
+def test_tokenizer_json_counts_as_its_library():
     tokenizer = tokenizers.load(LLAMA)
     assert tokenizer.count(["hello world", [1, 2, 3], "hello"]) == [2, 3, 1]
     assert tokenizer.decode([22172, 3186]) == "hello world"
 
 
 @pytest.mark.parametrize("tokens", [[243], [10**6]], ids=["half a character", "unknown"])
-def test_tokens_that_are_no_text_are_not_guessed(tokens):
+def test_undecodable_tokens_raise(tokens):
     with pytest.raises(tokenizers.Undecodable):
         tokenizers.load(LLAMA).decode(tokens)
 
@@ -44,7 +44,7 @@ def test_a_tiktoken_encoding_counts_and_decodes(byte_encoding):
 
 
 @pytest.mark.parametrize("tokens", [[0xC3], [300]], ids=["half a character", "unknown"])
-def test_tiktoken_tokens_that_are_no_text_are_not_guessed(byte_encoding, tokens):
+def test_undecodable_tiktoken_tokens_raise(byte_encoding, tokens):
     with pytest.raises(tokenizers.Undecodable):
         tokenizers.load("bytes").decode(tokens)
 
@@ -54,7 +54,7 @@ def models(tokenizer):
     return {**made, "embed": {**made["embed"], "tokenizer": tokenizer}}
 
 
-def test_a_provider_of_text_is_given_the_text_of_the_tokens(monkeypatch, byte_encoding):
+def test_tokens_are_decoded_for_providers_that_take_text(monkeypatch, byte_encoding):
     provider = FakeProvider(tokens=False)
     client = app_with(monkeypatch, provider, MODELS=models("bytes"))
     answer = ask(client, input=[list(b"first"), list(b"second")])
@@ -62,13 +62,13 @@ def test_a_provider_of_text_is_given_the_text_of_the_tokens(monkeypatch, byte_en
     assert provider.items == ["first", "second"]
 
 
-def test_tokens_that_are_no_text_are_the_callers_mistake(monkeypatch, byte_encoding):
+def test_undecodable_tokens_are_a_400(monkeypatch, byte_encoding):
     client = app_with(monkeypatch, FakeProvider(tokens=False), MODELS=models("bytes"))
     error = error_of(ask(client, input=[0xC3]))
     assert (error.status, error.param) == (400, "input")
 
 
-def test_without_a_tokenizer_a_provider_of_text_refuses_tokens(monkeypatch):
+def test_tokens_without_tokenizer_are_refused_for_text_providers(monkeypatch):
     provider = FakeProvider(tokens=False)
     error = error_of(ask(app_with(monkeypatch, provider), input=[1, 2]))
     assert (error.status, error.param) == (400, "input")
@@ -76,7 +76,7 @@ def test_without_a_tokenizer_a_provider_of_text_refuses_tokens(monkeypatch):
     assert provider.calls == []
 
 
-def test_what_nobody_counted_the_tokenizer_counts(monkeypatch, byte_encoding):
+def test_tokenizer_counts_where_the_provider_does_not(monkeypatch, byte_encoding):
     provider = FakeProvider()
     provider.estimated = True
     answer = ask(app_with(monkeypatch, provider, MODELS=models("bytes")), input=["four", "fiver"])
@@ -85,7 +85,7 @@ def test_what_nobody_counted_the_tokenizer_counts(monkeypatch, byte_encoding):
 
 
 @pytest.mark.parametrize("name", ["no-such-encoding", LLAMA.replace("l2_", "no_")])
-def test_a_tokenizer_that_is_not_there_stops_the_start(monkeypatch, name):
+def test_missing_tokenizer_is_a_settings_error(monkeypatch, name):
     monkeypatch.setattr(tiktoken, "get_encoding", {}.__getitem__)
     with pytest.raises(config.SettingsError, match=r"MODELS\['embed'\]\['tokenizer'\]: "):
         app_with(monkeypatch, FakeProvider(), MODELS=models(name))
