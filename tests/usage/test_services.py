@@ -214,7 +214,7 @@ print([name for name in ("sqlalchemy", "alembic", "psycopg", "jwt") if name in s
 
 def test_nothing_that_is_not_configured_is_imported():
     command = [sys.executable, "-c", LIGHT]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1:] == ["[]"], done.stderr
 
