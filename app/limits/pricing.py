@@ -34,5 +34,7 @@ class Prices:
 
     def cost_of(self, model: str, purchases: Mapping[Source, int]) -> int:
         """The cost of tokens bought, by deployment, in billionths of a dollar, rounded up."""
-        prices = self._of.get(model, {})
+        if not self._dearest.get(model):
+            return 0
+        prices = self._of[model]
         return math.ceil(sum(prices.get(source, 0.0) * n for source, n in purchases.items()))
