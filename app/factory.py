@@ -15,7 +15,6 @@ from app import config
 from app.api import hooks
 from app.api.client_address import ClientAddresses
 from app.api.proxy import Proxy
-from app.api.usage import UsageApi
 from app.api.views import Api
 from app.auth.authenticator import Authenticator, KeySource
 from app.auth.keys import Keyring
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from app.usage.ledger import Ledger
     from app.usage.queries import Unusual
     from app.usage.reporter import Reporter
+    from app.usage.store import Store
     from app.usage.watch import Watch
 
 PURGE_INTERVAL_S = 3600.0
@@ -119,6 +119,7 @@ class Services:
 
     key_sources: list[KeySource] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=list)
+    store: Store | None = None
     reporter: Reporter | None = None
     unusual: Unusual | None = None
     ledger: Ledger | None = None
@@ -147,6 +148,8 @@ class Services:
 
     def page(self, identify: Callable[[], Caller]) -> Blueprint:
         """Return the route ``GET /v1/usage``; there must be a ledger."""
+        from app.api.usage import UsageApi
+
         assert self.reporter is not None and self.unusual is not None  # noqa: S101, PT018 - for mypy
         return UsageApi(self.reporter, self.unusual, identify).blueprint()
 
@@ -184,7 +187,7 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     database, reports = Database(usage.url), Database(usage.url, REPORT_TIME_LIMIT_S)
     services.add(None, database.close)
     services.add(None, reports.close)
-    store = Store(database)
+    services.store = store = Store(database)
     services.reporter = Reporter(Store(reports))
     services.unusual = unusual = Unusual(usage.requests_per_hour, usage.tokens_per_hour)
     services.watch = watch = Watch(settings.keys)

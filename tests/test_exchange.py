@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from app import exchange as module
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
 from app.errors import BadRequest, DeadlineExceeded, UpstreamFailed
-from app.exchange import Exchange, RequestLog, request_id
+from app.exchange import Exchange, request_id
+from app.observability import request_log
+from app.observability.request_log import RequestLog
 
 NEW = re.compile(r"req_[0-9a-f]{32}")
 
@@ -41,7 +43,7 @@ def test_new_ids_are_unique():
 def logged(monkeypatch):
     """The fields of the lines that were logged."""
     lines = []
-    monkeypatch.setattr(module, "log_request", lines.append)
+    monkeypatch.setattr(request_log, "log_request", lines.append)
     return lines
 
 

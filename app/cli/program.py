@@ -10,6 +10,7 @@ import click
 
 import app
 from app.cli import commands as cli
+from app.cli.audit import audit
 from app.cli.keys import key
 from app.cli.limits import limits
 from app.cli.usage import usage
@@ -50,5 +51,6 @@ def _hiding(directory: Path) -> Path | None:
     return None
 
 
-for _command in (cli.check_settings, cli.check, cli.new_key, cli.cache, usage, key, limits):
+_COMMANDS = (cli.check_settings, cli.check, cli.new_key, cli.cache, usage, key, limits, audit)
+for _command in _COMMANDS:
     main.add_command(_command)

@@ -32,5 +32,7 @@ class Prices:
 
     def cost_of(self, model: str, purchases: Mapping[Source, int]) -> int:
         """Return the cost of the tokens bought, in billionths of a dollar, rounded up."""
-        prices = self._prices.get(model, {})
+        if not self._highest.get(model):
+            return 0
+        prices = self._prices[model]
         return math.ceil(sum(prices.get(source, 0.0) * n for source, n in purchases.items()))

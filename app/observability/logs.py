@@ -19,6 +19,7 @@ import orjson
 from app.config import LogSettings
 
 MAX_LINE_BYTES = 4096  # PIPE_BUF of Linux
+USUAL_LINE_BYTES = 1024  # a line up to this length is written as it is
 #: Characters of a value: the first of these with which the line fits.
 MAX_VALUE_LENGTHS = (300, 64, 16)
 MAX_MESSAGE_LENGTHS = (1500, 500, 64)  # likewise, of what is no request's: several wrong settings
@@ -101,8 +102,13 @@ class JsonFormatter(logging.Formatter):
 
 def _fitting(line: dict[str, Any], lengths: Sequence[int], trace: str) -> bytes:
     """Write a line within its bounds: values are cut, and of a traceback the end is kept."""
+    try:
+        encoded = orjson.dumps(line)
+        if len(encoded) <= USUAL_LINE_BYTES and not trace:
+            return encoded
+    except orjson.JSONEncodeError:  # a lone surrogate, or a number that JSON cannot hold
+        encoded = b"{}"
     room = MAX_LINE_BYTES - 1  # the line feed
-    encoded = b"{}"
     for length in lengths:
         encoded = orjson.dumps({name: _cut(value, length) for name, value in line.items()})
         if len(encoded) <= room:

@@ -12,7 +12,7 @@ from app.cache.memory import MemoryCache
 from app.cache.names import digest
 from app.cache.shared import SharedCache
 from app.cache.tiered import TieredCache
-from app.cli.commands import commands as cli
+from app.cli import commands as cli
 from tests.cache.contract import entry, key
 from tests.support.server import eventually, free_port
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from app.cli.commands import commands as cli
+from app.cli import commands as cli
 from app.domain import Vectors
 from app.errors import BrokenContract, ProviderUnavailable
 from app.providers import registry

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from app.cli.commands import development
+from app.cli import development
 
 
 @pytest.fixture
