@@ -15,7 +15,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.auth.key_table import Entry, KeyTable
+from app.auth.key_entry import KeyEntry
+from app.auth.key_table import KeyTable
 from app.database.engine import Database
 from app.database.migrations import migrate
 from tests.support.server import Proxy, eventually
@@ -110,7 +111,7 @@ def statuses(proxy: Proxy, key: str, **headers) -> set[int]:
 
 def test_a_key_is_made_rotated_and_revoked_in_every_worker_within_five_seconds(proxy, table):
     name = f"team-{proxy.port}"
-    key = table.new(Entry(name, models=("embed",)))
+    key = table.new(KeyEntry(name, models=("embed",)))
     eventually(lambda: statuses(proxy, key) == {200}, 5)
     assert proxy.client(key).embed("other", "a").error["code"] == "model_not_allowed"
     new = table.rotate(name, grace=60)
@@ -122,7 +123,7 @@ def test_a_key_is_made_rotated_and_revoked_in_every_worker_within_five_seconds(p
 
 def test_a_key_bound_to_networks(proxy, table):
     name = f"bound-{proxy.port}"
-    key = table.new(Entry(name, networks=("10.0.0.0/8",)))
+    key = table.new(KeyEntry(name, networks=("10.0.0.0/8",)))
     eventually(lambda: statuses(proxy, key) == {403}, 5)
     assert proxy.client(key).embed("embed", "a").error["code"] == "network_not_allowed"
     # Loopback is trusted.
@@ -130,7 +131,7 @@ def test_a_key_bound_to_networks(proxy, table):
 
 
 def test_limits_of_the_table_hold(proxy, table):
-    key = table.new(Entry(f"slow-{proxy.port}", limits=(("requests_per_minute", 2),)))
+    key = table.new(KeyEntry(f"slow-{proxy.port}", limits=(("requests_per_minute", 2),)))
     eventually(lambda: 429 in statuses(proxy, key), 5)
 
 
@@ -157,7 +158,7 @@ def test_while_the_database_is_away_workers_start_with_the_last_keys_and_take_to
     database = Database(f"sqlite:///{held}/keys.db")
     migrate(database.engine)
     table = KeyTable(database)
-    key, token = table.new(Entry("team")), issuer.token()
+    key, token = table.new(KeyEntry("team")), issuer.token()
     with start(tmp_path, str(database.engine.url), issuer, "gevent") as proxy:
         eventually(lambda: statuses(proxy, key) | statuses(proxy, token) == {200}, 5)
         held.rename(tmp_path / "away")

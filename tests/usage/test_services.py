@@ -189,12 +189,13 @@ def test_blocked_key_gets_a_403_and_is_in_the_ledger(start):
 
 
 def test_keys_of_the_table_are_accepted(start, tmp_path):
-    from app.auth.key_table import Entry, KeyTable
+    from app.auth.key_entry import KeyEntry
+    from app.auth.key_table import KeyTable
 
     url = f"sqlite:///{tmp_path}/keys.db"
     database = Database(url)
     migrate(database.engine)
-    key = KeyTable(database).new(Entry("of-the-table", models=("steady",)))
+    key = KeyTable(database).new(KeyEntry("of-the-table", models=("steady",)))
     database.close()
     client = start(url, keys=True)
     headers = {"Authorization": f"Bearer {key}"}

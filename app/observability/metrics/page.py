@@ -34,7 +34,7 @@ class Page:
         self._gauges = gauges
         self._allowed = tuple(ip_network(network) for network in allowed)
         self._are_within = are_within
-        self._must_be_admin = require_admin
+        self._require_admin = require_admin
 
     def blueprint(self) -> Blueprint:
         metrics = Blueprint("metrics", __name__)
@@ -43,6 +43,6 @@ class Page:
 
     def metrics(self) -> Response:
         if not self._are_within(self._allowed, request.environ):
-            self._must_be_admin()
+            self._require_admin()
         self._gauges.look()
         return Response(generate_latest(self._files), content_type=CONTENT_TYPE_LATEST)
