@@ -1,4 +1,4 @@
-"""What a request costs, in calls of functions: a number that no busy machine can change.
+"""The cost of a request in function calls, which does not depend on the load of the machine.
 
 The margins are wide. They are to notice that something is done twice, or that something costs by
 the number of keys, models or cached entries; `make bench` measures time.
@@ -31,7 +31,7 @@ def environ(**body):
 
 
 def ask(client, **body):
-    """One request, without what a test client costs."""
+    """Run one request without the overhead of a test client."""
     asked, statuses = environ(**body), []
     yield
     b"".join(client.application.wsgi_app(asked, lambda status, _: statuses.append(status)))
@@ -46,7 +46,7 @@ def warm(client, **body):
 
 
 def cost(client, **body) -> int:
-    """Function calls of a request in its own thread, once everything is warm."""
+    """Count the function calls of a request in its own thread, after a warm-up."""
     warm(client, **body)
     steps = ask(client, **body)
     next(steps)
@@ -90,7 +90,7 @@ def fails(*_):
 
 @pytest.mark.parametrize("wrong", REFUSED)
 def test_request_makes_no_reference_cycles(monkeypatch, wrong):
-    """Not even one that fails: what it leaves may hold a body of megabytes."""
+    """A cycle, also of a failed request, would keep a body of megabytes in memory."""
     provider = FakeProvider()
     client = app_with(monkeypatch, provider)
     if wrong == "provider":

@@ -1,4 +1,4 @@
-"""The app as a whole, put together in this process."""
+"""`create_app` makes a working app in the test process."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def _quiet_afterwards():
-    """Apps log to the standard output of their test: no later one shall find it closed."""
+    """Remove log handlers: they write to the test's standard output, which is closed after it."""
     yield
     logging.getLogger("app").handlers = []
 
@@ -73,7 +73,7 @@ def test_dimensions_reach_a_provider_that_takes_them(client, provider):
 
 @pytest.mark.parametrize("value", ['"\\ud800"', '{"a": ["\\udfff"]}', "1e999"])
 def test_unencodable_passed_value_is_a_400(client, provider, value):
-    """Half of a surrogate pair has no UTF-8, an infinity no JSON."""
+    """UTF-8 cannot encode half a surrogate pair, JSON has no infinity."""
     body = '{"model": "embed", "input": "x", "task": ' + value + "}"
     response = client.post("/v1/embeddings", data=body, headers=AUTH)
     error = error_of(response)

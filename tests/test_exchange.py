@@ -1,4 +1,4 @@
-"""Request ids, and what an exchange leaves in the log."""
+"""Request ids, and the log line of an exchange."""
 
 import re
 

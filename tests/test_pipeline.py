@@ -1,4 +1,4 @@
-"""From items to vectors: what is cached, what is asked for, and in which order all comes back."""
+"""The pipeline: cache look-ups, calls to providers, order and checks of the vectors."""
 
 import logging
 import threading
@@ -224,7 +224,7 @@ def test_deadline_holds_while_a_provider_hangs(bench):
 
 
 class Together:
-    """A call in a thread of its own; ``join`` gives its outcome or its error."""
+    """A pipeline run in its own thread; ``join`` returns its outcome or raises its error."""
 
     def __init__(self, bench, *items, **fields):
         self._result = None
@@ -243,7 +243,7 @@ class Together:
 
 
 def wait_until_joined(bench, number):
-    """Until so many callers wait for loads: a peek, for there is no other way to see it."""
+    """Wait until so many callers wait for loads; only private state shows it."""
     flights = bench.pipeline._flights
     end = time.monotonic() + 5
     while sum(len(load.waiters) for load in set(flights._loads.values())) < number:

@@ -1,4 +1,4 @@
-"""Who embedded each row: what a request costs is told by that."""
+"""The sources of rows and the purchases of a request, on which its cost depends."""
 
 import time
 
@@ -17,13 +17,13 @@ ITEMS = [f"text {n}" for n in range(60)]
 
 @pytest.fixture
 def providers():
-    """Two that take three items a call: a request of many is shared out to both."""
+    """Two providers with three items a call: larger requests are split over both."""
     return {name: FakeProvider(max_inputs=3) for name in ("one", "other")}
 
 
 @pytest.fixture
 def run(providers):
-    """Embeds items by both."""
+    """Embeds items with both providers."""
     deployments = [{"provider": name, "model": f"{name}'s"} for name in providers]
     model = {"dimensions": WIDTH, "deployments": deployments}
     made = app_settings(
@@ -43,7 +43,7 @@ def deadline():
 
 
 def asked(providers, item):
-    """The deployment that has embedded an item."""
+    """Return the deployment that has embedded an item."""
     (name,) = [name for name, provider in providers.items() if item in provider.items]
     return name, f"{name}'s"
 

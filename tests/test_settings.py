@@ -1,4 +1,4 @@
-"""The default settings: what is served with nothing set, and with each variable that they read."""
+"""The default settings: served models without and with each environment variable."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""The canonical form of vectors: ways in and out of it lose nothing, and nothing bad gets in."""
+"""Conversions of vectors lose nothing, and invalid vectors are refused."""
 
 import base64
 import json

@@ -17,8 +17,8 @@ _PREFIX = "sk-"
 class Keyring:
     """Finds the owner of a key among those of the settings.
 
-    The look-up is by digest, and the final comparison takes constant time. So the time of a request
-    tells an attacker at most something about the digest of the guessed key, which they know.
+    The look-up is by digest, and the final comparison takes constant time. The time of a look-up can
+    reveal a part of a stored digest at most, from which the key cannot be derived.
     """
 
     def __init__(self, keys: Iterable[KeySettings]) -> None:

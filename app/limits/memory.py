@@ -36,8 +36,8 @@ class Take(NamedTuple):
 class Reservation(NamedTuple):
     """The id of what a request has taken, and the seconds after which that expires.
 
-    It ends when the request is settled. It expires for the case that a worker is killed: the usage
-    would else be counted for the rest of a month.
+    It ends when the request is settled. It expires if the worker is killed before that; without
+    expiry the usage would be counted for the rest of a month.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What the tests of the edge share."""
+"""Fixtures of the API's tests."""
 
 import logging
 
@@ -9,7 +9,7 @@ from tests.api.fake import FakeProvider, app_with
 
 @pytest.fixture(autouse=True)
 def _quiet_afterwards():
-    """Apps log to the standard output of their test: no later one shall find it closed."""
+    """Remove log handlers: they write to the test's standard output, which is closed after it."""
     yield
     logging.getLogger("app").handlers = []
 

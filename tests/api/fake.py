@@ -1,4 +1,4 @@
-"""The app in this process, over a provider that is a Python object: no sockets, no waiting."""
+"""An app in the test process with a provider that is a Python object: no sockets, no waits."""
 
 import threading
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ AUTH = {"Authorization": f"Bearer {KEY}"}
 
 
 class FakeProvider:
-    """Embeds as `tests.support.vectors` says. ``fail`` raises it; ``calls`` remembers."""
+    """Embeds as `tests.support.vectors`. ``fail`` is raised if set; ``calls`` lists the calls."""
 
     def __init__(self, **capabilities):
         self.capabilities = Capabilities(**capabilities)
@@ -30,7 +30,7 @@ class FakeProvider:
 
     def embed(self, call, deadline):
         self.calls.append(call)
-        fail = self.fail  # as it was when the call came
+        fail = self.fail  # as it was at the start of the call
         self.entered.release()
         if self.hold is not None:
             assert self.hold.wait(10)
@@ -43,7 +43,7 @@ class FakeProvider:
 
     @property
     def items(self):
-        """All items it was ever asked for, in order."""
+        """All items of all calls, in order."""
         return [item for call in self.calls for item in call.items]
 
 
@@ -64,19 +64,19 @@ def settings(**others):
 
 
 def app_with(monkeypatch, provider, **others):
-    """A test client of an app in which every provider is this one."""
+    """Return a test client of an app whose providers are all this one."""
     monkeypatch.setattr(registry, "make", lambda _: provider)
     return create_app(settings(**others)).test_client()
 
 
 def ask(client, path="/v1/embeddings", headers=None, **fields):
-    """POST fields (by default an input to "embed") with the key that may do everything."""
+    """POST fields, by default an input for the model "embed", with a key without limits."""
     body = {"model": "embed", "input": "hello", **fields}
     return client.post(path, json=body, headers=AUTH if headers is None else headers)
 
 
 def error_of(response):
-    """Status and error of an answer that has to be one in OpenAI's shape."""
+    """Check that a response is an error in OpenAI's format; return its status and fields."""
     assert response.content_type == "application/json"
     assert response.json.keys() == {"error"}, response.text
     assert list(response.json["error"]) == ["message", "type", "param", "code"]

@@ -1,4 +1,4 @@
-"""Answers byte for byte as OpenAI's, and every error with its status, code and headers."""
+"""Responses equal OpenAI's byte for byte; each error has its status, code and headers."""
 
 import base64
 import json
@@ -69,7 +69,7 @@ def test_pieces_join_to_valid_json(number):
 
 
 def sent(response):
-    """As a client gets it."""
+    """The response as a client receives it."""
     return TestResponse(*run_wsgi_app(response, {}), request=Request({}))
 
 
@@ -121,7 +121,7 @@ TABLE = {
 
 
 def kinds(root):
-    """All classes below this one."""
+    """Return all subclasses of a class, recursively."""
     return {kind for child in root.__subclasses__() for kind in {child, *kinds(child)}}
 
 

@@ -1,4 +1,4 @@
-"""The address of a client: for keys, /metrics and the log."""
+"""The client address used by key checks, /metrics and logs."""
 
 import json
 import logging

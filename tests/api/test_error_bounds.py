@@ -1,4 +1,4 @@
-"""Error answers are short and encodable whatever came in, and say what is wrong."""
+"""Error responses are short and encodable for any request, and say what is wrong."""
 
 import json
 

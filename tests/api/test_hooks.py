@@ -1,4 +1,4 @@
-"""Around every request: an id, an error in OpenAI's shape, a log line, and nothing that leaks."""
+"""Every request gets an id, errors in OpenAI's format and a log line, without secrets."""
 
 import io
 import json
@@ -48,7 +48,7 @@ def test_unknown_method_is_a_405_with_allowed_methods(client, path, method, allo
 
 @pytest.fixture
 def bug(monkeypatch, client):
-    """A client of a proxy that meets a bug, with a secret in its text."""
+    """A client of a proxy that raises an exception whose text holds a secret."""
 
     def fails(*_):
         raise RuntimeError("sk-upstream-secret in a traceback")
@@ -119,7 +119,7 @@ def test_errors_of_werkzeug_are_translated(monkeypatch):
 
 @pytest.fixture
 def log(monkeypatch, provider):
-    """Ask an app and return the line in the log, with the raw text of all lines."""
+    """A function that sends a request; it returns its log line, and the text of all lines."""
 
     def line_of(request):
         client = app_with(monkeypatch, provider)

@@ -1,4 +1,4 @@
-"""JSON → request: what is taken, and in which words anything else is refused."""
+"""Which fields and values of a request are accepted, and the errors for others."""
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +16,7 @@ def parse(**fields):
 
 
 def refusal(**fields):
-    """Message and parameter of the refusal."""
+    """Return message and parameter of the error."""
     with pytest.raises(BadRequest) as caught:
         parse(**fields)
     return caught.value.message, caught.value.param

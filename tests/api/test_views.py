@@ -1,4 +1,4 @@
-"""The routes, with the app in this process: who may, what is understood, what comes back."""
+"""The routes of the API: authentication, request bodies, responses."""
 
 import base64
 import io
@@ -205,7 +205,7 @@ def test_body_over_the_limit_is_a_413(monkeypatch):
 
 
 def post_stream(client, data, **environ):
-    """POST as a server hands over a body that came without a length."""
+    """POST as a WSGI server does for a body without Content-Length."""
     builder = EnvironBuilder("/v1/embeddings", method="POST", headers=AUTH)
     ours = {**builder.get_environ(), "wsgi.input": io.BytesIO(data), **environ}
     pieces, status, headers = run_wsgi_app(client.application, ours, buffered=True)

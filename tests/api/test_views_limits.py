@@ -1,4 +1,4 @@
-"""What a key's limits and an operator's rights look like from outside."""
+"""Rate limits and the administrator's routes, over HTTP."""
 
 import pytest
 
@@ -12,7 +12,7 @@ ADMIN = {"Authorization": "Bearer sk-admin"}
 
 @pytest.fixture
 def limited(monkeypatch, provider):
-    """An app with a key that may ask twice a minute, and with an administrator."""
+    """An app with a key limited to two requests a minute, and an administrator's key."""
     keys = {
         **KEYS,
         "limited": {**key("sk-limited", "*"), "requests_per_minute": 2, "tokens_per_minute": 1000},

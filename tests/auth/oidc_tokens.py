@@ -1,4 +1,4 @@
-"""Tokens, good and bad, and the keys that sign them."""
+"""Valid and invalid tokens, and the keys that sign them."""
 
 import base64
 import hmac
@@ -33,14 +33,14 @@ def token(key=RSA, kid="one", alg="RS256", headers=None, **claims):
 
 
 def forged():
-    """A token of the algorithm "none", by hand, for libraries refuse to make one."""
+    """Build a token with the algorithm "none"; libraries refuse to make one."""
     parts = [{"alg": "none", "kid": "one"}, {"iss": "https://id", "aud": "proxy", "sub": "a"}]
     coded = [base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=").decode() for p in parts]
     return ".".join([*coded, ""])
 
 
 def confused():
-    """Signed with HMAC, the public key being the secret: the oldest trick."""
+    """Build a token signed by HMAC with the public key as secret (algorithm confusion)."""
     pem = RSA.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )

@@ -1,4 +1,4 @@
-"""Keys of an identity provider: rotated, away, cut short, and asked for by strangers."""
+"""The keys of an identity provider: rotation, failures, bounds, tokens with invented ids."""
 
 import json
 import socket
@@ -24,7 +24,7 @@ SETTINGS = OidcSettings("https://id", ("proxy",), URL, claims={"name": "sub"})
 
 
 class Provider:
-    """The identity provider's JWKS: `data` is a document, or an error to be raised."""
+    """Serves the JWKS: `data` is the document, or an exception to raise."""
 
     def __init__(self):
         self.data = document(public(RSA, "one"))
@@ -50,7 +50,7 @@ def provider():
 
 @pytest.fixture
 def start(provider):
-    """Starts a source of callers, by default after a fetch."""
+    """Starts an authenticator, by default after a first fetch."""
     started = []
 
     def start(known=True, **options):
@@ -68,8 +68,8 @@ def start(provider):
         assert jwks._task.stop(5)
 
 
-def asked_at_once(tokens, given):
-    """How often each result comes, where so many threads ask at once."""
+def identify_concurrently(tokens, given):
+    """Identify the tokens concurrently; count each name or error status."""
     results = Counter()
 
     def ask(one):
@@ -90,22 +90,24 @@ def test_concurrent_tokens_of_a_new_key_are_accepted(provider, start):
     tokens = start()
     provider.data = document(public(OTHER, "new"))
     given = [token(OTHER, "new", jti=str(n)) for n in range(10)]
-    assert asked_at_once(tokens, given) == {"oidc:alice": 10}
+    assert identify_concurrently(tokens, given) == {"oidc:alice": 10}
     with pytest.raises(Unauthorized):
         tokens.identify(token())  # its key is gone
     assert provider.asked <= 4
 
 
 def test_token_waits_for_a_fetch_that_begins_after_it(provider, start):
-    """The provider rotates its keys while it answers with the old ones."""
+    """The provider rotates its keys while a fetch returns the old ones."""
     tokens = start()
     provider.open.clear()
-    stranger = threading.Thread(target=asked_at_once, args=(tokens, [token(kid="invented")]))
+    stranger = threading.Thread(
+        target=identify_concurrently, args=(tokens, [token(kid="invented")])
+    )
     stranger.start()
     eventually(lambda: provider.asked == 2)
     results = []
     good = threading.Thread(
-        target=lambda: results.append(asked_at_once(tokens, [token(OTHER, "new")]))
+        target=lambda: results.append(identify_concurrently(tokens, [token(OTHER, "new")]))
     )
     good.start()
     eventually(lambda: tokens._jwks._waiting == 2)
@@ -119,9 +121,9 @@ def test_token_waits_for_a_fetch_that_begins_after_it(provider, start):
 def test_invented_ids_do_not_block_a_new_key(provider, start):
     tokens = start()
     for n in range(3):
-        assert asked_at_once(tokens, [token(OTHER, f"invented-{n}")]) == {401: 1}
+        assert identify_concurrently(tokens, [token(OTHER, f"invented-{n}")]) == {401: 1}
     provider.data = document(public(OTHER, "new"))
-    assert asked_at_once(tokens, [token(OTHER, "new")]) == {"oidc:alice": 1}
+    assert identify_concurrently(tokens, [token(OTHER, "new")]) == {"oidc:alice": 1}
 
 
 def test_invented_ids_cause_few_fetches(provider, start):
@@ -129,16 +131,16 @@ def test_invented_ids_cause_few_fetches(provider, start):
     began = time.monotonic()
     for _ in range(2):
         given = [token(kid=f"invented-{n}") for n in range(30)]
-        assert asked_at_once(tokens, given) == {401: 30}
+        assert identify_concurrently(tokens, given) == {401: 30}
     assert provider.asked <= 2 + (time.monotonic() - began) / 0.5
 
 
 def test_missing_id_causes_no_second_fetch(provider, start):
     tokens = start()
-    asked_at_once(tokens, [token(kid="gone")])
+    identify_concurrently(tokens, [token(kid="gone")])
     before = provider.asked
     for _ in range(5):
-        assert asked_at_once(tokens, [token(kid="gone")]) == {401: 1}
+        assert identify_concurrently(tokens, [token(kid="gone")]) == {401: 1}
     assert provider.asked == before
 
 
@@ -155,12 +157,12 @@ def test_number_of_waiting_requests_is_bounded(provider, start, monkeypatch):
     tokens = start()
     provider.open.clear()
     waiting = threading.Thread(
-        target=asked_at_once, args=(tokens, [token(kid=f"invented-{n}") for n in range(3)])
+        target=identify_concurrently, args=(tokens, [token(kid=f"invented-{n}") for n in range(3)])
     )
     waiting.start()
     eventually(lambda: tokens._jwks._waiting == 3)
-    assert asked_at_once(tokens, [token(kid="fourth")]) == {503: 1}
-    assert asked_at_once(tokens, [token()]) == {"oidc:alice": 1}
+    assert identify_concurrently(tokens, [token(kid="fourth")]) == {503: 1}
+    assert identify_concurrently(tokens, [token()]) == {"oidc:alice": 1}
     provider.open.set()
     waiting.join(10)
 
@@ -168,13 +170,13 @@ def test_number_of_waiting_requests_is_bounded(provider, start, monkeypatch):
 def test_unavailable_provider_is_a_503_and_not_a_401(provider, start, caplog):
     good, provider.data = provider.data, OSError("refused")
     tokens = start(known=False)
-    assert asked_at_once(tokens, [token()]) == {503: 1}
+    assert identify_concurrently(tokens, [token()]) == {503: 1}
     assert "cannot be read: OSError: refused" in caplog.text
     provider.data = good
-    assert asked_at_once(tokens, [token()]) == {"oidc:alice": 1}
+    assert identify_concurrently(tokens, [token()]) == {"oidc:alice": 1}
     provider.data = OSError("away")
-    assert asked_at_once(tokens, [token(OTHER, "new")]) == {503: 1}
-    assert asked_at_once(tokens, [token(sub="bob")]) == {"oidc:bob": 1}  # the old keys stay
+    assert identify_concurrently(tokens, [token(OTHER, "new")]) == {503: 1}
+    assert identify_concurrently(tokens, [token(sub="bob")]) == {"oidc:bob": 1}  # the old keys stay
 
 
 def test_wait_timeout_is_a_503_with_retry_after(provider, start):
@@ -227,9 +229,9 @@ def test_invalid_key_in_document_is_skipped(odd):
 def test_failed_fetch_does_not_end_the_task(provider, start, error):
     tokens = start()
     provider.data = error
-    assert asked_at_once(tokens, [token(OTHER, "new")]) == {503: 1}
+    assert identify_concurrently(tokens, [token(OTHER, "new")]) == {503: 1}
     provider.data = document(public(OTHER, "new"))
-    assert asked_at_once(tokens, [token(OTHER, "new")]) == {"oidc:alice": 1}
+    assert identify_concurrently(tokens, [token(OTHER, "new")]) == {"oidc:alice": 1}
 
 
 def test_stop_ends_waiting_requests(provider, start):
@@ -237,7 +239,7 @@ def test_stop_ends_waiting_requests(provider, start):
     provider.open.clear()
     results = []
     waiting = threading.Thread(
-        target=lambda: results.append(asked_at_once(tokens, [token(kid="new")]))
+        target=lambda: results.append(identify_concurrently(tokens, [token(kid="new")]))
     )
     waiting.start()
     eventually(lambda: tokens._jwks._waiting)
@@ -251,7 +253,7 @@ def test_stop_ends_waiting_requests(provider, start):
 
 @pytest.fixture
 def server():
-    """The address of a server whose answers are odd."""
+    """The URL of a server with valid, slow, cut, large and redirecting responses."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):

@@ -1,4 +1,4 @@
-"""Keys in the database: what may be done with them, and that what is done reaches every worker."""
+"""Keys in the database: commands on them, polling by workers, the snapshot file."""
 
 import hashlib
 import logging
@@ -59,7 +59,7 @@ def table(database, clock):
 
 @pytest.fixture
 def known(table):
-    """The keys as a worker knows them; `refresh` by hand."""
+    """The keys in a worker's memory; tests call `refresh`."""
     keys = TableKeys(table)
     keys.refresh()
     return keys
@@ -220,7 +220,7 @@ ODD = [
 
 
 def put(table, key, **columns):
-    """A row of the table, as another program might have written it; the version counts up."""
+    """Insert a row as another program might, and increment the version."""
     entry = {"name": key, "models": ["*"], "admin": False, "limits": {}, "networks": []}
     values = {**entry, "created": 1, "sha256": hashlib.sha256(key.encode()).hexdigest(), **columns}
     table._change(lambda connection: connection.execute(sa.insert(rows).values(values)))
@@ -241,7 +241,7 @@ def test_invalid_rows_are_skipped_and_logged(table, known, caplog):
 
 
 def test_row_with_invalid_json_is_skipped(tmp_path, caplog):
-    """SQLite holds what it is given."""
+    """SQLite stores any text in a JSON column."""
     database = Database(f"sqlite:///{tmp_path}/keys.db")
     migrate(database.engine)
     table = KeyTable(database)
@@ -275,7 +275,7 @@ def snapshot(tmp_path):
 
 @pytest.fixture
 def start(table, snapshot, monkeypatch):
-    """The keys of a worker that starts, by default while the database is away."""
+    """Starts a worker's keys, by default while the database is unavailable."""
     started = []
 
     def start(away=True):

@@ -1,4 +1,4 @@
-"""Keys: only their digests are known, and only their owners get in."""
+"""Keys of the settings: stored as digests, compared in constant time."""
 
 import hashlib
 import hmac

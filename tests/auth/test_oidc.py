@@ -1,4 +1,4 @@
-"""Tokens: only those that the identity provider signed, for us, now; and what they may do."""
+"""Tokens: signature, issuer, audience and times are checked; claims set rights and limits."""
 
 import time
 
@@ -34,9 +34,9 @@ def provider():
 
 @pytest.fixture
 def make(provider):
-    """Makes the source of callers; settings by name."""
+    """Makes an authenticator with the given settings."""
 
-    def of(**options):
+    def make(**options):
         settings = OidcSettings(
             "https://id", ("proxy",), URL, **{"claims": {"name": "sub"}, **options}
         )
@@ -47,7 +47,7 @@ def make(provider):
         return JwtAuthenticator(settings, jwks)
 
     started = []
-    yield of
+    yield make
     for jwks in started:
         jwks.stop()
         assert jwks._task.stop(5)
@@ -113,7 +113,7 @@ def test_a_signature_is_checked_once_until_the_keys_change_or_the_token_ends(
     tokens.identify(given)
     monkeypatch.setattr(module.jwt, "decode", None)
     tokens.identify(given)
-    with pytest.raises(Unauthorized):  # `decode` is asked, and there is none
+    with pytest.raises(Unauthorized):  # `decode` is called, and it is None
         tokens.identify(token(sub="bob"))
     provider.data = document(public(RSA, "one"))
     tokens._jwks.update()

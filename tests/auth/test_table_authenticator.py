@@ -1,4 +1,4 @@
-"""The door: the settings' keys first, then the other sources; and from where a key may come."""
+"""The authenticator: order of the sources, blocked names, bound networks."""
 
 from ipaddress import ip_address
 
@@ -28,18 +28,20 @@ class Source:
 
 
 def test_sources_are_tried_in_order():
-    door = Authenticator(KEYRING, [Source("a", "first"), Source("b", "second", "the last word")])
-    assert door.identify(KEY)[0].name == "file"
-    assert door.identify("a")[0].name == "first"
-    assert door.identify("b")[0].name == "second"
+    authenticator = Authenticator(
+        KEYRING, [Source("a", "first"), Source("b", "second", "the last word")]
+    )
+    assert authenticator.identify(KEY)[0].name == "file"
+    assert authenticator.identify("a")[0].name == "first"
+    assert authenticator.identify("b")[0].name == "second"
     with pytest.raises(Unauthorized, match="the last word"):
-        door.identify("c")
+        authenticator.identify("c")
     with pytest.raises(Unauthorized, match="Incorrect API key"):
         Authenticator(KEYRING).identify("c")
 
 
 class Away:
-    """A source that cannot tell."""
+    """A source that is unavailable."""
 
     def identify(self, key):
         raise KeysUnavailable("away")
@@ -47,25 +49,25 @@ class Away:
 
 def test_unavailable_source_is_skipped():
     for sources in ([Away(), Source("a", "first")], [Source("a", "first"), Away()]):
-        door = Authenticator(KEYRING, sources)
-        assert door.identify("a")[0].name == "first"
-        assert door.identify(KEY)[0].name == "file"
+        authenticator = Authenticator(KEYRING, sources)
+        assert authenticator.identify("a")[0].name == "first"
+        assert authenticator.identify(KEY)[0].name == "file"
         with pytest.raises(KeysUnavailable):
-            door.identify("b")
+            authenticator.identify("b")
 
 
 def test_blocked_name_is_refused():
-    door = Authenticator(KEYRING, blocked=["oidc:me"])
-    door.check(Caller("me"), (), None)
+    authenticator = Authenticator(KEYRING, blocked=["oidc:me"])
+    authenticator.check(Caller("me"), (), None)
     with pytest.raises(KeyBlocked) as caught:
-        door.check(Caller("oidc:me"), (), None)
+        authenticator.check(Caller("oidc:me"), (), None)
     assert (caught.value.status, caught.value.code) == (403, "key_blocked")
 
 
 def test_bound_key_is_refused_from_other_networks():
-    door, bound = Authenticator(KEYRING), networks(["10.0.0.0/8", "2001:db8::/32"])
+    authenticator, bound = Authenticator(KEYRING), networks(["10.0.0.0/8", "2001:db8::/32"])
     for address in ("10.1.2.3", "2001:db8::5"):
-        door.check(Caller("me"), bound, ip_address(address))
+        authenticator.check(Caller("me"), bound, ip_address(address))
     for address in (ip_address("11.0.0.1"), None):
         with pytest.raises(NetworkNotAllowed):
-            door.check(Caller("me"), bound, address)
+            authenticator.check(Caller("me"), bound, address)

@@ -1,4 +1,4 @@
-"""What the tests of keys and limits share."""
+"""Fixtures of the limits' tests."""
 
 import logging
 

@@ -22,7 +22,7 @@ USER = {"user_requests_per_minute": 10**6, "user_tokens_per_minute": 10**6}
 
 
 def calls(work) -> int:
-    """Of functions, once all is warm."""
+    """Count the function calls of a request after a warm-up."""
     for _ in range(3):
         work()
     return calls_of(work)

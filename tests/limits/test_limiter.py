@@ -1,4 +1,4 @@
-"""A key's limits: what is let in, what is told, and that waiting as told is enough."""
+"""The limits of keys: admission, headers, errors; a retry after Retry-After is admitted."""
 
 import time
 from datetime import datetime
@@ -29,7 +29,7 @@ DAY = 86_400
 
 
 class Clock:
-    """The wall clock, moved by hand; it starts at the beginning of a minute."""
+    """A wall clock that tests set; it starts at the beginning of a minute."""
 
     def __init__(self):
         self.now = 6_000_000.0
@@ -40,7 +40,7 @@ class Clock:
 
 @pytest.fixture
 def clock():
-    """The clock that the limiter looks at."""
+    """The clock of the limiter."""
     return Clock()
 
 
@@ -59,12 +59,12 @@ def caller(requests=None, tokens=None, name="team", **limits):
 
 
 def request(tokens=1, **fields):
-    """A request that is taken for so many tokens."""
+    """Return a request whose estimate is so many tokens."""
     return EmbeddingRequest("m", [[5] * tokens], **fields)
 
 
 def outcome(tokens, cached=0, provider="cheap"):
-    """An outcome with so many tokens of each provider; of them all ``cached`` or none."""
+    """Return an outcome with so many tokens of each provider, all or none from the cache."""
     sources = [(name, "x") for name in provider.split(",") if name]
     rows = max(1, len(sources))
     vectors = Vectors([b"1234"] * rows, [tokens] * rows)
@@ -79,7 +79,7 @@ def settle(limiter, grant, outcome):
 
 
 def served(limiter, team, tokens=1, **fields):
-    """The headers of a request that was let in, and counted as it was taken."""
+    """Admit a request, settle it with its estimate, and return its headers."""
     grant = limiter.admit(team, request(tokens, **fields))
     settle(limiter, grant, outcome(tokens))
     return grant.headers
@@ -391,7 +391,7 @@ def test_request_is_admitted_after_retry_after(limit, offset, gaps):
 @settings(max_examples=60, deadline=None)
 @given(limit=st.integers(1, 30), gaps=st.lists(st.floats(0, 10), min_size=20, max_size=120))
 def test_no_minute_has_more_than_twice_the_limit(limit, gaps):
-    """The window is counted in two halves: the bound that the library's approximation keeps."""
+    """The sliding window counter is an approximation; this is its bound."""
     clock = Clock()
     limiter, team = Limiter(MemoryWindows(clock=clock)), caller(requests=limit)
     let_in = []

@@ -1,4 +1,4 @@
-"""Periods of limits: the calendar's days and months follow each other without a gap."""
+"""Periods of limits: days and months of the calendar are contiguous."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -65,7 +65,7 @@ def test_days_and_months_begin_at_midnight_of_the_zone(name, zone, now, start, e
 
 
 def midnight(text):
-    """``2026-03-01+02:00`` → the beginning of that day at that offset."""
+    """Return the beginning of a day, such as ``2026-03-01+02:00``, as a timestamp."""
     return datetime.fromisoformat(f"{text[:10]}T00:00{text[10:]}")
 
 

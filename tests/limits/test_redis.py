@@ -1,4 +1,4 @@
-"""Limits counted in a real Valkey: exact however many count, and no harm where it is away."""
+"""Limits counted in a real Valkey: exact over workers, and harmless if it does not answer."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ DAY = Calendar("day")
 
 
 class Clock:
-    """A clock that is moved by hand, at the beginning of a minute."""
+    """A clock that tests set, at the beginning of a minute."""
 
     now = 60.0 * 40_000_000  # far ahead: what the server forgets, it forgets by its own clock
 
@@ -33,13 +33,13 @@ class Clock:
 
 @pytest.fixture
 def clock():
-    """The time, in the place of the server's."""
+    """The time used instead of the server's clock."""
     return Clock()
 
 
 @pytest.fixture
 def make(valkey, redis):
-    """Makes windows in the server, each as another worker would."""
+    """Makes windows in the server, one for each worker."""
     made = []
 
     def make(clock=None, url=valkey.url, timeout=0.5):
@@ -52,7 +52,7 @@ def make(valkey, redis):
 
 
 def sent(*many):
-    """Wait until their corrections are."""
+    """Wait until all corrections are sent."""
     for windows in many:
         eventually(lambda w=windows: not w._changes and not w._charges and not w._sending)
         windows.remote.wake()

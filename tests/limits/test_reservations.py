@@ -1,4 +1,4 @@
-"""Budgets in a real Valkey: what is used is charged once, and a reservation expires."""
+"""Budgets in a real Valkey: usage is charged exactly once, and reservations expire."""
 
 import contextlib
 import time
@@ -23,7 +23,7 @@ NAME = "{k}:2"
 
 
 class Clock:
-    """A clock that is moved by hand, at the beginning of a day."""
+    """A clock that tests set, at the beginning of a day."""
 
     now = 86_400.0 * 27_000  # far ahead: what the server forgets, it forgets by its own clock
 
@@ -32,7 +32,7 @@ class Clock:
 
 
 class Losing:
-    """A client whose pipelines are executed, but whose replies are lost ``times``."""
+    """A client whose pipelines are executed, and whose replies are lost ``times`` times."""
 
     def __init__(self, client, times=1):
         self._client, self.times = client, times
@@ -59,7 +59,7 @@ def clock():
 
 @pytest.fixture
 def make(valkey, redis):
-    """Makes windows in the server, each as another worker would; nothing is sent by a thread."""
+    """Makes windows in the server, one for each worker, without a background task."""
     made = []
 
     def make(clock=None, url=valkey.url):
@@ -235,7 +235,7 @@ ACTIONS = ["settle", "settle", "die", "wait", "send", "lose"]
     )
 )
 def test_counts_equal_usage_after_all_failures(make, redis, steps):
-    """Whatever dies, expires, arrives late or without a reply."""
+    """Counts are exact with killed workers, expiry, late charges and lost replies."""
     clock = Clock()
     redis.flushdb()
     windows, expected = make(clock), 0

@@ -1,4 +1,4 @@
-"""Soft limits: one warning for each limit and period, and never in a request's way."""
+"""Soft limits: one warning for each limit and period; a request never waits for it."""
 
 import threading
 
@@ -21,7 +21,7 @@ DAY = 86_400
 
 
 class Clock:
-    """The wall clock, moved by hand; it starts at a midnight of UTC."""
+    """A wall clock that tests set; it starts at midnight UTC."""
 
     def __init__(self):
         self.now = 20_000.0 * DAY
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Webhook:
-    """Remembers what it is given to send."""
+    """Lists the messages that it is given to send."""
 
     def __init__(self):
         self.sent = []
@@ -58,7 +58,7 @@ def webhook():
 
 @pytest.fixture
 def make(clock, webhook):
-    """Makes started limiters by this clock, each as another worker would be."""
+    """Makes started limiters by this clock, one for each worker."""
     made = []
 
     def make(windows=None, workers=1):
@@ -79,14 +79,14 @@ def make(clock, webhook):
 
 
 def use(limiter, caller, tokens):
-    """A request that is taken for so many tokens, and used them."""
+    """Admit a request for so many tokens, and settle it with the same number."""
     grant = limiter.admit(caller, EmbeddingRequest("m", [[5] * tokens]))
     outcome = Outcome(Vectors([b"1234"], [tokens]), provider="p", purchases={("p", "x"): tokens})
     limiter.settle(grant, outcome, outcome.purchases)
 
 
 def settled(limiter):
-    """Wait until the thread has warned of all that waited, and end it."""
+    """Wait until all queued warnings are sent, and end the task."""
     limiter.soft_limits.close()
 
 

@@ -1,4 +1,4 @@
-"""Notifications: signed, retried, bounded; over a real socket."""
+"""Notifications are signed, retried and bounded, over a real socket."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ SECRET = "whsec_" + base64.b64encode(b"a secret of the receiver").decode()
 
 
 class Receiver:
-    """Answers with ``statuses`` in turn, then 200; ``requests`` remembers headers and bodies."""
+    """Answers with ``statuses`` in turn, then 200; ``requests`` lists headers and bodies."""
 
     def __init__(self):
         self.requests = []

@@ -1,4 +1,4 @@
-"""A provider counts tokens for all items together; each item gets its fair part, none is lost."""
+"""A provider's token count is divided among the items; the shares sum to it."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A model's own tokenizer: it counts exactly, shares out exactly, and decodes or refuses."""
+"""The tokenizer of a model: exact counts; token ids are decoded exactly or refused."""
 
 from pathlib import Path
 
