@@ -23,8 +23,8 @@ UPSTREAM = 400
 
 
 def environ(**body):
-    asked = {"model": "embed", "input": "text", "encoding_format": "base64", **body}
-    builder = EnvironBuilder("/v1/embeddings", method="POST", json=asked, headers=AUTH)
+    payload = {"model": "embed", "input": "text", "encoding_format": "base64", **body}
+    builder = EnvironBuilder("/v1/embeddings", method="POST", json=payload, headers=AUTH)
     made = builder.get_environ()
     builder.close()
     return made
@@ -32,9 +32,9 @@ def environ(**body):
 
 def ask(client, **body):
     """Run one request without the overhead of a test client."""
-    asked, statuses = environ(**body), []
+    wsgi_environ, statuses = environ(**body), []
     yield
-    b"".join(client.application.wsgi_app(asked, lambda status, _: statuses.append(status)))
+    b"".join(client.application.wsgi_app(wsgi_environ, lambda status, _: statuses.append(status)))
     yield
     assert statuses == ["200 OK"]
 

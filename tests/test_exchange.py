@@ -113,9 +113,9 @@ def test_a_line_of_a_failed_request_has_its_code_and_attempts(logged):
 def test_what_an_error_has_for_the_log_wins_over_its_message(logged):
     exchange = start()
     exchange.error = DeadlineExceeded("Told to the caller.")
-    exchange.error.log_message = "told to the operator"
+    exchange.error.log_message = "message for the log"
     RequestLog().finished(exchange, 504)
-    assert logged[0]["error"] == "told to the operator"
+    assert logged[0]["error"] == "message for the log"
 
 
 def test_the_clock_starts_with_the_exchange(monkeypatch, logged):

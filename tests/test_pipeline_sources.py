@@ -42,7 +42,7 @@ def deadline():
     return time.monotonic() + 10
 
 
-def asked(providers, item):
+def source_of(providers, item):
     """Return the deployment that has embedded an item."""
     (name,) = [name for name, provider in providers.items() if item in provider.items]
     return name, f"{name}'s"
@@ -51,20 +51,20 @@ def asked(providers, item):
 @pytest.mark.parametrize("caching", [False, True])
 def test_sources_name_the_deployment_of_each_row(run, providers, caching):
     outcome = run(ITEMS, caching=caching)
-    assert list(outcome.sources) == [asked(providers, item) for item in ITEMS]
+    assert list(outcome.sources) == [source_of(providers, item) for item in ITEMS]
     assert set(outcome.provider.split(",")) == {name for name, _ in outcome.sources} == {*providers}
 
 
 def test_source_of_cached_rows_is_the_cache(run, providers):
     run(ITEMS[:20], caching=True)
     outcome = run(ITEMS + ITEMS[-1:], caching=True)
-    fresh = [asked(providers, item) for item in ITEMS[20:]]
+    fresh = [source_of(providers, item) for item in ITEMS[20:]]
     assert outcome.sources == [FROM_CACHE] * 20 + fresh + fresh[-1:]
     assert run(ITEMS, caching=True).sources == []
 
 
 def test_single_source_is_listed_once(run, providers):
     (source,) = run(["a"]).sources
-    assert source == asked(providers, "a")
+    assert source == source_of(providers, "a")
     (source,) = run(["a", "b"], caching=True).sources
     assert source in [("one", "one's"), ("other", "other's")]

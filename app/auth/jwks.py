@@ -63,14 +63,14 @@ class Jwks:
     def __init__(
         self,
         url: str,
-        refresh: float,
+        refresh_s: float,
         get: Fetch | None = None,
         *,
-        min_interval: float = MIN_REFETCH_INTERVAL_S,
-        wait: float = REFETCH_WAIT_S,
+        min_interval_s: float = MIN_REFETCH_INTERVAL_S,
+        wait_s: float = REFETCH_WAIT_S,
     ) -> None:
-        self._url, self._refresh, self._get = url, refresh, get or fetch
-        self._min_interval, self._wait = min_interval, wait
+        self._url, self._refresh_s, self._get = url, refresh_s, get or fetch
+        self._min_interval_s, self._wait_s = min_interval_s, wait_s
         self._keys: Mapping[str | None, jwt.PyJWK] | None = None
         self.version = 0  # counts the changes of the keys
         self._data = b""  # the document that `_keys` was made from
@@ -81,7 +81,7 @@ class Jwks:
         self._is_fetch_wanted = False  # a request waits for a fetch that has not begun
         self._waiting = 0  # requests that wait for a fetch
         self._missing: LRUCache[str | None, float] = LRUCache(MAX_MISSING_REMEMBERED)
-        self._task = PeriodicTask("access-jwks", self._update_if_due, min(RETRY_S, refresh))
+        self._task = PeriodicTask("access-jwks", self._update_if_due, min(RETRY_S, refresh_s))
 
     def start(self) -> None:
         """Start the fetches; the first begins at once, in the background."""
@@ -121,7 +121,7 @@ class Jwks:
 
         The condition is held.
         """
-        last_begun, end = self._last_begun, time.monotonic() + self._wait
+        last_begun, end = self._last_begun, time.monotonic() + self._wait_s
         self._is_fetch_wanted = True
         self._task.wake()
         while self._last_ended <= last_begun:
@@ -145,7 +145,7 @@ class Jwks:
         """Fetch the keys if it is time; return the seconds until the next fetch is due.
 
         There are three cases: the next fetch begins (1) `MIN_REFETCH_INTERVAL_S` after the last
-        began if a request waits for one, (2) else ``refresh`` seconds after it if it succeeded,
+        began if a request waits for one, (2) else ``refresh_s`` seconds after it if it succeeded,
         (3) else `RETRY_S` after it.
         """
         if (pause_s := self._seconds_until_due()) > 0:
@@ -156,11 +156,11 @@ class Jwks:
     def _seconds_until_due(self) -> float:
         with self._condition:
             if self._is_fetch_wanted:
-                interval_s = self._min_interval
+                interval_s = self._min_interval_s
             elif self._last_succeeded == self._last_ended:
-                interval_s = self._refresh
+                interval_s = self._refresh_s
             else:
-                interval_s = min(RETRY_S, self._refresh)
+                interval_s = min(RETRY_S, self._refresh_s)
             return self._begun_at + interval_s - time.monotonic()
 
     def update(self) -> None:

@@ -17,8 +17,8 @@ _PREFIX = "sk-"
 class Keyring:
     """Finds the owner of a key among those of the settings.
 
-    The look-up is by digest, and the final comparison takes constant time. The time of a look-up can
-    reveal a part of a stored digest at most, from which the key cannot be derived.
+    The look-up is by digest, and the final comparison takes constant time. The time of a look-up
+    can reveal at most a part of a stored digest, from which the key cannot be derived.
     """
 
     def __init__(self, keys: Iterable[KeySettings]) -> None:

@@ -41,7 +41,7 @@ class TableKeys:
     """A `KeySource` of the keys in the database. `start` it in the process that serves."""
 
     def __init__(
-        self, table: KeyTable, poll: float = POLL_S, snapshot: Snapshot | None = None
+        self, table: KeyTable, poll_s: float = POLL_S, snapshot: Snapshot | None = None
     ) -> None:
         self._table = table
         self._snapshot = snapshot
@@ -50,7 +50,7 @@ class TableKeys:
         self._version: int | None = None
         self._confirmed_at: float | None = None  # of the last query that succeeded, monotonic
         self._snapshot_at = -math.inf  # when the snapshot was last written, monotonic
-        self._task = PeriodicTask("access-keys", self.refresh, poll, first_after_s=poll)
+        self._task = PeriodicTask("access-keys", self.refresh, poll_s, first_after_s=poll_s)
 
     def identify(self, key: str) -> tuple[Caller, tuple[Network, ...]]:
         """Return a key's owner and the networks it is bound to, from memory.

@@ -74,7 +74,7 @@ def sent(response):
 
 
 def test_response_headers_name_cache_provider_and_attempts():
-    told = outcome(
+    answered = outcome(
         [[1]],
         [3],
         provider="a,b",
@@ -83,7 +83,7 @@ def test_response_headers_name_cache_provider_and_attempts():
         cached_tokens=7,
         upstream_seconds=0.1234,
     )
-    response = sent(embedding_response(told, "m", "float", lambda: 0.25))
+    response = sent(embedding_response(answered, "m", "float", lambda: 0.25))
     assert (response.status_code, response.content_type) == (200, "application/json")
     assert response.headers["x-proxy-cache"] == "partial"
     assert response.headers["x-proxy-cached-tokens"] == "7"

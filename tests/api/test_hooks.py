@@ -89,7 +89,7 @@ def test_bug_is_logged_with_traceback(bug, capsys, monkeypatch):
 
 def test_errors_of_werkzeug_are_translated(monkeypatch):
     client = app_with(monkeypatch, FakeProvider())
-    from werkzeug import exceptions as theirs
+    from werkzeug import exceptions
 
     def raising(error):
         def view():
@@ -98,11 +98,11 @@ def test_errors_of_werkzeug_are_translated(monkeypatch):
         return view
 
     for name, error in {
-        "teapot": theirs.ImATeapot("<b>page</b>"),
-        "bad": theirs.BadRequest("<b>page</b>"),
-        "gone": theirs.NotFound(),
-        "server": theirs.InternalServerError("<b>page</b>"),
-        "ours": ModelNotFound("No such model."),
+        "teapot": exceptions.ImATeapot("<b>page</b>"),
+        "bad": exceptions.BadRequest("<b>page</b>"),
+        "gone": exceptions.NotFound(),
+        "server": exceptions.InternalServerError("<b>page</b>"),
+        "proxy": ModelNotFound("No such model."),
     }.items():
         client.application.add_url_rule(f"/{name}", name, raising(error))
     for name, status, code in [
@@ -110,7 +110,7 @@ def test_errors_of_werkzeug_are_translated(monkeypatch):
         ("bad", 400, None),
         ("gone", 404, "not_found"),
         ("server", 500, "internal_error"),
-        ("ours", 404, "model_not_found"),
+        ("proxy", 404, "model_not_found"),
     ]:
         error = error_of(client.get(f"/{name}"))
         assert (error.status, error.code) == (status, code), name

@@ -29,7 +29,7 @@ def test_missing_fields_have_defaults():
 
 
 def test_every_field_is_read():
-    asked = parse(
+    request = parse(
         input=["a", "b"],
         encoding_format="base64",
         dimensions=3,
@@ -38,7 +38,7 @@ def test_every_field_is_read():
         timeout=7,
         caching=True,
     )
-    assert asked == EmbeddingRequest("m", ["a", "b"], "base64", 3, "u", "query", 7, True)
+    assert request == EmbeddingRequest("m", ["a", "b"], "base64", 3, "u", "query", 7, True)
 
 
 @pytest.mark.parametrize(

@@ -207,8 +207,8 @@ def test_body_over_the_limit_is_a_413(monkeypatch):
 def post_stream(client, data, **environ):
     """POST as a WSGI server does for a body without Content-Length."""
     builder = EnvironBuilder("/v1/embeddings", method="POST", headers=AUTH)
-    ours = {**builder.get_environ(), "wsgi.input": io.BytesIO(data), **environ}
-    pieces, status, headers = run_wsgi_app(client.application, ours, buffered=True)
+    full_environ = {**builder.get_environ(), "wsgi.input": io.BytesIO(data), **environ}
+    pieces, status, headers = run_wsgi_app(client.application, full_environ, buffered=True)
     return Response(pieces, status, headers)
 
 

@@ -28,13 +28,13 @@ class Provider:
 
     def __init__(self):
         self.data = document(public(RSA, "one"))
-        self.asked = 0
+        self.fetches = 0
         self.open = threading.Event()  # answers wait until it is set
         self.open.set()
 
     def __call__(self, url):
         assert url == URL
-        self.asked += 1
+        self.fetches += 1
         assert self.open.wait(10)
         if isinstance(self.data, Exception):
             raise self.data
@@ -54,7 +54,7 @@ def start(provider):
     started = []
 
     def start(known=True, **options):
-        jwks = Jwks(URL, 3600, provider, **{"min_interval": 0.05, "wait": 5, **options})
+        jwks = Jwks(URL, 3600, provider, **{"min_interval_s": 0.05, "wait_s": 5, **options})
         started.append(jwks)
         jwks.start()
         if known:
@@ -93,7 +93,7 @@ def test_concurrent_tokens_of_a_new_key_are_accepted(provider, start):
     assert identify_concurrently(tokens, given) == {"oidc:alice": 10}
     with pytest.raises(Unauthorized):
         tokens.identify(token())  # its key is gone
-    assert provider.asked <= 4
+    assert provider.fetches <= 4
 
 
 def test_token_waits_for_a_fetch_that_begins_after_it(provider, start):
@@ -104,7 +104,7 @@ def test_token_waits_for_a_fetch_that_begins_after_it(provider, start):
         target=identify_concurrently, args=(tokens, [token(kid="invented")])
     )
     stranger.start()
-    eventually(lambda: provider.asked == 2)
+    eventually(lambda: provider.fetches == 2)
     results = []
     good = threading.Thread(
         target=lambda: results.append(identify_concurrently(tokens, [token(OTHER, "new")]))
@@ -127,21 +127,21 @@ def test_invented_ids_do_not_block_a_new_key(provider, start):
 
 
 def test_invented_ids_cause_few_fetches(provider, start):
-    tokens = start(min_interval=0.5)
+    tokens = start(min_interval_s=0.5)
     began = time.monotonic()
     for _ in range(2):
         given = [token(kid=f"invented-{n}") for n in range(30)]
         assert identify_concurrently(tokens, given) == {401: 30}
-    assert provider.asked <= 2 + (time.monotonic() - began) / 0.5
+    assert provider.fetches <= 2 + (time.monotonic() - began) / 0.5
 
 
 def test_missing_id_causes_no_second_fetch(provider, start):
     tokens = start()
     identify_concurrently(tokens, [token(kid="gone")])
-    before = provider.asked
+    before = provider.fetches
     for _ in range(5):
         assert identify_concurrently(tokens, [token(kid="gone")]) == {401: 1}
-    assert provider.asked == before
+    assert provider.fetches == before
 
 
 def test_token_with_wrong_claims_causes_no_fetch(provider, start):
@@ -149,7 +149,7 @@ def test_token_with_wrong_claims_causes_no_fetch(provider, start):
     for claims in ({"aud": "else"}, {"iss": "https://evil"}, {"exp": 5}, {"exp": None}):
         with pytest.raises(Unauthorized):
             tokens.identify(token(kid="invented", **claims))
-    assert provider.asked == 1
+    assert provider.fetches == 1
 
 
 def test_number_of_waiting_requests_is_bounded(provider, start, monkeypatch):
@@ -180,7 +180,7 @@ def test_unavailable_provider_is_a_503_and_not_a_401(provider, start, caplog):
 
 
 def test_wait_timeout_is_a_503_with_retry_after(provider, start):
-    tokens = start(wait=0.05)
+    tokens = start(wait_s=0.05)
     provider.open.clear()
     with pytest.raises(KeysUnavailable) as caught:
         tokens.identify(token(kid="new"))

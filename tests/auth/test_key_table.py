@@ -188,7 +188,7 @@ def test_keys_are_unavailable_before_the_first_read(table):
 
 def test_polling_continues_after_an_exception(table, monkeypatch, caplog):
     caplog.set_level(logging.ERROR)
-    keys = TableKeys(table, poll=0.01)
+    keys = TableKeys(table, poll_s=0.01)
     keys.start()
     version = table.version
 
@@ -285,7 +285,7 @@ def start(table, snapshot, monkeypatch):
         with monkeypatch.context() as patch:
             if away:
                 patch.setattr(table, "version", unavailable)
-            keys = TableKeys(table, poll=3600, snapshot=snapshot)
+            keys = TableKeys(table, poll_s=3600, snapshot=snapshot)
             keys.start()
         started.append(keys)
         return keys

@@ -17,11 +17,11 @@ class Provider:
 
     def __init__(self, *keys):
         self.data = document(*keys)
-        self.asked = 0
+        self.fetches = 0
 
     def __call__(self, url):
         assert url == URL
-        self.asked += 1
+        self.fetches += 1
         if isinstance(self.data, Exception):
             raise self.data
         return self.data
@@ -40,7 +40,7 @@ def make(provider):
         settings = OidcSettings(
             "https://id", ("proxy",), URL, **{"claims": {"name": "sub"}, **options}
         )
-        jwks = Jwks(URL, settings.refresh, provider, min_interval=0.01, wait=5)
+        jwks = Jwks(URL, settings.refresh, provider, min_interval_s=0.01, wait_s=5)
         jwks.update()
         jwks.start()
         started.append(jwks)

@@ -356,15 +356,15 @@ def test_the_settings_make_a_limiter(monkeypatch):
 def test_decisions_are_those_of_the_limits_library(limit, steps):
     with pytest.MonkeyPatch.context() as monkeypatch:
         clock = Clock()
-        ours = MemoryWindows(clock=clock)
+        windows = MemoryWindows(clock=clock)
         monkeypatch.setattr(time, "time", clock)
         storage = MemoryStorage()
-        theirs, item = SlidingWindowCounterRateLimiter(storage), RateLimitItemPerMinute(limit)
+        library, item = SlidingWindowCounterRateLimiter(storage), RateLimitItemPerMinute(limit)
         for gap, cost in steps:
             clock.now += gap
-            taken = ours.take([Take("name", limit, MINUTE, cost)])
-            assert (taken.refused < 0) is theirs.hit(item, "name", cost=cost)
-            remaining = theirs.get_window_stats(item, "name").remaining
+            taken = windows.take([Take("name", limit, MINUTE, cost)])
+            assert (taken.refused < 0) is library.hit(item, "name", cost=cost)
+            remaining = library.get_window_stats(item, "name").remaining
             assert taken.windows[0].remaining == max(0, remaining)
         storage.timer.cancel()
 

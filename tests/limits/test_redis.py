@@ -132,10 +132,10 @@ def test_redis_and_memory_decide_alike(make, redis, steps):
             Take("{k}:1", 30, Sliding(30), second),
             Take("{k}:2", 90, DAY, second),
         ]
-        theirs, ours = shared.take(takes), memory.take(takes)
-        assert theirs.refused == ours.refused
-        assert theirs.windows == ours.windows
-        change = [Change("{k}:0", MINUTE, ours.windows[0].index, 20, 20 + more)]
+        in_redis, in_memory = shared.take(takes), memory.take(takes)
+        assert in_redis.refused == in_memory.refused
+        assert in_redis.windows == in_memory.windows
+        change = [Change("{k}:0", MINUTE, in_memory.windows[0].index, 20, 20 + more)]
         memory.change(change)
         shared.change(change)
         shared._send(shared.remote._client, False)

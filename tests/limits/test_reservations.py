@@ -290,7 +290,7 @@ def test_usage_during_an_outage_is_charged_afterwards():
             grant = limiter.admit(key, request(50))
             assert grant.windows is None
             limiter.settle(grant, outcome(20), {})
-        server.start()  # empty: it was told to keep nothing
+        server.start()  # empty: it runs without persistence
         eventually(lambda: (g := limiter.admit(key, request(1))) and g.windows is not None, 5)
         eventually(lambda: limiter.admit(key, request(1)).windows[1].current >= 60, 5)
         with pytest.raises(QuotaExhausted, match="limit 100, used"):
