@@ -51,13 +51,13 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     from app.console.pages import Console
     from app.dispatch import Dispatcher
     from app.pipeline import Pipeline
-    from app.providers.registry import make_used
+    from app.providers import registry
     from app.usage import services
 
-    checked = config.load() if settings is None else config.check(settings)
+    checked = config.load(registry) if settings is None else config.check(settings, registry)
     logs.configure(checked.logs)
 
-    providers, tokenizers = make_used(checked), config.load_tokenizers(checked)
+    providers, tokenizers = registry.make_used(checked), config.load_tokenizers(checked)
     metrics, tracing = observers.metrics(checked), observers.tracing(checked, providers)
     meter = metrics.meter if metrics else None
     dispatcher = Dispatcher(checked, providers, tokenizers=tokenizers, events=meter, tracer=tracing)

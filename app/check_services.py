@@ -17,8 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.config import Settings
-from app.config_observers import TracingSettings
+from app.config import Settings, TracingSettings
 
 #: Characters of one message that are shown.
 MAX_MESSAGE = 300

@@ -16,7 +16,7 @@ def _settings() -> config.Settings:
     from app.providers import registry
 
     try:
-        settings = config.load()
+        settings = config.load(registry)
         registry.verify(settings)
         return settings
     except config.SettingsError as error:
@@ -27,7 +27,7 @@ def _settings() -> config.Settings:
 @click.command("check-settings")
 def check_settings() -> None:
     """Check the settings by building the app, and name every mistake in them."""
-    from app.config_check import mistakes
+    from app.config.check_process import mistakes
 
     settings = _settings()
     if wrong := mistakes():
@@ -46,7 +46,7 @@ def new_key(name: str) -> None:
     from marshmallow import ValidationError
 
     from app.access.keys import new_key as make
-    from app.config_schema_fields import key_name, text
+    from app.config.fields import key_name, text
 
     try:
         text(key_name).deserialize(name)

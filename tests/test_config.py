@@ -28,7 +28,7 @@ def overlay(tmp_path, environment):
 
     def load(text):
         path.write_text(text)
-        return config.load()
+        return config.load(registry)
 
     load.path = path
     return load
@@ -143,7 +143,7 @@ def test_everything_arrives_frozen():
     settings["MODELS"]["m"] |= {"matryoshka": [2, 4], "pass": ["task"], "hedge": True}
     settings["KEYS"]["k"] |= {"sha256": "AB" * 32, "models": ["m"], "admin": True}
     settings["CACHE"] = {"ttl": 5, "max_bytes": 10, "scope": "key", "url": None}
-    checked = config.check(settings)
+    checked = config.check(settings, registry)
 
     provider = checked.providers["openai"]
     assert (provider.name, provider.kind, provider.timeout) == ("openai", "openai", 5.0)
@@ -223,7 +223,7 @@ def test_a_tokenizer_whose_library_is_missing(monkeypatch):
     def load(name):
         raise ModuleNotFoundError(name="tiktoken")
 
-    monkeypatch.setattr(config.tokenizers, "load", load)
+    monkeypatch.setattr("app.tokenizers.load", load)
     settings = good()
     settings["MODELS"]["m"]["tokenizer"] = "cl100k_base"
     with pytest.raises(config.SettingsError) as caught:

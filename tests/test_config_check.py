@@ -8,8 +8,9 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from app import config_check, create_app
+from app import create_app
 from app.cli import check_settings
+from app.config import check_process
 from tests.support.server import ROOT, eventually
 from tests.support.settings import KEYS, model, provider
 from tests.test_config import environment, overlay
@@ -24,7 +25,7 @@ def check(overlay, monkeypatch):
 
     def mistakes(text, **options):
         overlay.path.write_text(text)
-        return config_check.mistakes(**options)
+        return check_process.mistakes(**options)
 
     return mistakes
 
@@ -52,7 +53,7 @@ def test_an_error_of_a_library_while_building_is_one_line(overlay, monkeypatch):
 
     overlay("")
     monkeypatch.setattr("app.create_app", fail)
-    assert config_check.build() == [
+    assert check_process.build() == [
         "the app cannot be built with these settings: RuntimeError: of a library"
     ]
 
@@ -151,7 +152,7 @@ def test_the_operators_command_builds_the_app_too(overlay, monkeypatch):
     assert result.stderr.startswith("MODELS['m']['tokenizer']: cannot load")
 
 
-LIGHT = "import sys, app.config_check; print(*sys.modules)"
+LIGHT = "import sys, app.config.check_process; print(*sys.modules)"
 
 
 def test_the_check_loads_nothing_into_gunicorns_master_that_gevent_patches_late():

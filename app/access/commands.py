@@ -118,7 +118,7 @@ def _callers(settings: config.Settings) -> dict[str, Caller]:
 def _caller(settings: config.Settings, name: str) -> Caller:
     """The caller of this name; of a token's, with the limits of OIDC["limits"]."""
     from app.access.keys import caller_of
-    from app.config_schema import unknown
+    from app.config import unknown
 
     if name.startswith("oidc:") and settings.oidc is not None:
         given: dict[str, Any] = dict(settings.oidc.limits)

@@ -20,8 +20,7 @@ from app.access.door import Network
 from app.access.jwks import Jwks
 from app.access.keys import caller_of
 from app.concurrency.locks import uncontended_lock
-from app.config import KeySettings
-from app.config_services import OidcSettings
+from app.config import KeySettings, OidcSettings
 from app.domain import Caller
 from app.errors import Unauthorized
 

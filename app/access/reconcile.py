@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.access.periods import Calendar, zone_of
 from app.access.rules import Rule, make_periods, rules_of
-from app.config import Settings
-from app.config_services import UsageSettings
+from app.config import Settings, UsageSettings
 from app.domain import Caller
 
 if TYPE_CHECKING:

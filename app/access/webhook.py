@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from app.config_services import NotifySettings
+from app.config import NotifySettings
 
 _log = logging.getLogger("app.notify")
 

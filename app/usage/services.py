@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.config import Settings
-from app.config_services import UsageSettings
+from app.config import Settings, UsageSettings
 
 if TYPE_CHECKING:
     from flask import Blueprint
@@ -105,7 +104,9 @@ def _with_database(services: Services, settings: Settings, usage: UsageSettings)
     reports = Database(usage.url, REPORT_TIME_LIMIT_S)
     services._ends.append(reports.close)
     services.reporter = Reporter(Store(reports))
-    services.unusual = unusual = Unusual(usage.requests_per_hour, usage.tokens_per_hour)
+    services.unusual = unusual = Unusual(
+        usage.unusual.requests_per_hour, usage.unusual.tokens_per_hour
+    )
     services.watch = watch = Watch(settings.keys)
     chores = [Chore(_AUDIT_RETRY_S, SettingsAudit(database, settings))]
     if usage.retention_days is not None:

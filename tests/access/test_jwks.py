@@ -15,7 +15,7 @@ from app.access import jwks as module
 from app.access.jwks import Jwks
 from app.access.jwks_fetch import fetch
 from app.access.oidc import Tokens
-from app.config_services import OidcSettings
+from app.config import OidcSettings
 from app.errors import KeysUnavailable, Unauthorized
 from tests.access.oidc_tokens import OTHER, RSA, URL, document, public, token
 from tests.support.server import eventually

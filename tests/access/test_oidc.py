@@ -7,7 +7,7 @@ import pytest
 from app.access import oidc as module
 from app.access.jwks import Jwks
 from app.access.oidc import Tokens
-from app.config_services import OidcSettings
+from app.config import OidcSettings
 from app.errors import Unauthorized
 from tests.access.oidc_tokens import BAD, EC, OTHER, RSA, URL, document, public, token
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from app.access import webhook as module
 from app.access.webhook import Webhook, backoff, secret_bytes, sign
-from app.config import SettingsError, check
-from app.config_services import NotifySettings
+from app.config import NotifySettings, SettingsError, check
 from tests.api.fake import settings
 from tests.support.server import eventually
 

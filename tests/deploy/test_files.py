@@ -115,7 +115,7 @@ def test_the_settings_of_containers_are_good(where: str, tmp_path: Path, monkeyp
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PROXY_SETTINGS", str(CONTAINER / "settings.py"))
     monkeypatch.setenv("SECRETS_DIRECTORY", str(tmp_path))
-    checked = config.load()
+    checked = config.load(registry)
     registry.verify(checked)
     assert checked.providers["openai"].api_key == "sk-openai_api_key"
     assert checked.usage.spool == "/var/lib/proxy/spool"

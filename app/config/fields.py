@@ -1,16 +1,19 @@
-"""The fields that the schemas of the settings are made of."""
+"""The checks of single values that marshmallow does not have."""
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
+from base64 import b64decode
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate
+
+from app.config.messages import needs_package
 
 
 class Named(fields.Dict):
@@ -27,25 +30,6 @@ class Named(fields.Dict):
                 for name, place in error.messages.items()
             }
             raise ValidationError(found) from error
-
-
-class Strict(Schema):
-    """A dictionary whose unknown keys are mistakes that say which key was probably meant."""
-
-    class Meta:
-        unknown = RAISE
-
-    error_messages = {"unknown": "unknown setting", "type": "must be a dictionary"}  # noqa: RUF012 - theirs
-    #: What else to say where no known name is close.
-    unknown_hint = ""
-
-    def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
-        known = [field.data_key or name for name, field in self.fields.items()]
-        for name, found in error.normalized_messages().items():
-            if found == ["unknown setting"]:
-                close = difflib.get_close_matches(str(name), known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-                found[0] = f"unknown setting ({hint}{'' if close else self.unknown_hint})"
 
 
 class Path_(fields.String):  # noqa: N801 - not pathlib's
@@ -104,26 +88,6 @@ def header(value: str) -> None:
         raise ValidationError("must be printable ASCII: no line break, no other control character")
 
 
-def seconds(**kwargs: Any) -> fields.Float:
-    """A time over 0 and up to an hour."""
-    return fields.Float(validate=validate.Range(min=0, min_inclusive=False, max=3600), **kwargs)
-
-
-def count(**kwargs: Any) -> fields.Integer:
-    """A whole number of 1 or more."""
-    return fields.Integer(strict=True, validate=validate.Range(min=1), **kwargs)
-
-
-def number_in(low: float, high: float) -> fields.Float:
-    """A number in a range, both ends included."""
-    return fields.Float(validate=validate.Range(min=low, max=high))
-
-
-def whole_in(low: float, high: float) -> fields.Integer:
-    """A whole number in a range, both ends included."""
-    return fields.Integer(strict=True, validate=validate.Range(min=low, max=high))
-
-
 class Boolean(fields.Boolean):
     """True or False. marshmallow compares with ``==`` and takes 1 for True."""
 
@@ -156,7 +120,7 @@ def text(also: Callable[[str], None] | None = None, **kwargs: Any) -> fields.Str
 class Matryoshka(fields.Field[Any]):
     """True, False, or the list of widths a vector may be cut to."""
 
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool | list[int]:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool | tuple[int, ...]:
         if isinstance(value, bool):
             return value
         if (
@@ -164,7 +128,7 @@ class Matryoshka(fields.Field[Any]):
             and value
             and all(isinstance(w, int) and not isinstance(w, bool) and w > 0 for w in value)
         ):
-            return list(value)
+            return tuple(value)
         raise ValidationError("must be True, False or a list of widths, for instance [256, 512]")
 
 
@@ -200,8 +164,122 @@ def _printable(value: str) -> None:
         raise ValidationError("must be printable: no line break, no other control character")
 
 
-def named(
-    nested: fields.Field[Any], valid: Callable[[str], None] | None = None, **kwargs: Any
-) -> fields.Dict:
-    """Entries of one kind by name; ``valid`` raises `ValidationError` for a name."""
-    return Named(keys=text(valid), values=nested, **kwargs)
+class Texts(fields.List[Any]):
+    """A list of strings, not empty unless ``entry`` checks them otherwise, as a frozenset."""
+
+    def __init__(self, entry: fields.String | None = None, **kwargs: Any) -> None:
+        super().__init__(entry or text(), **kwargs)
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        return frozenset(super()._deserialize(*args, **kwargs))
+
+
+class Tuple(fields.List[Any]):
+    """A list, as a tuple."""
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        return tuple(super()._deserialize(*args, **kwargs))
+
+
+class ModelNames(Texts):
+    """Names of models; None where ``"*"``, every model, is among them."""
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        names = super()._deserialize(*args, **kwargs)
+        if not names:
+            raise ValidationError("must not be empty")
+        return None if "*" in names else names
+
+
+class Digest(fields.String):
+    """The SHA-256 of a key in hex, in lower case."""
+
+    def __init__(self) -> None:
+        error = (
+            "must be the key's SHA-256 in hex (64 digits); `flask --app wsgi new-key NAME` "
+            "prints one"
+        )
+        super().__init__(validate=validate.Regexp(r"^[0-9a-fA-F]{64}\Z", error=error))
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> str:
+        return str(super()._deserialize(*args, **kwargs)).lower()
+
+
+def headers() -> Named:
+    """Headers by name, as they are sent."""
+    name = validate.Regexp(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+    return Named(keys=fields.String(validate=name), values=fields.String(validate=header))
+
+
+class Store(fields.String):
+    """The address of a Redis or Valkey: `app.redis.connect` says which there are."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        url: str = super()._deserialize(value, *args, **kwargs)
+        parts = urlsplit(url.replace("valkey", "redis", 1))
+        host = parts.path if "unix" in parts.scheme else parts.netloc.rpartition("@")[2]
+        if parts.scheme not in _STORES or not host or not _ports_are_numbers(parts.netloc):
+            raise ValidationError(
+                "must be redis://host:port/db, rediss://… (TLS), unix:///path, "
+                "redis+sentinel://host:port,host:port/service or redis+cluster://host:port"
+            )
+        if find_spec("redis") is None:
+            raise ValidationError(needs_package("redis", "redis"))
+        return url
+
+
+def _ports_are_numbers(netloc: str) -> bool:
+    """Of a server, or of several with commas between them."""
+    try:
+        for server in netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{server}").port
+    except ValueError:
+        return False
+    return True
+
+
+_STORES = (
+    *("redis", "rediss", "unix", "redis+unix"),
+    *("redis+sentinel", "redis+cluster", "rediss+sentinel", "rediss+cluster"),
+)
+
+
+def https_address(value: str) -> None:
+    try:
+        parts = urlsplit(value)
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:  # a port that is no number
+        raise ValidationError("must be an https:// address with a number as its port") from error
+    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not is_address or parts.scheme not in (("https", "http") if local else ("https",)):
+        raise ValidationError("must be an https:// address: whoever can change it can sign tokens")
+
+
+class Audience(fields.Field[Any]):
+    """One name, or a list of those of which a token must hold one."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, ...]:
+        names = [value] if isinstance(value, str) else value
+        if isinstance(names, list) and names and all(n and isinstance(n, str) for n in names):
+            return tuple(names)
+        raise ValidationError("must be a name, or a list of names")
+
+
+def webhook_secret(value: str) -> None:
+    if value.startswith("whsec_"):
+        try:
+            b64decode(value.removeprefix("whsec_"), validate=True)
+        except ValueError as error:
+            raise ValidationError("must be base64 after 'whsec_'") from error
+    if len(value) < 16:
+        raise ValidationError(
+            "must have 16 characters or more: python -c 'import secrets; "
+            "print(secrets.token_urlsafe(32))' prints some"
+        )
+
+
+def network(value: str) -> None:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValidationError("must be a network, for instance '10.0.0.0/8'") from error

@@ -21,7 +21,7 @@ import tempfile
 from typing import IO
 
 from app import config
-from app.config_file import KEPT_FD
+from app.config.overlay import KEPT_FD
 from app.metrics.directory import VARIABLE
 
 #: Seconds that the check may take. Building takes one or two; a cold disk takes more.
@@ -49,7 +49,7 @@ def _check(kept: int | None, limit_s: float) -> list[str]:
         # Files instead of pipes: a child of the settings' own may hold a pipe open for ever.
         fds = (verdict.fileno(),) if kept is None else (verdict.fileno(), kept)
         process = subprocess.Popen(  # noqa: S603 - our own words, no shell
-            [sys.executable, "-m", "app.config_check", str(verdict.fileno())],
+            [sys.executable, "-m", "app.config.check_process", str(verdict.fileno())],
             env=environment,
             pass_fds=fds,
             stdin=subprocess.DEVNULL,
@@ -106,7 +106,7 @@ def build() -> list[str]:
     from app.providers import registry
 
     try:
-        registry.verify(config.load())
+        registry.verify(config.load(registry))
         create_app(start=False)
     except config.SettingsError as error:
         return str(error).splitlines()
