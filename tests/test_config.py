@@ -5,7 +5,9 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from app import config
+from app.access.keys import caller_of
 from app.config import ModelSettings, ProviderSettings
+from app.config.models import LIMITS
 from app.providers import registry
 from tests.test_config_schema import SECRET, good, mistakes
 
@@ -168,6 +170,13 @@ def test_defaults():
     assert (checked.limits.body_bytes, checked.limits.inputs) == (32 * 2**20, 8192)
     assert (checked.cache.ttl, checked.cache.max_bytes) == (3600, 256 * 2**20)
     assert config.check({**good(), "CACHE": None}).cache is None
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_every_limit_of_a_key_is_a_limit_of_its_caller(name):
+    settings = good()
+    settings["KEYS"]["k"][name] = 1
+    assert getattr(caller_of(config.check(settings).keys["k"]), name) == 1
 
 
 def test_a_star_among_models_means_all_of_them():

@@ -12,27 +12,28 @@ from hashlib import blake2b
 from app.access.periods import MINUTE, Calendar, Period
 from app.access.windows import Take, Window
 from app.config import ModelSettings
+from app.config.models import LIMITS
 from app.domain import Caller, Source
 from app.errors import ClientError, QuotaExhausted, RateLimited
 
 #: Billionths in a dollar. Money is counted in them: whole numbers, also for one token of the
 #: cheapest model.
 NANODOLLARS = 1_000_000_000
-#: Setting, what it counts, in which period, whether it is of each end user.
-_SETTINGS = (
-    ("requests_per_minute", "requests", "minute", False),
-    ("tokens_per_minute", "tokens", "minute", False),
-    ("tokens_per_day", "tokens", "day", False),
-    ("tokens_per_month", "tokens", "month", False),
-    ("dollars_per_month", "dollars", "month", False),
-    ("user_requests_per_minute", "requests", "minute", True),
-    ("user_tokens_per_minute", "tokens", "minute", True),
-)
 #: OpenAI's headers; money has none.
 _HEADERS = {
     what: tuple(f"x-ratelimit-{part}-{what}" for part in ("limit", "remaining", "reset"))
     for what in ("requests", "tokens")
 }
+
+
+def _counted(setting: str) -> tuple[str, str, str, bool]:
+    """Setting, what it counts, in which period, and whether it is of each end user."""
+    what, period = setting.removeprefix("user_").split("_per_")
+    return setting, what, period, setting.startswith("user_")
+
+
+#: Counters are named by their place here: declare a new limit of a key behind the others.
+_SETTINGS = tuple(_counted(name) for name in LIMITS if "_per_" in name)
 
 
 @dataclass(frozen=True, slots=True)

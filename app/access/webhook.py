@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import requests
 
@@ -94,9 +95,7 @@ class Webhook:
 
     def send(self, message_id: str, kind: str, data: Mapping[str, Any]) -> None:
         """Append a message to the queue; never waits for the receiver."""
-        at = datetime.fromtimestamp(self._clock(), UTC)
-        event = {"type": kind, "timestamp": at.isoformat(), "data": data}
-        message = _Message(message_id, json.dumps(event).encode())
+        message = self._message(message_id, kind, data)
         with self._condition:
             if len(self._waiting) < MAX_WAITING:
                 self._waiting.append(message)
@@ -104,6 +103,17 @@ class Webhook:
                 return
             self._dropped += 1
         _log.error("notification %s is dropped: %d others wait", message_id, MAX_WAITING)
+
+    def check(self) -> str:
+        """Send a message of the type ``check``, once; the problem, empty if there is none."""
+        with requests.Session() as session:
+            problem, _ = self._post(session, self._message(f"check-{uuid4()}", "check", {}))
+        return problem
+
+    def _message(self, message_id: str, kind: str, data: Mapping[str, Any]) -> _Message:
+        at = datetime.fromtimestamp(self._clock(), UTC)
+        event = {"type": kind, "timestamp": at.isoformat(), "data": data}
+        return _Message(message_id, json.dumps(event).encode())
 
     def _run(self) -> None:
         with requests.Session() as session:

@@ -95,7 +95,11 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
-    """One of ``KEYS``. Each limit is None where there is none."""
+    """One of ``KEYS``. Each limit is None where there is none.
+
+    A new limit is declared here, behind the others, and in `app.domain.Caller`: its name says what
+    it counts, and in which period.
+    """
 
     name: str
     sha256: str = setting(
