@@ -8,6 +8,7 @@ import time
 import pytest
 from click.testing import CliRunner
 
+from app import check_settings as check_settings_program
 from app import create_app
 from app.cli import check_settings
 from app.config import check_process
@@ -52,8 +53,8 @@ def test_an_error_of_a_library_while_building_is_one_line(overlay, monkeypatch):
         raise RuntimeError("of a\nlibrary")
 
     overlay("")
-    monkeypatch.setattr("app.create_app", fail)
-    assert check_process.build() == [
+    monkeypatch.setattr("app.check_settings.create_app", fail)
+    assert check_settings_program.build() == [
         "the app cannot be built with these settings: RuntimeError: of a library"
     ]
 
