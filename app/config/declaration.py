@@ -13,6 +13,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
+from app.config import addresses
 from app.config import fields as own
 
 #: The default of a setting that must be set.
@@ -110,7 +111,7 @@ def text(default: Any, values: str, reason: str, **more: Any) -> Any:
 
 def address(default: Any, reason: str) -> Any:
     """The address of an HTTP server, which may hold a password."""
-    check = fields.String(validate=own.address)
+    check = fields.String(validate=addresses.address)
     return setting(check, default, "http:// or https:// address", reason, secret=True)
 
 
@@ -124,4 +125,4 @@ def namespace() -> Any:
 
 def store(reason: str) -> Any:
     """The address of a Redis or Valkey, which may hold a password."""
-    return setting(own.Store(), None, "address of a Redis or Valkey", reason, secret=True)
+    return setting(addresses.Store(), None, "address of a Redis or Valkey", reason, secret=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
+from app.config import addresses
 from app.config import fields as own
 from app.config.declaration import (
     REQUIRED,
@@ -188,7 +189,7 @@ class Settings:
         "Keys (by name, of any origin) that get a 403. Taken on reload."
     )
     trusted_proxies: frozenset[str] = setting(
-        own.Texts(fields.String(validate=own.network_or_any)),
+        own.Texts(fields.String(validate=addresses.network_or_any)),
         frozenset,
         "a list of addresses or networks; '*': any",
         "The proxies in front, whose X-Forwarded-For is believed: by keys that are bound to "

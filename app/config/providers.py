@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from marshmallow import EXCLUDE, ValidationError, fields, validate
 
+from app.config import addresses
 from app.config import fields as own
 from app.config.declaration import REQUIRED, address, count, flag, seconds, setting, text
 from app.config.messages import needs_package, unknown
@@ -39,7 +40,7 @@ class ProviderSettings:
     concurrency: int = count(64, "Calls at once, of all workers together.")
     merge: bool = flag(True, "Whether requests that wait leave in one call.")
     proxy: str | None = setting(
-        fields.String(validate=own.address),
+        fields.String(validate=addresses.address),
         None,
         "http:// or https:// address",
         "A proxy on the way to it.",

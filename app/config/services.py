@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields, validate
 
+from app.config import addresses
 from app.config import fields as own
 from app.config.declaration import (
     REQUIRED,
@@ -22,11 +22,9 @@ from app.config.declaration import (
     setting,
     text,
 )
-from app.config.messages import needs_package
 from app.config.models import LIMITS, KeySettings
 from app.config.schema import Section, Strict, fields_of
 
-_SQLITE = "sqlite:///"
 #: Signatures that a public key checks. Never an HMAC ("HS256"), for which whoever can read the
 #: JWKS could sign, and never "none".
 ALGORITHMS = [
@@ -84,11 +82,11 @@ class UsageSettings:
     def complete(data: dict[str, Any]) -> dict[str, Any]:
         """Check the address, and place the spool beside SQLite's file."""
         try:
-            url = database_url(data["url"])
+            url = addresses.database_url(data["url"])
         except ValidationError as error:
             raise ValidationError({"url": error.messages}) from error
-        beside = url.removeprefix(_SQLITE).partition("?")[0] + "-spool"
-        spool = {"spool": beside} if url.startswith(_SQLITE) else {}
+        beside = url.removeprefix(addresses.SQLITE).partition("?")[0] + "-spool"
+        spool = {"spool": beside} if url.startswith(addresses.SQLITE) else {}
         return {**spool, **data, "url": url, "unusual": data.get("unusual") or UnusualSettings()}
 
 
@@ -101,7 +99,7 @@ class OidcSettings:
         own.Audience(), REQUIRED, "a name or a list of names", "One of them is a token's `aud`."
     )
     jwks_url: str = setting(
-        fields.String(validate=own.https_address),
+        fields.String(validate=addresses.https_address),
         REQUIRED,
         "https:// address",
         "Where the provider's public keys are.",
@@ -177,7 +175,7 @@ class MetricsSettings:
 
     enabled: bool = flag(True, "Whether there is /metrics.")
     allowed: tuple[str, ...] = setting(
-        own.Tuple(fields.String(validate=own.network)),
+        own.Tuple(fields.String(validate=addresses.network)),
         LOOPBACK,
         "a list of networks",
         "Which read it without a key; others need the key of an administrator.",
@@ -205,33 +203,3 @@ class TracingSettings:
             if find_spec("opentelemetry.exporter.otlp.proto.http"):
                 return data
         raise ValidationError("needs OpenTelemetry: pip install '.[tracing]'")
-
-
-def database_url(value: str) -> str:
-    """The address in SQLAlchemy's words. Raises `ValidationError`."""
-    if value.startswith("postgresql://"):
-        value = value.replace("postgresql://", "postgresql+psycopg://", 1)
-    needed = {_SQLITE: ["sqlalchemy", "alembic"]}
-    needed["postgresql+psycopg://"] = [*needed[_SQLITE], "psycopg"]
-    for start, packages in needed.items():
-        if value.startswith(start) and value != start and ":memory:" not in value:
-            for package in packages:
-                if find_spec(package) is None:
-                    extra = "postgresql" if package == "psycopg" else "usage"
-                    raise ValidationError(needs_package(package, extra))
-            return _readable(value)
-    raise ValidationError(
-        "must be sqlite:///path/of/a/file (four slashes for an absolute path) or "
-        "postgresql+psycopg://user:password@host/database"
-    )
-
-
-def _readable(url: str) -> str:
-    try:
-        _ = urlsplit(url).port
-    except ValueError as error:  # which may repeat the password
-        raise ValidationError(
-            "cannot be read as an address: the port must be a number, and special characters of "
-            "the password must be escaped (%40 for @)"
-        ) from error
-    return url

@@ -56,7 +56,7 @@ def test_any_other_database_is_a_mistake(url):
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr("app.config.services.find_spec", lambda name: None)
+    monkeypatch.setattr("app.config.addresses.find_spec", lambda name: None)
     assert mistakes(USAGE=SQLITE) == [
         "USAGE['url']: needs the package 'sqlalchemy': pip install '.[usage]'",
     ]
