@@ -12,7 +12,7 @@ help: ## list the targets
 		printf '%-14s %s\n' "$$name" "$$text"; done
 
 run: install ## serve on http://127.0.0.1:8000 with the embedded model; PORT=9000 for another port
-	@$(BIN)/python -m app.development
+	@$(BIN)/python -m app.cli.development
 
 install: .venv/.run ## install the proxy and the embedded model into .venv
 

@@ -12,7 +12,7 @@ Messages of either family are safe to show: no secret, no provider address. Thos
 whatever came in.
 
 This module holds every `ClientError` there is: /openapi.json, the counters and the answers of the
-server itself (`app.serving.contract`) are made from the classes here.
+server itself (`app.server.contract`) are made from the classes here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_MESSAGE_LENGTH = 300  # characters of a message of ours
 MAX_NAME_LENGTH = 64  # characters of a name that an answer repeats: a field, a path, a type
 MAX_ANSWER_BYTES = 4096  # of an error's JSON body
 _MAX_MESSAGE_BYTES = 2048  # of a message's UTF-8
-_LONGEST_STORY = 20  # errors that led to one
+MAX_CHAIN = 20  # errors that led to one
 
 
 class Scope(Enum):
@@ -450,13 +450,13 @@ class ProviderTimeout(ProviderError):
     cause = "timeout"
 
 
-def forget(error: BaseException | None) -> None:
+def drop_tracebacks(error: BaseException | None) -> None:
     """Let go of the frames that an error has passed, and those that led to it.
 
     They hold all that was local there, bodies among it; and where they hold the error too, only the
     garbage collector would find the circle.
     """
-    for _ in range(_LONGEST_STORY):
+    for _ in range(MAX_CHAIN):
         if error is None:
             return
         error.__traceback__ = None

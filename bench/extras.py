@@ -13,18 +13,18 @@ from contextlib import contextmanager
 from socket import create_connection, socket
 from time import perf_counter, process_time, sleep
 
-from app.access.limits import Limiter
-from app.access.rules import Prices
-from app.access.windows import MemoryWindows
-from app.api.exchange import Exchange
 from app.cache.memory import MemoryCache
 from app.cache.shared import SharedCache
 from app.cache.tiered import TieredCache
 from app.config import DeploymentSettings, ModelSettings
+from app.database.engine import Database
+from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest, Entry, Outcome, Vectors
-from app.usage.database import Database
+from app.exchange import Exchange
+from app.limits.kinds import Prices
+from app.limits.limiter import Limiter
+from app.limits.memory import MemoryWindows
 from app.usage.ledger import Ledger
-from app.usage.migrations import migrate
 from app.usage.record import Recorder
 from app.usage.shipper import Shipper
 from app.usage.spool import Spool

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from app import config
-from app.access.keys import caller_of
+from app.auth.keys import caller_of
 from app.config import ModelSettings, ProviderSettings
 from app.config.models import LIMITS
 from app.providers import registry
@@ -232,7 +232,7 @@ def test_a_tokenizer_whose_library_is_missing(monkeypatch):
     def load(name):
         raise ModuleNotFoundError(name="tiktoken")
 
-    monkeypatch.setattr("app.tokenizers.load", load)
+    monkeypatch.setattr("app.tokens.tokenizers.load", load)
     settings = good()
     settings["MODELS"]["m"]["tokenizer"] = "cl100k_base"
     with pytest.raises(config.SettingsError) as caught:

@@ -8,10 +8,10 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from app import check_settings as check_settings_program
-from app import create_app
-from app.cli import check_settings
+from app.cli import check_settings as check_settings_program
+from app.cli.commands import check_settings
 from app.config import check_process
+from app.factory import create_app
 from tests.support.server import ROOT, eventually
 from tests.support.settings import KEYS, model, provider
 from tests.test_config import environment, overlay
@@ -53,7 +53,7 @@ def test_an_error_of_a_library_while_building_is_one_line(overlay, monkeypatch):
         raise RuntimeError("of a\nlibrary")
 
     overlay("")
-    monkeypatch.setattr("app.check_settings.create_app", fail)
+    monkeypatch.setattr("app.cli.check_settings.create_app", fail)
     assert check_settings_program.build() == [
         "the app cannot be built with these settings: RuntimeError: of a library"
     ]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app import config, create_app
+from app import config
+from app.factory import create_app
 from tests.api.fake import AUTH, WIDTH, FakeProvider, app_with, ask, error_of, settings
 from tests.support.vectors import assert_answers
 

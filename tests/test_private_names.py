@@ -19,7 +19,7 @@ ROWS = [
     if (row := ROW.fullmatch(line))
 ]
 #: Modules that nothing may import here: they run commands or migrations.
-NOT_IMPORTED = ("app.usage.migrations",)
+NOT_IMPORTED = ("app.database.migrations",)
 
 
 def resolve(path: str) -> Any:

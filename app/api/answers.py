@@ -20,7 +20,7 @@ _FORMS: dict[Encoding, tuple[Callable[[bytes], bytes], bytes, bytes]] = {
 }
 
 
-class Ready(Response):
+class PrebuiltResponse(Response):
     """A 200 with a body of JSON and nothing left for werkzeug to find out about it.
 
     ``told`` are all its headers but the type, in the words of HTTP.
@@ -56,7 +56,7 @@ def embedding_response(
     ]
     if outcome.vectors.estimated:
         told.append(("x-proxy-usage", "estimated"))
-    return Ready(pieces, told)
+    return PrebuiltResponse(pieces, told)
 
 
 def body(outcome: Outcome, model: str, encoding: Encoding) -> list[bytes]:

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from app.access.door import Address, Network, is_in, networks
+from app.auth.authenticator import Address, Network, is_in, networks
 
 MAX_CHAINS_REMEMBERED = 1024  # pairs of a peer and what it says of its client
 

@@ -9,10 +9,10 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app import errors
-from app.api.answers import Ready, error_response
+from app.api.answers import PrebuiltResponse, error_response
 from app.api.client_address import ClientAddresses
-from app.api.exchange import EXCHANGE, Exchange, Greeter, Observer, request_id
 from app.errors import ClientError, shown
+from app.exchange import EXCHANGE, Exchange, Observer, StartObserver, request_id
 
 _log = logging.getLogger("app.errors")
 MAX_METHOD_SHOWN = 32  # characters of a method …
@@ -23,7 +23,7 @@ _USUAL = ("cache-control", "no-store"), ("x-content-type-options", "nosniff")
 def install(
     app: Flask,
     observers: Sequence[Observer],
-    greeters: Sequence[Greeter] = (),
+    start_observers: Sequence[StartObserver] = (),
     addresses: ClientAddresses | None = None,
 ) -> None:
     """Add the hooks to an app; each observer is told of every exchange, in order."""
@@ -38,7 +38,7 @@ def install(
         exchange.client = find_client(environ)
         if rule is not None:
             exchange.route, exchange.rule = rule.endpoint, rule.rule
-        for greeter in greeters:
+        for greeter in start_observers:
             greeter.started(exchange, environ)
 
     def end(response: Response) -> Response:
@@ -46,7 +46,7 @@ def install(
         told = [("x-request-id", exchange.id), *_USUAL]
         if exchange.grant is not None:
             told += exchange.grant.headers.items()
-        if isinstance(response, Ready):
+        if isinstance(response, PrebuiltResponse):
             response.told += told
         else:
             headers = response.headers
@@ -65,13 +65,13 @@ def install(
 
 def _answer(error: ClientError) -> Response:
     request.environ[EXCHANGE].error = error
-    errors.forget(error)
+    errors.drop_tracebacks(error)
     return error_response(error)
 
 
 def _translate(error: HTTPException) -> Response:
     """werkzeug's errors → ours."""
-    errors.forget(error)
+    errors.drop_tracebacks(error)
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         response = _answer(
@@ -94,5 +94,5 @@ def _shown_target(between: str = " ") -> str:
 
 def _surprise(error: Exception) -> Response:
     _log.error("request %s failed by a bug", request.environ[EXCHANGE].id, exc_info=error)
-    errors.forget(error)
+    errors.drop_tracebacks(error)
     return _answer(errors.InternalError("The server had an error while processing your request."))

@@ -8,12 +8,10 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from app.access.door import Door
-from app.access.limits import Limiter
 from app.api.answers import embedding_response
-from app.api.exchange import EXCHANGE, Exchange
 from app.api.json_body import check_passed_on, parse_json
 from app.api.schemas import EmbeddingSchema
+from app.auth.authenticator import Authenticator
 from app.config import ModelSettings, Settings
 from app.dispatch import Dispatcher
 from app.domain import Caller, EmbeddingRequest
@@ -29,6 +27,8 @@ from app.errors import (
     UserBlocked,
     shown,
 )
+from app.exchange import EXCHANGE, Exchange
+from app.limits.limiter import Limiter
 from app.pipeline import Pipeline
 
 _NO_KEY = (
@@ -46,7 +46,7 @@ class Api:
     def __init__(
         self,
         settings: Settings,
-        door: Door,
+        door: Authenticator,
         limiter: Limiter,
         pipeline: Pipeline,
         dispatcher: Dispatcher,

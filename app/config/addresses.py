@@ -39,9 +39,7 @@ def https_address(value: str) -> None:
         raise ValidationError("must be an https:// address with a number as its port") from error
     local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     if not is_address or parts.scheme not in (("https", "http") if local else ("https",)):
-        raise ValidationError(
-            "must be an https:// address: over http its keys could be changed"
-        )
+        raise ValidationError("must be an https:// address: over http its keys could be changed")
 
 
 def network(value: str) -> None:

@@ -23,7 +23,7 @@ from typing import IO
 from app.config.overlay import KEPT_FD
 
 #: The module that builds the app and writes the mistakes to the descriptor it is given.
-PROGRAM = "app.check_settings"
+PROGRAM = "app.cli.check_settings"
 #: Seconds that the check may take. Building takes one or two; a cold disk takes more.
 LIMIT_S = 60.0
 #: Characters of one mistake that are shown.

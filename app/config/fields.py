@@ -38,7 +38,7 @@ class Path_(fields.String):  # noqa: N801 - not pathlib's
         return path
 
 
-class Tokenizer_(Path_):  # noqa: N801 - not app.tokenizers'
+class Tokenizer_(Path_):  # noqa: N801 - not app.tokens.tokenizers'
     """The name of a tiktoken encoding, or the path of a tokenizer.json."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:

@@ -10,13 +10,13 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from app import tokenizers
 from app.config.messages import SettingsError, messages, needs_package
 from app.config.model import NAMES, Settings
 from app.config.overlay import overlay
 from app.config.providers import ProviderKinds
 from app.config.references import settings_schema
-from app.tokenizers import Tokenizer
+from app.tokens import tokenizers
+from app.tokens.tokenizers import Tokenizer
 
 
 def load(kinds: ProviderKinds | None = None) -> Settings:

@@ -16,7 +16,7 @@ from marshmallow import fields
 
 from app.api.schemas import EmbeddingSchema
 from app.config import Settings
-from app.console import words
+from app.console import descriptions as words
 from app.errors import ClientError, Scope, client_errors
 
 #: Examples name a model only if everybody may know of it.

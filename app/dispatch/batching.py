@@ -105,7 +105,7 @@ class SlotQueue:
             attempt.batch_size = batch_size
             return self._end(attempt)
 
-    def forget(self, attempt: Attempt) -> None:
+    def discard(self, attempt: Attempt) -> None:
         """Count an attempt out whose result is not wanted any more."""
         with self._lock:
             if attempt.state is AttemptState.ABANDONED:
@@ -203,9 +203,12 @@ class SlotQueue:
         reservation: Reservation,
         rest: list[Attempt],
     ) -> Batch:
-        is_probe = any(attempt.is_probe for attempt in attempts)
+        is_probe, inputs, tokens = False, 0, 0
+        for attempt in attempts:
+            is_probe |= attempt.is_probe
+            inputs += attempt.size
+            tokens += attempt.tokens
         deadline = CallDeadline(attempts, is_probe)
-        inputs, tokens = sum(attempt.size for attempt in attempts), _tokens_of(attempts)
         batch = Batch(attempts, key, inputs, tokens, reservation, rest, is_probe, deadline)
         for attempt in attempts:
             if attempt.state is _QUEUED:
@@ -272,4 +275,6 @@ class SlotQueue:
 
 
 def _tokens_of(attempts: list[Attempt]) -> int:
+    if len(attempts) == 1:
+        return attempts[0].tokens
     return sum(attempt.tokens for attempt in attempts)

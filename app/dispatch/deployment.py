@@ -20,8 +20,8 @@ from app.dispatch.standing import Standing
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
 from app.errors import BrokenContract, ProviderError, Rejected, shown
 from app.providers.base import Provider
-from app.tokenizers import Tokenizer, Undecodable
-from app.usage.share import share
+from app.tokens.counting import share
+from app.tokens.tokenizers import Tokenizer, Undecodable
 from app.vectors import BadVector, cut
 
 _log = logging.getLogger("app.dispatch")

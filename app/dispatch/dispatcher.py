@@ -22,7 +22,7 @@ from app.dispatch.starter import JobContext
 from app.domain import EmbeddingRequest, Outcome
 from app.errors import BadRequest, Rejected
 from app.providers.base import Provider
-from app.tokenizers import Tokenizer
+from app.tokens.tokenizers import Tokenizer
 
 
 class Dispatcher:

@@ -1,14 +1,13 @@
 """What dispatch reports of its calls, and what it asks of a tracer. Dispatch knows neither.
 
-`Events` is the null implementation of one, `app.metrics` the real one. Where there is no tracer
-there is None: each call costs one comparison.
+`Events` is the null implementation of one, `app.observability.metrics` has the real one. Where
+there is no tracer there is None: each call costs one comparison.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.domain import Call, Vectors
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("app.dispatch")
+_FAILED = "an observer of calls failed"
 
 
 class Events:
@@ -67,32 +67,44 @@ class GuardedEvents(Events):
         self._events = events
 
     def call_started(self, deployment: Deployment, attempts: Sequence[Attempt], now: float) -> None:
-        with _logged():
+        try:
             self._events.call_started(deployment, attempts, now)
+        except Exception:
+            _log.exception(_FAILED)
 
     def answered(
         self, model: str, deployment: Deployment, vectors: Vectors, seconds: float
     ) -> None:
-        with _logged():
+        try:
             self._events.answered(model, deployment, vectors, seconds)
+        except Exception:
+            _log.exception(_FAILED)
 
     def failed(
         self, model: str, deployment: Deployment, error: ProviderError, seconds: float
     ) -> None:
-        with _logged():
+        try:
             self._events.failed(model, deployment, error, seconds)
+        except Exception:
+            _log.exception(_FAILED)
 
     def ejected(self, model: str, deployment: Deployment) -> None:
-        with _logged():
+        try:
             self._events.ejected(model, deployment)
+        except Exception:
+            _log.exception(_FAILED)
 
     def retried(self, model: str, deployment: Deployment, error: ProviderError) -> None:
-        with _logged():
+        try:
             self._events.retried(model, deployment, error)
+        except Exception:
+            _log.exception(_FAILED)
 
     def hedged(self, model: str, deployment: Deployment) -> None:
-        with _logged():
+        try:
             self._events.hedged(model, deployment)
+        except Exception:
+            _log.exception(_FAILED)
 
 
 class GuardedTracer:
@@ -104,20 +116,16 @@ class GuardedTracer:
     def start_call_span(
         self, model: str, deployment: Deployment, call: Call, callers: Sequence[Any]
     ) -> tuple[Any, Call]:
-        started: list[tuple[Any, Call]] = []
-        with _logged():
-            started.append(self._tracer.start_call_span(model, deployment, call, callers))
-        return started[0] if started else (None, call)
+        try:
+            return self._tracer.start_call_span(model, deployment, call, callers)
+        except Exception:
+            _log.exception(_FAILED)
+            return None, call
 
     def end_call_span(self, span: Any, result: Vectors | ProviderError) -> None:
-        if span is not None:
-            with _logged():
-                self._tracer.end_call_span(span, result)
-
-
-@contextmanager
-def _logged() -> Iterator[None]:
-    try:
-        yield
-    except Exception:
-        _log.exception("an observer of calls failed")
+        if span is None:
+            return
+        try:
+            self._tracer.end_call_span(span, result)
+        except Exception:
+            _log.exception(_FAILED)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.domain import Item
-from app.tokenizers import Tokenizer
-from app.usage.share import weigh
+from app.tokens.counting import weigh
+from app.tokens.tokenizers import Tokenizer
 
 #: UTF-8 bytes a token is taken to stand for before any answer has shown it. English has 4 and
 #: more, Chinese about 3: better a call too many than one that is refused.

@@ -24,7 +24,7 @@ from app.errors import (
     ProviderTimeout,
     Rejected,
     Throttled,
-    forget,
+    drop_tracebacks,
 )
 
 _log = logging.getLogger("app.dispatch")
@@ -120,7 +120,7 @@ class Sender:
         now = time.monotonic()
         if isinstance(result, Vectors):
             return self._answered(batch, result, left_at, now)
-        forget(result)  # what it passed: answers of megabytes
+        drop_tracebacks(result)  # what it passed: answers of megabytes
         return self._failed(batch, result, left_at, now)
 
     def _embed(self, batch: Batch) -> Vectors:
@@ -236,7 +236,7 @@ class Sender:
         if batch.is_probe:
             batch.deployment.standing.probe_ended()
         for attempt in batch.attempts:
-            batch.deployment.queue.forget(attempt)
+            batch.deployment.queue.discard(attempt)
 
     def _abort(self, batch: Batch) -> None:
         """Tell all attempts of a batch that a bug has ended their call."""

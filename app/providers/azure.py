@@ -18,7 +18,7 @@ from marshmallow import fields, validate
 from app.config import ProviderSettings, SettingsError
 from app.errors import CredentialsRefused
 from app.providers import openai
-from app.providers.credentials import Refreshing, sendable
+from app.providers.credentials.refreshing import Refreshing, sendable
 from app.providers.dialect import address
 from app.providers.openai import OPENAI, OpenAI
 

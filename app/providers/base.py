@@ -28,7 +28,7 @@ from app.errors import (
 )
 from app.providers.counts import MAX_TOKENS_OF_A_CALL
 from app.providers.refusals import UNREADABLE, clean, message_of, rejected, retry_after
-from app.usage.share import estimate, share, weigh
+from app.tokens.counting import estimate, share, weigh
 
 _T = TypeVar("_T")
 _floats: msgspec.json.Decoder[Sequence[float]] = msgspec.json.Decoder(list[float])

@@ -153,7 +153,7 @@ def _authorize(settings: ProviderSettings) -> Authorize:
             "to 'access_key_id'"
         )
     try:
-        from app.providers import aws
+        from app.providers.credentials import aws
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"PROVIDERS[{settings.name!r}]: without an API key, signing needs the package "

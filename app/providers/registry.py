@@ -18,27 +18,22 @@ from app.providers import presets
 from app.providers.base import Provider, WireFormat
 from app.providers.presets import PRESETS
 
-#: Modules of app/providers that are no wire format.
+#: Modules of app/providers that are no wire format, beside its packages.
 _INFRASTRUCTURE = {
-    "answers",
-    "aws",
     "base",
     "bedrock_models",
-    "connection",
     "counts",
-    "credentials",
     "dialect",
     "presets",
     "refusals",
     "registry",
-    "sockets",
-    "transport",
 }
 
 
 def kinds() -> list[str]:
     """Every ``kind`` that PROVIDERS may name."""
-    modules = {module.name for module in pkgutil.iter_modules(app.providers.__path__)}
+    found = pkgutil.iter_modules(app.providers.__path__)
+    modules = {module.name for module in found if not module.ispkg}
     return sorted(modules - _INFRASTRUCTURE | PRESETS.keys())
 
 
@@ -53,7 +48,7 @@ def make(settings: ProviderSettings) -> Provider:
     if not isinstance(made, WireFormat):
         made.load()
         return made
-    from app.providers.transport import HttpProvider  # requests, for those who need it
+    from app.providers.http.transport import HttpProvider
 
     return HttpProvider(settings, made)
 

@@ -36,7 +36,7 @@ from app.providers.base import (
     row_of,
 )
 from app.providers.counts import count_in
-from app.providers.credentials import Refreshing, sendable
+from app.providers.credentials.refreshing import Refreshing, sendable
 from app.providers.gemini import SECOND, TASKS, Google, of_length_1, with_task
 from app.providers.refusals import UNREADABLE
 
@@ -177,7 +177,7 @@ def _tokens(settings: ProviderSettings) -> Callable[[], tuple[str, float]]:
     # Imported here: settings are checked where nothing may be loaded that opens sockets.
     from google.auth.transport.requests import Request
 
-    from app.providers.transport import session
+    from app.providers.http.transport import session
 
     request: Any = partial(Request(session(settings)), timeout=_TOKEN_TIMEOUT)
     credentials = _of_key_file(settings)

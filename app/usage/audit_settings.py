@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from app.config import Settings
-from app.usage import audit
+from app.database import audit
+from app.database.engine import Database
+from app.database.tables import keys_version
 from app.usage.audit_digests import digest, digests_of, place
-from app.usage.database import Database
-from app.usage.tables import keys_version
 
 _log = logging.getLogger("app.audit")
 
@@ -36,7 +36,7 @@ class SettingsAudit:
         self._is_done = False
 
     def __call__(self) -> None:
-        """Raises `app.usage.database.Unavailable`."""
+        """Raises `app.database.engine.Unavailable`."""
         if not self._is_done:
             self._database.run(self._record)
             self._is_done = True

@@ -22,7 +22,7 @@ from app.usage.shipper import Shipper
 from app.usage.spool import Segment, Spool, is_writable
 
 if TYPE_CHECKING:
-    from app.api.exchange import Exchange
+    from app.exchange import Exchange
 
 _log = logging.getLogger("app.usage")
 
@@ -30,7 +30,7 @@ _TICK = 0.25  # seconds between writes to the spool: what SIGKILL may cost
 _SHIP = 1.0  # seconds between transactions
 #: Rows in memory, where the spool is full or cannot be written; the newest are dropped then.
 MAX_ROWS_IN_MEMORY = 100_000
-_GOODBYE = 10.0  # seconds that the end of the process may wait for the database
+SHUTDOWN_TIMEOUT_S = 10.0  # seconds that the end of the process may wait for the database
 
 
 class LedgerState(NamedTuple):
@@ -121,8 +121,8 @@ class Ledger:
         if self._stop.is_set():
             return
         self._stop.set()
-        end = time.monotonic() + _GOODBYE
-        self._thread.join(_GOODBYE)
+        end = time.monotonic() + SHUTDOWN_TIMEOUT_S
+        self._thread.join(SHUTDOWN_TIMEOUT_S)
         self._shipper.stop(max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.database.tables import HOUR_SUMS, hours, requests, user_hours
 from app.usage.rollups import HOUR_MS
-from app.usage.tables import HOUR_SUMS, hours, requests, user_hours
 
 DAY_MS = 24 * HOUR_MS
 _REFUSED = (401, 403, 429)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from app.access.periods import zone_of
+from app.limits.periods import zone_of
 
 #: What a report can be grouped by.
 DIMENSIONS = ("key", "user", "model", "provider", "deployment", "status", "error_code", "day")

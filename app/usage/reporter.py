@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from app.access.periods import MINUTE
-from app.access.windows import MemoryWindows, Take
 from app.concurrency.locks import uncontended_lock
+from app.database.engine import Unavailable
 from app.errors import RateLimited, UsageUnavailable
-from app.usage.database import Unavailable
+from app.limits.memory import MemoryWindows, Take
+from app.limits.periods import MINUTE
 from app.usage.store import Question, Store
 
 #: Reports that one worker makes at the same time.

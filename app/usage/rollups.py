@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from app.usage.record import COLUMNS, Row
-from app.usage.tables import HOUR_DIMENSIONS, HOUR_SUMS, hours, user_hours
+from app.database.columns import COLUMNS
+from app.database.tables import HOUR_DIMENSIONS, HOUR_SUMS, hours, user_hours
+from app.usage.record import Row
 
 HOUR_MS = 3_600_000
 ROLLUPS = (hours, user_hours)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from app.usage.database import Refused, Unavailable
+from app.database.engine import Refused, Unavailable
 from app.usage.record import Row
 from app.usage.spool import Segment, Spool
 from app.usage.store import Store

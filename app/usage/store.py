@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from app.usage.database import Database, Refused
+from app.database.columns import COLUMNS
+from app.database.engine import Database, Refused
+from app.database.tables import HOUR_SUMS, requests
 from app.usage.queries import DAY_MS, Question, Unusual
-from app.usage.record import COLUMNS, Row
+from app.usage.record import Row
 from app.usage.rollups import HOUR_MS, ROLLUPS, Rollups
-from app.usage.tables import HOUR_SUMS, requests
 
 __all__ = ["DAY_MS", "HOUR_MS", "Question", "Store", "Unusual", "purge_before"]
 

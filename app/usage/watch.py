@@ -18,7 +18,7 @@ from app.usage.record import is_metered
 from app.usage.store import HOUR_MS, Store, Unusual
 
 if TYPE_CHECKING:
-    from app.api.exchange import Exchange
+    from app.exchange import Exchange
 
 _log = logging.getLogger("app.usage")
 
@@ -26,7 +26,7 @@ Result = Literal["ok", "refused", "invalid", "failed"]
 #: Labels of callers that have none of their own: of no key, and of keys that KEYS does not name
 #: (the table's, tokens' subjects), which may be many.
 NOBODY, OTHER = "", "other"
-_MOST_KEYS = 200
+MAX_KEYS_LABELLED = 200
 
 
 def result(status: int) -> Result:
@@ -45,7 +45,7 @@ class Watch:
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
-        self._labels = frozenset(sorted(keys)[:_MOST_KEYS])
+        self._labels = frozenset(sorted(keys)[:MAX_KEYS_LABELLED])
         self._lock = uncontended_lock()
         self._requests: Counter[tuple[str, Result]] = Counter()
         self._unusual = {"key": 0, "user": 0}
@@ -77,7 +77,7 @@ class Watch:
         self._unusual.update(key=counts["key"], user=counts["user"])
 
 
-class Patrol:
+class VolumeAlert:
     """A chore: asks the ledger who was unusual in the last hour, and warns of each once in it."""
 
     def __init__(self, store: Store, unusual: Unusual, watch: Watch) -> None:

@@ -3,8 +3,8 @@
 import threading
 from types import SimpleNamespace
 
-from app import create_app
 from app.domain import Vectors
+from app.factory import create_app
 from app.providers import registry
 from app.providers.base import Capabilities
 from tests.support.settings import KEY, KEYS

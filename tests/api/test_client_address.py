@@ -6,8 +6,8 @@ from io import StringIO
 
 import pytest
 
-from app.access.door import networks
 from app.api.client_address import ClientAddresses
+from app.auth.authenticator import networks
 from tests.api.fake import app_with, ask
 
 

@@ -6,13 +6,13 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from app import cli
 from app.cache import admin
 from app.cache.admin import clear, stats, table
 from app.cache.memory import MemoryCache
 from app.cache.names import digest
 from app.cache.shared import SharedCache
 from app.cache.tiered import TieredCache
+from app.cli import commands as cli
 from tests.cache.contract import entry, key
 from tests.support.server import eventually, free_port
 

@@ -15,7 +15,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from app import errors
 from app.api.schemas import EmbeddingSchema
 from app.config import check
-from app.console import openapi, pages, words
+from app.console import descriptions as words
+from app.console import openapi, pages
 from app.errors import BadRequest
 from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of, settings
 
@@ -133,7 +134,7 @@ def test_every_error_is_in_it(with_usage):
         (("/metrics", "get"), {(401, "invalid_api_key"), (403, "admin_required")}),
         (("/health/live", "get"), {(500, "internal_error"), (408, "request_timeout")}),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "its errors",
 )
 def test_each_path_lists_its_errors(with_usage, operation, expected):
     found = codes_by_operation(with_usage.get("/openapi.json").json)[operation]

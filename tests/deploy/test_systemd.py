@@ -17,7 +17,7 @@ from tests.support.server import FOREIGN, ROOT, eventually, free_port
 UNITS = ROOT / "deploy" / "systemd"
 SERVICE = UNITS / "embeddings-proxy.service"
 GRACEFUL = int(
-    re.search(r"graceful_timeout = (\d+)", (ROOT / "app/serving/configuration.py").read_text())[1]
+    re.search(r"graceful_timeout = (\d+)", (ROOT / "app/server/configuration.py").read_text())[1]
 )
 
 
@@ -42,7 +42,7 @@ def test_service_and_socket_belong_together():
     unit, sock = settings(SERVICE), settings(UNITS / "embeddings-proxy.socket")
     assert unit["Requires"] == ["embeddings-proxy.socket"]
     assert sock["ListenStream"] == ["127.0.0.1:8000"]  # nobody but nginx on this host
-    assert "backlog = " + sock["Backlog"][0] in (ROOT / "app/serving/configuration.py").read_text()
+    assert "backlog = " + sock["Backlog"][0] in (ROOT / "app/server/configuration.py").read_text()
 
 
 def test_a_service_that_fails_is_tried_for_ever():

@@ -11,8 +11,8 @@ from typing import Any
 
 from app.domain import Item
 from app.providers.base import Capabilities
-from app.tokenizers import Undecodable
-from app.usage.share import weigh
+from app.tokens.counting import weigh
+from app.tokens.tokenizers import Undecodable
 from tests.dispatch.asks import NOT_TEXT, Ask, ask_all
 from tests.dispatch.members import good
 from tests.dispatch.rows import WIDTH, text_of

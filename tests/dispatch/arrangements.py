@@ -18,7 +18,7 @@ from app.dispatch import Dispatcher
 from app.domain import Call, Item, Vectors
 from app.errors import BadRequest
 from app.providers.base import Capabilities, Provider
-from app.tokenizers import Tokenizer
+from app.tokens.tokenizers import Tokenizer
 from tests.dispatch.members import Seen
 from tests.dispatch.simulator import Asked, Simulation
 

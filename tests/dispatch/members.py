@@ -22,7 +22,7 @@ from app.errors import (
     Throttled,
 )
 from app.providers.base import Capabilities
-from app.usage.share import share, weigh
+from app.tokens.counting import share, weigh
 from tests.dispatch.internals import tokens_expected
 from tests.dispatch.rows import WIDTH, row
 from tests.dispatch.virtual import Wait, World

@@ -29,7 +29,7 @@ from app.domain import Caller, EmbeddingRequest, Item, Outcome
 from app.errors import BadRequest, ClientError, ConnectionFailed, InternalError, Rejected
 from app.pipeline import Pipeline
 from app.providers.base import Capabilities
-from app.tokenizers import Tokenizer
+from app.tokens.tokenizers import Tokenizer
 from tests.dispatch.internals import WatchedDispatcher, leftovers
 from tests.dispatch.members import POISON, Behaviour, Limits, Member, Seen
 from tests.dispatch.rows import row

@@ -7,11 +7,11 @@ from unittest.mock import patch
 
 import pytest
 
-from app import create_app
 from app.cache.memory import MemoryCache
 from app.concurrency.deadline import Deadline
 from app.domain import Call, Caller, EmbeddingRequest, Vectors
 from app.errors import ClientError, ProviderTimeout
+from app.factory import create_app
 from app.pipeline import Pipeline
 from app.providers import registry
 from app.providers.base import Capabilities

@@ -5,8 +5,8 @@ import time
 from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
 from app.domain import Call
+from app.providers.http.transport import HttpProvider
 from app.providers.openai import make
-from app.providers.transport import HttpProvider
 from tests.support.upstream import Upstream, good
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain import EmbeddingRequest
 from app.errors import BadRequest
-from app.tokenizers import Undecodable
+from app.tokens.tokenizers import Undecodable
 from tests.dispatch.arrangements import Stub, dispatcher, vectors
 
 IDS = [[1, 2, 3]]

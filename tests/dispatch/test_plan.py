@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.plan import TokenEstimate, split
-from app.usage.share import weigh
+from app.tokens.counting import weigh
 
 COUNTS = st.lists(st.integers(0, 50), min_size=1, max_size=60)
 LIMIT = st.none() | st.integers(1, 100)

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from app import create_app
+from app.factory import create_app
 from tests.support import settings
 from tests.support.upstream import Upstream
 

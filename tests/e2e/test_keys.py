@@ -15,9 +15,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.access.table import Entry, KeyTable
-from app.usage.database import Database
-from app.usage.migrations import migrate
+from app.auth.key_table import Entry, KeyTable
+from app.database.engine import Database
+from app.database.migrations import migrate
 from tests.support.server import Proxy, eventually
 from tests.support.settings import model, provider, settings_file
 from tests.support.upstream import Upstream

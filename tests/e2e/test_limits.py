@@ -9,7 +9,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from app.metrics import catalog
+from app.observability.metrics import catalog
 from tests.support import settings
 from tests.support.server import eventually
 from tests.support.valkey import Valkey

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.logs import MAX_LINE_BYTES
+from app.observability.logs import MAX_LINE_BYTES
 from tests.support import refusals
 from tests.support.settings import KEY
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import catalog
+from app.observability.metrics import catalog
 from tests.support import refusals, settings
 from tests.support.server import Proxy, eventually
 from tests.support.upstream import Upstream

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from app import development
+from app.cli import development
 from tests.support import javascript
 from tests.support.server import ROOT, Proxy
 

@@ -1,4 +1,4 @@
-"""The server under the app: gunicorn's workers as `app.serving` changes them, over real sockets."""
+"""The server under the app: gunicorn's workers as `app.server` changes them, over real sockets."""
 
 import json
 import signal

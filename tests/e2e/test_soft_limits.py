@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from app.metrics import catalog
-from app.usage.database import Database
-from app.usage.migrations import migrate
-from app.usage.tables import audit_log
+from app.database.engine import Database
+from app.database.migrations import migrate
+from app.database.tables import audit_log
+from app.observability.metrics import catalog
 from tests.support.server import Proxy, eventually
 from tests.support.settings import key, model, provider, settings_file
 from tests.support.upstream import Upstream

@@ -14,8 +14,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.usage.database import Database
-from app.usage.migrations import migrate
+from app.database.engine import Database
+from app.database.migrations import migrate
 from tests.e2e.usage_load import Load
 from tests.support.postgres import Postgres
 from tests.support.server import ROOT, Proxy, eventually

@@ -13,8 +13,8 @@ import pytest
 from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
 from app.domain import Call
+from app.providers.http.transport import HttpProvider
 from app.providers.openai import make
-from app.providers.transport import HttpProvider
 from tests.support.upstream import Upstream
 from tests.support.vectors import vector
 

@@ -10,7 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 
 from app.config import SettingsError
 from app.errors import CredentialsRefused, ProviderUnavailable
-from app.providers import aws, registry
+from app.providers import registry
+from app.providers.credentials import aws
 from tests.providers.contract import provider_settings, wire_of
 from tests.providers.fakes.bedrock import ACCESS_KEY, REGION
 from tests.providers.http import forward_proxy, listening, make_certificate
@@ -38,8 +39,8 @@ def test_an_access_key_without_its_secret_stops_the_start():
 
 def test_without_botocore_an_api_key_is_enough(monkeypatch):
     monkeypatch.setitem(sys.modules, "botocore.auth", None)
-    monkeypatch.delitem(sys.modules, "app.providers.aws")
-    monkeypatch.delattr("app.providers.aws")
+    monkeypatch.delitem(sys.modules, "app.providers.credentials.aws")
+    monkeypatch.delattr("app.providers.credentials.aws")
     wire_of(kind="bedrock", region="us-east-1", api_key="ABSK-1")
     with pytest.raises(SettingsError, match=r"pip install '.\[bedrock\]'"):
         wire_of(kind="bedrock", region="us-east-1")

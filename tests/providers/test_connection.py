@@ -1,4 +1,4 @@
-"""The short way for usual answers (`app.providers.connection`) sees what http.client sees."""
+"""The short way for usual answers (`app.providers.http.connection`) sees what http.client sees."""
 
 import http.client
 import io
@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from urllib3 import HTTPHeaderDict
 
-from app.providers import answers, connection
-from app.providers.sockets import DeadlineSocket
+from app.providers.http import answers, connection
+from app.providers.http.sockets import DeadlineSocket
 
 BODY = b'{"data": []}'
 NAMES = st.sampled_from(

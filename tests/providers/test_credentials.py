@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from app.errors import CredentialsRefused, ProviderUnavailable
-from app.providers.credentials import Refreshing
+from app.providers.credentials.refreshing import Refreshing
 
 HOUR = 3600.0
 

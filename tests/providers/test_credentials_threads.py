@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from app.errors import ProviderUnavailable
-from app.providers.credentials import Refreshing
+from app.providers.credentials.refreshing import Refreshing
 
 
 def test_those_who_come_together_cause_one_fetch():
@@ -68,7 +68,7 @@ def test_those_who_wait_are_woken_when_the_fetch_dies():
 
 
 def test_nobody_waits_for_ever(monkeypatch):
-    monkeypatch.setattr("app.providers.credentials._PATIENCE", 0.01)
+    monkeypatch.setattr("app.providers.credentials.refreshing._PATIENCE", 0.01)
     go = threading.Event()
     begun = threading.Event()
 
@@ -124,7 +124,7 @@ GEVENT = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, time
-from app.providers.credentials import Refreshing
+from app.providers.credentials.refreshing import Refreshing
 fetches = []
 def fetch():
     fetches.append(1)

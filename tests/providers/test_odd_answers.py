@@ -13,7 +13,7 @@ from app.domain import Call, Vectors
 from app.errors import CredentialsRefused, NotServed, ProviderError, Rejected
 from app.providers.base import Incoming
 from app.providers.counts import MAX_TOKENS_OF_A_CALL
-from app.providers.credentials import Refreshing, sendable
+from app.providers.credentials.refreshing import Refreshing, sendable
 from app.providers.refusals import MAX_WAIT_S
 from app.providers.vertex import Vertex
 from tests.providers.contract import wire_of

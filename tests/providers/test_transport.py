@@ -9,8 +9,8 @@ from app.errors import (
     ConnectionFailed,
     ProviderError,
 )
-from app.providers import sockets, transport
-from app.providers.transport import session
+from app.providers.http import sockets, transport
+from app.providers.http.transport import session
 from tests.providers.http import (
     WIDTH,
     assert_embeds,

@@ -14,7 +14,7 @@ from marshmallow import ValidationError
 from app.config import SettingsError
 from app.errors import CredentialsRefused
 from app.providers import registry, vertex
-from app.providers.transport import session
+from app.providers.http.transport import session
 from tests.providers.contract import provider_settings
 from tests.providers.fakes.vertex import key_file
 

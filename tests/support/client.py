@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-PATIENCE = 30  # seconds that a test waits for an answer at most
+IDLE_CLIENT_TIMEOUT_S = 30  # seconds that a test waits for an answer at most
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Client:
         fields = {"Authorization": f"Bearer {self.key}" if self.key else None, **headers}
         sent = {n.replace("_", "-"): value for n, value in fields.items() if value is not None}
         start = time.monotonic()
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=IDLE_CLIENT_TIMEOUT_S)
         with contextlib.closing(connection):
             connection.request(method, path, body, sent)
             return _answer(connection.getresponse(), start)
@@ -91,7 +91,7 @@ class Client:
             return stream.read()
 
     def _sent(self, data: bytes, finish: bool) -> socket.socket:
-        connection = socket.create_connection((self.host, self.port), timeout=PATIENCE)
+        connection = socket.create_connection((self.host, self.port), timeout=IDLE_CLIENT_TIMEOUT_S)
         # A server that refuses early may close before it has read everything.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(data)

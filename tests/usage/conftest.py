@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from app.database.columns import COLUMNS
+from app.database.engine import Database
+from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
-from app.usage.database import Database
-from app.usage.migrations import migrate
-from app.usage.record import COLUMNS
 from app.usage.store import Store
 from tests.support.postgres import Postgres
 

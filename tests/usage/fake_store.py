@@ -2,8 +2,8 @@
 
 import threading
 
-from app.usage.database import Refused
-from app.usage.record import COLUMNS
+from app.database.columns import COLUMNS
+from app.database.engine import Refused
 
 
 class FakeStore:

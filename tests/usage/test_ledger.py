@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from app.database.columns import COLUMNS
+from app.database.engine import Unavailable
 from app.errors import Unauthorized
 from app.usage import ledger as ledgers
 from app.usage import shipper as shippers
-from app.usage.database import Unavailable
 from app.usage.ledger import Ledger
-from app.usage.record import COLUMNS, Recorder
+from app.usage.record import Recorder
 from app.usage.shipper import Chore, Shipper
 from app.usage.spool import Spool
 from tests.support.server import eventually
@@ -25,7 +26,7 @@ from tests.usage.test_record import MODELS
 def _fast(monkeypatch):
     monkeypatch.setattr(ledgers, "_TICK", 0.01)
     monkeypatch.setattr(ledgers, "_SHIP", 0.02)
-    monkeypatch.setattr(ledgers, "_GOODBYE", 1.0)
+    monkeypatch.setattr(ledgers, "SHUTDOWN_TIMEOUT_S", 1.0)
     monkeypatch.setattr(shippers, "_LONGEST_PAUSE", 0.05)
     monkeypatch.setattr(shippers, "_ORPHANS", 0.05)
 

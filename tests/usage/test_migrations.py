@@ -7,14 +7,14 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from app.usage.database import Database
-from app.usage.migrations import migrate, newest
+from app.database.engine import Database
+from app.database.migrations import migrate, newest
 from tests.support.server import ROOT
 
 MIGRATE = """
 import sys
-from app.usage.database import Database
-from app.usage.migrations import migrate
+from app.database.engine import Database
+from app.database.migrations import migrate
 print(*migrate(Database(sys.argv[1]).engine))
 """
 #: Before the second migration ends, it waits for ever: in the middle of the transaction.

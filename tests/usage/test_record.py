@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config import DeploymentSettings, ModelSettings
+from app.database.columns import COLUMNS
 from app.domain import FROM_CACHE
 from app.errors import BadRequest, Overloaded
-from app.usage.record import COLUMNS, Recorder, is_metered
+from app.usage.record import Recorder, is_metered
 from tests.usage.conftest import exchange
 
 MODELS = {

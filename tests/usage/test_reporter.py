@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from app.access.windows import MemoryWindows
+from app.database.engine import Database, Unavailable
 from app.errors import RateLimited, UsageUnavailable
-from app.usage.database import Database, Unavailable
+from app.limits.memory import MemoryWindows
 from app.usage.reporter import MAX_REPORTS_PER_MINUTE, Reporter
 from app.usage.store import Question
 from tests.support.server import ROOT
@@ -98,7 +98,7 @@ GEVENT = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, sys
-from app.usage.database import Database, Unavailable
+from app.database.engine import Database, Unavailable
 held = gevent.event.Event()
 database = Database(sys.argv[1], 60)
 def endless(connection):

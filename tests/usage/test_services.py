@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.usage.database import Database
-from app.usage.migrations import migrate
+from app.database.engine import Database
+from app.database.migrations import migrate
 from app.usage.store import Question, Store
 from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of, settings
 from tests.support.server import eventually
@@ -189,7 +189,7 @@ def test_the_blocked_get_a_403_and_are_in_the_ledger(start):
 
 
 def test_keys_of_the_table_open_the_door(start, tmp_path):
-    from app.access.table import Entry, KeyTable
+    from app.auth.key_table import Entry, KeyTable
 
     url = f"sqlite:///{tmp_path}/keys.db"
     database = Database(url)
@@ -205,7 +205,7 @@ def test_keys_of_the_table_open_the_door(start, tmp_path):
 
 LIGHT = """
 import sys
-from app import create_app
+from app.factory import create_app
 from tests.api.fake import settings
 create_app(settings())
 print([name for name in ("sqlalchemy", "alembic", "psycopg", "jwt") if name in sys.modules])

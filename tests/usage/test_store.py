@@ -8,13 +8,13 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.access.periods import zone_of
-from app.usage.database import Database, Refused, Unavailable
-from app.usage.migrations import migrate, newest, version
-from app.usage.record import COLUMNS
+from app.database.columns import COLUMNS
+from app.database.engine import Database, Refused, Unavailable
+from app.database.migrations import migrate, newest, version
+from app.database.tables import metadata
+from app.limits.periods import zone_of
 from app.usage.report import readable
 from app.usage.store import DAY_MS, HOUR_MS, Question, Store, Unusual, purge_before
-from app.usage.tables import metadata
 from tests.usage.conftest import row
 
 ALL = (0, 10**15)
@@ -177,7 +177,7 @@ def test_migrations_make_what_the_program_expects(url):
 def test_a_migration_can_be_undone(url):
     from alembic import command
 
-    from app.usage.migrations import _config
+    from app.database.migrations import _config
 
     database = Database(url)
     migrate(database.engine)
@@ -212,7 +212,7 @@ GEVENT = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, sys, time
-from app.usage.database import Database, Unavailable
+from app.database.engine import Database, Unavailable
 database = Database(sys.argv[1])
 ticks = []
 ticker = gevent.spawn(lambda: [ticks.append(gevent.sleep(0.01)) for _ in range(1000)])
@@ -242,7 +242,7 @@ def test_under_gevent_a_busy_sqlite_stops_no_other_greenlet(tmp_path):
 def test_gevent_is_asked_only_where_it_has_patched():
     import gevent.monkey
 
-    from app.usage import database
+    from app.database import engine as database
 
     assert gevent.monkey.saved == {}
     assert not database._is_gevent()
@@ -329,7 +329,7 @@ def readable_day(group):
 def test_sums_are_filled_from_the_rows_there_are(url):
     from alembic import command
 
-    from app.usage.migrations import _config
+    from app.database.migrations import _config
 
     database = Database(url)
     with database.engine.begin() as connection:

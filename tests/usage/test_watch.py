@@ -6,7 +6,7 @@ import time
 import pytest
 
 from app.usage.store import Store, Unusual
-from app.usage.watch import Patrol, Watch
+from app.usage.watch import VolumeAlert, Watch
 from tests.usage.conftest import exchange, row
 
 
@@ -51,7 +51,7 @@ def test_the_unusual_are_counted_and_warned_of_once(sqlite, caplog):
     now = int(time.time() * 1000)
     store.insert([row(n, time=now, user="loud") for n in range(6)])
     store.insert([row(n, time=now - 2 * 3_600_000, key="long-ago") for n in range(10, 20)])
-    patrol = Patrol(store, Unusual(requests=5), watch)
+    patrol = VolumeAlert(store, Unusual(requests=5), watch)
     assert watch.unusual == {"key": 0, "user": 0}
     caplog.set_level(logging.WARNING, "app.usage")
     patrol()

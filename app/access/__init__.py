@@ -1,1 +1,0 @@
-"""Who asks: bearer keys and what their owners may do."""

@@ -1,0 +1,192 @@
+"""Keys in the database of the ledger, beside those of the settings; see `app.auth.table_keys`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from app.auth.key_entry import Entry, check_name, columns_of, entries_of, is_json
+from app.auth.keys import new_key
+from app.database import audit
+from app.database.engine import Database
+from app.database.tables import keys, keys_version, requests
+
+T = TypeVar("T")
+
+_c = keys.c
+#: What `KeyTable.edit` can change.
+EDITABLE = ("models", "admin", "limits", "networks", "expires")
+
+
+class _Unchanged(Enum):
+    UNCHANGED = 0
+
+
+#: In the place of an expiry: that of the key before.
+UNCHANGED: Final = _Unchanged.UNCHANGED
+#: Seconds since 1970; None: never.
+Expiry = int | None | Literal[_Unchanged.UNCHANGED]
+
+
+class KeyTable:
+    """What the database says of keys; each change counts the version up in its transaction."""
+
+    def __init__(
+        self, database: Database, clock: Callable[[], float] = time.time, actor: str = ""
+    ) -> None:
+        """``actor`` is who makes the changes, for the audit log; empty: the process's user."""
+        self._run = database.run
+        self._clock = clock
+        self._actor = actor or audit.os_actor()
+
+    def version(self) -> int:
+        return self._run(_version)
+
+    def read(self) -> tuple[int, list[Entry]]:
+        """The version, and every key there ever was, as of one moment or a later version's."""
+        return self._run(lambda c: (_version(c), _select(c)))
+
+    def newest(self, name: str) -> Entry:
+        """The key of this name that was made last and is not revoked. Raises ValueError."""
+        return self._run(lambda connection: self._newest(connection, name))
+
+    def last_use(self, name: str) -> int | None:
+        """The time of the ledger's newest row of this key, in seconds since 1970; None: no row.
+
+        The ledger is a second or two behind the requests, and no request writes this down itself.
+        """
+        newest = sa.select(sa.func.max(requests.c.time)).where(requests.c.key == name)
+        milliseconds = self._run(lambda connection: connection.execute(newest).scalar_one())
+        return None if milliseconds is None else int(milliseconds) // 1000
+
+    def new(self, entry: Entry) -> str:
+        """Add a key, and return the plaintext; only its hash is stored. Raises ValueError."""
+        check_name(entry.name)
+
+        def add(connection: Connection) -> str:
+            if self._active(connection, entry.name):
+                raise ValueError(f"there is a key {entry.name!r}: revoke or rotate it")
+            return self._insert(connection, entry, "key.new")
+
+        return self._change(add)
+
+    def revoke(self, name: str) -> int:
+        """End all keys of a name; how many there were."""
+
+        def end(connection: Connection) -> int:
+            known = sa.and_(_c.name == name, _c.revoked.is_(None))
+            statement = sa.update(keys).where(known).values(revoked=int(self._clock()))
+            ended = connection.execute(statement).rowcount
+            if ended:
+                self._record(connection, "key.revoke", name, {"keys": ended})
+            return ended
+
+        return self._change(end)
+
+    def rotate(self, name: str, grace: float, expires: Expiry = UNCHANGED) -> str:
+        """Make a new key in the place of one; the old goes on for ``grace`` seconds.
+
+        The new key ends when the old one would have, unless ``expires`` says otherwise. A key that
+        has expired is rotated only with ``expires``. Raises ValueError.
+        """
+
+        def change(connection: Connection) -> str:
+            newest = self._newest(connection, name)
+            if expires is UNCHANGED and newest.state(self._clock()) == "expired":
+                raise ValueError(f"the key {name!r} has expired: say when the new one expires")
+            end = int(self._clock() + grace)
+            old = sa.and_(_c.name == name, _c.revoked.is_(None))
+            later = sa.or_(_c.expires.is_(None), _c.expires > end)
+            connection.execute(sa.update(keys).where(old, later).values(expires=end))
+            if expires is not UNCHANGED:
+                newest = replace(newest, expires=expires)
+            return self._insert(connection, newest, "key.rotate", {"grace_s": int(grace)})
+
+        return self._change(change)
+
+    def edit(self, name: str, change: Callable[[Entry], Entry]) -> dict[str, list[Any]]:
+        """Change what a key may do; column → its values before and after.
+
+        All keys of the name that work change alike: one that was rotated goes on for its grace with
+        the same rights. The expiry is that of the newest alone. Raises ValueError.
+        """
+
+        def run(connection: Connection) -> dict[str, list[Any]]:
+            newest = self._newest(connection, name)
+            before, after = columns_of(newest), columns_of(change(newest))
+            changed = {n: [before[n], after[n]] for n in EDITABLE if before[n] != after[n]}
+            values = {column: after[column] for column in changed}
+            own = {column: values.pop(column) for column in ("expires",) if column in values}
+            works = sa.and_(_c.name == name, _c.revoked.is_(None))
+            if values:
+                connection.execute(sa.update(keys).where(works).values(values))
+            if own:
+                this = _c.sha256 == newest.sha256
+                connection.execute(sa.update(keys).where(this).values(own))
+            if changed:
+                self._record(connection, "key.edit", name, changed)
+            return changed
+
+        return self._change(run)
+
+    def _change(self, change: Callable[[Connection], T]) -> T:
+        def run(connection: Connection) -> T:
+            # First, so that two who change do it one after the other.
+            counted = sa.update(keys_version).values(version=keys_version.c.version + 1)
+            connection.execute(counted)
+            return change(connection)
+
+        return self._run(run)
+
+    def _active(self, connection: Connection, name: str) -> list[Entry]:
+        now = self._clock()
+        return [e for e in _select(connection, _c.name == name) if e.state(now) == "active"]
+
+    def _newest(self, connection: Connection, name: str) -> Entry:
+        """The key of this name that is not revoked and was made last. Raises ValueError.
+
+        Of several made in one second it is the one that expires last: rotation ends the others.
+        """
+        found = _select(connection, _c.name == name, _c.revoked.is_(None))
+        if not found:
+            raise ValueError(f"there is no active key {name!r}")
+        return max(found, key=lambda e: (e.created, math.inf if e.expires is None else e.expires))
+
+    def _insert(
+        self,
+        connection: Connection,
+        entry: Entry,
+        action: str,
+        detail: Mapping[str, Any] = MappingProxyType({}),
+    ) -> str:
+        key, digest = new_key()
+        values = columns_of(entry) | {"sha256": digest, "created": int(self._clock())}
+        connection.execute(sa.insert(keys).values(values))
+        rights = {name: values[name] for name in EDITABLE}
+        self._record(connection, action, entry.name, {**rights, **detail})
+        return key
+
+    def _record(
+        self, connection: Connection, action: str, name: str, detail: Mapping[str, Any]
+    ) -> None:
+        event = audit.AuditEvent(self._actor, action, name, detail)
+        audit.record(connection, event, self._clock())
+
+
+def _version(connection: Connection) -> int:
+    return int(connection.execute(sa.select(keys_version.c.version)).scalar_one())
+
+
+def _select(connection: Connection, *where: sa.ColumnElement[bool]) -> list[Entry]:
+    # JSON as text, to be read here: by the driver, one odd row would fail all.
+    columns = [sa.cast(c, sa.Text).label(c.name) if is_json(c) else c for c in keys.c]
+    rows = connection.execute(sa.select(*columns).where(*where).order_by(_c.created, _c.name))
+    return entries_of(dict(row) for row in rows.mappings())

@@ -1,0 +1,47 @@
+"""``flask --app wsgi audit``, for the operator. It needs no running proxy."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from app.cli.parameters import Moment
+from app.cli.usage import configured, with_database
+from app.usage import report as reports
+
+
+@click.command("audit")
+@click.option("--since", type=Moment(), default="30d", show_default=True, help="7d, 2026-01-31 …")
+@click.option("--until", type=Moment(), default="0m", help="The same. Default: now.")
+@click.option("--of", "subject", help="Only changes of this key.")
+@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+def audit(since: datetime, until: datetime, subject: str | None, as_json: bool) -> None:
+    """Changes of keys and settings: when, by whom, what. The newest 1,000 of the time."""
+    from app.database.audit import events
+
+    _, usage = configured()
+    # The row of this millisecond is in "until now" too.
+    times = reports.milliseconds(since), reports.milliseconds(until) + 1
+    found = with_database(usage, lambda d: d.run(lambda c: events(c, *times, subject)))
+    if as_json:
+        shown = [row | {"time": _time(row["time"])} for row in found]
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        click.echo(reports.as_table([_line(row) for row in found], "No changes."))
+
+
+def _time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "time": _time(row["time"]),
+        "actor": row["actor"],
+        "action": row["action"],
+        "subject": row["subject"],
+        "what": json.dumps(row["detail"], ensure_ascii=False, sort_keys=True),
+    }

@@ -1,0 +1,81 @@
+"""What ``flask --app wsgi key …`` takes for a key's rights, made into those of the table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from marshmallow import ValidationError
+
+from app.cli.parameters import Duration
+
+if TYPE_CHECKING:
+    from app.auth.key_table import Expiry
+
+#: Ends a limit in ``key edit``, and the expiry of a key.
+NONE, NEVER = "none", "never"
+
+
+class ExpiryOption(Duration):
+    """When a key expires: ``90d`` or ``12h`` from now, or ``never``, which is ``""`` here."""
+
+    name = "duration|never"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return "" if value == NEVER else super().convert(value, param, ctx)
+
+
+def end_of(given: float | str) -> int | None:
+    """The end of a key, in seconds since 1970, by what `ExpiryOption` made; None: never."""
+    return None if isinstance(given, str) else int(time.time() + given)
+
+
+def expiry_of(given: float | str | None) -> Expiry:
+    """The same, and `UNCHANGED` where the option was not given."""
+    from app.auth.key_table import UNCHANGED
+
+    return UNCHANGED if given is None else end_of(given)
+
+
+def limits_of(given: Iterable[str]) -> dict[str, float]:
+    """``requests_per_minute=600`` …, checked as in KEYS. Raises ValueError."""
+    from app.config.messages import messages
+    from app.config.services import LimitsOfKeySchema
+
+    pairs = [limit.partition("=") for limit in given]
+    values = {name: _number(value) for name, _, value in pairs}
+    try:
+        loaded: dict[str, float] = LimitsOfKeySchema().load(values)
+    except ValidationError as error:
+        raise ValueError("\n".join(messages(error.normalized_messages()))) from error
+    return loaded
+
+
+def changed_limits(before: Mapping[str, float], given: Iterable[str]) -> dict[str, float]:
+    """Limits of a key with these changes; ``requests_per_minute=none`` ends one.
+
+    Raises ValueError.
+    """
+    loaded = {name: value for name, value in limits_of(given).items() if value is not None}
+    ended = {limit.partition("=")[0] for limit in given} - loaded.keys()
+    return {name: value for name, value in before.items() if name not in ended} | loaded
+
+
+def _number(text: str) -> Any:
+    if text == NONE:
+        return None
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        return text
+
+
+def check_models(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ValueError for a model that there is not."""
+    from app.config import unknown
+
+    names = list(known)
+    for model in given:
+        if model not in ("*", *names):
+            raise ValueError(unknown("model", model, [*names, "*"], "MODELS"))

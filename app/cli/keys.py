@@ -1,0 +1,238 @@
+"""``flask --app wsgi key …``, for the operator. It needs no running proxy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from app import config
+from app.cli.key_options import (
+    ExpiryOption,
+    changed_limits,
+    check_models,
+    end_of,
+    expiry_of,
+    limits_of,
+)
+from app.cli.parameters import Duration, Network
+from app.cli.usage import configured, fail, with_database
+from app.usage import report as reports
+
+if TYPE_CHECKING:
+    from app.auth.key_entry import Entry
+    from app.auth.key_table import KeyTable
+    from app.database.engine import Database
+
+T = TypeVar("T")
+
+
+@click.group("key")
+def key() -> None:
+    """Keys in the ledger's database, beside those of KEYS."""
+
+
+def _change(work: Callable[[config.Settings, KeyTable], T]) -> T:
+    settings, usage = configured()
+    if not usage.keys:
+        click.echo(
+            'Note: the proxy does not ask this table, for USAGE["keys"] is not True.', err=True
+        )
+
+    def change(database: Database) -> T:
+        from app.auth.key_table import KeyTable
+
+        return work(settings, KeyTable(database))
+
+    try:
+        return with_database(usage, change)
+    except ValueError as error:
+        fail(error)
+
+
+def _show(made: str) -> None:
+    click.echo(f"The key, shown only now:\n\n    {made}\n")
+
+
+@key.command("new")
+@click.argument("name")
+@click.option("--model", "models", multiple=True, help="May be repeated. Default: all.")
+@click.option("--admin", is_flag=True)
+@click.option("--expires", type=ExpiryOption(), default="never", help="90d, 12h …: from now.")
+@click.option("--limit", "limits", multiple=True, help="requests_per_minute=600 …, as in KEYS.")
+@click.option("--network", "networks", type=Network(), multiple=True, help="10.0.0.0/8 …")
+def new(
+    name: str,
+    models: tuple[str, ...],
+    admin: bool,
+    expires: float | str,
+    limits: tuple[str, ...],
+    networks: tuple[str, ...],
+) -> None:
+    """Make a key and show it once."""
+
+    def make(settings: config.Settings, table: KeyTable) -> str:
+        from app.auth.key_entry import Entry
+
+        if name in settings.keys:
+            raise ValueError(f"there is a key {name!r} in KEYS: choose another name")
+        check_models(models, settings.models)
+        end = end_of(expires)
+        given = tuple((n, v) for n, v in limits_of(limits).items() if v is not None)
+        entry = Entry(name, models=models or ("*",), admin=admin, networks=networks)
+        return table.new(replace(entry, limits=given, expires=end))
+
+    _show(_change(make))
+
+
+@key.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def list_keys(as_json: bool) -> None:
+    """Every key of the table, never the key itself."""
+
+    def rows(_: config.Settings, table: KeyTable) -> list[dict[str, Any]]:
+        return [_row(entry) for entry in table.read()[1]]
+
+    found = _change(rows)
+    click.echo(json.dumps(found, indent=2) if as_json else reports.as_table(found, "No keys."))
+
+
+@key.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+def show(name: str, as_json: bool) -> None:
+    """What the keys of a name may do, and when the ledger last saw the name.
+
+    A request shows up within seconds. Of requests that were refused for their key there is no use.
+    """
+
+    def rows(settings: config.Settings, table: KeyTable) -> list[dict[str, Any]]:
+        found = [_row(entry) for entry in table.read()[1] if entry.name == name]
+        if name in settings.keys:
+            found.append(_row_of_settings(settings.keys[name]))
+        last = _date(table.last_use(name)) if found else ""
+        return [row | {"last_use": last} for row in found]
+
+    found = _change(rows)
+    if not found:
+        fail(f"there is no key {name!r}")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    width = max(map(len, found[0]))
+    texts = ["\n".join(f"{n:{width}}  {v}".rstrip() for n, v in row.items()) for row in found]
+    click.echo("\n\n".join(texts))
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "state": entry.state(datetime.now(UTC).timestamp()),
+        "sha256": entry.sha256[:8],
+        "models": ",".join(entry.models),
+        "admin": entry.admin,
+        "limits": " ".join(f"{name}={value}" for name, value in entry.limits),
+        "networks": ",".join(entry.networks),
+        "created": _date(entry.created),
+        "expires": _date(entry.expires),
+    }
+
+
+def _row_of_settings(key: config.KeySettings) -> dict[str, Any]:
+    """A key of KEYS in the same columns; when it was made is not known."""
+    from app.auth.key_entry import Entry
+    from app.config.models import LIMITS
+
+    limits = tuple((n, getattr(key, n)) for n in LIMITS if getattr(key, n) is not None)
+    models = ("*",) if key.models is None else tuple(sorted(key.models))
+    row = _row(Entry(key.name, key.sha256, models, key.admin, limits))
+    return row | {"state": "in KEYS", "created": ""}
+
+
+def _date(seconds: int | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+@key.command("revoke")
+@click.argument("name")
+def revoke(name: str) -> None:
+    """End all keys of a name; every worker refuses them within about 2 seconds."""
+    ended = _change(lambda _, table: table.revoke(name))
+    if not ended:
+        fail(f"there is no key {name!r}")
+    click.echo(f"Revoked: {ended}.")
+
+
+@key.command("rotate")
+@click.argument("name")
+@click.option("--grace", type=Duration(), default="24h", show_default=True)
+@click.option(
+    "--expires",
+    type=ExpiryOption(),
+    help="Of the new key: 90d, 12h … from now, or never. Default: when the old one would have.",
+)
+def rotate(name: str, grace: float, expires: float | str | None) -> None:
+    """Make a new key with the same rights; the old one goes on for the grace."""
+
+    def change(_: config.Settings, table: KeyTable) -> tuple[str, int | None]:
+        made = table.rotate(name, grace, expiry_of(expires))
+        return made, table.newest(name).expires
+
+    made, end = _change(change)
+    _show(made)
+    click.echo(f"It expires {_date(end)}." if end is not None else "It does not expire.")
+
+
+@key.command("edit")
+@click.argument("name")
+@click.option("--model", "models", multiple=True, help="All it may use from now on; '*': any.")
+@click.option("--admin/--no-admin", default=None)
+@click.option("--expires", type=ExpiryOption(), help="90d, 12h … from now, or never.")
+@click.option("--limit", "limits", multiple=True, help="requests_per_minute=600, or =none.")
+@click.option("--network", "networks", type=Network(), multiple=True, help="All it may come from.")
+@click.option("--any-network", is_flag=True, help="It may come from everywhere.")
+def edit(
+    name: str,
+    models: tuple[str, ...],
+    admin: bool | None,
+    expires: float | str | None,
+    limits: tuple[str, ...],
+    networks: tuple[str, ...],
+    any_network: bool,
+) -> None:
+    """Change what a key may do, and nothing that no option names.
+
+    Every worker knows within 5 seconds. A key that was rotated gets the same rights for its grace.
+    """
+    if networks and any_network:
+        fail("--network and --any-network exclude each other")
+
+    def change(settings: config.Settings, table: KeyTable) -> dict[str, list[Any]]:
+        from app.auth.key_table import UNCHANGED
+
+        check_models(models, settings.models)
+        end = expiry_of(expires)
+
+        def changed(entry: Entry) -> Entry:
+            return replace(
+                entry,
+                models=models or entry.models,
+                admin=entry.admin if admin is None else admin,
+                limits=tuple(changed_limits(dict(entry.limits), limits).items()),
+                networks=() if any_network else networks or entry.networks,
+                expires=entry.expires if end is UNCHANGED else end,
+            )
+
+        return table.edit(name, changed)
+
+    changes = _change(change)
+    for column, (before, after) in changes.items():
+        if column == "expires":
+            before, after = _date(before) or "never", _date(after) or "never"
+        click.echo(f"{column}: {before} → {after}")
+    if not changes:
+        click.echo("Nothing to change.")

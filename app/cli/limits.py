@@ -1,0 +1,177 @@
+"""``flask --app wsgi limits …``, for the operator. It needs no running proxy."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from app import config
+from app.cli.reconcile import reconciled
+from app.domain import Caller
+from app.usage import report as reports
+
+if TYPE_CHECKING:
+    from app.limits.kinds import Rule
+    from app.limits.memory import Window
+    from app.limits.redis import SharedWindows
+
+T = TypeVar("T")
+#: Seconds that the server may take to answer the operator.
+TIMEOUT_S = 30.0
+
+
+@click.group("limits")
+def limits() -> None:
+    """What keys have used of their limits, in the server of LIMITS["url"]."""
+
+
+@limits.command("show")
+@click.argument("key", required=False)
+@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+def show(key: str | None, as_json: bool) -> None:
+    """Limits of a key, or of all keys: what is used, and when that resets.
+
+    Limits of end users are not shown: their names are told to no server.
+    """
+    settings = _settings()
+    callers = [_caller(settings, key)] if key is not None else list(_callers(settings).values())
+    found = _with_windows(
+        settings, lambda w: [row for c in callers for row in _rows(settings, w, c)]
+    )
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        click.echo(reports.as_table(found, "No limits."))
+
+
+@limits.command("reset")
+@click.argument("key")
+def reset(key: str) -> None:
+    """Count all that a key and its end users may use from 0 again."""
+    settings = _settings()
+    caller = _caller(settings, key)
+    from app.limits.kinds import counters_of
+
+    removed = _with_windows(settings, lambda windows: windows.forget(counters_of(caller)))
+    click.echo(f"{removed} counters of {key!r} begin anew.")
+
+
+@limits.command("reconcile")
+@click.argument("key", required=False)
+@click.option("--apply", "is_applied", is_flag=True, help="Count what the ledger says from now on.")
+@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+def reconcile(key: str | None, is_applied: bool, as_json: bool) -> None:
+    """Compare limits of days and months with the ledger, and set them to what it says.
+
+    Usage of the last two seconds is not in the ledger yet: it is no longer counted after --apply.
+    """
+    settings = _settings()
+    usage = settings.usage
+    if usage is None:
+        _fail("USAGE: must be set: it is the ledger that limits are compared with")
+    callers = [_caller(settings, key)] if key is not None else list(_callers(settings).values())
+    found = _with_windows(settings, lambda w: reconciled(settings, usage, w, callers, is_applied))
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        click.echo(reports.as_table(found, "No limits of days and months."))
+
+
+def _fail(message: object) -> NoReturn:
+    click.echo(str(message), err=True)
+    sys.exit(1)
+
+
+def _settings() -> config.Settings:
+    try:
+        settings = config.load()
+    except config.SettingsError as error:
+        _fail(error)
+    if settings.limits.url is None:
+        _fail(
+            "LIMITS['url'] is not set: each worker counts in its memory, and forgets at a restart"
+        )
+    return settings
+
+
+def _callers(settings: config.Settings) -> dict[str, Caller]:
+    """By name: of the settings, and of the table where that is asked too."""
+    from app.auth.keys import caller_of
+
+    found = {name: caller_of(key) for name, key in settings.keys.items()}
+    if settings.usage is not None and settings.usage.keys:
+        from app.auth.key_table import KeyTable
+        from app.cli.usage import with_database
+
+        for entry in with_database(settings.usage, lambda d: KeyTable(d).read()[1]):
+            if entry.revoked is None:
+                found.setdefault(entry.name, entry.caller())
+    return found
+
+
+def _caller(settings: config.Settings, name: str) -> Caller:
+    """The caller of this name; of a token's, with the limits of OIDC["limits"]."""
+    from app.auth.keys import caller_of
+    from app.config import unknown
+
+    if name.startswith("oidc:") and settings.oidc is not None:
+        given: dict[str, Any] = dict(settings.oidc.limits)
+        return caller_of(config.KeySettings(name, "", **given))
+    known = _callers(settings)
+    if name not in known:
+        _fail(unknown("key", name, known, "KEYS or the table of keys"))
+    return known[name]
+
+
+def _with_windows(settings: config.Settings, ask: Callable[[SharedWindows], T | None]) -> T:
+    """What the server answers; its failure in one line."""
+    from app.limits.redis import SharedWindows
+
+    assert settings.limits.url is not None  # noqa: S101 - for mypy
+    windows = SharedWindows(settings.limits.url, settings.limits.namespace, TIMEOUT_S)
+    try:
+        found = ask(windows)
+    finally:
+        windows.close()
+    if found is None:
+        _fail(f"LIMITS['url']: {windows.remote.url} does not answer")
+    return found
+
+
+def _rows(
+    settings: config.Settings, windows: SharedWindows, caller: Caller
+) -> list[dict[str, Any]]:
+    from app.limits.kinds import make_periods, rules_of
+    from app.limits.periods import zone_of
+
+    periods = make_periods(zone_of(settings.limits.timezone))
+    rules = [rule for rule in rules_of(caller, periods) if not rule.of_user]
+    if not rules:
+        return []
+    nothing = {"requests": 0, "tokens": 0, "dollars": 0}
+    taken = windows.take([rule.take(nothing, "") for rule in rules])
+    if taken is None:
+        _fail(f"LIMITS['url']: {windows.remote.url} does not answer")
+    return [_row(caller, *pair) for pair in zip(rules, taken.windows, strict=True)]
+
+
+def _row(caller: Caller, rule: Rule, window: Window) -> dict[str, Any]:
+    from app.limits.periods import Calendar
+
+    resets = "slides"
+    if isinstance(rule.period, Calendar):
+        resets = datetime.fromtimestamp(window.end, rule.period.zone).isoformat()
+    return {
+        "key": caller.name,
+        "limit": rule.setting,
+        "most": rule.amount(rule.limit),
+        "used": rule.amount(math.ceil(window.used)),
+        "left": rule.amount(window.left),
+        "resets": resets,
+    }

@@ -1,0 +1,56 @@
+"""The program ``embeddings-proxy``: ``serve``, and every operator command, without a checkout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+import app
+from app.cli import commands as cli
+from app.cli.audit import audit
+from app.cli.keys import key
+from app.cli.limits import limits
+from app.cli.usage import usage
+
+
+@click.group()
+@click.version_option(app.__version__, prog_name="embeddings-proxy")
+def main() -> None:
+    """Serve embeddings, or do one task of an operator. Settings: PROXY_SETTINGS names the file."""
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    short_help="Serve. Options are gunicorn's: serve -b 0.0.0.0:8000 --workers 4.",
+)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def serve(options: tuple[str, ...]) -> None:
+    """Become gunicorn, with the configuration of `app.server.configuration` and these options.
+
+    A process of its own: this one has imported what gunicorn's master must not.
+    """
+    if hiding := _hiding(Path.cwd()):
+        raise click.ClickException(
+            f"{hiding} would be imported in the place of the proxy's package: "
+            "serve from another directory"
+        )
+    words = ["-m", "gunicorn", "-c", "python:app.server.configuration", *options]
+    arguments = [sys.executable, *words, "app.factory:create_app()"]
+    os.execve(sys.executable, arguments, dict(os.environ))  # noqa: S606 - no shell
+
+
+def _hiding(directory: Path) -> Path | None:
+    """What in ``directory`` hides our package from gunicorn, which imports from there first."""
+    ours = Path(app.__file__).parent
+    for found in (directory / "app", directory / "app.py"):
+        if found.exists() and found.resolve() != ours.resolve():
+            return found
+    return None
+
+
+_COMMANDS = (cli.check_settings, cli.check, cli.new_key, cli.cache, usage, key, limits, audit)
+for _command in _COMMANDS:
+    main.add_command(_command)

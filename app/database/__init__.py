@@ -1,0 +1,1 @@
+"""The ledger's database: connections, tables, migrations. SQLAlchemy is imported nowhere else."""

@@ -1,0 +1,93 @@
+"""The tables. `app.database.migrations` makes them; a test holds the two together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.database.columns import COLUMNS
+
+metadata = sa.MetaData()
+
+_BIG = sa.BigInteger()
+_TYPES: dict[str, Any] = {
+    "writer": sa.String(16),
+    "request_id": sa.String(128),
+    "user": sa.String(256),
+    "error_code": sa.String(64),
+    **dict.fromkeys(("key", "model", "provider", "deployment"), sa.Text()),
+}
+
+#: A row a request: see `app.usage.record.COLUMNS`.
+requests = sa.Table(
+    "usage_requests",
+    metadata,
+    *(
+        sa.Column(
+            name, _TYPES.get(name, _BIG), primary_key=name in ("writer", "number"), nullable=False
+        )
+        for name in COLUMNS
+    ),
+    # Reports and the retention ask for a time, callers for their own use since then.
+    sa.Index("usage_requests_time", "time"),
+    sa.Index("usage_requests_key_time", "key", "time"),
+)
+
+#: What the hours of `app.usage.rollups` are told apart by, and what is summed up in them.
+HOUR_DIMENSIONS = ("key", "model", "provider", "deployment", "status", "error_code")
+HOUR_SUMS = ("items", "prompt_tokens", "billed_tokens", "cached_tokens", "cost", "ms")
+
+
+def _hours(name: str, *dimensions: str) -> sa.Table:
+    """A rollup; ``hour`` is its begin in milliseconds since 1970."""
+    group = ("hour", *dimensions)
+    return sa.Table(
+        name,
+        metadata,
+        *(sa.Column(n, _TYPES.get(n, _BIG), primary_key=True, autoincrement=False) for n in group),
+        *(sa.Column(n, _BIG, nullable=False) for n in ("requests", *HOUR_SUMS)),
+        sqlite_with_rowid=False,  # ordered by hour, as it is read
+    )
+
+
+hours = _hours("usage_hours", *HOUR_DIMENSIONS)
+user_hours = _hours("usage_user_hours", "user", *HOUR_DIMENSIONS)
+
+#: Keys beside those of the settings. Never the key itself; times in seconds since 1970.
+keys = sa.Table(
+    "access_keys",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("name", sa.Text(), nullable=False),
+    sa.Column("models", sa.JSON(), nullable=False),  # a list; ["*"]: every model
+    sa.Column("admin", sa.Boolean(), nullable=False),
+    sa.Column("limits", sa.JSON(), nullable=False),  # as in KEYS
+    sa.Column("networks", sa.JSON(), nullable=False),  # a list; empty: any
+    sa.Column("created", _BIG, nullable=False),
+    sa.Column("expires", _BIG),
+    sa.Column("revoked", _BIG),
+    sa.Index("access_keys_name", "name"),
+)
+
+#: One row, counted up by each change of the keys: what workers poll.
+keys_version = sa.Table(
+    "access_keys_version",
+    metadata,
+    sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
+    sa.Column("version", _BIG, nullable=False),
+)
+
+#: Who changed keys and settings, when, and what: see `app.database.audit`. Never a secret.
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    # SQLite counts up by itself only a column of this type.
+    sa.Column("id", _BIG.with_variant(sa.Integer(), "sqlite"), primary_key=True),
+    sa.Column("time", _BIG, nullable=False),  # milliseconds since 1970 in UTC
+    sa.Column("actor", sa.Text(), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("subject", sa.Text(), nullable=False),
+    sa.Column("detail", sa.JSON(), nullable=False),
+    sa.Index("audit_log_time", "time"),
+)

@@ -1,0 +1,217 @@
+"""`create_app`: the only place where the parts of the proxy are put together."""
+
+from __future__ import annotations
+
+import atexit
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Flask
+
+from app import config
+from app.api import hooks
+from app.api.client_address import ClientAddresses
+from app.api.proxy import Proxy
+from app.api.views import Api
+from app.auth.authenticator import Authenticator, KeySource
+from app.auth.keys import Keyring
+from app.cache import make_cache
+from app.cache.memory import Caches
+from app.config import Settings, UsageSettings
+from app.console.pages import Console
+from app.dispatch import Dispatcher
+from app.domain import Caller
+from app.exchange import Observer
+from app.limits.limiter import Limiter, make_limiter
+from app.observability import build as observability
+from app.observability import logs
+from app.observability.request_log import RequestLog
+from app.pipeline import Pipeline
+from app.providers import registry
+
+if TYPE_CHECKING:
+    from app.observability.build import Metrics
+    from app.usage.ledger import Ledger
+    from app.usage.queries import Unusual
+    from app.usage.reporter import Reporter
+    from app.usage.store import Store
+    from app.usage.watch import Watch
+
+PURGE_INTERVAL_S = 3600.0
+VOLUME_CHECK_INTERVAL_S = 60.0
+#: Until the settings in use are in the audit log.
+AUDIT_RETRY_S = 60.0
+
+
+def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True) -> Flask:
+    """The WSGI app. ``settings`` by name (``PROVIDERS`` …) replace those of `app.config.load`.
+
+    ``start`` False builds it without its background threads, to check settings.
+    Raises `app.config.SettingsError`.
+    """
+    checked = config.load(registry) if settings is None else config.check(settings, registry)
+    logs.configure(checked.logs)
+
+    providers, tokenizers = registry.make_used(checked), config.load_tokenizers(checked)
+    metrics = observability.metrics(checked)
+    tracing = observability.tracing(checked, providers)
+    meter = metrics.meter if metrics else None
+    dispatcher = Dispatcher(checked, providers, tokenizers=tokenizers, events=meter, tracer=tracing)
+    cache = make_cache(checked.cache)
+    widths = {name: model.dimensions for name, model in checked.models.items()}
+    scope = checked.cache.scope if checked.cache else "shared"
+    pipeline = Pipeline(dispatcher, cache, scope, widths)
+
+    flask = Proxy("app")
+    services = flask.extensions["services"] = build_services(checked)
+    start_observers = [observer for observer in (tracing, meter) if observer is not None]
+    finish_observers = [*start_observers, *services.observers, RequestLog()]
+    addresses = ClientAddresses(checked.trusted_proxies)
+    hooks.install(flask, finish_observers, start_observers, addresses)
+    limiter = make_limiter(checked)
+    services.add(limiter.soft_limits.start, limiter.soft_limits.close)
+    keyring = Keyring(checked.keys.values())
+    authenticator = Authenticator(keyring, services.key_sources, checked.blocked_keys)
+    api = Api(checked, authenticator, limiter, pipeline, dispatcher)
+    flask.register_blueprint(api.blueprint())
+    flask.register_blueprint(Console(checked).blueprint())
+    if metrics:
+        _watch(metrics, dispatcher, cache, services, limiter)
+        flask.register_blueprint(metrics.page(api.must_be_admin, addresses.are_within))
+    if services.reporter is not None:
+        flask.register_blueprint(services.page(api.caller))
+    if start:
+        services.start()
+    return flask
+
+
+def _watch(
+    metrics: Metrics,
+    dispatcher: Dispatcher,
+    cache: Caches | None,
+    services: Services,
+    limiter: Limiter,
+) -> None:
+    """Let the gauges look at the parts that have a state."""
+    gauges = metrics.gauges
+    gauges.dispatch(dispatcher)
+    for level, stats in cache.levels() if cache else ():
+        gauges.cache(level, stats)
+    if services.ledger is not None:
+        ledger = services.ledger
+        gauges.ledger(lambda: ledger.state)
+    if services.watch is not None:
+        gauges.watch(services.watch)
+    gauges.limits(limiter.windows.state)
+    gauges.soft_limits(limiter.soft_limits)
+
+
+@dataclass
+class Services:
+    """The ledger, the table of keys and the identity provider, as far as they are configured.
+
+    `start` them in the process that serves.
+    """
+
+    key_sources: list[KeySource] = field(default_factory=list)
+    observers: list[Observer] = field(default_factory=list)
+    store: Store | None = None
+    reporter: Reporter | None = None
+    unusual: Unusual | None = None
+    ledger: Ledger | None = None
+    watch: Watch | None = None
+    _starts: list[Callable[[], None]] = field(default_factory=list)
+    _ends: list[Callable[[], None]] = field(default_factory=list)
+
+    def add(self, start: Callable[[], None] | None, end: Callable[[], None] | None) -> None:
+        """Call ``start`` at the start of the process that serves, ``end`` at its end."""
+        if start is not None:
+            self._starts.append(start)
+        if end is not None:
+            self._ends.append(end)
+
+    def start(self) -> None:
+        for start in self._starts:
+            start()
+        atexit.register(self.close)  # gunicorn's workers end by sys.exit, whatever the signal
+
+    def close(self) -> None:
+        """Write what is on its way. Called at the end of the process, if not before."""
+        atexit.unregister(self.close)
+        while self._ends:
+            self._ends.pop()()
+
+    def page(self, identify: Callable[[], Caller]) -> Blueprint:
+        """``GET /v1/usage``, where there is a ledger."""
+        from app.api.usage import UsageApi
+
+        assert self.reporter is not None and self.unusual is not None  # noqa: S101, PT018 - for mypy
+        return UsageApi(self.reporter, self.unusual, identify).blueprint()
+
+
+def build_services(settings: Settings) -> Services:
+    """What the settings name. The packages of what they do not name need not be installed."""
+    services = Services()
+    if settings.usage is not None:
+        _add_database(services, settings, settings.usage)
+    else:
+        from app.usage.audit_digests import log_settings
+
+        services.add(lambda: log_settings(settings), None)
+    if settings.oidc is not None:
+        from app.auth.jwks import Jwks
+        from app.auth.oidc import JwtAuthenticator
+
+        jwks = Jwks(settings.oidc.jwks_url, settings.oidc.refresh)
+        services.key_sources.append(JwtAuthenticator(settings.oidc, jwks))
+        services.add(jwks.start, jwks.stop)
+    return services
+
+
+def _add_database(services: Services, settings: Settings, usage: UsageSettings) -> None:
+    from app.database.engine import Database
+    from app.usage.audit_settings import SettingsAudit
+    from app.usage.ledger import Ledger
+    from app.usage.record import Recorder
+    from app.usage.reporter import REPORT_TIME_LIMIT_S, Reporter
+    from app.usage.shipper import Chore, Shipper
+    from app.usage.spool import Spool
+    from app.usage.store import DAY_MS, Store, Unusual
+    from app.usage.watch import VolumeAlert, Watch
+
+    database, reports = Database(usage.url), Database(usage.url, REPORT_TIME_LIMIT_S)
+    services.add(None, database.close)
+    services.add(None, reports.close)
+    services.store = store = Store(database)
+    services.reporter = Reporter(Store(reports))
+    services.unusual = unusual = Unusual(
+        usage.unusual.requests_per_hour, usage.unusual.tokens_per_hour
+    )
+    services.watch = watch = Watch(settings.keys)
+    chores = [Chore(AUDIT_RETRY_S, SettingsAudit(database, settings))]
+    if usage.retention_days is not None:
+        age = usage.retention_days * DAY_MS
+        chores.append(
+            Chore(PURGE_INTERVAL_S, lambda: store.purge_older(age, int(time.time() * 1000)))
+        )
+    if unusual:
+        chores.append(Chore(VOLUME_CHECK_INTERVAL_S, VolumeAlert(store, unusual, watch)))
+    writer = Ledger.new_writer()
+    spool = Spool(usage.spool, writer, usage.spool_bytes)
+    shipper = Shipper(store, spool, chores)
+    services.ledger = ledger = Ledger(Recorder(settings.models), spool, shipper, writer)
+    services.observers += [ledger, watch]
+    services.add(ledger.start, ledger.close)
+    if usage.keys:
+        from app.auth.key_table import KeyTable
+        from app.auth.snapshot import Snapshot
+        from app.auth.table_keys import TableKeys
+
+        # In the spool, a directory of this host that its workers can write.
+        snapshot = Snapshot(Path(usage.spool) / "keys.json")
+        keys = TableKeys(KeyTable(database), snapshot=snapshot)
+        services.key_sources.append(keys)
+        services.add(keys.start, keys.stop)

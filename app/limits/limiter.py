@@ -1,0 +1,196 @@
+"""What a key and its end users may use: requests, tokens and money in a minute, a day, a month.
+
+A minute slides; days and months are the calendar's, of ``LIMITS["timezone"]``.
+
+A request takes what it is expected to use before it is served, and what was counted is settled
+afterwards. Counted in memory, where each worker has its share of every limit, or in a Redis or
+Valkey (``LIMITS["url"]``), exact over all of them. Where that is slow or dead, ``when_away`` says
+what becomes of keys with a budget, and what they used is charged when it is back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+
+from app.config import Settings
+from app.domain import Caller, EmbeddingRequest, Outcome, Source
+from app.errors import LimitsUnavailable
+from app.limits.kinds import Rule, headers, make_periods, rules_of
+from app.limits.memory import Change, MemoryWindows, Reservation, Take, Window, Windows
+from app.limits.periods import zone_of
+from app.limits.pricing import Prices
+from app.limits.soft_limits import SoftLimits
+from app.tokens.counting import estimate
+
+#: Seconds after its deadline for which what a request has taken stays reserved.
+GRACE_S = 60.0
+#: Callers whose rules are remembered: more than there are keys, and bounded for tokens' owners.
+_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class Grant:
+    """A request that was let in: what it was taken for, and the headers that say what is left.
+
+    ``windows`` is None where the server that counts was away.
+    """
+
+    model: str
+    rules: Sequence[Rule]
+    takes: list[Take]
+    windows: list[Window] | None
+    reservation: Reservation
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Limiter:
+    """Lets requests in while their key and their end user have something left."""
+
+    def __init__(
+        self,
+        windows: Windows,
+        prices: Prices | None = None,
+        count_cached: bool = True,
+        zone: tzinfo = UTC,
+        refuse_when_away: bool = False,
+        clock: Callable[[], float] = time.time,
+        soft_limits: SoftLimits | None = None,
+    ) -> None:
+        self.windows = windows
+        self.soft_limits = soft_limits or SoftLimits(windows)
+        self._prices = prices or Prices({})
+        self._count_cached = count_cached
+        self._refuse_when_away = refuse_when_away
+        self._clock = clock
+        self._process = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+        self._periods = make_periods(zone)
+        self._rules: dict[str, tuple[Caller, tuple[Rule, ...]]] = {}
+
+    def admit(self, caller: Caller, request: EmbeddingRequest) -> Grant | None:
+        """Take a request and its expected tokens; None for a key without limits.
+
+        Raises `RateLimited` or `QuotaExhausted`; a request that is refused costs nothing. Where
+        the server that counts is away, a request is let in, unless its key has a limit of a day or
+        a month and the settings say that it is then refused: `LimitsUnavailable`.
+        """
+        rules = self._rules_of(caller)
+        if not rules:
+            return None
+        tokens = sum(map(estimate, request.items))
+        costs = {
+            "requests": 1,
+            "tokens": tokens,
+            "dollars": self._prices.expected(request.model, tokens),
+        }
+        user = request.user or ""  # those without a name share one
+        takes = [rule.take(costs, user) for rule in rules]
+        number = next(self._numbers)
+        reservation = Reservation(f"{self._process}-{number}", request.timeout + GRACE_S)
+        taken = self.windows.take(takes, reservation)
+        if taken is None:
+            if self._refuse_when_away and any(not rule.period.slides for rule in rules):
+                raise LimitsUnavailable("Budgets cannot be checked now. Try again.", retry_after=1)
+            return Grant(request.model, rules, takes, None, reservation)
+        if taken.refused >= 0:
+            place = taken.refused
+            refusal = rules[place].refusal(taken.windows[place], takes[place].cost)
+            refusal.headers = headers(rules, taken.windows)
+            raise refusal
+        return Grant(request.model, rules, takes, taken.windows, reservation)
+
+    def settle(
+        self, grant: Grant, outcome: Outcome | None, purchases: Mapping[Source, int]
+    ) -> None:
+        """Replace the estimates by what was counted; no ``outcome``: the request failed.
+
+        ``purchases`` are the tokens bought for it, by deployment: also a request that failed may
+        have bought some.
+        """
+        used = self._used(grant, outcome, purchases)
+        if grant.windows is None:
+            self._charge_unchecked(grant, used)
+            return
+        changes = []
+        for rule, take, window in zip(grant.rules, grant.takes, grant.windows, strict=True):
+            if rule.what != "requests":
+                amount = used[rule.what]
+                changes.append(Change(take.name, take.period, window.index, take.cost, amount))
+                window.current = max(0, window.current + amount - take.cost)
+        if changes:
+            self.windows.change(changes, grant.reservation)
+        grant.headers = headers(grant.rules, grant.windows)
+        self.soft_limits.check(grant.rules, grant.windows)
+
+    def _used(
+        self, grant: Grant, outcome: Outcome | None, purchases: Mapping[Source, int]
+    ) -> Mapping[str, int]:
+        """Tokens, and dollars where the key has a budget."""
+        used = {"requests": 1, "tokens": 0, "dollars": 0}
+        if outcome is not None:
+            cached = 0 if self._count_cached else outcome.cached_tokens
+            used["tokens"] = outcome.prompt_tokens - cached
+        if purchases and any(rule.what == "dollars" for rule in grant.rules):
+            used["dollars"] = self._prices.cost_of(grant.model, purchases)
+        return used
+
+    def _charge_unchecked(self, grant: Grant, used: Mapping[str, int]) -> None:
+        """Charge days and months with what was used while the server was away.
+
+        Without the reservation: the take may have arrived there though no reply came, and is then
+        counted until it expires.
+        """
+        now = self._clock()
+        changes = [
+            Change(take.name, take.period, take.period.span(now).number, 0, used[rule.what])
+            for rule, take in zip(grant.rules, grant.takes, strict=True)
+            if not take.period.slides and used[rule.what]
+        ]
+        if changes:
+            self.windows.change(changes)
+
+    def close(self) -> None:
+        """Let go of the server, where there is one."""
+        self.windows.close()
+
+    def _rules_of(self, caller: Caller) -> tuple[Rule, ...]:
+        known = self._rules.get(caller.name)
+        if known is not None and (known[0] is caller or known[0] == caller):
+            return known[1]
+        if len(self._rules) >= _REMEMBERED:
+            self._rules.clear()
+        rules = rules_of(caller, self._periods)
+        self._rules[caller.name] = (caller, rules)
+        return rules
+
+
+def make_limiter(settings: Settings) -> Limiter:
+    """The limiter that the settings ask for."""
+    limits = settings.limits
+    windows: Windows
+    if limits.url is None:
+        windows = MemoryWindows(settings.workers)
+    else:
+        from app.limits.redis import SharedWindows
+
+        windows = SharedWindows(limits.url, limits.namespace, limits.timeout)
+    zone = zone_of(limits.timezone)
+    refuses = limits.when_away == "refuse"
+    webhook = None
+    if settings.notify is not None:
+        from app.limits.webhook import Webhook
+
+        webhook = Webhook(settings.notify)
+    return Limiter(
+        windows,
+        Prices(settings.models),
+        limits.count_cached_tokens,
+        zone,
+        refuses,
+        soft_limits=SoftLimits(windows, webhook, settings.keys),
+    )

@@ -1,0 +1,1 @@
+"""Logs, metrics and traces. Only `app.factory` imports them; the rest calls observers."""

@@ -1,0 +1,68 @@
+"""Who watches the exchanges, made from the settings. Each is imported only where it is wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.observability.metrics.directory import VARIABLE
+
+if TYPE_CHECKING:
+    from flask import Blueprint
+
+    from app.config import Settings
+    from app.observability.metrics.files import Files
+    from app.observability.metrics.gauges import Gauges
+    from app.observability.metrics.meter import Meter
+    from app.observability.metrics.page import AreWithin
+    from app.observability.tracing import Tracing
+    from app.providers.base import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The parts of `app.observability.metrics`, put together."""
+
+    files: Files
+    meter: Meter
+    gauges: Gauges
+    allowed: tuple[str, ...]
+
+    def page(self, must_be_admin: Callable[[], object], are_within: AreWithin) -> Blueprint:
+        from app.observability.metrics.page import Page
+
+        return Page(self.files, self.gauges, self.allowed, must_be_admin, are_within).blueprint()
+
+
+def metrics(settings: Settings) -> Metrics | None:
+    """The numbers of this process; shared where gunicorn's master has named a directory."""
+    if not settings.metrics.enabled:
+        return None
+    from app.limits.pricing import Prices
+    from app.observability.metrics.files import Files
+    from app.observability.metrics.gauges import Gauges
+    from app.observability.metrics.meter import Meter
+    from app.observability.metrics.zeros import start_at_zero
+
+    shared = os.environ.get(VARIABLE)
+    files = Files(Path(shared) if shared else None)
+    meter = Meter(files, settings.models, Prices(settings.models), settings.keys)
+    start_at_zero(files, settings)
+    gauges = Gauges(meter)
+    if shared:
+        gauges.keep_looking()  # else only the one who scrapes wants to know, and looks by itself
+    return Metrics(files, meter, gauges, settings.metrics.allowed)
+
+
+def tracing(settings: Settings, providers: Mapping[str, Provider]) -> Tracing | None:
+    """Spans, where TRACING says to whom."""
+    if settings.tracing is None:
+        return None
+    from app.observability.tracing import Tracing, exporter
+
+    addresses = {name: getattr(made, "address", "") for name, made in providers.items()}
+    kinds = {name: settings.providers[name].kind for name in providers}
+    return Tracing(settings.tracing, kinds, addresses, exporter(settings.tracing))

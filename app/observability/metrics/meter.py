@@ -1,0 +1,215 @@
+"""Exchanges and events of dispatch → numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from app.concurrency.locks import uncontended_lock
+from app.dispatch.events import Events
+from app.domain import Vectors
+from app.errors import ClientError, ProviderError, RateLimited
+from app.limits.key_labels import NO_KEY, KeyLabels
+from app.limits.pricing import NANODOLLARS, Prices
+from app.observability.metrics import catalog
+from app.observability.metrics.catalog import Metric
+from app.observability.metrics.files import Distribution, Files, Number
+
+if TYPE_CHECKING:
+    from app.dispatch.attempt import Attempt
+    from app.dispatch.deployment import Deployment
+    from app.exchange import Exchange
+
+_N = TypeVar("_N", Number, Distribution)
+#: Whose an error is, by its status; any other below 500 is the caller's, above it the proxy's. The
+#: providers' 429s, and the time that a caller gave them, count as theirs: they are the ones to ask.
+_SIDES = {401: "policy", 403: "policy", 429: "policy", 502: "provider", 504: "provider"}
+_SIDES_BY_CODE = {
+    "no_provider_available": "provider",
+    "overloaded": "policy",
+    # A database, an identity provider or a counting server that is away is an expected state.
+    "keys_unavailable": "dependency",
+    "usage_unavailable": "dependency",
+}
+#: Limits by the code of their error; of a key's own it is the type that says which.
+LIMITS_BY_CODE = {
+    "overloaded": "waiting",
+    "request_too_large": "body",
+    "insufficient_quota": "budget",
+}
+
+
+class _Served(NamedTuple):
+    """What changes with each embedding request of a model that is served."""
+
+    duration: Distribution
+    overhead: Distribution
+    items: Number
+    tokens: Number
+    cached: Number
+
+
+class Meter(Events):
+    """Counts. An `app.exchange.Observer` and an `app.dispatch.events.Events`.
+
+    Numbers are found by a look-up and bound once: the lock guards both that and their change, for
+    a few microseconds.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        models: Collection[str],
+        prices: Prices | None = None,
+        keys: Iterable[str] = (),
+    ) -> None:
+        self._files = files
+        self._models = frozenset(models)
+        self._prices = prices or Prices({})
+        self._key_labels = KeyLabels(keys)
+        self._lock = uncontended_lock()
+        self._numbers: dict[tuple[object, ...], Any] = {}
+        self._in_flight = files.number(catalog.IN_FLIGHT)
+
+    # As an observer of exchanges
+
+    def started(self, exchange: Exchange, environ: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._in_flight.add(1)
+
+    def finished(self, exchange: Exchange, status: int) -> None:
+        asked, outcome, error = exchange.request, exchange.outcome, exchange.error
+        model = asked.model if asked is not None and asked.model in self._models else ""
+        with self._lock:
+            self._in_flight.add(-1)
+            self._requests(exchange.route, model, status).add(1)
+            if exchange.purchases:
+                self._count_cost(exchange, model)
+            if error is not None:
+                self._count_error(error, model, exchange.admitted)
+            elif outcome is not None and asked is not None:
+                served = self._served(model)
+                seconds = exchange.seconds
+                served.duration.observe(seconds)
+                # Of what several calls took side by side the rounding may leave less than nothing.
+                served.overhead.observe(max(0.0, seconds - outcome.upstream_seconds))
+                served.items.add(len(asked.items))
+                served.tokens.add(outcome.prompt_tokens)
+                if outcome.cached_tokens:
+                    served.cached.add(outcome.cached_tokens)
+
+    def _count_cost(self, exchange: Exchange, model: str) -> None:
+        dollars = self._prices.cost_of(model, exchange.purchases) / NANODOLLARS
+        if dollars:
+            caller = exchange.caller
+            label = self._key_labels.label(caller.name if caller is not None else NO_KEY)
+            self._number(catalog.COST, model).add(dollars)
+            self._number(catalog.KEY_COST, label).add(dollars)
+
+    def _count_error(self, error: ClientError, model: str, admitted: bool) -> None:
+        code = error.code or error.type
+        side = side_of(error, admitted)
+        self._number(catalog.ERRORS, side, code, model).add(1)
+        limit = LIMITS_BY_CODE.get(code)
+        if limit is None and isinstance(error, RateLimited) and side == "policy":
+            limit = error.type
+        if limit is not None:
+            self._number(catalog.REFUSED, limit).add(1)
+
+    # As it is told by dispatch
+
+    def call_started(self, deployment: Deployment, attempts: Sequence[Attempt], now: float) -> None:
+        name = deployment.name
+        with self._lock:
+            self._distribution(catalog.CALL_REQUESTS, name).observe(len(attempts))
+            waits = self._distribution(catalog.QUEUE, name)
+            items = 0
+            for attempt in attempts:
+                waits.observe(now - attempt.queued_at)
+                items += attempt.size
+            self._distribution(catalog.CALL_ITEMS, name).observe(items)
+
+    def answered(
+        self, model: str, deployment: Deployment, vectors: Vectors, seconds: float
+    ) -> None:
+        tokens = sum(vectors.tokens)
+        with self._lock:
+            name = deployment.name
+            self._distribution(catalog.CALL_DURATION, model, name, "").observe(seconds)
+            self._number(catalog.BILLED_TOKENS, model, name).add(tokens)
+
+    def failed(
+        self, model: str, deployment: Deployment, error: ProviderError, seconds: float
+    ) -> None:
+        with self._lock:
+            labels = model, deployment.name, error.cause
+            self._distribution(catalog.CALL_DURATION, *labels).observe(seconds)
+
+    def ejected(self, model: str, deployment: Deployment) -> None:
+        with self._lock:
+            self._number(catalog.EJECTIONS, model, deployment.name).add(1)
+
+    def retried(self, model: str, deployment: Deployment, error: ProviderError) -> None:
+        with self._lock:
+            self._number(catalog.RETRIES, model, deployment.name, error.cause).add(1)
+
+    def hedged(self, model: str, deployment: Deployment) -> None:
+        with self._lock:
+            self._number(catalog.HEDGES, model, deployment.name).add(1)
+
+    # For what is looked up now and then: `app.observability.metrics.gauges`
+
+    def add(self, metric: Metric, amount: float, *labels: str) -> None:
+        """Count."""
+        with self._lock:
+            self._number(metric, *labels).add(amount)
+
+    def set(self, metric: Metric, value: float, *labels: str) -> None:
+        """Say how much there is now."""
+        with self._lock:
+            self._number(metric, *labels).set(value)
+
+    # Numbers, once they are bound
+
+    def _requests(self, route: str, model: str, status: int) -> Number:
+        key = (route, model, status)
+        found: Number | None = self._numbers.get(key)
+        if found is None:
+            # Flask's endpoints are "blueprint.view".
+            word = route.rpartition(".")[2] or "unknown"
+            found = self._files.number(catalog.REQUESTS, word, model, str(status))
+            self._numbers[key] = found
+        return found
+
+    def _served(self, model: str) -> _Served:
+        found: _Served | None = self._numbers.get((model,))
+        if found is None:
+            found = self._numbers[(model,)] = _Served(
+                self._files.distribution(catalog.DURATION, model),
+                self._files.distribution(catalog.OVERHEAD, model),
+                self._files.number(catalog.ITEMS, model),
+                self._files.number(catalog.TOKENS, model),
+                self._files.number(catalog.CACHED_TOKENS, model),
+            )
+        return found
+
+    def _number(self, metric: Metric, *labels: str) -> Number:
+        return self._bound(self._files.number, metric, labels)
+
+    def _distribution(self, metric: Metric, *labels: str) -> Distribution:
+        return self._bound(self._files.distribution, metric, labels)
+
+    def _bound(self, make: Callable[..., _N], metric: Metric, labels: tuple[str, ...]) -> _N:
+        key = (metric, *labels)
+        found: _N | None = self._numbers.get(key)
+        if found is None:
+            found = self._numbers[key] = make(metric, *labels)
+        return found
+
+
+def side_of(error: ClientError, admitted: bool) -> str:
+    """Whose an error is: ``caller``, ``policy``, ``provider``, ``dependency`` or ``proxy``."""
+    if error.status == 429 and admitted:
+        return "provider"  # the limits of the key were passed: it is every provider's answer
+    usual = "caller" if error.status < 500 else "proxy"
+    return _SIDES_BY_CODE.get(error.code or "") or _SIDES.get(error.status, usual)

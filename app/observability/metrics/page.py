@@ -1,0 +1,48 @@
+"""``GET /metrics``, for whom it is meant: neighbours, and administrators from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+
+from flask import Blueprint, Response, request
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from app.observability.metrics.files import Files
+from app.observability.metrics.gauges import Gauges
+
+#: `app.api.client_address.ClientAddresses.are_within`.
+AreWithin = Callable[[tuple[IPv4Network | IPv6Network, ...], Mapping[str, Any]], bool]
+
+
+class Page:
+    """The numbers of all workers, in Prometheus' text format.
+
+    Served without a key to addresses in ``allowed``; ``must_be_admin`` is asked about all others.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        gauges: Gauges,
+        allowed: Sequence[str],
+        must_be_admin: Callable[[], object],
+        are_within: AreWithin,
+    ) -> None:
+        self._files = files
+        self._gauges = gauges
+        self._allowed = tuple(ip_network(network) for network in allowed)
+        self._are_within = are_within
+        self._must_be_admin = must_be_admin
+
+    def blueprint(self) -> Blueprint:
+        metrics = Blueprint("metrics", __name__)
+        metrics.add_url_rule("/metrics", view_func=self.metrics, methods=["GET"])
+        return metrics
+
+    def metrics(self) -> Response:
+        if not self._are_within(self._allowed, request.environ):
+            self._must_be_admin()
+        self._gauges.look()
+        return Response(generate_latest(self._files), content_type=CONTENT_TYPE_LATEST)

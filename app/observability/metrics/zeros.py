@@ -1,0 +1,87 @@
+"""Counters that are there from the start, at zero, for the labels that the settings know.
+
+Prometheus' ``increase()`` and ``rate()`` compare two samples: a counter that appears with its first
+event never rises, so an alert on "any at all" would miss the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+from app.config import Settings
+from app.errors import (
+    ClientError,
+    InternalError,
+    ProviderError,
+    RateLimited,
+    Scope,
+    client_errors,
+)
+from app.observability.metrics import catalog
+from app.observability.metrics.catalog import Metric
+from app.observability.metrics.files import Files
+from app.observability.metrics.meter import LIMITS_BY_CODE, side_of
+
+#: Beyond these, series would cost more than they tell: each is read at every scrape, per worker.
+MAX_MODELS_FROM_ZERO = 50
+MAX_DEPLOYMENTS_FROM_ZERO = 20  # whose calls are counted by error: 17 series for each
+MAX_KEYS_FROM_ZERO = 200  # as many as `app.usage.watch` tells apart
+
+#: Errors of requests for embeddings: those of HTTP itself never reach what counts.
+_OF_EMBEDDINGS = {Scope.EMBEDDINGS, Scope.KEY}
+
+
+def start_at_zero(files: Files, settings: Settings) -> None:
+    """Make the counters of the models, deployments and keys of these settings."""
+    for metric, *labels in _counters(settings):
+        files.number(metric, *labels)
+    deployments = list(_deployments(settings))[:MAX_DEPLOYMENTS_FROM_ZERO]
+    for cause in ("", *sorted(_causes(ProviderError))):
+        for model, provider in deployments:
+            files.distribution(catalog.CALL_DURATION, model, provider, cause)
+
+
+def _counters(settings: Settings) -> Iterator[tuple[Metric, *tuple[str, ...]]]:
+    models = sorted(settings.models)[:MAX_MODELS_FROM_ZERO]
+    kinds = [kind for kind in client_errors() if _counts(kind)]
+    statuses = sorted({200} | {kind.status for kind in kinds})
+    for model in ("", *models):  # empty: none that there is
+        for status in statuses:
+            yield catalog.REQUESTS, "embeddings", model, str(status)
+        for kind in kinds:
+            for admitted in (False, True):
+                side = side_of(kind(""), admitted)
+                yield catalog.ERRORS, side, kind.code or kind.type, model
+    for model in models:
+        for metric in (catalog.ITEMS, catalog.TOKENS, catalog.CACHED_TOKENS):
+            yield metric, model
+    for limit in {*LIMITS_BY_CODE.values(), *RateLimited.types}:
+        yield catalog.REFUSED, limit
+    for deployment in _deployments(settings):
+        for metric in (catalog.BILLED_TOKENS, catalog.EJECTIONS, catalog.HEDGES):
+            yield metric, *deployment
+        for cause in _causes(ProviderError):
+            yield catalog.RETRIES, *deployment, cause
+    if settings.usage is not None:
+        from app.usage.watch import NOBODY, OTHER, Result
+
+        for key in (NOBODY, OTHER, *sorted(settings.keys)[:MAX_KEYS_FROM_ZERO]):
+            for result in get_args(Result):
+                yield catalog.KEY_REQUESTS, key, result
+
+
+def _counts(kind: type[ClientError]) -> bool:
+    return kind is InternalError or not _OF_EMBEDDINGS.isdisjoint(kind.scopes)
+
+
+def _deployments(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The labels ``model`` and ``provider`` of each."""
+    for name in sorted(settings.models)[:MAX_MODELS_FROM_ZERO]:
+        for provider in dict.fromkeys(d.provider for d in settings.models[name].deployments):
+            yield name, provider
+
+
+def _causes(kind: type[ProviderError]) -> set[str]:
+    found = {kind.cause} if kind is not ProviderError else set()
+    return found.union(*map(_causes, kind.__subclasses__()))

@@ -1,0 +1,42 @@
+"""The log line of a request: who, what, by whom, how long, how it ended."""
+
+from __future__ import annotations
+
+from app.exchange import Exchange
+from app.observability.logs import log_request
+
+
+class RequestLog:
+    """Writes the log line: who, what, by whom, how long, how it ended."""
+
+    def finished(self, exchange: Exchange, status: int) -> None:
+        asked, outcome, error = exchange.request, exchange.outcome, exchange.error
+        traced = {"trace_id": exchange.trace_id} if exchange.trace_id else {}
+        log_request(
+            {
+                "request_id": exchange.id,
+                **traced,
+                "method": exchange.method,
+                "path": exchange.path,
+                "status": status,
+                "client": str(exchange.client) if exchange.client is not None else None,
+                "key": exchange.caller.name if exchange.caller else None,
+                "user": asked.user if asked else None,
+                "model": asked.model if asked else None,
+                "provider": outcome.provider if outcome else None,
+                "items": len(asked.items) if asked else None,
+                "tokens": outcome.prompt_tokens if outcome else None,
+                "cached_tokens": outcome.cached_tokens if outcome else None,
+                "billed_tokens": sum(exchange.purchases.values()),
+                "cache": outcome.cache if outcome else None,
+                "attempts": outcome.attempts if outcome else error.attempts if error else 0,
+                "upstream_ms": _ms(outcome.upstream_seconds) if outcome else None,
+                "total_ms": _ms(exchange.seconds),
+                "error_code": (error.code or error.type) if error else None,
+                "error": error.log_message if error else None,
+            }
+        )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

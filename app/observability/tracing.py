@@ -1,0 +1,185 @@
+"""Spans for OpenTelemetry: one for each request, one for each call to a provider.
+
+A caller's ``traceparent`` is taken in, and each call passes its own on. A call that several
+requests were merged into belongs to the first one's trace and links all of them. Attributes are
+those of the semantic conventions for HTTP and for generative AI
+(opentelemetry.io/docs/specs/semconv/gen-ai); ours begin with ``embeddings_proxy``. No input and no
+end user is in a span.
+
+Imported only where TRACING is set: the rest knows `app.dispatch.events.Tracer`, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import (
+    Link,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    format_trace_id,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from app.config import TracingSettings
+from app.domain import Call, Vectors
+from app.errors import ProviderError
+
+if TYPE_CHECKING:
+    from app.dispatch.deployment import Deployment
+    from app.exchange import Exchange
+
+#: ``gen_ai.provider.name`` of kinds that are called otherwise here.
+_WELL_KNOWN = {
+    "azure": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "vertex": "gcp.vertex_ai",
+}
+_context = TraceContextTextMapPropagator()
+
+
+def exporter(settings: TracingSettings) -> SpanProcessor:
+    """Hands spans over by OTLP over HTTP, in batches, from a thread of its own."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    return BatchSpanProcessor(
+        OTLPSpanExporter(
+            endpoint=settings.endpoint,
+            headers=dict(settings.headers),
+            timeout=settings.timeout,
+        )
+    )
+
+
+class Tracing:
+    """An `app.exchange.Observer` and an `app.dispatch.events.Tracer`.
+
+    ``kinds`` and ``addresses`` are of the providers, by name.
+    """
+
+    def __init__(
+        self,
+        settings: TracingSettings,
+        kinds: Mapping[str, str],
+        addresses: Mapping[str, str],
+        processor: SpanProcessor,
+    ) -> None:
+        self.provider = TracerProvider(
+            sampler=ParentBased(TraceIdRatioBased(settings.sample)),
+            resource=Resource.create({"service.name": settings.service}),
+        )
+        self.provider.add_span_processor(processor)
+        self._tracer = self.provider.get_tracer("embeddings_proxy")
+        self._providers = {n: _provider(kind, addresses[n]) for n, kind in kinds.items()}
+
+    # As an observer of exchanges
+
+    def started(self, exchange: Exchange, environ: Mapping[str, Any]) -> None:
+        if not exchange.route or exchange.path.startswith(("/health/", "/metrics")):
+            return
+        given = {"traceparent": environ.get("HTTP_TRACEPARENT", "")}
+        if "HTTP_TRACESTATE" in environ:
+            given["tracestate"] = environ["HTTP_TRACESTATE"]
+        span = exchange.trace = self._tracer.start_span(
+            f"{exchange.method} {exchange.rule}",
+            context=_context.extract(given),
+            kind=SpanKind.SERVER,
+            attributes={
+                "http.request.method": exchange.method,
+                "http.route": exchange.rule,
+                "url.path": exchange.path,
+                "url.scheme": environ.get("wsgi.url_scheme", "http"),
+                "embeddings_proxy.request.id": exchange.id,
+            },
+        )
+        exchange.trace_id = format_trace_id(span.get_span_context().trace_id)
+
+    def finished(self, exchange: Exchange, status: int) -> None:
+        span: Span | None = exchange.trace
+        if span is None:
+            return
+        if span.is_recording():
+            span.set_attributes(_answer(exchange, status))
+            if status >= 500:
+                span.set_status(Status(StatusCode.ERROR))
+        span.end()
+
+    # As dispatch's tracer
+
+    def start_call_span(
+        self, model: str, deployment: Deployment, call: Call, callers: Sequence[Any]
+    ) -> tuple[Span, Call]:
+        spans: list[Span] = [span for span in callers if span is not None]
+        links = [Link(span.get_span_context()) for span in spans] if len(spans) > 1 else []
+        attributes: dict[str, Any] = {
+            "gen_ai.operation.name": "embeddings",
+            "gen_ai.request.model": call.model,
+            **self._providers[deployment.name],
+            "embeddings_proxy.model": model,
+            "embeddings_proxy.provider": deployment.name,
+            "embeddings_proxy.items": len(call.items),
+            "embeddings_proxy.requests": len(callers),
+        }
+        if call.width is not None:
+            attributes["gen_ai.embeddings.dimension.count"] = call.width
+        context = set_span_in_context(spans[0]) if spans else None
+        span = self._tracer.start_span(
+            f"embeddings {call.model}",
+            context=context,
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            links=links,
+        )
+        headers: dict[str, str] = {}
+        _context.inject(headers, set_span_in_context(span))
+        return span, call.sent_with(headers)
+
+    def end_call_span(self, span: Span, result: Vectors | ProviderError) -> None:
+        if isinstance(result, Vectors):
+            if not result.estimated:
+                span.set_attribute("gen_ai.usage.input_tokens", sum(result.tokens))
+            if result.encoding is not None:
+                span.set_attribute("gen_ai.request.encoding_formats", [result.encoding])
+        else:
+            span.set_attribute("error.type", result.cause)
+            span.set_status(Status(StatusCode.ERROR, result.message))
+        span.end()
+
+
+def _provider(kind: str, base_url: str) -> dict[str, Any]:
+    """What is known of a provider before it is called."""
+    attributes: dict[str, Any] = {"gen_ai.provider.name": _WELL_KNOWN.get(kind, kind)}
+    address = urlsplit(base_url)
+    if address.hostname:
+        attributes["server.address"] = address.hostname
+        attributes["server.port"] = address.port or (443 if address.scheme == "https" else 80)
+    return attributes
+
+
+def _answer(exchange: Exchange, status: int) -> dict[str, Any]:
+    """What is known of a request at its end."""
+    attributes: dict[str, Any] = {"http.response.status_code": status}
+    asked, outcome, error = exchange.request, exchange.outcome, exchange.error
+    if exchange.caller is not None:
+        attributes["embeddings_proxy.key"] = exchange.caller.name
+    if asked is not None:
+        attributes["gen_ai.request.model"] = asked.model
+        attributes["embeddings_proxy.items"] = len(asked.items)
+    if outcome is not None:
+        attributes["gen_ai.usage.input_tokens"] = outcome.prompt_tokens
+        attributes["embeddings_proxy.cache"] = outcome.cache
+        attributes["embeddings_proxy.attempts"] = outcome.attempts
+    if error is not None:
+        attributes["error.type"] = error.code or error.type
+    return attributes

@@ -1,0 +1,1 @@
+"""Credentials of clouds: fetched, kept fresh, and requests signed with them."""

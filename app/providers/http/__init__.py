@@ -1,0 +1,1 @@
+"""HTTP to providers: requests over connections that end at a deadline."""

@@ -1,0 +1,171 @@
+"""Connections to providers: pooled by urllib3, kept to a deadline, spoken over here.
+
+urllib3 opens them, with TLS and through an egress proxy, and takes care of their reuse. What goes
+over one is written here, a request in one write, and read by `app.providers.http.answers`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ProtocolError
+
+from app.providers.http.answers import Answer, UnusualAnswer, usual_answer
+from app.providers.http.sockets import PIECE, DeadlineSocket
+
+#: Bytes of a request that are worth a copy to leave in one write.
+_TOGETHER = 2**16
+#: In the place of a pool's timeout: no connection that was used before.
+_NEW: Any = object()
+_REQUEST = re.compile(
+    r"[A-Z]+ [!-~]+ HTTP/1\.1(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*)+"
+)
+
+
+class StaleConnection(Exception):
+    """A connection of an earlier exchange ended before the first byte of this answer.
+
+    The provider closed it while idle, most likely as this request was sent: what was asked may be
+    asked again on a new connection (RFC 9112, 9.3.1; an embedding is idempotent). urllib3 and
+    requests do not know it, so they pass it on as it is.
+    """
+
+
+class Unsendable(ValueError):
+    """The head of a request has a character in it that would be read as something else."""
+
+
+class _Exchanges:
+    """What both kinds of connection do."""
+
+    sock: Any
+    timeout: Any
+    send: Any
+    close: Any
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        **_: Any,  # for what we do not do: chunks, and urllib3's reading ahead
+    ) -> None:
+        if self.sock is not None:  # else `connect` does
+            self.sock.settimeout(self.timeout)
+        head = _head(method, url, headers)
+        try:
+            if len(head) + len(body) <= _TOGETHER:  # else whoever reads them is woken twice
+                self.send(head + body)
+            else:
+                self.send(head)
+                self.send(body)
+        except (BrokenPipeError, ConnectionResetError):
+            raise  # urllib3 then looks whether an answer came before the end
+        except OSError as error:
+            if self.sock is not None and self.sock.may_be_stale:
+                raise StaleConnection from error
+            raise
+
+    def _first_bytes(self) -> bytes:
+        """The first bytes of the answer, or none at the end of a connection that was new."""
+        try:
+            data: bytes = self.sock.recv(PIECE)
+        except OSError as error:
+            if self.sock.may_be_stale:
+                raise StaleConnection from error
+            raise
+        if not data and self.sock.may_be_stale:
+            raise StaleConnection
+        self.sock.used = True
+        return data
+
+    def getresponse(self) -> Answer | HTTPResponse:
+        data = self._first_bytes()
+        usual = usual_answer(data)
+        if usual is not None:
+            return usual
+        self.sock.unread(data)
+        answer = UnusualAnswer(self.sock)
+        try:
+            answer.begin()
+            headers = (
+                (name.lower(), " ".join(value.split())) for name, value in answer.msg.items()
+            )
+            response = HTTPResponse(
+                answer,
+                HTTPHeaderDict(headers),
+                answer.status,
+                preload_content=False,
+                original_response=answer,
+                request_method="POST",
+            )
+        except BaseException as error:
+            answer.close()
+            if isinstance(error, ValueError):  # of the e-mail parser
+                raise ProtocolError("the head of the answer cannot be read") from error
+            raise
+        if not answer.is_framed:
+            self.close()  # once the body is read: the answer holds the socket too
+        return response
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self.sock = DeadlineSocket(self.sock, self.timeout)
+
+    def _tunnel(self) -> None:
+        # An egress proxy, too, may drip its answer. TLS then wants the socket itself.
+        plain, self.sock = self.sock, DeadlineSocket(self.sock, self.timeout)
+        super()._tunnel()  # type: ignore[misc]
+        self.sock = plain
+
+
+class _Connection(_Exchanges, HTTPConnection):  # type: ignore[misc]
+    @property
+    def is_connected(self) -> bool:
+        # urllib3 asks `select` about each connection it takes from the pool, which costs a tenth of
+        # a millisecond under gevent. Peeking into the socket costs a system call.
+        return self.sock is not None and self.sock.is_idle()
+
+
+class _TlsConnection(_Exchanges, HTTPSConnection):  # type: ignore[misc]
+    @property
+    def is_connected(self) -> bool:
+        return self.sock is not None and not self.sock.holds_bytes() and super().is_connected
+
+
+class _Pools:
+    """What both kinds of pool do: keep connections, and make a new one where that is asked for."""
+
+    def urlopen(self, *args: Any, **options: Any) -> Any:
+        if getattr(options["timeout"].connect_timeout, "new_connection", False):
+            options["pool_timeout"] = _NEW  # the one option that reaches `_get_conn`
+        return super().urlopen(*args, **options)  # type: ignore[misc]
+
+    def _get_conn(self, timeout: Any = None) -> Any:
+        if timeout is not _NEW:
+            return super()._get_conn(timeout)  # type: ignore[misc]
+        connection = super()._get_conn(None)  # type: ignore[misc]
+        connection.close()  # it connects anew, through its egress proxy where there is one
+        return connection
+
+
+class Pool(_Pools, HTTPConnectionPool):
+    ConnectionCls = _Connection  # type: ignore[assignment]  # its `request` takes less
+
+
+class TlsPool(_Pools, HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection  # type: ignore[assignment]
+
+
+def _head(method: str, url: str, headers: Mapping[str, str]) -> bytes:
+    """The head of a request. Raises `Unsendable`."""
+    lines = [f"{method} {url} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(headers) or not _REQUEST.fullmatch(text):
+        raise Unsendable("a header of the request, or its path, has a character that none may have")
+    return (text + "\r\n\r\n").encode("latin-1")

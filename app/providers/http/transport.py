@@ -1,0 +1,227 @@
+"""HTTP to providers: the only module that imports requests.
+
+One `HttpProvider` per provider keeps its own pool of connections. Nothing is looked up in the
+environment: proxies and certificates are settings. requests' timeouts bound one read of the
+socket; ours bound the whole exchange, so a provider that drips a byte a second is cut in time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse, Timeout
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.poolmanager import PoolManager
+from urllib3.util import parse_url
+
+from app.concurrency.deadline import Deadline
+from app.config import ProviderSettings
+from app.domain import Call, Vectors
+from app.errors import BrokenContract, ConnectionFailed, NotServed, ProviderError, ProviderTimeout
+from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
+from app.providers.http.answers import Answer
+from app.providers.http.connection import Pool, StaleConnection, TlsPool, Unsendable
+from app.providers.http.sockets import Until
+
+#: What an answer may hold at most: this many bytes for each value of each vector (a float of 17
+#: digits with sign, exponent and comma is 25), and as much again for everything around them.
+_BYTES_PER_VALUE = 32
+_WIDEST = 16_384  # values of a vector, at the most
+_OVERHEAD = 2**20
+#: Headers of a wire format that hold no secret.
+_SAYING_NOTHING = {"accept", "content-type", "x-amz-date"}
+
+
+class HttpProvider:
+    """A wire format over a pool of connections."""
+
+    def __init__(self, settings: ProviderSettings, wire: WireFormat) -> None:
+        self.capabilities: Capabilities = wire.capabilities
+        self._wire = wire
+        self._base_url = (settings.base_url or wire.base_url or "").rstrip("/")
+        self._connect_timeout = settings.connect_timeout
+        self._adapter = _Adapter(pool_maxsize=settings.concurrency)
+        self._verify: bool | str = settings.ca_bundle or True
+        self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
+        own = {name.lower() for name in settings.headers}
+        usual = {
+            "Host": _host(self._base_url),
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # unpacking costs more than a company network
+            "User-Agent": "embeddings-proxy",
+        }
+        self._headers = {name: usual[name] for name in usual if name.lower() not in own}
+        self._headers.update(settings.headers)
+        self._secrets = _secrets(settings, self._base_url)
+
+    @property
+    def address(self) -> str:
+        """Where calls go: for traces, never for clients."""
+        return self._base_url
+
+    def limits(self, model: str) -> Capabilities:
+        return self._wire.limits(model)
+
+    def load(self) -> None:
+        pass
+
+    def embed(self, call: Call, deadline: Deadline) -> Vectors:
+        outgoing = self._wire.build(call)
+        answer = self._send(outgoing, call, deadline)
+        if 200 <= answer.status < 300:
+            return self._wire.parse(answer, call)
+        secrets = {*self._secrets, *_sent_secrets(outgoing.headers)}
+        raise self._wire.refuse(answer, sorted(secrets, key=len, reverse=True))
+
+    def _send(self, outgoing: Outgoing, call: Call, deadline: Deadline) -> Incoming:
+        try:
+            return self._exchange(outgoing, call, deadline)
+        except StaleConnection:  # once: a new connection cannot be stale
+            return self._exchange(outgoing, call, deadline, new_connection=True)
+
+    def _exchange(
+        self, outgoing: Outgoing, call: Call, deadline: Deadline, new_connection: bool = False
+    ) -> Incoming:
+        remaining = deadline.remaining()
+        if remaining <= 0:
+            raise ProviderTimeout("had no time left to answer")
+        # For the connection alone: from then on the deadline is kept by `DeadlineSocket`.
+        connect = Until(min(self._connect_timeout, remaining))
+        connect.deadline, connect.new_connection = deadline, new_connection
+        timeout = Timeout(connect=connect, read=None)
+        limit = _OVERHEAD + 2 * _BYTES_PER_VALUE * len(call.items) * min(
+            call.width or _WIDEST, _WIDEST
+        )
+        try:
+            response: Answer | HTTPResponse = self._adapter.send(  # type: ignore[assignment]
+                self._prepare(outgoing, call),
+                stream=True,
+                timeout=timeout,  # type: ignore[arg-type]  # its annotation omits what it takes
+                verify=self._verify,
+                proxies=self._proxies,
+            )
+            with response:
+                body = _body(response, limit)
+                if body is None:
+                    raise BrokenContract("answered more than its vectors can take")
+                return Incoming(response.status, response.headers, body)
+        except Unsendable as error:
+            raise NotServed("cannot be called as it is configured: see its headers") from error
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise _translate(error, late=deadline.remaining() <= 0) from error
+
+    def _prepare(self, outgoing: Outgoing, call: Call) -> requests.PreparedRequest:
+        # By hand: `Request.prepare` would look at cookies, authentication and hooks each time.
+        request = requests.PreparedRequest()
+        request.method = "POST"
+        request.url = self._base_url + outgoing.path
+        headers = {**self._headers, **outgoing.headers}
+        if call.headers is not None:
+            headers.update(call.headers)
+        headers["Content-Length"] = str(len(outgoing.body))
+        request.headers = headers  # type: ignore[assignment]  # a dict will do
+        request.body = outgoing.body
+        return request
+
+
+def _body(response: Answer | HTTPResponse, limit: int) -> bytes | None:
+    """The whole body, or None where it is longer than ``limit`` bytes."""
+    if isinstance(response, Answer):
+        return response.read() if response.length_remaining <= limit else None
+    try:
+        body = response.read(limit + 1, decode_content=True)
+    except ValueError as error:  # http.client's, of a chunk
+        raise BrokenContract("answered in chunks that are none") from error
+    return body if len(body) <= limit else None
+
+
+def _host(base_url: str) -> str:
+    """What ``Host`` says of an address: as http.client, without the port that is usual."""
+    url = parse_url(base_url)
+    usual = {"http": 80, "https": 443}.get(url.scheme or "")
+    # Neither the root's dot nor the interface of an IPv6 address means anything to the other side.
+    host = re.sub(r"%[^\]]*", "", url.host or "").rstrip(".")
+    return host if url.port in (None, usual) else f"{host}:{url.port}"
+
+
+def session(settings: ProviderSettings) -> requests.Session:
+    """For a library that fetches credentials by itself: by the same proxy and certificates."""
+    made = requests.Session()
+    made.trust_env = False
+    made.verify = settings.ca_bundle or True
+    if settings.proxy:
+        made.proxies = {"http": settings.proxy, "https": settings.proxy}
+    return made
+
+
+def _sent_secrets(headers: Mapping[str, str]) -> set[str]:
+    """What the headers of a wire format say of us: keys, and tokens that were fetched just now."""
+    said = {value for name, value in headers.items() if name.lower() not in _SAYING_NOTHING}
+    said |= {value.partition(" ")[2] for value in said}  # without "Bearer"
+    return {text for text in said if len(text) > 3}
+
+
+def _secrets(settings: ProviderSettings, base_url: str) -> set[str]:
+    """What of the settings must not appear in a message."""
+    address = base_url.partition("://")[2]
+    host = urlsplit(base_url).hostname
+    own = settings.options.get("access_key_id")
+    found = {settings.api_key, own, address, address.partition("/")[0], host, settings.proxy}
+    found |= {urlsplit(base_url).password, urlsplit(settings.proxy or "").password}
+    found.update(settings.headers.values())
+    return {text for text in found if text and len(text) > 3}
+
+
+def _translate(error: Exception, late: bool) -> ProviderError:
+    """A foreign exception → ours. No text of it is passed on: it names addresses.
+
+    ``late``: the deadline has passed, which urllib3 reports as a broken connection while it sends.
+    """
+    if isinstance(error, requests.ConnectTimeout):
+        return ConnectionFailed("did not accept a connection in time")
+    if late or isinstance(error, requests.Timeout | ReadTimeoutError | TimeoutError):
+        return ProviderTimeout("did not answer in time")
+    if isinstance(error, requests.exceptions.SSLError):
+        return ConnectionFailed("failed the TLS handshake")
+    return ConnectionFailed("could not be reached or broke the connection off")
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter over pools whose sockets keep a deadline."""
+
+    def __init__(self, pool_maxsize: int) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=pool_maxsize, max_retries=0)
+        self._pool: Any = None
+
+    def build_response(self, _: Any, resp: Any) -> Any:
+        return resp  # as urllib3 gives it: nobody here asks for cookies, history or encoding
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        # Without a look for the proxy of an address where there is none.
+        path: str = request.path_url
+        return super().request_url(request, proxies) if proxies else path
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        # Always the same one, and found anew each time for a tenth of a call's CPU.
+        if self._pool is None:
+            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        return self._pool
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        _use_ours(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        _use_ours(manager)
+        return manager
+
+
+def _use_ours(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}

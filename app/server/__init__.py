@@ -1,0 +1,40 @@
+"""gunicorn's gevent and gthread workers, changed only where the contract asks for more.
+
+``worker_class = "app.server.GeventWorker"`` or ``"app.server.ThreadWorker"``. What differs:
+
+1. Refusals of gunicorn's own (bad request line, headers, framing) are JSON in OpenAI's shape and
+   repeat nothing of the request, for what is malformed may hold a key; nor does the log.
+2. A stop loses no request: what has been accepted, or waits to be, is answered; idle connections
+   linger for two seconds, for a client may be sending on them already.
+3. An answer given before the body was read (401, 413) reaches its client: the rest of the body is
+   swallowed, within bounds, for closing on unread bytes makes the kernel reset the connection.
+4. A client has to keep a pace, so that one that drips cannot hold a thread for ever.
+5. HTTP/1 only, to the letter of RFC 9112 where gunicorn is not (see `request`): an offer of h2c is
+   ignored. No ``Server: gunicorn``.
+6. The head of an answer leaves together with its body. nginx passes a head on as soon as it has
+   one, and can repeat a request only until then: an answer in two writes is lost where the worker
+   is killed between them (docs/reliability.md has the numbers).
+
+gunicorn imports this in its master, before gevent has patched anything: nothing here may import
+requests, nor gevent unless it is the choice.
+
+`contract` is what both workers do alike, `greenlets` and `threads` are the workers; `request` and
+`body` read a request, `answer` writes its answer, `heap` keeps its memory for the next.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from app.server.log import JsonLogger as JsonLogger
+
+#: Each brings half of gunicorn along, so it is imported when it is asked for.
+_WORKERS = {"GeventWorker": "app.server.greenlets", "ThreadWorker": "app.server.threads"}
+
+
+def __getattr__(name: str) -> Any:
+    """The worker classes."""
+    if name not in _WORKERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_WORKERS[name]), name)

@@ -1,0 +1,130 @@
+"""Reading a request: bytes that must keep a pace, and a body that is whole or an error."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import socket
+import time
+from typing import Any
+
+from gunicorn.http import errors  # type: ignore[import-untyped]
+from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
+
+IDLE_CLIENT_TIMEOUT_S = 30.0  # seconds that a client has for the head, and again for the body, …
+PACE = 16 * 2**10  # … plus one for so many bytes of it
+SMALL_BODY = 64 * 2**10  # bytes left unread that are worth reading to keep a connection
+DRAIN_SECONDS = 5.0  # bounds of swallowing what a refused client still sends
+DRAIN_BYTES = 64 * 2**20
+
+
+class TooSlow(errors.ParseException):  # type: ignore[misc]
+    """The client did not keep the pace."""
+
+
+class BodyError(OSError):
+    """The body broke off, came too slowly or was framed wrongly: a 400, and a retry is safe.
+
+    An OSError because werkzeug turns those into its ClientDisconnected, a 400 too.
+    """
+
+
+class Unreader(SocketUnreader):  # type: ignore[misc]
+    """gunicorn's source of bytes, with a deadline that moves as bytes arrive."""
+
+    #: What the PROXY protocol told of the client at the connection's start.
+    proxy_protocol_info: dict[str, Any] | None = None
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self.expect()
+
+    def expect(self, seconds: float | None = None) -> None:
+        """Give what comes next so many seconds to begin; by default `IDLE_CLIENT_TIMEOUT_S`."""
+        self.deadline = time.monotonic() + (IDLE_CLIENT_TIMEOUT_S if seconds is None else seconds)
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        # Not 0, which would mean "do not wait": what has arrived may be read, however late.
+        self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
+        try:
+            data: bytes = super().chunk(size_hint)
+        except TimeoutError:
+            raise TooSlow from None
+        self.deadline += len(data) / PACE
+        return data
+
+
+class Body(io.RawIOBase):
+    """``wsgi.input``: gunicorn's, but it knows what is unread and never takes half for a whole."""
+
+    def __init__(self, req: Any, unreader: Unreader, sock: Any) -> None:
+        self._body, self._unreader, self._sock = req.body, unreader, sock
+        #: Bytes not read yet; infinite as long as the end of a chunked body is not seen.
+        self.left: float = getattr(req.body.reader, "length", math.inf)
+        self.failed = False  # gunicorn's parser asks for it
+        self._started = self.left == 0
+        # gunicorn would send "100 Continue" before the app is asked. Sent with the first read
+        # instead, it spares a client that is refused (401, 413) the sending.
+        self._continue = req._expected_100_continue
+        req._expected_100_continue = False
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether the connection can carry another request after this body."""
+        return self.left <= SMALL_BODY and not self.failed and not (self.left and self._continue)
+
+    def finish(self) -> bool:
+        """Read a small rest; whether the connection can carry another request."""
+        if not self.keeps_connection:
+            return False
+        with contextlib.suppress(BodyError):
+            self._start(DRAIN_SECONDS)
+            while self.left:
+                self.read(8192)
+        return not self.failed
+
+    def _start(self, seconds: float | None = None) -> None:
+        if self._started:
+            return
+        self._started = True
+        self._unreader.expect(seconds)
+        if self._continue:
+            self._continue = False
+            self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._start()
+        try:
+            data: bytes = self._body.read(size)
+        except (errors.ParseException, OSError):
+            self.failed = True
+            raise BodyError("the request body could not be read") from None  # it may hold a key
+        self.left -= len(data)
+        if size is None or size < 0 or len(data) < size:  # that was the end
+            if 0 < self.left < math.inf:
+                self.failed = True
+                raise BodyError("the request body broke off")
+            self.left = 0
+        return data
+
+    def readinto(self, buffer: Any) -> int:  # readline and its kin, and werkzeug, build on it
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def close_after_answer(sock: Any, patience: float) -> None:
+    """Send FIN, then swallow what still comes, lest a reset overtakes the answer (RFC 9112, 9.6).
+
+    With no patience, only what is here already.
+    """
+    deadline, limit = time.monotonic() + patience, DRAIN_BYTES
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        while limit > 0:
+            sock.settimeout(max(deadline - time.monotonic(), 0))
+            received = len(sock.recv(2**16))
+            if not received:
+                break
+            limit -= received

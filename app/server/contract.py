@@ -1,0 +1,157 @@
+"""What both worker classes do alike."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import http
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gunicorn.http import errors  # type: ignore[import-untyped]
+from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
+
+from app.errors import (
+    ClientError,
+    ExpectationFailed,
+    HeadersTooLarge,
+    InternalError,
+    InvalidHttp,
+    RequestLineTooLong,
+    RequestTimeout,
+    UnsupportedTransferCoding,
+    shown,
+)
+from app.server.answer import SERVER, Answer
+from app.server.body import DRAIN_SECONDS, Body, TooSlow, close_after_answer
+from app.server.heap import keep_freed
+from app.server.log import Errors
+
+STOP_LINGER = 2.0  # seconds that an idle connection outlives the signal to stop
+_GARBAGE = 10_000  # objects made, and not let go of, before the youngest are looked through
+SEND_SECONDS = 600.0  # a client has to take a whole answer: megabytes over a slow line
+
+_GONE = (errno.ENOTCONN, errno.EBADF)
+_INTERNAL = (InternalError, "Internal error.")
+
+#: The answer to a client, by the nearest class of gunicorn's error.
+_REFUSALS: dict[type[BaseException], tuple[type[ClientError], str]] = {
+    errors.ParseException: (InvalidHttp, "The request is not valid HTTP/1.1."),
+    errors.InvalidHeader: (InvalidHttp, "A request header or the framing is not valid."),
+    errors.InvalidHeaderName: (InvalidHttp, "The name of a request header is not valid."),
+    errors.LimitRequestLine: (RequestLineTooLong, "The request line is too long."),
+    errors.LimitRequestHeaders: (HeadersTooLarge, "The request headers are too large."),
+    errors.ExpectationFailed: (ExpectationFailed, "Expect can only be 100-continue."),
+    errors.UnsupportedTransferCoding: (
+        UnsupportedTransferCoding,
+        "Transfer-Encoding can only be chunked.",
+    ),
+    TooSlow: (RequestTimeout, "The request did not arrive in time."),
+    # Not the client's fault:
+    errors.InvalidResponseHeader: _INTERNAL,
+    errors.InvalidResponseHeaderName: _INTERNAL,
+    errors.ConfigurationProblem: _INTERNAL,
+    BaseException: _INTERNAL,
+}
+
+
+class Contract(Worker):  # type: ignore[misc]
+    """What both worker classes do alike."""
+
+    wsgi: Any
+    _request_id: Callable[[str | None], str]
+
+    def load_wsgi(self) -> None:
+        from app.exchange import request_id
+
+        super().load_wsgi()
+        keep_freed()
+        Errors.install(self.cfg)
+        # `Request` builds on gunicorn's own parser, which a gunicorn_h1c would go past.
+        self.cfg.set("http_parser", "python")
+        # A setting is looked up by `Config.__getattr__` each time, 27 times a request.
+        self.cfg.__dict__.update({name: known.get() for name, known in self.cfg.settings.items()})
+        # What is here now stays; looking through it for garbage costs a twentieth of a request.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GARBAGE, 20, 20)
+        self._request_id, app = request_id, self.wsgi
+
+        def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
+            response, body = start_response.__self__, environ["wsgi.input"]
+            response.version = SERVER
+            response.__class__ = Answer
+
+            def start(*args: Any) -> Any:
+                # Decided as late as can be: a stop may have come while the app was at work.
+                if not (self.alive and body.keeps_connection):
+                    response.force_close()
+                response.deadline = time.monotonic() + SEND_SECONDS
+                return start_response(*args)
+
+            return app(environ, start)
+
+        self.wsgi = wsgi
+
+    def exchange(self, parser: Any, sock: Any, addr: Any, answer: Callable[[Any], Any]) -> bool:
+        """Serve one request; whether the connection can carry another.
+
+        In place of the middle of gunicorn's two `handle`s, which close on unread bytes and log, at
+        debug, the bytes of a broken head. ``answer`` is gunicorn's `handle_request`.
+        """
+        req = body = None
+        try:
+            parser.unreader.expect()
+            req = next(parser)
+            body = req.body = Body(req, parser.unreader, sock)
+            if answer(req) is not False and body.finish():
+                parser.mesg = None  # nothing of it is left to be read before the next
+                return True
+        except StopIteration:  # gunicorn's word for "close"
+            pass
+        except (errors.NoMoreData, ConnectionError, TimeoutError):
+            return False
+        except OSError as error:
+            if error.errno not in _GONE:
+                self.log.exception("Socket error")
+            return False
+        except BaseException as error:  # also gevent's, which are no Exceptions
+            self.handle_error(req, sock, addr, error)
+            self.close_after_answer(sock, DRAIN_SECONDS)
+            return False
+        if req:
+            self.close_after_answer(sock, DRAIN_SECONDS if body and body.left else 0)
+        return False
+
+    def close_after_answer(self, sock: Any, patience: float) -> None:
+        """Swallow what a client still sends after its answer, for so many seconds at the most."""
+        close_after_answer(sock, patience)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer in JSON instead of HTML, and repeat nothing of the request."""
+        nearest = next(kind for kind in type(exc).__mro__ if kind in _REFUSALS)
+        kind, message = _REFUSALS[nearest]
+        error = kind(message)
+        status = error.status
+        if status == 500:
+            self.log.exception(
+                "Error handling request %s", req and f"{shown(req.method)} {shown(req.path)}"
+            )
+        else:
+            peer = addr[0] if isinstance(addr, tuple) else "a unix socket"
+            self.log.warning("Refused a request of %s: %s", peer, type(exc).__name__)
+        body = json.dumps(error.payload).encode()
+        given = (value for name, value in req.headers if name == "X-REQUEST-ID") if req else ()
+        request_id = self._request_id(next(iter(given), None))
+        head = (
+            f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"
+            f"Server: {SERVER}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nx-request-id: {request_id}\r\n"
+            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        )
+        with contextlib.suppress(OSError):
+            client.settimeout(DRAIN_SECONDS)
+            client.sendall(head.encode() + (body if not req or req.method != "HEAD" else b""))

@@ -1,0 +1,109 @@
+"""gunicorn's gevent worker."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import time
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn.http import get_parser  # type: ignore[import-untyped]
+from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
+from gunicorn.workers import ggevent  # type: ignore[import-untyped]
+
+from app.server import body, contract
+from app.server.body import Unreader
+from app.server.contract import Contract
+from app.server.request import Request
+
+
+class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
+    """Over gunicorn's gevent: it knows which connections are idle, as gthread does."""
+
+    _stopping: Any = None
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        super().handle_exit(sig, frame)
+        if self._stopping:
+            self._stopping.set()  # gunicorn looks once a second
+
+    def run(self) -> None:
+        self._stopping, self._idle = Event(), dict[Any, float]()
+        connections = Pool(self.worker_connections)
+        options = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        servers = []
+        for sock in self.sockets:
+            # By name: the listener is closed before the last that it accepted are served.
+            handle = functools.partial(self.handle, sock.getsockname())
+            servers.append(StreamServer(sock, handle, spawn=connections, **options))
+            servers[-1].max_accept = 1 if self.cfg.workers > 1 else 100  # leave some to the others
+            servers[-1].start()
+        while self.alive:
+            self.notify()
+            self._close_idle(time.monotonic() - (self.cfg.keepalive or body.IDLE_CLIENT_TIMEOUT_S))
+            self._stopping.wait(1.0)
+
+        for server in servers:
+            server.stop_accepting()
+            with contextlib.suppress(OSError):
+                while not connections.full() and (accepted := server.do_read()):
+                    server.do_handle(*accepted)
+            server.close()
+        linger = time.monotonic() + contract.STOP_LINGER
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        while not connections.join(0.25) and time.monotonic() < deadline:
+            self.notify()
+            if time.monotonic() >= linger:
+                self._close_idle(time.monotonic())
+        if len(connections):
+            self.log.warning("Stopping with %d connections still at work", len(connections))
+
+    def _close_idle(self, since: float) -> None:
+        """Close the connections that have waited for a request since then, or longer.
+
+        Once a second for all, since a timer for each wait costs a hundredth of a short request.
+        """
+        for sock, begun in list(self._idle.items()):  # the longest first
+            if begun > since:
+                return
+            # Not a close, nor the greenlet's end: a request that has just arrived is still read.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RD)
+
+    def handle(self, listener_name: Any, client: Any, addr: Any) -> None:
+        parser = get_parser(self.cfg, client, addr)
+        parser.unreader = unreader = Unreader(client)
+        parser.mesg_class = Request
+        loop = gevent.get_hub().loop
+        alive = True
+        while alive:
+            turn = loop.iteration
+            if not unreader.buf.getvalue() and not self._wait_for_more(client, unreader):
+                break
+            answer = functools.partial(self._answer, listener_name, client, addr)
+            alive = self.exchange(parser, client, addr, answer)
+            if loop.iteration == turn:
+                # Others first: where the next request is here already, gevent's recv does not
+                # switch, and one busy client starves the rest (32 clients: p50 0.2 ms, p99 150 ms).
+                gevent.sleep(0)
+
+    def _wait_for_more(self, client: Any, unreader: Unreader) -> bool:
+        """Read what comes first of the next request; whether anything came."""
+        self._idle[client] = time.monotonic()
+        try:
+            client.settimeout(None if self.alive else contract.STOP_LINGER)
+            data = client.recv(unreader.mxchunk)
+        except OSError:
+            return False
+        finally:
+            del self._idle[client]
+        unreader.unread(data)
+        return bool(data)
+
+    def _answer(self, listener_name: Any, client: Any, addr: Any, req: Any) -> Any:
+        return self.handle_request(listener_name, req, client, addr)

@@ -1,0 +1,90 @@
+"""gunicorn's gthread worker."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from typing import Any
+
+from gunicorn.workers import gthread  # type: ignore[import-untyped]
+
+from app.server import contract
+from app.server.body import Unreader
+from app.server.contract import Contract
+from app.server.request import Request
+
+#: The share of the threads that may wait at once for a refused client to stop sending.
+DRAIN_SHARE = 1 / 4
+
+
+class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
+    """Over gunicorn's gthread: clients are waited for in the poller, never in a thread."""
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self._drains = threading.Semaphore(max(1, int(self.cfg.threads * DRAIN_SHARE)))
+
+    def close_after_answer(self, sock: Any, patience: float) -> None:
+        """Swallow what a client still sends; do not wait where a quarter of the threads do already.
+
+        300 clients that send nonsense and stay would hold all threads, 5 s each.
+        """
+        if not patience or not self._drains.acquire(blocking=False):
+            super().close_after_answer(sock, 0)
+            return
+        try:
+            super().close_after_answer(sock, patience)
+        finally:
+            self._drains.release()
+
+    def accept(self, listener: Any) -> bool:
+        """Accept a connection; whether there was one."""
+        before = self.nr_conns
+        try:
+            super().accept(listener)
+        except OSError as error:
+            # Out of file descriptors, say. gunicorn ends the worker, and all its requests.
+            self.log.error("Cannot accept a connection: %s", error.strerror)
+            time.sleep(0.1)
+        return bool(self.nr_conns > before)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive:
+            return
+        # The stop. gunicorn closes the listener when all requests are done: until then clients
+        # connect to a server that will not serve them. Ours takes who waits and closes at once.
+        for listener in self.sockets:
+            while self.nr_conns < self.worker_connections and self.accept(listener):
+                pass
+            listener.close()
+        # Connections that never sent a byte are as idle as kept ones, which gunicorn limits.
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, time.monotonic() + contract.STOP_LINGER)
+
+    def handle(self, conn: Any) -> Any:
+        # gunicorn waits 5 s here: a thread for each client that connects and sends nothing.
+        if not conn.initialized and not conn.wait_for_data(
+            0 if self.alive else contract.STOP_LINGER
+        ):
+            return gthread._DEFER if self.alive else False
+        try:
+            conn.sock.setblocking(True)
+            conn.init()
+        except OSError:  # of TLS
+            return False
+        if not isinstance(conn.parser.unreader, Unreader):
+            conn.parser.unreader = Unreader(conn.sock)
+            conn.parser.mesg_class = Request
+        answer = functools.partial(self.handle_request, conn=conn)
+        return self.exchange(conn.parser, conn.sock, conn.client, answer)
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        if not fs.cancelled() and not fs.exception() and fs.result():
+            super().finish_request(conn, fs)
+            return
+        # gunicorn waits up to 2 s for the client to close, here, in the thread that accepts and
+        # polls. `exchange` has waited where it is needed, in the request's own.
+        self.nr_conns -= 1
+        conn.close()

@@ -1,0 +1,8 @@
+"""Fixtures of the ledger's database and of logs, for the commands that need them."""
+
+from tests.limits.conftest import _unconfigured_logs as _unconfigured_logs
+from tests.usage.conftest import database as database
+from tests.usage.conftest import postgres as postgres
+from tests.usage.conftest import sqlite as sqlite
+from tests.usage.conftest import store as store
+from tests.usage.conftest import url as url

@@ -1,0 +1,403 @@
+"""Keys in the database: what may be done with them, and that what is done reaches every worker."""
+
+import hashlib
+import logging
+import os
+
+import pytest
+import sqlalchemy as sa
+
+from app.auth import table_keys as module
+from app.auth.key_table import Entry, KeyTable
+from app.auth.snapshot import Snapshot
+from app.auth.table_keys import TableKeys
+from app.database.engine import Database, Unavailable
+from app.database.migrations import migrate
+from app.database.tables import keys as rows
+from app.errors import KeysUnavailable, Unauthorized
+from tests.support.postgres import Postgres
+from tests.support.server import eventually
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    url = f"sqlite:///{tmp_path}/keys.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").url()
+    opened = Database(url)
+    migrate(opened.engine)
+    yield opened
+    opened.close()
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module.time, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def table(database, clock):
+    return KeyTable(database, clock)
+
+
+@pytest.fixture
+def known(table):
+    """The keys as a worker knows them; `refresh` by hand."""
+    keys = TableKeys(table)
+    keys.refresh()
+    return keys
+
+
+def test_a_new_key_names_its_owner_and_what_it_may_do(table, known):
+    key = table.new(
+        Entry(
+            "team",
+            models=("a", "b"),
+            admin=True,
+            limits=(("requests_per_minute", 5), ("dollars_per_month", 2.5)),
+            networks=("10.0.0.0/8", "::1/128"),
+        )
+    )
+    with pytest.raises(Unauthorized):
+        known.identify(key)
+    known.refresh()
+    caller, networks = known.identify(key)
+    assert (caller.name, caller.models, caller.admin) == ("team", frozenset("ab"), True)
+    assert (caller.requests_per_minute, caller.dollars_per_month) == (5, 2.5)
+    assert [str(network) for network in networks] == ["10.0.0.0/8", "::1/128"]
+    plain = table.new(Entry("plain"))
+    known.refresh()
+    assert known.identify(plain)[0].models is None
+    for wrong in ("", key[:-1], hashlib.sha256(key.encode()).hexdigest(), "\udcff"):
+        with pytest.raises(Unauthorized):
+            known.identify(wrong)
+
+
+def test_the_key_itself_is_nowhere(table):
+    key = table.new(Entry("team"))
+    _, (entry,) = table.read()
+    assert key not in repr(entry)
+    assert entry.sha256 == hashlib.sha256(key.encode()).hexdigest()
+
+
+def test_a_revoked_key_is_refused(table, known, clock):
+    key = table.new(Entry("team"))
+    assert table.revoke("team") == 1
+    assert table.revoke("team") == 0
+    known.refresh()
+    with pytest.raises(Unauthorized):
+        known.identify(key)
+    assert [e.state(clock.now) for e in table.read()[1]] == ["revoked"]
+    table.new(Entry("team"))  # the name is free again
+
+
+def test_an_expired_key_is_refused_without_any_news(table, known, clock):
+    key = table.new(Entry("team", expires=int(clock.now) + 10))
+    known.refresh()
+    known.identify(key)
+    clock.now += 10
+    with pytest.raises(Unauthorized):
+        known.identify(key)
+    assert [e.state(clock.now) for e in table.read()[1]] == ["expired"]
+    table.new(Entry("team"))
+
+
+def test_a_name_is_taken_once(table):
+    table.new(Entry("team"))
+    with pytest.raises(ValueError, match="there is a key 'team'"):
+        table.new(Entry("team"))
+    assert len(table.read()[1]) == 1
+
+
+def test_a_rotated_key_goes_on_for_a_grace(table, known, clock):
+    old = table.new(Entry("team", models=("a",), limits=(("tokens_per_minute", 7),)))
+    new = table.rotate("team", 100)
+    known.refresh()
+    assert known.identify(old)[0] == known.identify(new)[0]
+    assert known.identify(new)[0].tokens_per_minute == 7
+    clock.now += 101
+    with pytest.raises(Unauthorized):
+        known.identify(old)
+    known.identify(new)
+    newest = table.rotate("team", 0)
+    known.refresh()
+    with pytest.raises(Unauthorized):
+        known.identify(new)
+    known.identify(newest)
+
+
+def test_a_rotation_prolongs_nothing(table, clock):
+    table.new(Entry("team", expires=int(clock.now) + 50))
+    table.rotate("team", 100)
+    assert {e.expires for e in table.read()[1]} == {int(clock.now) + 50}
+    with pytest.raises(ValueError, match="no active key 'nobody'"):
+        table.rotate("nobody", 1)
+
+
+def test_each_change_counts_the_version_up_and_no_change_asks_for_keys(table, known, monkeypatch):
+    before = table.version()
+    table.new(Entry("a"))
+    table.rotate("a", 1)
+    table.revoke("a")
+    assert table.version() == before + 3
+    known.refresh()
+    monkeypatch.setattr(table, "read", None)
+    known.refresh()
+
+
+def test_while_the_database_is_away_known_keys_go_on_and_then_nobody_knows(
+    table, known, monkeypatch, caplog
+):
+    key = table.new(Entry("team"))
+    known.refresh()
+
+    def away():
+        raise Unavailable("connection refused")
+
+    monkeypatch.setattr(table, "version", away)
+    known.refresh()
+    assert "does not answer: connection refused" in caplog.text
+    known.identify(key)
+    monkeypatch.setattr(module, "TRUST_S", -1)
+    with pytest.raises(KeysUnavailable) as caught:
+        known.identify(key)
+    assert caught.value.status == 503
+    with pytest.raises(Unauthorized):
+        known.identify("a.good.token")  # it is no key of the table
+
+
+def test_before_the_first_answer_nobody_knows(table):
+    with pytest.raises(KeysUnavailable):
+        TableKeys(table).identify("sk-any")
+
+
+def test_started_it_asks_again_and_again_whatever_happens(table, monkeypatch, caplog):
+    caplog.set_level(logging.ERROR)
+    keys = TableKeys(table, poll=0.01)
+    keys.start()
+    version = table.version
+
+    def bug():
+        monkeypatch.setattr(table, "version", version)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(table, "version", bug)
+    eventually(lambda: "met a bug" in caplog.text)
+    key = table.new(Entry("team"))
+    eventually(lambda: keys._known)
+    assert keys.identify(key)[0].name == "team"
+    keys.stop()
+    keys._thread.join(5)
+
+
+ODD = [
+    {"limits": {"requests_per_fortnight": 5}},  # of a later version
+    {"limits": {"requests_per_minute": "many"}},
+    {"limits": {"requests_per_minute": True}},
+    {"limits": {"dollars_per_month": -1}},
+    {"limits": 5},
+    {"networks": ["10.0.0.1/8"]},
+    {"networks": None},
+    {"models": None},
+    {"name": "a\nb"},
+    {"name": ""},
+    {"name": "oidc:alice"},
+]
+
+
+def put(table, key, **columns):
+    """A row of the table, as another program might have written it; the version counts up."""
+    entry = {"name": key, "models": ["*"], "admin": False, "limits": {}, "networks": []}
+    values = {**entry, "created": 1, "sha256": hashlib.sha256(key.encode()).hexdigest(), **columns}
+    table._change(lambda connection: connection.execute(sa.insert(rows).values(values)))
+
+
+def test_odd_rows_are_skipped_and_named_and_the_others_are_keys(table, known, caplog):
+    good = table.new(Entry("good"))
+    for number, columns in enumerate(ODD):
+        put(table, f"sk-odd-{number}", **columns)
+    known.refresh()
+    assert known.identify(good)[0].name == "good"
+    for number in range(len(ODD)):
+        with pytest.raises(Unauthorized):
+            known.identify(f"sk-odd-{number}")
+    assert caplog.text.count("in the table is skipped") == len(ODD)
+    assert "the key 'sk-odd-0' in the table is skipped" in caplog.text
+    assert "good" in [entry.name for entry in table.read()[1]]
+
+
+def test_a_row_that_is_no_json_does_not_stop_a_worker(tmp_path, caplog):
+    """SQLite holds what it is given."""
+    database = Database(f"sqlite:///{tmp_path}/keys.db")
+    migrate(database.engine)
+    table = KeyTable(database)
+    good = table.new(Entry("good"))
+    put(table, "sk-odd")
+    put(table, "sk-digest", sha256="no digest")
+    text = "UPDATE access_keys SET limits = 'oops' WHERE name = 'sk-odd'"
+    table._change(lambda connection: connection.execute(sa.text(text)))
+    keys = TableKeys(table)
+    keys.start()
+    keys.stop()
+    keys._thread.join(5)
+    assert keys.identify(good)[0].name == "good"
+    assert caplog.text.count("in the table is skipped") == 2
+    database.close()
+
+
+def test_a_worker_starts_whatever_the_table_answers(table, monkeypatch, caplog):
+    monkeypatch.setattr(table, "version", lambda: 1 / 0)
+    keys = TableKeys(table)
+    keys.start()
+    keys.stop()
+    assert "met a bug" in caplog.text
+    with pytest.raises(KeysUnavailable):
+        keys.identify("sk-any")
+
+
+@pytest.fixture
+def snapshot(tmp_path):
+    return Snapshot(tmp_path / "spool" / "keys.json")
+
+
+@pytest.fixture
+def start(table, snapshot, monkeypatch):
+    """The keys of a worker that starts, by default while the database is away."""
+    started = []
+
+    def start(away=True):
+        def unavailable():
+            raise Unavailable("refused")
+
+        with monkeypatch.context() as patch:
+            if away:
+                patch.setattr(table, "version", unavailable)
+            keys = TableKeys(table, poll=3600, snapshot=snapshot)
+            keys.start()
+        started.append(keys)
+        return keys
+
+    yield start
+    for keys in started:
+        keys.stop()
+
+
+def test_a_worker_that_starts_without_the_database_knows_the_last_keys(
+    table, start, snapshot, clock
+):
+    limits = (("requests_per_minute", 5), ("dollars_per_month", 2.5))
+    key = table.new(
+        Entry("team", models=("a",), limits=limits, networks=("::1/128",), expires=2_000_000)
+    )
+    revoked = table.new(Entry("revoked"))
+    table.revoke("revoked")
+    before = start(away=False).identify(key)
+    text = snapshot._path.read_text()
+    assert key not in text
+    assert hashlib.sha256(revoked.encode()).hexdigest() not in text
+    assert os.stat(snapshot._path).st_mode & 0o777 == 0o600
+    assert os.listdir(snapshot._path.parent) == ["keys.json"]
+    after = start()
+    assert after.identify(key) == before
+    with pytest.raises(Unauthorized):
+        after.identify(revoked)
+    clock.now = 2_000_000
+    with pytest.raises(Unauthorized):
+        after.identify(key)  # expired
+
+
+def test_what_is_kept_is_used_for_an_hour_from_when_it_was_confirmed(
+    table, start, clock, monkeypatch
+):
+    key = table.new(Entry("team"))
+    start(away=False)
+    clock.now += 3000
+    keys = start()
+    keys.identify(key)
+    now = module.time.monotonic()
+    monkeypatch.setattr(module.time, "monotonic", lambda: now + 601)
+    with pytest.raises(KeysUnavailable):
+        keys.identify(key)
+    monkeypatch.undo()
+    monkeypatch.setattr(module.time, "time", clock)
+    for elsewhere in (601, -10_000):
+        clock.now += elsewhere
+        with pytest.raises(KeysUnavailable):
+            start().identify(key)
+
+
+def test_the_database_s_word_replaces_what_was_kept(table, start):
+    key = table.new(Entry("team"))
+    start(away=False)
+    keys = start()
+    table.revoke("team")
+    keys.identify(key)
+    keys.refresh()
+    with pytest.raises(Unauthorized):
+        keys.identify(key)
+
+
+def test_what_is_kept_is_written_anew_each_minute(table, start, snapshot, clock, monkeypatch):
+    table.new(Entry("team"))
+    keys = start(away=False)
+    clock.now += 100
+    keys.refresh()
+    assert snapshot.read()[0] == clock.now - 100
+    now = module.time.monotonic()
+    monkeypatch.setattr(module.time, "monotonic", lambda: now + 61)
+    keys.refresh()
+    assert snapshot.read()[0] == clock.now
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"format": 2}', '{"format": 1, "confirmed": "x", "keys": []}',
+             '{"format": 1, "confirmed": 1000000.0, "keys": [5, {"name": "x"}]}']
+)  # fmt: skip
+def test_a_file_that_holds_no_keys_is_not_used(start, snapshot, clock, text):
+    snapshot._path.parent.mkdir()
+    snapshot._path.write_text(text)
+    snapshot._path.chmod(0o600)
+    with pytest.raises((KeysUnavailable, Unauthorized)):
+        start().identify("sk-any")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o620, 0o666])
+def test_a_file_that_others_may_read_or_write_is_not_used(table, start, snapshot, clock, mode):
+    key = table.new(Entry("team"))
+    start(away=False)
+    snapshot._path.chmod(mode)
+    with pytest.raises(KeysUnavailable):
+        start().identify(key)
+
+
+def test_a_link_is_not_followed(table, start, snapshot, clock):
+    key = table.new(Entry("team"))
+    start(away=False)
+    other = snapshot._path.with_suffix(".other")
+    snapshot._path.rename(other)
+    snapshot._path.symlink_to(other)
+    with pytest.raises(KeysUnavailable):
+        start().identify(key)
+
+
+def test_keys_that_cannot_be_kept_are_keys(table, start, snapshot, caplog):
+    key = table.new(Entry("team"))
+    snapshot._path.parent.write_text("a file where the directory should be")
+    assert start(away=False).identify(key)[0].name == "team"
+    assert "cannot be kept in a file" in caplog.text

@@ -1,0 +1,149 @@
+"""Tokens: only those that the identity provider signed, for us, now; and what they may do."""
+
+import time
+
+import pytest
+
+from app.auth import oidc as module
+from app.auth.jwks import Jwks
+from app.auth.oidc import JwtAuthenticator
+from app.config import OidcSettings
+from app.errors import Unauthorized
+from tests.auth.oidc_tokens import BAD, EC, OTHER, RSA, URL, document, public, token
+
+
+class Provider:
+    """The identity provider's JWKS."""
+
+    def __init__(self, *keys):
+        self.data = document(*keys)
+        self.asked = 0
+
+    def __call__(self, url):
+        assert url == URL
+        self.asked += 1
+        if isinstance(self.data, Exception):
+            raise self.data
+        return self.data
+
+
+@pytest.fixture
+def provider():
+    return Provider(public(RSA, "one"), public(EC, "two", use="sig"))
+
+
+@pytest.fixture
+def make(provider):
+    """Makes the source of callers; settings by name."""
+
+    def of(**options):
+        settings = OidcSettings(
+            "https://id", ("proxy",), URL, **{"claims": {"name": "sub"}, **options}
+        )
+        jwks = Jwks(URL, settings.refresh, provider, min_interval=0.01, wait=5)
+        jwks.update()
+        jwks.start()
+        started.append(jwks)
+        return JwtAuthenticator(settings, jwks)
+
+    started = []
+    yield of
+    for jwks in started:
+        jwks.stop()
+        jwks._thread.join(5)
+
+
+def test_a_good_token_names_its_owner(make):
+    tokens = make()
+    caller, networks = tokens.identify(token())
+    assert (caller.name, caller.models, caller.admin, networks) == ("oidc:alice", None, False, ())
+    assert tokens.identify(token(EC, "two", "ES256", aud=["x", "proxy"]))[0] == caller
+
+
+@pytest.mark.parametrize("trick", BAD)
+def test_any_other_token_is_refused(make, trick):
+    tokens = make(algorithms=("RS256", "ES256"))
+    given = BAD[trick]()
+    for _ in range(2):
+        with pytest.raises(Unauthorized) as caught:
+            tokens.identify(given)
+        assert given not in str(caught.value)
+
+
+def test_clocks_may_differ_a_little(make):
+    make(leeway=30).identify(token(exp=int(time.time()) - 20, nbf=int(time.time()) + 20))
+
+
+def test_what_claims_say_of_a_caller(make):
+    tokens = make(
+        claims={
+            "name": "email",
+            "models": "scope",
+            "admin": "realm.roles",
+            "requests_per_minute": "https://x.y/rpm",
+            "tokens_per_minute": "tpm",
+            "dollars_per_month": "usd",
+            "warn_at": "warn",
+        },
+        admins=frozenset(["ops"]),
+        models=frozenset(["small"]),
+        limits={"requests_per_minute": 10, "tokens_per_minute": 20},
+    )
+    said = {
+        "scope": "a b",
+        "realm": {"roles": ["x", "ops"]},
+        "https://x.y/rpm": 5,
+        "usd": 1.5,
+        "warn": 0.8,
+    }
+    caller, _ = tokens.identify(token(email="a@b", tpm=True, **said))
+    assert (caller.name, caller.models, caller.admin) == ("oidc:a@b", frozenset("ab"), True)
+    assert (caller.requests_per_minute, caller.tokens_per_minute) == (5, 20)
+    assert (caller.dollars_per_month, caller.warn_at) == (1.5, 0.8)
+    plain, _ = tokens.identify(token(email="c", realm=["x"], tpm=-1))
+    assert (plain.models, plain.admin, plain.requests_per_minute) == ({"small"}, False, 10)
+    assert tokens.identify(token(email="d", scope=["*", 5]))[0].models is None
+    assert tokens.identify(token(email="e", scope=[]))[0].models == frozenset()
+
+
+def test_a_signature_is_checked_once_until_the_keys_change_or_the_token_ends(
+    make, provider, monkeypatch
+):
+    tokens, given = make(leeway=0), token()
+    tokens.identify(given)
+    monkeypatch.setattr(module.jwt, "decode", None)
+    tokens.identify(given)
+    with pytest.raises(Unauthorized):  # `decode` is asked, and there is none
+        tokens.identify(token(sub="bob"))
+    provider.data = document(public(RSA, "one"))
+    tokens._jwks.update()
+    with pytest.raises(Unauthorized):
+        tokens.identify(given)
+    monkeypatch.undo()
+    tokens.identify(given)
+    now = time.time()
+    monkeypatch.setattr(module.time, "time", lambda: now + 61)
+    monkeypatch.setattr(module.jwt, "decode", None)
+    with pytest.raises(Unauthorized):
+        tokens.identify(given)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\ud800", "a" * 201, "", 5])
+def test_a_name_that_cannot_be_told_is_refused(make, name):
+    tokens = make(claims={"name": "email"})
+    with pytest.raises(Unauthorized, match="does not say whose it is"):
+        tokens.identify(token(email=name))
+
+
+def test_keys_that_are_not_for_signatures_are_left_out(provider, make):
+    secret = {"kty": "oct", "kid": "s", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "alg": "HS256"}
+    provider.data = document(public(RSA, "enc", use="enc"), secret, public(OTHER, None))
+    tokens = make()
+    tokens.identify(token(OTHER, None))
+    assert list(tokens._jwks._keys) == [None]
+
+
+def test_an_entry_that_is_no_key_does_not_spoil_the_others(provider, make):
+    odd = [{"kty": "RSA", "kid": "x", "n": 5, "e": []}, {"kty": "EC", "kid": ["l"]}, 7]
+    provider.data = document(*odd, public(RSA, ["a", "list"]), public(RSA, "one"))
+    make().identify(token())

@@ -1,0 +1,63 @@
+"""``make run``: gunicorn with defaults for one machine, unless the environment says otherwise."""
+
+import os
+import sys
+
+import pytest
+
+from app.cli import development
+
+
+@pytest.fixture
+def become(monkeypatch):
+    """What the process becomes: arguments and environment, given an environment."""
+
+    def start(**environment):
+        became = []
+        monkeypatch.setattr(os, "environ", environment)
+        monkeypatch.setattr(os, "execve", lambda *what: became.append(what))
+        development.main()
+        ((program, arguments, given),) = became
+        assert program == arguments[0] == sys.executable
+        return arguments, given
+
+    return start
+
+
+def test_with_nothing_set_it_serves_on_loopback_with_a_key_that_it_names_once(become, capsys):
+    arguments, environment = become()
+    assert arguments[1:] == [
+        "-m",
+        "gunicorn",
+        "-c",
+        "deploy/gunicorn.conf.py",
+        "-b",
+        "127.0.0.1:8000",
+        "wsgi:app",
+    ]
+    assert environment == {
+        "LOG_FORMAT": "human",
+        "WEB_CONCURRENCY": "1",
+        "ALPHANEURAL_API_KEY": "sk-local-development",
+    }
+    assert capsys.readouterr().out.count("sk-local-development") == 1
+
+
+def test_what_is_set_wins(become, capsys):
+    arguments, environment = become(
+        PORT="9000", LOG_FORMAT="json", WEB_CONCURRENCY="3", ALPHANEURAL_API_KEY="sk-mine"
+    )
+    assert "127.0.0.1:9000" in arguments
+    assert (environment["LOG_FORMAT"], environment["WEB_CONCURRENCY"]) == ("json", "3")
+    assert environment["ALPHANEURAL_API_KEY"] == "sk-mine"
+    assert capsys.readouterr().out == ""
+
+
+def test_settings_of_ones_own_bring_their_own_keys(become, capsys):
+    _, environment = become(PROXY_SETTINGS="mine.py")
+    assert "ALPHANEURAL_API_KEY" not in environment
+    assert capsys.readouterr().out == ""
+
+
+def test_an_empty_port_is_no_port(become):
+    assert "127.0.0.1:8000" in become(PORT="")[0]

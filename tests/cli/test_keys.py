@@ -1,0 +1,263 @@
+"""``flask --app wsgi key …``: what it prints, where, and how it ends."""
+
+import hashlib
+import json
+import os
+import pwd
+import re
+import time
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+
+from app.auth.key_table import Entry, KeyTable
+from app.auth.table_keys import TableKeys
+from app.cli.audit import audit
+from app.cli.keys import key
+from app.database.audit import os_actor
+from app.database.columns import COLUMNS
+from app.database.engine import Database
+from app.database.migrations import migrate
+from app.database.tables import requests
+
+
+def invoke(command, *arguments):
+    return CliRunner().invoke(command, arguments)
+
+
+def run(*arguments):
+    return invoke(key, *arguments)
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    path = tmp_path / "settings.py"
+    url = f"sqlite:///{tmp_path}/keys.db"
+    path.write_text(f"USAGE = {{'url': {url!r}, 'keys': True}}\n")
+    monkeypatch.setenv("PROXY_SETTINGS", str(path))
+    monkeypatch.setenv("ALPHANEURAL_API_KEY", "sk-mine")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    database = Database(url)
+    migrate(database.engine)
+    yield KeyTable(database)
+    database.close()
+
+
+def made(result):
+    assert result.exit_code == 0, result.output
+    (found,) = re.findall(r"sk-[\w-]+", result.stdout)
+    return found
+
+
+def owner(table, secret):
+    known = TableKeys(table)
+    known.refresh()
+    return known.identify(secret)
+
+
+def test_a_new_key_is_shown_once_and_does_what_was_said(table):
+    limits = ("--limit", "requests_per_minute=5", "--limit", "dollars_per_month=1.5")
+    options = ("--model", "wordllama", "--admin", "--expires", "90d", "--network", "10.0.0.0/8")
+    caller, networks = owner(table, made(run("new", "team", *options, *limits)))
+    assert (caller.name, caller.admin, caller.models) == ("team", True, {"wordllama"})
+    assert (caller.requests_per_minute, caller.dollars_per_month) == (5, 1.5)
+    assert [str(network) for network in networks] == ["10.0.0.0/8"]
+    assert run("new", "team").stderr == "there is a key 'team': revoke or rotate it\n"
+
+
+def test_the_list_shows_all_but_the_keys(table):
+    assert run("list").stdout == "No keys.\n"
+    secret = made(run("new", "team", "--limit", "tokens_per_minute=9"))
+    made(run("new", "other", "--expires", "1h"))
+    run("revoke", "team")
+    lines = run("list").stdout.splitlines()
+    assert lines[0].split()[:3] == ["name", "state", "sha256"]
+    assert sorted(line.split()[:2] for line in lines[1:]) == [
+        ["other", "active"],
+        ["team", "revoked"],
+    ]
+    found = {entry["name"]: entry for entry in json.loads(run("list", "--json").stdout)}
+    assert found["team"]["limits"] == "tokens_per_minute=9"
+    assert found["other"]["expires"] > found["other"]["created"]
+    assert secret not in run("list", "--json").stdout
+
+
+def test_revoke_and_rotate(table):
+    old = made(run("new", "team"))
+    new = made(run("rotate", "team", "--grace", "1h"))
+    assert owner(table, old) == owner(table, new)
+    assert run("revoke", "team").stdout == "Revoked: 2.\n"
+    result = run("revoke", "team")
+    assert (result.exit_code, result.stderr) == (1, "there is no key 'team'\n")
+    result = run("rotate", "team")
+    assert (result.exit_code, result.stderr) == (1, "there is no active key 'team'\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("default",), 1, "there is a key 'default' in KEYS: choose another name"),
+        (("x", "--model", "wordlama"), 1, "no model 'wordlama' in MODELS (did you mean"),
+        (("x", "--limit", "rpm=5"), 1, "rpm: unknown setting (known: requests_per_minute"),
+        (("x", "--limit", "requests_per_minute=many"), 1, "must be a whole number"),
+        (("",), 1, "the name '' must not be empty"),
+        (("oidc:x",), 1, "the name 'oidc:x' must not begin with 'oidc:'"),
+        (("a\nb",), 1, "must be printable"),
+        (("x", "--network", "10.0.0.1/8"), 2, "has host bits set"),
+        (("x", "--expires", "2026-01-01"), 2, "is no duration: 90d, 12h, 30m"),
+        (("x", "--expires", "soon"), 2, "is no duration: 90d, 12h, 30m"),
+    ],
+)
+def test_a_key_that_makes_no_sense_is_not_made(table, arguments, status, message):
+    result = run("new", *arguments)
+    assert (result.exit_code, message in result.stderr) == (status, True), result.output
+    assert table.read()[1] == []
+
+
+def test_without_the_setting_the_operator_is_told(table, tmp_path):
+    path = tmp_path / "settings.py"
+    path.write_text(path.read_text().replace("True", "False"))
+    assert 'USAGE["keys"] is not True' in run("list").stderr
+
+
+def shown(name):
+    result = run("show", name, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_edit_changes_what_is_named_and_nothing_else(table):
+    limits = ("--limit", "requests_per_minute=5", "--limit", "tokens_per_day=70")
+    secret = made(run("new", "team", *limits, "--network", "10.0.0.0/8", "--expires", "1h"))
+    before = table.read()[1][0]
+    result = run(
+        "edit", "team", "--limit", "requests_per_minute=none", "--limit", "dollars_per_month=2"
+    )
+    assert result.exit_code == 0, result.output
+    assert "limits: {" in result.stdout
+    assert "models" not in result.stdout
+    (after,) = table.read()[1]
+    assert dict(after.limits) == {"tokens_per_day": 70, "dollars_per_month": 2}
+    assert (after.sha256, after.networks, after.expires) == (
+        before.sha256,
+        before.networks,
+        before.expires,
+    )
+    options = ("--model", "wordllama", "--admin", "--any-network", "--expires", "never")
+    assert "expires: " in run("edit", "team", *options).stdout
+    (after,) = table.read()[1]
+    assert (after.models, after.admin, after.networks) == (("wordllama",), True, ())
+    assert after.expires is None
+    assert owner(table, secret)[0].dollars_per_month == 2
+    assert run("edit", "team", "--admin").stdout == "Nothing to change.\n"
+    assert run("edit", "team", "--no-admin").stdout == "admin: True → False\n"
+
+
+def test_edit_reaches_a_rotated_key_and_does_not_prolong_it(table):
+    old = made(run("new", "team"))
+    new = made(run("rotate", "team", "--grace", "1h"))
+    ends = sorted(entry.expires or 0 for entry in table.read()[1])
+    run("edit", "team", "--limit", "tokens_per_minute=9", "--expires", "90d")
+    assert owner(table, old)[0].tokens_per_minute == owner(table, new)[0].tokens_per_minute == 9
+    after = sorted(entry.expires for entry in table.read()[1])
+    assert after[0] == ends[1]
+    assert after[1] > ends[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nobody", "--admin"), "there is no active key 'nobody'"),
+        (("team", "--model", "wordlama"), "no model 'wordlama' in MODELS"),
+        (("team", "--limit", "rpm=none"), "rpm: unknown setting"),
+        (("team", "--limit", "tokens_per_day=0"), "tokens_per_day: "),
+        (("team", "--network", "::1", "--any-network"), "exclude each other"),
+    ],
+)
+def test_an_edit_that_makes_no_sense_changes_nothing(table, arguments, message):
+    made(run("new", "team"))
+    before = table.read()[1]
+    result = run("edit", *arguments)
+    assert (result.exit_code, message in result.stderr) == (1, True), result.output
+    assert table.read()[1] == before
+
+
+def test_show_prints_rights_and_the_last_use(table):
+    made(run("new", "team", "--limit", "tokens_per_minute=9", "--network", "10.0.0.0/8"))
+    (found,) = shown("team")
+    assert found["limits"] == "tokens_per_minute=9"
+    assert (found["networks"], found["last_use"]) == ("10.0.0.0/8", "")
+    row = dict.fromkeys(COLUMNS, 0) | {"key": "team", "time": 1_700_000_000_999, "writer": "w"}
+    row |= dict.fromkeys(("request_id", "user", "model", "provider", "deployment"), "")
+    row["error_code"] = ""
+    rows = [row, row | {"number": 1, "time": 1_600_000_000_000}, row | {"number": 2, "key": "x"}]
+    table._run(lambda connection: connection.execute(sa.insert(requests), rows))
+    assert shown("team")[0]["last_use"] == "2023-11-14T22:13:20+00:00"
+    assert "last_use  2023-11-14T22:13:20+00:00\n" in run("show", "team").stdout
+    assert run("show", "nobody").stderr == "there is no key 'nobody'\n"
+    assert shown("default")[0]["state"] == "in KEYS"
+
+
+def test_rotation_takes_an_expiry_of_its_own(table):
+    made(run("new", "team", "--expires", "1h"))
+    result = run("rotate", "team", "--expires", "90d")
+    new = made(result)
+    assert f"It expires {shown('team')[-1]['expires']}." in result.stdout
+    assert max(e.expires for e in table.read()[1]) > time.time() + 80 * 86400
+    assert owner(table, new)
+    assert "It does not expire." in run("rotate", "team", "--expires", "never").stdout
+
+
+def test_an_expired_key_is_rotated_only_with_an_expiry(table):
+    table.new(Entry("team", expires=int(time.time()) - 5))
+    result = run("rotate", "team")
+    assert result.exit_code == 1
+    assert "the key 'team' has expired" in result.stderr
+    assert len(table.read()[1]) == 1
+    assert owner(table, made(run("rotate", "team", "--expires", "1h")))
+
+
+def test_changes_leave_rows_in_the_audit_log_and_no_secret(table, monkeypatch):
+    monkeypatch.setenv("SUDO_USER", "alice")
+    assert invoke(audit).stdout == "No changes.\n"
+    secrets = [made(run("new", "team", "--limit", "tokens_per_day=70"))]
+    secrets.append(made(run("rotate", "team", "--grace", "1h")))
+    run("edit", "team", "--admin")
+    run("edit", "team", "--admin")  # changes nothing
+    run("revoke", "team")
+    run("revoke", "team")
+    made(run("new", "other"))
+    result = invoke(audit, "--json")
+    rows = json.loads(result.stdout)
+    assert [(row["action"], row["subject"]) for row in rows] == [
+        ("key.new", "team"),
+        ("key.rotate", "team"),
+        ("key.edit", "team"),
+        ("key.revoke", "team"),
+        ("key.new", "other"),
+    ]
+    assert {row["actor"].partition(" ")[2] for row in rows} == {"(sudo: alice)"}
+    assert rows[0]["detail"]["limits"] == {"tokens_per_day": 70}
+    assert rows[2]["detail"] == {"admin": [False, True]}
+    text = result.stdout + invoke(audit).stdout
+    digests = [hashlib.sha256(secret.encode()).hexdigest() for secret in secrets]
+    assert not [secret for secret in secrets + digests if secret in text]
+    assert len(json.loads(invoke(audit, "--json", "--of", "other").stdout)) == 1
+    assert json.loads(invoke(audit, "--json", "--until", "1d").stdout) == []
+
+
+def test_a_change_that_is_refused_leaves_no_audit_row(table):
+    made(run("new", "team"))
+    run("new", "team")
+    run("edit", "team", "--limit", "rpm=1")
+    assert len(json.loads(invoke(audit, "--json").stdout)) == 1
+
+
+def test_without_a_name_for_its_user_a_process_is_known_by_its_id(monkeypatch):
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert os_actor() == f"os:{os.getuid()}"

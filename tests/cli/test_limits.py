@@ -1,0 +1,117 @@
+"""``flask limits show | reset``: what an operator sees of counters in a real Valkey."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from app.auth.key_table import Entry, KeyTable
+from app.cli.limits import limits
+from app.config import load
+from app.database.engine import Database
+from app.database.migrations import migrate
+from app.domain import Caller, EmbeddingRequest
+from app.errors import QuotaExhausted
+from app.limits.limiter import make_limiter
+from tests.support.server import free_port
+from tests.test_config import environment, overlay
+
+__all__ = ["environment", "overlay"]  # fixtures
+KEYS = {
+    "search": {"sha256": "1" * 64, "tokens_per_day": 100, "requests_per_minute": 5},
+    "free": {"sha256": "2" * 64},
+}
+
+
+@pytest.fixture
+def set_up(overlay, valkey, redis):
+    """Settings that count in the server."""
+
+    def set_up(url=valkey.url, **others):
+        names = {"KEYS": KEYS, "LIMITS": {"url": url, "timezone": "Europe/Berlin"}, **others}
+        overlay("".join(f"{name} = {value!r}\n" for name, value in names.items()))
+
+    return set_up
+
+
+def run(*arguments):
+    return CliRunner().invoke(limits, arguments)
+
+
+@pytest.fixture
+def use():
+    """Let requests of so many tokens in, as a worker does."""
+    made = []
+
+    def use(tokens, **fields):
+        limiter = make_limiter(load())
+        made.append(limiter)
+        caller = Caller("search", tokens_per_day=100, requests_per_minute=5, **fields)
+        return limiter.admit(caller, EmbeddingRequest("m", [[5] * tokens], user="u"))
+
+    yield use
+    for limiter in made:
+        limiter.close()
+
+
+def test_what_each_key_has_used_is_shown(set_up, use):
+    set_up()
+    use(40)
+    rows = json.loads(run("show", "--json").stdout)
+    shown = [(row["key"], row["limit"], row["most"], row["used"], row["left"]) for row in rows]
+    assert shown == [
+        ("search", "requests_per_minute", 5, 1, 4),
+        ("search", "tokens_per_day", 100, 40, 60),
+    ]
+    assert rows[0]["resets"] == "slides"
+    assert "T00:00:00+0" in rows[1]["resets"]
+    assert "tokens_per_day" in run("show", "search").stdout
+    assert run("show", "free").stdout == "No limits.\n"
+
+
+def test_money_is_shown_in_dollars(set_up):
+    set_up(KEYS={"search": {"sha256": "1" * 64, "dollars_per_month": 2.5}})
+    (row,) = json.loads(run("show", "--json").stdout)
+    assert (row["most"], row["used"], row["left"]) == (2.5, 0, 2.5)
+
+
+def test_a_key_counts_anew_after_a_reset(set_up, use, redis):
+    set_up()
+    use(90, user_requests_per_minute=1)
+    with pytest.raises(QuotaExhausted):
+        use(20)
+    result = run("reset", "search")
+    assert (result.exit_code, result.stdout) == (0, "3 counters of 'search' begin anew.\n")
+    assert redis.keys("*") == []
+    use(100)
+
+
+def test_keys_of_the_table_and_callers_of_tokens_are_known(set_up, tmp_path):
+    url = f"sqlite:///{tmp_path}/keys.db"
+    database = Database(url)
+    migrate(database.engine)
+    KeyTable(database).new(Entry("team", limits=(("tokens_per_month", 7),)))
+    database.close()
+    oidc = {"issuer": "i", "audience": "a", "jwks_url": "https://id/jwks"}
+    set_up(USAGE={"url": url, "keys": True}, OIDC={**oidc, "limits": {"tokens_per_day": 9}})
+    assert " 7 " in run("show", "team").stdout
+    assert " 9 " in run("show", "oidc:alice").stdout
+
+
+@pytest.mark.parametrize("command", ["show", "reset"])
+def test_what_is_wrong_is_one_line(set_up, overlay, command):
+    set_up()
+    result = run(command, "serach")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "no key 'serach' in KEYS or the table of keys (did you mean 'search'?)\n"
+    )
+    port = free_port()
+    set_up(url=f"redis://:secret@127.0.0.1:{port}")
+    result = run(command, "search")
+    assert result.exit_code == 1
+    assert result.stderr == f"LIMITS['url']: redis://127.0.0.1:{port} does not answer\n"
+    set_up(url=None)
+    assert run(command, "search").stderr.startswith("LIMITS['url'] is not set")
+    overlay.path.write_text("LIMITS = {'timeout': 0}")
+    assert run(command, "search").stderr.startswith("LIMITS['timeout']: must be")

@@ -1,0 +1,87 @@
+"""``flask limits reconcile``: counters in a real Valkey against a real ledger."""
+
+import json
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from app.cli.limits import limits
+from app.config import load
+from app.database.engine import Database
+from app.database.migrations import migrate
+from app.domain import Caller, EmbeddingRequest
+from app.limits.limiter import make_limiter
+from app.usage.store import Store
+from tests.test_config import environment, overlay
+from tests.usage.conftest import row
+
+__all__ = ["environment", "overlay"]  # fixtures
+KEYS = {
+    "search": {"sha256": "1" * 64, "tokens_per_month": 1000, "dollars_per_month": 5.0},
+    "free": {"sha256": "2" * 64, "requests_per_minute": 5},
+}
+
+
+@pytest.fixture
+def ledger(overlay, valkey, redis, tmp_path):
+    """Settings with counters in the server and a ledger with 30 tokens, 6 of them cached."""
+
+    def ledger(**limits):
+        url = f"sqlite:///{tmp_path}/usage.db"
+        names = {"KEYS": KEYS, "LIMITS": {"url": valkey.url, **limits}, "USAGE": {"url": url}}
+        overlay("".join(f"{name} = {value!r}\n" for name, value in names.items()))
+        database = Database(url)
+        migrate(database.engine)
+        now = int(time.time() * 1000)
+        store = Store(database)
+        store.insert([row(n, key="search", time=now, cost=10**9) for n in range(3)])
+        store.insert([row(9, key="search", time=now - 40 * 86_400_000), row(10, key="other")])
+        database.close()
+
+    return ledger
+
+
+def run(*arguments):
+    return CliRunner().invoke(limits, ["reconcile", *arguments])
+
+
+def rows(*arguments):
+    result = run("--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return {r["limit"]: (r["counted"], r["ledger"], r["set"]) for r in json.loads(result.stdout)}
+
+
+def test_counters_are_compared_and_set_to_what_the_ledger_says(ledger):
+    ledger()
+    before = {"tokens_per_month": (0, 30, "no"), "dollars_per_month": (0, 3.0, "no")}
+    assert rows() == before
+    assert rows() == before  # nothing was changed
+    assert rows("--apply")["tokens_per_month"] == (0, 30, "yes")
+    after = {"tokens_per_month": (30, 30, "no"), "dollars_per_month": (3.0, 3.0, "no")}
+    assert rows("search") == after
+    assert "dollars_per_month" in run().stdout
+    assert run("free").stdout == "No limits of days and months.\n"
+
+
+def test_what_requests_in_flight_have_taken_stays(ledger):
+    ledger()
+    limiter = make_limiter(load())
+    caller = Caller("search", tokens_per_month=1000, dollars_per_month=5.0)
+    grant = limiter.admit(caller, EmbeddingRequest("m", [[5] * 100]))
+    assert rows("--apply")["tokens_per_month"] == (0, 30, "yes")
+    shown = json.loads(CliRunner().invoke(limits, ["show", "search", "--json"]).stdout)
+    assert {r["limit"]: r["used"] for r in shown}["tokens_per_month"] == 130
+    limiter.settle(grant, None, {})
+    limiter.close()
+
+
+def test_cached_tokens_are_counted_as_the_settings_say(ledger):
+    ledger(count_cached_tokens=False)
+    assert rows()["tokens_per_month"] == (0, 24, "no")
+
+
+def test_without_a_ledger_there_is_nothing_to_compare_with(overlay, valkey):
+    overlay(f"KEYS = {KEYS!r}\nLIMITS = {{'url': {valkey.url!r}}}\n")
+    result = run()
+    assert (result.exit_code, result.stderr[:6]) == (1, "USAGE:")

@@ -1,0 +1,75 @@
+"""What the shared servers cost, and who asks too much, as Prometheus is told."""
+
+import pytest
+
+from app.cache.memory import CacheStats, SharedStats
+from app.limits.memory import MemoryWindows, WindowsState
+from app.observability.metrics.files import Files
+from app.observability.metrics.gauges import Gauges
+from app.observability.metrics.meter import Meter
+from app.usage.watch import Watch
+from tests.observability.test_metrics import values
+from tests.usage.conftest import exchange
+
+
+@pytest.fixture
+def files(tmp_path):
+    return Files(tmp_path)
+
+
+@pytest.fixture
+def gauges(files):
+    return Gauges(Meter(files, ["embed"]))
+
+
+def test_what_a_cache_s_server_costs(gauges, files):
+    told = [
+        CacheStats(5, 9, shared=SharedStats(4, 1, 6, 2, True)),
+        CacheStats(7, 9, shared=SharedStats(4, 2, 9, 2, False)),
+    ]
+    gauges.cache("redis", lambda: told[0] if len(told) == 1 else told.pop(0))
+    gauges.cache("memory", lambda: CacheStats(1, 1))
+    gauges.look()
+    found = values(files)
+    assert found["cache_down{level=redis}"] == 1
+    assert found["cache_spoiled_total{level=redis}"] == 1
+    gauges.look()
+    found = values(files)
+    assert found["cache_down{level=redis}"] == 0
+    for name, number in [("lost", 4), ("spoiled", 2), ("written", 9), ("dropped", 2)]:
+        assert found[f"cache_{name}_total{{level=redis}}"] == number
+        assert f"cache_{name}_total{{level=memory}}" not in found
+
+
+def test_limits_that_were_not_held(gauges, files):
+    told = [WindowsState(3, 0, True), WindowsState(5, 2, False)]
+    gauges.limits(lambda: told[0] if len(told) == 1 else told.pop(0))
+    gauges.look()
+    assert values(files)["limits_down"] == 1
+    gauges.look()
+    found = values(files)
+    assert (found["limits_unchecked_total"], found["limits_dropped_total"]) == (5, 2)
+    assert found["limits_down"] == 0
+
+
+def test_limits_in_memory_have_nothing_to_tell(gauges, files):
+    gauges.limits(MemoryWindows().state)
+    gauges.look()
+    assert not [name for name in values(files) if name.startswith("limits")]
+
+
+def test_who_asks_by_key_and_never_by_user(gauges, files):
+    watch = Watch(["team"])
+    gauges.watch(watch)
+    for caller, user, status in [("team", "a", 200), ("team", "b", 429), ("table", "c", 200)]:
+        watch.finished(exchange(caller=caller, user=user), status)
+    gauges.look()
+    watch.finished(exchange(caller="team", user="d"), 429)
+    watch.take([{"user": "loud"}, {"user": "louder"}, {"user": ""}])
+    gauges.look()
+    found = values(files)
+    assert found["key_requests_total{key=team,result=ok}"] == 1
+    assert found["key_requests_total{key=team,result=refused}"] == 2
+    assert found["key_requests_total{key=other,result=ok}"] == 1
+    assert len([name for name in found if name.startswith("key_requests")]) == 3
+    assert (found["unusual{who=user}"], found["unusual{who=key}"]) == (2, 1)

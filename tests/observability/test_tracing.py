@@ -1,0 +1,328 @@
+"""Spans, seen in an exporter in memory: what they say, whose children they are, what they link."""
+
+import io
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from app import errors
+from app.config import SettingsError, TracingSettings
+from app.domain import Call, Vectors
+from app.exchange import Exchange
+from app.observability import tracing
+from tests.api.fake import AUTH, FakeProvider, app_with, ask, settings
+from tests.support.server import eventually
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
+PROVIDERS = {
+    "fake": {"kind": "openai", "api_key": "sk-upstream-secret", "base_url": "https://up.example/v1"}
+}
+
+
+class AtAnAddress(FakeProvider):
+    address = "https://up.example/v1"
+
+
+@pytest.fixture
+def provider():
+    return AtAnAddress()
+
+
+@pytest.fixture
+def exporter(monkeypatch):
+    made = InMemorySpanExporter()
+    monkeypatch.setattr(tracing, "exporter", lambda _: SimpleSpanProcessor(made))
+    yield made
+    logging.getLogger("app").handlers = []
+
+
+@pytest.fixture
+def client(monkeypatch, provider, exporter):
+    return traced(monkeypatch, provider)
+
+
+def traced(monkeypatch, provider, **options):
+    options = {"endpoint": "http://127.0.0.1:1/v1/traces", **options}
+    return app_with(monkeypatch, provider, PROVIDERS=PROVIDERS, TRACING=options)
+
+
+def spans(exporter, kind):
+    return [span for span in exporter.get_finished_spans() if span.kind is kind]
+
+
+def one(exporter, kind):
+    (span,) = spans(exporter, kind)
+    return span
+
+
+def test_a_request_and_its_call(client, provider, exporter):
+    answer = ask(client, input=["one two", "three"], user="u-1", headers=AUTH)
+    server, call = (one(exporter, kind) for kind in (SpanKind.SERVER, SpanKind.CLIENT))
+    assert server.name == "POST /v1/embeddings"
+    assert server.attributes == {
+        "http.request.method": "POST",
+        "http.route": "/v1/embeddings",
+        "http.response.status_code": 200,
+        "url.path": "/v1/embeddings",
+        "url.scheme": "http",
+        "gen_ai.request.model": "embed",
+        "gen_ai.usage.input_tokens": 3,
+        "embeddings_proxy.request.id": answer.headers["x-request-id"],
+        "embeddings_proxy.key": "tests",
+        "embeddings_proxy.items": 2,
+        "embeddings_proxy.cache": "off",
+        "embeddings_proxy.attempts": 1,
+    }
+    assert call.name == "embeddings upstream-model"
+    assert call.attributes == {
+        "gen_ai.operation.name": "embeddings",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "upstream-model",
+        "gen_ai.embeddings.dimension.count": 8,
+        "gen_ai.usage.input_tokens": 3,
+        "server.address": "up.example",
+        "server.port": 443,
+        "embeddings_proxy.model": "embed",
+        "embeddings_proxy.provider": "fake",
+        "embeddings_proxy.items": 2,
+        "embeddings_proxy.requests": 1,
+    }
+    assert call.parent.span_id == server.context.span_id
+    assert call.links == ()
+    assert server.parent is None
+    assert "one two" not in str([s.to_json() for s in exporter.get_finished_spans()])
+
+
+def test_the_log_line_names_the_trace(client, monkeypatch):
+    written = io.StringIO()
+    monkeypatch.setattr(logging.getLogger("app").handlers[0], "stream", written)
+    ask(client, headers={**AUTH, "traceparent": TRACEPARENT})
+    assert json.loads(written.getvalue())["trace_id"] == TRACE
+
+
+def test_a_trace_is_taken_in_and_passed_on(client, provider, exporter):
+    ask(client, headers={**AUTH, "traceparent": TRACEPARENT, "tracestate": "a=1"})
+    server, call = (one(exporter, kind) for kind in (SpanKind.SERVER, SpanKind.CLIENT))
+    assert f"{server.context.trace_id:032x}" == TRACE
+    assert f"{server.parent.span_id:016x}" == PARENT
+    assert provider.calls[0].headers == {
+        "traceparent": f"00-{TRACE}-{call.context.span_id:016x}-01",
+        "tracestate": "a=1",
+    }
+
+
+@pytest.mark.parametrize("given", ["", "nonsense", f"00-{TRACE}-{'0' * 16}-01", "ff-1-2-3"])
+def test_a_malformed_trace_is_not_taken(client, exporter, given):
+    assert ask(client, headers={**AUTH, "traceparent": given}).status_code == 200
+    assert one(exporter, SpanKind.SERVER).parent is None
+
+
+def test_a_merged_call_links_all_its_callers(monkeypatch, provider, exporter):
+    fake = {**PROVIDERS["fake"], "concurrency": 1}
+    client = app_with(
+        monkeypatch,
+        provider,
+        PROVIDERS={"fake": fake},
+        TRACING={"endpoint": "http://127.0.0.1:1/v1/traces"},
+    )
+    provider.hold = threading.Event()
+    app = client.application
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(ask, app.test_client(), input="first")
+        assert provider.entered.acquire(timeout=5)
+        rest = [pool.submit(ask, app.test_client(), input=f"text {i}") for i in range(3)]
+        queue = _queue(app)
+        eventually(lambda: queue.waiting == 3)
+        provider.hold.set()
+        assert {f.result().status_code for f in (first, *rest)} == {200}
+    merged = spans(exporter, SpanKind.CLIENT)[-1]
+    callers = {s.context.span_id for s in spans(exporter, SpanKind.SERVER)}
+    assert merged.attributes["embeddings_proxy.requests"] == 3
+    linked = {link.context.span_id for link in merged.links}
+    assert len(linked) == 3
+    assert linked < callers
+    assert merged.parent.span_id in linked
+
+
+def _queue(app):
+    dispatcher = app.view_functions["api.providers"].__self__._dispatcher
+    return next(dispatcher.deployments())[1].queue
+
+
+def test_what_the_cache_loads_belongs_to_who_asked(client, exporter):
+    for _ in range(2):
+        ask(client, caching=True)
+    first, second = spans(exporter, SpanKind.SERVER)
+    call = one(exporter, SpanKind.CLIENT)
+    assert call.parent.span_id == first.context.span_id
+    assert second.attributes["embeddings_proxy.cache"] == "hit"
+
+
+@pytest.mark.parametrize(
+    ("fail", "cause", "status", "code"),
+    [
+        (errors.ProviderUnavailable("failed with 500"), "unavailable", 502, "upstream_error"),
+        (errors.Rejected("bad input"), "rejected", 400, "invalid_request_error"),
+    ],
+)
+def test_failures(client, provider, exporter, fail, cause, status, code):
+    provider.fail = fail
+    assert ask(client, timeout=5).status_code == status
+    calls, server = spans(exporter, SpanKind.CLIENT), one(exporter, SpanKind.SERVER)
+    assert {call.attributes["error.type"] for call in calls} == {cause}
+    assert all(call.status.status_code is StatusCode.ERROR for call in calls)
+    assert server.attributes["error.type"] == code
+    assert (server.status.status_code is StatusCode.ERROR) == (status >= 500)
+
+
+def test_a_bug_in_an_adapter_ends_the_span_of_its_call(client, provider, exporter):
+    provider.fail = ZeroDivisionError()
+    assert ask(client).status_code == 502
+    assert {call.attributes["error.type"] for call in spans(exporter, SpanKind.CLIENT)} == {
+        "contract"
+    }
+
+
+def test_estimates_are_not_told_as_counts(client, provider, exporter):
+    provider.estimated = True
+    ask(client)
+    assert "gen_ai.usage.input_tokens" not in one(exporter, SpanKind.CLIENT).attributes
+
+
+def test_probes_and_strangers_leave_no_spans(client, exporter):
+    for path in ("/health/live", "/health/ready", "/metrics", "/no/such/path"):
+        client.get(path)
+    assert exporter.get_finished_spans() == ()
+
+
+def test_names_have_no_models_in_them(client, exporter):
+    ask(client, "/openai/deployments/embed/embeddings")
+    server = one(exporter, SpanKind.SERVER)
+    assert server.name == "POST /openai/deployments/<path:model>/embeddings"
+    assert server.attributes["url.path"] == "/openai/deployments/embed/embeddings"
+
+
+@pytest.mark.parametrize(("flag", "number"), [("00", 0), ("01", 2)])
+def test_the_caller_decides_whether_its_trace_is_kept(
+    monkeypatch, provider, exporter, flag, number
+):
+    client = traced(monkeypatch, provider, sample=0)
+    ask(client)
+    flags = provider.calls[0].headers["traceparent"].rpartition("-")[2]
+    assert not int(flags, 16) & 1  # not sampled; the other bit says that the id is random
+    ask(client, headers={**AUTH, "traceparent": f"00-{TRACE}-{PARENT}-{flag}"})
+    assert provider.calls[1].headers["traceparent"].startswith(f"00-{TRACE}-")
+    assert len(exporter.get_finished_spans()) == number
+
+
+def test_off_is_off(monkeypatch, provider):
+    client = app_with(monkeypatch, provider)
+    ask(client, headers={**AUTH, "traceparent": TRACEPARENT})
+    assert provider.calls[0].headers is None
+    assert provider.calls[0].trace is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({}, "TRACING['endpoint']: must be set"),
+        ({"endpoint": "collector:4318"}, "must be an http:// or https:// address"),
+        ({"endpoint": "http://c/v1/traces", "sample": 2}, "TRACING['sample']"),
+        ({"endpoint": "http://c/v1/traces", "smaple": 1}, "did you mean 'sample'?"),
+    ],
+)
+def test_wrong_settings_are_named(wrong, says):
+    from app import config
+
+    with pytest.raises(SettingsError) as caught:
+        config.check(settings(TRACING=wrong))
+    assert says in str(caught.value)
+
+
+def test_without_the_package_the_settings_say_so(monkeypatch):
+    from app import config
+    from app.config import services
+
+    def missing(_):
+        raise ModuleNotFoundError
+
+    for found in (missing, lambda _: None):
+        monkeypatch.setattr(services, "find_spec", found)
+        with pytest.raises(SettingsError, match=r"pip install '\.\[tracing\]'"):
+            config.check(settings(TRACING={"endpoint": "http://c/v1/traces"}))
+    config.check(settings())
+
+
+# Once more without threads, which coverage does not follow
+
+
+@pytest.fixture
+def plain():
+    """A tracing and its exporter."""
+    made = InMemorySpanExporter()
+    kinds, addresses = {"p": "azure", "local": "local"}, {"p": "http://up:81/v1", "local": ""}
+    settings = TracingSettings("http://127.0.0.1:1/v1/traces")
+    return tracing.Tracing(settings, kinds, addresses, SimpleSpanProcessor(made)), made
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (Vectors([b""], [7], encoding="base64"), {"gen_ai.usage.input_tokens": 7}),
+        (Vectors([b""], [7], estimated=True), {}),
+        (errors.Throttled("asked us to slow down"), {"error.type": "throttled"}),
+    ],
+)
+def test_what_a_call_tells(plain, result, expected):
+    traces, exporter = plain
+    call = Call("m", ["x"], None)
+    span, sent = traces.start_call_span("embed", SimpleNamespace(name="p"), call, [None])
+    traces.end_call_span(span, result)
+    (found,) = exporter.get_finished_spans()
+    assert found.attributes["gen_ai.provider.name"] == "azure.ai.openai"
+    assert (found.attributes["server.address"], found.attributes["server.port"]) == ("up", 81)
+    assert "gen_ai.embeddings.dimension.count" not in found.attributes
+    told = {
+        n: v
+        for n, v in found.attributes.items()
+        if n in ("gen_ai.usage.input_tokens", "error.type")
+    }
+    assert told == expected
+    assert sent.items == call.items
+    assert sent.headers["traceparent"].split("-")[2] == f"{found.context.span_id:016x}"
+
+
+def test_callers_are_linked_where_there_are_several(plain):
+    traces, exporter = plain
+    asked = []
+    for number in range(3):
+        exchange = Exchange(
+            f"r{number}", "POST", "/v1/embeddings", route="r", rule="/v1/embeddings"
+        )
+        traces.started(exchange, {})
+        asked.append(exchange.trace)
+    span, _ = traces.start_call_span(
+        "embed", SimpleNamespace(name="local"), Call("m", ["x"], 8), asked
+    )
+    traces.end_call_span(span, Vectors([b""], [1]))
+    (found,) = exporter.get_finished_spans()
+    assert [link.context for link in found.links] == [span.get_span_context() for span in asked]
+    assert found.parent == asked[0].get_span_context()
+    assert "server.address" not in found.attributes
+
+
+def test_the_exporter_is_made_of_the_settings():
+    made = tracing.exporter(TracingSettings("http://127.0.0.1:1/v1/traces", {"x-tenant": "t"}))
+    exporter = (
+        made.span_exporter if hasattr(made, "span_exporter") else made._batch_processor._exporter
+    )
+    assert exporter._endpoint == "http://127.0.0.1:1/v1/traces"
+    made.shutdown()

@@ -1,0 +1,48 @@
+"""A provider counts tokens for all items together; each item gets its fair part, none is lost."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.tokens.counting import estimate, share, weigh
+
+
+@given(st.integers(0, 10**9), st.lists(st.integers(0, 10**6), min_size=1, max_size=50))
+def test_shares_always_sum_to_the_total_and_are_within_one_of_fair(total, weights):
+    shares = share(total, weights)
+    assert sum(shares) == total
+    assert len(shares) == len(weights)
+    even = sum(weights) == 0
+    for part, weight in zip(shares, weights, strict=True):
+        fair = total / len(weights) if even else total * weight / sum(weights)
+        assert abs(part - fair) < 1 + 1e-6 * fair
+
+
+@pytest.mark.parametrize(
+    ("total", "weights", "shares"),
+    [
+        (7, [1], [7]),
+        (7, [0], [7]),
+        (10, [1, 1, 2], [3, 2, 5]),  # what is left goes by the largest remainder
+        (2, [0, 0, 0], [1, 1, 0]),
+        (0, [5, 9], [0, 0]),
+        (3, [0, 10], [0, 3]),
+    ],
+)
+def test_shares_by_example(total, weights, shares):
+    assert share(total, weights) == shares
+
+
+@pytest.mark.parametrize(
+    ("item", "weight", "tokens"),
+    [
+        ("a", 1, 1),
+        ("abcde", 5, 2),
+        ("ü", 2, 1),
+        ("日本語", 9, 3),
+        ("\ud800", 3, 1),
+        ([5, 6, 7], 3, 3),
+    ],
+)
+def test_an_item_weighs_its_bytes_or_its_tokens(item, weight, tokens):
+    assert (weigh(item), estimate(item)) == (weight, tokens)

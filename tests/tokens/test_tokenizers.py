@@ -1,0 +1,91 @@
+"""A model's own tokenizer: it counts exactly, shares out exactly, and decodes or refuses."""
+
+from pathlib import Path
+
+import pytest
+import tiktoken
+import wordllama
+
+from app import config
+from app.tokens import tokenizers
+from tests.api.fake import FakeProvider, app_with, ask, error_of, settings
+
+LLAMA = str(Path(wordllama.__file__).parent / "tokenizers" / "l2_supercat_tokenizer_config.json")
+TEXTS = ["hello world", "日本", "😀 naïve", "a" * 50]
+
+
+@pytest.fixture
+def byte_encoding(monkeypatch):
+    """A tiktoken encoding that needs no download: one token a byte."""
+    ranks = {bytes([value]): value for value in range(256)}
+    encoding = tiktoken.Encoding(
+        "bytes", pat_str=r"[\s\S]", mergeable_ranks=ranks, special_tokens={}
+    )
+    monkeypatch.setattr(tiktoken, "get_encoding", {"bytes": encoding}.__getitem__)
+
+
+def test_a_tokenizer_json_counts_what_its_library_does():
+    tokenizer = tokenizers.load(LLAMA)
+    assert tokenizer.count(["hello world", [1, 2, 3], "hello"]) == [2, 3, 1]
+    assert tokenizer.decode([22172, 3186]) == "hello world"
+
+
+@pytest.mark.parametrize("tokens", [[243], [10**6]], ids=["half a character", "unknown"])
+def test_tokens_that_are_no_text_are_not_guessed(tokens):
+    with pytest.raises(tokenizers.Undecodable):
+        tokenizers.load(LLAMA).decode(tokens)
+
+
+def test_a_tiktoken_encoding_counts_and_decodes(byte_encoding):
+    tokenizer = tokenizers.load("bytes")
+    assert tokenizer.count([*TEXTS, [1, 2]]) == [*(len(t.encode()) for t in TEXTS), 2]
+    for text in TEXTS:
+        assert tokenizer.decode(list(text.encode())) == text
+
+
+@pytest.mark.parametrize("tokens", [[0xC3], [300]], ids=["half a character", "unknown"])
+def test_tiktoken_tokens_that_are_no_text_are_not_guessed(byte_encoding, tokens):
+    with pytest.raises(tokenizers.Undecodable):
+        tokenizers.load("bytes").decode(tokens)
+
+
+def models(tokenizer):
+    made = settings()["MODELS"]
+    return {**made, "embed": {**made["embed"], "tokenizer": tokenizer}}
+
+
+def test_a_provider_of_text_is_given_the_text_of_the_tokens(monkeypatch, byte_encoding):
+    provider = FakeProvider(tokens=False)
+    client = app_with(monkeypatch, provider, MODELS=models("bytes"))
+    answer = ask(client, input=[list(b"first"), list(b"second")])
+    assert answer.status_code == 200
+    assert provider.items == ["first", "second"]
+
+
+def test_tokens_that_are_no_text_are_the_callers_mistake(monkeypatch, byte_encoding):
+    client = app_with(monkeypatch, FakeProvider(tokens=False), MODELS=models("bytes"))
+    error = error_of(ask(client, input=[0xC3]))
+    assert (error.status, error.param) == (400, "input")
+
+
+def test_without_a_tokenizer_a_provider_of_text_refuses_tokens(monkeypatch):
+    provider = FakeProvider(tokens=False)
+    error = error_of(ask(app_with(monkeypatch, provider), input=[1, 2]))
+    assert (error.status, error.param) == (400, "input")
+    assert "only text" in error.message
+    assert provider.calls == []
+
+
+def test_what_nobody_counted_the_tokenizer_counts(monkeypatch, byte_encoding):
+    provider = FakeProvider()
+    provider.estimated = True
+    answer = ask(app_with(monkeypatch, provider, MODELS=models("bytes")), input=["four", "fiver"])
+    assert answer.json["usage"]["prompt_tokens"] == 9
+    assert "x-proxy-usage" not in answer.headers
+
+
+@pytest.mark.parametrize("name", ["no-such-encoding", LLAMA.replace("l2_", "no_")])
+def test_a_tokenizer_that_is_not_there_stops_the_start(monkeypatch, name):
+    monkeypatch.setattr(tiktoken, "get_encoding", {}.__getitem__)
+    with pytest.raises(config.SettingsError, match=r"MODELS\['embed'\]\['tokenizer'\]: "):
+        app_with(monkeypatch, FakeProvider(), MODELS=models(name))
