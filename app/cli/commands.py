@@ -29,10 +29,11 @@ def check_settings() -> None:
     """Check the settings by building the app, and name every mistake in them."""
     from app.config.check_process import mistakes
 
-    settings = _settings()
+    # First in a process of its own: settings are a program, which may never return.
     if wrong := mistakes():
         click.echo("\n".join(wrong), err=True)
         sys.exit(1)
+    settings = _settings()
     click.echo(
         f"The settings are good: {len(settings.models)} models, {len(settings.providers)} "
         f"providers, {len(settings.keys)} keys."
