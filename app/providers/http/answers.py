@@ -1,146 +1,152 @@
-"""Answers of providers as they come over a connection, read in one of two ways.
+"""Answers of providers, parsed by llhttp (httptools) as their bytes come over a connection.
 
-An answer whose head has nothing unusual in it is read by one regular expression, since http.client
-and its e-mail parser take half of what a short call costs. Every other answer (chunked, HTTP/1.0,
-without a length) is left to http.client.
+llhttp decides where an answer ends and refuses what the RFCs do not allow. This module adds what it
+leaves to its user: interim answers, sizes, the versions and codings that are understood, and
+whether the connection may be used again.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
-import re
 from typing import Any
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from app.providers.http.sockets import PIECE, DeadlineSocket
 
-#: A head that leaves nothing to be argued about: names of letters, digits and hyphens, values of
-#: printable ASCII, and not a status that comes without a body or before another.
-_USUAL = re.compile(
-    rb"HTTP/1\.1 (2(?!04)\d\d|3(?!04)\d\d|[45]\d\d)(?: [ -~]*)?\r\n"
-    rb"((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n"
-)
-_LENGTH = re.compile(r"\d{1,15}")
+#: Headers of an answer, as many as http.client allows.
+MAX_HEADERS = 99
+#: Bytes that may come without any of the body among them: heads, sizes of chunks, trailers.
+MAX_BYTES_WITHOUT_BODY = 2**16
+SWITCHING_PROTOCOLS = 101
+#: Statuses that come without a body. Some providers send one all the same.
+WITHOUT_BODY = (204, 304)
+
+
+class MalformedAnswer(Exception):
+    """The bytes of an answer are not HTTP/1.1, or can be read in more than one way.
+
+    urllib3 and requests do not know it: they close the connection and pass it on.
+    """
 
 
 class Answer:
-    """An answer whose length is known, its body still to be read; a context, as urllib3's.
+    """One answer to one request; a context that gives its connection back to the pool.
 
-    What urllib3's pool looks at has urllib3's names, and what it writes: the last three.
-    ``headers`` have lower-case names.
+    What urllib3's pool reads has urllib3's names (``version_string``, ``length_remaining``), and
+    what it writes (``retries``, ``_connection``, ``_pool``). ``headers`` have lower-case names;
+    values of one name are joined by commas (RFC 9110, 5.3).
     """
 
     version_string = "HTTP/1.1"
+    length_remaining = None
+    retries: Any = None
+    _connection: Any = None
+    _pool: Any = None
 
-    def __init__(self, status: int, headers: dict[str, str], length: int, begun: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.length_remaining = length
-        self._begun = begun
-        self._reusable = False
-        self.retries: Any = None
-        self._connection: Any = None
-        self._pool: Any = None
+    def __init__(self, sock: DeadlineSocket) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._sock = sock
+        self._has_head = self._is_complete = False
+        self._ends_with_connection = self._keeps_connection = self._is_reusable = False
+        self._header_count = self._bytes_without_body = 0
+        self._body = bytearray()  # a list of tiny chunks would take many times their size
+        # Refers to this object and is referred to by it: set to None at the end of the exchange, so
+        # that nothing is left to the garbage collector.
+        self._parser: Any = HttpResponseParser(self)
 
     def __enter__(self) -> Answer:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give the connection back, closed where it cannot carry another exchange."""
-        if not self._reusable:
+        self._parser = None
+        if not self._is_reusable:
             self._connection.close()
         self._pool._put_conn(self._connection)
 
-    def read(self) -> bytes:
-        """The whole body. Raises `ConnectionError` where it breaks off."""
-        length, body = self.length_remaining, self._begun
-        if len(body) > length:
-            return body[:length]  # what came beyond it belongs to no request of ours
-        if len(body) < length:
-            # Memory that is written to as bytes come: a length is only a word until then.
-            rest = io.BufferedReader(_Rest(body, length, self._connection.sock), PIECE)
-            body = rest.read(length)
-            if len(body) < length:
+    def read_head(self, data: bytes) -> None:
+        """Read up to the end of the final head. ``data`` are the first bytes of the answer.
+
+        Raises `MalformedAnswer`, and `ConnectionError` where the answer breaks off.
+        """
+        try:
+            if data[:1] not in (b"H", b""):  # llhttp skips empty lines, and knows other protocols
+                raise MalformedAnswer("not HTTP")
+            self._parse(data)
+            while not self._has_head:
+                self._parse(self._sock.recv(PIECE))
+        except BaseException:
+            self._parser = None
+            raise
+
+    def read(self, limit: int) -> bytes | None:
+        """The whole body, or None where it is longer than ``limit``. Raises as `read_head`."""
+        while not self._is_complete and len(self._body) <= limit:
+            self._parse(self._sock.recv(PIECE))
+        return bytes(self._body) if len(self._body) <= limit else None
+
+    def _parse(self, data: bytes) -> None:
+        """Parse the next bytes. None are the end of the connection."""
+        if not data:
+            if not self._ends_with_connection:
                 raise ConnectionError("the answer broke off")
-        self._reusable = "close" not in self.headers.get("connection", "").lower()
-        return body
+            self._is_complete = True
+            return
+        view, body_size = memoryview(data), len(self._body)
+        try:
+            # llhttp does not say where in the data an answer ended. Nothing came beyond it exactly
+            # if it was complete with the last byte, and not before.
+            self._parser.feed_data(view[:-1])
+            has_surplus = self._is_complete
+            if not has_surplus:
+                self._parser.feed_data(view[-1:])
+            self._is_reusable = self._is_complete and self._keeps_connection and not has_surplus
+        except (HttpParserError, HttpParserUpgrade) as error:
+            if not self._is_complete:
+                raise MalformedAnswer(str(error.__context__ or error)) from error
+        if len(self._body) > body_size:
+            self._bytes_without_body = 0
+            return
+        self._bytes_without_body += len(data)
+        if self._bytes_without_body > MAX_BYTES_WITHOUT_BODY:
+            raise MalformedAnswer("too many bytes that are not of the body")
 
+    # Called by the parser, in this order. What they raise ends it as a `HttpParserError`.
 
-class _Rest(io.RawIOBase):
-    """``length`` bytes, of which the first have come already, and none beyond."""
+    def on_message_begin(self) -> None:
+        if self._has_head:
+            raise ValueError("an answer to no request")
 
-    def __init__(self, begun: bytes, length: int, sock: DeadlineSocket) -> None:
-        self._begun, self._left, self._sock = begun, length, sock
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_count += 1
+        if self._header_count > MAX_HEADERS:
+            raise ValueError("too many headers")
+        if self._has_head:
+            return  # of a trailer
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")
+        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if self._begun:
-            received = min(len(buffer), len(self._begun))
-            buffer[:received] = self._begun[:received]
-            self._begun = self._begun[received:]
-        else:
-            received = self._sock.recv_into(buffer[: self._left]) if self._left else 0
-        self._left -= received
-        return received
-
-
-class UnusualAnswer(http.client.HTTPResponse):
-    """http.client's, but it waits for the final answer, and knows that no chunk is negative.
-
-    What came beyond the answer is not lost, so that its connection is not taken for idle.
-    """
-
-    def __init__(self, sock: DeadlineSocket) -> None:
-        super().__init__(sock, method="POST")  # type: ignore[arg-type]  # `makefile` is all it asks
-        self._keep = sock.keep
-
-    def _close_conn(self) -> None:
-        if not self.fp.closed:
-            self._keep(self.fp)
-        super()._close_conn()  # type: ignore[misc]
-
-    def _read_status(self) -> tuple[str, int, str]:
-        while True:
-            version, status, reason = super()._read_status()  # type: ignore[misc]
-            if not 102 <= status < 200:
-                return version, status, reason
-            http.client.parse_headers(self.fp)  # of one before it (RFC 9110, 15.2)
-
-    def _read_next_chunk_size(self) -> int:
-        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
-        if size < 0:
-            raise ValueError("a chunk of less than nothing")
-        return size
-
-    @property
-    def is_framed(self) -> bool:
-        """Whether there is no doubt about where it ends, so that another may follow it."""
-        connection, length, coding = (
-            ",".join(self.headers.get_all(name, [])).lower()
-            for name in ("connection", "content-length", "transfer-encoding")
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if 100 <= status < 200 and status != SWITCHING_PROTOCOLS:
+            self.headers, self._header_count = {}, 0  # the final answer follows (RFC 9110, 15.2)
+            return
+        coding = self.headers.get("transfer-encoding")
+        if status < 200 or self._parser.get_http_version() not in ("1.1", "1.0"):
+            raise ValueError("an unknown version or status")
+        if coding is not None and (coding.lower() != "chunked" or status in WITHOUT_BODY):
+            raise ValueError("an unexpected transfer coding")
+        self.status, self._has_head = status, True
+        self._ends_with_connection = coding is None and "content-length" not in self.headers
+        self._keeps_connection = (
+            self._parser.should_keep_alive()
+            and "close" not in self.headers.get("connection", "").lower()
+            and status not in WITHOUT_BODY
         )
-        framed = not length if self.chunked else not coding and _LENGTH.fullmatch(length)
-        ends = self.will_close or "close" in connection
-        return bool(framed) and not ends and self.status >= 200 and self.status not in (204, 304)
 
+    def on_body(self, data: bytes) -> None:
+        self._body += data
 
-def usual_answer(data: bytes) -> Answer | None:
-    """The answer that begins with these bytes, where they tell its length and all its headers."""
-    match = _USUAL.match(data)
-    if match is None:
-        return None
-    headers: dict[str, str] = {}
-    for line in match[2].decode().split("\r\n")[:-1]:
-        name, _, value = line.partition(":")
-        name, value = name.lower(), value.strip(" ")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    length = headers.get("content-length", "")
-    if (
-        "transfer-encoding" in headers
-        or "content-encoding" in headers
-        or not _LENGTH.fullmatch(length)
-    ):
-        return None
-    return Answer(int(match[1]), headers, int(length), data[match.end() :])
+    def on_message_complete(self) -> None:
+        self._is_complete = self._has_head  # not at the end of an interim answer

@@ -10,11 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse, HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ProtocolError
 
-from app.providers.http.answers import Answer, UnusualAnswer, usual_answer
+from app.providers.http.answers import Answer
 from app.providers.http.sockets import PIECE, DeadlineSocket
 
 #: Bytes of a request that are worth a copy to leave in one write.
@@ -84,34 +83,11 @@ class _Exchanges:
         self.sock.used = True
         return data
 
-    def getresponse(self) -> Answer | HTTPResponse:
+    def getresponse(self) -> Answer:
         data = self._first_bytes()
-        usual = usual_answer(data)
-        if usual is not None:
-            return usual
-        self.sock.unread(data)
-        answer = UnusualAnswer(self.sock)
-        try:
-            answer.begin()
-            headers = (
-                (name.lower(), " ".join(value.split())) for name, value in answer.msg.items()
-            )
-            response = HTTPResponse(
-                answer,
-                HTTPHeaderDict(headers),
-                answer.status,
-                preload_content=False,
-                original_response=answer,
-                request_method="POST",
-            )
-        except BaseException as error:
-            answer.close()
-            if isinstance(error, ValueError):  # of the e-mail parser
-                raise ProtocolError("the head of the answer cannot be read") from error
-            raise
-        if not answer.is_framed:
-            self.close()  # once the body is read: the answer holds the socket too
-        return response
+        answer = Answer(self.sock)
+        answer.read_head(data)
+        return answer
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]

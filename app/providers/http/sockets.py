@@ -32,8 +32,6 @@ class DeadlineSocket:
         # Where an egress proxy speaks TLS itself, urllib3 puts an object of its own around it.
         self._plain = getattr(sock, "socket", sock)
         self._deadline: Deadline | None = None
-        self._unread = b""
-        self._ended = False
         #: Whether bytes of an answer have come this way.
         self.used = False
         self.settimeout(timeout)
@@ -60,13 +58,6 @@ class DeadlineSocket:
             return received or b""  # urllib3's TLS in TLS ends with 0
 
     def recv_into(self, buffer: Any) -> int:
-        if self._ended:
-            return 0
-        if self._unread:
-            given = self._unread[: len(buffer)]
-            self._unread = self._unread[len(given) :]
-            buffer[: len(given)] = given
-            return len(given)
         while True:
             self._sock.settimeout(self._remaining())
             try:
@@ -75,21 +66,8 @@ class DeadlineSocket:
                 continue
             return received
 
-    def unread(self, data: bytes) -> None:
-        """Have ``recv_into`` give these bytes again, first."""
-        self._unread = data
-
-    def keep(self, file: io.BufferedReader) -> None:
-        """Take back what a file of ours has read ahead, before it is closed."""
-        self._ended = True  # `peek` would wait for more
-        with suppress(OSError):  # a file that met its deadline cannot be read again
-            self._unread = file.peek(1) or self._unread
-        self._ended = False
-
     def is_idle(self) -> bool:
         """Whether a connection between exchanges has neither ended nor spoken out of turn."""
-        if self._unread:
-            return False
         self._sock.settimeout(0)
         with suppress(OSError):
             try:
@@ -109,13 +87,13 @@ class DeadlineSocket:
     def holds_bytes(self) -> bool:
         """Whether bytes have left the socket that nobody has asked for, under TLS."""
         if self._plain is self._sock:
-            return bool(self._unread or self._sock.pending())
+            return bool(self._sock.pending())
         inner = self._sock.sslobj.pending() or self._sock.incoming.pending
-        return bool(self._unread or inner or self._plain.pending())
+        return bool(inner or self._plain.pending())
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
-        # As socket.socket.makefile, but reading through this object: http.client reads its
-        # answers from the file alone.
+        # As socket.socket.makefile, but reading through this object: http.client reads the answer
+        # of an egress proxy to CONNECT from a file.
         raw = socket.SocketIO(self, "r")  # type: ignore[arg-type]
         self._plain._io_refs += 1
         return io.BufferedReader(raw, PIECE)

@@ -7,6 +7,7 @@ socket; ours bound the whole exchange, so a provider that drips a byte a second 
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +25,7 @@ from app.config import ProviderSettings
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, ConnectionFailed, NotServed, ProviderError, ProviderTimeout
 from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
-from app.providers.http.answers import Answer
+from app.providers.http.answers import Answer, MalformedAnswer
 from app.providers.http.connection import Pool, StaleConnection, TlsPool, Unsendable
 from app.providers.http.sockets import Until
 
@@ -99,7 +100,7 @@ class HttpProvider:
             call.width or _WIDEST, _WIDEST
         )
         try:
-            response: Answer | HTTPResponse = self._adapter.send(  # type: ignore[assignment]
+            response: Answer = self._adapter.send(  # type: ignore[assignment]
                 self._prepare(outgoing, call),
                 stream=True,
                 timeout=timeout,  # type: ignore[arg-type]  # its annotation omits what it takes
@@ -111,6 +112,8 @@ class HttpProvider:
                 if body is None:
                     raise BrokenContract("answered more than its vectors can take")
                 return Incoming(response.status, response.headers, body)
+        except MalformedAnswer as error:
+            raise BrokenContract("answered with what is not HTTP/1.1") from error
         except Unsendable as error:
             raise NotServed("cannot be called as it is configured: see its headers") from error
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -130,14 +133,16 @@ class HttpProvider:
         return request
 
 
-def _body(response: Answer | HTTPResponse, limit: int) -> bytes | None:
-    """The whole body, or None where it is longer than ``limit`` bytes."""
-    if isinstance(response, Answer):
-        return response.read() if response.length_remaining <= limit else None
-    try:
-        body = response.read(limit + 1, decode_content=True)
-    except ValueError as error:  # http.client's, of a chunk
-        raise BrokenContract("answered in chunks that are none") from error
+def _body(answer: Answer, limit: int) -> bytes | None:
+    """The whole body, or None where it is longer than ``limit`` bytes, packed or unpacked."""
+    body = answer.read(limit)
+    coding = answer.headers.get("content-encoding")
+    if body is None or coding is None:
+        return body
+    packed = HTTPResponse(
+        io.BytesIO(body), headers={"content-encoding": coding}, preload_content=False
+    )
+    body = packed.read(limit + 1, decode_content=True)
     return body if len(body) <= limit else None
 
 
