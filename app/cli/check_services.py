@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from app.cli.output import aligned
 from app.config import NotifySettings, Settings, TracingSettings
 
 #: Characters of one message that are shown.
@@ -88,10 +89,8 @@ def check_services(
 
 def table(findings: list[ServiceFinding]) -> str:
     """The findings for people: one line a service."""
-    width = max((len(finding.setting) for finding in findings), default=0)
-    return "\n".join(
-        f"{'ok' if f.ok else 'FAIL':6}{f.setting.ljust(width)}  {f.message}" for f in findings
-    )
+    cells = [(f"{'ok' if f.ok else 'FAIL':4}", f.setting, f.message) for f in findings]
+    return "\n".join(aligned(cells))
 
 
 def _ask_valkey(url: str, timeout_s: float) -> str:

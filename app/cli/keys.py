@@ -19,9 +19,9 @@ from app.cli.key_options import (
     expiry_of,
     limits_of,
 )
+from app.cli.output import as_table
 from app.cli.parameters import Duration, Network
 from app.cli.usage import configured, fail, with_database
-from app.usage import report as reports
 
 if TYPE_CHECKING:
     from app.auth.key_entry import Entry
@@ -98,7 +98,7 @@ def list_keys(as_json: bool) -> None:
         return [_row(entry) for entry in table.read()[1]]
 
     found = _change(rows)
-    click.echo(json.dumps(found, indent=2) if as_json else reports.as_table(found, "No keys."))
+    click.echo(json.dumps(found, indent=2) if as_json else as_table(found, "No keys."))
 
 
 @key.command("show")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import click
 
 from app import config
+from app.cli.output import as_table
 from app.cli.parameters import Dimensions, Moment, TimeZone
 from app.config import UsageSettings
 from app.usage import report as reports
@@ -112,4 +113,4 @@ def report(
     elif as_csv:
         click.echo(reports.as_csv(shown), nl=False)
     else:
-        click.echo(reports.as_table(shown))
+        click.echo(as_table(shown))
