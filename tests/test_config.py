@@ -7,7 +7,7 @@ import pytest
 from app import config
 from app.auth.keys import caller_of
 from app.config import ModelSettings, ProviderSettings
-from app.config.models import LIMITS
+from app.config.keys import LIMITS
 from app.providers import registry
 from tests.test_config_schema import SECRET, good, mistakes
 
@@ -64,6 +64,16 @@ def test_an_unknown_kind_is_told_which_there_are():
     assert mistakes(settings) == [
         f"PROVIDERS['openai']['kind']: no kind 'zzzzz' in app/providers (there are {known})"
     ]
+
+
+def test_without_kinds_what_only_a_kind_knows_is_an_option_unchecked():
+    settings = good()
+    settings["PROVIDERS"]["openai"] |= {"kind": "zzzzz", "encoding": "x", "timeout": 5}
+    provider = config.check(settings).providers["openai"]
+    assert (provider.kind, provider.timeout, provider.options) == ("zzzzz", 5, {"encoding": "x"})
+    settings["PROVIDERS"]["openai"]["timeout"] = 0
+    with pytest.raises(config.SettingsError, match="timeout"):
+        config.check(settings)
 
 
 def test_a_far_off_name_is_told_what_is_known():

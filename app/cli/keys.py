@@ -145,7 +145,7 @@ def _row(entry: Entry) -> dict[str, Any]:
 def _row_of_settings(key: config.KeySettings) -> dict[str, Any]:
     """A key of KEYS in the same columns; when it was made is not known."""
     from app.auth.key_entry import Entry
-    from app.config.models import LIMITS
+    from app.config.keys import LIMITS
 
     limits = tuple((n, getattr(key, n)) for n in LIMITS if getattr(key, n) is not None)
     models = ("*",) if key.models is None else tuple(sorted(key.models))

@@ -13,7 +13,9 @@ Nothing here knows Flask, requests, a provider or a running proxy, so that the c
 anywhere: in gunicorn's master before a worker starts, in ``flask check-settings``, in a CI job.
 """
 
+from app.config.deployments import DeploymentSettings, ModelSettings
 from app.config.dispatch import DispatchSettings
+from app.config.keys import KeySettings
 from app.config.loading import check, load, load_tokenizers
 from app.config.messages import SettingsError, needs_package, unknown
 from app.config.model import (
@@ -24,7 +26,6 @@ from app.config.model import (
     LogSettings,
     Settings,
 )
-from app.config.models import DeploymentSettings, KeySettings, ModelSettings
 from app.config.providers import ProviderKinds, ProviderSettings
 from app.config.services import (
     MetricsSettings,

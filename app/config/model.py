@@ -27,8 +27,9 @@ from app.config.declaration import (
     setting,
     store,
 )
+from app.config.deployments import ModelSettings
 from app.config.dispatch import DispatchSettings
-from app.config.models import KeySettings, ModelSettings
+from app.config.keys import KeySettings
 from app.config.providers import ProviderEntry, ProviderSettings
 from app.config.schema import NamedSections, Section
 from app.config.services import (

@@ -22,10 +22,10 @@ from app.config.declaration import (
     setting,
     text,
 )
-from app.config.models import LIMITS, KeySettings
+from app.config.keys import LIMITS, KeySettings
 from app.config.schema import Section, Strict, fields_of
 
-#: Signatures that a public key checks. Never an HMAC ("HS256"), for which whoever can read the
+#: Signatures that a public key checks. Never an HMAC ("HS256"), for which a reader of the
 #: JWKS could sign, and never "none".
 ALGORITHMS = [
     "EdDSA",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from hashlib import blake2b
 
-from app.config.models import LIMITS
+from app.config.keys import LIMITS
 from app.domain import Caller
 from app.errors import ClientError, QuotaExhausted, RateLimited
 from app.limits.memory import Take, Window
