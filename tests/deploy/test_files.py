@@ -15,7 +15,7 @@ from tests.deploy import pod
 from tests.support.server import ROOT
 
 CONTAINER = ROOT / "deploy" / "container"
-GUNICORN = (ROOT / "app" / "serving" / "configuration.py").read_text()
+GUNICORN = (ROOT / "app" / "server" / "configuration.py").read_text()
 GRACEFUL = int(re.search(r"graceful_timeout = (\d+)", GUNICORN)[1])
 FILES = sorted(path for path in (ROOT / "deploy").rglob("*.y*ml"))
 
