@@ -20,8 +20,7 @@ from app.auth.authenticator import Authenticator, KeySource
 from app.auth.keys import Keyring
 from app.cache import make_cache
 from app.cache.memory import Caches
-from app.config import Settings
-from app.config_services import UsageSettings
+from app.config import Settings, UsageSettings
 from app.console.pages import Console
 from app.dispatch import Dispatcher
 from app.domain import Caller
@@ -31,7 +30,7 @@ from app.observability import build as observability
 from app.observability import logs
 from app.observability.request_log import RequestLog
 from app.pipeline import Pipeline
-from app.providers.registry import make_used
+from app.providers import registry
 
 if TYPE_CHECKING:
     from app.observability.build import Metrics
@@ -53,10 +52,10 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     ``settings`` by name (``PROVIDERS`` …) replace those of `app.config.load`. ``start`` False makes
     it without its background threads, to check settings.
     """
-    checked = config.load() if settings is None else config.check(settings)
+    checked = config.load(registry) if settings is None else config.check(settings, registry)
     logs.configure(checked.logs)
 
-    providers, tokenizers = make_used(checked), config.load_tokenizers(checked)
+    providers, tokenizers = registry.make_used(checked), config.load_tokenizers(checked)
     metrics = observability.metrics(checked)
     tracing = observability.tracing(checked, providers)
     meter = metrics.meter if metrics else None
@@ -189,7 +188,9 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     services.add(None, reports.close)
     services.store = store = Store(database)
     services.reporter = Reporter(Store(reports))
-    services.unusual = unusual = Unusual(usage.requests_per_hour, usage.tokens_per_hour)
+    services.unusual = unusual = Unusual(
+        usage.unusual.requests_per_hour, usage.unusual.tokens_per_hour
+    )
     services.watch = watch = Watch(settings.keys)
     chores = [Chore(AUDIT_RETRY_S, SettingsAudit(database, settings))]
     if usage.retention_days is not None:

@@ -10,21 +10,51 @@ where ``OPENAI_API_KEY`` is set too, OpenAI's three embedding models. Check a fi
 import hashlib
 import os
 
-#: Who embeds. "kind" names the wire format (docs/providers.md); the rest depends on it. Optional
-#: for each: "timeout" (seconds one attempt may take, default 60), "connect_timeout" (seconds,
-#: default 5), "max_inputs" and "max_tokens" (of one call), "concurrency" (calls at once of all
-#: workers together, default 64), "merge" (False: requests that wait never leave in one call),
-#: "proxy" (URL of an egress proxy), "ca_bundle" (path of a PEM file), "headers" (sent with every
-#: call).
+#: Who embeds: a name of your choice and what it is. A kind may take more than these:
+#: docs/providers.md.
+#: - "kind" (a kind; must be set): The wire format: see docs/providers.md.
+#: - "base_url" (http:// or https:// address; default None): Its address, for kinds that have no
+#:   default.
+#: - "api_key" (printable ASCII; default None): Its key: read it from the environment or a file.
+#: - "timeout" (seconds over 0, up to 3,600; default 60): What one attempt may take.
+#: - "connect_timeout" (seconds over 0, up to 3,600; default 5): What connecting may take.
+#: - "max_inputs" (whole number from 1; default what its kind takes): Inputs of one call.
+#: - "max_tokens" (whole number from 1; default what its kind takes): Tokens of one call.
+#: - "concurrency" (whole number from 1; default 64): Calls at once, of all workers together.
+#: - "merge" (True or False; default True): Whether requests that wait leave in one call.
+#: - "proxy" (http:// or https:// address; default None): A proxy on the way to it.
+#: - "ca_bundle" (path of a PEM file; default None): Certificates to trust for it.
+#: - "headers" (names and values; default empty): Headers sent with every call.
 PROVIDERS = {"local": {"kind": "local"}}
 
-#: What clients may ask for, by the name they use. "dimensions" is the width of a vector;
-#: "matryoshka" says that its first values are a vector too (True, or the widths that are allowed).
-#: Every deployment of a model must serve the same vector space. Optional for a model: "pass" (names
-#: of fields that its provider may be sent as they come), "hedge" (True: a call that is late is
-#: repeated elsewhere), "tokenizer" (a tiktoken encoding or the path of a tokenizer.json). Optional
-#: for a deployment: "weight", "tier" (0 is tried first), "max_inputs", "max_tokens", "concurrency",
-#: "requests_per_minute", "tokens_per_minute", "price_per_million_tokens": see docs/dispatch.md.
+#: What clients may ask for, by the name they use. Every deployment of a model must serve the same
+#: vector space.
+#: - "deployments" (a list of dictionaries; must be set): Where it is served.
+#:   - "provider" (a name in PROVIDERS; must be set): Where it is.
+#:   - "model" (a name; must be set): What the provider calls the model.
+#:   - "weight" (number over 0, up to 1,000,000; default 1): Its share of the calls, against the
+#:     others of its tier.
+#:   - "tier" (whole number from 0; default 0): 0 is asked first, 1 where no deployment of tier 0
+#:     can serve.
+#:   - "max_inputs" (whole number from 1; default the provider's): Inputs of one call.
+#:   - "max_tokens" (whole number from 1; default the provider's): Tokens of one call.
+#:   - "concurrency" (whole number from 1; default the provider's): Calls at once, of all workers.
+#:   - "requests_per_minute" (whole number from 1; default None): Calls a minute, of all workers
+#:     together.
+#:   - "tokens_per_minute" (whole number from 1; default None): Tokens a minute, of all workers
+#:     together.
+#:   - "price_per_million_tokens" (number from 0 to 1,000,000; default 0): Dollars; for budgets and
+#:     reports.
+#: - "dimensions" (whole number from 1; default None): Values of a vector; each answer is checked
+#:   for it.
+#: - "matryoshka" (True, False or a list of widths; default False): Whether the first values of a
+#:   vector are a vector too, and which widths are allowed.
+#: - "pass" (a list of names; default empty): Fields of a request that its providers are sent as
+#:   they come.
+#: - "hedge" (True or False; default False): Whether a call that is late is repeated at another
+#:   deployment.
+#: - "tokenizer" (a tiktoken encoding or the path of a tokenizer.json; default None): With it the
+#:   proxy counts tokens exactly.
 MODELS = {
     "wordllama": {
         "dimensions": 256,
@@ -48,12 +78,24 @@ if os.environ.get("OPENAI_API_KEY"):
         }.items()
     }
 
-#: Who may ask: a name for the logs → the SHA-256 of the key (hex) and the models it may use.
-#: `flask --app wsgi new-key NAME` makes one. Never the key itself. Limits of a key, each optional:
-#: "requests_per_minute", "tokens_per_minute", "tokens_per_day", "tokens_per_month",
-#: "dollars_per_month" (by the "price_per_million_tokens" of the deployments), and for each end user
-#: of it (the field `user`) "user_requests_per_minute", "user_tokens_per_minute". "warn_at": 0.8
-#: warns when 80 % of a limit of a day or a month is used (log, metric and, with NOTIFY, a webhook).
+#: Who may ask: a name for the logs and the key's SHA-256. `flask --app wsgi new-key NAME` makes a
+#: key.
+#: - "sha256" (64 hex digits; must be set): Of the key. Never the key itself.
+#: - "models" (a list of names in MODELS; '*': every model; default ['*']): What it may ask for.
+#: - "admin" (True or False; default False): Whether it may see the state of providers, and metrics.
+#: - "requests_per_minute" (whole number from 1; default None): Requests in any 60 seconds.
+#: - "tokens_per_minute" (whole number from 1; default None): Tokens in any 60 seconds.
+#: - "tokens_per_day" (whole number from 1; default None): Tokens in a calendar day of
+#:   LIMITS['timezone'].
+#: - "tokens_per_month" (whole number from 1; default None): Tokens in a calendar month.
+#: - "dollars_per_month" (number over 0, up to 1,000,000; default None): Dollars in a calendar
+#:   month, by the price_per_million_tokens of deployments.
+#: - "user_requests_per_minute" (whole number from 1; default None): Requests in any 60 seconds of
+#:   each end user (the field `user`) of the key.
+#: - "user_tokens_per_minute" (whole number from 1; default None): Tokens in any 60 seconds of each
+#:   end user of the key.
+#: - "warn_at" (number over 0, up to 1; default None): Share of each limit of a day or a month at
+#:   which operators are warned, once a period: by a log line, a metric and, with NOTIFY, a webhook.
 KEYS = {}
 if os.environ.get("ALPHANEURAL_API_KEY"):
     KEYS["default"] = {
@@ -61,77 +103,117 @@ if os.environ.get("ALPHANEURAL_API_KEY"):
         "models": ["*"],
     }
 
-#: Vectors kept in each worker for requests with `"caching": true`. "ttl" in seconds, "max_bytes"
-#: all overhead included, "scope": "shared", or "key" so that no key sees what another has cached.
-#: None: caching is not configured. "url": a Redis or Valkey behind that of the workers, which all
-#: workers and hosts share: "redis://:password@host:6379/0", "rediss://…" (TLS), "unix:///path",
-#: "redis+sentinel://host:26379,host:26379/service/0", "redis+cluster://host:6379,host:6379".
-#: "timeout": seconds an answer waits for it at most (default 0.05; slower or dead: hits are lost).
-#: "namespace": what its keys begin with (default "embeddings").
+#: Vectors kept for requests with `"caching": true`. None: caching is not configured.
+#: - "ttl" (seconds over 0; default 3,600): How long a vector is kept.
+#: - "max_bytes" (whole number from 1; default 256 MiB): Of each worker, all overhead included.
+#: - "scope" ('shared' or 'key'; default 'shared'): 'key': no key sees what another has cached.
+#: - "url" (address of a Redis or Valkey; default None): A Redis or Valkey behind that of the
+#:   workers, which all workers and hosts share: "redis://:password@host:6379/0", "rediss://…"
+#:   (TLS), "unix:///path", "redis+sentinel://host:26379,host:26379/service/0",
+#:   "redis+cluster://host:6379,host:6379".
+#: - "namespace" (1 to 64 letters, digits, '.', '_', '-'; default 'embeddings'): What its keys in
+#:   the Redis or Valkey begin with.
+#: - "timeout" (seconds over 0, up to 3,600; default 0.05): What an answer waits for it at most;
+#:   then the hit is lost.
 CACHE = {"ttl": 3600, "max_bytes": 256 * 2**20, "scope": "shared"}
 
-#: "body_bytes" of a request, "inputs" in it, and how many may wait here for a provider's slot.
-#: The limits of keys are counted by each worker for its share of them, and from 0 after a restart;
-#: with the "url" of a Redis or Valkey (as in CACHE; also "timeout", "namespace") exactly, over all
-#: workers and hosts. It has to keep what it is told ("maxmemory-policy" noeviction or volatile-*);
-#: while it is slow or dead nobody is refused, unless "when_away" is "refuse" (default "allow"):
-#: then keys with a limit of a day or a month are. What is used meanwhile is charged later.
-#: "count_cached_tokens" (default True): whether tokens served from the cache count; money is never
-#: counted for them. "timezone": in which the days and months of limits begin ("Europe/Berlin";
-#: default "UTC").
+#: How large a request may be, and where the limits of keys are counted: by each worker for its
+#: share of them, and from 0 after a restart, or exactly, with a url.
+#: - "body_bytes" (whole number from 1; default 32 MiB): Size of a request's body.
+#: - "inputs" (whole number from 1; default 8,192): Inputs of a request.
+#: - "waiting" (whole number from 1; default 1,000): Requests that may wait for a provider's slot in
+#:   a worker.
+#: - "url" (address of a Redis or Valkey; default None): A Redis or Valkey (as in CACHE) that counts
+#:   for all workers and hosts. It has to keep what it is told ("maxmemory-policy" noeviction or
+#:   volatile-*).
+#: - "namespace" (1 to 64 letters, digits, '.', '_', '-'; default 'embeddings'): What its keys in
+#:   the Redis or Valkey begin with.
+#: - "timeout" (seconds over 0, up to 3,600; default 0.05): What a request waits for it at most.
+#: - "count_cached_tokens" (True or False; default True): Whether tokens served from the cache
+#:   count; money is never counted for them.
+#: - "timezone" (a time zone, for instance 'Europe/Berlin'; default 'UTC'): In which the days and
+#:   months of limits begin.
+#: - "when_away" ('allow' or 'refuse'; default 'allow'): While the url is slow or dead: 'refuse'
+#:   refuses keys with a limit of a day or a month. What is used meanwhile is charged later.
 LIMITS = {"body_bytes": 32 * 2**20, "inputs": 8192, "waiting": 1000}
 
-#: "format": "json" (one object a line, for machines) or "human"; "level": of the `logging` module.
+#: Log lines, on the standard output.
+#: - "format" ('json' or 'human'; default 'json'): 'json': one object a line, for machines.
+#: - "level" (a level of the `logging` module; default 'INFO'): Less than this is not logged.
 LOGS = {"format": os.environ.get("LOG_FORMAT", "json"), "level": "INFO"}
 
-#: A row a request in a database, for reports and bills. None: no ledger. See docs/usage.md.
-#: "url": "sqlite:////var/lib/proxy/usage.db" for one host, "postgresql+psycopg://user:password@host/
-#: database" for many. Then run `flask --app wsgi usage migrate` once, and after each upgrade.
-#: Optional: "retention_days" (default 400; None: for ever), "spool" (a directory for rows on their
-#: way, default beside the SQLite file, else "usage-spool"; never of two hosts), "spool_bytes" (of
-#: each worker, default 1 GiB), "keys" (True: `flask --app wsgi key new` works too, default False),
-#: "unusual" ({"requests_per_hour": …, "tokens_per_hour": …}: more, by one key or one end user, is
-#: warned of).
+#: A row a request in a database, for reports and bills. None: no ledger. Run `flask --app wsgi
+#: usage migrate` once, and after each upgrade. See docs/usage.md.
+#: - "url" (address of a database; must be set): "sqlite:////var/lib/proxy/usage.db" for one host,
+#:   "postgresql+psycopg://user:password@host/database" for many.
+#: - "spool" (path of a directory; default beside the SQLite file, else 'usage-spool'): For rows on
+#:   their way; never of two hosts.
+#: - "spool_bytes" (whole number from 1; default 1 GiB): Size of the spool of each worker.
+#: - "retention_days" (whole number from 1; default 400): Days that rows are kept; None: for ever.
+#: - "keys" (True or False; default False): Whether the table of keys is asked too (`key new`).
+#: - "unusual" (a dictionary; default nothing is unusual): More than this, by one key or one end
+#:   user, is warned of.
+#:   - "requests_per_hour" (whole number from 1; default None): Requests in an hour.
+#:   - "tokens_per_hour" (whole number from 1; default None): Tokens in an hour.
 USAGE = None
 
-#: Tokens of an identity provider in the place of keys, for companies that hand out none:
-#: {"issuer": …, "audience": …, "jwks_url": …}. Optional: "algorithms" (default RS256, ES256,
-#: EdDSA), "claims" ({"name": "sub", "models": …, "admin": …, "requests_per_minute": …}, the path of
-#: a claim each), "admins" (values of the claim "admin" that make one), "models" and "limits" (of
-#: callers whose token says nothing of them), "leeway" and "refresh" (seconds).
+#: Tokens of an identity provider in the place of keys, for companies that hand out none.
+#: - "issuer" (an address; must be set): The claim `iss` of a token.
+#: - "audience" (a name or a list of names; must be set): One of them is a token's `aud`.
+#: - "jwks_url" (https:// address; must be set): Where the provider's public keys are.
+#: - "algorithms" (a list; default 'RS256', 'ES256', 'EdDSA'): How tokens may be signed.
+#: - "leeway" (number from 0 to 300; default 30): Seconds by which clocks may differ.
+#: - "refresh" (number from 1 to 86,400; default 300): Seconds between reads of the public keys.
+#: - "claims" ('name', 'models', 'admin' or a limit of KEYS: path of a claim; default {'name':
+#:   'sub'}): What a token says of its caller.
+#: - "admins" (a list; default empty): Values of the claim 'admin' that make an administrator.
+#: - "models" (as in KEYS; default ['*']): For callers whose token says nothing of models.
+#: - "limits" (limits as in KEYS; default empty): For callers whose token says nothing of them.
 OIDC = None
 
-#: End users (the field `user`) and keys (by name, of any origin) that get a 403. Taken on reload.
+#: End users (the field `user`) that get a 403. Taken on reload.
 BLOCKED_USERS: list[str] = []
+
+#: Keys (by name, of any origin) that get a 403. Taken on reload.
 BLOCKED_KEYS: list[str] = []
 
-#: Addresses or networks of the proxies in front ("*": any), whose X-Forwarded-For is believed:
-#: by keys that are bound to networks, by /metrics and in the log.
+#: The proxies in front, whose X-Forwarded-For is believed: by keys that are bound to networks, by
+#: /metrics and in the log.
 TRUSTED_PROXIES = (
     (os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1").replace(" ", "").split(",")
 )
 
-#: Numbers for Prometheus at /metrics: "enabled", and "allowed", the networks that read them without
-#: a key (default: this host; others need the key of an administrator). Behind a proxy that sends
-#: X-Forwarded-For, its address and that of its client both have to be in one, and its own in
-#: TRUSTED_PROXIES.
+#: Numbers for Prometheus at /metrics. Behind a proxy that sends X-Forwarded-For, its address and
+#: that of its client both have to be allowed, and its own in TRUSTED_PROXIES.
+#: - "enabled" (True or False; default True): Whether there is /metrics.
+#: - "allowed" (a list of networks; default '127.0.0.0/8', '::1/128'): Which read it without a key;
+#:   others need the key of an administrator.
 METRICS = {"enabled": True, "allowed": ["127.0.0.0/8", "::1/128"]}
 
-#: Spans for OpenTelemetry (pip install '.[tracing]'): None, or {"endpoint":
-#: "http://collector:4318/v1/traces"}. Optional: "headers" (sent along), "sample" (the part of the
-#: traces that begin here, 0 to 1, default 1; a caller's `traceparent` decides for its own),
-#: "service" (name, default "embeddings-proxy"), "timeout" (seconds, default 5).
+#: Spans for OpenTelemetry (pip install '.[tracing]').
+#: - "endpoint" (http:// or https:// address; must be set): Of OTLP over HTTP:
+#:   "http://collector:4318/v1/traces".
+#: - "headers" (names and values; default empty): Headers sent along.
+#: - "sample" (number from 0 to 1; default 1): Share of the traces that begin here; a caller's
+#:   `traceparent` has its own.
+#: - "service" (a name; default 'embeddings-proxy'): What this service is called.
+#: - "timeout" (seconds over 0, up to 3,600; default 5): What sending spans may take; a stop waits
+#:   as long.
 TRACING = None
 
 #: The description of the API at /openapi.json, and the page to try it on at /docs. Neither asks for
-#: a key; neither names a model that is yours alone. "enabled": False makes both a 404.
+#: a key; neither names a model that is yours alone.
+#: - "enabled" (True or False; default True): False makes both a 404.
 DOCS = {"enabled": True}
 
-#: The numbers of dispatch, where the defaults do not suit: {"late_floor": 5.0, "min_calls": 50}.
-#: All of them, with units, ranges and reasons: docs/dispatch.md, "Every number".
+#: The numbers of dispatch, where the defaults do not suit: {"late_floor": 5.0}. See
+#: docs/dispatch.md.
+#: All of them, with ranges and reasons: docs/settings.md.
 DISPATCH: dict[str, float] = {}
 
-#: A webhook for soft limits (the "warn_at" of KEYS): None, or {"url": "https://…", "secret": …}.
-#: The bodies are JSON, signed with the secret (16 characters or more) as standardwebhooks.com says.
-#: Optional: "timeout" (seconds, default 10). See docs/usage.md, "Soft limits".
+#: A webhook for soft limits (the "warn_at" of KEYS), JSON and signed. See docs/usage.md, "Soft
+#: limits".
+#: - "url" (http:// or https:// address; must be set): Where it is sent to.
+#: - "secret" (16 characters or more; must be set): Signs the bodies as standardwebhooks.com says.
+#: - "timeout" (seconds over 0, up to 3,600; default 10): What the connect, and each read, may take.
 NOTIFY = None

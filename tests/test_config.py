@@ -5,7 +5,9 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from app import config
+from app.auth.keys import caller_of
 from app.config import ModelSettings, ProviderSettings
+from app.config.keys import LIMITS
 from app.providers import registry
 from tests.test_config_schema import SECRET, good, mistakes
 
@@ -28,7 +30,7 @@ def overlay(tmp_path, environment):
 
     def load(text):
         path.write_text(text)
-        return config.load()
+        return config.load(registry)
 
     load.path = path
     return load
@@ -62,6 +64,16 @@ def test_an_unknown_kind_is_told_which_there_are():
     assert mistakes(settings) == [
         f"PROVIDERS['openai']['kind']: no kind 'zzzzz' in app/providers (there are {known})"
     ]
+
+
+def test_without_kinds_what_only_a_kind_knows_is_an_option_unchecked():
+    settings = good()
+    settings["PROVIDERS"]["openai"] |= {"kind": "zzzzz", "encoding": "x", "timeout": 5}
+    provider = config.check(settings).providers["openai"]
+    assert (provider.kind, provider.timeout, provider.options) == ("zzzzz", 5, {"encoding": "x"})
+    settings["PROVIDERS"]["openai"]["timeout"] = 0
+    with pytest.raises(config.SettingsError, match="timeout"):
+        config.check(settings)
 
 
 def test_a_far_off_name_is_told_what_is_known():
@@ -143,7 +155,7 @@ def test_everything_arrives_frozen():
     settings["MODELS"]["m"] |= {"matryoshka": [2, 4], "pass": ["task"], "hedge": True}
     settings["KEYS"]["k"] |= {"sha256": "AB" * 32, "models": ["m"], "admin": True}
     settings["CACHE"] = {"ttl": 5, "max_bytes": 10, "scope": "key", "url": None}
-    checked = config.check(settings)
+    checked = config.check(settings, registry)
 
     provider = checked.providers["openai"]
     assert (provider.name, provider.kind, provider.timeout) == ("openai", "openai", 5.0)
@@ -168,6 +180,13 @@ def test_defaults():
     assert (checked.limits.body_bytes, checked.limits.inputs) == (32 * 2**20, 8192)
     assert (checked.cache.ttl, checked.cache.max_bytes) == (3600, 256 * 2**20)
     assert config.check({**good(), "CACHE": None}).cache is None
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_every_limit_of_a_key_is_a_limit_of_its_caller(name):
+    settings = good()
+    settings["KEYS"]["k"][name] = 1
+    assert getattr(caller_of(config.check(settings).keys["k"]), name) == 1
 
 
 def test_a_star_among_models_means_all_of_them():
@@ -223,7 +242,7 @@ def test_a_tokenizer_whose_library_is_missing(monkeypatch):
     def load(name):
         raise ModuleNotFoundError(name="tiktoken")
 
-    monkeypatch.setattr(config.tokenizers, "load", load)
+    monkeypatch.setattr("app.tokens.tokenizers.load", load)
     settings = good()
     settings["MODELS"]["m"]["tokenizer"] = "cl100k_base"
     with pytest.raises(config.SettingsError) as caught:

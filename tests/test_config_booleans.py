@@ -3,7 +3,7 @@
 import pytest
 from marshmallow import ValidationError, fields
 
-from app.config_schema_fields import boolean
+from app.config.fields import boolean
 from app.providers import registry
 
 

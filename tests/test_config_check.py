@@ -8,8 +8,9 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from app import config_check
+from app.cli import check_settings as check_settings_program
 from app.cli.commands import check_settings
+from app.config import check_process
 from app.factory import create_app
 from tests.support.server import ROOT, eventually
 from tests.support.settings import KEYS, model, provider
@@ -25,7 +26,7 @@ def check(overlay, monkeypatch):
 
     def mistakes(text, **options):
         overlay.path.write_text(text)
-        return config_check.mistakes(**options)
+        return check_process.mistakes(**options)
 
     return mistakes
 
@@ -52,8 +53,8 @@ def test_an_error_of_a_library_while_building_is_one_line(overlay, monkeypatch):
         raise RuntimeError("of a\nlibrary")
 
     overlay("")
-    monkeypatch.setattr("app.factory.create_app", fail)
-    assert config_check.build() == [
+    monkeypatch.setattr("app.cli.check_settings.create_app", fail)
+    assert check_settings_program.build() == [
         "the app cannot be built with these settings: RuntimeError: of a library"
     ]
 
@@ -152,7 +153,7 @@ def test_the_operators_command_builds_the_app_too(overlay, monkeypatch):
     assert result.stderr.startswith("MODELS['m']['tokenizer']: cannot load")
 
 
-LIGHT = "import sys, app.config_check; print(*sys.modules)"
+LIGHT = "import sys, app.config.check_process; print(*sys.modules)"
 
 
 def test_the_check_loads_nothing_into_gunicorns_master_that_gevent_patches_late():

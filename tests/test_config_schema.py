@@ -3,6 +3,7 @@
 import pytest
 
 from app import config
+from app.providers import registry
 
 URL = "must be an http:// or https:// address"
 SECONDS = "must be greater than 0 and less than or equal to 3600"
@@ -56,7 +57,7 @@ def put(settings, path, value):
 
 def mistakes(settings):
     with pytest.raises(config.SettingsError) as caught:
-        config.check(settings)
+        config.check(settings, registry)
     return str(caught.value).splitlines()
 
 

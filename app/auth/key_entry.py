@@ -16,7 +16,7 @@ from marshmallow import ValidationError
 
 from app.auth.keys import caller_of
 from app.config import KeySettings
-from app.config_schema_fields import key_name, text
+from app.config.fields import key_name, text
 from app.database.tables import keys
 from app.domain import Caller
 

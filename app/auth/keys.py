@@ -38,19 +38,7 @@ class Keyring:
 
 def caller_of(key: KeySettings) -> Caller:
     """Return the caller that a key of the settings identifies."""
-    return Caller(
-        key.name,
-        key.models,
-        key.admin,
-        key.requests_per_minute,
-        key.tokens_per_minute,
-        key.tokens_per_day,
-        key.tokens_per_month,
-        key.dollars_per_month,
-        key.user_requests_per_minute,
-        key.user_tokens_per_minute,
-        key.warn_at,
-    )
+    return Caller(**{name: getattr(key, name) for name in Caller.__slots__})
 
 
 def new_key() -> tuple[str, str]:

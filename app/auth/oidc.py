@@ -20,8 +20,7 @@ from app.auth.authenticator import Network
 from app.auth.jwks import Jwks
 from app.auth.keys import caller_of
 from app.concurrency.locks import uncontended_lock
-from app.config import KeySettings
-from app.config_services import OidcSettings
+from app.config import KeySettings, OidcSettings
 from app.domain import Caller
 from app.errors import Unauthorized
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from app.cli.output import as_table
 from app.cli.parameters import Moment
 from app.cli.usage import configured, with_database
 from app.usage import report as reports
@@ -30,7 +31,7 @@ def audit(since: datetime, until: datetime, subject: str | None, as_json: bool) 
         shown = [row | {"time": _time(row["time"])} for row in found]
         click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
-        click.echo(reports.as_table([_line(row) for row in found], "No changes."))
+        click.echo(as_table([_line(row) for row in found], "No changes."))
 
 
 def _time(milliseconds: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from app.cli.output import aligned
 from app.concurrency.deadline import Deadline
 from app.dispatch.deployment import Deployment
 from app.domain import EmbeddingRequest, Vectors
@@ -181,11 +182,10 @@ def table(findings: list[Finding]) -> str:
         "cosine",
     )
     rows = [columns, *([_cell(getattr(f, name)) for name in columns] for f in findings)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
-    out = [f"      {lines[0].rstrip()}"]
+    lines = aligned(rows)
+    out = [f"      {lines[0]}"]
     for finding, line in zip(findings, lines[1:], strict=True):
-        out.append(f"{'FAIL' if finding.errors else 'ok':6}{line.rstrip()}")
+        out.append(f"{'FAIL' if finding.errors else 'ok':6}{line}")
         out += [f"        {error}" for error in finding.errors]
     return "\n".join(out)
 

@@ -1,8 +1,8 @@
 """``flask --app wsgi check --all``: ask each configured service once, all at once, in bounded time.
 
 A service is what the proxy needs beside the providers: the servers of the cache and the limits, the
-ledger's database, the identity provider's JWKS and the tracing endpoint. To add one, write a
-function that raises where the service is wrong, and name it in `services`.
+ledger's database, the identity provider's JWKS, the tracing endpoint and the webhook. To add one,
+write a function that raises where the service is wrong, and name it in `services`.
 
 No message repeats an address, which may hold a password.
 """
@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.config import Settings
-from app.config_observers import TracingSettings
+from app.cli.output import aligned
+from app.config import NotifySettings, Settings, TracingSettings
 
 #: Characters of one message that are shown.
 MAX_MESSAGE = 300
@@ -52,6 +52,8 @@ def services(settings: Settings, timeout_s: float) -> dict[str, Callable[[], str
         found["OIDC['jwks_url']"] = partial(_ask_jwks, settings.oidc.jwks_url, timeout_s)
     if settings.tracing is not None:
         found["TRACING['endpoint']"] = partial(_ask_tracing, settings.tracing, timeout_s)
+    if settings.notify is not None:
+        found["NOTIFY['url']"] = partial(_ask_webhook, settings.notify)
     return found
 
 
@@ -87,10 +89,8 @@ def check_services(
 
 def table(findings: list[ServiceFinding]) -> str:
     """The findings for people: one line a service."""
-    width = max((len(finding.setting) for finding in findings), default=0)
-    return "\n".join(
-        f"{'ok' if f.ok else 'FAIL':6}{f.setting.ljust(width)}  {f.message}" for f in findings
-    )
+    cells = [(f"{'ok' if f.ok else 'FAIL':4}", f.setting, f.message) for f in findings]
+    return "\n".join(aligned(cells))
 
 
 def _ask_valkey(url: str, timeout_s: float) -> str:
@@ -148,3 +148,12 @@ def _ask_tracing(settings: TracingSettings, timeout_s: float) -> str:
     if not answer.ok or answer.is_redirect:
         raise ValueError(f"answers {answer.status_code} to an export of no spans")
     return "takes an export of no spans"
+
+
+def _ask_webhook(settings: NotifySettings) -> str:
+    from app.limits.webhook import Webhook
+
+    problem = Webhook(settings).check()
+    if problem:
+        raise ValueError(problem)
+    return "takes a signed message of type 'check'"

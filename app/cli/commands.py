@@ -16,7 +16,7 @@ def _settings() -> config.Settings:
     from app.providers import registry
 
     try:
-        settings = config.load()
+        settings = config.load(registry)
         registry.verify(settings)
         return settings
     except config.SettingsError as error:
@@ -27,12 +27,13 @@ def _settings() -> config.Settings:
 @click.command("check-settings")
 def check_settings() -> None:
     """Check the settings by building the app, and name every mistake in them."""
-    from app.config_check import mistakes
+    from app.config.check_process import mistakes
 
-    settings = _settings()
+    # First in a process of its own: settings are a program, which may never return.
     if wrong := mistakes():
         click.echo("\n".join(wrong), err=True)
         sys.exit(1)
+    settings = _settings()
     click.echo(
         f"The settings are good: {len(settings.models)} models, {len(settings.providers)} "
         f"providers, {len(settings.keys)} keys."
@@ -46,7 +47,7 @@ def new_key(name: str) -> None:
     from marshmallow import ValidationError
 
     from app.auth.keys import new_key as make
-    from app.config_schema_fields import key_name, text
+    from app.config.fields import key_name, text
 
     try:
         text(key_name).deserialize(name)

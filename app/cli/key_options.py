@@ -40,8 +40,8 @@ def expiry_of(given: float | str | None) -> Expiry:
 
 def limits_of(given: Iterable[str]) -> dict[str, float]:
     """``requests_per_minute=600`` …, checked as in KEYS. Raises ValueError."""
-    from app.config_schema import messages
-    from app.config_schema_services import LimitsOfKeySchema
+    from app.config.messages import messages
+    from app.config.services import LimitsOfKeySchema
 
     pairs = [limit.partition("=") for limit in given]
     values = {name: _number(value) for name, _, value in pairs}
@@ -73,7 +73,7 @@ def _number(text: str) -> Any:
 
 def check_models(given: Iterable[str], known: Iterable[str]) -> None:
     """Raise ValueError for a model that there is not."""
-    from app.config_schema import unknown
+    from app.config import unknown
 
     names = list(known)
     for model in given:

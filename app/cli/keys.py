@@ -19,9 +19,9 @@ from app.cli.key_options import (
     expiry_of,
     limits_of,
 )
+from app.cli.output import as_table
 from app.cli.parameters import Duration, Network
 from app.cli.usage import configured, fail, with_database
-from app.usage import report as reports
 
 if TYPE_CHECKING:
     from app.auth.key_entry import KeyEntry
@@ -98,7 +98,7 @@ def list_keys(as_json: bool) -> None:
         return [_row(entry) for entry in table.read()[1]]
 
     found = _change(rows)
-    click.echo(json.dumps(found, indent=2) if as_json else reports.as_table(found, "No keys."))
+    click.echo(json.dumps(found, indent=2) if as_json else as_table(found, "No keys."))
 
 
 @key.command("show")
@@ -145,7 +145,7 @@ def _row(entry: KeyEntry) -> dict[str, Any]:
 def _row_of_settings(key: config.KeySettings) -> dict[str, Any]:
     """A key of KEYS in the same columns; when it was made is not known."""
     from app.auth.key_entry import KeyEntry
-    from app.config_schema_services import LIMITS
+    from app.config.keys import LIMITS
 
     limits = tuple((n, getattr(key, n)) for n in LIMITS if getattr(key, n) is not None)
     models = ("*",) if key.models is None else tuple(sorted(key.models))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from app import config
+from app.cli.output import as_table
 from app.cli.reconcile import reconciled
 from app.domain import Caller
-from app.usage import report as reports
 
 if TYPE_CHECKING:
     from app.limits.kinds import Rule
@@ -47,7 +47,7 @@ def show(key: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        click.echo(reports.as_table(found, "No limits."))
+        click.echo(as_table(found, "No limits."))
 
 
 @limits.command("reset")
@@ -80,7 +80,7 @@ def reconcile(key: str | None, is_applied: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        click.echo(reports.as_table(found, "No limits of days and months."))
+        click.echo(as_table(found, "No limits of days and months."))
 
 
 def _fail(message: object) -> NoReturn:
@@ -118,7 +118,7 @@ def _callers(settings: config.Settings) -> dict[str, Caller]:
 def _caller(settings: config.Settings, name: str) -> Caller:
     """The caller of this name; of a token's, with the limits of OIDC["limits"]."""
     from app.auth.keys import caller_of
-    from app.config_schema import unknown
+    from app.config import unknown
 
     if name.startswith("oidc:") and settings.oidc is not None:
         given: dict[str, Any] = dict(settings.oidc.limits)

@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from app.config import Settings
-from app.config_services import UsageSettings
+from app.config import Settings, UsageSettings
 from app.domain import Caller
 from app.limits.kinds import Rule, make_periods, rules_of
 from app.limits.periods import Calendar, zone_of

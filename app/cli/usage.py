@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import click
 
 from app import config
+from app.cli.output import as_table
 from app.cli.parameters import Dimensions, Moment, TimeZone
-from app.config_services import UsageSettings
+from app.config import UsageSettings
 from app.usage import report as reports
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def report(
     _, settings = configured()  # first: without USAGE, the database's package may be missing
     from app.usage.store import Question, Store, Unusual
 
-    unusual = Unusual(settings.requests_per_hour, settings.tokens_per_hour)
+    unusual = Unusual(settings.unusual.requests_per_hour, settings.unusual.tokens_per_hour)
     times = reports.milliseconds(since), reports.milliseconds(until)
     question = Question(by, *times, unusual=unusual, zone=timezone)
     rows = with_database(settings, lambda d: Store(d).report(question))
@@ -112,4 +113,4 @@ def report(
     elif as_csv:
         click.echo(reports.as_csv(shown), nl=False)
     else:
-        click.echo(reports.as_table(shown))
+        click.echo(as_table(shown))

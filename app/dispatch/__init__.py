@@ -26,7 +26,7 @@ What happens to a request here, and where to change it::
 * `budget`: how much the proxy may ask by itself; `events`: what it reports.
 
 Only `sender` starts threads, only `deployment` calls providers. All else is told the time and given
-its random numbers: the tests simulate hours in seconds. Every number is in `app.config_dispatch`.
+its random numbers: the tests simulate hours in seconds. Every number is in `app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

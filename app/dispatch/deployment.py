@@ -11,7 +11,7 @@ import msgspec
 
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
-from app.config_dispatch import DispatchSettings
+from app.config.dispatch import DispatchSettings
 from app.dispatch.batching import SlotQueue
 from app.dispatch.plan import Expected
 from app.dispatch.quota import Quota

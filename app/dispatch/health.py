@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from app.config_dispatch import DispatchSettings
+from app.config.dispatch import DispatchSettings
 from app.errors import ConnectionFailed, CredentialsRefused, ProviderError, Throttled
 
 #: A time and a time plus a duration may differ by this much through rounding.

@@ -7,7 +7,7 @@ import random
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
-from app.config_dispatch import DispatchSettings
+from app.config.dispatch import DispatchSettings
 from app.dispatch.attempt import Attempt, Batch
 from app.dispatch.budget import Budget
 from app.dispatch.deployment import Deployment

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.config_dispatch import DispatchSettings
+from app.config.dispatch import DispatchSettings
 from app.dispatch.attempt import Attempt, NotSent
 from app.errors import (
     BadRequest,

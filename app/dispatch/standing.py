@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 from app.concurrency.locks import uncontended_lock
-from app.config_dispatch import DispatchSettings
+from app.config.dispatch import DispatchSettings
 from app.dispatch.health import Health
 from app.dispatch.latency import Latency
 from app.errors import ProviderError, ProviderTimeout, Rejected

@@ -9,27 +9,28 @@ from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from hashlib import blake2b
 
+from app.config.keys import LIMITS
 from app.domain import Caller
 from app.errors import ClientError, QuotaExhausted, RateLimited
 from app.limits.memory import Take, Window
 from app.limits.periods import MINUTE, Calendar, Period
 from app.limits.pricing import NANODOLLARS
 
-#: Setting of a key, what it counts, in which period, whether each end user has it.
-_SETTINGS = (
-    ("requests_per_minute", "requests", "minute", False),
-    ("tokens_per_minute", "tokens", "minute", False),
-    ("tokens_per_day", "tokens", "day", False),
-    ("tokens_per_month", "tokens", "month", False),
-    ("dollars_per_month", "dollars", "month", False),
-    ("user_requests_per_minute", "requests", "minute", True),
-    ("user_tokens_per_minute", "tokens", "minute", True),
-)
 #: OpenAI's headers; there are none for dollars.
 _HEADERS = {
     what: tuple(f"x-ratelimit-{value}-{what}" for value in ("limit", "remaining", "reset"))
     for what in ("requests", "tokens")
 }
+
+
+def _counted(setting: str) -> tuple[str, str, str, bool]:
+    """Setting, what it counts, in which period, and whether it is of each end user."""
+    what, period = setting.removeprefix("user_").split("_per_")
+    return setting, what, period, setting.startswith("user_")
+
+
+#: Counters are named by their place here: declare a new limit of a key behind the others.
+_SETTINGS = tuple(_counted(name) for name in LIMITS if "_per_" in name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import requests
 
 from app.concurrency.periodic import PeriodicTask
-from app.config_services import NotifySettings
+from app.config import NotifySettings
 
 _log = logging.getLogger("app.notify")
 
@@ -96,9 +97,7 @@ class Webhook:
 
     def send(self, message_id: str, kind: str, data: Mapping[str, Any]) -> None:
         """Append a message to the queue; never waits for the receiver."""
-        at = datetime.fromtimestamp(self._clock(), UTC)
-        event = {"type": kind, "timestamp": at.isoformat(), "data": data}
-        message = _Message(message_id, json.dumps(event).encode())
+        message = self._message(message_id, kind, data)
         with self._lock:
             is_full = len(self._waiting) >= MAX_WAITING
             if is_full:
@@ -109,6 +108,17 @@ class Webhook:
             _log.error("notification %s is dropped: %d others wait", message_id, MAX_WAITING)
         else:
             self._task.wake()
+
+    def check(self) -> str:
+        """Send a message of the type ``check``, once; the problem, empty if there is none."""
+        with requests.Session() as session:
+            problem, _ = self._post(session, self._message(f"check-{uuid4()}", "check", {}))
+        return problem
+
+    def _message(self, message_id: str, kind: str, data: Mapping[str, Any]) -> _Message:
+        at = datetime.fromtimestamp(self._clock(), UTC)
+        event = {"type": kind, "timestamp": at.isoformat(), "data": data}
+        return _Message(message_id, json.dumps(event).encode())
 
     def _send_waiting(self) -> None:
         with requests.Session() as session:

@@ -29,7 +29,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from app.config_observers import TracingSettings
+from app.config import TracingSettings
 from app.domain import Call, Vectors
 from app.errors import ProviderError
 

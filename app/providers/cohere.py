@@ -14,7 +14,7 @@ import msgspec
 from marshmallow import fields, validate
 
 from app.config import ProviderSettings
-from app.config_schema_fields import boolean
+from app.config.fields import boolean
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
 from app.providers.base import (

@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from app.config_schema_fields import boolean
+from app.config.fields import boolean
 from app.domain import InputType
 from app.providers.base import Capabilities
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.config import ProviderSettings
-from app.config_schema_fields import boolean
+from app.config.fields import boolean
 from app.providers.dialect import Dialect, options
 from app.providers.openai import OpenAI
 

@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from app.config_check import mistakes
-from app.config_file import KEPT_FD  # names the settings' text that is kept for the workers
+from app.config.check_process import mistakes
+from app.config.overlay import KEPT_FD  # names the settings' text that is kept for the workers
 from app.observability.metrics import directory
 
 

@@ -64,30 +64,6 @@ def readable(row: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def as_table(rows: Sequence[dict[str, Any]], nothing: str = "No requests in that time.") -> str:
-    """Columns that line up; numbers on the right."""
-    if not rows:
-        return nothing
-    names = list(rows[0])
-    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if isinstance(first, str) else cell.rjust(width)
-            for first, cell, width in zip(rows[0].values(), line, widths, strict=True)
-        ).rstrip()
-        for line in cells
-    )
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, str):
-        # What an end user is called must not speak to the terminal.
-        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
-        return shown or "-"
-    return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-
-
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")

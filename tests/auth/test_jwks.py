@@ -15,7 +15,7 @@ from app.auth import jwks as module
 from app.auth.jwks import Jwks
 from app.auth.jwks_fetch import fetch
 from app.auth.oidc import JwtAuthenticator
-from app.config_services import OidcSettings
+from app.config import OidcSettings
 from app.errors import KeysUnavailable, Unauthorized
 from tests.auth.oidc_tokens import OTHER, RSA, URL, document, public, token
 from tests.support.server import eventually

@@ -7,7 +7,7 @@ import pytest
 from app.auth import oidc as module
 from app.auth.jwks import Jwks
 from app.auth.oidc import JwtAuthenticator
-from app.config_services import OidcSettings
+from app.config import OidcSettings
 from app.errors import Unauthorized
 from tests.auth.oidc_tokens import BAD, EC, OTHER, RSA, URL, document, public, token
 

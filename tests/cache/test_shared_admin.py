@@ -205,10 +205,11 @@ def test_addresses_that_may_not(url):
 
 
 def test_without_redis_py_it_is_said_which_package_is_missing(monkeypatch):
-    from app import config, config_schema
+    from app import config
+    from app.config import addresses
     from tests.api.fake import settings
 
-    monkeypatch.setattr(config_schema, "find_spec", lambda name: None)
+    monkeypatch.setattr(addresses, "find_spec", lambda name: None)
     with pytest.raises(config.SettingsError, match=r"pip install '.\[redis\]'"):
         config.check(settings(CACHE={"url": "redis://h"}))
 

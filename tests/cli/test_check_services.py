@@ -13,10 +13,14 @@ from app.cli.check_services import check_services, services
 from app.config import check as checked
 from app.database.engine import Database
 from app.database.migrations import migrate
+from app.limits.webhook import sign
 from tests.auth.oidc_tokens import RSA, document, public
+from tests.limits.test_webhook import receiver
 from tests.support.otlp import Collector
 from tests.support.settings import KEYS, model, provider
 from tests.support.valkey import Valkey
+
+__all__ = ["receiver"]  # a fixture
 
 NAMES = {
     "PROVIDERS": {"p": provider("http://127.0.0.1:9")},
@@ -108,6 +112,27 @@ def test_a_tracing_endpoint_that_refuses_the_export_is_wrong(serve):
     assert finding.message == "answers 401 to an export of no spans"
 
 
+SECRET = "0123456789abcdef"
+
+
+def test_a_webhook_takes_a_signed_message_of_its_own_type(receiver):
+    receiver.statuses.append(204)
+    finding = ask(NOTIFY={"url": receiver.url, "secret": SECRET})["NOTIFY['url']"]
+    assert (finding.ok, finding.message) == (True, "takes a signed message of type 'check'")
+    ((headers, body),) = receiver.requests
+    assert json.loads(body)["type"] == "check"
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    message_id, stamp, signature = (headers[name] for name in names)
+    assert signature == sign(SECRET.encode(), message_id, stamp, body)
+
+
+def test_a_webhook_that_refuses_the_message_is_wrong_and_is_asked_once(receiver):
+    receiver.statuses += [503, 204]
+    finding = ask(NOTIFY={"url": receiver.url, "secret": SECRET})["NOTIFY['url']"]
+    assert (finding.ok, finding.message) == (False, "status 503")
+    assert len(receiver.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("setting", "names"),
     [
@@ -119,6 +144,10 @@ def test_a_tracing_endpoint_that_refuses_the_export_is_wrong(serve):
             {"OIDC": {"issuer": "i", "audience": "a", "jwks_url": f"http://{CLOSED}/?t=hidden"}},
         ),
         ("TRACING['endpoint']", {"TRACING": {"endpoint": f"http://{CLOSED}/hidden"}}),
+        (
+            "NOTIFY['url']",
+            {"NOTIFY": {"url": f"http://{CLOSED}/hidden", "secret": "hidden-0123456789"}},
+        ),
     ],
 )
 def test_a_service_that_is_away_is_wrong_and_its_secret_is_not_shown(setting, names):

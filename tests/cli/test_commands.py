@@ -37,6 +37,14 @@ def test_mistakes_go_to_the_standard_error_one_a_line(overlay):
     )
 
 
+def test_settings_that_the_check_stopped_are_not_run_again(overlay, monkeypatch):
+    overlay("")
+    monkeypatch.setattr("app.config.check_process.mistakes", lambda: ["it took too long"])
+    monkeypatch.setattr(config, "load", None)
+    result = run(check_settings)
+    assert (result.exit_code, result.stderr) == (1, "it took too long\n")
+
+
 def test_the_check_makes_no_provider_and_no_app(overlay, monkeypatch):
     monkeypatch.setattr("app.providers.registry.make", None)
     monkeypatch.setattr("app.factory.create_app", None)

@@ -15,7 +15,7 @@ from tests.deploy import pod
 from tests.support.server import ROOT
 
 CONTAINER = ROOT / "deploy" / "container"
-GUNICORN = (ROOT / "app" / "serving" / "configuration.py").read_text()
+GUNICORN = (ROOT / "app" / "server" / "configuration.py").read_text()
 GRACEFUL = int(re.search(r"graceful_timeout = (\d+)", GUNICORN)[1])
 FILES = sorted(path for path in (ROOT / "deploy").rglob("*.y*ml"))
 
@@ -115,7 +115,7 @@ def test_the_settings_of_containers_are_good(where: str, tmp_path: Path, monkeyp
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PROXY_SETTINGS", str(CONTAINER / "settings.py"))
     monkeypatch.setenv("SECRETS_DIRECTORY", str(tmp_path))
-    checked = config.load()
+    checked = config.load(registry)
     registry.verify(checked)
     assert checked.providers["openai"].api_key == "sk-openai_api_key"
     assert checked.usage.spool == "/var/lib/proxy/spool"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config_dispatch import DispatchSettings
+from app.config.dispatch import DispatchSettings
 from app.dispatch.health import Health
 from app.errors import (
     BrokenContract,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config_dispatch import DispatchSettings
+from app.config.dispatch import DispatchSettings
 from app.dispatch.attempt import NotSent
 from app.dispatch.retry import Fail, FailOver, Halve, Options, Retry, Wait, decide
 from app.errors import (

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.config_dispatch import DispatchSettings
+from app.config.dispatch import DispatchSettings
 from app.dispatch.standing import Standing
 from app.errors import ProviderTimeout, ProviderUnavailable
 from tests.dispatch.parts import T, attempt, batch, deployment

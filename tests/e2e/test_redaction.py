@@ -226,7 +226,7 @@ def test_a_mistake_in_the_settings_is_named_without_its_value(
     monkeypatch.setenv("PROXY_SETTINGS", str(path))
     monkeypatch.setenv("ALPHANEURAL_API_KEY", "sk-planted-default")
     with pytest.raises(config.SettingsError) as raised:
-        registry.verify(config.load())
+        registry.verify(config.load(registry))
     assert not PLANTED.search(str(raised.value))
 
 
@@ -235,7 +235,7 @@ def test_settings_that_are_shown_hide_what_they_hold(planted: Proxy, tmp_path: P
     path = Path(planted._environment["PROXY_SETTINGS"])
     names: dict[str, Any] = {}
     exec(path.read_text(), names)
-    checked = config.check({k: v for k, v in names.items() if k.isupper()})
+    checked = config.check({k: v for k, v in names.items() if k.isupper()}, registry)
     public = {"planted-issuer", "planted-audience", *PLANTED.findall(str(path))}
     assert set(PLANTED.findall(repr(checked))) <= public
 

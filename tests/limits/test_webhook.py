@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config import SettingsError, check
-from app.config_services import NotifySettings
+from app.config import NotifySettings, SettingsError, check
 from app.limits import webhook as module
 from app.limits.webhook import Webhook, backoff, secret_bytes, sign
 from tests.api.fake import settings

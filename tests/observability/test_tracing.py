@@ -13,8 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from app import errors
-from app.config import SettingsError
-from app.config_observers import TracingSettings
+from app.config import SettingsError, TracingSettings
 from app.domain import Call, Vectors
 from app.exchange import Exchange
 from app.observability import tracing
@@ -249,13 +248,14 @@ def test_wrong_settings_are_named(wrong, says):
 
 
 def test_without_the_package_the_settings_say_so(monkeypatch):
-    from app import config, config_schema_observers
+    from app import config
+    from app.config import services
 
     def missing(_):
         raise ModuleNotFoundError
 
     for found in (missing, lambda _: None):
-        monkeypatch.setattr(config_schema_observers, "find_spec", found)
+        monkeypatch.setattr(services, "find_spec", found)
         with pytest.raises(SettingsError, match=r"pip install '\.\[tracing\]'"):
             config.check(settings(TRACING={"endpoint": "http://c/v1/traces"}))
     config.check(settings())

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
-from app.config_schema import Provider as ProviderField
+from app.config.providers import ProviderEntry
 from app.domain import Call, Vectors
 from app.errors import (
     BrokenContract,
@@ -228,7 +228,7 @@ class ProviderContract:
 
 def provider_settings(given: dict[str, Any]) -> ProviderSettings:
     """What an operator writes → what a provider is made of, by the way of the schema."""
-    return ProviderSettings(name="fake", **ProviderField().deserialize(given))
+    return ProviderSettings(name="fake", **ProviderEntry(registry).deserialize(given))
 
 
 def wire_of(**given: Any) -> WireFormat:

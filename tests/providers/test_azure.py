@@ -11,7 +11,7 @@ import pytest
 from app.config import ProviderSettings, SettingsError, check
 from app.domain import Call
 from app.errors import CredentialsRefused, Rejected, Throttled
-from app.providers import azure
+from app.providers import azure, registry
 from app.providers.base import Incoming
 from tests.providers.contract import TEXTS, ProviderContract, soon, wire_of
 from tests.providers.fakes.azure import TOKEN, AzureFake
@@ -147,7 +147,7 @@ def test_the_documented_requests():
 def test_no_address():
     given = {"PROVIDERS": {"eu": {"kind": "azure", "api_key": "k"}}, "MODELS": {}}
     with pytest.raises(SettingsError, match=r"PROVIDERS\['eu'\]\['base_url'\]: must be set"):
-        check(given)
+        check(given, registry)
 
 
 def refusal(status, code, message, **headers):

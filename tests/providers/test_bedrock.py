@@ -143,7 +143,8 @@ def test_dispatch_fans_out_by_the_limits_of_the_model():
                     for name, model in models.items()
                 },
                 "KEYS": {"k": {"sha256": "0" * 64}},
-            }
+            },
+            registry,
         )
         dispatcher = Dispatcher(checked, registry.make_used(checked))
         for name, salt, calls in (("one", "", 4), ("many", "search_document", 1)):

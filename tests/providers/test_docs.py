@@ -31,7 +31,8 @@ def example(kind: str) -> config.Settings:
     names: dict[str, Any] = {"os": type("os", (), {"environ": defaultdict(lambda: "a-key")})}
     exec(code, names)
     return config.check(
-        {"PROVIDERS": names["PROVIDERS"], "MODELS": names["MODELS"], "KEYS": KEYS, "CACHE": None}
+        {"PROVIDERS": names["PROVIDERS"], "MODELS": names["MODELS"], "KEYS": KEYS, "CACHE": None},
+        registry,
     )
 
 

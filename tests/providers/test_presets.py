@@ -147,10 +147,10 @@ def test_a_kind_and_a_key_are_enough(kind):
 def test_databricks_needs_an_address():
     given = {"PROVIDERS": {"db": {"kind": "databricks", "api_key": "a-key"}}, "MODELS": {}}
     with pytest.raises(SettingsError, match=r"PROVIDERS\['db'\]\['base_url'\]: must be set"):
-        check(given)
+        check(given, registry)
     given["PROVIDERS"]["db"]["base_url"] = "db.example"
     with pytest.raises(SettingsError, match=r"PROVIDERS\['db'\]\['base_url'\]: must be an http"):
-        check(given)
+        check(given, registry)
 
 
 def test_the_models_that_differ():

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.usage.report import as_csv, as_table, dimensions, milliseconds, moment, readable
+from app.cli.output import as_table
+from app.usage.report import as_csv, dimensions, milliseconds, moment, readable
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 

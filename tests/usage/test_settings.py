@@ -3,7 +3,7 @@
 import pytest
 
 from app import config
-from app.config_services import OidcSettings, UsageSettings
+from app.config import OidcSettings, UsageSettings
 
 SQLITE = {"url": "sqlite:////var/lib/usage.db"}
 POSTGRESQL = {"url": "postgresql://me:sesame@db/usage"}
@@ -42,7 +42,7 @@ def test_a_ledger_in_postgresql_and_no_password_in_its_repr():
     usage = config.check(settings(USAGE=given)).usage
     assert usage.url == "postgresql+psycopg://me:sesame@db/usage"
     assert (usage.spool, usage.retention_days) == ("/spool", None)
-    assert (usage.requests_per_hour, usage.tokens_per_hour) == (5, None)
+    assert (usage.unusual.requests_per_hour, usage.unusual.tokens_per_hour) == (5, None)
     assert "sesame" not in repr(usage)
     assert config.check(settings(USAGE=POSTGRESQL)).usage.spool == "usage-spool"
 
@@ -56,7 +56,7 @@ def test_any_other_database_is_a_mistake(url):
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr("app.config_schema_services.find_spec", lambda name: None)
+    monkeypatch.setattr("app.config.addresses.find_spec", lambda name: None)
     assert mistakes(USAGE=SQLITE) == [
         "USAGE['url']: needs the package 'sqlalchemy': pip install '.[usage]'",
     ]

@@ -1,11 +1,40 @@
-"""Names in the settings that refer to other settings: whether there is what they name."""
+"""The schema of all settings, and whether there is what names in them refer to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from app.config_schema_words import unknown
+from marshmallow import Schema, ValidationError, validates_schema
+from marshmallow.fields import Field
+
+from app.config.fields import provider_name
+from app.config.messages import unknown
+from app.config.model import Settings
+from app.config.providers import ProviderEntry, ProviderKinds, ProviderSettings
+from app.config.schema import NamedSections, Strict, schema_of
+
+
+class _All(Strict):
+    unknown_hint = "; begin a name of your own with an underscore"
+
+    def on_bind_field(self, field_name: str, field_obj: Field[Any]) -> None:
+        """Setting ``CACHE`` is the field ``cache`` of `Settings`."""
+        field_obj.data_key = field_name.upper()
+
+    # Also where a part is wrong: one start should show all mistakes.
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _names_exist(self, _: Any, original: Any, **__: Any) -> None:
+        errors = mistakes_in_names(original)
+        if errors:
+            raise ValidationError(errors)
+
+
+def settings_schema(kinds: ProviderKinds | None) -> type[Schema]:
+    """The schema of a settings module; ``kinds`` of provider as `app.config.check` takes them."""
+    entry = ProviderEntry(kinds)
+    providers = NamedSections(ProviderSettings, provider_name, entry, required=True)
+    return schema_of(Settings, {"providers": providers}, _All)
 
 
 def mistakes_in_names(original: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from app.config.messages import SettingsError
+
 #: The environment variable that names a descriptor with the settings file's text.
 KEPT_FD = "PROXY_SETTINGS_FD"
-
-
-class SettingsError(Exception):
-    """The settings cannot be used. ``str()`` is one mistake a line."""
 
 
 def overlay(path: Path, known: Collection[str]) -> dict[str, Any]:

@@ -20,10 +20,10 @@ import sys
 import tempfile
 from typing import IO
 
-from app import config
-from app.config_file import KEPT_FD
-from app.observability.metrics.directory import VARIABLE
+from app.config.overlay import KEPT_FD
 
+#: The module that builds the app and writes the mistakes to the descriptor it is given.
+PROGRAM = "app.cli.check_settings"
 #: Seconds that the check may take. Building takes one or two; a cold disk takes more.
 LIMIT_S = 60.0
 #: Characters of one mistake that are shown.
@@ -42,14 +42,14 @@ def mistakes(kept: int | None = None, limit_s: float = LIMIT_S) -> list[str]:
 
 
 def _check(kept: int | None, limit_s: float) -> list[str]:
-    environment = {n: v for n, v in os.environ.items() if n not in (KEPT_FD, VARIABLE)}
+    environment = {n: v for n, v in os.environ.items() if n != KEPT_FD}
     if kept is not None:
         environment[KEPT_FD] = str(kept)
     with _file() as verdict, _file() as said:
         # Files instead of pipes: a child of the settings' own may hold a pipe open for ever.
         fds = (verdict.fileno(),) if kept is None else (verdict.fileno(), kept)
         process = subprocess.Popen(  # noqa: S603 - our own words, no shell
-            [sys.executable, "-m", "app.config_check", str(verdict.fileno())],
+            [sys.executable, "-m", PROGRAM, str(verdict.fileno())],
             env=environment,
             pass_fds=fds,
             stdin=subprocess.DEVNULL,
@@ -98,30 +98,3 @@ def _no_verdict(status: int, said: IO[bytes]) -> list[str]:
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     text = f"the check of the settings ended early ({how})" + (f": {last}" if last else "")
     return [text[:MAX_LINE]]
-
-
-def build() -> list[str]:
-    """Build the app in this process, without starting it; the mistakes that this finds."""
-    from app.factory import create_app
-    from app.providers import registry
-
-    try:
-        registry.verify(config.load())
-        create_app(start=False)
-    except config.SettingsError as error:
-        return str(error).splitlines()
-    except Exception as error:  # a library's own, of a value that no check of ours knows
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        return [f"the app cannot be built with these settings: {text}"[:MAX_LINE]]
-    return []
-
-
-def main() -> None:
-    """Build, write the verdict to the descriptor that the first argument names, and end."""
-    verdict = json.dumps(build()).encode()
-    os.write(int(sys.argv[1]), verdict)
-    os._exit(0)  # a library's own threads are not waited for
-
-
-if __name__ == "__main__":
-    main()

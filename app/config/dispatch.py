@@ -1,23 +1,23 @@
-"""The numbers of dispatch, each with its unit, range and reason: the setting ``DISPATCH``.
-
-This is their only declaration: the schema of the settings and the table in docs/dispatch.md are
-made from it.
-"""
+"""The numbers of dispatch, each with its unit, range and reason: the setting ``DISPATCH``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
+
+from app.config.declaration import number, whole
 
 
 def _number(default: float, low: float, high: float, reason: str) -> Any:
-    """A number from ``low`` to ``high``; whole where its default is."""
-    return field(default=default, metadata={"reason": reason, "low": low, "high": high})
+    """A number in a range; whole where its default is."""
+    if isinstance(default, int):
+        return whole(default, int(low), int(high), reason)
+    return number(default, low, high, reason)
 
 
 def _seconds(default: float, high: float, reason: str, low: float = 0.01) -> Any:
     """A duration in seconds."""
-    return _number(default, low, high, f"Seconds {reason}")
+    return number(default, low, high, f"Seconds {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +133,3 @@ class DispatchSettings:
     max_refused_items: int = _number(
         10_000, 0, 10_000_000, "Refused items that are remembered for each deployment."
     )
-
-
-def limits() -> dict[str, tuple[bool, float, float]]:
-    """For each number: whether it is whole, and the range it must be in."""
-    return {
-        f.name: (isinstance(f.default, int), f.metadata["low"], f.metadata["high"])
-        for f in fields(DispatchSettings)
-    }
-
-
-def table() -> str:
-    """The numbers as the Markdown table of docs/dispatch.md."""
-    rows = ["| name | default | from | to | what it is |", "|---|---|---|---|---|"]
-    for f in fields(DispatchSettings):
-        low, high, reason = (f.metadata[name] for name in ("low", "high", "reason"))
-        rows.append(f"| `{f.name}` | {f.default:g} | {low:g} | {high:,g} | {reason} |")
-    return "\n".join(rows)

@@ -7,6 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
+class SettingsError(Exception):
+    """The settings cannot be used. ``str()`` is one mistake a line."""
+
+
 def unknown(what: str, name: object, known: Iterable[str], where: str) -> str:
     """``no provider 'opnai' in PROVIDERS (did you mean 'openai'?)``"""
     names = sorted(map(str, known))

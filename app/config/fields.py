@@ -1,16 +1,15 @@
-"""The fields that the schemas of the settings are made of."""
+"""The checks of single values that marshmallow does not have."""
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
+import re
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate
 
 
 class Named(fields.Dict):
@@ -27,25 +26,6 @@ class Named(fields.Dict):
                 for name, place in error.messages.items()
             }
             raise ValidationError(found) from error
-
-
-class Strict(Schema):
-    """A dictionary whose unknown keys are mistakes that say which key was probably meant."""
-
-    class Meta:
-        unknown = RAISE
-
-    error_messages = {"unknown": "unknown setting", "type": "must be a dictionary"}  # noqa: RUF012 - theirs
-    #: What else to say where no known name is close.
-    unknown_hint = ""
-
-    def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
-        known = [field.data_key or name for name, field in self.fields.items()]
-        for name, found in error.normalized_messages().items():
-            if found == ["unknown setting"]:
-                close = difflib.get_close_matches(str(name), known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-                found[0] = f"unknown setting ({hint}{'' if close else self.unknown_hint})"
 
 
 class Path_(fields.String):  # noqa: N801 - not pathlib's
@@ -67,25 +47,6 @@ class Tokenizer_(Path_):  # noqa: N801 - not app.tokens.tokenizers'
         return fields.String._deserialize(self, value, *args, **kwargs)
 
 
-def address(value: str) -> None:
-    """Refuse what is no address of an HTTP server."""
-    try:
-        parts = urlsplit(value)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a bracket that stands alone, a port that is none
-        good = False
-    if not good:
-        raise ValidationError("must be an http:// or https:// address")
-
-
-def network_or_any(value: str) -> None:
-    """Refuse what is neither an address nor a network nor ``*``."""
-    try:
-        ipaddress.ip_network("0.0.0.0/0" if value == "*" else value)
-    except ValueError as error:
-        raise ValidationError("must be an address, a network (10.0.0.0/8) or '*'") from error
-
-
 def time_zone(value: str) -> None:
     """Refuse what names no time zone that this system knows."""
     try:
@@ -102,26 +63,6 @@ def header(value: str) -> None:
     """Refuse what must not stand in a header's value."""
     if not value.isprintable() or not value.isascii():
         raise ValidationError("must be printable ASCII: no line break, no other control character")
-
-
-def seconds(**kwargs: Any) -> fields.Float:
-    """A time over 0 and up to an hour."""
-    return fields.Float(validate=validate.Range(min=0, min_inclusive=False, max=3600), **kwargs)
-
-
-def count(**kwargs: Any) -> fields.Integer:
-    """A whole number of 1 or more."""
-    return fields.Integer(strict=True, validate=validate.Range(min=1), **kwargs)
-
-
-def number_in(low: float, high: float) -> fields.Float:
-    """A number in a range, both ends included."""
-    return fields.Float(validate=validate.Range(min=low, max=high))
-
-
-def whole_in(low: float, high: float) -> fields.Integer:
-    """A whole number in a range, both ends included."""
-    return fields.Integer(strict=True, validate=validate.Range(min=low, max=high))
 
 
 class Boolean(fields.Boolean):
@@ -156,7 +97,7 @@ def text(also: Callable[[str], None] | None = None, **kwargs: Any) -> fields.Str
 class Matryoshka(fields.Field[Any]):
     """True, False, or the list of widths a vector may be cut to."""
 
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool | list[int]:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool | tuple[int, ...]:
         if isinstance(value, bool):
             return value
         if (
@@ -164,7 +105,7 @@ class Matryoshka(fields.Field[Any]):
             and value
             and all(isinstance(w, int) and not isinstance(w, bool) and w > 0 for w in value)
         ):
-            return list(value)
+            return tuple(value)
         raise ValidationError("must be True, False or a list of widths, for instance [256, 512]")
 
 
@@ -200,8 +141,71 @@ def _printable(value: str) -> None:
         raise ValidationError("must be printable: no line break, no other control character")
 
 
-def named(
-    nested: fields.Field[Any], valid: Callable[[str], None] | None = None, **kwargs: Any
-) -> fields.Dict:
-    """Entries of one kind by name; ``valid`` raises `ValidationError` for a name."""
-    return Named(keys=text(valid), values=nested, **kwargs)
+class Texts(fields.List[Any]):
+    """A list of strings, not empty unless ``entry`` checks them otherwise, as a frozenset."""
+
+    def __init__(self, entry: fields.String | None = None, **kwargs: Any) -> None:
+        super().__init__(entry or text(), **kwargs)
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        return frozenset(super()._deserialize(*args, **kwargs))
+
+
+class Tuple(fields.List[Any]):
+    """A list, as a tuple."""
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        return tuple(super()._deserialize(*args, **kwargs))
+
+
+class ModelNames(Texts):
+    """Names of models; None where ``"*"``, every model, is among them."""
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        names = super()._deserialize(*args, **kwargs)
+        if not names:
+            raise ValidationError("must not be empty")
+        return None if "*" in names else names
+
+
+class Digest(fields.String):
+    """The SHA-256 of a key in hex, in lower case."""
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> str:
+        digest: str = super()._deserialize(*args, **kwargs)
+        if not re.fullmatch("[0-9a-fA-F]{64}", digest):
+            raise ValidationError(
+                "must be the key's SHA-256 in hex (64 digits); `flask --app wsgi new-key NAME` "
+                "prints one"
+            )
+        return digest.lower()
+
+
+def headers() -> Named:
+    """Headers by name, as they are sent."""
+    name = validate.Regexp(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+    return Named(keys=fields.String(validate=name), values=fields.String(validate=header))
+
+
+class Audience(fields.Field[Any]):
+    """One name, or a list of those of which a token must hold one."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, ...]:
+        names = [value] if isinstance(value, str) else value
+        if isinstance(names, list) and names and all(n and isinstance(n, str) for n in names):
+            return tuple(names)
+        raise ValidationError("must be a name, or a list of names")
+
+
+def webhook_secret(value: str) -> None:
+    """Refuse what signs nothing safely: too short a secret, or ``whsec_`` without base64."""
+    if value.startswith("whsec_"):
+        try:
+            b64decode(value.removeprefix("whsec_"), validate=True)
+        except ValueError as error:
+            raise ValidationError("must be base64 after 'whsec_'") from error
+    if len(value) < 16:
+        raise ValidationError(
+            "must have 16 characters or more: python -c 'import secrets; "
+            "print(secrets.token_urlsafe(32))' prints some"
+        )

@@ -1,0 +1,92 @@
+"""``MODELS`` and their deployments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import ValidationError, validate
+
+from app.config import fields as own
+from app.config.declaration import (
+    REQUIRED,
+    count,
+    flag,
+    number,
+    positive,
+    setting,
+    text,
+    whole,
+)
+from app.config.schema import Sections
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSettings:
+    """A model at a provider: docs/dispatch.md says how one is chosen."""
+
+    provider: str = text(REQUIRED, "a name in PROVIDERS", "Where it is.")
+    model: str = text(REQUIRED, "a name", "What the provider calls the model.")
+    weight: float = positive(1.0, 1e6, "Its share of the calls, against the others of its tier.")
+    tier: int = whole(0, 0, None, "0 is asked first, 1 where no deployment of tier 0 can serve.")
+    max_inputs: int | None = count(None, "Inputs of one call.", shown="the provider's")
+    max_tokens: int | None = count(None, "Tokens of one call.", shown="the provider's")
+    concurrency: int | None = count(None, "Calls at once, of all workers.", shown="the provider's")
+    requests_per_minute: int | None = count(None, "Calls a minute, of all workers together.")
+    tokens_per_minute: int | None = count(None, "Tokens a minute, of all workers together.")
+    price_per_million_tokens: float = number(0.0, 0, 1e6, "Dollars; for budgets and reports.")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """One of ``MODELS``. Every deployment of a model must serve the same vector space."""
+
+    name: str
+    deployments: tuple[DeploymentSettings, ...] = setting(
+        Sections(
+            DeploymentSettings,
+            validate=validate.Length(min=1, error="must name at least one deployment"),
+        ),
+        REQUIRED,
+        "a list of dictionaries",
+        "Where it is served.",
+    )
+    dimensions: int | None = count(None, "Values of a vector; each answer is checked for it.")
+    matryoshka: bool | tuple[int, ...] = setting(
+        own.Matryoshka(),
+        False,
+        "True, False or a list of widths",
+        "Whether the first values of a vector are a vector too, and which widths are allowed.",
+    )
+    passes: frozenset[str] = setting(
+        own.Texts(),
+        frozenset,
+        "a list of names",
+        "Fields of a request that its providers are sent as they come.",
+        name="pass",
+    )
+    hedge: bool = flag(False, "Whether a call that is late is repeated at another deployment.")
+    tokenizer: str | None = setting(
+        own.Tokenizer_(),
+        None,
+        "a tiktoken encoding or the path of a tokenizer.json",
+        "With it the proxy counts tokens exactly.",
+    )
+
+    def can_cut_to(self, width: int) -> bool:
+        """Whether the proxy itself may shorten this model's vectors to ``width``."""
+        if isinstance(self.matryoshka, tuple):
+            return width in self.matryoshka
+        return self.matryoshka and self.dimensions is not None and width <= self.dimensions
+
+    @staticmethod
+    def complete(data: dict[str, Any]) -> dict[str, Any]:
+        """Check that vectors can be cut where they are said to be."""
+        widths, dimensions = data.get("matryoshka"), data.get("dimensions")
+        if widths and not dimensions:
+            raise ValidationError("must be set where 'matryoshka' is", "dimensions")
+        if isinstance(widths, tuple) and max(widths) > data["dimensions"]:
+            raise ValidationError(
+                f"must not be over the 'dimensions' of {dimensions}", "matryoshka"
+            )
+        return data

@@ -1,0 +1,54 @@
+"""``KEYS``: who may ask, for what, and how much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.config import fields as own
+from app.config.declaration import REQUIRED, count, declared, flag, positive, setting
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """One of ``KEYS``. Each limit is None where there is none.
+
+    A new limit is declared here, behind the others, and in `app.domain.Caller`: its name says what
+    it counts, and in which period.
+    """
+
+    name: str
+    sha256: str = setting(
+        own.Digest(), REQUIRED, "64 hex digits", "Of the key. Never the key itself."
+    )
+    models: frozenset[str] | None = setting(
+        own.ModelNames(),
+        None,
+        "a list of names in MODELS; '*': every model",
+        "What it may ask for.",
+        none=False,
+        shown="['*']",
+    )
+    admin: bool = flag(False, "Whether it may see the state of providers, and metrics.")
+    requests_per_minute: int | None = count(None, "Requests in any 60 seconds.")
+    tokens_per_minute: int | None = count(None, "Tokens in any 60 seconds.")
+    tokens_per_day: int | None = count(None, "Tokens in a calendar day of LIMITS['timezone'].")
+    tokens_per_month: int | None = count(None, "Tokens in a calendar month.")
+    dollars_per_month: float | None = positive(
+        None, 1e6, "Dollars in a calendar month, by the price_per_million_tokens of deployments."
+    )
+    user_requests_per_minute: int | None = count(
+        None, "Requests in any 60 seconds of each end user (the field `user`) of the key."
+    )
+    user_tokens_per_minute: int | None = count(
+        None, "Tokens in any 60 seconds of each end user of the key."
+    )
+    warn_at: float | None = positive(
+        None,
+        1,
+        "Share of each limit of a day or a month at which operators are warned, once a period: by "
+        "a log line, a metric and, with NOTIFY, a webhook.",
+    )
+
+
+#: The limits that a key can have, ``warn_at`` among them.
+LIMITS = tuple(n for n in declared(KeySettings) if n not in ("sha256", "models", "admin"))

@@ -1,0 +1,226 @@
+"""Every name that a settings file may define, and what it becomes: `Settings`.
+
+A new setting is a field of one of these dataclasses. What an operator reads of it, in
+``app/settings.py`` and docs/settings.md, is made of its declaration:
+``python -m app.config.documentation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate
+
+from app.config import addresses
+from app.config import fields as own
+from app.config.declaration import (
+    REQUIRED,
+    choice,
+    count,
+    declared,
+    flag,
+    namespace,
+    positive,
+    seconds,
+    setting,
+    store,
+)
+from app.config.deployments import ModelSettings
+from app.config.dispatch import DispatchSettings
+from app.config.keys import KeySettings
+from app.config.providers import ProviderEntry, ProviderSettings
+from app.config.schema import NamedSections, Section
+from app.config.services import (
+    MetricsSettings,
+    NotifySettings,
+    OidcSettings,
+    TracingSettings,
+    UsageSettings,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """``CACHE``."""
+
+    ttl: float = positive(3600.0, None, "How long a vector is kept.", "seconds")
+    max_bytes: int = count(256 * 2**20, "Of each worker, all overhead included.", shown="256 MiB")
+    scope: str = choice("shared", ["shared", "key"], "'key': no key sees what another has cached.")
+    url: str | None = store(
+        "A Redis or Valkey behind that of the workers, which all workers and hosts share: "
+        '"redis://:password@host:6379/0", "rediss://…" (TLS), "unix:///path", '
+        '"redis+sentinel://host:26379,host:26379/service/0", '
+        '"redis+cluster://host:6379,host:6379".'
+    )
+    namespace: str = namespace()
+    timeout: float = seconds(0.05, "What an answer waits for it at most; then the hit is lost.")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """``LIMITS``."""
+
+    body_bytes: int = count(32 * 2**20, "Size of a request's body.", shown="32 MiB")
+    inputs: int = count(8192, "Inputs of a request.")
+    waiting: int = count(1000, "Requests that may wait for a provider's slot in a worker.")
+    url: str | None = store(
+        "A Redis or Valkey (as in CACHE) that counts for all workers and hosts. It has to keep "
+        'what it is told ("maxmemory-policy" noeviction or volatile-*).'
+    )
+    namespace: str = namespace()
+    timeout: float = seconds(0.05, "What a request waits for it at most.")
+    count_cached_tokens: bool = flag(
+        True, "Whether tokens served from the cache count; money is never counted for them."
+    )
+    timezone: str = setting(
+        fields.String(validate=own.time_zone),
+        "UTC",
+        "a time zone, for instance 'Europe/Berlin'",
+        "In which the days and months of limits begin.",
+    )
+    when_away: str = choice(
+        "allow",
+        ["allow", "refuse"],
+        "While the url is slow or dead: 'refuse' refuses keys with a limit of a day or a month. "
+        "What is used meanwhile is charged later.",
+    )
+
+    @staticmethod
+    def complete(data: dict[str, Any]) -> dict[str, Any]:
+        """Check that what may be away is configured."""
+        if data.get("when_away") == "refuse" and not data.get("url"):
+            raise ValidationError(
+                "needs 'url': what is counted in memory is never away", "when_away"
+            )
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """``LOGS``."""
+
+    format: str = choice("json", ["json", "human"], "'json': one object a line, for machines.")
+    level: str = setting(
+        fields.String(validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])),
+        "INFO",
+        "a level of the `logging` module",
+        "Less than this is not logged.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DocsSettings:
+    """``DOCS``."""
+
+    enabled: bool = flag(True, "False makes both a 404.")
+
+
+def _section(settings: type, reason: str) -> Any:
+    """A dictionary; its default is made of the defaults of its settings."""
+    return setting(Section(settings), settings, "a dictionary", reason)
+
+
+def _optional(settings: type, reason: str) -> Any:
+    """A dictionary, or None, which is the default."""
+    return setting(Section(settings), None, "None or a dictionary", reason)
+
+
+def _names(reason: str) -> Any:
+    """A list of names."""
+    return setting(own.Texts(), frozenset, "a list of names", reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, checked. The name of a field in capitals is the setting's own."""
+
+    providers: Mapping[str, ProviderSettings] = setting(
+        NamedSections(ProviderSettings, own.provider_name, ProviderEntry()),
+        REQUIRED,
+        "dictionaries by name",
+        "Who embeds: a name of your choice and what it is. A kind may take more than these: "
+        "docs/providers.md.",
+    )
+    models: Mapping[str, ModelSettings] = setting(
+        NamedSections(
+            ModelSettings,
+            validate=validate.Length(min=1, error="must name at least one model"),
+        ),
+        REQUIRED,
+        "dictionaries by name",
+        "What clients may ask for, by the name they use. Every deployment of a model must serve "
+        "the same vector space.",
+    )
+    keys: Mapping[str, KeySettings] = setting(
+        NamedSections(KeySettings, own.key_name),
+        REQUIRED,
+        "dictionaries by name",
+        "Who may ask: a name for the logs and the key's SHA-256. `flask --app wsgi new-key NAME` "
+        "makes a key.",
+    )
+    cache: CacheSettings | None = setting(
+        Section(CacheSettings),
+        CacheSettings,
+        "None or a dictionary",
+        'Vectors kept for requests with `"caching": true`. None: caching is not configured.',
+        none=True,
+    )
+    limits: LimitSettings = _section(
+        LimitSettings,
+        "How large a request may be, and where the limits of keys are counted: by each worker for "
+        "its share of them, and from 0 after a restart, or exactly, with a url.",
+    )
+    logs: LogSettings = _section(LogSettings, "Log lines, on the standard output.")
+    workers: int = 1  # processes that share the limits: WEB_CONCURRENCY
+    usage: UsageSettings | None = _optional(
+        UsageSettings,
+        "A row a request in a database, for reports and bills. None: no ledger. Run `flask --app "
+        "wsgi usage migrate` once, and after each upgrade. See docs/usage.md.",
+    )
+    oidc: OidcSettings | None = _optional(
+        OidcSettings,
+        "Tokens of an identity provider in the place of keys, for companies that hand out none.",
+    )
+    blocked_users: frozenset[str] = _names(
+        "End users (the field `user`) that get a 403. Taken on reload."
+    )
+    blocked_keys: frozenset[str] = _names(
+        "Keys (by name, of any origin) that get a 403. Taken on reload."
+    )
+    trusted_proxies: frozenset[str] = setting(
+        own.Texts(fields.String(validate=addresses.network_or_any)),
+        frozenset,
+        "a list of addresses or networks; '*': any",
+        "The proxies in front, whose X-Forwarded-For is believed: by keys that are bound to "
+        "networks, by /metrics and in the log.",
+    )
+    metrics: MetricsSettings = _section(
+        MetricsSettings,
+        "Numbers for Prometheus at /metrics. Behind a proxy that sends X-Forwarded-For, its "
+        "address and that of its client both have to be allowed, and its own in TRUSTED_PROXIES.",
+    )
+    tracing: TracingSettings | None = _optional(
+        TracingSettings, "Spans for OpenTelemetry (pip install '.[tracing]')."
+    )
+    docs: DocsSettings = _section(
+        DocsSettings,
+        "The description of the API at /openapi.json, and the page to try it on at /docs. Neither "
+        "asks for a key; neither names a model that is yours alone.",
+    )
+    dispatch: DispatchSettings = _section(
+        DispatchSettings,
+        'The numbers of dispatch, where the defaults do not suit: {"late_floor": 5.0}. See '
+        "docs/dispatch.md.",
+    )
+    notify: NotifySettings | None = _optional(
+        NotifySettings,
+        'A webhook for soft limits (the "warn_at" of KEYS), JSON and signed. See docs/usage.md, '
+        '"Soft limits".',
+    )
+
+
+#: The names that settings may define. Others in upper case are mistakes, except imported ones;
+#: names in lower case, or with an underscore before them, are a settings file's own.
+NAMES = tuple(name.upper() for name in declared(Settings))
