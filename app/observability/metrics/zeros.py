@@ -18,6 +18,7 @@ from app.errors import (
     Scope,
     client_errors,
 )
+from app.limits.key_labels import MAX_LABELLED_KEYS, NO_KEY, OTHER_KEYS
 from app.observability.metrics import catalog
 from app.observability.metrics.catalog import Metric
 from app.observability.metrics.files import Files
@@ -26,7 +27,6 @@ from app.observability.metrics.meter import LIMITS_BY_CODE, side_of
 #: Beyond these, series would cost more than they tell: each is read at every scrape, per worker.
 MAX_MODELS_FROM_ZERO = 50
 MAX_DEPLOYMENTS_FROM_ZERO = 20  # whose calls are counted by error: 17 series for each
-MAX_KEYS_FROM_ZERO = 200  # as many as `app.usage.watch` tells apart
 
 #: Errors of requests for embeddings: those of HTTP itself never reach what counts.
 _OF_EMBEDDINGS = {Scope.EMBEDDINGS, Scope.KEY}
@@ -64,9 +64,9 @@ def _counters(settings: Settings) -> Iterator[tuple[Metric, *tuple[str, ...]]]:
         for cause in _causes(ProviderError):
             yield catalog.RETRIES, *deployment, cause
     if settings.usage is not None:
-        from app.usage.watch import NOBODY, OTHER, Result
+        from app.usage.watch import Result
 
-        for key in (NOBODY, OTHER, *sorted(settings.keys)[:MAX_KEYS_FROM_ZERO]):
+        for key in (NO_KEY, OTHER_KEYS, *sorted(settings.keys)[:MAX_LABELLED_KEYS]):
             for result in get_args(Result):
                 yield catalog.KEY_REQUESTS, key, result
 
