@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.concurrency.locks import uncontended_lock
 from app.limits.key_labels import NO_KEY, KeyLabels
 from app.usage.record import is_metered
-from app.usage.store import HOUR_MS, Store, Unusual
+from app.usage.store import HOUR_MS, Store, VolumeLimits
 
 if TYPE_CHECKING:
     from app.exchange import Exchange
@@ -82,7 +82,7 @@ class Watch:
 class VolumeAlert:
     """A chore that looks for unusual volume in the last hour, and logs each key and user once."""
 
-    def __init__(self, store: Store, limits: Unusual, watch: Watch) -> None:
+    def __init__(self, store: Store, limits: VolumeLimits, watch: Watch) -> None:
         self._store = store
         self._limits = limits
         self._watch = watch

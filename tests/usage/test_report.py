@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.usage.report import as_csv, as_table, dimensions, milliseconds, moment, readable
+from app.cli.tables import as_table
+from app.usage.report import as_csv, dimensions, milliseconds, moment, readable
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -67,13 +68,13 @@ def test_a_table_lines_up_and_says_nothing_to_the_terminal():
         {"user": "a\x1b[2Jb\r", "requests": 5, "cost": 0.000002},
         {"user": "", "requests": 12345, "cost": 0.0},
     ]
-    lines = as_table(rows).splitlines()
+    lines = as_table(rows, "").splitlines()
     assert lines == [
         "user     requests      cost",
         "a\ufffd[2Jb\ufffd         5  0.000002",
         "-           12345         0",
     ]
-    assert as_table([]) == "No requests in that time."
+    assert as_table([], "No requests in that time.") == "No requests in that time."
 
 
 @pytest.mark.parametrize("user", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])

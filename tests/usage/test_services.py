@@ -10,7 +10,7 @@ import pytest
 
 from app.database.engine import Database
 from app.database.migrations import migrate
-from app.usage.store import Question, Store
+from app.usage.store import ReportQuery, Store
 from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of, settings
 from tests.support.server import eventually
 from tests.support.settings import KEY, KEYS, NARROW_KEY
@@ -162,7 +162,7 @@ def test_old_rows_are_let_go(start, tmp_path):
     store.insert([row(n, time=now - n * 86_400_000) for n in (0, 1, 2, 3, 4)])
     start(url, retention_days=1, unusual={"tokens_per_hour": 5})
     eventually(
-        lambda: sum(r["requests"] for r in store.report(Question([], 0, now + 10**6))) == 4, 10
+        lambda: sum(r["requests"] for r in store.report(ReportQuery([], 0, now + 10**6))) == 4, 10
     )
     database.close()
 

@@ -14,7 +14,7 @@ from app.database.migrations import migrate, newest, version
 from app.database.tables import metadata
 from app.limits.periods import zone_of
 from app.usage.report import readable
-from app.usage.store import DAY_MS, HOUR_MS, Question, Store, Unusual, purge_before
+from app.usage.store import DAY_MS, HOUR_MS, ReportQuery, Store, VolumeLimits, purge_before
 from tests.usage.conftest import row
 
 ALL = (0, 10**15)
@@ -28,7 +28,7 @@ def test_the_same_row_counts_once(store, database):
     store.insert([row(1), row(2)])
     store.insert([row(2, cost=99), row(3), row(1, writer="other")])
     assert count(database) == 4
-    (sums,) = store.report(Question([], *ALL))
+    (sums,) = store.report(ReportQuery([], *ALL))
     assert sums["requests"] == 4
     assert sums["cost"] == 4 * 16
 
@@ -44,7 +44,7 @@ def test_a_report_sums_up_by_what_is_asked(store):
         ]
     )
     usual = {"items": 1, "prompt_tokens": 10, "billed_tokens": 8, "cached_tokens": 2}
-    first, *rest = store.report(Question(["key", "user"], *ALL))
+    first, *rest = store.report(ReportQuery(["key", "user"], *ALL))
     assert (first["key"], first["user"]) == ("team", "a")
     assert first.items() >= {n: 2 * v for n, v in usual.items()}.items()
     assert first.items() >= {"requests": 2, "refused": 1, "invalid": 0, "failed": 0}.items()
@@ -54,18 +54,21 @@ def test_a_report_sums_up_by_what_is_asked(store):
     ]
     assert (rest[0]["invalid"], rest[0]["failed"]) == (1, 1)
     assert all(type(name) is str for name in first)
-    assert [(r["day"], r["requests"]) for r in store.report(Question(["day"], *ALL))] == [
+    assert [(r["day"], r["requests"]) for r in store.report(ReportQuery(["day"], *ALL))] == [
         (0, 4),
         (DAY_MS, 1),
     ]
-    assert [r["status"] for r in store.report(Question(["status"], *ALL), most=2)] == [200, 400]
-    assert len(store.report(Question(["key"], *ALL, key="team"))) == 1
-    assert store.report(Question(["key"], 0, 5)) == []
+    assert [r["status"] for r in store.report(ReportQuery(["status"], *ALL), max_groups=2)] == [
+        200,
+        400,
+    ]
+    assert len(store.report(ReportQuery(["key"], *ALL, key="team"))) == 1
+    assert store.report(ReportQuery(["key"], 0, 5)) == []
 
 
 def test_an_empty_ledger_has_no_groups_and_one_sum(store):
-    assert store.report(Question(["key"], *ALL)) == []
-    assert store.report(Question([], *ALL)) == []
+    assert store.report(ReportQuery(["key"], *ALL)) == []
+    assert store.report(ReportQuery([], *ALL)) == []
 
 
 def test_unusual_hours_are_counted_by_group(store):
@@ -75,30 +78,34 @@ def test_unusual_hours_are_counted_by_group(store):
     )
 
     def hours(unusual):
-        found = store.report(Question(["key"], *ALL, unusual=unusual))
+        found = store.report(ReportQuery(["key"], *ALL, unusual=unusual))
         return {r["key"]: (r["unusual_hours"], r["requests"]) for r in found}
 
-    assert hours(Unusual(requests=3)) == {"team": (2, 9), "big": (0, 1), "small": (0, 1)}
-    assert hours(Unusual(tokens=100)) == {"team": (0, 9), "big": (1, 1), "small": (0, 1)}
-    assert hours(Unusual(3, 100))["big"] == (1, 1)
-    assert store.report(Question(["day"], *ALL, unusual=Unusual(3)))[0]["unusual_hours"] == 2
-    assert "unusual_hours" not in store.report(Question(["key"], *ALL, unusual=Unusual()))[0]
+    assert hours(VolumeLimits(requests=3)) == {"team": (2, 9), "big": (0, 1), "small": (0, 1)}
+    assert hours(VolumeLimits(tokens=100)) == {"team": (0, 9), "big": (1, 1), "small": (0, 1)}
+    assert hours(VolumeLimits(3, 100))["big"] == (1, 1)
+    assert (
+        store.report(ReportQuery(["day"], *ALL, unusual=VolumeLimits(3)))[0]["unusual_hours"] == 2
+    )
+    assert (
+        "unusual_hours" not in store.report(ReportQuery(["key"], *ALL, unusual=VolumeLimits()))[0]
+    )
 
 
 def test_the_unusual_are_named_keys_and_users_apart(store):
     store.insert([row(n, user="loud" if n < 6 else "calm") for n in range(8)])
     store.insert([row(n, user=f"u{n}", key="", status=401) for n in range(20, 40)])
-    found = store.unusual(0, Unusual(requests=5))
+    found = store.unusual(0, VolumeLimits(requests=5))
     assert [(r["key"], r["user"], r["requests"]) for r in found] == [
         ("team", "", 8),
         ("team", "loud", 6),
     ]
     assert found[1]["prompt_tokens"] == 60
-    assert store.unusual(10**9, Unusual(requests=5)) == []
+    assert store.unusual(10**9, VolumeLimits(requests=5)) == []
 
 
 def test_old_rows_go_in_portions(store, database, monkeypatch):
-    monkeypatch.setattr("app.usage.store._PURGE", 3)
+    monkeypatch.setattr("app.usage.store.MAX_ROWS_PER_DELETE", 3)
     store.insert([row(n, time=n) for n in range(10)])
     assert store.purge(7) == 7
     assert store.purge(7) == 0
@@ -154,7 +161,7 @@ def test_without_tables_the_database_is_not_available(url):
 def test_nobody_there_is_not_available():
     database = Database("postgresql+psycopg://me:sesame@127.0.0.1:1/x")
     with pytest.raises(Unavailable) as caught:
-        Store(database).report(Question([], *ALL))
+        Store(database).report(ReportQuery([], *ALL))
     assert "sesame" not in str(caught.value)
     database.close()
 
@@ -246,7 +253,7 @@ def test_gevent_is_asked_only_where_it_has_patched():
 
     assert gevent.monkey.saved == {}
     assert not database._is_gevent()
-    assert database._Threads(None)(lambda: 5) == 5
+    assert database._ThreadPoolCaller(None)(lambda: 5) == 5
 
 
 def sums(database, rollup="usage_hours"):
@@ -305,7 +312,7 @@ def test_a_report_is_what_its_rows_sum_up_to(sqlite, rows, since, until, zone, b
     Store(database).purge(10**15)
     Store(database).insert(rows)
     by = ["day", "user"] if by_user else ["day"]
-    found = Store(database).report(Question(by, since, until, zone=zone_of(zone)))
+    found = Store(database).report(ReportQuery(by, since, until, zone=zone_of(zone)))
     expected = Counter()
     for values in (dict(zip(COLUMNS, r, strict=True)) for r in rows):
         if since <= values["time"] < until:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from app.usage.store import Store, Unusual
+from app.usage.store import Store, VolumeLimits
 from app.usage.watch import VolumeAlert, Watch
 from tests.usage.conftest import exchange, row
 
@@ -51,7 +51,7 @@ def test_unusual_volume_is_counted_and_logged_once(sqlite, caplog):
     now = int(time.time() * 1000)
     store.insert([row(n, time=now, user="loud") for n in range(6)])
     store.insert([row(n, time=now - 2 * 3_600_000, key="long-ago") for n in range(10, 20)])
-    alert = VolumeAlert(store, Unusual(requests=5), watch)
+    alert = VolumeAlert(store, VolumeLimits(requests=5), watch)
     assert watch.unusual == {"key": 0, "user": 0}
     caplog.set_level(logging.WARNING, "app.usage")
     alert()
