@@ -50,9 +50,7 @@ class Finding:
     encoding: str | None = None  # of the vectors in its responses
     batch: int | None = None  # inputs that it accepted in one call
     dimensions: bool | None = None  # shortened vectors equal the first values of the full ones
-    cosine: float | None = (
-        None  # the smallest one between its vectors and those of the first deployment
-    )
+    cosine: float | None = None  # the smallest one to the first deployment's vectors
     errors: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Spans for OpenTelemetry: one for each request, one for each call to a provider.
 
 A request continues the trace of its ``traceparent`` header, and each call sends a ``traceparent``
-to the provider. The span of a call with several merged requests belongs to the trace of the first and
-links to all of them. Attributes follow the semantic conventions for HTTP and for generative AI
+to the provider. The span of a call with several merged requests belongs to the trace of the first
+and links to all of them. Attributes follow the semantic conventions for HTTP and for generative AI
 (opentelemetry.io/docs/specs/semconv/gen-ai); additional ones begin with ``embeddings_proxy``. Spans
 contain no inputs and no end users.
 

@@ -57,7 +57,7 @@ def groups(client, number):
     return eventually(found)
 
 
-def test_what_was_asked_is_in_the_usage(start, url):
+def test_usage_counts_the_requests(start, url):
     client = start(url)
     ask(client, input=["a b", "c"], user="u-1")
     ask(client, user="u-1", model="none")
@@ -104,7 +104,7 @@ def test_a_period_and_what_to_group_by(start, tmp_path):
         ("timezone", "Europe"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_a_400_that_names_it(start, name, value):
+def test_invalid_parameter_is_a_400_that_names_it(start, name, value):
     error = error_of(usage(start(), **{name: value}))
     assert (error.status, error.param) == (400, name)
 
@@ -123,7 +123,7 @@ def test_days_are_those_of_the_time_zone(start):
     assert {r["day"]: r["requests"] for r in found} == {"2026-03-02": 2}
 
 
-def test_a_key_that_asks_too_often_gets_a_429(start, monkeypatch):
+def test_too_many_reports_of_a_key_are_429(start, monkeypatch):
     client = start()
     monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 2)
     assert [usage(client).status_code for _ in range(3)] == [200, 200, 429]
@@ -132,7 +132,7 @@ def test_a_key_that_asks_too_often_gets_a_429(start, monkeypatch):
     assert 1 <= int(answer.headers["Retry-After"]) <= 120
 
 
-def test_nobody_sees_usage_without_a_key(start):
+def test_usage_needs_a_key(start):
     assert error_of(usage(start(), {})).status == 401
 
 
@@ -153,7 +153,7 @@ def test_without_a_ledger_there_is_no_such_path(monkeypatch):
     assert (error.status, error.code) == (404, "not_found")
 
 
-def test_old_rows_are_let_go(start, tmp_path):
+def test_old_rows_are_deleted(start, tmp_path):
     url = f"sqlite:///{tmp_path}/old.db"
     database = Database(url)
     migrate(database.engine)
@@ -167,7 +167,7 @@ def test_old_rows_are_let_go(start, tmp_path):
     database.close()
 
 
-def test_the_blocked_get_a_403_and_are_in_the_ledger(start):
+def test_blocked_key_is_403_and_recorded(start):
     client = start(BLOCKED_USERS=["u-bad"], BLOCKED_KEYS=["narrow"])
     error = error_of(ask(client, user="u-bad"))
     assert (error.status, error.code) == (403, "user_blocked")
@@ -188,7 +188,7 @@ def test_the_blocked_get_a_403_and_are_in_the_ledger(start):
     }
 
 
-def test_keys_of_the_table_open_the_door(start, tmp_path):
+def test_keys_of_the_table_are_accepted(start, tmp_path):
     from app.auth.key_table import Entry, KeyTable
 
     url = f"sqlite:///{tmp_path}/keys.db"
@@ -219,7 +219,7 @@ def test_nothing_that_is_not_configured_is_imported():
     assert done.stdout.splitlines()[-1:] == ["[]"], done.stderr
 
 
-def test_oidc_is_another_way_in(monkeypatch):
+def test_oidc_token_is_accepted(monkeypatch):
     oidc = {"issuer": "https://id", "audience": "a", "jwks_url": "http://127.0.0.1:1/jwks"}
     client = app_with(monkeypatch, FakeProvider(), OIDC=oidc)
     assert ask(client, headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
