@@ -35,7 +35,7 @@ from app.providers import registry
 if TYPE_CHECKING:
     from app.observability.build import Metrics
     from app.usage.ledger import Ledger
-    from app.usage.queries import Unusual
+    from app.usage.queries import VolumeLimits
     from app.usage.reporter import Reporter
     from app.usage.store import Store
     from app.usage.watch import Watch
@@ -120,7 +120,7 @@ class Services:
     observers: list[Observer] = field(default_factory=list)
     store: Store | None = None
     reporter: Reporter | None = None
-    unusual: Unusual | None = None
+    unusual: VolumeLimits | None = None
     ledger: Ledger | None = None
     watch: Watch | None = None
     _starts: list[Callable[[], None]] = field(default_factory=list)
@@ -180,7 +180,7 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     from app.usage.reporter import REPORT_TIME_LIMIT_S, Reporter
     from app.usage.shipper import Chore, Shipper
     from app.usage.spool import Spool
-    from app.usage.store import DAY_MS, Store, Unusual
+    from app.usage.store import DAY_MS, Store, VolumeLimits
     from app.usage.watch import VolumeAlert, Watch
 
     database, reports = Database(usage.url), Database(usage.url, REPORT_TIME_LIMIT_S)
@@ -188,7 +188,7 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     services.add(None, reports.close)
     services.store = store = Store(database)
     services.reporter = Reporter(Store(reports))
-    services.unusual = unusual = Unusual(
+    services.unusual = unusual = VolumeLimits(
         usage.unusual.requests_per_hour, usage.unusual.tokens_per_hour
     )
     services.watch = watch = Watch(settings.keys)

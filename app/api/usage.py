@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 
 from app.domain import Caller
 from app.errors import BadRequest, shown
-from app.usage.queries import Question, Unusual
+from app.usage.queries import ReportQuery, VolumeLimits
 from app.usage.report import dimensions, milliseconds, moment, readable, time_zone
 from app.usage.reporter import Reporter
 
@@ -22,7 +22,7 @@ class UsageApi:
     """The handler of ``GET /v1/usage``. ``identify`` returns the caller of the current request."""
 
     def __init__(
-        self, reporter: Reporter, unusual: Unusual, identify: Callable[[], Caller]
+        self, reporter: Reporter, unusual: VolumeLimits, identify: Callable[[], Caller]
     ) -> None:
         self._reporter = reporter
         self._unusual = unusual
@@ -44,7 +44,7 @@ class UsageApi:
         key = None if caller.admin else caller.name
         times = milliseconds(since), milliseconds(until) + 1
         rows = self._reporter.report(
-            caller.name, Question(by, *times, key=key, unusual=self._unusual, zone=zone)
+            caller.name, ReportQuery(by, *times, key=key, unusual=self._unusual, zone=zone)
         )
         payload = {
             "object": "list",

@@ -1,4 +1,4 @@
-"""``flask --app wsgi audit``, for the operator. It needs no running proxy."""
+"""The command ``flask --app wsgi audit``: list changes of keys and settings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from app.cli.output import as_table
+from app.cli.common import load_usage_settings, with_database
 from app.cli.parameters import Moment
-from app.cli.usage import configured, with_database
+from app.cli.tables import as_table
 from app.usage import report as reports
 
 
@@ -23,8 +23,8 @@ def audit(since: datetime, until: datetime, subject: str | None, as_json: bool) 
     """Changes of keys and settings: when, by whom, what. The newest 1,000 of the time."""
     from app.database.audit import events
 
-    _, usage = configured()
-    # The row of this millisecond is in "until now" too.
+    _, usage = load_usage_settings()
+    # ``until`` is excluded; rows of the present millisecond are to be listed.
     times = reports.milliseconds(since), reports.milliseconds(until) + 1
     found = with_database(usage, lambda d: d.run(lambda c: events(c, *times, subject)))
     if as_json:

@@ -1,8 +1,8 @@
-"""``flask --app wsgi check``: ask every deployment of every model, and compare what they say.
+"""``flask --app wsgi check``: call every deployment of every model, and compare their vectors.
 
-Deployments of a model must serve one vector space: vectors of two models in one index are silent
-loss of data. So each embeds the same probe texts, and the cosines between them are part of the
-report.
+The deployments of a model must return vectors of one vector space. Vectors of two spaces in one
+index make searches wrong without an error. So each deployment embeds the same probe texts, and the
+report shows the cosines between their vectors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from app.cli.output import aligned
+from app.cli.tables import aligned, cell
 from app.concurrency.deadline import Deadline
 from app.dispatch.deployment import Deployment
 from app.domain import EmbeddingRequest, Vectors
@@ -32,14 +32,14 @@ PROBES = (
     "한국어 문장도 같은 벡터여야 합니다.",
     "pneumonoultramicroscopicsilicovolcanoconiosis" * 4,
 )
-#: Below this cosine two deployments do not serve the same vectors: quantisation and batching on
-#: other hardware stay above 0.999.
-SAME_SPACE = 0.99
+#: Below this cosine two deployments serve different vector spaces. Quantisation, and batching on
+#: other hardware, stay above 0.999.
+MIN_COSINE = 0.99
 
 
 @dataclass(slots=True)
 class Finding:
-    """What one deployment showed. ``None``: not asked, or not to be known."""
+    """What the check found out about one deployment; ``None``: not checked, or not known."""
 
     model: str
     deployment: str
@@ -47,10 +47,10 @@ class Finding:
     latency_ms: float | None = None
     width: int | None = None
     norm: float | None = None
-    encoding: str | None = None  # how it wrote the vectors
-    batch: int | None = None  # inputs it took in one call
-    dimensions: bool | None = None  # narrower vectors, if the model has them, are the same cut
-    cosine: float | None = None  # the smallest, to the model's first deployment
+    encoding: str | None = None  # of the vectors in its responses
+    batch: int | None = None  # inputs that it accepted in one call
+    dimensions: bool | None = None  # shortened vectors equal the first values of the full ones
+    cosine: float | None = None  # the smallest one to the first deployment's vectors
     errors: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Finding:
 def check(
     deployments: Iterator[tuple[str, Deployment]], seconds: float, skip_batch: bool = False
 ) -> list[Finding]:
-    """Ask each (model, deployment); every call may take ``seconds``."""
+    """Check each (model, deployment); every call may take ``seconds``."""
     findings = []
     first: dict[str, np.ndarray] = {}
     for model, deployment in deployments:
@@ -76,7 +76,7 @@ def check(
     return findings
 
 
-def _ask(
+def _call(
     deployment: Deployment, request: EmbeddingRequest, seconds: float
 ) -> tuple[Vectors, float]:
     started = time.monotonic()
@@ -93,7 +93,7 @@ def _embed(
     for start in range(0, len(PROBES), size):
         request = EmbeddingRequest(model, PROBES[start : start + size])
         try:
-            vectors, took = _ask(deployment, request, seconds)
+            vectors, took = _call(deployment, request, seconds)
         except ProviderError as error:
             finding.errors.append(f"it {error.message}")
             return None
@@ -115,13 +115,13 @@ def _check_dimensions(
         return
     request = EmbeddingRequest(model, PROBES[:1], dimensions=width)
     try:
-        vectors, _ = _ask(deployment, request, seconds)
+        vectors, _ = _call(deployment, request, seconds)
     except ProviderError as error:
         finding.dimensions = False
         finding.errors.append(f"with dimensions={width} it {error.message}")
         return
     cosine = float(_cosines(_matrix(vectors.rows), matrix[:1, :width]).min())
-    finding.dimensions = cosine >= SAME_SPACE
+    finding.dimensions = cosine >= MIN_COSINE
     if not finding.dimensions:
         finding.errors.append(
             f"with dimensions={width} it answers other vectors than the first {width} values "
@@ -135,7 +135,7 @@ def _check_batch(finding: Finding, deployment: Deployment, model: str, seconds: 
         return
     request = EmbeddingRequest(model, [f"a {i}" for i in range(size)])
     try:
-        _ask(deployment, request, seconds)
+        _call(deployment, request, seconds)
     except ProviderError as error:
         finding.errors.append(
             f"it does not take its max_inputs of {size} in one call: it {error.message}"
@@ -151,7 +151,7 @@ def _compare(finding: Finding, first: np.ndarray, matrix: np.ndarray) -> None:
         finding.errors.append("its vectors are not as wide as those of the first deployment")
         return
     finding.cosine = round(float(_cosines(first, matrix).min()), 4)
-    if finding.cosine < SAME_SPACE:
+    if finding.cosine < MIN_COSINE:
         finding.errors.append(
             f"these do not serve the same vector space (cosine {finding.cosine}): take one out of "
             f"MODELS[{finding.model!r}]"
@@ -169,7 +169,7 @@ def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def table(findings: list[Finding]) -> str:
-    """The findings for people: a line a deployment, its errors below it."""
+    """Format the findings for reading: a line for each deployment, its errors below it."""
     columns = (
         "model",
         "deployment",
@@ -181,16 +181,15 @@ def table(findings: list[Finding]) -> str:
         "dimensions",
         "cosine",
     )
-    rows = [columns, *([_cell(getattr(f, name)) for name in columns] for f in findings)]
-    lines = aligned(rows)
-    out = [f"      {lines[0]}"]
-    for finding, line in zip(findings, lines[1:], strict=True):
+    header, *lines = aligned(
+        [columns, *([_cell(getattr(f, name)) for name in columns] for f in findings)]
+    )
+    out = [f"      {header}"]
+    for finding, line in zip(findings, lines, strict=True):
         out.append(f"{'FAIL' if finding.errors else 'ok':6}{line}")
         out += [f"        {error}" for error in finding.errors]
     return "\n".join(out)
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else cell(value)

@@ -1,10 +1,10 @@
-"""``flask --app wsgi check --all``: ask each configured service once, all at once, in bounded time.
+"""``flask --app wsgi check --all``: check each configured service, in parallel, within a timeout.
 
-A service is what the proxy needs beside the providers: the servers of the cache and the limits, the
-ledger's database, the identity provider's JWKS, the tracing endpoint and the webhook. To add one,
-write a function that raises where the service is wrong, and name it in `services`.
+Services are the servers of the cache and of the limits, the ledger's database, the identity
+provider's JWKS, the tracing endpoint and the webhook. To add one, write a function that raises if
+the service fails, and add it to `services`.
 
-No message repeats an address, which may hold a password.
+Messages never contain an address, because it may hold a password.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.cli.output import aligned
+from app.cli.tables import aligned
 from app.config import NotifySettings, Settings, TracingSettings
 
 #: Characters of one message that are shown.
@@ -26,7 +26,7 @@ MAX_MESSAGE = 300
 
 @dataclass(frozen=True, slots=True)
 class ServiceFinding:
-    """What one service answered. ``setting`` is where it is configured."""
+    """The result of one service. ``setting`` is the setting with its address."""
 
     setting: str
     ok: bool
@@ -37,63 +37,64 @@ class ServiceFinding:
 
 
 def services(settings: Settings, timeout_s: float) -> dict[str, Callable[[], str]]:
-    """A question for each configured service, by the setting that names it.
+    """Return a check for each configured service, by the setting with its address.
 
-    A question returns what it learned, and raises where the service is wrong.
+    A check returns a message, and raises if the service fails.
     """
-    found: dict[str, Callable[[], str]] = {}
+    checks: dict[str, Callable[[], str]] = {}
     if settings.cache is not None and settings.cache.url is not None:
-        found["CACHE['url']"] = partial(_ask_valkey, settings.cache.url, timeout_s)
+        checks["CACHE['url']"] = partial(_check_valkey, settings.cache.url, timeout_s)
     if settings.limits.url is not None:
-        found["LIMITS['url']"] = partial(_ask_valkey, settings.limits.url, timeout_s)
+        checks["LIMITS['url']"] = partial(_check_valkey, settings.limits.url, timeout_s)
     if settings.usage is not None:
-        found["USAGE['url']"] = partial(_ask_database, settings.usage.url)
+        checks["USAGE['url']"] = partial(_check_database, settings.usage.url)
     if settings.oidc is not None:
-        found["OIDC['jwks_url']"] = partial(_ask_jwks, settings.oidc.jwks_url, timeout_s)
+        checks["OIDC['jwks_url']"] = partial(_check_jwks, settings.oidc.jwks_url, timeout_s)
     if settings.tracing is not None:
-        found["TRACING['endpoint']"] = partial(_ask_tracing, settings.tracing, timeout_s)
+        checks["TRACING['endpoint']"] = partial(_check_tracing, settings.tracing, timeout_s)
     if settings.notify is not None:
-        found["NOTIFY['url']"] = partial(_ask_webhook, settings.notify)
-    return found
+        checks["NOTIFY['url']"] = partial(_check_webhook, settings.notify)
+    return checks
 
 
 def check_services(
-    questions: Mapping[str, Callable[[], str]], timeout_s: float
+    checks: Mapping[str, Callable[[], str]], timeout_s: float
 ) -> list[ServiceFinding]:
-    """Ask all at the same time; a service without an answer within ``timeout_s`` is wrong.
+    """Run all checks in parallel; a service that does not answer within ``timeout_s`` fails.
 
-    Each question has a thread of its own, because a name look-up cannot be cut short. A thread
-    that outlasts its time is left behind: it does not keep the process from ending.
+    Each check has a daemon thread, because a DNS look-up cannot be interrupted. A thread that is
+    still running after the timeout is abandoned; it does not keep the process from ending.
     """
-    answers: dict[str, ServiceFinding] = {}
+    results: dict[str, ServiceFinding] = {}
 
-    def ask(setting: str, question: Callable[[], str]) -> None:
+    def run(setting: str, check: Callable[[], str]) -> None:
         try:
-            answers[setting] = ServiceFinding(setting, True, question())
-        except Exception as error:  # whatever a client's library raises
+            results[setting] = ServiceFinding(setting, True, check())
+        except Exception as error:  # of any client library
             text = " ".join(str(error).split()) or type(error).__name__
-            answers[setting] = ServiceFinding(setting, False, text[:MAX_MESSAGE])
+            results[setting] = ServiceFinding(setting, False, text[:MAX_MESSAGE])
 
     threads = {
-        setting: threading.Thread(target=ask, args=(setting, question), daemon=True)
-        for setting, question in questions.items()
+        setting: threading.Thread(target=run, args=(setting, check), daemon=True)
+        for setting, check in checks.items()
     }
     for thread in threads.values():
         thread.start()
     end = time.monotonic() + timeout_s
     for thread in threads.values():
         thread.join(max(end - time.monotonic(), 0.0))
-    late = f"no answer within {timeout_s:g} s"
-    return [answers.get(s) or ServiceFinding(s, False, late) for s in questions]
+    timed_out = f"no answer within {timeout_s:g} s"
+    return [results.get(s) or ServiceFinding(s, False, timed_out) for s in checks]
 
 
 def table(findings: list[ServiceFinding]) -> str:
-    """The findings for people: one line a service."""
-    cells = [(f"{'ok' if f.ok else 'FAIL':4}", f.setting, f.message) for f in findings]
-    return "\n".join(aligned(cells))
+    """Format the findings for reading: one line for each service."""
+    return "\n".join(
+        aligned([("ok  " if f.ok else "FAIL", f.setting, f.message) for f in findings])
+    )
 
 
-def _ask_valkey(url: str, timeout_s: float) -> str:
+def _check_valkey(url: str, timeout_s: float) -> str:
     from app.redis.connect import connect
 
     client = connect(url, timeout_s)
@@ -104,7 +105,7 @@ def _ask_valkey(url: str, timeout_s: float) -> str:
     return "answers PING"
 
 
-def _ask_database(url: str) -> str:
+def _check_database(url: str) -> str:
     from sqlalchemy.engine import make_url
 
     from app.database.engine import Database
@@ -112,45 +113,45 @@ def _ask_database(url: str) -> str:
 
     migrate = "run flask --app wsgi usage migrate"
     parsed = make_url(url)
-    # SQLite would make the file, and leave it behind without tables.
+    # SQLite would create the file, without tables.
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
         raise ValueError(f"the file does not exist: {migrate}")
     database = Database(url)
     try:
-        has = database.run(version)
+        found = database.run(version)
     finally:
         database.close()
-    if has != newest():
-        raise ValueError(f"the tables are of version {has or 'none'}, not {newest()}: {migrate}")
-    return f"answers; the tables are of version {has}"
+    if found != newest():
+        raise ValueError(f"the tables are of version {found or 'none'}, not {newest()}: {migrate}")
+    return f"answers; the tables are of version {found}"
 
 
-def _ask_jwks(url: str, timeout_s: float) -> str:
+def _check_jwks(url: str, timeout_s: float) -> str:
     from app.auth.jwks import signing_keys
     from app.auth.jwks_fetch import fetch
 
-    # A single key is listed under its id and under None.
+    # `signing_keys` lists a single key twice: under its id and under None.
     keys = {id(key) for key in signing_keys(fetch(url, timeout_s)).values()}
     return f"answers; signing keys: {len(keys)}"
 
 
-def _ask_tracing(settings: TracingSettings, timeout_s: float) -> str:
+def _check_tracing(settings: TracingSettings, timeout_s: float) -> str:
     import requests
 
     headers = {**settings.headers, "Content-Type": "application/x-protobuf"}
     try:
         # An empty message is a valid export of no spans.
-        answer = requests.post(
+        response = requests.post(
             settings.endpoint, b"", headers=headers, timeout=timeout_s, allow_redirects=False
         )
-    except requests.RequestException as error:  # its text repeats the address
+    except requests.RequestException as error:  # its text contains the address
         raise ConnectionError(f"cannot be reached ({type(error).__name__})") from error
-    if not answer.ok or answer.is_redirect:
-        raise ValueError(f"answers {answer.status_code} to an export of no spans")
+    if not response.ok or response.is_redirect:
+        raise ValueError(f"answers {response.status_code} to an export of no spans")
     return "takes an export of no spans"
 
 
-def _ask_webhook(settings: NotifySettings) -> str:
+def _check_webhook(settings: NotifySettings) -> str:
     from app.limits.webhook import Webhook
 
     problem = Webhook(settings).check()

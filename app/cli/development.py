@@ -1,4 +1,4 @@
-"""``make run``: serve on loopback with defaults that nobody would want in production."""
+"""``make run``: serve on loopback with defaults for development, unsafe in production."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ KEY = "sk-local-development"
 
 
 def main() -> None:
-    """Become gunicorn. Settings of the environment win over the defaults here."""
+    """Replace this process by gunicorn. Environment variables take precedence over the defaults."""
     environment = {"LOG_FORMAT": "human", "WEB_CONCURRENCY": "1", **os.environ}
     if "ALPHANEURAL_API_KEY" not in environment and "PROXY_SETTINGS" not in environment:
         environment["ALPHANEURAL_API_KEY"] = KEY

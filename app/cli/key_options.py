@@ -1,4 +1,4 @@
-"""What ``flask --app wsgi key …`` takes for a key's rights, made into those of the table."""
+"""Parses the options of ``flask --app wsgi key …`` that set the rights of a key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.cli.parameters import Duration
 if TYPE_CHECKING:
     from app.auth.key_table import Expiry
 
-#: Ends a limit in ``key edit``, and the expiry of a key.
+#: Option values that remove a limit, and the expiry of a key.
 NONE, NEVER = "none", "never"
 
 
@@ -27,19 +27,19 @@ class ExpiryOption(Duration):
 
 
 def end_of(given: float | str) -> int | None:
-    """The end of a key, in seconds since 1970, by what `ExpiryOption` made; None: never."""
+    """Return the expiry of an `ExpiryOption` in seconds since 1970; None: never."""
     return None if isinstance(given, str) else int(time.time() + given)
 
 
 def expiry_of(given: float | str | None) -> Expiry:
-    """The same, and `UNCHANGED` where the option was not given."""
+    """Return the expiry of an `ExpiryOption`, or `UNCHANGED` if the option was not given."""
     from app.auth.key_table import UNCHANGED
 
     return UNCHANGED if given is None else end_of(given)
 
 
 def limits_of(given: Iterable[str]) -> dict[str, float]:
-    """``requests_per_minute=600`` …, checked as in KEYS. Raises ValueError."""
+    """Parse limits like ``requests_per_minute=600``, checked as in KEYS. Raises ValueError."""
     from app.config.messages import messages
     from app.config.services import LimitsOfKeySchema
 
@@ -53,13 +53,13 @@ def limits_of(given: Iterable[str]) -> dict[str, float]:
 
 
 def changed_limits(before: Mapping[str, float], given: Iterable[str]) -> dict[str, float]:
-    """Limits of a key with these changes; ``requests_per_minute=none`` ends one.
+    """Return the limits of a key after these changes; ``requests_per_minute=none`` removes one.
 
     Raises ValueError.
     """
     loaded = {name: value for name, value in limits_of(given).items() if value is not None}
-    ended = {limit.partition("=")[0] for limit in given} - loaded.keys()
-    return {name: value for name, value in before.items() if name not in ended} | loaded
+    removed = {limit.partition("=")[0] for limit in given} - loaded.keys()
+    return {name: value for name, value in before.items() if name not in removed} | loaded
 
 
 def _number(text: str) -> Any:
@@ -72,7 +72,7 @@ def _number(text: str) -> Any:
 
 
 def check_models(given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise ValueError for a model that there is not."""
+    """Raise ValueError for a model that is not configured."""
     from app.config import unknown
 
     names = list(known)

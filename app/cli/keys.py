@@ -1,4 +1,4 @@
-"""``flask --app wsgi key …``, for the operator. It needs no running proxy."""
+"""The commands ``flask --app wsgi key …``: manage the keys of the database."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from app import config
+from app.cli.common import fail, load_usage_settings, with_database
 from app.cli.key_options import (
     ExpiryOption,
     changed_limits,
@@ -19,9 +20,8 @@ from app.cli.key_options import (
     expiry_of,
     limits_of,
 )
-from app.cli.output import as_table
 from app.cli.parameters import Duration, Network
-from app.cli.usage import configured, fail, with_database
+from app.cli.tables import as_table
 
 if TYPE_CHECKING:
     from app.auth.key_entry import KeyEntry
@@ -33,14 +33,14 @@ T = TypeVar("T")
 
 @click.group("key")
 def key() -> None:
-    """Keys in the ledger's database, beside those of KEYS."""
+    """Keys in the ledger's database, besides those of KEYS."""
 
 
 def _change(work: Callable[[config.Settings, KeyTable], T]) -> T:
-    settings, usage = configured()
+    settings, usage = load_usage_settings()
     if not usage.keys:
         click.echo(
-            'Note: the proxy does not ask this table, for USAGE["keys"] is not True.', err=True
+            'Note: the proxy does not use this table, because USAGE["keys"] is not True.', err=True
         )
 
     def change(database: Database) -> T:
@@ -54,8 +54,8 @@ def _change(work: Callable[[config.Settings, KeyTable], T]) -> T:
         fail(error)
 
 
-def _show(made: str) -> None:
-    click.echo(f"The key, shown only now:\n\n    {made}\n")
+def _print_key(key: str) -> None:
+    click.echo(f"The key, shown only now:\n\n    {key}\n")
 
 
 @key.command("new")
@@ -73,7 +73,7 @@ def new(
     limits: tuple[str, ...],
     networks: tuple[str, ...],
 ) -> None:
-    """Make a key and show it once."""
+    """Create a key and show it once."""
 
     def make(settings: config.Settings, table: KeyTable) -> str:
         from app.auth.key_entry import KeyEntry
@@ -86,13 +86,13 @@ def new(
         entry = KeyEntry(name, models=models or ("*",), admin=admin, networks=networks)
         return table.new(replace(entry, limits=given, expires=end))
 
-    _show(_change(make))
+    _print_key(_change(make))
 
 
 @key.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def list_keys(as_json: bool) -> None:
-    """Every key of the table, never the key itself."""
+    """List the keys of the table by name; the keys themselves are not stored."""
 
     def rows(_: config.Settings, table: KeyTable) -> list[dict[str, Any]]:
         return [_row(entry) for entry in table.read()[1]]
@@ -105,9 +105,9 @@ def list_keys(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
 def show(name: str, as_json: bool) -> None:
-    """What the keys of a name may do, and when the ledger last saw the name.
+    """Show the rights of the keys of a name, and the time of the last request with it.
 
-    A request shows up within seconds. Of requests that were refused for their key there is no use.
+    A request counts after a few seconds; a request whose key was refused does not count.
     """
 
     def rows(settings: config.Settings, table: KeyTable) -> list[dict[str, Any]]:
@@ -143,7 +143,7 @@ def _row(entry: KeyEntry) -> dict[str, Any]:
 
 
 def _row_of_settings(key: config.KeySettings) -> dict[str, Any]:
-    """A key of KEYS in the same columns; when it was made is not known."""
+    """Return the row of a key of KEYS; its time of creation is not known."""
     from app.auth.key_entry import KeyEntry
     from app.config.keys import LIMITS
 
@@ -160,7 +160,7 @@ def _date(seconds: int | None) -> str:
 @key.command("revoke")
 @click.argument("name")
 def revoke(name: str) -> None:
-    """End all keys of a name; every worker refuses them within about 2 seconds."""
+    """Revoke all keys of a name; every worker refuses them within about 2 seconds."""
     ended = _change(lambda _, table: table.revoke(name))
     if not ended:
         fail(f"there is no key {name!r}")
@@ -176,25 +176,25 @@ def revoke(name: str) -> None:
     help="Of the new key: 90d, 12h … from now, or never. Default: when the old one would have.",
 )
 def rotate(name: str, grace: float, expires: float | str | None) -> None:
-    """Make a new key with the same rights; the old one goes on for the grace."""
+    """Create a key with the same rights; the old one stays valid for the grace period."""
 
     def change(_: config.Settings, table: KeyTable) -> tuple[str, int | None]:
         made = table.rotate(name, grace, expiry_of(expires))
         return made, table.newest(name).expires
 
     made, end = _change(change)
-    _show(made)
+    _print_key(made)
     click.echo(f"It expires {_date(end)}." if end is not None else "It does not expire.")
 
 
 @key.command("edit")
 @click.argument("name")
-@click.option("--model", "models", multiple=True, help="All it may use from now on; '*': any.")
+@click.option("--model", "models", multiple=True, help="Replaces all models; '*': any.")
 @click.option("--admin/--no-admin", default=None)
 @click.option("--expires", type=ExpiryOption(), help="90d, 12h … from now, or never.")
 @click.option("--limit", "limits", multiple=True, help="requests_per_minute=600, or =none.")
-@click.option("--network", "networks", type=Network(), multiple=True, help="All it may come from.")
-@click.option("--any-network", is_flag=True, help="It may come from everywhere.")
+@click.option("--network", "networks", type=Network(), multiple=True, help="Replaces all networks.")
+@click.option("--any-network", is_flag=True, help="Allow every address.")
 def edit(
     name: str,
     models: tuple[str, ...],
@@ -204,9 +204,9 @@ def edit(
     networks: tuple[str, ...],
     any_network: bool,
 ) -> None:
-    """Change what a key may do, and nothing that no option names.
+    """Change the rights of a key that the options name.
 
-    Every worker knows within 5 seconds. A key that was rotated gets the same rights for its grace.
+    Every worker applies them within 5 seconds, also to an older key in its grace period.
     """
     if networks and any_network:
         fail("--network and --any-network exclude each other")

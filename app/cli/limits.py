@@ -1,19 +1,19 @@
-"""``flask --app wsgi limits …``, for the operator. It needs no running proxy."""
+"""The commands ``flask --app wsgi limits …``: show, reset and reconcile counters of limits."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from app import config
-from app.cli.output import as_table
+from app.cli.common import fail, load_settings, with_database
 from app.cli.reconcile import reconciled
+from app.cli.tables import as_table
 from app.domain import Caller
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from app.limits.redis import SharedWindows
 
 T = TypeVar("T")
-#: Seconds that the server may take to answer the operator.
+#: Timeout in seconds of a call to the server of the limits.
 TIMEOUT_S = 30.0
 
 
 @click.group("limits")
 def limits() -> None:
-    """What keys have used of their limits, in the server of LIMITS["url"]."""
+    """Counters of the keys' limits, in the server of LIMITS["url"]."""
 
 
 @limits.command("show")
@@ -37,7 +37,7 @@ def limits() -> None:
 def show(key: str | None, as_json: bool) -> None:
     """Limits of a key, or of all keys: what is used, and when that resets.
 
-    Limits of end users are not shown: their names are told to no server.
+    Limits of end users are not shown: the server knows no names of end users.
     """
     settings = _settings()
     callers = [_caller(settings, key)] if key is not None else list(_callers(settings).values())
@@ -53,7 +53,7 @@ def show(key: str | None, as_json: bool) -> None:
 @limits.command("reset")
 @click.argument("key")
 def reset(key: str) -> None:
-    """Count all that a key and its end users may use from 0 again."""
+    """Set the counters of a key and of its end users to 0."""
     settings = _settings()
     caller = _caller(settings, key)
     from app.limits.kinds import counters_of
@@ -67,14 +67,14 @@ def reset(key: str) -> None:
 @click.option("--apply", "is_applied", is_flag=True, help="Count what the ledger says from now on.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
 def reconcile(key: str | None, is_applied: bool, as_json: bool) -> None:
-    """Compare limits of days and months with the ledger, and set them to what it says.
+    """Compare daily and monthly counters with the ledger; --apply sets them to its amounts.
 
-    Usage of the last two seconds is not in the ledger yet: it is no longer counted after --apply.
+    The ledger lacks the usage of the last two seconds, so --apply takes it out of the counters.
     """
     settings = _settings()
     usage = settings.usage
     if usage is None:
-        _fail("USAGE: must be set: it is the ledger that limits are compared with")
+        fail("USAGE: must be set: it is the ledger that limits are compared with")
     callers = [_caller(settings, key)] if key is not None else list(_callers(settings).values())
     found = _with_windows(settings, lambda w: reconciled(settings, usage, w, callers, is_applied))
     if as_json:
@@ -83,31 +83,20 @@ def reconcile(key: str | None, is_applied: bool, as_json: bool) -> None:
         click.echo(as_table(found, "No limits of days and months."))
 
 
-def _fail(message: object) -> NoReturn:
-    click.echo(str(message), err=True)
-    sys.exit(1)
-
-
 def _settings() -> config.Settings:
-    try:
-        settings = config.load()
-    except config.SettingsError as error:
-        _fail(error)
+    settings = load_settings()
     if settings.limits.url is None:
-        _fail(
-            "LIMITS['url'] is not set: each worker counts in its memory, and forgets at a restart"
-        )
+        fail("LIMITS['url'] is not set: each worker counts in its memory, and forgets at a restart")
     return settings
 
 
 def _callers(settings: config.Settings) -> dict[str, Caller]:
-    """By name: of the settings, and of the table where that is asked too."""
+    """Return the callers by name: of KEYS, and of the table of keys if that is in use."""
     from app.auth.keys import caller_of
 
     found = {name: caller_of(key) for name, key in settings.keys.items()}
     if settings.usage is not None and settings.usage.keys:
         from app.auth.key_table import KeyTable
-        from app.cli.usage import with_database
 
         for entry in with_database(settings.usage, lambda d: KeyTable(d).read()[1]):
             if entry.revoked is None:
@@ -116,7 +105,7 @@ def _callers(settings: config.Settings) -> dict[str, Caller]:
 
 
 def _caller(settings: config.Settings, name: str) -> Caller:
-    """The caller of this name; of a token's, with the limits of OIDC["limits"]."""
+    """Return the caller of a name; ``oidc:…`` is the caller of a token, with OIDC["limits"]."""
     from app.auth.keys import caller_of
     from app.config import unknown
 
@@ -125,12 +114,12 @@ def _caller(settings: config.Settings, name: str) -> Caller:
         return caller_of(config.KeySettings(name, "", **given))
     known = _callers(settings)
     if name not in known:
-        _fail(unknown("key", name, known, "KEYS or the table of keys"))
+        fail(unknown("key", name, known, "KEYS or the table of keys"))
     return known[name]
 
 
 def _with_windows(settings: config.Settings, ask: Callable[[SharedWindows], T | None]) -> T:
-    """What the server answers; its failure in one line."""
+    """Return the result of ``ask``; a server that does not answer ends the command."""
     from app.limits.redis import SharedWindows
 
     assert settings.limits.url is not None  # noqa: S101 - for mypy
@@ -140,7 +129,7 @@ def _with_windows(settings: config.Settings, ask: Callable[[SharedWindows], T | 
     finally:
         windows.close()
     if found is None:
-        _fail(f"LIMITS['url']: {windows.remote.url} does not answer")
+        fail(f"LIMITS['url']: {windows.remote.url} does not answer")
     return found
 
 
@@ -157,7 +146,7 @@ def _rows(
     nothing = {"requests": 0, "tokens": 0, "dollars": 0}
     taken = windows.take([rule.take(nothing, "") for rule in rules])
     if taken is None:
-        _fail(f"LIMITS['url']: {windows.remote.url} does not answer")
+        fail(f"LIMITS['url']: {windows.remote.url} does not answer")
     return [_row(caller, *pair) for pair in zip(rules, taken.windows, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""What the operator writes on the command line, made into values."""
+"""Types of command line parameters."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from app.usage import report as reports
 
 if TYPE_CHECKING:
     _Type = click.ParamType[Any]
-else:  # before click 8.2 it takes no argument
+else:  # before click 8.2 it is not generic
     _Type = click.ParamType
 
 
 class Moment(_Type):
-    """A time; dates are those of the option ``timezone``, which has to be eager."""
+    """A time; dates are in the time zone of the option ``timezone``, which must be eager."""
 
     name = "time"
 
@@ -30,6 +30,8 @@ class Moment(_Type):
 
 
 class TimeZone(_Type):
+    """A time zone by its name."""
+
     name = "zone"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
@@ -40,6 +42,8 @@ class TimeZone(_Type):
 
 
 class Dimensions(_Type):
+    """Dimensions of a report, separated by commas."""
+
     name = "names"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
@@ -66,6 +70,8 @@ class Duration(_Type):
 
 
 class Network(_Type):
+    """A network in CIDR notation."""
+
     name = "network"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:

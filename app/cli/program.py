@@ -1,4 +1,4 @@
-"""The program ``embeddings-proxy``: ``serve``, and every operator command, without a checkout."""
+"""The console script ``embeddings-proxy``: ``serve``, and every command for operators."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.cli.usage import usage
 @click.group()
 @click.version_option(app.__version__, prog_name="embeddings-proxy")
 def main() -> None:
-    """Serve embeddings, or do one task of an operator. Settings: PROXY_SETTINGS names the file."""
+    """Serve embeddings, or run a command. PROXY_SETTINGS names the file with the settings."""
 
 
 @main.command(
@@ -28,22 +28,22 @@ def main() -> None:
 )
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def serve(options: tuple[str, ...]) -> None:
-    """Become gunicorn, with the configuration of `app.server.configuration` and these options.
+    """Run gunicorn with the configuration `app.server.configuration` and these options.
 
-    A process of its own: this one has imported what gunicorn's master must not.
+    It replaces this process, which has imported modules that gunicorn's master must not.
     """
-    if hiding := _hiding(Path.cwd()):
+    if shadowing := _shadowing(Path.cwd()):
         raise click.ClickException(
-            f"{hiding} would be imported in the place of the proxy's package: "
+            f"{shadowing} would be imported in the place of the proxy's package: "
             "serve from another directory"
         )
-    words = ["-m", "gunicorn", "-c", "python:app.server.configuration", *options]
-    arguments = [sys.executable, *words, "app.factory:create_app()"]
+    gunicorn = ["-m", "gunicorn", "-c", "python:app.server.configuration", *options]
+    arguments = [sys.executable, *gunicorn, "app.factory:create_app()"]
     os.execve(sys.executable, arguments, dict(os.environ))  # noqa: S606 - no shell
 
 
-def _hiding(directory: Path) -> Path | None:
-    """What in ``directory`` hides our package from gunicorn, which imports from there first."""
+def _shadowing(directory: Path) -> Path | None:
+    """Return a file in ``directory`` that gunicorn would import in place of this package."""
     ours = Path(app.__file__).parent
     for found in (directory / "app", directory / "app.py"):
         if found.exists() and found.resolve() != ours.resolve():

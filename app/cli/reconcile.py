@@ -1,4 +1,4 @@
-"""Limits of days and months held against the usage ledger."""
+"""Compares the counters of daily and monthly limits with the usage ledger."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ def reconciled(
     callers: Iterable[Caller],
     is_applied: bool,
 ) -> list[dict[str, Any]] | None:
-    """A row for each limit: what is counted and what the ledger says; None without an answer.
+    """Return a row for each limit, with its counter and the ledger's amount.
 
-    With ``is_applied`` the ledger's amount is counted from now on.
+    With ``is_applied`` the counters are set to the ledger's amounts. Returns None if the server of
+    the limits does not answer.
     """
-    from app.cli.usage import with_database
+    from app.cli.common import with_database
 
     periods = make_periods(zone_of(settings.limits.timezone))
-    asked = [
+    limits = [
         (caller, rule)
         for caller in callers
         for rule in rules_of(caller, periods)
@@ -38,15 +39,15 @@ def reconciled(
     now = time.time()
 
     def in_ledger(caller: Caller, rule: Rule) -> int:
-        from app.usage.store import Question, Store
+        from app.usage.store import ReportQuery, Store
 
         since_ms = int(rule.period.span(now).start * 1000)
-        question = Question([], since_ms, int(now * 1000) + 1, key=caller.name)
-        sums = with_database(usage, lambda database: Store(database).report(question))
+        query = ReportQuery([], since_ms, int(now * 1000) + 1, key=caller.name)
+        sums = with_database(usage, lambda database: Store(database).report(query))
         return _amount(rule, sums[0], settings.limits.count_cached_tokens) if sums else 0
 
     rows = []
-    for caller, rule in asked:
+    for caller, rule in limits:
         assert isinstance(rule.period, Calendar)  # noqa: S101 - for mypy
         used = in_ledger(caller, rule)
         counted = windows.reconcile(rule.name, rule.period, used if is_applied else None)
@@ -66,7 +67,7 @@ def reconciled(
 
 
 def _amount(rule: Rule, sums: dict[str, Any], count_cached: bool) -> int:
-    """What a limit counts of the ledger's sums: tokens, or billionths of a dollar."""
+    """Return the ledger's amount for a limit: tokens, or billionths of a dollar."""
     if rule.what == "dollars":
         return int(sums["cost"])
     return int(sums["prompt_tokens"] - (0 if count_cached else sums["cached_tokens"]))

@@ -1,55 +1,16 @@
-"""``flask --app wsgi usage …``, for the operator. It needs no running proxy."""
+"""The commands ``flask --app wsgi usage …``: migrations and reports."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
-from app import config
-from app.cli.output import as_table
+from app.cli.common import fail, load_usage_settings, with_database
 from app.cli.parameters import Dimensions, Moment, TimeZone
-from app.config import UsageSettings
+from app.cli.tables import as_table
 from app.usage import report as reports
-
-if TYPE_CHECKING:
-    from app.database.engine import Database
-
-T = TypeVar("T")
-
-
-def fail(message: object) -> NoReturn:
-    """One line for the operator, and the end."""
-    click.echo(str(message), err=True)
-    sys.exit(1)
-
-
-def configured() -> tuple[config.Settings, UsageSettings]:
-    """The settings, which have to name a database."""
-    try:
-        settings = config.load()
-    except config.SettingsError as error:
-        fail(error)
-    if settings.usage is None:
-        fail("USAGE: must be set, for instance {'url': 'sqlite:////var/lib/proxy/usage.db'}")
-    return settings, settings.usage
-
-
-def with_database(usage: UsageSettings, work: Callable[[Database], T]) -> T:
-    """What ``work`` returns; a database that is away ends the command with one line."""
-    from app.database.engine import Database, Unavailable
-
-    database = Database(usage.url)
-    try:
-        return work(database)
-    except Unavailable as error:
-        fail(f"USAGE['url']: {error} (are the tables there? flask --app wsgi usage migrate)")
-    finally:
-        database.close()
 
 
 @click.group("usage")
@@ -59,8 +20,8 @@ def usage() -> None:
 
 @usage.command("migrate")
 def migrate() -> None:
-    """Make the tables, or bring them up to date."""
-    _, settings = configured()
+    """Create the tables, or bring them up to date."""
+    _, settings = load_usage_settings()
     from sqlalchemy.exc import SQLAlchemyError
 
     from app.database.engine import Database
@@ -100,17 +61,17 @@ def report(
 ) -> None:
     """Sum the requests up by any of: key, user, model, provider, deployment, status, error_code,
     day. Where USAGE["unusual"] is set, unusual_hours counts the hours of unusual volume."""
-    _, settings = configured()  # first: without USAGE, the database's package may be missing
-    from app.usage.store import Question, Store, Unusual
+    _, settings = load_usage_settings()  # before the import, whose package only USAGE needs
+    from app.usage.store import ReportQuery, Store, VolumeLimits
 
-    unusual = Unusual(settings.unusual.requests_per_hour, settings.unusual.tokens_per_hour)
+    unusual = VolumeLimits(settings.unusual.requests_per_hour, settings.unusual.tokens_per_hour)
     times = reports.milliseconds(since), reports.milliseconds(until)
-    question = Question(by, *times, unusual=unusual, zone=timezone)
-    rows = with_database(settings, lambda d: Store(d).report(question))
+    query = ReportQuery(by, *times, unusual=unusual, zone=timezone)
+    rows = with_database(settings, lambda d: Store(d).report(query))
     shown = [reports.readable(row) for row in rows]
     if as_json:
         click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     elif as_csv:
         click.echo(reports.as_csv(shown), nl=False)
     else:
-        click.echo(as_table(shown))
+        click.echo(as_table(shown, "No requests in that time."))

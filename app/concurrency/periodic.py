@@ -111,7 +111,8 @@ class PeriodicTask:
             began = self._clock()
             asked_s = self._run_once(self._run)
             interval_s = self._interval_s if asked_s is None else asked_s
-            interval_s *= 1 - self._jitter * self._rng()
+            if self._jitter:
+                interval_s *= 1 - self._jitter * self._rng()
             pause_s = max(began + interval_s - self._clock(), MIN_PAUSE_S)
         if self._at_stop is not None:
             self._run_once(self._at_stop)

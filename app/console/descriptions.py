@@ -1,4 +1,4 @@
-"""What the description says in words: fields, headers, answers, routes."""
+"""Texts of the OpenAPI document: fields, headers, responses and routes."""
 
 from __future__ import annotations
 
@@ -14,39 +14,42 @@ Press **Authorize**, paste a key, open `POST /v1/embeddings` and press **Execute
 this page and is gone with it.
 """
 
-#: Of the request's fields; a field without a line here fails a test.
+#: Descriptions of the request's fields; a test requires one for every field.
 FIELDS = {
     "model": "A model that the key may use: see `GET /v1/models`. One in the path wins.",
     "input": "What to embed: a text, a list of texts, a list of token ids, or a list of those.",
     "encoding_format": "`base64` is float32, little-endian. Default: `float`.",
     "dimensions": "Width of the vectors, where the model has a choice.",
-    "user": "Your end user: logged and metered, and told to providers that are set to.",
-    "input_type": "What the texts are for, in the words of each provider that tells them apart.",
-    "timeout": "Seconds you wait in all: queueing, retries and fail-overs included. Default: 600.",
-    "caching": "Whether what is known may come from a cache. Default: false.",
+    "user": "Your end user: logged, metered, and sent to providers that are configured for it.",
+    "input_type": "Purpose of the texts, in the terms of providers that distinguish purposes.",
+    "timeout": "Total timeout in seconds, with queueing, retries and fail-overs. Default: 600.",
+    "caching": "Whether vectors may come from the cache. Default: false.",
 }
 
 _STRING: dict[str, Any] = {"type": "string"}
 _COUNT: dict[str, Any] = {"type": "string", "pattern": "^[0-9]+$"}
 
-#: Headers of answers by name: what they say, and their schema.
+#: Response headers by name: description and schema.
 HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "x-request-id": ("Yours if it was well-formed, else a new one.", _STRING),
     "x-proxy-cache": (
-        "How much came from the cache.",
+        "Whether the vectors came from the cache: none, some or all.",
         {"type": "string", "enum": ["off", "miss", "partial", "hit"]},
     ),
     "x-proxy-cached-tokens": ("Tokens of what came from the cache.", _COUNT),
-    "x-proxy-provider": ("Who embedded it; several by commas, empty if all was cached.", _STRING),
+    "x-proxy-provider": (
+        "The providers, joined by commas; empty if all vectors were cached.",
+        _STRING,
+    ),
     "x-proxy-attempts": ("Calls to providers that it took.", _COUNT),
     "x-proxy-usage": ("`estimated` where the provider counted no tokens.", _STRING),
     "Server-Timing": ("Milliseconds: `upstream` waiting for providers, and in `total`.", _STRING),
-    "Retry-After": ("Seconds until it is worth trying again.", _COUNT),
+    "Retry-After": ("Seconds until a retry may succeed.", _COUNT),
     "x-should-retry": (
-        "Whether OpenAI's SDKs should try again; absent: as they think.",
+        "Whether OpenAI's SDKs should retry; absent: their default.",
         {"type": "string", "enum": ["true", "false"]},
     ),
-    "WWW-Authenticate": ("The scheme to come back with.", _STRING),
+    "WWW-Authenticate": ("The authentication scheme.", _STRING),
     "Allow": ("The methods that the path has.", _STRING),
 } | {
     f"x-ratelimit-{what}-{of}": (f"{text} {of} a minute; only of keys with limits.", schema)
@@ -93,7 +96,7 @@ def _list_of(name: str) -> dict[str, Any]:
     return _object(object={"const": "list"}, data=rows)
 
 
-#: Of answers, by name.
+#: Schemas of responses, by name.
 SCHEMAS = {
     "EmbeddingResponse": _object(
         object={"const": "list"},
@@ -135,10 +138,10 @@ SCHEMAS = {
 
 
 class Route(NamedTuple):
-    """A view in words. ``answer`` is a schema's name, or a media type.
+    """The description of a view. ``answer`` is the name of a schema, or a media type.
 
-    ``scopes`` are those of the errors that it can answer with, besides those of every request.
-    ``needs_key`` False with `Scope.KEY` among them: some callers need none.
+    ``scopes`` are those of the errors that it can answer with, besides those of every request. If
+    ``needs_key`` is False and `Scope.KEY` is among them, only some callers need a key.
     """
 
     tag: str
@@ -154,7 +157,7 @@ TAGS = {
     "embeddings": "",
     "models": "",
     "other SDKs": "The same under the paths that AzureOpenAI, openai 0.28 and others ask.",
-    "operation": "For those who run it.",
+    "operation": "For operators.",
     "other": "",
 }
 
@@ -165,7 +168,7 @@ def _query(name: str, text: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": text, "schema": _STRING}
 
 
-#: By Flask's endpoint. A view without a line here is described by its docstring.
+#: Descriptions by Flask's endpoint. Other views are described by their docstring.
 ROUTES = {
     "api.embeddings": Route(
         "embeddings",
@@ -197,7 +200,7 @@ ROUTES = {
             _query("until", "The last moment, likewise. Default: now."),
             _query(
                 "by",
-                "What the rows are told apart by, separated by commas. Default: `model`; "
+                "Dimensions to group the rows by, separated by commas. Default: `model`; "
                 "`key,model` with an administrator's key.",
             ),
         ),

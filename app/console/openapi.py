@@ -1,4 +1,4 @@
-"""The app → OpenAPI 3.1, by apispec. Routes, fields and errors are those of the code itself."""
+"""Builds the OpenAPI 3.1 document from the app's routes, schemas and errors, with apispec."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from marshmallow import fields
 
 from app.api.schemas import EmbeddingSchema
 from app.config import Settings
-from app.console import descriptions as words
+from app.console import descriptions
 from app.errors import ClientError, Scope, client_errors
 
-#: Examples name a model only if everybody may know of it.
+#: Examples name only these models, because the names of others may be confidential.
 _PUBLIC_MODELS = ("wordllama", "text-embedding-3-small")
 _CANONICAL = re.compile(r"/v1/(embeddings|models)")
 _VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 def document(app: Flask, settings: Settings) -> dict[str, Any]:
-    """The whole description."""
+    """Return the OpenAPI document."""
     plugin = MarshmallowPlugin()
     spec = APISpec(
-        title=words.TITLE,
+        title=descriptions.TITLE,
         version=_version(),
         openapi_version="3.1.0",
-        info={"description": words.ABOUT},
+        info={"description": descriptions.ABOUT},
         servers=[{"url": "/"}],
         tags=[
             {"name": tag, **({"description": text} if text else {})}
-            for tag, text in words.TAGS.items()
+            for tag, text in descriptions.TAGS.items()
         ],
         plugins=[plugin],
     )
@@ -65,16 +65,16 @@ def _version() -> str:
 
 
 def _property(_: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """A field of a request as it describes itself. apispec calls it for each field."""
+    """Return additional properties of a request's field; apispec calls it for each field."""
     own: dict[str, Any] = getattr(field, "json_schema", {})
-    return {**own, "description": words.FIELDS.get(field.name or "", "")}
+    return {**own, "description": descriptions.FIELDS.get(field.name or "", "")}
 
 
 def _components(spec: APISpec, settings: Settings) -> None:
     spec.components.schema("EmbeddingRequest", schema=EmbeddingSchema(settings.limits.inputs))
-    for name, schema in words.SCHEMAS.items():
+    for name, schema in descriptions.SCHEMAS.items():
         spec.components.schema(name, schema)
-    for name, (text, schema) in words.HEADERS.items():
+    for name, (text, schema) in descriptions.HEADERS.items():
         spec.components.header(name, {"description": text, "schema": schema})
     for status, kinds in _by_status({Scope.ELSEWHERE}):
         spec.components.response(f"Elsewhere{status}", _error(status, kinds))
@@ -95,7 +95,7 @@ def _components(spec: APISpec, settings: Settings) -> None:
 
 
 def _operation(endpoint: str, doc: str, method: str, path: str) -> dict[str, Any]:
-    route = words.ROUTES.get(endpoint) or words.Route(
+    route = descriptions.ROUTES.get(endpoint) or descriptions.Route(
         "other", doc.strip().partition("\n")[0] or endpoint, needs_key=True, scopes=(Scope.KEY,)
     )
     embeds = endpoint == "api.embeddings"
@@ -114,12 +114,14 @@ def _operation(endpoint: str, doc: str, method: str, path: str) -> dict[str, Any
             "request-id",
         ],
         "responses": {
-            "200": _answer(route.answer, words.OF_EMBEDDINGS if embeds else words.EVERYWHERE),
+            "200": _answer(
+                route.answer, descriptions.OF_EMBEDDINGS if embeds else descriptions.EVERYWHERE
+            ),
             **{str(status): _error(status, kinds) for status, kinds in _by_status(scopes)},
         },
     }
     if endpoint == "api.ready":
-        unready = _answer("Status", words.EVERYWHERE, "A model cannot be served.")
+        unready = _answer("Status", descriptions.EVERYWHERE, "A model cannot be served.")
         found["responses"]["503"] = unready
     if embeds:
         found["requestBody"] = {
@@ -138,12 +140,12 @@ def _operation(endpoint: str, doc: str, method: str, path: str) -> dict[str, Any
     return found
 
 
-def _is_canonical(route: words.Route, path: str) -> bool:
+def _is_canonical(route: descriptions.Route, path: str) -> bool:
     return route.tag not in ("embeddings", "models") or bool(_CANONICAL.match(path))
 
 
 def _answer(answer: str, headers: Iterable[str], text: str = "As asked.") -> dict[str, Any]:
-    named = answer in words.SCHEMAS
+    named = answer in descriptions.SCHEMAS
     schema = {"$ref": f"#/components/schemas/{answer}"} if named else {}
     media = "application/json" if named else answer
     return {
@@ -154,7 +156,7 @@ def _answer(answer: str, headers: Iterable[str], text: str = "As asked.") -> dic
 
 
 def _by_status(scopes: Set[Scope]) -> Iterator[tuple[int, list[type[ClientError]]]]:
-    """The errors of these scopes, in the order of their status."""
+    """Yield each status with the errors of these scopes, in order."""
     found = [kind for kind in client_errors() if scopes & set(kind.scopes)]
     found.sort(key=lambda kind: kind.status)
     for status, kinds in groupby(found, key=lambda kind: kind.status):
@@ -175,6 +177,9 @@ def _error(status: int, kinds: Iterable[type[ClientError]]) -> dict[str, Any]:
     }
     return {
         "description": f"{http.HTTPStatus(status).phrase}. " + " ".join(texts),
-        "headers": {name: name for name in (*words.EVERYWHERE, *words.OF_ERRORS.get(status, ()))},
+        "headers": {
+            name: name
+            for name in (*descriptions.EVERYWHERE, *descriptions.OF_ERRORS.get(status, ()))
+        },
         "content": {"application/json": {"schema": schema}},
     }

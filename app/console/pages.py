@@ -1,8 +1,7 @@
-"""``GET /openapi.json`` and ``GET /docs``: a description, and Swagger UI to try it. No key needed.
+"""``GET /openapi.json`` and ``GET /docs``: the OpenAPI document and Swagger UI, without a key.
 
-Everything the page loads comes from here: the bundle is that of the package flask-swagger-ui, which
-is brought up to date with Swagger UI every week. Neither it nor apispec is imported before somebody
-asks.
+The page loads nothing from other hosts: the package flask-swagger-ui, released weekly with
+Swagger UI, contains its files. That package and apispec are imported only at the first request.
 """
 
 from __future__ import annotations
@@ -22,25 +21,25 @@ _PARTS = {
     "swagger-ui-bundle.js": "text/javascript",
     "favicon-32x32.png": "image/png",
 }
-#: Nothing from elsewhere, nothing sent elsewhere: a key is typed into this page. Swagger UI sets
-#: styles on elements and draws with data: images.
+#: Loads nothing from and sends nothing to other hosts, because users type a key into this page.
+#: Swagger UI needs inline styles and data: images.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_DAY = 24 * 3600
+MAX_AGE_S = 24 * 3600
 
 
 class Console:
-    """The views. The description is made once, when it is first asked for."""
+    """The views. The OpenAPI document is built once, at the first request for it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._document: bytes | None = None
 
     def blueprint(self) -> Blueprint:
-        """The routes; none where ``DOCS`` turns them off, so that they are 404s like any other."""
+        """Return the routes; none if ``DOCS`` disables them, so that they answer 404."""
         console = Blueprint("console", __name__)
         if not self._settings.docs.enabled:
             return console
@@ -63,19 +62,19 @@ class Console:
 
     def docs(self) -> Response:
         if request.path.endswith("/"):
-            # The page names its parts relative to its own path, so that it works below a prefix.
-            # The place is relative for the same reason.
+            # The page refers to its files by relative paths, so that it works below a prefix. The
+            # redirect is relative for the same reason.
             return _guarded(Response(status=308, headers={"Location": "../docs"}))
         page = (_OWN / "docs.html").read_bytes()
         return _guarded(Response(page, content_type="text/html; charset=utf-8"))
 
     def part(self, name: str) -> Response:
-        """What the page is made of."""
+        """Serve a file of the page."""
         if name not in _PARTS:
             raise NotFound(f"Invalid URL (GET /docs/{name})")
         place = _OWN if name == "start.js" else _bundle()
         response = Response((place / name).read_bytes(), content_type=_PARTS[name])
-        response.cache_control.max_age = _DAY
+        response.cache_control.max_age = MAX_AGE_S
         response.add_etag()
         response.make_conditional(request)
         return _guarded(response)

@@ -1,7 +1,7 @@
-"""The audit log: who changed keys and settings, when, and what. It never holds a secret.
+"""The audit log: changes of keys and settings, each with its time and actor, without secrets.
 
-A change of a key and its row are written in one transaction, so that there is never one without
-the other. Rows stay: there are few, and `USAGE["retention_days"]` does not apply to them.
+A change of a key and its row in the audit log are written in one transaction. Rows are never
+deleted: they are few, and `USAGE["retention_days"]` does not apply to them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class AuditEvent:
 
 
 def os_actor() -> str:
-    """The user that runs this process, and who became it by sudo: ``os:root (sudo: alice)``."""
+    """Return the user of this process, and the user that called sudo: ``os:root (sudo: alice)``."""
     uid = os.getuid()
     try:
         name = pwd.getpwuid(uid).pw_name
@@ -43,7 +43,7 @@ def os_actor() -> str:
 
 
 def record(connection: Connection, event: AuditEvent, now: float) -> None:
-    """Write a row within the transaction of the change. ``now`` is in seconds since 1970."""
+    """Insert a row, in the transaction of the change. ``now`` is in seconds since 1970."""
     connection.execute(
         sa.insert(audit_log).values(
             time=int(now * 1000),
@@ -58,7 +58,7 @@ def record(connection: Connection, event: AuditEvent, now: float) -> None:
 def latest(
     connection: Connection, action: str, subject: str
 ) -> tuple[float, Mapping[str, Any]] | None:
-    """The time and the detail of the newest row of this kind; None: there is none."""
+    """Return the time and the detail of the newest row with this action and subject, or None."""
     columns = audit_log.c
     statement = (
         sa.select(columns.time, columns.detail)
@@ -73,7 +73,7 @@ def latest(
 def events(
     connection: Connection, since_ms: int, until_ms: int, subject: str | None = None
 ) -> list[dict[str, Any]]:
-    """The rows of a time, oldest first, at most `MAX_EVENTS_LISTED` of the newest."""
+    """Return the newest `MAX_EVENTS_LISTED` rows between two times, oldest first."""
     columns = audit_log.c
     statement = sa.select(audit_log).where(columns.time >= since_ms, columns.time < until_ms)
     if subject is not None:

@@ -1,22 +1,22 @@
-"""The columns of the ledger. Without SQLAlchemy, which only their tables need."""
+"""Names of the ledger's columns, in a module that does not import SQLAlchemy."""
 
 from __future__ import annotations
 
-#: ``writer`` and ``number`` make a row unique: a random word for the process, and its count of
-#: rows. A request's id cannot, for it may be the client's own, and clients repeat theirs.
+#: ``writer`` (a random name of the process) and ``number`` (its count of rows) are the primary key.
+#: The request's id cannot be: the client may choose it, and may send the same one twice.
 COLUMNS = (
     "writer",
     "number",
-    "time",  # milliseconds since 1970 in UTC, when the answer was ready
+    "time",  # milliseconds since 1970 in UTC, at the end of the request
     "request_id",
     "key",  # the caller's name
     "user",  # the field of the request; empty: none
-    "model",  # empty: none that there is
-    "provider",  # several with commas; empty: all from the cache, or none
-    "deployment",  # the provider's name of the model, likewise
+    "model",  # empty: none that is configured
+    "provider",  # several are joined by commas; empty: none, or all vectors were cached
+    "deployment",  # the provider's name of the model; several and none as above
     "items",
     "prompt_tokens",
-    "billed_tokens",  # bought for this request: none of those from the cache or from another's call
+    "billed_tokens",  # bought for this request: not cached ones or those of another request
     "cached_tokens",
     "cost",  # billionths of a dollar, rounded up
     "ms",

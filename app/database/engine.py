@@ -1,4 +1,4 @@
-"""The database: one engine a process, and how it is waited for without holding others up."""
+"""Runs functions in database transactions, without blocking other greenlets under gevent."""
 
 from __future__ import annotations
 
@@ -13,53 +13,59 @@ from sqlalchemy.engine import Connection
 
 T = TypeVar("T")
 
-#: Seconds after which a server that does not answer is taken for dead.
-_PATIENCE = 10
-#: Threads of one database, for SQLite under gevent.
-_MAX_THREADS = 4
-#: Seconds that a thread may take beyond the time limit of its transaction.
+#: Seconds after which a PostgreSQL server that does not answer counts as unreachable.
+SERVER_TIMEOUT_S = 10
+#: Threads of one SQLite database under gevent.
+MAX_SQLITE_THREADS = 4
+#: Seconds that a thread may take beyond the time limit of its transaction, before it is left.
 _GRACE_S = 1.0
-#: Steps of SQLite's virtual machine between looks at the clock: less than a millisecond.
-_STEPS_BETWEEN_LOOKS = 10_000
-#: What SQLite waits for another process that writes, in milliseconds.
+#: Steps of SQLite's virtual machine between two checks of the time limit, below a millisecond.
+STEPS_PER_TIME_CHECK = 10_000
+#: Milliseconds that SQLite waits for the lock of another process that writes.
 _BUSY_MS = 10_000
 
-#: Drivers raise the last two before the database is asked: an integer over 64 bits in SQLite, a
-#: text that is not UTF-8 in either.
+#: Drivers raise the last two before they send anything: an integer over 64 bits (SQLite), or a text
+#: that is not UTF-8 (both).
 _REFUSALS = (exc.DataError, exc.IntegrityError, OverflowError, UnicodeError)
 
 
 class Unavailable(Exception):
-    """The database does not answer, or has not the tables: later it may."""
+    """The database does not answer, or its tables are missing. A retry may succeed."""
 
 
 class Refused(Exception):
-    """The database will not take this, however often it is asked."""
+    """The database does not accept these values. A retry fails again."""
 
 
 class Database:
-    """Runs functions in a transaction each. Connects when first asked."""
+    """Runs each function in a transaction of its own. Connects at the first one."""
 
     def __init__(self, url: str, time_limit_s: float | None = None) -> None:
-        """``time_limit_s``: of one transaction; None: none in SQLite, ten seconds of a statement in
-        PostgreSQL."""
+        """Prepare the engine.
+
+        ``time_limit_s`` is for one transaction. None means no limit in SQLite, and
+        `SERVER_TIMEOUT_S` for each statement in PostgreSQL.
+        """
         self.is_sqlite = url.startswith("sqlite")
         self._time_limit_s = time_limit_s
-        # A connection kept is checked before use: else a restart of the server fails each once.
-        # SQLite's cost nothing to make, and with none kept, threads share none.
+        # A pooled connection is checked before use: each would fail once after a restart of the
+        # server. SQLite needs no pool: its connections are cheap, and threads may not share one.
         options: dict[str, Any] = (
             {"poolclass": sa.NullPool} if self.is_sqlite else {"pool_pre_ping": True}
         )
         arguments = {"timeout": _BUSY_MS / 1000} if self.is_sqlite else _postgresql(time_limit_s)
         self.engine = sa.create_engine(url, connect_args=arguments, **options)
-        self._call: Callable[[Callable[[], Any]], Any] = _here
+        self._call: Callable[[Callable[[], Any]], Any] = _call_directly
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             if _is_gevent():
-                self._call = _Threads(time_limit_s)
+                self._call = _ThreadPoolCaller(time_limit_s)
 
     def run(self, function: Callable[[Connection], T]) -> T:
-        """What ``function`` returns, committed. Raises `Unavailable` or `Refused`."""
+        """Run ``function`` in a transaction, commit, and return its result.
+
+        Raises `Unavailable` or `Refused`.
+        """
         result: T = self._call(lambda: self._run(function))
         return result
 
@@ -79,33 +85,33 @@ class Database:
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    # WAL: readers and the writer do not wait for each other. NORMAL: a commit waits for no disk;
-    # what a power cut may lose is the last moment, and never the file's consistency.
+    # WAL: readers and the writer do not wait for each other. NORMAL: a commit does not wait for
+    # the disk. A power cut may lose the last commits, but does not damage the file.
     for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _postgresql(time_limit_s: float | None) -> dict[str, Any]:
-    limit_ms = round((time_limit_s or _PATIENCE) * 1000)
+    limit_ms = round((time_limit_s or SERVER_TIMEOUT_S) * 1000)
     return {
         "connect_timeout": 5,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
-        "tcp_user_timeout": _PATIENCE * 1000,
+        "tcp_user_timeout": SERVER_TIMEOUT_S * 1000,
         "options": f"-c statement_timeout={limit_ms} -c timezone=UTC",
         "application_name": "embeddings-proxy",
     }
 
 
 def _interrupt_after(connection: Connection, seconds: float) -> None:
-    """End what SQLite does on this connection with an error when so many seconds have passed."""
+    """Let statements of SQLite on this connection fail after so many seconds."""
     end = time.monotonic() + seconds
     driver: Any = connection.connection.dbapi_connection
-    driver.set_progress_handler(lambda: time.monotonic() > end, _STEPS_BETWEEN_LOOKS)
+    driver.set_progress_handler(lambda: time.monotonic() > end, STEPS_PER_TIME_CHECK)
 
 
-def _here(function: Callable[[], T]) -> T:
+def _call_directly(function: Callable[[], T]) -> T:
     return function()
 
 
@@ -117,22 +123,22 @@ def _is_gevent() -> bool:
     return bool(is_module_patched("threading"))
 
 
-class _Threads:
-    """SQLite waits in C, where gevent cannot switch: so it does in threads, of one database each.
+class _ThreadPoolCaller:
+    """Calls functions in a thread pool: SQLite waits in C, where gevent cannot switch.
 
-    Not in those of gevent's hub: there are ten of them, and look-ups of names need them.
+    The pool is not that of gevent's hub, whose ten threads are needed for DNS look-ups.
     """
 
     def __init__(self, time_limit_s: float | None) -> None:
         self._time_limit_s = time_limit_s
-        self._pool: Any = None  # made in the process that uses it
+        self._pool: Any = None  # created in the process that uses it: threads do not survive a fork
 
     def __call__(self, function: Callable[[], T]) -> T:
         from gevent import Timeout
         from gevent.threadpool import ThreadPool
 
         if self._pool is None:
-            self._pool = ThreadPool(_MAX_THREADS)
+            self._pool = ThreadPool(MAX_SQLITE_THREADS)
         limit = None if self._time_limit_s is None else self._time_limit_s + _GRACE_S
         error = Unavailable("the database does not answer in time")
         with Timeout(limit, error):
@@ -141,6 +147,6 @@ class _Threads:
 
 
 def _first_line(error: Exception) -> str:
-    """What the driver says, without the statement and its values."""
+    """Return the driver's message, without the statement and its values."""
     cause = error.__cause__ or getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"

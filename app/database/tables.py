@@ -1,4 +1,4 @@
-"""The tables. `app.database.migrations` makes them; a test holds the two together."""
+"""The tables of the database. A test compares them with those that the migrations create."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("key", "model", "provider", "deployment"), sa.Text()),
 }
 
-#: A row a request: see `app.usage.record.COLUMNS`.
+#: One row for each request: see `app.database.columns`.
 requests = sa.Table(
     "usage_requests",
     metadata,
@@ -29,18 +29,18 @@ requests = sa.Table(
         )
         for name in COLUMNS
     ),
-    # Reports and the retention ask for a time, callers for their own use since then.
+    # Reports and the retention select by time, reports of one key by key and time.
     sa.Index("usage_requests_time", "time"),
     sa.Index("usage_requests_key_time", "key", "time"),
 )
 
-#: What the hours of `app.usage.rollups` are told apart by, and what is summed up in them.
+#: Dimensions of the rollups (see `app.usage.rollups`), and the columns that they sum up.
 HOUR_DIMENSIONS = ("key", "model", "provider", "deployment", "status", "error_code")
 HOUR_SUMS = ("items", "prompt_tokens", "billed_tokens", "cached_tokens", "cost", "ms")
 
 
 def _hours(name: str, *dimensions: str) -> sa.Table:
-    """A rollup; ``hour`` is its begin in milliseconds since 1970."""
+    """Return the table of a rollup; ``hour`` is the start of the hour, in ms since 1970."""
     group = ("hour", *dimensions)
     return sa.Table(
         name,
@@ -54,7 +54,7 @@ def _hours(name: str, *dimensions: str) -> sa.Table:
 hours = _hours("usage_hours", *HOUR_DIMENSIONS)
 user_hours = _hours("usage_user_hours", "user", *HOUR_DIMENSIONS)
 
-#: Keys beside those of the settings. Never the key itself; times in seconds since 1970.
+#: Keys besides those of the settings, as hashes. Times are in seconds since 1970.
 keys = sa.Table(
     "access_keys",
     metadata,
@@ -70,7 +70,7 @@ keys = sa.Table(
     sa.Index("access_keys_name", "name"),
 )
 
-#: One row, counted up by each change of the keys: what workers poll.
+#: One row whose version each change of the keys increments; workers poll it.
 keys_version = sa.Table(
     "access_keys_version",
     metadata,
@@ -78,11 +78,11 @@ keys_version = sa.Table(
     sa.Column("version", _BIG, nullable=False),
 )
 
-#: Who changed keys and settings, when, and what: see `app.database.audit`. Never a secret.
+#: Changes of keys and settings, without secrets: see `app.database.audit`.
 audit_log = sa.Table(
     "audit_log",
     metadata,
-    # SQLite counts up by itself only a column of this type.
+    # SQLite increments only a column of this type automatically.
     sa.Column("id", _BIG.with_variant(sa.Integer(), "sqlite"), primary_key=True),
     sa.Column("time", _BIG, nullable=False),  # milliseconds since 1970 in UTC
     sa.Column("actor", sa.Text(), nullable=False),

@@ -1,1 +1,1 @@
-"""Logs, metrics and traces. Only `app.factory` imports them; the rest calls observers."""
+"""Logs, metrics and traces. Only `app.factory` imports them; other packages call observers."""

@@ -1,4 +1,4 @@
-"""Who watches the exchanges, made from the settings. Each is imported only where it is wanted."""
+"""Builds metrics and tracing from the settings. Their packages are imported only if enabled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The parts of `app.observability.metrics`, put together."""
+    """The objects of `app.observability.metrics` that work together."""
 
     files: Files
     meter: Meter
@@ -32,13 +32,14 @@ class Metrics:
     allowed: tuple[str, ...]
 
     def page(self, require_admin: Callable[[], object], are_within: AreWithin) -> Blueprint:
+        """Return the blueprint of ``GET /metrics``."""
         from app.observability.metrics.page import Page
 
         return Page(self.files, self.gauges, self.allowed, require_admin, are_within).blueprint()
 
 
 def metrics(settings: Settings) -> Metrics | None:
-    """The numbers of this process; shared where gunicorn's master has named a directory."""
+    """Return the metrics, in gunicorn's shared directory if there is one; None if disabled."""
     if not settings.metrics.enabled:
         return None
     from app.limits.pricing import Prices
@@ -53,12 +54,12 @@ def metrics(settings: Settings) -> Metrics | None:
     start_at_zero(files, settings)
     gauges = Gauges(meter)
     if shared:
-        gauges.keep_looking()  # else only the one who scrapes wants to know, and looks by itself
+        gauges.keep_looking()  # a process alone updates its gauges at each scrape
     return Metrics(files, meter, gauges, settings.metrics.allowed)
 
 
 def tracing(settings: Settings, providers: Mapping[str, Provider]) -> Tracing | None:
-    """Spans, where TRACING says to whom."""
+    """Return the tracing; None if TRACING is not set."""
     if settings.tracing is None:
         return None
     from app.observability.tracing import Tracing, exporter

@@ -1,7 +1,7 @@
-"""One structured line a request, and how it is written. No inputs, no secrets.
+"""Writes log lines, among them one for each request, without inputs and secrets.
 
-A line is at most `MAX_LINE_BYTES`, its line feed included, and leaves in one write: more than
-PIPE_BUF bytes of one process may be torn by another's, where several share a pipe (pipe(7)).
+A line has at most `MAX_LINE_BYTES`, with its line feed, and is written by one system call. The
+kernel may interleave longer writes of processes that share a pipe: see PIPE_BUF in pipe(7).
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ import orjson
 from app.config import LogSettings
 
 MAX_LINE_BYTES = 4096  # PIPE_BUF of Linux
-USUAL_LINE_BYTES = 1024  # a line up to this length is written as it is
-#: Characters of a value: the first of these with which the line fits.
+#: A line up to this length is written without cutting values.
+MAX_UNCUT_LINE_BYTES = 1024
+#: Characters of one value; the first of these lengths with which the line fits is used.
 MAX_VALUE_LENGTHS = (300, 64, 16)
-MAX_MESSAGE_LENGTHS = (1500, 500, 64)  # likewise, of what is no request's: several wrong settings
+#: The same for lines that are not of a request, such as a list of wrong settings.
+MAX_MESSAGE_LENGTHS = (1500, 500, 64)
 _ELLIPSIS = "…"
-#: The logger whose level decides about request lines.
+#: The logger of request lines.
 _requests = logging.getLogger("app.requests")
 
 
 def configure(settings: LogSettings) -> None:
     """Send everything below the logger ``app`` to standard output in the format of the settings."""
-    # What a record would look up for a formatter that nobody uses here.
+    # The formatters here do not use what records would otherwise look up.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = _LineHandler(sys.stdout)
     handler.setFormatter(HumanFormatter() if settings.format == "human" else JsonFormatter())
@@ -42,18 +44,18 @@ def configure(settings: LogSettings) -> None:
 
 
 def log_request(fields: dict[str, Any]) -> None:
-    """Write the line of one request; above 499 as an error, of a probe that is well as debug."""
+    """Write the line of a request: 5xx as error, a successful health probe as debug."""
     level = logging.ERROR if fields["status"] >= 500 else logging.INFO
     if fields["path"].startswith("/health/") and level == logging.INFO:
         level = logging.DEBUG
     if _requests.isEnabledFor(level):
         record = _RequestRecord(level, fields)
-        for handler in _requests.handlers:  # not `handle`, which asks filters that nobody has set
+        for handler in _requests.handlers:  # not `handle`: it also runs filters, and there are none
             handler.emit(record)
 
 
 class _RequestRecord(logging.LogRecord):
-    """A record with what formatters here look at, and nothing that is costly to find out.
+    """A log record with only the attributes that the formatters here use.
 
     ``fields`` are the line's names and values.
     """
@@ -67,12 +69,12 @@ class _RequestRecord(logging.LogRecord):
 
 
 class _LineHandler(logging.StreamHandler[TextIO]):
-    """Writes a line in one call of the system, which needs no lock to stay whole."""
+    """Writes each line by one system call, which needs no lock to be atomic."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # A text stream gathers what two threads write at once, and writes it together.
+        # A text stream would join the lines of two threads into one longer write.
         raw = getattr(getattr(self.stream, "buffer", None), "raw", None)
-        if raw is None:  # not a file: a stream of a test's
+        if raw is None:  # not a file, in tests
             super().emit(record)
             return
         try:
@@ -97,35 +99,35 @@ class JsonFormatter(logging.Formatter):
         else:
             line.update(fields)
         trace = self.formatException(record.exc_info) if record.exc_info else ""
-        return _fitting(line, lengths, trace).decode("utf-8", "replace")
+        return _encode_within_limit(line, lengths, trace).decode("utf-8", "replace")
 
 
-def _fitting(line: dict[str, Any], lengths: Sequence[int], trace: str) -> bytes:
-    """Write a line within its bounds: values are cut, and of a traceback the end is kept."""
+def _encode_within_limit(line: dict[str, Any], lengths: Sequence[int], trace: str) -> bytes:
+    """Encode a line within `MAX_LINE_BYTES`: cut values, and keep the end of a traceback."""
     try:
         encoded = orjson.dumps(line)
-        if len(encoded) <= USUAL_LINE_BYTES and not trace:
+        if len(encoded) <= MAX_UNCUT_LINE_BYTES and not trace:
             return encoded
     except orjson.JSONEncodeError:  # a lone surrogate, or a number that JSON cannot hold
         encoded = b"{}"
-    room = MAX_LINE_BYTES - 1  # the line feed
+    max_bytes = MAX_LINE_BYTES - 1  # the line feed
     for length in lengths:
         encoded = orjson.dumps({name: _cut(value, length) for name, value in line.items()})
-        if len(encoded) <= room:
+        if len(encoded) <= max_bytes:
             break
     else:  # many fields, or characters that JSON escapes
         kept = {name: line[name] for name in ("time", "level") if name in line}
         encoded = orjson.dumps({**kept, "message": "a log line was too long"})
     while trace:
         more = orjson.dumps({"exception": trace})[1:]
-        if len(encoded) + len(more) <= room:
+        if len(encoded) + len(more) <= max_bytes:
             return encoded[:-1] + b"," + more
         trace = trace[-(len(trace) * 3 // 4) :] if len(trace) > 1 else ""
     return encoded
 
 
 def _cut(value: Any, length: int) -> Any:
-    """A value as JSON can hold it, a text not longer than this."""
+    """Return a value as JSON can hold it, a text cut to ``length`` characters."""
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int) and -(2**63) <= value < 2**63:
@@ -154,7 +156,7 @@ class HumanFormatter(logging.Formatter):
             text = f"{clock} {head} {rest.pop('total_ms', 0)} ms " + " ".join(
                 f"{name}={value}" for name, value in rest.items() if value not in (None, "")
             )
-        # A line break in what a caller sent must not begin a line of its own.
+        # A line break in a client's text must not begin another log line.
         text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
         return text + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 

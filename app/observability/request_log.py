@@ -1,4 +1,4 @@
-"""The log line of a request: who, what, by whom, how long, how it ended."""
+"""Builds the log line of a request."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from app.observability.logs import log_request
 
 
 class RequestLog:
-    """Writes the log line: who, what, by whom, how long, how it ended."""
+    """An observer that logs each request at its end: caller, model, provider, times and result."""
 
     def finished(self, exchange: Exchange, status: int) -> None:
-        asked, outcome, error = exchange.request, exchange.outcome, exchange.error
-        traced = {"trace_id": exchange.trace_id} if exchange.trace_id else {}
+        request, outcome, error = exchange.request, exchange.outcome, exchange.error
+        trace = {"trace_id": exchange.trace_id} if exchange.trace_id else {}
         log_request(
             {
                 "request_id": exchange.id,
-                **traced,
+                **trace,
                 "method": exchange.method,
                 "path": exchange.path,
                 "status": status,
                 "client": str(exchange.client) if exchange.client is not None else None,
                 "key": exchange.caller.name if exchange.caller else None,
-                "user": asked.user if asked else None,
-                "model": asked.model if asked else None,
+                "user": request.user if request else None,
+                "model": request.model if request else None,
                 "provider": outcome.provider if outcome else None,
-                "items": len(asked.items) if asked else None,
+                "items": len(request.items) if request else None,
                 "tokens": outcome.prompt_tokens if outcome else None,
                 "cached_tokens": outcome.cached_tokens if outcome else None,
                 "billed_tokens": sum(exchange.purchases.values()),

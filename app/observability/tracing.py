@@ -1,12 +1,12 @@
 """Spans for OpenTelemetry: one for each request, one for each call to a provider.
 
-A caller's ``traceparent`` is taken in, and each call passes its own on. A call that several
-requests were merged into belongs to the first one's trace and links all of them. Attributes are
-those of the semantic conventions for HTTP and for generative AI
-(opentelemetry.io/docs/specs/semconv/gen-ai); ours begin with ``embeddings_proxy``. No input and no
-end user is in a span.
+A request continues the trace of its ``traceparent`` header, and each call sends a ``traceparent``
+to the provider. The span of a call with several merged requests belongs to the trace of the first
+and links to all of them. Attributes follow the semantic conventions for HTTP and for generative AI
+(opentelemetry.io/docs/specs/semconv/gen-ai); additional ones begin with ``embeddings_proxy``. Spans
+contain no inputs and no end users.
 
-Imported only where TRACING is set: the rest knows `app.dispatch.events.Tracer`, or None.
+This module is imported only if TRACING is set; dispatch uses it as `app.dispatch.events.Tracer`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
     from app.exchange import Exchange
 
-#: ``gen_ai.provider.name`` of kinds that are called otherwise here.
+#: ``gen_ai.provider.name`` of kinds whose name differs from it.
 _WELL_KNOWN = {
     "azure": "azure.ai.openai",
     "bedrock": "aws.bedrock",
@@ -49,7 +49,7 @@ _context = TraceContextTextMapPropagator()
 
 
 def exporter(settings: TracingSettings) -> SpanProcessor:
-    """Hands spans over by OTLP over HTTP, in batches, from a thread of its own."""
+    """Return a processor that exports spans in batches, by OTLP over HTTP, from a thread."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -63,9 +63,9 @@ def exporter(settings: TracingSettings) -> SpanProcessor:
 
 
 class Tracing:
-    """An `app.exchange.Observer` and an `app.dispatch.events.Tracer`.
+    """Records spans, as an `app.exchange.Observer` and an `app.dispatch.events.Tracer`.
 
-    ``kinds`` and ``addresses`` are of the providers, by name.
+    ``kinds`` and ``addresses`` are those of the providers, by name.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Tracing:
         )
         self.provider.add_span_processor(processor)
         self._tracer = self.provider.get_tracer("embeddings_proxy")
-        self._providers = {n: _provider(kind, addresses[n]) for n, kind in kinds.items()}
+        self._providers = {n: _provider_attributes(kind, addresses[n]) for n, kind in kinds.items()}
 
     # As an observer of exchanges
 
@@ -110,7 +110,7 @@ class Tracing:
         if span is None:
             return
         if span.is_recording():
-            span.set_attributes(_answer(exchange, status))
+            span.set_attributes(_request_attributes(exchange, status))
             if status >= 500:
                 span.set_status(Status(StatusCode.ERROR))
         span.end()
@@ -157,8 +157,8 @@ class Tracing:
         span.end()
 
 
-def _provider(kind: str, base_url: str) -> dict[str, Any]:
-    """What is known of a provider before it is called."""
+def _provider_attributes(kind: str, base_url: str) -> dict[str, Any]:
+    """Return the attributes of a provider."""
     attributes: dict[str, Any] = {"gen_ai.provider.name": _WELL_KNOWN.get(kind, kind)}
     address = urlsplit(base_url)
     if address.hostname:
@@ -167,8 +167,8 @@ def _provider(kind: str, base_url: str) -> dict[str, Any]:
     return attributes
 
 
-def _answer(exchange: Exchange, status: int) -> dict[str, Any]:
-    """What is known of a request at its end."""
+def _request_attributes(exchange: Exchange, status: int) -> dict[str, Any]:
+    """Return the attributes of a finished request."""
     attributes: dict[str, Any] = {"http.response.status_code": status}
     asked, outcome, error = exchange.request, exchange.outcome, exchange.error
     if exchange.caller is not None:

@@ -1,7 +1,7 @@
-"""Digests of the settings in use, with secrets removed, for the audit log.
+"""Digests of the settings in use, without their secrets, for the audit log.
 
-A setting that may hold a secret says so by ``repr=False``. Of those only addresses are looked at,
-without the password and the query, so that a digest tells nothing of a secret.
+A field with ``repr=False`` may hold a secret. It is left out of the digest, except for addresses,
+which go in without their password and query.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from app.config import Settings
 
 _log = logging.getLogger("app.audit")
 
-#: Hex digits of a digest that are kept: enough to tell two settings apart.
+#: Hex digits of a digest that are kept: enough to distinguish two settings.
 DIGEST_LENGTH = 16
-#: What may hold a password, and is still looked at without it.
+#: Fields with addresses: they may hold a password, and go in without it.
 ADDRESSES = frozenset(("url", "base_url", "jwks_url", "endpoint", "proxy"))
 
 
 def digests_of(settings: Settings) -> dict[str, str]:
-    """A digest of each setting by its name in a settings file, and ``workers``."""
+    """Return the digest of each setting, by its name in a settings file, and of ``workers``."""
     public: dict[str, Any] = _without_secrets(settings)
     return {
         name if name == "workers" else name.upper(): digest(value) for name, value in public.items()
@@ -35,18 +35,18 @@ def digests_of(settings: Settings) -> dict[str, str]:
 
 
 def digest(value: Any) -> str:
-    """A short SHA-256 of what JSON can hold."""
+    """Return a short SHA-256 of a value that JSON can hold."""
     text = json.dumps(value, sort_keys=True, default=str)
     return sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def _without_secrets(value: Any) -> Any:
-    """The value as JSON can hold it; sets in one order."""
+    """Return the value as JSON can hold it, without secrets; sets are sorted."""
     if is_dataclass(value):
-        found = {f.name: getattr(value, f.name) for f in fields(value) if f.repr}
+        public = {f.name: getattr(value, f.name) for f in fields(value) if f.repr}
         hidden = {f.name: getattr(value, f.name) for f in fields(value) if not f.repr}
-        found |= {name: _address(hidden[name]) for name in hidden.keys() & ADDRESSES}
-        return _without_secrets(found)
+        public |= {name: _address(hidden[name]) for name in hidden.keys() & ADDRESSES}
+        return _without_secrets(public)
     if isinstance(value, Mapping):
         return {str(name): _without_secrets(entry) for name, entry in value.items()}
     if isinstance(value, set | frozenset):
@@ -64,7 +64,7 @@ def _address(url: str | None) -> str | None:
 
 
 def place() -> str:
-    """Where the settings are: the host and the file, or ``defaults``."""
+    """Return where the settings are: the host and the file, or ``defaults``."""
     return f"{socket.gethostname()}:{os.environ.get('PROXY_SETTINGS') or 'defaults'}"
 
 

@@ -1,4 +1,4 @@
-"""Which settings are in use, and since when: rows of the audit log."""
+"""Records changes of the settings in the audit log."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _log = logging.getLogger("app.audit")
 
 
 class SettingsAudit:
-    """Writes to the audit log what has changed since the newest row of this host and file.
+    """Writes to the audit log which settings changed since the newest row of this host and file.
 
-    It is called again and again, since the database may be away; once it has succeeded it does
-    nothing, for the settings of a process never change. Each worker has one, so that the first
-    writes the row and the others find it. The row has the time when the first began.
+    It is called periodically, because the database may not answer. After the first success it does
+    nothing, because the settings of a process never change. Each worker calls it: the first one
+    writes the row, with the time at which that worker began, and the others find it.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class SettingsAudit:
             self._is_done = True
 
     def _record(self, connection: Connection) -> None:
-        # A lock: else two workers that start at once would both find no row.
+        # Locks this row: two workers that start at the same time would otherwise both write.
         connection.execute(keys_version.update().values(version=keys_version.c.version))
         subject = place()
         at, before = audit.latest(connection, "settings.change", subject) or (0.0, {})

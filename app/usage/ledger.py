@@ -1,8 +1,12 @@
-"""The usage ledger: a row for each request for embeddings, written off the answer's path.
+"""The usage ledger: one row for each request for embeddings, written outside the request's path.
 
-A request leaves its row in a queue. A thread empties that into the spool, a file, four times a
-second: so much is lost when the process is killed. Another thread (`app.usage.shipper`) carries the
-spool into the database and may wait there as long as it likes.
+A row takes three steps:
+
+1. The request appends its row to a queue in memory.
+2. A thread writes the queue to the spool (`app.usage.spool`, a file) four times a second. A process
+   that is killed loses the rows of the last 0.25 s.
+3. Another thread (`app.usage.shipper`) inserts the rows of the spool into the database, and retries
+   without a time limit while the database does not answer.
 """
 
 from __future__ import annotations
@@ -10,13 +14,13 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.concurrency.locks import uncontended_lock
+from app.concurrency.periodic import PeriodicTask
 from app.usage.record import Recorder, Row, is_metered
 from app.usage.shipper import Shipper
 from app.usage.spool import Segment, Spool, is_writable
@@ -26,29 +30,35 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("app.usage")
 
-_TICK = 0.25  # seconds between writes to the spool: what SIGKILL may cost
-_SHIP = 1.0  # seconds between transactions
-#: Rows in memory, where the spool is full or cannot be written; the newest are dropped then.
+#: Seconds between two writes to the spool. SIGKILL loses the rows of this time.
+SPOOL_INTERVAL_S = 0.25
+#: Seconds between two segments that are given to the shipper.
+SHIP_INTERVAL_S = 1.0
+#: Rows kept in memory while the spool is full or cannot be written; further rows are dropped.
 MAX_ROWS_IN_MEMORY = 100_000
-SHUTDOWN_TIMEOUT_S = 10.0  # seconds that the end of the process may wait for the database
+#: Seconds that the end of the process may wait for the spool and the database.
+SHUTDOWN_TIMEOUT_S = 10.0
 
 
 class LedgerState(NamedTuple):
-    """Counts of rows since the start of this process; for metrics."""
+    """Numbers of rows since the start of this process, for metrics."""
 
-    recorded: int  # rows there should be, with those that are lost
-    written: int  # into the database, with those that others left behind
-    lost: int  # no room in memory, or refused and set aside
-    queued: int  # now, in memory
-    spooled_bytes: int  # now, on disk
+    recorded: int  # by this process, including the lost rows
+    written: int  # to the database, including rows that ended processes left in the spool
+    lost: int  # dropped for lack of memory, or refused by the database
+    queued: int  # in memory at present
+    spooled_bytes: int  # on disk at present
     database_up: bool
 
 
 class Ledger:
-    """An observer. `start` it in the process that serves, and `close` it at its end.
+    """An observer of requests that records each one as a row of the ledger.
 
-    The lock guards ``_dropped`` and ``_is_dropping``; nothing waits under it. ``_rows``, ``_open``,
-    ``_taken``, ``_set_aside`` and ``_complained`` are changed by the thread alone.
+    Call `start` in the process that serves, and `close` at its end. ``writer`` is a name that only
+    this process has: see `new_writer`.
+
+    The lock guards ``_dropped`` and ``_is_dropping``; nothing waits under it. Only the thread
+    changes ``_rows``, ``_open``, ``_dequeued``, ``_set_aside`` and ``_spool_failing``.
     """
 
     def __init__(self, recorder: Recorder, spool: Spool, shipper: Shipper, writer: str) -> None:
@@ -58,132 +68,136 @@ class Ledger:
         self._writer = writer
         self._queue: deque[Row] = deque()
         self._rows: list[Row] = []  # taken from the queue, not in the spool yet
-        self._open: Segment | None = None
+        self._open: Segment | None = None  # the segment that is being written
         self._shipped_at = 0.0
         self._numbers = itertools.count(1)
         self._lock = uncontended_lock()
         self._dropped = 0  # rows for which there was no room in memory
-        self._is_dropping = False  # an episode, logged at its begin
-        self._taken = self._set_aside = 0
-        self._complained = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="usage-ledger", daemon=True)
+        self._is_dropping = False  # since the last log line about it
+        self._dequeued = self._set_aside = 0
+        self._spool_failing = False  # since the last log line about it
+        self._task = PeriodicTask("usage-ledger", self._run, SPOOL_INTERVAL_S, at_stop=self._finish)
 
     @staticmethod
     def new_writer() -> str:
-        """A name for this process that no other ever has."""
+        """Return a random name for this process, different from that of every other process."""
         return secrets.token_hex(8)
 
     def start(self) -> None:
-        self._thread.start()
+        """Start the threads."""
+        self._task.start()
         self._shipper.start()
 
     def started(self, exchange: Exchange, environ: Mapping[str, Any]) -> None:
-        """Nothing: all that counts is known at the end."""
+        """Do nothing: the row is complete only when the request has finished."""
 
     def finished(self, exchange: Exchange, status: int) -> None:
-        # Requests without a valid key are counted in metrics only: they could fill a table.
+        """Queue the row of a request for embeddings that has a valid key."""
+        # Metrics count requests without a valid key. Rows of them could fill the database.
         if exchange.caller is None or not is_metered(exchange):
             return
         if len(self._queue) + len(self._rows) >= MAX_ROWS_IN_MEMORY:
             self._drop()
             return
-        number = next(self._numbers)  # in one step, for many threads ask
+        number = next(self._numbers)  # atomic: many threads call this
         self._queue.append(self._recorder.row(exchange, status, self._writer, number))
 
     def _drop(self) -> None:
-        """Count a row for which there is no room."""
+        """Count a row that is dropped; log the first one since the queue was last emptied."""
         with self._lock:
             self._dropped += 1
-            begins, self._is_dropping = not self._is_dropping, True
-        if begins:
+            is_first, self._is_dropping = not self._is_dropping, True
+        if is_first:
             _log.error(
                 "the usage ledger drops the newest rows: %d wait in memory", MAX_ROWS_IN_MEMORY
             )
 
     @property
     def state(self) -> LedgerState:
+        """The numbers at present."""
         queued = len(self._queue)
         return LedgerState(
-            recorded=self._taken + queued + self._dropped,
+            recorded=self._dequeued + queued + self._dropped,
             written=self._shipper.shipped,
             lost=self._dropped + self._set_aside + self._shipper.refused,
             queued=queued + len(self._rows),
             spooled_bytes=self._spooled_bytes(),
-            database_up=not self._shipper.pause,
+            database_up=self._shipper.is_database_up,
         )
 
     def _spooled_bytes(self) -> int:
         return self._shipper.bytes_waiting + (self._open.size if self._open is not None else 0)
 
     def close(self) -> None:
-        """Write what there is: to the spool at once, to the database if it answers."""
-        if self._stop.is_set():
+        """Write all rows to the spool, and to the database if it answers within the timeout."""
+        if self._task.is_stopping:
             return
-        self._stop.set()
         end = time.monotonic() + SHUTDOWN_TIMEOUT_S
-        self._thread.join(SHUTDOWN_TIMEOUT_S)
+        self._task.stop(SHUTDOWN_TIMEOUT_S)
         self._shipper.stop(max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
-        stopping = False
-        while not stopping:
-            stopping = self._stop.wait(_TICK)
-            try:
-                self._empty_queue()
-                self._hand_over(stopping)
-            except Exception:  # a bug must not end the ledger
-                _log.exception("the usage ledger met a bug")
-        if self._rows:
-            _log.error("the usage ledger loses %d rows: the process ends", len(self._rows))
+        self._empty_queue()
+        if self._shipper.is_idle and time.monotonic() - self._shipped_at >= SHIP_INTERVAL_S:
+            self._hand_over()
+
+    def _finish(self) -> None:
+        try:
+            self._empty_queue()
+            self._hand_over()
+        finally:
+            if self._rows:
+                _log.error("the usage ledger loses %d rows: the process ends", len(self._rows))
 
     def _empty_queue(self) -> None:
+        """Write the queue to the spool; keep its rows in memory where that fails."""
         while self._queue:
             self._rows.append(self._queue.popleft())
-            self._taken += 1
+            self._dequeued += 1
         if not self._rows:
             return
-        if self._spooled_bytes() >= self._spool.most_bytes:
-            self._complain("the spool is full")
+        if self._spooled_bytes() >= self._spool.max_bytes:
+            self._log_spool_failure("the spool is full")
             return
         try:
-            self._write()
+            self._write_rows()
         except OSError as error:
-            self._complain(str(error))
+            self._log_spool_failure(str(error))
             return
         self._rows = []
-        self._complained = False
+        self._spool_failing = False
         with self._lock:
-            dropped, self._is_dropping = self._is_dropping, False
-        if dropped:
+            was_dropping, self._is_dropping = self._is_dropping, False
+        if was_dropping:
             _log.error("the usage ledger dropped %d rows since its start", self._dropped)
 
-    def _write(self) -> None:
-        """Append what waits to the spool; what is no JSON is set aside. Raises OSError."""
+    def _write_rows(self) -> None:
+        """Append ``_rows`` to the spool, and set rows aside that JSON cannot hold.
+
+        Raises OSError.
+        """
         if self._open is None:
             self._spool.prepare()
             self._open = self._spool.new()
         try:
             self._open.append(self._rows)
         except ValueError as error:
-            odd = [row for row in self._rows if not is_writable(row)]
+            unwritable = [row for row in self._rows if not is_writable(row)]
             self._rows = [row for row in self._rows if is_writable(row)]
-            self._set_aside += len(odd)
-            _log.error("the usage ledger set aside %d rows: %s", len(odd), error)
-            self._spool.set_aside({"reason": str(error), "row": row} for row in odd)
+            self._set_aside += len(unwritable)
+            _log.error("the usage ledger set aside %d rows: %s", len(unwritable), error)
+            self._spool.set_aside({"reason": str(error), "row": row} for row in unwritable)
             self._open.append(self._rows)
 
-    def _complain(self, why: str) -> None:
-        """Log once an episode why rows stay in memory."""
-        if not self._complained:
-            _log.error("the usage ledger cannot write its spool: %s", why)
-        self._complained = True
+    def _log_spool_failure(self, reason: str) -> None:
+        """Log why rows stay in memory, once until the spool can be written again."""
+        if not self._spool_failing:
+            _log.error("the usage ledger cannot write its spool: %s", reason)
+        self._spool_failing = True
 
-    def _hand_over(self, stopping: bool) -> None:
-        """The segment to the shipper, if that has nothing else to do."""
-        now = time.monotonic()
-        due = self._shipper.idle and now - self._shipped_at >= _SHIP
-        if self._open is not None and (due or stopping):
-            self._shipped_at = now
+    def _hand_over(self) -> None:
+        """Give the segment that is being written to the shipper."""
+        if self._open is not None:
+            self._shipped_at = time.monotonic()
             self._shipper.give(self._open)
             self._open = None

@@ -1,4 +1,7 @@
-"""The statement of a report: whole hours from a rollup, the ends of its time from rows."""
+"""Builds the SQL statement of a report.
+
+It sums up whole hours from a rollup, and the incomplete hours at both ends from the rows.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,17 @@ from app.usage.rollups import HOUR_MS
 
 DAY_MS = 24 * HOUR_MS
 _REFUSED = (401, 403, 429)
-#: What a report groups by that is no column.
+#: Dimensions of a report that are no columns.
 _DERIVED = ("day",)
-#: Days between looks for a change of a time zone's offset: offsets stay longer than this.
-_LOOK_DAYS = 7
-#: Times outside have no change of offset that is looked for, in seconds since 1970.
+#: Step in days of the search for changes of a time zone's offset: no offset lasts less.
+OFFSET_SEARCH_STEP_DAYS = 7
+#: Changes of an offset are searched only between these times, in seconds since 1970.
 _ZONES_SINCE_S, _ZONES_UNTIL_S = 946_684_800, 4_102_444_800  # 2000 to 2100
 
 
 @dataclass(frozen=True, slots=True)
-class Unusual:
-    """More than this in an hour, by a key or an end user, is unusual; None: never."""
+class VolumeLimits:
+    """Requests and tokens of a key or an end user in an hour; more are unusual. None: no limit."""
 
     requests: int | None = None
     tokens: int | None = None
@@ -33,50 +36,67 @@ class Unusual:
         return self.requests is not None or self.tokens is not None
 
     def exceeded_by(
-        self, asked: sa.ColumnElement[Any], tokens: sa.ColumnElement[Any]
+        self, number: sa.ColumnElement[Any], tokens: sa.ColumnElement[Any]
     ) -> sa.ColumnElement[bool]:
-        bounds = ((asked, self.requests), (tokens, self.tokens))
-        return sa.or_(sa.false(), *(sums > most for sums, most in bounds if most is not None))
+        """Return the SQL condition that a number of requests or of tokens is above its limit."""
+        bounds = ((number, self.requests), (tokens, self.tokens))
+        return sa.or_(
+            sa.false(), *(amount > limit for amount, limit in bounds if limit is not None)
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What a report is to sum up. Times are in milliseconds since 1970, ``until_ms`` excluded."""
+class ReportQuery:
+    """The groups and the time of a report.
+
+    Times are in milliseconds since 1970; ``until_ms`` is excluded.
+    """
 
     by: Sequence[str]
     since_ms: int
     until_ms: int
     key: str | None = None  # None: of all keys
-    unusual: Unusual = Unusual()
+    unusual: VolumeLimits = VolumeLimits()
     zone: tzinfo = UTC  # of days
 
     def statement(self) -> sa.Select[Any]:
-        """Groups, most requests first. ``day`` is a date, as milliseconds of it in UTC."""
-        part = self._parts().subquery()
+        """Return the statement for the groups, most requests first.
+
+        ``day`` is the start of a date, as if that were in UTC, in milliseconds.
+        """
+        source = self._source().subquery()
         offsets = offsets_of(self.zone, self.since_ms, self.until_ms) if "day" in self.by else [0]
-        groups = [_day(part.c.time, offsets) if name == "day" else part.c[name] for name in self.by]
-        measures = measures_of(part.c)
+        groups = [
+            _day(source.c.time, offsets) if name == "day" else source.c[name] for name in self.by
+        ]
+        measures = measures_of(source.c)
         columns = [measure.label(name) for name, measure in measures.items()]
         if not self.unusual:
             statement = sa.select(*groups, *columns).group_by(*groups)
         else:
-            hour = (part.c.time - part.c.time % HOUR_MS).label("hour")
+            hour = (source.c.time - source.c.time % HOUR_MS).label("hour")
             over = self.unusual.exceeded_by(measures["requests"], measures["prompt_tokens"])
             columns.append(sa.case((over, 1), else_=0).label("unusual_hours"))
-            statement = _hours_together(
+            statement = _sum_over_hours(
                 self.by, sa.select(*groups, *columns).group_by(*groups, hour)
             )
         return statement.order_by(sa.desc("requests"), *self.by)
 
-    def _parts(self) -> sa.Select[Any] | sa.CompoundSelect[Any]:
-        """What the report sums up: a rollup's hours, and rows, each as a sum of one request."""
+    def _source(self) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+        """Return what the report sums up. There are three cases:
+
+        1. No whole hour lies in the time, or days do not begin at whole hours: only rows.
+        2. The time begins and ends at whole hours: only the rollup.
+        3. Otherwise the rollup, and the rows of the incomplete hours at the ends. A row counts as
+           an hour with one request.
+        """
         first, end = -(-self.since_ms // HOUR_MS) * HOUR_MS, self.until_ms // HOUR_MS * HOUR_MS
         if first >= end or ("day" in self.by and not self._days_are_whole_hours()):
             return self._rows(self.since_ms, self.until_ms)
-        parts = [self._hours(first, end)]
+        selects = [self._hours(first, end)]
         edges = ((self.since_ms, first), (end, self.until_ms))
-        parts += [self._rows(*edge) for edge in edges if edge[0] < edge[1]]
-        return sa.union_all(*parts)
+        selects += [self._rows(*edge) for edge in edges if edge[0] < edge[1]]
+        return sa.union_all(*selects)
 
     def _days_are_whole_hours(self) -> bool:
         offsets = offsets_of(self.zone, self.since_ms, self.until_ms)
@@ -107,10 +127,10 @@ class Question:
 
 
 def measures_of(columns: Any) -> dict[str, sa.ColumnElement[Any]]:
-    """What a report shows, by name.
+    """Return the columns that a report sums up, by name.
 
-    The requests are those answered, refused (not allowed, over a limit), invalid (any other 4xx)
-    and failed (5xx).
+    Requests are also counted by result: refused (not allowed, over a limit), invalid (any other
+    4xx) and failed (5xx).
     """
     status = columns.status
     is_refused = status.in_(_REFUSED)
@@ -127,25 +147,25 @@ def measures_of(columns: Any) -> dict[str, sa.ColumnElement[Any]]:
     }
 
 
-def _hours_together(by: Sequence[str], per_hour: sa.Select[Any]) -> sa.Select[Any]:
-    part = per_hour.subquery()
-    names = [column.name for column in part.c if column.name not in by]
-    sums = [sa.func.sum(part.c[name]).label(name) for name in names]
-    groups = [part.c[name] for name in by]
+def _sum_over_hours(by: Sequence[str], per_hour: sa.Select[Any]) -> sa.Select[Any]:
+    source = per_hour.subquery()
+    names = [column.name for column in source.c if column.name not in by]
+    sums = [sa.func.sum(source.c[name]).label(name) for name in names]
+    groups = [source.c[name] for name in by]
     return sa.select(*groups, *sums).group_by(*groups)
 
 
 def _day(time: sa.ColumnElement[Any], offsets: Sequence[int]) -> sa.ColumnElement[Any]:
-    """The date of a time in a zone with these offsets (see `offsets_of`)."""
+    """Return the date of a time in a zone with these offsets (see `offsets_of`)."""
     until = [(time < end, offset) for offset, end in zip(offsets[::2], offsets[1::2], strict=False)]
-    here = time + (sa.case(*until, else_=offsets[-1]) if until else offsets[-1])
-    return (here - here % DAY_MS).label("day")
+    local_time = time + (sa.case(*until, else_=offsets[-1]) if until else offsets[-1])
+    return (local_time - local_time % DAY_MS).label("day")
 
 
 def offsets_of(zone: tzinfo, since_ms: int, until_ms: int) -> list[int]:
-    """The offsets of a zone from UTC between two times, and between each two when they change.
+    """Return the offsets of a zone from UTC between two times, and the times of their changes.
 
-    All in milliseconds: offset, change, offset … The last is an offset.
+    They alternate, in milliseconds: offset, change, offset … The last is an offset.
     """
     if zone is UTC:
         return [0]
@@ -154,7 +174,7 @@ def offsets_of(zone: tzinfo, since_ms: int, until_ms: int) -> list[int]:
     found = [_offset(zone, since)]
     at = since
     while at < until:
-        after = min(at + _LOOK_DAYS * 86_400, until)
+        after = min(at + OFFSET_SEARCH_STEP_DAYS * 86_400, until)
         if _offset(zone, after) != found[-1]:
             found += [_change(zone, at, after) * 1000, _offset(zone, after)]
         at = after
@@ -162,13 +182,13 @@ def offsets_of(zone: tzinfo, since_ms: int, until_ms: int) -> list[int]:
 
 
 def _offset(zone: tzinfo, at: int) -> int:
-    """Milliseconds."""
+    """Return the offset at a time, in milliseconds."""
     offset = datetime.fromtimestamp(at, zone).utcoffset() or timedelta(0)
     return round(offset.total_seconds() * 1000)
 
 
 def _change(zone: tzinfo, before: int, after: int) -> int:
-    """The second between these two at which the offset changes."""
+    """Return the second between these two at which the offset changes, by bisection."""
     old = _offset(zone, before)
     while after - before > 1:
         middle = (before + after) // 2

@@ -1,4 +1,4 @@
-"""A report's question and its answer in words, commas or JSON. Pure functions."""
+"""Parses the parameters of a report, and formats its rows for reading or as CSV."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 
 from app.limits.periods import zone_of
 
-#: What a report can be grouped by.
+#: Dimensions that a report can be grouped by.
 DIMENSIONS = ("key", "user", "model", "provider", "deployment", "status", "error_code", "day")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-#: A spreadsheet takes a cell that begins so for a formula, and an end user may be called anything.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: Spreadsheets run a cell that begins with one of these as a formula; clients choose user names.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """``7d``, ``12h`` before now, or a date or time: ``2026-01-31``. Raises ValueError.
+    """Parse ``7d`` or ``12h`` (before now), or a date or time like ``2026-01-31``.
 
-    Dates are those of now's time zone.
+    Dates are in the time zone of ``now``. Raises ValueError.
     """
     if found := re.fullmatch(r"(\d{1,6})([mhdw])", text):
         return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
@@ -33,7 +33,7 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 def time_zone(name: str) -> tzinfo:
-    """``Europe/Berlin``, ``UTC``. Raises ValueError."""
+    """Return the time zone of a name like ``Europe/Berlin``. Raises ValueError."""
     try:
         return zone_of(name)
     except (ValueError, LookupError, OSError):  # a path outside, no such name, a directory
@@ -41,7 +41,7 @@ def time_zone(name: str) -> tzinfo:
 
 
 def dimensions(text: str) -> list[str]:
-    """``key,user`` → the names. Raises ValueError."""
+    """Parse names of dimensions like ``key,user``. Raises ValueError."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in DIMENSIONS:
@@ -50,11 +50,12 @@ def dimensions(text: str) -> list[str]:
 
 
 def milliseconds(when: datetime) -> int:
+    """Return a time in milliseconds since 1970."""
     return int(when.timestamp() * 1000)
 
 
 def readable(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of `Store.report` for people: dates, money, the mean time and the rate of errors."""
+    """Format a row of `Store.report`: the date, dollars, the mean time and the error rate."""
     shown = dict(row)
     if "day" in shown:
         shown["day"] = datetime.fromtimestamp(shown["day"] / 1000, UTC).date().isoformat()
@@ -65,12 +66,14 @@ def readable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as CSV with a header, safe to open in a spreadsheet."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     if rows:
         writer.writerow(rows[0])
     for row in rows:
         writer.writerow(
-            "'" + v if isinstance(v, str) and v.startswith(_FORMULA) else v for v in row.values()
+            "'" + v if isinstance(v, str) and v.startswith(_FORMULA_STARTS) else v
+            for v in row.values()
         )
     return out.getvalue()

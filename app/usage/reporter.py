@@ -1,7 +1,7 @@
-"""Reports for those who ask over HTTP: few at once, one of a key, within a time, never in the way.
+"""Usage reports over HTTP, limited in number, rate and duration.
 
-A report may read much, and whoever has a key may ask for one. So it has connections and threads of
-its own: the ledger's writes and the look-ups of names do not wait for it.
+A report may read many rows, and every key may request one. It has database connections and threads
+of its own, so that the ledger's writes do not wait for it.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ from app.database.engine import Unavailable
 from app.errors import RateLimited, UsageUnavailable
 from app.limits.memory import MemoryWindows, Take
 from app.limits.periods import MINUTE
-from app.usage.store import Question, Store
+from app.usage.store import ReportQuery, Store
 
-#: Reports that one worker makes at the same time.
+#: Reports that one worker runs at the same time.
 MAX_REPORTS_AT_ONCE = 2
-#: Reports a minute that one worker makes for a key.
+#: Reports that one worker runs for a key in a minute.
 MAX_REPORTS_PER_MINUTE = 60
-#: Seconds that the database may take for one.
+#: Seconds that the database may take for a report.
 REPORT_TIME_LIMIT_S = 5.0
-#: Seconds after which to ask again where reports are being made.
+#: ``Retry-After`` of a report that is refused because others are running.
 RETRY_AFTER_S = 1.0
-#: Groups of an answer.
+#: Groups of one report.
 MAX_GROUPS = 10_000
 
 
 class Reporter:
-    """The lock guards ``_running``; nothing waits under it."""
+    """Runs reports, one at a time for each key.
+
+    The lock guards ``_running``; nothing waits under it.
+    """
 
     def __init__(self, store: Store, windows: MemoryWindows | None = None) -> None:
         self._store = store
@@ -38,12 +41,12 @@ class Reporter:
         self._lock = uncontended_lock()
         self._running: set[str] = set()  # names of keys
 
-    def report(self, key: str, question: Question) -> list[dict[str, Any]]:
-        """The groups, most requests first. Raises `RateLimited` or `UsageUnavailable`."""
+    def report(self, key: str, query: ReportQuery) -> list[dict[str, Any]]:
+        """Return the groups, most requests first. Raises `RateLimited` or `UsageUnavailable`."""
         self._check_rate(key)
         with self._slot(key):
             try:
-                return self._store.report(question, MAX_GROUPS)
+                return self._store.report(query, MAX_GROUPS)
             except Unavailable as error:
                 raise UsageUnavailable(
                     "The usage cannot be read now. Try again, or ask for a shorter time.",
@@ -61,15 +64,15 @@ class Reporter:
     @contextmanager
     def _slot(self, key: str) -> Iterator[None]:
         with self._lock:
-            is_running, others = key in self._running, len(self._running)
-            if not is_running and others < MAX_REPORTS_AT_ONCE:
+            is_running, running = key in self._running, len(self._running)
+            if not is_running and running < MAX_REPORTS_AT_ONCE:
                 self._running.add(key)
         if is_running:
             raise RateLimited(
                 "A report of usage for this key is being made: one at a time.",
                 retry_after=RETRY_AFTER_S,
             )
-        if others >= MAX_REPORTS_AT_ONCE:
+        if running >= MAX_REPORTS_AT_ONCE:
             raise UsageUnavailable(
                 "Other reports of usage are being made. Try again.", retry_after=RETRY_AFTER_S
             )

@@ -1,8 +1,8 @@
-"""Sums by the hour, kept with the rows in one transaction, so that reports need not read the rows.
+"""Rollups: sums by the hour, which reports read in the place of the rows.
 
-A rollup has a row for each hour (UTC) and each combination of its dimensions. There are two: end
-users can be so many that sums by user are no fewer than the rows, and most reports do not ask for
-them.
+A rollup has a row for each hour (UTC) and each combination of its dimensions. It is updated in the
+transaction that inserts the rows. There are two rollups, without and with end users: with many end
+users the second has about as many rows as the ledger itself, and most reports do not need it.
 """
 
 from __future__ import annotations
@@ -25,20 +25,22 @@ _SUMS = tuple(COLUMNS.index(name) for name in HOUR_SUMS)
 
 
 def sums_of(rows: Iterable[Row], dimensions: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a rollup for these rows of the ledger, ordered by their keys."""
+    """Return the rollup's rows for these rows of the ledger, ordered by their primary key."""
     places = [COLUMNS.index(name) for name in dimensions]
-    found: dict[tuple[Any, ...], list[int]] = {}
+    sums_by_group: dict[tuple[Any, ...], list[int]] = {}
     for row in rows:
         time = row[_TIME]
         group = (time - time % HOUR_MS, *(row[place] for place in places))
-        sums = found.setdefault(group, [0] * (1 + len(_SUMS)))
+        sums = sums_by_group.setdefault(group, [0] * (1 + len(_SUMS)))
         sums[0] += 1
         for i, place in enumerate(_SUMS, 1):
             sums[i] += row[place]
     names = ("hour", *dimensions, "requests", *HOUR_SUMS)
-    # In order, so that two processes that add to the same sums wait for each other and never
-    # deadlock.
-    return [dict(zip(names, (*group, *found[group]), strict=True)) for group in sorted(found)]
+    # Ordered: two processes that lock the same rows in different orders would deadlock.
+    return [
+        dict(zip(names, (*group, *sums_by_group[group]), strict=True))
+        for group in sorted(sums_by_group)
+    ]
 
 
 class Rollups:
@@ -61,5 +63,5 @@ class Rollups:
 
 
 def dimensions_of(table: sa.Table) -> list[str]:
-    """The names of a rollup's dimensions, without the hour."""
+    """Return the names of a rollup's dimensions, without the hour."""
     return [name for name in ("user", *HOUR_DIMENSIONS) if name in table.c]

@@ -1,14 +1,14 @@
-"""Carries segments of the spool into the database, and does what has to be done now and then."""
+"""Inserts the segments of the spool into the database, and runs the periodic database jobs."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from app.concurrency.periodic import PeriodicTask
 from app.database.engine import Refused, Unavailable
 from app.usage.record import Row
 from app.usage.spool import Segment, Spool
@@ -16,22 +16,35 @@ from app.usage.store import Store
 
 _log = logging.getLogger("app.usage")
 
-_ROWS = 1_000  # of one transaction
-_LONGEST_PAUSE = 5.0  # seconds between attempts at a database that is away
-_ORPHANS = 10.0  # seconds between looks for what other processes left behind
+#: Rows of one transaction.
+MAX_ROWS_PER_TRANSACTION = 1_000
+#: Seconds between two attempts while the database does not answer: the first pause and the longest.
+MIN_RETRY_PAUSE_S, MAX_RETRY_PAUSE_S = 0.1, 5.0
+#: Seconds between two searches for segments that ended processes left behind.
+ORPHAN_INTERVAL_S = 10.0
+#: Seconds between two runs of a shipper that has nothing to ship.
+IDLE_INTERVAL_S = 1.0
 
 
 @dataclass(slots=True)
 class Chore:
-    """Something to be done every so many seconds, when the database answers."""
+    """A job that needs the database, run every ``interval_s`` seconds while no segment waits."""
 
-    every: float
-    do: Callable[[], object]
-    due: float = field(default=0.0)
+    interval_s: float
+    run: Callable[[], object]
+    due_at: float = field(default=0.0)  # monotonic
 
 
 class Shipper:
-    """A thread of its own; `give` it a segment while it is `idle`."""
+    """A thread that inserts segments into the database, one at a time.
+
+    `give` it a segment while it `is_idle`. A run has three cases:
+
+    1. A segment waits: insert its rows, then run again at once.
+    2. The database does not answer: keep the segment, and run again after a pause that doubles
+       with each failure.
+    3. No segment waits: run the chores that are due.
+    """
 
     def __init__(self, store: Store, spool: Spool, chores: list[Chore]) -> None:
         self._store = store
@@ -39,120 +52,134 @@ class Shipper:
         self._chores = chores
         self._given: deque[Segment] = deque()
         self._segment: Segment | None = None
-        self._wake = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="usage-shipper", daemon=True)
-        self._look_at = 0.0  # for orphans
-        self.pause = 0.0  # seconds; above 0, the database is away
-        self.shipped = 0
-        self.refused = 0  # rows that are set aside
+        self._next_orphan_search = 0.0  # monotonic
+        self._retry_pause_s = 0.0  # above 0 while the database does not answer
+        self.shipped = 0  # rows
+        self.refused = 0  # rows and lines that were set aside
+        self._task = PeriodicTask("usage-shipper", self._run, IDLE_INTERVAL_S, at_stop=self._finish)
 
     def start(self) -> None:
-        self._thread.start()
+        """Start the thread."""
+        self._task.start()
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
+        """No segment waits."""
         return self._segment is None and not self._given
 
     @property
+    def is_database_up(self) -> bool:
+        """The last attempt to insert rows did not fail for want of an answer."""
+        return not self._retry_pause_s
+
+    @property
     def bytes_waiting(self) -> int:
+        """Bytes of segments whose rows are not in the database yet."""
         segment = self._segment
         waiting = sum(given.size for given in list(self._given))
         return waiting + (segment.size - segment.sent if segment is not None else 0)
 
     def give(self, segment: Segment) -> None:
+        """Ship ``segment`` after those that were given before. Never waits."""
         self._given.append(segment)
-        self._wake.set()
+        self._task.wake()
 
-    def stop(self, seconds: float) -> None:
-        """Ship what was given, if the database takes it in that time; else leave it on disk."""
-        self._stop.set()
-        self._wake.set()
-        self._thread.join(seconds)
+    def stop(self, timeout_s: float) -> None:
+        """Ship what was given; leave on disk what the database does not take within the timeout."""
+        self._task.stop(timeout_s)
 
-    def _run(self) -> None:
-        while not self._stop.is_set() or self._given:
-            try:
-                self._once()
-            except Exception:  # a bug must not end the ledger; what is on disk stays there
-                _log.exception("the usage ledger met a bug")
-                self._leave()
-                self._stop.wait(_LONGEST_PAUSE)
-
-    def _once(self) -> None:
-        self._segment = self._next()
+    def _run(self) -> float:
+        """Do one step; return the seconds until the next."""
+        self._segment = self._segment or self._next_segment()
         if self._segment is None:
-            self._do_chores()
-            self._wake.wait(1.0)
-            self._wake.clear()
-            return
-        while self._segment is not None:
+            self._run_chores()
+            return IDLE_INTERVAL_S
+        began = time.monotonic()
+        try:
+            self._ship(self._segment)
+        except Unavailable as error:
+            self._database_failed(error)
+            # The pause counts from the failure: an attempt may have waited for a timeout.
+            return time.monotonic() - began + self._retry_pause_s
+        except Exception:  # a bug: what is on disk stays there
+            self._release_segment()
+            raise
+        self._segment = None
+        return 0.0
+
+    def _finish(self) -> None:
+        """Try to ship each segment once more; release those that the database does not take."""
+        while self._segment is not None or self._given:
+            self._segment = self._segment or self._given.popleft()
             try:
                 self._ship(self._segment)
             except Unavailable as error:
-                if self._leave_for_later(error):
-                    return
+                self._database_failed(error)
+                self._release_segment()
+            except Exception:
+                self._release_segment()
+                raise
             else:
                 self._segment = None
 
-    def _next(self) -> Segment | None:
+    def _next_segment(self) -> Segment | None:
         if self._given:
             return self._given.popleft()
         now = time.monotonic()
-        if now < self._look_at or self._stop.is_set():
+        if now < self._next_orphan_search or self._task.is_stopping:
             return None
         segment = self._spool.orphan()
-        self._look_at = now if segment is not None else now + _ORPHANS
+        self._next_orphan_search = now if segment is not None else now + ORPHAN_INTERVAL_S
         return segment
 
     def _ship(self, segment: Segment) -> None:
-        for rows in segment.chunks(_ROWS):
+        """Insert the rows that are not sent yet, and remove the segment. Raises `Unavailable`."""
+        for rows in segment.chunks(MAX_ROWS_PER_TRANSACTION):
             refused: list[tuple[Row, str]] = []
             try:
                 self._store.insert(rows)
             except Refused:
                 refused = self._store.insert_each(rows)
-                self._set_aside([{"reason": why, "row": row} for row, why in refused])
+                self._set_aside([{"reason": reason, "row": row} for row, reason in refused])
             self.shipped += len(rows) - len(refused)
-            if self.pause:
+            if self._retry_pause_s:
                 _log.info("the usage ledger's database is back")
-            self.pause = 0.0
+            self._retry_pause_s = 0.0
         lines = [line.decode(errors="replace").rstrip("\n") for line in segment.not_rows]
         self._set_aside([{"reason": "no row", "line": line} for line in lines])
         segment.remove()
 
     def _set_aside(self, entries: list[dict[str, object]]) -> None:
         if entries:
-            why = entries[0]["reason"]
-            _log.error("the usage ledger set aside %d rows: %s", len(entries), why)
+            reason = entries[0]["reason"]
+            _log.error("the usage ledger set aside %d rows: %s", len(entries), reason)
             self._spool.set_aside(entries)
             self.refused += len(entries)
 
-    def _leave_for_later(self, error: Unavailable) -> bool:
-        """Wait a little; whether to leave the segment to whoever comes after us."""
-        if not self.pause:
+    def _database_failed(self, error: Unavailable) -> None:
+        """Log the first failure of an episode, and lengthen the pause."""
+        if not self._retry_pause_s:
             _log.warning(
                 "the usage ledger's database is away, rows wait on disk (%s). If tables are "
                 "missing: flask --app wsgi usage migrate",
                 error,
             )
-        self.pause = min(max(0.1, self.pause * 2), _LONGEST_PAUSE)
-        if not self._stop.wait(self.pause):
-            return False
-        self._leave()
-        return True
+        self._retry_pause_s = min(
+            max(MIN_RETRY_PAUSE_S, self._retry_pause_s * 2), MAX_RETRY_PAUSE_S
+        )
 
-    def _leave(self) -> None:
+    def _release_segment(self) -> None:
+        """Unlock the segment, so that any process may ship it as an orphan."""
         if self._segment is not None:
             self._segment.release()
             self._segment = None
 
-    def _do_chores(self) -> None:
+    def _run_chores(self) -> None:
         now = time.monotonic()
         for chore in self._chores:
-            if chore.due <= now and not self._stop.is_set():
-                chore.due = now + chore.every
+            if chore.due_at <= now and not self._task.is_stopping:
+                chore.due_at = now + chore.interval_s
                 try:
-                    chore.do()
+                    chore.run()
                 except (Unavailable, Refused) as error:
-                    _log.warning("the usage ledger could not tidy up: %s", error)
+                    _log.warning("a job of the usage ledger's database failed: %s", error)

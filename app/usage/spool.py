@@ -1,8 +1,10 @@
-"""Rows on their way, in files: what is written here outlives the process and the database's rest.
+"""The spool: files with ledger rows that are not in the database yet.
 
-A file is a *segment*: a JSON list a line, a row each. Its writer holds a lock on it (flock) until
-its rows are in the database and it is removed; so one that can be locked is of a process that died,
-and whoever finds it takes it over. Rows that are sent twice count once: see `app.usage.record`.
+Rows in the spool survive the end of the process and an outage of the database. Each file is a
+*segment*: one JSON list, a row, on each line. Its process holds a lock on it (flock) until its rows
+are in the database and the file is removed. A segment that can be locked is an *orphan*: its
+process has ended, and the process that locks it ships it. A row that is inserted twice counts once,
+because (writer, number) is the primary key.
 """
 
 from __future__ import annotations
@@ -22,26 +24,31 @@ from app.usage.record import Row, is_row
 
 _log = logging.getLogger("app.usage")
 
-#: Of the file of a process with what it set aside: one JSON object a line.
+#: Suffix of the file with the rows that a process set aside: one JSON object on each line.
 _REFUSED_SUFFIX = ".refused"
-#: Bytes of that file; what comes then is only counted.
+#: Bytes of that file; further rows are only counted.
 MAX_REFUSED_BYTES = 16 * 2**20
-_SUFFIX = ".rows1"  # 1: the columns as they are now; whoever changes them must read both
+#: Suffix of a segment. 1 is the version of the columns: a change of them needs a new suffix, and
+#: code that reads both.
+_SUFFIX = ".rows1"
 
 
 class Segment:
-    """One file, locked by us. ``sent`` counts its bytes whose rows are in the database."""
+    """One file of rows, locked by this process.
+
+    ``size`` is its length in bytes; the rows of the first ``sent`` bytes are in the database.
+    """
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self._fd = fd
         self.size = os.fstat(fd).st_size
         self.sent = 0
-        self.cut_off = 0  # lines without their end: their writer was killed
-        self.not_rows: list[bytes] = []  # whole lines that are no rows
+        self.cut_off = 0  # incomplete last lines: the process was killed while it wrote
+        self.not_rows: list[bytes] = []  # complete lines that are no valid rows
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Raises OSError, or ValueError for a row that is no JSON; then nothing was appended."""
+        """Append all rows or none. Raises OSError, or ValueError where JSON cannot hold a row."""
         data = b"".join(map(_line, rows))
         try:
             view = memoryview(data)
@@ -53,7 +60,10 @@ class Segment:
         self.size += len(data)
 
     def chunks(self, rows: int) -> Iterator[list[Row]]:
-        """What is not sent yet, so many rows at a time; going on to the next says that one is."""
+        """Yield the rows that are not sent yet, ``rows`` at a time.
+
+        Asking for the next chunk counts the previous one as sent.
+        """
         with self.path.open("rb") as file:
             file.seek(self.sent)
             while lines := list(itertools.islice(file, rows)):
@@ -74,34 +84,39 @@ class Segment:
         return None
 
     def remove(self) -> None:
+        """Delete the file, and unlock it."""
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
         self.release()
 
     def release(self) -> None:
-        """Let somebody else take it over."""
+        """Unlock the file: another process may ship it."""
         os.close(self._fd)
 
 
 class Spool:
-    """A directory of segments. ``writer`` is the name of this process in it."""
+    """A directory of segments, of at most ``max_bytes`` for this process.
 
-    def __init__(self, directory: str, writer: str, most_bytes: int) -> None:
+    ``writer`` is the name of this process, with which its files begin.
+    """
+
+    def __init__(self, directory: str, writer: str, max_bytes: int) -> None:
         self._directory = Path(directory)
         self._writer = writer
-        self.most_bytes = most_bytes
+        self.max_bytes = max_bytes
         self._numbers = itertools.count()
 
     def prepare(self) -> None:
-        """Make the directory. Raises OSError."""
+        """Create the directory. Raises OSError."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(self._directory, os.W_OK | os.X_OK):
             raise PermissionError(13, "Permission denied", str(self._directory))
 
     def new(self) -> Segment:
-        """A new segment of ours. Raises OSError."""
+        """Create and lock an empty segment. Raises OSError."""
         path = self._directory / f"{self._writer}-{next(self._numbers)}{_SUFFIX}"
-        unnamed = path.with_suffix("")  # until it is locked, lest somebody takes it for an orphan
+        # Without the suffix until it is locked: another process would take it for an orphan.
+        unnamed = path.with_suffix("")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(unnamed, flags, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,9 +124,9 @@ class Spool:
         return Segment(path, fd)
 
     def set_aside(self, entries: Iterable[Mapping[str, object]]) -> None:
-        """Append what cannot be written to a file beside the segments, where there is room.
+        """Append refused rows to a file beside the segments, up to `MAX_REFUSED_BYTES`.
 
-        Never raises OSError: what is set aside is counted as lost anyhow.
+        Never raises OSError: rows that are set aside count as lost in any case.
         """
         path = self._directory / f"{self._writer}{_REFUSED_SUFFIX}"
         text = "".join(json.dumps(entry, default=repr) + "\n" for entry in entries)
@@ -124,7 +139,7 @@ class Spool:
             _log.error("the usage ledger cannot write %s: %s", path, error)
 
     def orphan(self) -> Segment | None:
-        """A segment that its writer left behind, now ours."""
+        """Lock and return a segment whose process has ended; None if there is none."""
         for path in sorted(self._directory.glob(f"*{_SUFFIX}")):
             with contextlib.suppress(OSError):  # removed meanwhile
                 fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -132,7 +147,7 @@ class Spool:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if os.fstat(fd).st_nlink:
                         return Segment(path, fd)
-                except BlockingIOError:  # its writer lives
+                except BlockingIOError:  # its process is running
                     pass
                 os.close(fd)
         return None
@@ -146,7 +161,7 @@ def _line(row: Row) -> bytes:
 
 
 def is_writable(row: Row) -> bool:
-    """Whether a segment takes this row."""
+    """Whether JSON can hold this row."""
     try:
         _line(row)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the ledger asks of its database: put rows in, sum them up, let old ones go."""
+"""The ledger's queries: insert rows, sum them up, delete old ones."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from sqlalchemy.engine import Connection
 from app.database.columns import COLUMNS
 from app.database.engine import Database, Refused
 from app.database.tables import HOUR_SUMS, requests
-from app.usage.queries import DAY_MS, Question, Unusual
+from app.usage.queries import DAY_MS, ReportQuery, VolumeLimits
 from app.usage.record import Row
 from app.usage.rollups import HOUR_MS, ROLLUPS, Rollups
 
-__all__ = ["DAY_MS", "HOUR_MS", "Question", "Store", "Unusual", "purge_before"]
+__all__ = ["DAY_MS", "HOUR_MS", "ReportQuery", "Store", "VolumeLimits", "purge_before"]
 
-#: Rows deleted in one transaction, so that nobody waits long for it.
-_PURGE = 5_000
+#: Rows deleted in one transaction: other transactions wait for its locks.
+MAX_ROWS_PER_DELETE = 5_000
 
-#: The largest count that a row may hold: what every reader of JSON keeps exact, and far below what
-#: would overflow a sum.
+#: The largest count that a row may hold: every JSON parser keeps it exact, and no sum overflows.
 MAX_COUNT = 2**53
 _COUNTS = tuple(COLUMNS.index(name) for name in HOUR_SUMS)
 
@@ -31,11 +30,11 @@ _c = requests.c
 
 
 class _Repeated(Exception):
-    """Some rows are there already."""
+    """Some of the rows are in the database already."""
 
 
 class Store:
-    """Every method raises `Unavailable` where the database does not answer."""
+    """The ledger's tables. Every method raises `Unavailable` if the database does not answer."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -46,9 +45,10 @@ class Store:
         self._positional = str(compiled) if compiled.positional else None
 
     def insert(self, rows: Sequence[Row]) -> None:
-        """Rows that are there already are left alone. Raises `Refused`: then none was taken.
+        """Insert rows and add them to the rollups, in one transaction.
 
-        The sums by hour are of the same transaction.
+        Rows that are in the database already are skipped. Raises `Refused`, and inserts none, if
+        the database does not take one of them.
         """
         if any(
             row[place] is not None and row[place] > MAX_COUNT for row in rows for place in _COUNTS
@@ -62,9 +62,9 @@ class Store:
         return self._database.run(lambda connection: self._insert_new(connection, rows))
 
     def _insert_all(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Insert in the driver's own words, which saves SQLAlchemy's 5 µs a row.
+        """Insert with the driver's ``executemany``, which saves SQLAlchemy's 5 µs a row.
 
-        Raises `_Repeated` where some are there already: which ones, the driver does not say.
+        Raises `_Repeated` if some rows are there already; the driver does not say which ones.
         """
         given = [tuple(row) for row in rows]
         if connection.exec_driver_sql(str(self._positional), given).rowcount < len(rows):
@@ -72,16 +72,16 @@ class Store:
         self._rollups.add(connection, rows)
 
     def _insert_new(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Only rows that are new are added to the sums."""
+        """Insert rows of which some are there already; add only the new ones to the rollups."""
         values = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
         statement = self._insert.returning(_c.writer, _c.number)
         new = {tuple(key) for key in connection.execute(statement, values)}
         self._rollups.add(connection, [row for row in rows if tuple(row[:2]) in new])
 
     def insert_each(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
-        """Insert those rows that the database takes; the others, each with the reason.
+        """Insert the rows that the database takes; return the refused ones with their reasons.
 
-        Halves what is refused until the rows that cause it are alone.
+        Bisects the rows until each refused one is isolated.
         """
         try:
             self.insert(rows)
@@ -93,11 +93,11 @@ class Store:
         return []
 
     def purge_older(self, age_ms: int, now_ms: int) -> int:
-        """Delete the rows that are so old; how many there were.
+        """Delete rows older than ``age_ms``; return their number.
 
-        The age is that before the third newest day of which there are rows, or before now where
-        that is earlier: a clock that is wrong for up to two days, in all processes that write,
-        deletes nothing that it should not, though these leave rows of a time that has not come.
+        The age counts back from the third newest day that has rows, or from now if that is earlier.
+        So rows with times in the future, written while a clock was wrong for up to two days, do not
+        make the purge delete too much.
         """
         newest = self._third_newest_day()
         if newest is None:
@@ -105,9 +105,9 @@ class Store:
         return self.purge(purge_before(age_ms, min(newest, now_ms)))
 
     def _third_newest_day(self) -> int | None:
-        """The time of the newest row of that day in UTC; None where there are fewer days."""
+        """Return the time of the newest row of that day (UTC); None if fewer days have rows."""
 
-        def ask(connection: Connection) -> int | None:
+        def find(connection: Connection) -> int | None:
             newest = sa.select(sa.func.max(_c.time))
             found: int | None = connection.execute(newest).scalar_one()
             for _ in range(2):
@@ -117,22 +117,22 @@ class Store:
                 found = connection.execute(earlier).scalar_one()
             return found
 
-        return self._database.run(ask)
+        return self._database.run(find)
 
     def purge(self, before_ms: int) -> int:
-        """Delete the rows that are older, and their sums; how many rows there were."""
+        """Delete the rows before a time, and their rollups; return the number of rows."""
         for table in ROLLUPS:
             self._delete_hours(table, before_ms)
         key = sa.tuple_(_c.writer, _c.number)
-        old = sa.select(_c.writer, _c.number).where(_c.time < before_ms).limit(_PURGE)
-        deleted = part = self._delete(sa.delete(requests).where(key.in_(old)))
-        while part == _PURGE:
-            part = self._delete(sa.delete(requests).where(key.in_(old)))
-            deleted += part
+        old = sa.select(_c.writer, _c.number).where(_c.time < before_ms).limit(MAX_ROWS_PER_DELETE)
+        deleted = batch = self._delete(sa.delete(requests).where(key.in_(old)))
+        while batch == MAX_ROWS_PER_DELETE:
+            batch = self._delete(sa.delete(requests).where(key.in_(old)))
+            deleted += batch
         return deleted
 
     def _delete_hours(self, table: sa.Table, before_ms: int) -> None:
-        """Delete a rollup's hours, a day in each transaction."""
+        """Delete the hours of a rollup before a time, one day in each transaction."""
         first = sa.select(sa.func.min(table.c.hour)).where(table.c.hour < before_ms)
         while True:
             oldest = self._database.run(lambda c: c.execute(first).scalar_one())
@@ -144,46 +144,49 @@ class Store:
     def _delete(self, statement: sa.Delete) -> int:
         return self._database.run(lambda connection: connection.execute(statement).rowcount)
 
-    def report(self, question: Question, most: int | None = None) -> list[dict[str, Any]]:
-        """A dictionary a group, most requests first: see `Question.statement`.
+    def report(self, query: ReportQuery, max_groups: int | None = None) -> list[dict[str, Any]]:
+        """Return a dictionary for each group, most requests first; at most ``max_groups``.
 
-        With ``unusual``: in how many of its hours a group went over that (``unusual_hours``).
+        With volume limits, ``unusual_hours`` is the number of hours in which the group exceeded
+        them. See `ReportQuery.statement`.
         """
-        return self._ask(question.statement().limit(most))
+        return self._select(query.statement().limit(max_groups))
 
-    def _ask(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
-        def ask(connection: Connection) -> list[dict[str, Any]]:
+    def _select(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+        def select(connection: Connection) -> list[dict[str, Any]]:
             rows = connection.execute(statement).mappings()
-            # The names are not quite strings, which not every encoder of JSON takes.
+            # Column names are a subclass of str, which orjson refuses as keys.
             plain = [{str(name): _plain(value) for name, value in row.items()} for row in rows]
-            return [row for row in plain if row["requests"]]  # a sum over nothing is a row too
+            return [row for row in plain if row["requests"]]  # a sum over no rows is a row too
 
-        return self._database.run(ask)
+        return self._database.run(select)
 
-    def unusual(self, since_ms: int, unusual: Unusual, most: int = 100) -> list[dict[str, Any]]:
-        """The keys (``user`` empty) and the end users that went over since then, worst first."""
-        asked, tokens = sa.func.count(), sa.func.sum(_c.prompt_tokens)
+    def unusual(
+        self, since_ms: int, limits: VolumeLimits, max_groups: int = 100
+    ) -> list[dict[str, Any]]:
+        """Return keys (``user`` empty) and end users that exceed the limits."""
+        number, tokens = sa.func.count(), sa.func.sum(_c.prompt_tokens)
 
-        def over(*groups: sa.ColumnElement[Any]) -> sa.Select[Any]:
-            columns = [*groups, asked.label("requests"), tokens.label("prompt_tokens")]
+        def exceeding(*groups: sa.ColumnElement[Any]) -> sa.Select[Any]:
+            columns = [*groups, number.label("requests"), tokens.label("prompt_tokens")]
             grouped = sa.select(*columns).where(_c.time >= since_ms, _c.key != "")
-            return grouped.group_by(*groups).having(unusual.exceeded_by(asked, tokens))
+            return grouped.group_by(*groups).having(limits.exceeded_by(number, tokens))
 
-        per_user = over(_c.key, _c.user).where(_c.user != "")
-        per_key = over(_c.key)
+        per_user = exceeding(_c.key, _c.user).where(_c.user != "")
+        per_key = exceeding(_c.key)
         found = []
         for statement in (per_key, per_user):
-            ordered = statement.order_by(sa.desc("requests")).limit(most)
-            found += [{"user": "", **row} for row in self._ask(ordered)]
+            ordered = statement.order_by(sa.desc("requests")).limit(max_groups)
+            found += [{"user": "", **row} for row in self._select(ordered)]
         return found
 
 
 def _plain(value: Any) -> Any:
-    """PostgreSQL's sums are decimals; those over nothing are NULL."""
+    """Return sums as integers: PostgreSQL's are decimals, and NULL over no rows."""
     return value if isinstance(value, str) else int(value or 0)
 
 
 def purge_before(age_ms: int, newest: float) -> int:
-    """The start of the day that was so long before: rows go a whole day (UTC) at a time."""
+    """Return the start of the day (UTC) ``age_ms`` before ``newest``: whole days are deleted."""
     moment = int(newest) - age_ms
     return moment - moment % DAY_MS

@@ -1,7 +1,8 @@
-"""Abuse: who is refused, who fails, who asks for unusually much. Counters with few labels.
+"""Detection of abuse: results of requests by key, and unusual volume of keys and end users.
 
-Who a counter speaks of is in the log (a line an hour for each that is unusual) and in the report
-(``usage report --by key,user``), never in a label: end users are without number.
+End users are unbounded in number, so they are never labels of a metric. The metric says how many
+keys and end users have an unusual volume; the log names each once an hour, and the report
+(``usage report --by key,user``) at any time.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.concurrency.locks import uncontended_lock
+from app.limits.key_labels import NO_KEY, KeyLabels
 from app.usage.record import is_metered
-from app.usage.store import HOUR_MS, Store, Unusual
+from app.usage.store import HOUR_MS, Store, VolumeLimits
 
 if TYPE_CHECKING:
     from app.exchange import Exchange
@@ -23,14 +25,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("app.usage")
 
 Result = Literal["ok", "refused", "invalid", "failed"]
-#: Labels of callers that have none of their own: of no key, and of keys that KEYS does not name
-#: (the table's, tokens' subjects), which may be many.
-NOBODY, OTHER = "", "other"
-MAX_KEYS_LABELLED = 200
 
 
 def result(status: int) -> Result:
-    """As the report counts: see `app.usage.queries.measures_of`."""
+    """Return the result that a status counts as, the same as in `app.usage.queries.measures_of`."""
     if status < 400:
         return "ok"
     if status in (401, 403, 429):
@@ -39,65 +37,71 @@ def result(status: int) -> Result:
 
 
 class Watch:
-    """An observer, and what it saw. ``keys`` are the names that get labels of their own.
+    """An observer of requests that counts them by key and result.
+
+    ``keys`` are the names of the settings' keys: see `KeyLabels`.
 
     The lock guards ``_requests``; nothing waits under it.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
-        self._labels = frozenset(sorted(keys)[:MAX_KEYS_LABELLED])
+        self._labels = KeyLabels(keys)
         self._lock = uncontended_lock()
         self._requests: Counter[tuple[str, Result]] = Counter()
         self._unusual = {"key": 0, "user": 0}
 
     @property
     def requests(self) -> Mapping[tuple[str, Result], int]:
-        """(key, result) → requests that this process answered."""
+        """Requests that this process has answered, by (label of the key, result)."""
         return MappingProxyType(self._requests)
 
     @property
     def unusual(self) -> Mapping[str, int]:
-        """``key`` and ``user`` → how many went over the limits of USAGE["unusual"] within the
-        last hour, in the whole database."""
+        """Numbers of keys (``key``) and end users (``user``) with an unusual volume.
+
+        They are of the last hour and of the whole database: see `VolumeAlert`.
+        """
         return MappingProxyType(self._unusual)
 
     def started(self, exchange: Exchange, environ: Mapping[str, Any]) -> None:
-        """Nothing: all that counts is known at the end."""
+        """Do nothing: the result is known only when the request has finished."""
 
     def finished(self, exchange: Exchange, status: int) -> None:
+        """Count a request for embeddings."""
         if is_metered(exchange):
-            name = exchange.caller.name if exchange.caller is not None else NOBODY
-            label = name if name in self._labels or name == NOBODY else OTHER
+            label = self._labels.label(exchange.caller.name if exchange.caller else NO_KEY)
             with self._lock:
                 self._requests[label, result(status)] += 1
 
-    def take(self, found: Iterable[Mapping[str, Any]]) -> None:
-        """The unusual ones of the last hour: of a key where ``user`` is empty."""
-        counts = Counter("user" if who["user"] else "key" for who in found)
+    def set_unusual(self, groups: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the numbers of `unusual`; a group without a ``user`` is a key."""
+        counts = Counter("user" if group["user"] else "key" for group in groups)
         self._unusual.update(key=counts["key"], user=counts["user"])
 
 
 class VolumeAlert:
-    """A chore: asks the ledger who was unusual in the last hour, and warns of each once in it."""
+    """A chore that looks for unusual volume in the last hour, and logs each key and user once."""
 
-    def __init__(self, store: Store, unusual: Unusual, watch: Watch) -> None:
+    def __init__(self, store: Store, limits: VolumeLimits, watch: Watch) -> None:
         self._store = store
-        self._limits = unusual
+        self._limits = limits
         self._watch = watch
-        self._warned: dict[tuple[str, str], float] = {}
+        self._logged_at: dict[tuple[str, str], float] = {}  # by key and user, monotonic
 
     def __call__(self) -> None:
-        found = self._store.unusual(int(time.time() * 1000) - HOUR_MS, self._limits)
-        self._watch.take(found)
+        groups = self._store.unusual(int(time.time() * 1000) - HOUR_MS, self._limits)
+        self._watch.set_unusual(groups)
         now = time.monotonic()
-        self._warned = {who: at for who, at in self._warned.items() if at > now - 3600}
-        for entry in found:
-            who = (entry["key"], entry["user"])
-            if who not in self._warned:
-                self._warned[who] = now
+        self._logged_at = {
+            name: at for name, at in self._logged_at.items() if at > now - HOUR_MS / 1000
+        }
+        for group in groups:
+            name = (group["key"], group["user"])
+            if name not in self._logged_at:
+                self._logged_at[name] = now
                 _log.warning(
                     "unusual volume: key %r, user %r: %d requests, %d tokens within an hour",
-                    *who,
-                    entry["requests"],
-                    entry["prompt_tokens"],
+                    *name,
+                    group["requests"],
+                    group["prompt_tokens"],
                 )

@@ -75,7 +75,7 @@ def findings(result):
     return json.loads(result.stdout)
 
 
-def test_two_that_agree_are_good(check):
+def test_equal_deployments_pass(check):
     result = check("--json", a=Space(), b=Space(noise=0.001))
     assert result.exit_code == 0
     first, second = findings(result)
@@ -97,7 +97,7 @@ def test_two_widths_are_an_error(check):
     assert "not as wide" in findings(result)[1]["errors"][0]
 
 
-def test_one_that_cannot_be_reached_is_named_and_the_others_are_asked(check):
+def test_unreachable_deployment_is_named_and_others_are_checked(check):
     result = check("--json", a=Space(fail=ProviderUnavailable("failed with 503")), b=Space())
     assert result.exit_code == 1
     dead, well = findings(result)
@@ -142,13 +142,13 @@ def test_a_width_that_is_refused_is_an_error(check):
     assert "with dimensions=8 it failed" in finding["errors"][0]
 
 
-def test_the_table_is_for_people(check):
+def test_table_has_a_line_for_each_deployment(check):
     lines = check(a=Space()).output.splitlines()
     assert lines[0].split()[:3] == ["model", "deployment", "latency_ms"]
     assert lines[1].split()[:3] == ["ok", "m", "a/x"]
 
 
-def test_wrong_settings_are_told_first(monkeypatch, tmp_path):
+def test_wrong_settings_end_the_check(monkeypatch, tmp_path):
     path = tmp_path / "settings.py"
     path.write_text("KEYS = {}\n")
     monkeypatch.setenv("PROXY_SETTINGS", str(path))

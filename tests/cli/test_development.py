@@ -43,7 +43,7 @@ def test_with_nothing_set_it_serves_on_loopback_with_a_key_that_it_names_once(be
     assert capsys.readouterr().out.count("sk-local-development") == 1
 
 
-def test_what_is_set_wins(become, capsys):
+def test_environment_overrides_development_defaults(become, capsys):
     arguments, environment = become(
         PORT="9000", LOG_FORMAT="json", WEB_CONCURRENCY="3", ALPHANEURAL_API_KEY="sk-mine"
     )
@@ -53,7 +53,7 @@ def test_what_is_set_wins(become, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_settings_of_ones_own_bring_their_own_keys(become, capsys):
+def test_no_development_key_with_a_settings_file(become, capsys):
     _, environment = become(PROXY_SETTINGS="mine.py")
     assert "ALPHANEURAL_API_KEY" not in environment
     assert capsys.readouterr().out == ""

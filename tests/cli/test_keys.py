@@ -116,7 +116,7 @@ def test_a_key_that_makes_no_sense_is_not_made(table, arguments, status, message
     assert table.read()[1] == []
 
 
-def test_without_the_setting_the_operator_is_told(table, tmp_path):
+def test_note_is_printed_if_the_table_is_not_in_use(table, tmp_path):
     path = tmp_path / "settings.py"
     path.write_text(path.read_text().replace("True", "False"))
     assert 'USAGE["keys"] is not True' in run("list").stderr

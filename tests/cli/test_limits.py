@@ -100,7 +100,7 @@ def test_keys_of_the_table_and_callers_of_tokens_are_known(set_up, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["show", "reset"])
-def test_what_is_wrong_is_one_line(set_up, overlay, command):
+def test_errors_are_one_line(set_up, overlay, command):
     set_up()
     result = run(command, "serach")
     assert result.exit_code == 1

@@ -64,7 +64,7 @@ def test_counters_are_compared_and_set_to_what_the_ledger_says(ledger):
     assert run("free").stdout == "No limits of days and months.\n"
 
 
-def test_what_requests_in_flight_have_taken_stays(ledger):
+def test_reconcile_keeps_amounts_of_requests_in_flight(ledger):
     ledger()
     limiter = make_limiter(load())
     caller = Caller("search", tokens_per_month=1000, dollars_per_month=5.0)

@@ -59,7 +59,7 @@ def filled(settings, tmp_path):
     database.close()
 
 
-def test_a_report_in_words(filled):
+def test_report_is_a_table(filled):
     lines = run("report", "--by", "user").stdout.splitlines()
     assert lines[0].split()[:5] == ["user", "requests", "refused", "invalid", "failed"]
     assert "unusual_hours" in lines[0]
@@ -91,13 +91,13 @@ def test_a_report_for_machines_and_for_spreadsheets(filled):
         (("--timezone", "Mars"), "is no time zone"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_refused(filled, arguments, message):
+def test_invalid_options_are_refused(filled, arguments, message):
     result = run("report", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
 
 
-def test_without_tables_the_way_to_them_is_told(settings, tmp_path):
+def test_missing_tables_name_the_migrate_command(settings, tmp_path):
     settings(f"sqlite:///{tmp_path}/usage.db")
     result = run("report")
     assert result.exit_code == 1
@@ -121,7 +121,7 @@ def test_without_a_ledger_there_is_nothing_to_do(settings, tmp_path):
     assert result.stderr.startswith("USAGE: must be set, for instance")
 
 
-def test_wrong_settings_are_told(settings):
+def test_wrong_settings_are_printed(settings):
     settings("mysql://x")
     result = run("migrate")
     assert result.exit_code == 1

@@ -35,16 +35,16 @@ def document(client):
     return answer.json
 
 
-def test_it_is_valid(document):
+def test_document_is_valid(document):
     assert document["openapi"].startswith("3.1")
     OpenAPIV31SpecValidator(document).validate()
 
 
-def test_it_is_made_once(client):
+def test_document_is_built_once(client):
     assert client.get("/openapi.json").data == client.get("/openapi.json").data
 
 
-def test_every_route_is_in_it(client, document):
+def test_document_has_every_route(client, document):
     routes = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in client.application.url_map.iter_rules()
@@ -93,7 +93,7 @@ def test_every_error_of_the_app_is_defined_in_errors(document):
     assert {kind.__module__ for kind in _kinds(errors.ClientError)} == {"app.errors"}
 
 
-def test_every_error_is_in_it(with_usage):
+def test_document_has_every_error(with_usage):
     document = with_usage.get("/openapi.json").json
     told = set().union(*codes_by_operation(document).values())
     for answer in document["components"]["responses"].values():
@@ -228,7 +228,7 @@ FIELDS = st.sampled_from(sorted(EmbeddingSchema(3).fields))
 
 @hypothesis_settings(max_examples=200, deadline=None)
 @given(st.dictionaries(FIELDS, VALUES, max_size=3))
-def test_what_it_allows_is_what_is_taken(described, changes):
+def test_document_allows_what_the_app_accepts(described, changes):
     payload = {"model": "embed", "input": "x", **changes}
     try:
         EmbeddingSchema(3).parse(payload)
@@ -254,11 +254,11 @@ def test_every_field_is_explained(document):
     assert all(field["description"] for field in fields.values())
 
 
-def test_every_view_we_know_is_there(with_usage):
+def test_every_described_view_exists(with_usage):
     assert words.ROUTES.keys() <= with_usage.application.view_functions.keys()
 
 
-def test_a_view_that_nobody_described_speaks_for_itself():
+def test_view_without_description_uses_its_docstring():
     app = Flask("x")
 
     @app.get("/new/<int:number>")
@@ -280,7 +280,7 @@ def test_a_view_that_nobody_described_speaks_for_itself():
 @pytest.mark.parametrize(
     ("models", "example"), [(["wordllama"], "wordllama"), (["secret-project"], "your-model")]
 )
-def test_examples_tell_nobody_which_models_there_are(models, example):
+def test_examples_name_only_public_models(models, example):
     configured = CONFIGURED["MODELS"]["embed"]
     checked = check({**CONFIGURED, "MODELS": dict.fromkeys([*models, "steady"], configured)})
     found = openapi.document(Flask("x"), checked)
@@ -349,7 +349,7 @@ def test_without_the_bundle_there_is_a_404(client, monkeypatch):
     assert client.get("/docs/swagger-ui.css").status_code == 404
 
 
-def test_both_can_be_turned_off(monkeypatch):
+def test_docs_can_be_disabled(monkeypatch):
     """A 404 like that of any path that is none, before and after a good one."""
     client = app_with(monkeypatch, FakeProvider(), DOCS={"enabled": False})
     for path in ("/docs", "/docs/", "/docs/start.js", "/docs/swagger-ui.css", "/openapi.json"):
@@ -359,6 +359,6 @@ def test_both_can_be_turned_off(monkeypatch):
     assert ask(client).status_code == 200
 
 
-def test_they_are_on_unless_turned_off(monkeypatch):
+def test_docs_are_enabled_by_default(monkeypatch):
     client = app_with(monkeypatch, FakeProvider(), DOCS={})
     assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 200

@@ -120,7 +120,7 @@ class Odd:
         return "odd"
 
 
-def test_what_json_cannot_say_is_said_as_text():
+def test_values_that_json_cannot_hold_are_written_as_text():
     assert json.loads(JsonFormatter().format(record({"value": Odd()})))["value"] == "odd"
 
 
@@ -185,7 +185,7 @@ def test_a_line_is_not_written_a_second_time_by_the_root_logger(written, caplog)
     assert not caplog.records
 
 
-def test_other_peoples_loggers_are_left_alone(written):
+def test_other_loggers_are_unchanged(written):
     stream = written()
     logging.getLogger("somebody.else").error("theirs")
     assert stream.getvalue() == ""
@@ -235,7 +235,7 @@ def test_a_long_value_is_cut_and_says_so():
     assert line["model"] == "m"
 
 
-def test_of_a_long_traceback_the_end_is_kept():
+def test_end_of_a_long_traceback_is_kept():
     def deeper(levels):
         return deeper(levels - 1) if levels else 1 / 0
 

@@ -143,7 +143,7 @@ def test_a_request_that_is_served(meter, files):
         (errors.LimitsUnavailable("x"), False, "dependency", None),
     ],
 )
-def test_whose_an_error_is(meter, files, error, admitted, side, limit):
+def test_side_of_an_error(meter, files, error, admitted, side, limit):
     meter.finished(exchange(error=error, admitted=admitted), error.status)
     found = values(files)
     code = error.code or error.type
@@ -153,7 +153,7 @@ def test_whose_an_error_is(meter, files, error, admitted, side, limit):
     )
 
 
-def test_counters_of_what_the_settings_know_start_at_zero(files):
+def test_counters_of_configured_names_start_at_zero(files):
     start_at_zero(files, check(settings(USAGE={"url": "sqlite:///none.db"})))
     found = values(files)
     assert set(found.values()) == {0}
@@ -188,14 +188,14 @@ def test_a_counter_that_starts_at_zero_is_the_one_that_counts(files):
     assert set(found) == before
 
 
-def test_with_very_many_models_there_is_a_bound(files):
+def test_counters_at_zero_are_bounded(files):
     one = settings()["MODELS"]["steady"]
     models = {f"m{number}": one for number in range(300)} | {"steady": one, "embed": one}
     start_at_zero(files, check(settings(MODELS=models)))
     assert len(values(files)) < 8_000
 
 
-def test_labels_hold_nothing_that_a_client_made_up(meter, files):
+def test_labels_hold_no_text_of_clients(meter, files):
     for model in ("made up", None):
         meter.finished(exchange(model, errors.ModelNotFound("x")), 404)
     nowhere = Exchange("r", "GET", "/no/such/path")
@@ -210,7 +210,7 @@ def test_labels_hold_nothing_that_a_client_made_up(meter, files):
     assert [m for m in catalog.ALL if "key" in m.labels] == with_keys
 
 
-def test_what_dispatch_tells(meter, files):
+def test_events_of_dispatch_are_counted(meter, files):
     deployment = SimpleNamespace(name="p")
     attempts = [SimpleNamespace(queued_at=9.0, size=2), SimpleNamespace(queued_at=9.5, size=3)]
     meter.call_started(deployment, attempts, 10.0)
@@ -302,14 +302,14 @@ def test_the_lag_of_the_ledger_is_the_age_of_its_oldest_row():
         return LedgerState(recorded, written, lost, int(waits), 0, True)
 
     lag = _Lag()
-    assert lag.at(0, state(0, 0, waits=False)) == 0
-    assert lag.at(2, state(10, 0, waits=True)) == 2  # recorded since the look before
-    assert lag.at(4, state(30, 0, waits=True)) == 4
-    assert lag.at(6, state(30, 10, waits=True)) == 4  # the ten of the first two seconds are in
-    assert lag.at(8, state(40, 38, waits=True, lost=2)) == 0
-    assert lag.at(10, state(40, 90, waits=False)) == 0  # fifty of a worker that is gone
-    assert lag.at(12, state(45, 90, waits=True)) == 2
-    assert lag.at(14, state(45, 95, waits=True)) == 0
+    assert lag.lag_s(0, state(0, 0, waits=False)) == 0
+    assert lag.lag_s(2, state(10, 0, waits=True)) == 2  # recorded since the look before
+    assert lag.lag_s(4, state(30, 0, waits=True)) == 4
+    assert lag.lag_s(6, state(30, 10, waits=True)) == 4  # the ten of the first two seconds are in
+    assert lag.lag_s(8, state(40, 38, waits=True, lost=2)) == 0
+    assert lag.lag_s(10, state(40, 90, waits=False)) == 0  # fifty of a worker that is gone
+    assert lag.lag_s(12, state(45, 90, waits=True)) == 2
+    assert lag.lag_s(14, state(45, 95, waits=True)) == 0
 
 
 def test_deployments_by_state(meter, files):
@@ -332,7 +332,7 @@ def test_deployments_by_state(meter, files):
     assert found["calls_in_flight{provider=q}"] == 2
 
 
-def test_a_look_that_fails_keeps_no_other_from_looking(meter, files, caplog):
+def test_failed_reading_does_not_stop_the_others(meter, files, caplog):
     gauges = Gauges(meter)
     gauges.cache("broken", lambda: 1 / 0)
     gauges.cache("memory", lambda: CacheStats(1, 0))
@@ -341,7 +341,7 @@ def test_a_look_that_fails_keeps_no_other_from_looking(meter, files, caplog):
     assert "could not be looked up" in caplog.text
 
 
-def test_a_look_that_fails_is_logged_once_an_episode(meter, caplog):
+def test_failed_reading_is_logged_once_an_episode(meter, caplog):
     outcomes = iter([1, 0, 0, 1, 0])
     gauges = Gauges(meter)
     gauges.cache("memory", lambda: CacheStats(1 // next(outcomes), 0))
@@ -350,7 +350,7 @@ def test_a_look_that_fails_is_logged_once_an_episode(meter, caplog):
     assert len(caplog.records) == 2
 
 
-def test_who_comes_while_another_looks_does_not_wait(meter):
+def test_concurrent_reading_is_skipped(meter):
     gauges = Gauges(meter)
     seen = []
     gauges.ledger(lambda: seen.append(gauges.look()) or LedgerState(0, 0, 0, 0, 0, True))
@@ -358,7 +358,7 @@ def test_who_comes_while_another_looks_does_not_wait(meter):
     assert seen == [None]
 
 
-def test_looking_goes_on_for_as_long_as_it_is_of_use(meter, monkeypatch):
+def test_reading_ends_when_the_gauges_are_deleted(meter, monkeypatch):
     monkeypatch.setattr("app.observability.metrics.gauges.LOOK_INTERVAL_S", 0.001)
     at_exit = []
     monkeypatch.setattr("atexit.register", at_exit.append)
@@ -375,7 +375,7 @@ def test_looking_goes_on_for_as_long_as_it_is_of_use(meter, monkeypatch):
     assert len(looks) == seen
 
 
-def test_the_last_look_is_at_the_end_of_the_process(meter, monkeypatch):
+def test_gauges_are_read_at_process_exit(meter, monkeypatch):
     at_exit, looks = [], []
     monkeypatch.setattr("atexit.register", at_exit.append)
     monkeypatch.setattr("app.observability.metrics.gauges.PeriodicTask.start", lambda task: None)
@@ -409,9 +409,7 @@ def die_counting(place, number):
     return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout)
 
 
-def test_what_was_counted_outlives_its_process_and_what_was_going_on_does_not(
-    files, tmp_path, monkeypatch
-):
+def test_counters_of_ended_processes_are_kept_and_gauges_are_not(files, tmp_path, monkeypatch):
     monkeypatch.setenv(directory.VARIABLE, str(tmp_path))
     files.number(catalog.ITEMS, "m").add(1)
     pids = [die_counting(tmp_path, number) for number in (10, 100)]
@@ -437,7 +435,7 @@ def test_what_was_counted_outlives_its_process_and_what_was_going_on_does_not(
     assert kept == [f"counter_{os.getpid()}", "counter_dead.db", "histogram_dead.db"]
 
 
-def test_a_worker_is_buried_while_its_numbers_are_read(files, tmp_path, monkeypatch):
+def test_worker_files_may_be_removed_during_a_scrape(files, tmp_path, monkeypatch):
     monkeypatch.setenv(directory.VARIABLE, str(tmp_path))
     merge = files_module.MultiProcessCollector.merge
     pids = [die_counting(tmp_path, number) for number in (10, 100)]
@@ -452,7 +450,7 @@ def test_a_worker_is_buried_while_its_numbers_are_read(files, tmp_path, monkeypa
     assert values(files)["items_total{model=m}"] == 110
 
 
-def test_a_worker_is_buried_while_its_files_are_looked_up(files, tmp_path, monkeypatch):
+def test_worker_files_may_be_removed_while_they_are_listed(files, tmp_path, monkeypatch):
     monkeypatch.setenv(directory.VARIABLE, str(tmp_path))
     pid = die_counting(tmp_path, 10)
     glob = files_module.Path.glob
@@ -470,7 +468,7 @@ def test_a_worker_is_buried_while_its_files_are_looked_up(files, tmp_path, monke
     assert "in_flight" not in found
 
 
-def test_a_pid_that_comes_back_goes_on_counting(tmp_path):
+def test_reused_pid_keeps_earlier_counts(tmp_path):
     first = Files(tmp_path)
     first.number(catalog.ITEMS, "m").add(5)
     first.number(catalog.IN_FLIGHT).add(1)
@@ -491,7 +489,7 @@ def test_numbers_stay_right_when_their_file_grows(files):
     assert found["items_total{model=model 1999}"] == 1999
 
 
-def test_a_full_disk_costs_metrics_and_nothing_else(files, monkeypatch, caplog):
+def test_full_disk_loses_only_metrics(files, monkeypatch, caplog):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -546,7 +544,7 @@ def queries():
 
 
 @pytest.mark.parametrize(("where", "query"), list(queries()))
-def test_queries_ask_for_what_there_is(where, query):
+def test_queries_use_existing_metrics(where, query):
     promql_parser.parse(query)
     asked = set(re.findall(rf"{catalog.PREFIX}\w+", query))
     assert asked <= SAMPLES, where
@@ -557,7 +555,7 @@ def test_queries_ask_for_what_there_is(where, query):
         assert labels <= {*metric.labels, "instance", "le"}, (where, name, by)
 
 
-def test_grouping_is_by_labels_that_there_are():
+def test_queries_group_by_existing_labels():
     known = {label for metric in catalog.ALL for label in metric.labels} | {"le", "instance"}
     for where, query in queries():
         for group in re.findall(r"by \((.*?)\)", query):
@@ -620,7 +618,7 @@ def test_the_master_may_import_what_it_needs():
         ("192.0.2.1", AUTH, 403),
     ],
 )
-def test_who_may_read_the_page(monkeypatch, address, headers, status):
+def test_page_needs_allowed_address_or_admin_key(monkeypatch, address, headers, status):
     client = app_with(
         monkeypatch, FakeProvider(), METRICS={"allowed": ["127.0.0.0/8", "10.0.0.0/8"]}
     )
@@ -641,7 +639,7 @@ def test_the_page_can_be_left_out(monkeypatch):
     assert client.get("/metrics").status_code == 404
 
 
-def test_a_network_that_is_none_is_named():
+def test_invalid_network_is_named():
     with pytest.raises(SettingsError, match=r"METRICS\['allowed'\]\[0\]: must be a network"):
         check(settings(METRICS={"allowed": ["10.0.0.0/40"]}))
 

@@ -22,7 +22,7 @@ def gauges(files):
     return Gauges(Meter(files, ["embed"]))
 
 
-def test_what_a_cache_s_server_costs(gauges, files):
+def test_cache_server_metrics(gauges, files):
     told = [
         CacheStats(5, 9, shared=SharedStats(4, 1, 6, 2, True)),
         CacheStats(7, 9, shared=SharedStats(4, 2, 9, 2, False)),
@@ -41,7 +41,7 @@ def test_what_a_cache_s_server_costs(gauges, files):
         assert f"cache_{name}_total{{level=memory}}" not in found
 
 
-def test_limits_that_were_not_held(gauges, files):
+def test_unchecked_limits_are_counted(gauges, files):
     told = [WindowsState(3, 0, True), WindowsState(5, 2, False)]
     gauges.limits(lambda: told[0] if len(told) == 1 else told.pop(0))
     gauges.look()
@@ -52,20 +52,20 @@ def test_limits_that_were_not_held(gauges, files):
     assert found["limits_down"] == 0
 
 
-def test_limits_in_memory_have_nothing_to_tell(gauges, files):
+def test_limits_in_memory_have_no_metrics(gauges, files):
     gauges.limits(MemoryWindows().state)
     gauges.look()
     assert not [name for name in values(files) if name.startswith("limits")]
 
 
-def test_who_asks_by_key_and_never_by_user(gauges, files):
+def test_requests_are_counted_by_key_and_not_by_user(gauges, files):
     watch = Watch(["team"])
     gauges.watch(watch)
     for caller, user, status in [("team", "a", 200), ("team", "b", 429), ("table", "c", 200)]:
         watch.finished(exchange(caller=caller, user=user), status)
     gauges.look()
     watch.finished(exchange(caller="team", user="d"), 429)
-    watch.take([{"user": "loud"}, {"user": "louder"}, {"user": ""}])
+    watch.set_unusual([{"user": "loud"}, {"user": "louder"}, {"user": ""}])
     gauges.look()
     found = values(files)
     assert found["key_requests_total{key=team,result=ok}"] == 1

@@ -108,7 +108,7 @@ def test_the_log_line_names_the_trace(client, monkeypatch):
     assert json.loads(written.getvalue())["trace_id"] == TRACE
 
 
-def test_a_trace_is_taken_in_and_passed_on(client, provider, exporter):
+def test_trace_is_continued_and_sent_to_the_provider(client, provider, exporter):
     ask(client, headers={**AUTH, "traceparent": TRACEPARENT, "tracestate": "a=1"})
     server, call = (one(exporter, kind) for kind in (SpanKind.SERVER, SpanKind.CLIENT))
     assert f"{server.context.trace_id:032x}" == TRACE
@@ -120,7 +120,7 @@ def test_a_trace_is_taken_in_and_passed_on(client, provider, exporter):
 
 
 @pytest.mark.parametrize("given", ["", "nonsense", f"00-{TRACE}-{'0' * 16}-01", "ff-1-2-3"])
-def test_a_malformed_trace_is_not_taken(client, exporter, given):
+def test_malformed_traceparent_is_ignored(client, exporter, given):
     assert ask(client, headers={**AUTH, "traceparent": given}).status_code == 200
     assert one(exporter, SpanKind.SERVER).parent is None
 
@@ -157,7 +157,7 @@ def _queue(app):
     return next(dispatcher.deployments())[1].queue
 
 
-def test_what_the_cache_loads_belongs_to_who_asked(client, exporter):
+def test_call_of_a_cache_miss_is_in_the_trace_of_its_request(client, exporter):
     for _ in range(2):
         ask(client, caching=True)
     first, second = spans(exporter, SpanKind.SERVER)
@@ -191,19 +191,19 @@ def test_a_bug_in_an_adapter_ends_the_span_of_its_call(client, provider, exporte
     }
 
 
-def test_estimates_are_not_told_as_counts(client, provider, exporter):
+def test_estimated_tokens_are_not_in_spans(client, provider, exporter):
     provider.estimated = True
     ask(client)
     assert "gen_ai.usage.input_tokens" not in one(exporter, SpanKind.CLIENT).attributes
 
 
-def test_probes_and_strangers_leave_no_spans(client, exporter):
+def test_health_probes_and_unknown_routes_have_no_spans(client, exporter):
     for path in ("/health/live", "/health/ready", "/metrics", "/no/such/path"):
         client.get(path)
     assert exporter.get_finished_spans() == ()
 
 
-def test_names_have_no_models_in_them(client, exporter):
+def test_span_names_contain_no_models(client, exporter):
     ask(client, "/openai/deployments/embed/embeddings")
     server = one(exporter, SpanKind.SERVER)
     assert server.name == "POST /openai/deployments/<path:model>/embeddings"
@@ -223,7 +223,7 @@ def test_the_caller_decides_whether_its_trace_is_kept(
     assert len(exporter.get_finished_spans()) == number
 
 
-def test_off_is_off(monkeypatch, provider):
+def test_no_spans_without_the_setting(monkeypatch, provider):
     client = app_with(monkeypatch, provider)
     ask(client, headers={**AUTH, "traceparent": TRACEPARENT})
     assert provider.calls[0].headers is None
@@ -281,7 +281,7 @@ def plain():
         (errors.Throttled("asked us to slow down"), {"error.type": "throttled"}),
     ],
 )
-def test_what_a_call_tells(plain, result, expected):
+def test_attributes_of_a_call_span(plain, result, expected):
     traces, exporter = plain
     call = Call("m", ["x"], None)
     span, sent = traces.start_call_span("embed", SimpleNamespace(name="p"), call, [None])

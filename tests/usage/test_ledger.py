@@ -1,4 +1,4 @@
-"""The ledger: each row once, whatever the database does meanwhile, and never in anybody's way."""
+"""The ledger inserts each row exactly once, whatever fails, and no request waits for it."""
 
 import json
 import logging
@@ -24,11 +24,11 @@ from tests.usage.test_record import MODELS
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
-    monkeypatch.setattr(ledgers, "_TICK", 0.01)
-    monkeypatch.setattr(ledgers, "_SHIP", 0.02)
+    monkeypatch.setattr(ledgers, "SPOOL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(ledgers, "SHIP_INTERVAL_S", 0.02)
     monkeypatch.setattr(ledgers, "SHUTDOWN_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(shippers, "_LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(shippers, "_ORPHANS", 0.05)
+    monkeypatch.setattr(shippers, "MAX_RETRY_PAUSE_S", 0.05)
+    monkeypatch.setattr(shippers, "ORPHAN_INTERVAL_S", 0.05)
 
 
 @pytest.fixture
@@ -38,12 +38,12 @@ def store():
 
 @pytest.fixture
 def make(tmp_path, store):
-    """Makes ledgers over one spool, and closes them."""
+    """Make ledgers that share one spool, and close them after the test."""
     made = []
 
-    def of(most_bytes=2**20, chores=(), start=True):
+    def make_ledger(max_bytes=2**20, chores=(), start=True):
         writer = Ledger.new_writer()
-        spool = Spool(str(tmp_path / "spool"), writer, most_bytes)
+        spool = Spool(str(tmp_path / "spool"), writer, max_bytes)
         shipper = Shipper(store, spool, list(chores))
         ledger = Ledger(Recorder(MODELS), spool, shipper, writer)
         made.append(ledger)
@@ -51,14 +51,13 @@ def make(tmp_path, store):
             ledger.start()
         return ledger
 
-    yield of
+    yield make_ledger
     store.hold.set()
     for ledger in made:
-        if ledger._thread.is_alive():
-            ledger.close()
+        ledger.close()
 
 
-def ask(ledger, number=1, **fields):
+def finish_requests(ledger, number=1, **fields):
     for _ in range(number):
         ledger.finished(exchange(**fields), 200)
 
@@ -67,17 +66,17 @@ def files(tmp_path):
     return list((tmp_path / "spool").glob("*"))
 
 
-def aside(tmp_path):
+def set_aside_entries(tmp_path):
     """The entries of the file with rows that were refused."""
     (path,) = (tmp_path / "spool").glob("*.refused")
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_each_request_is_one_row_and_the_spool_is_empty_again(make, store, tmp_path):
+def test_each_request_is_one_row_and_the_spool_is_emptied(make, store, tmp_path):
     ledger = make()
     ledger.started(exchange(), {})
-    ask(ledger, 50)
-    ask(ledger, 5, path="/v1/models", method="GET")
+    finish_requests(ledger, 50)
+    finish_requests(ledger, 5, path="/v1/models", method="GET")
     eventually(lambda: len(store.rows) == 50)
     eventually(lambda: not files(tmp_path))
     state = ledger.state
@@ -85,9 +84,9 @@ def test_each_request_is_one_row_and_the_spool_is_empty_again(make, store, tmp_p
     assert (state.spooled_bytes, state.database_up) == (0, True)
 
 
-def test_many_threads_number_their_rows_apart(make, store):
+def test_row_numbers_of_many_threads_are_distinct(make, store):
     ledger = make()
-    threads = [threading.Thread(target=ask, args=(ledger, 500)) for _ in range(8)]
+    threads = [threading.Thread(target=finish_requests, args=(ledger, 500)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -95,23 +94,23 @@ def test_many_threads_number_their_rows_apart(make, store):
     eventually(lambda: len(store.rows) == 4000)
 
 
-def test_close_writes_what_there_is(make, store, monkeypatch):
-    monkeypatch.setattr(ledgers, "_TICK", 60)
+def test_close_writes_all_queued_rows(make, store, monkeypatch):
+    monkeypatch.setattr(ledgers, "SPOOL_INTERVAL_S", 60)
     ledger = make()
-    ask(ledger, 2500)
+    finish_requests(ledger, 2500)
     ledger.close()
     ledger.close()  # once is enough
     assert len(store.rows) == 2500
     assert max(store.batches) == 1000
 
 
-def test_a_database_that_is_away_gets_everything_later_once(make, store, tmp_path, caplog):
+def test_rows_are_inserted_once_after_a_database_outage(make, store, tmp_path, caplog):
     caplog.set_level(logging.INFO, "app.usage")
     store.error = Unavailable("connection refused")
     ledger = make()
-    ask(ledger, 10)
+    finish_requests(ledger, 10)
     eventually(lambda: not ledger.state.database_up)
-    ask(ledger, 10)
+    finish_requests(ledger, 10)
     eventually(lambda: ledger.state.queued == 0)
     assert ledger.state.spooled_bytes > 0
     assert files(tmp_path)
@@ -125,10 +124,10 @@ def test_a_database_that_is_away_gets_everything_later_once(make, store, tmp_pat
     assert "the usage ledger's database is back" in messages
 
 
-def test_what_a_stopped_process_could_not_write_the_next_one_does(make, store, tmp_path):
+def test_rows_left_by_a_stopped_process_are_shipped_by_the_next(make, store, tmp_path):
     store.error = Unavailable("connection refused")
     first = make()
-    ask(first, 10)
+    finish_requests(first, 10)
     first.close()
     assert store.rows == {}
     assert files(tmp_path)
@@ -138,30 +137,30 @@ def test_what_a_stopped_process_could_not_write_the_next_one_does(make, store, t
     eventually(lambda: not files(tmp_path))
 
 
-def test_a_database_that_hangs_holds_nobody_up(make, store, tmp_path):
+def test_a_hanging_database_delays_neither_spool_nor_close(make, store, tmp_path):
     ledger = make()
     store.hold.clear()
-    ask(ledger, 10)
-    eventually(lambda: not ledger._shipper.idle)
-    ask(ledger, 10)
+    finish_requests(ledger, 10)
+    eventually(lambda: not ledger._shipper.is_idle)
+    finish_requests(ledger, 10)
     eventually(lambda: ledger.state.queued == 0, what="the spool takes them")
     ledger.close()
     assert len(files(tmp_path)) == 2
     store.hold.set()
 
 
-def test_a_row_that_is_refused_takes_no_other_with_it(make, store, tmp_path, caplog):
+def test_only_the_refused_row_is_set_aside(make, store, tmp_path, caplog):
     ledger = make()
-    ask(ledger, 5)
-    ask(ledger, 1, user="bad")
-    ask(ledger, 5)
+    finish_requests(ledger, 5)
+    finish_requests(ledger, 1, user="bad")
+    finish_requests(ledger, 5)
     eventually(lambda: len(store.rows) == 10)
     eventually(lambda: ledger.state.lost == 1)
     # What is refused is lost, and not written too.
-    eventually(lambda: ledger._shipper.idle and ledger.state.spooled_bytes == 0)
+    eventually(lambda: ledger._shipper.is_idle and ledger.state.spooled_bytes == 0)
     assert ledger.state.written == 10
     assert "set aside 1 rows: no such character" in caplog.text
-    (entry,) = aside(tmp_path)
+    (entry,) = set_aside_entries(tmp_path)
     assert entry["reason"] == "no such character"
     assert entry["row"][COLUMNS.index("user")] == "bad"
 
@@ -171,11 +170,11 @@ def test_a_full_spool_keeps_rows_in_memory_and_then_drops_the_newest(
 ):
     monkeypatch.setattr(ledgers, "MAX_ROWS_IN_MEMORY", 10)
     store.error = Unavailable("away")
-    ledger = make(most_bytes=10)
-    ask(ledger)
+    ledger = make(max_bytes=10)
+    finish_requests(ledger)
     eventually(lambda: ledger.state.spooled_bytes > 10)
     for _ in range(3):
-        ask(ledger, 5)
+        finish_requests(ledger, 5)
         eventually(lambda: not ledger._queue)
     assert (ledger.state.recorded, ledger.state.queued, ledger.state.lost) == (16, 10, 5)
     assert caplog.text.count("drops the newest rows") == 1
@@ -185,22 +184,22 @@ def test_a_full_spool_keeps_rows_in_memory_and_then_drops_the_newest(
     eventually(lambda: ledger.state.written + ledger.state.lost == ledger.state.recorded)
 
 
-def test_a_spool_that_cannot_be_written_keeps_rows_in_memory_for_a_while(
+def test_rows_stay_in_memory_while_the_spool_cannot_be_written(
     make, store, tmp_path, caplog, monkeypatch
 ):
     monkeypatch.setattr(ledgers, "MAX_ROWS_IN_MEMORY", 100)
     (tmp_path / "spool").write_text("a file in its place")
     ledger = make()
-    ask(ledger, 20)
+    finish_requests(ledger, 20)
     eventually(lambda: "cannot write its spool" in caplog.text)
-    ask(ledger, 5)
+    finish_requests(ledger, 5)
     (tmp_path / "spool").unlink()
     eventually(lambda: len(store.rows) == 25)
     eventually(lambda: not list((tmp_path / "spool").iterdir()))
     (tmp_path / "spool").rmdir()
     (tmp_path / "spool").write_text("again")
     for _ in range(3):
-        ask(ledger, 60)
+        finish_requests(ledger, 60)
         eventually(lambda: not ledger._queue)
     state = ledger.state
     assert (state.recorded, state.queued, state.lost) == (205, 100, 80)
@@ -209,28 +208,28 @@ def test_a_spool_that_cannot_be_written_keeps_rows_in_memory_for_a_while(
 def test_a_full_queue_is_logged_once_an_episode(make, monkeypatch, caplog):
     monkeypatch.setattr(ledgers, "MAX_ROWS_IN_MEMORY", 100)
     ledger = make(start=False)
-    ask(ledger, 150)
+    finish_requests(ledger, 150)
     state = ledger.state
     assert (state.recorded, state.queued, state.lost) == (150, 100, 50)
     assert caplog.text.count("drops the newest rows") == 1
     ledger._empty_queue()
-    ask(ledger, 101)
+    finish_requests(ledger, 101)
     assert caplog.text.count("drops the newest rows") == 2
 
 
-def test_the_thread_outlives_a_row_that_cannot_be_written(make, store, tmp_path, caplog):
+def test_rows_that_json_cannot_hold_are_set_aside(make, store, tmp_path, caplog):
     ledger = make()
     rows = iter([row(1, prompt_tokens=2**70), row(2, user="\ud800"), row(3)])
     ledger._recorder = SimpleNamespace(row=lambda *_: next(rows))
-    ask(ledger, 3)
+    finish_requests(ledger, 3)
     eventually(lambda: len(store.rows) == 1)
     state = ledger.state
     assert (state.recorded, state.lost, state.queued) == (3, 2, 0)
-    assert len(aside(tmp_path)) == 2
+    assert len(set_aside_entries(tmp_path)) == 2
     assert "set aside 2 rows" in caplog.text
 
 
-def test_the_thread_outlives_a_bug_of_its_own(make, store, monkeypatch, caplog):
+def test_an_exception_does_not_end_the_ledger_thread(make, store, monkeypatch, caplog):
     ledger = make(start=False)
     real, calls = ledger._empty_queue, iter([ZeroDivisionError("a bug")])
 
@@ -241,15 +240,15 @@ def test_the_thread_outlives_a_bug_of_its_own(make, store, monkeypatch, caplog):
 
     monkeypatch.setattr(ledger, "_empty_queue", empty)
     ledger.start()
-    ask(ledger, 3)
+    finish_requests(ledger, 3)
     eventually(lambda: len(store.rows) == 3)
-    assert "the usage ledger met a bug" in caplog.text
+    assert "usage-ledger failed" in caplog.text
 
 
 def test_requests_without_a_valid_key_leave_no_row(make, store):
     ledger = make()
-    ask(ledger, 5, caller=None, error=Unauthorized("no key"))
-    ask(ledger, 1)
+    finish_requests(ledger, 5, caller=None, error=Unauthorized("no key"))
+    finish_requests(ledger, 1)
     eventually(lambda: len(store.rows) == 1)
     assert ledger.state.recorded == 1
 
@@ -265,19 +264,19 @@ def test_a_line_of_the_spool_that_is_no_row_is_set_aside(make, store, tmp_path):
     ledger = make()
     eventually(lambda: len(store.rows) == 1)
     eventually(lambda: ledger.state.lost == 1)
-    assert aside(tmp_path)[0]["line"] == '["w", {"a": 1}]'
+    assert set_aside_entries(tmp_path)[0]["line"] == '["w", {"a": 1}]'
 
 
-def test_a_bug_does_not_end_the_ledger(make, store, caplog):
+def test_an_exception_does_not_end_the_shipper_thread(make, store, caplog):
     store.error = ZeroDivisionError("a bug")
     ledger = make()
-    ask(ledger, 3)
-    eventually(lambda: "met a bug" in caplog.text)
+    finish_requests(ledger, 3)
+    eventually(lambda: "usage-shipper failed" in caplog.text)
     store.error = None
     eventually(lambda: len(store.rows) == 3)
 
 
-def test_chores_are_done_now_and_then_and_may_fail(make, monkeypatch, caplog):
+def test_chores_run_at_their_interval_and_may_fail(make, monkeypatch, caplog):
     done = SimpleNamespace(often=0, once=0, failing=0)
 
     def count(name):
@@ -293,18 +292,18 @@ def test_chores_are_done_now_and_then_and_may_fail(make, monkeypatch, caplog):
     ledger = make(chores=chores)
     for _ in range(3):
         before = done.often
-        ask(ledger)
+        finish_requests(ledger)
         eventually(lambda before=before: done.often > before)
     assert done.once == 1
     assert done.failing >= 3
-    assert "could not tidy up: away" in caplog.text
+    assert "a job of the usage ledger's database failed: away" in caplog.text
 
 
-def test_no_two_processes_have_one_name():
+def test_writer_names_are_distinct():
     assert len({Ledger.new_writer() for _ in range(1000)}) == 1000
 
 
-def test_rows_of_the_dead_are_shipped_in_portions_from_where_they_were(store, tmp_path):
+def test_shipping_resumes_after_the_last_inserted_portion(store, tmp_path):
     spool = Spool(str(tmp_path / "spool"), "dead", 2**20)
     spool.prepare()
     segment = spool.new()

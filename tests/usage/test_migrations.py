@@ -48,7 +48,7 @@ def tables(url):
     return set(found)
 
 
-def test_of_several_who_migrate_at_once_one_does(url):
+def test_concurrent_migrations_run_once(url):
     started = [process(MIGRATE, url) for _ in range(3)]
     ended = [(p.communicate(timeout=60), p.returncode) for p in started]
     assert [code for _, code in ended] == [0, 0, 0], ended
@@ -57,7 +57,7 @@ def test_of_several_who_migrate_at_once_one_does(url):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_migration_that_is_killed_leaves_nothing(kind, tmp_path, request):
+def test_killed_migration_changes_nothing(kind, tmp_path, request):
     url = f"sqlite:///{tmp_path}/usage.db"
     if kind == "postgresql":
         url = request.getfixturevalue("postgres").url()

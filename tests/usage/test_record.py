@@ -31,7 +31,7 @@ def row(ended, status=200):
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def test_a_row_says_who_what_by_whom_how_much_and_how_it_ended():
+def test_row_holds_caller_model_provider_amounts_and_result():
     found = row(exchange(user="u-1"))
     assert abs(found.pop("time") - time.time() * 1000) < 5000
     assert found == {
@@ -89,7 +89,7 @@ def test_a_failed_request_costs_what_it_had_bought():
     assert (found["prompt_tokens"], found["billed_tokens"], found["cost"]) == (0, 3, 4020)
 
 
-def test_a_failure_costs_nothing_and_says_why():
+def test_failed_request_has_no_cost_and_an_error_code():
     found = row(exchange(error=Overloaded("too many")), 503)
     assert (found["status"], found["error_code"]) == (503, "overloaded")
     assert found["items"] == 2
@@ -100,7 +100,7 @@ def test_where_an_error_has_no_code_its_type_is_taken():
     assert row(exchange(error=BadRequest("bad")), 400)["error_code"] == "invalid_request_error"
 
 
-def test_nobody_we_know_asking_for_nothing_there_is():
+def test_row_without_caller_and_with_unknown_model():
     ended = exchange(caller=None, model="x" * 10_000, error=BadRequest("bad"))
     assert (row(ended, 404)["key"], row(ended, 404)["model"]) == ("", "")
     ended.request = None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.cli.output import as_table
+from app.cli.tables import as_table
 from app.usage.report import as_csv, dimensions, milliseconds, moment, readable
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -29,12 +29,12 @@ def test_a_time_is_an_age_or_a_date(text, expected):
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-7d", "7y", "yesterday", "2026-13-01", "9999999d"])
-def test_anything_else_is_no_time(text):
+def test_invalid_time_is_refused(text):
     with pytest.raises(ValueError, match="is no time"):
         moment(text, NOW)
 
 
-def test_what_to_group_by():
+def test_dimensions_are_parsed():
     assert dimensions("key, user,key") == ["key", "user"]
     assert dimensions("") == []
     with pytest.raises(ValueError, match="'secret' is nothing to group by: key, user, model"):
@@ -48,7 +48,7 @@ def test_milliseconds():
 ROW = {"user": "u", "requests": 4, "failed": 1, "ms": 10, "cost": 1_500_000_000, "items": 9}
 
 
-def test_people_read_dates_dollars_means_and_rates():
+def test_readable_rows_have_dates_dollars_means_and_rates():
     shown = readable({"day": milliseconds(NOW), **ROW})
     assert shown == {
         "day": "2026-03-10",
@@ -63,22 +63,22 @@ def test_people_read_dates_dollars_means_and_rates():
     assert "day" not in readable(ROW)
 
 
-def test_a_table_lines_up_and_says_nothing_to_the_terminal():
+def test_table_is_aligned_and_has_no_control_characters():
     rows = [
         {"user": "a\x1b[2Jb\r", "requests": 5, "cost": 0.000002},
         {"user": "", "requests": 12345, "cost": 0.0},
     ]
-    lines = as_table(rows).splitlines()
+    lines = as_table(rows, "").splitlines()
     assert lines == [
         "user     requests      cost",
         "a\ufffd[2Jb\ufffd         5  0.000002",
         "-           12345         0",
     ]
-    assert as_table([]) == "No requests in that time."
+    assert as_table([], "No requests in that time.") == "No requests in that time."
 
 
 @pytest.mark.parametrize("user", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
-def test_no_cell_is_a_formula(user):
+def test_csv_cells_are_never_formulas(user):
     lines = list(csv.reader(io.StringIO(as_csv([{"user": user, "cost": -1.0}]), newline="")))
     assert lines == [["user", "cost"], ["'" + user, "-1.0"]]
 

@@ -10,10 +10,10 @@ from app.database.engine import Database, Unavailable
 from app.errors import RateLimited, UsageUnavailable
 from app.limits.memory import MemoryWindows
 from app.usage.reporter import MAX_REPORTS_PER_MINUTE, Reporter
-from app.usage.store import Question
+from app.usage.store import ReportQuery
 from tests.support.server import ROOT
 
-ALL = Question(["key"], 0, 10**15)
+ALL = ReportQuery(["key"], 0, 10**15)
 
 
 class SlowStore:
@@ -23,19 +23,19 @@ class SlowStore:
         self.started = threading.Semaphore(0)
         self.go = threading.Event()
 
-    def report(self, question, most):
+    def report(self, query, max_groups):
         self.started.release()
         assert self.go.wait(10)
         return [{"requests": 1}]
 
 
 class QuickStore:
-    def report(self, question, most):
+    def report(self, query, max_groups):
         return []
 
 
 class AwayStore:
-    def report(self, question, most):
+    def report(self, query, max_groups):
         raise Unavailable("interrupted")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.database.engine import Database
 from app.database.migrations import migrate
-from app.usage.store import Question, Store
+from app.usage.store import ReportQuery, Store
 from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of, settings
 from tests.support.server import eventually
 from tests.support.settings import KEY, KEYS, NARROW_KEY
@@ -123,7 +123,7 @@ def test_days_follow_the_time_zone(start):
     assert {r["day"]: r["requests"] for r in found} == {"2026-03-02": 2}
 
 
-def test_a_key_that_asks_too_often_gets_a_429(start, monkeypatch):
+def test_too_many_reports_of_a_key_are_429(start, monkeypatch):
     client = start()
     monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 2)
     assert [usage(client).status_code for _ in range(3)] == [200, 200, 429]
@@ -162,7 +162,7 @@ def test_old_rows_are_purged(start, tmp_path):
     store.insert([row(n, time=now - n * 86_400_000) for n in (0, 1, 2, 3, 4)])
     start(url, retention_days=1, unusual={"tokens_per_hour": 5})
     eventually(
-        lambda: sum(r["requests"] for r in store.report(Question([], 0, now + 10**6))) == 4, 10
+        lambda: sum(r["requests"] for r in store.report(ReportQuery([], 0, now + 10**6))) == 4, 10
     )
     database.close()
 

@@ -116,14 +116,14 @@ def test_on_loopback_a_jwks_may_be_plain():
 
 
 @pytest.mark.parametrize("other", [{"OIDC": OIDC}, {"USAGE": {**SQLITE, "keys": True}}])
-def test_with_other_ways_in_no_key_has_to_be_in_the_settings(other):
+def test_keys_may_be_empty_with_other_authenticators(other):
     checked = config.check(settings(KEYS={}, BLOCKED_KEYS=["oidc:somebody"], **other))
     assert checked.keys == {}
     assert checked.blocked_keys == {"oidc:somebody"}
     assert "no key may call the proxy" in mistakes(KEYS={}, USAGE=SQLITE)[0]
 
 
-def test_who_is_blocked_has_to_exist_where_all_keys_are_known():
+def test_blocked_key_must_exist_if_all_keys_are_known():
     blocked = settings(BLOCKED_KEYS=["team"], BLOCKED_USERS=["u"])
     assert config.check(blocked).blocked_users == {"u"}
     assert mistakes(BLOCKED_KEYS=["taem"]) == [
@@ -131,7 +131,7 @@ def test_who_is_blocked_has_to_exist_where_all_keys_are_known():
     ]
 
 
-def test_proxies_in_front_are_addresses_networks_or_anybody():
+def test_trusted_proxies_are_addresses_networks_or_any():
     given = ["10.0.0.1", "fd00::/8", "*"]
     assert config.check(settings(TRUSTED_PROXIES=given)).trusted_proxies == set(given)
     assert mistakes(TRUSTED_PROXIES=["nginx"]) == [

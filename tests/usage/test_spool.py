@@ -31,7 +31,7 @@ def test_rows_come_back_in_order_and_in_portions(spool):
     assert list(segment.path.parent.iterdir()) == []
 
 
-def test_what_was_not_said_to_be_sent_comes_again(spool):
+def test_chunk_not_counted_as_sent_is_read_again(spool):
     segment = spool.new()
     segment.append(rows(1, 2, 3))
     for chunk in segment.chunks(1):
@@ -40,7 +40,7 @@ def test_what_was_not_said_to_be_sent_comes_again(spool):
     assert list(segment.chunks(5)) == [rows(2, 3)]
 
 
-def test_a_segment_of_the_living_is_left_alone_and_one_of_the_dead_is_taken_once(spool, tmp_path):
+def test_only_segments_of_ended_processes_are_orphans(spool, tmp_path):
     segment = spool.new()
     segment.append(rows(1))
     assert spool.orphan() is None
@@ -53,7 +53,7 @@ def test_a_segment_of_the_living_is_left_alone_and_one_of_the_dead_is_taken_once
     assert found_again is None
 
 
-def test_a_line_that_was_cut_off_or_is_no_row_is_left_out_and_counted(spool):
+def test_incomplete_and_invalid_lines_are_skipped_and_counted(spool):
     segment = spool.new()
     segment.append(rows(1))
     with segment.path.open("ab") as file:
@@ -63,7 +63,7 @@ def test_a_line_that_was_cut_off_or_is_no_row_is_left_out_and_counted(spool):
     assert segment.not_rows == [b'{"no": "row"}\n', b"[1, 2]\n", b"\xff\xfe\n"]
 
 
-def test_a_disk_that_is_full_leaves_no_half_row(spool, monkeypatch):
+def test_full_disk_leaves_no_partial_row(spool, monkeypatch):
     segment = spool.new()
     segment.append(rows(1))
     write = os.write
@@ -83,7 +83,7 @@ def test_a_disk_that_is_full_leaves_no_half_row(spool, monkeypatch):
     assert list(segment.chunks(9)) == [rows(1, 3)]
 
 
-def test_only_its_owner_may_read_it(spool):
+def test_spool_is_readable_only_by_its_owner(spool):
     segment = spool.new()
     assert segment.path.stat().st_mode & 0o077 == 0
     assert segment.path.parent.stat().st_mode & 0o077 == 0
@@ -95,7 +95,7 @@ def test_a_directory_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
         Spool(str(tmp_path), "me", 1).prepare()
 
 
-def test_a_segment_that_its_writer_removes_meanwhile_is_none(spool, monkeypatch):
+def test_segment_removed_meanwhile_is_no_orphan(spool, monkeypatch):
     segment = spool.new()
     path = segment.path
     segment.release()

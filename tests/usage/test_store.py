@@ -14,7 +14,7 @@ from app.database.migrations import migrate, newest, version
 from app.database.tables import metadata
 from app.limits.periods import zone_of
 from app.usage.report import readable
-from app.usage.store import DAY_MS, HOUR_MS, Question, Store, Unusual, purge_before
+from app.usage.store import DAY_MS, HOUR_MS, ReportQuery, Store, VolumeLimits, purge_before
 from tests.usage.conftest import row
 
 ALL = (0, 10**15)
@@ -28,12 +28,12 @@ def test_the_same_row_counts_once(store, database):
     store.insert([row(1), row(2)])
     store.insert([row(2, cost=99), row(3), row(1, writer="other")])
     assert count(database) == 4
-    (sums,) = store.report(Question([], *ALL))
+    (sums,) = store.report(ReportQuery([], *ALL))
     assert sums["requests"] == 4
     assert sums["cost"] == 4 * 16
 
 
-def test_a_report_sums_up_by_what_is_asked(store):
+def test_report_sums_up_by_dimension(store):
     store.insert(
         [
             row(1, user="a"),
@@ -44,7 +44,7 @@ def test_a_report_sums_up_by_what_is_asked(store):
         ]
     )
     usual = {"items": 1, "prompt_tokens": 10, "billed_tokens": 8, "cached_tokens": 2}
-    first, *rest = store.report(Question(["key", "user"], *ALL))
+    first, *rest = store.report(ReportQuery(["key", "user"], *ALL))
     assert (first["key"], first["user"]) == ("team", "a")
     assert first.items() >= {n: 2 * v for n, v in usual.items()}.items()
     assert first.items() >= {"requests": 2, "refused": 1, "invalid": 0, "failed": 0}.items()
@@ -54,18 +54,21 @@ def test_a_report_sums_up_by_what_is_asked(store):
     ]
     assert (rest[0]["invalid"], rest[0]["failed"]) == (1, 1)
     assert all(type(name) is str for name in first)
-    assert [(r["day"], r["requests"]) for r in store.report(Question(["day"], *ALL))] == [
+    assert [(r["day"], r["requests"]) for r in store.report(ReportQuery(["day"], *ALL))] == [
         (0, 4),
         (DAY_MS, 1),
     ]
-    assert [r["status"] for r in store.report(Question(["status"], *ALL), most=2)] == [200, 400]
-    assert len(store.report(Question(["key"], *ALL, key="team"))) == 1
-    assert store.report(Question(["key"], 0, 5)) == []
+    assert [r["status"] for r in store.report(ReportQuery(["status"], *ALL), max_groups=2)] == [
+        200,
+        400,
+    ]
+    assert len(store.report(ReportQuery(["key"], *ALL, key="team"))) == 1
+    assert store.report(ReportQuery(["key"], 0, 5)) == []
 
 
-def test_an_empty_ledger_has_no_groups_and_one_sum(store):
-    assert store.report(Question(["key"], *ALL)) == []
-    assert store.report(Question([], *ALL)) == []
+def test_report_of_empty_ledger_has_no_rows(store):
+    assert store.report(ReportQuery(["key"], *ALL)) == []
+    assert store.report(ReportQuery([], *ALL)) == []
 
 
 def test_unusual_hours_are_counted_by_group(store):
@@ -75,30 +78,34 @@ def test_unusual_hours_are_counted_by_group(store):
     )
 
     def hours(unusual):
-        found = store.report(Question(["key"], *ALL, unusual=unusual))
+        found = store.report(ReportQuery(["key"], *ALL, unusual=unusual))
         return {r["key"]: (r["unusual_hours"], r["requests"]) for r in found}
 
-    assert hours(Unusual(requests=3)) == {"team": (2, 9), "big": (0, 1), "small": (0, 1)}
-    assert hours(Unusual(tokens=100)) == {"team": (0, 9), "big": (1, 1), "small": (0, 1)}
-    assert hours(Unusual(3, 100))["big"] == (1, 1)
-    assert store.report(Question(["day"], *ALL, unusual=Unusual(3)))[0]["unusual_hours"] == 2
-    assert "unusual_hours" not in store.report(Question(["key"], *ALL, unusual=Unusual()))[0]
+    assert hours(VolumeLimits(requests=3)) == {"team": (2, 9), "big": (0, 1), "small": (0, 1)}
+    assert hours(VolumeLimits(tokens=100)) == {"team": (0, 9), "big": (1, 1), "small": (0, 1)}
+    assert hours(VolumeLimits(3, 100))["big"] == (1, 1)
+    assert (
+        store.report(ReportQuery(["day"], *ALL, unusual=VolumeLimits(3)))[0]["unusual_hours"] == 2
+    )
+    assert (
+        "unusual_hours" not in store.report(ReportQuery(["key"], *ALL, unusual=VolumeLimits()))[0]
+    )
 
 
-def test_the_unusual_are_named_keys_and_users_apart(store):
+def test_unusual_lists_keys_and_users_separately(store):
     store.insert([row(n, user="loud" if n < 6 else "calm") for n in range(8)])
     store.insert([row(n, user=f"u{n}", key="", status=401) for n in range(20, 40)])
-    found = store.unusual(0, Unusual(requests=5))
+    found = store.unusual(0, VolumeLimits(requests=5))
     assert [(r["key"], r["user"], r["requests"]) for r in found] == [
         ("team", "", 8),
         ("team", "loud", 6),
     ]
     assert found[1]["prompt_tokens"] == 60
-    assert store.unusual(10**9, Unusual(requests=5)) == []
+    assert store.unusual(10**9, VolumeLimits(requests=5)) == []
 
 
-def test_old_rows_go_in_portions(store, database, monkeypatch):
-    monkeypatch.setattr("app.usage.store._PURGE", 3)
+def test_purge_deletes_in_batches(store, database, monkeypatch):
+    monkeypatch.setattr("app.usage.store.MAX_ROWS_PER_DELETE", 3)
     store.insert([row(n, time=n) for n in range(10)])
     assert store.purge(7) == 7
     assert store.purge(7) == 0
@@ -109,7 +116,7 @@ def test_rows_are_kept_for_whole_days():
     assert purge_before(2 * DAY_MS, newest=10.5 * DAY_MS) == 8 * DAY_MS
 
 
-def test_a_clock_that_is_ahead_deletes_nothing(store, database):
+def test_purge_with_clock_ahead_deletes_nothing(store, database):
     """Also not after it has left rows of its own, in two of its days."""
     now, wrong = 1000 * DAY_MS, 1401 * DAY_MS
     store.insert([row(n, time=now - n * DAY_MS) for n in range(5)])
@@ -121,19 +128,19 @@ def test_a_clock_that_is_ahead_deletes_nothing(store, database):
     assert count(database) == 5
 
 
-def test_the_clock_decides_where_rows_are_ahead_of_it(store, database):
+def test_purge_ignores_rows_in_the_future(store, database):
     store.insert([row(n, time=n * DAY_MS) for n in range(10)])
     assert store.purge_older(2 * DAY_MS, 5 * DAY_MS) == 3
     assert count(database) == 7
 
 
-def test_two_days_of_rows_decide_nothing(store):
+def test_purge_of_two_days_of_rows_deletes_nothing(store):
     store.insert([row(1, time=5), row(2, time=900 * DAY_MS)])
     assert store.purge_older(DAY_MS, 900 * DAY_MS) == 0
 
 
 @pytest.mark.parametrize("odd", [{"key": None}, {"cost": 2**63}, {"user": "\ud800"}])
-def test_a_row_that_cannot_be_is_refused_and_the_others_are_not(store, database, odd):
+def test_only_invalid_row_is_refused(store, database, odd):
     with pytest.raises(Refused):
         store.insert([row(1), row(2, **odd)])
     assert count(database) == 0
@@ -143,7 +150,7 @@ def test_a_row_that_cannot_be_is_refused_and_the_others_are_not(store, database,
     assert count(database) == 2
 
 
-def test_without_tables_the_database_is_not_available(url):
+def test_missing_tables_raise_unavailable(url):
     database = Database(url)
     with pytest.raises(Unavailable, match="usage_requests") as caught:
         Store(database).insert([row(1)])
@@ -151,15 +158,15 @@ def test_without_tables_the_database_is_not_available(url):
     database.close()
 
 
-def test_nobody_there_is_not_available():
+def test_unreachable_database_raises_unavailable():
     database = Database("postgresql+psycopg://me:sesame@127.0.0.1:1/x")
     with pytest.raises(Unavailable) as caught:
-        Store(database).report(Question([], *ALL))
+        Store(database).report(ReportQuery([], *ALL))
     assert "sesame" not in str(caught.value)
     database.close()
 
 
-def test_migrations_make_what_the_program_expects(url):
+def test_migrations_create_the_declared_tables(url):
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
 
@@ -239,14 +246,14 @@ def test_under_gevent_a_busy_sqlite_stops_no_other_greenlet(tmp_path):
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
-def test_gevent_is_asked_only_where_it_has_patched():
+def test_thread_pool_is_used_only_if_gevent_has_patched():
     import gevent.monkey
 
     from app.database import engine as database
 
     assert gevent.monkey.saved == {}
     assert not database._is_gevent()
-    assert database._Threads(None)(lambda: 5) == 5
+    assert database._ThreadPoolCaller(None)(lambda: 5) == 5
 
 
 def sums(database, rollup="usage_hours"):
@@ -254,7 +261,7 @@ def sums(database, rollup="usage_hours"):
     return [tuple(found) for found in database.run(lambda c: c.exec_driver_sql(query).all())]
 
 
-def test_sums_by_the_hour_are_kept_with_the_rows(store, database):
+def test_insert_updates_the_rollups(store, database):
     store.insert([row(1), row(2, user="u"), row(3, status=503)])
     store.insert([row(3, status=503), row(4), row(5, time=HOUR_MS)])  # 3 is there already
     assert sums(database) == [(0, 1, 16, 5), (0, 3, 48, 15), (HOUR_MS, 1, 16, 5)]
@@ -262,7 +269,7 @@ def test_sums_by_the_hour_are_kept_with_the_rows(store, database):
     assert sums(database, "usage_user_hours") == users
 
 
-def test_what_is_refused_is_in_no_sum(store, database):
+def test_refused_rows_are_in_no_rollup(store, database):
     with pytest.raises(Refused):
         store.insert([row(1), row(2, key=None)])
     assert sums(database) == []
@@ -270,7 +277,7 @@ def test_what_is_refused_is_in_no_sum(store, database):
     assert sums(database) == [(0, 2, 32, 10)]
 
 
-def test_sums_go_with_their_rows(store, database):
+def test_purge_deletes_rollups_too(store, database):
     store.insert([row(n, time=n * DAY_MS) for n in range(10)])
     store.purge(7 * DAY_MS)
     assert [hour for hour, *_ in sums(database)] == [n * DAY_MS for n in (7, 8, 9)]
@@ -296,7 +303,7 @@ ZONES = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Joh
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(ROWS, TIMES, TIMES, ZONES, st.booleans())
-def test_a_report_is_what_its_rows_sum_up_to(sqlite, rows, since, until, zone, by_user):
+def test_report_equals_the_sum_of_its_rows(sqlite, rows, since, until, zone, by_user):
     """Around the last Sunday of March 2026, when Europe's clocks are put forward."""
     start = int(datetime(2026, 3, 27, tzinfo=UTC).timestamp() * 1000)
     rows = [row(n, **(r | {"time": start + r["time"]})) for n, r in enumerate(rows)]
@@ -305,7 +312,7 @@ def test_a_report_is_what_its_rows_sum_up_to(sqlite, rows, since, until, zone, b
     Store(database).purge(10**15)
     Store(database).insert(rows)
     by = ["day", "user"] if by_user else ["day"]
-    found = Store(database).report(Question(by, since, until, zone=zone_of(zone)))
+    found = Store(database).report(ReportQuery(by, since, until, zone=zone_of(zone)))
     expected = Counter()
     for values in (dict(zip(COLUMNS, r, strict=True)) for r in rows):
         if since <= values["time"] < until:
@@ -326,7 +333,7 @@ def readable_day(group):
     return group | {"day": readable(group)["day"]}
 
 
-def test_sums_are_filled_from_the_rows_there_are(url):
+def test_migration_fills_rollups_from_existing_rows(url):
     from alembic import command
 
     from app.database.migrations import _config

@@ -1,4 +1,4 @@
-"""The tables' history. `migrate` brings a database up to date."""
+"""Migrations of the database: `migrate` brings its tables up to date."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 
-#: Not Alembic's usual name: the database may be another application's too.
+#: Not Alembic's default name: another application may use the same database.
 VERSION_TABLE = "embeddings_proxy_version"
 
 
@@ -24,38 +24,39 @@ def _config() -> Config:
 
 
 def migrate(engine: Engine) -> tuple[str | None, str | None]:
-    """Bring the tables up to date; the versions before and after.
+    """Bring the tables up to date; return the versions before and after.
 
-    All or nothing, and alone: another who migrates at the same time waits, and has nothing to do.
+    All migrations run in one transaction. A second process that migrates at the same time waits for
+    the first, and then finds nothing to do.
     """
     config = _config()
     with engine.begin() as connection:
-        _be_alone(connection)
+        _begin_exclusively(connection)
         before = version(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         return before, version(connection)
 
 
-def _be_alone(connection: Connection) -> None:
-    """Begin the transaction so that no other can migrate meanwhile."""
+def _begin_exclusively(connection: Connection) -> None:
+    """Begin the transaction, and lock out other migrations."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(5216820461)")
         return
-    # Python's sqlite3 begins transactions only for changes of rows, and leaves those of tables
-    # outside; with None it leaves all of it to us, and its commit and rollback still end them.
+    # Python's sqlite3 begins a transaction only for changes of rows, not of tables. With None it
+    # begins none itself; its commit and rollback still end ours.
     driver: Any = connection.connection.dbapi_connection
     driver.isolation_level = None
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def version(connection: Connection) -> str | None:
-    """What the database has; None: no tables yet."""
+    """Return the version of the database's tables; None: no tables yet."""
     options = {"version_table": VERSION_TABLE}
     return MigrationContext.configure(connection, opts=options).get_current_revision()
 
 
 def newest() -> str | None:
-    """What this program knows."""
+    """Return the newest version that this program has a migration for."""
     return ScriptDirectory.from_config(_config()).get_current_head()

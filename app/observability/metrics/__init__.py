@@ -1,15 +1,14 @@
-"""Numbers for Prometheus: counted by each worker, read from any of them.
+"""Metrics for Prometheus: each worker counts, and any worker serves the sums of all.
 
 * `catalog`: every metric there is, with its labels and buckets.
-* `files`: where a worker's numbers live: files that all workers of a server read.
-* `meter`: what turns exchanges, and events of dispatch, into numbers. The only hot part.
-* `zeros`: what is there from the start, so that a first event is seen to rise.
-* `gauges`: what is looked up now and then instead of being counted: states, sizes, lags.
+* `files`: the files with a worker's numbers, which all workers of a server read.
+* `meter`: counts requests and events of dispatch. It runs in each request.
+* `zeros`: creates counters at zero, so that Prometheus sees the first event as an increase.
+* `gauges`: reads states, sizes and lags every two seconds and at each scrape.
 * `page`: ``GET /metrics``.
-* `directory`: what gunicorn's master does: make the directory, bury dead workers.
+* `directory`: creates the directory and removes files of dead workers, in gunicorn's master.
 
-The files are those of prometheus_client's multiprocess mode, and read by it. They are written here,
-because its own values cost a request some 30 µs where these cost 5: see `files`. What is counted is
-in the file at once, so a worker that is killed takes nothing along; only what `gauges` looks up can
-be two seconds old.
+The files have the format of prometheus_client's multiprocess mode, which reads them. `files` writes
+them, at a cost of 5 µs a request instead of the library's 30. A count is in the file at once, so a
+worker that is killed loses none; only the values of `gauges` can be two seconds old.
 """

@@ -1,7 +1,7 @@
-"""Every metric there is. Labels are bounded: names from the settings, and words from this code.
+"""All metrics. Their labels are bounded: names from the settings, and constants of this code.
 
-Never a label: end users, inputs, what a client wrote. A model that is not configured counts as the
-empty name; of keys only those of the settings have a name here, and at most 200.
+End users, inputs and other texts of clients are never labels. A model that is not configured
+has the empty name; only keys of the settings have labels of their own, at most 200.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CALL_BUCKETS = (
     40.96,
     81.92,
 )
-#: Seconds that should hardly be there at all.
+#: Seconds of waits and overhead, which are usually below a millisecond.
 FINE_BUCKETS = (
     0.0001,
     0.00025,
@@ -52,7 +52,7 @@ COUNT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """A family of numbers. ``mode`` of a gauge says how those of several workers become one."""
+    """A metric. ``mode`` says how the values of a gauge are combined from those of all workers."""
 
     kind: Literal["counter", "gauge", "histogram"]
     word: str
@@ -63,7 +63,7 @@ class Metric:
 
     @property
     def name(self) -> str:
-        """Without what Prometheus adds to counters and histograms."""
+        """The name without the suffixes of counters and histograms."""
         return PREFIX + self.word
 
     @property

@@ -1,7 +1,7 @@
-"""The directory of a server's numbers, as gunicorn's master sees it.
+"""Creates and cleans up the directory of the metrics' files, in gunicorn's master.
 
-The name of prometheus_client's own variable is used, so that its tools find the files. Imported by
-the master, before gevent has patched anything: nothing but the standard library here.
+Its environment variable is prometheus_client's, so that the library's tools find the files. The
+master imports this module before gevent patches the standard library, so it imports nothing else.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _PREFIX = "embeddings-proxy-metrics-"
 
 
 def prepare(place: str | None = None) -> Path | None:
-    """Make the directory and name it to the workers; None where none can be made.
+    """Create the directory and set `VARIABLE`; return None if it cannot be created.
 
-    A new one for each master: numbers of an earlier server are not this one's, and during an
-    upgrade (USR2) two masters run side by side. What killed masters left behind is removed.
+    Each master has a new directory, because two run side by side during an upgrade (USR2).
+    Directories that killed masters left behind are removed.
     """
     parent = Path(place or tempfile.gettempdir())
     for old in parent.glob(f"{_PREFIX}*"):
@@ -36,9 +36,9 @@ def prepare(place: str | None = None) -> Path | None:
 
 
 def remove_worker_files(pid: int) -> None:
-    """A worker has died: forget what it was doing.
+    """Remove the gauges of a worker that has ended.
 
-    What it has counted stays under its name, for one may be reading it just now.
+    The files of its counters stay: a scrape may be reading them.
     """
     if VARIABLE in os.environ:
         for path in Path(os.environ[VARIABLE]).glob(f"gauge_*_{pid}-*.db"):
@@ -46,6 +46,6 @@ def remove_worker_files(pid: int) -> None:
 
 
 def remove() -> None:
-    """The server ends."""
+    """Remove the directory, at the end of the server."""
     if VARIABLE in os.environ:
         shutil.rmtree(os.environ.pop(VARIABLE), ignore_errors=True)

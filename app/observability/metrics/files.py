@@ -1,9 +1,9 @@
-"""A process's numbers, in files of prometheus_client's multiprocess mode.
+"""Writes a process's numbers to files of prometheus_client's multiprocess mode.
 
-prometheus_client writes a value through a lock, a look-up and two conversions: 1 µs, or 2 µs for a
-histogram, and twice that in a busy worker. Here a number is its place in a mapped file, seen as an
-array of doubles: adding to it takes 0.1 µs. The layout of the files, and reading them, is the
-library's (``mmap_dict.py``: a key, then its value at a multiple of eight bytes).
+prometheus_client writes a value with a lock, a look-up and two conversions: 1 µs, or 2 µs for a
+histogram, and twice that in a busy worker. Here a number is an index into a memory-mapped file,
+seen as an array of doubles: adding to it takes 0.1 µs. The library defines the layout of the files
+(``mmap_dict.py``: a key, then its value at a multiple of eight bytes) and reads them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from prometheus_client.utils import floatToGoString
 from app.observability.metrics.catalog import Metric
 
 _log = logging.getLogger("app.observability.metrics")
-#: Holds what processes that are gone have counted.
+#: In the name of the file with the sums of ended processes.
 _DEAD = "dead"
-_FIRST_SIZE = 2**16  # bytes of a file
+INITIAL_FILE_BYTES = 2**16
 
 
 class Number:
-    """One number. Not safe to change from two threads at once: the meter holds a lock."""
+    """One number in a file. Changes need the meter's lock: they are not thread-safe."""
 
     __slots__ = ("_place", "_view")
 
@@ -50,7 +50,7 @@ class Number:
 
 
 class Distribution:
-    """A histogram: how many values fell into each bucket, and their sum."""
+    """A histogram: the number of values in each bucket, and the sum of all values."""
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
@@ -66,22 +66,22 @@ class _File(MmapedDict):
     def __init__(self, path: Path) -> None:
         with path.open("a+b") as made:
             if not os.fstat(made.fileno()).st_size:
-                os.posix_fallocate(made.fileno(), 0, _FIRST_SIZE)
+                os.posix_fallocate(made.fileno(), 0, INITIAL_FILE_BYTES)
         super().__init__(str(path))  # type: ignore[no-untyped-call]  # without types
         weakref.finalize(self, self._f.close)
 
     def number(self, key: str) -> Number:
-        # Room is asked for beforehand: writing to a mapped page that a full disk cannot give is no
-        # error, but the end of the process.
+        # Allocate first: on a full disk, a write to a mapped page without a block kills the process
+        # (SIGBUS) and raises nothing.
         if self._used + len(key.encode()) + 32 > self._capacity:
             os.posix_fallocate(self._f.fileno(), 0, 2 * self._capacity)
-        self.read_value(key)  # type: ignore[no-untyped-call]  # which makes it
-        # A file that grows is mapped anew; numbers in the old mapping are still the same pages.
+        self.read_value(key)  # type: ignore[no-untyped-call]  # creates it
+        # A file that grows is mapped again. Numbers in the old mapping share its pages.
         return Number(memoryview(self._m).cast("d"), self._positions[key] // 8)
 
 
 class Files:
-    """The numbers of this process, in ``directory``; where there is none, in one of its own."""
+    """The numbers of this process, in ``directory`` or in a temporary directory."""
 
     def __init__(self, directory: Path | None = None) -> None:
         if directory is None:
@@ -90,15 +90,15 @@ class Files:
         self.directory = directory
         self._files: dict[str, _File] = {}
         for stale in directory.glob(f"gauge_*_{os.getpid()}-*.db"):
-            stale.unlink(missing_ok=True)  # of a process that died unseen and had this pid
+            stale.unlink(missing_ok=True)  # of an ended process that had this pid
 
     def number(self, metric: Metric, *labels: str) -> Number:
-        """A counter or a gauge, 0 unless this process has it already."""
+        """Return a counter or a gauge, created with 0 at first use."""
         kind = f"gauge_{metric.mode}" if metric.kind == "gauge" else metric.kind
         return self._number(kind, metric, metric.samples[0], metric.labels, labels)
 
     def distribution(self, metric: Metric, *labels: str) -> Distribution:
-        """A histogram."""
+        """Return a histogram, created empty at first use."""
         name, _, total = metric.samples
         counts = [
             self._number(
@@ -119,7 +119,7 @@ class Files:
         key = mmap_key(metric.name, sample, list(names), list(labels), metric.help)
         try:
             if kind not in self._files:
-                # Its own for good: a later process may have the same pid.
+                # Unique: a later process may have the same pid.
                 name = f"{kind}_{os.getpid()}-{time.time_ns()}.db"
                 self._files[kind] = _File(self.directory / name)
             return self._files[kind].number(key)
@@ -128,32 +128,32 @@ class Files:
             return Number([0.0], 0)
 
     def collect(self) -> list[Family]:
-        """The numbers of all processes, those that are gone included."""
+        """Return the numbers of all processes, ended ones included."""
         with _locked(self.directory):
-            _fold(self.directory)
+            _merge_ended(self.directory)
             return list(MultiProcessCollector.merge(_not_empty(self.directory, "*.db")))
 
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """One reader at a time, since it also folds. For milliseconds, and once a scrape."""
+    """Lock the directory for one reader, which also merges files, for some milliseconds."""
     with (directory / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _not_empty(directory: Path, pattern: str) -> list[str]:
-    """Files that hold something: a process may have died just as it had opened one."""
+    """Return the files that are not empty: a process may have ended right after it opened one."""
     found = []
     for path in directory.glob(pattern):
-        with suppress(FileNotFoundError):  # the master has just buried it
+        with suppress(FileNotFoundError):  # the master has just removed it
             if path.stat().st_size:
                 found.append(str(path))
     return found
 
 
 def _is_dead(path: Path) -> bool:
-    """Whether the process that wrote the file is gone. Not, for sure, where its pid is in use."""
+    """Return whether the process that wrote the file has ended; False if its pid is in use."""
     pid = path.stem.rpartition("_")[2].partition("-")[0]
     try:
         os.kill(int(pid), 0)
@@ -164,8 +164,8 @@ def _is_dead(path: Path) -> bool:
     return False
 
 
-def _fold(directory: Path) -> None:
-    """Add the files of dead processes up in one, else each worker that ever died leaves some."""
+def _merge_ended(directory: Path) -> None:
+    """Merge the files of ended processes into one, so that their number stays bounded."""
     for kind in ("counter", "histogram"):
         dead = [path for path in directory.glob(f"{kind}_*-*.db") if _is_dead(path)]
         if not dead:

@@ -1,8 +1,7 @@
-"""What is looked up now and then instead of being counted: sizes, states, lags.
+"""Reads sizes, states and lags of the process, and stores them as metrics.
 
-Each worker does so for itself every two seconds, and whenever it is the one that is scraped. A part
-that has something to tell offers a method that costs little and names itself in `create_app`:
-``gauges.cache("redis", shared.stats)``.
+Each worker does so every two seconds, and the worker that serves a scrape does so then too.
+`create_app` registers the objects to read: ``gauges.cache("redis", shared.stats)``.
 """
 
 from __future__ import annotations
@@ -30,27 +29,27 @@ if TYPE_CHECKING:
     from app.usage.watch import Watch
 
 _log = logging.getLogger("app.observability.metrics")
-#: Seconds between two looks of a worker.
+#: Seconds between two readings of a worker.
 LOOK_INTERVAL_S = 2.0
-#: Looks that the ledger's lag is told from: five hours of them.
+#: Readings kept for the ledger's lag: those of five hours.
 MAX_LOOKS_REMEMBERED = 10_000
 _STATES = ("ok", "resting", "ejected")
 
 
 class _Lag:
-    """How old the oldest row is that the ledger has not written: it tells only how many there are.
+    """Computes the age of the oldest row that the ledger has not written, from numbers of rows.
 
-    Rows are written in the order in which they were recorded. What the ledger writes for workers
-    that are gone counts as written, but was not recorded here: ``_foreign`` of them.
+    Rows are written in the order in which they were recorded. Rows of ended workers count as
+    written, but were not recorded here: ``_foreign`` is their number.
     """
 
     def __init__(self) -> None:
-        #: When a look was, and how many rows were recorded by then.
+        #: Time of a reading, and the number of rows recorded by then.
         self._seen: deque[tuple[float, int]] = deque(maxlen=MAX_LOOKS_REMEMBERED)
         self._foreign = 0
 
-    def at(self, now: float, state: LedgerState) -> float:
-        """Seconds since the last look at which all was recorded that is written by now."""
+    def lag_s(self, now: float, state: LedgerState) -> float:
+        """Return seconds since the last reading whose recorded rows are all written by now."""
         done = state.written + state.lost
         if not state.queued and not state.spooled_bytes:
             self._seen.clear()
@@ -62,9 +61,9 @@ class _Lag:
 
 
 class Gauges:
-    """Looks at parts of the process, and puts what it finds into metrics.
+    """Reads the registered objects, and stores their values in the meter.
 
-    The lock is held during a look; a look that would begin meanwhile is left out.
+    The lock is held during a reading; a second reading that would begin meanwhile is skipped.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -77,7 +76,7 @@ class Gauges:
         meter.add(catalog.STARTS, 1)
 
     def cache(self, level: str, stats: Callable[[], CacheStats]) -> None:
-        """Look at a level of the cache."""
+        """Register a level of the cache."""
 
         def look() -> None:
             now = stats()
@@ -98,7 +97,7 @@ class Gauges:
         self._looks.append(look)
 
     def limits(self, state_of: Callable[[], WindowsState | None]) -> None:
-        """Look at the limits' server, where there is one."""
+        """Register the server of the limits, if there is one."""
 
         def look() -> None:
             if (state := state_of()) is not None:
@@ -109,7 +108,7 @@ class Gauges:
         self._looks.append(look)
 
     def soft_limits(self, soft_limits: SoftLimits) -> None:
-        """Look at soft limits that were reached, and at the notifications of them."""
+        """Register the soft limits that were reached, and their notifications."""
 
         def look() -> None:
             for labels, number in soft_limits.reached.items():
@@ -121,10 +120,10 @@ class Gauges:
         self._looks.append(look)
 
     def watch(self, watch: Watch) -> None:
-        """Look at who asks: refused, failing, unusual."""
+        """Register the requests by key, and the unusual volume."""
 
         def look() -> None:
-            # Copied at once: others go on counting.
+            # A copy: other threads change the counter meanwhile.
             for (key, result), number in list(watch.requests.items()):
                 self._count(catalog.KEY_REQUESTS, number, key, result)
             for who, number in watch.unusual.items():
@@ -133,12 +132,12 @@ class Gauges:
         self._looks.append(look)
 
     def ledger(self, state_of: Callable[[], LedgerState]) -> None:
-        """Look at the ledger."""
+        """Register the ledger."""
         lag = _Lag()
 
         def look() -> None:
             state = state_of()
-            self._show(catalog.LEDGER_LAG, lag.at(time.monotonic(), state))
+            self._show(catalog.LEDGER_LAG, lag.lag_s(time.monotonic(), state))
             self._count(catalog.LEDGER_RECORDED, state.recorded)
             self._count(catalog.LEDGER_WRITTEN, state.written)
             self._count(catalog.LEDGER_LOST, state.lost)
@@ -149,7 +148,7 @@ class Gauges:
         self._looks.append(look)
 
     def dispatch(self, dispatcher: Dispatcher) -> None:
-        """Look at the providers."""
+        """Register the deployments."""
 
         def look() -> None:
             now = time.monotonic()
@@ -169,15 +168,15 @@ class Gauges:
         self._looks.append(look)
 
     def look(self) -> None:
-        """Look at everything, once."""
-        # Never waited for: what is looked at may switch greenlets, and this lock cannot.
+        """Read all registered objects once."""
+        # Does not wait: a reading may switch greenlets, and this lock would block the whole worker.
         if not self._lock.acquire(blocking=False):
             return
         try:
             for look in self._looks:
                 try:
                     look()
-                except Exception:  # the others are looked at all the same; logged once an episode
+                except Exception:  # the others are read nevertheless; logged once an episode
                     if look not in self._failing:
                         _log.exception("a metric could not be looked up")
                     self._failing.add(look)
@@ -187,7 +186,7 @@ class Gauges:
             self._lock.release()
 
     def keep_looking(self) -> None:
-        """Look every two seconds, and at the end of the process; for as long as this is in use."""
+        """Read every two seconds and at the end of the process, until this object is deleted."""
         alive = weakref.ref(self)
 
         def look() -> None:

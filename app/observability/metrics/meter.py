@@ -1,4 +1,4 @@
-"""Exchanges and events of dispatch → numbers."""
+"""Counts requests and events of dispatch."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from app.exchange import Exchange
 
 _N = TypeVar("_N", Number, Distribution)
-#: Whose an error is, by its status; any other below 500 is the caller's, above it the proxy's. The
-#: providers' 429s, and the time that a caller gave them, count as theirs: they are the ones to ask.
+#: The side that caused an error, by its status. Other statuses below 500 are of the caller, others
+#: of the proxy. A provider's 429, and a timeout that the caller has set, count for the provider.
 _SIDES = {401: "policy", 403: "policy", 429: "policy", 502: "provider", 504: "provider"}
 _SIDES_BY_CODE = {
     "no_provider_available": "provider",
     "overloaded": "policy",
-    # A database, an identity provider or a counting server that is away is an expected state.
+    # An outage of a database, an identity provider or a limits server is an expected state.
     "keys_unavailable": "dependency",
     "usage_unavailable": "dependency",
 }
-#: Limits by the code of their error; of a key's own it is the type that says which.
+#: Limits by the code of their error; the limits of a key have its type instead.
 LIMITS_BY_CODE = {
     "overloaded": "waiting",
     "request_too_large": "body",
@@ -40,7 +40,7 @@ LIMITS_BY_CODE = {
 
 
 class _Served(NamedTuple):
-    """What changes with each embedding request of a model that is served."""
+    """The numbers that a successful embeddings request changes, for one model."""
 
     duration: Distribution
     overhead: Distribution
@@ -50,10 +50,10 @@ class _Served(NamedTuple):
 
 
 class Meter(Events):
-    """Counts. An `app.exchange.Observer` and an `app.dispatch.events.Events`.
+    """Counts, as an `app.exchange.Observer` and as an `app.dispatch.events.Events`.
 
-    Numbers are found by a look-up and bound once: the lock guards both that and their change, for
-    a few microseconds.
+    Each number is looked up in the files once and then kept. The lock guards ``_numbers`` and the
+    numbers themselves, for a few microseconds.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class Meter(Events):
             self._in_flight.add(1)
 
     def finished(self, exchange: Exchange, status: int) -> None:
-        asked, outcome, error = exchange.request, exchange.outcome, exchange.error
-        model = asked.model if asked is not None and asked.model in self._models else ""
+        request, outcome, error = exchange.request, exchange.outcome, exchange.error
+        model = request.model if request is not None and request.model in self._models else ""
         with self._lock:
             self._in_flight.add(-1)
             self._requests(exchange.route, model, status).add(1)
@@ -87,13 +87,13 @@ class Meter(Events):
                 self._count_cost(exchange, model)
             if error is not None:
                 self._count_error(error, model, exchange.admitted)
-            elif outcome is not None and asked is not None:
+            elif outcome is not None and request is not None:
                 served = self._served(model)
                 seconds = exchange.seconds
                 served.duration.observe(seconds)
-                # Of what several calls took side by side the rounding may leave less than nothing.
+                # Rounding of the times of parallel calls can make this negative.
                 served.overhead.observe(max(0.0, seconds - outcome.upstream_seconds))
-                served.items.add(len(asked.items))
+                served.items.add(len(request.items))
                 served.tokens.add(outcome.prompt_tokens)
                 if outcome.cached_tokens:
                     served.cached.add(outcome.cached_tokens)
@@ -116,7 +116,7 @@ class Meter(Events):
         if limit is not None:
             self._number(catalog.REFUSED, limit).add(1)
 
-    # As it is told by dispatch
+    # As events of dispatch
 
     def call_started(self, deployment: Deployment, attempts: Sequence[Attempt], now: float) -> None:
         name = deployment.name
@@ -157,27 +157,27 @@ class Meter(Events):
         with self._lock:
             self._number(catalog.HEDGES, model, deployment.name).add(1)
 
-    # For what is looked up now and then: `app.observability.metrics.gauges`
+    # For `app.observability.metrics.gauges`
 
     def add(self, metric: Metric, amount: float, *labels: str) -> None:
-        """Count."""
+        """Add to a counter."""
         with self._lock:
             self._number(metric, *labels).add(amount)
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
-        """Say how much there is now."""
+        """Set a gauge."""
         with self._lock:
             self._number(metric, *labels).set(value)
 
-    # Numbers, once they are bound
+    # Numbers by their labels
 
     def _requests(self, route: str, model: str, status: int) -> Number:
         key = (route, model, status)
         found: Number | None = self._numbers.get(key)
         if found is None:
             # Flask's endpoints are "blueprint.view".
-            word = route.rpartition(".")[2] or "unknown"
-            found = self._files.number(catalog.REQUESTS, word, model, str(status))
+            view = route.rpartition(".")[2] or "unknown"
+            found = self._files.number(catalog.REQUESTS, view, model, str(status))
             self._numbers[key] = found
         return found
 
@@ -208,8 +208,8 @@ class Meter(Events):
 
 
 def side_of(error: ClientError, admitted: bool) -> str:
-    """Whose an error is: ``caller``, ``policy``, ``provider``, ``dependency`` or ``proxy``."""
+    """Return the cause of an error: caller, policy, provider, dependency or proxy."""
     if error.status == 429 and admitted:
-        return "provider"  # the limits of the key were passed: it is every provider's answer
-    usual = "caller" if error.status < 500 else "proxy"
-    return _SIDES_BY_CODE.get(error.code or "") or _SIDES.get(error.status, usual)
+        return "provider"  # after the limits of the key: all providers have answered 429
+    default = "caller" if error.status < 500 else "proxy"
+    return _SIDES_BY_CODE.get(error.code or "") or _SIDES.get(error.status, default)

@@ -1,4 +1,4 @@
-"""``GET /metrics``, for whom it is meant: neighbours, and administrators from anywhere."""
+"""``GET /metrics``, for allowed networks, and for administrators from any address."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ AreWithin = Callable[[tuple[IPv4Network | IPv6Network, ...], Mapping[str, Any]],
 
 
 class Page:
-    """The numbers of all workers, in Prometheus' text format.
+    """Serves the numbers of all workers in Prometheus' text format.
 
-    Served without a key to addresses in ``allowed``; ``require_admin`` is asked about all others.
+    Addresses in ``allowed`` need no key. For others ``require_admin`` is called, which raises if
+    the key is not an administrator's.
     """
 
     def __init__(

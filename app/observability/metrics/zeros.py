@@ -1,7 +1,7 @@
-"""Counters that are there from the start, at zero, for the labels that the settings know.
+"""Creates counters at zero for the models, deployments and keys of the settings.
 
-Prometheus' ``increase()`` and ``rate()`` compare two samples: a counter that appears with its first
-event never rises, so an alert on "any at all" would miss the first.
+Prometheus' ``increase()`` and ``rate()`` compare two samples. A counter that appears with its first
+event has no earlier sample, so an alert on any increase would miss that event.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from app.errors import (
     Scope,
     client_errors,
 )
+from app.limits.key_labels import MAX_LABELLED_KEYS, NO_KEY, OTHER_KEYS
 from app.observability.metrics import catalog
 from app.observability.metrics.catalog import Metric
 from app.observability.metrics.files import Files
 from app.observability.metrics.meter import LIMITS_BY_CODE, side_of
 
-#: Beyond these, series would cost more than they tell: each is read at every scrape, per worker.
+#: Bounds of the series that start at zero: each is read at every scrape, from every worker.
 MAX_MODELS_FROM_ZERO = 50
-MAX_DEPLOYMENTS_FROM_ZERO = 20  # whose calls are counted by error: 17 series for each
-MAX_KEYS_FROM_ZERO = 200  # as many as `app.usage.watch` tells apart
+MAX_DEPLOYMENTS_FROM_ZERO = 20  # each has 17 series for each error
 
-#: Errors of requests for embeddings: those of HTTP itself never reach what counts.
-_OF_EMBEDDINGS = {Scope.EMBEDDINGS, Scope.KEY}
+#: Scopes of the errors of embeddings requests; errors of HTTP itself are not counted.
+_EMBEDDINGS_SCOPES = {Scope.EMBEDDINGS, Scope.KEY}
 
 
 def start_at_zero(files: Files, settings: Settings) -> None:
-    """Make the counters of the models, deployments and keys of these settings."""
+    """Create the counters of the models, deployments and keys of these settings."""
     for metric, *labels in _counters(settings):
         files.number(metric, *labels)
     deployments = list(_deployments(settings))[:MAX_DEPLOYMENTS_FROM_ZERO]
@@ -46,7 +46,7 @@ def _counters(settings: Settings) -> Iterator[tuple[Metric, *tuple[str, ...]]]:
     models = sorted(settings.models)[:MAX_MODELS_FROM_ZERO]
     kinds = [kind for kind in client_errors() if _counts(kind)]
     statuses = sorted({200} | {kind.status for kind in kinds})
-    for model in ("", *models):  # empty: none that there is
+    for model in ("", *models):  # empty: a model that is not configured
         for status in statuses:
             yield catalog.REQUESTS, "embeddings", model, str(status)
         for kind in kinds:
@@ -64,19 +64,19 @@ def _counters(settings: Settings) -> Iterator[tuple[Metric, *tuple[str, ...]]]:
         for cause in _causes(ProviderError):
             yield catalog.RETRIES, *deployment, cause
     if settings.usage is not None:
-        from app.usage.watch import NOBODY, OTHER, Result
+        from app.usage.watch import Result
 
-        for key in (NOBODY, OTHER, *sorted(settings.keys)[:MAX_KEYS_FROM_ZERO]):
+        for key in (NO_KEY, OTHER_KEYS, *sorted(settings.keys)[:MAX_LABELLED_KEYS]):
             for result in get_args(Result):
                 yield catalog.KEY_REQUESTS, key, result
 
 
 def _counts(kind: type[ClientError]) -> bool:
-    return kind is InternalError or not _OF_EMBEDDINGS.isdisjoint(kind.scopes)
+    return kind is InternalError or not _EMBEDDINGS_SCOPES.isdisjoint(kind.scopes)
 
 
 def _deployments(settings: Settings) -> Iterator[tuple[str, str]]:
-    """The labels ``model`` and ``provider`` of each."""
+    """Yield the labels ``model`` and ``provider`` of each deployment."""
     for name in sorted(settings.models)[:MAX_MODELS_FROM_ZERO]:
         for provider in dict.fromkeys(d.provider for d in settings.models[name].deployments):
             yield name, provider

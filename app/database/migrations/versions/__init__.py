@@ -1,1 +1,1 @@
-"""One file a version, in order. Written by hand, and never changed once released."""
+"""One migration in each file, in order, written by hand. A released one is never changed."""

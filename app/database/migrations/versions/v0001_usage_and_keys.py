@@ -1,4 +1,4 @@
-"""A row a request; keys and their version."""
+"""Create the tables of usage and of keys."""
 
 import sqlalchemy as sa
 from alembic import op

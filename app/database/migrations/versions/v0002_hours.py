@@ -1,4 +1,4 @@
-"""Sums by the hour, without and with end users, filled from the rows there are."""
+"""Create the rollups by hour, without and with end users, and fill them from the rows."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def upgrade() -> None:
         )
     connection = op.get_bind()
     if connection.dialect.name == "postgresql":
-        # Rows that came between would be in no sum; writers wait, and keep theirs in the spool.
+        # A row inserted meanwhile would be in no rollup. Writers wait; the spool keeps their rows.
         op.execute("LOCK TABLE usage_requests IN SHARE MODE")
     for table, dimensions in _TABLES.items():
         _fill(connection, table, dimensions)

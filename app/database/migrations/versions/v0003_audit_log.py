@@ -1,4 +1,4 @@
-"""Who changed keys and settings."""
+"""Create the audit log."""
 
 import sqlalchemy as sa
 from alembic import op
