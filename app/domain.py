@@ -69,7 +69,7 @@ class Call:
     trace: Any = None  # as in the request
     headers: Mapping[str, str] | None = None  # to be sent beside the provider's own
 
-    def of(self, items: Sequence[Item]) -> Call:
+    def with_items(self, items: Sequence[Item]) -> Call:
         """The same call for other items."""
         return replace(self, items=items)
 

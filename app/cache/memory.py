@@ -53,7 +53,7 @@ class Cache(Protocol):
 class Caches(Protocol):
     """Gives the cache for a model and a width of its vectors."""
 
-    def of(self, model: str, width: int | None) -> Cache:
+    def for_model(self, model: str, width: int | None) -> Cache:
         """Return the cache for one request. ``width`` None: any."""
 
     def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:
@@ -84,7 +84,7 @@ class MemoryCache:
         self._lock = uncontended_lock()
         self.hits = self.misses = 0  # items
 
-    def of(self, model: str, width: int | None) -> Self:
+    def for_model(self, model: str, width: int | None) -> Self:
         """Itself: keys hold the model, and a process does not change its widths."""
         return self
 

@@ -20,7 +20,7 @@ class Answer:
         self.purchases: dict[Source, int] = {}  # tokens, by deployment
 
     @property
-    def is_begun(self) -> bool:
+    def has_vectors(self) -> bool:
         return bool(self._parts)
 
     @property

@@ -60,7 +60,9 @@ class Attempt:
     is_probe: bool = False  # of an ejected deployment
     is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
     state: AttemptState = AttemptState.NEW
-    left_at: float | None = None  # when its call left, the last one where there were several
+    call_started_at: float | None = (
+        None  # when its call left, the last one where there were several
+    )
     batch: Batch | None = None  # while it is in flight
     batch_size: int = 1  # attempts in its last call, this one included
 
@@ -102,7 +104,7 @@ class CallDeadline(Deadline):
     def at(self, _: float) -> None:
         """It follows from the requests."""
 
-    def call_leaves(self, latest: float) -> None:
+    def set_timeout_at(self, latest: float) -> None:
         """The call leaves: ``latest`` is when the provider's own timeout ends it."""
         self._latest = latest
 

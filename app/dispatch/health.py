@@ -121,9 +121,11 @@ class Health:
         failures = self._window[2] + self._window_before[1]
         return failures / calls if calls >= settings.min_calls else 0.0
 
-    def is_straggler(self, left_at: float) -> bool:
+    def is_straggler(self, call_started_at: float) -> bool:
         """Whether a call that left then left before the ejection, or before the probe."""
-        return self._ejected_until is not None and left_at < self._ejected_at - _CLOCK_ERROR_S
+        return (
+            self._ejected_until is not None and call_started_at < self._ejected_at - _CLOCK_ERROR_S
+        )
 
     # What happens to it
 
@@ -142,13 +144,13 @@ class Health:
         """The probe has shown nothing: the next call may be one."""
         self._probe_until = None
 
-    def succeeded(self, now: float, left_at: float) -> None:
+    def succeeded(self, now: float, call_started_at: float) -> None:
         """A call that left then brought vectors, or a refusal that is the caller's fault."""
         self._count(now, failed=False)
         self.credentials_refused = False
         self.failures_in_a_row = 0
         self._refuted_400s = 0.0
-        if left_at >= self._rest_began:
+        if call_started_at >= self._rest_began:
             self._rests = 0
             self._resting_until = _NEVER
         if self._ejected_until is not None:
@@ -161,20 +163,20 @@ class Health:
         self._suspect_until = _NEVER
         self._probe_until = None
 
-    def failed(self, error: ProviderError, now: float, left_at: float) -> bool:
+    def failed(self, error: ProviderError, now: float, call_started_at: float) -> bool:
         """Count a failure of a call that left then; whether the deployment is to be ejected."""
         self.last_error = error.message
         self.credentials_refused = isinstance(error, CredentialsRefused)
         probed, self._probe_until = self._probe_until is not None, None
         if isinstance(error, Throttled):
-            self._rest(error.retry_after, now, left_at)
+            self._rest(error.retry_after, now, call_started_at)
             self._throttled = True
             if self._ejected_until is not None:  # one that can say 429 is back
                 self._ejected_until = None
                 self._back_since = now
             return False
         if error.retry_after is not None:
-            self._rest(error.retry_after, now, left_at)
+            self._rest(error.retry_after, now, call_started_at)
             self._throttled = False
         self._count(now, failed=True)
         self.failures_in_a_row += 1
@@ -232,17 +234,17 @@ class Health:
             start, calls, failures = now, 0, 0
         self._window = (start, calls + 1, failures + failed)
 
-    def _rest(self, asked: float | None, now: float, left_at: float) -> None:
+    def _rest(self, asked: float | None, now: float, call_started_at: float) -> None:
         """Rest after a 429. All calls in flight when a rest begins are one episode."""
         settings = self._settings
         if asked is not None:
             length = min(asked, settings.longest_asked_rest)
-        elif left_at < self._rest_began:
+        elif call_started_at < self._rest_began:
             return
         else:
             doubled = settings.first_rest * 2.0 ** min(self._rests, 16)
             length = min(doubled, settings.longest_rest) * (0.5 + self._jitter() / 2)
-        if left_at >= self._rest_began:
+        if call_started_at >= self._rest_began:
             self._rests += 1
             self._rest_began = now
         self._rest_asked = (asked is not None) or (self._rest_asked and now < self._resting_until)

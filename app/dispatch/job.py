@@ -43,7 +43,7 @@ from app.errors import (
 
 _log = logging.getLogger("app.dispatch")
 _NOT_SENT_PAUSE_S = 0.001  # before another deployment is chosen
-_MIN_ATTEMPT_S = 0.01  # before the deadline in which no attempt is worth starting
+_MIN_TIME_FOR_ATTEMPT_S = 0.01  # before the deadline in which no attempt is worth starting
 
 
 class Job:
@@ -104,7 +104,7 @@ class Job:
             if not self.finished and now >= self.deadline.at:
                 self._finish(self._deadline_exceeded())
             if not self.finished:
-                self._starter.look_for_late(now)
+                self._starter.handle_slow_calls(now)
             self._wake_at = wake_at = self._start_due(now)
             effects = self._effects.take()
         self._perform(effects, now)
@@ -201,7 +201,7 @@ class Job:
         if part.attempts:  # another attempt of it may still succeed
             if part.is_late:
                 part.late_at = now + self._pause(part)
-        elif now > self.deadline.at - _MIN_ATTEMPT_S:  # the caller's own deadline cut it
+        elif now > self.deadline.at - _MIN_TIME_FOR_ATTEMPT_S:  # the caller's own deadline cut it
             self._end_part(part, self._deadline_exceeded())
         else:
             options = retry.options(part, attempt, self._pool, self._context.suitable, now)
@@ -242,15 +242,15 @@ class Job:
                 self._parts.transition(part, PartState.WAITING)
 
     def _pause(self, part: Part) -> float:
-        longest = retry.longest_pause(len(part.failures), self._pool.settings)
-        return self._rng.uniform(0, longest)
+        max_pause_s = retry.max_pause(len(part.failures), self._pool.settings)
+        return self._rng.uniform(0, max_pause_s)
 
     # Under the lock
 
     def _start_due(self, now: float) -> float:
         """Start the parts whose time has come; the time by which to be called again."""
         if not self.finished:
-            given_up = self._starter.start_due(now, self._answer.is_begun)
+            given_up = self._starter.start_due(now, self._answer.has_vectors)
             if given_up is not None:
                 self._end_part(given_up, self._verdict(given_up, now))
         if self.finished:

@@ -78,14 +78,14 @@ class Part:
         return Expected(sum(self.tokens), max(self.tokens))
 
     @property
-    def failed_for_good(self) -> Collection[Deployment]:
+    def permanently_failed_at(self) -> Collection[Deployment]:
         """The deployments that would fail it again.
 
         A 400 to a batch, or to a larger part, is none of these: this part alone may be well.
         """
-        return [d for d, error in self.failed_at.items() if self._is_for_good(d, error)]
+        return [d for d, error in self.failed_at.items() if self._is_permanent(d, error)]
 
-    def _is_for_good(self, deployment: Deployment, error: ProviderError) -> bool:
+    def _is_permanent(self, deployment: Deployment, error: ProviderError) -> bool:
         if isinstance(error, Rejected):
             refused = self.refused_by.get(deployment)
             return refused is not None and refused.batch_size == 1

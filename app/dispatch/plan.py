@@ -12,12 +12,12 @@ from app.tokens.tokenizers import Tokenizer
 #: UTF-8 bytes a token is taken to stand for before any answer has shown it. English has 4 and
 #: more, Chinese about 3: better a call too many than one that is refused.
 _CAUTIOUS_BYTES_PER_TOKEN = 3.0
-_LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 32.0
-_MIN_BYTES = 200.0  # seen, before something is learned from them
-_FADING = 0.95  # of what was seen, with each further call
+_MIN_BYTES_PER_TOKEN, _MAX_BYTES_PER_TOKEN = 0.5, 32.0
+_MIN_LEARNED_BYTES = 200.0  # seen, before something is learned from them
+_DECAY = 0.95  # of what was seen, with each further call
 _TOO_LOW_FACTOR = 1.25  # more tokens are expected after a call of several items was too large,
 _MAX_CORRECTION = 4.0  # so many times more at most,
-_CORRECTION_FADING = 0.99  # and less again with each call that was not
+_CORRECTION_DECAY = 0.99  # and less again with each call that was not
 _MARGIN = 0.8  # of the average: more tokens are expected than there are on average
 
 
@@ -54,11 +54,11 @@ class TokenEstimate:
     def learn(self, items: Sequence[Item], tokens: int) -> None:
         """The provider counted so many tokens for these items."""
         if self.is_used and tokens > 0 and isinstance(items[0], str):
-            self._bytes = self._bytes * _FADING + sum(map(weigh, items))
-            self._tokens = self._tokens * _FADING + tokens
-            self._correction = max(1.0, self._correction * _CORRECTION_FADING)
+            self._bytes = self._bytes * _DECAY + sum(map(weigh, items))
+            self._tokens = self._tokens * _DECAY + tokens
+            self._correction = max(1.0, self._correction * _CORRECTION_DECAY)
 
-    def was_too_low(self) -> None:
+    def raise_expectation(self) -> None:
         """A provider refused a call of several items as too large: expect more tokens for a while.
 
         A single item that is too large says nothing of the estimate.
@@ -69,10 +69,10 @@ class TokenEstimate:
     def bytes_per_token(self) -> float:
         """As expected now."""
         cautious = _CAUTIOUS_BYTES_PER_TOKEN
-        if self._bytes >= _MIN_BYTES:
+        if self._bytes >= _MIN_LEARNED_BYTES:
             cautious = self._bytes / self._tokens * _MARGIN
         cautious /= self._correction
-        return min(max(cautious, _LEAST_BYTES_PER_TOKEN), _MOST_BYTES_PER_TOKEN)
+        return min(max(cautious, _MIN_BYTES_PER_TOKEN), _MAX_BYTES_PER_TOKEN)
 
 
 def split(

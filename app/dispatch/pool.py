@@ -23,7 +23,7 @@ from app.errors import (
 
 _log = logging.getLogger("app.dispatch")
 #: Expected waits within this factor count as equal, so that weights decide while all are well.
-_ALIKE_FACTOR = 2.0
+_EQUAL_WAIT_FACTOR = 2.0
 _UNKNOWN_LATENCY_S = 0.1  # of a call, where no deployment has shown it yet
 
 
@@ -130,7 +130,7 @@ class Pool:
         wait, other_wait = (
             self._expected_wait(d, now, mean_weight, unknown) for d in (first, second)
         )
-        return second if other_wait * _ALIKE_FACTOR < wait else first
+        return second if other_wait * _EQUAL_WAIT_FACTOR < wait else first
 
     @staticmethod
     def _expected_wait(
@@ -165,7 +165,7 @@ class Pool:
         """Whether one is fit to be asked, now or after a rest that the provider asked for."""
         return any(not d.health.is_ejected for d in self.deployments)
 
-    def usual_seconds(self, deployment: Deployment, items: int) -> float | None:
+    def p95_or_slowest(self, deployment: Deployment, items: int) -> float | None:
         """The p95, in seconds, of a call of so many items there; where too few are known, of the
         slowest of the others, since one seldom asked must not go unwatched."""
         own = deployment.standing.p95(items)
@@ -177,13 +177,13 @@ class Pool:
     # Judging
 
     def succeeded(
-        self, batch: Batch, vectors: Vectors, left_at: float, now: float
+        self, batch: Batch, vectors: Vectors, call_started_at: float, now: float
     ) -> list[Deployment]:
         """A call brought vectors. Returns the deployments that are ejected because they stay
         silent while this one answers."""
         deployment, first = batch.deployment, batch.attempts[0]
         items = batch.inputs
-        if deployment.standing.succeeded(items, left_at, now, first.kind):
+        if deployment.standing.succeeded(items, call_started_at, now, first.kind):
             _log.warning("deployment %s of %s is back", deployment.label, self.model)
         if self.is_alone:
             return []
@@ -191,7 +191,7 @@ class Pool:
         for other in self.deployments:
             if other is deployment or not other.standing.in_flight:
                 continue
-            if not other.standing.is_silent(now, left_at):
+            if not other.standing.is_silent(now, call_started_at):
                 continue
             error = ProviderTimeout("did not answer in time")
             if not self._may_eject(other, error, now):
@@ -203,14 +203,19 @@ class Pool:
         return silent
 
     def failed(
-        self, deployment: Deployment, error: ProviderError, items: int, left_at: float, now: float
+        self,
+        deployment: Deployment,
+        error: ProviderError,
+        items: int,
+        call_started_at: float,
+        now: float,
     ) -> bool:
         """Judge a call that failed; whether the deployment is newly ejected for it."""
         others = [d.standing.answered_at for d in self.deployments if d is not deployment]
         ejected = deployment.standing.failed(
             error,
             items,
-            left_at,
+            call_started_at,
             now,
             max(others, default=None),
             lambda: self._may_eject(deployment, error, now),
@@ -219,11 +224,11 @@ class Pool:
             self._log_ejection(deployment, error)
         return ejected
 
-    def refused(self, batch: Batch, left_at: float, now: float) -> bool:
+    def refused(self, batch: Batch, call_started_at: float, now: float) -> bool:
         """A call ended with 400; whether that is to be believed at once."""
         standing = batch.deployment.standing
         trusted = self.is_alone or standing.trusts_400(batch.attempts[0].kind, now)
-        standing.refused(trusted, bool(batch.rest), left_at, now)
+        standing.refused(trusted, bool(batch.rest), call_started_at, now)
         return trusted
 
     def refuted(self, attempt: Attempt, now: float) -> bool:

@@ -78,7 +78,7 @@ def options(
 ) -> Options:
     """What could be done for a part now; ``suitable`` can serve its request while all is well."""
     standing, kind, expected = attempt.deployment.standing, attempt.kind, part.expected
-    hopeless = part.failed_for_good
+    hopeless = part.permanently_failed_at
     has_other = pool.has_other(now, expected, suitable, part.failed_at)
     return Options(
         has_other,
@@ -90,7 +90,7 @@ def options(
     )
 
 
-def longest_pause(failures: int, settings: DispatchSettings) -> float:
+def max_pause(failures: int, settings: DispatchSettings) -> float:
     """Seconds before a part that has failed so often is sent to the same deployment again, at most.
 
     The pause is drawn below it: full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015).

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.dispatch.attempt import Batch
 
 _LATENCY_TTL_S = 10.0  # for which an answer's latency is believed
-_MAX_KINDS = 100  # of requests that it is remembered to have served
+_MAX_KINDS_REMEMBERED = 100  # of requests that it is remembered to have served
 _NEVER = float("-inf")
 
 
@@ -76,8 +76,8 @@ class Standing:
         with self._lock:
             known = self.known_latency(now)
             seconds = unknown if known is None else known
-            for left_at, _ in self._in_flight.values():
-                seconds = max(seconds, now - left_at)
+            for call_started_at, _ in self._in_flight.values():
+                seconds = max(seconds, now - call_started_at)
                 break
             return seconds / max(0.05, 1 - self.health.failure_rate(now))
 
@@ -86,14 +86,14 @@ class Standing:
         with self._lock:
             return self.latency.p95(items)
 
-    def late_after(self, usual: float | None) -> float:
+    def late_after(self, usual_s: float | None) -> float:
         """Seconds after which a call is late: another deployment may be asked as well.
 
-        ``usual`` is the p95 of such calls, where one is known.
+        ``usual_s`` is the p95 of such calls, where one is known.
         """
-        if usual is None:
+        if usual_s is None:
             return min(self._timeout, self._settings.late_unknown)
-        late = max(self._settings.late_floor, self._settings.late_factor * usual)
+        late = max(self._settings.late_floor, self._settings.late_factor * usual_s)
         return min(self._timeout, late)
 
     def trusts_400(self, kind: Hashable, now: float) -> bool:
@@ -145,7 +145,7 @@ class Standing:
 
     # During a call
 
-    def timeout_of(self, batch: Batch) -> float:
+    def call_timeout(self, batch: Batch) -> float:
         """Seconds that a call may take.
 
         A probe should show soon whether the deployment is back. But one whose calls take long must
@@ -155,12 +155,12 @@ class Standing:
         if not batch.is_probe:
             return self._timeout
         with self._lock:
-            usual = self.latency.p95(batch.inputs)
-            if usual is None:
-                usual = self.latency.average
-            if usual is None:
+            usual_s = self.latency.p95(batch.inputs)
+            if usual_s is None:
+                usual_s = self.latency.average
+            if usual_s is None:
                 return self._timeout
-            limit = max(self._settings.probe_timeout, self._settings.cut_factor * usual)
+            limit = max(self._settings.probe_timeout, self._settings.cut_factor * usual_s)
             return min(self._timeout, limit * 2.0 ** min(self._probes_cut, 16))
 
     def call_started(self, batch: object, items: int, now: float) -> None:
@@ -171,41 +171,41 @@ class Standing:
         with self._lock:
             self._in_flight.pop(batch, None)
 
-    def is_silent(self, now: float, other_left_at: float) -> bool:
+    def is_silent(self, now: float, other_started_at: float) -> bool:
         """Whether its oldest call outlives the silence limit, while another deployment answered a
-        call that left after it, at ``other_left_at``, now."""
+        call that left after it, at ``other_started_at``, now."""
         with self._lock:
-            for left_at, items in self._in_flight.values():
-                age = now - left_at
+            for call_started_at, items in self._in_flight.values():
+                age = now - call_started_at
                 return (
                     age >= self._settings.silence_floor
-                    and other_left_at >= left_at
+                    and other_started_at >= call_started_at
                     and not self.health.is_ejected
-                    and age >= self._silence_limit(items, now - other_left_at)
+                    and age >= self._silence_limit(items, now - other_started_at)
                 )
             return False
 
     # After a call
 
-    def succeeded(self, items: int, left_at: float, now: float, kind: Hashable) -> bool:
+    def succeeded(self, items: int, call_started_at: float, now: float, kind: Hashable) -> bool:
         """A call brought vectors; whether the deployment is back from an ejection by it."""
         with self._lock:
             was_ejected = self.health.is_ejected
-            straggler = self.health.is_straggler(left_at)
-            self.latency.add(items, now - left_at)
+            straggler = self.health.is_straggler(call_started_at)
+            self.latency.add(items, now - call_started_at)
             self.answered_at = now
-            if left_at >= self._refusing_since:
+            if call_started_at >= self._refusing_since:
                 self._refused_in_a_row = 0
             self._probes_cut = 0
             self._served.pop(kind, None)
             self._served[kind] = now
-            if len(self._served) > _MAX_KINDS:
+            if len(self._served) > _MAX_KINDS_REMEMBERED:
                 del self._served[next(iter(self._served))]
             if not straggler:
-                self.health.succeeded(now, left_at)
+                self.health.succeeded(now, call_started_at)
             return was_ejected and not straggler
 
-    def refused(self, trusted: bool, is_test: bool, left_at: float, now: float) -> None:
+    def refused(self, trusted: bool, is_test: bool, call_started_at: float, now: float) -> None:
         """A call ended with 400. Where that is the caller's fault, the deployment is well.
 
         ``is_test``: one of the calls by which a refused batch is bisected, which show no more than
@@ -216,10 +216,10 @@ class Standing:
                 self._refusing_since = now
             if not is_test:
                 self._refused_in_a_row += 1
-            if self.health.is_straggler(left_at):
+            if self.health.is_straggler(call_started_at):
                 return
             if trusted:
-                self.health.succeeded(now, left_at)
+                self.health.succeeded(now, call_started_at)
             else:
                 self.health.probe_ended()
 
@@ -232,7 +232,7 @@ class Standing:
         self,
         error: ProviderError,
         items: int,
-        left_at: float,
+        call_started_at: float,
         now: float,
         others_answered_at: float | None,
         may_eject: Callable[[], bool],
@@ -244,19 +244,19 @@ class Standing:
         """
         with self._lock:
             health = self.health
-            if health.is_straggler(left_at):
+            if health.is_straggler(call_started_at):
                 return False  # the same fault again, not a verdict on the time since
             is_silence = False
             if isinstance(error, ProviderTimeout):
                 self._probes_cut += health.is_probing
-                age = now - left_at
-                if age < self._evidence_after(items, left_at, others_answered_at):
+                age = now - call_started_at
+                if age < self._evidence_after(items, call_started_at, others_answered_at):
                     health.probe_ended()  # the caller left early: that proves nothing
                     return False
-                answered = others_answered_at is not None and others_answered_at >= left_at
+                answered = others_answered_at is not None and others_answered_at >= call_started_at
                 is_silence = answered and age >= self._silence_limit(items)
             was_ejected = health.is_ejected
-            if health.failed(error, now, left_at) or is_silence:
+            if health.failed(error, now, call_started_at) or is_silence:
                 if was_ejected or may_eject():
                     health.eject(error, now)
                 else:
@@ -298,12 +298,12 @@ class Standing:
         return max(self._settings.silence_floor, self._settings.silence_factor * p95)
 
     def _evidence_after(
-        self, items: int, left_at: float, others_answered_at: float | None
+        self, items: int, call_started_at: float, others_answered_at: float | None
     ) -> float:
         """Seconds after which a call without an answer counts as a failure."""
         settings = self._settings
         p95 = self.latency.p95(items)
-        if others_answered_at is not None and others_answered_at >= left_at:
+        if others_answered_at is not None and others_answered_at >= call_started_at:
             limit = settings.silence_floor if p95 is None else settings.cut_factor * p95
         elif p95 is None:
             limit = settings.silence_floor

@@ -36,7 +36,7 @@ class JobContext:
     is_hedged: bool
 
 
-def _not_wanted(attempt: Attempt, result: Result, now: float) -> None:
+def _ignore_result(attempt: Attempt, result: Result, now: float) -> None:
     """Takes a result that no request waits for."""
 
 
@@ -60,12 +60,12 @@ class Starter:
 
     def close(self) -> None:
         """Start nothing more: lets go of the job, which else only the garbage collector could."""
-        self._on_result = _not_wanted
+        self._on_result = _ignore_result
 
-    def start_due(self, now: float, is_begun: bool) -> Part | None:
+    def start_due(self, now: float, has_vectors: bool) -> Part | None:
         """Start the parts whose time has come; one that has to be given up, if there is any.
 
-        ``is_begun``: other parts have been paid for already, so that it is worth waiting for a
+        ``has_vectors``: other parts have been paid for already, so that it is worth waiting for a
         deployment. Else the caller is told at once, for SDKs know how to wait.
         """
         parts, later = self._parts, list[Part]()
@@ -74,7 +74,7 @@ class Starter:
             part = parts.waiting.popleft()
             if part.due > now:
                 later.append(part)
-            elif not self._start(part, now, is_begun or bool(parts.running), later):
+            elif not self._start(part, now, has_vectors or bool(parts.running), later):
                 given_up = part
                 break
         parts.waiting.extendleft(reversed(later))
@@ -118,7 +118,7 @@ class Starter:
         pool, suitable = self._job.pool, self._job.suitable
         chosen = pool.choose(now, expected, suitable, part.failed_at)
         if chosen is None and part.failed_at:
-            chosen = pool.choose(now, expected, suitable, part.failed_for_good)
+            chosen = pool.choose(now, expected, suitable, part.permanently_failed_at)
         return chosen
 
     def _submit(self, part: Part, deployment: Deployment, now: float) -> None:
@@ -155,14 +155,14 @@ class Starter:
 
     # Slow calls
 
-    def look_for_late(self, now: float) -> None:
+    def handle_slow_calls(self, now: float) -> None:
         """Hedge the calls that are slow, and ask another deployment beside those that are late."""
         for part in self._timers.due(self._parts.running, now):
             attempt = part.attempts[0]
             if self._timers.is_hedge_due(part, attempt, now):
                 self._hedge(part, attempt, now)
             if self._timers.is_late(part, attempt, now):
-                self._ask_beside(part, attempt, now)
+                self._call_beside(part, attempt, now)
 
     def _hedge(self, part: Part, attempt: Attempt, now: float) -> None:
         """Send one more call elsewhere; the first answer wins."""
@@ -175,12 +175,12 @@ class Starter:
             self._job.events.hedged(pool.model, other)
             self._submit(part, other, now)
 
-    def _ask_beside(self, part: Part, attempt: Attempt, now: float) -> None:
+    def _call_beside(self, part: Part, attempt: Attempt, now: float) -> None:
         """Ask another deployment as well as a late one; without one, or the budget, wait on."""
         other = self._choose_beside(part, now)
         if other is None:
             return
-        if attempt.left_at is None:
+        if attempt.call_started_at is None:
             # It still waits for a slot: where one is free, it goes there for nothing.
             if other.queue.free and len(part.attempts) == 1:
                 self.attempts -= 1
@@ -205,5 +205,5 @@ class Starter:
         other = pool.choose(now, expected, suitable, part.asked)
         if other is None and part.is_late:  # then again one that may do better
             running = {attempt.deployment for attempt in part.attempts}
-            other = pool.choose(now, expected, suitable, running.union(part.failed_for_good))
+            other = pool.choose(now, expected, suitable, running.union(part.permanently_failed_at))
         return other

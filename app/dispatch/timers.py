@@ -37,21 +37,21 @@ class Timers:
             for d in self._suitable
         ):
             return
-        usual = self._pool.usual_seconds(deployment, part.size)
+        usual_s = self._pool.p95_or_slowest(deployment, part.size)
         # Half of what is left, so that another still has time.
-        part.late_after = min((deadline - now) / 2, deployment.standing.late_after(usual))
+        part.late_after = min((deadline - now) / 2, deployment.standing.late_after(usual_s))
         part.late_at = now + part.late_after
-        part.hedge_after = self._hedge_after(attempt, usual)
+        part.hedge_after = self._hedge_after(attempt, usual_s)
         part.hedge_at = now + part.hedge_after
 
-    def _hedge_after(self, attempt: Attempt, usual: float | None) -> float:
+    def _hedge_after(self, attempt: Attempt, usual_s: float | None) -> float:
         if attempt.is_probe:  # whose request must not suffer for it
-            if usual is None:
+            if usual_s is None:
                 return _UNKNOWN_PROBE_HEDGE_S
-            return max(_MIN_PROBE_HEDGE_S, _PROBE_HEDGE_FACTOR * usual)
-        if usual is None or not self._is_hedged:
+            return max(_MIN_PROBE_HEDGE_S, _PROBE_HEDGE_FACTOR * usual_s)
+        if usual_s is None or not self._is_hedged:
             return NEVER
-        return self._pool.settings.hedge_factor * usual
+        return self._pool.settings.hedge_factor * usual_s
 
     def next(self, running: Mapping[Attempt, Part]) -> float:
         """The first of all times."""
@@ -71,8 +71,8 @@ class Timers:
         """Whether to hedge the only attempt of a part now."""
         if part.hedge_at > now:
             return False
-        left_at = now if attempt.left_at is None else attempt.left_at
-        part.hedge_at = left_at + part.hedge_after
+        call_started_at = now if attempt.call_started_at is None else attempt.call_started_at
+        part.hedge_at = call_started_at + part.hedge_after
         if part.hedge_at > now:
             return False
         part.hedge_at = NEVER
@@ -83,8 +83,8 @@ class Timers:
         """Whether the first attempt of a part is late now, in flight or in its queue."""
         if part.late_at > now:
             return False
-        if attempt.left_at is not None:
-            part.late_at = attempt.left_at + part.late_after
+        if attempt.call_started_at is not None:
+            part.late_at = attempt.call_started_at + part.late_after
             if part.late_at > now:
                 return False
         part.late_at = now + part.late_after  # once more, if nothing can be done about it now

@@ -20,7 +20,7 @@ from app.errors import (
     UpstreamFailed,
 )
 
-_LEAST_RETRY_AFTER_S = 0.05
+_MIN_RETRY_AFTER_S = 0.05
 _FULL_RETRY_AFTER_S = 1.0
 
 
@@ -39,7 +39,7 @@ def verdict(
     for failure in () if others else failures:
         return refusal(failure)  # type: ignore[arg-type]  # `Rejected`, all of them
     failures = others
-    wait = max(_LEAST_RETRY_AFTER_S, pool.wait(now, expected, suitable))
+    wait = max(_MIN_RETRY_AFTER_S, pool.wait(now, expected, suitable))
     all_throttled = all(isinstance(failure, Throttled) for failure in failures)
     if all_throttled and pool.is_full(now, expected, suitable):
         return Overloaded(

@@ -18,11 +18,11 @@ def test_parts_in_any_order(data):
     parts = list(zip([0, *cuts], [*cuts, 20], strict=True))
     by = data.draw(st.lists(st.sampled_from("abc"), min_size=len(parts), max_size=len(parts)))
     answer = Answer(20)
-    assert not answer.is_begun
+    assert not answer.has_vectors
     for (start, stop), name in data.draw(st.permutations(list(zip(parts, by, strict=True)))):
         assert not answer.is_complete
         answer.put(start, stop, vectors(range(start, stop)), (name, "m"))
-        assert answer.is_begun
+        assert answer.has_vectors
     assert answer.is_complete
     outcome = answer.outcome(3, 0.5)
     assert outcome.vectors == vectors(range(20))
@@ -64,7 +64,7 @@ def test_an_empty_vector_is_never_put(empty):
     answer = Answer(2)
     with pytest.raises(ValueError, match="empty"):
         answer.put(0, 2, Vectors(rows, [1, 1]), ("a", "m"))
-    assert not answer.is_begun
+    assert not answer.has_vectors
 
 
 @given(st.data())

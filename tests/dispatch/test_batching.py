@@ -57,7 +57,7 @@ def test_a_batch_is_open_for_additions_until_it_is_closed():
     second, other = attempt(a, deadline=T + 500), attempt(a, group="other")
     assert queue.submit(second, T) is None
     assert second.batch is batch
-    batch.deadline.call_leaves(T + 1000)
+    batch.deadline.set_timeout_at(T + 1000)
     assert batch.deadline.at == T + 500
     assert queue.submit(other, T).attempts == [other]
     queue.close(batch)
@@ -182,7 +182,7 @@ def test_a_probe_is_never_cut_for_its_callers(queue):
     a = deployment(queue=queue)
     probe = attempt(a, is_probe=True, deadline=T + 1)
     (batch,) = sent(queue, [probe])
-    batch.deadline.call_leaves(T + 10)
+    batch.deadline.set_timeout_at(T + 10)
     assert queue.abandon(probe) is None
     assert batch.deadline.at == T + 10
 
@@ -194,7 +194,7 @@ def test_a_call_has_until_the_latest_deadline_of_those_that_want_it(queue):
     sent(queue, attempts)
     batch = queue.finish(first, T)
     queue.close(batch)
-    batch.deadline.call_leaves(T + 25)
+    batch.deadline.set_timeout_at(T + 25)
     assert batch.deadline.at == T + 25  # the provider's own timeout
     queue.abandon(attempts[1])
     assert batch.deadline.at == T + 20

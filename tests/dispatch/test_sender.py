@@ -50,7 +50,7 @@ class Sending:
 
     def submit(self, to, item, **options):
         made = attempt(to, on_result=self.on_result, **options)
-        made.call = made.call.of([str(item)])
+        made.call = made.call.with_items([str(item)])
         self.sender.send(self.queue.submit(made, time.monotonic()))
         return made
 
@@ -97,8 +97,8 @@ def test_an_item_that_was_refused_is_not_merged_for_a_while():
     bad = sending.submit(sending.a, 0)
     sending.run()
     kind = sending.a.kind(bad.call, None)
-    assert sending.a.group(bad.call, kind, bad.left_at + 1) is None
-    assert sending.a.group(bad.call, kind, bad.left_at + 10_000) is not None
+    assert sending.a.group(bad.call, kind, bad.call_started_at + 1) is None
+    assert sending.a.group(bad.call, kind, bad.call_started_at + 10_000) is not None
 
 
 def test_a_429_sends_what_waits_elsewhere():

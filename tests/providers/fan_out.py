@@ -19,7 +19,7 @@ class FannedOut:
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
         takes = self.limits(call.model)
         parts = [
-            self._provider.embed(call.of(call.items[start:stop]), deadline)
+            self._provider.embed(call.with_items(call.items[start:stop]), deadline)
             for start, stop in split([0] * len(call.items), takes.max_inputs, None)
         ]
         return Vectors(
