@@ -1,7 +1,7 @@
-"""The threads of dispatch: each call to a provider has one of its own (a greenlet under gevent).
+"""Makes each call to a provider in a thread of its own (a greenlet under gevent).
 
-So a caller can leave at its deadline whatever the call does, and others can go on waiting for it.
-A thread that has ended its call goes on with the batch that waits for the slot.
+Therefore a caller can leave at its deadline while the call goes on for other callers. A thread
+whose call has ended sends the next batch that waits for the slot.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger("app.dispatch")
 
 
 class Sender:
-    """Makes the calls of batches, judges what came, and tells each attempt its result."""
+    """Makes the calls of batches, updates pool and quota, and passes each attempt its result."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Sender:
         self._start_thread = start_thread or _thread.start_new_thread
 
     def send(self, batch: Batch | None) -> None:
-        """Make the call of a batch in a thread of its own."""
+        """Start a thread that makes the call of a batch."""
         while batch is not None:
             if batch.reservation is None:
                 batch = self._return_unsent(batch)
@@ -60,12 +60,12 @@ class Sender:
                 batch = self._fail_without_thread(batch)
 
     def ejected(self, pool: Pool, deployment: Deployment, now: float) -> None:
-        """A deployment has been ejected: what waits for it goes elsewhere."""
+        """Report an ejection, and return the deployment's queued attempts to their jobs."""
         self._events.ejected(pool.model, deployment)
         self._flush(pool, deployment, now)
 
     def _flush(self, pool: Pool, deployment: Deployment, now: float) -> None:
-        """Let what waits for a deployment go elsewhere, if that may not be asked any more."""
+        """Return a deployment's queued attempts to their jobs, unless it may still be called."""
         if not deployment.standing.may_be_asked(now, last_resort=True, is_only=pool.is_alone):
             for attempt in deployment.queue.flush(deployment):
                 attempt.on_result(attempt, NotSent("may not be asked now"), now)
@@ -73,7 +73,7 @@ class Sender:
     # In its thread
 
     def _run(self, batch: Batch | None) -> None:
-        """Make a call, and then those that wait for its slot."""
+        """Make the call of a batch, then the calls of batches that wait for its slot."""
         while batch is not None:
             if batch.reservation is None:
                 batch = self._return_unsent(batch)
@@ -96,7 +96,7 @@ class Sender:
             batch = following
 
     def _call(self, batch: Batch) -> Batch | None:
-        """Make one call and tell its result; the batch to send next in the same slot, if any."""
+        """Make one call and deliver its result; return the next test of a bisection, if any."""
         deployment, attempts = batch.deployment, batch.attempts
         standing = deployment.standing
         call_started_at = time.monotonic()
@@ -120,7 +120,7 @@ class Sender:
         now = time.monotonic()
         if isinstance(result, Vectors):
             return self._answered(batch, result, call_started_at, now)
-        drop_tracebacks(result)  # what it passed: answers of megabytes
+        drop_tracebacks(result)  # its frames hold the answer, which may be megabytes
         return self._failed(batch, result, call_started_at, now)
 
     def _embed(self, batch: Batch) -> Vectors:
@@ -184,7 +184,7 @@ class Sender:
                 return self._next_test(batch, step, now)
             if number == 1:
                 deployment.remember_refused(attempts[0].call.items, now)
-        deployment.queue.requeue(batch.rest)  # before a flush, which is for these too
+        deployment.queue.requeue(batch.rest)  # before a flush, which must return these too
         is_fault = not isinstance(error, Rejected)
         if is_fault and pool.failed(deployment, error, batch.inputs, call_started_at, now):
             self.ejected(pool, deployment, now)
@@ -195,7 +195,7 @@ class Sender:
         return None
 
     def _next_test(self, batch: Batch, step: bisection.Step, now: float) -> Batch | None:
-        """Send some of a batch that was refused again, in the slot of its call."""
+        """Return the batch of a bisection's next test, which keeps the slot of its last call."""
         queue = batch.deployment.queue
         rest = queue.hold(step.rest)
         test = queue.replace(batch, step.test, rest, now)
@@ -209,12 +209,12 @@ class Sender:
     # Results
 
     def _deliver(self, attempt: Attempt, result: Result, batch_size: int, now: float) -> None:
-        """Tell an attempt its result, where it is still wanted."""
+        """Pass an attempt its result, unless its job has abandoned it."""
         if attempt.deployment.queue.done(attempt, batch_size):
             attempt.on_result(attempt, result, now)
 
     def _return_unsent(self, batch: Batch) -> Batch | None:
-        """Tell attempts that their deployment has no quota; the batch to send next, if any."""
+        """Return attempts without quota to their jobs; return the batch to send next, if any."""
         queue = batch.deployment.queue
         self._deliver_not_sent(batch)
         return queue.next(time.monotonic())
@@ -224,6 +224,7 @@ class Sender:
             attempt.on_result(attempt, NotSent("has no quota left"), time.monotonic())
 
     def _fail_without_thread(self, batch: Batch) -> Batch | None:
+        """Fail a batch for which no thread could be started; return the next batch, if any."""
         now, queue = time.monotonic(), batch.deployment.queue
         queue.close(batch)
         self._release(batch)
@@ -232,7 +233,7 @@ class Sender:
         return queue.finish(batch, now)
 
     def _release(self, batch: Batch) -> None:
-        """Undo what was done for a call that is not made."""
+        """Release the quota and the probe of a call that is not made."""
         if batch.reservation is not None:
             batch.deployment.quota.release(batch.reservation)
         if batch.is_probe:
@@ -241,7 +242,7 @@ class Sender:
             batch.deployment.queue.discard(attempt)
 
     def _abort(self, batch: Batch) -> None:
-        """Tell all attempts of a batch that a bug has ended their call."""
+        """Fail all attempts of a batch whose call was ended by a bug."""
         now = time.monotonic()
         batch.deployment.standing.probe_ended()
         for attempt in [*batch.attempts, *batch.rest]:

@@ -1,4 +1,4 @@
-"""When a running part needs another deployment: its hedge, and the end of its patience. No I/O."""
+"""The times at which a running part is hedged and at which it is late. No I/O."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from app.dispatch.deployment import Deployment
 from app.dispatch.part import NEVER, Part
 from app.dispatch.pool import Pool
 
-_MIN_PROBE_HEDGE_S = 0.05  # after which the request of a slow probe is hedged
-_PROBE_HEDGE_FACTOR = 2.0  # times the p95, likewise
-_UNKNOWN_PROBE_HEDGE_S = 0.5
+_PROBE_HEDGE_FACTOR = 2.0  # the request of a probe is hedged after so many times the p95,
+_MIN_PROBE_HEDGE_S = 0.05  # but not before,
+_UNKNOWN_PROBE_HEDGE_S = 0.5  # and after so long where no p95 is known
 
 
 class Timers:
     """Sets and reads the times of the parts of one request.
 
-    They count from when a call leaves, not from when it is queued, so that overload itself does not
-    hedge. A queued attempt does not say when it leaves: what comes too early is set anew.
+    They count from the start of a call, not from when it is queued, so that overload alone causes
+    no hedge. While an attempt is queued its start is not known: a time that passes too early is set
+    again from the start of the call.
     """
 
     def __init__(self, pool: Pool, suitable: Sequence[Deployment], is_hedged: bool) -> None:
@@ -45,7 +46,7 @@ class Timers:
         part.hedge_at = now + part.hedge_after
 
     def _hedge_after(self, attempt: Attempt, usual_s: float | None) -> float:
-        if attempt.is_probe:  # whose request must not suffer for it
+        if attempt.is_probe:  # its request must not wait for a deployment that still fails
             if usual_s is None:
                 return _UNKNOWN_PROBE_HEDGE_S
             return max(_MIN_PROBE_HEDGE_S, _PROBE_HEDGE_FACTOR * usual_s)
@@ -54,13 +55,13 @@ class Timers:
         return self._pool.settings.hedge_factor * usual_s
 
     def next(self, running: Mapping[Attempt, Part]) -> float:
-        """The first of all times."""
+        """Return the earliest time of all running parts."""
         if not self._is_used:
             return NEVER
         return min((min(p.late_at, p.hedge_at) for p in running.values()), default=NEVER)
 
     def due(self, running: Mapping[Attempt, Part], now: float) -> Iterable[Part]:
-        """The parts one of whose times has come."""
+        """Return the parts that may be late or due for a hedge."""
         if not self._is_used:
             return ()
         parts = dict.fromkeys(running.values())
