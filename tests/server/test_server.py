@@ -28,7 +28,7 @@ from werkzeug.wsgi import get_input_stream
 
 from app import server as serving
 from app.server import body, contract
-from app.server.answer import Answer
+from app.server.answer import BufferedHeadResponse
 from tests.conftest import WORKER_CLASSES
 
 SECRET = "sk-planted-secret"
@@ -113,7 +113,7 @@ def test_a_body_is_read_in_every_way_that_wsgi_knows(data: bytes):
 def test_a_body_that_is_read_keeps_the_connection(data: bytes):
     with Talk(data) as talk:
         talk.body.read()
-        assert talk.body.left == 0
+        assert talk.body.unread_bytes == 0
         assert talk.body.keeps_connection
         assert talk.body.finish()
 
@@ -186,7 +186,7 @@ def test_a_client_has_to_keep_a_pace(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(body, "IDLE_CLIENT_TIMEOUT_S", 0.05)
     with Talk(sized(b"abc", length=10), end=False) as talk, pytest.raises(body.BodyError):
         talk.body.read()
-    monkeypatch.setattr(body, "PACE", 100)  # so that three bytes buy 0.03 s
+    monkeypatch.setattr(body, "MIN_BYTES_PER_S", 100)  # so that three bytes buy 0.03 s
     with Talk(sized(b"abc", length=10), end=False) as talk:
         talk.unreader.expect(5)
         before = talk.unreader.deadline
@@ -199,21 +199,21 @@ def test_a_client_has_to_keep_a_pace(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_what_a_client_still_sends_is_swallowed_within_bounds(monkeypatch: pytest.MonkeyPatch):
-    def swallow(patience: float, *, end: bool) -> float:
+    def swallow(timeout_s: float, *, end: bool) -> float:
         client, server = socket.socketpair()
         with client, server:
             client.sendall(b"x" * 1000)
             if end:
                 client.shutdown(socket.SHUT_WR)
             start = time.monotonic()
-            body.close_after_answer(server, patience)
+            body.close_after_answer(server, timeout_s)
             assert client.recv(1) == b""  # FIN came first
             return time.monotonic() - start
 
     assert swallow(5, end=True) < 0.1
     assert swallow(0, end=False) < 0.1
     assert 0.15 < swallow(0.2, end=False) < 1
-    monkeypatch.setattr(body, "DRAIN_BYTES", 500)
+    monkeypatch.setattr(body, "MAX_DRAIN_BYTES", 500)
     assert swallow(5, end=False) < 0.1
 
 
@@ -444,7 +444,7 @@ def test_an_unread_body_is_swallowed_and_the_connection_closed(start: Callable[.
 def test_a_stop_serves_who_is_there_and_does_not_wait_for_the_idle(
     start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(contract, "STOP_LINGER", 0.3)
+    monkeypatch.setattr(contract, "STOP_LINGER_S", 0.3)
     monkeypatch.setattr("gunicorn.workers.gthread.STOP_KEEPALIVE_LINGER", 0.3)
     worker = start(keepalive=30)
     with worker.connect() as silent, worker.connect() as kept, worker.connect() as working:
@@ -528,7 +528,7 @@ def test_close_among_others_closes(start: Callable[..., Running], header: bytes)
 
 
 def test_refused_clients_that_stay_do_not_stop_gthread(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(contract, "DRAIN_SECONDS", 5.0)
+    monkeypatch.setattr(contract, "DRAIN_TIMEOUT_S", 5.0)
     worker, staying = Running("gthread", threads=4), []
     try:
         for _ in range(12):
@@ -574,10 +574,10 @@ class Recorder:
         self.writes.append(data)
 
 
-def answering(method: str, headers: list[tuple[str, str]]) -> tuple[Answer, Recorder]:
+def answering(method: str, headers: list[tuple[str, str]]) -> tuple[BufferedHeadResponse, Recorder]:
     with Talk(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n".encode()) as talk:
         sock = Recorder()
-        answer = Answer(talk.parser.mesg, sock, Config())
+        answer = BufferedHeadResponse(talk.parser.mesg, sock, Config())
     answer.start_response("200 OK", headers)
     return answer, sock
 
