@@ -115,7 +115,7 @@ def look_up(cache, keys):
 
 
 @pytest.mark.parametrize("megabytes_per_s", [1, 10])
-def test_over_a_slow_link_what_came_in_time_is_used(over, stored, megabytes_per_s):
+def test_chunks_received_before_the_timeout_are_used(over, stored, megabytes_per_s):
     cache, relay = over(megabytes_per_s * 1e6)
     for size in (1024, 2048, 1024):
         number, seconds = look_up(cache, stored[:size])
@@ -142,7 +142,7 @@ def test_bytes_in_flight_are_those_of_one_chunk(over, stored):
     assert relay.relayed - before <= used + MAX_BYTES
 
 
-def test_without_a_hurry_all_is_found_in_order(over, stored):
+def test_all_keys_are_found_in_order_within_a_long_timeout(over, stored):
     cache, _ = over(1e9, timeout_s=10)
     assert look_up(cache, stored)[0] == len(stored)
     assert cache.hits == len(stored)

@@ -40,7 +40,7 @@ def test_an_attempt_that_finds_a_free_slot_leaves_at_once():
     assert queue.outstanding(a) == queue.outstanding_calls * queue.slots == 4
 
 
-def test_what_waits_leaves_together(queue):
+def test_queued_attempts_share_one_call(queue):
     a = deployment(queue=queue)
     (first,) = sent(queue, [attempt(a)])
     waiting = [attempt(a) for _ in range(60)]
@@ -130,7 +130,7 @@ def test_a_queue_is_full_when_as_many_wait_as_may():
     assert queue.is_full
 
 
-def test_what_is_withdrawn_is_not_sent(queue):
+def test_withdrawn_attempt_is_not_sent(queue):
     a = deployment(queue=queue)
     (first,) = sent(queue, [attempt(a)])
     gone, stays = attempt(a), attempt(a)
@@ -270,7 +270,7 @@ def test_what_is_requeued_waits_before_all_others_and_is_merged_again(queue, ref
     ]
 
 
-def test_what_is_held_is_in_no_queue(queue, refused):
+def test_held_attempts_are_not_queued(queue, refused):
     held = queue.hold(refused.attempts[2:])
     assert held == refused.attempts[2:]
     assert {one.state for one in held} == {AttemptState.QUEUED}

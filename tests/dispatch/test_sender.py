@@ -128,7 +128,7 @@ def test_a_call_that_no_thread_can_be_had_for_frees_its_slot():
     assert sending.a.quota_wait(Expected(100, 100), time.monotonic()) == 0
 
 
-def test_a_bug_in_a_call_leaves_no_attempt_untold_and_no_slot_taken():
+def test_bug_in_a_call_fails_its_attempts_and_frees_its_slot():
     sending = Sending()
     sending.error = ZeroDivisionError()
     attempts = [sending.submit(sending.a, n) for n in range(3)]

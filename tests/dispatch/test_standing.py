@@ -157,7 +157,7 @@ def test_an_untrusted_400_of_a_probe_shows_nothing():
     assert made.chosen(T + 200.2)
 
 
-def test_a_straggler_is_no_verdict():
+def test_call_started_before_ejection_changes_no_health():
     made = standing()
     fails(made, ILL, 0.1, now=T + 1)
     assert made.chosen(T + 100)
