@@ -291,7 +291,7 @@ def test_entries_end_by_themselves(make, redis):
 # Failures
 
 
-def test_without_a_server_nothing_is_found_and_nobody_waits_long(make, caplog):
+def test_unreachable_server_is_a_miss_within_the_timeout(make, caplog):
     logging.getLogger("app").propagate = True
     cache = make(url=f"redis://:secret@127.0.0.1:{free_port()}")
     start = time.monotonic()

@@ -1,4 +1,4 @@
-"""A call that is cut is cut alone: its connection may be somebody else's by then."""
+"""A cancellation cuts only its own call, even if another call uses the connection by then."""
 
 import time
 

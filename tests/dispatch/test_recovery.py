@@ -57,7 +57,7 @@ def test_abandoned_call_frees_its_slot():
 
 
 def test_all_slow_deployments_cause_waits_and_no_refusals():
-    """Sixty times the usual, everywhere: going elsewhere helps nobody."""
+    """All deployments are 60 times slower than usual: a fail-over does not help."""
     with simulated({name: from_second(5, good(3)) for name in "ab"}, AB) as run:
         load(run, 2000, 0.02)
         run.to_the_end()

@@ -155,7 +155,7 @@ def test_quotas_are_kept_without_a_429():
         assert 250 <= shares(run, 0)["a"] <= 301
 
 
-def test_an_overload_is_told_at_once_and_the_others_are_served():
+def test_overload_is_refused_at_once_and_the_others_are_served():
     with simulated({"a": good(0.1)}, models("a"), concurrency=2, merge=False, waiting=50) as run:
         crowd = load(run, 300, 0.0001)
         later = load(run, 50, 0.1, after=10)

@@ -137,7 +137,7 @@ def test_bug_in_a_call_fails_its_attempts_and_frees_its_slot():
     assert all(isinstance(sending.results[one], InternalError) for one in attempts)
 
 
-def test_an_attempt_that_is_abandoned_is_told_nothing():
+def test_abandoned_attempt_gets_no_result():
     sending = Sending()
     stays, leaves = (sending.submit(sending.a, n) for n in range(2))
     sending.queue.abandon(leaves)
