@@ -50,7 +50,7 @@ class Pipeline:
         """
         width = request.dimensions or self._widths.get(request.model)
         if request.caching and self._caches is not None:
-            cache = self._caches.of(request.model, width)
+            cache = self._caches.for_model(request.model, width)
             outcome = self._run_cached(request, caller, deadline, cache, width)
         else:
             outcome = self._dispatch.embed(request, deadline)

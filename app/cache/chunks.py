@@ -1,9 +1,9 @@
-"""How many keys of a large look-up are asked for at once.
+"""The number of keys that a large look-up asks the shared cache for at once.
 
-An answer that is still being read when the time of a look-up ends is lost as a whole. So a large
-look-up goes in chunks, one after another, and what has come by then is used. A chunk should take a
-small share of that time: its size follows from how long the last ones took, as the window of a TCP
-connection does. What is in flight for one look-up is never more than one chunk.
+An answer that is still being read when the timeout of a look-up ends is lost as a whole. So a large
+look-up goes in chunks, one after another, and the chunks received before the timeout are used. A
+chunk should take a small share of the timeout: its size follows the time of the last chunks, as the
+window of a TCP connection does. At most one chunk of a look-up is in flight.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a single flight is made of: loads, what they have published, and who waits for it."""
+"""The values of a single flight: loads, their published items, and their waiters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.domain import Entry, Source, Vectors
 
 
 class Job(Protocol):
-    """What embeds the items of a load: see `app.dispatch.job.Job`."""
+    """Embeds the items of a load: see `app.dispatch.job.Job`."""
 
     error: BaseException | None
 
@@ -36,12 +36,12 @@ OnPart = Callable[[int, int, Vectors, Source], None]
 
 
 class Embedding(Protocol):
-    """What a request gives to `SingleFlight.fetch`: how its items are embedded and kept."""
+    """Embeds, checks and stores the items of one request, for `SingleFlight.fetch`."""
 
     def start(
         self, keys: Sequence[bytes], deadline: float, wake: Callable[[], None], on_part: OnPart
     ) -> Job:
-        """A job for the items of these keys. Raises `ClientError`."""
+        """Return a job for the items of these keys. Raises `ClientError`."""
 
     def verify(self, entries: Entries) -> None:
         """Check entries before any caller gets them. Raises `ClientError`."""
@@ -80,7 +80,7 @@ class Load:
         return waiter
 
     def wake(self) -> None:
-        """Let all that wait look at the load again."""
+        """Wake all waiters, so that they check the load again."""
         for waiter in list(self.waiters):
             waiter.wakeup.set()
 
@@ -101,7 +101,7 @@ class Waiter:
 
 @dataclass(slots=True)
 class Collected:
-    """What one request got from loads: its entries, and how they came."""
+    """The entries that one request got from loads, their sources and their costs."""
 
     entries: dict[bytes, Entry] = field(default_factory=dict)
     sources: dict[bytes, Source] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class Collected:
     is_estimated: bool = False
 
     def take(self, waiter: Waiter) -> None:
-        """Take what has come for a waiter."""
+        """Copy the published entries that a waiter wants."""
         for key in waiter.wanted:
             published = waiter.load.published.get(key)
             if published is not None:
@@ -120,7 +120,7 @@ class Collected:
                 self.is_estimated |= published.is_estimated
 
     def pay(self, load: Load) -> None:
-        """Count what a load has published, and no request has paid for, as bought by this one."""
+        """Count the published items of a load that are not paid yet as bought by this request."""
         for published in load.published.values():
             if not published.is_paid:
                 published.is_paid = True

@@ -21,8 +21,8 @@ OVERHEAD_BYTES = 640
 class SharedStats:
     """Counts of items of a level in a server. Lost and spoiled items are misses too."""
 
-    lost: int = 0  # not looked up, or not within the timeout: the server was slow or away
-    spoiled: int = 0  # garbage, of another version, of another width
+    lost: int = 0  # not looked up within the timeout: the server was slow or unreachable
+    spoiled: int = 0  # corrupt, of another version, or of another width
     written: int = 0
     dropped: int = 0  # never written: the server was away, or the queue full
     away: bool = False  # the server, now
@@ -53,7 +53,7 @@ class Cache(Protocol):
 class Caches(Protocol):
     """Gives the cache for a model and a width of its vectors."""
 
-    def of(self, model: str, width: int | None) -> Cache:
+    def for_model(self, model: str, width: int | None) -> Cache:
         """Return the cache for one request. ``width`` None: any."""
 
     def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:
@@ -84,13 +84,13 @@ class MemoryCache:
         self._lock = uncontended_lock()
         self.hits = self.misses = 0  # items
 
-    def of(self, model: str, width: int | None) -> Self:
+    def for_model(self, model: str, width: int | None) -> Self:
         """Itself: keys hold the model, and a process does not change its widths."""
         return self
 
     def get(self, keys: Sequence[bytes]) -> list[Entry | None]:
         entries, found = self._entries, list[Entry | None]()
-        with self._lock, entries.timer:  # which stands still for all of them
+        with self._lock, entries.timer:  # one reading of the clock for all keys
             for key in keys:
                 try:
                     found.append(entries[key])
@@ -108,7 +108,7 @@ class MemoryCache:
                 self._keep(key, entry)
 
     def fill(self, entries: Iterable[tuple[bytes, Entry, float]]) -> None:
-        """Keep entries that have been kept elsewhere, each for the seconds it has left."""
+        """Store entries of another level, each with its remaining time to live in seconds."""
         with self._lock:
             for key, entry, left in entries:
                 self._life = min(left, self._ttl)
@@ -126,7 +126,7 @@ class MemoryCache:
             self._entries.clear()
 
     def stats(self) -> CacheStats:
-        """What it did and holds."""
+        """Return the counts of items, and the size now."""
         with self._lock:
             entries = self._entries
             held, number = int(entries.currsize), len(entries)

@@ -71,7 +71,7 @@ class SharedCache:
         # written, never written.
         self.hits = self.misses = self.lost = self.spoiled = self.written = self.dropped = 0
 
-    def of(self, model: str, width: int | None) -> Space:
+    def for_model(self, model: str, width: int | None) -> Space:
         """The cache of one model's vectors of one width."""
         self.remote.ready()
         return Space(self, self.names.prefix(model, self._generations), width)

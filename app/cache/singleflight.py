@@ -1,15 +1,15 @@
-"""Single flight: an item that is being embedded is waited for, not sent again.
+"""Single flight: an item that is being embedded for one request is not sent again for another.
 
-A request claims the items that it misses. What no request embeds yet becomes a `Load` of its own;
-the rest is waited for. What comes is published item by item, to the cache and to all that wait for
-it, so that a request for one text never waits for the whole of another request.
+A request claims the items that it misses. Items that no load embeds yet become a `Load` of this
+request; it waits for the loads of the other items. A load publishes item by item, to the cache and
+to all waiters, so that a request for one text never waits for the whole of another request.
 
-A load has no thread of its own: the callers that wait for its items drive it, and it ends when none
-is left. One that fails keeps what it had published; its other items are claimed again by those that
-wait for them, and on a further failure each caller embeds them for itself. (Source of the idea:
-golang.org/x/sync/singleflight.)
+A load has no thread of its own: the callers that wait for its items drive its job, and it ends when
+the last of them leaves. When a load fails, its published items stay valid; its waiters claim the
+other items again, and after a second failure each embeds them in a load that it does not share.
+(Source of the idea: golang.org/x/sync/singleflight.)
 
-The loads of one process only: `app.cache.shared` says why.
+It covers one process only: `app.cache.shared` says why.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.concurrency.wakeup import Wakeup
 from app.domain import Entry, Source, Vectors
 from app.errors import ClientError, DeadlineExceeded
 
-#: Loads of other requests that may fail for an item, before a caller embeds it for itself.
+#: Loads of other requests that may fail for an item, before a caller embeds it in an unshared load.
 _MAX_SHARED_FAILURES = 2
 
 
@@ -38,8 +38,11 @@ class SingleFlight:
     def fetch(
         self, keys: Sequence[bytes], deadline: float, timeout: float, embedding: Embedding
     ) -> Collected:
-        """The entries of distinct keys. Raises the `ClientError` that its own load ended with, or
-        `DeadlineExceeded`, which names the ``timeout``; with what was bought until then."""
+        """Return the entries of distinct keys.
+
+        Raises the `ClientError` of the request's own load, or `DeadlineExceeded`, which names the
+        ``timeout``. The error holds the attempts and purchases until then.
+        """
         fetch = _Fetch(self, embedding, deadline, timeout)
         try:
             fetch.run(keys)
@@ -49,9 +52,10 @@ class SingleFlight:
         return fetch.collected
 
     def claim(self, keys: Sequence[bytes], deadline: float, wakeup: Wakeup) -> list[Waiter]:
-        """Join the loads of keys under way; a load of the others is the last one, if there is any.
+        """Join the loads under way of these keys, and make one load of the other keys, if any.
 
-        Its owner must give it a job, and every waiter must `leave`.
+        Returns a waiter for each load. The caller must give the new load, which is the last, a job;
+        and every waiter must `leave`.
         """
         with self._lock:
             joined: dict[int, tuple[Load, list[bytes]]] = {}
@@ -67,7 +71,7 @@ class SingleFlight:
                 waiters.append(load.add_waiter(wakeup, wanted))
                 load.deadline = max(load.deadline, deadline)
             if own:
-                waiters.append(self.make_alone(own, deadline, wakeup))
+                waiters.append(self.make_unshared(own, deadline, wakeup))
                 self._loads.update(dict.fromkeys(own, waiters[-1].load))
         for waiter in waiters:
             if waiter.load.job is not None:
@@ -75,8 +79,8 @@ class SingleFlight:
         return waiters
 
     @staticmethod
-    def make_alone(keys: Sequence[bytes], deadline: float, wakeup: Wakeup) -> Waiter:
-        """The owner of a load that no other request can join."""
+    def make_unshared(keys: Sequence[bytes], deadline: float, wakeup: Wakeup) -> Waiter:
+        """Make a load that no other request can join; return its owner."""
         load = Load(keys, deadline)
         load.owner = load.add_waiter(wakeup, keys)
         return load.owner
@@ -90,10 +94,10 @@ class SingleFlight:
         source: Source,
         embedding: Embedding,
     ) -> None:
-        """Some items of a load have their vectors: keep them, and wake those that wait for them.
+        """Publish and store the vectors of some items of a load, and wake their waiters.
 
-        They are published before they are stored, so that whoever leaves meanwhile pays for them;
-        and stored before they are no longer claimed, so that no request misses them in between.
+        They are published before they are stored, so that a waiter that leaves meanwhile pays for
+        them; and stored before the claim ends, so that no request misses them in between.
         """
         keys = load.keys[start:stop]
         rows = zip(keys, vectors.rows, vectors.tokens, strict=True)
@@ -114,7 +118,7 @@ class SingleFlight:
             waiter.wakeup.set()
 
     def end(self, load: Load, error: BaseException | None) -> None:
-        """No more items of a load will be published."""
+        """End a load: no more of its items will be published."""
         with self._lock:
             if load.is_over:
                 return
@@ -138,9 +142,9 @@ class SingleFlight:
             is_last = not load.waiters
             job = load.job
             if is_last:
-                load.job = None  # which refers to the load: a circle for the garbage collector
+                load.job = None  # the job refers to the load: a cycle for the garbage collector
         if not is_last:
-            load.wake()  # another must watch its time now
+            load.wake()  # another waiter must drive the job now
         elif not load.is_over:
             if job is not None:
                 job.cancel(now)
@@ -153,7 +157,7 @@ class SingleFlight:
 
 
 class _Fetch:
-    """The waiting of one request: it drives the loads that it waits for."""
+    """One request's call of `fetch`: waits for loads, and drives their jobs meanwhile."""
 
     def __init__(
         self, flights: SingleFlight, embedding: Embedding, deadline: float, timeout: float
@@ -168,7 +172,7 @@ class _Fetch:
         self._failures = Counter[bytes]()  # of loads, by key
 
     def run(self, keys: Sequence[bytes]) -> None:
-        """Wait until all keys have come. Raises the error of its own load, `DeadlineExceeded`."""
+        """Wait until all keys are published. Raises as `SingleFlight.fetch`."""
         try:
             self._claim(keys)
             while not self._has_all():
@@ -181,21 +185,21 @@ class _Fetch:
                 self._leave(waiter)
 
     def _claim(self, keys: Sequence[bytes]) -> None:
-        """Join loads of these keys, or start one; alone, for what has failed too often."""
+        """Join loads of these keys, or start one; unshared for keys that have failed too often."""
         alone = [key for key in keys if self._failures[key] >= _MAX_SHARED_FAILURES]
         shared = [key for key in keys if self._failures[key] < _MAX_SHARED_FAILURES]
         made: list[Waiter] = []
         if shared:
             made += self._flights.claim(shared, self._deadline, self._wakeup)
         if alone:
-            made.append(self._flights.make_alone(alone, self._deadline, self._wakeup))
+            made.append(self._flights.make_unshared(alone, self._deadline, self._wakeup))
         self._waiters += made
         for waiter in made:
             if waiter.is_owner:
                 self._start(waiter.load)
 
     def _has_all(self) -> bool:
-        """Whether all has come. What a load of another request has failed is claimed anew."""
+        """Whether all keys are published; claims the keys of failed loads of others again."""
         has_all = True
         for waiter in list(self._waiters):
             if not waiter.missing:
@@ -211,7 +215,7 @@ class _Fetch:
         return has_all
 
     def _drive(self, now: float) -> float:
-        """Let the jobs of the loads go on; the time by which to look again."""
+        """Advance the jobs of the loads; return the time at which to call this again."""
         wake_at = self._deadline
         for waiter in self._waiters:
             job = waiter.load.job
@@ -242,7 +246,7 @@ class _Fetch:
             raise
 
     def _leave(self, waiter: Waiter) -> None:
-        """Wait for a load no more, and take what it has brought."""
+        """Stop waiting for a load, and take its published items."""
         self._waiters.remove(waiter)
         job, is_owner = waiter.load.job, waiter.is_owner
         self._flights.leave(waiter, self.collected, time.monotonic())

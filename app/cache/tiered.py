@@ -30,9 +30,9 @@ class TieredCache:
         self._epoch = 0
         self.shared = shared(self._cleared, self._report)
 
-    def of(self, model: str, width: int | None) -> TieredSpace:
+    def for_model(self, model: str, width: int | None) -> TieredSpace:
         """Return both levels for the vectors of one model and width."""
-        space = self.shared.of(model, width)
+        space = self.shared.for_model(model, width)
         return TieredSpace(self._memory, space, self._epoch)
 
     def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:

@@ -1,32 +1,35 @@
-"""Dispatch: many providers behave as one good one.
+"""Dispatch: load balancing, batching, retries and fail-over over the deployments of a model.
 
-What happens to a request here, and where to change it::
+The way of a request, and the file of each step::
 
     request ──► job ──► pool ──► queue ──► sender ──► provider
-                 ▲      chooses   slots,    one thread
-                 │      one of    what      a call, one
-                 │      its       waits     call for all
-                 │      deploy-   leaves    attempts of
-                 │      ments     together  a batch
+                 ▲      chooses   slots;    one thread
+                 │      one       queued    for each
+                 │      deploy-   attempts  call; one
+                 │      ment      share     call for
+                 │                a call    each batch
                  │                             │
-                 └── retry, fail over, hedge ◄─┘ the pool judges: eject, rest, learn
+                 └── retry, fail over, hedge ◄─┘ health and latency are updated
 
-* `dispatcher`: the entry. From settings to pools, from a request to its job.
-* `job`: one request, a state machine: its `parts`, each a `part`; `starter`: what starts them.
-* `effects`: what follows a change and touches others, done under no lock.
-* `retry`: what follows a failure; `verdict`: the error where nothing could be done.
-* `timers`: when a call is hedged, or late.
-* `pool`: the deployments of one model. Chooses one, and judges what it did.
-* `deployment`: what one takes, and how it is called; `standing`: how it has been doing, by `health`
-  (a circuit breaker) and `latency`; `quota`: what it may be asked in a minute.
-* `batching`: the slots of one provider, and the queue before them; `waiting`: its order;
-  `attempt`: what waits there.
-* `sender`: the threads; `bisection`: whose fault a refused batch is, and `refused_items`.
-* `plan`: expected tokens, and how a request is split; `answer`: how its parts become one again.
-* `budget`: how much the proxy may ask by itself; `events`: what it reports.
+* `dispatcher`: the entry. Makes the pools from the settings, and a job for each request.
+* `job`: the state machine of one request; `parts` and `part`: its parts and their states;
+  `starter`: starts attempts of parts.
+* `effects`: actions of a job on other objects, performed after its lock is released.
+* `retry`: the decision after a failed attempt; `verdict`: the error when no deployment could serve.
+* `timers`: when a call is hedged, and when it counts as late.
+* `pool`: the deployments of one model. Chooses one for each attempt, and ejects failing ones.
+* `deployment`: the limits of one deployment, and the call to it; `standing`: its measured state,
+  of `health` (a circuit breaker) and `latency`; `quota`: its calls and tokens per minute.
+* `batching`: the slots of one provider and the queue before them; `waiting`: the order of the
+  queue; `attempt`: the values in the queue.
+* `sender`: the threads that make calls; `bisection`: isolates the refused request of a batch;
+  `refused_items`: items that are not merged again.
+* `plan`: expected tokens, and the split of a large request; `answer`: joins the vectors of parts.
+* `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
-Only `sender` starts threads, only `deployment` calls providers. All else is told the time and given
-its random numbers: the tests simulate hours in seconds. Every number is in `app.config.dispatch`.
+Only `sender` starts threads, only `deployment` calls providers. All other files get the time and
+the random numbers as arguments, so that tests simulate hours in seconds. The settings are in
+`app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

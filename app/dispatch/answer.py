@@ -1,4 +1,4 @@
-"""Putting together what came of a request's parts, in the order of its items. No I/O."""
+"""Joins the vectors of a request's parts in the order of its items. No I/O."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from app.domain import Outcome, Source, Vectors
 
 
 class Answer:
-    """The vectors of ``size`` items. Each item is put once; parts come in any order."""
+    """Collects the vectors of ``size`` items. Each item is put once; parts come in any order."""
 
     def __init__(self, size: int) -> None:
         self._missing = size
         self._rows: list[bytes] = [b""] * size
         self._tokens = [0] * size
         self._estimated = False
-        self._parts: dict[int, tuple[int, Source]] = {}  # start of a part → its stop, by whom
+        self._parts: dict[int, tuple[int, Source]] = {}  # start of a part → its stop, deployment
         self.width: int | None = None  # bytes of each row, once one is there
         self.purchases: dict[Source, int] = {}  # tokens, by deployment
 
     @property
-    def is_begun(self) -> bool:
+    def has_vectors(self) -> bool:
         return bool(self._parts)
 
     @property
@@ -28,13 +28,14 @@ class Answer:
         return not self._missing
 
     def fits(self, vectors: Vectors) -> bool:
-        """Whether the rows are as wide as those that are there already."""
+        """Whether the rows are as wide as the rows of earlier parts."""
         return self.width is None or set(map(len, vectors.rows)) == {self.width}
 
     def put(self, start: int, stop: int, vectors: Vectors, source: Source) -> None:
-        """What came for the items from ``start`` up to ``stop``, and from which deployment.
+        """Store the vectors of the items from ``start`` up to ``stop``, and their deployment.
 
-        `ValueError` where it is not as many, or an item has its vector already: a bug of ours.
+        Raises `ValueError` for another number of vectors, an empty vector, or an item that has its
+        vector already: a bug of the proxy.
         """
         if len(vectors.rows) != stop - start or len(vectors.tokens) != stop - start:
             raise ValueError(f"{len(vectors.rows)} vectors for {stop - start} items")
@@ -51,7 +52,7 @@ class Answer:
         self.purchases[source] = self.purchases.get(source, 0) + sum(vectors.tokens)
 
     def outcome(self, attempts: int, upstream_seconds: float) -> Outcome:
-        """All of it, once it is complete."""
+        """Return the vectors of all items; only once the answer is complete."""
         assert self.is_complete
         return Outcome(
             Vectors(self._rows, self._tokens, self._estimated),
@@ -63,7 +64,7 @@ class Answer:
         )
 
     def _sources(self) -> Sequence[Source]:
-        """The deployment of each row, or the one of all."""
+        """Return the deployment of each row; a list of one where it is the same for all."""
         if len(self.purchases) == 1:
             return list(self.purchases)
         parts = sorted(self._parts.items())

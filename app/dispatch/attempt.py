@@ -1,4 +1,4 @@
-"""The values that wait for a provider: an attempt, and the batch of attempts that one call carries.
+"""The values in a provider's queue: attempts, and the batch of attempts that share a call.
 
 `app.dispatch.batching` owns the state of both: only its `SlotQueue` changes it, under its lock.
 """
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
     from app.dispatch.quota import Reservation
 
-#: What comes of an attempt: vectors, a failure at the provider, or an error for the caller.
+#: The result of an attempt: vectors, a failure at the provider, or an error for the caller.
 Result = Vectors | ProviderError | ClientError
 
 
 class NotSent(ProviderError):
-    """No call left for the attempt: the deployment was ejected, or its quota ran out."""
+    """No call was made for the attempt: the deployment was ejected, or its quota ran out."""
 
     transient = True
     cause = "not_sent"
 
 
 class AttemptState(Enum):
-    """Where an attempt is. It moves down this list, and never back but from in flight to queued."""
+    """The state of an attempt. It moves down this list; back only from in flight to queued."""
 
     NEW = "new"
     QUEUED = "queued"  # waits for a slot, or for a test of the batch it was refused in
@@ -42,7 +42,7 @@ class AttemptState(Enum):
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """A part of a request, given to one deployment.
+    """One try to embed a part of a request at one deployment.
 
     Attempts may share a call where ``deployment`` and ``group`` are equal; with ``group`` None an
     attempt has a call of its own. ``on_result`` is called once, from any thread and under no lock.
@@ -51,7 +51,7 @@ class Attempt:
     deployment: Deployment
     call: Call
     group: Hashable | None
-    kind: Hashable  # of request, for what the deployment has shown to take
+    kind: Hashable  # of request: `Standing` remembers the kinds that a deployment has embedded
     tokens: int  # expected, of all its items
     deadline: Deadline  # of its request
     on_result: Callable[[Attempt, Result, float], None]  # and the time
@@ -60,7 +60,7 @@ class Attempt:
     is_probe: bool = False  # of an ejected deployment
     is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
     state: AttemptState = AttemptState.NEW
-    left_at: float | None = None  # when its call left, the last one where there were several
+    call_started_at: float | None = None  # of its last call: a bisection makes several
     batch: Batch | None = None  # while it is in flight
     batch_size: int = 1  # attempts in its last call, this one included
 
@@ -73,8 +73,9 @@ class Attempt:
 class CallDeadline(Deadline):
     """The time by which a call must have ended: the latest deadline of the requests it carries.
 
-    It is looked up each time, so that a request that is extended extends its call. The provider's
-    own timeout bounds it, and a probe has that alone: it must show something, whoever leaves.
+    It is computed at each use, so that a request whose deadline is extended extends its call. The
+    provider's timeout bounds it. A probe has only that timeout, even after all its requests have
+    ended, because its result decides whether the deployment is back.
     """
 
     __slots__ = ("_attempts", "_is_probe", "_latest")
@@ -100,16 +101,16 @@ class CallDeadline(Deadline):
 
     @at.setter
     def at(self, _: float) -> None:
-        """It follows from the requests."""
+        """Ignored: the value follows from the requests."""
 
-    def call_leaves(self, latest: float) -> None:
-        """The call leaves: ``latest`` is when the provider's own timeout ends it."""
+    def set_timeout_at(self, latest: float) -> None:
+        """Set the time at which the provider's own timeout ends the call."""
         self._latest = latest
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Attempts that leave in one call, which holds a slot of the provider.
+    """Attempts that share one call, which holds a slot of the provider.
 
     ``rest`` are attempts that were refused together with these: if this call succeeds, the refused
     item is among them.
@@ -126,7 +127,7 @@ class Batch:
 
     @classmethod
     def without_slot(cls, attempts: list[Attempt]) -> Batch:
-        """A batch that is not sent: its attempts must be told that there is no quota."""
+        """Return a batch that is not sent: its attempts get `NotSent`, for want of quota."""
         return cls(attempts, None, 0, 0, None, [], False, CallDeadline(attempts, False))
 
     @property

@@ -1,11 +1,11 @@
-"""The slots of one provider, the queue before them, and what leaves together.
+"""The slots of one provider, the queue before them, and the batches of attempts that share a call.
 
-Batching works like a group commit: an attempt that finds a free slot leaves at once; those that
-come while all slots are taken leave together in the next call, as many as agree and fit. An idle
-provider adds no wait, load makes batches. A batch is *open for additions* from when its slot is
-taken until its sender runs, so that what arrives in that moment joins it.
+Batching works like a group commit: an attempt that finds a free slot is sent at once; attempts that
+arrive while all slots are taken are sent together in the next call, as many as may be merged and
+fit. So an idle provider adds no wait, and batches grow with load. A batch is *open for additions*
+from when its slot is taken until its sender runs, so that attempts of that moment join it.
 
-No I/O here: `SlotQueue` says which batch leaves, `app.dispatch.sender` sends it.
+No I/O here: `SlotQueue` chooses the next batch, `app.dispatch.sender` sends it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _QUEUED, _IN_FLIGHT = AttemptState.QUEUED, AttemptState.IN_FLIGHT
 class SlotQueue:
     """The slots of one provider and the attempts that wait for them.
 
-    The lock guards everything here, and the state of the attempts and batches; nothing waits under
-    it. Slots taken equal calls in flight.
+    The lock guards all fields, and the state of the attempts and batches; no thread waits while it
+    holds the lock. Slots taken equal calls in flight.
     """
 
     def __init__(self, slots: int, max_waiting: int = 1000) -> None:
@@ -78,9 +78,9 @@ class SlotQueue:
             return self._next(now)
 
     def close(self, batch: Batch) -> bool:
-        """End the additions to a batch; whether a request waits for it, or it is a probe.
+        """Close a batch for additions; return whether a request waits for it, or it is a probe.
 
-        Its sender does so before it looks at the attempts.
+        Its sender calls this before it reads the attempts.
         """
         with self._lock:
             if self._open.get(batch.key) is batch:
@@ -100,13 +100,13 @@ class SlotQueue:
             return self._next(now)
 
     def done(self, attempt: Attempt, batch_size: int) -> bool:
-        """An attempt has its result; whether it is still wanted."""
+        """Mark an attempt as done; return whether its result is still wanted."""
         with self._lock:
             attempt.batch_size = batch_size
             return self._end(attempt)
 
     def discard(self, attempt: Attempt) -> None:
-        """Count an attempt out whose result is not wanted any more."""
+        """Mark an attempt as done if it is abandoned."""
         with self._lock:
             if attempt.state is AttemptState.ABANDONED:
                 self._end(attempt)
@@ -120,7 +120,7 @@ class SlotQueue:
             return True
 
     def abandon(self, attempt: Attempt) -> Batch | None:
-        """The result of an attempt in flight is not wanted; its batch, where no other's is."""
+        """Mark an attempt in flight as abandoned; return its batch if all of it is abandoned."""
         with self._lock:
             if attempt.state is not _IN_FLIGHT:
                 return None
@@ -131,7 +131,7 @@ class SlotQueue:
             return None if any(a.state is _IN_FLIGHT for a in batch.attempts) else batch
 
     def flush(self, deployment: Deployment) -> list[Attempt]:
-        """Take out all attempts that wait for a deployment; each must be told its result."""
+        """Take out all attempts queued for a deployment. The caller must pass each a result."""
         with self._lock:
             return self._take_queued(deployment)
 
@@ -143,15 +143,18 @@ class SlotQueue:
             self._groups.add_first(self._set_queued(attempts))
 
     def hold(self, attempts: Iterable[Attempt]) -> list[Attempt]:
-        """Let attempts wait, in no queue, for the test of others that were refused with them."""
+        """Mark attempts as queued outside the queue, until a bisection's test has ended."""
         with self._lock:
             return self._set_queued(attempts)
 
     def replace(
         self, batch: Batch, attempts: Iterable[Attempt], rest: list[Attempt], now: float
     ) -> Batch | None:
-        """A batch of some of its attempts in the slot of one that has ended; None where none is
-        wanted any more. Without quota all of them, and ``rest``, are taken out, as `next` does."""
+        """Return a batch of ``attempts`` in the slot of a batch that has ended.
+
+        None where none of them is wanted any more. Without quota all of them, and ``rest``, are
+        taken out, as `next` does.
+        """
         with self._lock:
             wanted = self._wanted(attempts)
             if not wanted:
@@ -235,7 +238,7 @@ class SlotQueue:
         return limit is None or self._calls.get(deployment, 0) < limit
 
     def _set_queued(self, attempts: Iterable[Attempt]) -> list[Attempt]:
-        """Let attempts of a batch that has ended wait again: those whose result is still wanted."""
+        """Mark those attempts of an ended batch as queued whose result is still wanted."""
         wanted = self._wanted(attempts)
         for attempt in wanted:
             if attempt.state is _IN_FLIGHT:
@@ -245,7 +248,7 @@ class SlotQueue:
         return wanted
 
     def _wanted(self, attempts: Iterable[Attempt]) -> list[Attempt]:
-        """Those whose result is still wanted; the others come to their end."""
+        """Return the attempts whose result is still wanted; mark the others as done."""
         wanted = []
         for attempt in attempts:
             if attempt.state in (_QUEUED, _IN_FLIGHT):
@@ -261,7 +264,7 @@ class SlotQueue:
         return taken
 
     def _end(self, attempt: Attempt, state: AttemptState = AttemptState.DONE) -> bool:
-        """Count an attempt out, once; whether its result was still wanted."""
+        """Remove an attempt from all counts, once; return whether its result was still wanted."""
         before = attempt.state
         if before in (AttemptState.DONE, AttemptState.WITHDRAWN):
             return False

@@ -1,9 +1,9 @@
 """On a 400, bisect the batch to isolate the offending request. Pure functions.
 
-One request of a merged call that the provider refuses must not fail the others. Which one it was
-shows only when some of them are sent again without the rest: a test. This is adaptive group
-testing by binary splitting (Hwang, "A Method for Detecting All Defective Members in a Population by
-Group Testing", 1972), which needs the fewest calls where offenders are rare:
+A provider refuses a merged call as a whole for one bad request in it. To find that request, some
+of them are sent again without the rest: a test. This is adaptive group testing by binary splitting
+(Hwang, "A Method for Detecting All Defective Members in a Population by Group Testing", 1972),
+which needs the fewest calls where offenders are rare:
 
 1. The tests of one search go one after the other, in the slot of the refused call. Of a batch that
    was refused, the first two thirds are tested next.
@@ -19,14 +19,14 @@ from dataclasses import dataclass
 
 from app.dispatch.attempt import Attempt
 
-#: Of the suspects, in the next test. A refusal comes sooner than vectors, so that tests which are
-#: refused cost less: where they come after a fifth of the time, 15 % less than with halves.
+#: The share of the suspects in the next test. More than half, since a refused test is cheaper than
+#: a served one: where a refusal takes a fifth of the time, a search costs 15 % less than by halves.
 _TESTED_SHARE = 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What follows a test: the next one, and what becomes of the others."""
+    """The next test of a search, and where the other attempts go."""
 
     test: list[Attempt]  # sent next, in the same slot
     rest: list[Attempt]  # held back: if ``test`` is served, the offender is among these
@@ -46,5 +46,5 @@ def after_success(rest: list[Attempt]) -> Step:
 
 
 def _cut(suspects: list[Attempt]) -> int:
-    """How many of them are tested: one at least, and not all of several."""
+    """Return how many suspects are tested: at least one, and not all of several."""
     return max(1, min(len(suspects) - 1, round(len(suspects) * _TESTED_SHARE)))

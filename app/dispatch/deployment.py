@@ -1,4 +1,4 @@
-"""A deployment: one model at one provider. What it takes, and how a call to it is made."""
+"""A deployment: one model at one provider, its limits, and the calls to it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ TEXT_ONLY = (
     "'$.input' is invalid. This model takes only text: its settings name no tokenizer that could "
     "make text of token ids."
 )
-_PLAIN_TEXT = (True, None, None, None, b"")  # what most requests are: see `Deployment.kind`
+_PLAIN_TEXT = (True, None, None, None, b"")  # the kind of most requests: see `Deployment.kind`
 
 
 class Deployment:
-    """Knows what its provider takes, and makes up for what it does not.
+    """Makes calls within a provider's limits, and does itself what the provider cannot.
 
-    ``standing`` is how it has been doing, ``quota`` what it may be asked in a minute. This process
-    may use a ``worker_share`` of the limits.
+    It decodes token ids, cuts vectors and counts tokens where the provider does not. ``standing``
+    is its measured state, ``quota`` bounds its calls and tokens per minute. This process may use a
+    ``worker_share`` of the limits.
     """
 
     def __init__(
@@ -77,15 +78,15 @@ class Deployment:
         self._tokenizer = tokenizer
         self._refused_items = RefusedItems(dispatch.max_refused_items, dispatch.refused_item_ttl)
 
-    # What it takes
+    # Limits
 
     @property
     def limits_tokens(self) -> bool:
-        """Whether the tokens of a call matter before it leaves."""
+        """Whether a limit of tokens needs the token count before a call."""
         return self.max_tokens is not None or self.settings.tokens_per_minute is not None
 
     def can_serve(self, dimensions: int | None) -> bool:
-        """Whether vectors of that width can be had here."""
+        """Whether this deployment can return vectors of that width; None: of the model's own."""
         widest = self._model.dimensions
         if dimensions is not None and widest is not None and dimensions > widest:
             return False
@@ -97,7 +98,7 @@ class Deployment:
         )
 
     def refusal_of(self, request: EmbeddingRequest) -> Rejected | None:
-        """Why a request cannot be served here while all is well; None where it can."""
+        """Return why a request can never be served here; None where it can be."""
         if not self.can_serve(request.dimensions):
             return Rejected(
                 f"Invalid value for 'dimensions' = {shown(request.dimensions)}. "
@@ -112,22 +113,22 @@ class Deployment:
         return None
 
     def narrower_width(self) -> int | None:
-        """A width below the model's own that it promises, if any."""
+        """Return a width below the model's own to which its vectors can be cut, if any."""
         model = self._model
         if isinstance(model.matryoshka, tuple):
             return min((w for w in model.matryoshka if w != model.dimensions), default=None)
         return max(1, model.dimensions // 2) if model.matryoshka and model.dimensions else None
 
     def fits(self, inputs: int, tokens: int) -> bool:
-        """Whether so much fits into one call."""
+        """Whether one call may hold so many inputs and tokens."""
         return (self.max_inputs is None or inputs <= self.max_inputs) and (
             self.max_tokens is None or tokens <= self.max_tokens
         )
 
     def quota_wait(self, expected: Expected, now: float) -> float:
-        """Seconds until its quota has room for these items, or for the first call that they make.
+        """Return the seconds until the quota has room for these items, or for their first call.
 
-        An item over ``max_tokens`` has a call of its own, which counts whole.
+        An item over ``max_tokens`` has a call of its own, with all its tokens.
         """
         tokens = expected.total
         if self.max_tokens is not None:
@@ -137,7 +138,7 @@ class Deployment:
     # Calls
 
     def call(self, request: EmbeddingRequest, items: Sequence[Item]) -> Call:
-        """The call for some of a request's items. Raises `Rejected` for tokens that are no text."""
+        """Return the call for some items of a request. Raises `Rejected` for undecodable tokens."""
         takes = self._takes
         if not takes.tokens and not isinstance(items[0], str):
             items = self._decoded(items)
@@ -154,7 +155,7 @@ class Deployment:
         )
 
     def kind(self, call: Call, wanted: int | None) -> Hashable:
-        """Equal for calls that differ only in their items and their end user."""
+        """Return a key that is equal for calls that differ only in their items and end user."""
         is_text = isinstance(call.items[0], str)
         if is_text and not (call.dimensions or wanted or call.input_type or call.passed):
             return _PLAIN_TEXT
@@ -162,7 +163,7 @@ class Deployment:
         return (is_text, call.dimensions, wanted, call.input_type, passed)
 
     def group(self, call: Call, kind: Hashable, now: float) -> Hashable | None:
-        """Equal for calls that may be merged; None for one that must leave alone."""
+        """Return a key that is equal for calls that may be merged; None: never merge this call."""
         if not self.merges or self.has_refused(call.items, now):
             return None
         return (kind, call.user)
@@ -172,15 +173,15 @@ class Deployment:
         return self._refused_items.has_any(items, now)
 
     def remember_refused(self, items: Sequence[Item], now: float) -> None:
-        """Items were refused in a call of their own: they are not merged for a while."""
+        """Remember items that were refused in a call of their own, so as not to merge them."""
         if self.merges:
             self._refused_items.add(items, now)
 
     def embed(self, call: Call, wanted: int | None, deadline: Deadline) -> Vectors:
-        """Make the call; cut the vectors to ``wanted`` where the provider could not.
+        """Make the call; cut the vectors to the width ``wanted`` where the provider did not.
 
-        Raises `ProviderError` and nothing else: whatever else an adapter raises is a bug of its
-        own or of a library, and means that there is no answer.
+        Raises only `ProviderError`: any other exception of an adapter is a bug, and becomes
+        `BrokenContract`.
         """
         try:
             return self._embed(call, wanted, deadline)
@@ -215,7 +216,7 @@ class Deployment:
 
 
 def _recount(vectors: Vectors, counts: list[int]) -> Vectors:
-    """The provider's count shared out by the model's tokenizer; or its count, if that gave none."""
+    """Distribute the provider's token count over the items; without one, use the tokenizer's."""
     if vectors.estimated:
         return replace(vectors, tokens=counts, estimated=False)
     return replace(vectors, tokens=share(sum(vectors.tokens), counts))

@@ -1,4 +1,4 @@
-"""The entry of dispatch: from settings to pools, and from a request to its vectors."""
+"""The entry of dispatch: makes the pools from the settings, and a job for each request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.tokens.tokenizers import Tokenizer
 
 
 class Dispatcher:
-    """Gets vectors for a model from whichever of its deployments can give them."""
+    """Gets the vectors of a request from the deployments of its model."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Dispatcher:
         wake: Callable[[], None],
         on_part: OnPart | None = None,
     ) -> Job:
-        """A job for a request, for its callers to `wait_for`. Raises `BadRequest`."""
+        """Return a job for a request, which its callers must `advance`. Raises `BadRequest`."""
         pool = self._pools[request.model]
         hedged = request.model in self._hedged
         suitable = _suitable(pool.deployments, request)
@@ -80,24 +80,24 @@ class Dispatcher:
             while not job.finished:
                 wakeup.wait(wake_at - time.monotonic())
                 wake_at = job.advance(time.monotonic())
-        except BaseException:  # the worker ends, or a bug
+        except BaseException:  # the worker stops, or a bug
             job.cancel(time.monotonic())
             raise
         return job.outcome()
 
     def unavailable_models(self) -> list[str]:
-        """The models that no deployment can serve now."""
+        """Return the models of which all deployments are ejected."""
         now = time.monotonic()
         return [name for name, pool in self._pools.items() if not pool.can_serve(now)]
 
     def deployments(self) -> Iterator[tuple[str, Deployment]]:
-        """Each (model, deployment) there is."""
+        """Yield each model with each of its deployments."""
         for name, pool in self._pools.items():
             for deployment in pool.deployments:
                 yield name, deployment
 
     def report(self) -> list[dict[str, Any]]:
-        """Each deployment's state, for people."""
+        """Return the state of each deployment, for the operator's report."""
         now = time.monotonic()
         return [
             {
@@ -139,13 +139,13 @@ class Dispatcher:
 
 
 def _suitable(deployments: Sequence[Deployment], request: EmbeddingRequest) -> Sequence[Deployment]:
-    """The deployments that can serve a request while all is well.
+    """Return the deployments that can serve a request, by its width and token ids.
 
-    Whether one can is one question about it: width, tokens and their decoding. Raises `BadRequest`
-    where none can, with the reason of the last.
+    One deployment must support all of the request. Raises `BadRequest` where none does, with the
+    reason of the last one.
     """
     if request.dimensions is None and isinstance(request.items[0], str):
-        return deployments  # what all can do
+        return deployments  # every deployment takes text at the model's own width
     refusals = [(d, d.refusal_of(request)) for d in deployments]
     suitable = [d for d, refusal in refusals if refusal is None]
     reasons: list[Rejected] = [refusal for _, refusal in refusals if refusal is not None]

@@ -1,4 +1,4 @@
-"""What follows a change of a request and touches others: it is done when no lock is held."""
+"""Actions of a job on other objects, which are performed after its lock is released."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sender(Protocol):
 
 @dataclass(slots=True)
 class Effects:
-    """Collected under the lock of a job, which `take`s them to perform them after it."""
+    """Actions that a job collects under its lock, and performs after it has released the lock."""
 
     send: list[Batch] = field(default_factory=list)
     cancel: list[Batch] = field(default_factory=list)  # calls that no request waits for any more
@@ -36,7 +36,7 @@ class Effects:
     answered: list[tuple[Part, Vectors, Source]] = field(default_factory=list)  # to be published
 
     def take(self) -> Effects | None:
-        """What was collected, which is then forgotten here; None where that is nothing."""
+        """Remove and return what was collected; None where that is nothing."""
         if not (self.send or self.cancel or self.refuted or self.answered):
             return None
         taken = Effects(self.send, self.cancel, self.refuted, self.answered)

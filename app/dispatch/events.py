@@ -1,7 +1,7 @@
-"""What dispatch reports of its calls, and what it asks of a tracer. Dispatch knows neither.
+"""Interfaces through which dispatch reports its calls to metrics and tracing.
 
-`Events` is the null implementation of one, `app.observability.metrics` has the real one. Where
-there is no tracer there is None: each call costs one comparison.
+`Events` itself reports nothing; `app.observability.metrics` has the real implementation. A tracer
+may be None, so that without tracing a call costs one comparison.
 """
 
 from __future__ import annotations
@@ -23,45 +23,48 @@ _FAILED = "an observer of calls failed"
 
 
 class Events:
-    """Called on what happens at the providers, from any thread. Must be quick."""
+    """Observes calls to providers. Its methods are called from any thread, and must be quick."""
 
     def call_started(self, deployment: Deployment, attempts: Sequence[Attempt], now: float) -> None:
-        """One call leaves for these attempts."""
+        """Called before one call is sent for these attempts."""
 
     def answered(
         self, model: str, deployment: Deployment, vectors: Vectors, seconds: float
     ) -> None:
-        """A call brought vectors, after so many seconds."""
+        """Called when a call has returned vectors, after so many seconds."""
 
     def failed(
         self, model: str, deployment: Deployment, error: ProviderError, seconds: float
     ) -> None:
-        """A call failed, after so many seconds."""
+        """Called when a call has failed, after so many seconds."""
 
     def ejected(self, model: str, deployment: Deployment) -> None:
-        """A deployment is not asked for a while."""
+        """Called when a deployment is newly ejected."""
 
     def retried(self, model: str, deployment: Deployment, error: ProviderError) -> None:
-        """What failed there is tried again, there or elsewhere."""
+        """Called when a part that failed at a deployment is sent again, there or elsewhere."""
 
     def hedged(self, model: str, deployment: Deployment) -> None:
-        """A slow call was repeated at this deployment, beside the first."""
+        """Called when a slow call is repeated at this deployment, beside the first."""
 
 
 class Tracer(Protocol):
-    """Follows calls to providers."""
+    """Makes a span of each call to a provider."""
 
     def start_call_span(
         self, model: str, deployment: Deployment, call: Call, callers: Sequence[Any]
     ) -> tuple[Any, Call]:
-        """A call leaves for ``callers``, each what `Call.trace` held: its span, and it, to send."""
+        """Return the span of a call, and the call with its trace headers.
+
+        ``callers`` are the `Call.trace` of the requests that share it.
+        """
 
     def end_call_span(self, span: Any, result: Vectors | ProviderError) -> None:
-        """The call of a span has ended."""
+        """End the span of a call with its result."""
 
 
 class GuardedEvents(Events):
-    """Passes on what happens, and survives what the other end raises: an observer is an extra."""
+    """Forwards events, and logs exceptions of the observer instead of failing the call."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -108,7 +111,7 @@ class GuardedEvents(Events):
 
 
 class GuardedTracer:
-    """Likewise for spans: a call without one is as good."""
+    """Forwards spans; after an exception of the tracer, which is logged, the call has no span."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer

@@ -1,4 +1,4 @@
-"""Whether a deployment may be asked: a circuit breaker, as a value of time. No I/O, no lock.
+"""The circuit breaker of one deployment. No I/O, no lock; the time is an argument.
 
 A deployment is *ejected* after failures in a row, or when too many of its recent calls failed. Each
 ejection is twice as long as the one before, with jitter so that workers do not return in step. Then
@@ -26,7 +26,7 @@ _NEVER = float("-inf")
 
 
 class Health:
-    """The state of one deployment. ``jitter`` gives a number in [0, 1)."""
+    """The circuit breaker of one deployment. ``jitter`` gives a number in [0, 1)."""
 
     def __init__(
         self, jitter: Callable[[], float], settings: DispatchSettings | None = None
@@ -39,21 +39,21 @@ class Health:
         self.last_error: str | None = None
         self.credentials_refused = False
         self._ejected_until: float | None = None
-        self._ejected_at = _NEVER  # or when the last probe left
+        self._ejected_at = _NEVER  # or when the last probe was submitted
         self._probe_until: float | None = None  # while a probe is under way
         self._suspect_until = _NEVER
         self._back_since = _NEVER
         self._resting_until = _NEVER
         self._rest_began = _NEVER
         self._rest_probed = _NEVER
-        self._rest_asked = False  # the provider said how long
+        self._rest_is_requested = False  # by the provider's Retry-After
         self._rests = 0  # in a row
         self._throttled = False  # it rests because it answered 429
         self._window = (_NEVER, 0, 0)  # start, calls, failures
         self._window_before = (0, 0)  # calls, failures
         self._refuted_400s = 0.0  # calls, in a row
 
-    # What it is
+    # State
 
     def state(self, now: float) -> Literal["ok", "resting", "ejected"]:
         """``ok``, ``resting`` or ``ejected``."""
@@ -71,7 +71,7 @@ class Health:
 
     @property
     def has_refuted_400s(self) -> bool:
-        """Whether another deployment has embedded what this one refused, since it last served."""
+        """Whether another deployment has embedded what this one refused since its last success."""
         return self._refuted_400s > 0
 
     def is_throttled(self, now: float) -> bool:
@@ -79,7 +79,7 @@ class Health:
         return self._throttled and now < self._resting_until
 
     def may_serve(self, now: float, last_resort: bool = False) -> bool:
-        """Whether a call may go there. ``last_resort``: no other deployment can serve."""
+        """Whether a call may be sent. ``last_resort``: no other deployment can serve."""
         if now < self._resting_until:
             return last_resort and self._may_probe_rest(now)
         if self._ejected_until is None:
@@ -89,16 +89,16 @@ class Health:
         return now >= self._end_of_ejection(self._ejected_until, last_resort)
 
     def may_serve_alone(self, now: float) -> bool:
-        """`may_serve` for a model's only deployment: whatever its health, it is the only one.
+        """`may_serve` for a model's only deployment: True also while ejected.
 
-        Only a time that its provider asked for is kept.
+        Only a rest that its provider requested by Retry-After is kept.
         """
-        if now < self._resting_until and self._rest_asked:
+        if now < self._resting_until and self._rest_is_requested:
             return self._may_probe_rest(now)
         return True
 
     def wait(self, now: float) -> float:
-        """Seconds until a call may go there again; 0 where it may now."""
+        """Return the seconds until a call may be sent again; 0 where it may be sent now."""
         until = self._resting_until
         if self._ejected_until is not None:
             until = max(until, self._end_of_ejection(self._ejected_until, last_resort=True))
@@ -113,7 +113,7 @@ class Health:
         return _FIRST_SHARE + (1 - _FIRST_SHARE) * max(0.0, age) / length
 
     def failure_rate(self, now: float) -> float:
-        """Of the recent calls; 0 while they are too few, or too long ago, to tell."""
+        """Return the share of recent calls that failed; 0 while they are too few or too old."""
         settings = self._settings
         if now - self._window[0] >= 2 * settings.rate_window:
             return 0.0
@@ -121,34 +121,36 @@ class Health:
         failures = self._window[2] + self._window_before[1]
         return failures / calls if calls >= settings.min_calls else 0.0
 
-    def is_straggler(self, left_at: float) -> bool:
-        """Whether a call that left then left before the ejection, or before the probe."""
-        return self._ejected_until is not None and left_at < self._ejected_at - _CLOCK_ERROR_S
+    def is_straggler(self, call_started_at: float) -> bool:
+        """Whether a call started before the ejection or before the last probe."""
+        return (
+            self._ejected_until is not None and call_started_at < self._ejected_at - _CLOCK_ERROR_S
+        )
 
-    # What happens to it
+    # Events
 
     def chosen(self, now: float) -> bool:
-        """A call is given to it; whether that is the probe of an ejected deployment."""
+        """Record that an attempt is submitted; return whether it is the half-open probe."""
         if now < self._resting_until:
             self._rest_probed = now
         if self._ejected_until is None:
             return False
-        # A probe whose result is never told must not eject the deployment for ever.
+        # A probe whose result never arrives must not keep the deployment ejected for ever.
         self._probe_until = now + _LOST_PROBE_FACTOR * self._settings.probe_timeout
         self._ejected_at = now
         return True
 
     def probe_ended(self) -> None:
-        """The probe has shown nothing: the next call may be one."""
+        """Record that the probe has ended without a verdict: the next attempt may be a probe."""
         self._probe_until = None
 
-    def succeeded(self, now: float, left_at: float) -> None:
-        """A call that left then brought vectors, or a refusal that is the caller's fault."""
+    def succeeded(self, now: float, call_started_at: float) -> None:
+        """Record a call that returned vectors, or a refusal that is the caller's fault."""
         self._count(now, failed=False)
         self.credentials_refused = False
         self.failures_in_a_row = 0
         self._refuted_400s = 0.0
-        if left_at >= self._rest_began:
+        if call_started_at >= self._rest_began:
             self._rests = 0
             self._resting_until = _NEVER
         if self._ejected_until is not None:
@@ -161,20 +163,20 @@ class Health:
         self._suspect_until = _NEVER
         self._probe_until = None
 
-    def failed(self, error: ProviderError, now: float, left_at: float) -> bool:
-        """Count a failure of a call that left then; whether the deployment is to be ejected."""
+    def failed(self, error: ProviderError, now: float, call_started_at: float) -> bool:
+        """Record a call that failed; return whether the deployment is to be ejected."""
         self.last_error = error.message
         self.credentials_refused = isinstance(error, CredentialsRefused)
         probed, self._probe_until = self._probe_until is not None, None
         if isinstance(error, Throttled):
-            self._rest(error.retry_after, now, left_at)
+            self._rest(error.retry_after, now, call_started_at)
             self._throttled = True
-            if self._ejected_until is not None:  # one that can say 429 is back
+            if self._ejected_until is not None:  # a deployment that answers 429 is running again
                 self._ejected_until = None
                 self._back_since = now
             return False
         if error.retry_after is not None:
-            self._rest(error.retry_after, now, left_at)
+            self._rest(error.retry_after, now, call_started_at)
             self._throttled = False
         self._count(now, failed=True)
         self.failures_in_a_row += 1
@@ -189,10 +191,11 @@ class Health:
         )
 
     def refuted(self, batch_size: int = 1) -> bool:
-        """It answered 400 to what another embedded; whether it is to be ejected for it.
+        """Record a 400 to items that another deployment embedded; whether it is to be ejected.
 
-        ``batch_size`` attempts were refused together. A call is refuted when all of them are: one
-        bad text in a batch of ten is no fault of the deployment, though another embeds nine.
+        ``batch_size`` attempts were refused together, so that each counts as that fraction of a
+        call: one bad text in a batch of ten refuses nine good ones without a fault of the
+        deployment.
         """
         self._refuted_400s += 1 / batch_size
         self.last_error = "answered 400 to what another deployment embeds"
@@ -200,11 +203,11 @@ class Health:
         return self._ejected_until is not None or self._refuted_400s >= limit
 
     def suspect(self, now: float) -> None:
-        """It is to be ejected, and may not be: it is asked only where no other is well."""
+        """Let it be called only as a last resort for a while: it may not be ejected."""
         self._suspect_until = now + self._settings.suspicion
 
     def eject(self, error: ProviderError, now: float) -> None:
-        """No calls for a while, and then one."""
+        """Open the circuit breaker: no calls until a half-open probe."""
         settings = self._settings
         length = settings.first_ejection * 2.0 ** min(self.ejections_in_a_row, 16)
         if isinstance(error, CredentialsRefused):
@@ -232,18 +235,19 @@ class Health:
             start, calls, failures = now, 0, 0
         self._window = (start, calls + 1, failures + failed)
 
-    def _rest(self, asked: float | None, now: float, left_at: float) -> None:
+    def _rest(self, retry_after: float | None, now: float, call_started_at: float) -> None:
         """Rest after a 429. All calls in flight when a rest begins are one episode."""
         settings = self._settings
-        if asked is not None:
-            length = min(asked, settings.longest_asked_rest)
-        elif left_at < self._rest_began:
+        if retry_after is not None:
+            length = min(retry_after, settings.longest_asked_rest)
+        elif call_started_at < self._rest_began:
             return
         else:
             doubled = settings.first_rest * 2.0 ** min(self._rests, 16)
             length = min(doubled, settings.longest_rest) * (0.5 + self._jitter() / 2)
-        if left_at >= self._rest_began:
+        if call_started_at >= self._rest_began:
             self._rests += 1
             self._rest_began = now
-        self._rest_asked = (asked is not None) or (self._rest_asked and now < self._resting_until)
+        is_still_requested = self._rest_is_requested and now < self._resting_until
+        self._rest_is_requested = retry_after is not None or is_still_requested
         self._resting_until = max(self._resting_until, now + length)

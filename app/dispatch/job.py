@@ -1,9 +1,9 @@
-"""One request's way through dispatch: a state machine that is told the time. No I/O.
+"""The state machine of one request in dispatch. No I/O; the time is an argument.
 
-A request is one *part* until a deployment is chosen that takes less; then it is several, side by
-side. Each part is given to one deployment at a time (two, when hedged or late) as an `Attempt`.
-When that fails, `app.dispatch.retry` decides what follows, until the part has its vectors, the
-request has failed, or its deadline passes::
+A request is one *part* until the chosen deployment takes only smaller calls; then the part is split
+into several, which run side by side. Each part is given to one deployment at a time (two, when
+hedged or late) as an `Attempt`. When an attempt fails, `app.dispatch.retry` decides what follows,
+until the part has its vectors, the request has failed, or its deadline passes::
 
     WAITING ──start──► RUNNING ──vectors──► ANSWERED
        ▲  │               │
@@ -11,9 +11,9 @@ request has failed, or its deadline passes::
        └──retry, fail over┘
     and every state ──the request ends──► STOPPED
 
-Two kinds of threads come here: callers that wait (`Job.advance`, when ``wake`` was called or the
-time came that it returned), and senders with a result (`Job.receive`). Each does what there is to
-do under the job's lock, and what touches others, `Effects`, after it.
+Two kinds of threads call a job: callers that wait (`Job.advance`, after ``wake`` or at the time
+that the last `advance` returned), and senders with a result (`Job.receive`). Both change the job
+under its lock, and perform the `Effects` on other objects after they have released it.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from app.errors import (
 )
 
 _log = logging.getLogger("app.dispatch")
-_NOT_SENT_PAUSE_S = 0.001  # before another deployment is chosen
-_MIN_ATTEMPT_S = 0.01  # before the deadline in which no attempt is worth starting
+_NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chosen
+_MIN_TIME_FOR_ATTEMPT_S = 0.01  # with less until the deadline, no further attempt is started
 
 
 class Job:
-    """A request, and the parts it consists of. See the module.
+    """Gets the vectors of one request, part by part, within its deadline.
 
     The lock guards all fields, and those of the parts. ``wake`` is called under no lock when a
-    caller must call `advance`; ``on_part`` is told of each part that has its vectors, as (start,
-    stop, vectors, deployment), before the job counts as `is_settled`.
+    caller must call `advance`. ``on_part`` is called for each part that has its vectors, with
+    (start, stop, vectors, deployment), before the job counts as `is_settled`.
     """
 
     def __init__(
@@ -77,43 +77,43 @@ class Job:
         self._parts = Parts(self._pool.estimate.expect(request.items), self._effects)
         self._starter = Starter(context, self._parts, self.receive, self._effects)
         self._answer = Answer(len(request.items))
-        self._unpublished = 0  # parts that `on_part` has still to be told of
-        self._wake_at = float("-inf")  # when a caller will come by itself
+        self._unpublished = 0  # parts for which `on_part` has not returned yet
+        self._wake_at = float("-inf")  # when a caller will call `advance` without a `wake`
 
     # For callers
 
     @property
     def is_settled(self) -> bool:
-        """Whether it has ended, and all that came of it is published."""
+        """Whether the job has finished, and `on_part` has returned for every answered part."""
         return self.finished and not self._unpublished
 
     @property
     def attempts(self) -> int:
-        """Calls that it has taken part in."""
+        """Calls made for this request, also those shared with other requests."""
         return self._starter.attempts
 
     def extend(self, deadline: float) -> None:
-        """Another caller waits, as long as until then."""
+        """Move the deadline to ``deadline`` if that is later: another caller waits for the job."""
         with self._lock:
             self.deadline.extend(deadline)
 
     def advance(self, now: float) -> float:
-        """Do what there is to do; the time by which to be called again."""
+        """Start what is due, and end the job at its deadline; return when to call this again."""
         with self._lock:
             was_finished = self.finished
             if not self.finished and now >= self.deadline.at:
                 self._finish(self._deadline_exceeded())
             if not self.finished:
-                self._starter.look_for_late(now)
+                self._starter.handle_slow_calls(now)
             self._wake_at = wake_at = self._start_due(now)
             effects = self._effects.take()
         self._perform(effects, now)
         if self.finished and not was_finished:
-            self._wake()  # other callers
+            self._wake()  # for the other callers of this job
         return wake_at
 
     def cancel(self, now: float) -> None:
-        """No caller waits any more."""
+        """End the job: no caller waits for it any more."""
         with self._lock:
             if not self.finished:
                 self._finish(self._deadline_exceeded())
@@ -121,7 +121,7 @@ class Job:
         self._perform(effects, now)
 
     def outcome(self) -> Outcome:
-        """What came of it. Raises the error it ended with, with what it took and bought."""
+        """Return the vectors, or raise the error that ended the job, with its purchases set."""
         with self._lock:
             if self.error is None:
                 return self._answer.outcome(self.attempts, self.upstream_seconds)
@@ -136,7 +136,7 @@ class Job:
         """Take the result of an attempt."""
         with self._lock:
             part = self._parts.take_result(attempt)
-            if part is None or self.finished:  # the loser of a hedge, or too late
+            if part is None or self.finished:  # the slower call of a hedge, or after the end
                 if attempt.is_probe and isinstance(result, NotSent):
                     attempt.deployment.standing.probe_ended()
                 return
@@ -184,7 +184,7 @@ class Job:
     def _after_failure(
         self, part: Part, attempt: Attempt, error: ProviderError, now: float
     ) -> None:
-        """Let `app.dispatch.retry` decide what becomes of a part, and do it."""
+        """Record the failure of an attempt, and do what `app.dispatch.retry` decides."""
         deployment = attempt.deployment
         if isinstance(error, NotSent):
             self._starter.attempts -= 1
@@ -196,12 +196,12 @@ class Job:
             if isinstance(error, Rejected):
                 part.refused_by[deployment] = attempt
                 if part.is_refusal_shared:
-                    for sharing in part.refused_by:
-                        sharing.standing.refusal_confirmed()
+                    for refusing in part.refused_by:
+                        refusing.standing.refusal_confirmed()
         if part.attempts:  # another attempt of it may still succeed
             if part.is_late:
                 part.late_at = now + self._pause(part)
-        elif now > self.deadline.at - _MIN_ATTEMPT_S:  # the caller's own deadline cut it
+        elif now > self.deadline.at - _MIN_TIME_FOR_ATTEMPT_S:  # too late for another attempt
             self._end_part(part, self._deadline_exceeded())
         else:
             options = retry.options(part, attempt, self._pool, self._context.suitable, now)
@@ -216,41 +216,42 @@ class Job:
         decision: retry.Decision,
         now: float,
     ) -> None:
-        """Do what was decided for a part."""
+        """Carry out a decision about a part whose attempt has failed."""
         match decision:
-            case retry.Fail(told):
-                self._end_part(part, told or self._verdict(part, now))
+            case retry.Fail(client_error):
+                self._end_part(part, client_error or self._verdict(part, now))
             case retry.Halve():
                 half = part.size // 2
-                part.failures.remove(error)  # which was for the size alone
+                part.failures.remove(error)  # the halves may be well: only the size was refused
                 del part.failed_at[attempt.deployment]
                 self._parts.split(part, [(0, half), (half, part.size)])
             case retry.Wait():
                 part.retry_not_charged = True
                 self._parts.transition(part, PartState.WAITING)
             case retry.FailOver(cost) | retry.Retry(cost=cost):
-                if cost and not self._pool.retries.spend(cost):  # another request was quicker
+                # Another request may have spent the budget since the decision.
+                if cost and not self._pool.retries.spend(cost):
                     self._end_part(part, self._verdict(part, now))
                     return
-                # What was not sent waits a moment: it must not be sent and returned in a circle.
+                # Without a pause, an attempt that no queue accepts would be submitted in a loop.
                 part.due = now + (_NOT_SENT_PAUSE_S if isinstance(error, NotSent) else 0.0)
                 if isinstance(decision, retry.Retry):
-                    part.never_merge |= decision.alone
+                    part.never_merge |= decision.never_merge
                     part.due += self._pause(part) if cost else 0.0
                 if not isinstance(error, NotSent):
                     self._context.events.retried(self._pool.model, attempt.deployment, error)
                 self._parts.transition(part, PartState.WAITING)
 
     def _pause(self, part: Part) -> float:
-        longest = retry.longest_pause(len(part.failures), self._pool.settings)
-        return self._rng.uniform(0, longest)
+        max_pause_s = retry.max_pause(len(part.failures), self._pool.settings)
+        return self._rng.uniform(0, max_pause_s)
 
     # Under the lock
 
     def _start_due(self, now: float) -> float:
-        """Start the parts whose time has come; the time by which to be called again."""
+        """Start the parts that are due; return when `advance` must be called again."""
         if not self.finished:
-            given_up = self._starter.start_due(now, self._answer.is_begun)
+            given_up = self._starter.start_due(now, self._answer.has_vectors)
             if given_up is not None:
                 self._end_part(given_up, self._verdict(given_up, now))
         if self.finished:
@@ -258,19 +259,19 @@ class Job:
         return min(self.deadline.at, self._starter.next_time())
 
     def _end_part(self, part: Part, error: BaseException) -> None:
-        """End the request for the sake of a part that neither runs nor waits."""
+        """End the request with the error of one of its parts."""
         self._parts.transition(part, PartState.STOPPED)
         self._finish(error)
 
     def _finish(self, error: BaseException | None = None) -> None:
-        """End the request: with its vectors where there is no ``error``."""
+        """End the request with ``error``; None: with its vectors."""
         assert error is not None or self._answer.is_complete
         self.finished, self.error = True, error
         self._parts.stop_all()
         self._starter.close()
 
     def _end_by_bug(self, error: Exception) -> None:
-        """End the request whatever its state is: nothing of it may be relied upon any more."""
+        """End the request after a bug, when the states of its parts may be inconsistent."""
         self.finished, self.error = True, InternalError("The proxy failed.")
         self.error.__cause__ = error
         self._parts.abandon_all()
@@ -286,7 +287,7 @@ class Job:
     # Under no lock
 
     def _perform(self, effects: Effects | None, now: float) -> None:
-        """Do what touches others."""
+        """Perform effects on other objects: publish, cancel, send, eject."""
         if effects is None:
             return
         for part, vectors, source in effects.answered:
@@ -300,7 +301,7 @@ class Job:
                 self._sender.ejected(self._pool, attempt.deployment, now)
 
     def _publish(self, part: Part, vectors: Vectors, source: Source) -> None:
-        """Tell `on_part` of a part; what that raises ends the request."""
+        """Call `on_part` for a part; an exception of it ends the request."""
         error: BaseException | None = None
         try:
             assert self._on_part is not None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 _NEWEST_WEIGHT = 0.2  # of the newest answer in the moving average
-_MAX_ANSWERS = 100  # remembered, a size class
-_MIN_ANSWERS = 10  # of a size class, before its p95 is told
+_MAX_ANSWERS = 100  # remembered for each size class
+_MIN_ANSWERS = 10  # of a size class, before `p95` returns a value
 
 
 class Latency:

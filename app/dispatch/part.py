@@ -15,7 +15,7 @@ NEVER = float("inf")
 
 
 class PartState(StrEnum):
-    """What a part does. The request has its vectors when every part is answered or split."""
+    """The state of a part. The request has its vectors when every part is answered or split."""
 
     WAITING = "waiting"  # for its time, or for a deployment that may be asked
     RUNNING = "running"  # an attempt is queued or in flight; two, when it is hedged
@@ -41,9 +41,9 @@ NEXT_STATES = {
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """Consecutive items of a request, from ``start``, and what has become of them so far.
+    """Consecutive items of a request, from ``start``: their state, attempts and failures.
 
-    `app.dispatch.job.Job` owns it: ``state`` is changed by `Job._transition` alone.
+    `app.dispatch.job.Job` owns it: ``state`` is changed by `Parts.transition` alone.
     """
 
     start: int
@@ -54,14 +54,14 @@ class Part:
     failures: list[ProviderError] = field(default_factory=list)
     #: The last failure at each deployment that has failed it.
     failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
-    #: The attempts that were refused with 400, not believed so far.
+    #: The attempts that were refused with 400, which may still be the provider's fault.
     refused_by: dict[Deployment, Attempt] = field(default_factory=dict)
     late_at: float = NEVER  # when another deployment is asked instead: see `Timers`
-    late_after: float = NEVER  # seconds from when the call leaves
+    late_after: float = NEVER  # seconds from the start of the call
     hedge_at: float = NEVER  # when another deployment is asked as well
     hedge_after: float = NEVER  # seconds, likewise
     is_late: bool = False  # another deployment was asked beside a late one
-    retry_not_charged: bool = False  # the budget has still to be asked for the next attempt
+    retry_not_charged: bool = False  # the next attempt has still to be paid from the budget
     never_merge: bool = False
 
     @property
@@ -74,18 +74,19 @@ class Part:
 
     @property
     def expected(self) -> Expected:
-        """Its tokens, as expected."""
+        """The expected tokens: of all items, and of the largest."""
         return Expected(sum(self.tokens), max(self.tokens))
 
     @property
-    def failed_for_good(self) -> Collection[Deployment]:
-        """The deployments that would fail it again.
+    def permanently_failed_at(self) -> Collection[Deployment]:
+        """The deployments whose last error would come again, such as a 400 or a 404.
 
-        A 400 to a batch, or to a larger part, is none of these: this part alone may be well.
+        A 400 to a merged batch does not count, since another request may have caused it; nor does
+        one to a larger part that was split since.
         """
-        return [d for d, error in self.failed_at.items() if self._is_for_good(d, error)]
+        return [d for d, error in self.failed_at.items() if self._is_permanent(d, error)]
 
-    def _is_for_good(self, deployment: Deployment, error: ProviderError) -> bool:
+    def _is_permanent(self, deployment: Deployment, error: ProviderError) -> bool:
         if isinstance(error, Rejected):
             refused = self.refused_by.get(deployment)
             return refused is not None and refused.batch_size == 1
@@ -102,7 +103,7 @@ class Part:
         return [*self.failed_at, *(attempt.deployment for attempt in self.attempts)]
 
     def check(self) -> None:
-        """Assert what is true of every part, after every change."""
+        """Assert the invariants of a part; called after every change."""
         running = self.state is PartState.RUNNING
         assert running == bool(self.attempts), f"{self.state} with {len(self.attempts)} attempts"
         assert len(self.attempts) <= 2, "more than one hedge"

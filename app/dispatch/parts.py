@@ -11,9 +11,9 @@ from app.dispatch.part import NEVER, NEXT_STATES, Part, PartState
 
 
 class Parts:
-    """The state machine of a request. See `PartState` for the states.
+    """The parts of a request by state. See `PartState` for the states.
 
-    `app.dispatch.job.Job` owns it, and holds its lock whenever it is touched.
+    `app.dispatch.job.Job` owns it, and holds its own lock during every call.
     """
 
     def __init__(self, tokens: list[int], effects: Effects) -> None:
@@ -24,9 +24,9 @@ class Parts:
         self._effects = effects
 
     def transition(self, part: Part, state: PartState, attempt: Attempt | None = None) -> None:
-        """Change the state of a part; ``attempt`` is what it runs by, for `RUNNING`.
+        """Change the state of a part. ``attempt`` is its attempt, for `RUNNING`.
 
-        A part that waits has been taken out of ``waiting`` before.
+        The caller has removed a part in state `WAITING` from ``waiting`` before.
         """
         assert state in NEXT_STATES[part.state], f"{part.state} → {state}"
         for other in part.attempts:  # of a part that stops running: not wanted any more
@@ -42,22 +42,22 @@ class Parts:
         part.check()
 
     def add_attempt(self, part: Part, attempt: Attempt) -> None:
-        """Let a part run by one more attempt."""
+        """Add an attempt to a running part: a hedge, or a call beside a late one."""
         assert part.state is PartState.RUNNING
         part.attempts.append(attempt)
         self.running[attempt] = part
         part.check()
 
     def drop_attempt(self, part: Part, attempt: Attempt) -> None:
-        """Wait no longer for one of the two attempts of a part."""
+        """Abandon one of the two attempts of a part."""
         part.attempts.remove(attempt)
         self._leave(attempt)
         part.check()
 
     def take_result(self, attempt: Attempt) -> Part | None:
-        """The part of an attempt that has its result; None where that is not wanted any more.
+        """Remove an attempt that has its result, and return its part; None if it was abandoned.
 
-        The part keeps its state: what follows its last attempt is a `transition`.
+        The part keeps its state: after its last attempt the caller must make a `transition`.
         """
         part = self.running.pop(attempt, None)
         if part is not None:
@@ -65,7 +65,7 @@ class Parts:
         return part
 
     def split(self, part: Part, cuts: Sequence[tuple[int, int]]) -> None:
-        """Put smaller parts in the place of a part: (start, stop) of its items for each."""
+        """Replace a part by smaller parts: (start, stop) of its items for each."""
         self.transition(part, PartState.SPLIT)
         self.waiting.extendleft(
             Part(
@@ -86,13 +86,13 @@ class Parts:
         assert not self.running, "an attempt runs for a request that has ended"
 
     def abandon_all(self) -> None:
-        """`stop_all` after a bug, when no state can be relied upon."""
+        """Abandon all attempts after a bug, without `transition`, whose checks might fail."""
         self.waiting.clear()
         for attempt in list(self.running):
             self._leave(attempt)
 
     def _leave(self, attempt: Attempt) -> None:
-        """Wait no longer for an attempt; its call is cut where no other request waits for it."""
+        """Abandon an attempt; cancel its call where no other request waits for that."""
         self.running.pop(attempt, None)
         if attempt.deployment.queue.withdraw(attempt):
             if attempt.is_probe:

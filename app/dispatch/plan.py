@@ -1,4 +1,4 @@
-"""How many tokens items will take, and how a large request is split. No I/O."""
+"""Expects the tokens of items, and splits a large request. No I/O."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from app.domain import Item
 from app.tokens.counting import weigh
 from app.tokens.tokenizers import Tokenizer
 
-#: UTF-8 bytes a token is taken to stand for before any answer has shown it. English has 4 and
-#: more, Chinese about 3: better a call too many than one that is refused.
+#: UTF-8 bytes of a token, assumed before any answer has shown it. English has 4 and more, Chinese
+#: about 3. Too low a value only splits a request into more calls; too high a one gets refusals.
 _CAUTIOUS_BYTES_PER_TOKEN = 3.0
-_LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 32.0
-_MIN_BYTES = 200.0  # seen, before something is learned from them
-_FADING = 0.95  # of what was seen, with each further call
+_MIN_BYTES_PER_TOKEN, _MAX_BYTES_PER_TOKEN = 0.5, 32.0
+_MIN_LEARNED_BYTES = 200.0  # seen, before something is learned from them
+_DECAY = 0.95  # of what was seen, with each further call
 _TOO_LOW_FACTOR = 1.25  # more tokens are expected after a call of several items was too large,
 _MAX_CORRECTION = 4.0  # so many times more at most,
-_CORRECTION_FADING = 0.99  # and less again with each call that was not
+_CORRECTION_DECAY = 0.99  # and less again with each call that was not
 _MARGIN = 0.8  # of the average: more tokens are expected than there are on average
 
 
 class Expected(NamedTuple):
-    """The tokens that some items are expected to have: in all, and of the largest item."""
+    """The expected tokens of some items: their total, and those of the largest item."""
 
     total: int
     largest: int
 
 
 class TokenEstimate:
-    """Expects the tokens of items, for one model: limits and quotas need them before a call.
+    """Expects the tokens of items of one model: limits and quotas need them before a call.
 
-    By the model's own tokenizer where its settings name one. Else from the bytes of the text, by
-    what the provider counted for earlier calls; rather too many than too few.
+    There are two cases: the model's settings name a tokenizer, which counts them; or they are
+    computed from the bytes of the text, by the provider's counts for earlier calls. The second is
+    an estimate above the average, to avoid calls that are too large.
     """
 
     def __init__(self, tokenizer: Tokenizer | None = None, is_used: bool = True) -> None:
@@ -42,7 +43,7 @@ class TokenEstimate:
         self._correction = 1.0
 
     def expect(self, items: Sequence[Item]) -> list[int]:
-        """Tokens of each item."""
+        """Return the expected tokens of each item."""
         if self._tokenizer is not None:
             return self._tokenizer.count(items)
         per_token = self.bytes_per_token
@@ -52,35 +53,32 @@ class TokenEstimate:
         ]
 
     def learn(self, items: Sequence[Item], tokens: int) -> None:
-        """The provider counted so many tokens for these items."""
+        """Adjust the bytes per token by what the provider counted for some items."""
         if self.is_used and tokens > 0 and isinstance(items[0], str):
-            self._bytes = self._bytes * _FADING + sum(map(weigh, items))
-            self._tokens = self._tokens * _FADING + tokens
-            self._correction = max(1.0, self._correction * _CORRECTION_FADING)
+            self._bytes = self._bytes * _DECAY + sum(map(weigh, items))
+            self._tokens = self._tokens * _DECAY + tokens
+            self._correction = max(1.0, self._correction * _CORRECTION_DECAY)
 
-    def was_too_low(self) -> None:
-        """A provider refused a call of several items as too large: expect more tokens for a while.
-
-        A single item that is too large says nothing of the estimate.
-        """
+    def raise_expectation(self) -> None:
+        """Expect more tokens for a while: a call of several items was refused as too large."""
         self._correction = min(self._correction * _TOO_LOW_FACTOR, _MAX_CORRECTION)
 
     @property
     def bytes_per_token(self) -> float:
-        """As expected now."""
+        """The UTF-8 bytes that one token is expected to have."""
         cautious = _CAUTIOUS_BYTES_PER_TOKEN
-        if self._bytes >= _MIN_BYTES:
+        if self._bytes >= _MIN_LEARNED_BYTES:
             cautious = self._bytes / self._tokens * _MARGIN
         cautious /= self._correction
-        return min(max(cautious, _LEAST_BYTES_PER_TOKEN), _MOST_BYTES_PER_TOKEN)
+        return min(max(cautious, _MIN_BYTES_PER_TOKEN), _MAX_BYTES_PER_TOKEN)
 
 
 def split(
     tokens: Sequence[int], max_inputs: int | None, max_tokens: int | None
 ) -> list[tuple[int, int]]:
-    """Items of so many tokens → (start, stop) of consecutive calls within the limits.
+    """Split items of so many tokens into calls within the limits: (start, stop) for each.
 
-    An item over ``max_tokens`` goes alone: its provider has the last word on it.
+    An item over ``max_tokens`` gets a call of its own, which the provider may refuse.
     """
     cuts = [0]
     inputs = total = 0

@@ -1,4 +1,4 @@
-"""The deployments of one model: which is asked next, and which is not asked for a while."""
+"""The deployments of one model: chooses one for each attempt, and ejects failing ones."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from app.errors import (
 )
 
 _log = logging.getLogger("app.dispatch")
-#: Expected waits within this factor count as equal, so that weights decide while all are well.
-_ALIKE_FACTOR = 2.0
-_UNKNOWN_LATENCY_S = 0.1  # of a call, where no deployment has shown it yet
+#: Expected waits within this factor count as equal: while all are healthy, weights alone decide.
+_EQUAL_WAIT_FACTOR = 2.0
+_UNKNOWN_LATENCY_S = 0.1  # assumed for a call while no deployment has answered one
 
 
 class Pool:
-    """Chooses and judges. What it knows of a deployment is in the deployment's `Standing`."""
+    """Chooses a deployment for each attempt, and ejects failing ones by their `Standing`."""
 
     def __init__(
         self,
@@ -58,14 +58,16 @@ class Pool:
         suitable: Sequence[Deployment] | None = None,
         avoid: Collection[Deployment] = (),
     ) -> Deployment | None:
-        """The deployment to ask now, or None where none can be asked.
+        """Return the deployment to call now, or None where none may be called.
 
-        1. A model's only deployment is asked whatever its health: there is no other, and its own
-           answer is the best that the caller can get.
-        2. Else the first tier counts that has a deployment which may be asked. In it two are drawn
-           by weight, and the one with the shorter expected wait is asked (the power of two
-           choices: Mitzenmacher 2001).
-        3. Where none is well, an ejected one may get its probe early.
+        There are three cases:
+
+        1. A model has one deployment only: it is called whatever its health, since there is no
+           alternative and its own error tells the caller most.
+        2. Several are healthy: the first tier with one that may be called is used. In that tier two
+           are drawn by weight, and the one with the shorter expected wait is called (the power of
+           two choices: Mitzenmacher 2001).
+        3. None is healthy: an ejected one may get its half-open probe early.
         """
         candidates = self.deployments if suitable is None else suitable
         if self.is_alone:
@@ -77,7 +79,7 @@ class Pool:
                 if fit:
                     return self._draw(fit, now)
             if avoid and any(self._may_be_asked(d, expected, now) for d in candidates):
-                return None  # those to avoid are well: this is no last resort yet
+                return None  # one of ``avoid`` is healthy: no ejected one is probed early
         return None
 
     def has_other(
@@ -87,7 +89,7 @@ class Pool:
         suitable: Sequence[Deployment],
         avoid: Collection[Deployment],
     ) -> bool:
-        """Whether `choose` would find one, without a draw."""
+        """Whether `choose` would return a deployment; draws no random number."""
         return self._any(now, expected, [d for d in suitable if d not in avoid], False) or (
             not self._any(now, expected, suitable, False)
             and self._any(now, expected, [d for d in suitable if d not in avoid], True)
@@ -115,7 +117,7 @@ class Pool:
             yield [d for d in tier if d not in avoid]
 
     def _draw(self, fit: list[Deployment], now: float) -> Deployment:
-        """One of several that may be asked: by weight, and by the shorter expected wait of two."""
+        """Draw two deployments by weight; return the one with the shorter expected wait."""
         if len(fit) == 1:
             return fit[0]
         weights = [d.settings.weight * d.standing.share(now) for d in fit]
@@ -130,30 +132,31 @@ class Pool:
         wait, other_wait = (
             self._expected_wait(d, now, mean_weight, unknown) for d in (first, second)
         )
-        return second if other_wait * _ALIKE_FACTOR < wait else first
+        return second if other_wait * _EQUAL_WAIT_FACTOR < wait else first
 
     @staticmethod
     def _expected_wait(
         deployment: Deployment, now: float, mean_weight: float, unknown: float
     ) -> float:
-        """Seconds an attempt given to it now may take: what is before it times what a call takes.
+        """Seconds until an attempt submitted now is answered: calls before it times seconds a call.
 
-        Before it are the attempts at this deployment, more of them for a light one, or all that
-        waits at its provider. During the slow start it seems slower than it is.
+        The calls before it are the larger of two: the deployment's own outstanding attempts, scaled
+        up for a low weight, and all calls that wait at its provider. During the slow start the
+        result is divided by the deployment's share, so that it is chosen less often.
         """
         own = deployment.queue.outstanding(deployment) * mean_weight / deployment.settings.weight
         before = max(own, deployment.queue.outstanding_calls)
         seconds = deployment.standing.seconds_a_call(now, unknown)
         return (before + 1) * seconds / deployment.standing.share(now)
 
-    # What is known of all
+    # The state of all deployments
 
     def wait(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> float:
-        """Seconds until one may be asked again, as far as is known."""
+        """Seconds until the first of ``suitable`` may be called again, by rests and quotas."""
         return min(max(d.standing.wait(now), d.quota_wait(expected, now)) for d in suitable)
 
     def is_full(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:
-        """Whether one could be asked if its queue were not full."""
+        """Whether a full queue is all that keeps one of ``suitable`` from being called."""
         return any(
             d.queue.is_full
             and d.standing.may_be_asked(now, True, self.is_alone)
@@ -162,28 +165,33 @@ class Pool:
         )
 
     def can_serve(self, now: float) -> bool:
-        """Whether one is fit to be asked, now or after a rest that the provider asked for."""
+        """Whether a deployment is not ejected; it may be resting for its provider's Retry-After."""
         return any(not d.health.is_ejected for d in self.deployments)
 
-    def usual_seconds(self, deployment: Deployment, items: int) -> float | None:
-        """The p95, in seconds, of a call of so many items there; where too few are known, of the
-        slowest of the others, since one seldom asked must not go unwatched."""
+    def p95_or_slowest(self, deployment: Deployment, items: int) -> float | None:
+        """Return the p95 in seconds of calls of so many items; None while unknown for all.
+
+        A deployment with too few calls for a p95 gets the slowest p95 of the others, so that its
+        calls can be hedged and late, too.
+        """
         own = deployment.standing.p95(items)
         if own is not None:
             return own
         known = [d.standing.p95(items) for d in self.deployments if d is not deployment]
         return max((p95 for p95 in known if p95 is not None), default=None)
 
-    # Judging
+    # After a call
 
     def succeeded(
-        self, batch: Batch, vectors: Vectors, left_at: float, now: float
+        self, batch: Batch, vectors: Vectors, call_started_at: float, now: float
     ) -> list[Deployment]:
-        """A call brought vectors. Returns the deployments that are ejected because they stay
-        silent while this one answers."""
+        """Record a call that returned vectors; return the deployments that this ejects.
+
+        Ejected are those whose calls stay without an answer while this deployment answers.
+        """
         deployment, first = batch.deployment, batch.attempts[0]
         items = batch.inputs
-        if deployment.standing.succeeded(items, left_at, now, first.kind):
+        if deployment.standing.succeeded(items, call_started_at, now, first.kind):
             _log.warning("deployment %s of %s is back", deployment.label, self.model)
         if self.is_alone:
             return []
@@ -191,7 +199,7 @@ class Pool:
         for other in self.deployments:
             if other is deployment or not other.standing.in_flight:
                 continue
-            if not other.standing.is_silent(now, left_at):
+            if not other.standing.is_silent(now, call_started_at):
                 continue
             error = ProviderTimeout("did not answer in time")
             if not self._may_eject(other, error, now):
@@ -203,14 +211,19 @@ class Pool:
         return silent
 
     def failed(
-        self, deployment: Deployment, error: ProviderError, items: int, left_at: float, now: float
+        self,
+        deployment: Deployment,
+        error: ProviderError,
+        items: int,
+        call_started_at: float,
+        now: float,
     ) -> bool:
-        """Judge a call that failed; whether the deployment is newly ejected for it."""
+        """Record a call that failed; return whether that ejects its deployment."""
         others = [d.standing.answered_at for d in self.deployments if d is not deployment]
         ejected = deployment.standing.failed(
             error,
             items,
-            left_at,
+            call_started_at,
             now,
             max(others, default=None),
             lambda: self._may_eject(deployment, error, now),
@@ -219,15 +232,15 @@ class Pool:
             self._log_ejection(deployment, error)
         return ejected
 
-    def refused(self, batch: Batch, left_at: float, now: float) -> bool:
-        """A call ended with 400; whether that is to be believed at once."""
+    def refused(self, batch: Batch, call_started_at: float, now: float) -> bool:
+        """Record a call that ended with 400; return whether that is taken as the caller's fault."""
         standing = batch.deployment.standing
         trusted = self.is_alone or standing.trusts_400(batch.attempts[0].kind, now)
-        standing.refused(trusted, bool(batch.rest), left_at, now)
+        standing.refused(trusted, bool(batch.rest), call_started_at, now)
         return trusted
 
     def refuted(self, attempt: Attempt, now: float) -> bool:
-        """Another deployment embedded what this one refused with 400; whether it is ejected."""
+        """Record that another deployment embedded what this one refused; whether it is ejected."""
         deployment = attempt.deployment
         error = Rejected("answered 400 to what another deployment embeds")
         ejected = deployment.standing.refuted(
@@ -241,11 +254,12 @@ class Pool:
         return ejected
 
     def _may_eject(self, deployment: Deployment, error: ProviderError, now: float) -> bool:
-        """Not so where more than half would then be out for a fault that all may share.
+        """Whether an ejection leaves at least half of the deployments, or is certain anyway.
 
-        A poisonous input or a fault of our own network makes all fail alike, and a sick provider
-        serves more than an ejected one. One that refuses connections is dead whatever the others
-        do, a key is refused for its own sake, and a 400 is refuted by one that is well.
+        An input that makes servers fail, or a fault of our own network, makes all deployments fail
+        alike; then calling failing deployments serves more requests than calling none. Three errors
+        cannot be shared: a refused connection, refused credentials, and a 400 to items that another
+        deployment has embedded.
         """
         if isinstance(error, ConnectionFailed | CredentialsRefused | Rejected):
             return True

@@ -1,4 +1,4 @@
-"""What a deployment may be asked in a minute: calls and tokens. No I/O."""
+"""Bounds the calls and tokens of a deployment in any minute. No I/O."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from app.concurrency.locks import uncontended_lock
 
-#: Seconds. A little more than a minute: a provider counts a call when it arrives, and what left a
-#: minute apart may arrive closer together.
+#: A little more than a minute: a provider counts calls as they arrive, and two calls that were sent
+#: a minute apart may arrive closer together.
 WINDOW_S = 60.1
 
 
 @dataclass(slots=True, eq=False)
 class Reservation:
-    """One call that has left: when, and the tokens that it counts for."""
+    """The quota taken for one call: its time, and the tokens that it counts for."""
 
     at: float
     tokens: int
@@ -25,11 +25,12 @@ _NOT_COUNTED = Reservation(0.0, 0)  # of a deployment without limits
 
 
 class Quota:
-    """Calls and tokens in any 60 seconds, counted when a call leaves; None is no limit.
+    """Limits calls and tokens in any 60 seconds, counted when a call is sent; None is no limit.
 
-    The limits may be a worker's share of what the operator set. A share below one call is one call
-    in a longer window; a call that is larger than the share of tokens leaves only when the window
-    is empty, and then counts for as many minutes as it has shares. Either way the rate is kept.
+    The limits may be a worker's share of the operator's setting. There are two special cases, which
+    keep the same rate: a share below one call is one call in a longer window; a call larger than
+    the share of tokens is sent only when the window is empty, and counts for as many minutes as it
+    has shares.
 
     The lock guards ``_calls``, ``_counted``, their reservations and ``_tokens``.
     """
@@ -45,14 +46,14 @@ class Quota:
         self._lock = uncontended_lock()
 
     def wait(self, tokens: int, now: float) -> float:
-        """Seconds until a call of so many tokens may leave; 0 where it may now."""
+        """Return the seconds until a call of so many tokens may be sent; 0: now."""
         if not self._limited:
             return 0.0
         with self._lock:
             return self._wait(tokens, now)
 
     def reserve(self, tokens: int, now: float) -> Reservation | None:
-        """Count a call that leaves now; None where it may not."""
+        """Count a call that is sent now; return None where it has to wait."""
         if not self._limited:
             return _NOT_COUNTED
         made = Reservation(now, tokens)
@@ -66,7 +67,7 @@ class Quota:
         return made
 
     def room(self, now: float) -> float:
-        """Tokens that calls may still take now."""
+        """Return the tokens that calls may still use now."""
         if not self._limited:
             return float("inf")
         with self._lock:
@@ -74,7 +75,7 @@ class Quota:
             return self._max_tokens - self._tokens
 
     def add(self, reservation: Reservation, tokens: int, now: float) -> bool:
-        """Count more tokens for a call that is about to leave; False where they are too many."""
+        """Add tokens to the reservation of a call not yet sent; return False above the limit."""
         if self._limited:
             with self._lock:
                 self._expire(now)
@@ -84,13 +85,13 @@ class Quota:
         return True
 
     def settle(self, reservation: Reservation, tokens: int) -> None:
-        """Count the tokens that the provider counted, in the place of those expected."""
+        """Replace the expected tokens of a call by those that the provider counted."""
         if self._limited:
             with self._lock:
                 self._change(reservation, tokens - reservation.tokens)
 
     def release(self, reservation: Reservation) -> None:
-        """Count a call no more that did not leave after all."""
+        """Remove a call that was not sent after all."""
         if self._limited:
             with self._lock:
                 if reservation in self._calls:
@@ -128,5 +129,5 @@ class Quota:
             expired.is_counted = False
 
     def _end(self, counted: Reservation) -> float:
-        """When the tokens of a call count no more."""
+        """Return the time at which the tokens of a call leave the window."""
         return counted.at + WINDOW_S * max(1.0, counted.tokens / self._max_tokens)

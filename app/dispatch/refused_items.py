@@ -19,10 +19,10 @@ class RefusedItems:
     dump. The lock guards ``_hashes`` and ``_now``.
     """
 
-    def __init__(self, most: int, ttl: float) -> None:
+    def __init__(self, max_items: int, ttl: float) -> None:
         self._now = 0.0
-        self._hashes: TTLCache[bytes, None] = TTLCache(most, ttl, lambda: self._now)
-        self._is_empty = True  # nearly always: worth not taking the lock
+        self._hashes: TTLCache[bytes, None] = TTLCache(max_items, ttl, lambda: self._now)
+        self._is_empty = True  # nearly always, so that `has_any` need not take the lock
         self._key = os.urandom(16)
         self._lock = uncontended_lock()
 

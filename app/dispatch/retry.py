@@ -1,4 +1,4 @@
-"""What follows a failed attempt. A pure decision: nothing is changed, drawn or charged here."""
+"""Decides what follows a failed attempt. Pure: changes no state and spends no budget."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Ask the same deployment again, after a pause; ``alone`` in a call of its own."""
+    """Call the same deployment again, after a pause; ``never_merge``: in a call of its own."""
 
-    alone: bool = False
+    never_merge: bool = False
     cost: float = 1.0  # to the retry budget, in calls
 
 
 @dataclass(frozen=True, slots=True)
 class FailOver:
-    """Ask another deployment, at once."""
+    """Call another deployment, at once."""
 
     cost: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No deployment may be asked now: wait for one, or give up. To be charged when one is asked."""
+    """Wait until a deployment may be called, or give up. The budget is charged at that call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Halve:
-    """The call was too large: split the part in two."""
+    """Split the part in two: the call was too large."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Give up. ``error`` None: what all failures of the part come to."""
+    """End the request with ``error``; None: with the `verdict` on all failures of the part."""
 
     error: ClientError | None = None
 
@@ -63,37 +63,38 @@ Decision = Retry | FailOver | Wait | Halve | Fail
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What could be done for a part now."""
+    """The possible next steps for a part."""
 
     has_other: bool  # another deployment than those that have failed it may be asked
     has_any: bool  # a deployment may be asked that would not surely fail it again
     has_candidate: bool  # there is such a deployment, though it may not be asked now
     has_second_opinion: bool = True  # there is one that has not refused it with 400
     trusts_400: bool = False  # the deployment has embedded requests of that kind lately
-    doubts_400: bool = False  # nothing speaks for its 400
+    doubts_400: bool = False  # its 400 may be its own fault: see `Standing.doubts_400`
 
 
 def options(
     part: Part, attempt: Attempt, pool: Pool, suitable: Sequence[Deployment], now: float
 ) -> Options:
-    """What could be done for a part now; ``suitable`` can serve its request while all is well."""
+    """Return the possible next steps for a part; ``suitable`` can serve its request."""
     standing, kind, expected = attempt.deployment.standing, attempt.kind, part.expected
-    hopeless = part.failed_for_good
+    excluded = part.permanently_failed_at
     has_other = pool.has_other(now, expected, suitable, part.failed_at)
     return Options(
         has_other,
-        has_other or pool.has_other(now, expected, suitable, hopeless),
-        any(deployment not in hopeless for deployment in suitable),
+        has_other or pool.has_other(now, expected, suitable, excluded),
+        any(deployment not in excluded for deployment in suitable),
         any(deployment not in part.refused_by for deployment in suitable),
         standing.trusts_400(kind, now),
         standing.doubts_400(kind),
     )
 
 
-def longest_pause(failures: int, settings: DispatchSettings) -> float:
-    """Seconds before a part that has failed so often is sent to the same deployment again, at most.
+def max_pause(failures: int, settings: DispatchSettings) -> float:
+    """Return the longest pause in seconds before a part goes to the same deployment again.
 
-    The pause is drawn below it: full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015).
+    The pause is drawn between 0 and that: full jitter (Brooker, "Exponential Backoff And Jitter",
+    AWS 2015).
     """
     return min(settings.longest_pause, settings.first_pause * 2.0**failures)
 
@@ -101,14 +102,16 @@ def longest_pause(failures: int, settings: DispatchSettings) -> float:
 def decide(
     part: Part, attempt: Attempt, failure: ProviderError, pool: Pool, options: Options
 ) -> Decision:
-    """What follows a failure, which ``part.failures`` holds already, unless it was not sent.
+    """Decide what follows a failure; ``part.failures`` holds it already, except a `NotSent`.
 
-    1. It was not sent: another deployment, or the same, free of charge.
+    There are six cases:
+
+    1. The attempt was not sent: choose a deployment again, free of charge.
     2. The provider refused it with 400: see `_after_refusal`.
-    3. Every deployment would fail it again: give up. Or none may be asked now: wait.
-    4. No other may be asked, and this one has timed out: give up.
-    5. It has failed too often, or the budget is used up: give up.
-    6. Another deployment at once; or else the same one, after a pause.
+    3. Every deployment would fail it again: give up. Or none may be called now: wait.
+    4. No other deployment may be called, and this one has timed out: give up.
+    5. The part has failed too often, or the budget is used up: give up.
+    6. Else call another deployment at once; without one, the same after a pause.
     """
     if isinstance(failure, NotSent):
         return Wait() if part.retry_not_charged else FailOver(cost=0.0)
@@ -122,30 +125,30 @@ def decide(
         return Fail()
     if len(part.failures) >= pool.settings.max_failures + len(pool.deployments) - 1:
         return Fail()
-    # A connection that was never made, or a call that was turned away, cost the provider next to
-    # nothing. Attempts that shared a call share the price of one.
+    # A refused connection and a 429 cost the provider nearly nothing, so a fail-over after one is
+    # free. Attempts that shared a call share the cost of one.
     free = options.has_other and isinstance(failure, ConnectionFailed | Throttled)
     cost = 0.0 if free else 1 / attempt.batch_size
     if not pool.retries.can_spend(cost):
         return Fail()
     if options.has_other:
         return FailOver(cost)
-    # What fails in a merged call may fail for another's sake: some engines answer 500 to a text
-    # that is too long.
-    return Retry(alone=attempt.batch_size > 1, cost=cost)
+    # Another request of a merged call may have caused the failure: some engines answer 500 to a
+    # text that is too long.
+    return Retry(never_merge=attempt.batch_size > 1, cost=cost)
 
 
 def _after_refusal(
     part: Part, attempt: Attempt, failure: Rejected, options: Options, pool: Pool
 ) -> Decision:
-    """What follows a 400.
+    """Decide what follows a 400. There are four cases:
 
-    1. The call was too large, and held several items: two smaller ones.
-    2. Another deployment has refused it, too, or this one embeds such requests, or there is no
-       other: it is the caller's fault. But only after a call of its own.
-    3. Else another deployment is asked, once, before the caller is told.
-    4. Where none may be asked now, or the budget is used up, the caller gets the 400; but another
-       error if nothing speaks for the 400: it may be the provider's fault.
+    1. The call was too large, and held several items: split the part in two.
+    2. Another deployment has refused the part, too, or this one embeds such requests, or there is
+       no other: the 400 is the caller's fault. A part of a merged call is first sent alone.
+    3. Else another deployment is called, once, before the caller gets the 400.
+    4. No other may be called now, or the budget is used up: the caller gets the 400; or a 502
+       if the deployment itself is in doubt (`Standing.doubts_400`).
     """
     if failure.too_large and part.size > 1:
         return Halve()
@@ -154,7 +157,7 @@ def _after_refusal(
     if not believed and options.has_other and pool.retries.can_spend(cost):
         return FailOver(cost)
     if attempt.batch_size > 1:
-        return Retry(alone=True, cost=0.0)
+        return Retry(never_merge=True, cost=0.0)
     if believed or not options.doubts_400:
         return Fail(refusal(failure))
     has_failed_elsewhere = not all(isinstance(error, Rejected) for error in part.failures)
@@ -162,14 +165,15 @@ def _after_refusal(
 
 
 def refusal(failure: Rejected) -> BadRequest:
-    """What the caller is told of a provider's 400."""
+    """Return the caller's error for a provider's 400."""
     error = RefusedByProvider(failure.message, param=failure.param)
-    error.log_message = "a provider refused the request as invalid"  # its own words may quote it
+    # The provider's own message may quote the request: it is not logged.
+    error.log_message = "a provider refused the request as invalid"
     return error
 
 
 def doubtful(failure: Rejected) -> UpstreamFailed:
-    """What the caller is told of a 400 that no other deployment could be asked about."""
+    """Return the caller's error for a 400 that may be the provider's fault."""
     error = UpstreamFailed(f"The provider of this model refused the request: {failure.message}")
     error.log_message = "a provider refused the request as invalid, and no other could be asked"
     return error

@@ -1,7 +1,7 @@
-"""The threads of dispatch: each call to a provider has one of its own (a greenlet under gevent).
+"""Makes each call to a provider in a thread of its own (a greenlet under gevent).
 
-So a caller can leave at its deadline whatever the call does, and others can go on waiting for it.
-A thread that has ended its call goes on with the batch that waits for the slot.
+Therefore a caller can leave at its deadline while the call goes on for other callers. A thread
+whose call has ended sends the next batch that waits for the slot.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger("app.dispatch")
 
 
 class Sender:
-    """Makes the calls of batches, judges what came, and tells each attempt its result."""
+    """Makes the calls of batches, updates pool and quota, and passes each attempt its result."""
 
     def __init__(
         self,
@@ -47,25 +47,25 @@ class Sender:
         self._start_thread = start_thread or _thread.start_new_thread
 
     def send(self, batch: Batch | None) -> None:
-        """Make the call of a batch in a thread of its own."""
+        """Start a thread that makes the call of a batch."""
         while batch is not None:
             if batch.reservation is None:
-                batch = self._return(batch)
+                batch = self._return_unsent(batch)
                 continue
             try:
                 self._start_thread(self._run, (batch,))
                 return
             except RuntimeError:
                 _log.exception("no thread can be started for a call")
-                batch = self._cannot_start(batch)
+                batch = self._fail_without_thread(batch)
 
     def ejected(self, pool: Pool, deployment: Deployment, now: float) -> None:
-        """A deployment has been ejected: what waits for it goes elsewhere."""
+        """Report an ejection, and return the deployment's queued attempts to their jobs."""
         self._events.ejected(pool.model, deployment)
         self._flush(pool, deployment, now)
 
     def _flush(self, pool: Pool, deployment: Deployment, now: float) -> None:
-        """Let what waits for a deployment go elsewhere, if that may not be asked any more."""
+        """Return a deployment's queued attempts to their jobs, unless it may still be called."""
         if not deployment.standing.may_be_asked(now, last_resort=True, is_only=pool.is_alone):
             for attempt in deployment.queue.flush(deployment):
                 attempt.on_result(attempt, NotSent("may not be asked now"), now)
@@ -73,10 +73,10 @@ class Sender:
     # In its thread
 
     def _run(self, batch: Batch | None) -> None:
-        """Make a call, and then those that wait for its slot."""
+        """Make the call of a batch, then the calls of batches that wait for its slot."""
         while batch is not None:
             if batch.reservation is None:
-                batch = self._return(batch)
+                batch = self._return_unsent(batch)
                 continue
             queue = batch.deployment.queue
             test: Batch | None = batch if queue.close(batch) else None
@@ -92,23 +92,23 @@ class Sender:
                 self._abort(batch)
             following = queue.finish(batch, time.monotonic())
             if test is not None:
-                self._tell_returned(test)
+                self._deliver_not_sent(test)
             batch = following
 
     def _call(self, batch: Batch) -> Batch | None:
-        """Make one call and tell its result; the batch to send next in the same slot, if any."""
+        """Make one call and deliver its result; return the next test of a bisection, if any."""
         deployment, attempts = batch.deployment, batch.attempts
         standing = deployment.standing
-        left_at = time.monotonic()
-        batch.deadline.call_leaves(left_at + standing.timeout_of(batch))
+        call_started_at = time.monotonic()
+        batch.deadline.set_timeout_at(call_started_at + standing.call_timeout(batch))
         pool = self._pool_of[deployment]
         for attempt in attempts:
-            if attempt.is_first and attempt.left_at is None:
+            if attempt.is_first and attempt.call_started_at is None:
                 pool.retries.earn()
                 pool.hedges.earn()
-            attempt.left_at = left_at
-        self._events.call_started(deployment, attempts, left_at)
-        standing.call_started(batch, batch.inputs, left_at)
+            attempt.call_started_at = call_started_at
+        self._events.call_started(deployment, attempts, call_started_at)
+        standing.call_started(batch, batch.inputs, call_started_at)
         try:
             vectors = self._embed(batch)
         except ProviderError as error:
@@ -119,9 +119,9 @@ class Sender:
             standing.call_ended(batch)
         now = time.monotonic()
         if isinstance(result, Vectors):
-            return self._answered(batch, result, left_at, now)
-        drop_tracebacks(result)  # what it passed: answers of megabytes
-        return self._failed(batch, result, left_at, now)
+            return self._answered(batch, result, call_started_at, now)
+        drop_tracebacks(result)  # its frames hold the answer, which may be megabytes
+        return self._failed(batch, result, call_started_at, now)
 
     def _embed(self, batch: Batch) -> Vectors:
         deployment, first = batch.deployment, batch.attempts[0]
@@ -144,20 +144,22 @@ class Sender:
             tracer.end_call_span(span, result)
         return result
 
-    def _answered(self, batch: Batch, vectors: Vectors, left_at: float, now: float) -> Batch | None:
+    def _answered(
+        self, batch: Batch, vectors: Vectors, call_started_at: float, now: float
+    ) -> Batch | None:
         deployment, attempts = batch.deployment, batch.attempts
         pool = self._pool_of[deployment]
         if batch.reservation is not None and not vectors.estimated:
             deployment.quota.settle(batch.reservation, sum(vectors.tokens))
             if pool.estimate.is_used:
                 pool.estimate.learn(_items(batch), sum(vectors.tokens))
-        silent = pool.succeeded(batch, vectors, left_at, now)
-        self._events.answered(pool.model, deployment, vectors, now - left_at)
+        silent = pool.succeeded(batch, vectors, call_started_at, now)
+        self._events.answered(pool.model, deployment, vectors, now - call_started_at)
         start = 0
         for attempt in attempts:
             stop = start + attempt.size
             rows = vectors if len(attempts) == 1 else vectors.slice(start, stop)
-            self._tell(attempt, rows, len(attempts), now)
+            self._deliver(attempt, rows, len(attempts), now)
             start = stop
         for other in silent:
             self.ejected(pool, other, now)
@@ -166,34 +168,34 @@ class Sender:
         return self._next_test(batch, bisection.after_success(batch.rest), now)
 
     def _failed(
-        self, batch: Batch, error: ProviderError, left_at: float, now: float
+        self, batch: Batch, error: ProviderError, call_started_at: float, now: float
     ) -> Batch | None:
         deployment, attempts = batch.deployment, batch.attempts
         pool, number = self._pool_of[deployment], len(attempts)
         if batch.deadline.cancelled:
             error = ProviderTimeout("was not waited for")
-        self._events.failed(pool.model, deployment, error, now - left_at)
+        self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
             if error.too_large and batch.inputs > 1:
-                pool.estimate.was_too_low()
-            trusted = pool.refused(batch, left_at, now)
+                pool.estimate.raise_expectation()
+            trusted = pool.refused(batch, call_started_at, now)
             if number > 1 and trusted:
                 step = bisection.after_refusal(attempts, batch.rest)
                 return self._next_test(batch, step, now)
             if number == 1:
                 deployment.remember_refused(attempts[0].call.items, now)
-        deployment.queue.requeue(batch.rest)  # before a flush, which is for these too
+        deployment.queue.requeue(batch.rest)  # before a flush, which must return these too
         is_fault = not isinstance(error, Rejected)
-        if is_fault and pool.failed(deployment, error, batch.inputs, left_at, now):
+        if is_fault and pool.failed(deployment, error, batch.inputs, call_started_at, now):
             self.ejected(pool, deployment, now)
         if isinstance(error, Throttled) or error.retry_after is not None:
             self._flush(pool, deployment, now)
         for attempt in attempts:
-            self._tell(attempt, error, number, now)
+            self._deliver(attempt, error, number, now)
         return None
 
     def _next_test(self, batch: Batch, step: bisection.Step, now: float) -> Batch | None:
-        """Send some of a batch that was refused again, in the slot of its call."""
+        """Return the batch of a bisection's next test, which keeps the slot of its last call."""
         queue = batch.deployment.queue
         rest = queue.hold(step.rest)
         test = queue.replace(batch, step.test, rest, now)
@@ -206,31 +208,32 @@ class Sender:
 
     # Results
 
-    def _tell(self, attempt: Attempt, result: Result, batch_size: int, now: float) -> None:
-        """Tell an attempt its result, where it is still wanted."""
+    def _deliver(self, attempt: Attempt, result: Result, batch_size: int, now: float) -> None:
+        """Pass an attempt its result, unless its job has abandoned it."""
         if attempt.deployment.queue.done(attempt, batch_size):
             attempt.on_result(attempt, result, now)
 
-    def _return(self, batch: Batch) -> Batch | None:
-        """Tell attempts that their deployment has no quota; the batch to send next, if any."""
+    def _return_unsent(self, batch: Batch) -> Batch | None:
+        """Return attempts without quota to their jobs; return the batch to send next, if any."""
         queue = batch.deployment.queue
-        self._tell_returned(batch)
+        self._deliver_not_sent(batch)
         return queue.next(time.monotonic())
 
-    def _tell_returned(self, batch: Batch) -> None:
+    def _deliver_not_sent(self, batch: Batch) -> None:
         for attempt in batch.attempts:
             attempt.on_result(attempt, NotSent("has no quota left"), time.monotonic())
 
-    def _cannot_start(self, batch: Batch) -> Batch | None:
+    def _fail_without_thread(self, batch: Batch) -> Batch | None:
+        """Fail a batch for which no thread could be started; return the next batch, if any."""
         now, queue = time.monotonic(), batch.deployment.queue
         queue.close(batch)
         self._release(batch)
         for attempt in batch.attempts:
-            self._tell(attempt, Overloaded("The proxy is overloaded.", retry_after=1), 1, now)
+            self._deliver(attempt, Overloaded("The proxy is overloaded.", retry_after=1), 1, now)
         return queue.finish(batch, now)
 
     def _release(self, batch: Batch) -> None:
-        """Undo what was done for a call that is not made."""
+        """Release the quota and the probe of a call that is not made."""
         if batch.reservation is not None:
             batch.deployment.quota.release(batch.reservation)
         if batch.is_probe:
@@ -239,12 +242,12 @@ class Sender:
             batch.deployment.queue.discard(attempt)
 
     def _abort(self, batch: Batch) -> None:
-        """Tell all attempts of a batch that a bug has ended their call."""
+        """Fail all attempts of a batch whose call was ended by a bug."""
         now = time.monotonic()
         batch.deployment.standing.probe_ended()
         for attempt in [*batch.attempts, *batch.rest]:
             try:
-                self._tell(attempt, InternalError("The proxy failed."), 1, now)
+                self._deliver(attempt, InternalError("The proxy failed."), 1, now)
             except Exception:
                 _log.exception("a request could not be told that its call failed")
 

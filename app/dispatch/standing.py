@@ -1,4 +1,4 @@
-"""How one deployment has been doing: health, latency and calls in flight, behind one lock."""
+"""The measured state of one deployment: health, latency and calls in flight, behind one lock."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from app.errors import ProviderError, ProviderTimeout, Rejected
 if TYPE_CHECKING:
     from app.dispatch.attempt import Batch
 
-_LATENCY_TTL_S = 10.0  # for which an answer's latency is believed
-_MAX_KINDS = 100  # of requests that it is remembered to have served
+_LATENCY_TTL_S = 10.0  # after the last answer, when the average latency counts as unknown
+_MAX_KINDS_REMEMBERED = 100  # kinds of requests that the deployment has served
 _NEVER = float("-inf")
 
 
 class Standing:
-    """What is known of a deployment. The lock guards everything here, `Health` and `Latency` too.
+    """Health, latency and calls in flight of one deployment.
 
-    Times are of the monotonic clock, in seconds.
+    The lock guards all fields, also those of `Health` and `Latency`. Times are of the monotonic
+    clock, in seconds.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
@@ -32,52 +33,52 @@ class Standing:
         self.answered_at = _NEVER
         self._timeout = timeout  # of the provider, for one call
         self._settings = settings
-        #: When each call in flight left, and its items; by batch, oldest first.
+        #: When each call in flight started, and its items; by batch, oldest first.
         self._in_flight: dict[object, tuple[float, int]] = {}
         self._served: dict[Hashable, float] = {}  # kind of request → when one was last embedded
         self._refused_in_a_row = 0  # calls that ended with 400
         self._refusing_since = _NEVER  # when the first of these ended
-        self._probes_cut = 0  # in a row, for they took too long
-        self._was_confirmed = False  # its last 400 that was checked was right
+        self._probes_cut = 0  # probes in a row that reached their timeout
+        self._was_confirmed = False  # another deployment agreed with its last checked 400
         self._lock = uncontended_lock()
 
     # Before a call
 
     def may_be_asked(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
-        """Whether a call may go there. ``is_only``: its model has no other deployment."""
+        """Whether a call may be sent. ``is_only``: its model has no other deployment."""
         with self._lock:
             if is_only:
                 return self.health.may_serve_alone(now)
             return self.health.may_serve(now, last_resort)
 
     def chosen(self, now: float) -> bool:
-        """A call is given to it; whether that is the probe of an ejected deployment."""
+        """Record that an attempt is submitted; return whether it is the half-open probe."""
         with self._lock:
             return not self.health.is_probing and self.health.chosen(now)
 
     def probe_ended(self) -> None:
-        """The probe has shown nothing."""
+        """Record that the probe has ended without a verdict: the next attempt may be a probe."""
         with self._lock:
             self.health.probe_ended()
 
     def known_latency(self, now: float) -> float | None:
-        """Seconds a call takes; None where no answer has shown it lately.
+        """Return the average seconds of a call; None without an answer in the last 10 s.
 
-        Forgotten after a while, or one that was slow once would never be asked again.
+        It expires because a deployment that was slow once would otherwise never be chosen again.
         """
         return self.latency.average if now - self.answered_at < _LATENCY_TTL_S else None
 
     def seconds_a_call(self, now: float, unknown: float) -> float:
-        """Seconds until a call to it succeeds, as far as is known.
+        """Return the expected seconds until a call succeeds.
 
-        A deployment whose oldest call is late is as slow as that call already; one whose calls
-        fail must be asked more than once. ``unknown`` stands in for a latency that is not known.
+        The result is at least the age of the oldest call in flight, and is divided by the share of
+        calls that succeed. ``unknown`` is used for a latency that is not known.
         """
         with self._lock:
             known = self.known_latency(now)
             seconds = unknown if known is None else known
-            for left_at, _ in self._in_flight.values():
-                seconds = max(seconds, now - left_at)
+            for call_started_at, _ in self._in_flight.values():
+                seconds = max(seconds, now - call_started_at)
                 break
             return seconds / max(0.05, 1 - self.health.failure_rate(now))
 
@@ -86,20 +87,21 @@ class Standing:
         with self._lock:
             return self.latency.p95(items)
 
-    def late_after(self, usual: float | None) -> float:
+    def late_after(self, usual_s: float | None) -> float:
         """Seconds after which a call is late: another deployment may be asked as well.
 
-        ``usual`` is the p95 of such calls, where one is known.
+        ``usual_s`` is the p95 of such calls, where one is known.
         """
-        if usual is None:
+        if usual_s is None:
             return min(self._timeout, self._settings.late_unknown)
-        late = max(self._settings.late_floor, self._settings.late_factor * usual)
+        late = max(self._settings.late_floor, self._settings.late_factor * usual_s)
         return min(self._timeout, late)
 
     def trusts_400(self, kind: Hashable, now: float) -> bool:
-        """Whether it has embedded a request of that kind lately: its 400 is the caller's fault.
+        """Whether a 400 to a request of that kind is taken as the caller's fault.
 
-        Not so when it has answered nothing but 400 since, too often.
+        It is, if the deployment has embedded such a request lately, and has not answered more than
+        `trusted_400s` calls in a row with 400 since.
         """
         with self._lock:
             if self._refused_in_a_row > self._settings.trusted_400s:
@@ -107,8 +109,11 @@ class Standing:
             return now - self._served.get(kind, _NEVER) <= self._settings.trust_400_for
 
     def doubts_400(self, kind: Hashable) -> bool:
-        """Whether nothing speaks for its 400: another deployment has embedded what it refused; or
-        it has not embedded such requests, or none for a while, and no other has confirmed its 400.
+        """Whether a 400 to a request of that kind may be the provider's fault. There are two cases:
+
+        1. Another deployment has embedded what this one refused.
+        2. This one has embedded no such request, or refused too many calls in a row, and no other
+           deployment has confirmed its last 400.
         """
         with self._lock:
             if self.health.has_refuted_400s:
@@ -120,7 +125,7 @@ class Standing:
 
     @property
     def in_flight(self) -> int:
-        """Calls."""
+        """The number of calls that have started and not ended."""
         return len(self._in_flight)
 
     def state(self, now: float) -> str:
@@ -134,7 +139,7 @@ class Standing:
             return self.health.share(now)
 
     def wait(self, now: float) -> float:
-        """Seconds until it may be asked again; 0 where it may now."""
+        """Return the seconds until it may be called again; 0 where it may be called now."""
         with self._lock:
             return self.health.wait(now)
 
@@ -145,22 +150,22 @@ class Standing:
 
     # During a call
 
-    def timeout_of(self, batch: Batch) -> float:
-        """Seconds that a call may take.
+    def call_timeout(self, batch: Batch) -> float:
+        """Return the timeout of a call in seconds; that of a half-open probe is shorter.
 
-        A probe should show soon whether the deployment is back. But one whose calls take long must
-        be able to show it, or it would be lost for ever: the probe has several times the usual
-        time, where that is known, and twice as long after each that was cut.
+        A short timeout shows soon that the deployment still fails. But a deployment that recovered
+        and is slow would never pass a probe that is too short: the timeout is several times the
+        usual latency, where that is known, and doubles after each probe that reached it.
         """
         if not batch.is_probe:
             return self._timeout
         with self._lock:
-            usual = self.latency.p95(batch.inputs)
-            if usual is None:
-                usual = self.latency.average
-            if usual is None:
+            usual_s = self.latency.p95(batch.inputs)
+            if usual_s is None:
+                usual_s = self.latency.average
+            if usual_s is None:
                 return self._timeout
-            limit = max(self._settings.probe_timeout, self._settings.cut_factor * usual)
+            limit = max(self._settings.probe_timeout, self._settings.cut_factor * usual_s)
             return min(self._timeout, limit * 2.0 ** min(self._probes_cut, 16))
 
     def call_started(self, batch: object, items: int, now: float) -> None:
@@ -171,60 +176,63 @@ class Standing:
         with self._lock:
             self._in_flight.pop(batch, None)
 
-    def is_silent(self, now: float, other_left_at: float) -> bool:
-        """Whether its oldest call outlives the silence limit, while another deployment answered a
-        call that left after it, at ``other_left_at``, now."""
+    def is_silent(self, now: float, other_started_at: float) -> bool:
+        """Whether its oldest call is older than the silence limit while another deployment answers.
+
+        The other deployment has just answered a call that started after it, at
+        ``other_started_at``.
+        """
         with self._lock:
-            for left_at, items in self._in_flight.values():
-                age = now - left_at
+            for call_started_at, items in self._in_flight.values():
+                age = now - call_started_at
                 return (
                     age >= self._settings.silence_floor
-                    and other_left_at >= left_at
+                    and other_started_at >= call_started_at
                     and not self.health.is_ejected
-                    and age >= self._silence_limit(items, now - other_left_at)
+                    and age >= self._silence_limit(items, now - other_started_at)
                 )
             return False
 
     # After a call
 
-    def succeeded(self, items: int, left_at: float, now: float, kind: Hashable) -> bool:
-        """A call brought vectors; whether the deployment is back from an ejection by it."""
+    def succeeded(self, items: int, call_started_at: float, now: float, kind: Hashable) -> bool:
+        """Record a call that returned vectors; return whether that ends an ejection."""
         with self._lock:
             was_ejected = self.health.is_ejected
-            straggler = self.health.is_straggler(left_at)
-            self.latency.add(items, now - left_at)
+            straggler = self.health.is_straggler(call_started_at)
+            self.latency.add(items, now - call_started_at)
             self.answered_at = now
-            if left_at >= self._refusing_since:
+            if call_started_at >= self._refusing_since:
                 self._refused_in_a_row = 0
             self._probes_cut = 0
             self._served.pop(kind, None)
             self._served[kind] = now
-            if len(self._served) > _MAX_KINDS:
+            if len(self._served) > _MAX_KINDS_REMEMBERED:
                 del self._served[next(iter(self._served))]
             if not straggler:
-                self.health.succeeded(now, left_at)
+                self.health.succeeded(now, call_started_at)
             return was_ejected and not straggler
 
-    def refused(self, trusted: bool, is_test: bool, left_at: float, now: float) -> None:
-        """A call ended with 400. Where that is the caller's fault, the deployment is well.
+    def refused(self, trusted: bool, is_test: bool, call_started_at: float, now: float) -> None:
+        """Record a call that ended with 400; ``trusted``: by the caller's fault, so a success.
 
-        ``is_test``: one of the calls by which a refused batch is bisected, which show no more than
-        the first refusal did.
+        ``is_test``: a call of a bisection. It is not counted as a further refusal, since it repeats
+        items that were refused before.
         """
         with self._lock:
             if not self._refused_in_a_row:
                 self._refusing_since = now
             if not is_test:
                 self._refused_in_a_row += 1
-            if self.health.is_straggler(left_at):
+            if self.health.is_straggler(call_started_at):
                 return
             if trusted:
-                self.health.succeeded(now, left_at)
+                self.health.succeeded(now, call_started_at)
             else:
                 self.health.probe_ended()
 
     def refusal_confirmed(self) -> None:
-        """Another deployment has refused with 400 what this one did."""
+        """Record that another deployment refused the same items with 400."""
         with self._lock:
             self._was_confirmed = True
 
@@ -232,31 +240,31 @@ class Standing:
         self,
         error: ProviderError,
         items: int,
-        left_at: float,
+        call_started_at: float,
         now: float,
         others_answered_at: float | None,
         may_eject: Callable[[], bool],
     ) -> bool:
-        """Judge a call that failed; whether the deployment is newly ejected for it.
+        """Record a call that failed; return whether that ejects the deployment.
 
         ``others_answered_at`` is when another deployment of the model last answered; None where
-        there is no other.
+        there is no other. ``may_eject`` says whether the pool allows an ejection.
         """
         with self._lock:
             health = self.health
-            if health.is_straggler(left_at):
-                return False  # the same fault again, not a verdict on the time since
+            if health.is_straggler(call_started_at):
+                return False  # it started before the ejection: no news about the time since
             is_silence = False
             if isinstance(error, ProviderTimeout):
                 self._probes_cut += health.is_probing
-                age = now - left_at
-                if age < self._evidence_after(items, left_at, others_answered_at):
-                    health.probe_ended()  # the caller left early: that proves nothing
+                age = now - call_started_at
+                if age < self._evidence_after(items, call_started_at, others_answered_at):
+                    health.probe_ended()  # the caller's deadline was too short to prove a fault
                     return False
-                answered = others_answered_at is not None and others_answered_at >= left_at
+                answered = others_answered_at is not None and others_answered_at >= call_started_at
                 is_silence = answered and age >= self._silence_limit(items)
             was_ejected = health.is_ejected
-            if health.failed(error, now, left_at) or is_silence:
+            if health.failed(error, now, call_started_at) or is_silence:
                 if was_ejected or may_eject():
                     health.eject(error, now)
                 else:
@@ -266,9 +274,9 @@ class Standing:
     def refuted(
         self, batch_size: int, is_probe: bool, now: float, may_eject: Callable[[], bool]
     ) -> bool:
-        """Another embedded what it answered 400 to; whether it is newly ejected for that.
+        """Record that another deployment embedded what this one refused; whether that ejects it.
 
-        One that is ejected already stays so for longer only where the 400 came to its probe.
+        A deployment that is ejected already is ejected for longer only if its probe got the 400.
         """
         with self._lock:
             self._was_confirmed = False
@@ -280,30 +288,33 @@ class Standing:
             return self.health.is_ejected and not was_ejected
 
     def suspect(self, now: float) -> None:
-        """It is silent, and may not be ejected: ask it only where no other deployment is well."""
+        """Mark it as silent where it may not be ejected: it is called only as a last resort."""
         with self._lock:
             self.health.suspect(now)
 
     def eject(self, error: ProviderError, now: float) -> None:
-        """Eject it for what its calls in flight show."""
+        """Eject it because its calls in flight get no answer."""
         with self._lock:
             self.health.failed(error, now, now)
             self.health.eject(error, now)
 
     def _silence_limit(self, items: int, others_took: float = 0.0) -> float:
-        """``others_took``: seconds that a call to another deployment has just taken."""
+        """Return the age in seconds from which a call without an answer shows a silence.
+
+        ``others_took``: seconds that a call to another deployment has just taken.
+        """
         p95 = self.latency.p95(items)
         if p95 is None:
             return max(self._settings.late_unknown, self._settings.silence_factor * others_took)
         return max(self._settings.silence_floor, self._settings.silence_factor * p95)
 
     def _evidence_after(
-        self, items: int, left_at: float, others_answered_at: float | None
+        self, items: int, call_started_at: float, others_answered_at: float | None
     ) -> float:
         """Seconds after which a call without an answer counts as a failure."""
         settings = self._settings
         p95 = self.latency.p95(items)
-        if others_answered_at is not None and others_answered_at >= left_at:
+        if others_answered_at is not None and others_answered_at >= call_started_at:
             limit = settings.silence_floor if p95 is None else settings.cut_factor * p95
         elif p95 is None:
             limit = settings.silence_floor

@@ -26,7 +26,7 @@ _MIN_WAIT_S = 0.01  # for a deployment to come back
 
 @dataclass(slots=True)
 class JobContext:
-    """What stays the same for a request, as long as it is in dispatch."""
+    """The values of a request that do not change while it is in dispatch."""
 
     request: EmbeddingRequest
     pool: Pool
@@ -36,12 +36,12 @@ class JobContext:
     is_hedged: bool
 
 
-def _not_wanted(attempt: Attempt, result: Result, now: float) -> None:
-    """Takes a result that no request waits for."""
+def _ignore_result(attempt: Attempt, result: Result, now: float) -> None:
+    """Ignore a result: its request has ended."""
 
 
 class Starter:
-    """Chooses deployments, and gives them parts."""
+    """Chooses a deployment for each part, and submits an attempt to its queue."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class Starter:
         self._timers = Timers(job.pool, job.suitable, job.is_hedged)
 
     def close(self) -> None:
-        """Start nothing more: lets go of the job, which else only the garbage collector could."""
-        self._on_result = _not_wanted
+        """Drop the reference to the job, whose cycle only the garbage collector could free."""
+        self._on_result = _ignore_result
 
-    def start_due(self, now: float, is_begun: bool) -> Part | None:
-        """Start the parts whose time has come; one that has to be given up, if there is any.
+    def start_due(self, now: float, has_vectors: bool) -> Part | None:
+        """Start the parts that are due; return one that no deployment can take in time, if any.
 
-        ``is_begun``: other parts have been paid for already, so that it is worth waiting for a
-        deployment. Else the caller is told at once, for SDKs know how to wait.
+        ``has_vectors``: other parts are paid for already, so that a part waits for a deployment.
+        Else the request fails at once, because SDKs retry by themselves.
         """
         parts, later = self._parts, list[Part]()
         given_up = None
@@ -74,14 +74,14 @@ class Starter:
             part = parts.waiting.popleft()
             if part.due > now:
                 later.append(part)
-            elif not self._start(part, now, is_begun or bool(parts.running), later):
+            elif not self._start(part, now, has_vectors or bool(parts.running), later):
                 given_up = part
                 break
         parts.waiting.extendleft(reversed(later))
         return given_up
 
     def next_time(self) -> float:
-        """When the next part is due, or has to be looked at."""
+        """Return the time at which the next part is due, to be hedged, or late."""
         due = self._timers.next(self._parts.running)
         waiting = self._parts.waiting
         if (
@@ -91,7 +91,7 @@ class Starter:
         return due
 
     def _start(self, part: Part, now: float, may_wait: bool, later: list[Part]) -> bool:
-        """Give a part to a deployment, split it, or let it wait; False where it is given up."""
+        """Submit a part to a deployment, split it, or let it wait; return False to give it up."""
         pool, expected = self._job.pool, part.expected
         deployment = self._choose(part, expected, now)
         if deployment is None:
@@ -114,15 +114,15 @@ class Starter:
         return True
 
     def _choose(self, part: Part, expected: Expected, now: float) -> Deployment | None:
-        """One that has not failed this part, while there is one; then one that may do better."""
+        """Choose a deployment that has not failed this part; without one, one that may recover."""
         pool, suitable = self._job.pool, self._job.suitable
         chosen = pool.choose(now, expected, suitable, part.failed_at)
         if chosen is None and part.failed_at:
-            chosen = pool.choose(now, expected, suitable, part.failed_for_good)
+            chosen = pool.choose(now, expected, suitable, part.permanently_failed_at)
         return chosen
 
     def _submit(self, part: Part, deployment: Deployment, now: float) -> None:
-        """Start an attempt of a part: its only one, or one beside another."""
+        """Submit an attempt of a part: its only one, or one beside another."""
         request, deadline = self._job.request, self._job.deadline
         call = deployment.call(request, request.items[part.start : part.stop])
         kind = deployment.kind(call, request.dimensions)
@@ -155,14 +155,14 @@ class Starter:
 
     # Slow calls
 
-    def look_for_late(self, now: float) -> None:
-        """Hedge the calls that are slow, and ask another deployment beside those that are late."""
+    def handle_slow_calls(self, now: float) -> None:
+        """Hedge slow calls, and call another deployment beside those that are late."""
         for part in self._timers.due(self._parts.running, now):
             attempt = part.attempts[0]
             if self._timers.is_hedge_due(part, attempt, now):
                 self._hedge(part, attempt, now)
             if self._timers.is_late(part, attempt, now):
-                self._ask_beside(part, attempt, now)
+                self._call_beside(part, attempt, now)
 
     def _hedge(self, part: Part, attempt: Attempt, now: float) -> None:
         """Send one more call elsewhere; the first answer wins."""
@@ -175,13 +175,13 @@ class Starter:
             self._job.events.hedged(pool.model, other)
             self._submit(part, other, now)
 
-    def _ask_beside(self, part: Part, attempt: Attempt, now: float) -> None:
-        """Ask another deployment as well as a late one; without one, or the budget, wait on."""
+    def _call_beside(self, part: Part, attempt: Attempt, now: float) -> None:
+        """Call another deployment beside a late one, if one may be called and the budget allows."""
         other = self._choose_beside(part, now)
         if other is None:
             return
-        if attempt.left_at is None:
-            # It still waits for a slot: where one is free, it goes there for nothing.
+        if attempt.call_started_at is None:
+            # It still waits for a slot: another deployment's free slot costs no extra call.
             if other.queue.free and len(part.attempts) == 1:
                 self.attempts -= 1
                 self._parts.transition(part, PartState.WAITING)
@@ -203,7 +203,7 @@ class Starter:
     def _choose_beside(self, part: Part, now: float) -> Deployment | None:
         pool, expected, suitable = self._job.pool, part.expected, self._job.suitable
         other = pool.choose(now, expected, suitable, part.asked)
-        if other is None and part.is_late:  # then again one that may do better
+        if other is None and part.is_late:  # then one whose failure may have passed
             running = {attempt.deployment for attempt in part.attempts}
-            other = pool.choose(now, expected, suitable, running.union(part.failed_for_good))
+            other = pool.choose(now, expected, suitable, running.union(part.permanently_failed_at))
         return other

@@ -1,4 +1,4 @@
-"""When a running part needs another deployment: its hedge, and the end of its patience. No I/O."""
+"""The times at which a running part is hedged and at which it is late. No I/O."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from app.dispatch.deployment import Deployment
 from app.dispatch.part import NEVER, Part
 from app.dispatch.pool import Pool
 
-_MIN_PROBE_HEDGE_S = 0.05  # after which the request of a slow probe is hedged
-_PROBE_HEDGE_FACTOR = 2.0  # times the p95, likewise
-_UNKNOWN_PROBE_HEDGE_S = 0.5
+_PROBE_HEDGE_FACTOR = 2.0  # the request of a probe is hedged after so many times the p95,
+_MIN_PROBE_HEDGE_S = 0.05  # but not before,
+_UNKNOWN_PROBE_HEDGE_S = 0.5  # and after so long where no p95 is known
 
 
 class Timers:
     """Sets and reads the times of the parts of one request.
 
-    They count from when a call leaves, not from when it is queued, so that overload itself does not
-    hedge. A queued attempt does not say when it leaves: what comes too early is set anew.
+    They count from the start of a call, not from when it is queued, so that overload alone causes
+    no hedge. While an attempt is queued its start is not known: a time that passes too early is set
+    again from the start of the call.
     """
 
     def __init__(self, pool: Pool, suitable: Sequence[Deployment], is_hedged: bool) -> None:
@@ -37,30 +38,30 @@ class Timers:
             for d in self._suitable
         ):
             return
-        usual = self._pool.usual_seconds(deployment, part.size)
+        usual_s = self._pool.p95_or_slowest(deployment, part.size)
         # Half of what is left, so that another still has time.
-        part.late_after = min((deadline - now) / 2, deployment.standing.late_after(usual))
+        part.late_after = min((deadline - now) / 2, deployment.standing.late_after(usual_s))
         part.late_at = now + part.late_after
-        part.hedge_after = self._hedge_after(attempt, usual)
+        part.hedge_after = self._hedge_after(attempt, usual_s)
         part.hedge_at = now + part.hedge_after
 
-    def _hedge_after(self, attempt: Attempt, usual: float | None) -> float:
-        if attempt.is_probe:  # whose request must not suffer for it
-            if usual is None:
+    def _hedge_after(self, attempt: Attempt, usual_s: float | None) -> float:
+        if attempt.is_probe:  # its request must not wait for a deployment that still fails
+            if usual_s is None:
                 return _UNKNOWN_PROBE_HEDGE_S
-            return max(_MIN_PROBE_HEDGE_S, _PROBE_HEDGE_FACTOR * usual)
-        if usual is None or not self._is_hedged:
+            return max(_MIN_PROBE_HEDGE_S, _PROBE_HEDGE_FACTOR * usual_s)
+        if usual_s is None or not self._is_hedged:
             return NEVER
-        return self._pool.settings.hedge_factor * usual
+        return self._pool.settings.hedge_factor * usual_s
 
     def next(self, running: Mapping[Attempt, Part]) -> float:
-        """The first of all times."""
+        """Return the earliest time of all running parts."""
         if not self._is_used:
             return NEVER
         return min((min(p.late_at, p.hedge_at) for p in running.values()), default=NEVER)
 
     def due(self, running: Mapping[Attempt, Part], now: float) -> Iterable[Part]:
-        """The parts one of whose times has come."""
+        """Return the parts that may be late or due for a hedge."""
         if not self._is_used:
             return ()
         parts = dict.fromkeys(running.values())
@@ -71,8 +72,8 @@ class Timers:
         """Whether to hedge the only attempt of a part now."""
         if part.hedge_at > now:
             return False
-        left_at = now if attempt.left_at is None else attempt.left_at
-        part.hedge_at = left_at + part.hedge_after
+        call_started_at = now if attempt.call_started_at is None else attempt.call_started_at
+        part.hedge_at = call_started_at + part.hedge_after
         if part.hedge_at > now:
             return False
         part.hedge_at = NEVER
@@ -83,8 +84,8 @@ class Timers:
         """Whether the first attempt of a part is late now, in flight or in its queue."""
         if part.late_at > now:
             return False
-        if attempt.left_at is not None:
-            part.late_at = attempt.left_at + part.late_after
+        if attempt.call_started_at is not None:
+            part.late_at = attempt.call_started_at + part.late_after
             if part.late_at > now:
                 return False
         part.late_at = now + part.late_after  # once more, if nothing can be done about it now

@@ -1,4 +1,4 @@
-"""The error a caller gets when no deployment could serve. Pure."""
+"""Chooses the error that a caller gets when no deployment could serve. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.errors import (
     UpstreamFailed,
 )
 
-_LEAST_RETRY_AFTER_S = 0.05
+_MIN_RETRY_AFTER_S = 0.05
 _FULL_RETRY_AFTER_S = 1.0
 
 
@@ -31,15 +31,15 @@ def verdict(
     expected: Expected,
     now: float,
 ) -> ClientError:
-    """What the failures of a part come to; without any, the state of the pool.
+    """Return the caller's error for the failures of a part; without any, for the pool's state.
 
-    A 400 counts only where nothing else failed: it was not believed, or it would have been told.
+    A 400 counts only where all failures are 400s: one that is trusted has ended the request before.
     """
     others = [failure for failure in failures if not isinstance(failure, Rejected)]
     for failure in () if others else failures:
         return refusal(failure)  # type: ignore[arg-type]  # `Rejected`, all of them
     failures = others
-    wait = max(_LEAST_RETRY_AFTER_S, pool.wait(now, expected, suitable))
+    wait = max(_MIN_RETRY_AFTER_S, pool.wait(now, expected, suitable))
     all_throttled = all(isinstance(failure, Throttled) for failure in failures)
     if all_throttled and pool.is_full(now, expected, suitable):
         return Overloaded(
@@ -60,7 +60,7 @@ def verdict(
         )
     return UpstreamFailed(
         f"The provider of this model failed: it {failures[-1].message}.",
-        # The proxy has retried already: an SDK that does so too makes nine calls of one.
+        # The proxy has retried already: with the retries of an SDK a request would make nine calls.
         should_retry=False if len(failures) > 1 else None,
     )
 

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def group_key(attempt: Attempt) -> Hashable:
-    """Equal for attempts that may share a call."""
+    """Return a key that is equal for attempts that may share a call."""
     return attempt if attempt.group is None else (attempt.deployment, attempt.group)
 
 
 class WaitingGroups:
-    """Groups in the order of their turn; the attempts of each in the order in which they leave.
+    """The queue of a provider: groups in the order of their turn, each with its attempts in order.
 
-    `app.dispatch.batching.SlotQueue` owns it, and holds its lock whenever it is touched.
+    `app.dispatch.batching.SlotQueue` owns it, and holds its own lock during every call.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class WaitingGroups:
             yield key, next(iter(group)).deployment, group
 
     def of_deployment(self, deployment: Deployment) -> list[Attempt]:
-        """All that wait for a deployment."""
+        """Return all queued attempts of a deployment."""
         return [
             attempt
             for _, waited_for, group in self
@@ -69,9 +69,9 @@ class WaitingGroups:
 
 
 def fill(group: Iterable[Attempt], deployment: Deployment, now: float) -> list[Attempt]:
-    """As many attempts from the front as fit into one call, at least one.
+    """Return as many attempts from the front as fit into one call, at least one.
 
-    One whose items were refused while it waited has a call of its own.
+    An attempt whose items were refused while it waited gets a call of its own.
     """
     attempts: list[Attempt] = []
     inputs = tokens = 0

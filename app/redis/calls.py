@@ -14,15 +14,15 @@ from app.redis.connect import MAX_CONNECTIONS, Client
 
 T = TypeVar("T")
 
-#: Calls that callers have left and whose threads have not ended. More are not made meanwhile.
-MAX_CALLS_LEFT = 32
+#: Calls whose callers have left and whose threads have not ended; at this number none is started.
+MAX_ABANDONED_CALLS = 32
 
 #: Asks a client, and yields answers one by one; ``remaining_s`` tells how long the caller waits.
 Steps = Callable[[Client, Callable[[], float]], Iterator[T]]
 
 
 class Call(Generic[T]):
-    """What a helper thread has got so far, and until when its caller waits."""
+    """The answers of a helper thread so far, and the time until which its caller waits."""
 
     __slots__ = ("answers", "deadline", "error", "is_done", "wakeup")
 
@@ -46,7 +46,7 @@ class HelperCalls:
 
     def __init__(self) -> None:
         self.in_flight = 0  # also those that were left
-        self._left: dict[Call[Any], float] = {}  # since when, the longest first
+        self._abandoned: dict[Call[Any], float] = {}  # since when, the longest first
         self._lock = uncontended_lock()
 
     @property
@@ -56,15 +56,15 @@ class HelperCalls:
         0 where more calls can be made.
         """
         with self._lock:
-            if len(self._left) < MAX_CALLS_LEFT:
+            if len(self._abandoned) < MAX_ABANDONED_CALLS:
                 return 0.0
-            return time.monotonic() - next(iter(self._left.values()))
+            return time.monotonic() - next(iter(self._abandoned.values()))
 
     def start(self, client: Any, steps: Steps[T], timeout_s: float) -> Call[T] | None:
         """Run ``steps`` in a thread; None where there are too many, or none can be had."""
         call = Call[T](timeout_s)
         with self._lock:
-            if len(self._left) >= MAX_CALLS_LEFT or self.in_flight >= MAX_CONNECTIONS:
+            if len(self._abandoned) >= MAX_ABANDONED_CALLS or self.in_flight >= MAX_CONNECTIONS:
                 return None
             self.in_flight += 1
         try:
@@ -84,7 +84,7 @@ class HelperCalls:
         yield_control()
         with self._lock:
             if not call.is_done:
-                self._left[call] = time.monotonic()
+                self._abandoned[call] = time.monotonic()
 
     def _run(self, client: Any, steps: Steps[T], call: Call[T]) -> None:
         """Make a call, in its thread."""
@@ -98,6 +98,6 @@ class HelperCalls:
         finally:
             with self._lock:
                 self.in_flight -= 1
-                self._left.pop(call, None)
+                self._abandoned.pop(call, None)
                 call.is_done = True
             call.wakeup.set()

@@ -40,7 +40,7 @@ STEP_TIMEOUT_S = 1.0
 #: Seconds that a probe may take to connect, with all its steps.
 CONNECT_TIMEOUT_S = 2.0
 #: Seconds after which calls that were left show, where there are too many, that the server is sick.
-MAX_LEFT_S = 2.0
+MAX_ABANDONED_S = 2.0
 #: Seconds between two rounds of chores, where nothing asks for one earlier.
 ROUND_S = 1.0
 
@@ -102,8 +102,10 @@ class BestEffortClient:
         call = self._helpers.start(client, steps, self._timeout_s)
         if call is None:
             self.skipped += 1
-            if self._helpers.stuck_s > MAX_LEFT_S:
-                self._fail(TimeoutError(f"no end of a call in {MAX_LEFT_S} s"), is_certain=True)
+            if self._helpers.stuck_s > MAX_ABANDONED_S:
+                self._fail(
+                    TimeoutError(f"no end of a call in {MAX_ABANDONED_S} s"), is_certain=True
+                )
             return []
         self.calls += 1
         self._helpers.wait(call)

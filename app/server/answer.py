@@ -1,4 +1,4 @@
-"""Writing an answer."""
+"""Writes a response: its head in one write with the first bytes of its body."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PLAIN = frozenset(
 ) | {f"x-proxy-{name}" for name in ("cache", "cached-tokens", "provider", "attempts")}
 
 _LINES = re.compile(r"(?:[\t -~\x80-\xff]*\r\n)*")  # gunicorn's rule for values
-_TOGETHER = 2**16  # bytes of the body that leave with the head, at the most
+_MAX_BODY_BYTES_WITH_HEAD = 2**16  # bytes of the body that leave with the head, at the most
 _date = (0, "")  # a second and how HTTP writes it
 
 
-class Answer(Response):  # type: ignore[misc]
+class BufferedHeadResponse(Response):  # type: ignore[misc]
     """gunicorn's, but the head goes out in one write with the first piece of the body."""
 
     #: What waits for the piece of the body that it leaves with. gunicorn makes the object.
@@ -41,21 +41,21 @@ class Answer(Response):  # type: ignore[misc]
     def default_headers(self) -> list[str]:
         connection = "close" if self.should_close() else "keep-alive"
         major, minor = self.req.version
-        lines = [
+        start = [
             f"HTTP/{major}.{minor} {self.status}\r\n"
             f"Server: {SERVER}\r\nDate: {_now()}\r\nConnection: {connection}\r\n"
         ]
         if self.chunked:
-            lines.append("Transfer-Encoding: chunked\r\n")
-        return lines
+            start.append("Transfer-Encoding: chunked\r\n")
+        return start
 
     def send_headers(self) -> None:
         if self.headers_sent:
             return
-        told = "".join([f"{name}: {value}\r\n" for name, value in self.headers])
-        if told.count("\n") != len(self.headers) or not _LINES.fullmatch(told):
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self.headers])
+        if lines.count("\n") != len(self.headers) or not _LINES.fullmatch(lines):
             raise InvalidResponseHeader("a value that would be read as another header")
-        self._head = f"{''.join(self.default_headers())}{told}\r\n".encode("latin-1")
+        self._head = f"{''.join(self.default_headers())}{lines}\r\n".encode("latin-1")
         self.headers_sent = True
 
     def _emit_body(self, data: bytes) -> None:
@@ -65,8 +65,8 @@ class Answer(Response):  # type: ignore[misc]
             return
         head, self._head = self._head, b""
         # Not all of a long answer: that would be one more copy of it.
-        rest = memoryview(framed)[_TOGETHER:]
-        self._send(head + framed[:_TOGETHER])
+        rest = memoryview(framed)[_MAX_BODY_BYTES_WITH_HEAD:]
+        self._send(head + framed[:_MAX_BODY_BYTES_WITH_HEAD])
         if rest:
             self._send(rest)
 

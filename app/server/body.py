@@ -13,10 +13,12 @@ from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 
 IDLE_CLIENT_TIMEOUT_S = 30.0  # seconds that a client has for the head, and again for the body, …
-PACE = 16 * 2**10  # … plus one for so many bytes of it
-SMALL_BODY = 64 * 2**10  # bytes left unread that are worth reading to keep a connection
-DRAIN_SECONDS = 5.0  # bounds of swallowing what a refused client still sends
-DRAIN_BYTES = 64 * 2**20
+MIN_BYTES_PER_S = 16 * 2**10  # … plus one for so many bytes of it
+MAX_UNREAD_BYTES_TO_KEEP = (
+    64 * 2**10
+)  # bytes left unread that are worth reading to keep a connection
+DRAIN_TIMEOUT_S = 5.0  # bounds of swallowing what a refused client still sends
+MAX_DRAIN_BYTES = 64 * 2**20
 
 
 class TooSlow(errors.ParseException):  # type: ignore[misc]
@@ -51,7 +53,7 @@ class Unreader(SocketUnreader):  # type: ignore[misc]
             data: bytes = super().chunk(size_hint)
         except TimeoutError:
             raise TooSlow from None
-        self.deadline += len(data) / PACE
+        self.deadline += len(data) / MIN_BYTES_PER_S
         return data
 
 
@@ -61,9 +63,9 @@ class Body(io.RawIOBase):
     def __init__(self, req: Any, unreader: Unreader, sock: Any) -> None:
         self._body, self._unreader, self._sock = req.body, unreader, sock
         #: Bytes not read yet; infinite as long as the end of a chunked body is not seen.
-        self.left: float = getattr(req.body.reader, "length", math.inf)
+        self.unread_bytes: float = getattr(req.body.reader, "length", math.inf)
         self.failed = False  # gunicorn's parser asks for it
-        self._started = self.left == 0
+        self._started = self.unread_bytes == 0
         # gunicorn would send "100 Continue" before the app is asked. Sent with the first read
         # instead, it spares a client that is refused (401, 413) the sending.
         self._continue = req._expected_100_continue
@@ -72,15 +74,19 @@ class Body(io.RawIOBase):
     @property
     def keeps_connection(self) -> bool:
         """Whether the connection can carry another request after this body."""
-        return self.left <= SMALL_BODY and not self.failed and not (self.left and self._continue)
+        return (
+            self.unread_bytes <= MAX_UNREAD_BYTES_TO_KEEP
+            and not self.failed
+            and not (self.unread_bytes and self._continue)
+        )
 
     def finish(self) -> bool:
-        """Read a small rest; whether the connection can carry another request."""
+        """Read a small unread rest; return whether the connection can carry another request."""
         if not self.keeps_connection:
             return False
         with contextlib.suppress(BodyError):
-            self._start(DRAIN_SECONDS)
-            while self.left:
+            self._start(DRAIN_TIMEOUT_S)
+            while self.unread_bytes:
                 self.read(8192)
         return not self.failed
 
@@ -100,12 +106,12 @@ class Body(io.RawIOBase):
         except (errors.ParseException, OSError):
             self.failed = True
             raise BodyError("the request body could not be read") from None  # it may hold a key
-        self.left -= len(data)
+        self.unread_bytes -= len(data)
         if size is None or size < 0 or len(data) < size:  # that was the end
-            if 0 < self.left < math.inf:
+            if 0 < self.unread_bytes < math.inf:
                 self.failed = True
                 raise BodyError("the request body broke off")
-            self.left = 0
+            self.unread_bytes = 0
         return data
 
     def readinto(self, buffer: Any) -> int:  # readline and its kin, and werkzeug, build on it
@@ -114,12 +120,13 @@ class Body(io.RawIOBase):
         return len(data)
 
 
-def close_after_answer(sock: Any, patience: float) -> None:
-    """Send FIN, then swallow what still comes, lest a reset overtakes the answer (RFC 9112, 9.6).
+def close_after_answer(sock: Any, timeout_s: float) -> None:
+    """Send FIN, then read and drop what the client still sends, up to ``timeout_s``.
 
-    With no patience, only what is here already.
+    Closing with unread bytes would send a reset, which can reach the client before the answer
+    (RFC 9112, 9.6). With 0 only bytes that have arrived already are read.
     """
-    deadline, limit = time.monotonic() + patience, DRAIN_BYTES
+    deadline, limit = time.monotonic() + timeout_s, MAX_DRAIN_BYTES
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
         while limit > 0:

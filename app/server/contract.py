@@ -1,4 +1,4 @@
-"""What both worker classes do alike."""
+"""Base class of both workers: one request at a time, errors as JSON, closing of connections."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from app.errors import (
     UnsupportedTransferCoding,
     shown,
 )
-from app.server.answer import SERVER, Answer
-from app.server.body import DRAIN_SECONDS, Body, TooSlow, close_after_answer
+from app.server.answer import SERVER, BufferedHeadResponse
+from app.server.body import DRAIN_TIMEOUT_S, Body, TooSlow, close_after_answer
 from app.server.heap import keep_freed
 from app.server.log import Errors
 
-STOP_LINGER = 2.0  # seconds that an idle connection outlives the signal to stop
-_GARBAGE = 10_000  # objects made, and not let go of, before the youngest are looked through
-SEND_SECONDS = 600.0  # a client has to take a whole answer: megabytes over a slow line
+STOP_LINGER_S = 2.0  # seconds that an idle connection outlives the signal to stop
+_GC_THRESHOLD = 10_000  # objects made, and not let go of, before the youngest are looked through
+SEND_TIMEOUT_S = 600.0  # a client has to take a whole answer: megabytes over a slow line
 
-_GONE = (errno.ENOTCONN, errno.EBADF)
+_DISCONNECTED_ERRNOS = (errno.ENOTCONN, errno.EBADF)
 _INTERNAL = (InternalError, "Internal error.")
 
 #: The answer to a client, by the nearest class of gunicorn's error.
@@ -59,7 +59,7 @@ _REFUSALS: dict[type[BaseException], tuple[type[ClientError], str]] = {
 
 
 class Contract(Worker):  # type: ignore[misc]
-    """What both worker classes do alike."""
+    """Serves requests for both worker classes, and answers gunicorn's own errors as JSON."""
 
     wsgi: Any
     _request_id: Callable[[str | None], str]
@@ -77,19 +77,19 @@ class Contract(Worker):  # type: ignore[misc]
         # What is here now stays; looking through it for garbage costs a twentieth of a request.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(_GARBAGE, 20, 20)
+        gc.set_threshold(_GC_THRESHOLD, 20, 20)
         self._request_id, app = request_id, self.wsgi
 
         def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
             response, body = start_response.__self__, environ["wsgi.input"]
             response.version = SERVER
-            response.__class__ = Answer
+            response.__class__ = BufferedHeadResponse
 
             def start(*args: Any) -> Any:
                 # Decided as late as can be: a stop may have come while the app was at work.
                 if not (self.alive and body.keeps_connection):
                     response.force_close()
-                response.deadline = time.monotonic() + SEND_SECONDS
+                response.deadline = time.monotonic() + SEND_TIMEOUT_S
                 return start_response(*args)
 
             return app(environ, start)
@@ -97,7 +97,7 @@ class Contract(Worker):  # type: ignore[misc]
         self.wsgi = wsgi
 
     def exchange(self, parser: Any, sock: Any, addr: Any, answer: Callable[[Any], Any]) -> bool:
-        """Serve one request; whether the connection can carry another.
+        """Serve one request; return whether the connection can carry another.
 
         In place of the middle of gunicorn's two `handle`s, which close on unread bytes and log, at
         debug, the bytes of a broken head. ``answer`` is gunicorn's `handle_request`.
@@ -115,23 +115,23 @@ class Contract(Worker):  # type: ignore[misc]
         except (errors.NoMoreData, ConnectionError, TimeoutError):
             return False
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in _DISCONNECTED_ERRNOS:
                 self.log.exception("Socket error")
             return False
         except BaseException as error:  # also gevent's, which are no Exceptions
             self.handle_error(req, sock, addr, error)
-            self.close_after_answer(sock, DRAIN_SECONDS)
+            self.close_after_answer(sock, DRAIN_TIMEOUT_S)
             return False
         if req:
-            self.close_after_answer(sock, DRAIN_SECONDS if body and body.left else 0)
+            self.close_after_answer(sock, DRAIN_TIMEOUT_S if body and body.unread_bytes else 0)
         return False
 
-    def close_after_answer(self, sock: Any, patience: float) -> None:
-        """Swallow what a client still sends after its answer, for so many seconds at the most."""
-        close_after_answer(sock, patience)
+    def close_after_answer(self, sock: Any, timeout_s: float) -> None:
+        """Read and drop what a client still sends after its answer, up to ``timeout_s``."""
+        close_after_answer(sock, timeout_s)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer in JSON instead of HTML, and repeat nothing of the request."""
+        """BufferedHeadResponse in JSON instead of HTML, and repeat nothing of the request."""
         nearest = next(kind for kind in type(exc).__mro__ if kind in _REFUSALS)
         kind, message = _REFUSALS[nearest]
         error = kind(message)
@@ -153,5 +153,5 @@ class Contract(Worker):  # type: ignore[misc]
             "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n"
         )
         with contextlib.suppress(OSError):
-            client.settimeout(DRAIN_SECONDS)
+            client.settimeout(DRAIN_TIMEOUT_S)
             client.sendall(head.encode() + (body if not req or req.method != "HEAD" else b""))

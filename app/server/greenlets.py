@@ -54,7 +54,7 @@ class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
                 while not connections.full() and (accepted := server.do_read()):
                     server.do_handle(*accepted)
             server.close()
-        linger = time.monotonic() + contract.STOP_LINGER
+        linger = time.monotonic() + contract.STOP_LINGER_S
         deadline = time.monotonic() + self.cfg.graceful_timeout
         while not connections.join(0.25) and time.monotonic() < deadline:
             self.notify()
@@ -96,7 +96,7 @@ class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
         """Read what comes first of the next request; whether anything came."""
         self._idle[client] = time.monotonic()
         try:
-            client.settimeout(None if self.alive else contract.STOP_LINGER)
+            client.settimeout(None if self.alive else contract.STOP_LINGER_S)
             data = client.recv(unreader.mxchunk)
         except OSError:
             return False

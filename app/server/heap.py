@@ -1,11 +1,11 @@
-"""What a worker does with memory that an answer no longer needs."""
+"""Lets glibc keep freed memory for the next large answer."""
 
 from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
 
-_KEPT = 24 * 2**20  # bytes
+_KEPT_BYTES = 24 * 2**20  # bytes
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 
@@ -17,5 +17,5 @@ def keep_freed() -> None:
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
-        libc.mallopt(_TRIM_THRESHOLD, _KEPT)
-        libc.mallopt(_MMAP_THRESHOLD, _KEPT)
+        libc.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)

@@ -14,7 +14,7 @@ _NOT_IN_HOST = re.compile(r"[\s/\\@?#]")  # what ends, or never begins, a host a
 _USUAL = re.compile(rb"[A-Za-z][A-Za-z0-9-]*:[ -~]*(?:\r\n[A-Za-z][A-Za-z0-9-]*:[ -~]*)*")
 
 #: What gunicorn's policy looks at by name, besides those that tell of the client's own scheme.
-_LOOKED_AT = message.RFC9110_5_3_SINGLETON_FIELDS | {"EXPECT"}
+_POLICY_HEADERS = message.RFC9110_5_3_SINGLETON_FIELDS | {"EXPECT"}
 
 
 class Request(message.Request):  # type: ignore[misc]
@@ -97,7 +97,7 @@ class Request(message.Request):  # type: ignore[misc]
         for line in lines:
             name, _, value = line.partition(":")
             pair = name.upper(), value.strip(" ")
-            if pair[0] in _LOOKED_AT or pair[0] in schemes:
+            if pair[0] in _POLICY_HEADERS or pair[0] in schemes:
                 # It keeps all of them: it drops only names with an underscore.
                 self._apply_header_policy(*pair, scheme_state, seen, schemes, forwarded)
             headers.append(pair)

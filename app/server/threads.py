@@ -25,16 +25,16 @@ class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
         super().load_wsgi()
         self._drains = threading.Semaphore(max(1, int(self.cfg.threads * DRAIN_SHARE)))
 
-    def close_after_answer(self, sock: Any, patience: float) -> None:
+    def close_after_answer(self, sock: Any, timeout_s: float) -> None:
         """Swallow what a client still sends; do not wait where a quarter of the threads do already.
 
         300 clients that send nonsense and stay would hold all threads, 5 s each.
         """
-        if not patience or not self._drains.acquire(blocking=False):
+        if not timeout_s or not self._drains.acquire(blocking=False):
             super().close_after_answer(sock, 0)
             return
         try:
-            super().close_after_answer(sock, patience)
+            super().close_after_answer(sock, timeout_s)
         finally:
             self._drains.release()
 
@@ -54,19 +54,20 @@ class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
         if enabled or self.alive:
             return
         # The stop. gunicorn closes the listener when all requests are done: until then clients
-        # connect to a server that will not serve them. Ours takes who waits and closes at once.
+        # connect to a server that will not serve them. Here the waiting connections are accepted,
+        # and the listener is closed at once.
         for listener in self.sockets:
             while self.nr_conns < self.worker_connections and self.accept(listener):
                 pass
             listener.close()
         # Connections that never sent a byte are as idle as kept ones, which gunicorn limits.
         for conn in self.pending_conns:
-            conn.timeout = min(conn.timeout, time.monotonic() + contract.STOP_LINGER)
+            conn.timeout = min(conn.timeout, time.monotonic() + contract.STOP_LINGER_S)
 
     def handle(self, conn: Any) -> Any:
         # gunicorn waits 5 s here: a thread for each client that connects and sends nothing.
         if not conn.initialized and not conn.wait_for_data(
-            0 if self.alive else contract.STOP_LINGER
+            0 if self.alive else contract.STOP_LINGER_S
         ):
             return gthread._DEFER if self.alive else False
         try:

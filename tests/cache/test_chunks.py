@@ -72,7 +72,7 @@ def stored(valkey):
     keys = [os.urandom(20) for _ in range(2048)]
     cache = SharedCache(valkey.url, 3600)
     eventually(cache.remote.ready)
-    cache.of("m", WIDTH).put((key, vector(key)) for key in keys)
+    cache.for_model("m", WIDTH).put((key, vector(key)) for key in keys)
     assert cache.flush(10)
     assert (cache.written, cache.dropped) == (len(keys), 0)
     cache.close()
@@ -103,7 +103,7 @@ def vector(key):
 def look_up(cache, keys):
     """Look keys up; those found, which have to be the first, and the seconds it took."""
     start = time.monotonic()
-    found = cache.of("m", WIDTH).find(keys)
+    found = cache.for_model("m", WIDTH).find(keys)
     seconds = time.monotonic() - start
     number = len(found) - found.count(None)
     assert len(found) == len(keys)
@@ -115,7 +115,7 @@ def look_up(cache, keys):
 
 
 @pytest.mark.parametrize("megabytes_per_s", [1, 10])
-def test_over_a_slow_link_what_came_in_time_is_used(over, stored, megabytes_per_s):
+def test_chunks_received_before_the_timeout_are_used(over, stored, megabytes_per_s):
     cache, relay = over(megabytes_per_s * 1e6)
     for size in (1024, 2048, 1024):
         number, seconds = look_up(cache, stored[:size])
@@ -142,7 +142,7 @@ def test_bytes_in_flight_are_those_of_one_chunk(over, stored):
     assert relay.relayed - before <= used + MAX_BYTES
 
 
-def test_without_a_hurry_all_is_found_in_order(over, stored):
+def test_all_keys_are_found_in_order_within_a_long_timeout(over, stored):
     cache, _ = over(1e9, timeout_s=10)
     assert look_up(cache, stored)[0] == len(stored)
     assert cache.hits == len(stored)
@@ -152,7 +152,7 @@ def test_missing_keys_stay_in_their_places(over, stored):
     cache, _ = over(1e9, timeout_s=10)
     mixed = [key for pair in zip(stored, stored[::-1], strict=True) for key in pair]
     keys = [key if place % 3 else key[::-1] for place, key in enumerate(mixed)]
-    found = cache.of("m", WIDTH).get(keys)
+    found = cache.for_model("m", WIDTH).get(keys)
     assert found == [vector(key) if place % 3 else None for place, key in enumerate(mixed)]
     assert cache.misses == found.count(None)
 
@@ -170,7 +170,7 @@ def test_a_connection_that_breaks_between_chunks_leaves_what_came(over, stored):
             return reply
 
     cache.remote._client, before = Breaks(), cache.remote._client
-    assert cache.of("m", WIDTH).get(stored[: 3 * keys]) == [None] * 3 * keys
+    assert cache.for_model("m", WIDTH).get(stored[: 3 * keys]) == [None] * 3 * keys
     assert (cache.spoiled, cache.misses, cache.lost) == (1, keys, 2 * keys)
     assert cache.remote.failures == 1
     cache.remote._client = before

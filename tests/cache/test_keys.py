@@ -113,7 +113,7 @@ def test_items_that_look_alike_are_kept_apart(one, other):
         ),
     ],
 )
-def test_parts_do_not_run_into_each_other(one, other):
+def test_adjacent_fields_of_a_key_are_kept_apart(one, other):
     assert keys_of(*one) != keys_of(*other)
 
 
@@ -132,5 +132,5 @@ def test_a_key_stays_the_same_from_one_start_to_the_next():
     ]
 
 
-def test_names_that_no_utf8_can_say_still_have_a_key():
+def test_surrogates_in_names_still_have_a_key():
     assert keys_of(EmbeddingRequest("\ud800", ["x"])) != keys_of(EmbeddingRequest("?", ["x"]))

@@ -45,7 +45,7 @@ def kept(cache, numbers):
     return [n for n, e in zip(numbers, found, strict=True) if e is not None]
 
 
-def test_an_entry_lives_for_its_ttl_and_not_a_moment_longer(clock):
+def test_entry_expires_exactly_at_its_ttl(clock):
     cache = MemoryCache(2**20, 10, clock)
     cache.put([(key(1), entry(1))])
     clock.now = 9.999
@@ -54,7 +54,7 @@ def test_an_entry_lives_for_its_ttl_and_not_a_moment_longer(clock):
     assert kept(cache, [1]) == []
 
 
-def test_being_asked_for_does_not_lengthen_a_life(clock):
+def test_get_does_not_extend_ttl(clock):
     cache = MemoryCache(2**20, 10, clock)
     cache.put([(key(1), entry(1))])
     for clock.now in range(10):
@@ -63,7 +63,7 @@ def test_being_asked_for_does_not_lengthen_a_life(clock):
     assert kept(cache, [1]) == []
 
 
-def test_being_put_again_does(clock):
+def test_put_resets_ttl(clock):
     cache = MemoryCache(2**20, 10, clock)
     cache.put([(key(1), entry(1))])
     clock.now = 9
@@ -72,7 +72,7 @@ def test_being_put_again_does(clock):
     assert kept(cache, [1]) == [1]
 
 
-def test_the_entry_that_was_asked_for_longest_ago_makes_room(clock):
+def test_least_recently_used_entry_is_evicted(clock):
     cache = MemoryCache(room_for(3), 10, clock)
     cache.put((key(n), entry(n)) for n in (1, 2, 3))
     kept(cache, [1])
@@ -80,7 +80,7 @@ def test_the_entry_that_was_asked_for_longest_ago_makes_room(clock):
     assert kept(cache, [1, 2, 3, 4]) == [1, 3, 4]
 
 
-def test_expired_entries_make_room_before_living_ones(clock):
+def test_expired_entries_are_evicted_first(clock):
     cache = MemoryCache(room_for(3), 10, clock)
     cache.put([(key(1), entry(1))])
     clock.now = 5
@@ -98,7 +98,7 @@ def test_an_entry_as_large_as_the_cache_is_kept_and_a_larger_one_is_not(clock):
     assert kept(cache, [1, 2]) == [1]
 
 
-def test_an_entry_too_large_does_not_cost_those_after_it_their_place(clock):
+def test_too_large_entry_does_not_prevent_storing_the_next(clock):
     cache = MemoryCache(room_for(2), 10, clock)
     cache.put([(key(1), entry(1)), (key(2), entry(2, width=10_000)), (key(3), entry(3))])
     assert kept(cache, [1, 2, 3]) == [1, 3]
@@ -130,7 +130,7 @@ def test_a_1536_wide_entry_costs_at_most_7200_bytes(number):
 
 @pytest.mark.parametrize("width", [8, 256, 1536])
 @pytest.mark.parametrize("number", [1400, 5600, 11_000])
-def test_entries_take_no_more_than_they_are_counted_for(width, number):
+def test_measured_bytes_are_at_most_the_counted_bytes(width, number):
     assert cost_of(number, width) <= 4 * width + OVERHEAD_BYTES
 
 

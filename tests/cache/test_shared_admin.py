@@ -35,7 +35,7 @@ def make(valkey, redis):
 
 
 def fill(cache, model, numbers):
-    cache.of(model, 8).put([(key(n), entry(n)) for n in numbers])
+    cache.for_model(model, 8).put([(key(n), entry(n)) for n in numbers])
     assert cache.shared.flush()
 
 
@@ -51,11 +51,13 @@ def test_clearing_a_model_leaves_the_others(make, redis):
     fill(one, "n", range(3))
     assert clear(redis, "embeddings", "m") == 5
     polled(one)
-    assert one.of("m", 8).get([key(1)]) == [None]
-    assert one.of("n", 8).get([key(1)]) == [entry(1)]  # from the second level: memory is empty
+    assert one.for_model("m", 8).get([key(1)]) == [None]
+    assert one.for_model("n", 8).get([key(1)]) == [
+        entry(1)
+    ]  # from the second level: memory is empty
     other = make()
-    assert other.of("m", 8).get([key(1)]) == [None]
-    assert other.of("n", 8).get([key(1)]) == [entry(1)]
+    assert other.for_model("m", 8).get([key(1)]) == [None]
+    assert other.for_model("n", 8).get([key(1)]) == [entry(1)]
 
 
 def test_clearing_everything(make, redis):
@@ -67,20 +69,20 @@ def test_clearing_everything(make, redis):
     assert redis.get("somebody else's")
     polled(one)
     for model in ("m", "n"):
-        assert one.of(model, 8).get([key(1)]) == [None]
+        assert one.for_model(model, 8).get([key(1)]) == [None]
     fill(one, "m", [1])
-    assert one.of("m", 8).get([key(1)]) == [entry(1)]
+    assert one.for_model("m", 8).get([key(1)]) == [entry(1)]
 
 
 def test_what_was_under_way_when_it_was_cleared_is_not_found(make, redis):
     cache = make()
-    under_way = cache.of("m", 8)  # a request that has begun
+    under_way = cache.for_model("m", 8)  # a request that has begun
     clear(redis, "embeddings", "m")
     polled(cache)
     under_way.put([(key(1), entry(1))])
     assert cache.shared.flush()
-    assert cache.of("m", 8).get([key(1)]) == [None]
-    assert make().of("m", 8).get([key(1)]) == [None]
+    assert cache.for_model("m", 8).get([key(1)]) == [None]
+    assert make().for_model("m", 8).get([key(1)]) == [None]
 
 
 def test_many_entries_are_removed_in_batches(make, redis, monkeypatch):
@@ -93,7 +95,7 @@ def test_stats_tell_models_and_workers(make, redis):
     one = make()
     fill(one, "m", range(5))
     fill(one, "old model", range(100, 160))
-    one.of("m", 8).get([key(1), key(1000)])
+    one.for_model("m", 8).get([key(1), key(1000)])
     fields = {"time": time.time() - 100}
     redis.hset("embeddings:1:workers", "gone:1", json.dumps(fields))
     eventually(lambda: _worker(redis, 65), 3)

@@ -279,7 +279,7 @@ def test_claim_joins_what_is_under_way_and_takes_the_rest():
     assert [waiter.is_owner for waiter in (own, joined, rest)] == [True, False, True]
 
 
-def test_the_error_of_its_own_load_is_told_at_once_whatever_other_loads_do(flights):
+def test_error_of_own_load_is_raised_at_once(flights):
     slow = flights.fetch(b"slow")
     slow_job = flights.job()
     both = flights.fetch(b"slow", b"bad", seconds=30)

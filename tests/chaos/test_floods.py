@@ -87,7 +87,7 @@ def test_a_worker_without_descriptors(stack, note):
 @pytest.mark.parametrize("through", ["nginx", "the proxy alone"])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_a_body_of_a_gibibyte(stack, note, through, framing):
-    """Refused by its length before it is sent, or at the limit; nobody keeps it."""
+    """Refused by its length before it is sent, or at the limit; it is never held in memory."""
     running = stack(workers=1)
     port = running.nginx.port if through == "nginx" else running.proxy.port
     peak, over = [0.0], threading.Event()

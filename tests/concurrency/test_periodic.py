@@ -198,7 +198,7 @@ def test_wake_runs_it_now_and_stop_ends_the_thread():
     assert not ran.acquire(blocking=False)
 
 
-def test_stop_waits_no_longer_than_it_is_told_to():
+def test_stop_waits_at_most_its_timeout():
     hold, begun = threading.Event(), threading.Event()
 
     def step():

@@ -114,7 +114,7 @@ def test_rows_on_their_way_are_on_the_volume(up: Project):
     assert not any(target.startswith("/var/lib") for target, _ in proxy.tmpfs)
 
 
-def test_the_proxies_have_one_address_for_those_who_trust_it():
+def test_proxies_have_one_trusted_address():
     """A name has an address on each network that two services share; one subnet is trusted."""
     networks = {name: set(service["networks"]) for name, service in COMPOSE["services"].items()}
     for name in set(networks) - {"proxy"}:

@@ -81,7 +81,7 @@ def test_services_are_read_only_and_have_no_privileges(name: str):
     assert "no-new-privileges:true" in service["security_opt"]
 
 
-def test_only_nginx_is_open_to_others_and_stops_are_patient():
+def test_only_nginx_is_published_and_stop_timeouts_suffice():
     for name, service in COMPOSE["services"].items():
         ports = service.get("ports", [])
         assert name == "nginx" or all(port.startswith("127.0.0.1:") for port in ports)

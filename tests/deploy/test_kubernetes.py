@@ -98,7 +98,7 @@ def test_what_it_builds_is_of_the_schemas(built: str, tmp_path: Path):
 # Its parts ----------------------------------------------------------------------------------------
 
 
-def test_pods_are_nobody_and_read_only():
+def test_pods_run_without_privileges_and_read_only():
     for spec in (POD, MIGRATION):
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["automountServiceAccountToken"] is False

@@ -31,7 +31,9 @@ class WatchedSender(Sender):
     def _call(self, batch: Batch) -> Batch | None:
         deployment = batch.deployment
         model = self._pool_of[deployment].model
-        self.first_calls[model] += sum(a.is_first and a.left_at is None for a in batch.attempts)
+        self.first_calls[model] += sum(
+            a.is_first and a.call_started_at is None for a in batch.attempts
+        )
         self.probes[deployment] += batch.is_probe
         if self.probes[deployment] > 1 and not self._pool_of[deployment].is_alone:
             self.world.wrong.append(f"{deployment.label}: {self.probes[deployment]} probes at once")

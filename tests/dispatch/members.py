@@ -53,7 +53,7 @@ def failing(rate: float, seconds: float = 0.05) -> Behaviour:
 
 
 def dead(world: World, call: Call) -> Verdict:
-    """Nobody listens there."""
+    """Refuses connections: no process listens on its port."""
     return 0.0005, ConnectionFailed("could not be reached")
 
 

@@ -13,16 +13,16 @@ def vectors(numbers, **options):
 
 
 @given(st.data())
-def test_parts_in_any_order(data):
+def test_parts_are_joined_in_item_order(data):
     cuts = sorted(data.draw(st.sets(st.integers(1, 19))))
     parts = list(zip([0, *cuts], [*cuts, 20], strict=True))
     by = data.draw(st.lists(st.sampled_from("abc"), min_size=len(parts), max_size=len(parts)))
     answer = Answer(20)
-    assert not answer.is_begun
+    assert not answer.has_vectors
     for (start, stop), name in data.draw(st.permutations(list(zip(parts, by, strict=True)))):
         assert not answer.is_complete
         answer.put(start, stop, vectors(range(start, stop)), (name, "m"))
-        assert answer.is_begun
+        assert answer.has_vectors
     assert answer.is_complete
     outcome = answer.outcome(3, 0.5)
     assert outcome.vectors == vectors(range(20))
@@ -34,7 +34,7 @@ def test_parts_in_any_order(data):
     assert (outcome.attempts, outcome.upstream_seconds) == (3, 0.5)
 
 
-def test_one_estimate_makes_all_of_it_one():
+def test_one_estimated_part_makes_the_outcome_estimated():
     answer = Answer(2)
     answer.put(1, 2, vectors([1], estimated=True), ("a", "m"))
     answer.put(0, 1, vectors([0]), ("a", "m"))
@@ -64,11 +64,11 @@ def test_an_empty_vector_is_never_put(empty):
     answer = Answer(2)
     with pytest.raises(ValueError, match="empty"):
         answer.put(0, 2, Vectors(rows, [1, 1]), ("a", "m"))
-    assert not answer.is_begun
+    assert not answer.has_vectors
 
 
 @given(st.data())
-def test_what_is_refused_changes_nothing(data):
+def test_rejected_put_changes_nothing(data):
     """A second put, an empty row and a wrong count raise at any time; the answer stays right."""
     cuts = sorted(data.draw(st.sets(st.integers(1, 9))))
     parts = data.draw(st.permutations(list(zip([0, *cuts], [*cuts, 10], strict=True))))

@@ -40,7 +40,7 @@ def test_an_attempt_that_finds_a_free_slot_leaves_at_once():
     assert queue.outstanding(a) == queue.outstanding_calls * queue.slots == 4
 
 
-def test_what_waits_leaves_together(queue):
+def test_queued_attempts_share_one_call(queue):
     a = deployment(queue=queue)
     (first,) = sent(queue, [attempt(a)])
     waiting = [attempt(a) for _ in range(60)]
@@ -57,7 +57,7 @@ def test_a_batch_is_open_for_additions_until_it_is_closed():
     second, other = attempt(a, deadline=T + 500), attempt(a, group="other")
     assert queue.submit(second, T) is None
     assert second.batch is batch
-    batch.deadline.call_leaves(T + 1000)
+    batch.deadline.set_timeout_at(T + 1000)
     assert batch.deadline.at == T + 500
     assert queue.submit(other, T).attempts == [other]
     queue.close(batch)
@@ -130,7 +130,7 @@ def test_a_queue_is_full_when_as_many_wait_as_may():
     assert queue.is_full
 
 
-def test_what_is_withdrawn_is_not_sent(queue):
+def test_withdrawn_attempt_is_not_sent(queue):
     a = deployment(queue=queue)
     (first,) = sent(queue, [attempt(a)])
     gone, stays = attempt(a), attempt(a)
@@ -182,7 +182,7 @@ def test_a_probe_is_never_cut_for_its_callers(queue):
     a = deployment(queue=queue)
     probe = attempt(a, is_probe=True, deadline=T + 1)
     (batch,) = sent(queue, [probe])
-    batch.deadline.call_leaves(T + 10)
+    batch.deadline.set_timeout_at(T + 10)
     assert queue.abandon(probe) is None
     assert batch.deadline.at == T + 10
 
@@ -194,7 +194,7 @@ def test_a_call_has_until_the_latest_deadline_of_those_that_want_it(queue):
     sent(queue, attempts)
     batch = queue.finish(first, T)
     queue.close(batch)
-    batch.deadline.call_leaves(T + 25)
+    batch.deadline.set_timeout_at(T + 25)
     assert batch.deadline.at == T + 25  # the provider's own timeout
     queue.abandon(attempts[1])
     assert batch.deadline.at == T + 20
@@ -270,7 +270,7 @@ def test_what_is_requeued_waits_before_all_others_and_is_merged_again(queue, ref
     ]
 
 
-def test_what_is_held_is_in_no_queue(queue, refused):
+def test_held_attempts_are_not_queued(queue, refused):
     held = queue.hold(refused.attempts[2:])
     assert held == refused.attempts[2:]
     assert {one.state for one in held} == {AttemptState.QUEUED}

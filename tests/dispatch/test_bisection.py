@@ -52,7 +52,7 @@ SIZES = st.integers(1, 80)
 
 
 @given(SIZES, st.data())
-def test_every_innocent_is_served_and_every_offender_ends_alone(size, data):
+def test_bisection_isolates_every_offender(size, data):
     offenders = data.draw(st.sets(st.integers(0, size - 1)))
     search = Search(size, offenders).run()
     assert sorted(search.refused) == sorted(offenders)
@@ -81,7 +81,7 @@ def test_one_offender_takes_about_so_many_calls(size, tests):
 
 
 @given(st.lists(st.integers(), min_size=2, max_size=80, unique=True))
-def test_a_test_leaves_something_out(suspects):
+def test_bisection_test_is_smaller_than_its_suspects(suspects):
     for step in (after_refusal(suspects, []), after_success(suspects)):
         assert step.test + step.rest == suspects
         assert 0 < len(step.test) < len(suspects)

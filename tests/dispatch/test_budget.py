@@ -41,7 +41,7 @@ def test_a_call_that_several_share_costs_each_a_share():
     assert [budget.spend(1 / 4) for _ in range(5)] == [True] * 4 + [False]
 
 
-def test_quiet_times_save_up_no_more_than_the_most():
+def test_saved_budget_is_bounded():
     budget = Budget(0.2, 0, 10)
     for _ in range(1000):
         budget.earn()

@@ -20,7 +20,7 @@ def errors_of_m(sick, seed=0):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_sick_model_takes_no_retries_of_another(seed):
+def test_failing_model_spends_no_retry_budget_of_another(seed):
     assert errors_of_m(sick=True, seed=seed) <= errors_of_m(sick=False, seed=seed) + 3
 
 

@@ -1,4 +1,4 @@
-"""A call that is cut is cut alone: its connection may be somebody else's by then."""
+"""A cancellation cuts only its own call, even if another call uses the connection by then."""
 
 import time
 
@@ -10,7 +10,7 @@ from app.providers.openai import make
 from tests.support.upstream import Upstream, good
 
 
-def test_a_cancellation_that_comes_late_cuts_nobody_else():
+def test_late_cancellation_cuts_no_other_call():
     """The loser of a hedge may have its answer already, and its connection serve the next."""
     with Upstream(32) as upstream:
         settings = ProviderSettings("a", "openai", upstream.base_url, upstream.api_key)

@@ -54,7 +54,7 @@ class Text(str):
     __slots__ = ("__weakref__",)
 
 
-def test_what_timed_out_in_the_queue_is_let_go():
+def test_attempt_timed_out_in_the_queue_is_removed():
     """One slot, taken for 60 s; the texts of those who gave up are held by nothing."""
     with simulated({"a": good(60)}, models("a"), concurrency=1, merge=False) as run:
         run.ask("m", ["first"], timeout=100)
@@ -72,7 +72,7 @@ def test_what_timed_out_in_the_queue_is_let_go():
         run.world.run()
 
 
-def test_those_who_gave_up_do_not_count_against_the_waiting():
+def test_abandoned_requests_do_not_fill_the_queue():
     with simulated({"a": good(60)}, models("a"), concurrency=1, merge=False, waiting=10) as run:
         run.ask("m", ["first"], timeout=100)
         for k in range(5):  # ten at a time, each ten after the ten before have left

@@ -315,7 +315,7 @@ def test_without_a_word_how_long_rests_double_until_a_call_succeeds():
     assert health.wait(now) == pytest.approx(0.5)
 
 
-def test_a_throttled_probe_shows_that_somebody_is_there():
+def test_throttled_probe_ends_the_ejection():
     health = ejected()
     health.chosen(T + 1)
     health.failed(Throttled("slow down", retry_after=2), T + 1, T + 1)

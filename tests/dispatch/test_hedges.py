@@ -10,7 +10,7 @@ AB = models("a", "b")
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_crowd_before_healthy_providers_triggers_no_hedge(seed):
+def test_overload_of_healthy_providers_triggers_no_hedge(seed):
     """One slot each; sixteen come at once every ten seconds and wait their turn."""
     members = dict.fromkeys("ab", good(0.5))
     options = {"hedge": True, "merge": False, "concurrency": 1, "seed": seed}
@@ -23,7 +23,7 @@ def test_a_crowd_before_healthy_providers_triggers_no_hedge(seed):
         assert {one.outcome.attempts for one in run.asked} == {1}
 
 
-def test_a_queue_makes_no_request_look_elsewhere():
+def test_waiting_for_a_slot_causes_no_fail_over():
     """All wait at a and b for longer than a call is waited for: nothing is sent twice."""
     with simulated(dict.fromkeys("ab", good(0.5)), AB, merge=False, concurrency=1) as run:
         load(run, 40, 1.0)
@@ -33,7 +33,7 @@ def test_a_queue_makes_no_request_look_elsewhere():
         assert len(run.calls()) == 100
 
 
-def test_a_crowd_leaves_the_hedges_to_those_that_need_them():
+def test_overload_does_not_spend_the_hedge_budget():
     """After each crowd a call is slow: its hedge must still be within the budget of 5 %."""
 
     def sometimes_slow(world, call):

@@ -126,7 +126,7 @@ def test_a_part_without_items_is_a_bug():
         part(0).check()
 
 
-def test_a_part_knows_whom_it_has_asked():
+def test_part_lists_deployments_called():
     a, b = deployment("a"), deployment("b")
     asked = part(3, failed_at={a: ProviderUnavailable("failed with 503")}, attempts=[attempt(b)])
     assert asked.asked == [a, b]

@@ -94,7 +94,7 @@ def test_an_item_is_embedded_again_after_a_moment_without_threads():
         assert codes(later) == {"ok": 3}
 
 
-def test_callers_that_find_no_thread_are_told_so_at_once():
+def test_callers_without_a_thread_fail_at_once():
     with simulated({"a": good(0.05)}, models("a"), merge=False) as run:
         run.world.may_start = lambda: run.world.now >= 1005
         early, late = load(run, 20, 0.1), load(run, 20, 0.1, after=10)

@@ -113,7 +113,7 @@ def test_calls_that_were_too_large_raise_the_expectation_within_a_bound_and_for_
         estimate.learn(["x" * 400], 100)
     usual = estimate.bytes_per_token
     for _ in range(5000):
-        estimate.was_too_low()
+        estimate.raise_expectation()
     assert usual / 4.01 < estimate.bytes_per_token < usual / 3.9
     for _ in range(200):
         estimate.learn(["x" * 400], 100)

@@ -79,12 +79,12 @@ def test_small_differences_of_latency_do_not_move_traffic():
     assert chosen(of, 4000)["a"] == pytest.approx(3000, abs=150)
 
 
-def test_the_slower_one_is_spared():
+def test_slower_deployment_gets_fewer_calls():
     of, *_ = learned(0.5, 0.05)
     assert chosen(of) == {"b": 1000}
 
 
-def test_the_longer_queue_is_avoided():
+def test_deployment_with_longer_queue_is_avoided():
     a, b = deployment("a"), deployment("b")
     for _ in range(3):
         a.queue.submit(attempt(a, group=None), T)
@@ -112,7 +112,7 @@ def test_the_next_tier_only_when_none_of_the_one_before_can_serve():
     assert chosen(of) == {None: 1000}
 
 
-def test_who_has_failed_a_request_is_not_asked_again_while_another_can_serve():
+def test_deployment_that_failed_a_request_is_avoided():
     of, a, b, c = abc()
     assert set(chosen(of, avoid=[a])) == {"b", "c"}
     assert chosen(of, avoid=[a, b, c]) == {None: 1000}
@@ -168,7 +168,7 @@ def test_no_more_than_half_is_ejected_for_a_fault_that_all_share(error, number):
     assert set(chosen(of)) == {m.name for m in members if m not in out}
 
 
-def test_one_that_nobody_answers_at_is_dead_whatever_the_others_do():
+def test_refused_connection_ejects_any_number_of_deployments():
     of, *members = abc()
     for member in members:
         eject(of, member, refused)
@@ -191,7 +191,7 @@ def test_with_all_ejected_one_is_probed_every_second():
     assert 3 <= len(probed) <= 3 * 3 * 2
 
 
-def test_one_that_refuses_our_key_is_ejected_at_once_and_loudly(caplog, monkeypatch):
+def test_refused_credentials_eject_at_once_and_log_an_error(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("app"), "propagate", True)
     of, a, *_ = abc()
     assert fail(of, a, credentials)
@@ -224,7 +224,7 @@ def test_a_refusal_of_the_input_says_that_the_provider_is_well():
     assert not fail(of, a, ill)
 
 
-def test_a_caller_in_a_hurry_proves_nothing_about_the_provider():
+def test_short_deadline_is_no_failure_of_the_provider():
     of, a, *_ = abc()
     for _ in range(20):
         fail(of, a, ProviderTimeout("did not answer in time"), seconds=0.2)

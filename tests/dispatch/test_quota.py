@@ -73,7 +73,7 @@ def test_a_call_may_leave_exactly_where_it_need_not_wait(calls, requests, tokens
 
 
 @given(CALLS, CALL_SHARES, TOKEN_SHARES)
-def test_a_call_that_waits_as_long_as_told_leaves(calls, requests, tokens):
+def test_call_may_be_sent_after_its_wait(calls, requests, tokens):
     """Whatever its size: no call is too large for ever."""
     quota, now = Quota(requests, tokens), T
     for later, size in calls:

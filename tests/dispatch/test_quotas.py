@@ -127,7 +127,7 @@ def test_tokens_are_charged_as_the_provider_counted_them_where_it_counted_more()
     assert others == {(429, "rate_limit_exceeded")}
 
 
-def test_a_request_over_the_tokens_of_a_minute_is_told_429_and_when_to_come_back():
+def test_request_over_the_token_quota_gets_429_with_retry_after():
     with simulated({"a": good()}, models("a", tokens_per_minute=1000)) as run:
         first, second = (run.ask("m", [c * 2700], after=k) for k, c in enumerate("xy"))
         run.to_the_end()

@@ -45,7 +45,7 @@ def test_after_an_outage_of_two_all_three_share_the_work_again(ill):
         assert min(shares(run, 120).values()) > 400
 
 
-def test_a_call_that_nobody_waits_for_any_more_gives_its_slot_back():
+def test_abandoned_call_frees_its_slot():
     """Model n has only this provider: once it answers again, n's callers are served."""
     members = {"a": from_second(5, silent, 15), "b": good()}
     with simulated(members, AB | {"n": [{"provider": "a"}]}, concurrency=2) as run:
@@ -56,15 +56,15 @@ def test_a_call_that_nobody_waits_for_any_more_gives_its_slot_back():
         assert slowest(waiting) < 5
 
 
-def test_when_all_are_slower_than_ever_everyone_waits_and_nobody_is_refused():
-    """Sixty times the usual, everywhere: going elsewhere helps nobody."""
+def test_all_slow_deployments_cause_waits_and_no_refusals():
+    """All deployments are 60 times slower than usual: a fail-over does not help."""
     with simulated({name: from_second(5, good(3)) for name in "ab"}, AB) as run:
         load(run, 2000, 0.02)
         run.to_the_end()
         assert not run.errors()
 
 
-def test_what_waits_for_one_that_asked_to_be_left_alone_goes_elsewhere():
+def test_queued_attempts_of_a_resting_deployment_fail_over():
     members = {"a": throttling(0, 30), "b": good()}
     with simulated(members, AB, concurrency=2, merge=False) as run:
         load(run, 200, 0)
@@ -73,7 +73,7 @@ def test_what_waits_for_one_that_asked_to_be_left_alone_goes_elsewhere():
         assert len(run.calls("a")) <= 2
 
 
-def test_a_hurried_caller_leaves_and_the_item_is_embedded_once_for_the_patient():
+def test_caller_with_short_timeout_does_not_cancel_a_shared_load():
     with simulated({"a": good(3)}, models("a"), caching=True) as run:
         hurried = run.ask("m", ["x"], timeout=1)
         patient = run.ask("m", ["x"], after=0.5, timeout=60)

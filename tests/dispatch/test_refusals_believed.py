@@ -30,7 +30,7 @@ def calls_with(run, item):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_caller_hears_the_400_of_a_deployment_that_refuses_everything(seed):
+def test_400_of_a_deployment_that_refuses_all_reaches_no_caller(seed):
     with simulated({"a": good(), "b": refuses_all}, AB, seed=seed) as run:
         asked = load(run, 1000, 0.05, timeout=30)
         run.world.run()
@@ -112,7 +112,7 @@ def test_one_bad_text_in_a_batch_ejects_no_deployment():
             assert run.deployment(name).health.ejections_ever == 0
 
 
-def test_a_split_request_does_not_hear_the_400_of_a_deployment_that_refuses_everything():
+def test_split_request_gets_no_400_of_a_deployment_that_refuses_all():
     """Its thirty parts use up the retry budget at once: what is left of it is no 400."""
     deployments = {"m": [{"provider": "b", "max_inputs": 2, "weight": 100}, {"provider": "a"}]}
     with simulated({"a": good(0.2), "b": refuses_all}, deployments) as run:
@@ -148,7 +148,7 @@ def test_the_400_of_a_fail_over_does_not_end_a_request_that_its_first_call_serve
     ids=["fails 30 % of its calls", "rests after 429"],
 )
 @pytest.mark.parametrize("every", [0.1, 5.0])
-def test_no_caller_hears_the_400_of_one_that_refuses_all_beside_one_that_is_ill(other, every):
+def test_400_of_one_that_refuses_all_beside_a_failing_one_reaches_no_caller(other, every):
     with simulated({"a": refuses_all, "b": other}, AB) as run:
         asked = load(run, 600, every, timeout=30)
         run.world.run()

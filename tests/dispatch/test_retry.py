@@ -121,7 +121,7 @@ def test_a_400_that_is_believed_is_the_callers_fault(believed):
     ids=["it is trusted", "another refused it", "there is no other", "the budget is used up"],
 )
 def test_a_400_is_the_callers_fault_only_after_a_call_of_its_own(believed):
-    assert after(REFUSED, batch_size=3, **believed) == Retry(alone=True, cost=0.0)
+    assert after(REFUSED, batch_size=3, **believed) == Retry(never_merge=True, cost=0.0)
 
 
 def test_a_400_is_not_blamed_on_the_caller_where_no_other_could_be_asked_about_it():
@@ -155,7 +155,9 @@ def test_what_has_timed_out_is_not_sent_there_again():
 
 
 def test_one_that_failed_in_passing_is_asked_again_after_one_that_never_can():
-    assert after(CredentialsRefused("refused"), has_other=False) == Retry(alone=False, cost=1.0)
+    assert after(CredentialsRefused("refused"), has_other=False) == Retry(
+        never_merge=False, cost=1.0
+    )
 
 
 # 5. Too often, or no budget
@@ -196,12 +198,12 @@ def test_another_deployment_is_asked_at_once(failure):
 
 @pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
 def test_the_same_deployment_is_asked_again_where_there_is_no_other(failure):
-    assert after(failure, has_other=False) == Retry(alone=False, cost=1.0)
+    assert after(failure, has_other=False) == Retry(never_merge=False, cost=1.0)
 
 
 @pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
 def test_what_failed_in_a_merged_call_is_tried_again_in_a_call_of_its_own(failure):
-    assert after(failure, has_other=False, batch_size=4) == Retry(alone=True, cost=0.25)
+    assert after(failure, has_other=False, batch_size=4) == Retry(never_merge=True, cost=0.25)
 
 
 @given(

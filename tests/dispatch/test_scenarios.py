@@ -56,7 +56,7 @@ def slowest(asked):
     [failing(0.3), failing(1), dead, refusing, lying, throttling(5), throttling(5, 10)],
     ids=["30 %", "503", "dead", "refusing", "lying", "429", "429 with Retry-After"],
 )
-def test_one_of_two_is_ill_and_no_caller_notices(ill, seed):
+def test_one_failing_of_two_fails_no_request(ill, seed):
     with simulated({"a": from_second(2, ill), "b": good()}, AB, seed=seed) as run:
         asked = load(run, 2000, 0.01)
         run.to_the_end()
@@ -66,7 +66,7 @@ def test_one_of_two_is_ill_and_no_caller_notices(ill, seed):
 
 
 @pytest.mark.parametrize("ill", [failing(1), dead, refusing, lying], ids=lambda f: f.__name__)
-def test_one_that_is_ill_is_soon_left_alone(ill):
+def test_failing_deployment_is_ejected_soon(ill):
     with simulated({"a": ill, "b": good()}, AB) as run:
         load(run, 6000, 0.01)
         run.to_the_end()
@@ -82,7 +82,7 @@ def test_one_that_is_ill_is_soon_left_alone(ill):
         lying,
     ],
 )
-def test_two_of_three_are_ill_and_no_caller_notices(ill):
+def test_two_failing_of_three_fail_no_request(ill):
     members = {"a": from_second(2, ill), "b": from_second(3, ill), "c": good()}
     with simulated(members, ABC) as run:
         load(run, 2000, 0.02)
@@ -123,7 +123,7 @@ def test_the_next_tier_serves_while_the_first_is_away_and_no_longer():
         assert shares(run, 30)["b"] == 0  # the last ejection was some seconds long
 
 
-def test_all_are_dead_and_the_first_to_return_is_found_within_two_seconds():
+def test_after_total_outage_first_recovery_is_found_within_two_seconds():
     members = {"a": from_second(5, dead), "b": from_second(5, dead, 30)}
     with simulated(members, AB) as run:
         load(run, 2000, 0.02)
@@ -155,7 +155,7 @@ def test_quotas_are_kept_without_a_429():
         assert 250 <= shares(run, 0)["a"] <= 301
 
 
-def test_an_overload_is_told_at_once_and_the_others_are_served():
+def test_overload_is_refused_at_once_and_the_others_are_served():
     with simulated({"a": good(0.1)}, models("a"), concurrency=2, merge=False, waiting=50) as run:
         crowd = load(run, 300, 0.0001)
         later = load(run, 50, 0.1, after=10)
@@ -176,7 +176,7 @@ def test_merging_makes_an_overload_of_singles_disappear():
         assert len(run.calls()) < 10 * 4 / 0.04
 
 
-def test_nobody_starves_beside_a_model_that_is_asked_for_more():
+def test_busy_model_does_not_starve_another_model():
     """Two models share a provider's slots; one is asked 50 times as much."""
     both = {"m": [{"provider": "a"}], "n": [{"provider": "a"}]}
     with simulated({"a": good(0.1)}, both, concurrency=1, merge=False, waiting=5000) as run:
@@ -227,7 +227,7 @@ def test_an_item_that_is_being_embedded_is_waited_for():
         )
 
 
-def test_a_load_that_fails_wakes_everyone_who_waited_for_it():
+def test_failed_load_wakes_all_waiters():
     ill_at_first = between(START, START + 0.6, failing(1, 0.5), good())
     with simulated({"a": ill_at_first}, models("a"), caching=True) as run:
         asked = [run.ask("m", ["x"], after=i * 0.01, timeout=30) for i in range(20)]

@@ -97,8 +97,8 @@ def test_an_item_that_was_refused_is_not_merged_for_a_while():
     bad = sending.submit(sending.a, 0)
     sending.run()
     kind = sending.a.kind(bad.call, None)
-    assert sending.a.group(bad.call, kind, bad.left_at + 1) is None
-    assert sending.a.group(bad.call, kind, bad.left_at + 10_000) is not None
+    assert sending.a.group(bad.call, kind, bad.call_started_at + 1) is None
+    assert sending.a.group(bad.call, kind, bad.call_started_at + 10_000) is not None
 
 
 def test_a_429_sends_what_waits_elsewhere():
@@ -128,7 +128,7 @@ def test_a_call_that_no_thread_can_be_had_for_frees_its_slot():
     assert sending.a.quota_wait(Expected(100, 100), time.monotonic()) == 0
 
 
-def test_a_bug_in_a_call_leaves_no_attempt_untold_and_no_slot_taken():
+def test_bug_in_a_call_fails_its_attempts_and_frees_its_slot():
     sending = Sending()
     sending.error = ZeroDivisionError()
     attempts = [sending.submit(sending.a, n) for n in range(3)]
@@ -137,7 +137,7 @@ def test_a_bug_in_a_call_leaves_no_attempt_untold_and_no_slot_taken():
     assert all(isinstance(sending.results[one], InternalError) for one in attempts)
 
 
-def test_an_attempt_that_is_abandoned_is_told_nothing():
+def test_abandoned_attempt_gets_no_result():
     sending = Sending()
     stays, leaves = (sending.submit(sending.a, n) for n in range(2))
     sending.queue.abandon(leaves)

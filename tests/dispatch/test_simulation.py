@@ -103,7 +103,9 @@ def ask_at_random(run, dice, number, caching):
     slots=1,
     waiting=5,
 )
-def test_whatever_the_providers_do(kinds, seed, merge, caching, hedge, slots, waiting):
+def test_invariants_hold_under_any_provider_faults(
+    kinds, seed, merge, caching, hedge, slots, waiting
+):
     dice = random.Random(seed)
     members, models = arrangement(dice, kinds)
     options = {"caching": caching, "hedge": hedge, "waiting": waiting}
@@ -169,7 +171,7 @@ def test_with_good_providers_each_item_is_sent_once_and_billed_once(seed, slots,
 
 @settings(max_examples=20, **SIMULATED)
 @given(seed=st.integers(0, 2**32), guilty=st.sets(st.integers(0, 39), max_size=5))
-def test_only_the_guilty_are_refused(seed, guilty):
+def test_only_requests_with_bad_texts_are_refused(seed, guilty):
     """A merged call that is refused is looked into until it is known whose fault it was."""
     with simulated({"a": good()}, {"m": [{"provider": "a"}]}, seed=seed, concurrency=1) as run:
         for i in range(40):

@@ -82,7 +82,7 @@ def sized(limit, real=lambda item: len(item) // 2):
     return behaviour
 
 
-def test_a_request_that_is_told_to_be_too_large_is_sent_again_in_halves():
+def test_request_refused_as_too_large_is_sent_in_halves():
     """Hexadecimal digests: 400,000 tokens where the guess was 267,000, limit 300,000."""
     with simulated({"a": sized(300_000)}, models("a", max_tokens=300_000)) as run:
         asked = run.ask("m", [f"{i:01600}" for i in range(500)], timeout=60)
@@ -99,7 +99,7 @@ def test_a_large_request_is_halved_as_often_as_it_takes():
         assert max(len(call.items) for call in run.calls() if call.error is None) >= 8
 
 
-def test_a_single_item_that_is_told_to_be_too_large_is_refused_to_its_caller():
+def test_single_item_refused_as_too_large_is_a_400():
     with simulated({"a": sized(1000)}, models("a")) as run:
         asked = run.ask("m", ["x" * 4000], timeout=60)
         run.world.run()

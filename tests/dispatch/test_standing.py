@@ -144,7 +144,7 @@ def test_a_trusted_400_shows_that_the_deployment_is_well():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.chosen(T + 200)
-    made.refused(trusted=True, is_test=False, left_at=T + 200, now=T + 200.1)
+    made.refused(trusted=True, is_test=False, call_started_at=T + 200, now=T + 200.1)
     assert not made.health.is_ejected
 
 
@@ -152,19 +152,19 @@ def test_an_untrusted_400_of_a_probe_shows_nothing():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.chosen(T + 200)
-    made.refused(trusted=False, is_test=False, left_at=T + 200, now=T + 200.1)
+    made.refused(trusted=False, is_test=False, call_started_at=T + 200, now=T + 200.1)
     assert made.health.is_ejected
     assert made.chosen(T + 200.2)
 
 
-def test_a_straggler_is_no_verdict():
+def test_call_started_before_ejection_changes_no_health():
     made = standing()
     fails(made, ILL, 0.1, now=T + 1)
     assert made.chosen(T + 100)
-    for left_at in (T, T + 99):
-        assert not made.failed(ILL, 1, left_at, T + 101, None, lambda: True)
-        made.refused(True, False, left_at, T + 101)
-        assert not made.succeeded(1, left_at, T + 101, "kind")
+    for call_started_at in (T, T + 99):
+        assert not made.failed(ILL, 1, call_started_at, T + 101, None, lambda: True)
+        made.refused(True, False, call_started_at, T + 101)
+        assert not made.succeeded(1, call_started_at, T + 101, "kind")
     assert made.health.is_ejected
     assert made.health.is_probing
     assert made.succeeded(1, T + 100, T + 101, "kind")  # the probe: it is back
@@ -181,20 +181,20 @@ def call(is_probe):
 )
 def test_a_probe_may_take_several_times_the_usual_and_ten_seconds(usual, timeout, expected):
     made = standing(usual, timeout=timeout)
-    assert made.timeout_of(call(is_probe=True)) == pytest.approx(expected)
-    assert made.timeout_of(call(is_probe=False)) == timeout
+    assert made.call_timeout(call(is_probe=True)) == pytest.approx(expected)
+    assert made.call_timeout(call(is_probe=False)) == timeout
 
 
 def test_a_probe_may_take_as_long_as_any_call_where_no_answer_is_known():
-    assert standing(timeout=60.0).timeout_of(call(is_probe=True)) == 60.0
+    assert standing(timeout=60.0).call_timeout(call(is_probe=True)) == 60.0
 
 
 def test_each_probe_that_is_cut_gives_the_next_one_twice_the_time():
     made = standing(0.1, timeout=60.0)
     fails(made, ILL, 0.1)
     for allowed in (10.0, 20.0, 40.0, 60.0):
-        assert made.timeout_of(call(is_probe=True)) == allowed
+        assert made.call_timeout(call(is_probe=True)) == allowed
         assert made.chosen(T + 200)
         made.failed(TIMEOUT, 1, T + 200, T + 200 + allowed, None, lambda: True)
     made.succeeded(1, T + 1000, T + 1001, "kind")
-    assert made.timeout_of(call(is_probe=True)) == pytest.approx(10.0)
+    assert made.call_timeout(call(is_probe=True)) == pytest.approx(10.0)

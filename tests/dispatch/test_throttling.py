@@ -83,7 +83,7 @@ def test_a_rest_of_more_than_an_hour_is_an_hour():
         assert len(run.calls("a")) == 2
 
 
-def test_the_callers_of_an_only_deployment_hear_its_retry_after_at_once():
+def test_only_deployment_retry_after_is_returned_at_once():
     with simulated({"a": asks_until(START + 60)}, models("a"), merge=False) as run:
         asked = load(run, 700, 0.1, timeout=30)
         run.world.run()

@@ -34,7 +34,7 @@ class Timed:
 
 def test_a_hedge_leaves_after_a_factor_times_the_p95():
     timed = Timed()
-    timed.attempt.left_at = T
+    timed.attempt.call_started_at = T
     assert timed.timers.next(timed.running) == pytest.approx(T + 0.15)
     assert not timed.hedge_at(T + 0.14)
     assert timed.hedge_at(T + 0.16)
@@ -44,7 +44,7 @@ def test_a_hedge_leaves_after_a_factor_times_the_p95():
 def test_a_hedge_counts_from_when_the_call_leaves_its_queue():
     timed = Timed()
     assert not timed.hedge_at(T + 5)  # it still waits for a slot
-    timed.attempt.left_at = T + 5
+    timed.attempt.call_started_at = T + 5
     assert not timed.hedge_at(T + 5.1)
     assert timed.hedge_at(T + 5.2)
 
@@ -71,7 +71,7 @@ def test_a_call_is_late_when_half_of_the_time_is_gone():
 
 def test_lateness_counts_from_when_the_call_leaves_its_queue():
     timed = Timed(usual=0.01)
-    timed.attempt.left_at = T + 1.5
+    timed.attempt.call_started_at = T + 1.5
     assert not timed.late_at(T + 2)
     assert timed.part.late_at == T + 3.5
     assert timed.late_at(T + 3.5)

@@ -48,7 +48,7 @@ DEADLY = (Exception, SystemExit, AbruptEnd)
 
 
 class Wait:
-    """A greenlet that waits: woken once, by whoever comes first."""
+    """A greenlet that waits: woken once, by the first event."""
 
     __slots__ = ("_greenlet", "_woken", "_world")
 

@@ -9,7 +9,7 @@ BODY = b'{"model": "steady", "input": "hello"}'
 
 
 def unauthorized(name: str, authorization: str | None, **headers: str) -> Case:
-    """A good request of somebody unknown."""
+    """A valid request without a known key."""
     return Case(
         f"authorization: {name}",
         GOOD,
@@ -193,7 +193,7 @@ FRAMING = {
     "a carriage return in a header": (400, framed(LENGTH, "X-A: b\rX-Injected: yes")),
     "two content types": (400, framed(LENGTH, TYPE, "Content-Type: text/plain")),
     "two hosts": (400, framed(LENGTH, "Host: other")),
-    "an expectation nobody knows": (417, framed(LENGTH, "Expect: the-unexpected")),
+    "an unknown expectation": (417, framed(LENGTH, "Expect: the-unexpected")),
     "too many headers": (431, framed(LENGTH, *(f"X-{i}: y" for i in range(200)))),
     "a header too long": (431, framed(LENGTH, "X-A: " + "b" * 20_000)),
     "a path too long": (414, framed(LENGTH, line=f"POST /{'p' * 10_000} HTTP/1.1")),

@@ -136,7 +136,7 @@ def test_models_that_the_key_may_use(proxy):
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
 def test_health_needs_no_key(default_proxy, path):
-    """Of a proxy that nobody has spoilt: it is not ready while a model has nobody to serve it."""
+    """A fresh proxy is not ready while a model has no deployment that can serve it."""
     stranger = default_proxy.client(key=None)
     answer = stranger.get(path)
     assert answer.status == 200

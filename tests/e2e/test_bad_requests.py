@@ -41,7 +41,7 @@ def test_the_table_is_long_and_no_case_is_in_it_twice():
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_bad_request_is_told_what_is_wrong(client, steady, case):
+def test_bad_request_gets_an_error_naming_the_fault(client, steady, case):
     answer = send(client, case)
     error = answer.error
     assert (answer.status, error["code"], error["param"]) == (case.status, case.code, case.param)
@@ -67,7 +67,7 @@ def test_a_slash_too_many_is_either_served_or_refused_and_never_redirected(clien
 
 
 @pytest.mark.parametrize("case", bad_http.METHODS, ids=str)
-def test_a_wrong_method_is_told_the_right_one(client, case):
+def test_wrong_method_gets_allow_header(client, case):
     allowed = send(client, case).headers["allow"].split(", ")
     assert ("GET" if "models" in case.path or "health" in case.path else "POST") in allowed
     assert case.method not in allowed

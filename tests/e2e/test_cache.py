@@ -20,7 +20,7 @@ def take(number):
     return list(itertools.islice(fresh, number))
 
 
-def test_the_second_time_nobody_is_asked(client, upstream):
+def test_second_request_calls_no_provider(client, upstream):
     texts = take(3)
     first, second = (client.embed("embed", texts, caching=True) for _ in range(2))
     assert states(first, second) == ["miss", "hit"]

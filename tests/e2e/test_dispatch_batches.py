@@ -263,7 +263,7 @@ def test_the_same_text_many_times_in_one_request_is_embedded_once(at):
     assert sorted(upstream.seen) == ["echo", "other"]
 
 
-def test_a_caller_in_a_hurry_leaves_and_the_others_still_get_it(at):
+def test_caller_with_short_timeout_does_not_fail_other_callers(at):
     client, upstream = at("cached")
     upstream.always(refusals.delayed(1.5, good))
     with ThreadPoolExecutor(8) as pool:
@@ -278,7 +278,7 @@ def test_a_caller_in_a_hurry_leaves_and_the_others_still_get_it(at):
     assert upstream.seen == ["patience"]
 
 
-def test_too_many_who_wait_are_told_at_once_while_the_others_are_served(at):
+def test_full_queue_refuses_at_once_and_serves_the_others(at):
     """Two are under way and as many wait as may: the rest hears within moments."""
     client, upstream = at("full")
     items = texts("crowd", 2 + WAITING)

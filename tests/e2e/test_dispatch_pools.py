@@ -75,7 +75,7 @@ def model(*providers, tiers=False, **options):
 
 @pytest.fixture
 def fresh(upstreams):
-    """A model that nobody has asked, and its providers. They are good again afterwards."""
+    """A model without any request so far, and its providers; they are reset afterwards."""
     name = pair(fresh_numbers.pop())
     yield name, *upstreams[name]
     for upstream in upstreams[name]:

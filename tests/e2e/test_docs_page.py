@@ -47,7 +47,7 @@ def test_with_a_key_it_is_served(seen):
     assert answer["model"] == "text-embedding-3-small"
 
 
-def test_nothing_comes_from_elsewhere_and_nobody_complains(seen):
+def test_page_loads_no_foreign_file_and_logs_no_error(seen):
     assert {url.startswith((seen["url"], "data:")) for url in seen["requests"]} == {True}
     expected = "the server responded with a status of 401"  # of the request without a key
     assert [c for c in seen["complaints"] if expected not in c] == []

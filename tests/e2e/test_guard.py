@@ -1,4 +1,4 @@
-"""A provider that lies is caught: no client gets, and no cache keeps, a vector of nobody's."""
+"""A provider that lies is caught: no client gets, and no cache keeps, a wrong vector."""
 
 import pytest
 
@@ -91,7 +91,7 @@ def test_a_width_is_checked_against_the_one_asked_for(client, upstream, model):
         assert_refused(answer)
 
 
-def test_an_answer_to_nobody_is_not_taken_for_the_next_one(client, upstream, model):
+def test_late_answer_is_not_taken_for_the_next_one(client, upstream, model):
     """Two answers to one request: the second is not the answer to the request after."""
 
     def twice(exchange):

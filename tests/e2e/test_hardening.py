@@ -24,7 +24,7 @@ IN_CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
 
 
 def holding(*lines: str, body: bytes = SECOND) -> bytes:
-    """A request whose body is, to whoever counts it differently, another request."""
+    """A smuggled request: its body is a second request to a parser that frames it differently."""
     return framed(TYPE, *lines, body=body)
 
 
@@ -132,7 +132,7 @@ def test_refusals_before_the_app_say_the_same(entrance: Client, data: bytes):
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_a_host_of_somebody_else_comes_back_nowhere(entrance: Client):
+def test_foreign_host_header_is_not_repeated(entrance: Client):
     answer = entrance.get("/nowhere", Host="evil.example", X_Forwarded_Host="evil.example")
     assert "evil.example" not in answer.text + str(answer.headers)
 

@@ -11,7 +11,7 @@ from tests.support.settings import KEY
 GOOD = {"model": "embed", "input": "hello there"}
 
 
-def test_the_log_says_who_asked_for_what_and_how_it_went(proxy, client, upstream):
+def test_log_line_names_client_request_and_result(proxy, client, upstream):
     secret = "a text that is nobody's business"
     body = {"model": "embed", "input": [secret, "b c"], "user": "u-17", "caching": True}
     answer = client.post(body)
@@ -56,7 +56,7 @@ def test_the_log_says_what_went_wrong(proxy, client, upstream, fresh, fields, st
     assert line["level"] == ("error" if status >= 500 else "info")
 
 
-def test_the_log_of_a_request_by_nobody_names_nobody(proxy):
+def test_log_line_without_authentication_has_no_client(proxy):
     answer = proxy.client("sk-some-wrong-key").post(GOOD)
     line = proxy.log_line(answer.headers["x-request-id"])
     assert (line["status"], line["error_code"]) == (401, "invalid_api_key")

@@ -89,7 +89,7 @@ def nginx(front: Callable[[int], Nginx], proxy: Proxy) -> Nginx:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plain]:
-    """One worker with one thread: whoever holds it holds all."""
+    """One worker with one thread: one slow request blocks all others."""
     directory = tmp_path_factory.mktemp("plain")
     with Plain(directory, "gthread", "--threads", "1") as server:
         yield server
@@ -213,7 +213,7 @@ def test_connections_to_the_proxy_are_kept(plain_nginx: Nginx):
 
 
 class Dying(socketserver.StreamRequestHandler):
-    """Dead to whoever comes by a way whose connections are kept; alive to who comes anew."""
+    """Closes kept connections without an answer; serves new ones."""
 
     def handle(self) -> None:
         self.server.seen.append([])  # type: ignore[attr-defined]
@@ -229,7 +229,7 @@ class Dying(socketserver.StreamRequestHandler):
             self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
 
-def test_who_is_asked_anew_is_asked_on_a_connection_of_its_own(front: Callable[[int], Nginx]):
+def test_retry_uses_a_new_connection(front: Callable[[int], Nginx]):
     """Or one that was kept from before may be as dead as the others."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dying) as server:
         server.seen = []  # type: ignore[attr-defined]

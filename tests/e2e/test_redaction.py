@@ -231,7 +231,7 @@ def test_a_mistake_in_the_settings_is_named_without_its_value(
 
 
 def test_settings_that_are_shown_hide_what_they_hold(planted: Proxy, tmp_path: Path):
-    """`repr` is what ends up in a traceback of somebody else's."""
+    """`repr` of settings may be printed in a traceback of a library."""
     path = Path(planted._environment["PROXY_SETTINGS"])
     names: dict[str, Any] = {}
     exec(path.read_text(), names)

@@ -1,4 +1,4 @@
-"""New settings on SIGHUP: no request is lost, and a wrong file changes nothing, whoever dies."""
+"""New settings on SIGHUP: no request is lost, and a wrong file changes nothing if a worker dies."""
 
 import os
 import signal
@@ -58,7 +58,7 @@ def start(tmp_path) -> Iterator[Callable[..., Reloaded]]:
 
 
 @pytest.mark.parametrize("worker_class", ["gevent", "gthread"])
-def test_new_settings_are_taken_under_load_and_who_is_blocked_is(start, worker_class):
+def test_reload_under_load_applies_settings_and_blocks(start, worker_class):
     proxy = start(worker_class)
     assert proxy.ask(user="u-bad") == (200, None)
     with Load(proxy.port) as load:

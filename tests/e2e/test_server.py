@@ -273,7 +273,7 @@ def pieces_taken(connection: socket.socket, piece: bytes, pause: float = 0) -> i
     pytest.fail("the server takes everything")
 
 
-def test_connections_that_send_nothing_hold_nobody_up(server: Plain):
+def test_silent_connections_do_not_delay_others(server: Plain):
     with ExitStack() as stack:
         for _ in range(300):  # more than gthread has threads
             stack.enter_context(connect(server))

@@ -135,8 +135,8 @@ def test_a_dripping_server_is_left_and_its_connections_are_closed(make):
 
 def test_calls_left_are_bounded_and_show_a_sick_server(make, monkeypatch):
     talk = DripsOnDemand()
-    monkeypatch.setattr(calls, "MAX_CALLS_LEFT", 2)
-    monkeypatch.setattr(client_module, "MAX_LEFT_S", 0.1)
+    monkeypatch.setattr(calls, "MAX_ABANDONED_CALLS", 2)
+    monkeypatch.setattr(client_module, "MAX_ABANDONED_S", 0.1)
     with talking(talk) as port:
         client = make(f"redis://localhost:{port}")
         eventually(client.ready)
@@ -156,7 +156,7 @@ def test_calls_left_are_bounded_and_show_a_sick_server(make, monkeypatch):
 
 
 def test_the_bound_of_calls_left_leaves_room_for_the_breaker():
-    assert calls.MAX_CALLS_LEFT > 4 * FAILURES_TO_OPEN
+    assert calls.MAX_ABANDONED_CALLS > 4 * FAILURES_TO_OPEN
 
 
 # The background

@@ -57,7 +57,7 @@ def test_a_cluster_serves_as_cache(open_client):
         url = f"redis+cluster://127.0.0.1:{server.port}"
         assert open_client(url).ping()
         cache = SharedCache(url, 3600, timeout=0.5)
-        space = cache.of("m", 8)
+        space = cache.for_model("m", 8)
         space.put((key(n), entry(n)) for n in range(64))
         assert cache.flush()
         assert space.get([key(n) for n in range(65)]) == [entry(n) for n in range(64)] + [None]

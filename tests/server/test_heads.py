@@ -108,7 +108,7 @@ def as_rfc_9112(found: Any) -> Any:
 @example(host=["Host: a"], lines=["A: b\r\n c"], limits={})
 @example(host=["Host: a"], lines=["A:" + "b" * 18], limits={"limit_request_field_size": 20})
 @example(host=["Host: a"], lines=["A:" + "b" * 16], limits={"limit_request_field_size": 20})
-def test_both_ways_see_the_same(host: list[str], lines: list[str], limits: dict[str, Any]):
+def test_fast_and_gunicorn_parsers_agree(host: list[str], lines: list[str], limits: dict[str, Any]):
     config = Config()
     for name, value in limits.items():
         config.set(name, value)
@@ -141,7 +141,7 @@ def test_a_request_line_means_what_it_means_to_gunicorn(method, target, version,
         ("HTTP/1.0\r\nConnection: Keep-Alive, x", False),
     ],
 )
-def test_when_a_connection_closes(head: str, closes: bool):
+def test_connection_header_decides_whether_it_closes(head: str, closes: bool):
     client, server = socket.socketpair()
     with client, server:
         client.sendall(f"GET / {head}\r\n\r\n".encode())
@@ -150,7 +150,7 @@ def test_when_a_connection_closes(head: str, closes: bool):
         assert next(parser).should_close() is closes
 
 
-def test_a_usual_head_takes_the_short_way(monkeypatch: pytest.MonkeyPatch):
+def test_common_head_uses_the_fast_parser(monkeypatch: pytest.MonkeyPatch):
     def long_way(*_: object) -> None:
         raise AssertionError
 

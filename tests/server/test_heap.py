@@ -37,7 +37,7 @@ def page_faults(first: str) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
-def test_memory_that_was_freed_is_used_again():
+def test_freed_memory_is_reused():
     assert page_faults("heap.keep_freed()") < 1000 < page_faults("")
 
 

@@ -28,7 +28,7 @@ from werkzeug.wsgi import get_input_stream
 
 from app import server as serving
 from app.server import body, contract
-from app.server.answer import Answer
+from app.server.answer import BufferedHeadResponse
 from tests.conftest import WORKER_CLASSES
 
 SECRET = "sk-planted-secret"
@@ -113,12 +113,12 @@ def test_a_body_is_read_in_every_way_that_wsgi_knows(data: bytes):
 def test_a_body_that_is_read_keeps_the_connection(data: bytes):
     with Talk(data) as talk:
         talk.body.read()
-        assert talk.body.left == 0
+        assert talk.body.unread_bytes == 0
         assert talk.body.keeps_connection
         assert talk.body.finish()
 
 
-def test_a_small_rest_is_read_for_the_sake_of_the_connection():
+def test_small_unread_body_is_read_to_keep_the_connection():
     with Talk(sized(b"x" * 60_000) + sized(b"next")) as talk:
         assert talk.body.keeps_connection
         assert talk.body.finish()
@@ -127,7 +127,7 @@ def test_a_small_rest_is_read_for_the_sake_of_the_connection():
 
 
 @pytest.mark.parametrize("data", [sized(b"x" * 3, length=70_000), chunked(b"abc")])
-def test_a_large_or_unknown_rest_is_not_read(data: bytes):
+def test_large_or_unknown_unread_body_is_not_read(data: bytes):
     with Talk(data) as talk:
         assert not talk.body.keeps_connection
         assert not talk.body.finish()
@@ -154,7 +154,7 @@ def test_a_broken_body_is_an_error_that_tells_no_secret(data: bytes):
         assert not talk.body.finish()
 
 
-def test_a_rest_that_breaks_off_does_not_keep_the_connection():
+def test_truncated_unread_body_closes_the_connection():
     with Talk(sized(b"abc", length=10)) as talk:
         assert talk.body.keeps_connection
         assert not talk.body.finish()
@@ -182,11 +182,11 @@ def test_a_client_is_told_to_continue_when_its_body_is_wanted():
         assert talk.body.keeps_connection
 
 
-def test_a_client_has_to_keep_a_pace(monkeypatch: pytest.MonkeyPatch):
+def test_client_below_minimum_rate_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(body, "IDLE_CLIENT_TIMEOUT_S", 0.05)
     with Talk(sized(b"abc", length=10), end=False) as talk, pytest.raises(body.BodyError):
         talk.body.read()
-    monkeypatch.setattr(body, "PACE", 100)  # so that three bytes buy 0.03 s
+    monkeypatch.setattr(body, "MIN_BYTES_PER_S", 100)  # so that three bytes buy 0.03 s
     with Talk(sized(b"abc", length=10), end=False) as talk:
         talk.unreader.expect(5)
         before = talk.unreader.deadline
@@ -199,21 +199,21 @@ def test_a_client_has_to_keep_a_pace(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_what_a_client_still_sends_is_swallowed_within_bounds(monkeypatch: pytest.MonkeyPatch):
-    def swallow(patience: float, *, end: bool) -> float:
+    def swallow(timeout_s: float, *, end: bool) -> float:
         client, server = socket.socketpair()
         with client, server:
             client.sendall(b"x" * 1000)
             if end:
                 client.shutdown(socket.SHUT_WR)
             start = time.monotonic()
-            body.close_after_answer(server, patience)
+            body.close_after_answer(server, timeout_s)
             assert client.recv(1) == b""  # FIN came first
             return time.monotonic() - start
 
     assert swallow(5, end=True) < 0.1
     assert swallow(0, end=False) < 0.1
     assert 0.15 < swallow(0.2, end=False) < 1
-    monkeypatch.setattr(body, "DRAIN_BYTES", 500)
+    monkeypatch.setattr(body, "MAX_DRAIN_BYTES", 500)
     assert swallow(5, end=False) < 0.1
 
 
@@ -350,7 +350,7 @@ def test_a_worker_answers_and_keeps_connections(start: Callable[..., Running]):
         assert everything(connection).endswith(b"\r\n\r\nok")
 
 
-def test_a_connection_that_comes_first_and_asks_later_is_served(start: Callable[..., Running]):
+def test_connection_with_a_late_request_is_served(start: Callable[..., Running]):
     worker = start()
     with worker.connect() as connection:
         time.sleep(0.1)
@@ -400,7 +400,7 @@ def test_refusals_are_json_and_repeat_nothing(start: Callable[..., Running]):
     assert SECRET not in worker.log_lines.getvalue()
 
 
-def test_who_is_too_slow_is_told(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch):
+def test_slow_client_gets_408(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(body, "IDLE_CLIENT_TIMEOUT_S", 0.1)
     worker = start()
     with worker.connect() as connection:
@@ -418,7 +418,7 @@ def test_a_broken_connection_is_no_reason_for_a_log_line(start: Callable[..., Ru
     assert worker.log_lines.getvalue() == ""
 
 
-def test_what_an_app_complains_of_goes_where_the_log_is_now(start: Callable[..., Running]):
+def test_wsgi_errors_are_written_to_the_current_log(start: Callable[..., Running]):
     worker, later = start(), io.StringIO()
     assert worker.ask(get(b"/complain")).endswith(b"ok")
     worker.worker.log.error_log.addHandler(logging.StreamHandler(later))
@@ -441,10 +441,10 @@ def test_an_unread_body_is_swallowed_and_the_connection_closed(start: Callable[.
     assert answer.endswith(b"\r\n\r\nok")
 
 
-def test_a_stop_serves_who_is_there_and_does_not_wait_for_the_idle(
+def test_stop_serves_accepted_requests_and_closes_idle_connections(
     start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(contract, "STOP_LINGER", 0.3)
+    monkeypatch.setattr(contract, "STOP_LINGER_S", 0.3)
     monkeypatch.setattr("gunicorn.workers.gthread.STOP_KEEPALIVE_LINGER", 0.3)
     worker = start(keepalive=30)
     with worker.connect() as silent, worker.connect() as kept, worker.connect() as working:
@@ -473,7 +473,7 @@ def test_a_stop_that_gives_up_says_so():
     assert "Stopping with 1 connections still at work" in worker.log_lines.getvalue()
 
 
-def test_a_signal_before_the_start_is_heard(start: Callable[..., Running]):
+def test_signal_before_start_stops_the_worker(start: Callable[..., Running]):
     worker = start(stopped=True)
     worker.thread.join(3)
     assert not worker.thread.is_alive()
@@ -515,7 +515,7 @@ def test_the_proxy_protocol_names_the_client_of_a_whole_connection(
     assert worker.ask(get(b"/client")).endswith(b"\r\n\r\n127.0.0.1")
 
 
-def test_a_worker_never_takes_the_parser_that_it_does_not_know(start: Callable[..., Running]):
+def test_worker_always_uses_gunicorns_python_parser(start: Callable[..., Running]):
     worker = start(http_parser="auto")
     assert worker.config.http_parser == "python"
 
@@ -528,7 +528,7 @@ def test_close_among_others_closes(start: Callable[..., Running], header: bytes)
 
 
 def test_refused_clients_that_stay_do_not_stop_gthread(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(contract, "DRAIN_SECONDS", 5.0)
+    monkeypatch.setattr(contract, "DRAIN_TIMEOUT_S", 5.0)
     worker, staying = Running("gthread", threads=4), []
     try:
         for _ in range(12):
@@ -574,10 +574,10 @@ class Recorder:
         self.writes.append(data)
 
 
-def answering(method: str, headers: list[tuple[str, str]]) -> tuple[Answer, Recorder]:
+def answering(method: str, headers: list[tuple[str, str]]) -> tuple[BufferedHeadResponse, Recorder]:
     with Talk(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n".encode()) as talk:
         sock = Recorder()
-        answer = Answer(talk.parser.mesg, sock, Config())
+        answer = BufferedHeadResponse(talk.parser.mesg, sock, Config())
     answer.start_response("200 OK", headers)
     return answer, sock
 
@@ -609,7 +609,7 @@ def test_an_answer_without_a_body_leaves_all_the_same():
     assert b"".join(sock.writes).endswith(b"Content-Length: 6\r\n\r\n")
 
 
-def test_a_body_that_is_none_does_not_keep_the_socket():
+def test_missing_body_does_not_keep_the_socket():
     answer, sock = answering("GET", [("Content-Length", "6")])
     with pytest.raises(TypeError):
         answer.write("text")  # type: ignore[arg-type]
@@ -632,7 +632,7 @@ class Slow(Recorder):
 
 
 @pytest.mark.parametrize("headers", [[("Content-Length", "9")], []], ids=["length", "chunks"])
-def test_the_time_to_take_an_answer_is_that_of_the_whole(
+def test_send_timeout_covers_the_whole_answer(
     headers: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ):
     clock = [1000.0]

@@ -21,7 +21,7 @@ class Answer:
 
 
 def connect(port: int, *, http2: bool = True, **options: ssl.TLSVersion) -> ssl.SSLSocket:
-    """TLS to loopback, whoever may have signed it; ``maximum_version`` and the like are options."""
+    """TLS to loopback without a check of the certificate; ``maximum_version`` may be given."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])

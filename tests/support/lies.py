@@ -1,6 +1,6 @@
 """Providers that answer, but not the truth: behaviours of an `Upstream`.
 
-Every one of `LIES` and of `BROKEN` must end as a 502: the vectors in it, if any, belong to nobody.
+Each of `LIES` and of `BROKEN` must end as a 502: its vectors, if any, do not belong to the input.
 Those of `ODDITIES` are unusual and true: a client gets its vectors.
 """
 
@@ -195,7 +195,7 @@ BROKEN: dict[str, Behaviour] = {
 ODDITIES: dict[str, Behaviour] = {
     "data in another order": spoiled(lambda a: a["data"].reverse()),
     "floats though base64 was asked": each(lambda e: decode(e).tolist()),
-    "fields nobody knows": spoiled(lambda a: a.update(created=1, id="embd-1")),
+    "unknown fields": spoiled(lambda a: a.update(created=1, id="embd-1")),
     "nothing but data and usage": spoiled(lambda a: (a.pop("object"), a.pop("model"))),
     "no usage": spoiled(lambda a: a.pop("usage")),
     "a null usage": spoiled(lambda a: a.update(usage=None)),

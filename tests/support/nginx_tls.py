@@ -33,7 +33,7 @@ class TlsNginx(Nginx):
 
 
 def certify(directory: Path) -> None:
-    """fullchain.pem and key.pem, signed by nobody but themselves."""
+    """fullchain.pem and key.pem, self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "proxy")])
     now = datetime.datetime.now(datetime.UTC)

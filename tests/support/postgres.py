@@ -87,7 +87,7 @@ class Postgres:
             self._process = None
 
     def freeze(self) -> None:
-        """It accepts connections (the kernel does) and answers nobody. Only the main process."""
+        """Stop the main process alone: the kernel accepts connections, and none is answered."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 

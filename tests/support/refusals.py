@@ -36,7 +36,7 @@ def page(code: int) -> Behaviour:
 
 
 def redirect(to: str, code: int = 302) -> Behaviour:
-    """Elsewhere: following it would carry inputs and key to whoever is there."""
+    """Redirect to another host: following it would send inputs and key there."""
     return lambda exchange: exchange.reply(code, b"", Location=to)
 
 

@@ -24,7 +24,7 @@ FOREIGN = ("OPENAI_", "ALPHANEURAL_", "PROXY_", "WEB_CONCURRENCY", "PORT", "WORK
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
+    """A port of the loopback address on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

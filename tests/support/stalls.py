@@ -118,7 +118,7 @@ STALLS = [
 @contextmanager
 def closed_port() -> Iterator[str]:
     """The base_url of a provider that refuses connections."""
-    with socket.socket() as holder:  # bound, so that nobody else gets it; not listening
+    with socket.socket() as holder:  # bound, so that the port stays reserved; not listening
         holder.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{holder.getsockname()[1]}/v1"
 
