@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.domain import Item
-from app.tokenizers import Tokenizer
+from app.tokenizers import Tokenizer, is_countable
 from app.usage.share import weigh
 
 #: UTF-8 bytes a token is taken to stand for before any answer has shown it. English has 4 and
@@ -31,7 +31,8 @@ class Expected(NamedTuple):
 class TokenEstimate:
     """Expects the tokens of items, for one model: limits and quotas need them before a call.
 
-    By the model's own tokenizer where its settings name one. Else from the bytes of the text, by
+    By the model's own tokenizer where its settings name one and the texts are not too long to be
+    counted. Else from the bytes of the text, by
     what the provider counted for earlier calls; rather too many than too few.
     """
 
@@ -43,7 +44,7 @@ class TokenEstimate:
 
     def expect(self, items: Sequence[Item]) -> list[int]:
         """Tokens of each item."""
-        if self._tokenizer is not None:
+        if self._tokenizer is not None and is_countable(items):
             return self._tokenizer.count(items)
         per_token = self.bytes_per_token
         return [
