@@ -21,7 +21,7 @@ from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
 from app.errors import BrokenContract, ProviderError, Rejected, shown
 from app.providers.base import Provider
 from app.tokens.counting import share
-from app.tokens.tokenizers import Tokenizer, Undecodable
+from app.tokens.tokenizers import Tokenizer, Undecodable, is_countable
 from app.vectors import BadVector, cut
 
 _log = logging.getLogger("app.dispatch")
@@ -193,7 +193,8 @@ class Deployment:
 
     def _embed(self, call: Call, wanted: int | None, deadline: Deadline) -> Vectors:
         vectors = self._provider.embed(call, deadline)
-        if self._tokenizer is not None and (vectors.estimated or len(call.items) > 1):
+        is_shared_out = vectors.estimated or len(call.items) > 1
+        if self._tokenizer is not None and is_shared_out and is_countable(call.items):
             vectors = _recount(vectors, self._tokenizer.count(call.items))
         if not len(vectors.rows) == len(vectors.tokens) == len(call.items):
             raise BrokenContract(f"answered {len(vectors.rows)} vectors for {len(call.items)}")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from app.domain import Item
 from app.tokens.counting import weigh
-from app.tokens.tokenizers import Tokenizer
+from app.tokens.tokenizers import Tokenizer, is_countable
 
 #: UTF-8 bytes of a token, assumed before any answer has shown it. English has 4 and more, Chinese
 #: about 3. Too low a value only splits a request into more calls; too high a one gets refusals.
@@ -31,9 +31,9 @@ class Expected(NamedTuple):
 class TokenEstimate:
     """Expects the tokens of items of one model: limits and quotas need them before a call.
 
-    There are two cases: the model's settings name a tokenizer, which counts them; or they are
-    computed from the bytes of the text, by the provider's counts for earlier calls. The second is
-    an estimate above the average, to avoid calls that are too large.
+    There are two cases: the model's settings name a tokenizer, which counts texts that are not too
+    long for that; or they are computed from the bytes of the text, by the provider's counts for
+    earlier calls. The second is an estimate above the average, to avoid calls that are too large.
     """
 
     def __init__(self, tokenizer: Tokenizer | None = None, is_used: bool = True) -> None:
@@ -44,7 +44,7 @@ class TokenEstimate:
 
     def expect(self, items: Sequence[Item]) -> list[int]:
         """Return the expected tokens of each item."""
-        if self._tokenizer is not None:
+        if self._tokenizer is not None and is_countable(items):
             return self._tokenizer.count(items)
         per_token = self.bytes_per_token
         return [

@@ -2,6 +2,7 @@
 
 Source: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html. The bodies
 are in `bedrock_models`.
+The source was not checked since November 2026.
 """
 
 from __future__ import annotations

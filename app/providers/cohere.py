@@ -3,6 +3,7 @@
 Source: docs.cohere.com/reference/embed and …/reference/errors. Vectors come in the order of the
 texts, by type; base64 is that of their float32s. Cohere's default cuts long texts silently; ours
 is an error.
+The source was not checked since November 2026.
 """
 
 from __future__ import annotations

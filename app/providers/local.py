@@ -7,7 +7,8 @@ vectors have length 1, as OpenAI's have.
 
 from __future__ import annotations
 
-import time
+import re
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,28 @@ import numpy as np
 import wordllama
 
 from app.concurrency.deadline import Deadline
+from app.concurrency.native_threads import NativeThreads
+from app.concurrency.yielding import yield_control
 from app.config import ProviderSettings
-from app.domain import Call, Vectors
+from app.domain import Call, Item, Vectors
 from app.errors import BrokenContract, ProviderTimeout, Rejected
 from app.providers.base import Capabilities
 from app.vectors import BadVector, check
 
 OPTIONS: dict[str, Any] = {}
-#: Items embedded before others get a turn: the work holds the worker's only loop.
-_SLICE = 32
+#: Items embedded before the worker's event loop gets a turn.
+MAX_GROUP_ITEMS = 32
+#: Characters, or token ids, embedded before it does: about 20 ms of work.
+SLICE_SIZE = 8192
+#: Characters of a slice that is tokenised in the event loop's own thread.
+MAX_INLINE_SIZE = 2 * SLICE_SIZE
+#: Texts without a place to cut that one worker tokenises at the same time.
+MAX_THREADS = 2
 WIDTH = 256
+#: A space at which a text can be cut, and the space left out: no token of the model goes over a
+#: space that follows a letter, and its tokenizer puts a space before each text. Not beside other
+#: characters: a second space, or "<s>", which the tokenizer takes out before, changes that.
+_CUT = re.compile("(?<=[0-9A-Za-z]) (?=[0-9A-Za-z])")
 
 
 def make(settings: ProviderSettings) -> Local:
@@ -36,6 +49,9 @@ class Local:
     """Embeds in this process; needs no HTTP."""
 
     capabilities = Capabilities(dimensions=False)
+
+    def __init__(self) -> None:
+        self._threads = NativeThreads(MAX_THREADS)
 
     @cached_property
     def _model(self) -> Any:
@@ -55,18 +71,47 @@ class Local:
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
         rows: list[bytes] = []
         tokens: list[int] = []
-        for start in range(0, len(call.items), _SLICE):
-            if deadline.remaining() <= 0:
-                raise ProviderTimeout("did not finish in time")
-            for ids in self._ids(call.items[start : start + _SLICE]):
+        for group in groups(call.items):
+            if len(group[0]) > SLICE_SIZE:
+                row, count = self._embed_long(group[0], deadline)
+                rows.append(row)
+                tokens.append(count)
+                continue
+            _check_time(deadline)
+            for ids in self._ids(group):
                 rows.append(self._embed(ids))
                 tokens.append(len(ids))
-            time.sleep(0)  # let others run, under either kind of worker
+            yield_control()
         try:
             check(rows, WIDTH)
         except BadVector as error:
             raise BrokenContract(f"answered {error}") from error
         return Vectors(rows, tokens)
+
+    def _embed_long(self, item: Item, deadline: Deadline) -> tuple[bytes, int]:
+        """The vector of an item and its tokens, slice by slice."""
+        total = np.zeros(WIDTH)
+        count = 0
+        for part in slices(item):
+            _check_time(deadline)
+            ids = self._ids_in_time(part, deadline)
+            for start in range(0, len(ids), SLICE_SIZE):
+                _check_time(deadline)
+                total += self._sum(ids[start : start + SLICE_SIZE])
+                yield_control()
+            count += len(ids)
+        return _of_length_1(total), count
+
+    def _ids_in_time(self, part: Item, deadline: Deadline) -> Sequence[int]:
+        """Token ids of a slice; of one that is long because it has no cut, in a native thread."""
+        if len(part) <= MAX_INLINE_SIZE or not isinstance(part, str):
+            return self._ids([part])[0]
+        try:
+            (encoded,) = self._threads.run(lambda: self._encode([part]), deadline.remaining())
+        except TimeoutError as error:
+            raise ProviderTimeout("did not finish in time") from error
+        ids: list[int] = encoded.ids
+        return ids
 
     def _ids(self, items: Any) -> list[list[int]]:
         if not isinstance(items[0], str):
@@ -79,7 +124,10 @@ class Local:
         except TypeError as error:  # a lone surrogate, which is no character
             raise Rejected("'$.input' is invalid. It has a text that is no Unicode.") from error
 
-    def _embed(self, ids: list[int]) -> bytes:
+    def _embed(self, ids: Sequence[int]) -> bytes:
+        return _of_length_1(self._sum(ids))
+
+    def _sum(self, ids: Sequence[int]) -> Any:
         table = self._model.embedding
         if not ids:
             raise Rejected("'$.input' is invalid. A text without a single token was given.")
@@ -88,5 +136,45 @@ class Local:
                 f"'$.input' is invalid. Token ids of this model are below {len(table)}; were these "
                 "made by another model's tokenizer? Send text instead."
             )
-        mean = table[ids].mean(axis=0, dtype=np.float64)
-        return (mean / np.linalg.norm(mean)).astype("<f4").tobytes()  # type: ignore[no-any-return]
+        return table[ids].sum(axis=0, dtype=np.float64)
+
+
+def groups(items: Sequence[Item]) -> Iterator[list[Item]]:
+    """Consecutive items that are embedded in one turn; an item over `SLICE_SIZE` is alone."""
+    group: list[Item] = []
+    size = 0
+    for item in items:
+        if group and (len(group) == MAX_GROUP_ITEMS or size + len(item) > SLICE_SIZE):
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += len(item)
+    if group:
+        yield group
+
+
+def slices(item: Item, size: int = SLICE_SIZE) -> Iterator[Item]:
+    """Parts of an item whose token ids are, one part after the other, those of the whole.
+
+    A part has ``size`` characters or token ids and, of a text, those up to the next place to cut.
+    """
+    start = 0
+    while len(item) - start > size:
+        stop = resume = start + size
+        if isinstance(item, str):
+            cut = _CUT.search(item, start + size)
+            if cut is None:
+                break
+            stop, resume = cut.span()
+        yield item[start:stop]
+        start = resume
+    yield item[start:]
+
+
+def _of_length_1(total: Any) -> bytes:
+    return (total / np.linalg.norm(total)).astype("<f4").tobytes()  # type: ignore[no-any-return]
+
+
+def _check_time(deadline: Deadline) -> None:
+    if deadline.remaining() <= 0:
+        raise ProviderTimeout("did not finish in time")

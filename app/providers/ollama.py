@@ -2,6 +2,7 @@
 
 Source: docs.ollama.com/api/embed. Its default cuts long texts silently; ours is an error, as it is
 at OpenAI: ``"truncate": True`` brings the cut back.
+The source was not checked since November 2026.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Source: platform.openai.com/docs/api-reference/embeddings and …/docs/guides/error-codes. What other
 servers do otherwise is data, a `Dialect`; those with a ``kind`` of their own are in `presets`.
+The source was not checked since November 2026.
 """
 
 from __future__ import annotations

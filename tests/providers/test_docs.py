@@ -15,7 +15,23 @@ from app.providers import presets, registry
 from app.providers.base import Capabilities
 
 PAGE = Path(__file__).parents[2] / "docs" / "providers.md"
-HEAD = ["kind", "inputs", "tokens", "dimensions", "token ids", "user", "input_type"]
+HEAD = [
+    "kind",
+    "inputs",
+    "tokens",
+    "dimensions",
+    "token ids",
+    "user",
+    "input_type",
+    "a text too long",
+]
+#: What becomes of a text over the model's context, where it is known.
+TOO_LONG = {
+    **dict.fromkeys(["openai", "azure", "llamacpp", "nvidia"], "error there"),
+    **dict.fromkeys(["cohere", "ollama", "tei", "vertex", "voyage"], "told not to cut"),
+    "infinity": "cut silently",
+    "local": "embedded whole",
+}
 KEYS = {"k": {"sha256": "0" * 64, "models": ["*"]}}
 
 
@@ -51,6 +67,7 @@ def row(kind: str) -> str:
         "yes" if takes.tokens else "no",
         "can be told" if "send_user" in registry.options(kind) else "no",
         hinted(kind, made, name),
+        TOO_LONG.get(kind, "not known"),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -1,9 +1,13 @@
 """The embedded provider: real embeddings in this process."""
 
+import re
+import threading
 import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
@@ -113,7 +117,7 @@ def test_it_stops_at_the_deadline(provider, monkeypatch):
     with pytest.raises(ProviderTimeout):
         embed(provider, "x", seconds=-1)
     now = [0.0]
-    monkeypatch.setattr(local.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     slices = []
 
     def encode(texts):
@@ -132,3 +136,71 @@ def test_what_it_takes(provider):
     assert takes.tokens
     assert not takes.dimensions
     assert (takes.max_inputs, takes.max_tokens) == (None, None)
+
+
+WORDS = st.sampled_from(
+    [
+        "a",
+        "word",
+        "<s>",
+        "</s>",
+        "<unk>",
+        " ",
+        "  ",
+        "▁",
+        "\n",
+        "日本",
+        "😀",
+        "naïve",
+        "7",
+        ">",
+        "<",
+    ]
+)
+
+
+@given(st.lists(WORDS | st.text(max_size=3), max_size=60).map(" ".join), st.integers(1, 20))
+def test_slices_have_the_token_ids_of_the_whole_text(provider, text, size):
+    text = text.encode(errors="ignore").decode()
+    together = [token for part in local.slices(text, size) for token in ids(provider, part)]
+    assert together == ids(provider, text)
+
+
+def test_no_token_goes_over_a_place_to_cut(provider):
+    """All tokens, not only those a search finds: what `slices` depends on."""
+    vocabulary = provider._model.tokenizer.get_vocab()
+    assert not [token for token in vocabulary if re.search(r"[^\u2581]\u2581", token)]
+
+
+def test_a_long_text_and_its_tokens_are_the_same_vector(provider):
+    text = "many words in a row, and a number 12 " * 2000
+    assert len(list(local.slices(text))) > 5
+    by_text, by_tokens = embed(provider, text), embed(provider, ids(provider, text))
+    np.testing.assert_allclose(values(by_text.rows[0]), values(by_tokens.rows[0]), atol=1e-6)
+    assert list(by_text.tokens) == list(by_tokens.tokens) == [len(ids(provider, text))]
+
+
+def test_a_long_text_stops_at_the_deadline(provider, monkeypatch):
+    deadline = Deadline(time.monotonic() + 60)
+    encoded = []
+
+    def encode(texts):
+        encoded.extend(texts)
+        if len(encoded) == 3:
+            deadline.cancel()
+        return [[5]] * len(texts)
+
+    monkeypatch.setattr(provider, "_ids", encode)
+    with pytest.raises(ProviderTimeout, match="did not finish in time"):
+        provider.embed(Call("m", ["word " * 100_000], 256), deadline)
+    assert len(encoded) == 3
+
+
+def test_a_long_text_without_a_place_to_cut_ends_at_the_deadline(provider, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(provider, "_encode", lambda texts: release.wait(30))
+    try:
+        with pytest.raises(ProviderTimeout, match="did not finish in time"):
+            embed(provider, "x" * 100_000, seconds=0.05)
+    finally:
+        release.set()

@@ -7,6 +7,7 @@ import tiktoken
 import wordllama
 
 from app import config
+from app.dispatch.plan import TokenEstimate
 from app.tokens import tokenizers
 from tests.api.fake import FakeProvider, app_with, ask, error_of, settings
 
@@ -89,3 +90,19 @@ def test_missing_tokenizer_is_a_settings_error(monkeypatch, name):
     monkeypatch.setattr(tiktoken, "get_encoding", {}.__getitem__)
     with pytest.raises(config.SettingsError, match=r"MODELS\['embed'\]\['tokenizer'\]: "):
         app_with(monkeypatch, FakeProvider(), MODELS=models(name))
+
+
+@pytest.mark.parametrize(
+    "text", ["many words in a row " * 4000, "a" * 30_000], ids=["words", "one"]
+)
+def test_a_long_text_is_counted_as_its_library_does(text):
+    tokenizer = tokenizers.load(LLAMA)
+    whole = tokenizer._tokenizer.encode(text, add_special_tokens=False).ids
+    assert len(text) > tokenizers.MAX_INLINE_SIZE
+    assert tokenizer.count([text, [1, 2], "hello"]) == [len(whole), 2, 1]
+
+
+def test_the_tokens_of_a_text_too_long_to_count_are_estimated():
+    estimate = TokenEstimate(tokenizers.load(LLAMA))
+    text = "a" * (tokenizers.MAX_COUNTED_SIZE + 1)
+    assert estimate.expect([text]) == TokenEstimate().expect([text])
