@@ -4,6 +4,7 @@ Starting a proxy takes a second or two, so each is started once a session and on
 asks for it. The providers forget scripts and calls before every test.
 """
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,6 +31,15 @@ from tests.support.valkey import Valkey  # noqa: E402
 
 WORKER_CLASSES = ["gevent", "gthread"]
 _used = Counter()  # models handed out by `fresh`
+
+
+@pytest.fixture(autouse=True)
+def _unconfigured_logs() -> Iterator[None]:
+    """Undo `logs.configure`: an app logs to the standard output of its test, closed after it."""
+    yield
+    logging.getLogger("app").handlers = []
+    logging.getLogger("app").propagate = True
+    logging.getLogger("app.requests").handlers = []
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
-"""Fixtures of the ledger's database and of logs, for the commands that need them."""
+"""Fixtures of the ledger's database."""
 
-from tests.limits.conftest import _unconfigured_logs as _unconfigured_logs
 from tests.usage.conftest import database as database
 from tests.usage.conftest import postgres as postgres
 from tests.usage.conftest import sqlite as sqlite

@@ -1,6 +1,5 @@
 """What the tests of the ledger share: databases of both kinds, with the tables in them."""
 
-import logging
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -12,14 +11,6 @@ from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
 from app.usage.store import Store
 from tests.support.postgres import Postgres
-
-
-@pytest.fixture(autouse=True)
-def _quiet_afterwards():
-    """Apps log to the standard output of their test: no later one shall find it closed."""
-    yield
-    logging.getLogger("app").handlers = []
-    logging.getLogger("app").propagate = True
 
 
 @pytest.fixture(scope="session")
