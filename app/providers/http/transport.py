@@ -207,11 +207,6 @@ class _Adapter(HTTPAdapter):
     def build_response(self, _: Any, resp: Any) -> Any:
         return resp  # as urllib3 gives it: nobody here asks for cookies, history or encoding
 
-    def request_url(self, request: Any, proxies: Any) -> str:
-        # Without a look for the proxy of an address where there is none.
-        path: str = request.path_url
-        return super().request_url(request, proxies) if proxies else path
-
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         # Always the same one, and found anew each time for a tenth of a call's CPU.
         if self._pool is None:
