@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 
 
 class Deadline:
@@ -41,3 +42,7 @@ class Deadline:
         self.at = float("-inf")
         if self._interrupt is not None:
             self._interrupt()
+
+
+#: The deadline of the call that this thread makes, for credentials that are fetched meanwhile.
+CALL_DEADLINE: ContextVar[Deadline | None] = ContextVar("CALL_DEADLINE", default=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,6 +9,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection
+
+from app.concurrency.native_threads import NativeThreads, threads_are_greenlets
 
 T = TypeVar("T")
 
@@ -58,8 +59,8 @@ class Database:
         self._call: Callable[[Callable[[], Any]], Any] = _call_directly
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
-            if _is_gevent():
-                self._call = _ThreadPoolCaller(time_limit_s)
+            if threads_are_greenlets():
+                self._call = _ThreadCaller(time_limit_s)
 
     def run(self, function: Callable[[Connection], T]) -> T:
         """Run ``function`` in a transaction, commit, and return its result.
@@ -115,35 +116,18 @@ def _call_directly(function: Callable[[], T]) -> T:
     return function()
 
 
-def _is_gevent() -> bool:
-    if "gevent.monkey" not in sys.modules:
-        return False
-    from gevent.monkey import is_module_patched
-
-    return bool(is_module_patched("threading"))
-
-
-class _ThreadPoolCaller:
-    """Calls functions in a thread pool: SQLite waits in C, where gevent cannot switch.
-
-    The pool is not that of gevent's hub, whose ten threads are needed for DNS look-ups.
-    """
+class _ThreadCaller:
+    """Calls functions in native threads: SQLite waits in C, where gevent cannot switch."""
 
     def __init__(self, time_limit_s: float | None) -> None:
-        self._time_limit_s = time_limit_s
-        self._pool: Any = None  # created in the process that uses it: threads do not survive a fork
+        self._timeout_s = None if time_limit_s is None else time_limit_s + _GRACE_S
+        self._threads = NativeThreads(MAX_SQLITE_THREADS)
 
     def __call__(self, function: Callable[[], T]) -> T:
-        from gevent import Timeout
-        from gevent.threadpool import ThreadPool
-
-        if self._pool is None:
-            self._pool = ThreadPool(MAX_SQLITE_THREADS)
-        limit = None if self._time_limit_s is None else self._time_limit_s + _GRACE_S
-        error = Unavailable("the database does not answer in time")
-        with Timeout(limit, error):
-            result: T = self._pool.apply(function)
-        return result
+        try:
+            return self._threads.run(function, self._timeout_s)
+        except TimeoutError as error:
+            raise Unavailable("the database does not answer in time") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -1,10 +1,12 @@
 """Credentials that expire: fetched once, early, by nobody who waits. No test here sleeps."""
 
 import threading
+import time
 
 import pytest
 
-from app.errors import CredentialsRefused, ProviderUnavailable
+from app.concurrency.deadline import CALL_DEADLINE, Deadline
+from app.errors import CredentialsRefused, ProviderTimeout, ProviderUnavailable
 from app.providers.credentials.refreshing import Refreshing
 
 HOUR = 3600.0
@@ -177,3 +179,26 @@ def test_without_threads_it_is_refreshed_in_line():
     world.now += HOUR - 10
     assert world.get() == "token-1"
     assert world.get() == "token-2"
+
+
+def test_a_fetch_that_hangs_ends_the_call_at_its_deadline_or_cancellation():
+    over = threading.Event()
+
+    def hang():
+        over.wait(10)
+        return "token", time.time() + 1000
+
+    credentials = Refreshing(hang)
+    start = time.monotonic()
+    CALL_DEADLINE.set(Deadline(start + 0.1))
+    with pytest.raises(ProviderTimeout):
+        credentials.get()
+    assert time.monotonic() - start < 1
+    cancelled = Deadline(time.monotonic() + 60)
+    cancelled.cancel()
+    CALL_DEADLINE.set(cancelled)
+    with pytest.raises(ProviderTimeout):
+        credentials.get()
+    over.set()
+    CALL_DEADLINE.set(None)
+    assert credentials.get() == "token"

@@ -21,6 +21,7 @@ FILES = [
     "test_transport",
     "test_transport_answers",
     "test_transport_stale",
+    "test_transport_connect",
     "test_transport_deadline",
     "test_transport_tls",
 ]

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from app.errors import CredentialsRefused, ProviderError, ProviderUnavailable
+from app.concurrency.deadline import CALL_DEADLINE, Deadline
+from app.errors import CredentialsRefused, ProviderError, ProviderTimeout, ProviderUnavailable
 
 _log = logging.getLogger("app.providers")
 _T = TypeVar("_T")
@@ -25,8 +26,10 @@ _EARLY = 225.0
 #: Seconds between attempts after so many failures: 1, 2, 4 … and never more than this.
 _LONGEST_PAUSE = 60.0
 _SENDABLE = re.compile(r"[!-~]+")
-#: Seconds that a request waits for another's fetch.
-_PATIENCE = 60.0
+#: Seconds that a call waits for a fetch, at most.
+MAX_WAIT_S = 60.0
+#: Seconds between looks at the deadline of the call, which may be cancelled meanwhile.
+LOOK_S = 0.05
 
 
 class Refreshing(Generic[_T]):
@@ -73,7 +76,7 @@ class Refreshing(Generic[_T]):
             if value is None:
                 return self._wait(flight, mine)
             if mine:
-                self._launch(flight)
+                self._launch(flight, self._start)
         if value is None:
             raise self._refusal()  # it failed a moment ago
         return value[0]
@@ -82,19 +85,25 @@ class Refreshing(Generic[_T]):
         return self._value if self._value is not None and now < self._value[1] else None
 
     def _wait(self, flight: threading.Event, mine: bool) -> _T:
+        """Wait for a fetch, which has a thread of its own, until the deadline of the call."""
         if mine:
-            self._run(flight)
-        elif not flight.wait(_PATIENCE):
-            raise ProviderUnavailable("gave us no credentials in time")
+            self._launch(flight, _start)
+        deadline = CALL_DEADLINE.get() or Deadline(float("inf"))
+        end = time.monotonic() + MAX_WAIT_S
+        while not flight.wait(LOOK_S):
+            if deadline.remaining() <= 0:
+                raise ProviderTimeout("had no credentials in time")
+            if time.monotonic() >= end:
+                raise ProviderUnavailable("gave us no credentials in time")
         with self._lock:
             value = self._good(self._clock())
         if value is None:
             raise self._refusal()
         return value[0]
 
-    def _launch(self, flight: threading.Event) -> None:
+    def _launch(self, flight: threading.Event, start: Callable[[Callable[[], None]], None]) -> None:
         try:
-            self._start(lambda: self._run(flight))
+            start(lambda: self._run(flight))
         except RuntimeError:  # no thread to be had: better late than never
             self._run(flight)
 

@@ -7,13 +7,23 @@ over one is written here, a request in one write, and read by `app.providers.htt
 from __future__ import annotations
 
 import re
+import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+)
 
+from app.concurrency.native_threads import NativeThreads
 from app.providers.http.answers import Answer
+from app.providers.http.opening import MAX_LOOKUPS, Watchdog, connect, resolve
 from app.providers.http.sockets import PIECE, DeadlineSocket
 
 #: Bytes of a request that are worth a copy to leave in one write.
@@ -45,6 +55,17 @@ class _Exchanges:
     timeout: Any
     send: Any
     close: Any
+    host: str
+    port: int
+    socket_options: Any
+    _dns_host: str
+    lookups: NativeThreads  # of names, of its pool
+    _watchdog: Watchdog | None = None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether more has to be agreed on once it is connected: a tunnel, TLS."""
+        return self._tunnel_host is not None  # type: ignore[attr-defined]
 
     def request(
         self,
@@ -90,8 +111,31 @@ class _Exchanges:
         return answer
 
     def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
+        try:
+            super().connect()  # type: ignore[misc]
+        finally:
+            if self._watchdog is not None:
+                self._watchdog.stop()
+                self._watchdog = None
         self.sock = DeadlineSocket(self.sock, self.timeout)
+
+    def _new_conn(self) -> socket.socket:
+        """Open the connection, within the connect timeout in all. Raises as urllib3 does."""
+        deadline, end = self.timeout.deadline, time.monotonic() + self.timeout
+        try:
+            addresses = resolve(self._dns_host, self.port, self.lookups, deadline, end)
+            sock = connect(addresses, deadline, end, self.socket_options or ())
+            if self.is_watched:
+                self._watchdog = Watchdog(sock, deadline, end)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
+        except UnicodeError as error:
+            raise LocationParseError(self.host) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "no connection in time") from error
+        except (OSError, RuntimeError) as error:  # the latter where no thread can be had
+            raise NewConnectionError(self, "no connection") from error  # type: ignore[arg-type]
+        return sock
 
     def _tunnel(self) -> None:
         # An egress proxy, too, may drip its answer. TLS then wants the socket itself.
@@ -109,6 +153,14 @@ class _Connection(_Exchanges, HTTPConnection):  # type: ignore[misc]
 
 
 class _TlsConnection(_Exchanges, HTTPSConnection):  # type: ignore[misc]
+    is_watched = True
+
+    def connect(self) -> None:
+        super().connect()
+        if self.sock.version() is None:  # Python gives TLS back unagreed where the socket has ended
+            self.close()
+            raise NewConnectionError(self, "TLS was not agreed on")
+
     @property
     def is_connected(self) -> bool:
         return self.sock is not None and not self.sock.holds_bytes() and super().is_connected
@@ -116,6 +168,15 @@ class _TlsConnection(_Exchanges, HTTPSConnection):  # type: ignore[misc]
 
 class _Pools:
     """What both kinds of pool do: keep connections, and make a new one where that is asked for."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._lookups = NativeThreads(MAX_LOOKUPS)
+
+    def _new_conn(self) -> Any:
+        connection = super()._new_conn()  # type: ignore[misc]
+        connection.lookups = self._lookups
+        return connection
 
     def urlopen(self, *args: Any, **options: Any) -> Any:
         if getattr(options["timeout"].connect_timeout, "new_connection", False):

@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.poolmanager import PoolManager
 from urllib3.util import parse_url
 
-from app.concurrency.deadline import Deadline
+from app.concurrency.deadline import CALL_DEADLINE, Deadline
 from app.config import ProviderSettings
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, ConnectionFailed, NotServed, ProviderError, ProviderTimeout
@@ -73,6 +73,7 @@ class HttpProvider:
         pass
 
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
+        CALL_DEADLINE.set(deadline)  # for the fetch of credentials
         outgoing = self._wire.build(call)
         answer = self._send(outgoing, call, deadline)
         if 200 <= answer.status < 300:
