@@ -117,6 +117,9 @@ class Refreshing(Generic[_T]):
                 found, error = None, ProviderUnavailable("gave us credentials that have expired")
         except Exception as caught:
             error = caught
+        except BaseException as caught:  # a greenlet that is killed
+            error = ProviderUnavailable("gave us no credentials")
+            error.__cause__ = caught
         finally:
             with self._lock:
                 self._note(found, error)
