@@ -32,18 +32,20 @@ class Stack:
         workers: int = 2,
         providers: int = 1,
         overlay: dict[str, Any] | None = None,
+        limits: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
         self.directory, self.workers, self._options = directory, workers, options
         self.ports = [free_port() for _ in range(providers)]
-        self._overlay = overlay or {}
+        self._overlay, self._limits = overlay or {}, limits or {}
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
             self.providers = [started.enter_context(provider_process(port)) for port in self.ports]
             made, model = _served_by(self.ports)
-            keys = {"tests": settings.key(settings.KEY, "*") | {"admin": True}}
+            key = settings.key(settings.KEY, "*") | {"admin": True} | self._limits
+            keys = {"tests": key}
             path = settings.settings_file(
                 self.directory, made, {MODEL: model}, keys, **self._overlay
             )
