@@ -17,7 +17,7 @@ from tests.deploy.pod import FOLDER, JOB, KUSTOMIZATION, STATEFUL_SET, Pod, load
 from tests.deploy.servers import Within, beside
 from tests.support.server import ROOT, eventually
 
-GUNICORN = (ROOT / "app" / "serving" / "configuration.py").read_text()
+GUNICORN = (ROOT / "app" / "server" / "configuration.py").read_text()
 GRACEFUL = int(re.search(r"graceful_timeout = (\d+)", GUNICORN)[1])
 POD, MIGRATION = STATEFUL_SET["spec"]["template"]["spec"], JOB["spec"]["template"]["spec"]
 WHY_NOT = sandbox.reason_not() or wheels.reason_not()
@@ -143,7 +143,7 @@ def test_the_parts_name_each_other():
     metric = autoscaler["spec"]["metrics"][0]["pods"]["metric"]["name"]
     prefix, name = metric.rsplit("proxy_", 1)
     assert prefix == "embeddings_"
-    assert f'"{name}"' in (ROOT / "app" / "metrics" / "catalog.py").read_text()
+    assert f'"{name}"' in (ROOT / "app" / "observability" / "metrics" / "catalog.py").read_text()
 
 
 # A pod --------------------------------------------------------------------------------------------

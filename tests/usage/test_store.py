@@ -249,11 +249,12 @@ def test_under_gevent_a_busy_sqlite_stops_no_other_greenlet(tmp_path):
 def test_thread_pool_is_used_only_if_gevent_has_patched():
     import gevent.monkey
 
-    from app.database import engine as database
+    from app.concurrency.native_threads import threads_are_greenlets
+    from app.database import engine
 
     assert gevent.monkey.saved == {}
-    assert not database._is_gevent()
-    assert database._ThreadPoolCaller(None)(lambda: 5) == 5
+    assert not threads_are_greenlets()
+    assert engine._ThreadCaller(None)(lambda: 5) == 5
 
 
 def sums(database, rollup="usage_hours"):
