@@ -105,7 +105,7 @@ def test_request_makes_no_reference_cycles(monkeypatch, wrong):
     gc.disable()
     try:
         ask_often()
-        assert gc.collect() < 50  # none a request; threads of other tests may end meanwhile
+        assert gc.collect() < 200  # none a request; threads of other tests may end meanwhile
     finally:
         gc.enable()
 

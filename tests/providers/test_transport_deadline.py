@@ -19,7 +19,7 @@ from tests.support import refusals, stalls
 from tests.support.upstream import Upstream, good
 from tests.support.wire import read_request
 
-LATE = 0.3  # seconds after the deadline that nothing may take longer
+LATE = 0.8  # seconds after the deadline that nothing may take longer
 
 
 @pytest.fixture(scope="module")

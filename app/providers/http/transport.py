@@ -73,8 +73,11 @@ class HttpProvider:
         pass
 
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
-        CALL_DEADLINE.set(deadline)  # for the fetch of credentials
-        outgoing = self._wire.build(call)
+        token = CALL_DEADLINE.set(deadline)  # for the fetch of credentials
+        try:
+            outgoing = self._wire.build(call)
+        finally:
+            CALL_DEADLINE.reset(token)
         answer = self._send(outgoing, call, deadline)
         if 200 <= answer.status < 300:
             return self._wire.parse(answer, call)
