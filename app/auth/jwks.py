@@ -29,7 +29,7 @@ from app.auth.jwks_fetch import fetch
 from app.concurrency.periodic import PeriodicTask
 from app.errors import KeysUnavailable
 
-_log = logging.getLogger("app.access")
+_log = logging.getLogger("app.auth")
 
 #: Seconds between the beginnings of two fetches.
 MIN_REFETCH_INTERVAL_S = 2.0

@@ -20,7 +20,7 @@ from app.config.fields import key_name, text
 from app.database.tables import keys
 from app.domain import Caller
 
-_log = logging.getLogger("app.access")
+_log = logging.getLogger("app.auth")
 
 
 @dataclass(frozen=True, slots=True)

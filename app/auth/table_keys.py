@@ -24,7 +24,7 @@ from app.database.engine import Unavailable
 from app.domain import Caller
 from app.errors import KeysUnavailable, Unauthorized
 
-_log = logging.getLogger("app.access")
+_log = logging.getLogger("app.auth")
 
 POLL_S = 2.0
 #: Seconds after the database's last answer for which the keys in memory are valid.

@@ -25,7 +25,7 @@ from app.limits.memory import Change, Reservation, Take, Taken, Window, WindowsS
 from app.limits.periods import Calendar, Period
 from app.redis.client import BestEffortClient
 
-_log = logging.getLogger("app.access")
+_log = logging.getLogger("app.limits")
 _TAKE_SHA = sha1(scripts.TAKE.encode(), usedforsecurity=False).hexdigest()
 #: Windows with unsent corrections; corrections of further windows are dropped, and counted.
 MAX_WAITING = 10_000

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.limits.kinds import Rule
     from app.limits.webhook import NotifyState, Webhook
 
-_log = logging.getLogger("app.access")
+_log = logging.getLogger("app.limits")
 
 #: Limits whose last warning is remembered. Bounded, as tokens may name any number of callers.
 MAX_REMEMBERED = 10_000
