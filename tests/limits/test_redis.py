@@ -245,9 +245,7 @@ def test_take_change_and_charge_on_a_cluster(clock):
         with server.client() as admin:
             admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             eventually(lambda: b"cluster_state:ok" in admin.execute_command("CLUSTER", "INFO"))
-        windows = SharedWindows(
-            f"redis+cluster://127.0.0.1:{server.port}", timeout=5, clock=clock
-        )
+        windows = SharedWindows(f"redis+cluster://127.0.0.1:{server.port}", timeout=5, clock=clock)
         limiter = Limiter(windows)
         everything = team(requests_per_minute=2, tokens_per_day=100, user_tokens_per_minute=50)
         grant = limiter.admit(everything, request(40, user="a"))
