@@ -12,8 +12,9 @@ The way of a request, and the file of each step::
                  └── retry, fail over, hedge ◄─┘ health and latency are updated
 
 * `dispatcher`: the entry. Makes the pools from the settings, and a job for each request.
-* `job`: the state machine of one request; `parts` and `part`: its parts and their states;
-  `starter`: starts attempts of parts.
+* `job`: one request, and the lock of its state; `job_state`: the state machine, which decides what
+  follows from each result; `parts` and `part`: its parts and their states; `starter`: starts
+  attempts of parts.
 * `effects`: actions of a job on other objects, performed after its lock is released.
 * `retry`: the decision after a failed attempt; `verdict`: the error when no deployment could serve.
 * `timers`: when a call is hedged, and when it counts as late.

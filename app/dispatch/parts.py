@@ -13,7 +13,7 @@ from app.dispatch.part import NEVER, NEXT_STATES, Part, PartState
 class Parts:
     """The parts of a request by state. See `PartState` for the states.
 
-    `app.dispatch.job.Job` owns it, and holds its own lock during every call.
+    `app.dispatch.job_state.JobState` owns it, under the lock of its job.
     """
 
     def __init__(self, tokens: list[int], effects: Effects) -> None:

@@ -1,6 +1,6 @@
 """Starts the attempts of a request's parts: first ones, retries, hedges. No I/O.
 
-It belongs to one `app.dispatch.job.Job`, and runs under its lock.
+It belongs to one `app.dispatch.job_state.JobState`, and runs under the lock of its job.
 """
 
 from __future__ import annotations
