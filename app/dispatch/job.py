@@ -86,7 +86,7 @@ class Job:
             self._wake_at = wake_at = state.advance(now)
             effects = state.effects.take()
         self._perform(effects, now)
-        if state.finished:
+        if self._state.finished:
             self._wake()  # for the other callers of this job
         return wake_at
 
