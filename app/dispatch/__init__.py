@@ -21,8 +21,9 @@ The way of a request, and the file of each step::
 * `pool`: the deployments of one model. Chooses one for each attempt, and ejects failing ones.
 * `deployment`: the limits of one deployment, and the call to it; `standing`: its measured state,
   of `health` (a circuit breaker) and `latency`; `quota`: its calls and tokens per minute.
-* `batching`: the slots of one provider and the queue before them; `waiting`: the order of the
-  queue; `attempt`: the values in the queue.
+* `batching`: the slots of one provider, and the lock of the queue before them; `attempts`: the
+  states of the attempts there; `waiting`: the order of the queue; `attempt`: the values in it;
+  `batch`: attempts that share a call.
 * `sender`: the threads that make calls; `bisection`: isolates the refused request of a batch;
   `refused_items`: items that are not merged again.
 * `plan`: expected tokens, and the split of a large request; `answer`: joins the vectors of parts.

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
 from app.config.dispatch import DispatchSettings
-from app.dispatch.attempt import Attempt, Batch
+from app.dispatch.attempt import Attempt
+from app.dispatch.batch import Batch
 from app.dispatch.budget import Budget
 from app.dispatch.deployment import Deployment
 from app.dispatch.plan import Expected, TokenEstimate

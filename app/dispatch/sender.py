@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from app.dispatch import bisection
-from app.dispatch.attempt import Attempt, Batch, NotSent, Result
+from app.dispatch.attempt import Attempt, NotSent, Result
+from app.dispatch.batch import Batch
 from app.dispatch.deployment import Deployment
 from app.dispatch.events import Events, Tracer
 from app.dispatch.pool import Pool

@@ -13,7 +13,7 @@ from app.dispatch.latency import Latency
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
 if TYPE_CHECKING:
-    from app.dispatch.attempt import Batch
+    from app.dispatch.batch import Batch
 
 _LATENCY_TTL_S = 10.0  # after the last answer, when the average latency counts as unknown
 _MAX_KINDS_REMEMBERED = 100  # kinds of requests that the deployment has served
