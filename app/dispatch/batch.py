@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.concurrency.deadline import Deadline
 from app.dispatch.attempt import Attempt, AttemptState
+from app.domain import Item
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
@@ -96,6 +97,13 @@ class Batch:
     @property
     def deployment(self) -> Deployment:
         return self.attempts[0].deployment
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The items of all its attempts."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].call.items
+        return [item for attempt in self.attempts for item in attempt.call.items]
 
     @property
     def is_wanted(self) -> bool:

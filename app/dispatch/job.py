@@ -131,7 +131,7 @@ class Job:
         for batch in effects.send:
             self._sender.send(batch)
         for attempt in effects.refuted:
-            if self._pool.refuted(attempt, now):
+            if self._pool.ejector.refuted(attempt, now):
                 self._sender.ejected(self._pool, attempt.deployment, now)
 
     def _publish(self, part: Part, vectors: Vectors, source: Source) -> None:

@@ -5,7 +5,7 @@ import pytest
 from app.dispatch.part import NEVER
 from app.dispatch.timers import Timers
 from app.errors import ProviderUnavailable
-from tests.dispatch.parts import T, attempt, batch, deployment, part, pool, vectors
+from tests.dispatch.parts import T, attempt, batch, deployment, part, pool
 
 DEADLINE = T + 600
 
@@ -18,7 +18,7 @@ class Timed:
         self.pool = pool(*self.deployments)
         a = self.deployments[0]
         for _ in range(20 if usual else 0):
-            self.pool.succeeded(batch(attempt(a)), vectors([1]), T - 50, T - 50 + usual)
+            self.pool.ejector.succeeded(batch(attempt(a)), T - 50, T - 50 + usual)
         self.timers = Timers(self.pool, self.deployments, is_hedged)
         self.attempt = attempt(a, **options)
         self.part = part(1, attempts=[self.attempt])
