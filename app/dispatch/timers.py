@@ -40,7 +40,7 @@ class Timers:
             return
         usual_s = self._pool.p95_or_slowest(deployment, part.size)
         # Half of what is left, so that another still has time.
-        part.late_after = min((deadline - now) / 2, deployment.standing.late_after(usual_s))
+        part.late_after = min((deadline - now) / 2, deployment.standing.limits.late_after(usual_s))
         part.late_at = now + part.late_after
         part.hedge_after = self._hedge_after(attempt, usual_s)
         part.hedge_at = now + part.hedge_after
