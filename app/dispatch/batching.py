@@ -175,20 +175,20 @@ class SlotQueue:
 
     def _next(self, now: float) -> Batch | None:
         """Return a batch of the group whose turn it is, if a slot may be taken for it."""
-        queue = self._attempts
-        if not self.free or not queue.waiting:
+        if not self.free or not self._attempts.waiting:
             return None
-        turn = queue.groups.next_group(self._has_slot)
+        groups = self._attempts.groups
+        turn = groups.next_group(self._has_slot)
         if turn is None:
             return None
         key, deployment, group = turn
         attempts = fill(group, deployment, now)
         batch = self._start(key, attempts, now)
         if batch is None:  # the quota has no room: they may ask another deployment
-            return Batch.without_slot(queue.take_queued(deployment))
+            return Batch.without_slot(self._attempts.take_queued(deployment))
         if deployment.has_refused(attempts[0].call.items, now):
             del self._open[key]
-        queue.groups.take(key, attempts)
+        groups.take(key, attempts)
         return batch
 
     def _start(self, key: Hashable, attempts: list[Attempt], now: float) -> Batch | None:
