@@ -52,6 +52,11 @@ class CallDeadline(Deadline):
         """Set the time at which the provider's own timeout ends the call."""
         self._latest = latest
 
+    def close(self) -> None:
+        """Forget the requests, too: a connection keeps the deadline of its last call."""
+        super().close()
+        self._attempts = []
+
 
 @dataclass(slots=True, eq=False)
 class Batch:

@@ -40,6 +40,7 @@ def make_call(
         result = error
     finally:
         standing.call_ended(batch)
+        batch.deadline.close()
     return result, call_started_at, time.monotonic()
 
 
