@@ -71,13 +71,13 @@ class Starter:
         parts, later = self._parts, list[Part]()
         given_up = None
         while parts.waiting and len(parts.running) < self._job.pool.max_slots:
-            part = parts.waiting.popleft()
+            part = parts.waiting.pop(0)
             if part.due > now:
                 later.append(part)
             elif not self._start(part, now, has_vectors or bool(parts.running), later):
                 given_up = part
                 break
-        parts.waiting.extendleft(reversed(later))
+        parts.waiting[:0] = later
         return given_up
 
     def next_time(self) -> float:
