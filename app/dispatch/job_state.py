@@ -240,7 +240,9 @@ class JobState:
 
     def _verdict(self, part: Part, now: float) -> ClientError:
         suitable = self._context.suitable
-        return verdict(self._pool, suitable, part.failures, part.expected, now)
+        return verdict(
+            self._pool, suitable, part.failures, part.is_refused_alone, part.expected, now
+        )
 
     def _deadline_exceeded(self) -> DeadlineExceeded:
         return DeadlineExceeded(f"Request timed out after {self._context.request.timeout} s.")

@@ -93,6 +93,11 @@ class Part:
         return not (error.transient or isinstance(error, ProviderTimeout))
 
     @property
+    def is_refused_alone(self) -> bool:
+        """Whether a deployment has refused it with 400 in a call of its own."""
+        return any(attempt.batch_size == 1 for attempt in self.refused_by.values())
+
+    @property
     def is_refusal_shared(self) -> bool:
         """Whether two deployments have refused it, each in a call of its own."""
         return sum(attempt.batch_size == 1 for attempt in self.refused_by.values()) > 1

@@ -69,6 +69,12 @@ def test_a_call_is_late_when_half_of_the_time_is_gone():
     assert Timed(usual=0.5, deadline=T + 8).part.late_after == 4
 
 
+def test_call_is_never_late_when_another_would_have_no_time():
+    """Halves of what is left would else send one call after the other up to the deadline."""
+    assert Timed(usual=0.5, deadline=T + 0.1).part.late_at == T + 0.05
+    assert Timed(usual=0.5, deadline=T + 0.09).part.late_at == NEVER
+
+
 def test_lateness_counts_from_when_the_call_leaves_its_queue():
     timed = Timed(usual=0.01)
     timed.attempt.call_started_at = T + 1.5
