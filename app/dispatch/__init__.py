@@ -12,6 +12,8 @@ The way of a request, and the file of each step::
                  └── retry, fail over, hedge ◄─┘ health and latency are updated
 
 * `dispatcher`: the entry. Makes the pools from the settings, and a job for each request.
+* `preparation`: who can serve a request, and its tokens, before it has a job; `item_lengths`:
+  whether its texts are within the context of the model.
 * `job`: the state machine of one request; `parts` and `part`: its parts and their states;
   `starter`: starts attempts of parts.
 * `effects`: actions of a job on other objects, performed after its lock is released.

@@ -74,7 +74,7 @@ class Job:
         self._on_part = on_part
         self._lock = uncontended_lock()
         self._effects = Effects()
-        self._parts = Parts(self._pool.estimate.expect(request.items), self._effects)
+        self._parts = Parts(context.prepared.tokens, self._effects)
         self._starter = Starter(context, self._parts, self.receive, self._effects)
         self._answer = Answer(len(request.items))
         self._unpublished = 0  # parts for which `on_part` has not returned yet

@@ -127,7 +127,7 @@ class Sender:
         deployment, first = batch.deployment, batch.attempts[0]
         call = first.call
         if len(batch.attempts) > 1:
-            call = call.with_items(_items(batch))
+            call = call.with_items(_items(batch), _counts(batch))
         tracer = self._tracer
         if tracer is None:
             return deployment.embed(call, first.wanted, batch.deadline)
@@ -256,3 +256,11 @@ def _items(batch: Batch) -> Sequence[Item]:
     if len(batch.attempts) == 1:
         return batch.attempts[0].call.items
     return [item for attempt in batch.attempts for item in attempt.call.items]
+
+
+def _counts(batch: Batch) -> Sequence[int | None]:
+    """Return the tokens of each item that are counted already; empty where none are."""
+    calls = [attempt.call for attempt in batch.attempts]
+    if not any(call.counts for call in calls):
+        return ()
+    return [count for call in calls for count in call.counts or [None] * len(call.items)]

@@ -21,6 +21,7 @@ from app.errors import BrokenContract, CredentialsRefused, ProviderError, Thrott
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     WireFormat,
     encode,
@@ -72,7 +73,10 @@ class Cohere(WireFormat):
     def __init__(self, settings: ProviderSettings) -> None:
         options = settings.options
         self.capabilities = Capabilities(
-            max_inputs=96, dimensions=options.get("send_dimensions", True), tokens=False
+            max_inputs=96,
+            dimensions=options.get("send_dimensions", True),
+            tokens=False,
+            long_text=LongText.told(options.get("truncate", "NONE") != "NONE"),
         )
         self._own = {"dimensions"} if "send_dimensions" in options else set()
         self._encoding = options.get("encoding", "base64")

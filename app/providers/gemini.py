@@ -21,6 +21,7 @@ from app.errors import CredentialsRefused, ProviderError, Throttled
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     WireFormat,
     encode,
@@ -101,7 +102,9 @@ class Gemini(Google):
     """``POST {base_url}/models/{model}:batchEmbedContents`` with a key."""
 
     base_url = "https://generativelanguage.googleapis.com/v1beta"
-    capabilities = Capabilities(max_inputs=100, tokens=False)
+    #: It cuts, and cannot be told not to: `autoTruncate` is Vertex AI's alone ("auto_truncate
+    #: parameter is only supported in Gemini Enterprise Agent Platform", google-genai's models.py).
+    capabilities = Capabilities(max_inputs=100, tokens=False, long_text=LongText.CUT_SILENTLY)
 
     def __init__(self, settings: ProviderSettings) -> None:
         self._headers = {"x-goog-api-key": settings.api_key} if settings.api_key else {}

@@ -20,6 +20,7 @@ from app.errors import ProviderError
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     WireFormat,
     encode,
@@ -66,6 +67,7 @@ class Ollama(WireFormat):
             max_inputs=256,
             dimensions=options.get("send_dimensions", True),
             tokens=False,
+            long_text=LongText.told(options.get("truncate", False)),
         )
         self._always = {
             "truncate": options.get("truncate", False),

@@ -12,6 +12,7 @@ from typing import Any
 from marshmallow import fields
 
 from app.config import ProviderSettings
+from app.providers.base import LongText
 from app.providers.dialect import Dialect, options
 from app.providers.openai import OpenAI
 
@@ -21,6 +22,7 @@ PRESETS: dict[str, Dialect] = {
     # docs.mistral.ai/api/endpoint/embeddings; extra fields are 422. No more than 16k tokens a call
     # in Mistral's own and LangChain's clients.
     "mistral": Dialect(
+        long_text=LongText.ERROR_THERE,
         base_url="https://api.mistral.ai/v1",
         max_inputs=256,
         max_tokens=16_000,
@@ -31,6 +33,7 @@ PRESETS: dict[str, Dialect] = {
     # api.jina.ai/openapi.json, read in November 2026: v4 takes 512 inputs, older models 2048. What
     # a model's schema does not have is a 422: v2 knows neither task nor dimensions.
     "jina": Dialect(
+        long_text=LongText.ERROR_THERE,
         base_url="https://api.jina.ai/v1",
         models={
             "jina-embeddings-v4": {"max_inputs": 512},
@@ -55,6 +58,7 @@ PRESETS: dict[str, Dialect] = {
     ),
     # docs.together.ai/reference/embeddings: model and input, nothing else.
     "together": Dialect(
+        long_text=LongText.NOT_KNOWN,
         base_url="https://api.together.xyz/v1",
         max_inputs=_MODEST,
         encodings=("omit",),
@@ -63,6 +67,7 @@ PRESETS: dict[str, Dialect] = {
     ),
     # docs.databricks.com/…/foundation-model-apis/api-reference, "Embedding request".
     "databricks": Dialect(
+        long_text=LongText.NOT_KNOWN,
         path="/{model}/invocations",
         max_inputs=150,
         encodings=("omit",),
@@ -73,6 +78,7 @@ PRESETS: dict[str, Dialect] = {
     # 2026: "only float"; v1 and v2 take 25 inputs and no dimensions. A key of the international
     # site needs base_url https://dashscope-intl.aliyuncs.com/compatible-mode/v1.
     "dashscope": Dialect(
+        long_text=LongText.ERROR_THERE,
         base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
         max_inputs=10,
         models={"text-embedding-v[12]": {"max_inputs": 25, "dimensions": False}},
@@ -83,6 +89,7 @@ PRESETS: dict[str, Dialect] = {
     # docs.nvidia.com/nim/nemo-retriever: its retrieval models refuse a call without input_type;
     # too long a text is an error there by default. 50 is its own client's batch.
     "nvidia": Dialect(
+        long_text=LongText.ERROR_THERE,
         base_url="https://integrate.api.nvidia.com/v1",
         max_inputs=50,
         tokens=False,
@@ -94,20 +101,34 @@ PRESETS: dict[str, Dialect] = {
         },
     ),
     # docs.vllm.ai, "Embeddings API": as OpenAI, and no limit but the model's context.
-    "vllm": Dialect(base_url="http://127.0.0.1:8000/v1", max_inputs=None, user=True),
+    "vllm": Dialect(
+        long_text=LongText.ERROR_THERE,
+        base_url="http://127.0.0.1:8000/v1",
+        max_inputs=None,
+        user=True,
+    ),
     # michaelfeil.eu/infinity; INFINITY_MAX_CLIENT_BATCH_SIZE is 2048 unless set. It cuts vectors to
     # `dimensions` without scaling them back to length 1 (seen with 0.0.78), so the proxy does it.
     "infinity": Dialect(
-        base_url="http://127.0.0.1:7997", tokens=False, user=True, dimensions_field=None
+        long_text=LongText.CUT_SILENTLY,
+        base_url="http://127.0.0.1:7997",
+        tokens=False,
+        user=True,
+        dimensions_field=None,
     ),
     # docs.github.com/rest/models/embeddings; 64,000 tokens a request in every tier.
     "github": Dialect(
-        base_url="https://models.github.ai/inference", max_tokens=64_000, tokens=False, user=True
+        long_text=LongText.ERROR_THERE,
+        base_url="https://models.github.ai/inference",
+        max_tokens=64_000,
+        tokens=False,
+        user=True,
     ),
     # github.com/ggml-org/llama.cpp, tools/server/README.md, and as its server 0.10434 was seen to
     # do: other fields are ignored, `dimensions` among them; a text over its physical batch
     # (--ubatch-size, 512 tokens unless set) is a 500, one over the context (--ctx-size) a 400.
     "llamacpp": Dialect(
+        long_text=LongText.ERROR_THERE,
         base_url="http://127.0.0.1:8080/v1",
         max_inputs=_MODEST,
         dimensions_field=None,
@@ -115,15 +136,24 @@ PRESETS: dict[str, Dialect] = {
     ),
     # localai.io/features/embeddings: other fields are ignored, `dimensions` among them.
     "localai": Dialect(
-        base_url="http://127.0.0.1:8080/v1", max_inputs=_MODEST, dimensions_field=None
+        long_text=LongText.CUT_SILENTLY,
+        base_url="http://127.0.0.1:8080/v1",
+        max_inputs=_MODEST,
+        dimensions_field=None,
     ),
     # docs.deepinfra.com/api-reference/openai-embeddings
     "deepinfra": Dialect(
-        base_url="https://api.deepinfra.com/v1/openai", max_inputs=1024, tokens=False
+        long_text=LongText.NOT_KNOWN,
+        base_url="https://api.deepinfra.com/v1/openai",
+        max_inputs=1024,
+        tokens=False,
     ),
     # docs.fireworks.ai/api-reference (its schema forbids other fields, encoding_format too).
     "fireworks": Dialect(
-        base_url="https://api.fireworks.ai/inference/v1", encodings=("omit",), tokens=False
+        long_text=LongText.NOT_KNOWN,
+        base_url="https://api.fireworks.ai/inference/v1",
+        encodings=("omit",),
+        tokens=False,
     ),
 }
 

@@ -19,6 +19,7 @@ from app.domain import Call, Vectors
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     WireFormat,
     encode,
@@ -45,7 +46,14 @@ OPTIONS = {
     "truncate": boolean(),  # default False
     "normalize": boolean(),  # default True, as TEI's
 }
-_OPENAI = Dialect(base_url=_BASE_URL, path="/v1/embeddings", max_inputs=_MAX_INPUTS)
+_OPENAI = Dialect(
+    # Its OpenAI API takes no field for it, and --auto-truncate is on unless set otherwise
+    # (router/src/http/server.rs, openai_embed).
+    long_text=LongText.CUT_SILENTLY,
+    base_url=_BASE_URL,
+    path="/v1/embeddings",
+    max_inputs=_MAX_INPUTS,
+)
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -63,7 +71,9 @@ class Tei(WireFormat):
     def __init__(self, settings: ProviderSettings) -> None:
         options = settings.options
         self.capabilities = Capabilities(
-            max_inputs=_MAX_INPUTS, dimensions=options.get("send_dimensions", True)
+            max_inputs=_MAX_INPUTS,
+            dimensions=options.get("send_dimensions", True),
+            long_text=LongText.told(options.get("truncate", False)),
         )
         self._prompts = options.get("prompts", {})
         self._always = {

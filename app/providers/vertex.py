@@ -28,6 +28,7 @@ from app.errors import CredentialsRefused, ProviderUnavailable
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     encode,
     guard,
@@ -112,7 +113,9 @@ _embedded = msgspec.json.Decoder(_Embedded)
 class Vertex(Google):
     """``POST {base_url}/projects/…/models/{model}:predict``; ``token`` gives an access token."""
 
-    capabilities = Capabilities(max_inputs=250, max_tokens=20_000, tokens=False)
+    capabilities = Capabilities(
+        max_inputs=250, max_tokens=20_000, tokens=False, long_text=LongText.TOLD_NOT_TO_CUT
+    )
 
     def __init__(self, settings: ProviderSettings, token: Callable[[], str]) -> None:
         project, location = settings.options["project"], settings.options["location"]

@@ -12,10 +12,12 @@ from dataclasses import replace
 
 from app.config import ProviderSettings
 from app.config.fields import boolean
+from app.providers.base import LongText
 from app.providers.dialect import Dialect, options
 from app.providers.openai import OpenAI
 
 VOYAGE = Dialect(
+    long_text=LongText.TOLD_NOT_TO_CUT,
     base_url="https://api.voyageai.com/v1",
     max_inputs=1000,
     max_tokens=120_000,
@@ -36,5 +38,6 @@ OPTIONS = {
 
 
 def make(settings: ProviderSettings) -> OpenAI:
-    always = {"truncation": settings.options.get("truncation", False)}
-    return OpenAI(settings, replace(VOYAGE, always=always))
+    cuts = settings.options.get("truncation", False)
+    long_text = LongText.told(cuts)
+    return OpenAI(settings, replace(VOYAGE, always={"truncation": cuts}, long_text=long_text))
