@@ -1,7 +1,8 @@
 """The bodies of the models on Bedrock: each family speaks as its maker does.
 
-Source: docs.aws.amazon.com: bedrock/latest/userguide/model-parameters-titan-embed-text, -embed-v3,
--embed-v4 (read in November 2026); nova/latest/userguide/embeddings-schema.
+Source: docs.aws.amazon.com: bedrock/latest/userguide/titan-embedding-models,
+model-parameters-embed, model-parameters-embed-v4; nova/latest/userguide/embeddings-schema. Read on
+2026-11-29.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Source: docs.cohere.com/reference/embed and …/reference/errors. Vectors come in the order of the
 texts, by type; base64 is that of their float32s. Cohere's default cuts long texts silently; ours
-is an error.
-The source was not checked since November 2026.
+is an error. Request as in Cohere's API description (openapi.yaml in github.com/tryAGI/Cohere, of
+August 2026), read on 2026-11-29.
 """
 
 from __future__ import annotations

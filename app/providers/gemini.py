@@ -1,7 +1,8 @@
 """Google's Gemini API: ``models/{model}:batchEmbedContents``, and how Google says no.
 
-Source: ai.google.dev/api/embeddings and ai.google.dev/gemini-api/docs/embeddings, as of June 2026;
-read again in November 2026.
+Source: ai.google.dev/api/embeddings and ai.google.dev/gemini-api/docs/embeddings, as of June 2026,
+and what Google's own client sends: google/genai/models.py in github.com/googleapis/python-genai
+(of August 2026), read on 2026-11-29.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 Source: cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api; for
 gemini-embedding-2, which has ``:embedContent`` instead, docs.cloud.google.com/vertex-ai/
 generative-ai/docs/models/gemini/embedding-2 and the reference of models.embedContent. Read in
-November 2026.
+November 2026; `autoTruncate`,
+docs.cloud.google.com/gemini-enterprise-agent-platform/reference/rest/
+Shared.Types/TextEmbeddingPredictionParams, on 2026-11-29.
 """
 
 from __future__ import annotations

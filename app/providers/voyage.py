@@ -1,7 +1,7 @@
 """Voyage AI: OpenAI's answers, its own names in the request.
 
-Source: docs.voyageai.com/reference/embeddings-api, its limits as of May 2026. ``encoding_format``
-is left out or base64; "float" is refused. Its default cuts long texts silently; ours is an error.
+Source: docs.voyageai.com/reference/embeddings-api, read on 2026-11-29. ``encoding_format`` is left
+out or base64; "float" is refused. Its default cuts long texts silently; ours is an error.
 Vectors are float32 (``output_dtype`` left out): nothing else can be told apart from a vector of
 another width.
 """
