@@ -38,7 +38,7 @@ PROVIDERS = {"local": {"kind": "local"}}
 #:     can serve.
 #:   - "max_inputs" (whole number from 1; default the provider's): Inputs of one call.
 #:   - "max_tokens" (whole number from 1; default the provider's): Tokens of one call.
-#:   - "max_item_tokens" (whole number from 1; default what is known of the model:
+#:   - "max_item_tokens" (None or whole number from 1; default what is known of the model:
 #:     docs/providers.md): Tokens of one input; a longer one is a 400. None: no limit. A number
 #:     needs the model's 'tokenizer'.
 #:   - "concurrency" (whole number from 1; default the provider's): Calls at once, of all workers.

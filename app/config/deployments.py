@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import ValidationError, validate
+from marshmallow import ValidationError, fields, validate
 
 from app.config import fields as own
 from app.config.declaration import (
@@ -34,8 +34,10 @@ class DeploymentSettings:
     tier: int = whole(0, 0, None, "0 is asked first, 1 where no deployment of tier 0 can serve.")
     max_inputs: int | None = count(None, "Inputs of one call.", shown="the provider's")
     max_tokens: int | None = count(None, "Tokens of one call.", shown="the provider's")
-    max_item_tokens: int | None = count(
+    max_item_tokens: int | None = setting(
+        fields.Integer(strict=True, validate=validate.Range(min=1)),
         KNOWN_CONTEXT,
+        "None or whole number from 1",
         "Tokens of one input; a longer one is a 400. None: no limit. A number needs the model's "
         "'tokenizer'.",
         none=True,

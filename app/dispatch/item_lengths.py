@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.concurrency.deadline import Deadline
 from app.domain import Item
 from app.errors import BadRequest
-from app.tokens.bounded import BoundedTokenizer
+from app.tokens.bounded import SLICE_SIZE, BoundedTokenizer, groups
 
 #: Tokens by which a text of ASCII may exceed its characters: one that its tokenizer puts before it.
 _MAX_SURPLUS_TOKENS = 1
@@ -25,6 +25,7 @@ class ItemLengths:
         self.counts: list[int | None] = list(counts) or [None] * len(items)
         self._items = items
         self._tokenizer = tokenizer
+        self._special_tokens = tokenizer.special_tokens
         self._longest = 0  # tokens of the longest item that was counted, special tokens included
         self._is_exact = True  # of the longest item all tokens were counted
 
@@ -32,21 +33,48 @@ class ItemLengths:
         """Count the items that may be over the ``smallest`` limit, each up to the ``largest``.
 
         A text of ASCII has at most one token a character, so that short texts need no count. Stops
-        at an item over ``largest``, for no deployment takes it. Raises `TimeoutError`.
+        soon after an item over ``largest``, because no deployment takes it. Raises `TimeoutError`.
         """
-        special = self._tokenizer.special_tokens
-        for place, item in enumerate(self._items):
-            added = special if isinstance(item, str) else 0  # token ids are taken as they are
-            count = self.counts[place]
-            if count is None:
-                if _max_tokens(item, smallest) + added <= smallest:
-                    continue
-                limit = largest - added
-                count, self._is_exact = self._tokenizer.count_up_to(item, limit, deadline)
-                self.counts[place] = count
-            self._longest = max(self._longest, count + added)
+        unknown = []
+        for place, count in enumerate(self.counts):
+            if count is not None:
+                self._note(place, count)
+            elif self._may_exceed(self._items[place], smallest):
+                unknown.append(place)
+        for span in groups([len(self._items[place]) for place in unknown], SLICE_SIZE):
             if self._longest > largest:
                 return
+            self._count_group(unknown[span.start : span.stop], largest, deadline)
+
+    def _count_group(self, places: Sequence[int], largest: int, deadline: Deadline) -> None:
+        """Count some items together, so that many short texts are one piece of work."""
+        if len(places) == 1:
+            item = self._items[places[0]]
+            limit = largest - self._added(item)
+            count, is_exact = self._tokenizer.count_up_to(item, limit, deadline)
+            self._note(places[0], count, is_exact)
+            return
+        counts = self._tokenizer.count([self._items[place] for place in places], deadline)
+        for place, count in zip(places, counts, strict=True):
+            self._note(place, count)
+
+    def _note(self, place: int, count: int, is_exact: bool = True) -> None:
+        if is_exact:
+            self.counts[place] = count
+        tokens = count + self._added(self._items[place])
+        if tokens > self._longest:
+            self._longest, self._is_exact = tokens, is_exact
+
+    def _added(self, item: Item) -> int:
+        """Return the tokens that the model adds to an item; token ids are taken as they are."""
+        return self._special_tokens if isinstance(item, str) else 0
+
+    def _may_exceed(self, item: Item, limit: int) -> bool:
+        """Whether an item may have more tokens than that, as far as is known without a count."""
+        if not isinstance(item, str):
+            return len(item) > limit
+        most = len(item) + _MAX_SURPLUS_TOKENS + self._special_tokens
+        return not item.isascii() or most > limit
 
     def fit(self, limit: int | None) -> bool:
         """Whether every item is within a limit; None is no limit."""
@@ -62,10 +90,3 @@ class ItemLengths:
             f"{requested}; 0 for the completion). Please reduce your prompt; or completion length.",
             param="input",
         )
-
-
-def _max_tokens(item: Item, smallest: int) -> int:
-    """Return a number of tokens that an item surely does not exceed."""
-    if not isinstance(item, str) or item.isascii():
-        return len(item) + (_MAX_SURPLUS_TOKENS if isinstance(item, str) else 0)
-    return smallest + 1  # a character may have several tokens: it is counted

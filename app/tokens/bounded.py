@@ -51,13 +51,16 @@ class BoundedTokenizer:
 
     def count(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[int]:
         """Return the number of tokens of each item, without special tokens."""
+        texts = [item for item in items if isinstance(item, str)]
         counts: list[int] = []
-        for group in _groups(items, SLICE_SIZE):
+        for span in groups([len(text) for text in texts], SLICE_SIZE):
+            group = texts[span.start : span.stop]
             if len(group) == 1 and len(group[0]) > SLICE_SIZE:
                 counts.append(self.count_up_to(group[0], None, deadline)[0])
             else:
                 counts += self._run(group, partial(self._tokenizer.count, group), deadline)
-        return counts
+        of_texts = iter(counts)
+        return [next(of_texts) if isinstance(item, str) else len(item) for item in items]
 
     def count_up_to(
         self, item: Item, limit: int | None, deadline: Deadline | None = None
@@ -79,7 +82,8 @@ class BoundedTokenizer:
     def decode(self, items: Sequence[Sequence[int]], deadline: Deadline | None = None) -> list[str]:
         """Return the texts of lists of token ids. Raises `Undecodable`."""
         texts: list[str] = []
-        for group in _groups(items, SLICE_SIZE):
+        for span in groups([len(item) for item in items], SLICE_SIZE):
+            group = items[span.start : span.stop]
             texts += self._run(group, partial(self._decode, group), deadline)
         return texts
 
@@ -99,18 +103,13 @@ class BoundedTokenizer:
         return self._threads.run(work, timeout_s)
 
 
-S = TypeVar("S", bound=Sequence[object])
-
-
-def _groups(items: Sequence[S], size: int) -> Iterator[list[S]]:
-    """Yield consecutive items of at most ``size`` characters or ids together, or a single one."""
-    group: list[S] = []
-    total = 0
-    for item in items:
-        if group and total + len(item) > size:
-            yield group
-            group, total = [], 0
-        group.append(item)
-        total += len(item)
-    if group:
-        yield group
+def groups(sizes: Sequence[int], max_size: int) -> Iterator[range]:
+    """Yield consecutive positions of at most ``max_size`` together, or a single larger one."""
+    start = total = 0
+    for place, size in enumerate(sizes):
+        if place > start and total + size > max_size:
+            yield range(start, place)
+            start, total = place, 0
+        total += size
+    if len(sizes) > start:
+        yield range(start, len(sizes))

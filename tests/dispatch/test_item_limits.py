@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings, Settings
 from app.dispatch import Dispatcher
 from app.dispatch.item_lengths import ItemLengths
@@ -116,6 +117,36 @@ def test_short_texts_are_not_counted_for_the_limit():
     made = dispatcher({"a": stub()}, tokenizer, max_item_tokens=50)
     ask(made, "x" * 47)
     assert not tokenizer.counted
+
+
+def test_a_count_that_stopped_at_the_limit_is_not_taken_for_the_tokens_of_the_text():
+    """Another deployment without a limit serves it; its tokens are then counted or estimated."""
+    item = "word " * 40_000
+    lengths = ItemLengths([item, "x"], [], BoundedTokenizer(Characters()))
+    lengths.count(10, 10, Deadline(time.monotonic() + 10))
+    assert not lengths.fit(10)
+    assert lengths.fit(None)
+    assert lengths.counts == [None, None]
+    assert "at least" in lengths.refusal(10).message
+
+
+def test_many_short_texts_are_counted_together_and_not_after_one_that_is_too_long():
+    """In one native thread at a time: one by one they would stop the event loop."""
+
+    class Noting(Characters):
+        calls = 0
+
+        def count(self, items):
+            self.calls += 1
+            return super().count(items)
+
+    tokenizer = Noting()
+    made = dispatcher({"a": stub()}, tokenizer, max_item_tokens=200)
+    ask(made, *(f"{i}日" * 20 for i in range(2000)))
+    assert tokenizer.calls <= 4
+    tokenizer.calls = 0
+    refusal(made, "日" * 201, *(f"{i}本" * 20 for i in range(2000)))
+    assert tokenizer.calls <= 2
 
 
 def test_token_ids_are_decoded_once_whatever_is_tried():

@@ -147,6 +147,17 @@ def test_only_kinds_without_documentation_do_not_say_what_becomes_of_a_long_text
     assert {kind for kind, text in rows.items() if "not known" in text} == UNDOCUMENTED
 
 
+@pytest.mark.parametrize("kind", [kind for kind in registry.kinds() if kind != "local"])
+def test_every_kind_names_a_page_of_its_provider_and_the_day_it_was_read(kind):
+    if kind in presets.PRESETS:
+        text = Path(presets.__file__).read_text()
+        source = re.search(rf'((?: +#.*\n)+) +"{kind}": Dialect', text)[1]
+    else:
+        source = registry._module(kind).__doc__
+    assert re.search(r"\w+\.(?:com|org|ai|io|dev|eu)\b", source)
+    assert re.search(r"\b20\d\d-\d\d-\d\d\b", source)
+
+
 @pytest.mark.parametrize(
     ("kind", "model", "options", "long_text"),
     [
