@@ -138,9 +138,10 @@ PRESETS: dict[str, Dialect] = {
         tokens=False,
         user=True,
     ),
-    # github.com/ggml-org/llama.cpp, tools/server/README.md, and as its server 0.10434 was seen to
-    # do: other fields are ignored, `dimensions` among them; a text over its physical batch
-    # (--ubatch-size, 512 tokens unless set) is a 500, one over the context (--ctx-size) a 400.
+    # github.com/ggml-org/llama.cpp, tools/server/README.md and server-context.cpp (2026-11-29), and
+    # as its server 0.10434 was seen to do: other fields are ignored, `dimensions` among them; a
+    # text over its physical batch (--ubatch-size, 512 tokens unless set) is a 500, one over the
+    # context (--ctx-size) a 400.
     "llamacpp": Dialect(
         long_text=LongText.ERROR_THERE,
         base_url="http://127.0.0.1:8080/v1",
@@ -148,20 +149,22 @@ PRESETS: dict[str, Dialect] = {
         dimensions_field=None,
         blames_input=("too large to process",),
     ),
-    # localai.io/features/embeddings, and its source code of August 2026 (2026-11-29): other
-    # fields are ignored, `dimensions` among them. Its llama-cpp backend refuses a long text, its
-    # transformers backend cuts it (backend/python/transformers/backend.py: at 512 tokens unless
-    # configured).
+    # localai.io/features/embeddings, and its source code of August 2026 (2026-11-29): other fields
+    # are ignored, `dimensions` among them. Its llama-cpp backend refuses a long text as llama.cpp
+    # does, always with a 500; its transformers backend cuts it (backend/python/transformers/
+    # backend.py: at 512 tokens unless configured).
     "localai": Dialect(
         long_text=LongText.CUT_SILENTLY,
         base_url="http://127.0.0.1:8080/v1",
         max_inputs=_MODEST,
         dimensions_field=None,
+        blames_input=("too large to process", "larger than the max context size"),
     ),
-    # docs.deepinfra.com/api-reference/openai-embeddings, and its openapi.json of May 2026
-    # (2026-11-29). Of long texts it says nothing.
+    # docs.deepinfra.com/api-reference/openai-embeddings, and its openapi.json of May 2026, which
+    # says nothing of long texts; the page of a model does: "any longer text will be silently
+    # truncated" (deepinfra.ai/intfloat/multilingual-e5-large-instruct/api). All on 2026-11-29.
     "deepinfra": Dialect(
-        long_text=LongText.NOT_KNOWN,
+        long_text=LongText.CUT_SILENTLY,
         base_url="https://api.deepinfra.com/v1/openai",
         max_inputs=1024,
         tokens=False,

@@ -27,7 +27,7 @@ HEAD = [
     "a text too long",
 ]
 #: Hosted kinds of which neither documentation nor source code says what they do with a long text.
-UNDOCUMENTED = {"databricks", "deepinfra", "fireworks", "together"}
+UNDOCUMENTED = {"databricks", "fireworks", "together"}
 KEYS = {"k": {"sha256": "0" * 64, "models": ["*"]}}
 
 
