@@ -60,14 +60,14 @@ class TokenEstimate:
         if counts is None:
             counts = self.count(items)
         per_token = self.bytes_per_token
-        return [
-            known
-            if known is not None
-            else -int(-weigh(item) // per_token)
-            if isinstance(item, str)
-            else len(item)
-            for item, known in zip(items, counts or [None] * len(items), strict=True)
+        expected = [
+            -int(-weigh(item) // per_token) if isinstance(item, str) else len(item)
+            for item in items
         ]
+        for place, count in enumerate(counts):
+            if count is not None:
+                expected[place] = count
+        return expected
 
     def learn(self, items: Sequence[Item], tokens: int) -> None:
         """Adjust the bytes per token by what the provider counted for some items."""
