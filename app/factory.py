@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from app.usage.store import Store
     from app.usage.watch import Watch
 
+_log = logging.getLogger("app.factory")
 PURGE_INTERVAL_S = 3600.0
 VOLUME_CHECK_INTERVAL_S = 60.0
 #: Seconds between two attempts to write the settings in use to the audit log.
@@ -84,8 +86,19 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     if services.reporter is not None:
         flask.register_blueprint(services.page(api.caller))
     if start:
+        _warn_of_cut_texts(dispatcher)
         services.start()
     return flask
+
+
+def _warn_of_cut_texts(dispatcher: Dispatcher) -> None:
+    """Log the deployments that would embed only the beginning of a long text, in one line."""
+    if cutting := dispatcher.cutting_deployments():
+        _log.warning(
+            "texts over the model's context are cut silently by %s: set 'max_item_tokens' of "
+            "these deployments and the 'tokenizer' of their models (docs/providers.md)",
+            ", ".join(cutting),
+        )
 
 
 def _register_gauges(

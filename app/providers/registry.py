@@ -22,6 +22,7 @@ from app.providers.presets import PRESETS
 _INFRASTRUCTURE = {
     "base",
     "bedrock_models",
+    "contexts",
     "counts",
     "dialect",
     "presets",
