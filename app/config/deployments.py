@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import ValidationError, validate
+from marshmallow import ValidationError, fields, validate
 
 from app.config import fields as own
 from app.config.declaration import (
@@ -71,6 +71,16 @@ class ModelSettings:
         None,
         "a tiktoken encoding or the path of a tokenizer.json",
         "With it the proxy counts tokens exactly.",
+    )
+
+    space: str = setting(
+        fields.String(validate=own.space_id),
+        "",
+        "1 to 100 Latin letters, digits and signs, no space, no comma",
+        "The name of the vector space, which clients see and can insist on (x-proxy-space). Needed "
+        "where deployments differ in what changes a vector. See docs/operations.md.",
+        none=False,
+        shown="derived from all that changes a vector",
     )
 
     def can_cut_to(self, width: int) -> bool:
