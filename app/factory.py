@@ -65,7 +65,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     cache = make_cache(checked.cache)
     widths = {name: model.dimensions for name, model in checked.models.items()}
     scope = checked.cache.scope if checked.cache else "shared"
-    pipeline = Pipeline(dispatcher, cache, scope, widths)
+    spaces = {name: model.space for name, model in checked.models.items()}
+    pipeline = Pipeline(dispatcher, cache, scope, widths, spaces)
 
     flask = Proxy("app")
     services = flask.extensions["services"] = build_services(checked)

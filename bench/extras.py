@@ -143,12 +143,12 @@ def hit() -> tuple[float, float]:
             return shared[0]
 
         cache = TieredCache(MemoryCache(1, 600), made)  # the first level has room for nothing
-        cache.for_model("m", WIDTH).put((key, Entry(row, 5)) for key in keys)
+        cache.for_space("m", WIDTH).put((key, Entry(row, 5)) for key in keys)
         assert shared[0].flush(5)
         seconds = []
         for _ in range(HITS):
             start = perf_counter()
-            found = cache.for_model("m", WIDTH).get(keys)
+            found = cache.for_space("m", WIDTH).get(keys)
             seconds.append((perf_counter() - start) * 1e3)
             assert None not in found
         cache.close()

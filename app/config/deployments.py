@@ -85,6 +85,16 @@ class ModelSettings:
         "With it the proxy counts tokens exactly.",
     )
 
+    space: str = setting(
+        fields.String(validate=own.space_id),
+        "",
+        "1 to 100 Latin letters, digits and signs, no space, no comma",
+        "The name of the vector space, which clients see and can insist on (x-proxy-space). Needed "
+        "where deployments differ in what changes a vector. See docs/operations.md.",
+        none=False,
+        shown="derived from all that changes a vector",
+    )
+
     def can_cut_to(self, width: int) -> bool:
         """Whether the proxy itself may shorten this model's vectors to ``width``."""
         if isinstance(self.matryoshka, tuple):

@@ -21,6 +21,7 @@ from app.errors import CredentialsRefused
 from app.providers import openai
 from app.providers.credentials.refreshing import Refreshing, sendable
 from app.providers.dialect import address
+from app.providers.effects import NO_EFFECT
 from app.providers.openai import OPENAI, OpenAI
 
 OPTIONS = {
@@ -31,6 +32,13 @@ OPTIONS = {
     # "entra": a token of the environment's identity (azure-identity, DefaultAzureCredential).
     "auth": fields.String(validate=validate.OneOf(["key", "entra"])),
     "scope": fields.String(validate=validate.URL(schemes={"https"})),
+}
+EFFECTS = {
+    **openai.EFFECTS,
+    "base_url": NO_EFFECT,
+    "api_version": NO_EFFECT,  # of the API, not of the model
+    "auth": NO_EFFECT,
+    "scope": NO_EFFECT,
 }
 _SCOPE = "https://cognitiveservices.azure.com/.default"
 _V1 = "/openai/v1"

@@ -121,3 +121,11 @@ FAMILIES = {
     ),
     "nova": Family(("amazon.nova-",), _NOVA, _nova_body, _nova_rows),
 }
+
+
+def family_of(model: str) -> Family | None:
+    """The family that the id of a model tells; None: of an ARN, for instance."""
+    for family in FAMILIES.values():
+        if any(mark in model for mark in family.marks):
+            return family
+    return None

@@ -32,7 +32,9 @@ from app.providers.base import (
 )
 from app.providers.counts import count_in
 from app.providers.dialect import limits_of
+from app.providers.effects import NO_EFFECT, changes_vector
 
+_MODELS: dict[str, dict[str, Any]] = {"embed-*-v[23].0": {"dimensions": False}}
 _HINTS = {"query": "search_query", "document": "search_document"}
 OPTIONS = {
     "encoding": fields.String(validate=validate.OneOf(["base64", "float"])),
@@ -43,7 +45,14 @@ OPTIONS = {
         validate=validate.OneOf(["search_document", "search_query", "classification", "clustering"])
     ),
 }
-_MODELS = {"embed-*-v[23].0": {"dimensions": False}}
+EFFECTS = {
+    "encoding": NO_EFFECT,
+    "send_dimensions": changes_vector(
+        lambda model: limits_of(model, Capabilities(), _MODELS).dimensions
+    ),
+    "truncate": changes_vector("NONE"),
+    "input_type": changes_vector("search_document"),
+}
 #: Seconds: a trial key's calls are counted by the month, so a minute changes nothing.
 _MONTHLY_REST = 3600.0
 

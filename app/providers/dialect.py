@@ -12,6 +12,7 @@ from marshmallow import fields, validate
 from app.config.fields import boolean
 from app.domain import InputType
 from app.providers.base import Capabilities, LongText
+from app.providers.effects import NO_EFFECT, Effect, changes_vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,22 @@ def options(dialect: Dialect) -> dict[str, fields.Field[Any]]:
     if dialect.user:
         found["send_user"] = boolean()
     return found
+
+
+def effects(dialect: Dialect) -> dict[str, Effect]:
+    """Whether each of those settings changes vectors."""
+
+    def takes_dimensions(model: str) -> bool:
+        return limits_of(model, Capabilities(), dialect.models).dimensions
+
+    known = {
+        "base_url": NO_EFFECT,
+        "encoding": NO_EFFECT,
+        "send_dimensions": changes_vector(takes_dimensions),  # else the proxy cuts
+        "send_tokens": changes_vector(True),  # else they are sent as text, framed by the server
+        "send_user": NO_EFFECT,
+    }
+    return {name: known[name] for name in options(dialect)}
 
 
 def address() -> fields.Field[Any]:

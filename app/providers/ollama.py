@@ -30,6 +30,7 @@ from app.providers.base import (
     row_of,
 )
 from app.providers.counts import count_in
+from app.providers.effects import NO_EFFECT, changes_vector
 from app.providers.refusals import blamed, clean, message_of
 
 OPTIONS = {
@@ -38,6 +39,13 @@ OPTIONS = {
     "send_dimensions": boolean(),
     "keep_alive": fields.String(validate=validate.Regexp(r"^-?\d+(?:\.\d+)?(?:ms|s|m|h)\Z")),
     "options": fields.Dict(keys=fields.String()),  # the model's own, for instance {"num_ctx": 8192}
+}
+
+EFFECTS = {
+    "truncate": changes_vector(False),
+    "send_dimensions": changes_vector(True),
+    "keep_alive": NO_EFFECT,
+    "options": changes_vector({}),
 }
 
 

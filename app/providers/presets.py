@@ -14,7 +14,8 @@ from marshmallow import fields
 
 from app.config import ProviderSettings
 from app.providers.base import LongText
-from app.providers.dialect import Dialect, options
+from app.providers.dialect import Dialect, effects, options
+from app.providers.effects import Effect
 from app.providers.openai import OpenAI
 
 _MODEST = 256
@@ -184,6 +185,11 @@ PRESETS: dict[str, Dialect] = {
 def options_of(kind: str) -> dict[str, fields.Field[Any]]:
     """The settings only that preset knows."""
     return options(PRESETS[kind])
+
+
+def effects_of(kind: str) -> dict[str, Effect]:
+    """Whether each of those settings changes vectors."""
+    return effects(PRESETS[kind])
 
 
 def make(settings: ProviderSettings) -> OpenAI:

@@ -8,6 +8,7 @@ a quarter of the bytes. Errors are flat in both.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ from app.providers.base import (
 )
 from app.providers.counts import count_in_header
 from app.providers.dialect import Dialect
+from app.providers.effects import changes_vector
 from app.providers.openai import OpenAI
 
 #: Its --max-client-batch-size, unless the operator sets another.
@@ -45,6 +47,19 @@ OPTIONS = {
     ),
     "truncate": boolean(),  # default False
     "normalize": boolean(),  # default True, as TEI's
+}
+
+
+def _is_native(options: Mapping[str, Any], _model: str) -> bool:
+    return options.get("api") != "openai"
+
+
+EFFECTS = {
+    "api": changes_vector("native"),  # the OpenAI one leaves truncation and prompts to the server
+    "send_dimensions": changes_vector(True),
+    "prompts": changes_vector({}, _is_native),
+    "truncate": changes_vector(False, _is_native),
+    "normalize": changes_vector(True, _is_native),
 }
 _OPENAI = Dialect(
     # Its OpenAI API takes no field for it, and --auto-truncate is on unless set otherwise

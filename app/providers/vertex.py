@@ -40,6 +40,7 @@ from app.providers.base import (
 )
 from app.providers.counts import count_in
 from app.providers.credentials.refreshing import Refreshing, sendable
+from app.providers.effects import NO_EFFECT
 from app.providers.gemini import SECOND, TASKS, Google, of_length_1, with_task
 from app.providers.refusals import UNREADABLE
 
@@ -78,6 +79,13 @@ OPTIONS: dict[str, Any] = {
             None, error="is not for vertex, which takes Google's credentials: see 'key_file'"
         ),
     ),
+}
+
+EFFECTS = {
+    "project": NO_EFFECT,
+    "location": NO_EFFECT,
+    "key_file": NO_EFFECT,
+    "api_key": NO_EFFECT,
 }
 
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 from app.config import ProviderSettings
 from app.config.fields import boolean
 from app.providers.base import LongText
-from app.providers.dialect import Dialect, options
+from app.providers.dialect import Dialect, effects, options
+from app.providers.effects import changes_vector
 from app.providers.openai import OpenAI
 
 VOYAGE = Dialect(
@@ -34,6 +35,11 @@ VOYAGE = Dialect(
 OPTIONS = {
     **options(VOYAGE),
     "truncation": boolean(),  # default False
+}
+
+EFFECTS = {
+    **effects(VOYAGE),
+    "truncation": changes_vector(False),
 }
 
 
