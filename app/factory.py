@@ -175,6 +175,7 @@ def build_services(settings: Settings) -> Services:
 def _add_database(services: Services, settings: Settings, usage: UsageSettings) -> None:
     from app.database.engine import Database
     from app.usage.audit_settings import SettingsAudit
+    from app.usage.journal import Journal, directory_for
     from app.usage.ledger import Ledger
     from app.usage.record import Recorder
     from app.usage.reporter import REPORT_TIME_LIMIT_S, Reporter
@@ -201,9 +202,11 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     if unusual:
         chores.append(Chore(VOLUME_CHECK_INTERVAL_S, VolumeAlert(store, unusual, watch)))
     writer = Ledger.new_writer()
-    spool = Spool(usage.spool, writer, usage.spool_bytes)
+    journals = directory_for(usage.spool)
+    spool = Spool(usage.spool, writer, usage.spool_bytes, journals)
     shipper = Shipper(store, spool, chores)
-    services.ledger = ledger = Ledger(Recorder(settings.models), spool, shipper, writer)
+    journal, recorder = Journal(journals, writer), Recorder(settings.models)
+    services.ledger = ledger = Ledger(recorder, spool, shipper, writer, journal)
     services.observers += [ledger, watch]
     services.add(ledger.start, ledger.close)
     if usage.keys:
