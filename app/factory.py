@@ -25,6 +25,7 @@ from app.console.pages import Console
 from app.dispatch import Dispatcher
 from app.domain import Caller
 from app.exchange import Observer
+from app.host_memory import directory_for
 from app.limits.limiter import Limiter, make_limiter
 from app.observability import build as observability
 from app.observability import logs
@@ -164,9 +165,12 @@ def build_services(settings: Settings) -> Services:
         services.add(lambda: log_settings(settings), None)
     if settings.oidc is not None:
         from app.auth.jwks import Jwks
+        from app.auth.jwks_snapshot import JwksSnapshot
         from app.auth.oidc import JwtAuthenticator
 
-        jwks = Jwks(settings.oidc.jwks_url, settings.oidc.refresh)
+        url = settings.oidc.jwks_url
+        snapshot = JwksSnapshot(directory_for(f"jwks {url}"))
+        jwks = Jwks(url, settings.oidc.refresh, snapshot=snapshot)
         services.key_sources.append(JwtAuthenticator(settings.oidc, jwks))
         services.add(jwks.start, jwks.stop)
     return services
@@ -175,7 +179,7 @@ def build_services(settings: Settings) -> Services:
 def _add_database(services: Services, settings: Settings, usage: UsageSettings) -> None:
     from app.database.engine import Database
     from app.usage.audit_settings import SettingsAudit
-    from app.usage.journal import Journal, directory_for
+    from app.usage.journal import Journal, directory_of
     from app.usage.ledger import Ledger
     from app.usage.record import Recorder
     from app.usage.reporter import REPORT_TIME_LIMIT_S, Reporter
@@ -202,7 +206,7 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     if unusual:
         chores.append(Chore(VOLUME_CHECK_INTERVAL_S, VolumeAlert(store, unusual, watch)))
     writer = Ledger.new_writer()
-    journals = directory_for(usage.spool)
+    journals = directory_of(usage.spool)
     spool = Spool(usage.spool, writer, usage.spool_bytes, journals)
     shipper = Shipper(store, spool, chores)
     journal, recorder = Journal(journals, writer), Recorder(settings.models)

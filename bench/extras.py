@@ -24,7 +24,7 @@ from app.exchange import Exchange
 from app.limits.kinds import Prices
 from app.limits.limiter import Limiter
 from app.limits.memory import MemoryWindows
-from app.usage.journal import Journal, directory_for
+from app.usage.journal import Journal, directory_of
 from app.usage.ledger import Ledger
 from app.usage.record import Recorder
 from app.usage.shipper import Shipper
@@ -58,7 +58,7 @@ class Services:
         database = Database(f"sqlite:///{directory}/usage.db")
         migrate(database.engine)
         store, writer = Store(database), Ledger.new_writer()
-        journals = directory_for(f"{directory}/spool")
+        journals = directory_of(f"{directory}/spool")
         spool = Spool(f"{directory}/spool", writer, 2**30, journals)
         shipper, journal = Shipper(store, spool, []), Journal(journals, writer)
         self.ledger = Ledger(Recorder(MODELS), spool, shipper, writer, journal)

@@ -1,35 +1,30 @@
 """The journal: files in memory with the rows that are not in the spool yet.
 
 A row is written to it before the answer of its request is sent, so a worker that is killed loses no
-row. The files are in a tmpfs: a write to it is a copy in memory, which no slow or full disk holds up,
-and it survives the process, though not the host. The files are segments like those of the spool,
-which takes over the ones whose process has ended (`Spool.orphan`).
+row. The files are in a tmpfs (`app.host_memory`): a write is a copy in memory, which no slow or
+full disk holds up, and the file survives the process, though not the host. They are segments like
+those of the spool, which takes over the ones whose process has ended (`Spool.orphan`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import stat
-from hashlib import blake2b
 from pathlib import Path
 
+from app.host_memory import directory_for, prepare_private
 from app.usage.record import Row
 from app.usage.spool import Segment, encode_row, new_segment
 
 _log = logging.getLogger("app.usage")
 
-#: The tmpfs of every Linux, also in a container with a read-only root.
-MEMORY_DIRECTORY = Path("/dev/shm")  # noqa: S108 - see `Journal._prepare`
 #: Bytes of each of the two files. While the spool fails, rows beyond it are in the process alone.
 MAX_JOURNAL_BYTES = 4 * 2**20
 
 
-def directory_for(spool: str) -> Path:
+def directory_of(spool: str) -> Path:
     """Return the directory of all journals whose rows go to this spool."""
-    digest = blake2b(os.fsencode(Path(spool).resolve()), digest_size=8).hexdigest()
-    return MEMORY_DIRECTORY / f"embeddings-proxy-{os.geteuid()}-{digest}"
+    return directory_for(str(Path(spool).resolve()))
 
 
 class Journal:
@@ -56,10 +51,10 @@ class Journal:
 
     def _create(self, directory: Path) -> list[Segment]:
         try:
-            _prepare(directory)
+            prepare_private(directory)
             return [new_segment(directory, f"{self._writer}-journal-{i}") for i in (0, 1)]
         except FileNotFoundError:  # another process has removed the directory, empty, meanwhile
-            _prepare(directory)
+            prepare_private(directory)
             return [new_segment(directory, f"{self._writer}-journal-{i}") for i in (2, 3)]
 
     def append(self, row: Row) -> None:
@@ -92,13 +87,3 @@ class Journal:
         if files and self._directory is not None:
             with contextlib.suppress(OSError):  # other processes have their files there
                 self._directory.rmdir()
-
-
-def _prepare(directory: Path) -> None:
-    """Create the directory. Raises OSError if another user has made it or can read it."""
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-    found = directory.lstat()
-    is_private = found.st_uid == os.geteuid() and not found.st_mode & 0o077
-    if not stat.S_ISDIR(found.st_mode) or not is_private:
-        raise PermissionError(1, "not a directory of this user alone", str(directory))

@@ -115,8 +115,8 @@ class Segment:
 class Spool:
     """A directory of segments, of at most ``max_bytes`` for this process.
 
-    ``writer`` is the name of this process, with which its files begin. ``journals`` is the directory
-    of the journals of all processes that share this spool.
+    ``writer`` is the name of this process, with which its files begin. ``journals`` is the
+    directory of the journals of all processes that share this spool.
     """
 
     def __init__(

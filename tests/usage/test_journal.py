@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from app.usage import journal as journals
-from app.usage.journal import Journal, directory_for
+from app.usage.journal import Journal, directory_of
 from app.usage.spool import Spool
 from tests.usage.conftest import row
 
@@ -140,6 +140,6 @@ def test_a_directory_that_is_not_private_is_not_used(tmp_path, directory, made, 
 
 def test_each_spool_and_user_has_a_directory_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert directory_for("spool") == directory_for(str(tmp_path / "spool"))
-    assert directory_for("spool") != directory_for("other")
-    assert f"-{os.geteuid()}-" in directory_for("spool").name
+    assert directory_of("spool") == directory_of(str(tmp_path / "spool"))
+    assert directory_of("spool") != directory_of("other")
+    assert f"-{os.geteuid()}-" in directory_of("spool").name
