@@ -87,8 +87,8 @@ def _settings() -> config.Settings:
     settings = load_settings()
     if settings.limits.url is None:
         fail(
-            "LIMITS['url'] is not set: each worker counts in its own memory until it restarts, where "
-            "no command can reach. Set it to a Redis or Valkey"
+            "LIMITS['url'] is not set: each worker counts in its own memory until it restarts, "
+            "where no command can reach. Set it to a Redis or Valkey"
         )
     return settings
 
