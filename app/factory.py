@@ -21,6 +21,7 @@ from app.auth.authenticator import Authenticator, KeySource
 from app.auth.keys import Keyring
 from app.cache import make_cache
 from app.cache.memory import Caches
+from app.concurrency.host_memory import directory_for
 from app.config import Settings, UsageSettings
 from app.console.pages import Console
 from app.dispatch import Dispatcher
@@ -178,9 +179,12 @@ def build_services(settings: Settings) -> Services:
         services.add(lambda: log_settings(settings), None)
     if settings.oidc is not None:
         from app.auth.jwks import Jwks
+        from app.auth.jwks_snapshot import JwksSnapshot
         from app.auth.oidc import JwtAuthenticator
 
-        jwks = Jwks(settings.oidc.jwks_url, settings.oidc.refresh)
+        url = settings.oidc.jwks_url
+        snapshot = JwksSnapshot(directory_for(f"jwks {url}"))
+        jwks = Jwks(url, settings.oidc.refresh, snapshot=snapshot)
         services.key_sources.append(JwtAuthenticator(settings.oidc, jwks))
         services.add(jwks.start, jwks.stop)
     return services
@@ -189,6 +193,7 @@ def build_services(settings: Settings) -> Services:
 def _add_database(services: Services, settings: Settings, usage: UsageSettings) -> None:
     from app.database.engine import Database
     from app.usage.audit_settings import SettingsAudit
+    from app.usage.journal import Journal, directory_of
     from app.usage.ledger import Ledger
     from app.usage.record import Recorder
     from app.usage.reporter import REPORT_TIME_LIMIT_S, Reporter
@@ -215,9 +220,11 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     if unusual:
         chores.append(Chore(VOLUME_CHECK_INTERVAL_S, VolumeAlert(store, unusual, watch)))
     writer = Ledger.new_writer()
-    spool = Spool(usage.spool, writer, usage.spool_bytes)
+    journals = directory_of(usage.spool)
+    spool = Spool(usage.spool, writer, usage.spool_bytes, journals)
     shipper = Shipper(store, spool, chores)
-    services.ledger = ledger = Ledger(Recorder(settings.models), spool, shipper, writer)
+    journal, recorder = Journal(journals, writer), Recorder(settings.models)
+    services.ledger = ledger = Ledger(recorder, spool, shipper, writer, journal)
     services.observers += [ledger, watch]
     services.add(ledger.start, ledger.close)
     if usage.keys:

@@ -1,9 +1,9 @@
 """Cache keys: a digest of all that changes the vector of an item. Pure functions.
 
-In the key: the vector space of the model, the width of the vectors, the input type, the passed-on fields, the
-exact bytes of the item and whether they are text or token ids. Not in it: the model's name, so that
-models of one space share entries, and a name that leads to another model gets none of the old one;
-the encoding and the end user, which change no vector.
+In the key: the vector space of the model, the width of the vectors, the input type, the passed-on
+fields, the exact bytes of the item and whether they are text or token ids. Not in it: the model's
+name, so that models of one space share entries, and a name that leads to another model gets none of
+the old one; the encoding and the end user, which change no vector.
 """
 
 from __future__ import annotations
