@@ -21,9 +21,9 @@ from app.database.engine import Database
 from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest, Entry, Outcome, Vectors
 from app.exchange import Exchange
-from app.limits.kinds import Prices
 from app.limits.limiter import Limiter
 from app.limits.memory import MemoryWindows
+from app.limits.pricing import Prices
 from app.usage.journal import Journal, directory_of
 from app.usage.ledger import Ledger
 from app.usage.record import Recorder
