@@ -20,10 +20,10 @@ class Budget:
         self._saved = start
         self._lock = uncontended_lock()
 
-    def earn(self) -> None:
-        """Count the first call of a part."""
+    def earn(self, parts: int = 1) -> None:
+        """Count the first call of so many parts."""
         with self._lock:
-            self._saved = min(self._saved + self._ratio, self._max_saved)
+            self._saved = min(self._saved + parts * self._ratio, self._max_saved)
 
     def can_spend(self, cost: float = 1.0) -> bool:
         """Whether `spend` would succeed now."""

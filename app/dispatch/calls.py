@@ -19,11 +19,13 @@ def make_call(
     standing = deployment.standing
     call_started_at = time.monotonic()
     batch.deadline.set_timeout_at(call_started_at + standing.call_timeout(batch))
+    firsts = 0
     for attempt in attempts:
         if attempt.is_first and attempt.call_started_at is None:
-            pool.retries.earn()
-            pool.hedges.earn()
+            firsts += 1
         attempt.call_started_at = call_started_at
+    pool.retries.earn(firsts)
+    pool.hedges.earn(firsts)
     events.call_started(deployment, attempts, call_started_at)
     standing.call_started(batch, batch.inputs, call_started_at)
     call, wanted = attempts[0].call, attempts[0].wanted

@@ -85,7 +85,8 @@ class Job:
                 return NEVER
             self._wake_at = wake_at = state.advance(now)
             effects = state.effects.take()
-        self._perform(effects, now)
+        if effects is not None:
+            self._perform(effects, now)
         if self._state.finished:
             self._wake()  # for the other callers of this job
         return wake_at
@@ -95,7 +96,8 @@ class Job:
         with self._lock:
             self._state.cancel()
             effects = self._state.effects.take()
-        self._perform(effects, now)
+        if effects is not None:
+            self._perform(effects, now)
 
     def outcome(self) -> Outcome:
         """Return the vectors, or raise the error that ended the job, with its purchases set."""
@@ -113,17 +115,16 @@ class Job:
             must_wake = wake_at < self._wake_at
             effects = self._state.effects.take()
         try:
-            self._perform(effects, now)
+            if effects is not None:
+                self._perform(effects, now)
         finally:
             if must_wake or self.is_settled:
                 self._wake()
 
     # Under no lock
 
-    def _perform(self, effects: Effects | None, now: float) -> None:
+    def _perform(self, effects: Effects, now: float) -> None:
         """Perform effects on other objects: publish, cancel, send, eject."""
-        if effects is None:
-            return
         for part, vectors, source in effects.answered:
             self._publish(part, vectors, source)
         for batch in effects.cancel:

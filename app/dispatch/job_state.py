@@ -79,7 +79,7 @@ class JobState:
         """Start what is due, and end the request at its deadline; return when to call it again."""
         if now >= self._context.deadline.at:
             self.cancel()
-        if not self.finished:
+        if self._parts.running:
             self._starter.handle_slow_calls(now)
         return self._start_due(now)
 
