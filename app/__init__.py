@@ -7,8 +7,8 @@
    marshmallow, here and nowhere else. Its deadline is the start plus its ``timeout``.
 4. Limits (`app.limits.limiter`): the expected usage is reserved in the key's rates, quotas and
    budget; at the end the real usage replaces it.
-5. Pipeline (`app.pipeline`): runs the next steps: look up, claim, plan, dispatch, verify, store, put
-   back in order.
+5. Pipeline (`app.pipeline`): runs the next steps: look up, claim, plan, dispatch, verify, store,
+   put back in order.
 6. Cache (`app.cache.tiered`): cached items need no provider; for an item that another request is
    embedding, the request waits (`app.cache.singleflight`).
 7. Dispatch (`app.dispatch`, which names its files): the request is split into parts (`job`), a
@@ -18,8 +18,8 @@
 8. Provider (`app.providers`): one file for each wire format builds the call and reads the answer;
    `app.providers.http.transport` does the HTTP.
 9. Answer (`app.api.answers`): float32 bytes (`app.vectors`) → base64 or floats.
-10. Observers (`app.observability`, `app.usage.ledger`): a log line, metrics, spans, and a row in the
-    ledger, which a thread of its own writes.
+10. Observers (`app.observability`, `app.usage.ledger`): a log line, metrics, spans, and a row in
+    the ledger, which a thread of its own writes.
 
 Threads: a request has one of gunicorn's (a greenlet under gevent). Each call to a provider has its
 own, so that a request can end at its deadline while the call still runs. Background work uses
