@@ -6,6 +6,7 @@ import pytest
 
 from app.observability.logs import MAX_LINE_BYTES
 from tests.support import refusals
+from tests.support.server import Proxy
 from tests.support.settings import KEY
 
 GOOD = {"model": "embed", "input": "hello there"}
@@ -95,3 +96,11 @@ def test_each_request_is_one_line_of_the_log(proxy, client, upstream):
     for answer in asked:
         assert proxy.log_line(answer.headers["x-request-id"])["status"] == answer.status
     assert all(line.keys() >= {"time", "level"} for line in proxy.log_lines())
+
+
+def test_a_worker_that_stops_writes_no_traceback_in_format_human(tmp_path):
+    """gunicorn's own format has the process id, which ``logging.logProcesses`` False takes away."""
+    with Proxy(tmp_path, ALPHANEURAL_API_KEY=KEY, LOG_FORMAT="human") as proxy:
+        pass
+    assert "Worker exiting" in proxy.stderr()
+    assert "Traceback" not in proxy.stderr()
