@@ -1,4 +1,4 @@
-"""nginx, the proxy and a provider, each in processes of its own, and callers who check answers."""
+"""nginx, the proxy and providers in processes of their own, and callers that check answers."""
 
 import http.client
 import itertools
@@ -23,7 +23,7 @@ MODEL = "chaos"
 
 
 class Stack:
-    """A context manager. ``providers`` serve the one model together; the rest is `Proxy`'s own."""
+    """A context manager. ``providers`` is how many serve the model; the rest is `Proxy`'s."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Stack:
 
 
 def _served_by(ports: list[int]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """PROVIDERS and the model that all of them serve."""
+    """Settings of the providers and of the model that all of them serve."""
     providers = {
         f"provider-{i}": settings.provider(f"http://127.0.0.1:{port}/v1") | {"api_key": API_KEY}
         for i, port in enumerate(ports)
@@ -77,9 +77,9 @@ def _served_by(ports: list[int]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 class Callers(Load):
-    """As `Load`, with embeddings that are checked: a wrong vector is a loss too.
+    """A `Load` that checks embeddings: a wrong vector counts as lost.
 
-    The clients never try again by themselves.
+    The clients do not retry.
     """
 
     def __init__(self, port: int, clients: int, pause: float = 0.0, **fields: Any) -> None:

@@ -1,4 +1,4 @@
-"""With all that can be configured: what it leans on fails in turn, and the books are right."""
+"""All optional services are configured and fail in turn; answers and ledger stay right."""
 
 import signal
 import time
@@ -12,11 +12,11 @@ from tests.dispatch.process import provider_process
 from tests.support.server import eventually, free_port
 from tests.support.valkey import Valkey
 
-TOKENS_OF_A_TEXT = 2  # "text 7", as the provider of the tests counts
+TOKENS_OF_A_TEXT = 2  # of "text 7", as the test provider counts
 
 
 def sums(url: str) -> tuple[int, int]:
-    """The rows of answers in the ledger, and the tokens that they were billed."""
+    """The ledger's number of rows with status 200, and the sum of their billed tokens."""
     database = Database(url)
     query = (
         "SELECT COUNT(*), COALESCE(SUM(billed_tokens), 0) FROM usage_requests WHERE status = 200"
@@ -28,8 +28,8 @@ def sums(url: str) -> tuple[int, int]:
         database.close()
 
 
-def test_providers_valkeys_and_settings_flap_with_everything_on(stack, note, tmp_path):
-    """Ledger, limits, shared cache and an identity provider that is away all the time."""
+def test_no_request_is_lost_while_providers_and_valkeys_restart(stack, note, tmp_path):
+    """Ledger, limits, shared cache and OIDC are configured; the identity provider never answers."""
     url = f"sqlite:///{tmp_path}/usage.db"
     database = Database(url)
     migrate(database.engine)

@@ -1,4 +1,4 @@
-"""What the proxy leans on goes away and comes back: providers, the cache, the disk, the clock."""
+"""Dependencies fail and recover under load: providers, cache, disk, clock."""
 
 import contextlib
 import os
@@ -15,8 +15,8 @@ from tests.support.server import eventually
 from tests.support.valkey import Valkey
 
 
-def test_one_of_two_providers_flaps(stack, note):
-    """Killed for two seconds of each four; then silent instead of dead."""
+def test_no_request_is_lost_while_one_of_two_providers_fails(stack, note):
+    """One provider is killed, then frozen, for two of every four seconds."""
     running: Stack = stack(providers=2)
     flaps = 0
     with running.callers() as load:
@@ -41,8 +41,8 @@ def test_one_of_two_providers_flaps(stack, note):
     assert load.lost == []
 
 
-def test_the_shared_cache_flaps(stack, note):
-    """Killed, frozen, empty again: it costs hits, never an answer."""
+def test_no_request_is_lost_while_the_shared_cache_fails(stack, note):
+    """Valkey is killed, emptied and frozen: hits are lost, answers are not."""
     with Valkey() as valkey:
         running = stack(overlay={"CACHE": {"ttl": 60, "max_bytes": 2**20, "url": valkey.url}})
         flaps = 0
@@ -66,15 +66,15 @@ def test_the_shared_cache_flaps(stack, note):
 
 
 def fill(path: Path) -> None:
-    """Write until there is no room."""
+    """Write until the disk is full."""
     with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(512))
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small tmpfs")
-def test_the_disk_of_the_ledger_is_full(stack, note, tmp_path):
-    """Answers go on; what cannot be written is counted as lost; with room, writing goes on."""
+def test_no_request_is_lost_while_the_disk_of_the_ledger_is_full(stack, note, tmp_path):
+    """Rows that cannot be written count as lost; once there is space, rows are written."""
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
@@ -101,7 +101,7 @@ def test_the_disk_of_the_ledger_is_full(stack, note, tmp_path):
 
 
 #: libfaketime would be better, but breaks time.sleep of Python 3.11 (clock_nanosleep with an
-#: absolute time: EINVAL). So what reads the wall clock in Python is lied to, and C is not.
+#: absolute time: EINVAL). So the wall clock is faked for Python code only, and not for C.
 LIAR = """
 import pathlib, time
 _time, _offset = time.time, pathlib.Path({path!r})
@@ -110,8 +110,8 @@ time.time_ns = lambda: int(time.time() * 1e9)
 """
 
 
-def test_the_wall_clock_jumps(stack, note, tmp_path):
-    """Hours ahead and back, each two seconds. Deadlines, ejections, limits, ttl: monotonic."""
+def test_no_request_is_lost_while_the_wall_clock_jumps(stack, note, tmp_path):
+    """The clock jumps by hours. Deadlines, ejections, limits and TTL use monotonic time."""
     clock = tmp_path / "clock"
     clock.write_text("0")
     (tmp_path / "sitecustomize.py").write_text(LIAR.format(path=str(clock)))
@@ -128,6 +128,6 @@ def test_the_wall_clock_jumps(stack, note, tmp_path):
                 jumps += 1
     years = {line["time"][:4] for line in running.proxy.log_lines()}
     note(jumps=jumps, years=sorted(years), **load.seen())
-    assert len(years) > 1  # it was really faked
+    assert len(years) > 1  # the fake clock was used
     assert load.lost == []
     assert load.slowest < 5

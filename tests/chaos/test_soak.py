@@ -1,4 +1,4 @@
-"""Half an hour (SOAK_SECONDS) of mixed load: memory, descriptors and threads stay as they were."""
+"""Half an hour (SOAK_SECONDS) of mixed load: memory, descriptors and threads do not grow."""
 
 import itertools
 import json
@@ -13,12 +13,12 @@ from tests.chaos.stack import Callers, Stack
 from tests.support.server import ROOT
 
 SECONDS = float(os.environ.get("SOAK_SECONDS") or 1800)
-EVERY = 5.0  # seconds between two looks
+EVERY = 5.0  # seconds between two samples
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def look(running: Stack, start: float, load: list[Callers]) -> dict[str, Any]:
-    """Of all workers together: MiB, descriptors, threads; and how much was answered so far."""
+    """A sample: MiB, descriptors and threads of all workers, and the number of answers so far."""
     workers = running.proxy.workers()
     pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in workers)
     return {
@@ -31,7 +31,7 @@ def look(running: Stack, start: float, load: list[Callers]) -> dict[str, Any]:
 
 
 def odd_requests(running: Stack, end: threading.Event) -> None:
-    """What is refused must not leak either: wrong keys, bad bodies, unknown paths, broken HTTP."""
+    """Send refused requests: wrong key, bad body, unknown path, broken HTTP."""
     wrong, right = running.nginx.client("sk-wrong"), running.nginx.client()
     while not end.wait(0.2):
         assert wrong.embed("chaos", "x").status == 401
@@ -41,7 +41,7 @@ def odd_requests(running: Stack, end: threading.Event) -> None:
         assert running.proxy.client().raw(b"nonsense\r\n\r\n").status == 400
 
 
-def test_soak(stack, note):
+def test_memory_descriptors_and_threads_do_not_grow(stack, note):
     overlay = {"CACHE": {"ttl": 60, "max_bytes": 8 * 2**20}}
     running = stack(workers=2, providers=2, overlay=overlay)
     cached = running.callers(4, caching=True, pause=0.05)
@@ -76,14 +76,14 @@ def test_soak(stack, note):
 
 
 def growth(looks: list[dict[str, Any]], name: str) -> float:
-    """From the second quarter, when all caches are full, to the last; of medians."""
+    """Growth of the median from the second quarter (all caches are full) to the last."""
     quarter = len(looks) // 4
     before = statistics.median(entry[name] for entry in looks[quarter : 2 * quarter])
     return round(statistics.median(entry[name] for entry in looks[-quarter:]) - before, 1)
 
 
 def draw(looks: list[dict[str, Any]], path: Path) -> None:
-    """The picture for docs/reliability.md, where matplotlib is installed."""
+    """Draw the picture for docs/reliability.md if matplotlib is installed."""
     try:
         import matplotlib
     except ImportError:

@@ -127,7 +127,13 @@ def test_the_operator_commands_work_outside_the_checkout(installed: Installed):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("words", "setting"),
-    [("usage report", "USAGE"), ("usage migrate", "USAGE"), ("cache stats", "CACHE"), ("audit", "USAGE"), ("key list", "USAGE")],
+    [
+        ("usage report", "USAGE"),
+        ("usage migrate", "USAGE"),
+        ("cache stats", "CACHE"),
+        ("audit", "USAGE"),
+        ("key list", "USAGE"),
+    ],
 )
 def test_a_command_without_its_package_names_the_setting(
     installed: Installed, words: str, setting: str
