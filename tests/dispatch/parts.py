@@ -1,4 +1,4 @@
-"""Single parts of dispatch, made without the rest."""
+"""Builders of single objects of dispatch."""
 
 import random
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from tests.dispatch.members import Member, good
 from tests.dispatch.virtual import World
 
 SEED = 7
-T = 1000.0  # a moment of the monotonic clock
+T = 1000.0  # a time of the monotonic clock
 
 
 def deployment(
@@ -27,7 +27,7 @@ def deployment(
     worker_share: float = 1.0,
     **settings: Any,
 ) -> Deployment:
-    """A deployment of the model "m" at the provider ``name``."""
+    """Return a deployment of the model "m" at the provider ``name``."""
     made = DeploymentSettings(provider=name, model="m", **settings)
     return Deployment(
         ModelSettings("m", (made,)),
@@ -41,7 +41,7 @@ def deployment(
 
 
 def pool(*deployments: Deployment, seed: int = SEED, **options: Any) -> Pool:
-    """The pool of these deployments."""
+    """Return the pool of these deployments."""
     return Pool("m", deployments, random.Random(seed), **options)
 
 
@@ -54,7 +54,7 @@ def attempt(
     kind: str = "kind",
     **options: Any,
 ) -> Attempt:
-    """An attempt of ``items`` items. ``group`` None: it is never merged."""
+    """Return an attempt of ``items`` items. ``group`` None: it is never merged."""
     call = Call("m", [f"item {i}" for i in range(items)], None)
     results: dict[str, Any] = {"on_result": lambda attempt, result, now: None, **options}
     return Attempt(
@@ -70,12 +70,12 @@ def attempt(
 
 
 def part(size: int = 1, **fields: Any) -> Part:
-    """A part of ``size`` items, one expected token each."""
+    """Return a part of ``size`` items, one expected token each."""
     return Part(0, [1] * size, **fields)
 
 
 def batch(*attempts: Attempt) -> Batch:
-    """A batch that no queue knows of."""
+    """Return a batch that is in no queue."""
     inputs, tokens = sum(a.size for a in attempts), sum(a.tokens for a in attempts)
     reservation = attempts[0].deployment.quota.reserve(tokens, T)
     is_probe = any(a.is_probe for a in attempts)
@@ -85,11 +85,11 @@ def batch(*attempts: Attempt) -> Batch:
 
 
 def expected(tokens: int) -> Expected:
-    """So many tokens, of one item."""
+    """Return expected tokens of one item."""
     return Expected(tokens, tokens)
 
 
 def vectors(numbers: Sequence[int], width: int = 1, **options: Any) -> Vectors:
-    """For each number a vector that no other number has, and so many tokens."""
+    """Return for each number a vector that no other number has, and its tokens."""
     rows = [f"{number:04}".encode() * width for number in numbers]
     return Vectors(rows, list(numbers), **options)

@@ -42,7 +42,7 @@ def incomplete(asked):
 @pytest.mark.parametrize("caching", [False, True])
 @pytest.mark.parametrize("slots", [2, 3])
 @pytest.mark.parametrize("seed", range(5))
-def test_hedged_parts_are_put_together_once_each(seed, slots, caching):
+def test_each_hedged_part_is_put_once(seed, slots, caching):
     members = dict.fromkeys("abc", long_tail)
     options = {"hedge": True, "caching": caching, "concurrency": slots, "seed": seed}
     with simulated(members, models(*members, max_inputs=1), **options) as run:
@@ -115,7 +115,7 @@ def ask(client, texts, **fields):
     return client.post("/v1/embeddings", json=body, headers={"Authorization": f"Bearer {KEY}"})
 
 
-def test_no_vector_is_missing_where_a_part_was_put_back_while_its_hedge_ran(hedging):
+def test_no_vector_is_missing_if_a_part_is_retried_while_its_hedge_runs(hedging):
     """Both calls of A are slow, then its hedge answers; B is late at both of its deployments."""
     client, provider = hedging
     for i in range(60):
@@ -135,7 +135,7 @@ def test_no_vector_is_missing_where_a_part_was_put_back_while_its_hedge_ran(hedg
 @pytest.mark.parametrize(
     "rows", [[b""], [b"\0\0\x80"], [b"\0\0\x80?" * 3], [b"\0\0\x80?" * 4] * 2, []]
 )
-def test_the_pipeline_answers_and_caches_nothing_that_is_not_a_vector_of_the_width(rows, caching):
+def test_pipeline_neither_answers_nor_caches_invalid_vectors(rows, caching):
     """Whatever a provider's adapter lets through: the last look is before cache and answer."""
     wrong = Stub(lambda call: Vectors(rows, [1] * len(rows)))
     cache = MemoryCache(2**20, 3600, time.monotonic)

@@ -28,7 +28,7 @@ def refused_together(run, after=0.0):
 
 
 @pytest.mark.parametrize(("bad_per_second", "seconds"), [(1, 0.5), (3, 0.5), (5, 0.5), (10, 1.0)])
-def test_new_bad_texts_make_one_in_a_hundred_others_late_at_most(bad_per_second, seconds):
+def test_new_bad_texts_delay_at_most_one_percent_of_good_texts(bad_per_second, seconds):
     """None is refused. Later than 0.5 s, or 1 s with 2.4 % bad texts, no two of which are equal.
 
     A call takes 0.05 s, a refusal 0.01 s. Binary splitting (Hwang 1972: where the first half of a
@@ -43,7 +43,7 @@ def test_new_bad_texts_make_one_in_a_hundred_others_late_at_most(bad_per_second,
         assert len(later_than(seconds, innocent)) <= PER_SECOND * SECONDS / 100
 
 
-def test_bad_texts_that_come_again_are_sent_alone():
+def test_repeated_bad_texts_are_sent_alone():
     """Five texts, ten times a second in all; refused alone once, each is known from then on."""
     with simulated({"a": good(0.05)}, models("a", max_inputs=64), concurrency=2) as run:
         innocent = ask(run, 10, lambda i: f"{POISON}{i % 5}")
@@ -53,7 +53,7 @@ def test_bad_texts_that_come_again_are_sent_alone():
         assert not later_than(0.5, [one for one in innocent if one.at > 1003])
 
 
-def test_a_text_is_known_as_bad_whatever_it_comes_with():
+def test_refused_text_is_remembered_in_any_request():
     """Asked for as one item of a request, and refused; then of others, beside good items."""
     with simulated({"a": good(0.05)}, models("a", max_inputs=64), concurrency=1) as run:
         load(run, 2000, 0.01)
@@ -65,7 +65,7 @@ def test_a_text_is_known_as_bad_whatever_it_comes_with():
         assert not others
 
 
-def test_a_text_that_is_known_as_bad_is_still_put_to_the_provider():
+def test_remembered_bad_text_is_still_sent_to_the_provider():
     """It may change its mind, and its message is the caller's."""
     with simulated({"a": good(0.05)}, models("a"), concurrency=1) as run:
         for i in range(20):
@@ -74,7 +74,7 @@ def test_a_text_that_is_known_as_bad_is_still_put_to_the_provider():
         assert len(run.calls()) == 20
 
 
-def test_bad_texts_that_come_together_are_each_refused_and_the_rest_served():
+def test_several_bad_texts_in_a_batch_are_refused_and_others_served():
     with simulated({"a": good(0.05)}, models("a"), concurrency=2) as run:
         load(run, 4, 0.001)
         crowd = [

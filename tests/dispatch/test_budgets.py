@@ -24,7 +24,7 @@ def test_failing_model_spends_no_retry_budget_of_another(seed):
     assert errors_of_m(sick=True, seed=seed) <= errors_of_m(sick=False, seed=seed) + 3
 
 
-def test_the_retries_of_a_model_add_a_fifth_to_its_own_calls_at_most():
+def test_retries_of_a_model_add_at_most_a_fifth_to_its_calls():
     """Fails and recovers, for ten minutes; the other model is asked ten times as much."""
     members = {"a": flapping(5, 5, failing(0.9)), "b": flapping(7, 5, failing(0.9)), "c": good()}
     with simulated(members, MODELS, merge=False) as run:

@@ -18,7 +18,7 @@ def by_first_letter(**seconds):
 
 
 @pytest.mark.parametrize("hedge", [False, True])
-def test_a_request_whose_first_deployment_is_slow_survives_a_full_queue_elsewhere(hedge):
+def test_full_queue_of_the_hedge_does_not_fail_a_request(hedge):
     """Model n fills the slots and the queue of b; m is served by a, slowly."""
     members = {"a": by_first_letter(s=1.0), "b": by_first_letter(n=20.0)}
     options = {"hedge": hedge, "concurrency": 2, "merge": False, "waiting": 5}
@@ -32,7 +32,7 @@ def test_a_request_whose_first_deployment_is_slow_survives_a_full_queue_elsewher
         assert max(waited(one) for one in slow) < 1.5
 
 
-def test_a_deployment_with_a_free_slot_is_taken_where_the_queue_of_another_is_full():
+def test_deployment_with_a_free_slot_is_used_if_another_queue_is_full():
     """b is the faster one by far, and full: a idles."""
     members = {"a": by_first_letter(), "b": by_first_letter(n=20.0)}
     weighted = {

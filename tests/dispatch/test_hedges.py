@@ -23,7 +23,7 @@ def test_overload_of_healthy_providers_triggers_no_hedge(seed):
         assert {one.outcome.attempts for one in run.asked} == {1}
 
 
-def test_waiting_for_a_slot_causes_no_fail_over():
+def test_waiting_for_a_slot_does_not_cause_fail_over():
     """All wait at a and b for longer than a call is waited for: nothing is sent twice."""
     with simulated(dict.fromkeys("ab", good(0.5)), AB, merge=False, concurrency=1) as run:
         load(run, 40, 1.0)

@@ -49,12 +49,12 @@ def abc(**settings):
     return pool(*members), *members
 
 
-def test_weights_are_shares_while_all_are_well():
+def test_weights_are_shares_while_all_are_healthy():
     counts = chosen(pool(deployment("a", weight=3), deployment("b")), 4000)
     assert counts["a"] == pytest.approx(3000, abs=150)
 
 
-def test_weights_are_shares_also_among_many():
+def test_weights_are_shares_of_many_deployments():
     members = [deployment(name, weight=w) for name, w in (("a", 2), ("b", 1), ("c", 1))]
     counts = chosen(pool(*members), 4000)
     assert counts == {
@@ -74,7 +74,7 @@ def learned(seconds_of_a, seconds_of_b, **settings):
     return of, a, b
 
 
-def test_small_differences_of_latency_do_not_move_traffic():
+def test_small_differences_of_latency_do_not_change_shares():
     of, *_ = learned(0.06, 0.05, weight=3)
     assert chosen(of, 4000)["a"] == pytest.approx(3000, abs=150)
 
@@ -91,7 +91,7 @@ def test_deployment_with_longer_queue_is_avoided():
     assert chosen(pool(a, b)) == {"b": 1000}
 
 
-def test_one_whose_oldest_call_is_late_is_as_slow_as_that():
+def test_age_of_the_oldest_call_counts_as_latency():
     of, a, _ = learned(0.05, 0.05)
     call = object()
     a.standing.call_started(call, 1, T - 1)
@@ -100,7 +100,7 @@ def test_one_whose_oldest_call_is_late_is_as_slow_as_that():
     assert set(chosen(of)) == {"a", "b"}
 
 
-def test_the_next_tier_only_when_none_of_the_one_before_can_serve():
+def test_next_tier_is_used_only_if_no_lower_tier_can_serve():
     a, b, c = deployment("a", tier=1), deployment("b"), deployment("c")
     of = pool(a, b, c)
     assert set(chosen(of)) == {"b", "c"}
@@ -118,7 +118,7 @@ def test_deployment_that_failed_a_request_is_avoided():
     assert chosen(of, avoid=[a, b, c]) == {None: 1000}
 
 
-def test_a_request_quota_is_kept_before_the_provider_has_to_say_so():
+def test_deployment_over_its_request_quota_is_not_chosen():
     a, b = deployment("a", requests_per_minute=2), deployment("b")
     of = pool(a, b)
     for _ in range(2):
@@ -127,7 +127,7 @@ def test_a_request_quota_is_kept_before_the_provider_has_to_say_so():
     assert "a" in chosen(of, now=T + 61)
 
 
-def test_a_token_quota_is_kept_before_the_provider_has_to_say_so():
+def test_deployment_over_its_token_quota_is_not_chosen():
     a, b = deployment("a", tokens_per_minute=100), deployment("b")
     of = pool(a, b)
     assert a.quota.reserve(90, T)
@@ -135,7 +135,7 @@ def test_a_token_quota_is_kept_before_the_provider_has_to_say_so():
     assert {of.choose(T, expected(10)) for _ in range(100)} == {a, b}
 
 
-def test_the_only_one_keeps_its_quota_too_and_says_how_long():
+def test_only_deployment_over_its_quota_reports_the_wait():
     a = deployment("a", requests_per_minute=1)
     of = pool(a)
     assert a.quota.reserve(1, T)
@@ -144,7 +144,7 @@ def test_the_only_one_keeps_its_quota_too_and_says_how_long():
 
 
 @pytest.mark.parametrize("error", [ill, refused, credentials, Throttled("slow")])
-def test_the_only_one_is_asked_whatever_its_health(error):
+def test_only_deployment_is_chosen_with_any_health(error):
     a = deployment("a")
     of = pool(a)
     eject(of, a, error)
@@ -157,7 +157,7 @@ def test_the_only_one_is_asked_whatever_its_health(error):
     ids=lambda e: e.cause,
 )
 @pytest.mark.parametrize("number", [2, 3, 4, 5])
-def test_no_more_than_half_is_ejected_for_a_fault_that_all_share(error, number):
+def test_at_most_half_are_ejected_for_a_shared_fault(error, number):
     members = [deployment(name) for name in "abcde"[:number]]
     of = pool(*members)
     for _ in range(3):
@@ -177,7 +177,7 @@ def test_refused_connection_ejects_any_number_of_deployments():
     assert 0 < of.wait(T, expected(1), members) <= 1
 
 
-def test_with_all_ejected_one_is_probed_every_second():
+def test_with_all_ejected_each_second_has_a_probe():
     of, *members = abc()
     for member in members:
         eject(of, member, refused)
@@ -201,14 +201,14 @@ def test_refused_credentials_eject_at_once_and_log_an_error(caplog, monkeypatch)
     assert "check its api_key" in loud
 
 
-def test_one_that_rests_is_not_asked_until_then():
+def test_resting_deployment_is_not_chosen():
     of, a, *_ = abc()
     fail(of, a, Throttled("slow down", retry_after=7))
     assert set(chosen(of, now=T + 6.9)) == {"b", "c"}
     assert set(chosen(of, now=T + 7)) == {"a", "b", "c"}
 
 
-def test_when_all_rest_it_is_known_for_how_long():
+def test_if_all_rest_the_wait_is_reported():
     of, *members = abc()
     for seconds, member in zip((9, 4, 6), members, strict=True):
         fail(of, member, Throttled("slow down", retry_after=seconds))
@@ -216,7 +216,7 @@ def test_when_all_rest_it_is_known_for_how_long():
     assert of.wait(T, expected(1), members) == pytest.approx(4)
 
 
-def test_a_refusal_of_the_input_says_that_the_provider_is_well():
+def test_400_counts_as_healthy():
     of, a, *_ = abc()
     for _ in range(4):
         fail(of, a, ill)
@@ -234,7 +234,7 @@ def test_short_deadline_is_no_failure_of_the_provider():
     assert a.health.state(T) == "ejected"
 
 
-def test_only_a_suitable_deployment_is_asked():
+def test_only_a_suitable_deployment_is_chosen():
     of, a, b, _ = abc()
     assert chosen(of, suitable=[b]) == {"b": 1000}
     assert set(chosen(of, suitable=[a, b])) == {"a", "b"}
@@ -242,7 +242,7 @@ def test_only_a_suitable_deployment_is_asked():
     assert chosen(of, suitable=[b]) == {None: 1000}
 
 
-def test_one_whose_queue_is_full_is_not_asked():
+def test_deployment_with_a_full_queue_is_not_chosen():
     a, b = deployment("a", SlotQueue(1, max_waiting=1)), deployment("b")
     of = pool(a, b)
     a.queue.submit(attempt(a, group=None), T)
@@ -255,7 +255,7 @@ def test_one_whose_queue_is_full_is_not_asked():
 
 @pytest.mark.parametrize("which", [[], ["a"], ["b"], ["a", "b"], ["a", "b", "c"]], ids=str)
 @pytest.mark.parametrize("ejected", [[], ["a"], ["a", "b"], ["a", "b", "c"]], ids=str)
-def test_has_other_says_whether_choose_would_find_one(which, ejected):
+def test_has_other_agrees_with_choose(which, ejected):
     of, *members = abc()
     for member in members:
         if member.name in ejected:
@@ -266,7 +266,7 @@ def test_has_other_says_whether_choose_would_find_one(which, ejected):
         assert of.has_other(T + later, expected(1), members, avoid) == (found is not None)
 
 
-def test_calls_in_flight_at_an_ejection_do_not_lengthen_it():
+def test_calls_in_flight_at_an_ejection_do_not_extend_it():
     """64 calls meet the same short outage: that is one ejection of a second, not of a minute."""
     of, a, *_ = abc()
     for _ in range(64):
@@ -276,7 +276,7 @@ def test_calls_in_flight_at_an_ejection_do_not_lengthen_it():
 
 
 @pytest.mark.parametrize("error", [refused, ProviderTimeout("hurry")], ids=lambda e: e.cause)
-def test_a_call_in_flight_at_an_ejection_makes_no_room_for_a_second_probe(error):
+def test_call_in_flight_at_an_ejection_allows_no_second_probe(error):
     of, a, *_ = abc()
     eject(of, a)
     now = T + 100
@@ -287,7 +287,7 @@ def test_a_call_in_flight_at_an_ejection_makes_no_room_for_a_second_probe(error)
     assert not a.health.may_serve(now + 10)
 
 
-def test_an_older_answer_does_not_bring_an_ejected_deployment_back():
+def test_older_answer_does_not_end_an_ejection():
     of, a, *_ = abc()
     eject(of, a)
     a.standing.chosen(T + 1)
@@ -308,7 +308,7 @@ def silent_pool(limit_known=True):
     return of, a, b
 
 
-def test_one_that_stays_silent_while_another_answers_is_ejected():
+def test_silent_deployment_is_ejected_while_another_answers():
     of, a, b = silent_pool()
     assert succeed(of, b, 0.1, T + 0.9) == []
     assert succeed(of, b, 1.5, T + 1.2) == []  # that call left earlier: no proof
@@ -317,7 +317,7 @@ def test_one_that_stays_silent_while_another_answers_is_ejected():
     assert succeed(of, b, 0.1, T + 1.3) == []
 
 
-def test_one_whose_usual_latency_is_unknown_may_be_silent_for_longer():
+def test_deployment_without_known_latency_may_be_silent_longer():
     of, a, b = silent_pool(limit_known=False)
     assert succeed(of, b, 0.1, T + 9) == []
     assert succeed(of, b, 0.1, T + 10.1) == [a]
@@ -327,7 +327,7 @@ def refused_batch(deployment, kind="kind"):
     return batch(attempt(deployment, kind=kind))
 
 
-def test_no_400_is_believed_of_one_that_has_embedded_nothing_like_it():
+def test_400_is_not_believed_without_a_success_of_its_kind():
     of, a, *_ = abc()
     assert not of.refused(refused_batch(a), T, T + 0.1)
     succeed(of, a, now=T + 1)
@@ -336,18 +336,18 @@ def test_no_400_is_believed_of_one_that_has_embedded_nothing_like_it():
     assert not of.refused(refused_batch(a), T + 61, T + 62)
 
 
-def test_every_400_of_the_only_deployment_is_believed():
+def test_400_of_the_only_deployment_is_believed():
     a = deployment("a")
     assert pool(a).refused(refused_batch(a), T, T)
 
 
-def test_one_whose_400s_are_refuted_is_ejected_even_if_no_other_is_left():
+def test_refuted_400s_eject_also_the_last_deployment():
     of, *members = abc()
     for member in members:
         assert [of.refuted(attempt(member), T) for _ in range(3)] == [False, False, True]
 
 
-def test_a_slow_spell_is_forgotten_when_no_call_was_made_for_minutes():
+def test_latency_is_forgotten_after_minutes_without_calls():
     """One that was slow once gets its share again: else it never can show that it is well."""
     a, b = deployment("a"), deployment("b")
     of = pool(a, b)

@@ -50,7 +50,7 @@ def closing_after(seconds):
     return behaviour
 
 
-def test_a_kept_connection_that_is_just_being_closed_is_no_failure(client, upstream):
+def test_closed_kept_connection_is_no_failure(client, upstream):
     """400 requests in a row, as fast as they go: some meet the moment of the closing."""
     upstream.always(closing_after(0.001))
     heard = Counter()
@@ -71,7 +71,7 @@ def test_a_kept_connection_that_is_just_being_closed_is_no_failure(client, upstr
     ],
     ids=["reset of three points", "a huge year", "past the last year", "5,000 digits", "infinity"],
 )
-def test_no_header_of_a_provider_makes_a_500(client, upstream, status, headers):
+def test_no_header_of_a_provider_causes_a_500(client, upstream, status, headers):
     upstream.always(lambda exchange: exchange.reply(status, {}, **headers))
     answer = ask(client, "x")
     assert answer.status_code in (429, 502, 503)

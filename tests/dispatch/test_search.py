@@ -9,7 +9,7 @@ GROUPS = 10  # so that a failure does not hide those of all later seeds
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_every_promise_is_kept(group):
+def test_no_invariant_is_violated(group):
     """Every kind of promise that `invariants` names, whatever providers and callers do."""
     for seed in range(group, EXAMPLES, GROUPS):
         broken = search(seed)

@@ -101,7 +101,7 @@ def test_an_item_that_was_refused_is_not_merged_for_a_while():
     assert sending.a.group(bad.call, kind, bad.call_started_at + 10_000) is not None
 
 
-def test_a_429_sends_what_waits_elsewhere():
+def test_429_sends_queued_attempts_elsewhere():
     sending = Sending()
     sending.sender._pool_of[sending.a].is_alone = False
     sending.error = Throttled("slow down", retry_after=30)
@@ -115,7 +115,7 @@ def test_a_429_sends_what_waits_elsewhere():
     assert len(sending.calls) == 1
 
 
-def test_a_call_that_no_thread_can_be_had_for_frees_its_slot():
+def test_failed_thread_start_frees_its_slot():
     sending = Sending(tokens_per_minute=100)
 
     def no_thread(*_):
@@ -146,7 +146,7 @@ def test_abandoned_attempt_gets_no_result():
     assert leaves.state is AttemptState.DONE
 
 
-def test_after_a_failure_the_thread_sends_what_waits_for_its_slot():
+def test_after_a_failure_the_thread_sends_the_next_batch():
     sending = Sending()
     sending.error = ProviderUnavailable("failed with 503")
     first = sending.submit(sending.a, 0)
@@ -158,7 +158,7 @@ def test_after_a_failure_the_thread_sends_what_waits_for_its_slot():
     assert sending.calls == [["0"], ["1", "2"]]
 
 
-def test_a_test_without_quota_leaves_no_slot_taken():
+def test_bisection_without_quota_frees_its_slot():
     """The refused attempts are returned; what waits at the provider is sent in their place."""
     sending = Sending(tokens_per_minute=100)
     sending.refused = ["0"]
@@ -172,7 +172,7 @@ def test_a_test_without_quota_leaves_no_slot_taken():
     assert sending.results[other] == vectors([4])
 
 
-def test_what_a_search_gives_back_does_not_wait_beside_a_free_slot():
+def test_attempts_returned_by_bisection_use_free_slots():
     """Of four, three are tested; the last has no part in the search once they are refused."""
     sending = Sending(slots=2)
     sending.refused = ["0"]

@@ -108,7 +108,7 @@ def await_nothing_in_flight(made: Dispatcher) -> None:
 
 
 @pytest.mark.parametrize("merge", [False, True])
-def test_good_providers_serve_all(merge, caplog):
+def test_all_requests_are_served_without_faults(merge, caplog):
     providers = {name: Stub(lambda call: vectors(call.items)) for name in "ab"}
     made = dispatcher(providers, provider={"merge": merge, "concurrency": 4})
     heard = hammer(
@@ -119,7 +119,7 @@ def test_good_providers_serve_all(merge, caplog):
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_ejections_and_returns_are_seen_whole(caplog):
+def test_ejections_under_threads_raise_no_unexpected_exception(caplog):
     """Deployments come and go a hundred times a second: an answer, or an error of the contract."""
     made = dispatcher({name: Flapping(k * 0.003) for k, name in enumerate("abc")})
     heard = hammer(
@@ -130,7 +130,7 @@ def test_ejections_and_returns_are_seen_whole(caplog):
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_single_flight_gives_each_its_own_and_keeps_no_load(caplog):
+def test_single_flight_returns_own_vectors_and_keeps_no_load(caplog):
     """Few texts, many callers, callers that leave at once; then each text is still to be had."""
     providers = {name: Stub(lambda call: vectors(call.items)) for name in "ab"}
     made = dispatcher(providers, provider={"concurrency": 2})

@@ -68,7 +68,7 @@ def test_a_second_episode_rests_longer_than_the_first():
 
 
 @pytest.mark.parametrize("seconds", [600, 3600])
-def test_a_rest_that_a_provider_asked_for_is_kept(seconds):
+def test_retry_after_is_respected(seconds):
     with simulated({"a": throttling(0, seconds), "b": good()}, AB) as run:
         load(run, seconds // 10, 10.0)
         run.to_the_end()
@@ -99,7 +99,7 @@ def test_only_deployment_retry_after_is_returned_at_once():
         assert not [one for one in asked if one.at > START + 60.2 and one.error]
 
 
-def test_an_only_deployment_that_rests_is_probed_once_in_ten_seconds_at_most():
+def test_only_deployment_is_probed_at_most_every_ten_seconds_while_resting():
     with simulated({"a": asks_until(START + 60)}, models("a"), merge=False) as run:
         load(run, 590, 0.1, timeout=30)
         run.world.run()
@@ -107,7 +107,7 @@ def test_an_only_deployment_that_rests_is_probed_once_in_ten_seconds_at_most():
         assert most_in_a_window(run.calls("a"), 9.9) == 1
 
 
-def test_an_only_deployment_that_is_well_before_its_rest_ends_is_found():
+def test_early_recovery_of_the_only_deployment_is_found():
     with simulated({"a": asks_until(START + 60, well=START + 20)}, models("a")) as run:
         asked = load(run, 600, 0.1, timeout=30)
         run.world.run()

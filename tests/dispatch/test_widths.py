@@ -25,7 +25,7 @@ def widths(ask):
 
 
 @pytest.mark.parametrize("parts", [2, 4, 9])
-def test_the_parts_of_an_answer_are_of_one_width(parts):
+def test_parts_of_an_answer_have_one_width(parts):
     made = dispatcher({"a": of_width(1), "b": of_width(2)}, max_inputs=1)
     request = EmbeddingRequest("m", [f"{i}" for i in range(parts)])
     for _ in range(30):
@@ -34,7 +34,7 @@ def test_the_parts_of_an_answer_are_of_one_width(parts):
         assert found <= {1, 2, "error 502", "error 500"}
 
 
-def test_what_is_cached_and_what_is_not_are_of_one_width():
+def test_cached_and_new_vectors_have_one_width():
     """The provider's model changed between two requests; the settings name no width."""
     width = [1]
     changing = Stub(lambda call: vectors(call.items, width[0]))

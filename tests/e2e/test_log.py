@@ -1,4 +1,4 @@
-"""The log: one line of JSON a request, with all that helps and nothing that hurts."""
+"""The log has one line of JSON for each request, without inputs and secrets."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ GOOD = {"model": "embed", "input": "hello there"}
 
 
 def test_log_line_names_client_request_and_result(proxy, client, upstream):
-    secret = "a text that is nobody's business"
+    secret = "a text that must stay secret"
     body = {"model": "embed", "input": [secret, "b c"], "user": "u-17", "caching": True}
     answer = client.post(body)
     line = proxy.log_line(answer.headers["x-request-id"])
@@ -48,7 +48,7 @@ def test_log_line_names_client_request_and_result(proxy, client, upstream):
         ({"timeout": 2}, 502, "upstream_error"),
     ],
 )
-def test_the_log_says_what_went_wrong(proxy, client, upstream, fresh, fields, status, code):
+def test_log_line_of_an_error_has_its_code(proxy, client, upstream, fresh, fields, status, code):
     upstream.always(refusals.status(500))
     answer = client.post({**GOOD, "model": fresh("embed"), **fields})
     line = proxy.log_line(answer.headers["x-request-id"])
@@ -65,7 +65,7 @@ def test_log_line_without_authentication_has_no_client(proxy):
     assert "sk-some-wrong-key" not in proxy.stdout() + proxy.stderr()
 
 
-def test_neither_keys_nor_inputs_are_ever_in_a_log(proxy, client, upstream):
+def test_log_has_neither_keys_nor_inputs(proxy, client, upstream):
     for fields in ({}, {"timeout": 0}, {"input": ["a secret text", 1]}, {"user": 5}):
         client.post({**GOOD, "input": "a secret text", **fields})
     client.post(b'{"model": "embed", "input": "a secret text",}')
@@ -78,8 +78,8 @@ def test_neither_keys_nor_inputs_are_ever_in_a_log(proxy, client, upstream):
     assert "Traceback" not in logged
 
 
-def test_no_line_is_longer_than_a_pipe_keeps_whole(proxy, client):
-    """Lines of several workers mix in a pipe where they are over 4,096 bytes."""
+def test_lines_are_at_most_4096_bytes(proxy, client):
+    """Lines over 4,096 bytes of several workers would mix in a pipe."""
     long = "p" * 8000
     ids = [
         client.get(f"/{long}").headers["x-request-id"],
