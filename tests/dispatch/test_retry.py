@@ -154,7 +154,7 @@ def test_timed_out_call_is_not_retried_at_the_same_deployment():
     assert after(ProviderTimeout("was too slow"), has_other=False) == Fail()
 
 
-def test_temporary_failure_is_retried_after_a_permanent_one_elsewhere():
+def test_temporarily_failed_deployment_is_retried_if_others_failed_permanently():
     assert after(CredentialsRefused("refused"), has_other=False) == Retry(
         never_merge=False, cost=1.0
     )

@@ -119,7 +119,7 @@ def test_tokens_are_settled_by_the_count(many, counted, steady):
     assert answers[0].headers["x-ratelimit-limit-tokens"] == "300"
 
 
-def test_sdk_retries_after_a_limit_of_a_minute(many, counted, steady):
+def test_limit_of_a_minute_is_a_rate_limit_error_of_the_sdk(many, counted, steady):
     client = openai.OpenAI(base_url=many.url + "/v1", api_key=SECRETS["minute"], max_retries=0)
     with client:
         for left in ("2", "1", "0"):
