@@ -36,7 +36,7 @@ def odd_requests(running: Stack, end: threading.Event) -> None:
     while not end.wait(0.2):
         assert wrong.embed("chaos", "x").status == 401
         assert right.post(b'{"model": "chaos", "input": ').status == 400
-        assert right.embed("nobody", "x").status == 404
+        assert right.embed("unknown", "x").status == 404
         assert right.get("/nowhere").status == 404
         assert running.proxy.client().raw(b"nonsense\r\n\r\n").status == 400
 

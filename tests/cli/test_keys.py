@@ -169,7 +169,7 @@ def test_edit_changes_a_rotated_key_and_does_not_extend_it(table):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nobody", "--admin"), "there is no active key 'nobody'"),
+        (("unknown", "--admin"), "there is no active key 'unknown'"),
         (("team", "--model", "wordlama"), "no model 'wordlama' in MODELS"),
         (("team", "--limit", "rpm=none"), "rpm: unknown setting"),
         (("team", "--limit", "tokens_per_day=0"), "tokens_per_day: "),
@@ -196,7 +196,7 @@ def test_show_prints_rights_and_the_last_use(table):
     table._run(lambda connection: connection.execute(sa.insert(requests), rows))
     assert shown("team")[0]["last_use"] == "2023-11-14T22:13:20+00:00"
     assert "last_use  2023-11-14T22:13:20+00:00\n" in run("show", "team").stdout
-    assert run("show", "nobody").stderr == "there is no key 'nobody'\n"
+    assert run("show", "unknown").stderr == "there is no key 'unknown'\n"
     assert shown("default")[0]["state"] == "in KEYS"
 
 

@@ -91,7 +91,7 @@ def hedging():
     provider = SlowAtFirst()
     settings = {
         "PROVIDERS": {
-            name: {"kind": "openai", "api_key": "sk-nobody", "concurrency": 2} for name in "abc"
+            name: {"kind": "openai", "api_key": "sk-unknown", "concurrency": 2} for name in "abc"
         },
         "MODELS": {
             "embed": {

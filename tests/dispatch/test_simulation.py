@@ -94,7 +94,7 @@ def ask_at_random(run, dice, number, caching):
     slots=st.sampled_from([1, 2, 4, 64]),
     waiting=st.sampled_from([5, 1000]),
 )
-@example(  # a failure while nobody could be tried was repeated later, and not paid for
+@example(  # a failure without an available deployment was retried later without cost
     kinds=["failing", "throttling", "lying"],
     seed=0,
     merge=False,

@@ -60,7 +60,7 @@ def test_recovered_deployment_does_not_get_its_share_at_once():
 
 def not_found(world, call):
     """What our adapter makes of a provider's 404."""
-    wire = openai.make(ProviderSettings("a", "openai", api_key="sk-nobody"))
+    wire = openai.make(ProviderSettings("a", "openai", api_key="sk-unknown"))
     return 0.01, wire.refuse(Incoming(404, {}, b'{"error": {"message": "no such model"}}'), ())
 
 

@@ -70,7 +70,7 @@ MODEL = [
             f"The model `{name}` does not exist or you do not have access to it.",
             "model_not_found",
         )
-        for name in ("nobody", "Steady", " steady", "steady ", "../steady", "модель", "*")
+        for name in ("unknown", "Steady", " steady", "steady ", "../steady", "модель", "*")
     ),
 ]
 

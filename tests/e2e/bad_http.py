@@ -64,7 +64,7 @@ AUTHORIZATION = [
     ),
     Case(
         "an unknown model with a narrow key",
-        {"model": "nobody", "input": "hello"},
+        {"model": "unknown", "input": "hello"},
         404,
         code="model_not_found",
         headers={"Authorization": f"Bearer {NARROW_KEY}"},
@@ -121,7 +121,7 @@ PATHS = [
             path=f"/v1/models/{name}",
             method="GET",
         )
-        for name in ("nobody", "STEADY", "%ff")
+        for name in ("unknown", "STEADY", "%ff")
     ),
 ]
 

@@ -86,7 +86,7 @@ def test_model_in_path_is_used(client, upstream, path):
     answer = client.post({"input": "hello"}, path)
     assert answer.status == 200, answer.text
     assert answer.json["model"] == "embed"
-    unknown = client.post({"input": "hello"}, path.replace("embed/", "nobody/"))
+    unknown = client.post({"input": "hello"}, path.replace("embed/", "unknown/"))
     assert (unknown.status, unknown.error["code"]) == (404, "model_not_found")
 
 

@@ -43,7 +43,7 @@ def test_log_line_names_client_request_and_result(proxy, client, upstream):
 @pytest.mark.parametrize(
     ("fields", "status", "code"),
     [
-        ({"model": "nobody"}, 404, "model_not_found"),
+        ({"model": "unknown"}, 404, "model_not_found"),
         ({"timeout": 0}, 400, "invalid_request_error"),  # the type, where there is no code
         ({"timeout": 2}, 502, "upstream_error"),
     ],

@@ -83,7 +83,7 @@ def test_every_worker_reports_all_workers(served, provider):
 
 def test_errors_are_counted_by_side(served, provider):
     client, before = served.client(), scrape(served)
-    client.embed("nobody", "x")
+    client.embed("unknown", "x")
     client.embed("embed", "")
     served.client("sk-wrong").embed("embed", "x")
     provider.always(refusals.status(500))

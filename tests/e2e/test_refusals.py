@@ -62,7 +62,7 @@ def test_unreachable_address_is_not_named(proxy, client, providers, fresh, kind)
     address = getattr(providers, kind).removeprefix("http://").removesuffix("/v1")
     assert answer.status in (502, 503, 504)
     assert not any(address in told for told in (answer.text, log, proxy.stderr()))
-    assert "sk-nobody" not in answer.text + log + proxy.stderr()
+    assert "sk-unknown" not in answer.text + log + proxy.stderr()
 
 
 def test_400_of_a_provider_keeps_its_message(client, upstream, model):

@@ -178,10 +178,10 @@ def test_wrong_key_is_an_authentication_error(stand):
 
 def test_unknown_models_and_bad_fields_are_errors_of_the_sdk(sdk, stand):
     with pytest.raises(openai.NotFoundError, match="does not exist") as caught:
-        sdk.embeddings.create(model="nobody", input="x")
+        sdk.embeddings.create(model="unknown", input="x")
     assert caught.value.code == "model_not_found"
     with pytest.raises(openai.NotFoundError, match="does not exist"):
-        sdk.models.retrieve("nobody")
+        sdk.models.retrieve("unknown")
     with pytest.raises(openai.BadRequestError, match="is invalid") as caught:
         sdk.embeddings.create(model=stand.model, input="")
     assert caught.value.param == "input"
