@@ -1,4 +1,4 @@
-"""The slot queue: no more calls than slots, what waits leaves together and in turn."""
+"""The slot queue: calls within the slots, merged batches, order of the queue."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.dispatch.parts import T, attempt, deployment
 
 
 def sent(queue, attempts):
-    """Submit attempts; the batches that leave, each closed at once."""
+    """Submit attempts; return the batches sent, each closed at once."""
     batches = []
     for one in attempts:
         batch = queue.submit(one, T)
@@ -19,7 +19,7 @@ def sent(queue, attempts):
 
 
 def finished(queue, batch):
-    """All batches that leave one after the other once a call has ended."""
+    """Return all batches sent one by one after a call has ended."""
     while (batch := queue.finish(batch, T)) is not None:
         queue.close(batch)
         yield batch
@@ -27,7 +27,7 @@ def finished(queue, batch):
 
 @pytest.fixture
 def queue():
-    """A provider with one slot."""
+    """The queue of a provider with one slot."""
     return SlotQueue(1)
 
 

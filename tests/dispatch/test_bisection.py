@@ -1,4 +1,4 @@
-"""For any set of offenders every innocent is served and every offender ends alone."""
+"""For any set of bad attempts, bisection serves the good ones and refuses the bad ones alone."""
 
 from math import ceil, log2
 
@@ -10,7 +10,7 @@ from app.dispatch.bisection import after_refusal, after_success
 
 
 class Search:
-    """The calls that follow a refused batch, as the sender and the queue make them."""
+    """The calls after a refused batch, as sender and queue make them."""
 
     def __init__(self, size, offenders, limit=None):
         self.offenders = set(offenders)
@@ -19,7 +19,7 @@ class Search:
         self.queue = list(range(size))
 
     def run(self):
-        """Until no attempt is left; what goes back to the queue is merged again."""
+        """Run until no attempt is left; returned attempts are merged again."""
         while self.queue:
             batch, rest = self.queue, []
             self.queue = []

@@ -1,4 +1,4 @@
-"""The proxy adds at most a share of calls by itself."""
+"""Retries and hedges are at most a share of the calls."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Whether a request can be served is one question about one deployment, with one answer."""
+"""A request is served only by a deployment that has all capabilities it needs."""
 
 import time
 from collections import Counter
@@ -14,7 +14,7 @@ IDS = [[1, 2, 3]]
 
 
 class Opaque:
-    """A tokenizer to which no ids are text."""
+    """A tokenizer that decodes no ids."""
 
     def count(self, items):
         return [1] * len(items)
@@ -33,7 +33,7 @@ def stub(**takes):
 
 
 def heard(made, request, times=1):
-    """What so many equal requests came to."""
+    """Return the results of equal requests."""
     found = Counter()
     for _ in range(times):
         try:
@@ -71,7 +71,7 @@ def test_token_request_without_a_suitable_deployment_is_a_400(tokenizer):
 
 
 def test_token_ids_with_dimensions_without_a_suitable_deployment_are_a_400():
-    """One takes ids, only the other takes dimensions."""
+    """One deployment takes token ids, only the other takes dimensions."""
     made = dispatcher({"a": stub(dimensions=False), "b": stub(tokens=False)})
     request = EmbeddingRequest("m", IDS, dimensions=2)
     assert heard(made, request) == {"BadRequest": 1}

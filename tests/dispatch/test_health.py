@@ -1,4 +1,4 @@
-"""When a deployment is left alone, for how long, and how it comes back."""
+"""When a deployment is ejected, for how long, and how it recovers."""
 
 import random
 
@@ -24,7 +24,7 @@ refused = ConnectionFailed("could not be reached")
 
 
 def healthy(jitter=lambda: 0.999999):
-    """All lengths at their longest, unless told otherwise."""
+    """Return health whose ejections and rests have their maximum length, without jitter."""
     return Health(jitter)
 
 
@@ -67,7 +67,7 @@ def test_success_resets_the_count_of_failures():
 
 
 def alternate(health, failing, calls, every=0.1, now=T):
-    """Calls of which ``failing`` of 10 fail, never five in a row; whether one ejects."""
+    """Let ``failing`` of 10 calls fail, never five in a row; return whether one ejects."""
     order = [i * failing % 10 < failing for i in range(10)]
     for i in range(calls):
         if order[i % 10]:
@@ -136,7 +136,7 @@ def test_probe_that_was_not_sent_allows_another():
 
 
 def lengths(jitter, number):
-    """How long an ejection after the other lasts, all probes failing."""
+    """Return the lengths of successive ejections, with failing probes."""
     health, now = Health(jitter), T
     found = []
     for _ in range(number):

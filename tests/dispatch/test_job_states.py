@@ -1,4 +1,4 @@
-"""A part changes its state only as listed, and keeps its invariants; a job refuses all else."""
+"""A part has only the listed transitions and keeps its invariants."""
 
 import random
 
@@ -27,7 +27,7 @@ PAIRS = [(before, after) for before in PartState for after in PartState]
 
 
 class Sent:
-    """Stands for the sender: keeps what it is given."""
+    """A fake sender that records attempts."""
 
     def __init__(self):
         self.batches, self.ejections = [], []
@@ -40,7 +40,7 @@ class Sent:
 
 
 class Asking:
-    """A job of ``size`` items; what it sends is answered by hand."""
+    """A job of ``size`` items, whose attempts the test answers."""
 
     def __init__(self, *deployments, size=1, seconds=60.0, **options):
         self.deployments = deployments or (deployment("a"),)
@@ -64,14 +64,14 @@ class Asking:
         self.wakes += 1
 
     def take(self):
-        """The attempts sent since the last time, each as leaving now."""
+        """Return the attempts sent since the last call, as sent now."""
         batches, self.sent.batches = self.sent.batches, []
         for batch in batches:
             batch.deployment.queue.close(batch)
         return [one for batch in batches for one in batch.attempts]
 
     def answer(self, one, now, result=None):
-        """Tell the job the result of an attempt, and end its call."""
+        """Report the result of an attempt to the job, and end its call."""
         batch, queue = one.batch, one.deployment.queue
         is_wanted = queue.done(one, 1)
         queue.finish(batch, now)
@@ -203,7 +203,7 @@ def test_failed_part_fails_the_request_which_reports_purchases():
     with pytest.raises(BadRequest, match="your input is invalid") as caught:
         asking.job.outcome()
     assert (caught.value.attempts, caught.value.purchases) == (3, {("a", "m"): 2})
-    asking.answer(attempts[1], T + 2)  # too late, and of no consequence
+    asking.answer(attempts[1], T + 2)  # too late, without effect
     asking.assert_nothing_left()
 
 

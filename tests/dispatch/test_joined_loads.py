@@ -1,4 +1,4 @@
-"""Single flight: each item is there for all who wait for it as soon as it came, and stays."""
+"""Single flight: all waiting requests get an item as soon as it is embedded."""
 
 from tests.dispatch.arrangements import codes, load, models, waited
 from tests.dispatch.members import POISON, between, failing, good
@@ -23,7 +23,7 @@ def test_item_of_a_large_request_is_available_when_it_is_embedded():
 
 
 def test_queued_item_of_a_large_request_is_available_with_its_part():
-    """Joined before its part has left: the caller waits for that part, not for all."""
+    """Joined before its part is sent: the request waits for that part, not for all."""
     with simulated({"a": good(0.05)}, TENS, caching=True, concurrency=4) as run:
         large = run.ask("m", ingest(4000))
         query = run.ask("m", ["doc0", "doc39"], after=0.01, timeout=5)
@@ -79,7 +79,7 @@ def test_each_caller_of_a_failed_item_gets_its_own_exception():
 
 
 def test_item_is_embedded_after_a_failed_thread_start():
-    """The request that found none is told at once; the next one with that item is served."""
+    """The request without a thread fails at once; the next one with that item is served."""
     refused = [True]
     with simulated({"a": good(0.05)}, models("a"), caching=True) as run:
         run.world.may_start = lambda: not (refused and refused.pop())

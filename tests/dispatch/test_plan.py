@@ -1,4 +1,4 @@
-"""A request that is too large goes in parts: all of it, in order, none over a limit."""
+"""A request that is too large is split into parts, in order and within the limits."""
 
 import itertools
 
@@ -50,7 +50,7 @@ TEXTS = st.lists(st.text(min_size=1, max_size=50), min_size=1, max_size=10)
 
 
 class Tokenizer:
-    """One token a character."""
+    """A tokenizer with one token for each character."""
 
     def count(self, items):
         return [len(item) for item in items]

@@ -1,4 +1,4 @@
-"""Who is asked next: tiers, weights, waits, quotas; and who is not, after what it did."""
+"""The choice of a deployment: tiers, weights, waits, quotas, ejections."""
 
 import logging
 from collections import Counter
@@ -23,18 +23,18 @@ credentials = CredentialsRefused("refused our credentials (401)")
 
 
 def chosen(of, times=1000, now=T, **options):
-    """Who was chosen how often, nothing being under way."""
+    """Count the choices without calls in flight."""
     counts = Counter(of.choose(now, expected(1), **options) for _ in range(times))
     return {d.name if d else None: number for d, number in counts.items()}
 
 
 def fail(of, member, error, now=T, seconds=0.05):
-    """A call that left so many seconds ago fails; whether the deployment is ejected for it."""
+    """Let a call of this age fail; return whether the deployment is ejected."""
     return of.failed(member, error, 1, now - seconds, now)
 
 
 def succeed(of, member, seconds=0.05, now=T, items=1):
-    """A call that left so many seconds ago is answered; those that are ejected for silence."""
+    """Let a call of this age succeed; return the deployments ejected for silence."""
     answer = vectors(range(items))
     return of.succeeded(batch(attempt(member, items)), answer, now - seconds, now)
 
@@ -65,7 +65,7 @@ def test_weights_are_shares_of_many_deployments():
 
 
 def learned(seconds_of_a, seconds_of_b, **settings):
-    """Two deployments that have shown how long they take."""
+    """Two deployments with known latencies."""
     a, b = deployment("a", **settings), deployment("b")
     of = pool(a, b)
     for _ in range(20):
@@ -267,7 +267,7 @@ def test_has_other_agrees_with_choose(which, ejected):
 
 
 def test_calls_in_flight_at_an_ejection_do_not_extend_it():
-    """64 calls meet the same short outage: that is one ejection of a second, not of a minute."""
+    """64 calls fail in the same short outage: one ejection of a second, not of a minute."""
     of, a, *_ = abc()
     for _ in range(64):
         fail(of, a, refused)
@@ -298,7 +298,7 @@ def test_older_answer_does_not_end_an_ejection():
 
 
 def silent_pool(limit_known=True):
-    """ "a" has not answered since T what it usually answers in 0.1 s; "b" answers."""
+    """ "a", usually answering in 0.1 s, has not answered since T; "b" answers."""
     of, a, b, _ = abc()
     for _ in range(20):
         if limit_known:
@@ -348,7 +348,7 @@ def test_refuted_400s_eject_also_the_last_deployment():
 
 
 def test_latency_is_forgotten_after_minutes_without_calls():
-    """One that was slow once gets its share again: else it never can show that it is well."""
+    """Otherwise a deployment that was slow once would get no calls to show its recovery."""
     a, b = deployment("a"), deployment("b")
     of = pool(a, b)
     succeed(of, a, 2.0)

@@ -1,5 +1,4 @@
-"""No deployment is lost for ever: a probe ends, however it ends, and a bug of an adapter is a
-failure like any other."""
+"""Probes continue until a deployment recovers; an exception of an adapter is a failure."""
 
 import time
 
@@ -22,7 +21,7 @@ UNEXPECTED = [
 
 
 def raising(error):
-    """An adapter with a bug: each call ends in an exception that is no ProviderError."""
+    """An adapter with a bug: each call raises an exception that is no ProviderError."""
 
     def behaviour(world, call):
         world.pause(0.01)
@@ -57,7 +56,7 @@ def test_probes_continue_after_a_failed_thread_start():
 
 
 def test_probes_continue_after_an_abandoned_probe():
-    """The probes meet silence, and their callers have little time."""
+    """Probes get no answer, and their callers have short timeouts."""
     ill = between(0, START + 5, dead, between(0, START + 30, silent, good()))
     with simulated({"a": ill, "b": good()}, AB) as run:
         load(run, 600, 0.05, timeout=1)

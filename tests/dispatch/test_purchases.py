@@ -1,4 +1,4 @@
-"""What a provider billed was bought once, by one request; ``usage`` counts every item."""
+"""Billed tokens are bought once, by one request; ``usage`` counts every item."""
 
 import random
 from collections import Counter
@@ -13,7 +13,7 @@ TEXT = "some text of forty characters, more or less"
 
 
 def purchases(asked):
-    """Tokens that a request bought, by deployment."""
+    """Return the tokens that a request bought, by deployment."""
     made = getattr(asked.outcome or asked.error, "purchases", None)
     assert made is not None, "the answer does not say what was bought"
     return dict(made)

@@ -1,4 +1,4 @@
-"""No minute has more calls and tokens than the quota, and what it says of the wait is true."""
+"""Calls and tokens of any minute are within the quota, and its waits are exact."""
 
 import pytest
 from hypothesis import given
@@ -10,14 +10,14 @@ from tests.dispatch.parts import T
 
 #: Seconds after the call before, and its tokens.
 CALLS = st.lists(st.tuples(st.floats(0, 20), st.integers(0, 60)), max_size=100)
-#: What a worker may ask of a limit of calls: any share of it, below and above one call.
+#: A worker's share of a limit of calls: below and above one call.
 CALL_SHARES = st.none() | st.floats(0.01, 10)
 TOKEN_SHARES = st.none() | st.floats(0.5, 200)
 ROUNDING_S = 1e-6
 
 
 def taken(quota, calls):
-    """When each call left that could, and its tokens; each tries once."""
+    """Return time and tokens of each admitted call; each call tries once."""
     now, left = T, []
     for later, tokens in calls:
         now += later
@@ -74,7 +74,7 @@ def test_call_is_allowed_exactly_if_its_wait_is_0(calls, requests, tokens):
 
 @given(CALLS, CALL_SHARES, TOKEN_SHARES)
 def test_call_may_be_sent_after_its_wait(calls, requests, tokens):
-    """Whatever its size: no call is too large for ever."""
+    """A call of any size is admitted at some time."""
     quota, now = Quota(requests, tokens), T
     for later, size in calls:
         now += later
@@ -158,7 +158,7 @@ def test_tokens_can_be_added_to_a_call_within_the_limit():
 
 
 class AnyQuota(RuleBasedStateMachine):
-    """Whatever order calls leave, grow, are settled and released in; a list is the model."""
+    """Calls are sent, extended, settled and released in any order; a list is the model."""
 
     def __init__(self):
         super().__init__()
@@ -167,7 +167,7 @@ class AnyQuota(RuleBasedStateMachine):
         self.calls = []  # [reservation, when, tokens], in the order in which they left
 
     def counted(self):
-        """No call is larger than the limit: each counts for one window."""
+        """Return the counted calls; none is over the limit, so each counts for one window."""
         return [call for call in self.calls if call[1] + WINDOW_S > self.now]
 
     @rule(seconds=st.floats(0, 40))
@@ -187,7 +187,7 @@ class AnyQuota(RuleBasedStateMachine):
     @precondition(lambda self: self.calls)
     @rule(tokens=st.integers(0, 30))
     def add(self, tokens):
-        """To the newest call, the one that may be open for additions."""
+        """Add tokens to the newest call, which may be open for additions."""
         call = self.calls[-1]
         total = sum(call[2] for call in self.counted())
         if call in self.counted() and self.quota.add(call[0], tokens, self.now):

@@ -1,4 +1,4 @@
-"""``requests_per_minute`` and ``tokens_per_minute`` of a deployment hold where calls leave."""
+"""``requests_per_minute`` and ``tokens_per_minute`` hold for the calls sent."""
 
 from contextlib import suppress
 
@@ -55,7 +55,7 @@ def test_bisection_is_charged_to_the_quota():
 
 @pytest.mark.parametrize(("workers", "per_minute"), [(16, 10), (16, 20), (3, 10)])
 def test_workers_together_are_within_the_quota(workers, per_minute):
-    """A fraction of a call a worker is a longer pause. One worker, for 16 minutes."""
+    """A share below one call is a longer pause. One worker, for 16 minutes."""
     with World().installed() as world:
         provider = Stub(lambda call: vectors(call.items))
         made = dispatcher({"a": provider}, workers=workers, requests_per_minute=per_minute)
@@ -88,7 +88,7 @@ def test_tokens_of_unsent_calls_are_released():
 
 
 def ask_each_second(tokens_counted: int, tokens_per_minute: int, text: str) -> tuple[int, set]:
-    """Sequential requests, one a second for a minute: how many were served, and what else."""
+    """Request once a second for a minute; return the number served, and other results."""
     others = set()
     with World().installed() as world:
 
@@ -116,12 +116,12 @@ def ask_each_second(tokens_counted: int, tokens_per_minute: int, text: str) -> t
 
 
 def test_tokens_are_charged_by_the_count_if_it_is_lower():
-    """Guessed at 100 each, counted as 5 each: 59 requests are within 300 a minute."""
+    """Estimated 100, counted 5: 59 requests are within 300 tokens a minute."""
     assert ask_each_second(5, 300, "x" * 298) == (59, set())
 
 
 def test_tokens_are_charged_by_the_count_if_it_is_higher():
-    """Guessed at 10 each, counted as 100 each: the fourth is over 300 a minute."""
+    """Estimated 10, counted 100: the fourth request is over 300 tokens a minute."""
     served, others = ask_each_second(100, 300, "x" * 28)
     assert 3 <= served <= 4  # the first is a guess
     assert others == {(429, "rate_limit_exceeded")}
@@ -137,7 +137,7 @@ def test_request_over_the_token_quota_gets_429_with_retry_after():
 
 @pytest.mark.parametrize("other", [False, True])
 def test_item_larger_than_a_call_waits_for_the_quota_or_fails_over(other):
-    """It counts whole, though a call is expected to be smaller: not to be sent and returned."""
+    """All its tokens count for the quota, so it is not sent and returned."""
     limited = {"provider": "a", "max_tokens": 80, "tokens_per_minute": 400}
     deployments = {"m": [limited, *([{"provider": "b", "tier": 1}] if other else [])]}
     with simulated(dict.fromkeys("ab", good()), deployments) as run:

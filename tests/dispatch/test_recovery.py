@@ -1,4 +1,4 @@
-"""What is over is over: no trouble is held against a provider, or its callers, for ever."""
+"""Deployments recover fully after faults."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.dispatch.test_scenarios import AB, ABC, from_second, load, models, sh
     [pytest.param(dead, id="dead"), pytest.param(failing(1, 0.2), id="503")],
 )
 def test_outage_of_a_second_excludes_a_deployment_for_seconds_only(ill):
-    """With many calls under way, the failure of all is one failure."""
+    """Failures of many calls in flight are one failure."""
     with simulated({"a": from_second(5, ill, 6), "b": good()}, AB) as run:
         load(run, 15_000, 0.001, timeout=30)
         run.to_the_end()
@@ -46,7 +46,7 @@ def test_after_an_outage_of_two_all_three_get_calls(ill):
 
 
 def test_abandoned_call_frees_its_slot():
-    """Model n has only this provider: once it answers again, n's callers are served."""
+    """Model n has only this provider: when it answers again, requests for n are served."""
     members = {"a": from_second(5, silent, 15), "b": good()}
     with simulated(members, AB | {"n": [{"provider": "a"}]}, concurrency=2) as run:
         load(run, 1500, 0.01)
@@ -84,7 +84,7 @@ def test_caller_with_short_timeout_does_not_cancel_a_shared_load():
 
 
 def test_failed_thread_start_fails_one_request_and_frees_its_slot():
-    """Threads may be short for a moment; that is an error for one request, and no slot the less."""
+    """A failed thread start is an error of one request and loses no slot."""
     with simulated({"a": good()}, models("a"), concurrency=1) as run:
         failures = [False]
         run.world.may_start = lambda: failures.pop() if failures else True

@@ -1,4 +1,4 @@
-"""A provider's 400 is told to the caller where it is the caller's fault, and only there."""
+"""A provider's 400 reaches the caller only if the request is bad."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_deployment_with_refuted_400s_is_ejected_after_three():
 
 
 def test_deployment_that_begins_to_refuse_everything_is_ejected_within_a_minute():
-    """Its first 400s are believed, since it has just served; not for longer than that."""
+    """Its first 400s are believed, because it has just served requests."""
     ill = between(1020, 1e9, refuses_all, good())
     with simulated({"a": good(), "b": ill}, AB) as run:
         asked = load(run, 4000, 0.05, timeout=30)
@@ -101,7 +101,7 @@ def test_bad_texts_eject_no_deployment():
 
 
 def test_one_bad_text_in_a_batch_ejects_no_deployment():
-    """Though its 400 is not believed yet, and another deployment embeds the rest of the batch."""
+    """Its 400 is not believed yet, and another deployment embeds the rest of the batch."""
     with simulated({"a": good(0.2), "b": good(0.2)}, AB, concurrency=1) as run:
         for i in range(4):
             run.ask("m", [f"{POISON} {i}"], after=i * 0.001)
@@ -113,7 +113,7 @@ def test_one_bad_text_in_a_batch_ejects_no_deployment():
 
 
 def test_split_request_gets_no_400_from_a_deployment_that_refuses_all():
-    """Its thirty parts use up the retry budget at once: what is left of it is no 400."""
+    """Its thirty parts use up the retry budget at once; the result is no 400."""
     deployments = {"m": [{"provider": "b", "max_inputs": 2, "weight": 100}, {"provider": "a"}]}
     with simulated({"a": good(0.2), "b": refuses_all}, deployments) as run:
         big = [run.ask("m", [f"{n} {i}" for i in range(60)], after=n * 0.01) for n in range(5)]

@@ -1,4 +1,4 @@
-"""Items that were refused are remembered for a while, and only so many of them."""
+"""Refused items are remembered for some time, up to a maximum number."""
 
 from hypothesis import given
 from hypothesis import strategies as st

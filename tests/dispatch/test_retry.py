@@ -1,4 +1,4 @@
-"""What follows a failure: each case of the decision, and that deciding changes nothing."""
+"""The decision after a failure: each case; it changes no state."""
 
 from dataclasses import replace
 
@@ -57,7 +57,7 @@ def after(
     doubts_400=False,
     **fields,
 ):
-    """What follows a failure of a part at "a"."""
+    """Return the decision after a failure of a part at "a"."""
     failed = part(
         size,
         failures=[failure] * failures,

@@ -1,4 +1,4 @@
-"""End to end: oddities on the wire of a healthy provider cost neither its callers nor itself."""
+"""End to end: unusual connections and headers of a healthy provider cause no failures."""
 
 import time
 from collections import Counter
@@ -18,7 +18,7 @@ def upstream():
 
 @pytest.fixture
 def client(upstream):
-    """A whole proxy in this process, whose model has one deployment."""
+    """A client of a proxy in this process, whose model has one deployment."""
     models = {name: settings.model("p") for name in ("embed", "steady")}
     app = create_app(
         {
@@ -40,7 +40,7 @@ def ask(client, text):
 
 
 def closing_after(seconds):
-    """Answers as if the connection stayed, and closes it a moment later."""
+    """Answer as if the connection were kept, and close it soon after."""
 
     def behaviour(exchange):
         exchange.reply(200, exchange.answer())
@@ -51,7 +51,7 @@ def closing_after(seconds):
 
 
 def test_closed_kept_connection_is_no_failure(client, upstream):
-    """400 requests in a row, as fast as they go: some meet the moment of the closing."""
+    """400 requests one by one, without pause: some use a connection that is just closed."""
     upstream.always(closing_after(0.001))
     heard = Counter()
     for i in range(400):

@@ -1,4 +1,4 @@
-"""The sender tells each attempt its result once, and gives back every slot that it takes."""
+"""The sender reports the result of each attempt once, and frees every slot."""
 
 import time
 
@@ -20,7 +20,7 @@ from tests.dispatch.parts import attempt, deployment, pool, vectors
 
 
 class Sending:
-    """A sender over deployments "a" and "b" of one provider, each of a model of its own.
+    """A sender of deployments "a" and "b" of one provider, for two models.
 
     Threads run when `run` is called. ``embed`` of a deployment is a function of its items.
     """
@@ -159,7 +159,7 @@ def test_after_a_failure_the_thread_sends_the_next_batch():
 
 
 def test_bisection_without_quota_frees_its_slot():
-    """The refused attempts are returned; what waits at the provider is sent in their place."""
+    """The refused attempts are returned; queued attempts are sent instead."""
     sending = Sending(tokens_per_minute=100)
     sending.refused = ["0"]
     refused = [sending.submit(sending.a, n, tokens=30) for n in range(3)]
@@ -173,7 +173,7 @@ def test_bisection_without_quota_frees_its_slot():
 
 
 def test_attempts_returned_by_bisection_use_free_slots():
-    """Of four, three are tested; the last has no part in the search once they are refused."""
+    """Three of four are sent again; when they are refused, the fourth is returned."""
     sending = Sending(slots=2)
     sending.refused = ["0"]
     four = [sending.submit(sending.a, n) for n in range(4)]

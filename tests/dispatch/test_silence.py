@@ -1,4 +1,4 @@
-"""A deployment that falls silent is left alone soon, however little time its callers have."""
+"""A silent deployment is ejected soon, also if its callers have short timeouts."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def silent_from_then_on(p95):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_silent_deployment_is_ejected_within_five_seconds(seed):
-    """The usual call takes 0.05 s; a request a second, whose callers have 3 s."""
+    """A call usually takes 0.05 s; one request a second with a timeout of 3 s."""
     members = {"a": silent_from_then_on(0.05), "b": good(0.05)}
     with simulated(members, AB, seed=seed) as run:
         load(run, 120, 1.0, timeout=3)
@@ -49,7 +49,7 @@ def test_at_most_one_percent_of_requests_wait_for_it_a_minute_later(p95, timeout
 
 
 def test_abandoned_calls_do_not_eject_if_all_are_slow():
-    """Both take more than twice as long as they did: nothing is wrong with either."""
+    """Calls of both take over twice as long as before: both are healthy."""
     slow = between(SILENCE, 1e9, good(0.125), good(0.05))
     with simulated({"a": slow, "b": slow}, AB) as run:
         load(run, 2400, 0.05, timeout=3)

@@ -1,4 +1,4 @@
-"""What is too large for one call is split: by the tokenizer, by what was learned, by halves."""
+"""Too large requests are split: by the tokenizer, by learned sizes, by halves."""
 
 import time
 
@@ -12,7 +12,7 @@ TOO_LARGE = "Requested more tokens than the maximum of 300 per request"
 
 
 class BytesAToken:
-    """A tokenizer: so many bytes a token."""
+    """A tokenizer with a fixed number of bytes per token."""
 
     def __init__(self, bytes_a_token):
         self.bytes_a_token = bytes_a_token
@@ -25,7 +25,7 @@ class BytesAToken:
 
 
 def strict(tokenizer, told=None):
-    """A provider that refuses calls over the limit, and notes in ``told`` that it did."""
+    """A provider that refuses calls over the limit, and records refusals in ``told``."""
 
     def answer(call):
         counts = tokenizer.count(call.items)
@@ -72,7 +72,7 @@ def test_bytes_per_token_are_learned_from_counts_of_the_provider():
 
 
 def sized(limit, real=lambda item: len(item) // 2):
-    """Refuses as too large a call of more than so many real tokens."""
+    """Refuse calls of more than this number of real tokens as too large."""
 
     def behaviour(world, call):
         if sum(map(real, call.items)) > limit:
@@ -83,7 +83,7 @@ def sized(limit, real=lambda item: len(item) // 2):
 
 
 def test_request_refused_as_too_large_is_sent_in_halves():
-    """Hexadecimal digests: 400,000 tokens where the guess was 267,000, limit 300,000."""
+    """Hexadecimal digests: 400,000 tokens, estimate 267,000, limit 300,000."""
     with simulated({"a": sized(300_000)}, models("a", max_tokens=300_000)) as run:
         asked = run.ask("m", [f"{i:01600}" for i in range(500)], timeout=60)
         run.world.run()

@@ -1,4 +1,4 @@
-"""What came back gets its share again step by step; what a provider does not know is asked once."""
+"""Slow start after an ejection; a 404 is not repeated."""
 
 import pytest
 
@@ -14,7 +14,7 @@ AB = models("a", "b")
 
 
 def breaks_above(calls, run):
-    """Well with so many calls at once, 503 for each further one; each single probe passes."""
+    """Answer 503 above a number of concurrent calls; a single probe succeeds."""
 
     def behaviour(world, call):
         if run[0].members["a"].under_way[call.model] > calls:
@@ -59,7 +59,7 @@ def test_recovered_deployment_does_not_get_its_share_at_once():
 
 
 def not_found(world, call):
-    """What our adapter makes of a provider's 404."""
+    """Return the error of a provider's 404."""
     wire = openai.make(ProviderSettings("a", "openai", api_key="sk-unknown"))
     return 0.01, wire.refuse(Incoming(404, {}, b'{"error": {"message": "no such model"}}'), ())
 

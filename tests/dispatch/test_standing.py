@@ -1,4 +1,4 @@
-"""What is known of a deployment: what counts as a failure, as silence, and as proof of neither."""
+"""The measured state of a deployment: failures, silence, and calls that do not count."""
 
 import random
 from dataclasses import replace
@@ -16,7 +16,7 @@ ILL = ProviderUnavailable("failed with 503")
 
 
 def standing(usual=None, timeout=60.0, **settings):
-    """One whose calls have usually taken so many seconds."""
+    """Return the standing of a deployment with this usual latency."""
     made = Standing(timeout, random.Random(1), replace(SETTINGS, **settings))
     for _ in range(20 if usual else 0):
         made.succeeded(1, T - usual, T, "kind")
@@ -24,7 +24,7 @@ def standing(usual=None, timeout=60.0, **settings):
 
 
 def fails(made, error, seconds, others=None, may_eject=True, times=5, now=T + 100):
-    """Calls that took so many seconds fail; whether the deployment is ejected for them."""
+    """Let calls of this duration fail; return whether the deployment is ejected."""
     results = [
         made.failed(error, 1, now - seconds, now, others, lambda: may_eject) for _ in range(times)
     ]

@@ -1,4 +1,4 @@
-"""429: a rest once an episode, kept as long as the provider asked for, and told to callers."""
+"""429: one rest for each episode, as long as Retry-After, which callers get."""
 
 import itertools
 
@@ -20,7 +20,7 @@ AB = models("a", "b")
 
 
 def burst(start, stop):
-    """429 without Retry-After for a moment; each answer takes 0.3 s."""
+    """Answer 429 without Retry-After for a short time; each answer takes 0.3 s."""
 
     def behaviour(world, call):
         ill = start <= world.now < stop
@@ -30,7 +30,7 @@ def burst(start, stop):
 
 
 def asks_until(end, well=1e9):
-    """429 with the Retry-After that is left until ``end``; well again from ``well`` on."""
+    """Answer 429 with Retry-After until ``end``; answer well from ``well`` on."""
 
     def behaviour(world, call):
         if world.now >= min(end, well):
@@ -55,7 +55,7 @@ def test_a_burst_of_429_is_over_two_seconds_after_its_end(names, seed):
 
 
 def test_a_second_episode_rests_longer_than_the_first():
-    """Throttled for 30 s, it is asked ever more seldom."""
+    """While it is throttled for 30 s, calls become rarer."""
     members = {"a": burst(START, START + 30), "b": good()}
     with simulated(members, AB, merge=False) as run:
         load(run, 3000, 0.01)

@@ -1,4 +1,4 @@
-"""When a hedge leaves and when a call is late: counted from when it leaves its queue."""
+"""The times of hedges and of late calls, which start when a call is sent."""
 
 import pytest
 
@@ -11,7 +11,7 @@ DEADLINE = T + 600
 
 
 class Timed:
-    """A part that runs at "a", where calls usually take 0.1 s, beside "b"."""
+    """A part that runs at "a", whose calls usually take 0.1 s; "b" is available."""
 
     def __init__(self, is_hedged=True, usual=0.1, names="ab", deadline=DEADLINE, **options):
         self.deployments = [deployment(name) for name in names]

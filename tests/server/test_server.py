@@ -22,7 +22,7 @@ import gevent.socket
 import pytest
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
-from gunicorn.http import errors, get_parser
+from gunicorn.http import errors, get_parser, wsgi
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
@@ -32,6 +32,12 @@ from app.server.answer import BufferedHeadResponse
 from tests.conftest import WORKER_CLASSES
 
 SECRET = "sk-planted-secret"
+
+
+@pytest.fixture(autouse=True)
+def _restored_errors_wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore the class that a worker replaces in gunicorn, for other tests in this process."""
+    monkeypatch.setattr(wsgi, "WSGIErrorsWrapper", wsgi.WSGIErrorsWrapper)
 
 
 # Imports ----------------------------------------------------------------------
