@@ -2,7 +2,7 @@
 
 Each source is the provider's own reference, read in 2026. Where no limit is documented, a modest
 one keeps merged calls small; ``max_inputs`` of a provider or deployment replaces it. What an
-API does not list is not sent to it, for some refuse what they do not know.
+API does not list is not sent to it, because some refuse unknown fields.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Hugging Face's Text Embeddings Inference: its own API, or its OpenAI one.
 
-Source: huggingface.github.io/text-embeddings-inference. The own one is the default, for it can be
-told not to cut long texts silently and which prompt of the model to use; the OpenAI one
-(``"api": "openai"``) answers base64, a quarter of the bytes. Errors are flat in both.
-The source was not checked since November 2026.
+Source: huggingface.github.io/text-embeddings-inference. The own one is the default, because it can
+be told not to cut long texts silently and which prompt of the model to use; the OpenAI one
+(``"api": "openai"``) answers base64, a quarter of the bytes. Errors are flat in both. The source
+was not checked since November 2026.
 """
 
 from __future__ import annotations
