@@ -1,4 +1,4 @@
-"""gunicorn's parser, with a fast path for common heads."""
+"""gunicorn's parser, with a short way for lines and heads that have nothing unusual in them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ _NOT_IN_HOST = re.compile(r"[\s/\\@?#]")  # characters that are not part of host
 #: Unambiguous header lines: a name of letters, digits and hyphens, a value of printable ASCII.
 #: gunicorn checks all others, line by line.
 _USUAL = re.compile(rb"[A-Za-z][A-Za-z0-9-]*:[ -~]*(?:\r\n[A-Za-z][A-Za-z0-9-]*:[ -~]*)*")
+
+#: Request lines that leave nothing to be argued about either: a method, an absolute path without
+#: query, of unreserved characters and no empty segment, and HTTP/1.1.
+_USUAL_LINE = re.compile(rb"(GET|POST|HEAD) (/|(?:/[A-Za-z0-9._~-]+)+) HTTP/1\.1")
 
 #: Headers that gunicorn's policy checks by name, besides those about the client's scheme.
 _POLICY_HEADERS = message.RFC9110_5_3_SINGLETON_FIELDS | {"EXPECT"}
@@ -58,12 +62,8 @@ class Request(message.Request):  # type: ignore[misc]
     def should_close(self) -> bool:
         if self.must_close or self.method == "CONNECT":
             return True
-        options = {
-            option.strip(" \t").lower()
-            for name, value in self.headers
-            if name == "CONNECTION"
-            for option in value.split(",")
-        }
+        values = [value for name, value in self.headers if name == "CONNECTION"]
+        options = [option.strip(" \t").lower() for option in ",".join(values).split(",")]
         if "close" in options:
             return True
         return bool(self.version <= (1, 0)) and "keep-alive" not in options
@@ -78,6 +78,16 @@ class Request(message.Request):  # type: ignore[misc]
                 self._known.clear()
             known = self._known[key] = super()._peer_is_trusted_proxy()
         return known
+
+    def parse_request_line(self, line_bytes: bytes) -> None:
+        usual = _USUAL_LINE.fullmatch(line_bytes)
+        if usual is None:
+            super().parse_request_line(line_bytes)
+            return
+        method, path = usual.groups()
+        self.method, self.uri = method.decode("ascii"), path.decode("ascii")
+        self.path, self.query, self.fragment = self.uri, "", ""
+        self.version = (1, 1)
 
     def parse_headers(self, data: bytes, from_trailer: bool = False) -> Any:
         # If the whole head is within the limit of one field, each field is.

@@ -1,0 +1,41 @@
+"""Pools of deployments, and what happens to them in a test."""
+
+from collections import Counter
+
+from app.errors import (
+    ConnectionFailed,
+    CredentialsRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from tests.dispatch.parts import T, attempt, batch, deployment, expected, pool
+
+ill = ProviderUnavailable("failed with 503")
+refused = ConnectionFailed("could not be reached")
+credentials = CredentialsRefused("refused our credentials (401)")
+
+
+def chosen(of, times=1000, now=T, **options):
+    """Count the choices without calls in flight."""
+    counts = Counter(of.choose(now, expected(1), **options) for _ in range(times))
+    return {d.name if d else None: number for d, number in counts.items()}
+
+
+def fail(of, member, error, now=T, seconds=0.05):
+    """Let a call of this age fail; return whether the deployment is ejected."""
+    return of.ejector.failed(member, error, 1, now - seconds, now)
+
+
+def succeed(of, member, seconds=0.05, now=T, items=1):
+    """Let a call of this age succeed; return the deployments ejected for silence."""
+    return of.ejector.succeeded(batch(attempt(member, items)), now - seconds, now)
+
+
+def eject(of, member, error=refused, now=T):
+    for _ in range(5):
+        fail(of, member, error, now, 5.0 if isinstance(error, ProviderTimeout) else 0.0)
+
+
+def abc(**settings):
+    members = [deployment(name, **settings) for name in "abc"]
+    return pool(*members), *members
