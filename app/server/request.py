@@ -1,4 +1,4 @@
-"""gunicorn's parser, with a short way for lines and heads that have nothing unusual in them."""
+"""gunicorn's parser, with a fast path for common request lines and heads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _NOT_IN_HOST = re.compile(r"[\s/\\@?#]")  # characters that are not part of host
 #: gunicorn checks all others, line by line.
 _USUAL = re.compile(rb"[A-Za-z][A-Za-z0-9-]*:[ -~]*(?:\r\n[A-Za-z][A-Za-z0-9-]*:[ -~]*)*")
 
-#: Request lines that leave nothing to be argued about either: a method, an absolute path without
-#: query, of unreserved characters and no empty segment, and HTTP/1.1.
+#: Unambiguous request lines: a method, an absolute path without query, of unreserved characters and
+#: without empty segments, and HTTP/1.1.
 _USUAL_LINE = re.compile(rb"(GET|POST|HEAD) (/|(?:/[A-Za-z0-9._~-]+)+) HTTP/1\.1")
 
 #: Headers that gunicorn's policy checks by name, besides those about the client's scheme.

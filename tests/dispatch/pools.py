@@ -1,4 +1,4 @@
-"""Pools of deployments, and what happens to them in a test."""
+"""Pools of deployments, and events for them."""
 
 from collections import Counter
 

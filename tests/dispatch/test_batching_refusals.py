@@ -1,4 +1,4 @@
-"""The slot queue after a refused batch: what is held, requeued, and sent in the same slot."""
+"""The slot queue after a refused batch: held attempts, requeued attempts, and the same slot."""
 
 import pytest
 

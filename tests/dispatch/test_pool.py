@@ -1,4 +1,4 @@
-"""Who is asked next: tiers, weights, waits and quotas."""
+"""The choice of a deployment: tiers, weights, waits and quotas."""
 
 import pytest
 

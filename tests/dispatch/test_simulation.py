@@ -1,6 +1,6 @@
-"""Dispatch as a whole, in virtual time: whatever the providers do, callers get what is theirs.
+"""Dispatch as a whole, in virtual time: invariants for any behaviour of providers.
 
-What must always hold is checked at the end of each simulation: see `simulator`.
+`simulator` checks them at the end of each simulation.
 """
 
 import random
@@ -23,7 +23,7 @@ from tests.dispatch.members import (
 )
 from tests.dispatch.simulator import simulated
 
-#: A seed says all there is to say about a simulation: there is nothing to be made smaller.
+#: A seed determines a simulation, so shrinking is useless.
 SIMULATED = {
     "deadline": None,
     "phases": [Phase.explicit, Phase.reuse, Phase.generate],
@@ -149,7 +149,7 @@ def test_invariants_hold_under_any_provider_faults(
     seed=st.integers(0, 2**32),
 )
 def test_all_requests_succeed_two_minutes_after_any_fault(kinds, seed):
-    """Nothing that happened is held against a deployment for ever."""
+    """No fault excludes a deployment for ever."""
     dice = random.Random(seed)
     members = {
         n: between(0, 1060, KINDS[k](dice), good()) for n, k in zip("abcd", kinds, strict=False)
@@ -199,7 +199,7 @@ def test_without_faults_each_item_is_sent_and_billed_once(seed, slots, merge, ca
 @settings(max_examples=20, **SIMULATED)
 @given(seed=st.integers(0, 2**32), guilty=st.sets(st.integers(0, 39), max_size=5))
 def test_only_requests_with_bad_texts_are_refused(seed, guilty):
-    """A merged call that is refused is looked into until it is known whose fault it was."""
+    """A refused merged call is bisected until the bad request is found."""
     with simulated({"a": good()}, {"m": [{"provider": "a"}]}, seed=seed, concurrency=1) as run:
         for i in range(40):
             run.ask("m", [f"{i}", f"{POISON}{i}" if i in guilty else f"{i}b"], after=i * 0.001)
