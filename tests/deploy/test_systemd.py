@@ -117,7 +117,7 @@ def test_command_serves_on_a_socket_of_systemd_and_notifies(tmp_path: Path):
             cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            eventually(lambda: knock(port), 20, "it answers")
+            eventually(lambda: send_request(port), 20, "it answers")
             assert b"READY=1" in listener.recv(1000)
         finally:
             process.terminate()
@@ -125,7 +125,7 @@ def test_command_serves_on_a_socket_of_systemd_and_notifies(tmp_path: Path):
     assert process.returncode == 0, errors
 
 
-def knock(port: int) -> bool:
+def send_request(port: int) -> bool:
     """Send a request; the first one starts the service."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     with contextlib.suppress(OSError), contextlib.closing(connection):

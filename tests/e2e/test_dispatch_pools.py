@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from tests.dispatch.process import Fixed, provider_process
-from tests.support import lies, refusals, settings, stalls
+from tests.support import refusals, settings, stalls, wrong_answers
 from tests.support.server import Proxy, eventually, free_port
 from tests.support.upstream import Upstream, good
 from tests.support.vectors import assert_answers
@@ -192,10 +192,10 @@ def test_silent_deployment_is_failed_over(client, fresh):
         refusals.status(500),
         refusals.status(401),
         refusals.status(429),
-        lies.LIES["one embedding too few"],
-        lies.LIES["NaN in the bytes"],
-        lies.BROKEN["half an answer"],
-        lies.BROKEN["a closed connection"],
+        wrong_answers.WRONG_VECTORS["one embedding too few"],
+        wrong_answers.WRONG_VECTORS["NaN in the bytes"],
+        wrong_answers.BROKEN["half an answer"],
+        wrong_answers.BROKEN["a closed connection"],
     ],
     ids=["500", "401", "429", "too few", "NaN", "half", "closed"],
 )

@@ -7,11 +7,11 @@ from contextlib import suppress
 import pytest
 
 from tests.support import refusals, stalls
-from tests.support.lies import BROKEN, LIES, ODDITIES
 from tests.support.server import eventually
 from tests.support.upstream import Upstream, good
 from tests.support.vectors import assert_answers, count_tokens
 from tests.support.wire import head
+from tests.support.wrong_answers import BROKEN, UNUSUAL, WRONG_VECTORS
 
 TEXTS = ["first", "second one", "third of all"]
 
@@ -38,10 +38,10 @@ def once_it_is_asked_again(ask):
 
 
 @pytest.mark.parametrize("kind", ["embed", "floats"])
-@pytest.mark.parametrize("lie", LIES)
-def test_wrong_vectors_reach_neither_the_client_nor_the_cache(client, upstream, fresh, lie, kind):
+@pytest.mark.parametrize("name", WRONG_VECTORS)
+def test_wrong_vectors_reach_neither_the_client_nor_the_cache(client, upstream, fresh, name, kind):
     model = fresh(kind)
-    upstream.always(LIES[lie])
+    upstream.always(WRONG_VECTORS[name])
     assert_refused(client.embed(model, TEXTS, caching=True, timeout=5))
 
     upstream.always(good)
@@ -50,9 +50,9 @@ def test_wrong_vectors_reach_neither_the_client_nor_the_cache(client, upstream, 
     assert answer.headers["x-proxy-cache"] == "miss"
 
 
-@pytest.mark.parametrize("lie", BROKEN)
-def test_a_broken_answer_reaches_neither_the_client_nor_the_cache(client, upstream, model, lie):
-    upstream.always(BROKEN[lie])
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_answer_reaches_neither_the_client_nor_the_cache(client, upstream, model, name):
+    upstream.always(BROKEN[name])
     assert_refused(client.embed(model, TEXTS, caching=True, timeout=5))
 
     upstream.always(good)
@@ -62,16 +62,16 @@ def test_a_broken_answer_reaches_neither_the_client_nor_the_cache(client, upstre
 
 
 @pytest.mark.parametrize("encoding", ["base64", "float"])
-@pytest.mark.parametrize("oddity", ODDITIES)
+@pytest.mark.parametrize("oddity", UNUSUAL)
 def test_unusual_valid_answer_is_accepted(client, upstream, model, oddity, encoding):
-    upstream.always(ODDITIES[oddity])
+    upstream.always(UNUSUAL[oddity])
     answer = client.embed(model, TEXTS, encoding_format=encoding)
     assert_good(answer)
     assert answer.json["usage"]["prompt_tokens"] > 0
 
 
 def test_a_shuffled_answer_fills_the_cache_in_the_right_order(client, upstream, model):
-    upstream.always(ODDITIES["data in another order"])
+    upstream.always(UNUSUAL["data in another order"])
     texts = [f"shuffled {i}" for i in range(20)]
     for state in ("miss", "hit"):
         answer = client.embed(model, texts, caching=True)

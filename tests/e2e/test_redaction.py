@@ -116,12 +116,12 @@ def key_file(directory: Path, address: str) -> str:
     return str(path)
 
 
-def shouting(code: int):
+def repeating(code: int):
     """A provider that repeats the request in body and headers of its answer."""
 
     def behaviour(exchange: Any) -> None:
         call = exchange.call
-        told = f"{refusals.gossip(exchange)} {call.headers} {call.path} {call.body}"
+        told = f"{refusals.message_with_secrets(exchange)} {call.headers} {call.path} {call.body}"
         headers = {"X-Echo": call.headers["authorization"], "Set-Cookie": "planted-cookie=1"}
         exchange.reply(code, {"error": {"message": told, "code": told, "type": told}}, **headers)
 
@@ -132,7 +132,7 @@ def ask_everything(proxy: Proxy, provider: Upstream) -> list[str]:
     """Return every answer as text: status, headers, body."""
     client, told = proxy.client(CLIENT), []
     behaviours = [
-        *(shouting(code) for code in (400, 401, 403, 404, 413, 422, 429, 500, 503)),
+        *(repeating(code) for code in (400, 401, 403, 404, 413, 422, 429, 500, 503)),
         *(refusals.page(code) for code in (200, 401, 500)),
         refusals.redirect("http://planted-elsewhere.invalid/?key=planted-redirect"),
         lambda exchange: exchange.reply(200, {"planted-shape": exchange.call.headers}),

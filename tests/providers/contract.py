@@ -27,7 +27,7 @@ from app.errors import (
 from app.providers import registry
 from app.providers.base import Provider, WireFormat
 from tests.providers.fakes.base import Fake, Refused
-from tests.providers.fakes.lies import GARBAGE, SPOILED
+from tests.providers.fakes.broken_answers import GARBAGE, SPOILED
 from tests.support.vectors import count_tokens, vector
 
 TEXTS = ["first", "second one", "third of all", "fourth"]
@@ -102,7 +102,7 @@ class ProviderContract:
         vectors = self.check(provider, self.call(TEXTS))
         if fake.counts:
             assert sum(vectors.tokens) == sum(map(count_tokens, TEXTS))
-        fake.manners = replace(fake.manners, counts=False)
+        fake.behaviour = replace(fake.behaviour, counts=False)
         uncounted = self.check(provider, self.call(TEXTS))
         assert uncounted.estimated
         assert all(tokens >= 1 for tokens in uncounted.tokens)
@@ -128,7 +128,7 @@ class ProviderContract:
         @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
         @given(items=items, shuffled=st.booleans())
         def holds(items, shuffled):
-            fake.manners = replace(fake.manners, shuffled=shuffled and fake.indexed)
+            fake.behaviour = replace(fake.behaviour, shuffled=shuffled and fake.indexed)
             self.check(provider, self.call(items))
 
         holds()
@@ -182,7 +182,7 @@ class ProviderContract:
         yield self.provider(fake, api_key="sk-not-this-one")
 
     def refuse(self, fake: Fake, status: int, message: str = "no", **headers: str) -> Any:
-        fake.manners.refusal = Refused(status, message, headers)
+        fake.behaviour.refusal = Refused(status, message, headers)
         return self.provider(fake)
 
     def test_429_is_rate_limited(self, fake):
@@ -192,9 +192,9 @@ class ProviderContract:
         assert raised.value.retry_after == 7
 
     def test_bad_request_has_a_message_without_secrets(self, fake):
-        gossip = f"Text 3 is too long, says http://{fake.address} to {fake.api_key} now."
+        message_with_secrets = f"Text 3 is too long: http://{fake.address}, {fake.api_key} now."
         for status in self.rejections:
-            provider = self.refuse(fake, status, gossip)
+            provider = self.refuse(fake, status, message_with_secrets)
             with pytest.raises(Rejected) as raised:
                 provider.embed(self.call(TEXTS), soon())
             message = raised.value.message
@@ -213,14 +213,14 @@ class ProviderContract:
     def test_garbage_is_a_broken_contract(self, fake):
         provider = self.provider(fake)
         for garbage in GARBAGE:
-            fake.manners.raw = garbage
+            fake.behaviour.raw = garbage
             with pytest.raises(BrokenContract):
                 provider.embed(self.call(TEXTS), soon())
 
     @pytest.mark.parametrize("how", SPOILED)
     def test_invalid_vectors_are_a_broken_contract(self, fake, how):
         for variant in self.variants:
-            fake.manners.spoil = SPOILED[how]
+            fake.behaviour.spoil = SPOILED[how]
             with pytest.raises(BrokenContract):
                 self.provider(fake, **variant).embed(self.call(TEXTS), soon())
 

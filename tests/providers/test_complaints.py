@@ -87,7 +87,7 @@ def test_nulls_are_not_passed_on(kind):
 @pytest.mark.parametrize("kind", sorted(FAKES.keys() & {"openai", "voyage"}))
 def test_data_out_of_order_is_sorted(kind):
     with FAKES[kind]() as fake:
-        fake.manners.shuffled = True
+        fake.behaviour.shuffled = True
         vectors = talk(kind, fake).embed(call(), soon())
     assert [np.frombuffer(row, "<f4").tolist() for row in vectors.rows] == [
         vector(text, 8).tolist() for text in TEXTS
@@ -107,7 +107,7 @@ def test_data_out_of_order_is_sorted(kind):
 )
 def test_wrong_number_width_or_nan_is_a_broken_contract(kind, spoil):
     with FAKES[kind]() as fake:
-        fake.manners.spoil = spoil
+        fake.behaviour.spoil = spoil
         with pytest.raises(BrokenContract):
             talk(kind, fake).embed(call(), soon())
 
@@ -128,7 +128,7 @@ def test_missing_or_duplicate_index_is_a_broken_contract():
 def test_adapter_does_not_retry(kind, status):
     """One call of an adapter is one call at the provider; only dispatch retries."""
     with FAKES[kind]() as fake:
-        fake.manners.refusal = Refused(status, "no", {"Retry-After": "0"})
+        fake.behaviour.refusal = Refused(status, "no", {"Retry-After": "0"})
         with pytest.raises(Exception, match=str(status)):
             talk(kind, fake).embed(call(), soon())
         assert len(fake.calls) == 1
@@ -138,7 +138,7 @@ def test_adapter_does_not_retry(kind, status):
 @pytest.mark.parametrize(("status", "error"), [(401, CredentialsRefused), (429, Throttled)])
 def test_error_with_the_key_is_passed_on_without_it(kind, status, error):
     with FAKES[kind]() as fake:
-        fake.manners.refusal = Refused(status, f"Key {fake.api_key} at {fake.address} is bad")
+        fake.behaviour.refusal = Refused(status, f"Key {fake.api_key} at {fake.address} is bad")
         with pytest.raises(error) as raised:
             talk(kind, fake).embed(call(), soon())
         assert fake.api_key not in raised.value.message

@@ -37,7 +37,7 @@ class TestGemini(ProviderContract):
             assert np.linalg.norm(np.frombuffer(row, "<f4")) == pytest.approx(1, abs=1e-6)
 
     def test_vector_at_full_width_is_unchanged(self, fake):
-        fake.manners.spoil = lambda rows: [row * 2 for row in rows]
+        fake.behaviour.spoil = lambda rows: [row * 2 for row in rows]
         vectors = self.provider(fake).embed(self.call(TEXTS), soon())
         assert np.linalg.norm(np.frombuffer(vectors.rows[0], "<f4")) == pytest.approx(2, abs=1e-5)
 

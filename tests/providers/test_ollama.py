@@ -25,7 +25,7 @@ class TestOllama(ProviderContract):
     @pytest.mark.parametrize("status", [400, 500])
     def test_too_long_text_is_a_400(self, fake, status):
         """server/routes.go: 400 since 0.12, 500 before."""
-        fake.manners.refusal = Refused(status, "the input length exceeds the context length")
+        fake.behaviour.refusal = Refused(status, "the input length exceeds the context length")
         with pytest.raises(Rejected, match="exceeds the context length"):
             self.provider(fake).embed(self.call(["x"]), soon())
 

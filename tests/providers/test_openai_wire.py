@@ -168,7 +168,7 @@ def test_any_width_is_accepted_without_dimensions():
     assert values(parse(answer([[1, 2, 3]] * 2), call(2, None))) == [[1, 2, 3]] * 2
 
 
-LIES = {
+WRONG_VECTORS = {
     "nothing": b"",
     "no JSON": b"soon",
     "HTML": b"<html></html>",
@@ -217,10 +217,10 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("lie", WRONG_VECTORS)
 def test_wrong_answer_is_a_broken_contract_without_its_text(lie):
     with pytest.raises(BrokenContract) as caught:
-        parse(LIES[lie])
+        parse(WRONG_VECTORS[lie])
     assert "overloaded" not in caught.value.message
     assert len(caught.value.message) < 120
 

@@ -25,9 +25,9 @@ from app.errors import (
 )
 from tests.providers.http import WIDTH, assert_embeds, call, provider_at, within
 from tests.support import refusals, stalls
-from tests.support.lies import BROKEN, ODDITIES
 from tests.support.upstream import Upstream, good
 from tests.support.wire import chunked, head
+from tests.support.wrong_answers import BROKEN, UNUSUAL
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,9 @@ def connections(upstream):
     return [call.connection for call in upstream.calls]
 
 
-@pytest.mark.parametrize("oddity", ODDITIES)
+@pytest.mark.parametrize("oddity", UNUSUAL)
 def test_unusual_valid_answers_are_read(upstream, provider, oddity):
-    upstream.always(ODDITIES[oddity])
+    upstream.always(UNUSUAL[oddity])
     assert_embeds(provider, "a", "b")
 
 
@@ -201,7 +201,7 @@ BOMB = gzip.compress(b" " * 2**26, 1)
 def endless_length(exchange):
     """An endless body with a Content-Length."""
     exchange.send(head(200, {"Content-Length": str(2**40)}))
-    while not exchange.hung_up_within(0):
+    while not exchange.closed_within(0):
         exchange.send(b" " * 65536)
     exchange.last = True
 
@@ -209,7 +209,7 @@ def endless_length(exchange):
 def endless_chunks(exchange):
     """An endless body in chunks."""
     exchange.send(head(200, {"Transfer-Encoding": "chunked"}))
-    while not exchange.hung_up_within(0):
+    while not exchange.closed_within(0):
         exchange.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
     exchange.last = True
 
@@ -217,7 +217,7 @@ def endless_chunks(exchange):
 def endless_error(exchange):
     """An endless error."""
     exchange.send(head(400, {}) + b'{"error": "')
-    while not exchange.hung_up_within(0):
+    while not exchange.closed_within(0):
         exchange.send(b"x" * 65536)
     exchange.last = True
 

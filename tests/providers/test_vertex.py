@@ -12,7 +12,7 @@ from app.errors import ProviderUnavailable
 from app.providers import registry, vertex
 from app.providers.base import Incoming
 from tests.providers.contract import TEXTS, ProviderContract, provider_settings, soon
-from tests.providers.fakes.lies import SPOILED
+from tests.providers.fakes.broken_answers import SPOILED
 from tests.providers.fakes.vertex import LOCATION, ONE, PROJECT, VertexFake, key_file
 from tests.providers.fan_out import FannedOut
 

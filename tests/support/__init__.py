@@ -1,7 +1,7 @@
 """Real servers and clients for the tests, on the loopback address.
 
 - `upstream`: an embeddings provider on a socket, whose behaviour tests script byte by byte.
-- `stalls`, `lies`, `refusals`: named behaviours of it.
+- `stalls`, `wrong_answers`, `refusals`: named behaviours of it.
 - `openai_style`, `vectors`: its good answers; tests compute the same.
 - `server`: the proxy itself, started as an operator starts it.
 - `settings`: the settings module of such a proxy.

@@ -3,7 +3,7 @@
 from tests.support.upstream import Behaviour, Exchange
 
 
-def gossip(exchange: Exchange) -> str:
+def message_with_secrets(exchange: Exchange) -> str:
     """Return a message with the provider's key and addresses, as real ones have."""
     upstream = exchange.upstream
     return (
@@ -18,7 +18,7 @@ def status(code: int, message: str = "", **headers: str) -> Behaviour:
 
     def behaviour(exchange: Exchange) -> None:
         error = {
-            "message": message or gossip(exchange),
+            "message": message or message_with_secrets(exchange),
             "type": "invalid_request_error",
             "param": None,
             "code": None,
@@ -31,7 +31,9 @@ def status(code: int, message: str = "", **headers: str) -> Behaviour:
 def page(code: int) -> Behaviour:
     """Answer this status with an HTML page, as a load balancer does."""
     return lambda exchange: exchange.reply(
-        code, f"<html><h1>{gossip(exchange)}</h1></html>".encode(), Content_Type="text/html"
+        code,
+        f"<html><h1>{message_with_secrets(exchange)}</h1></html>".encode(),
+        Content_Type="text/html",
     )
 
 
@@ -44,7 +46,7 @@ def delayed(seconds: float, then: Behaviour) -> Behaviour:
     """Delay another behaviour."""
 
     def behaviour(exchange: Exchange) -> None:
-        if not exchange.hung_up_within(seconds):
+        if not exchange.closed_within(seconds):
             then(exchange)
 
     return behaviour

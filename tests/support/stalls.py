@@ -13,7 +13,7 @@ FOREVER = None
 
 def silence(exchange: Exchange) -> None:
     """Accept the request and send nothing."""
-    exchange.hung_up_within(FOREVER)
+    exchange.closed_within(FOREVER)
     exchange.last = True
 
 
@@ -28,7 +28,7 @@ def drip_header_lines(exchange: Exchange) -> None:
     exchange.send(b"HTTP/1.1 200 OK\r\n")
     while True:
         exchange.send(b"X-Padding: p\r\n")
-        if exchange.hung_up_within(0.05):
+        if exchange.closed_within(0.05):
             break
     exchange.last = True
 
@@ -37,7 +37,7 @@ def drip_continues(exchange: Exchange) -> None:
     """Send interim answers (100 Continue), and never the final one."""
     while True:
         exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if exchange.hung_up_within(0.05):
+        if exchange.closed_within(0.05):
             break
     exchange.last = True
 
@@ -55,7 +55,7 @@ def drip_chunks(exchange: Exchange) -> None:
     exchange.send(head(200, {"Transfer-Encoding": "chunked"}))
     for byte in json.dumps(exchange.answer()).encode():
         exchange.send(b"1\r\n%c\r\n" % byte)
-        if exchange.hung_up_within(0.1):
+        if exchange.closed_within(0.1):
             break
     exchange.last = True
 
@@ -95,7 +95,7 @@ def drip_error(exchange: Exchange) -> None:
 def flood(exchange: Exchange) -> None:
     """Send an endless body, as fast as the proxy reads it."""
     exchange.send(head(200, {}) + b'{"data": "')
-    while not exchange.hung_up_within(0):
+    while not exchange.closed_within(0):
         exchange.send(b"x" * 65536)
     exchange.last = True
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import requests
 
-from tests.support import lies, refusals, stalls
+from tests.support import refusals, stalls, wrong_answers
 from tests.support.upstream import API_KEY, Upstream
 from tests.support.vectors import assert_answers, vector
 
@@ -79,9 +79,13 @@ def test_stall_ends_when_the_proxy_closes(upstream, stall):
     assert call.hung_up.wait(5)
 
 
-@pytest.mark.parametrize("name", [*lies.LIES, *lies.BROKEN, *lies.ODDITIES])
+@pytest.mark.parametrize(
+    "name", [*wrong_answers.WRONG_VECTORS, *wrong_answers.BROKEN, *wrong_answers.UNUSUAL]
+)
 def test_wrong_answers_are_sent_as_defined(upstream, name):
-    upstream.always((lies.LIES | lies.BROKEN | lies.ODDITIES)[name])
+    upstream.always(
+        (wrong_answers.WRONG_VECTORS | wrong_answers.BROKEN | wrong_answers.UNUSUAL)[name]
+    )
     with requests.Session() as session:
         session.headers["Accept-Encoding"] = "gzip"
         try:

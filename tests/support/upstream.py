@@ -66,7 +66,7 @@ class Exchange:
         """Return the good answer to this request; raise `openai_style.Refused` if there is none."""
         return openai_style.answer(self.call.body, self.upstream.width, self.upstream.strict)
 
-    def hung_up_within(self, seconds: float | None) -> bool:
+    def closed_within(self, seconds: float | None) -> bool:
         """Wait; return True when the proxy has closed the connection (or the test is over)."""
         ready, _, _ = select.select([self.connection, self.upstream.over], [], [], seconds)
         if self.connection in ready:
@@ -80,7 +80,7 @@ class Exchange:
         """Send byte by byte, slowly, until the proxy closes the connection."""
         for byte in data:
             self.send(bytes([byte]))
-            if self.hung_up_within(interval):
+            if self.closed_within(interval):
                 return
 
 

@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Manners:
+class Behaviour:
     """How the fake behaves; by default it answers well."""
 
     shuffled: bool = False  # answers out of order, if the format has indexes
@@ -49,7 +49,7 @@ class Fake(Upstream):
 
     def __init__(self, width: int = 8) -> None:
         super().__init__(width)
-        self.manners = Manners()
+        self.behaviour = Behaviour()
         self.always(self._respond)
 
     def authorized(self, headers: Mapping[str, str]) -> bool:
@@ -77,10 +77,10 @@ class Fake(Upstream):
         return f"http://127.0.0.1:{self.port}"
 
     def _respond(self, exchange: Exchange) -> None:
-        manners = self.manners
+        behaviour = self.behaviour
         try:
-            if manners.refusal:
-                raise manners.refusal
+            if behaviour.refusal:
+                raise behaviour.refusal
             if not self.authorized(exchange.call.headers):
                 raise Refused(401, f"Incorrect API key provided: {self.api_key}.")
             asked = self._asked(exchange)
@@ -88,14 +88,14 @@ class Fake(Upstream):
             body = self.error(refused.status, refused.message)
             exchange.reply(refused.status, body, **refused.headers)
             return
-        if manners.raw is not None:
-            exchange.reply(200, manners.raw)
+        if behaviour.raw is not None:
+            exchange.reply(200, behaviour.raw)
             return
-        rows = manners.spoil([vector(item, asked.width, asked.salt) for item in asked.items])
+        rows = behaviour.spoil([vector(item, asked.width, asked.salt) for item in asked.items])
         numbered = list(enumerate(rows))
-        if manners.shuffled:
+        if behaviour.shuffled:
             numbered = numbered[1::2][::-1] + numbered[::2]
-        tokens = sum(map(count_tokens, asked.items)) if manners.counts else None
+        tokens = sum(map(count_tokens, asked.items)) if behaviour.counts else None
         answer = self.answer_to(asked, numbered, tokens)
         exchange.reply(200, answer, **self.headers_of(tokens))
 

@@ -1,7 +1,7 @@
 """Wrong and unusual answers of a provider: behaviours of an `Upstream`.
 
-Each of `LIES` and `BROKEN` must become a 502: its vectors, if any, are wrong. Each of `ODDITIES` is
-unusual and right: a client gets its vectors.
+Each of `WRONG_VECTORS` and `BROKEN` must become a 502: its vectors, if any, are wrong. Each of
+`UNUSUAL` is unusual and right: a client gets its vectors.
 """
 
 import base64
@@ -122,7 +122,7 @@ def zipped(exchange: Exchange) -> None:
         exchange.reply(200, body)
 
 
-LIES: dict[str, Behaviour] = {
+WRONG_VECTORS: dict[str, Behaviour] = {
     "one embedding too few": spoiled(lambda a: a["data"].pop()),
     "one embedding too many": spoiled(lambda a: a["data"].append({**a["data"][-1], "index": 3})),
     "no embeddings": spoiled(lambda a: a["data"].clear()),
@@ -192,7 +192,7 @@ BROKEN: dict[str, Behaviour] = {
     "a gzip bomb": zipped_bomb,
 }
 
-ODDITIES: dict[str, Behaviour] = {
+UNUSUAL: dict[str, Behaviour] = {
     "data in another order": spoiled(lambda a: a["data"].reverse()),
     "floats though base64 was asked": each(lambda e: decode(e).tolist()),
     "unknown fields": spoiled(lambda a: a.update(created=1, id="embd-1")),
