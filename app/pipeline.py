@@ -27,7 +27,8 @@ class Pipeline:
     """Runs steps 5 to 7 of a request: cache, single flight, dispatch.
 
     ``caches`` None: caching is not configured. ``widths`` are the dimensions by model, where the
-    settings name them.
+    settings name them. ``spaces`` are the ids of the models' vector spaces; a model without one has
+    a space of its own.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Pipeline:
         caches: Caches | None,
         scope: str = "shared",
         widths: Mapping[str, int | None] | None = None,
+        spaces: Mapping[str, str] | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._caches = caches
         self._widths = widths or {}
+        self._spaces = spaces or {}
         self._per_key = scope == "key"
         self._flights = SingleFlight()
 
@@ -50,8 +53,11 @@ class Pipeline:
         """
         width = request.dimensions or self._widths.get(request.model)
         if request.caching and self._caches is not None:
-            cache = self._caches.for_model(request.model, width)
-            outcome = self._run_cached(request, caller, deadline, cache, width)
+            space = self._spaces.get(request.model, request.model)
+            cache = self._caches.for_space(space, width)
+            owner = caller.name if self._per_key else ""
+            keys = keys_of(request, space, owner, width)
+            outcome = self._run_cached(request, deadline, keys, cache, width)
         else:
             outcome = self._dispatch.embed(request, deadline)
         try:
@@ -64,8 +70,8 @@ class Pipeline:
     def _run_cached(
         self,
         request: EmbeddingRequest,
-        caller: Caller,
         deadline: float,
+        keys: list[bytes],
         cache: Cache,
         width: int | None,
     ) -> Outcome:
@@ -74,7 +80,6 @@ class Pipeline:
         There are three cases for an item: (1) it is in the cache; (2) another request is embedding
         it: wait for that (single flight); (3) else this request embeds it.
         """
-        keys = keys_of(request, caller.name if self._per_key else "")
         items = dict(zip(keys, request.items, strict=True))
         found = zip(keys, cache.get(keys), strict=True)
         cached = {key: entry for key, entry in found if entry is not None}

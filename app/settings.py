@@ -37,6 +37,9 @@ PROVIDERS = {"local": {"kind": "local"}}
 #:     can serve.
 #:   - "max_inputs" (whole number from 1; default the provider's): Inputs of one call.
 #:   - "max_tokens" (whole number from 1; default the provider's): Tokens of one call.
+#:   - "max_item_tokens" (None or whole number from 1; default what is known of the model:
+#:     docs/providers.md): Tokens of one input; a longer one is a 400. None: no limit. A number
+#:     needs the model's 'tokenizer'.
 #:   - "concurrency" (whole number from 1; default the provider's): Calls at once, of all workers.
 #:   - "requests_per_minute" (whole number from 1; default None): Calls a minute, of all workers
 #:     together.
@@ -54,6 +57,10 @@ PROVIDERS = {"local": {"kind": "local"}}
 #:   deployment.
 #: - "tokenizer" (a tiktoken encoding or the path of a tokenizer.json; default None): With it the
 #:   proxy counts tokens exactly.
+#: - "space" (1 to 100 Latin letters, digits and signs, no space, no comma; default derived from all
+#:   that changes a vector): The name of the vector space, which clients see and can insist on
+#:   (x-proxy-space). Needed where deployments differ in what changes a vector. See
+#:   docs/operations.md.
 MODELS = {
     "wordllama": {
         "dimensions": 256,

@@ -24,6 +24,7 @@ from app.exchange import Exchange
 from app.limits.limiter import Limiter
 from app.limits.memory import MemoryWindows
 from app.limits.pricing import Prices
+from app.usage.journal import Journal, directory_of
 from app.usage.ledger import Ledger
 from app.usage.record import Recorder
 from app.usage.shipper import Shipper
@@ -31,7 +32,7 @@ from app.usage.spool import Spool
 from app.usage.store import Store
 from app.usage.watch import Watch
 
-#: Bounds: µs of CPU for a request, and ms for a batch of 64.
+#: Bounds: µs of CPU a request, and ms for a batch of 64.
 BOUND_CPU, BOUND_HIT = 40.0, 2.5
 REQUESTS, ROUNDS, HITS, BATCH, WIDTH = 10_000, 5, 500, 64, 1536
 MODELS = {"m": ModelSettings("m", (DeploymentSettings("p", "m", price_per_million_tokens=0.02),))}
@@ -57,8 +58,10 @@ class Services:
         database = Database(f"sqlite:///{directory}/usage.db")
         migrate(database.engine)
         store, writer = Store(database), Ledger.new_writer()
-        spool = Spool(f"{directory}/spool", writer, 2**30)
-        self.ledger = Ledger(Recorder(MODELS), spool, Shipper(store, spool, []), writer)
+        journals = directory_of(f"{directory}/spool")
+        spool = Spool(f"{directory}/spool", writer, 2**30, journals)
+        shipper, journal = Shipper(store, spool, []), Journal(journals, writer)
+        self.ledger = Ledger(Recorder(MODELS), spool, shipper, writer, journal)
         self.watch = Watch(["two"])
 
     def finished(self, exchange: Exchange) -> None:
@@ -143,12 +146,12 @@ def hit() -> tuple[float, float]:
             return shared[0]
 
         cache = TieredCache(MemoryCache(1, 600), made)  # the first level is too small for any entry
-        cache.for_model("m", WIDTH).put((key, Entry(row, 5)) for key in keys)
+        cache.for_space("m", WIDTH).put((key, Entry(row, 5)) for key in keys)
         assert shared[0].flush(5)
         seconds = []
         for _ in range(HITS):
             start = perf_counter()
-            found = cache.for_model("m", WIDTH).get(keys)
+            found = cache.for_space("m", WIDTH).get(keys)
             seconds.append((perf_counter() - start) * 1e3)
             assert None not in found
         cache.close()

@@ -25,7 +25,7 @@ def providers():
 def run(providers):
     """Embeds items with both providers."""
     deployments = [{"provider": name, "model": f"{name}'s"} for name in providers]
-    model = {"dimensions": WIDTH, "deployments": deployments}
+    model = {"dimensions": WIDTH, "deployments": deployments, "space": "tests"}
     made = app_settings(
         PROVIDERS={name: {"kind": "openai", "api_key": "sk"} for name in providers},
         MODELS={"embed": model, "steady": model},

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -21,17 +21,17 @@ from app.cache.names import Names, digest
 MAX_REPORT_AGE_S = 10.0
 #: Keys of one SCAN step, and of one pipeline.
 SCAN_COUNT = 500
-#: Entries of a model whose size is asked for, for the average.
+#: Entries of a space whose size is asked for, for the average.
 MAX_SAMPLES = 50
 
 
-def clear(client: Any, namespace: str, model: str | None = None) -> int:
-    """Clear a model, or all of them; return how many entries were removed from the server."""
+def clear(client: Any, namespace: str, space: str | None = None) -> int:
+    """Clear a space, or all of them; return how many entries were removed from the server."""
     names = Names(namespace)
-    field = "*" if model is None else digest(model)
+    field = "*" if space is None else digest(space)
     client.hset(names.generations, field, secrets.token_hex(4))
     removed = 0
-    for batch in _batches(client.scan_iter(match=names.entries(model), count=SCAN_COUNT)):
+    for batch in _batches(client.scan_iter(match=names.entries(space), count=SCAN_COUNT)):
         pipe = client.pipeline(transaction=False)
         for name in batch:
             pipe.unlink(name)
@@ -39,32 +39,42 @@ def clear(client: Any, namespace: str, model: str | None = None) -> int:
     return removed
 
 
-def stats(client: Any, namespace: str, models: Iterable[str]) -> dict[str, Any]:
-    """Return entries and bytes of each model (bytes from a sample), and each worker's report."""
+def stats(
+    client: Any, namespace: str, models: Mapping[str, list[str]], space: str | None = None
+) -> dict[str, Any]:
+    """Return entries and bytes of each space (bytes from a sample), and each worker's report.
+
+    ``models`` are the names of the models of each space. ``space`` None: of every space.
+    """
     names = Names(namespace)
-    known = {digest(model): model for model in models}
+    known = {digest(of): of for of in (*models, *([] if space is None else [space]))}
     counts: dict[str, int] = {}
     samples: dict[str, list[bytes]] = {}
-    for name in client.scan_iter(match=names.entries(), count=SCAN_COUNT):
+    for name in client.scan_iter(match=names.entries(space), count=SCAN_COUNT):
         own = name.removeprefix(names.entries()[: -len("*:*")].encode()).partition(b":")[0].decode()
-        model = known.get(own, f"unknown ({own})")
-        counts[model] = counts.get(model, 0) + 1
-        sample = samples.setdefault(model, [])
+        found = known.get(own, f"unknown ({own})")
+        counts[found] = counts.get(found, 0) + 1
+        sample = samples.setdefault(found, [])
         if len(sample) < MAX_SAMPLES:
             sample.append(name)
     shared = {
-        model: {"entries": number, "bytes": int(number * _average(client, samples[model]))}
-        for model, number in sorted(counts.items())
+        found: {
+            "models": sorted(models.get(found, [])),
+            "entries": number,
+            "bytes": int(number * _average(client, samples[found])),
+        }
+        for found, number in sorted(counts.items())
     }
     return {"shared": shared, "workers": _workers(client, names)}
 
 
 def table(found: dict[str, Any]) -> str:
     """Format `stats` for reading."""
-    lines = [f"{'shared level':<44}{'entries':>10}{'MiB':>10}"]
+    lines = [f"{'shared level: spaces':<44}{'entries':>10}{'MiB':>10}  models"]
     lines += [
-        f"  {model:<42}{row['entries']:>10}{row['bytes'] / 2**20:>10.1f}"
-        for model, row in found["shared"].items()
+        f"  {space:<42}{row['entries']:>10}{row['bytes'] / 2**20:>10.1f}"
+        f"  {', '.join(row['models'])}".rstrip()
+        for space, row in found["shared"].items()
     ] or ["  (empty)"]
     columns = f"{'entries':>10}{'MiB':>10}{'hits':>10}{'misses':>10}"
     lines.append(f"{'workers: own level':<44}{columns}   shared: hits, misses, lost, spoiled")

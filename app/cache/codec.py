@@ -1,8 +1,9 @@
-"""Codec of the shared cache: an entry and its end, as bytes with a checksum.
+"""Codec of the shared cache: an entry, its end and its vector space, as bytes with a checksum.
 
 Pure functions. Layout, little-endian: version (1 byte), checksum (4), tokens (4), end in
-milliseconds since 1970 (8), then the vector's float32 bytes. The checksum covers the key too, so
-that a value under another key does not pass as its own.
+milliseconds since 1970 (8), length of the space's id (1), the id in UTF-8, then the vector's
+float32 bytes. The checksum covers the key too, so that a value under another key does not pass as
+its own.
 """
 
 from __future__ import annotations
@@ -14,30 +15,34 @@ from app.domain import Entry
 from app.vectors import BYTES_PER_VALUE
 
 #: Changes with the layout. A value of another version is a miss, and is written over.
-VERSION = 1
-_HEAD = struct.Struct("<BIIQ")
-#: Bytes of a value in front of the vector.
+VERSION = 2
+_HEAD = struct.Struct("<BIIQB")
+#: Bytes of a value in front of the space's id and the vector.
 VALUE_OVERHEAD_BYTES = _HEAD.size
-_COVERED = struct.calcsize("<BI")  # offset of the first byte that the checksum covers
+_COVERED_FORMAT = "<BI"
+_COVERED = struct.calcsize(_COVERED_FORMAT)  # offset of the first byte that the checksum covers
 _MAX_TOKENS = 2**32 - 1
 
 
-def encode(key: bytes, entry: Entry, ends: float) -> bytes:
-    """Return the value to store. ``ends`` in seconds since 1970."""
+def encode(key: bytes, entry: Entry, ends: float, space: bytes) -> bytes:
+    """Return the value to store. ``ends`` in seconds since 1970; ``space`` of 255 bytes at most."""
     tokens, end = min(entry.tokens, _MAX_TOKENS), int(ends * 1000)
-    rest = _HEAD.pack(VERSION, 0, tokens, end)[_COVERED:] + entry.row
-    return _HEAD.pack(VERSION, crc32(rest, crc32(key)), tokens, end)[:_COVERED] + rest
+    rest = _HEAD.pack(VERSION, 0, tokens, end, len(space))[_COVERED:] + space + entry.row
+    return struct.pack(_COVERED_FORMAT, VERSION, crc32(rest, crc32(key))) + rest
 
 
-def decode(key: bytes, value: bytes, width: int | None) -> tuple[Entry, float] | None:
-    """Return the entry and its end, or None where the value is spoiled or of another width.
+def decode(key: bytes, value: bytes, width: int | None, space: bytes) -> tuple[Entry, float] | None:
+    """Return the entry and its end, or None: spoiled, of another layout, width or space.
 
     ``width`` None: any whole number of float32 values.
     """
-    size = len(value) - _HEAD.size
+    start = _HEAD.size + len(space)
+    size = len(value) - start
     if size <= 0 or (size % BYTES_PER_VALUE if width is None else size != width * BYTES_PER_VALUE):
         return None
-    version, checksum, tokens, end = _HEAD.unpack_from(value)
-    if version != VERSION or checksum != crc32(memoryview(value)[_COVERED:], crc32(key)):
+    version, checksum, tokens, end, length = _HEAD.unpack_from(value)
+    if version != VERSION or length != len(space) or not value.startswith(space, _HEAD.size):
         return None
-    return Entry(value[_HEAD.size :], tokens), end / 1000
+    if checksum != crc32(memoryview(value)[_COVERED:], crc32(key)):
+        return None
+    return Entry(value[start:], tokens), end / 1000

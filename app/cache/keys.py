@@ -1,8 +1,9 @@
 """Cache keys: a digest of all that changes the vector of an item. Pure functions.
 
-In the key: the vector space (the model's name, since all its deployments serve one space), the
-dimensions, the input type, the passed-on fields, the exact bytes of the item and whether they are
-text or token ids. Not in it: the encoding and the end user, which change no vector.
+In the key: the vector space of the model, the width of the vectors, the input type, the passed-on
+fields, the exact bytes of the item and whether they are text or token ids. Not in it: the model's
+name, so that models of one space share entries, and a name that leads to another model gets none of
+the old one; the encoding and the end user, which change no vector.
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ from app.domain import EmbeddingRequest, Item
 #: Bytes of a digest: at 2^64 entries the odds of one collision are still below 2^-32.
 DIGEST_BYTES = 20
 #: Changes whenever the meaning of a key or of its value does.
-_VERSION = b"embeddings-proxy:1"
+_VERSION = b"embeddings-proxy:2"
 
 
-def keys_of(request: EmbeddingRequest, owner: str = "") -> list[bytes]:
-    """A key per item, in order. ``owner`` separates callers that must not share."""
+def keys_of(
+    request: EmbeddingRequest, space: str, owner: str = "", width: int | None = None
+) -> list[bytes]:
+    """Return a key for each item, in order. ``owner`` separates callers that must not share.
+
+    ``width``: the dimensions that the model has by itself, None where the settings do not tell.
+    """
     prefix = blake2b(_VERSION, digest_size=DIGEST_BYTES)
     for part in (
         owner,
-        request.model,
-        str(request.dimensions or ""),
+        space,
+        str(request.dimensions or width or ""),
         request.input_type or "",
         json.dumps(dict(request.passed), sort_keys=True),
     ):

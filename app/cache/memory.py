@@ -22,7 +22,7 @@ class SharedStats:
     """Counts of items of a level in a server. Lost and spoiled items are misses too."""
 
     lost: int = 0  # not looked up within the timeout: the server was slow or unreachable
-    spoiled: int = 0  # corrupt, of another version, or of another width
+    spoiled: int = 0  # corrupt, or of another layout, width or space
     written: int = 0
     dropped: int = 0  # never written: the server was away, or the queue full
     away: bool = False  # the server, now
@@ -51,9 +51,9 @@ class Cache(Protocol):
 
 
 class Caches(Protocol):
-    """Gives the cache for a model and a width of its vectors."""
+    """Gives the cache for a vector space and a width of its vectors."""
 
-    def for_model(self, model: str, width: int | None) -> Cache:
+    def for_space(self, space: str, width: int | None) -> Cache:
         """Return the cache for one request. ``width`` None: any."""
 
     def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:
@@ -84,8 +84,8 @@ class MemoryCache:
         self._lock = uncontended_lock()
         self.hits = self.misses = 0  # items
 
-    def for_model(self, model: str, width: int | None) -> Self:
-        """Itself: keys hold the model, and a process does not change its widths."""
+    def for_space(self, space: str, width: int | None) -> Self:
+        """Itself: keys hold the space, and a process does not change its widths."""
         return self
 
     def get(self, keys: Sequence[bytes]) -> list[Entry | None]:

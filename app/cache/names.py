@@ -6,29 +6,29 @@ from hashlib import blake2b
 
 
 class Names:
-    """Builds the names of the server's keys: ``namespace:version:model:generation:key``.
+    """Builds the names of the server's keys: ``namespace:version:space:generation:key``.
 
-    The version is of this layout. The model is a digest, so that its entries share a prefix. The
-    generation changes when a model is cleared, so that what is being written at that moment is not
-    found again.
+    The version is of this layout. The space is a digest of the vector space's id, so that its
+    entries share a prefix. The generation changes when a space is cleared, so that what is being
+    written at that moment is not found again.
     """
 
     def __init__(self, namespace: str) -> None:
-        self._root = f"{namespace}:1"
-        self.generations = f"{self._root}:generations"  # hash: model's digest or "*" → token
+        self._root = f"{namespace}:2"
+        self.generations = f"{self._root}:generations"  # hash: space's digest or "*" → token
         self.workers = f"{self._root}:workers"  # hash: host:pid → report
 
-    def entries(self, model: str | None = None) -> str:
-        """The pattern of the entries of a model, or of all."""
-        return f"{self._root}:v:{'*' if model is None else digest(model)}:*"
+    def entries(self, space: str | None = None) -> str:
+        """The pattern of the entries of a space, or of all."""
+        return f"{self._root}:v:{'*' if space is None else digest(space)}:*"
 
-    def prefix(self, model: str, generations: dict[str, str]) -> str:
-        """What the keys of a model begin with now."""
-        own = digest(model)
+    def prefix(self, space: str, generations: dict[str, str]) -> str:
+        """What the keys of a space begin with now."""
+        own = digest(space)
         generation = generations.get("*", "") + generations.get(own, "")
         return f"{self._root}:v:{own}:{generation}:"
 
 
-def digest(model: str) -> str:
-    """A short name of a model that needs no escaping."""
-    return blake2b(model.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+def digest(space: str) -> str:
+    """A short name of a space that needs no escaping."""
+    return blake2b(space.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()

@@ -38,6 +38,8 @@ MAX_WRITE_ENTRIES = 256
 MAX_WRITE_BYTES = 256 * 2**10
 
 _Found = tuple[Entry, float] | None
+#: An entry that waits to be written: its space, its key and itself.
+_Queued = tuple["SharedSpace", bytes, Entry]
 
 
 class SharedCache:
@@ -64,27 +66,26 @@ class SharedCache:
         self._cleared, self._report = cleared, report
         self._chunk_size = ChunkSize(timeout)
         self._lock = uncontended_lock()
-        self._queue: deque[tuple[str, bytes, Entry]] = deque()
+        self._queue: deque[_Queued] = deque()
         self._queued = 0
         self._generations: dict[str, str] = {}
         # Items: found, not found, not looked up (a failure, or the time was over), spoiled;
         # written, never written.
         self.hits = self.misses = self.lost = self.spoiled = self.written = self.dropped = 0
 
-    def for_model(self, model: str, width: int | None) -> Space:
-        """The cache of one model's vectors of one width."""
+    def for_space(self, space: str, width: int | None) -> SharedSpace:
+        """The cache of one vector space's vectors of one width."""
         self.remote.ready()
-        return Space(self, self.names.prefix(model, self._generations), width)
+        prefix = self.names.prefix(space, self._generations)
+        return SharedSpace(self, space.encode("utf-8", "surrogatepass"), prefix, width)
 
-    def find(
-        self, prefix: str, keys: Sequence[bytes], width: int | None
-    ) -> list[tuple[Entry, float] | None]:
+    def find(self, space: SharedSpace, keys: Sequence[bytes]) -> list[_Found]:
         """Each key's entry and the seconds it has left, or None, in order."""
         if not keys:
             return []
 
         def ask(client: Any, remaining_s: Callable[[], float]) -> Iterator[list[_Found]]:
-            return self._chunks(client, prefix, keys, width)
+            return self._chunks(client, space, keys)
 
         ends = [known for chunk in self.remote.collect(ask) for known in chunk]
         now = self._clock()
@@ -98,31 +99,31 @@ class SharedCache:
         return found + [None] * lost
 
     def _chunks(
-        self, client: Any, prefix: str, keys: Sequence[bytes], width: int | None
+        self, client: Any, space: SharedSpace, keys: Sequence[bytes]
     ) -> Iterator[list[_Found]]:
         """Look keys up chunk by chunk, in order: each one's entry and its end, or None."""
-        value_bytes = None if width is None else VALUE_OVERHEAD_BYTES + BYTES_PER_VALUE * width
+        value_bytes = space.value_bytes
         start = 0
         while start < len(keys):
             chunk = keys[start : start + self._chunk_size.keys(value_bytes)]
             start += len(chunk)
             began = time.monotonic()
-            values = _mget(client, [prefix + key.hex() for key in chunk])
+            values = _mget(client, [space.prefix + key.hex() for key in chunk])
             received = sum(len(value) for value in values if value is not None)
             self._chunk_size.record(received, time.monotonic() - began)
             yield [
-                self._decode(key, value, width) for key, value in zip(chunk, values, strict=True)
+                self._decode(space, key, value) for key, value in zip(chunk, values, strict=True)
             ]
 
-    def _decode(self, key: bytes, value: bytes | None, width: int | None) -> _Found:
+    def _decode(self, space: SharedSpace, key: bytes, value: bytes | None) -> _Found:
         if value is None:
             return None
-        known = decode(key, value, width)
+        known = decode(key, value, space.width, space.id)
         if known is None:
             self.spoiled += 1
         return known
 
-    def put(self, prefix: str, entries: Iterable[tuple[bytes, Entry]]) -> None:
+    def put(self, space: SharedSpace, entries: Iterable[tuple[bytes, Entry]]) -> None:
         """Queue entries to be written. Never waits."""
         if self.remote.breaker.is_open:
             self.dropped += sum(1 for _ in entries)
@@ -132,7 +133,7 @@ class SharedCache:
                 if self._queued + len(entry.row) > MAX_QUEUED_BYTES:
                     self.dropped += 1
                 else:
-                    self._queue.append((prefix, key, entry))
+                    self._queue.append((space, key, entry))
                     self._queued += len(entry.row)
         self.remote.wake()
 
@@ -171,9 +172,9 @@ class SharedCache:
                 with self._lock:
                     self._queued -= sum(len(entry.row) for _, _, entry in batch)
 
-    def _take(self) -> list[tuple[str, bytes, Entry]]:
+    def _take(self) -> list[_Queued]:
         """Take from the queue what is written at once."""
-        batch: list[tuple[str, bytes, Entry]] = []
+        batch: list[_Queued] = []
         size = 0
         with self._lock:
             while self._queue and len(batch) < MAX_WRITE_ENTRIES:
@@ -183,13 +184,13 @@ class SharedCache:
                 batch.append(self._queue.popleft())
         return batch
 
-    def _write(self, client: Any, batch: list[tuple[str, bytes, Entry]]) -> None:
+    def _write(self, client: Any, batch: list[_Queued]) -> None:
         """Write entries: each for the TTL, or for what is left of that where its key is there."""
         ttl, now = int(self._ttl * 1000), self._clock()
-        named = {prefix + key.hex(): (key, entry) for prefix, key, entry in batch}
+        named = {space.prefix + key.hex(): (space, key, entry) for space, key, entry in batch}
         pipe = client.pipeline(transaction=False)
-        for name, (key, entry) in named.items():
-            pipe.set(name, encode(key, entry, now + self._ttl), px=ttl, nx=True)
+        for name, (space, key, entry) in named.items():
+            pipe.set(name, encode(key, entry, now + self._ttl, space.id), px=ttl, nx=True)
         there = [name for name, new in zip(named, pipe.execute(), strict=True) if not new]
         if not there:
             return
@@ -198,11 +199,12 @@ class SharedCache:
             pipe.pttl(name)
         for name, rest in zip(there, pipe.execute(), strict=True):
             left = rest if 0 < rest <= ttl else ttl
-            pipe.set(name, encode(*named[name], now + left / 1000), px=left)
+            space, key, entry = named[name]
+            pipe.set(name, encode(key, entry, now + left / 1000, space.id), px=left)
         pipe.execute()
 
     def _poll(self, client: Any) -> None:
-        """Ask which models were cleared; report this worker's counts for ``cache stats``."""
+        """Ask which spaces were cleared; report this worker's counts for ``cache stats``."""
         found = client.hgetall(self.names.generations)
         generations = {name.decode(): token.decode() for name, token in found.items()}
         if generations != self._generations:
@@ -213,20 +215,28 @@ class SharedCache:
             client.expire(self.names.workers, 24 * 3600)
 
 
-class Space:
-    """A `SharedCache` for one model, its generation and a width: what one request uses."""
+class SharedSpace:
+    """A `SharedCache` for one vector space, its generation and a width: what one request uses."""
 
-    def __init__(self, shared: SharedCache, prefix: str, width: int | None) -> None:
-        self._shared, self._prefix, self._width = shared, prefix, width
+    def __init__(self, shared: SharedCache, id_: bytes, prefix: str, width: int | None) -> None:
+        self._shared = shared
+        self.id, self.prefix, self.width = id_, prefix, width
 
-    def find(self, keys: Sequence[bytes]) -> list[tuple[Entry, float] | None]:
-        return self._shared.find(self._prefix, keys, self._width)
+    @property
+    def value_bytes(self) -> int | None:
+        """The size of a value; None where the width is not known."""
+        if self.width is None:
+            return None
+        return VALUE_OVERHEAD_BYTES + len(self.id) + BYTES_PER_VALUE * self.width
+
+    def find(self, keys: Sequence[bytes]) -> list[_Found]:
+        return self._shared.find(self, keys)
 
     def get(self, keys: Sequence[bytes]) -> list[Entry | None]:
         return [known and known[0] for known in self.find(keys)]
 
     def put(self, entries: Iterable[tuple[bytes, Entry]]) -> None:
-        self._shared.put(self._prefix, entries)
+        self._shared.put(self, entries)
 
 
 def _mget(client: Any, names: list[str]) -> list[bytes | None]:

@@ -12,14 +12,14 @@ from typing import Any
 import orjson
 
 from app.cache.memory import CacheStats, MemoryCache
-from app.cache.shared import SharedCache, Space
+from app.cache.shared import SharedCache, SharedSpace
 from app.domain import Entry
 
 
 class TieredCache:
     """A memory cache in front of a shared one.
 
-    ``shared`` makes the second level from two functions: one to call when it learns that a model
+    ``shared`` makes the second level from two functions: one to call when it learns that a space
     was cleared, and one that gives this worker's report for ``cache stats``.
     """
 
@@ -30,10 +30,9 @@ class TieredCache:
         self._epoch = 0
         self.shared = shared(self._cleared, self._report)
 
-    def for_model(self, model: str, width: int | None) -> TieredSpace:
-        """Return both levels for the vectors of one model and width."""
-        space = self.shared.for_model(model, width)
-        return TieredSpace(self._memory, space, self._epoch)
+    def for_space(self, space: str, width: int | None) -> TieredSpace:
+        """Return both levels for the vectors of one space and width."""
+        return TieredSpace(self._memory, self.shared.for_space(space, width), self._epoch)
 
     def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:
         """Return each level's name and its counts."""
@@ -53,7 +52,7 @@ class TieredCache:
         self.shared.close()
 
     def _cleared(self) -> None:
-        # All models, whichever was cleared: that is rare, and the others are in the second level.
+        # All spaces, whichever was cleared: that is rare, and the others are in the second level.
         self._epoch += 1
         self._memory.clear()
 
@@ -63,13 +62,13 @@ class TieredCache:
 
 
 class TieredSpace:
-    """Both levels for one model, width and epoch: what one request uses.
+    """Both levels for one vector space, width and epoch: what one request uses.
 
     The epoch counts how often the cache was cleared, and is part of the keys in memory: a vector
     that was being embedded at a clear is stored under a key that later requests do not ask for.
     """
 
-    def __init__(self, memory: MemoryCache, shared: Space, epoch: int) -> None:
+    def __init__(self, memory: MemoryCache, shared: SharedSpace, epoch: int) -> None:
         self._memory, self._shared = memory, shared
         self._epoch = epoch.to_bytes(4, "big") if epoch else b""
 

@@ -19,26 +19,41 @@ def cache() -> None:
 
 @cache.command("stats")
 @click.option("--json", "as_json", is_flag=True, help="For machines: a JSON object.")
-def cache_stats(as_json: bool) -> None:
-    """Show entries and bytes by model, and hits and misses by worker."""
+@click.option("--space", help="Only the vectors of this space.")
+def cache_stats(as_json: bool, space: str | None) -> None:
+    """Show entries and bytes by vector space, and hits and misses by worker."""
     client, settings, namespace = _shared_cache("Its numbers are in GET /metrics.")
     from app.cache.admin import stats, table  # after the check above: needs the package redis
 
-    found = _call(lambda: stats(client, namespace, settings.models))
+    models: dict[str, list[str]] = {}
+    for name, model in settings.models.items():
+        models.setdefault(model.space, []).append(name)
+    found = _call(lambda: stats(client, namespace, models, space))
     click.echo(json.dumps(found, indent=2) if as_json else table(found))
 
 
 @cache.command("clear")
-@click.option("--model", help="Only the vectors of this model.")
-def cache_clear(model: str | None) -> None:
+@click.option("--space", help="Only the vectors of this space.")
+@click.option("--model", help="Only the vectors of this model's space.")
+def cache_clear(space: str | None, model: str | None) -> None:
     """Remove vectors from the shared level and from every worker."""
+    if space is not None and model is not None:
+        fail("give --space or --model, not both: a model has one space")
     client, settings, namespace = _shared_cache("To clear it, restart the workers: send SIGHUP.")
     from app.cache.admin import clear  # after the check above: needs the package redis
 
-    if model is not None and model not in settings.models:
-        click.echo(f"no model {model!r} in MODELS; clearing entries left from it", err=True)
-    removed = _call(lambda: clear(client, namespace, model))
+    if model is not None:
+        space = _space_of(settings, model)
+    removed = _call(lambda: clear(client, namespace, space))
     click.echo(f"{removed} entries removed. Within a second the workers drop their own.")
+
+
+def _space_of(settings: config.Settings, model: str) -> str:
+    """Return the space of a model; a model that is not configured ends the command."""
+    if model not in settings.models:
+        text = config.unknown("model", model, settings.models, "MODELS")
+        fail(f"{text}. `cache stats` shows the spaces that have entries; clear one by --space")
+    return settings.models[model].space
 
 
 def _shared_cache(otherwise: str) -> tuple[Any, config.Settings, str]:

@@ -11,6 +11,9 @@ from zoneinfo import ZoneInfo
 
 from marshmallow import ValidationError, fields, validate
 
+#: Characters of the name of a vector space.
+MAX_SPACE_LENGTH = 100
+
 
 class Named(fields.Dict):
     """Entries by name. Without the level that marshmallow puts between a name and its mistakes."""
@@ -134,6 +137,19 @@ def provider_name(value: str) -> None:
         raise ValidationError(
             "must be Latin letters, digits and signs: the name is sent in a header"
         ) from error
+
+
+def space_id(value: str) -> None:
+    """Refuse what must not name a vector space: the name is a header's value (x-proxy-space)."""
+    if (
+        not 1 <= len(value) <= MAX_SPACE_LENGTH
+        or not value.isprintable()
+        or any(character in " ," or ord(character) > 0xFF for character in value)
+    ):
+        raise ValidationError(
+            f"must be 1 to {MAX_SPACE_LENGTH} Latin letters, digits and signs, without spaces and "
+            "commas: the name is sent in a header"
+        )
 
 
 def _printable(value: str) -> None:

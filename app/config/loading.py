@@ -15,6 +15,7 @@ from app.config.model import NAMES, Settings
 from app.config.overlay import overlay
 from app.config.providers import ProviderKinds
 from app.config.references import settings_schema
+from app.config.spaces import with_spaces
 from app.tokens import tokenizers
 from app.tokens.tokenizers import Tokenizer
 
@@ -44,6 +45,7 @@ def check(names: Mapping[str, Any], kinds: ProviderKinds | None = None) -> Setti
         loaded = settings_schema(kinds)().load({**names})
     except ValidationError as error:
         raise SettingsError("\n".join(messages(error.normalized_messages()))) from error
+    loaded["models"] = with_spaces(loaded["models"], loaded["providers"], kinds)
     return Settings(**loaded, workers=_workers(os.environ.get("WEB_CONCURRENCY", "")))
 
 

@@ -69,6 +69,9 @@ class ProviderKinds(Protocol):
     def options(self, kind: str) -> Mapping[str, fields.Field[Any]]:
         """The settings only that kind knows. `ModuleNotFoundError` where its library is missing."""
 
+    def vector_options(self, provider: ProviderSettings, model: str) -> Mapping[str, Any]:
+        """The options of a provider that change the vectors of its ``model``, as in use."""
+
 
 class ProviderEntry(fields.Field[Any]):
     """One of ``PROVIDERS``: a dictionary that becomes the fields of `ProviderSettings`.

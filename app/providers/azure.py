@@ -3,7 +3,8 @@
 Source: learn.microsoft.com/azure/ai-services/openai/reference (by deployment, with an API version)
 and …/api-version-lifecycle (v1: without one). A "model" here is the name of a deployment. For
 credentials: learn.microsoft.com/python/api/azure-identity/azure.identity.defaultazurecredential,
-read in November 2026.
+read in November 2026. The body and its limits, which are OpenAI's:
+learn.microsoft.com/azure/foundry/ reference/rest/embeddings-create-embedding, read on 2026-11-29.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from app.errors import CredentialsRefused
 from app.providers import openai
 from app.providers.credentials.refreshing import Refreshing, sendable
 from app.providers.dialect import address
+from app.providers.effects import NO_EFFECT
 from app.providers.openai import OPENAI, OpenAI
 
 OPTIONS = {
@@ -30,6 +32,13 @@ OPTIONS = {
     # "entra": a token of the environment's identity (azure-identity, DefaultAzureCredential).
     "auth": fields.String(validate=validate.OneOf(["key", "entra"])),
     "scope": fields.String(validate=validate.URL(schemes={"https"})),
+}
+EFFECTS = {
+    **openai.EFFECTS,
+    "base_url": NO_EFFECT,
+    "api_version": NO_EFFECT,  # of the API, not of the model
+    "auth": NO_EFFECT,
+    "scope": NO_EFFECT,
 }
 _SCOPE = "https://cognitiveservices.azure.com/.default"
 _V1 = "/openai/v1"

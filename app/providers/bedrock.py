@@ -1,8 +1,8 @@
 """Amazon Bedrock: ``/model/{id}/invoke``, whose bodies are those of the model's own maker.
 
 Source: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html. The bodies
-are in `bedrock_models`.
-The source was not checked since November 2026.
+are in `bedrock_models`. Its errors: docs.aws.amazon.com/bedrock/latest/userguide/
+troubleshooting-api-error-codes.html, read on 2026-11-29.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from app.providers.base import (
     only_text,
     row_of,
 )
-from app.providers.bedrock_models import FAMILIES, Family
+from app.providers.bedrock_models import FAMILIES, Family, family_of
 from app.providers.counts import count_in_header
+from app.providers.effects import NO_EFFECT, changes_vector
 from app.providers.refusals import UNREADABLE, retry_after
 
 #: Headers that authorize a request for a URL with a body.
@@ -67,6 +68,14 @@ OPTIONS: dict[str, Any] = {
     # machine or pod, the environment, `profile` … With `api_key` alone, it is a Bedrock API key.
     "access_key_id": fields.String(validate=validate.Length(min=1)),
     "profile": fields.String(validate=validate.Length(min=1)),
+}
+
+EFFECTS = {
+    "region": NO_EFFECT,
+    # Which fields are sent, and their defaults: only of models whose id does not tell.
+    "family": changes_vector(None, lambda _options, model: family_of(model) is None),
+    "access_key_id": NO_EFFECT,
+    "profile": NO_EFFECT,
 }
 
 #: AWS's names of errors → ours, where the status alone would mislead.
@@ -133,9 +142,9 @@ class Bedrock(WireFormat):
         return refused
 
     def _family(self, model: str) -> Family:
-        for family in FAMILIES.values():
-            if any(mark in model for mark in family.marks):
-                return family
+        family = family_of(model)
+        if family is not None:
+            return family
         if self._fallback is None:
             raise SettingsError(
                 f"PROVIDERS[{self._name!r}]['family']: must be set, for the id of the model "

@@ -2,8 +2,8 @@
 
 Source: docs.cohere.com/reference/embed and …/reference/errors. Vectors come in the order of the
 texts, by type; base64 is that of their float32s. Cohere's default cuts long texts silently; ours
-is an error.
-The source was not checked since November 2026.
+is an error. Request as in Cohere's API description (openapi.yaml in github.com/tryAGI/Cohere, of
+August 2026), read on 2026-11-29.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from app.errors import BrokenContract, CredentialsRefused, ProviderError, Thrott
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     WireFormat,
     encode,
@@ -31,7 +32,9 @@ from app.providers.base import (
 )
 from app.providers.counts import count_in
 from app.providers.dialect import limits_of
+from app.providers.effects import NO_EFFECT, changes_vector
 
+_MODELS: dict[str, dict[str, Any]] = {"embed-*-v[23].0": {"dimensions": False}}
 _HINTS = {"query": "search_query", "document": "search_document"}
 OPTIONS = {
     "encoding": fields.String(validate=validate.OneOf(["base64", "float"])),
@@ -42,7 +45,14 @@ OPTIONS = {
         validate=validate.OneOf(["search_document", "search_query", "classification", "clustering"])
     ),
 }
-_MODELS = {"embed-*-v[23].0": {"dimensions": False}}
+EFFECTS = {
+    "encoding": NO_EFFECT,
+    "send_dimensions": changes_vector(
+        lambda model: limits_of(model, Capabilities(), _MODELS).dimensions
+    ),
+    "truncate": changes_vector("NONE"),
+    "input_type": changes_vector("search_document"),
+}
 #: Seconds: a trial key's calls are counted by the month, so a minute changes nothing.
 _MONTHLY_REST = 3600.0
 
@@ -72,7 +82,10 @@ class Cohere(WireFormat):
     def __init__(self, settings: ProviderSettings) -> None:
         options = settings.options
         self.capabilities = Capabilities(
-            max_inputs=96, dimensions=options.get("send_dimensions", True), tokens=False
+            max_inputs=96,
+            dimensions=options.get("send_dimensions", True),
+            tokens=False,
+            long_text=LongText.told(options.get("truncate", "NONE") != "NONE"),
         )
         self._own = {"dimensions"} if "send_dimensions" in options else set()
         self._encoding = options.get("encoding", "base64")

@@ -11,13 +11,15 @@ from marshmallow import fields, validate
 
 from app.config.fields import boolean
 from app.domain import InputType
-from app.providers.base import Capabilities
+from app.providers.base import Capabilities, LongText
+from app.providers.effects import NO_EFFECT, Effect, changes_vector
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """What a server that speaks OpenAI's format takes, and how it calls it."""
 
+    long_text: LongText  # what becomes of one over the model's context
     base_url: str | None = None  # None: an operator must say
     path: str = "/embeddings"  # "{model}" stands for the model, which then leaves the body
     max_inputs: int | None = 2048
@@ -66,6 +68,22 @@ def options(dialect: Dialect) -> dict[str, fields.Field[Any]]:
     if dialect.user:
         found["send_user"] = boolean()
     return found
+
+
+def effects(dialect: Dialect) -> dict[str, Effect]:
+    """Whether each of those settings changes vectors."""
+
+    def takes_dimensions(model: str) -> bool:
+        return limits_of(model, Capabilities(), dialect.models).dimensions
+
+    known = {
+        "base_url": NO_EFFECT,
+        "encoding": NO_EFFECT,
+        "send_dimensions": changes_vector(takes_dimensions),  # else the proxy cuts
+        "send_tokens": changes_vector(True),  # else they are sent as text, framed by the server
+        "send_user": NO_EFFECT,
+    }
+    return {name: known[name] for name in options(dialect)}
 
 
 def address() -> fields.Field[Any]:

@@ -1,8 +1,8 @@
 """Ollama's own API, which says more than its OpenAI one: whether to cut, how long to keep a model.
 
-Source: docs.ollama.com/api/embed. Its default cuts long texts silently; ours is an error, as it is
-at OpenAI: ``"truncate": True`` brings the cut back.
-The source was not checked since November 2026.
+Source: docs.ollama.com/api/embed, and server/routes.go in github.com/ollama/ollama (of August
+2026), read on 2026-11-29. Its default cuts long texts silently; ours is an error, as it is at
+OpenAI: ``"truncate": True`` brings the cut back.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from app.errors import ProviderError
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     WireFormat,
     encode,
@@ -29,6 +30,7 @@ from app.providers.base import (
     row_of,
 )
 from app.providers.counts import count_in
+from app.providers.effects import NO_EFFECT, changes_vector
 from app.providers.refusals import blamed, clean, message_of
 
 OPTIONS = {
@@ -37,6 +39,13 @@ OPTIONS = {
     "send_dimensions": boolean(),
     "keep_alive": fields.String(validate=validate.Regexp(r"^-?\d+(?:\.\d+)?(?:ms|s|m|h)\Z")),
     "options": fields.Dict(keys=fields.String()),  # the model's own, for instance {"num_ctx": 8192}
+}
+
+EFFECTS = {
+    "truncate": changes_vector(False),
+    "send_dimensions": changes_vector(True),
+    "keep_alive": NO_EFFECT,
+    "options": changes_vector({}),
 }
 
 
@@ -66,6 +75,7 @@ class Ollama(WireFormat):
             max_inputs=256,
             dimensions=options.get("send_dimensions", True),
             tokens=False,
+            long_text=LongText.told(options.get("truncate", False)),
         )
         self._always = {
             "truncate": options.get("truncate", False),

@@ -17,14 +17,17 @@ import app.providers
 from app.config import ProviderSettings, Settings
 from app.providers import presets
 from app.providers.base import Provider, WireFormat
+from app.providers.effects import Effect, values_in_use
 from app.providers.presets import PRESETS
 
 #: Modules of app/providers that are no wire format, beside its packages.
 _INFRASTRUCTURE = {
     "base",
     "bedrock_models",
+    "contexts",
     "counts",
     "dialect",
+    "effects",
     "presets",
     "refusals",
     "registry",
@@ -41,6 +44,16 @@ def kinds() -> list[str]:
 def options(kind: str) -> dict[str, fields.Field[Any]]:
     """The settings only that kind knows. `ModuleNotFoundError` where its library is missing."""
     return presets.options_of(kind) if kind in PRESETS else dict(_module(kind).OPTIONS)
+
+
+def effects(kind: str) -> dict[str, Effect]:
+    """Whether each of those settings changes vectors."""
+    return presets.effects_of(kind) if kind in PRESETS else dict(_module(kind).EFFECTS)
+
+
+def vector_options(provider: ProviderSettings, model: str) -> dict[str, Any]:
+    """The options of a provider that change the vectors of its ``model``, as in use."""
+    return values_in_use(effects(provider.kind), provider.options, model)
 
 
 def make(settings: ProviderSettings) -> Provider:

@@ -72,7 +72,7 @@ def stored(valkey):
     keys = [os.urandom(20) for _ in range(2048)]
     cache = SharedCache(valkey.url, 3600)
     eventually(cache.remote.ready)
-    cache.for_model("m", WIDTH).put((key, vector(key)) for key in keys)
+    cache.for_space("m", WIDTH).put((key, vector(key)) for key in keys)
     assert cache.flush(10)
     assert (cache.written, cache.dropped) == (len(keys), 0)
     cache.close()
@@ -103,7 +103,7 @@ def vector(key):
 def look_up(cache, keys):
     """Look keys up; return the number found, which must be the first keys, and the seconds."""
     start = time.monotonic()
-    found = cache.for_model("m", WIDTH).find(keys)
+    found = cache.for_space("m", WIDTH).find(keys)
     seconds = time.monotonic() - start
     number = len(found) - found.count(None)
     assert len(found) == len(keys)
@@ -131,6 +131,30 @@ def test_chunks_received_before_the_timeout_are_used(over, stored, megabytes_per
     assert relay.connections <= 3
 
 
+def test_8192_vectors_keep_the_timeout_and_what_came_is_used(valkey):
+    keys = [os.urandom(20) for _ in range(8192)]
+    cache = SharedCache(valkey.url, 3600, timeout=TIMEOUT_S)
+    eventually(cache.remote.ready)
+    for start in range(0, len(keys), 2048):  # no more than may wait to be written
+        space = cache.for_space("m", WIDTH)
+        space.put((key, vector(key)) for key in keys[start : start + 2048])
+        assert cache.flush(20)
+    assert (cache.written, cache.dropped) == (len(keys), 0)
+    with valkey.client() as client:
+        before = client.info("stats")["total_connections_received"]
+        for _ in range(3):
+            number, seconds = look_up(cache, keys)
+            assert number > 0
+            assert seconds < AT_MOST_S
+            assert look_up(cache, keys[:1])[0] == 1  # beside the end of the last chunk
+        eventually(lambda: cache.remote._helpers.in_flight == 0)
+        after = client.info("stats")["total_connections_received"]
+    assert after - before <= 2  # one that is busy with the last chunk, and one beside it
+    assert cache.remote.failures == 0
+    assert not cache.remote.breaker.is_open
+    cache.close()
+
+
 def test_bytes_in_flight_are_those_of_one_chunk(over, stored):
     cache, relay = over(20e6)
     look_up(cache, stored)  # finds a size
@@ -152,7 +176,7 @@ def test_missing_keys_stay_in_their_places(over, stored):
     cache, _ = over(1e9, timeout_s=10)
     mixed = [key for pair in zip(stored, stored[::-1], strict=True) for key in pair]
     keys = [key if place % 3 else key[::-1] for place, key in enumerate(mixed)]
-    found = cache.for_model("m", WIDTH).get(keys)
+    found = cache.for_space("m", WIDTH).get(keys)
     assert found == [vector(key) if place % 3 else None for place, key in enumerate(mixed)]
     assert cache.misses == found.count(None)
 
@@ -170,7 +194,7 @@ def test_chunks_before_a_broken_connection_are_used(over, stored):
             return reply
 
     cache.remote._client, before = Breaks(), cache.remote._client
-    assert cache.for_model("m", WIDTH).get(stored[: 3 * keys]) == [None] * 3 * keys
+    assert cache.for_space("m", WIDTH).get(stored[: 3 * keys]) == [None] * 3 * keys
     assert (cache.spoiled, cache.misses, cache.lost) == (1, keys, 2 * keys)
     assert cache.remote.failures == 1
     cache.remote._client = before
@@ -184,7 +208,7 @@ def test_a_write_is_bounded_in_entries_and_bytes(valkey):
     key = os.urandom(20)
     large = Entry(b"\0" * (MAX_WRITE_BYTES + 1), 1)
     entries = [vector(key)] * 100 + [large] * 2 + [Entry(b"\0" * 4, 1)] * 600
-    cache._queue.extend(("prefix", key, entry) for entry in entries)
+    cache._queue.extend((cache.for_space("m", WIDTH), key, entry) for entry in entries)
     batches = []
     while batch := cache._take():
         batches.append([entry for _, _, entry in batch])

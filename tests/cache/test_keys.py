@@ -21,7 +21,7 @@ json_values = st.recursive(
 #: All fields that change a vector, with few values each: examples often differ in one field only.
 meaning = st.fixed_dictionaries(
     {
-        "model": st.sampled_from(["m", "m1", "1", ""]) | names,
+        "space": st.sampled_from(["m", "m1", "1", ""]) | names,
         "item": st.sampled_from(["a", "1", "[1]", [1], [0], [1, 0], "s", "t"]) | texts | tokens,
         "dimensions": st.sampled_from([None, 1, 11, 256]),
         "input_type": st.sampled_from([None, "query", "document"]),
@@ -34,8 +34,8 @@ meaning = st.fixed_dictionaries(
 
 def key_of(meaning):
     fields = dict(meaning)
-    owner, item = fields.pop("owner"), fields.pop("item")
-    (key,) = keys_of(EmbeddingRequest(items=[item], **fields), owner)
+    space, owner, item = fields.pop("space"), fields.pop("owner"), fields.pop("item")
+    (key,) = keys_of(EmbeddingRequest(items=[item], model="m", **fields), space, owner)
     return key
 
 
@@ -58,18 +58,20 @@ def test_each_relevant_field_changes_the_key(before, data):
 
 
 @given(meaning, st.text(max_size=5), st.sampled_from(["float", "base64"]), st.integers(1, 3600))
-def test_encoding_user_timeout_and_caching_do_not_change_the_key(meaning, user, encoding, timeout):
+def test_model_encoding_user_timeout_and_caching_change_nothing(meaning, text, encoding, timeout):
     fields = dict(meaning)
-    owner, item = fields.pop("owner"), fields.pop("item")
-    plain = EmbeddingRequest(items=[item], **fields)
-    dressed = replace(plain, user=user, encoding=encoding, timeout=timeout, caching=True)
-    assert keys_of(plain, owner) == keys_of(dressed, owner)
+    space, owner, item = fields.pop("space"), fields.pop("owner"), fields.pop("item")
+    plain = EmbeddingRequest(items=[item], model="m", **fields)
+    dressed = replace(
+        plain, model=text, user=text, encoding=encoding, timeout=timeout, caching=True
+    )
+    assert keys_of(plain, space, owner) == keys_of(dressed, space, owner)
 
 
 @given(st.lists(texts, min_size=1, max_size=10, unique=True) | st.lists(tokens, unique_by=tuple))
 def test_keys_are_in_item_order_and_independent_of_other_items(items):
-    together = keys_of(EmbeddingRequest("m", items))
-    apart = [keys_of(EmbeddingRequest("m", [item]))[0] for item in items]
+    together = keys_of(EmbeddingRequest("m", items), "s")
+    apart = [keys_of(EmbeddingRequest("m", [item]), "s")[0] for item in items]
     assert together == apart
     assert len(set(together)) == len(items)
     assert all(len(key) == DIGEST_BYTES for key in together)
@@ -91,25 +93,27 @@ def test_keys_are_in_item_order_and_independent_of_other_items(items):
     ],
 )
 def test_similar_items_have_different_keys(one, other):
-    assert keys_of(EmbeddingRequest("m", [one])) != keys_of(EmbeddingRequest("m", [other]))
+    assert keys_of(EmbeddingRequest("m", [one]), "s") != keys_of(
+        EmbeddingRequest("m", [other]), "s"
+    )
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ((EmbeddingRequest("ab", ["x"]), "c"), (EmbeddingRequest("b", ["x"]), "ca")),
-        ((EmbeddingRequest("m1", ["x"]), ""), (EmbeddingRequest("m", ["x"], dimensions=1), "")),
+        ((EmbeddingRequest("m", ["x"]), "ab", "c"), (EmbeddingRequest("m", ["x"]), "b", "ca")),
+        ((EmbeddingRequest("m", ["x"]), "m1"), (EmbeddingRequest("m", ["x"], dimensions=1), "m")),
         (
-            (EmbeddingRequest("m", ["x"], dimensions=12), ""),
-            (EmbeddingRequest("m", ["x"], dimensions=1), ""),
+            (EmbeddingRequest("m", ["x"], dimensions=12), "s"),
+            (EmbeddingRequest("m", ["x"], dimensions=1), "s"),
         ),
         (
-            (EmbeddingRequest("m", ["x"], input_type="query"), ""),
-            (EmbeddingRequest("mquery", ["x"]), ""),
+            (EmbeddingRequest("m", ["x"], input_type="query"), "m"),
+            (EmbeddingRequest("m", ["x"]), "mquery"),
         ),
         (
-            (EmbeddingRequest("m", ["x"], passed={"a": None}), ""),
-            (EmbeddingRequest("m", ["x"], passed={}), ""),
+            (EmbeddingRequest("m", ["x"], passed={"a": None}), "s"),
+            (EmbeddingRequest("m", ["x"], passed={}), "s"),
         ),
     ],
 )
@@ -120,17 +124,18 @@ def test_adjacent_fields_are_separated(one, other):
 def test_the_order_of_passed_on_fields_does_not_matter():
     one = EmbeddingRequest("m", ["x"], passed={"a": 1, "b": {"c": 2, "d": 3}})
     other = EmbeddingRequest("m", ["x"], passed={"b": {"d": 3, "c": 2}, "a": 1})
-    assert keys_of(one) == keys_of(other)
+    assert keys_of(one, "s") == keys_of(other, "s")
 
 
 def test_key_layout_is_unchanged():
     """A shared cache outlives processes, so a new layout needs a new version in the key."""
     request = EmbeddingRequest("m", ["text", [1, 2]], "base64", 8, "user", "query")
-    assert [key.hex() for key in keys_of(request, "owner")] == [
-        "f2f271b30e3517696899a8482d741eaeadf8119e",
-        "e1c06568820ec66c40373eda75f0a91a7b14ec07",
+    assert [key.hex() for key in keys_of(request, "space", "owner")] == [
+        "cbb08126e9d588f41fa4bb0781ab49904c0a005d",
+        "bb460ef60df783823ebe2acf6c62a85c4211a607",
     ]
 
 
 def test_names_with_surrogates_have_a_key():
-    assert keys_of(EmbeddingRequest("\ud800", ["x"])) != keys_of(EmbeddingRequest("?", ["x"]))
+    request = EmbeddingRequest("m", ["x"])
+    assert keys_of(request, "s", "\ud800") != keys_of(request, "s", "?")

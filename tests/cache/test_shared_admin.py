@@ -1,6 +1,7 @@
 """The commands ``cache stats`` and ``cache clear`` on a cache in use."""
 
 import json
+import re
 import time
 
 import pytest
@@ -15,6 +16,7 @@ from app.cache.tiered import TieredCache
 from app.cli import commands as cli
 from tests.cache.contract import entry, key
 from tests.support.server import eventually, free_port
+from tests.test_config_spaces import space_of
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def make(valkey, redis):
 
 
 def fill(cache, model, numbers):
-    cache.for_model(model, 8).put([(key(n), entry(n)) for n in numbers])
+    cache.for_space(model, 8).put([(key(n), entry(n)) for n in numbers])
     assert cache.shared.flush()
 
 
@@ -51,13 +53,13 @@ def test_clear_of_a_model_keeps_other_models(make, redis):
     fill(one, "n", range(3))
     assert clear(redis, "embeddings", "m") == 5
     polled(one)
-    assert one.for_model("m", 8).get([key(1)]) == [None]
-    assert one.for_model("n", 8).get([key(1)]) == [
+    assert one.for_space("m", 8).get([key(1)]) == [None]
+    assert one.for_space("n", 8).get([key(1)]) == [
         entry(1)
     ]  # from the second level: memory is empty
     other = make()
-    assert other.for_model("m", 8).get([key(1)]) == [None]
-    assert other.for_model("n", 8).get([key(1)]) == [entry(1)]
+    assert other.for_space("m", 8).get([key(1)]) == [None]
+    assert other.for_space("n", 8).get([key(1)]) == [entry(1)]
 
 
 def test_clear_removes_all_models_and_no_foreign_key(make, redis):
@@ -69,20 +71,20 @@ def test_clear_removes_all_models_and_no_foreign_key(make, redis):
     assert redis.get("of another program")
     polled(one)
     for model in ("m", "n"):
-        assert one.for_model(model, 8).get([key(1)]) == [None]
+        assert one.for_space(model, 8).get([key(1)]) == [None]
     fill(one, "m", [1])
-    assert one.for_model("m", 8).get([key(1)]) == [entry(1)]
+    assert one.for_space("m", 8).get([key(1)]) == [entry(1)]
 
 
 def test_entry_written_by_a_request_from_before_clear_is_not_found(make, redis):
     cache = make()
-    under_way = cache.for_model("m", 8)  # a request in flight
+    under_way = cache.for_space("m", 8)  # a request in flight
     clear(redis, "embeddings", "m")
     polled(cache)
     under_way.put([(key(1), entry(1))])
     assert cache.shared.flush()
-    assert cache.for_model("m", 8).get([key(1)]) == [None]
-    assert make().for_model("m", 8).get([key(1)]) == [None]
+    assert cache.for_space("m", 8).get([key(1)]) == [None]
+    assert make().for_space("m", 8).get([key(1)]) == [None]
 
 
 def test_many_entries_are_removed_in_batches(make, redis, monkeypatch):
@@ -95,22 +97,26 @@ def test_stats_list_models_and_workers(make, redis):
     one = make()
     fill(one, "m", range(5))
     fill(one, "old model", range(100, 160))
-    one.for_model("m", 8).get([key(1), key(1000)])
+    one.for_space("m", 8).get([key(1), key(1000)])
     fields = {"time": time.time() - 100}
-    redis.hset("embeddings:1:workers", "gone:1", json.dumps(fields))
+    redis.hset("embeddings:2:workers", "gone:1", json.dumps(fields))
     eventually(lambda: _worker(redis, 65), 3)
-    found = stats(redis, "embeddings", ["m", "never used"])
+    models = {"m": ["b", "a"], "never used": ["c"]}
+    found = stats(redis, "embeddings", models)
     assert found["shared"].keys() == {"m", f"unknown ({digest('old model')})"}
     assert found["shared"]["m"]["entries"] == 5
+    assert found["shared"]["m"]["models"] == ["a", "b"]
+    of_space = stats(redis, "embeddings", models, "old model")["shared"]
+    assert {name: row["entries"] for name, row in of_space.items()} == {"old model": 60}
     assert 5 * 49 < found["shared"]["m"]["bytes"] < 5 * 400
     (report,) = found["workers"].values()
     assert report["memory"] | {"bytes": 0} == {
         "hits": 1, "misses": 1, "evictions": 0, "bytes": 0, "entries": 65,
     }  # fmt: skip
     assert report["shared"]["misses"] == 1
-    assert redis.hexists("embeddings:1:workers", "gone:1") is False
+    assert redis.hexists("embeddings:2:workers", "gone:1") is False
     text = table(found)
-    assert "  m  " in text
+    assert re.search(r"^  m +5 +0\.0  a, b$", text, re.MULTILINE)
     assert "unknown" in text
     assert "1, 0, 0" in text or "0, 1, 0, 0" in text
 
@@ -118,14 +124,14 @@ def test_stats_list_models_and_workers(make, redis):
 def _worker(redis, entries):
     (report, *_) = [
         json.loads(value)
-        for name, value in redis.hgetall("embeddings:1:workers").items()
+        for name, value in redis.hgetall("embeddings:2:workers").items()
         if name != b"gone:1"
     ] or [None]
     return report and report["memory"]["entries"] == entries and report["memory"]["misses"]
 
 
 def test_stats_of_an_empty_cache_are_a_table(redis):
-    text = table(stats(redis, "embeddings", []))
+    text = table(stats(redis, "embeddings", {}))
     assert "(empty)" in text
     assert "none has used" in text
 
@@ -148,18 +154,36 @@ def run(tmp_path, monkeypatch):
 
 
 def test_commands_print_stats_and_clear(run, make, valkey, redis):
-    fill(make(), "wordllama", range(5))
+    space = space_of("local", "l2_supercat")
+    fill(make(), space, range(5))
+    fill(make(), "a space of before", range(3))
     shown = run({"url": valkey.url}, "stats")
     assert shown.exit_code == 0
-    assert "wordllama" in shown.output
+    assert re.search(rf"^  {space} +5 .* wordllama$", shown.output, re.MULTILINE)
     found = json.loads(run({"url": valkey.url}, "stats", "--json").output)
-    assert found["shared"]["wordllama"]["entries"] == 5
+    assert found["shared"][space] == {"models": ["wordllama"], "entries": 5} | {
+        "bytes": found["shared"][space]["bytes"]
+    }
+    only = run({"url": valkey.url}, "stats", "--json", "--space", "a space of before")
+    assert list(json.loads(only.output)["shared"]) == ["a space of before"]
     cleared = run({"url": valkey.url}, "clear", "--model", "wordllama")
     assert cleared.output.startswith("5 entries removed.")
-    cleared = run({"url": valkey.url}, "clear", "--model", "nope")
-    assert "no model 'nope' in MODELS" in cleared.output
-    assert "0 entries removed" in cleared.output
+    cleared = run({"url": valkey.url}, "clear", "--space", "a space of before")
+    assert cleared.output.startswith("3 entries removed.")
     assert run({"url": valkey.url}, "clear").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--model", "nope"], "no model 'nope' in MODELS (there are 'wordllama'). `cache stats`"),
+        (["--model", "wordllama", "--space", "s"], "--space or --model, not both"),
+    ],
+)
+def test_what_cannot_be_cleared_is_said(run, valkey, redis, arguments, text):
+    result = run({"url": valkey.url}, "clear", *arguments)
+    assert result.exit_code == 1
+    assert text in result.output
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_damaged_entry_is_embedded_again(many, up, upstream):
         one, two, three, four = sorted(values)
         redis.set(one, values[two])  # of another item
         redis.set(two, b"garbage")
-        redis.set(three, b"\x02" + values[three][1:])  # another version
+        redis.set(three, b"\x01" + values[three][1:])  # another version
         redis.set(four, values[four][:-4])  # another width
     for _ in range(20):
         assert_answers(client.embed("embed", texts, caching=True).json, texts, 32)

@@ -57,7 +57,7 @@ def test_a_cluster_serves_as_cache(open_client):
         url = f"redis+cluster://127.0.0.1:{server.port}"
         assert open_client(url).ping()
         cache = SharedCache(url, 3600, timeout=0.5)
-        space = cache.for_model("m", 8)
+        space = cache.for_space("m", 8)
         space.put((key(n), entry(n)) for n in range(64))
         assert cache.flush()
         assert space.get([key(n) for n in range(65)]) == [entry(n) for n in range(64)] + [None]
@@ -65,7 +65,7 @@ def test_a_cluster_serves_as_cache(open_client):
         assert cache.flush()
         assert space.get([key(1)]) == [entry(2)]
         client = open_client(url)
-        assert stats(client, "embeddings", ["m"])["shared"]["m"]["entries"] == 64
+        assert stats(client, "embeddings", {"m": ["m"]})["shared"]["m"]["entries"] == 64
         assert clear(client, "embeddings", "m") == 64
         cache.close()
 

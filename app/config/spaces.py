@@ -1,0 +1,126 @@
+"""The vector space of each model: an id that the operator names, or that is derived.
+
+Vectors of two spaces cannot be compared: in one index they make its searches wrong without an
+error. The derived id is a digest of all that changes a vector: the kind of the provider, the
+options of that kind with an effect on vectors (`app.providers.effects`), the provider's name of the
+model, and the names of passed-on fields. Not of addresses, keys, weights, limits or timeouts: those
+may differ between two installations of one space. The tokenizer of a model is no part of it either:
+it must be the model's own, so that the text of token ids is the text that the caller encoded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Any
+
+from app.config.deployments import DeploymentSettings, ModelSettings
+from app.config.messages import SettingsError
+from app.config.providers import ProviderKinds, ProviderSettings
+
+#: Changes where the proxy itself embeds otherwise: other fields sent, another way to cut.
+LAYOUT = 1
+#: What a derived id begins with, and its hex digits after that.
+DERIVED_PREFIX, DERIVED_DIGITS = "auto-", 16
+MAX_VALUE_SHOWN = 60  # characters of a value in the message about deployments that differ
+
+
+def with_spaces(
+    models: Mapping[str, ModelSettings],
+    providers: Mapping[str, ProviderSettings],
+    kinds: ProviderKinds | None,
+) -> Mapping[str, ModelSettings]:
+    """Return the models, each with the id of its space.
+
+    Without ``kinds`` the options of providers are left out of derived ids. Raises `SettingsError`
+    with a line for each model whose space is not named and whose deployments differ.
+    """
+    mistakes: list[str] = []
+    found = dict(models)
+    for name, model in models.items():
+        if not model.space:
+            try:
+                found[name] = replace(model, space=_derive(model, providers, kinds))
+            except SettingsError as error:
+                mistakes.append(str(error))
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return MappingProxyType(found)
+
+
+def _derive(
+    model: ModelSettings, providers: Mapping[str, ProviderSettings], kinds: ProviderKinds | None
+) -> str:
+    """Return the id of a model's space. Raises `SettingsError` where its deployments differ."""
+    first, *others = model.deployments
+    facts = facts_of(model, first, providers[first.provider], kinds)
+    space = derived_id(facts)
+    for deployment in others:
+        other = facts_of(model, deployment, providers[deployment.provider], kinds)
+        if derived_id(other) != space:
+            raise SettingsError(_differ(model.name, (first, deployment), facts, other))
+    return space
+
+
+def facts_of(
+    model: ModelSettings,
+    deployment: DeploymentSettings,
+    provider: ProviderSettings,
+    kinds: ProviderKinds | None,
+) -> dict[str, Any]:
+    """Return all settings of a deployment that change its vectors, by name, as JSON has them.
+
+    Raises `SettingsError` where JSON cannot have the value of an option.
+    """
+    options = dict(kinds.vector_options(provider, deployment.model) if kinds is not None else {})
+    for name, value in options.items():
+        try:
+            options[name] = json.loads(_canonical(value))
+        except (TypeError, ValueError) as error:
+            place = f"PROVIDERS[{provider.name!r}][{name!r}]"
+            raise SettingsError(f"{place}: cannot be written as JSON: {error}") from error
+    return {
+        **options,
+        "kind": provider.kind,
+        "model": deployment.model,
+        "pass": sorted(model.passes),
+    }
+
+
+def derived_id(facts: Mapping[str, Any]) -> str:
+    """Return the id of the space with these facts: the same in every process and installation."""
+    text = _canonical({"layout": LAYOUT, "facts": facts})
+    return DERIVED_PREFIX + sha256(text.encode()).hexdigest()[:DERIVED_DIGITS]
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _differ(
+    model: str,
+    deployments: Sequence[DeploymentSettings],
+    facts: Mapping[str, Any],
+    others: Mapping[str, Any],
+) -> str:
+    """Return the mistake that two deployments differ, and how."""
+    labels = " and ".join(f"{d.provider}/{d.model}" for d in deployments)
+    pairs = {name: (facts.get(name), others.get(name)) for name in sorted({**facts, **others})}
+    different = ", ".join(
+        f"{name!r} ({_shown(one)}, {_shown(other)})"
+        for name, (one, other) in pairs.items()
+        if _canonical(one) != _canonical(other)
+    )
+    return (
+        f"MODELS[{model!r}]['space']: must be set, because what {labels} embed with "
+        f"differs: {different}. Vectors of two spaces mixed in one index make its searches wrong: "
+        "if these are one space, name it (`flask --app wsgi check` then compares their vectors)"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_VALUE_SHOWN else text[:MAX_VALUE_SHOWN] + "…"

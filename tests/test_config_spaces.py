@@ -1,0 +1,258 @@
+"""The id of a model's vector space: changed by what changes a vector, and by nothing else."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import config
+from app.config import spaces
+from app.config.declaration import declared
+from app.config.deployments import DeploymentSettings, ModelSettings
+from app.config.providers import ProviderSettings
+from app.providers import registry
+from tests.support.server import ROOT
+from tests.test_config_schema import good
+
+#: The decision for every setting that all kinds have: whether it changes a vector.
+OF_PROVIDERS = {"kind": True} | dict.fromkeys(
+    [
+        "base_url",
+        "api_key",
+        "timeout",
+        "connect_timeout",
+        "max_inputs",
+        "max_tokens",
+        "concurrency",
+        "merge",
+        "proxy",
+        "ca_bundle",
+        "headers",
+    ],
+    False,
+)
+OF_DEPLOYMENTS = {"model": True} | dict.fromkeys(
+    [
+        "provider",
+        "weight",
+        "tier",
+        "max_inputs",
+        "max_tokens",
+        "max_item_tokens",
+        "concurrency",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "price_per_million_tokens",
+    ],
+    False,
+)
+OF_MODELS = {"passes": True, "deployments": True, "space": True} | dict.fromkeys(
+    ("dimensions", "matryoshka", "hedge", "tokenizer"), False
+)
+#: Settings without which a kind refuses its own, and a model that each kind serves.
+NEEDED = {
+    "azure": {"base_url": "https://a.example"},
+    "bedrock": {"region": "us-east-1"},
+    "databricks": {"base_url": "https://d.example"},
+    "vertex": {"project": "p", "location": "global"},
+}
+MODELS = {"bedrock": "arn:aws:bedrock:us-east-1:1:inference-profile/x"}
+#: Values of each option that differ in what they mean; the first is the default.
+VALUES = {
+    "access_key_id": ["AKIA", "AKIB"],
+    "api": ["native", "openai"],
+    "api_version": ["2024-10-21", "2025-01-01"],
+    "auth": ["key", "entra"],
+    "base_url": ["https://a.example", "https://b.example"],
+    "encoding": ["base64", "omit"],
+    "family": ["titan-v2", "cohere-v3", "nova"],
+    "input_type": ["search_document", "search_query", "classification", "clustering"],
+    "keep_alive": ["5m", "-1s"],
+    "key_file": [None, "/nowhere"],
+    "location": ["global", "us-central1"],
+    "normalize": [True, False],
+    "options": [{}, {"num_ctx": 8192}, {"num_ctx": 512}],
+    "profile": ["a", "b"],
+    "project": ["p", "q"],
+    "prompts": [{}, {"query": "query"}, {"document": "query"}],
+    "region": ["us-east-1", "eu-west-1"],
+    "scope": ["https://a.example", "https://b.example"],
+    "send_dimensions": [True, False],
+    "send_tokens": [True, False],
+    "send_user": [False, True],
+    "api_key": [None, "k"],
+}
+DEFAULTS = {
+    ("cohere", "truncate"): ["NONE", "START", "END"],
+    ("ollama", "truncate"): [False, True],
+    ("tei", "truncate"): [False, True],
+    ("voyage", "truncation"): [False, True],
+}
+
+
+def values_of(kind, option):
+    return DEFAULTS.get((kind, option)) or VALUES[option]
+
+
+OPTIONS = [(kind, option) for kind in registry.kinds() for option in registry.options(kind)]
+
+
+def space_of(kind, model=None, passes=(), **options):
+    """The derived id of a model with one deployment of a provider with these options."""
+    provider = ProviderSettings(name="p", kind=kind, options={**NEEDED.get(kind, {}), **options})
+    deployment = DeploymentSettings("p", model or MODELS.get(kind, "some-model"))
+    models = {"m": ModelSettings("m", (deployment,), passes=frozenset(passes))}
+    return spaces.with_spaces(models, {"p": provider}, registry)["m"].space
+
+
+def test_every_option_of_every_kind_has_a_decision():
+    for kind in registry.kinds():
+        effects = registry.effects(kind)
+        assert effects.keys() == registry.options(kind).keys(), kind
+        assert not effects.keys() & {"kind", "model", "pass"}, kind
+
+
+def test_every_general_setting_has_a_decision():
+    assert set(declared(ProviderSettings)) <= OF_PROVIDERS.keys()
+    assert set(declared(DeploymentSettings)) <= OF_DEPLOYMENTS.keys()
+    assert set(declared(ModelSettings)) <= OF_MODELS.keys()
+
+
+@given(st.sampled_from(OPTIONS), st.data())
+def test_the_id_changes_exactly_if_an_option_with_an_effect_does(place, data):
+    kind, option = place
+    one, other = (data.draw(st.sampled_from(values_of(kind, option))) for _ in range(2))
+    is_same = space_of(kind, **{option: one}) == space_of(kind, **{option: other})
+    assert is_same == (one == other or not registry.effects(kind)[option].changes_vector)
+
+
+@pytest.mark.parametrize(("kind", "option"), OPTIONS)
+def test_a_default_that_is_spelled_out_keeps_the_id(kind, option):
+    effect = registry.effects(kind)[option]
+    if (kind, option) != ("bedrock", "family") and effect.changes_vector:
+        assert space_of(kind) == space_of(kind, **{option: values_of(kind, option)[0]})
+    elif not effect.changes_vector:
+        assert space_of(kind) == space_of(kind, **{option: values_of(kind, option)[1]})
+
+
+@given(
+    st.sampled_from(registry.kinds()),
+    st.sampled_from(registry.kinds()),
+    st.sampled_from(["text-embedding-3-small", "titan-embed-text-v2", "é"]),
+    st.sampled_from(["text-embedding-3-small", "titan-embed-text-v2", "é"]),
+    st.sets(st.sampled_from(["task", "truncate"])),
+    st.sets(st.sampled_from(["task", "truncate"])),
+)
+def test_kind_model_and_passed_fields_are_in_the_id(kind, other, model, another, passes, more):
+    one, two = (kind, model, passes), (other, another, more)
+    assert (space_of(*one) == space_of(*two)) == (one == two)
+
+
+def test_options_that_are_not_used_change_nothing():
+    # TEI's OpenAI API knows neither; an id that tells the family needs none.
+    openai = {"api": "openai"}
+    assert space_of("tei", **openai) == space_of("tei", truncate=True, normalize=False, **openai)
+    titan = {"kind": "bedrock", "model": "amazon.titan-embed-text-v2:0"}
+    assert space_of(**titan) == space_of(**titan, family="nova")
+    # A model that takes no dimensions is not sent any, unless the operator says so.
+    for kind, model in (("openai", "text-embedding-ada-002"), ("cohere", "embed-english-v3.0")):
+        assert space_of(kind, model) == space_of(kind, model, send_dimensions=False)
+        assert space_of(kind, model) != space_of(kind, model, send_dimensions=True)
+
+
+#: Ids that clients store beside their indexes: one that changes costs them a new index.
+KNOWN = {}
+
+
+def settings_with(*deployments, model=None, **options):
+    provider = {"kind": "openai", "api_key": "sk-0123456789"}
+    providers = {
+        "a": provider,
+        "b": {**provider, "base_url": "https://b.example/v1", "timeout": 5, "concurrency": 2},
+        "tokens": {**provider, "send_tokens": False},
+        "azure": {"kind": "azure", "base_url": "https://a.example", "api_key": "k"},
+    }
+    made = [{"provider": name, "model": served} for name, served in deployments]
+    models = {"m": {"deployments": made, **options}}
+    return {**good(), "PROVIDERS": providers, "MODELS": models}
+
+
+def test_deployments_of_one_space_keep_its_id():
+    alone = config.check(settings_with(("a", "x")), registry).models["m"].space
+    both = config.check(settings_with(("a", "x"), ("b", "x")), registry).models["m"].space
+    assert alone == both
+    assert re.fullmatch("auto-[0-9a-f]{16}", alone)
+
+
+def test_deployments_that_differ_need_a_name():
+    with pytest.raises(config.SettingsError) as caught:
+        config.check(settings_with(("a", "x"), ("b", "x"), ("azure", "y")), registry)
+    assert str(caught.value) == (
+        "MODELS['m']['space']: must be set, because what a/x and azure/y embed with differs: "
+        "'kind' ('openai', 'azure'), 'model' ('x', 'y'). Vectors of two spaces mixed in one index "
+        "make its searches wrong: if these are one space, name it (`flask --app wsgi check` then "
+        "compares their vectors)"
+    )
+    with pytest.raises(config.SettingsError, match=r"'send_tokens' \(True, False\)"):
+        config.check(settings_with(("a", "x"), ("tokens", "x")), registry)
+    named = settings_with(("a", "x"), ("azure", "y"), space="openai/text-embedding-3-small")
+    assert config.check(named, registry).models["m"].space == "openai/text-embedding-3-small"
+
+
+def test_options_are_compared_as_json():
+    def settings(one, other):
+        given = settings_with(("a", "x"), ("b", "x"))
+        for name, options in (("a", one), ("b", other)):
+            given["PROVIDERS"][name] = {"kind": "ollama", "options": options}
+        return given
+
+    same = settings({"stop": ("a",), "n": 1}, {"n": 1, "stop": ["a"]})
+    assert config.check(same, registry).models["m"].space
+    with pytest.raises(config.SettingsError, match=r"'options' \({'n': 1}, {'n': True}\)"):
+        config.check(settings({"n": 1}, {"n": True}), registry)
+    with pytest.raises(config.SettingsError) as caught:
+        config.check(settings({"n": {1, 2}}, {}), registry)
+    assert str(caught.value) == (
+        "PROVIDERS['a']['options']: cannot be written as JSON: Object of type set is not JSON "
+        "serializable"
+    )
+
+
+def test_all_models_that_need_a_name_are_found_at_once():
+    settings = settings_with(("a", "x"), ("azure", "x"))
+    settings["MODELS"]["n"] = settings["MODELS"]["m"]
+    with pytest.raises(config.SettingsError) as caught:
+        config.check(settings, registry)
+    lines = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "MODELS['m']['space']",
+        "MODELS['n']['space']",
+    ]
+
+
+def test_the_page_names_each_option_on_its_side():
+    page = (ROOT / "docs" / "operations.md").read_text()
+    rows = re.findall(r"^\| (.*?) +\| (.*?) \|$", page.partition("| in the id |")[2], re.MULTILINE)
+    inside, outside = (" ".join(column) for column in zip(*rows, strict=True))
+    general = {
+        "base_url": "addresses",
+        "api_key": "keys",
+        "send_dimensions": "asked for `dimensions`",
+    }
+    for kind, option in OPTIONS:
+        side = inside if registry.effects(kind)[option].changes_vector else outside
+        words = general | {"send_tokens": "token ids are sent", "options": "Ollama's `options`"}
+        assert words.get(option, f"`{option}`") in side, (kind, option)
+
+
+@given(st.text(st.characters(max_codepoint=0x17F), max_size=102))
+def test_a_named_space_can_be_a_header(name):
+    settings = settings_with(("a", "x"), space=name)
+    if re.fullmatch("[!-+\\--~¡-¬®-ÿ]{1,100}", name):
+        assert config.check(settings, registry).models["m"].space == name
+    else:
+        with pytest.raises(config.SettingsError) as caught:
+            config.check(settings, registry)
+        text = "MODELS['m']['space']: must be 1 to 100 Latin letters"
+        assert str(caught.value).startswith(text)
