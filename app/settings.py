@@ -10,14 +10,13 @@ where ``OPENAI_API_KEY`` is set too, OpenAI's three embedding models. Check a fi
 import hashlib
 import os
 
-#: Who embeds: a name of your choice and what it is. A kind may take more than these:
-#: docs/providers.md.
+#: The providers, by a name of your choice. A kind may have further settings: docs/providers.md.
 #: - "kind" (a kind; must be set): The wire format: see docs/providers.md.
 #: - "base_url" (http:// or https:// address; default None): Its address, for kinds that have no
 #:   default.
 #: - "api_key" (printable ASCII; default None): Its key: read it from the environment or a file.
-#: - "timeout" (seconds over 0, up to 3,600; default 60): What one attempt may take.
-#: - "connect_timeout" (seconds over 0, up to 3,600; default 5): What connecting may take.
+#: - "timeout" (seconds over 0, up to 3,600; default 60): Maximum time of one call.
+#: - "connect_timeout" (seconds over 0, up to 3,600; default 5): Maximum time of connecting.
 #: - "max_inputs" (whole number from 1; default what its kind takes): Inputs of one call.
 #: - "max_tokens" (whole number from 1; default what its kind takes): Tokens of one call.
 #: - "concurrency" (whole number from 1; default 64): Calls at once, of all workers together.
@@ -27,11 +26,11 @@ import os
 #: - "headers" (names and values; default empty): Headers sent with every call.
 PROVIDERS = {"local": {"kind": "local"}}
 
-#: What clients may ask for, by the name they use. Every deployment of a model must serve the same
+#: The models that clients can request, by name. Every deployment of a model must serve the same
 #: vector space.
 #: - "deployments" (a list of dictionaries; must be set): Where it is served.
 #:   - "provider" (a name in PROVIDERS; must be set): Where it is.
-#:   - "model" (a name; must be set): What the provider calls the model.
+#:   - "model" (a name; must be set): The provider's name of the model.
 #:   - "weight" (number over 0, up to 1,000,000; default 1): Its share of the calls, against the
 #:     others of its tier.
 #:   - "tier" (whole number from 0; default 0): 0 is asked first, 1 where no deployment of tier 0
@@ -85,10 +84,10 @@ if os.environ.get("OPENAI_API_KEY"):
         }.items()
     }
 
-#: Who may ask: a name for the logs and the key's SHA-256. `flask --app wsgi new-key NAME` makes a
-#: key.
+#: The keys of callers: a name for the logs, and the SHA-256 of the key. `flask --app wsgi new-key
+#: NAME` creates a key.
 #: - "sha256" (64 hex digits; must be set): Of the key. Never the key itself.
-#: - "models" (a list of names in MODELS; '*': every model; default ['*']): What it may ask for.
+#: - "models" (a list of names in MODELS; '*': every model; default ['*']): Models that it may use.
 #: - "admin" (True or False; default False): Whether it may see the state of providers, and metrics.
 #: - "requests_per_minute" (whole number from 1; default None): Requests in any 60 seconds.
 #: - "tokens_per_minute" (whole number from 1; default None): Tokens in any 60 seconds.
@@ -118,14 +117,14 @@ if os.environ.get("ALPHANEURAL_API_KEY"):
 #:   workers, which all workers and hosts share: "redis://:password@host:6379/0", "rediss://…"
 #:   (TLS), "unix:///path", "redis+sentinel://host:26379,host:26379/service/0",
 #:   "redis+cluster://host:6379,host:6379".
-#: - "namespace" (1 to 64 letters, digits, '.', '_', '-'; default 'embeddings'): What its keys in
-#:   the Redis or Valkey begin with.
-#: - "timeout" (seconds over 0, up to 3,600; default 0.05): What an answer waits for it at most;
-#:   then the hit is lost.
+#: - "namespace" (1 to 64 letters, digits, '.', '_', '-'; default 'embeddings'): Prefix of its keys
+#:   in the Redis or Valkey.
+#: - "timeout" (seconds over 0, up to 3,600; default 0.05): Maximum wait of a request for it; then
+#:   the hit is lost.
 CACHE = {"ttl": 3600, "max_bytes": 256 * 2**20, "scope": "shared"}
 
-#: How large a request may be, and where the limits of keys are counted: by each worker for its
-#: share of them, and from 0 after a restart, or exactly, with a url.
+#: The size of requests, and where the limits of keys are counted. Without url, each worker counts
+#: for its share of them, and from 0 after a restart; with a url, counts are exact.
 #: - "body_bytes" (whole number from 1; default 32 MiB): Size of a request's body.
 #: - "inputs" (whole number from 1; default 8,192): Inputs of a request.
 #: - "waiting" (whole number from 1; default 1,000): Requests that may wait for a provider's slot in
@@ -133,15 +132,15 @@ CACHE = {"ttl": 3600, "max_bytes": 256 * 2**20, "scope": "shared"}
 #: - "url" (address of a Redis or Valkey; default None): A Redis or Valkey (as in CACHE) that counts
 #:   for all workers and hosts. It has to keep what it is told ("maxmemory-policy" noeviction or
 #:   volatile-*).
-#: - "namespace" (1 to 64 letters, digits, '.', '_', '-'; default 'embeddings'): What its keys in
-#:   the Redis or Valkey begin with.
-#: - "timeout" (seconds over 0, up to 3,600; default 0.05): What a request waits for it at most.
+#: - "namespace" (1 to 64 letters, digits, '.', '_', '-'; default 'embeddings'): Prefix of its keys
+#:   in the Redis or Valkey.
+#: - "timeout" (seconds over 0, up to 3,600; default 0.05): Maximum wait of a request for it.
 #: - "count_cached_tokens" (True or False; default True): Whether tokens served from the cache
 #:   count; money is never counted for them.
 #: - "timezone" (a time zone, for instance 'Europe/Berlin'; default 'UTC'): In which the days and
 #:   months of limits begin.
 #: - "when_away" ('allow' or 'refuse'; default 'allow'): While the url is slow or dead: 'refuse'
-#:   refuses keys with a limit of a day or a month. What is used meanwhile is charged later.
+#:   refuses keys with a limit of a day or a month. Usage of that time is charged later.
 LIMITS = {"body_bytes": 32 * 2**20, "inputs": 8192, "waiting": 1000}
 
 #: Log lines, on the standard output.
@@ -149,8 +148,8 @@ LIMITS = {"body_bytes": 32 * 2**20, "inputs": 8192, "waiting": 1000}
 #: - "level" (a level of the `logging` module; default 'INFO'): Less than this is not logged.
 LOGS = {"format": os.environ.get("LOG_FORMAT", "json"), "level": "INFO"}
 
-#: A row a request in a database, for reports and bills. None: no ledger. Run `flask --app wsgi
-#: usage migrate` once, and after each upgrade. See docs/usage.md.
+#: One row for each request in a database, for reports and bills. None: no ledger. Run `flask --app
+#: wsgi usage migrate` once, and after each upgrade. See docs/usage.md.
 #: - "url" (address of a database; must be set): "sqlite:////var/lib/proxy/usage.db" for one host,
 #:   "postgresql+psycopg://user:password@host/database" for many.
 #: - "spool" (path of a directory; default beside the SQLite file, else 'usage-spool'): For rows on
@@ -164,7 +163,7 @@ LOGS = {"format": os.environ.get("LOG_FORMAT", "json"), "level": "INFO"}
 #:   - "tokens_per_hour" (whole number from 1; default None): Tokens in an hour.
 USAGE = None
 
-#: Tokens of an identity provider in the place of keys, for companies that hand out none.
+#: Tokens of an identity provider, used instead of keys.
 #: - "issuer" (an address; must be set): The claim `iss` of a token.
 #: - "audience" (a name or a list of names; must be set): One of them is a token's `aud`.
 #: - "jwks_url" (https:// address; must be set): Where the provider's public keys are.
@@ -172,7 +171,7 @@ USAGE = None
 #: - "leeway" (number from 0 to 300; default 30): Seconds by which clocks may differ.
 #: - "refresh" (number from 1 to 86,400; default 300): Seconds between reads of the public keys.
 #: - "claims" ('name', 'models', 'admin' or a limit of KEYS: path of a claim; default {'name':
-#:   'sub'}): What a token says of its caller.
+#:   'sub'}): The claims with a caller's name, rights and limits.
 #: - "admins" (a list; default empty): Values of the claim 'admin' that make an administrator.
 #: - "models" (as in KEYS; default ['*']): For callers whose token says nothing of models.
 #: - "limits" (limits as in KEYS; default empty): For callers whose token says nothing of them.
@@ -184,14 +183,14 @@ BLOCKED_USERS: list[str] = []
 #: Keys (by name, of any origin) that get a 403. Taken on reload.
 BLOCKED_KEYS: list[str] = []
 
-#: The proxies in front, whose X-Forwarded-For is believed: by keys that are bound to networks, by
-#: /metrics and in the log.
+#: The proxies in front of this one, whose X-Forwarded-For is used: for keys that are bound to
+#: networks, for /metrics and in the log.
 TRUSTED_PROXIES = (
     (os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1").replace(" ", "").split(",")
 )
 
-#: Numbers for Prometheus at /metrics. Behind a proxy that sends X-Forwarded-For, its address and
-#: that of its client both have to be allowed, and its own in TRUSTED_PROXIES.
+#: Metrics for Prometheus at /metrics. Behind a proxy that sends X-Forwarded-For, the proxy must be
+#: in TRUSTED_PROXIES, and its address and its client's must both be allowed.
 #: - "enabled" (True or False; default True): Whether there is /metrics.
 #: - "allowed" (a list of networks; default '127.0.0.0/8', '::1/128'): Which read it without a key;
 #:   others need the key of an administrator.
@@ -203,18 +202,17 @@ METRICS = {"enabled": True, "allowed": ["127.0.0.0/8", "::1/128"]}
 #: - "headers" (names and values; default empty): Headers sent along.
 #: - "sample" (number from 0 to 1; default 1): Share of the traces that begin here; a caller's
 #:   `traceparent` has its own.
-#: - "service" (a name; default 'embeddings-proxy'): What this service is called.
-#: - "timeout" (seconds over 0, up to 3,600; default 5): What sending spans may take; a stop waits
+#: - "service" (a name; default 'embeddings-proxy'): The name of this service in spans.
+#: - "timeout" (seconds over 0, up to 3,600; default 5): Maximum time of sending spans; a stop waits
 #:   as long.
 TRACING = None
 
-#: The description of the API at /openapi.json, and the page to try it on at /docs. Neither asks for
-#: a key; neither names a model that is yours alone.
+#: The description of the API at /openapi.json, and a page to try it at /docs. Both need no key, and
+#: show only names of public models.
 #: - "enabled" (True or False; default True): False makes both a 404.
 DOCS = {"enabled": True}
 
-#: The numbers of dispatch, where the defaults do not suit: {"late_floor": 5.0}. See
-#: docs/dispatch.md.
+#: Numbers of dispatch that differ from the defaults: {"late_floor": 5.0}. See docs/dispatch.md.
 #: All of them, with ranges and reasons: docs/settings.md.
 DISPATCH: dict[str, float] = {}
 
@@ -222,5 +220,6 @@ DISPATCH: dict[str, float] = {}
 #: limits".
 #: - "url" (http:// or https:// address; must be set): Where it is sent to.
 #: - "secret" (16 characters or more; must be set): Signs the bodies as standardwebhooks.com says.
-#: - "timeout" (seconds over 0, up to 3,600; default 10): What the connect, and each read, may take.
+#: - "timeout" (seconds over 0, up to 3,600; default 10): Maximum time of connecting, and of each
+#:   read.
 NOTIFY = None

@@ -1,13 +1,13 @@
-"""How fast the proxy is, beside nginx, a bare Flask route and other gateways.
+"""Measures the proxy, and for comparison nginx, a bare Flask route and other gateways.
 
-``python -m bench`` does this, all on loopback:
+``python -m bench`` runs these steps, all on loopback:
 
-1. `provider` starts a fast upstream with answers made beforehand (`answers`).
-2. `targets` starts what is compared, each in front of that provider: nothing (*direct*), nginx,
+1. `provider` starts a fast upstream with prepared answers (`answers`).
+2. `targets` starts the targets, each in front of that provider: none (*direct*), nginx,
    a bare Flask route (`floor`), the proxy (`gateway`), and the `peers` that are installed.
-3. `scenarios` says what is asked of them; `load` asks it, in a closed loop, and checks answers.
-4. `runner` goes round the targets several times, so that a noisy minute hits all of them, and
+3. `scenarios` defines the requests; `load` sends them, in a closed loop, and checks answers.
+4. `runner` measures the targets in turn, several times, so that other load affects all of them, and
    reads the processor time of each from its own processes (`processes`).
-5. `growth` and `footprint` measure what is no load test: cost by size, memory, start, disk.
+5. `growth` and `footprint` measure cost by size, memory, start and disk.
 6. `report` writes the tables, `plot` the picture.
 """

@@ -18,7 +18,7 @@ EXTRAS = "idle", "peaks", "growth"
 
 
 def main() -> None:
-    """Measure what was asked for, print it, keep it."""
+    """Measure the chosen scenarios; print and write the results."""
     given = _arguments()
     targets, skipped = _targets(given)
     base = QUICK if given.quick else FULL
@@ -35,7 +35,7 @@ def _default(scenario, given: argparse.Namespace) -> bool:
 
 
 def _extras(found: report.Report, given: argparse.Namespace, targets: list[Target]) -> None:
-    """Measure memory, start, disk and growth; of the proxy only where it is there and chosen."""
+    """Measure memory, start, disk and growth; of the proxy only if it is chosen."""
 
     def wanted(name: str) -> bool:
         return name in given.only if given.only else not given.quick
@@ -53,7 +53,7 @@ def _extras(found: report.Report, given: argparse.Namespace, targets: list[Targe
 
 
 def _targets(given: argparse.Namespace) -> tuple[list[Target], dict[str, str]]:
-    """The targets to measure, and those that are not here with the reason."""
+    """Return the targets to measure, and missing ones with the reason."""
     asked = [target for target in TARGETS if not given.targets or target.name in given.targets]
     reasons = {target.name: target.missing() for target in asked}
     if given.quick and not given.targets:
@@ -65,7 +65,7 @@ def _targets(given: argparse.Namespace) -> tuple[list[Target], dict[str, str]]:
 
 
 def _keep(found: report.Report, given: argparse.Namespace) -> None:
-    """Print the tables; write them and the picture; write JSON where asked."""
+    """Print the tables; write them and the picture, and JSON if requested."""
     text = report.markdown(found)
     print(text)
     RESULTS.mkdir(exist_ok=True)
@@ -80,7 +80,7 @@ def _keep(found: report.Report, given: argparse.Namespace) -> None:
 def _arguments() -> argparse.Namespace:
     names = [*(scenario.name for scenario in SCENARIOS), *EXTRAS]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the headlines, about a minute")
+    parser.add_argument("--quick", action="store_true", help="the main scenarios, about a minute")
     parser.add_argument("--only", nargs="+", choices=names, default=[], metavar="NAME",
                         help=", ".join(names))  # fmt: skip
     parser.add_argument("--targets", nargs="+", choices=[t.name for t in TARGETS], default=[])

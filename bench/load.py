@@ -1,6 +1,6 @@
-"""A closed loop of keep-alive clients around epoll: each sends again when its answer is whole.
+"""A closed loop of keep-alive clients around epoll: each sends again when its answer is complete.
 
-It spends about 25 µs on a small answer, little enough beside any gateway; processor time is
+It takes about 25 µs for a small answer, little in comparison with any gateway. Processor time is
 read from the gateway's own processes, so a slow client lowers requests/s but not ms/request.
 """
 
@@ -23,7 +23,7 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """Prebuilt bytes to send, and the items in them, to check answers by."""
+    """Prebuilt bytes of a request, and its items, to check answers."""
 
     raw: bytes
     items: tuple
@@ -31,7 +31,7 @@ class Request:
 
 @dataclass
 class Outcome:
-    """What a load run saw. Times in seconds, as perf_counter counts them."""
+    """The results of a load run. Times are seconds of perf_counter."""
 
     started: float = 0.0
     planned_end: float = 0.0
@@ -43,14 +43,14 @@ class Outcome:
     the same request is taken as good."""
 
     def rate(self) -> float:
-        """Answers a second within the planned window; of all, where it was too short for many."""
+        """Answers per second within the planned window, or of all if it was too short."""
         if self.in_time < 10:
             return len(self.latencies) / (self.ended - self.started)
         return self.in_time / (self.planned_end - self.started)
 
 
 class Load:
-    """``clients`` connections to one port, going round ``requests``."""
+    """``clients`` connections to one port, which send ``requests`` in turn."""
 
     def __init__(self, port: int, requests: Sequence[Request], clients: int) -> None:
         self._requests = requests
@@ -64,7 +64,7 @@ class Load:
     def run(
         self, seconds: float, warm_up: float = 0.0, on_start: Callable[[], None] = lambda: None
     ) -> Outcome:
-        """Load for ``warm_up``, call ``on_start``, load for ``seconds``, await what is open."""
+        """Load for ``warm_up``, call ``on_start``, load for ``seconds``, wait for open requests."""
         outcome = Outcome()
         warm_until = time.perf_counter() + warm_up
         for client in self._clients:
@@ -108,7 +108,7 @@ class Load:
 
 
 class _Client:
-    """One connection and the request open on it."""
+    """One connection and its open request."""
 
     __slots__ = ("message", "request", "sent", "sock")
 
@@ -126,7 +126,7 @@ class _Client:
         self.sock.sendall(request.raw)
 
     def take(self) -> bool:
-        """Read what is there; True when the answer is whole."""
+        """Read available bytes; return True when the answer is complete."""
         data = self.sock.recv(READ)
         if not data:
             raise LoadError("the target closed a connection")

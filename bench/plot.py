@@ -1,4 +1,4 @@
-"""The picture of the comparison, where matplotlib is installed (extra ``bench``)."""
+"""The picture of the comparison, if matplotlib is installed (extra ``bench``)."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ PANELS: tuple[tuple[str, Metric], ...] = (
 
 
 def draw(report: Report, path: Path) -> str | None:
-    """Write the PNG; returns why not, if not."""
+    """Write the PNG; return why not, or None."""
     try:
         import matplotlib
     except ImportError:

@@ -1,4 +1,4 @@
-"""Child processes: start, know when they answer, read their processor time and memory, stop."""
+"""Child processes: start, wait for answers, read processor time and memory, stop."""
 
 import os
 import signal
@@ -13,13 +13,13 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
+    """Return a port on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return sock.getsockname()[1]
 
 
 class Server:
-    """A server process with its children, its output kept in a file."""
+    """A server process with its children; its output goes to a file."""
 
     def __init__(
         self, command: Sequence[object], port: int, log: Path, env: dict[str, str] | None = None
@@ -49,7 +49,7 @@ class Server:
         raise RuntimeError(f"{self.log.name} did not start: {self.log.read_text()[-600:]}")
 
     def stop(self) -> None:
-        """End the process and everything it started (it has a session of its own)."""
+        """End the process and all its children (it has its own session)."""
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
@@ -58,7 +58,7 @@ class Server:
         self._process.wait()
 
     def tree(self) -> list[int]:
-        """The process and all its descendants, parents first."""
+        """Return the process and all its descendants, parents first."""
         found = [self._process.pid]
         for pid in found:
             for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -66,11 +66,11 @@ class Server:
         return found
 
     def cpu(self) -> float:
-        """Seconds of processor time the tree has used, user and system."""
+        """Return the seconds of processor time of the tree, user and system."""
         return sum(map(_cpu, self.tree()))
 
     def worker(self) -> int:
-        """The process that serves: the first that has a parent in the tree, else the only one."""
+        """Return the serving process: the first with a parent in the tree, else the only one."""
         return self.tree()[:2][-1]
 
 
@@ -80,17 +80,17 @@ def _cpu(pid: int) -> float:
 
 
 def memory(pid: int) -> float:
-    """Bytes of memory that are this process's share (PSS)."""
+    """Return this process's share of memory in bytes (PSS)."""
     return _kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:")
 
 
 def peak(pid: int) -> float:
-    """The most bytes the process has had resident since `forget_peak`."""
+    """Return the peak of resident bytes since `forget_peak`."""
     return _kilobytes(f"/proc/{pid}/status", "VmHWM:")
 
 
 def resident(pid: int) -> float:
-    """Bytes the process has resident now."""
+    """Return the resident bytes now."""
     return _kilobytes(f"/proc/{pid}/status", "VmRSS:")
 
 

@@ -1,7 +1,7 @@
 """A fast OpenAI-shaped upstream: ``python -m bench.provider PORT [--delay S] [--slots N]``.
 
-One thread around epoll; it spends about 20 µs on a small call, so that what is measured is the
-gateway before it. ``GET /stats`` tells how many calls and items it has served.
+One thread around epoll. It takes about 20 µs for a small call, so the gateway in front of it is
+measured. ``GET /stats`` returns the numbers of calls and items served.
 """
 
 import argparse
@@ -29,7 +29,7 @@ class Connection:
         self.sock = sock
         self.message = Message()
         self.unsent = memoryview(b"")
-        self.stuck = False  # the socket's buffer is full; epoll says when it is not
+        self.stuck = False  # the socket's buffer is full; epoll reports when it is not
 
 
 class Provider:
@@ -45,7 +45,7 @@ class Provider:
         self._due: list[tuple[float, int, Connection, bytes]] = []  # being "computed"; a heap
         self._queue: deque[tuple[Connection, bytes]] = deque()  # waiting for a slot
         self._stats = {"calls": 0, "items": 0, "most_at_once": 0}
-        self._answer = lru_cache(maxsize=4)(self._make_answer)  # big batches come again
+        self._answer = lru_cache(maxsize=4)(self._make_answer)  # large batches are repeated
 
     def run(self) -> None:
         """Serve until killed."""

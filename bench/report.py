@@ -11,7 +11,7 @@ from bench.scenarios import SCENARIOS, UNITS, Metric, Scenario
 
 @dataclass
 class Report:
-    """Everything one run has found."""
+    """All results of a run."""
 
     machine: dict[str, str]
     effort: Effort
@@ -24,21 +24,21 @@ class Report:
     growth: list[Point] = field(default_factory=list)
 
     def result(self, scenario: str, target: str) -> Result | None:
-        """The result of one scenario on one target, if it has rounds."""
+        """Return the result of one scenario on one target, if it has rounds."""
         found = (r for r in self.results if (r.scenario, r.target) == (scenario, target))
         return next((result for result in found if result.samples), None)
 
     def targets(self) -> list[str]:
-        """The targets with results, in order."""
+        """Return the targets with results, in order."""
         return list(dict.fromkeys(result.target for result in self.results))
 
     def asked(self) -> list[Scenario]:
-        """The scenarios with results, in order."""
+        """Return the scenarios with results, in order."""
         names = {result.scenario for result in self.results}
         return [scenario for scenario in SCENARIOS if scenario.name in names]
 
     def value(self, scenario: str, target: str, metric: Metric) -> float | None:
-        """The median of a metric, ``added`` included."""
+        """Return the median of a metric, ``added`` included."""
         result = self.result(scenario, target)
         if result is None:
             return None
@@ -49,7 +49,7 @@ class Report:
 
 
 def markdown(report: Report) -> str:
-    """The whole report."""
+    """Return the whole report."""
     parts = ["# Benchmark", _facts(report)]
     if report.results:
         parts += ["## Compared", _compared(report), "## Every number", _details(report)]
@@ -161,7 +161,7 @@ def _growth(points: Sequence[Point]) -> str:
 
 
 def _figure(value: float | None) -> str:
-    """Three digits that matter."""
+    """Return a number with three significant digits."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

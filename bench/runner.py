@@ -1,4 +1,4 @@
-"""Puts scenarios to targets in turns, so that a noisy minute hits all of them alike."""
+"""Runs scenarios on targets in turn, so that other load affects all of them alike."""
 
 import multiprocessing
 import statistics
@@ -33,7 +33,7 @@ class Running:
     width: int
 
     def requests(self, items: int, encoding: str, *, cached: bool = False) -> list[Request]:
-        """Prebuilt requests of so many items, no text twice within a request."""
+        """Return prebuilt requests, without a repeated text within a request."""
         return [
             self.request([text(turn, i) for i in range(items)], encoding, cached=cached)
             for turn in range(TEXTS if items < 100 else 2)
@@ -42,7 +42,7 @@ class Running:
     def request(
         self, texts: list[str], encoding: str, *, cached: bool = False, model: str = "bench"
     ) -> Request:
-        """One prebuilt request."""
+        """Return one prebuilt request."""
         query = f"?{len(texts)}&{encoding}&{self.width}" if self.target.floor else ""
         headers = {"authorization": f"Bearer {KEY}", **self.target.headers(self.provider_port)}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -58,13 +58,13 @@ class Running:
 
 
 def text(turn: int, item: int) -> str:
-    """The text of one item: short, and different for each pair of numbers."""
+    """Return the short text of one item, different for each pair of numbers."""
     return f"text {turn}-{item}: the quick brown fox jumps"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One round: answers a second, latencies in ms, processor ms a request of the target."""
+    """One round: answers per second, latencies in ms, processor ms per request of the target."""
 
     rate: float
     p50: float
@@ -82,18 +82,18 @@ class Result:
     failure: str | None = None
 
     def median(self, metric: Metric) -> float:
-        """The median over the rounds."""
+        """Return the median of the rounds."""
         return statistics.median(getattr(sample, metric) for sample in self.samples)
 
     def spread(self, metric: Metric) -> tuple[float, float]:
-        """The lowest and the highest round."""
+        """Return the lowest and the highest round."""
         values = [getattr(sample, metric) for sample in self.samples]
         return min(values), max(values)
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure."""
+    """Durations and rounds of a measurement."""
 
     rounds: int
     seconds: float
@@ -101,7 +101,7 @@ class Effort:
 
 
 def run(scenarios: Sequence[Scenario], targets: Sequence[Target], effort: Effort) -> list[Result]:
-    """Start what each setup needs, go round, stop it again."""
+    """Start the servers of each setup, run its rounds, stop the servers."""
     results = []
     by_setup = sorted(scenarios, key=lambda scenario: repr(scenario.setup))
     for setup, group in groupby(by_setup, key=lambda scenario: scenario.setup):
@@ -123,8 +123,8 @@ def run(scenarios: Sequence[Scenario], targets: Sequence[Target], effort: Effort
 def started(
     setup: Setup, targets: Sequence[Target], worker_class: str = "gevent"
 ) -> Iterator[tuple[list[Running], list[tuple[Target, str]]]]:
-    """A provider and the targets before it, each with one answer given; and those that did not
-    start, with the reason."""
+    """Start a provider and targets in front of it, which have answered once. Return also those that
+    did not start, with the reason."""
     running, failures = [], []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
@@ -161,14 +161,14 @@ def _rounds(scenario: Scenario, running: Sequence[Running], effort: Effort) -> l
 
 
 def measure(scenario: Scenario, one: Running, seconds: float) -> Sample:
-    """One round: warm up, load, read the processor time, check answers."""
+    """Run one round: warm up, load, read the processor time, check answers."""
     requests = one.requests(scenario.items, scenario.encoding, cached=scenario.cached)
-    with _company(scenario, one):
+    with _background_load(scenario, one):
         return load(one, requests, scenario.clients, seconds)
 
 
 def load(one: Running, requests: Sequence[Request], clients: int, seconds: float) -> Sample:
-    """Put requests to one target for some seconds, after a warm-up in which all have connected."""
+    """Send requests to one target for some seconds, after a warm-up in which clients connect."""
     before: list[float] = []
     outcome = Load(one.server.port, requests, clients).run(
         seconds, 0.2 + clients / 400, lambda: before.append(one.server.cpu())
@@ -179,7 +179,7 @@ def load(one: Running, requests: Sequence[Request], clients: int, seconds: float
 
 
 def sample(outcome: Outcome, cpu: float) -> Sample:
-    """The numbers of one load run."""
+    """Return the numbers of one load run."""
     ordered = sorted(outcome.latencies)
     if not ordered:
         raise LoadError("no answer in the measured time")
@@ -192,7 +192,7 @@ def sample(outcome: Outcome, cpu: float) -> Sample:
 
 
 def check(outcome: Outcome, one: Running) -> None:
-    """Compare every kept answer with the vectors of its texts."""
+    """Compare recorded answers with the vectors of their texts."""
     for (request, _), body in outcome.samples.items():
         items = ["x"] * len(request.items) if one.target.floor else list(request.items)
         if wrong := mismatch(body, items, one.width):
@@ -200,8 +200,8 @@ def check(outcome: Outcome, one: Running) -> None:
 
 
 @contextmanager
-def _company(scenario: Scenario, one: Running) -> Iterator[None]:
-    """Another client, in a process of its own, that sends large batches meanwhile."""
+def _background_load(scenario: Scenario, one: Running) -> Iterator[None]:
+    """Run another client, in its own process, that sends large batches meanwhile."""
     if scenario.beside is None:
         yield
         return
@@ -218,5 +218,5 @@ def _company(scenario: Scenario, one: Running) -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Tell progress, apart from the tables on standard output."""
+    """Print progress to standard error: standard output is for the tables."""
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What is asked of the targets, which number is looked at, and the goal that we set for it."""
+"""The requests to the targets, the number compared, and its goal."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,7 @@ CACHED = Setup(cache=True)
 
 @dataclass(frozen=True)
 class Scenario:
-    """One load, put to every target in ``setup``."""
+    """One load for every target in ``setup``."""
 
     name: str
     title: str
@@ -45,7 +45,7 @@ class Scenario:
     """Targets this makes sense for; empty: all."""
 
     def covers(self, target: Target) -> bool:
-        """Whether ``target`` is put to this."""
+        """Return whether ``target`` runs this scenario."""
         if self.cached and target.cached_fields is None:
             return False
         return not self.only or target.name in self.only

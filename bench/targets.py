@@ -1,4 +1,4 @@
-"""What is compared: each target starts a server before the provider and names its headers."""
+"""The compared targets: each starts a server in front of the provider and has its headers."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from bench.processes import Server, free_port
 
 @dataclass(frozen=True)
 class Setup:
-    """What servers are started for; scenarios with equal setups share them."""
+    """The configuration of servers; scenarios with equal setups share them."""
 
     delay: float = 0.0
     """Seconds that the provider takes."""
@@ -31,7 +31,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a target is started: before which provider, with which files, as which worker."""
+    """The start of a target: its provider, its files, its class of worker."""
 
     provider_port: int
     folder: Path
@@ -56,7 +56,7 @@ class Target:
 
 
 def start_provider(setup: Setup, folder: Path) -> Server:
-    """The upstream that every target calls."""
+    """Start the upstream that every target calls."""
     port = free_port()
     command = [sys.executable, "-m", "bench.provider", port, "--width", setup.width,
                "--delay", setup.delay, "--slots", setup.provider_slots]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Just enough HTTP/1.1 framing for a load client and an upstream; nothing here is a library."""
+"""Minimal HTTP/1.1 framing for the load client and the upstream."""
 
 import re
 
@@ -16,20 +16,20 @@ class Message:
         self.clear()
 
     def clear(self) -> None:
-        """Be ready for the next message on the same connection."""
+        """Prepare for the next message on the same connection."""
         self.head = b""
         self.pieces: list[bytes] = []
         self._missing = 0  # bytes of the body still to come; -1: chunked, end not seen
 
     def feed(self, data: bytes) -> bool:
-        """Take what arrived; True when head and body are whole."""
+        """Add received bytes; return True when head and body are complete."""
         if self.head:
             self.pieces.append(data)
             if self._missing > 0:
                 self._missing -= len(data)
                 return self._missing <= 0
             return self._ends_chunked()
-        if self.pieces:  # a head that came in parts
+        if self.pieces:  # a head in several pieces
             data = self.pieces.pop() + data
         head, gap, rest = data.partition(b"\r\n\r\n")
         self.pieces.append(rest if gap else data)
@@ -49,7 +49,7 @@ class Message:
         return sum(map(len, self.pieces))
 
     def body(self) -> bytes:
-        """The body, chunks undone."""
+        """Return the body without chunk framing."""
         raw = b"".join(self.pieces)
         return raw if self._missing >= 0 else _dechunk(raw)
 

@@ -1,7 +1,7 @@
-"""What tests share: the proxies and the providers behind them.
+"""Fixtures for all tests: proxies, and the providers behind them.
 
-Starting a proxy takes a second or two, so each is started once a session and only if some test
-asks for it. The providers forget scripts and calls before every test.
+The start of a proxy takes a second or two, so each is started once in a session, when a test first
+uses it. The providers' scripts and recorded calls are cleared before each test.
 """
 
 import logging
@@ -15,8 +15,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-# The same examples each time, so that red means a change; `seek` looks for new ones.
-# No deadline for an example: on a busy machine it fails tests that are right.
+# The same examples in each run, so that a new failure is due to a change; `seek` tries new ones.
+# No deadline for an example: it would fail on a busy machine.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("seek", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
@@ -44,7 +44,7 @@ def _unconfigured_logs() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def providers() -> Iterator[SimpleNamespace]:
-    """The providers of the shared settings: one to be scripted, one steady, two out of reach."""
+    """The providers of the shared settings: one scripted, one steady, two unreachable."""
     with ExitStack() as stack:
         yield SimpleNamespace(
             upstream=stack.enter_context(Upstream(settings.WIDTH)),
@@ -56,7 +56,7 @@ def providers() -> Iterator[SimpleNamespace]:
 
 @pytest.fixture
 def upstream(providers: SimpleNamespace) -> Iterator[Upstream]:
-    """The provider that a test may script: it serves all models but "steady"."""
+    """The provider that tests script. It serves all models except "steady"."""
     providers.upstream.reset()
     yield providers.upstream
     providers.upstream.reset()
@@ -64,10 +64,10 @@ def upstream(providers: SimpleNamespace) -> Iterator[Upstream]:
 
 @pytest.fixture
 def fresh() -> Callable[[str], str]:
-    """Names a model of this kind ("embed") that nobody has asked yet ("embed-7").
+    """Return an unused model of a kind: "embed-7" of "embed".
 
-    A proxy remembers which deployments failed, and leaves them alone for a while: a test that has
-    a provider fail asks a model of its own, lest the tests after it suffer.
+    The proxy ejects failing deployments for some time, so a test with a failing provider uses a
+    model of its own. Otherwise later tests would fail.
     """
 
     def name(kind: str) -> str:
@@ -79,7 +79,7 @@ def fresh() -> Callable[[str], str]:
 
 @pytest.fixture
 def steady(providers: SimpleNamespace) -> Upstream:
-    """The provider of the model "steady", which nobody scripts."""
+    """The provider of the model "steady", which no test scripts."""
     providers.steady.reset()
     return providers.steady
 
@@ -88,7 +88,7 @@ def steady(providers: SimpleNamespace) -> Upstream:
 def start_proxy(
     tmp_path_factory: pytest.TempPathFactory, providers: SimpleNamespace
 ) -> Iterator[Callable[..., Proxy]]:
-    """Starts proxies with the shared settings; keywords are CACHE, LIMITS and `Proxy`'s own."""
+    """Starts proxies with the shared settings; keywords are CACHE, LIMITS … or those of `Proxy`."""
     with ExitStack() as stack:
 
         def start(worker_class: str | None = None, **options: Any) -> Proxy:
@@ -108,13 +108,13 @@ OVERLAY = {"CACHE", "LIMITS", "LOGS", "keys"}
 
 @pytest.fixture(scope="session")
 def proxy(start_proxy: Callable[..., Proxy]) -> Proxy:
-    """The proxy that most tests ask: the shared settings, the worker class that is the default."""
+    """The proxy of most tests: shared settings, default worker class."""
     return start_proxy()
 
 
 @pytest.fixture(scope="session")
 def proxy_of(start_proxy: Callable[..., Proxy]) -> Callable[[str], Proxy]:
-    """The same under a worker class by name, started when first asked for."""
+    """Return the proxy of most tests under another worker class, started at its first use."""
     started: dict[str, Proxy] = {}
 
     def of(worker_class: str) -> Proxy:
@@ -135,20 +135,20 @@ def default_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 @pytest.fixture
 def client(proxy: Proxy) -> Client:
-    """A caller of the shared proxy who may use everything."""
+    """A client of the shared proxy, with a key for all models."""
     return proxy.client()
 
 
 @pytest.fixture(scope="module")
 def valkey():
-    """A real server for a cache or limits, where a module asks for it."""
+    """A real Valkey for a cache or limits, one for each test module."""
     with Valkey() as server:
         yield server
 
 
 @pytest.fixture
 def redis(valkey):
-    """A plain client of it, and nothing in it."""
+    """A client of the Valkey, which is empty."""
     with valkey.client() as client:
         client.flushall()
         client.script_flush()

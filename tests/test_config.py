@@ -1,4 +1,4 @@
-"""Settings: a module and an overlay in, frozen dataclasses out, and all mistakes at once."""
+"""Settings: module and overlay become frozen dataclasses; all mistakes are reported at once."""
 
 from dataclasses import FrozenInstanceError
 
@@ -15,7 +15,7 @@ from tests.test_config_schema import SECRET, good, mistakes
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """None of the developer's own settings."""
+    """Remove settings of the developer's environment."""
     for name in ("OPENAI_API_KEY", "ALPHANEURAL_API_KEY", "PROXY_SETTINGS", "WEB_CONCURRENCY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("LOG_FORMAT", raising=False)
@@ -24,7 +24,7 @@ def environment(monkeypatch):
 
 @pytest.fixture
 def overlay(tmp_path, environment):
-    """Load the settings with a file of this text laid over them."""
+    """Load the settings with an overlay of this text."""
     path = tmp_path / "mine.py"
     environment("PROXY_SETTINGS", str(path))
     environment("ALPHANEURAL_API_KEY", "sk-mine")
@@ -37,7 +37,7 @@ def overlay(tmp_path, environment):
     return load
 
 
-def test_every_mistake_is_named_at_once():
+def test_all_mistakes_are_reported_at_once():
     settings = good()
     settings["PROVIDERS"]["openai"]["timeout"] = 0
     settings["PROVIDERS"]["two"] = {"kind": "opnai"}
@@ -58,7 +58,7 @@ def test_every_mistake_is_named_at_once():
     ]
 
 
-def test_an_unknown_kind_is_told_which_there_are():
+def test_unknown_kind_lists_the_known_ones():
     settings = good()
     settings["PROVIDERS"]["openai"]["kind"] = "zzzzz"
     known = ", ".join(map(repr, registry.kinds()))
@@ -67,7 +67,7 @@ def test_an_unknown_kind_is_told_which_there_are():
     ]
 
 
-def test_without_kinds_what_only_a_kind_knows_is_an_option_unchecked():
+def test_without_kinds_options_of_kinds_are_unchecked():
     settings = good()
     settings["PROVIDERS"]["openai"] |= {"kind": "zzzzz", "encoding": "x", "timeout": 5}
     provider = config.check(settings).providers["openai"]
@@ -77,13 +77,13 @@ def test_without_kinds_what_only_a_kind_knows_is_an_option_unchecked():
         config.check(settings)
 
 
-def test_a_far_off_name_is_told_what_is_known():
+def test_unknown_name_lists_the_known_ones():
     settings = good()
     settings["LOGS"] = {"zzz": 1}
     assert mistakes(settings) == ["LOGS['zzz']: unknown setting (known: format, level)"]
 
 
-def test_no_settings_at_all_name_what_is_missing():
+def test_empty_settings_name_the_missing_ones():
     assert mistakes({}) == [
         "PROVIDERS: must be set",
         "MODELS: must be set",
@@ -91,7 +91,7 @@ def test_no_settings_at_all_name_what_is_missing():
     ]
 
 
-def test_a_missing_library_is_named_with_the_way_to_get_it(monkeypatch):
+def test_missing_library_is_named_with_its_install_command(monkeypatch):
     def options(kind):
         raise ModuleNotFoundError(name="boto3")
 
@@ -102,7 +102,7 @@ def test_a_missing_library_is_named_with_the_way_to_get_it(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["value", "key", "kind", "it's"])
-def test_a_provider_may_have_any_name_and_keeps_it_in_messages(name):
+def test_messages_show_any_name_of_a_provider(name):
     settings = good()
     settings["PROVIDERS"] = {name: {"kind": "openai", "timeout": 0}}
     settings["MODELS"]["m"]["deployments"][0]["provider"] = name
@@ -111,7 +111,7 @@ def test_a_provider_may_have_any_name_and_keeps_it_in_messages(name):
 
 
 @pytest.mark.parametrize("providers", [{1: {"kind": "openai"}}, {1: {}, "a": {"kind": "openai"}}])
-def test_a_name_that_is_no_string_is_a_mistake_and_no_crash(providers):
+def test_name_that_is_no_string_is_a_mistake(providers):
     settings = good()
     settings["PROVIDERS"] = providers
     assert "PROVIDERS[1]: must be a string" in mistakes(settings)
@@ -132,20 +132,20 @@ def test_models_of_a_key_in_a_tuple_or_a_set_are_checked_too(models):
     assert "no model 'gone' in MODELS" in line
 
 
-def test_a_width_that_no_vector_can_be_cut_to_is_a_mistake():
+def test_matryoshka_width_over_dimensions_is_a_mistake():
     settings = good()
     settings["MODELS"]["m"]["matryoshka"] = [4, 16]  # of vectors 8 wide
     (line,) = mistakes(settings)
     assert line.startswith("MODELS['m']['matryoshka']: ")
 
 
-def test_matryoshka_needs_to_know_the_width():
+def test_matryoshka_needs_dimensions():
     settings = good()
     settings["MODELS"]["m"].update(dimensions=None, matryoshka=True)
     assert mistakes(settings) == ["MODELS['m']['dimensions']: must be set where 'matryoshka' is"]
 
 
-def test_everything_arrives_frozen():
+def test_settings_are_frozen():
     settings = good()
     settings["PROVIDERS"]["openai"] |= {
         "base_url": "https://host/v1",
@@ -173,7 +173,7 @@ def test_everything_arrives_frozen():
         checked.models["other"] = model
 
 
-def test_defaults():
+def test_defaults_are_applied():
     checked = config.check(good())
     provider = checked.providers["openai"]
     assert (provider.timeout, provider.connect_timeout, provider.concurrency) == (60, 5, 64)
@@ -190,7 +190,7 @@ def test_every_limit_of_a_key_is_a_limit_of_its_caller(name):
     assert getattr(caller_of(config.check(settings).keys["k"]), name) == 1
 
 
-def test_a_star_among_models_means_all_of_them():
+def test_star_means_all_models():
     settings = good()
     settings["KEYS"]["k"]["models"] = ["m", "*"]
     assert config.check(settings).keys["k"].models is None
@@ -199,7 +199,7 @@ def test_a_star_among_models_means_all_of_them():
 @pytest.mark.parametrize(
     ("given", "workers"), [(None, 1), ("", 1), ("4", 4), ("0", 1), ("-2", 1), ("many", 1)]
 )
-def test_the_workers_that_share_the_limits(environment, given, workers):
+def test_number_of_workers_is_read(environment, given, workers):
     if given is not None:
         environment("WEB_CONCURRENCY", given)
     assert config.check(good()).workers == workers
@@ -209,7 +209,7 @@ def test_the_workers_that_share_the_limits(environment, given, workers):
     ("matryoshka", "widths"),
     [(False, set()), (True, set(range(1, 9))), ((2, 4), {2, 4})],
 )
-def test_the_widths_a_vector_may_be_cut_to(matryoshka, widths):
+def test_allowed_widths_of_a_model(matryoshka, widths):
     model = ModelSettings("m", (), dimensions=8, matryoshka=matryoshka)
     assert {width for width in range(1, 20) if model.can_cut_to(width)} == widths
 
@@ -228,7 +228,7 @@ def test_no_repr_shows_a_secret():
             assert secret not in shown
 
 
-def test_a_tokenizer_is_a_name_or_a_file_that_is_there(tmp_path):
+def test_tokenizer_is_a_name_or_an_existing_file(tmp_path):
     settings = good()
     settings["MODELS"]["m"]["tokenizer"] = "/no/such/tokenizer.json"
     assert mistakes(settings) == ["MODELS['m']['tokenizer']: no file '/no/such/tokenizer.json'"]
@@ -259,7 +259,7 @@ def test_no_limit_of_each_input_needs_no_tokenizer(given):
     assert deployment.max_item_tokens == given.get("max_item_tokens", KNOWN_CONTEXT)
 
 
-def test_a_tokenizer_whose_library_is_missing(monkeypatch):
+def test_missing_library_of_a_tokenizer_is_a_mistake(monkeypatch):
     def load(name):
         raise ModuleNotFoundError(name="tiktoken")
 

@@ -14,7 +14,7 @@ def test_only_true_and_false_are_booleans(value):
 
 
 @pytest.mark.parametrize("kind", ["cohere", "ollama", "tei", "voyage", "mistral"])
-def test_a_number_is_no_boolean_of_a_kind_of_provider(kind):
+def test_number_is_no_boolean_option_of_a_kind(kind):
     booleans = [f for f in registry.options(kind).values() if isinstance(f, fields.Boolean)]
     for field in booleans:
         assert field.deserialize(True) is True

@@ -1,4 +1,4 @@
-"""The check of settings builds the whole app, in its own process, and fails closed."""
+"""The check of settings builds the app in a process of its own; any failure is a mistake."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ __all__ = ["environment", "overlay"]  # fixtures
 
 @pytest.fixture
 def check(overlay, monkeypatch):
-    """The mistakes that the check finds in a settings file of this text."""
+    """Return the mistakes in a settings file of this text."""
     monkeypatch.chdir(ROOT)
 
     def mistakes(text, **options):
@@ -40,7 +40,7 @@ def test_every_mistake_of_the_schema_is_a_line(check):
     assert [line.partition(":")[0] for line in found] == ["CACHE['ttl']", "LIMITS['input']"]
 
 
-def test_what_only_building_the_app_finds_is_a_mistake(check):
+def test_error_in_building_the_app_is_a_mistake(check):
     (line,) = check(
         'MODELS = {"m": {"tokenizer": "no_such_encoding",'
         ' "deployments": [{"provider": "local", "model": "l2_supercat"}]}}'
@@ -69,12 +69,12 @@ def test_an_error_of_a_library_while_building_is_one_line(overlay, monkeypatch):
         ("raise KeyboardInterrupt", "ended early"),
     ],
 )
-def test_settings_that_end_the_check_are_wrong(check, text, complaint):
+def test_settings_that_end_the_check_are_a_mistake(check, text, complaint):
     (line,) = check(text)
     assert complaint in line
 
 
-def test_a_check_that_takes_too_long_is_stopped_with_its_children(check, tmp_path):
+def test_check_over_its_time_is_killed_with_its_children(check, tmp_path):
     pid = tmp_path / "pid"
     began = time.monotonic()
     (line,) = check(
@@ -90,7 +90,7 @@ def test_a_check_that_takes_too_long_is_stopped_with_its_children(check, tmp_pat
 
 
 def is_running(pid):
-    """Whether there is such a process, and not only what its parent has not reaped yet."""
+    """Return whether a process runs, and is not a zombie."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
@@ -98,19 +98,19 @@ def is_running(pid):
         return False
 
 
-def test_a_child_that_outlives_the_check_does_not_hold_it_up(check):
+def test_child_of_the_check_does_not_delay_it(check):
     began = time.monotonic()
     assert check("import subprocess\nsubprocess.Popen(['sleep', '60'])\n") == []
     assert time.monotonic() - began < 30
 
 
-def test_what_the_settings_print_and_ask_is_no_verdict(check):
+def test_input_and_output_of_settings_are_ignored(check):
     assert check("print('[]')\n") == []
     (line,) = check("input()\n")
     assert "EOFError" in line
 
 
-def test_a_check_that_cannot_be_run_is_no_good_news(check, monkeypatch):
+def test_check_that_cannot_run_is_a_mistake(check, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     (line,) = check("")
     assert line.startswith("the settings cannot be checked: ")
@@ -124,7 +124,7 @@ def test_the_check_needs_no_disk(check, monkeypatch):
     assert check("") == []
 
 
-def test_an_app_that_is_not_started_has_no_thread_of_its_own(tmp_path):
+def test_app_that_is_not_started_has_no_threads(tmp_path):
     before = set(threading.enumerate())
     create_app(
         {
@@ -142,7 +142,7 @@ def test_an_app_that_is_not_started_has_no_thread_of_its_own(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_operators_command_builds_the_app_too(overlay, monkeypatch):
+def test_command_check_settings_builds_the_app(overlay, monkeypatch):
     monkeypatch.chdir(ROOT)
     overlay.path.write_text(
         'MODELS = {"m": {"tokenizer": "no_such_encoding",'
@@ -156,6 +156,6 @@ def test_the_operators_command_builds_the_app_too(overlay, monkeypatch):
 LIGHT = "import sys, app.config.check_process; print(*sys.modules)"
 
 
-def test_the_check_loads_nothing_into_gunicorns_master_that_gevent_patches_late():
+def test_check_imports_no_network_library_into_gunicorns_master():
     out = subprocess.check_output([sys.executable, "-c", LIGHT], cwd=ROOT, text=True)
     assert not {"ssl", "flask", "requests", "urllib3", "redis", "sqlalchemy"} & set(out.split())

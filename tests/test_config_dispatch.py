@@ -60,7 +60,7 @@ def test_a_number_out_of_its_range_is_named(name):
 
 @NUMBERS
 @pytest.mark.parametrize("wrong", ["many", None, True, float("nan"), float("inf"), [1]], ids=repr)
-def test_what_is_no_number_is_named(name, wrong):
+def test_value_that_is_no_number_is_named(name, wrong):
     with pytest.raises(SettingsError) as caught:
         checked(**{name: wrong})
     assert f"DISPATCH['{name}']" in str(caught.value)
@@ -73,7 +73,7 @@ def test_a_whole_number_takes_no_fraction(name):
     assert f"DISPATCH['{name}']" in str(caught.value)
 
 
-def test_a_name_that_is_almost_right_is_corrected():
+def test_misspelt_name_has_a_suggestion():
     with pytest.raises(SettingsError, match=r"did you mean 'late_floor'\?"):
         checked(late_flor=1.0)
 
@@ -85,7 +85,7 @@ def test_every_default_is_within_its_range(name):
 
 
 @given(st.data())
-def test_any_numbers_within_their_ranges_are_taken_together(data):
+def test_any_combination_within_the_ranges_is_accepted(data):
     numbers = {
         name: data.draw(st.integers(int(low), int(high)) if whole else st.floats(low, high))
         for name, (whole, low, high) in LIMITS.items()

@@ -1,4 +1,4 @@
-"""What operators read of the settings is made of their declarations, and is current."""
+"""Documentation of the settings is generated from their declarations, and current."""
 
 import pytest
 
@@ -10,7 +10,7 @@ CURRENT = "run: python -m app.config.documentation"
 
 
 def declarations(settings):
-    """Every declared setting below a dataclass."""
+    """Return every declared setting below a dataclass."""
     for setting in declared(settings).values():
         yield setting
         inner = getattr(setting.check, "settings", None)
@@ -37,7 +37,7 @@ def test_every_setting_has_a_default_and_a_comment(name):
     assert lines[at - 1].startswith("#:")
 
 
-def test_comments_are_made_anew_and_code_is_kept():
+def test_generating_comments_keeps_the_code():
     assert module("import os\n#: old\n#: text\nLOGS = {}  # mine\n").splitlines() == [
         "import os",
         *module("LOGS = {}").splitlines()[:-1],

@@ -1,4 +1,4 @@
-"""``PROXY_SETTINGS``: a file laid over the defaults, name by name, whatever is wrong with it."""
+"""``PROXY_SETTINGS``: a file whose names replace the defaults, and its errors."""
 
 import pytest
 
@@ -8,11 +8,13 @@ from tests.test_config import environment, overlay
 __all__ = ["environment", "overlay"]  # fixtures
 
 
-def test_a_name_it_defines_replaces_the_default_whole(overlay):
+def test_name_replaces_the_whole_default(overlay):
     before = overlay("")
     after = overlay('import os\nLIMITS = {"inputs": 7}\nhelper = 1\n_OTHER = {"not": "ours"}\n')
     assert after.limits.inputs == 7
-    assert after.limits.waiting == before.limits.waiting  # its default, not the module's
+    assert (
+        after.limits.waiting == before.limits.waiting
+    )  # the default of the setting, not of the module
     assert after.models == before.models
     assert after.keys == before.keys
 
@@ -32,7 +34,7 @@ def test_a_misspelt_name_is_a_mistake_with_a_suggestion(overlay, text, complaint
     assert str(caught.value) == complaint
 
 
-def test_a_name_of_the_files_own_in_upper_case_is_told_to_begin_with_an_underscore(overlay):
+def test_unknown_upper_case_name_has_the_hint_underscore(overlay):
     with pytest.raises(config.SettingsError) as caught:
         overlay("GIB = 2**30")
     assert str(caught.value).startswith("GIB: unknown setting (known: PROVIDERS, MODELS, ")
@@ -70,7 +72,7 @@ def test_models_are_not_merged_with_the_default_ones(overlay):
     assert list(overlay(text).models) == ["mine"]
 
 
-def test_a_provider_that_was_replaced_is_gone(overlay):
+def test_replaced_provider_is_not_in_the_settings(overlay):
     with pytest.raises(config.SettingsError) as caught:
         overlay('PROVIDERS = {"mine": {"kind": "openai"}}')
     assert str(caught.value) == (
@@ -79,20 +81,20 @@ def test_a_provider_that_was_replaced_is_gone(overlay):
     )
 
 
-def test_the_cache_may_be_turned_off(overlay):
+def test_cache_can_be_turned_off(overlay):
     assert overlay("CACHE = None").cache is None
 
 
-def test_the_docs_may_be_turned_off(overlay):
+def test_docs_can_be_turned_off(overlay):
     assert not overlay('DOCS = {"enabled": False}').docs.enabled
 
 
-def test_it_is_read_again_each_time(overlay):
+def test_file_is_read_at_each_load(overlay):
     assert overlay('LIMITS = {"inputs": 1}').limits.inputs == 1
     assert overlay('LIMITS = {"inputs": 2}').limits.inputs == 2
 
 
-def test_it_may_ask_the_environment_and_its_own_place(overlay, environment):
+def test_file_can_use_environment_and_its_path(overlay, environment):
     environment("MINE", "5")
     text = (
         "import os, pathlib\n"
@@ -108,23 +110,23 @@ def test_it_may_ask_the_environment_and_its_own_place(overlay, environment):
         ('\nimport os\nKEY = os.environ["NOT_SET"]\n', "{}, line 3: KeyError: 'NOT_SET'"),
         ("\n\nPROVIDERS = {\n", "{}, line 3: '{{' was never closed"),
         ("x = 1 / 0\n", "{}, line 1: ZeroDivisionError: division by zero"),
-        ("def f():\n    return nobody\n\nf()\n", "{}, line 2: NameError: name 'nobody'"),
+        ("def f():\n    return unknown\n\nf()\n", "{}, line 2: NameError: name 'unknown'"),
         ("import no_such_module_at_all\n", "{}, line 1: ModuleNotFoundError: No module named"),
     ],
 )
-def test_a_file_that_does_not_run_is_one_line_that_names_the_place(overlay, text, complaint):
+def test_error_in_the_file_is_one_line_with_its_place(overlay, text, complaint):
     with pytest.raises(config.SettingsError) as caught:
         overlay(text)
     assert str(caught.value).startswith(complaint.format(overlay.path))
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_environment_variable_is_called_that(overlay):
+def test_missing_environment_variable_is_named(overlay):
     with pytest.raises(config.SettingsError, match=r"set this environment variable$"):
         overlay('import os\nos.environ["NOT_SET"]\n')
 
 
-def test_a_file_that_is_not_there(overlay, environment):
+def test_missing_file_is_named(overlay, environment):
     environment("PROXY_SETTINGS", "/no/such/file.py")
     with pytest.raises(config.SettingsError) as caught:
         config.load()
@@ -133,20 +135,20 @@ def test_a_file_that_is_not_there(overlay, environment):
     )
 
 
-def test_a_directory_is_no_file(overlay, environment):
+def test_directory_is_a_mistake(overlay, environment):
     environment("PROXY_SETTINGS", str(overlay.path.parent))
     with pytest.raises(config.SettingsError, match=r"cannot read .*: Is a directory"):
         config.load()
 
 
-def test_bytes_that_are_no_python(overlay):
+def test_file_that_is_no_python_is_a_mistake(overlay):
     overlay.path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(config.SettingsError) as caught:
         config.load()
     assert str(caught.value).startswith(str(overlay.path))
 
 
-def test_a_failure_without_a_line_of_its_own_names_the_file(overlay):
+def test_error_without_line_names_the_file(overlay):
     """Source that Python refuses for its bytes alone."""
     with pytest.raises(config.SettingsError) as caught:
         overlay("x = 1\x00")

@@ -1,4 +1,4 @@
-"""Every mistake in the settings is one line that names the setting and says what would be right."""
+"""Every mistake in the settings is one line with the setting and what would be right."""
 
 import pytest
 
@@ -33,7 +33,7 @@ SECRET = "sk-secret-0123456789"
 
 
 def good():
-    """Settings without a mistake."""
+    """Return settings without a mistake."""
     return {
         "PROVIDERS": {"openai": {"kind": "openai", "api_key": SECRET}},
         "MODELS": {
@@ -48,7 +48,7 @@ def good():
 
 
 def put(settings, path, value):
-    """Set what a path like ("KEYS", "k", "sha256") names."""
+    """Set the value at a path like ("KEYS", "k", "sha256")."""
     *parents, last = path
     for name in parents:
         settings = settings[name]
@@ -247,14 +247,14 @@ TABLE = [
 ]
 
 
-def test_these_settings_are_good():
+def test_valid_settings_are_accepted():
     config.check(good())
 
 
 @pytest.mark.parametrize(
     ("path", "value", "line"), TABLE, ids=[line.partition(": ")[0] for *_, line in TABLE]
 )
-def test_a_mistake_is_exactly_one_line(path, value, line):
+def test_each_mistake_is_one_line(path, value, line):
     settings = good()
     put(settings, path, value)
     found = mistakes(settings)
@@ -262,13 +262,13 @@ def test_a_mistake_is_exactly_one_line(path, value, line):
     assert SECRET not in found[0]
 
 
-def test_one_key_in_capitals_is_the_same_key():
+def test_digests_are_compared_without_case():
     settings = good()
     settings["KEYS"] = {"a": {"sha256": "ab" * 32}, "b": {"sha256": "AB" * 32}}
     assert mistakes(settings) == ["KEYS['b']['sha256']: is that of 'a' too: a key has one name"]
 
 
-def test_names_of_other_languages_are_good_where_no_header_holds_them():
+def test_names_outside_headers_may_be_any_language():
     settings = good()
     settings["PROVIDERS"]["hébergeur"] = {"kind": "openai"}
     settings["KEYS"]["поиск"] = KEY

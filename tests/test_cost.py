@@ -79,7 +79,7 @@ def test_calls_for_a_provider_call_do_not_grow():
 REFUSED = {
     "nothing": {},
     "input": {"input": []},
-    "model": {"model": "nobody"},
+    "model": {"model": "unknown"},
     "width": {"dimensions": 10**6},
     "provider": {"model": "steady"},
 }

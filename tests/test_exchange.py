@@ -26,12 +26,12 @@ def test_a_well_formed_id_is_kept(given):
 @pytest.mark.parametrize(
     "given", [None, "", " ", "a b", "x" * 129, "a\n", "a\r\nx: y", "ü", "<b>", '"', "a,b", "%0a"]
 )
-def test_any_other_is_replaced(given):
+def test_other_ids_are_replaced(given):
     assert NEW.fullmatch(request_id(given))
 
 
 @given(st.text())
-def test_an_id_is_always_safe_in_a_header_and_in_a_log(given):
+def test_ids_are_safe_in_headers_and_logs(given):
     assert re.fullmatch(r"[!-~]{1,128}", request_id(given))
 
 
@@ -41,7 +41,7 @@ def test_new_ids_are_unique():
 
 @pytest.fixture
 def logged(monkeypatch):
-    """The fields of the lines that were logged."""
+    """The fields of the logged lines."""
     lines = []
     monkeypatch.setattr(request_log, "log_request", lines.append)
     return lines
@@ -51,7 +51,7 @@ def start(**options):
     return Exchange("req_1", "POST", "/v1/embeddings", **options)
 
 
-def test_a_line_has_the_whole_story(logged):
+def test_log_line_has_all_fields(logged):
     exchange = start(
         space="acme/bge",
         caller=Caller("team"),
@@ -92,7 +92,7 @@ def test_a_line_has_the_whole_story(logged):
     }
 
 
-def test_a_line_of_a_refused_request_has_what_was_known(logged):
+def test_log_line_of_a_refused_request_has_known_fields(logged):
     exchange = start()
     exchange.error = BadRequest("What is wrong.")
     RequestLog().finished(exchange, 400)
@@ -103,7 +103,7 @@ def test_a_line_of_a_refused_request_has_what_was_known(logged):
     assert line["error"] == "What is wrong."
 
 
-def test_a_line_of_a_failed_request_has_its_code_and_attempts(logged):
+def test_log_line_of_a_failed_request_has_code_and_attempts(logged):
     exchange = start(caller=Caller("team"), request=EmbeddingRequest("m", ["x"]))
     exchange.error = UpstreamFailed("It failed.")
     exchange.error.attempts = 3
@@ -112,7 +112,7 @@ def test_a_line_of_a_failed_request_has_its_code_and_attempts(logged):
     assert logged[0]["items"] == 1
 
 
-def test_what_an_error_has_for_the_log_wins_over_its_message(logged):
+def test_log_text_of_an_error_replaces_its_message(logged):
     exchange = start()
     exchange.error = DeadlineExceeded("Told to the caller.")
     exchange.error.log_message = "message for the log"

@@ -18,7 +18,7 @@ ROWS = [
     for line in (ROOT / "docs/internals.md").read_text().splitlines()
     if (row := ROW.fullmatch(line))
 ]
-#: Modules that nothing may import here: they run commands or migrations.
+#: Modules that must not be imported here: they run migrations.
 NOT_IMPORTED = ("app.database.migrations",)
 
 
@@ -36,7 +36,7 @@ def resolve(path: str) -> Any:
 
 
 def form_of(name: str) -> str:
-    """What a name is, in the words of the table. ``class:attribute`` is one of its objects'."""
+    """Return the form of a name as in the table. ``class:attribute`` is an attribute of objects."""
     path, colon, attribute = name.partition(":")
     found = resolve(path)
     if colon:
@@ -65,12 +65,12 @@ def test_the_table_is_read():
 
 
 @pytest.mark.parametrize(("name", "form", "_"), ROWS, ids=[name for name, _, _ in ROWS])
-def test_a_name_is_what_the_code_expects(name: str, form: str, _: str):
+def test_each_name_exists_in_its_form(name: str, form: str, _: str):
     assert form_of(name) == form
 
 
 @pytest.mark.parametrize(("name", "_", "file"), ROWS, ids=[name for name, _, _ in ROWS])
-def test_a_name_in_the_table_is_used(name: str, _: str, file: str):
+def test_each_name_in_the_table_is_used(name: str, _: str, file: str):
     places = [*(ROOT / "app").rglob(file), *(ROOT / "deploy").rglob(file)]
     assert any(last(name) in place.read_text() for place in places)
 
@@ -87,7 +87,7 @@ def our_classes() -> list[type]:
 
 
 def overridden(kind: type) -> set[str]:
-    """Private names of a library's class that a subclass of ours overrides."""
+    """Return private names of a library's class that a subclass here overrides."""
     ours = {n for k in kind.__mro__ if k.__module__.startswith("app.") for n in vars(k)}
     theirs = [k for k in kind.__mro__ if k.__module__.partition(".")[0] in LIBRARIES]
     private = {n for n in ours if n.startswith("_") and not n.startswith("__")}
@@ -97,9 +97,9 @@ def overridden(kind: type) -> set[str]:
 def test_every_private_name_that_is_overridden_is_in_the_table():
     listed = {last(name) for name, _, _ in ROWS}
     found = {name: kind for kind in our_classes() for name in overridden(kind)}
-    assert "_emit_body" in found  # else nothing is looked at
+    assert "_emit_body" in found  # otherwise nothing is checked
     assert found.keys() <= listed, found
 
 
-def test_the_page_is_named_where_an_upgrade_begins():
+def test_contributing_names_the_page():
     assert "docs/internals.md" in (ROOT / "CONTRIBUTING.md").read_text()

@@ -21,9 +21,9 @@ from app.usage import report as reports
 @click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
 def audit(since: datetime, until: datetime, subject: str | None, as_json: bool) -> None:
     """Changes of keys and settings: when, by whom, what. The newest 1,000 of the time."""
-    from app.database.audit import events
-
     _, usage = load_usage_settings()
+    from app.database.audit import events  # after the check above: needs the package sqlalchemy
+
     # ``until`` is excluded; rows of the present millisecond are to be listed.
     times = reports.milliseconds(since), reports.milliseconds(until) + 1
     found = with_database(usage, lambda d: d.run(lambda c: events(c, *times, subject)))

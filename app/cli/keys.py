@@ -206,7 +206,7 @@ def edit(
 ) -> None:
     """Change the rights of a key that the options name.
 
-    Every worker applies them within 5 seconds, also to an older key in its grace period.
+    Every worker applies them within about 2 seconds, also to an older key in its grace period.
     """
     if networks and any_network:
         fail("--network and --any-network exclude each other")

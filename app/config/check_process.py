@@ -68,7 +68,7 @@ def _check(kept: int | None, limit_s: float) -> list[str]:
 
 
 def _file() -> IO[bytes]:
-    """A file without a name: in memory where there is such a thing, for a disk may be read-only."""
+    """A file without a name, in memory if possible: a disk may be read-only."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("check"), "w+b")
     return tempfile.TemporaryFile()

@@ -119,7 +119,7 @@ def namespace() -> Any:
     """What the keys in a Redis or Valkey begin with."""
     values = "1 to 64 letters, digits, '.', '_', '-'"
     return setting(
-        own.key_prefix(), "embeddings", values, "What its keys in the Redis or Valkey begin with."
+        own.key_prefix(), "embeddings", values, "Prefix of its keys in the Redis or Valkey."
     )
 
 

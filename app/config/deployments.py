@@ -29,7 +29,7 @@ class DeploymentSettings:
     """A model at a provider: docs/dispatch.md says how one is chosen."""
 
     provider: str = text(REQUIRED, "a name in PROVIDERS", "Where it is.")
-    model: str = text(REQUIRED, "a name", "What the provider calls the model.")
+    model: str = text(REQUIRED, "a name", "The provider's name of the model.")
     weight: float = positive(1.0, 1e6, "Its share of the calls, against the others of its tier.")
     tier: int = whole(0, 0, None, "0 is asked first, 1 where no deployment of tier 0 can serve.")
     max_inputs: int | None = count(None, "Inputs of one call.", shown="the provider's")

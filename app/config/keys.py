@@ -24,7 +24,7 @@ class KeySettings:
         own.ModelNames(),
         None,
         "a list of names in MODELS; '*': every model",
-        "What it may ask for.",
+        "Models that it may use.",
         none=False,
         shown="['*']",
     )

@@ -25,7 +25,7 @@ def load(kinds: ProviderKinds | None = None) -> Settings:
 
     ``kinds`` as for `check`. Raises `SettingsError`.
     """
-    # Reloaded, for it reads the environment: a process may load settings more than once.
+    # Reloaded, because it reads the environment: a process may load settings more than once.
     module = importlib.reload(importlib.import_module("app.settings"))
     names = {name: getattr(module, name) for name in NAMES}
     path = os.environ.get("PROXY_SETTINGS")

@@ -55,7 +55,7 @@ class CacheSettings:
         '"redis+cluster://host:6379,host:6379".'
     )
     namespace: str = namespace()
-    timeout: float = seconds(0.05, "What an answer waits for it at most; then the hit is lost.")
+    timeout: float = seconds(0.05, "Maximum wait of a request for it; then the hit is lost.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class LimitSettings:
         'what it is told ("maxmemory-policy" noeviction or volatile-*).'
     )
     namespace: str = namespace()
-    timeout: float = seconds(0.05, "What a request waits for it at most.")
+    timeout: float = seconds(0.05, "Maximum wait of a request for it.")
     count_cached_tokens: bool = flag(
         True, "Whether tokens served from the cache count; money is never counted for them."
     )
@@ -84,7 +84,7 @@ class LimitSettings:
         "allow",
         ["allow", "refuse"],
         "While the url is slow or dead: 'refuse' refuses keys with a limit of a day or a month. "
-        "What is used meanwhile is charged later.",
+        "Usage of that time is charged later.",
     )
 
     @staticmethod
@@ -140,7 +140,7 @@ class Settings:
         NamedSections(ProviderSettings, own.provider_name, ProviderEntry()),
         REQUIRED,
         "dictionaries by name",
-        "Who embeds: a name of your choice and what it is. A kind may take more than these: "
+        "The providers, by a name of your choice. A kind may have further settings: "
         "docs/providers.md.",
     )
     models: Mapping[str, ModelSettings] = setting(
@@ -150,15 +150,15 @@ class Settings:
         ),
         REQUIRED,
         "dictionaries by name",
-        "What clients may ask for, by the name they use. Every deployment of a model must serve "
-        "the same vector space.",
+        "The models that clients can request, by name. Every deployment of a model must serve the "
+        "same vector space.",
     )
     keys: Mapping[str, KeySettings] = setting(
         NamedSections(KeySettings, own.key_name),
         REQUIRED,
         "dictionaries by name",
-        "Who may ask: a name for the logs and the key's SHA-256. `flask --app wsgi new-key NAME` "
-        "makes a key.",
+        "The keys of callers: a name for the logs, and the SHA-256 of the key. `flask --app wsgi "
+        "new-key NAME` creates a key.",
     )
     cache: CacheSettings | None = setting(
         Section(CacheSettings),
@@ -169,19 +169,19 @@ class Settings:
     )
     limits: LimitSettings = _section(
         LimitSettings,
-        "How large a request may be, and where the limits of keys are counted: by each worker for "
-        "its share of them, and from 0 after a restart, or exactly, with a url.",
+        "The size of requests, and where the limits of keys are counted. Without url, each worker "
+        "counts for its share of them, and from 0 after a restart; with a url, counts are exact.",
     )
     logs: LogSettings = _section(LogSettings, "Log lines, on the standard output.")
     workers: int = 1  # processes that share the limits: WEB_CONCURRENCY
     usage: UsageSettings | None = _optional(
         UsageSettings,
-        "A row a request in a database, for reports and bills. None: no ledger. Run `flask --app "
-        "wsgi usage migrate` once, and after each upgrade. See docs/usage.md.",
+        "One row for each request in a database, for reports and bills. None: no ledger. Run "
+        "`flask --app wsgi usage migrate` once, and after each upgrade. See docs/usage.md.",
     )
     oidc: OidcSettings | None = _optional(
         OidcSettings,
-        "Tokens of an identity provider in the place of keys, for companies that hand out none.",
+        "Tokens of an identity provider, used instead of keys.",
     )
     blocked_users: frozenset[str] = _names(
         "End users (the field `user`) that get a 403. Taken on reload."
@@ -193,25 +193,25 @@ class Settings:
         own.Texts(fields.String(validate=addresses.network_or_any)),
         frozenset,
         "a list of addresses or networks; '*': any",
-        "The proxies in front, whose X-Forwarded-For is believed: by keys that are bound to "
-        "networks, by /metrics and in the log.",
+        "The proxies in front of this one, whose X-Forwarded-For is used: for keys that are bound "
+        "to networks, for /metrics and in the log.",
     )
     metrics: MetricsSettings = _section(
         MetricsSettings,
-        "Numbers for Prometheus at /metrics. Behind a proxy that sends X-Forwarded-For, its "
-        "address and that of its client both have to be allowed, and its own in TRUSTED_PROXIES.",
+        "Metrics for Prometheus at /metrics. Behind a proxy that sends X-Forwarded-For, the proxy "
+        "must be in TRUSTED_PROXIES, and its address and its client's must both be allowed.",
     )
     tracing: TracingSettings | None = _optional(
         TracingSettings, "Spans for OpenTelemetry (pip install '.[tracing]')."
     )
     docs: DocsSettings = _section(
         DocsSettings,
-        "The description of the API at /openapi.json, and the page to try it on at /docs. Neither "
-        "asks for a key; neither names a model that is yours alone.",
+        "The description of the API at /openapi.json, and a page to try it at /docs. Both need no "
+        "key, and show only names of public models.",
     )
     dispatch: DispatchSettings = _section(
         DispatchSettings,
-        'The numbers of dispatch, where the defaults do not suit: {"late_floor": 5.0}. See '
+        'Numbers of dispatch that differ from the defaults: {"late_floor": 5.0}. See '
         "docs/dispatch.md.",
     )
     notify: NotifySettings | None = _optional(

@@ -29,8 +29,8 @@ class ProviderSettings:
         "Its key: read it from the environment or a file.",
         secret=True,
     )
-    timeout: float = seconds(60.0, "What one attempt may take.")
-    connect_timeout: float = seconds(5.0, "What connecting may take.")
+    timeout: float = seconds(60.0, "Maximum time of one call.")
+    connect_timeout: float = seconds(5.0, "Maximum time of connecting.")
     max_inputs: int | None = count(
         None, "Inputs of one call.", none=False, shown="what its kind takes"
     )

@@ -121,7 +121,7 @@ class OidcSettings:
         ),
         dict,
         "'name', 'models', 'admin' or a limit of KEYS: path of a claim",
-        "What a token says of its caller.",
+        "The claims with a caller's name, rights and limits.",
         shown="{'name': 'sub'}",
     )
     admins: frozenset[str] = setting(
@@ -166,7 +166,7 @@ class NotifySettings:
         "Signs the bodies as standardwebhooks.com says.",
         secret=True,
     )
-    timeout: float = seconds(10.0, "What the connect, and each read, may take.")
+    timeout: float = seconds(10.0, "Maximum time of connecting, and of each read.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +193,8 @@ class TracingSettings:
     sample: float = number(
         1.0, 0, 1, "Share of the traces that begin here; a caller's `traceparent` has its own."
     )
-    service: str = text("embeddings-proxy", "a name", "What this service is called.")
-    timeout: float = seconds(5.0, "What sending spans may take; a stop waits as long.")
+    service: str = text("embeddings-proxy", "a name", "The name of this service in spans.")
+    timeout: float = seconds(5.0, "Maximum time of sending spans; a stop waits as long.")
 
     @staticmethod
     def complete(data: dict[str, Any]) -> dict[str, Any]:

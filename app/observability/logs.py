@@ -32,8 +32,6 @@ _requests = logging.getLogger("app.requests")
 
 def configure(settings: LogSettings) -> None:
     """Send everything below the logger ``app`` to standard output in the format of the settings."""
-    # The formatters here do not use what records would otherwise look up.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = _LineHandler(sys.stdout)
     handler.setFormatter(HumanFormatter() if settings.format == "human" else JsonFormatter())
     logger = logging.getLogger("app")

@@ -79,9 +79,9 @@ class _Refusal(msgspec.Struct):
 _answer = msgspec.json.Decoder(_Answer)
 _refusal = msgspec.json.Decoder(_Refusal)
 
-#: Codes that say, under whatever status, that somebody must pay or sign first.
+#: Codes that mean, with any status, that a bill or an agreement is missing.
 _UNPAID = {"billing_hard_limit_reached", "billing_not_active", "account_deactivated", "Arrearage"}
-#: Seconds a provider rests whose quota is used up: somebody must act before it can serve again.
+#: Seconds a provider rests whose quota is used up: an operator must act before it can serve again.
 QUOTA_REST = 600.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhd])"

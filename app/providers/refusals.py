@@ -51,7 +51,7 @@ _NO_REASON = {
     False: "The provider refused the request as invalid.",
     True: "The provider refused the request as too large.",
 }
-#: What reading JSON that somebody else wrote may raise.
+#: Exceptions of reading foreign JSON.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -91,7 +91,7 @@ def message_of(body: bytes) -> str:
         while isinstance(found, list) and found:
             found = found[0]
         if isinstance(found, dict) and name in found:
-            if isinstance(found.get("loc"), list):  # pydantic's: without it nobody knows which
+            if isinstance(found.get("loc"), list):  # pydantic's: it names the field
                 names = [str(part) for part in found["loc"] if isinstance(part, str | int)]
                 place = ".".join(names) + ": "
             found = found[name]
@@ -113,7 +113,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds a provider asks to be left alone: ``retry-after-ms``, or ``Retry-After``.
 
     The latter in seconds or as a date (RFC 9110, 10.2.3), which is read by the provider's own
-    clock where it shows it. None where it does not say, or says it in a way nobody can read.
+    clock where it shows it. None if it is missing or cannot be read.
     """
     try:
         if "retry-after-ms" in headers:

@@ -1,6 +1,7 @@
 """The kinds of provider there are: the modules here that are a wire format, and the presets.
 
-Only the modules of kinds in use are imported: a cloud library is loaded by those who need it.
+Only the modules of kinds in use are imported: a cloud library is loaded only if a provider needs
+it.
 """
 
 from __future__ import annotations

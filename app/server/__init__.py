@@ -1,13 +1,14 @@
-"""gunicorn's gevent and gthread workers, changed only where the contract asks for more.
+"""gunicorn's gevent and gthread workers, changed only where the API's contract needs it.
 
 ``worker_class = "app.server.GeventWorker"`` or ``"app.server.ThreadWorker"``. What differs:
 
 1. Refusals of gunicorn's own (bad request line, headers, framing) are JSON in OpenAI's shape and
-   repeat nothing of the request, for what is malformed may hold a key; nor does the log.
+   repeat nothing of the request, because it may have a key; nor does the log.
 2. A stop loses no request: what has been accepted, or waits to be, is answered; idle connections
-   linger for two seconds, for a client may be sending on them already.
+   linger for two seconds, because a client may already send on them.
 3. An answer given before the body was read (401, 413) reaches its client: the rest of the body is
-   swallowed, within bounds, for closing on unread bytes makes the kernel reset the connection.
+   discarded, within bounds, because closing with unread bytes makes the kernel reset the
+   connection.
 4. A client has to keep a pace, so that one that drips cannot hold a thread for ever.
 5. HTTP/1 only, to the letter of RFC 9112 where gunicorn is not (see `request`): an offer of h2c is
    ignored. No ``Server: gunicorn``.
@@ -29,7 +30,7 @@ from typing import Any
 
 from app.server.log import JsonLogger as JsonLogger
 
-#: Each brings half of gunicorn along, so it is imported when it is asked for.
+#: Each imports half of gunicorn, so it is imported at its first use.
 _WORKERS = {"GeventWorker": "app.server.greenlets", "ThreadWorker": "app.server.threads"}
 
 

@@ -12,22 +12,22 @@ from gunicorn.util import http_date  # type: ignore[import-untyped]
 
 SERVER = "embeddings-proxy"
 
-#: Headers of most answers, whose names mean nothing to a server: their values are checked together.
+#: Headers of most answers that have no meaning for a server: their values are checked together.
 _PLAIN = frozenset(
     ("Content-Type", "Server-Timing", "x-request-id", "cache-control", "x-content-type-options")
 ) | {f"x-proxy-{name}" for name in ("cache", "cached-tokens", "provider", "attempts", "space")}
 
 _LINES = re.compile(r"(?:[\t -~\x80-\xff]*\r\n)*")  # gunicorn's rule for values
-_MAX_BODY_BYTES_WITH_HEAD = 2**16  # bytes of the body that leave with the head, at the most
-_date = (0, "")  # a second and how HTTP writes it
+_MAX_BODY_BYTES_WITH_HEAD = 2**16  # maximum bytes of the body that are written with the head
+_date = (0, "")  # a second and its HTTP date
 
 
 class BufferedHeadResponse(Response):  # type: ignore[misc]
-    """gunicorn's, but the head goes out in one write with the first piece of the body."""
+    """gunicorn's response, with head and first bytes of the body in one write."""
 
-    #: What waits for the piece of the body that it leaves with. gunicorn makes the object.
+    #: The head, until the first bytes of the body. gunicorn creates the object.
     _head = b""
-    #: The moment, by `time.monotonic`, at which the client must have taken all of the answer.
+    #: The time, by `time.monotonic`, by which the client must have read the whole answer.
     deadline = math.inf
     headers_sent: bool
 
@@ -64,7 +64,7 @@ class BufferedHeadResponse(Response):  # type: ignore[misc]
             self._send(framed)
             return
         head, self._head = self._head, b""
-        # Not all of a long answer: that would be one more copy of it.
+        # Not all of a long answer, which would copy it once more.
         rest = memoryview(framed)[_MAX_BODY_BYTES_WITH_HEAD:]
         self._send(head + framed[:_MAX_BODY_BYTES_WITH_HEAD])
         if rest:
@@ -72,12 +72,12 @@ class BufferedHeadResponse(Response):  # type: ignore[misc]
 
     def _send(self, data: bytes | memoryview) -> None:
         if self.deadline != math.inf:
-            # The time of a socket is that of one write: what is left of the whole, before each.
+            # A socket's timeout applies to one write: before each, set the remaining time.
             self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
         self.sock.sendall(data)
 
     def can_sendfile(self) -> bool:
-        return False  # it writes past `_emit_body`
+        return False  # sendfile would bypass `_emit_body`
 
     def close(self) -> None:
         self.send_headers()
@@ -89,7 +89,7 @@ class BufferedHeadResponse(Response):  # type: ignore[misc]
 
 
 def _now() -> str:
-    """The time as HTTP writes it, made once a second."""
+    """Return the HTTP date, formatted once a second."""
     global _date
     second = int(time.time())
     if _date[0] != second:

@@ -1,4 +1,4 @@
-"""Reading a request: bytes that must keep a pace, and a body that is whole or an error."""
+"""Reads a request at a minimum rate; its body is complete or an error."""
 
 from __future__ import annotations
 
@@ -13,29 +13,27 @@ from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 
 IDLE_CLIENT_TIMEOUT_S = 30.0  # seconds that a client has for the head, and again for the body, …
-MIN_BYTES_PER_S = 16 * 2**10  # … plus one for so many bytes of it
-MAX_UNREAD_BYTES_TO_KEEP = (
-    64 * 2**10
-)  # bytes left unread that are worth reading to keep a connection
-DRAIN_TIMEOUT_S = 5.0  # bounds of swallowing what a refused client still sends
+MIN_BYTES_PER_S = 16 * 2**10  # … plus one second for this number of bytes
+MAX_UNREAD_BYTES_TO_KEEP = 64 * 2**10  # maximum unread bytes that are read to keep a connection
+DRAIN_TIMEOUT_S = 5.0  # maximum seconds of discarding what a refused client still sends
 MAX_DRAIN_BYTES = 64 * 2**20
 
 
 class TooSlow(errors.ParseException):  # type: ignore[misc]
-    """The client did not keep the pace."""
+    """The client sent too slowly."""
 
 
 class BodyError(OSError):
-    """The body broke off, came too slowly or was framed wrongly: a 400, and a retry is safe.
+    """The body is incomplete, too slow or wrongly framed: a 400, and a retry is safe.
 
     An OSError because werkzeug turns those into its ClientDisconnected, a 400 too.
     """
 
 
 class Unreader(SocketUnreader):  # type: ignore[misc]
-    """gunicorn's source of bytes, with a deadline that moves as bytes arrive."""
+    """gunicorn's reader of a socket, with a deadline that is extended as bytes arrive."""
 
-    #: What the PROXY protocol told of the client at the connection's start.
+    #: The client of the connection by the PROXY protocol.
     proxy_protocol_info: dict[str, Any] | None = None
 
     def __init__(self, sock: Any) -> None:
@@ -43,11 +41,11 @@ class Unreader(SocketUnreader):  # type: ignore[misc]
         self.expect()
 
     def expect(self, seconds: float | None = None) -> None:
-        """Give what comes next so many seconds to begin; by default `IDLE_CLIENT_TIMEOUT_S`."""
+        """Allow these seconds for the next bytes; by default `IDLE_CLIENT_TIMEOUT_S`."""
         self.deadline = time.monotonic() + (IDLE_CLIENT_TIMEOUT_S if seconds is None else seconds)
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        # Not 0, which would mean "do not wait": what has arrived may be read, however late.
+        # Not 0, which would mean "do not wait": bytes that have arrived may always be read.
         self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
         try:
             data: bytes = super().chunk(size_hint)
@@ -58,16 +56,16 @@ class Unreader(SocketUnreader):  # type: ignore[misc]
 
 
 class Body(io.RawIOBase):
-    """``wsgi.input``: gunicorn's, but it knows what is unread and never takes half for a whole."""
+    """``wsgi.input``: gunicorn's, which counts unread bytes and raises for an incomplete body."""
 
     def __init__(self, req: Any, unreader: Unreader, sock: Any) -> None:
         self._body, self._unreader, self._sock = req.body, unreader, sock
-        #: Bytes not read yet; infinite as long as the end of a chunked body is not seen.
+        #: Bytes not read yet; infinite until the end of a chunked body is read.
         self.unread_bytes: float = getattr(req.body.reader, "length", math.inf)
-        self.failed = False  # gunicorn's parser asks for it
+        self.failed = False  # read by gunicorn's parser
         self._started = self.unread_bytes == 0
-        # gunicorn would send "100 Continue" before the app is asked. Sent with the first read
-        # instead, it spares a client that is refused (401, 413) the sending.
+        # gunicorn would send "100 Continue" before calling the app. Here the first read sends it,
+        # so a client that is refused (401, 413) need not send its body.
         self._continue = req._expected_100_continue
         req._expected_100_continue = False
 
@@ -81,7 +79,7 @@ class Body(io.RawIOBase):
         )
 
     def finish(self) -> bool:
-        """Read a small unread rest; return whether the connection can carry another request."""
+        """Read a small unread rest; return whether the connection can have another request."""
         if not self.keeps_connection:
             return False
         with contextlib.suppress(BodyError):
@@ -105,23 +103,23 @@ class Body(io.RawIOBase):
             data: bytes = self._body.read(size)
         except (errors.ParseException, OSError):
             self.failed = True
-            raise BodyError("the request body could not be read") from None  # it may hold a key
+            raise BodyError("the request body could not be read") from None  # it may have a key
         self.unread_bytes -= len(data)
-        if size is None or size < 0 or len(data) < size:  # that was the end
+        if size is None or size < 0 or len(data) < size:  # the end of the body
             if 0 < self.unread_bytes < math.inf:
                 self.failed = True
                 raise BodyError("the request body broke off")
             self.unread_bytes = 0
         return data
 
-    def readinto(self, buffer: Any) -> int:  # readline and its kin, and werkzeug, build on it
+    def readinto(self, buffer: Any) -> int:  # readline, its variants and werkzeug use it
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
 
 def close_after_answer(sock: Any, timeout_s: float) -> None:
-    """Send FIN, then read and drop what the client still sends, up to ``timeout_s``.
+    """Send FIN, then read and discard what the client sends, up to ``timeout_s``.
 
     Closing with unread bytes would send a reset, which can reach the client before the answer
     (RFC 9112, 9.6). With 0 only bytes that have arrived already are read.

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from app.config.check_process import mistakes
-from app.config.overlay import KEPT_FD  # names the settings' text that is kept for the workers
+from app.config.overlay import (
+    KEPT_FD,
+)  # names the descriptor with the settings' text for the workers
 from app.observability.metrics import directory
 
 
 def usable_cores() -> int:
-    """The cores this process may use: its affinity, and the CPU quota of its container."""
+    """Return the cores this process may use: its affinity, and the CPU quota of its container."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -32,42 +34,42 @@ def usable_cores() -> int:
         return cores
 
 
-# Loopback only: TLS, slow clients and the outside are nginx's. In a container: -b 0.0.0.0:8000.
+# Loopback only: nginx handles TLS, slow clients and other hosts. In a container: -b 0.0.0.0:8000.
 bind = f"127.0.0.1:{os.environ.get('PORT') or 8000}"
 
-# A worker keeps one core busy, and one more worker than cores only adds memory (each has its own
-# cache and embedded model) and spreads the cache and the merging thinner.
+# A worker can use one core. More workers than cores only use more memory (each has its own cache
+# and embedded model), and make cache hits and merging rarer.
 workers = int(os.environ.get("WEB_CONCURRENCY") or usable_cores())
 
 # gevent is the default because a request costs less CPU with it: gthread's threads contend for the
 # interpreter lock (docs/performance.md). gthread is for code that gevent cannot patch.
-# It needs nginx in front: a client that sends half a head, or drips its body, holds a thread for
-# 30 s and more, so that as many of them as there are threads stop a worker that they can reach
-# (docs/operations.md). Clients that are refused and stay hold a quarter of the threads at the most.
+# gthread needs nginx in front: a client that sends an incomplete head, or its body byte by byte,
+# blocks a thread for 30 s or more, so as many such clients as threads block a worker
+# (docs/operations.md). Refused clients that keep sending block at most a quarter of the threads.
 WORKER_CLASSES = {"gevent": "app.server.GeventWorker", "gthread": "app.server.ThreadWorker"}
 worker_class = os.environ.get("WORKER_CLASS") or "gevent"
 worker_class = WORKER_CLASSES.get(worker_class, worker_class)
 
-# A request waits for its provider nearly all the time, so many fit: connections for gevent, where
-# one costs a greenlet; threads for gthread, where each request in flight takes one.
+# A request mostly waits for its provider, so a worker can have many: connections under gevent,
+# where each uses a greenlet; threads under gthread, where each request in flight uses one.
 worker_connections = 4000
 threads = 128
 backlog = 2048  # connections that wait for a worker, also while all of them are being replaced
 
 # Longer than nginx keeps an idle connection (60 s, deploy/nginx.conf): the side that sends requests
-# should be the one that closes.
+# should close first.
 keepalive = 75
 
-# A worker's main loop reports every second whatever its requests do; so this is no limit on them
-# (up to 3,600 s), but on how long the whole interpreter may be stuck: a long computation that holds
-# the interpreter lock or, under gevent, any that does not yield.
+# A worker's main loop reports every second, independent of its requests (up to 3,600 s). So this
+# limits how long the whole interpreter may be blocked: by a computation that holds the interpreter
+# lock or, under gevent, by one that does not yield.
 timeout = 120
 
 # SIGTERM and HUP let requests in flight end: the default "timeout" of one is 600 s. The supervisor
-# that stops gunicorn has to wait as long: TimeoutStopSec, terminationGracePeriodSeconds.
+# that stops gunicorn must wait longer: TimeoutStopSec, terminationGracePeriodSeconds.
 graceful_timeout = 630
 
-# app.server builds on gunicorn's own parser: a gunicorn_h1c that is installed would go past it.
+# app.server extends gunicorn's own parser; an installed gunicorn_h1c would replace it.
 http_parser = "python"
 
 # The head of a request. A line over its limit is 414, the rest 431.
@@ -75,11 +77,11 @@ limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 16380  # room for the tokens that gateways put into Authorization
 
-# Only these may say that a request came by https (X-Forwarded-Proto); none may set SCRIPT_NAME.
+# Peers whose X-Forwarded-Proto is used. No peer may set SCRIPT_NAME.
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1"
 forwarder_headers = ""
 
-# A worker's heartbeat and its metrics are files. In memory, since a write to a disk can block.
+# Heartbeat and metrics of a worker are files. In memory, because a write to a disk can block.
 if os.access("/dev/shm", os.W_OK):  # noqa: S108 - gunicorn makes an unlinked file of mode 0600
     worker_tmp_dir = "/dev/shm"  # noqa: S108 - the same
 
@@ -90,14 +92,16 @@ if os.environ.get("LOG_FORMAT") != "human":
 
 
 def take_settings(server: Any) -> list[str]:
-    """Check the settings as they are in their file now, and keep its text if they are good.
+    """Check the settings in their file, and keep its text if they are valid.
 
     Returns the mistakes; if there are any, the text kept before stays. The text is kept in memory
     because a worker may die and be replaced while the file is wrong or half written, and gunicorn
     gives up when a worker cannot start. Workers inherit the descriptor.
     """
     taken = None
-    with contextlib.suppress(KeyError, OSError):  # no file, or none to be read: the check says so
+    with contextlib.suppress(
+        KeyError, OSError
+    ):  # a missing or unreadable file: the check reports it
         text = Path(os.environ["PROXY_SETTINGS"]).read_bytes()
         taken = in_memory(text)
     if wrong := mistakes(taken):
@@ -114,7 +118,7 @@ def take_settings(server: Any) -> list[str]:
 
 
 def in_memory(text: bytes) -> int:
-    """A descriptor of a file that has no name and holds this text."""
+    """Return a descriptor of a file without name that has this text."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("settings")
     else:
@@ -127,7 +131,7 @@ def in_memory(text: bytes) -> int:
 def on_starting(server: Any) -> None:
     """Refuse to start with wrong settings, and replace two methods of gunicorn's master."""
     raise_descriptors()
-    # Workers share the limits of providers and keys: `-w` may have changed how many they are.
+    # Workers share the limits of providers and keys: `-w` may have changed their number.
     os.environ["WEB_CONCURRENCY"] = str(server.cfg.workers)
     if wrong := take_settings(server):
         print(*wrong, sep="\n", file=sys.stderr)
@@ -137,16 +141,16 @@ def on_starting(server: Any) -> None:
     directory.prepare(server.cfg.worker_tmp_dir)
 
     def handle_hup() -> None:
-        # Not gunicorn's on_reload: it comes too late to keep the old workers, and the new ones
-        # would fail to start, upon which gunicorn gives up.
+        # Not gunicorn's on_reload: it is too late to keep the old workers. The new ones would fail
+        # to start, and gunicorn would exit.
         if wrong := take_settings(server):
             server.log.error("Not reloading, the settings are wrong: %s", " | ".join(wrong))
         else:
             type(server).handle_hup(server)
 
     def spawn_worker() -> None:
-        # Until a new process has handlers of its own, those of the master swallow its signals: a
-        # SIGTERM in that moment would be lost, and the master wait for graceful_timeout.
+        # Until a new process has its own handlers, those of the master consume its signals: a
+        # SIGTERM at that time would be lost, and the master would wait for graceful_timeout.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
             type(server).spawn_worker(server)
@@ -175,7 +179,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def raise_descriptors() -> None:
-    """Let a worker open as many files as the system allows it; the usual soft limit is 1,024."""
+    """Raise a worker's limit of open files to the hard limit; the usual soft limit is 1,024."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

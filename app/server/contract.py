@@ -30,14 +30,14 @@ from app.server.body import DRAIN_TIMEOUT_S, Body, TooSlow, close_after_answer
 from app.server.heap import keep_freed
 from app.server.log import Errors
 
-STOP_LINGER_S = 2.0  # seconds that an idle connection outlives the signal to stop
-_GC_THRESHOLD = 10_000  # objects made, and not let go of, before the youngest are looked through
-SEND_TIMEOUT_S = 600.0  # a client has to take a whole answer: megabytes over a slow line
+STOP_LINGER_S = 2.0  # seconds that an idle connection stays open after the signal to stop
+_GC_THRESHOLD = 10_000  # allocations before a collection of the youngest generation
+SEND_TIMEOUT_S = 600.0  # a client must read a whole answer: megabytes over a slow connection
 
 _DISCONNECTED_ERRNOS = (errno.ENOTCONN, errno.EBADF)
 _INTERNAL = (InternalError, "Internal error.")
 
-#: The answer to a client, by the nearest class of gunicorn's error.
+#: The answer to a client, by the class of gunicorn's error or its nearest base class.
 _REFUSALS: dict[type[BaseException], tuple[type[ClientError], str]] = {
     errors.ParseException: (InvalidHttp, "The request is not valid HTTP/1.1."),
     errors.InvalidHeader: (InvalidHttp, "A request header or the framing is not valid."),
@@ -50,7 +50,7 @@ _REFUSALS: dict[type[BaseException], tuple[type[ClientError], str]] = {
         "Transfer-Encoding can only be chunked.",
     ),
     TooSlow: (RequestTimeout, "The request did not arrive in time."),
-    # Not the client's fault:
+    # Errors of the server:
     errors.InvalidResponseHeader: _INTERNAL,
     errors.InvalidResponseHeaderName: _INTERNAL,
     errors.ConfigurationProblem: _INTERNAL,
@@ -70,11 +70,11 @@ class Contract(Worker):  # type: ignore[misc]
         super().load_wsgi()
         keep_freed()
         Errors.install(self.cfg)
-        # `Request` builds on gunicorn's own parser, which a gunicorn_h1c would go past.
+        # `Request` extends gunicorn's own parser, which gunicorn_h1c would replace.
         self.cfg.set("http_parser", "python")
         # A setting is looked up by `Config.__getattr__` each time, 27 times a request.
         self.cfg.__dict__.update({name: known.get() for name, known in self.cfg.settings.items()})
-        # What is here now stays; looking through it for garbage costs a twentieth of a request.
+        # Existing objects stay; a collection of them would cost 5 % of a request.
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 20)
@@ -86,7 +86,7 @@ class Contract(Worker):  # type: ignore[misc]
             response.__class__ = BufferedHeadResponse
 
             def start(*args: Any) -> Any:
-                # Decided as late as can be: a stop may have come while the app was at work.
+                # Decided as late as possible: a stop may have been requested while the app ran.
                 if not (self.alive and body.keeps_connection):
                     response.force_close()
                 response.deadline = time.monotonic() + SEND_TIMEOUT_S
@@ -97,7 +97,7 @@ class Contract(Worker):  # type: ignore[misc]
         self.wsgi = wsgi
 
     def exchange(self, parser: Any, sock: Any, addr: Any, answer: Callable[[Any], Any]) -> bool:
-        """Serve one request; return whether the connection can carry another.
+        """Serve one request; return whether the connection can be used for another.
 
         In place of the middle of gunicorn's two `handle`s, which close on unread bytes and log, at
         debug, the bytes of a broken head. ``answer`` is gunicorn's `handle_request`.
@@ -108,9 +108,9 @@ class Contract(Worker):  # type: ignore[misc]
             req = next(parser)
             body = req.body = Body(req, parser.unreader, sock)
             if answer(req) is not False and body.finish():
-                parser.mesg = None  # nothing of it is left to be read before the next
+                parser.mesg = None  # no part of it must be read before the next
                 return True
-        except StopIteration:  # gunicorn's word for "close"
+        except StopIteration:  # gunicorn's signal for "close"
             pass
         except (errors.NoMoreData, ConnectionError, TimeoutError):
             return False
@@ -118,7 +118,7 @@ class Contract(Worker):  # type: ignore[misc]
             if error.errno not in _DISCONNECTED_ERRNOS:
                 self.log.exception("Socket error")
             return False
-        except BaseException as error:  # also gevent's, which are no Exceptions
+        except BaseException as error:  # also gevent's, which are not Exceptions
             self.handle_error(req, sock, addr, error)
             self.close_after_answer(sock, DRAIN_TIMEOUT_S)
             return False
@@ -127,11 +127,11 @@ class Contract(Worker):  # type: ignore[misc]
         return False
 
     def close_after_answer(self, sock: Any, timeout_s: float) -> None:
-        """Read and drop what a client still sends after its answer, up to ``timeout_s``."""
+        """Read and discard what a client sends after its answer, up to ``timeout_s``."""
         close_after_answer(sock, timeout_s)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """BufferedHeadResponse in JSON instead of HTML, and repeat nothing of the request."""
+        """Answer in JSON instead of HTML, without text of the request."""
         nearest = next(kind for kind in type(exc).__mro__ if kind in _REFUSALS)
         kind, message = _REFUSALS[nearest]
         error = kind(message)

@@ -23,14 +23,14 @@ from app.server.request import Request
 
 
 class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
-    """Over gunicorn's gevent: it knows which connections are idle, as gthread does."""
+    """gunicorn's gevent worker that also records idle connections, as gthread does."""
 
     _stopping: Any = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
         if self._stopping:
-            self._stopping.set()  # gunicorn looks once a second
+            self._stopping.set()  # gunicorn checks once a second
 
     def run(self) -> None:
         self._stopping, self._idle = Event(), dict[Any, float]()
@@ -38,10 +38,12 @@ class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
         options = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         servers = []
         for sock in self.sockets:
-            # By name: the listener is closed before the last that it accepted are served.
+            # By name: the listener is closed before its last connections are served.
             handle = functools.partial(self.handle, sock.getsockname())
             servers.append(StreamServer(sock, handle, spawn=connections, **options))
-            servers[-1].max_accept = 1 if self.cfg.workers > 1 else 100  # leave some to the others
+            servers[-1].max_accept = (
+                1 if self.cfg.workers > 1 else 100
+            )  # leave connections for other workers
             servers[-1].start()
         while self.alive:
             self.notify()
@@ -64,14 +66,14 @@ class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
             self.log.warning("Stopping with %d connections still at work", len(connections))
 
     def _close_idle(self, since: float) -> None:
-        """Close the connections that have waited for a request since then, or longer.
+        """Close the connections that have been idle since a time, or longer.
 
         Once a second for all, since a timer for each wait costs a hundredth of a short request.
         """
-        for sock, begun in list(self._idle.items()):  # the longest first
+        for sock, begun in list(self._idle.items()):  # oldest first
             if begun > since:
                 return
-            # Not a close, nor the greenlet's end: a request that has just arrived is still read.
+            # Not closed completely: a request that has just arrived is still read.
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RD)
 
@@ -88,12 +90,13 @@ class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
             answer = functools.partial(self._answer, listener_name, client, addr)
             alive = self.exchange(parser, client, addr, answer)
             if loop.iteration == turn:
-                # Others first: where the next request is here already, gevent's recv does not
-                # switch, and one busy client starves the rest (32 clients: p50 0.2 ms, p99 150 ms).
+                # Other greenlets first: if the next request has arrived, gevent's recv does not
+                # switch, and one busy client would starve the others (32 clients: p50 0.2 ms, p99
+                # 150 ms).
                 gevent.sleep(0)
 
     def _wait_for_more(self, client: Any, unreader: Unreader) -> bool:
-        """Read what comes first of the next request; whether anything came."""
+        """Read the first bytes of the next request; return whether there are any."""
         self._idle[client] = time.monotonic()
         try:
             client.settimeout(None if self.alive else contract.STOP_LINGER_S)

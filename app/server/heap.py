@@ -10,7 +10,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 
 def keep_freed() -> None:
-    """Have glibc keep so much freed memory for what comes next; other C libraries are left alone.
+    """Let glibc keep freed memory for the next answer; other C libraries are unchanged.
 
     By itself it gives the buffers of a large answer, some 10 MB, back to the kernel and gets them
     again for the next one, page by page: 2,000 page faults, a quarter of the answer's time.

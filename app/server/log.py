@@ -26,10 +26,10 @@ class JsonLogger(glogging.Logger):  # type: ignore[misc]
 
 
 class Errors(io.RawIOBase):
-    """``wsgi.errors``, one for all requests, that looks for gunicorn's log when it is written to.
+    """``wsgi.errors``, one object for all requests, that opens gunicorn's log at a write.
 
-    gunicorn makes one a request and looks at once, under the lock of logging: a twenty-fifth of a
-    short request, for what hardly any writes to.
+    gunicorn creates one for each request and opens the log at once, under the lock of logging: 4 %
+    of a short request, although it is rarely used.
     """
 
     def __init__(self, cfg: Any) -> None:
@@ -37,7 +37,7 @@ class Errors(io.RawIOBase):
 
     @classmethod
     def install(cls, cfg: Any) -> None:
-        """Have gunicorn hand this out."""
+        """Let gunicorn use this object."""
         errors = cls(cfg)
         wsgi.WSGIErrorsWrapper = lambda _: errors
 

@@ -1,4 +1,4 @@
-"""gunicorn's parser, with a short way for lines and heads that have nothing unusual in them."""
+"""gunicorn's parser, with a fast path for common request lines and heads."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, ClassVar
 from gunicorn.http import errors, message  # type: ignore[import-untyped]
 
 MAX_PEERS_REMEMBERED = 1000
-_NOT_IN_HOST = re.compile(r"[\s/\\@?#]")  # what ends, or never begins, a host and its port
-#: Header lines that leave nothing to be argued about: a name of letters, digits and hyphens, a
-#: value of printable ASCII. All else is looked at by gunicorn, line by line.
+_NOT_IN_HOST = re.compile(r"[\s/\\@?#]")  # characters that are not part of host and port
+#: Unambiguous header lines: a name of letters, digits and hyphens, a value of printable ASCII.
+#: gunicorn checks all others, line by line.
 _USUAL = re.compile(rb"[A-Za-z][A-Za-z0-9-]*:[ -~]*(?:\r\n[A-Za-z][A-Za-z0-9-]*:[ -~]*)*")
 
-#: Request lines that leave nothing to be argued about either: a method, an absolute path without
-#: query, of unreserved characters and no empty segment, and HTTP/1.1.
+#: Unambiguous request lines: a method, an absolute path without query, of unreserved characters and
+#: without empty segments, and HTTP/1.1.
 _USUAL_LINE = re.compile(rb"(GET|POST|HEAD) (/|(?:/[A-Za-z0-9._~-]+)+) HTTP/1\.1")
 
-#: What gunicorn's policy looks at by name, besides those that tell of the client's own scheme.
+#: Headers that gunicorn's policy checks by name, besides those about the client's scheme.
 _POLICY_HEADERS = message.RFC9110_5_3_SINGLETON_FIELDS | {"EXPECT"}
 
 
 class Request(message.Request):  # type: ignore[misc]
-    """gunicorn's, with a short way for usual heads, and stricter or more exact in four points.
+    """gunicorn's request, with a fast path for common heads, and stricter in four points.
 
     1. HTTP/1.1 without ``Host``, or with one that no host name can be, is refused (RFC 9112, 3.2).
     2. A ``Transfer-Encoding`` other than ``chunked`` alone is refused: gunicorn takes
@@ -46,7 +46,7 @@ class Request(message.Request):  # type: ignore[misc]
             unreader.proxy_protocol_info = self.proxy_protocol_info
 
     def set_body_reader(self) -> None:
-        super().set_body_reader()  # which refuses what is ambiguous, with a 400
+        super().set_body_reader()  # which refuses ambiguous framing with a 400
         host = None
         for name, value in self.headers:
             if name == "HOST":
@@ -92,7 +92,7 @@ class Request(message.Request):  # type: ignore[misc]
         self.version = (1, 1)
 
     def parse_headers(self, data: bytes, from_trailer: bool = False) -> Any:
-        # Where the whole, with its last line's end, is no longer than a field may be, no field is.
+        # If the whole head is within the limit of one field, each field is.
         if (
             from_trailer
             or len(data) + 2 > self.limit_request_field_size

@@ -14,19 +14,19 @@ from app.server.body import Unreader
 from app.server.contract import Contract
 from app.server.request import Request
 
-#: The share of the threads that may wait at once for a refused client to stop sending.
+#: Share of the threads that may wait at the same time for refused clients to stop sending.
 DRAIN_SHARE = 1 / 4
 
 
 class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
-    """Over gunicorn's gthread: clients are waited for in the poller, never in a thread."""
+    """gunicorn's gthread worker that waits for clients only in the poller."""
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
         self._drains = threading.Semaphore(max(1, int(self.cfg.threads * DRAIN_SHARE)))
 
     def close_after_answer(self, sock: Any, timeout_s: float) -> None:
-        """Swallow what a client still sends; do not wait where a quarter of the threads do already.
+        """Discard what a client sends; do not wait if a quarter of the threads already do.
 
         300 clients that send nonsense and stay would hold all threads, 5 s each.
         """
@@ -39,12 +39,13 @@ class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
             self._drains.release()
 
     def accept(self, listener: Any) -> bool:
-        """Accept a connection; whether there was one."""
+        """Accept a connection; return whether there was one."""
         before = self.nr_conns
         try:
             super().accept(listener)
         except OSError as error:
-            # Out of file descriptors, say. gunicorn ends the worker, and all its requests.
+            # No free file descriptor, for instance. gunicorn would end the worker and all its
+            # requests.
             self.log.error("Cannot accept a connection: %s", error.strerror)
             time.sleep(0.1)
         return bool(self.nr_conns > before)
@@ -53,19 +54,19 @@ class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
         super().set_accept_enabled(enabled)
         if enabled or self.alive:
             return
-        # The stop. gunicorn closes the listener when all requests are done: until then clients
-        # connect to a server that will not serve them. Here the waiting connections are accepted,
-        # and the listener is closed at once.
+        # The stop. gunicorn closes the listener after all requests, so new clients would connect to
+        # a server that does not serve them. Here waiting connections are accepted, and the listener
+        # is closed at once.
         for listener in self.sockets:
             while self.nr_conns < self.worker_connections and self.accept(listener):
                 pass
             listener.close()
-        # Connections that never sent a byte are as idle as kept ones, which gunicorn limits.
+        # Connections without any byte are idle like kept ones, which gunicorn limits.
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, time.monotonic() + contract.STOP_LINGER_S)
 
     def handle(self, conn: Any) -> Any:
-        # gunicorn waits 5 s here: a thread for each client that connects and sends nothing.
+        # gunicorn waits 5 s here, which would use a thread for each client that sends nothing.
         if not conn.initialized and not conn.wait_for_data(
             0 if self.alive else contract.STOP_LINGER_S
         ):

@@ -1,5 +1,5 @@
-# deploy/nginx.conf → for a container of nginx, which can write to /tmp alone: sed -f nginx.sed nginx.conf
-# deploy/kubernetes/nginx.conf is what it makes; compose.yaml's nginx makes it when it starts.
+# Changes deploy/nginx.conf for a container that can write only to /tmp: sed -f nginx.sed nginx.conf
+# deploy/kubernetes/nginx.conf is its output; nginx of compose.yaml runs it at its start.
 s|^user nginx;.*|pid /tmp/nginx.pid;|
 /^pid \/run/d
 s|/var/log/nginx/error.log|/dev/stderr|

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes the secrets that compose.yaml and ../kubernetes/kustomization.yaml name, a file each:
+# Makes the secrets that compose.yaml and ../kubernetes/kustomization.yaml name, one file for each:
 #   OPENAI_API_KEY=sk-… sh secrets.sh [DIRECTORY]
-# Files that are there already stay. The directory is its owner's alone. What is in it anybody may
-# read: compose mounts a file with the owner and mode it has here, and ignores "uid" and "mode", but
-# its readers are other users: 10001 (the proxy), 70 (PostgreSQL), 472 (Grafana).
+# Existing files are kept. Only the owner can enter the directory, but all users can read its files:
+# compose mounts a file with its owner and mode here, ignores "uid" and "mode", and the readers are other
+# users: 10001 (the proxy), 70 (PostgreSQL), 472 (Grafana).
 set -eu
 directory=${1:-$(dirname "$0")/secrets}
 umask 077

@@ -1,6 +1,6 @@
 """Settings of a proxy in a container: an example. Secrets are files, here and in Kubernetes.
 
-deploy/kubernetes/settings.py is a copy: kustomize takes no file from outside of its directory.
+deploy/kubernetes/settings.py is a copy: kustomize reads no file outside of its directory.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ KEYS = {
     }
 }
 
-#: Two servers: that of the cache evicts what is old, that of the limits must never.
+#: Two servers: the cache's evicts, the limits' must not.
 CACHE = {"ttl": 3600, "max_bytes": 256 * 2**20, "url": os.environ.get("CACHE_URL") or None}
 LIMITS = {"url": os.environ.get("LIMITS_URL") or None}
 if os.environ.get("POSTGRES_HOST"):
@@ -45,9 +45,9 @@ if os.environ.get("POSTGRES_HOST"):
         "url": f"postgresql+psycopg://proxy:{quote(secret('postgres_password'), safe='')}"
         f"@{os.environ['POSTGRES_HOST']}/proxy",
         "spool": "/var/lib/proxy/spool",
-        "keys": True,  # and those of `flask --app wsgi key new NAME`
+        "keys": True,  # also accept keys of `flask --app wsgi key new NAME`
     }
 
-#: Who may read /metrics without a key, and whose X-Forwarded-For is believed.
+#: Networks that read /metrics without a key, and proxies whose X-Forwarded-For is trusted.
 METRICS = {"allowed": os.environ.get("METRICS_ALLOWED", "127.0.0.0/8").split(",")}
 TRUSTED_PROXIES = os.environ.get("TRUSTED_PROXIES", "127.0.0.1").split(",")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs an operator's command as the service runs: its user, directories, settings and secrets. What
-# root made in /var/lib/proxy, the service could not write to. As root:
+# Runs a command for operators like the service: with its user, directories, settings and secrets. The
+# service could not write to files that root made in /var/lib/proxy. Run as root:
 #   sh deploy/systemd/flask.sh usage migrate
 #   sh deploy/systemd/flask.sh key new search-team
 set -euf

@@ -37,7 +37,7 @@ def test_model_in_path_replaces_the_field(client, path, model):
     response = ask(client, path.format(model), model="ignored")
     assert response.status_code == 200
     assert response.json["model"] == model
-    error = error_of(ask(client, path.format("nobody")))
+    error = error_of(ask(client, path.format("unknown")))
     assert (error.status, error.code) == (404, "model_not_found")
 
 
@@ -122,10 +122,10 @@ def test_a_key_may_use_its_own_models_and_no_others(client, provider):
 
 
 def test_an_unknown_model_is_openais_404(client):
-    error = error_of(ask(client, model="nobody"))
+    error = error_of(ask(client, model="unknown"))
     assert vars(error) == {
         "status": 404,
-        "message": "The model `nobody` does not exist or you do not have access to it.",
+        "message": "The model `unknown` does not exist or you do not have access to it.",
         "type": "invalid_request_error",
         "param": None,
         "code": "model_not_found",
@@ -154,7 +154,7 @@ def test_a_key_sees_only_the_models_it_may_use(client):
     narrow = {"Authorization": f"Bearer {NARROW_KEY}"}
     listed = client.get("/v1/models", headers=narrow).json["data"]
     assert [model["id"] for model in listed] == ["steady"]
-    for name in ("embed", "nobody"):
+    for name in ("embed", "unknown"):
         error = error_of(client.get(f"/v1/models/{name}", headers=narrow))
         assert (error.status, error.code) == (404, "model_not_found")
 

@@ -63,7 +63,7 @@ BAD = {
     "an algorithm not allowed": lambda: token(alg="RS512"),
     "none": forged,
     "confused": confused,
-    "nobody": lambda: token(sub=None),
+    "no subject": lambda: token(sub=None),
     "an empty name": lambda: token(sub=""),
     "cut": lambda: token()[:-3],
     "noise": lambda: "a.b.c",

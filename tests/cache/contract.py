@@ -1,4 +1,4 @@
-"""What every cache promises, whatever it keeps entries in. Subclass it and give it a ``cache``."""
+"""Tests that every cache passes. Subclass `CacheContract` and add a fixture ``cache``."""
 
 import threading
 
@@ -13,21 +13,21 @@ def key(number):
 
 
 def entry(number, width=8):
-    """An entry whose bytes and tokens tell which it is."""
+    """An entry with bytes and tokens that no other number has."""
     return Entry(number.to_bytes(4, "little") * width, number)
 
 
 class CacheContract:
-    """The tests. A ``cache`` fixture gives an empty cache with room for a hundred small entries."""
+    """The tests. The fixture ``cache`` is an empty cache with room for a hundred small entries."""
 
     @pytest.fixture
     def cache(self):
         raise NotImplementedError
 
-    def test_it_is_empty_at_first(self, cache):
+    def test_a_new_cache_is_empty(self, cache):
         assert cache.get([key(1), key(2)]) == [None, None]
 
-    def test_what_was_put_comes_back_equal(self, cache):
+    def test_get_returns_what_was_put(self, cache):
         cache.put([(key(1), entry(1)), (key(2), entry(2, width=1536))])
         assert cache.get([key(1), key(2)]) == [entry(1), entry(2, width=1536)]
 
@@ -37,12 +37,12 @@ class CacheContract:
         assert type(found.row) is bytes
         assert type(found.tokens) is int
 
-    def test_answers_align_with_the_keys_asked_for(self, cache):
+    def test_get_returns_entries_in_the_order_of_the_keys(self, cache):
         cache.put((key(n), entry(n)) for n in range(0, 20, 2))
         asked = [5, 4, 0, 4, 19, 18, 4]
         assert cache.get([key(n) for n in asked]) == [None if n % 2 else entry(n) for n in asked]
 
-    def test_no_keys_no_entries(self, cache):
+    def test_get_of_no_keys_returns_no_entries(self, cache):
         cache.put([])
         assert cache.get([]) == []
 
@@ -52,11 +52,11 @@ class CacheContract:
         cache.put([(key(3), entry(4))])
         assert cache.get([key(1), key(3)]) == [entry(2), entry(4)]
 
-    def test_keys_are_bytes_not_prefixes(self, cache):
+    def test_keys_with_a_common_prefix_differ(self, cache):
         cache.put([(b"\x00" * 20, entry(1))])
         assert cache.get([b"\x00" * 19 + b"\x01", b"\x00" * 20]) == [None, entry(1)]
 
-    def test_many_threads_may_use_it_at_once(self, cache):
+    def test_threads_can_use_a_cache_concurrently(self, cache):
         wrong = []
 
         def work(mine):

@@ -16,7 +16,7 @@ from tests.support.server import eventually
 
 WIDTH = 1536
 TIMEOUT_S = 0.05
-#: What a look-up of 50 ms may take here, where other processes want the cores too.
+#: Seconds that a look-up with a timeout of 50 ms may take here: other processes use the cores too.
 AT_MOST_S = 0.2
 SIZES = st.integers(MIN_BYTES, MAX_BYTES)
 SECONDS = st.floats(0, 10)
@@ -31,12 +31,12 @@ def test_size_stays_within_its_bounds(size, received, took_s, timeout_s):
 
 
 @given(SIZES, SECONDS)
-def test_chunk_that_was_not_half_full_changes_nothing(size, took_s):
+def test_chunk_that_was_less_than_half_full_does_not_change_the_size(size, took_s):
     assert next_size(size, (size - 1) // 2, took_s, TIMEOUT_S) == size
 
 
 @given(SIZES, st.floats(0, 1), st.floats(0, 1))
-def test_a_chunk_that_took_longer_is_never_followed_by_a_larger_one(size, one_s, other_s):
+def test_a_slower_chunk_is_not_followed_by_a_larger_one(size, one_s, other_s):
     quick_s, slow_s = sorted((one_s, other_s))
     assert next_size(size, size, slow_s, TIMEOUT_S) <= next_size(size, size, quick_s, TIMEOUT_S)
 
@@ -54,7 +54,7 @@ def test_size_settles_where_a_chunk_takes_less_than_half_of_the_timeout(bytes_pe
 
 
 @given(st.none() | st.integers(1, 10**6))
-def test_a_chunk_has_a_key_at_least_and_is_bounded(value_bytes):
+def test_a_chunk_has_at_least_one_key_and_is_bounded(value_bytes):
     size = ChunkSize(TIMEOUT_S)
     for _ in range(20):
         keys = size.keys(value_bytes)
@@ -68,7 +68,7 @@ def test_a_chunk_has_a_key_at_least_and_is_bounded(value_bytes):
 
 @pytest.fixture(scope="module")
 def stored(valkey):
-    """2,048 keys whose vectors are in the server."""
+    """2,048 keys; the server has their vectors."""
     keys = [os.urandom(20) for _ in range(2048)]
     cache = SharedCache(valkey.url, 3600)
     eventually(cache.remote.ready)
@@ -81,7 +81,7 @@ def stored(valkey):
 
 @pytest.fixture
 def over(valkey):
-    """Makes a cache over a link of so many bytes a second; the cache and the link."""
+    """Makes a cache over a link with this many bytes/s; returns cache and link."""
     with contextlib.ExitStack() as stack:
 
         def over(bytes_per_s, timeout_s=TIMEOUT_S):
@@ -101,7 +101,7 @@ def vector(key):
 
 
 def look_up(cache, keys):
-    """Look keys up; those found, which have to be the first, and the seconds it took."""
+    """Look keys up; return the number found, which must be the first keys, and the seconds."""
     start = time.monotonic()
     found = cache.for_space("m", WIDTH).find(keys)
     seconds = time.monotonic() - start
@@ -181,7 +181,7 @@ def test_missing_keys_stay_in_their_places(over, stored):
     assert cache.misses == found.count(None)
 
 
-def test_a_connection_that_breaks_between_chunks_leaves_what_came(over, stored):
+def test_chunks_before_a_broken_connection_are_used(over, stored):
     cache, _ = over(1e9, timeout_s=10)
     keys = cache._chunk_size.keys(WIDTH * 4)
     replies = iter([[b"", *[None] * (keys - 1)], ConnectionError("gone")])

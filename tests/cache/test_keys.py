@@ -1,4 +1,4 @@
-"""Cache keys: equal exactly where the vectors are, whatever else a request says."""
+"""Cache keys are equal exactly if the vectors are equal."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
     max_leaves=5,
 )
-#: All that changes a vector. Few values each, so that examples often differ in one thing only.
+#: All fields that change a vector, with few values each: examples often differ in one field only.
 meaning = st.fixed_dictionaries(
     {
         "space": st.sampled_from(["m", "m1", "1", ""]) | names,
@@ -44,12 +44,12 @@ def canonical(meaning):
 
 
 @given(meaning, meaning)
-def test_keys_are_equal_exactly_where_everything_that_matters_is(one, other):
+def test_keys_are_equal_exactly_if_all_relevant_fields_are(one, other):
     assert (key_of(one) == key_of(other)) is (canonical(one) == canonical(other))
 
 
 @given(meaning, st.data())
-def test_one_thing_changed_is_another_key(before, data):
+def test_each_relevant_field_changes_the_key(before, data):
     name = data.draw(st.sampled_from(sorted(before)))
     value = data.draw(meaning)[name]
     after = {**before, name: value}
@@ -69,7 +69,7 @@ def test_model_encoding_user_timeout_and_caching_change_nothing(meaning, text, e
 
 
 @given(st.lists(texts, min_size=1, max_size=10, unique=True) | st.lists(tokens, unique_by=tuple))
-def test_a_key_depends_on_its_item_alone_and_comes_in_its_place(items):
+def test_keys_are_in_item_order_and_independent_of_other_items(items):
     together = keys_of(EmbeddingRequest("m", items), "s")
     apart = [keys_of(EmbeddingRequest("m", [item]), "s")[0] for item in items]
     assert together == apart
@@ -83,7 +83,7 @@ def test_a_key_depends_on_its_item_alone_and_comes_in_its_place(items):
         ("text", "Text"),
         ("text", " text"),
         ("text", "text\n"),
-        ("é", "e\u0301"),  # the same letter to a reader, not to a tokenizer
+        ("é", "e\u0301"),  # look equal, but have other code points
         ("1", [1]),
         ("[1]", [1]),
         ([1, 2], [12]),
@@ -92,7 +92,7 @@ def test_a_key_depends_on_its_item_alone_and_comes_in_its_place(items):
         ("s", "t"),
     ],
 )
-def test_items_that_look_alike_are_kept_apart(one, other):
+def test_similar_items_have_different_keys(one, other):
     assert keys_of(EmbeddingRequest("m", [one]), "s") != keys_of(
         EmbeddingRequest("m", [other]), "s"
     )
@@ -117,7 +117,7 @@ def test_items_that_look_alike_are_kept_apart(one, other):
         ),
     ],
 )
-def test_adjacent_fields_of_a_key_are_kept_apart(one, other):
+def test_adjacent_fields_are_separated(one, other):
     assert keys_of(*one) != keys_of(*other)
 
 
@@ -127,8 +127,8 @@ def test_the_order_of_passed_on_fields_does_not_matter():
     assert keys_of(one, "s") == keys_of(other, "s")
 
 
-def test_a_key_stays_the_same_from_one_start_to_the_next():
-    """Shared caches outlive processes: a change here must change the version in the key."""
+def test_key_layout_is_unchanged():
+    """A shared cache outlives processes, so a new layout needs a new version in the key."""
     request = EmbeddingRequest("m", ["text", [1, 2]], "base64", 8, "user", "query")
     assert [key.hex() for key in keys_of(request, "space", "owner")] == [
         "cbb08126e9d588f41fa4bb0781ab49904c0a005d",
@@ -136,6 +136,6 @@ def test_a_key_stays_the_same_from_one_start_to_the_next():
     ]
 
 
-def test_surrogates_in_names_still_have_a_key():
+def test_names_with_surrogates_have_a_key():
     request = EmbeddingRequest("m", ["x"])
     assert keys_of(request, "s", "\ud800") != keys_of(request, "s", "?")

@@ -1,4 +1,4 @@
-"""The cache of one worker: what it forgets, when, and what it costs."""
+"""A worker's cache: expiry, eviction and memory."""
 
 import gc
 import os
@@ -14,7 +14,7 @@ from tests.cache.contract import CacheContract, entry, key
 
 
 class TestContract(CacheContract):
-    """It keeps what every cache promises."""
+    """The in-memory cache passes the tests of every cache."""
 
     @pytest.fixture
     def cache(self):
@@ -22,7 +22,7 @@ class TestContract(CacheContract):
 
 
 class Clock:
-    """A clock that is moved by hand."""
+    """A clock that tests set."""
 
     now = 0.0
 
@@ -32,7 +32,7 @@ class Clock:
 
 @pytest.fixture
 def clock():
-    """A clock that stands at 0."""
+    """A clock at 0."""
     return Clock()
 
 
@@ -85,13 +85,13 @@ def test_expired_entries_are_evicted_first(clock):
     cache.put([(key(1), entry(1))])
     clock.now = 5
     cache.put([(key(2), entry(2)), (key(3), entry(3))])
-    kept(cache, [1])  # the last one asked for, and yet
+    kept(cache, [1])  # the most recently used, but expired
     clock.now = 11
     cache.put([(key(4), entry(4))])
     assert kept(cache, [1, 2, 3, 4]) == [2, 3, 4]
 
 
-def test_an_entry_as_large_as_the_cache_is_kept_and_a_larger_one_is_not(clock):
+def test_an_entry_larger_than_the_cache_is_not_stored(clock):
     cache = MemoryCache(room_for(1, width=100), 10, clock)
     cache.put([(key(1), entry(1, width=100))])
     cache.put([(key(2), entry(2, width=101))])
@@ -109,9 +109,9 @@ def fill(cache, number, width):
 
 
 def cost_of(number, width):
-    """Bytes an entry takes, everything around it included."""
+    """Bytes of an entry with its share of the data structures."""
     cache = MemoryCache(2**40, 3600)
-    fill(cache, 8, width)  # what is made once is not the entries'
+    fill(cache, 8, width)  # made once, so not part of an entry
     gc.collect()
     tracemalloc.start()
     try:
@@ -122,7 +122,7 @@ def cost_of(number, width):
         tracemalloc.stop()
 
 
-# Around the sizes at which dictionaries double, where they are emptiest, and between them.
+# Around the sizes at which dictionaries double (there they are emptiest), and between them.
 @pytest.mark.parametrize("number", [500, 1400, 2750, 5600, 11_000])
 def test_a_1536_wide_entry_costs_at_most_7200_bytes(number):
     assert cost_of(number, 1536) <= 7200
@@ -154,8 +154,8 @@ print(resident() - before)
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
 @pytest.mark.parametrize("size", [256, 6144])
-def test_max_bytes_is_about_what_the_process_grows_by(size):
-    """Filled three times over, so that entries leave and others take their place."""
+def test_process_grows_by_about_max_bytes(size):
+    """The cache is filled three times, so that entries are evicted."""
     max_bytes = 24 * 2**20
     script = MEASURE.format(
         root=os.getcwd(), max_bytes=max_bytes, size=size, puts=3 * max_bytes // (size + 640)

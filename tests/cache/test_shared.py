@@ -1,4 +1,4 @@
-"""The cache that workers share, against a real Valkey: what is kept, for how long, and what not."""
+"""The cache shared by workers, in a real Valkey: values, expiry, failures."""
 
 import logging
 import struct
@@ -24,7 +24,7 @@ TTL = 3600
 
 @pytest.fixture
 def make(valkey, redis):
-    """Makes shared caches, each as another worker would."""
+    """Makes shared caches; each stands for one worker."""
     made = []
 
     def make(ttl=TTL, url=valkey.url, **options):
@@ -38,7 +38,7 @@ def make(valkey, redis):
 
 @pytest.fixture
 def make_tiered(make):
-    """Makes both levels, each as another worker would."""
+    """Makes caches of both levels; each stands for one worker."""
 
     def tiered(ttl=TTL, clock=time.monotonic, **options):
         def second(cleared, report):
@@ -50,7 +50,7 @@ def make_tiered(make):
 
 
 class Flushed:
-    """A cache whose `put` waits until all is written, as the contract has it."""
+    """A cache whose `put` waits until all is written, which the contract needs."""
 
     def __init__(self, levels, space):
         self._shared, self._space = levels, space
@@ -64,7 +64,7 @@ class Flushed:
 
 
 class TestSharedContract(CacheContract):
-    """It keeps what every cache promises."""
+    """The shared cache passes the tests of every cache."""
 
     @pytest.fixture
     def cache(self, make):
@@ -73,7 +73,7 @@ class TestSharedContract(CacheContract):
 
 
 class TestTieredContract(CacheContract):
-    """So do both levels together."""
+    """Both levels together pass the tests of every cache."""
 
     @pytest.fixture
     def cache(self, make_tiered):
@@ -81,7 +81,7 @@ class TestTieredContract(CacheContract):
 
 
 class TestFilledContract(CacheContract):
-    """So does a worker that never put anything itself: all it has comes from the second level."""
+    """A worker that reads all entries from the second level passes them too."""
 
     @pytest.fixture
     def cache(self, make_tiered):
@@ -96,8 +96,8 @@ class TestFilledContract(CacheContract):
 
         return Apart()
 
-    def test_many_threads_may_use_it_at_once(self, cache):
-        """Not with a new worker for each look: the two above have that."""
+    def test_threads_can_use_a_cache_concurrently(self, cache):
+        """Not with a new worker for each look-up, which the other two classes test."""
 
 
 # Values
@@ -109,7 +109,7 @@ class TestFilledContract(CacheContract):
     st.integers(1, 9),
     st.binary(max_size=255),
 )
-def test_what_is_encoded_is_decoded(key, tokens, width, space):
+def test_decode_reverses_encode(key, tokens, width, space):
     kept = Entry(bytes(range(4 * width)), tokens)
     value = encode(key, kept, 1234.567, space)
     assert decode(key, value, width, space) == (kept, 1234.567)
@@ -123,7 +123,7 @@ def test_value_of_another_space_is_no_value(one, other, width):
     assert (decode(b"k", value, width, other.encode()[:255]) is None) == (one != other)
 
 
-def test_a_count_too_large_to_be_kept_is_kept_as_the_largest():
+def test_token_count_is_limited_to_the_largest_of_the_layout():
     decoded = decode(b"k", encode(b"k", Entry(b"1234", 2**40), 1, b"s"), 1, b"s")
     assert decoded[0].tokens == 2**32 - 1
 
@@ -151,25 +151,25 @@ GOOD = encode(b"key", Entry(b"\x01\x02\x03\x04" * 4, 7), 1000.0, b"s")
         (encode(b"key", Entry(b"\x01\x02\x03\x04" * 4, 7), 1000.0, b""), None),
     ],
 )
-def test_what_is_not_a_good_value_is_no_value(value, width):
+def test_damaged_value_is_not_decoded(value, width):
     assert decode(b"key", value, width, b"s") is None
 
 
 @given(st.binary(max_size=60), st.none() | st.integers(1, 10))
-def test_garbage_is_no_value(value, width):
+def test_random_bytes_are_not_decoded(value, width):
     assert decode(b"key", value, width, b"s") is None
 
 
-def test_the_layout_stays_the_same_from_one_start_to_the_next():
-    """Servers outlive releases: a change here must change the version."""
+def test_value_layout_is_unchanged():
+    """A server outlives releases, so a new layout needs a new version."""
     rest = struct.pack("<IQB", 7, 1_000_000, 1) + b"s" + b"\x01\x02\x03\x04" * 4
     assert struct.pack("<BI", 2, crc32(rest, crc32(b"key"))) + rest == GOOD
 
 
-# Between workers
+# Several workers
 
 
-def test_what_one_worker_put_another_finds_and_then_has_itself(make_tiered, redis):
+def test_entry_of_one_worker_is_found_by_another_and_kept_in_memory(make_tiered, redis):
     one, other = make_tiered(), make_tiered()
     one.for_space("m", 8).put([(key(1), entry(1))])
     assert one.shared.flush()
@@ -181,7 +181,7 @@ def test_what_one_worker_put_another_finds_and_then_has_itself(make_tiered, redi
     assert [level for level, _ in other.levels()] == ["memory", "redis"]
 
 
-def test_a_batch_is_one_call_of_the_misses_only(make_tiered, redis):
+def test_only_misses_of_the_memory_are_looked_up_in_one_call(make_tiered, redis):
     one, other = make_tiered(), make_tiered()
     one.for_space("m", 8).put((key(n), entry(n)) for n in range(64))
     assert one.shared.flush()
@@ -203,7 +203,7 @@ def test_widths_and_spaces_do_not_meet(make):
     assert cache.for_space("m", None).get([key(1)]) == [entry(1)]
 
 
-def test_namespaces_do_not_meet(make, redis):
+def test_namespaces_have_different_entries(make, redis):
     one, other = make(namespace="one"), make(namespace="other")
     one.for_space("m", 8).put([(key(1), entry(1))])
     assert one.flush()
@@ -212,7 +212,7 @@ def test_namespaces_do_not_meet(make, redis):
 
 
 @pytest.mark.parametrize("spoil", [b"", b"garbage", b"\xff" * 49, None])
-def test_a_spoiled_value_is_a_miss_and_is_written_over(make, redis, spoil):
+def test_a_damaged_value_is_a_miss_and_is_overwritten(make, redis, spoil):
     cache = make()
     cache.for_space("m", 8).put([(key(1), entry(1)), (key(2), entry(2))])
     assert cache.flush()
@@ -235,10 +235,10 @@ def test_a_value_of_another_type_is_a_miss(make, redis):
     assert cache.for_space("m", 8).get([key(1)]) == [None]
 
 
-# Lives
+# Expiry
 
 
-def test_a_second_write_keeps_the_life_of_the_first(make, redis):
+def test_a_second_write_does_not_extend_ttl(make, redis):
     now = [1_000_000.0]
     one, other = make(clock=lambda: now[0]), make(clock=lambda: now[0])
     one.for_space("m", 8).put([(key(1), entry(1))])
@@ -254,7 +254,7 @@ def test_a_second_write_keeps_the_life_of_the_first(make, redis):
     assert 1799 < left <= 1800
 
 
-def test_in_memory_it_lives_no_longer_than_in_the_second_level(make_tiered, redis):
+def test_entry_in_memory_expires_with_that_of_the_second_level(make_tiered, redis):
     wall, steady = [1_000_000.0], [50.0]
     one = make_tiered(clock=lambda: wall[0])
     one.for_space("m", 8).put([(key(1), entry(1))])
@@ -275,7 +275,7 @@ def test_in_memory_it_lives_no_longer_than_in_the_second_level(make_tiered, redi
 
 
 @pytest.mark.parametrize(("ahead", "kept"), [(10_000, TTL), (-10_000, 0)])
-def test_by_no_host_s_clock_does_an_entry_live_longer(make, ahead, kept):
+def test_wrong_clock_of_a_host_does_not_extend_ttl(make, ahead, kept):
     now = time.time()
     one, other = make(clock=lambda: now + ahead), make(clock=lambda: now)
     one.for_space("m", 8).put([(key(1), entry(1))])
@@ -285,7 +285,7 @@ def test_by_no_host_s_clock_does_an_entry_live_longer(make, ahead, kept):
     assert left <= kept
 
 
-def test_an_entry_past_its_end_is_used_and_not_kept(make_tiered, redis):
+def test_expired_entry_of_the_server_is_used_but_not_kept_in_memory(make_tiered, redis):
     now = time.time()
     one, other = make_tiered(), make_tiered()
     one.shared._clock = lambda: now - 2 * TTL
@@ -296,7 +296,7 @@ def test_an_entry_past_its_end_is_used_and_not_kept(make_tiered, redis):
     assert other.for_space("m", 8).get([key(1)]) == [None]
 
 
-def test_entries_end_by_themselves(make, redis):
+def test_server_removes_expired_entries(make, redis):
     cache = make(ttl=0.2)
     cache.for_space("m", 8).put([(key(1), entry(1))])
     assert cache.flush()
@@ -320,7 +320,7 @@ def test_unreachable_server_is_a_miss_within_the_timeout(make, caplog):
     assert "secret" not in caplog.text
 
 
-def test_more_than_may_wait_is_not_written(make, monkeypatch):
+def test_number_of_waiting_writes_is_bounded(make, monkeypatch):
     monkeypatch.setattr(shared, "MAX_QUEUED_BYTES", 100)
     cache = make()
     space = cache.for_space("m", 8)
@@ -330,7 +330,7 @@ def test_more_than_may_wait_is_not_written(make, monkeypatch):
     assert cache.dropped >= 7
 
 
-def test_a_full_server_is_still_read(make, redis):
+def test_a_full_server_can_be_read(make, redis):
     cache = make()
     space = cache.for_space("m", 8)
     space.put([(key(1), entry(1))])
@@ -346,7 +346,7 @@ def test_a_full_server_is_still_read(make, redis):
     assert cache.dropped == 5
 
 
-def test_writes_that_fail_are_counted(make, redis):
+def test_failed_writes_are_counted(make, redis):
     cache = make()
     space = cache.for_space("m", 8)
 
@@ -361,13 +361,13 @@ def test_writes_that_fail_are_counted(make, redis):
     assert cache.dropped == 1
 
 
-def test_no_keys_are_not_asked_for(make, redis):
+def test_look_up_of_no_keys_makes_no_call(make, redis):
     cache = make()
     assert cache.for_space("m", 8).get([]) == []
     assert cache.remote.calls == 0
 
 
-def test_the_settings_say_which_cache_there_is(valkey, redis):
+def test_settings_select_the_cache(valkey, redis):
     assert make_cache(None) is None
     assert isinstance(make_cache(CacheSettings()), MemoryCache)
     both = make_cache(CacheSettings(url=valkey.url, namespace="n"))

@@ -1,4 +1,4 @@
-"""Looking into the cache and clearing it, from outside the workers."""
+"""The commands ``cache stats`` and ``cache clear`` on a cache in use."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from tests.test_config_spaces import space_of
 
 @pytest.fixture
 def make(valkey, redis):
-    """Makes both levels, each as another worker would."""
+    """Makes caches of both levels; each stands for one worker."""
     made = []
 
     def make():
@@ -42,12 +42,12 @@ def fill(cache, model, numbers):
 
 
 def polled(cache):
-    """After the next time that the worker looks what was cleared."""
+    """Wait until the worker has read again which models were cleared."""
     before = cache._epoch
     eventually(lambda: cache._epoch > before, 3)
 
 
-def test_clearing_a_model_leaves_the_others(make, redis):
+def test_clear_of_a_model_keeps_other_models(make, redis):
     one = make()
     fill(one, "m", range(5))
     fill(one, "n", range(3))
@@ -62,13 +62,13 @@ def test_clearing_a_model_leaves_the_others(make, redis):
     assert other.for_space("n", 8).get([key(1)]) == [entry(1)]
 
 
-def test_clearing_everything(make, redis):
+def test_clear_removes_all_models_and_no_foreign_key(make, redis):
     one = make()
     fill(one, "m", range(5))
     fill(one, "n", range(3))
-    redis.set("somebody else's", 1)
+    redis.set("of another program", 1)
     assert clear(redis, "embeddings") == 8
-    assert redis.get("somebody else's")
+    assert redis.get("of another program")
     polled(one)
     for model in ("m", "n"):
         assert one.for_space(model, 8).get([key(1)]) == [None]
@@ -76,9 +76,9 @@ def test_clearing_everything(make, redis):
     assert one.for_space("m", 8).get([key(1)]) == [entry(1)]
 
 
-def test_what_was_under_way_when_it_was_cleared_is_not_found(make, redis):
+def test_entry_written_by_a_request_from_before_clear_is_not_found(make, redis):
     cache = make()
-    under_way = cache.for_space("m", 8)  # a request that has begun
+    under_way = cache.for_space("m", 8)  # a request in flight
     clear(redis, "embeddings", "m")
     polled(cache)
     under_way.put([(key(1), entry(1))])
@@ -93,7 +93,7 @@ def test_many_entries_are_removed_in_batches(make, redis, monkeypatch):
     assert clear(redis, "embeddings", "m") == 95
 
 
-def test_stats_tell_models_and_workers(make, redis):
+def test_stats_list_models_and_workers(make, redis):
     one = make()
     fill(one, "m", range(5))
     fill(one, "old model", range(100, 160))
@@ -130,7 +130,7 @@ def _worker(redis, entries):
     return report and report["memory"]["entries"] == entries and report["memory"]["misses"]
 
 
-def test_an_empty_cache_has_a_table_too(redis):
+def test_stats_of_an_empty_cache_are_a_table(redis):
     text = table(stats(redis, "embeddings", {}))
     assert "(empty)" in text
     assert "none has used" in text
@@ -141,7 +141,7 @@ def test_an_empty_cache_has_a_table_too(redis):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs a command with these settings."""
+    """Run a command with these settings."""
 
     def run(cache, *arguments):
         path = tmp_path / "settings.py"
@@ -153,7 +153,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-def test_the_commands(run, make, valkey, redis):
+def test_commands_print_stats_and_clear(run, make, valkey, redis):
     space = space_of("local", "l2_supercat")
     fill(make(), space, range(5))
     fill(make(), "a space of before", range(3))
@@ -196,7 +196,7 @@ def test_what_cannot_be_cleared_is_said(run, valkey, redis, arguments, text):
         ({"url": f"redis+cluster://127.0.0.1:{free_port()}"}, ["stats"], "CACHE['url']: "),
     ],
 )
-def test_what_cannot_be_done_is_said(run, cache, arguments, text):
+def test_errors_of_commands_are_one_line(run, cache, arguments, text):
     result = run(cache, *arguments)
     assert result.exit_code == 1
     assert text in result.output
@@ -209,7 +209,7 @@ def test_what_cannot_be_done_is_said(run, cache, arguments, text):
         "redis+sentinel://a:1,b:2/it/0", "redis+cluster://a:1,b:2", "rediss+cluster://a:1",
     ],
 )  # fmt: skip
-def test_addresses_that_may_be_set(url):
+def test_valid_urls_are_accepted(url):
     from app import config
     from tests.api.fake import settings
 
@@ -222,7 +222,7 @@ def test_addresses_that_may_be_set(url):
 
 
 @pytest.mark.parametrize("url", ["redis://", "http://h", "h:6379", "unix://", "redis+other://h"])
-def test_addresses_that_may_not(url):
+def test_invalid_urls_are_refused(url):
     from app import config
     from tests.api.fake import settings
 
@@ -230,7 +230,7 @@ def test_addresses_that_may_not(url):
         config.check(settings(CACHE={"url": url}))
 
 
-def test_without_redis_py_it_is_said_which_package_is_missing(monkeypatch):
+def test_missing_redis_package_is_named(monkeypatch):
     from app import config
     from app.config import addresses
     from tests.api.fake import settings
@@ -240,7 +240,7 @@ def test_without_redis_py_it_is_said_which_package_is_missing(monkeypatch):
         config.check(settings(CACHE={"url": "redis://h"}))
 
 
-def test_namespaces_hold_nothing_that_a_pattern_would_take_for_more():
+def test_namespaces_with_pattern_characters_are_refused():
     from app import config
     from tests.api.fake import settings
 

@@ -1,4 +1,4 @@
-"""Single flight: an item is embedded once for all that want it, and each gets it as it comes."""
+"""Single flight: an item is embedded once for all requests, which get it when it is published."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ SOURCE = ("p", "m")
 
 
 class FakeJob:
-    """A job that ends when it is told to."""
+    """A job that ends when the test ends it."""
 
     def __init__(self, flights, keys, deadline, wake, on_part):
         self.keys, self.deadline, self.wake, self.on_part = list(keys), deadline, wake, on_part
@@ -31,7 +31,7 @@ class FakeJob:
         self.is_cancelled = self.is_settled = True
 
     def publish(self, start=0, stop=None):
-        """Some vectors come, one token each."""
+        """Publish vectors, of one token each."""
         stop = len(self.keys) if stop is None else stop
         rows = [key * 4 for key in self.keys[start:stop]]
         self.on_part(start, stop, Vectors(rows, [1] * len(rows)), SOURCE)
@@ -57,7 +57,7 @@ class Flights:
         return self.jobs[-1]
 
     def verify(self, pairs):
-        """All are well."""
+        """Accepts all vectors."""
 
     def store(self, pairs):
         self.stored.update(pairs)
@@ -66,7 +66,7 @@ class Flights:
         return Fetch(self, keys, seconds)
 
     def job(self):
-        """The next job that is started."""
+        """Return the next job that is started."""
         assert self.started.acquire(timeout=5)
         return self.jobs[-1]
 
@@ -105,7 +105,7 @@ def flights():
     made.assert_nothing_left()
 
 
-def test_an_item_is_embedded_once_for_all_that_want_it(flights):
+def test_an_item_is_embedded_once_for_all_requests(flights):
     first = flights.fetch(b"a", b"b")
     job = flights.job()
     others = [flights.fetch(b"b") for _ in range(3)]
@@ -130,7 +130,7 @@ def test_an_owner_with_all_items_succeeds_before_its_job_has_ended(flights):
     job.end(BadRequest("too late to matter"))
 
 
-def test_what_a_load_bought_is_paid_once(flights):
+def test_tokens_of_a_load_are_paid_once(flights):
     first = flights.fetch(b"a", b"b")
     job = flights.job()
     other = flights.fetch(b"a", b"b")
@@ -142,7 +142,7 @@ def test_what_a_load_bought_is_paid_once(flights):
     assert first.join().sources == other.join().sources == {b"a": SOURCE, b"b": SOURCE}
 
 
-def test_a_waiter_leaves_as_soon_as_its_own_items_have_come(flights):
+def test_a_waiter_returns_when_its_own_items_are_published(flights):
     first = flights.fetch(b"a", b"b")
     job = flights.job()
     other = flights.fetch(b"a")
@@ -155,7 +155,7 @@ def test_a_waiter_leaves_as_soon_as_its_own_items_have_come(flights):
     assert len(first.join().entries) == 2
 
 
-def test_what_is_not_embedded_yet_becomes_a_load_of_its_own(flights):
+def test_items_that_are_not_in_a_load_get_a_load(flights):
     first = flights.fetch(b"a")
     one = flights.job()
     second = flights.fetch(b"a", b"c")
@@ -184,7 +184,7 @@ def test_a_waiter_extends_the_deadline_of_the_load_it_joins(flights):
     second.join()
 
 
-def test_the_deadline_of_the_last_waiter_ends_the_load_with_what_was_bought(flights):
+def test_load_ends_at_the_last_deadline_and_reports_purchases(flights):
     only = flights.fetch(b"a", b"b", seconds=0.1)
     job = flights.job()
     job.publish(0, 1)
@@ -194,7 +194,7 @@ def test_the_deadline_of_the_last_waiter_ends_the_load_with_what_was_bought(flig
     assert job.is_cancelled
 
 
-def test_the_owner_leaves_at_its_deadline_and_the_waiter_pays(flights):
+def test_waiter_pays_if_the_owner_timed_out(flights):
     owner = flights.fetch(b"a", seconds=0.3)
     job = flights.job()
     other = flights.fetch(b"a", seconds=10)
@@ -206,7 +206,7 @@ def test_the_owner_leaves_at_its_deadline_and_the_waiter_pays(flights):
     assert other.join().purchases == {SOURCE: 1}
 
 
-def test_a_load_that_fails_is_tried_again_by_a_waiter_but_not_by_its_owner(flights):
+def test_a_failed_load_is_retried_by_waiters_and_not_by_its_owner(flights):
     owner = flights.fetch(b"a")
     job = flights.job()
     other = flights.fetch(b"a")
@@ -221,7 +221,7 @@ def test_a_load_that_fails_is_tried_again_by_a_waiter_but_not_by_its_owner(fligh
     assert other.join().purchases == {SOURCE: 1}
 
 
-def test_what_a_failed_load_has_published_is_kept(flights):
+def test_published_items_of_a_failed_load_are_kept(flights):
     owner = flights.fetch(b"a", b"b")
     job = flights.job()
     other = flights.fetch(b"b", b"a")
@@ -238,18 +238,18 @@ def test_what_a_failed_load_has_published_is_kept(flights):
     assert set(other.join().entries) == {b"a", b"b"}
 
 
-def test_a_load_that_cannot_start_fails_its_request_and_leaves_nothing(flights):
+def test_a_load_that_cannot_start_fails_its_request_and_is_removed(flights):
     flights.fail_start = BadRequest("No deployment is so wide.")
     assert isinstance(flights.fetch(b"a").join(), BadRequest)
 
 
-def test_a_bug_at_the_start_of_a_load_is_raised_and_leaves_nothing(flights):
+def test_an_exception_at_the_start_of_a_load_is_raised_and_the_load_is_removed(flights):
     flights.fail_start = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         flights.flights.fetch([b"a"], time.monotonic() + 5, 5, flights)
 
 
-def test_after_two_shared_failures_each_request_goes_alone(flights):
+def test_after_two_shared_failures_each_request_has_its_own_load(flights):
     owner = flights.fetch(b"a")
     first = flights.job()
     others = [flights.fetch(b"a") for _ in range(2)]
@@ -259,7 +259,7 @@ def test_after_two_shared_failures_each_request_goes_alone(flights):
     second = flights.job()
     flights.wait_for_waiters(b"a", 2)
     second.end(BadRequest("no"))
-    alone = flights.job()  # of the one that did not own the second load
+    alone = flights.job()  # of the request that did not own the second load
     assert flights.flights._loads == {}
     alone.publish()
     alone.end()
@@ -268,7 +268,7 @@ def test_after_two_shared_failures_each_request_goes_alone(flights):
     assert len(flights.jobs) == 3
 
 
-def test_claim_joins_what_is_under_way_and_takes_the_rest():
+def test_claim_joins_running_loads_and_takes_the_other_items():
     single, one, other = SingleFlight(), Wakeup(), Wakeup()
     (own,) = single.claim([b"a", b"b"], 10.0, one)
     joined, rest = single.claim([b"b", b"c", b"a"], 20.0, other)
@@ -290,7 +290,7 @@ def test_error_of_own_load_is_raised_at_once(flights):
     slow.join()
 
 
-def test_what_another_load_has_failed_is_claimed_anew_while_its_own_goes_on(flights):
+def test_items_of_a_failed_load_are_claimed_while_the_own_load_runs(flights):
     owner = flights.fetch(b"a")
     failing = flights.job()
     other = flights.fetch(b"a", b"b")

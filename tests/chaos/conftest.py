@@ -1,8 +1,8 @@
 """The chaos suite: ``make test-chaos``, which sets CHAOS=1; `make test` leaves it out.
 
-Everything runs on this machine's loopback address, and ends by itself. CHAOS_SECONDS (60) is how
-long each fault goes on, SOAK_SECONDS (1800) how long the soak takes. What was counted is printed
-and added to build/chaos.jsonl, a line a test.
+All servers run on the loopback address and are stopped at the end. CHAOS_SECONDS (60) is the length
+of each fault, SOAK_SECONDS (1800) that of the soak. The counts are printed and added to
+build/chaos.jsonl, one line for each test.
 """
 
 import json
@@ -23,14 +23,14 @@ collect_ignore_glob = [] if os.environ.get("CHAOS") else ["test_*.py"]
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
-    """Starts a provider, a proxy and an nginx before it."""
+    """Starts providers, a proxy and nginx."""
     with ExitStack() as cleanup:
         yield lambda **options: cleanup.enter_context(Stack(tmp_path, **options))
 
 
 @pytest.fixture
 def note(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Write down what a test has counted."""
+    """Write the counts of a test to the report."""
 
     def write(**numbers: Any) -> None:
         line = {"test": request.node.name, "time": int(time.time()), **numbers}

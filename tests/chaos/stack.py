@@ -20,7 +20,7 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS") or 60)
 
 
 class Stack:
-    """A context manager. ``providers`` serve the one model together; the rest is `Proxy`'s own.
+    """A context manager. ``providers`` is how many serve the model; the rest is `Proxy`'s.
 
     The ledger, with keys in its database, limits, the shared cache and an identity provider are
     on. ``url`` and ``spool`` are the ledger's; by default SQLite and a spool in the directory.
@@ -86,7 +86,7 @@ class Stack:
 
 
 def _served_by(ports: list[int]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """PROVIDERS and the model that all of them serve."""
+    """Settings of the providers and of the model that all of them serve."""
     providers = {
         f"provider-{i}": settings.provider(f"http://127.0.0.1:{port}/v1") | {"api_key": API_KEY}
         for i, port in enumerate(ports)

@@ -1,4 +1,4 @@
-"""What the proxy leans on goes away and comes back: providers, the cache, the disk, the clock."""
+"""Dependencies fail and recover under load: providers, cache, disk, clock."""
 
 import contextlib
 import os
@@ -14,8 +14,8 @@ from tests.chaos.stack import SECONDS, Stack
 from tests.support.server import eventually
 
 
-def test_one_of_two_providers_flaps(stack, note):
-    """Killed for two seconds of each four; then silent instead of dead.
+def test_no_request_is_lost_while_one_of_two_providers_fails(stack, note):
+    """One provider is killed, then frozen, for two of every four seconds.
 
     A provider that is killed or silent has counted calls whose answers it did not give: each caller
     may have been in one of them.
@@ -75,14 +75,14 @@ def test_a_valkey_flaps(stack, note, name):
 
 
 def fill(path: Path) -> None:
-    """Write until there is no room."""
+    """Write until the disk is full."""
     with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(512))
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small tmpfs")
-def test_the_disk_of_the_ledger_is_full(stack, note, tmp_path):
+def test_no_request_is_lost_while_the_disk_of_the_ledger_is_full(stack, note, tmp_path):
     """Answers go on, and rows wait; with room, all of them are written."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -111,7 +111,7 @@ def test_the_disk_of_the_ledger_is_full(stack, note, tmp_path):
 
 
 #: libfaketime would be better, but breaks time.sleep of Python 3.11 (clock_nanosleep with an
-#: absolute time: EINVAL). So what reads the wall clock in Python is lied to, and C is not.
+#: absolute time: EINVAL). So the wall clock is faked for Python code only, and not for C.
 LIAR = """
 import pathlib, time
 _time, _offset = time.time, pathlib.Path({path!r})
@@ -120,8 +120,8 @@ time.time_ns = lambda: int(time.time() * 1e9)
 """
 
 
-def test_the_wall_clock_jumps(stack, note, tmp_path):
-    """Hours ahead and back, each two seconds. Deadlines, ejections, limits, ttl: monotonic."""
+def test_no_request_is_lost_while_the_wall_clock_jumps(stack, note, tmp_path):
+    """The clock jumps by hours. Deadlines, ejections, limits and TTL use monotonic time."""
     clock = tmp_path / "clock"
     clock.write_text("0")
     (tmp_path / "sitecustomize.py").write_text(LIAR.format(path=str(clock)))
@@ -139,7 +139,7 @@ def test_the_wall_clock_jumps(stack, note, tmp_path):
     years = {line["time"][:4] for line in running.proxy.log_lines()}
     books = running.books.compare()
     note(jumps=jumps, years=sorted(years), **load.seen(), **books.noted())
-    assert len(years) > 1  # it was really faked
+    assert len(years) > 1  # the fake clock was used
     assert load.lost == []
     assert books.differences() == {}
     assert load.slowest < 5

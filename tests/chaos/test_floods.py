@@ -1,4 +1,4 @@
-"""Too much of everything: connections, descriptors, bytes."""
+"""Floods: idle connections, no free file descriptors, huge bodies."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident(pids) -> float:
-    """MiB of these processes."""
+    """Resident memory of processes in MiB."""
     pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
     return pages * PAGE / 2**20
 
@@ -30,8 +30,8 @@ def of_nginx(running) -> list[int]:
     return [int(pid) for pid in children]
 
 
-def test_ten_thousand_idle_connections(stack, note):
-    """Half have sent nothing, half the beginning of a head; the others are served meanwhile."""
+def test_ten_thousand_idle_connections_do_not_block_other_clients(stack, note):
+    """Half of them have sent nothing, half an incomplete head; other clients are served."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < IDLE + 1000:
         pytest.skip(f"only {hard} descriptors a process")
@@ -63,8 +63,8 @@ def test_ten_thousand_idle_connections(stack, note):
     assert after[1] < before[1] + 30
 
 
-def test_a_worker_without_descriptors(stack, note):
-    """It may open 20 more, and 200 clients come without nginx: they wait, none is hurt."""
+def test_a_worker_without_free_descriptors_recovers(stack, note):
+    """The worker may open 20 more files, and 200 clients connect without nginx: they wait."""
     running = stack(workers=1)
     (worker,) = running.proxy.workers()
     used = len(os.listdir(f"/proc/{worker}/fd"))
@@ -84,15 +84,15 @@ def test_a_worker_without_descriptors(stack, note):
         limit=used + 20, open_at_worst=full, hogs=len(hogs),
         served_again_after=round(time.monotonic() - start, 1), **load.seen(), **books.noted(),
     )  # fmt: skip
-    assert running.proxy.workers() == [worker]  # it has not died of it
+    assert running.proxy.workers() == [worker]  # the same worker
     assert load.lost == []
     assert books.differences() == {}
 
 
 @pytest.mark.parametrize("through", ["nginx", "the proxy alone"])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_a_body_of_a_gibibyte(stack, note, through, framing):
-    """Refused by its length before it is sent, or at the limit; it is never held in memory."""
+def test_a_body_of_a_gibibyte_is_refused(stack, note, through, framing):
+    """A body is refused by its length, or at the limit; it is not held in memory."""
     running = stack(workers=1)
     port = running.nginx.port if through == "nginx" else running.proxy.port
     peak, over = [0.0], threading.Event()
@@ -115,10 +115,10 @@ def test_a_body_of_a_gibibyte(stack, note, through, framing):
                 connection.sendall(data)
                 sent += len(piece)
         except OSError:
-            pass  # that was enough
+            pass  # refused
         try:
             answer = connection.recv(2**16)
-        except ConnectionResetError:  # it had gone on sending after the answer
+        except ConnectionResetError:  # the client was still sending
             answer = b""
     over.set()
     watcher.join()
@@ -126,7 +126,7 @@ def test_a_body_of_a_gibibyte(stack, note, through, framing):
     books = running.books.compare()
     note(through=through, framing=framing, taken_mib=sent >> 20, answer=answer[:12].decode(),
          grew_mib=round(peak[0] - before), **books.noted())  # fmt: skip
-    if through != "nginx":  # which reads on and throws away, for some seconds, to be heard
+    if through != "nginx":  # nginx reads and discards the rest for some seconds
         assert sent < GIBIBYTE / 4
     assert answer[9:12] in (b"413", b"")
     assert peak[0] - before < 150

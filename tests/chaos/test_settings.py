@@ -1,4 +1,4 @@
-"""Mistakes in the settings, each with a SIGHUP under load: each is named, no request is lost."""
+"""SIGHUP with wrong settings under load: the mistake is logged, and no request is lost."""
 
 import json
 import signal
@@ -7,7 +7,7 @@ from tests.support.server import eventually
 
 REFUSED = "Not reloading, the settings are wrong: "
 DIGEST = "'1' * 64"
-#: What is added to good settings, and what the log has to name.
+#: Text added to valid settings, and text that the log must have.
 MISTAKES = {
     "USAGE = {'url': 'postgresql://a:b@127.0.0.1:bad/x'}": "USAGE['url']: ",
     "USAGE = {'url': 'mysql://x/y'}": "USAGE['url']: ",
@@ -70,12 +70,12 @@ MISTAKES = {
 
 
 def refusals(proxy) -> list[str]:
-    """What the log says of settings that were not taken."""
+    """Log lines about refused settings."""
     lines = [json.loads(line)["message"] for line in proxy.stderr().splitlines() if REFUSED in line]
     return [line.removeprefix(REFUSED) for line in lines]
 
 
-def test_each_mistake_is_named_and_no_request_is_lost(stack, note):
+def test_each_mistake_is_logged_and_no_request_is_lost(stack, note):
     running = stack()
     proxy = running.proxy
     workers = eventually(lambda: len(proxy.workers()) == 2 and proxy.workers(), 20)

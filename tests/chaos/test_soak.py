@@ -1,4 +1,4 @@
-"""Half an hour (SOAK_SECONDS) of mixed load: memory, descriptors and threads stay as they were."""
+"""Half an hour (SOAK_SECONDS) of mixed load: memory, descriptors and threads do not grow."""
 
 import itertools
 import json
@@ -13,12 +13,12 @@ from tests.chaos.stack import Callers, Stack
 from tests.support.server import ROOT
 
 SECONDS = float(os.environ.get("SOAK_SECONDS") or 1800)
-EVERY = 5.0  # seconds between two looks
+EVERY = 5.0  # seconds between two samples
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def look(running: Stack, start: float, load: list[Callers]) -> dict[str, Any]:
-    """Of all workers together: MiB, descriptors, threads; and how much was answered so far."""
+    """A sample: MiB, descriptors and threads of all workers, and the number of answers so far."""
     workers = running.proxy.workers()
     pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in workers)
     return {
@@ -31,14 +31,14 @@ def look(running: Stack, start: float, load: list[Callers]) -> dict[str, Any]:
 
 
 def odd_requests(running: Stack, end: threading.Event) -> None:
-    """What is refused must not leak either: wrong keys, bad bodies, unknown paths, broken HTTP.
+    """Send refused requests: wrong key, bad body, unknown path, broken HTTP.
 
     Two of them are rows of the ledger: those to an embeddings path, with a key.
     """
     wrong, right = running.nginx.client("sk-wrong"), running.nginx.client()
     while not end.wait(0.2):
         assert wrong.embed("chaos", "x").status == 401
-        metered = right.post(b'{"model": "chaos", "input": '), right.embed("nobody", "x")
+        metered = right.post(b'{"model": "chaos", "input": '), right.embed("unknown", "x")
         assert [answer.status for answer in metered] == [400, 404]
         for answer in metered:
             running.books.statuses[answer.headers["x-request-id"]] = answer.status
@@ -46,7 +46,7 @@ def odd_requests(running: Stack, end: threading.Event) -> None:
         assert running.proxy.client().raw(b"nonsense\r\n\r\n").status == 400
 
 
-def test_soak(stack, note):
+def test_memory_descriptors_and_threads_do_not_grow(stack, note):
     running = stack(workers=2, providers=2)
     cached = running.callers(4, caching=True, pause=0.05)
     cached.texts = map("text {}".format, itertools.cycle(range(5000))).__next__
@@ -83,14 +83,14 @@ def test_soak(stack, note):
 
 
 def growth(looks: list[dict[str, Any]], name: str) -> float:
-    """From the second quarter, when all caches are full, to the last; of medians."""
+    """Growth of the median from the second quarter (all caches are full) to the last."""
     quarter = len(looks) // 4
     before = statistics.median(entry[name] for entry in looks[quarter : 2 * quarter])
     return round(statistics.median(entry[name] for entry in looks[-quarter:]) - before, 1)
 
 
 def draw(looks: list[dict[str, Any]], path: Path) -> None:
-    """The picture for docs/reliability.md, where matplotlib is installed."""
+    """Draw the picture for docs/reliability.md if matplotlib is installed."""
     try:
         import matplotlib
     except ImportError:

@@ -1,4 +1,4 @@
-"""Workers that die, and workers that are replaced, behind nginx and under load."""
+"""Workers are killed or replaced under load, behind nginx."""
 
 import os
 import signal
@@ -18,13 +18,13 @@ def assert_no_row_is_lost(books: Difference, in_flight: int) -> None:
     assert 0 <= books.unbilled <= in_flight * TOKENS_OF_A_TEXT
 
 
-def test_a_worker_is_killed_each_second(stack, note):
+def test_no_request_is_lost_if_a_worker_is_killed_each_second(stack, note):
     """One that serves, where a start takes longer than a second somewhat less often.
 
-    Every request in flight in a worker that dies is asked again by nginx, of another one.
+    nginx sends the requests of a killed worker to another worker.
 
-    It cannot be none for certain: of an answer larger than the buffers of a connection a part is
-    through, and nobody can take that back. Small answers leave in one write.
+    Large answers could still be lost: a part of an answer that is larger than the connection's
+    buffers may already be sent. The small answers of this test are sent in one write.
 
     What a worker held in flight when it was killed was asked twice of the provider, and a request
     whose row was written just before has two.
@@ -49,7 +49,7 @@ def test_a_worker_is_killed_each_second(stack, note):
     assert_no_row_is_lost(books, kills * load.clients)
 
 
-def test_all_workers_are_killed_at_once(stack, note):
+def test_no_request_is_lost_if_all_workers_are_killed(stack, note):
     running = stack(workers=2)
     rounds = max(2, int(SECONDS // 12))
     with running.callers() as load:
@@ -67,7 +67,7 @@ def test_all_workers_are_killed_at_once(stack, note):
     assert_no_row_is_lost(books, rounds * load.clients)
 
 
-def test_hup_each_two_seconds(stack, note):
+def test_no_request_is_lost_with_a_hup_each_two_seconds(stack, note):
     running = stack(workers=2)
     before = set(running.proxy.workers())
     hups = 0
@@ -78,7 +78,7 @@ def test_hup_each_two_seconds(stack, note):
             hups += 1
             time.sleep(2)
     taken, before_that = running.proxy.stderr().count("Handling signal: hup"), -1
-    while taken != before_that:  # gunicorn takes one after the other; five may wait
+    while taken != before_that:  # gunicorn handles one at a time and queues five
         time.sleep(10)
         taken, before_that = running.proxy.stderr().count("Handling signal: hup"), taken
     eventually(lambda: len(running.proxy.workers()) == 2, 30, "as many workers as before")

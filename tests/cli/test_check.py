@@ -17,7 +17,7 @@ WIDTH = 16
 
 
 class Space:
-    """A provider whose vectors are of the space with that number, with a little noise."""
+    """A provider with vectors of the space with the number ``space`` and a little noise."""
 
     def __init__(self, space=1, width=WIDTH, noise=0.0, most=None, cuts=True, fail=None):
         self.capabilities = Capabilities(max_inputs=None, dimensions=cuts is not None)
@@ -113,13 +113,13 @@ def test_max_inputs_is_tried(check):
     assert check("--no-batch", max_inputs=64, b=Space(most=32)).exit_code == 0
 
 
-def test_a_limit_below_the_number_of_probes_is_kept(check):
+def test_max_inputs_below_the_number_of_probes_is_respected(check):
     (finding,) = findings(check("--json", max_inputs=3, a=Space(most=3)))
     assert finding["errors"] == []
 
 
 @pytest.mark.parametrize("matryoshka", [True, [4, 8, 16]])
-def test_narrower_vectors_are_compared_with_the_cut(check, matryoshka):
+def test_dimensions_are_compared_with_cut_vectors(check, matryoshka):
     result = check(
         "--json", matryoshka=matryoshka, a=Space(), b=Space(cuts=False), c=Space(cuts=None)
     )
@@ -130,7 +130,7 @@ def test_narrower_vectors_are_compared_with_the_cut(check, matryoshka):
     assert by_the_proxy["dimensions"] is True
 
 
-def test_a_width_that_is_refused_is_an_error(check):
+def test_refused_dimensions_are_an_error(check):
     class Stubborn(Space):
         def embed(self, call, deadline):
             if call.dimensions is not None:

@@ -48,7 +48,7 @@ def test_valkey_that_answers_is_ok_for_cache_and_limits():
     ]
 
 
-def test_a_database_is_ok_once_it_is_migrated_and_is_not_made_by_the_check(tmp_path):
+def test_a_database_is_ok_after_migration_and_is_not_created_by_the_check(tmp_path):
     url = f"sqlite:///{tmp_path}/usage.db"
     before = ask(USAGE={"url": url})["USAGE['url']"]
     assert not before.ok
@@ -62,7 +62,7 @@ def test_a_database_is_ok_once_it_is_migrated_and_is_not_made_by_the_check(tmp_p
     assert ask(USAGE={"url": url})["USAGE['url']"].ok
 
 
-def test_a_tracing_endpoint_that_takes_an_empty_export_is_ok():
+def test_a_tracing_endpoint_that_accepts_an_empty_export_is_ok():
     with Collector() as collector:
         found = ask(TRACING={"endpoint": collector.endpoint})
     assert found["TRACING['endpoint']"].ok
@@ -115,7 +115,7 @@ def test_a_tracing_endpoint_that_refuses_the_export_is_wrong(serve):
 SECRET = "0123456789abcdef"
 
 
-def test_a_webhook_takes_a_signed_message_of_its_own_type(receiver):
+def test_webhook_gets_a_signed_message_of_type_check(receiver):
     receiver.statuses.append(204)
     finding = ask(NOTIFY={"url": receiver.url, "secret": SECRET})["NOTIFY['url']"]
     assert (finding.ok, finding.message) == (True, "takes a signed message of type 'check'")
@@ -126,7 +126,7 @@ def test_a_webhook_takes_a_signed_message_of_its_own_type(receiver):
     assert signature == sign(SECRET.encode(), message_id, stamp, body)
 
 
-def test_a_webhook_that_refuses_the_message_is_wrong_and_is_asked_once(receiver):
+def test_a_webhook_that_refuses_the_message_is_wrong_and_called_once(receiver):
     receiver.statuses += [503, 204]
     finding = ask(NOTIFY={"url": receiver.url, "secret": SECRET})["NOTIFY['url']"]
     assert (finding.ok, finding.message) == (False, "status 503")
@@ -150,14 +150,14 @@ def test_a_webhook_that_refuses_the_message_is_wrong_and_is_asked_once(receiver)
         ),
     ],
 )
-def test_a_service_that_is_away_is_wrong_and_its_secret_is_not_shown(setting, names):
+def test_an_unavailable_service_is_wrong_and_its_secret_is_not_shown(setting, names):
     finding = ask(**names)[setting]
     assert not finding.ok
     assert finding.message
     assert "hidden" not in finding.message
 
 
-def test_a_service_that_never_answers_is_wrong_and_holds_up_no_other():
+def test_a_silent_service_is_wrong_and_does_not_delay_others():
     release = threading.Event()
     questions = {"A": lambda: str(release.wait(60)), "B": lambda: "answers"}
     found = check_services(questions, 0.2)
@@ -168,7 +168,7 @@ def test_a_service_that_never_answers_is_wrong_and_holds_up_no_other():
     ]
 
 
-def test_a_wrong_service_is_a_line_and_the_exit_code(tmp_path, monkeypatch):
+def test_a_wrong_service_has_a_line_and_sets_the_exit_code(tmp_path, monkeypatch):
     path = tmp_path / "settings.py"
     path.write_text(
         'PROVIDERS = {"l": {"kind": "local"}}\n'

@@ -1,4 +1,4 @@
-"""The operator's commands: what they print, where, and how they end."""
+"""Commands for operators: output, output stream, exit code."""
 
 import ast
 import hashlib
@@ -26,7 +26,7 @@ def test_good_settings_are_counted(overlay):
     assert result.stderr == ""
 
 
-def test_mistakes_go_to_the_standard_error_one_a_line(overlay):
+def test_mistakes_are_printed_to_stderr_one_on_each_line(overlay):
     overlay.path.write_text('CACHE = {"ttl": 0}\nLIMITS = {"input": 1}\n')
     result = run(check_settings)
     assert result.exit_code == 1
@@ -37,7 +37,7 @@ def test_mistakes_go_to_the_standard_error_one_a_line(overlay):
     )
 
 
-def test_settings_that_the_check_stopped_are_not_run_again(overlay, monkeypatch):
+def test_settings_are_not_run_again_after_the_check_timed_out(overlay, monkeypatch):
     overlay("")
     monkeypatch.setattr("app.config.check_process.mistakes", lambda: ["it took too long"])
     monkeypatch.setattr(config, "load", None)
@@ -45,7 +45,7 @@ def test_settings_that_the_check_stopped_are_not_run_again(overlay, monkeypatch)
     assert (result.exit_code, result.stderr) == (1, "it took too long\n")
 
 
-def test_the_check_makes_no_provider_and_no_app(overlay, monkeypatch):
+def test_check_settings_creates_no_provider_and_no_app(overlay, monkeypatch):
     monkeypatch.setattr("app.providers.registry.make", None)
     monkeypatch.setattr("app.factory.create_app", None)
     overlay("")
@@ -65,7 +65,7 @@ def test_a_new_key_is_printed_once_with_its_line_for_the_settings(name):
     assert key not in line
 
 
-def test_the_line_of_a_new_key_is_accepted_as_it_is(overlay):
+def test_the_printed_line_of_a_new_key_is_a_valid_setting(overlay):
     line = run(new_key, "team").stdout.splitlines()[-1]
     assert list(overlay(f"KEYS = {{\n{line}\n}}\n").keys) == ["team"]
 
@@ -84,7 +84,7 @@ def test_new_key_needs_no_settings(monkeypatch):
 
 
 def test_flask_finds_the_commands():
-    """By their entry points, so that they work where no app can be made."""
+    """By entry points, so that they work if no app can be created."""
     from importlib.metadata import entry_points
 
     found = {entry.name: entry.load() for entry in entry_points(group="flask.commands")}

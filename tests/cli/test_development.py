@@ -1,4 +1,4 @@
-"""``make run``: gunicorn with defaults for one machine, unless the environment says otherwise."""
+"""``make run``: gunicorn with defaults for development, which the environment overrides."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from app.cli import development
 
 @pytest.fixture
 def become(monkeypatch):
-    """What the process becomes: arguments and environment, given an environment."""
+    """Return arguments and environment of the process that replaces this one."""
 
     def start(**environment):
         became = []
@@ -24,7 +24,7 @@ def become(monkeypatch):
     return start
 
 
-def test_with_nothing_set_it_serves_on_loopback_with_a_key_that_it_names_once(become, capsys):
+def test_defaults_are_loopback_and_a_key_that_is_printed_once(become, capsys):
     arguments, environment = become()
     assert arguments[1:] == [
         "-m",
@@ -59,5 +59,5 @@ def test_no_development_key_with_a_settings_file(become, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_an_empty_port_is_no_port(become):
+def test_empty_port_means_the_default(become):
     assert "127.0.0.1:8000" in become(PORT="")[0]

@@ -1,4 +1,4 @@
-"""``flask --app wsgi key …``: what it prints, where, and how it ends."""
+"""``flask --app wsgi key …``: output, output stream, exit code."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ def owner(table, secret):
     return known.identify(secret)
 
 
-def test_a_new_key_is_shown_once_and_does_what_was_said(table):
+def test_new_key_is_printed_once_and_has_the_given_rights(table):
     limits = ("--limit", "requests_per_minute=5", "--limit", "dollars_per_month=1.5")
     options = ("--model", "wordllama", "--admin", "--expires", "90d", "--network", "10.0.0.0/8")
     caller, networks = owner(table, made(run("new", "team", *options, *limits)))
@@ -67,7 +67,7 @@ def test_a_new_key_is_shown_once_and_does_what_was_said(table):
     assert run("new", "team").stderr == "there is a key 'team': revoke or rotate it\n"
 
 
-def test_the_list_shows_all_but_the_keys(table):
+def test_list_shows_everything_but_the_keys(table):
     assert run("list").stdout == "No keys.\n"
     secret = made(run("new", "team", "--limit", "tokens_per_minute=9"))
     made(run("new", "other", "--expires", "1h"))
@@ -110,7 +110,7 @@ def test_revoke_and_rotate(table):
         (("x", "--expires", "soon"), 2, "is no duration: 90d, 12h, 30m"),
     ],
 )
-def test_a_key_that_makes_no_sense_is_not_made(table, arguments, status, message):
+def test_new_key_with_invalid_options_is_refused(table, arguments, status, message):
     result = run("new", *arguments)
     assert (result.exit_code, message in result.stderr) == (status, True), result.output
     assert table.read()[1] == []
@@ -128,7 +128,7 @@ def shown(name):
     return json.loads(result.stdout)
 
 
-def test_edit_changes_what_is_named_and_nothing_else(table):
+def test_edit_changes_only_the_named_rights(table):
     limits = ("--limit", "requests_per_minute=5", "--limit", "tokens_per_day=70")
     secret = made(run("new", "team", *limits, "--network", "10.0.0.0/8", "--expires", "1h"))
     before = table.read()[1][0]
@@ -155,7 +155,7 @@ def test_edit_changes_what_is_named_and_nothing_else(table):
     assert run("edit", "team", "--no-admin").stdout == "admin: True → False\n"
 
 
-def test_edit_reaches_a_rotated_key_and_does_not_prolong_it(table):
+def test_edit_changes_a_rotated_key_and_does_not_extend_it(table):
     old = made(run("new", "team"))
     new = made(run("rotate", "team", "--grace", "1h"))
     ends = sorted(entry.expires or 0 for entry in table.read()[1])
@@ -169,14 +169,14 @@ def test_edit_reaches_a_rotated_key_and_does_not_prolong_it(table):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nobody", "--admin"), "there is no active key 'nobody'"),
+        (("unknown", "--admin"), "there is no active key 'unknown'"),
         (("team", "--model", "wordlama"), "no model 'wordlama' in MODELS"),
         (("team", "--limit", "rpm=none"), "rpm: unknown setting"),
         (("team", "--limit", "tokens_per_day=0"), "tokens_per_day: "),
         (("team", "--network", "::1", "--any-network"), "exclude each other"),
     ],
 )
-def test_an_edit_that_makes_no_sense_changes_nothing(table, arguments, message):
+def test_invalid_edit_changes_nothing(table, arguments, message):
     made(run("new", "team"))
     before = table.read()[1]
     result = run("edit", *arguments)
@@ -196,11 +196,11 @@ def test_show_prints_rights_and_the_last_use(table):
     table._run(lambda connection: connection.execute(sa.insert(requests), rows))
     assert shown("team")[0]["last_use"] == "2023-11-14T22:13:20+00:00"
     assert "last_use  2023-11-14T22:13:20+00:00\n" in run("show", "team").stdout
-    assert run("show", "nobody").stderr == "there is no key 'nobody'\n"
+    assert run("show", "unknown").stderr == "there is no key 'unknown'\n"
     assert shown("default")[0]["state"] == "in KEYS"
 
 
-def test_rotation_takes_an_expiry_of_its_own(table):
+def test_rotate_has_an_option_for_expiry(table):
     made(run("new", "team", "--expires", "1h"))
     result = run("rotate", "team", "--expires", "90d")
     new = made(result)
@@ -210,7 +210,7 @@ def test_rotation_takes_an_expiry_of_its_own(table):
     assert "It does not expire." in run("rotate", "team", "--expires", "never").stdout
 
 
-def test_an_expired_key_is_rotated_only_with_an_expiry(table):
+def test_expired_key_is_rotated_only_with_an_expiry(table):
     table.new(KeyEntry("team", expires=int(time.time()) - 5))
     result = run("rotate", "team")
     assert result.exit_code == 1
@@ -219,7 +219,7 @@ def test_an_expired_key_is_rotated_only_with_an_expiry(table):
     assert owner(table, made(run("rotate", "team", "--expires", "1h")))
 
 
-def test_changes_leave_rows_in_the_audit_log_and_no_secret(table, monkeypatch):
+def test_changes_are_in_the_audit_log_without_secrets(table, monkeypatch):
     monkeypatch.setenv("SUDO_USER", "alice")
     assert invoke(audit).stdout == "No changes.\n"
     secrets = [made(run("new", "team", "--limit", "tokens_per_day=70"))]
@@ -248,14 +248,14 @@ def test_changes_leave_rows_in_the_audit_log_and_no_secret(table, monkeypatch):
     assert json.loads(invoke(audit, "--json", "--until", "1d").stdout) == []
 
 
-def test_a_change_that_is_refused_leaves_no_audit_row(table):
+def test_refused_change_is_not_in_the_audit_log(table):
     made(run("new", "team"))
     run("new", "team")
     run("edit", "team", "--limit", "rpm=1")
     assert len(json.loads(invoke(audit, "--json").stdout)) == 1
 
 
-def test_without_a_name_for_its_user_a_process_is_known_by_its_id(monkeypatch):
+def test_actor_without_user_name_is_the_user_id(monkeypatch):
     def unknown(uid):
         raise KeyError(uid)
 

@@ -1,4 +1,4 @@
-"""``flask limits show | reset``: what an operator sees of counters in a real Valkey."""
+"""``flask limits show | reset``: counters in a real Valkey."""
 
 import json
 
@@ -41,7 +41,7 @@ def run(*arguments):
 
 @pytest.fixture
 def use():
-    """Let requests of so many tokens in, as a worker does."""
+    """Admit requests with these tokens, as a worker does."""
     made = []
 
     def use(tokens, **fields):
@@ -55,7 +55,7 @@ def use():
         limiter.close()
 
 
-def test_what_each_key_has_used_is_shown(set_up, use):
+def test_usage_of_each_key_is_shown(set_up, use):
     set_up()
     use(40)
     rows = json.loads(run("show", "--json").stdout)
@@ -76,7 +76,7 @@ def test_money_is_shown_in_dollars(set_up):
     assert (row["most"], row["used"], row["left"]) == (2.5, 0, 2.5)
 
 
-def test_a_key_counts_anew_after_a_reset(set_up, use, redis):
+def test_reset_sets_counters_to_0(set_up, use, redis):
     set_up()
     use(90, user_requests_per_minute=1)
     with pytest.raises(QuotaExhausted):
@@ -87,7 +87,7 @@ def test_a_key_counts_anew_after_a_reset(set_up, use, redis):
     use(100)
 
 
-def test_keys_of_the_table_and_callers_of_tokens_are_known(set_up, tmp_path):
+def test_keys_of_the_table_and_oidc_callers_are_shown(set_up, tmp_path):
     url = f"sqlite:///{tmp_path}/keys.db"
     database = Database(url)
     migrate(database.engine)

@@ -1,4 +1,4 @@
-"""The program ``embeddings-proxy``: what `serve` becomes, and its commands."""
+"""The program ``embeddings-proxy``: the process of `serve`, and the commands."""
 
 import configparser
 import os
@@ -14,13 +14,13 @@ from tests.support.server import ROOT
 
 @pytest.fixture
 def became(monkeypatch):
-    """The arguments of each process that `serve` became."""
+    """The arguments of each process that `serve` was replaced by."""
     found = []
     monkeypatch.setattr(os, "execve", lambda program, words, environment: found.append(words))
     return found
 
 
-def test_serve_passes_options_through_to_gunicorn(became):
+def test_serve_passes_options_to_gunicorn(became):
     result = CliRunner().invoke(main, ["serve", "-b", "127.0.0.1:9", "--workers=2", "--help"])
     assert result.exit_code == 0, result.output
     head = [sys.executable, "-m", "gunicorn", "-c", "python:app.server.configuration"]

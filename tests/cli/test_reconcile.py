@@ -52,7 +52,7 @@ def rows(*arguments):
     return {r["limit"]: (r["counted"], r["ledger"], r["set"]) for r in json.loads(result.stdout)}
 
 
-def test_counters_are_compared_and_set_to_what_the_ledger_says(ledger):
+def test_counters_are_compared_and_set_to_amounts_of_the_ledger(ledger):
     ledger()
     before = {"tokens_per_month": (0, 30, "no"), "dollars_per_month": (0, 3.0, "no")}
     assert rows() == before
@@ -76,12 +76,12 @@ def test_reconcile_keeps_amounts_of_requests_in_flight(ledger):
     limiter.close()
 
 
-def test_cached_tokens_are_counted_as_the_settings_say(ledger):
+def test_cached_tokens_count_by_the_setting(ledger):
     ledger(count_cached_tokens=False)
     assert rows()["tokens_per_month"] == (0, 24, "no")
 
 
-def test_without_a_ledger_there_is_nothing_to_compare_with(overlay, valkey):
+def test_reconcile_without_ledger_is_an_error(overlay, valkey):
     overlay(f"KEYS = {KEYS!r}\nLIMITS = {{'url': {valkey.url!r}}}\n")
     result = run()
     assert (result.exit_code, result.stderr[:6]) == (1, "USAGE:")

@@ -1,4 +1,4 @@
-"""``flask --app wsgi usage …``: what it prints, where, and how it ends."""
+"""``flask --app wsgi usage …``: output, output stream, exit code."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from tests.usage.conftest import row
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
-    """Writes a settings file with this ledger; others are by name."""
+    """Writes a settings file with this ledger; keywords are other settings."""
     path = tmp_path / "settings.py"
     monkeypatch.setenv("PROXY_SETTINGS", str(path))
     monkeypatch.setenv("ALPHANEURAL_API_KEY", "sk-mine")
@@ -34,7 +34,7 @@ def run(*arguments):
     return CliRunner().invoke(usage, arguments)
 
 
-def test_migrate_makes_the_tables_and_then_nothing(settings, url):
+def test_migrate_creates_tables_once(settings, url):
     settings(url)
     first, second = run("migrate"), run("migrate")
     assert (first.exit_code, first.stdout) == (0, f"empty → {newest()}.\n")
@@ -66,7 +66,7 @@ def test_report_is_a_table(filled):
     assert [line.split()[:2] for line in lines[1:]] == [["a", "2"], ["b", "1"]]
 
 
-def test_a_report_for_machines_and_for_spreadsheets(filled):
+def test_report_in_json_and_csv(filled):
     arguments = ("report", "--by", "key,user,model", "--since", "30d")
     rows = json.loads(run(*arguments, "--json").stdout)
     assert [(r["key"], r["user"], r["model"], r["requests"]) for r in rows] == [
@@ -107,14 +107,14 @@ def test_missing_tables_name_the_migrate_command(settings, tmp_path):
     )
 
 
-def test_a_database_that_is_not_there_is_one_line(settings, tmp_path):
+def test_unavailable_database_is_one_line(settings, tmp_path):
     settings(f"sqlite:///{tmp_path}/no/such/place.db")
     result = run("migrate")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "USAGE['url']: unable to open database file\n"
 
 
-def test_without_a_ledger_there_is_nothing_to_do(settings, tmp_path):
+def test_commands_without_ledger_name_the_setting(settings, tmp_path):
     (tmp_path / "settings.py").write_text("")
     result = run("report")
     assert result.exit_code == 1

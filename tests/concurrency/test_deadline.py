@@ -1,4 +1,4 @@
-"""`Deadline`: it can be extended, but not once it was cancelled."""
+"""`Deadline`: extension, cancellation, interrupted waits."""
 
 import math
 import time
@@ -10,7 +10,7 @@ from app.concurrency.deadline import Deadline
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A monotonic clock that stands still until it is set."""
+    """A monotonic clock that tests set."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now

@@ -1,4 +1,4 @@
-"""`PeriodicTask`: when it runs, that no exception ends it, and how it stops."""
+"""`PeriodicTask`: schedule, exceptions, stop."""
 
 import itertools
 import logging
@@ -15,7 +15,7 @@ from tests.support.server import eventually
 
 
 class Timeline:
-    """A clock that only waits move. After ``end`` seconds it stops the task."""
+    """A clock that waits advance. After ``end`` seconds it stops the task."""
 
     def __init__(self, end):
         self.now = 0.0
@@ -35,7 +35,7 @@ class Timeline:
 
 
 def run(function, interval_s, end, **options):
-    """Run a task to the end of a timeline; the task and the times at which it ran."""
+    """Run a task until the timeline ends; return the task and the times of its runs."""
     line, times = Timeline(end), []
 
     def timed():
@@ -68,7 +68,7 @@ def test_time_of_a_run_is_part_of_its_interval():
     assert times == [0, 2, 4]
 
 
-def test_a_run_longer_than_its_interval_delays_the_next_and_is_not_made_up_for():
+def test_a_run_longer_than_its_interval_delays_the_next():
     def takes_three_seconds(line):
         line.now += 3
 
@@ -99,7 +99,7 @@ def test_jitter_only_shortens_pauses_and_by_no_more_than_its_share(interval_s, j
 
 
 @given(st.lists(st.sampled_from(["works", "fails", "slow", "wakes"]), max_size=30))
-def test_runs_are_never_closer_than_the_least_pause_unless_woken(story):
+def test_runs_are_at_least_the_minimum_pause_apart_unless_woken(story):
     line = Timeline(end=100)
     times, happened = [], []
     steps = iter(story)
@@ -127,7 +127,7 @@ def test_runs_are_never_closer_than_the_least_pause_unless_woken(story):
         assert after - before == pytest.approx({"wakes": 0, "slow": 3 + MIN_PAUSE_S}.get(what, 2))
 
 
-# What ends it, and what does not
+# Exceptions and stop
 
 
 def test_exceptions_are_counted_and_logged_once_an_episode(caplog, monkeypatch):
@@ -164,7 +164,7 @@ def test_at_stop_runs_last_and_may_fail():
     assert task.failures == 1
 
 
-def test_a_task_that_was_stopped_before_its_first_run_only_does_what_is_left_to_do():
+def test_a_task_stopped_before_its_first_run_only_runs_at_stop():
     done = []
     task = PeriodicTask("test", lambda: done.append("run"), 1, at_stop=lambda: done.append("last"))
     task.stop()
@@ -176,7 +176,7 @@ def test_a_task_that_was_stopped_before_its_first_run_only_does_what_is_left_to_
     ("interval_s", "jitter", "named"),
     [(0, 0, "interval_s"), (-1, 0, "interval_s"), (1, 1, "jitter")],
 )
-def test_impossible_times_are_refused(interval_s, jitter, named):
+def test_invalid_times_are_refused(interval_s, jitter, named):
     with pytest.raises(ValueError, match=named):
         PeriodicTask("test", lambda: None, interval_s, jitter=jitter)
 
@@ -184,7 +184,7 @@ def test_impossible_times_are_refused(interval_s, jitter, named):
 # In a thread
 
 
-def test_wake_runs_it_now_and_stop_ends_the_thread():
+def test_wake_runs_the_task_at_once_and_stop_ends_the_thread():
     ran = threading.Semaphore(0)
     task = PeriodicTask("test", ran.release, 3600)
     task.start()
@@ -194,7 +194,7 @@ def test_wake_runs_it_now_and_stop_ends_the_thread():
     assert ran.acquire(timeout=5)
     assert task.stop(5)
     assert task.runs == 2
-    task.start()  # nor does it after the end
+    task.start()  # nor after the end
     assert not ran.acquire(blocking=False)
 
 
@@ -227,7 +227,7 @@ def test_a_task_may_stop_itself():
     assert task.runs == 1
 
 
-def test_where_no_thread_can_be_had_a_later_start_tries_again(monkeypatch):
+def test_start_after_a_failed_thread_start_tries_again(monkeypatch):
     def refuse(thread):
         raise RuntimeError("can't start new thread")
 
@@ -242,7 +242,7 @@ def test_where_no_thread_can_be_had_a_later_start_tries_again(monkeypatch):
 
 
 @pytest.mark.parametrize("imported_first", [False, True])
-def test_under_gevent_it_is_a_greenlet(imported_first):
+def test_under_gevent_the_task_is_a_greenlet(imported_first):
     program = """
 IMPORT
 from gevent import monkey; monkey.patch_all()

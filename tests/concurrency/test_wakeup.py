@@ -1,4 +1,4 @@
-"""A wakeup ends one wait; none is lost and none is kept twice."""
+"""A wakeup ends exactly one wait, also one that begins later."""
 
 import threading
 import time
@@ -6,13 +6,13 @@ import time
 from app.concurrency.wakeup import Wakeup
 
 
-def test_a_set_before_the_wait_is_not_lost():
+def test_set_before_the_wait_ends_the_wait():
     wakeup = Wakeup()
     wakeup.set()
     assert wakeup.wait(0)
 
 
-def test_a_set_ends_one_wait_only():
+def test_set_ends_only_one_wait():
     wakeup = Wakeup()
     wakeup.set()
     wakeup.set()
@@ -20,18 +20,18 @@ def test_a_set_ends_one_wait_only():
     assert not wakeup.wait(0)
 
 
-def test_without_a_set_the_time_ends_the_wait():
+def test_wait_without_set_times_out():
     wakeup = Wakeup()
     start = time.monotonic()
     assert not wakeup.wait(0.02)
     assert time.monotonic() - start >= 0.015
 
 
-def test_a_time_that_has_passed_is_no_wait():
+def test_wait_with_a_past_time_returns_at_once():
     assert not Wakeup().wait(-5.0)
 
 
-def test_a_set_from_another_thread_ends_a_wait_without_a_time():
+def test_set_from_another_thread_ends_a_wait_without_timeout():
     wakeup, woken = Wakeup(), threading.Event()
 
     def wait():

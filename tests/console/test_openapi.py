@@ -1,4 +1,4 @@
-"""/openapi.json: valid, complete, and true of the app that serves it."""
+"""/openapi.json is valid, complete, and agrees with the app."""
 
 import re
 from importlib.util import find_spec
@@ -58,7 +58,7 @@ def test_document_has_every_route(client, document):
 
 
 def codes_by_operation(document):
-    """(path, method) → {(status, code)} as the description says it."""
+    """(path, method) → {(status, code)} of the document."""
     return {
         (path, method): {
             (int(status), code)
@@ -159,7 +159,7 @@ def test_each_path_lists_its_errors(with_usage, operation, expected):
         ("GET", "/docs/none", {}),
     ],
 )
-def test_an_error_that_is_answered_is_listed_there(with_usage, method, path, options):
+def test_errors_of_real_responses_are_listed(with_usage, method, path, options):
     answer = error_of(with_usage.open(path, method=method, **options))
     described = codes_by_operation(with_usage.get("/openapi.json").json)
     place = re.sub(r"[?].*", "", path)
@@ -167,7 +167,7 @@ def test_an_error_that_is_answered_is_listed_there(with_usage, method, path, opt
     assert (answer.status, answer.code) in described[place, method.lower()]
 
 
-def test_the_parameters_of_the_usage_report_are_in_it(with_usage):
+def test_document_has_the_parameters_of_the_usage_report(with_usage):
     operation = with_usage.get("/openapi.json").json["paths"]["/v1/usage"]["get"]
     named = [p["name"] for p in operation["parameters"] if "name" in p]
     assert named == ["since", "timezone", "until", "by"]
@@ -179,12 +179,12 @@ def test_the_parameters_of_the_usage_report_are_in_it(with_usage):
 
 @pytest.fixture
 def with_usage(monkeypatch, tmp_path):
-    """An app with a ledger whose database is away."""
+    """An app with a ledger whose database is unavailable."""
     usage = {"url": f"sqlite:///{tmp_path}/none/usage.db", "spool": str(tmp_path / "spool")}
     return app_with(monkeypatch, FakeProvider(), LIMITS={"inputs": 3}, USAGE=usage)
 
 
-def test_every_header_of_a_real_answer_is_in_it(client, document):
+def test_document_has_every_header_of_a_real_answer(client, document):
     usual = {"Content-Type", "Content-Length", "cache-control", "x-content-type-options"}
     described = document["components"]["headers"].keys()
     for answer in (
@@ -198,7 +198,7 @@ def test_every_header_of_a_real_answer_is_in_it(client, document):
     assert set(ask(client).headers.keys()) - usual <= of_embeddings.keys()
 
 
-def test_answers_are_as_described(client, document):
+def test_real_answers_match_the_document(client, document):
     def check_answer(answer, name):
         schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
         jsonschema_rs.validate(schema, answer.json)
@@ -235,7 +235,7 @@ def test_document_allows_what_the_app_accepts(described, changes):
         taken = True
     except BadRequest:
         taken = False
-    # null is "absent" to us, which the description leaves to its reader.
+    # The app reads null as absent; the document does not say so.
     stated = {name: value for name, value in payload.items() if value is not None}
     assert described.is_valid(stated) == taken
 
@@ -300,7 +300,7 @@ def test_a_copy_of_the_tree_has_no_version(monkeypatch):
 # The page
 
 
-def test_the_page_and_its_parts(client):
+def test_page_and_its_files_are_served(client):
     page = client.get("/docs")
     assert page.status_code == 200
     parts = re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text)
@@ -315,8 +315,8 @@ def test_the_page_and_its_parts(client):
         answer.close()
 
 
-def test_the_page_with_a_slash_leads_to_the_page(client):
-    """Its parts are named relative to its path: below ``/docs/`` they would be elsewhere."""
+def test_path_with_trailing_slash_redirects_to_the_page(client):
+    """The page has relative links, which would be wrong below ``/docs/``."""
     answer = client.get("/docs/")
     assert (answer.status_code, answer.headers["Location"]) == (308, "../docs")
     assert (
@@ -325,7 +325,7 @@ def test_the_page_with_a_slash_leads_to_the_page(client):
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/openapi.json"])
-def test_the_page_may_load_and_send_nothing_elsewhere(client, path):
+def test_page_may_contact_only_this_server(client, path):
     headers = client.get(path).headers
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -339,7 +339,7 @@ def test_the_page_may_load_and_send_nothing_elsewhere(client, path):
 
 
 @pytest.mark.parametrize("name", ["swagger-ui.js", "nothing.js", "../words.py", "index.css"])
-def test_only_what_the_page_needs_is_served(client, name):
+def test_other_files_of_the_bundle_are_not_served(client, name):
     assert client.get(f"/docs/{name}").status_code == 404
 
 
@@ -350,7 +350,7 @@ def test_without_the_bundle_there_is_a_404(client, monkeypatch):
 
 
 def test_docs_can_be_disabled(monkeypatch):
-    """A 404 like that of any path that is none, before and after a good one."""
+    """The 404 is that of any unknown path."""
     client = app_with(monkeypatch, FakeProvider(), DOCS={"enabled": False})
     for path in ("/docs", "/docs/", "/docs/start.js", "/docs/swagger-ui.css", "/openapi.json"):
         answer = error_of(client.get(path))

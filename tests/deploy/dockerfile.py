@@ -1,4 +1,4 @@
-"""Reads a Dockerfile and its .dockerignore: what `tests.deploy.image` carries out."""
+"""Parser of a Dockerfile and its .dockerignore for `tests.deploy.image`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 @dataclass
 class Stage:
-    """What follows one FROM. ``steps`` are (instruction, text) in order, as they are written."""
+    """One FROM and what follows. ``steps`` are (instruction, text) in order."""
 
     base: str
     name: str
     steps: list[tuple[str, str]] = field(default_factory=list)
 
     def last(self, instruction: str) -> str:
-        """The text of the last step of this kind."""
+        """Return the text of the last step of an instruction."""
         return [text for kind, text in self.steps if kind == instruction][-1]
 
 
 def parse(text: str) -> list[Stage]:
-    """The stages in order. An ARG before the first FROM may be used in any FROM."""
+    """Return the stages in order. An ARG before the first FROM can be used in any FROM."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     stages: list[Stage] = []
@@ -44,22 +44,22 @@ def parse(text: str) -> list[Stage]:
 
 
 def substitute(text: str, values: dict[str, str]) -> str:
-    """``$NAME`` and ``${NAME}`` replaced; a name without a value by nothing, as docker does."""
+    """Replace ``$NAME`` and ``${NAME}``; like docker, a name without value by an empty text."""
     return VARIABLE.sub(lambda match: values.get(match[1] or match[2], ""), text)
 
 
 def assignments(text: str) -> dict[str, str]:
-    """The names and values of an ENV."""
+    """Return names and values of an ENV."""
     return dict(word.split("=", 1) for word in shlex.split(text))
 
 
 def words(text: str) -> list[str]:
-    """A CMD in its JSON form."""
+    """Return the words of a CMD in JSON form."""
     return [str(word) for word in json.loads(text[text.index("[") :])]
 
 
 def in_context(path: str, ignore: str) -> bool:
-    """Whether the context has this path: the last pattern of .dockerignore that matches decides."""
+    """Return whether the context has a path: the last matching pattern of .dockerignore decides."""
     tried = [PurePosixPath(path), *PurePosixPath(path).parents]
     found = True
     for line in ignore.splitlines():
@@ -79,7 +79,7 @@ def _matches(path: PurePosixPath, pattern: str) -> bool:
 
 
 def context_files(root: Path, name: str, ignore: str) -> list[Path]:
-    """The files that COPY takes for this name, relative to the root of the context."""
+    """Return the files that COPY takes for a name, relative to the context."""
     start = root / name
     found = [start] if start.is_file() else sorted(p for p in start.rglob("*") if p.is_file())
     relative = [path.relative_to(root) for path in found]

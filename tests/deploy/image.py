@@ -1,8 +1,8 @@
-"""The image, built without an engine: the steps of a Dockerfile carried out in a directory tree.
+"""Builds the image without a container engine: runs the steps of a Dockerfile in a directory tree.
 
-RUN runs in a container of `tests.deploy.sandbox`, COPY and ENV and the rest are done here. Two
-things differ from `docker build`: the base is the host's programs, and pip takes its packages from
-`tests.deploy.wheels`.
+RUN uses a container of `tests.deploy.sandbox`; COPY, ENV and the others are done here. There are
+two differences to `docker build`: the base image is the host's programs, and pip installs packages
+of `tests.deploy.wheels`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PATH = "/base-bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass
 class Image:
-    """What a build leaves: the tree and what is said of how to start it."""
+    """A built image: the tree, and how it is started."""
 
     tree: Tree
     environment: dict[str, str] = field(default_factory=lambda: {"PATH": PATH})
@@ -42,7 +42,7 @@ class Image:
         environment: Mapping[str, str] | None = None,
         **options: object,
     ) -> Container:
-        """One of this image; options are `Container`'s."""
+        """Return a container of this image; options are those of `Container`."""
         return Container(
             self.tree,
             command or self.command,
@@ -54,7 +54,7 @@ class Image:
 
 
 def build(directory: Path, dockerfile: Path = DOCKERFILE) -> Image:
-    """Carry out all stages; the last one's image."""
+    """Run all stages; return the image of the last."""
     packages = directory / "wheels"
     packages.mkdir()
     wheels.make(packages)
@@ -75,7 +75,7 @@ def build(directory: Path, dockerfile: Path = DOCKERFILE) -> Image:
 
 
 def strict_copy(target: Path, ignore: str) -> Path:
-    """The context as a checkout under umask 077 has it: no file may be read by others."""
+    """Copy the context with modes of umask 077: only the owner can read its files."""
     patterns = [line.removeprefix("!") for line in ignore.splitlines() if line.startswith("!")]
     for file in [file for name in patterns for file in context_files(ROOT, name, ignore)]:
         path = target / file
@@ -86,7 +86,7 @@ def strict_copy(target: Path, ignore: str) -> Path:
 
 
 def python_base(root: Path) -> Tree:
-    """python:3.11-slim, so far as it is used: `python`, and a `pip` that may be uninstalled."""
+    """A tree that stands for python:3.11-slim: `python`, and a `pip` that can be uninstalled."""
     tree = Tree.of_base(root)
     (root / "base-bin/python").symlink_to(PYTHON / "bin" / f"python3.{sys.version_info.minor}")
     pip = root / "base-bin/pip"
@@ -147,7 +147,8 @@ class _Builder:
             mode = int(sources.pop(0).removeprefix("--chmod="), 8)
         for name in sources:
             for file in context_files(self.context, name, self.ignore):
-                # What a directory holds goes into the target, and so does a file where that is one.
+                # The content of a directory is copied into the target; so is a file if the target
+                # is a directory.
                 below = file.relative_to(name) if (self.context / name).is_dir() else file.name
                 path = self._inside(target) / below
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """systemd as the first process of a container, to run the units of deploy/systemd as they are.
 
-It has a network, mounts, processes and a group of cgroups of its own, and units of ours alone. What
-a unit asks of systemd is then done by systemd: its user, its directories, its sandbox.
+It has a network, mounts, processes and a cgroup of its own, and only units of this project. So
+systemd itself sets up a unit's user, directories and sandbox.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pathlib import Path
 from tests.deploy.sandbox import Network, Tree
 
 SYSTEMD = Path("/lib/systemd/systemd")
-#: What could touch the machine around it.
+#: Units that could change the host.
 DROPPED = "-sys_time,-sys_module,-sys_rawio,-sys_boot,-syslog,-net_admin"
-#: Targets that every unit depends on, with nothing behind them.
+#: Empty targets that every unit depends on.
 TARGETS = ("sysinit", "basic", "sockets", "network-online", "shutdown", "multi-user")
-#: systemd-run speaks to systemd over the system's bus.
+#: systemd-run uses the system bus.
 BUS = {
     "dbus.socket": "[Socket]\nListenStream=/run/dbus/system_bus_socket\n",
     "dbus.service": "[Service]\nExecStart=dbus-daemon --system --address=systemd: --nofork\n",
@@ -36,7 +36,7 @@ BUS_USER = "messagebus:x:100:100::/nonexistent:/usr/sbin/nologin\n"
 
 @functools.cache
 def reason_not() -> str | None:
-    """Why systemd cannot be run here; None where it can."""
+    """Return why systemd cannot run here, or None if it can."""
     needed = ("systemctl", "systemd-run", "dbus-daemon", "nsenter", "unshare")
     if not SYSTEMD.exists() or not all(map(shutil.which, needed)):
         return "no systemd here, or no dbus-daemon, or no util-linux"
@@ -48,7 +48,7 @@ def reason_not() -> str | None:
 
 
 def _cgroup(name: str) -> Path:
-    """A new group of processes below that of this process, in the unified hierarchy."""
+    """Create a cgroup below that of this process, in the unified hierarchy."""
     for place in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")):
         if (place / "cgroup.procs").exists():
             lines = Path("/proc/self/cgroup").read_text().splitlines()
@@ -61,7 +61,7 @@ def _cgroup(name: str) -> Path:
 
 @dataclass
 class Machine:
-    """A tree to boot. ``mounts`` are (source, target), read-only; ``units`` texts by file name."""
+    """A tree to boot. ``mounts``: (source, target), read-only; ``units``: texts by file name."""
 
     tree: Tree
     network: Network
@@ -70,7 +70,7 @@ class Machine:
 
     @contextmanager
     def booted(self) -> Iterator[Booted]:
-        """Run it until the end of the block. It starts default.target, one of ``units``."""
+        """Run the machine until the block ends. It starts default.target, one of ``units``."""
         directory = self.tree.root.parent
         self._write_units()
         group, groups = _cgroup("machine"), directory / "cgroup"
@@ -97,9 +97,9 @@ class Machine:
             yield Booted(json.loads(text)["child-pid"], log)
         finally:
             with suppress(ProcessLookupError, ValueError):  # it did not start
-                os.kill(json.loads(text)["child-pid"], signal.SIGKILL)  # and all that runs inside
+                os.kill(json.loads(text)["child-pid"], signal.SIGKILL)  # and all its processes
             process.wait(20)
-            os.close(console)  # not before: a console that is open nowhere cannot be read
+            os.close(console)  # not earlier: a console that no process has open cannot be read
             _remove(group)
 
     def _write_units(self) -> None:
@@ -147,7 +147,7 @@ class Machine:
         ]
         line += ["--bind", str(groups), "/sys/fs/cgroup", "--dev", "/dev"]
         line += ["--dev-bind", console, "/dev/console", "--tmpfs", "/run", "--tmpfs", "/tmp"]
-        # As nspawn does it: what systemd mounts for a unit has to be seen by the unit.
+        # As nspawn does: mounts that systemd makes for a unit must be visible to it.
         line += ["sh", "-c", 'mount --make-rshared / && exec "$@"', "-"]
         line += ["setpriv", f"--bounding-set={DROPPED}", str(SYSTEMD), "--system"]
         return [*line, "--log-target=console", "--show-status=no"]
@@ -155,13 +155,13 @@ class Machine:
 
 @dataclass
 class Booted:
-    """A machine that runs. ``first`` is systemd's pid, as the host sees it."""
+    """A running machine. ``first`` is the host's pid of systemd."""
 
     first: int
     log: Path
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """A command inside, as root."""
+        """Run a command inside, as root."""
         spaces = [
             "nsenter",
             f"--target={self.first}",
@@ -186,7 +186,7 @@ class Booted:
 
 
 def _copy(controller: int, log: Path) -> None:
-    """What systemd writes to its console, into a file."""
+    """Copy the output of systemd's console to a file."""
     with log.open("ab", buffering=0) as file, suppress(OSError):  # EIO: the console is closed
         while data := os.read(controller, 65536):
             file.write(data.replace(b"\r", b""))
@@ -194,7 +194,7 @@ def _copy(controller: int, log: Path) -> None:
 
 
 def _remove(group: Path) -> None:
-    """The cgroup and those that systemd made in it, now that they are empty."""
+    """Remove the empty cgroup and those that systemd made in it."""
     for path in sorted(group.rglob("*"), key=lambda p: len(p.parts), reverse=True):
         if path.is_dir():
             path.rmdir()

@@ -19,7 +19,7 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 
 
 def load(name: str) -> list[dict[str, Any]]:
-    """The objects in a file of the base."""
+    """Return the objects in a file of the base."""
     return list(yaml.safe_load_all((FOLDER / name).read_text()))
 
 
@@ -29,7 +29,7 @@ KUSTOMIZATION = load("kustomization.yaml")[0]
 
 
 def config_maps() -> dict[str, dict[str, str]]:
-    """What configMapGenerator makes, by name: the values by key."""
+    """Return what configMapGenerator makes: values by key, by name."""
     made: dict[str, dict[str, str]] = {}
     for entry in KUSTOMIZATION["configMapGenerator"]:
         values = made[entry["name"]] = {}
@@ -43,14 +43,14 @@ def config_maps() -> dict[str, dict[str, str]]:
 
 @dataclass
 class Pod:
-    """One pod of a template, in a network that is there. ``claims`` are of a StatefulSet."""
+    """One pod of a template, in a given network. ``claims`` are those of a StatefulSet."""
 
     spec: dict[str, Any]
     directory: Path
     network: Network
     image: Image
-    secrets: Path  # a file a key
-    program: Callable[[Tree], Tree]  # puts what is in the images of others into a base image
+    secrets: Path  # one file for each key
+    program: Callable[[Tree], Tree]  # adds the programs of other projects' images to a base image
     claims: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class Pod:
         self._other = self.program(Tree.of_base(self.directory / "other" / "root"))
 
     def container(self, name: str) -> Container:
-        """The container of this name."""
+        """Return the container of this name."""
         (spec,) = (c for c in self.spec["containers"] if c["name"] == name)
         ours = spec["image"] == "embeddings-proxy"
         context = self.spec["securityContext"]
@@ -90,7 +90,7 @@ class Pod:
                 (path / name).write_text(text)
                 (path / name).chmod(0o644)
             return path
-        if "secret" in volume:  # of root and the group fsGroup
+        if "secret" in volume:  # owner root, group fsGroup
             path = self._directory(volume["name"])
             for source in self.secrets.iterdir():
                 target = shutil.copyfile(source, path / source.name)
@@ -101,7 +101,7 @@ class Pod:
         return self._owned(volume["name"], 0o2777)
 
     def _owned(self, name: str, mode: int) -> Path:
-        """A volume that is written to: the kubelet gives it the group fsGroup."""
+        """Make a writable volume; the kubelet sets its group to fsGroup."""
         path = self._directory(name)
         os.chown(path, 0, self.spec["securityContext"]["fsGroup"])
         path.chmod(mode)

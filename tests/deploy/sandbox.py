@@ -1,8 +1,8 @@
-"""Containers made of bubblewrap: a directory tree as root, mounts, a user, a network of their own.
+"""Containers by bubblewrap: a directory tree as root, mounts, a user, and a network of their own.
 
-What a container engine would give a process, as far as a file system and a user go: the tree is
-read-only where the service says so, no capability is left, and the network has nothing but
-loopback. The base image is the host's /usr, which stands for Debian's, and the Python of the tests.
+They have what a container engine gives a process in file system and user: the tree is read-only
+where the service says so, there are no capabilities, and the network is loopback only. The base
+image is the host's /usr, in place of Debian's, and the Python of the tests.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
 _SET_FLAGS, _SET_ADDRESS, _UP = 0x8914, 0x8916, 0x1  # SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP
 
-#: What Debian's images begin with, so far as it can collide with a user of ours.
+#: Users of Debian's images that could collide with ours.
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nproxy:x:13:13:proxy:/bin:/usr/sbin/nologin\n"
 GROUP = "root:x:0:\nproxy:x:13:\n"
 
 
-#: The Python that the environment of the tests was made of. It stays where it is: it may be linked
-#: with a library beside it.
+#: The Python of the tests' virtual environment. It keeps its path, because it may be linked with a
+#: library beside it.
 PYTHON = Path(sys.base_prefix)
 
 
 @functools.cache
 def reason_not() -> str | None:
-    """Why no container can be made here; None where one can."""
+    """Return why no container can be made here, or None if one can."""
     if os.getuid() != 0:
         return "containers need root here: their files have several owners"
     if not shutil.which("bwrap") or not shutil.which("setpriv"):
@@ -57,7 +57,7 @@ def reason_not() -> str | None:
 
 
 class Network:
-    """A network of its own: loopback, and names in its /etc/hosts. Close it in the end."""
+    """A network with loopback only, and names in its /etc/hosts. It must be closed."""
 
     def __init__(self, hosts: Mapping[str, str] | None = None) -> None:
         self.hosts = {"localhost": "127.0.0.1", **(hosts or {})}
@@ -81,7 +81,7 @@ class Network:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Sockets and processes that this thread makes meanwhile are in the network."""
+        """Within the block, sockets and processes of this thread are created in the network."""
         _check(_LIBC.setns(self._inner, _NEW_NETWORK))
         try:
             yield
@@ -95,13 +95,13 @@ class Network:
 
 @dataclass
 class Tree:
-    """A root file system to be: a directory, under which the base image is mounted."""
+    """A root file system: a directory, under which the base image is mounted."""
 
     root: Path
 
     @classmethod
     def of_base(cls, root: Path) -> Tree:
-        """Nothing but the base image."""
+        """Return a tree with only the base image."""
         for name in ("etc", "tmp", "run", "proc", "dev", "usr", "base-bin", "var/lib", "var/cache"):
             (root / name).mkdir(parents=True, exist_ok=True)
         for name in ("bin", "sbin", "lib", "lib64"):
@@ -115,7 +115,7 @@ class Tree:
         return cls(root)
 
     def base(self) -> list[str]:
-        """Options that mount the host's programs, read-only."""
+        """Return options that mount the host's programs, read-only."""
         places = [p for p in (Path("/lib64"), Path("/lib"), Path("/bin")) if not p.is_symlink()]
         if not PYTHON.is_relative_to("/usr"):
             places.append(PYTHON)
@@ -126,7 +126,7 @@ class Tree:
         return found
 
     def mountpoint(self, target: str, source: Path | None = None) -> None:
-        """Make what something is mounted on, as an engine does: a directory, or an empty file."""
+        """Create a mount point as an engine does: a directory, or an empty file."""
         path = self.root / target.lstrip("/")
         if source is not None and not source.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ class Tree:
 
 @dataclass
 class Container:
-    """How one is started. ``mounts`` are (source, target, writable); ``tmpfs`` (target, mode)."""
+    """How a container starts. ``mounts``: (source, target, writable); ``tmpfs``: (target, mode)."""
 
     tree: Tree
     command: Sequence[str]
@@ -151,7 +151,7 @@ class Container:
     tmpfs: Sequence[tuple[str, str]] = ()
 
     def bwrap(self, *first: str) -> list[str]:
-        """The whole command line."""
+        """Return the whole command line."""
         hosts = self.tree.root.parent / "hosts"
         hosts.write_text("".join(f"{a} {n}\n" for n, a in self.network.hosts.items()))
         bind = "--ro-bind" if self.read_only else "--bind"
@@ -177,7 +177,7 @@ class Container:
         return ["setpriv", *ids, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
 
     def run(self, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run it to its end."""
+        """Run the container to its end."""
         with self.network.inside():
             return subprocess.run(
                 self.bwrap(), capture_output=True, text=True, timeout=timeout, check=False
@@ -185,10 +185,10 @@ class Container:
 
     @contextmanager
     def started(self, log: Path) -> Iterator[Started]:
-        """Run it until the end of the block; what it prints goes to ``log``."""
+        """Run the container until the block ends; its output goes to ``log``."""
         reading, writing = os.pipe()
-        # Not --as-pid-1: a process that changes its user is not told when its parent dies. So the
-        # first process is bubblewrap's, and with it all others end.
+        # Not --as-pid-1: a process that changes its user gets no signal when its parent ends. So
+        # the first process is bubblewrap's, and all others end with it.
         command = self.bwrap("--info-fd", str(writing))
         with self.network.inside(), log.open("ab") as output:
             os.fchown(
@@ -210,25 +210,25 @@ class Container:
 
 @dataclass
 class Started:
-    """A running container. ``first`` is the pid of its first process, as the host sees it."""
+    """A running container. ``first`` is the host's pid of its first process."""
 
     process: subprocess.Popen[bytes]
     first: int
     log: Path
 
     def stop(self, seconds: float = 20) -> int:
-        """SIGTERM to the command, as an engine does; its exit status."""
+        """Send SIGTERM to the command, as an engine does; return its exit status."""
         children = Path(f"/proc/{self.first}/task/{self.first}/children").read_text()
         os.kill(int(children.split()[0]), signal.SIGTERM)
         return self.process.wait(seconds)
 
     def kill(self) -> None:
-        """SIGKILL to all of it."""
+        """Send SIGKILL to all processes."""
         self.process.kill()
         self.process.wait(20)
 
     def check(self) -> Any:
-        """Fails with what it printed if it has ended."""
+        """Fail with the output if the container has ended."""
         assert self.process.poll() is None, self.log.read_text()
 
 

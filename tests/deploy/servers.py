@@ -1,4 +1,4 @@
-"""The servers that compose and Kubernetes put beside the proxy: two Valkeys and PostgreSQL."""
+"""The servers beside the proxy in compose and Kubernetes: two Valkeys and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.support.server import eventually
 
 @contextmanager
 def beside(project: Project) -> Iterator[None]:
-    """compose's cache and limits as compose starts them, and the tests' own PostgreSQL."""
+    """Start cache and limits with compose's commands, and the tests' own PostgreSQL."""
     with ExitStack() as stack:
         for name in ("cache", "limits"):
-            # In one network here: each at its own address.
+            # All in one network here, each at its own address.
             container = project.container(name, None, "--bind", ADDRESSES[name])
             server = stack.enter_context(container.started(project.directory / f"{name}.log"))
             eventually(lambda s=server, n=name: s.check() or answers(project.network, n), 20, name)
@@ -36,7 +36,7 @@ def beside(project: Project) -> Iterator[None]:
 
 
 def answers(network: Network, name: str) -> bool:
-    """Whether this Valkey does."""
+    """Return whether a Valkey answers."""
     try:
         with network.inside(), redis.Redis(ADDRESSES[name]) as server:
             return bool(server.ping())
@@ -58,7 +58,7 @@ class Within:
         return call
 
     def is_live(self) -> bool:
-        """Whether anything answers that it is."""
+        """Return whether the proxy answers that it is live."""
         try:
             return bool(self.get("/health/live").status == 200)
         except OSError:

@@ -1,7 +1,7 @@
-"""Nothing that is installed has a known vulnerability, by pip-audit and the database of PyPI.
+"""No installed package has a known vulnerability, by pip-audit and the database of PyPI.
 
-A mirror may have no such database, and a machine no network: that is skipped with its reason, for
-there is nothing to learn. That the audit finds what is known is shown with a database of our own.
+Without network, or with a mirror that has no such database, the test is skipped with the reason. A
+database of the test shows that the audit finds known vulnerabilities.
 """
 
 import json
@@ -21,13 +21,13 @@ NO_PROXY = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
 def installed() -> list[str]:
-    """``name==version`` of each distribution, without our own."""
+    """Return ``name==version`` of each distribution except this project."""
     names = {(found.name, found.version) for found in metadata.distributions()}
     return sorted(f"{name}=={version}" for name, version in names if name != OURS)
 
 
 def audit(pins: list[str], directory: Path, *options: str) -> dict[str, list[str] | None]:
-    """Each package's known vulnerabilities; None where the database does not know the package."""
+    """Return known vulnerabilities by package; None if the database does not know the package."""
     requirements = directory / "requirements.txt"
     requirements.write_text("\n".join(pins))
     command = [sys.executable, "-m", "pip_audit", "--disable-pip", "--no-deps", "--format=json"]
@@ -46,7 +46,7 @@ def audit(pins: list[str], directory: Path, *options: str) -> dict[str, list[str
     }
 
 
-def test_nothing_installed_has_a_known_vulnerability(tmp_path: Path):
+def test_no_installed_package_has_a_known_vulnerability(tmp_path: Path):
     try:
         found = audit(installed(), tmp_path)
     except ConnectionError as error:
@@ -63,7 +63,7 @@ def test_a_known_vulnerability_is_found(tmp_path: Path, database: str):
 
 @pytest.fixture
 def database() -> Iterator[str]:
-    """The address of a database, in the format of osv.dev, that knows of one in requests 2.0.0."""
+    """The URL of a database in the format of osv.dev, with a vulnerability of requests 2.0.0."""
     known = {
         "id": "PYSEC-2014-13",
         "summary": "Credentials of a proxy are sent to another host.",

@@ -1,4 +1,4 @@
-"""compose.yaml starts: its services one after another, with their users, mounts and networks."""
+"""The services of compose.yaml start, one by one, with their users, mounts and networks."""
 
 import os
 import stat
@@ -23,7 +23,7 @@ MODEL = "wordllama"
 
 @pytest.fixture(scope="module")
 def project(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The servers that the proxy needs, and nothing of ours yet."""
+    """The servers that the proxy needs, without the proxy."""
     project = Project(tmp_path_factory.mktemp("compose"), image)
     try:
         with beside(project):
@@ -34,7 +34,7 @@ def project(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def up(project: Project) -> Iterator[Project]:
-    """All of it, in the order of depends_on."""
+    """All services, started in the order of depends_on."""
     assert project.services["proxy"]["depends_on"]["migrate"] == {
         "condition": "service_completed_successfully"
     }
@@ -55,20 +55,20 @@ def up(project: Project) -> Iterator[Project]:
 
 
 def client(project: Project, key: str | None = None) -> Within:
-    """A caller of nginx; without a key of its own, with the one that secrets.sh made."""
+    """A client of nginx; its default key is the one that secrets.sh made."""
     made = (project.secrets / "client_key").read_text()
     return Within(project.network, "127.0.0.1", 8080, key or made)
 
 
 def flask(project: Project, *words: str) -> str:
-    """`docker compose exec proxy flask …`."""
+    """Run `docker compose exec proxy flask …`."""
     done = project.container("proxy", ["flask", "--app", "wsgi", *words]).run()
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @starts
-def test_an_embedding_goes_through_all_of_it(up: Project):
+def test_an_embedding_goes_through_all_services(up: Project):
     first = client(up).embed(MODEL, ["a text", "another"], caching=True)
     assert (first.status, len(first.embeddings)) == (200, 2)
     with up.network.inside(), redis.Redis(ADDRESSES["cache"]) as cache:
@@ -78,7 +78,7 @@ def test_an_embedding_goes_through_all_of_it(up: Project):
 
 
 @starts
-def test_a_key_of_the_database_is_counted_in_the_server_of_limits(up: Project):
+def test_a_key_of_the_database_is_counted_by_the_limits_server(up: Project):
     shown = flask(up, "key", "new", "team", "--limit", "requests_per_minute=1000")
     key = next(word for word in shown.split() if word.startswith("sk-"))
     caller = client(up, key)
@@ -99,15 +99,15 @@ def test_only_the_cache_evicts(project: Project, name: str):
 
 
 @starts
-def test_prometheus_reads_the_numbers_and_callers_do_not(up: Project):
-    inside = Within(up.network, ADDRESSES["proxy"], 8000)  # and so from an address of "inside"
+def test_prometheus_can_read_metrics_and_callers_cannot(up: Project):
+    inside = Within(up.network, ADDRESSES["proxy"], 8000)  # so from an address of "inside"
     assert inside.get("/metrics").status == 200
     assert Within(up.network, ADDRESSES["nginx"], 8080).get("/metrics").status == 403
 
 
 @starts
-def test_rows_on_their_way_are_on_the_volume(up: Project):
-    """Not on a tmpfs, which a container takes along."""
+def test_spool_is_on_the_volume(up: Project):
+    """A tmpfs would be lost with its container."""
     proxy = up.container("proxy")
     (state,) = (source for source, target, _ in proxy.mounts if target == "/var/lib/proxy")
     assert (state / "spool").is_dir()
@@ -115,11 +115,11 @@ def test_rows_on_their_way_are_on_the_volume(up: Project):
 
 
 def test_proxies_have_one_trusted_address():
-    """A name has an address on each network that two services share; one subnet is trusted."""
+    """A service name has an address on each shared network, but only one subnet is trusted."""
     networks = {name: set(service["networks"]) for name, service in COMPOSE["services"].items()}
     for name in set(networks) - {"proxy"}:
         assert networks["proxy"] & networks[name] <= {"inside"}, name
-    assert {"inside"} < networks["proxy"]  # and a way out, to the providers
+    assert {"inside"} < networks["proxy"]  # and a way to the providers
     assert "inside" in networks["nginx"] & networks["prometheus"]
     (subnet,) = (entry["subnet"] for entry in COMPOSE["networks"]["inside"]["ipam"]["config"])
     environment = COMPOSE["services"]["proxy"]["environment"]
@@ -144,7 +144,7 @@ def test_a_secret_can_be_read_by_the_user_of_its_service(project: Project, name,
     assert (done.returncode, done.stdout) == (0, (project.secrets / secret).read_text())
 
 
-def test_on_the_host_secrets_are_their_owners_alone_and_stay(tmp_path: Path):
+def test_secrets_on_the_host_are_readable_by_owner_only_and_kept(tmp_path: Path):
     previous = os.umask(0o022)
     try:
         make_secrets(tmp_path / "secrets")

@@ -1,4 +1,4 @@
-"""deploy/container, and what Kubernetes shares with it: rules that a reviewer would look for."""
+"""Rules for deploy/container and for the files that Kubernetes shares with it."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ FILES = sorted(path for path in (ROOT / "deploy").rglob("*.y*ml"))
 
 
 def load(path: Path) -> Any:
-    """The first document in a file; all of them have to be YAML."""
+    """Return the first document of a file; all documents must be YAML."""
     return next(iter(list(yaml.safe_load_all(path.read_text()))))
 
 
@@ -38,7 +38,7 @@ def test_every_file_is_yaml(path: Path):
 STAGES = re.split(r"^FROM ", (CONTAINER / "Dockerfile").read_text(), flags=re.M)
 
 
-def test_the_image_is_made_in_two_stages_and_has_nothing_to_build_with():
+def test_image_has_two_stages_and_no_build_tools():
     build, final = STAGES[1:]
     assert all("-slim-" in STAGES[0] and "${PYTHON}" in stage for stage in (build, final))
     assert "pip install" in build
@@ -46,16 +46,16 @@ def test_the_image_is_made_in_two_stages_and_has_nothing_to_build_with():
     assert "pip uninstall -y pip setuptools wheel" in final
 
 
-def test_the_image_runs_as_nobody_and_is_asked_for_its_health():
+def test_image_runs_unprivileged_and_has_a_health_check():
     final = STAGES[2]
     assert re.search(r"^USER 10001:10001$", final, re.M)
-    assert final.index("USER ") > final.index("COPY ")  # what it runs, it cannot write
+    assert final.index("USER ") > final.index("COPY ")  # it cannot write its own code
     assert "/health/live" in final
     assert re.search(r'^CMD \["gunicorn", "-c", "deploy/gunicorn.conf.py"', final, re.M)
     assert not re.search(r"^(ARG|ENV).*(KEY|SECRET|PASSWORD|TOKEN)", "".join(STAGES), re.M)
 
 
-def test_what_the_image_copies_exists_and_the_context_has_it():
+def test_copied_files_exist_and_are_in_the_context():
     allowed = (CONTAINER / "Dockerfile.dockerignore").read_text()
     for words in re.findall(r"^COPY (?:--chmod=\d+ )?(?!--)(.*)$", "".join(STAGES), re.M):
         for name in words.split()[:-1]:
@@ -90,7 +90,7 @@ def test_only_nginx_is_published_and_stop_timeouts_suffice():
     assert COMPOSE["networks"]["inside"]["internal"] is True
 
 
-def test_files_that_are_mounted_exist_and_secrets_are_files():
+def test_mounted_files_exist_and_secrets_are_files():
     for service in COMPOSE["services"].values():
         for volume in service.get("volumes", []):
             if volume.startswith("."):
@@ -107,8 +107,8 @@ ENVIRONMENTS = {
 
 
 @pytest.mark.parametrize("where", ENVIRONMENTS)
-def test_the_settings_of_containers_are_good(where: str, tmp_path: Path, monkeypatch):
-    """With the environment that the manifest gives them, and secrets as files."""
+def test_settings_of_containers_are_valid(where: str, tmp_path: Path, monkeypatch):
+    """They are checked with the environment of the manifests, and secrets as files."""
     for name in ("openai_api_key", "client_key", "postgres_password"):
         (tmp_path / name).write_text(f"sk-{name}\n")
     for name, value in ENVIRONMENTS[where].items():
@@ -129,7 +129,7 @@ def test_the_settings_of_containers_are_good(where: str, tmp_path: Path, monkeyp
 
 
 def container_nginx() -> str:
-    """deploy/nginx.conf as compose's nginx makes it."""
+    """deploy/nginx.conf as compose changes it."""
     script = COMPOSE["services"]["nginx"]["command"][2].partition(" > ")[0]
     for volume in COMPOSE["services"]["nginx"]["volumes"]:
         here, there, _ = volume.split(":")
@@ -138,15 +138,15 @@ def container_nginx() -> str:
 
 
 def pod_nginx() -> str:
-    """… and as the pod's has it."""
+    """deploy/nginx.conf as the pod has it."""
     return pod.config_maps()["embeddings-proxy"]["nginx.conf"]
 
 
 @pytest.mark.parametrize("made", [container_nginx, pod_nginx])
-def test_nginx_takes_what_is_made_of_its_configuration(made, tmp_path: Path):
+def test_nginx_accepts_the_changed_configuration(made, tmp_path: Path):
     text = made()
     assert "listen 8080 " in text
-    assert not re.search(r"^[^#\n]*/(run|var)/", text, re.M)  # which a container cannot write to
+    assert not re.search(r"^[^#\n]*/(run|var)/", text, re.M)  # not writable in a container
     text = text.replace("server proxy:8000 ", "server 127.0.0.1:8000 ").replace(
         "/tmp/", f"{tmp_path}/"
     )

@@ -1,4 +1,4 @@
-"""The image starts: built by the Dockerfile's own steps, read-only, as uid 10001."""
+"""The image, built by the steps of its Dockerfile, starts read-only as uid 10001."""
 
 import http.client
 import json
@@ -34,7 +34,7 @@ def network() -> Iterator[Network]:
 
 
 def ask(network: Network, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-    """The status and body of an answer of the proxy in this network."""
+    """Return status and body of an answer of the proxy in a network."""
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     with network.inside(), closing(http.client.HTTPConnection("127.0.0.1", 8000, 20)) as client:
         try:
@@ -45,7 +45,7 @@ def ask(network: Network, method: str, path: str, body: object = None) -> tuple[
             return 0, str(error).encode()
 
 
-def test_it_serves_read_only_and_is_healthy(image: Image, network: Network, tmp_path: Path):
+def test_image_serves_read_only_and_is_healthy(image: Image, network: Network, tmp_path: Path):
     container = image.container(network, environment=SERVED, tmpfs=TMPFS)
     assert container.user == 10001
     with container.started(tmp_path / "log") as running:
@@ -62,13 +62,13 @@ def test_it_serves_read_only_and_is_healthy(image: Image, network: Network, tmp_
     assert health.returncode != 0
 
 
-def test_a_user_without_a_name_may_run_it(image: Image, network: Network):
-    """As platforms do that give each project a uid of its own."""
+def test_image_runs_under_a_uid_without_name(image: Image, network: Network):
+    """Some platforms give each project a uid."""
     done = flask(image, network, "check-settings", user=1234567)
     assert done.returncode == 0, done.stderr
 
 
-def test_every_command_of_the_operators_is_there(image: Image, network: Network):
+def test_image_has_every_command_for_operators(image: Image, network: Network):
     parser = ConfigParser()
     parser.read(ROOT / "setup.cfg")
     lines = parser["options.entry_points"]["flask.commands"].strip().splitlines()
@@ -80,8 +80,8 @@ def test_every_command_of_the_operators_is_there(image: Image, network: Network)
         assert done.returncode == 0, done.stderr
 
 
-def test_the_commands_of_ledger_and_keys_work(image: Image, network: Network, tmp_path: Path):
-    """With the image's own directory for state, which only its user may enter."""
+def test_commands_of_ledger_and_keys_work(image: Image, network: Network, tmp_path: Path):
+    """They use the image's directory for state, which only its user can enter."""
     state = image.tree.root / "var/lib/proxy"
     found = state.stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (10001, 10001, 0o700)
@@ -104,7 +104,7 @@ def test_the_commands_of_ledger_and_keys_work(image: Image, network: Network, tm
     assert (state / "usage.db").stat().st_uid == 10001
 
 
-def test_it_holds_all_of_the_package_and_nothing_to_build_with(image: Image):
+def test_image_has_the_whole_package_and_no_build_tools(image: Image):
     root = image.tree.root
     (installed,) = (root / "opt/venv/lib").glob("python*/site-packages")
     tracked = subprocess.run(
@@ -118,7 +118,7 @@ def test_it_holds_all_of_the_package_and_nothing_to_build_with(image: Image):
     assert not (root / "build").exists()
 
 
-def test_what_it_runs_it_cannot_write(image: Image):
+def test_image_cannot_write_its_own_code(image: Image):
     for place in ("opt/venv", "srv"):
         for path in (image.tree.root / place).rglob("*"):
             if not path.is_symlink():
@@ -126,7 +126,7 @@ def test_what_it_runs_it_cannot_write(image: Image):
 
 
 def flask(image: Image, network: Network, *words: str, **options) -> subprocess.CompletedProcess:
-    """A command of the operator in a container of its own."""
+    """Run a command for operators in a container of its own."""
     options.setdefault("environment", SERVED)
     command = ["flask", "--app", "wsgi", *words]
     return image.container(network, command, tmpfs=TMPFS, **options).run()

@@ -1,4 +1,4 @@
-"""deploy/kubernetes: a base that kustomize builds from its own folder, and a pod that starts."""
+"""kustomize builds deploy/kubernetes from its own folder, and the pod starts."""
 
 import re
 import shutil
@@ -27,7 +27,7 @@ HEAD = (FOLDER / "kustomization.yaml").read_text().partition("apiVersion")[0]
 # The base -----------------------------------------------------------------------------------------
 
 
-def test_all_it_names_is_in_its_own_folder():
+def test_all_named_files_are_in_the_folder():
     names = set(KUSTOMIZATION["resources"])
     for generator in KUSTOMIZATION["configMapGenerator"]:
         names.update(generator.get("files", []), generator.get("envs", []))
@@ -38,7 +38,7 @@ def test_all_it_names_is_in_its_own_folder():
     assert names == there - {"kustomization.yaml"}
 
 
-def test_its_copies_are_those_of_the_container():
+def test_copies_equal_the_files_of_the_container():
     command = ["sed", "-f", "../container/nginx.sed", "../nginx.conf"]
     made = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True).stdout
     assert (FOLDER / "nginx.conf").read_text() == made
@@ -47,8 +47,8 @@ def test_its_copies_are_those_of_the_container():
     assert (FOLDER / "settings.py").read_text() == settings
 
 
-def test_the_secret_is_made_in_a_namespace_that_is_there():
-    """And before the pods that want it, by files of this folder and the next."""
+def test_namespace_is_made_before_the_secret():
+    """It is made before the pods, with files of this folder and of ../container."""
     steps = [
         HEAD.index(words) for words in ("apply -f namespace.yaml", "secrets.sh", "create secret")
     ]
@@ -61,7 +61,7 @@ def test_the_secret_is_made_in_a_namespace_that_is_there():
 
 @pytest.fixture(scope="module")
 def built() -> str:
-    """What kustomize makes of it. It asks no cluster."""
+    """The output of kustomize, which needs no cluster."""
     if not shutil.which("kubectl"):
         pytest.skip("no kubectl here, which has kustomize")
     done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True)
@@ -69,7 +69,7 @@ def built() -> str:
     return done.stdout
 
 
-def test_kustomize_builds_it(built: str):
+def test_kustomize_builds_the_base(built: str):
     made = list(yaml.safe_load_all(built))
     assert made[0]["kind"] == "Namespace"
     assert all(o["metadata"]["namespace"] == "embeddings" for o in made[1:])
@@ -84,7 +84,7 @@ def test_kustomize_builds_it(built: str):
         assert spec["containers"][0]["image"].startswith("registry.example.com/")
 
 
-def test_what_it_builds_is_of_the_schemas(built: str, tmp_path: Path):
+def test_built_objects_match_the_schemas(built: str, tmp_path: Path):
     lint = ROOT / ".venv-lint/bin/kubernetes-validate"
     validate = shutil.which("kubernetes-validate") or shutil.which(lint)
     if not validate:
@@ -111,22 +111,22 @@ def test_pods_run_without_privileges_and_read_only():
     assert all(container["readinessProbe"] for container in POD["containers"])
 
 
-def test_pods_have_time_to_end():
+def test_pods_have_time_to_finish_requests():
     sleeps = {
         c["name"]: int(c["lifecycle"]["preStop"]["exec"]["command"][1]) for c in POD["containers"]
     }
-    assert sleeps["nginx"] < sleeps["proxy"]  # which serves what nginx still takes in
+    assert sleeps["nginx"] < sleeps["proxy"]  # which serves requests that nginx still accepts
     assert POD["terminationGracePeriodSeconds"] > GRACEFUL + sleeps["proxy"]
 
 
-def test_the_spool_is_on_a_disk_of_the_pods_own():
+def test_spool_is_on_the_volume_of_the_pod():
     mounts = {m["mountPath"]: m["name"] for m in POD["containers"][0]["volumeMounts"]}
     (claim,) = STATEFUL_SET["spec"]["volumeClaimTemplates"]
     assert mounts["/var/lib/proxy"] == claim["metadata"]["name"]
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
-def test_the_parts_name_each_other():
+def test_names_and_selectors_match():
     labels = STATEFUL_SET["spec"]["selector"]["matchLabels"]
     for name in ("disruption", "network", "service"):
         spec = load(f"{name}.yaml")[0]["spec"]
@@ -134,7 +134,7 @@ def test_the_parts_name_each_other():
         assert (chosen.get("matchLabels") or chosen) == labels
     migration = JOB["spec"]["template"]["metadata"]["labels"]
     assert load("network.yaml")[1]["spec"]["podSelector"]["matchLabels"] == migration
-    assert migration != labels  # else a job is behind the service
+    assert migration != labels  # else the service would select the job
     assert STATEFUL_SET["spec"]["serviceName"] == load("service.yaml")[1]["metadata"]["name"]
     (autoscaler,) = load("autoscaler.yaml")
     target = autoscaler["spec"]["scaleTargetRef"]
@@ -169,7 +169,7 @@ def pod(project: Project, name: str, spec: dict, claims: tuple[str, ...] = ()) -
 
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 @pytest.mark.timeout(400)  # the image is built
-def test_a_pod_serves_and_the_migration_may_come_later(project: Project):
+def test_a_pod_serves_before_and_after_the_migration(project: Project):
     running = pod(project, "pod", POD, claims=("state",))
     caller = (project.secrets / "client_key").read_text()
     client = Within(project.network, "127.0.0.1", 8080, caller)

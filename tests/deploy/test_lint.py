@@ -1,4 +1,4 @@
-"""What SECURITY.md says of `make lint`: bandit's rules are on for the code that is deployed."""
+"""`make lint` applies bandit's rules to deployed code, as SECURITY.md says."""
 
 import re
 import subprocess
@@ -25,19 +25,19 @@ def unsafe(data: bytes) -> object:
     "place",
     ["app/new.py", "app/usage/new.py", "wsgi.py", "deploy/new.py", "deploy/container/new.py"],
 )
-def test_what_bandit_looks_for_is_found(place: str):
+def test_findings_of_bandit_are_found(place: str):
     found = ruff("--stdin-filename", place, "-", text=UNSAFE)
     assert {"S301", "S324", "S602"} <= set(re.findall(r" (S\d+) ", found))
 
 
-def test_of_these_rules_only_the_one_that_is_named_is_ignored():
-    """S311, with its reason; more would need another sentence in SECURITY.md."""
+def test_only_s311_is_ignored():
+    """S311 has its reason in SECURITY.md; another ignored rule would need one there too."""
     ignored = re.search(r"^ignore = \[(.*?)^\]", (ROOT / "ruff.toml").read_text(), re.M | re.S)[1]
     assert re.findall(r'"(S\d*)"', ignored) == ["S311"]
 
 
 def ruff(*arguments: str, text: str) -> str:
-    """The findings of `ruff check`, one a line."""
+    """Return the findings of `ruff check`, one on each line."""
     command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format=concise"]
     done = subprocess.run(
         [*command, *arguments], input=text, cwd=ROOT, capture_output=True, text=True

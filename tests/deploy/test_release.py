@@ -1,4 +1,4 @@
-"""The wheel, installed in a fresh virtual environment, serves from a directory that is no checkout.
+"""The wheel, installed in a fresh virtual environment, serves outside a checkout.
 
 ``WHEEL`` names the wheel to try (`make release` does); without it one is built here.
 """
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(wheels.reason_not() is not None, reason=str(whee
 
 
 class Installed:
-    """An environment with the wheel, an empty home and a working directory of its own."""
+    """A virtual environment with the wheel, an empty home directory and a working directory."""
 
     def __init__(self, directory: Path) -> None:
         self.elsewhere, home = directory / "elsewhere", directory / "home"
@@ -48,7 +48,7 @@ class Installed:
         self.run("pip", "install", "--quiet", f"{wheel(directory)}[local]")
 
     def run(self, *words: str) -> str:
-        """What a program of the environment prints; it must succeed."""
+        """Run a program of the environment; return its output. It must succeed."""
         command = [str(self.bin / words[0]), *words[1:]]
         done = subprocess.run(
             command, cwd=self.elsewhere, env=self.environment, capture_output=True, text=True
@@ -101,7 +101,7 @@ def test_the_wheel_serves_an_embedding_outside_the_checkout(installed: Installed
 
 
 def embedding(port: int, process: "subprocess.Popen[bytes]") -> dict | None:
-    """The answer to one input; None while the port is closed."""
+    """Return the answer to one input, or None while the port is closed."""
     assert process.poll() is None, "the server ended"
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/embeddings",
@@ -127,7 +127,13 @@ def test_the_operator_commands_work_outside_the_checkout(installed: Installed):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("words", "setting"),
-    [("usage report", "USAGE"), ("usage migrate", "USAGE"), ("cache stats", "CACHE")],
+    [
+        ("usage report", "USAGE"),
+        ("usage migrate", "USAGE"),
+        ("cache stats", "CACHE"),
+        ("audit", "USAGE"),
+        ("key list", "USAGE"),
+    ],
 )
 def test_a_command_without_its_package_names_the_setting(
     installed: Installed, words: str, setting: str

@@ -1,4 +1,4 @@
-"""What the other tests of this directory stand on: containers that end, and Dockerfiles as read."""
+"""Tests of the helpers of this directory: containers end, Dockerfiles are parsed."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ WHY_NOT = sandbox.reason_not()
 
 
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
-def test_a_container_that_is_killed_leaves_no_process(tmp_path: Path):
+def test_a_killed_container_leaves_no_process(tmp_path: Path):
     network = Network()
     with contextlib.closing(network):
         tree = Tree.of_base(tmp_path / "root")
@@ -29,7 +29,7 @@ def test_a_container_that_is_killed_leaves_no_process(tmp_path: Path):
 
 
 def owner(pid: str) -> int | None:
-    """Who runs it; None: it is not there, or waits to be forgotten."""
+    """Return the user of a process; None: it has ended, or is a zombie."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         return None if "\nState:\tZ" in status else os.stat(f"/proc/{pid}").st_uid
@@ -37,7 +37,7 @@ def owner(pid: str) -> int | None:
         return None
 
 
-def test_steps_of_a_dockerfile():
+def test_dockerfile_is_parsed_into_steps():
     text = 'ARG V=1\nFROM a:${V} AS x\n# no\nRUN b \\\n    && c\nFROM d\nCMD ["e"]\n'
     first, second = parse(text)
     assert (first.base, first.name, first.steps) == ("a:1", "x", [("RUN", "b && c")])

@@ -1,4 +1,4 @@
-"""deploy/systemd: read as systemd reads it, judged by systemd-analyze, its command really run."""
+"""Units of deploy/systemd: settings, `systemd-analyze`, and the command of the service."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ GRACEFUL = int(
 
 
 def settings(path: Path) -> dict[str, list[str]]:
-    """Each name's values, in order: a name may come more than once."""
+    """Return the values of each name in order: a name can occur more than once."""
     found: dict[str, list[str]] = {}
     for line in path.read_text().splitlines():
         if line and line[0] not in "#[":
@@ -34,24 +34,24 @@ def settings(path: Path) -> dict[str, list[str]]:
 def test_a_stop_waits_for_requests():
     unit = settings(SERVICE)
     assert int(unit["TimeoutStopSec"][0]) > GRACEFUL
-    assert unit["KillMode"] == ["mixed"]  # systemd tells the master alone
+    assert unit["KillMode"] == ["mixed"]  # only the master gets the signal
     assert "-HUP" in unit["ExecReload"][0]
 
 
 def test_service_and_socket_belong_together():
     unit, sock = settings(SERVICE), settings(UNITS / "embeddings-proxy.socket")
     assert unit["Requires"] == ["embeddings-proxy.socket"]
-    assert sock["ListenStream"] == ["127.0.0.1:8000"]  # nobody but nginx on this host
+    assert sock["ListenStream"] == ["127.0.0.1:8000"]  # only nginx on this host
     assert "backlog = " + sock["Backlog"][0] in (ROOT / "app/server/configuration.py").read_text()
 
 
-def test_a_service_that_fails_is_tried_for_ever():
+def test_a_failing_service_is_restarted_without_limit():
     assert settings(SERVICE)["Restart"] == ["always"]
     assert settings(SERVICE)["StartLimitIntervalSec"] == ["0"]
 
 
-def test_state_is_where_the_documents_say():
-    """They name the directory that the unit and the image may write to, and no other."""
+def test_documents_name_the_state_directory():
+    """Documents name the directory that unit and image can write to, and no other."""
     (name,) = settings(SERVICE)["StateDirectory"]
     container = ROOT / "deploy" / "container"
     told = [ROOT / "README.md", ROOT / "app" / "settings.py", *(ROOT / "docs").glob("*.md")]
@@ -59,13 +59,13 @@ def test_state_is_where_the_documents_say():
         assert set(re.findall(r"/var/lib/([\w-]+)", path.read_text())) <= {name}, path
 
 
-def test_no_secret_is_written_into_a_unit():
+def test_units_have_no_secret():
     for path in UNITS.iterdir():
         assert not re.search(r"^(?!#).*(key|secret|password)\s*=", path.read_text(), re.I | re.M)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here")
-def test_the_exposure_is_what_the_unit_says():
+def test_exposure_is_that_of_the_comment():
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(SERVICE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
@@ -76,7 +76,7 @@ def test_the_exposure_is_what_the_unit_says():
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here")
-def test_systemd_understands_every_line(tmp_path: Path):
+def test_systemd_accepts_every_line(tmp_path: Path):
     for path in UNITS.iterdir():
         text = path.read_text().replace("/opt/embeddings-proxy/.venv/bin/gunicorn", "/bin/true")
         (tmp_path / path.name).write_text(text)
@@ -99,7 +99,7 @@ MDWE = (
     not (shutil.which("systemd-socket-activate") and shutil.which("setpriv")) or os.getuid() != 0,
     reason="needs systemd-socket-activate, setpriv and root",
 )
-def test_the_command_serves_on_a_socket_of_systemd_and_says_when(tmp_path: Path):
+def test_command_serves_on_a_socket_of_systemd_and_notifies(tmp_path: Path):
     port, gunicorn = free_port(), str(Path(sys.executable).with_name("gunicorn"))
     words = settings(SERVICE)["ExecStart"][0].split()[1:]
     kept = {n: v for n, v in os.environ.items() if not n.startswith(FOREIGN)}
@@ -117,7 +117,7 @@ def test_the_command_serves_on_a_socket_of_systemd_and_says_when(tmp_path: Path)
             cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            eventually(lambda: knock(port), 20, "it answers")
+            eventually(lambda: send_request(port), 20, "it answers")
             assert b"READY=1" in listener.recv(1000)
         finally:
             process.terminate()
@@ -125,8 +125,8 @@ def test_the_command_serves_on_a_socket_of_systemd_and_says_when(tmp_path: Path)
     assert process.returncode == 0, errors
 
 
-def knock(port: int) -> bool:
-    """A request; the first of all starts the service."""
+def send_request(port: int) -> bool:
+    """Send a request; the first one starts the service."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     with contextlib.suppress(OSError), contextlib.closing(connection):
         connection.request("GET", "/health/live")

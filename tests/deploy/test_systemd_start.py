@@ -1,4 +1,4 @@
-"""deploy/systemd under systemd itself, which is the first process of a container."""
+"""Units of deploy/systemd under systemd as the first process of a container."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ USAGE = {"url": "sqlite:////var/lib/proxy/usage.db", "keys": True}
 
 
 def tree(directory: Path) -> Tree:
-    """A host with this repository in /opt/embeddings-proxy, settings, and a secret of root's."""
+    """A host with this repository in /opt/embeddings-proxy, settings, and a secret of root."""
     made = python_base(directory / "root")
     place = made.root / "opt/embeddings-proxy"
     for name in ("app", "deploy"):
@@ -49,12 +49,14 @@ def tree(directory: Path) -> Tree:
 
 
 def units() -> dict[str, str]:
-    """Ours, with the line for secrets that an operator takes in, and what starts them."""
+    """The units, with the line for secrets enabled, and a target that starts them."""
     found = {p.name: p.read_text() for p in (ROOT / "deploy/systemd").glob("embeddings-proxy.*")}
     assert "\n#LoadCredential=" in found[SERVICE]
     found[SERVICE] = found[SERVICE].replace("\n#LoadCredential=", "\nLoadCredential=")
     wanted = " ".join(["dbus.socket", *found])
-    if PYTHON.is_relative_to("/root") or PYTHON.is_relative_to("/home"):  # closed, but for Python
+    if PYTHON.is_relative_to("/root") or PYTHON.is_relative_to(
+        "/home"
+    ):  # not readable by others, except Python
         lines = f"[Service]\nProtectHome=tmpfs\nBindReadOnlyPaths={PYTHON}\n"
         found[f"{SERVICE}.d/python.conf"] = lines
     return found | {"default.target": f"[Unit]\nDescription=start\nWants={wanted}\n"}
@@ -80,7 +82,7 @@ def host(
 
 
 def state(host: Booted, name: str = "ActiveState") -> str:
-    """A property of the service."""
+    """Return a property of the service."""
     return host.run("systemctl", "show", "-P", name, SERVICE, check=False).stdout.strip()
 
 
@@ -88,18 +90,18 @@ def flask(host: Booted, *words: str) -> str:
     return host.run("sh", "/opt/embeddings-proxy/deploy/systemd/flask.sh", *words).stdout
 
 
-def test_it_serves_in_its_sandbox(host: Booted, network: Network):
+def test_service_serves_in_its_sandbox(host: Booted, network: Network):
     client = Within(network, "127.0.0.1", 8000, KEY)
     assert client.embed("wordllama", ["a", "b"]).status == 200
     status = host.run("cat", f"/proc/{state(host, 'MainPID')}/status").stdout
     found = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    assert int(found["Uid"].split()[0]) > 60000  # a user for the while
+    assert int(found["Uid"].split()[0]) > 60000  # a dynamic user
     assert int(found["CapBnd"], 16) == 0
     assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
 
 
-def test_commands_run_as_the_service_does(host: Booted, network: Network):
-    """What they make belongs to its user, and they know its secrets."""
+def test_commands_run_as_the_service(host: Booted, network: Network):
+    """Their files belong to the service's user, and they have its secrets."""
     assert "empty" in flask(host, "usage", "migrate")
     shown = flask(host, "key", "new", "a team")
     owners = host.run("stat", "-c", "%u", "/var/lib/proxy/usage.db", "/var/lib/private/proxy")
@@ -108,7 +110,7 @@ def test_commands_run_as_the_service_does(host: Booted, network: Network):
     client = Within(network, "127.0.0.1", 8000, key)
     eventually(lambda: client.embed("wordllama", "a").status == 200, 20, "the key is known")
     eventually(lambda: '"a team"' in flask(host, "usage", "report", "--json"), 30, "its row")
-    assert "a team" not in host.log.read_text()  # neither are keys shown in a log
+    assert "a team" not in host.log.read_text()  # keys are not in a log
     assert json.loads(flask(host, "usage", "report", "--json"))
 
 
@@ -117,7 +119,7 @@ def owner(host: Booted) -> int:
     return int(status)
 
 
-def test_it_is_reloaded_and_stopped_in_order(host: Booted, network: Network):
+def test_reload_and_stop_succeed(host: Booted, network: Network):
     before = state(host, "MainPID")
     host.run("systemctl", "reload", SERVICE)
     assert state(host, "MainPID") == before

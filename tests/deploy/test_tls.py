@@ -1,4 +1,4 @@
-"""nginx with TLS before the real proxy: HTTP/2 to clients, and nothing smuggled through it."""
+"""nginx with TLS in front of the real proxy: HTTP/2, and no request smuggling."""
 
 import json
 import ssl
@@ -27,19 +27,19 @@ def ask(tls: TlsNginx, headers=(), body: bytes = BODY, **options) -> http2.Answe
         return http2.post(connection, [*GOOD, *headers], body, **options)
 
 
-def test_an_embedding_by_http2(tls: TlsNginx, steady):
+def test_embeddings_are_served_by_http2(tls: TlsNginx, steady):
     answer = ask(tls)
     assert answer.status == 200
     assert len(json.loads(answer.body)["data"]) == 1
 
 
-def test_many_streams_of_one_connection(tls: TlsNginx, steady):
+def test_streams_of_one_connection_are_served(tls: TlsNginx, steady):
     with http2.connect(tls.port) as connection:
         answers = [http2.post(connection, GOOD, BODY, stream=s) for s in (1, 3, 5)]
     assert [answer.status for answer in answers] == [200, 200, 200]
 
 
-def test_a_refusal_of_nginx_is_json_too(tls: TlsNginx):
+def test_errors_of_nginx_are_json(tls: TlsNginx):
     answer = ask(tls, [(b"content-length", b"99999999")], b"x")
     assert (answer.status, json.loads(answer.body)["error"]["code"]) == (413, "request_too_large")
 
@@ -51,7 +51,7 @@ def test_a_body_that_is_too_large_is_refused_in_json(tls: TlsNginx):
         assert json.loads(answer.body)["error"]["code"] == "request_too_large"
 
 
-def test_clients_that_know_no_http2(tls: TlsNginx):
+def test_clients_without_http2_are_served(tls: TlsNginx):
     with http2.connect(tls.port, http2=False) as connection:
         connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(2**16), b""))
@@ -65,7 +65,7 @@ def test_old_tls_is_refused(tls: TlsNginx):
         http2.connect(tls.port, maximum_version=ssl.TLSVersion.TLSv1_1)
 
 
-def test_plain_http_on_the_port_of_tls_is_refused_in_json(tls: TlsNginx):
+def test_plain_http_on_the_tls_port_is_refused_in_json(tls: TlsNginx):
     answer = tls.client().get("/health/live")
     assert (answer.status, answer.error["code"]) == (400, "invalid_http")
 
@@ -89,19 +89,21 @@ TRICKS = {
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_what_would_be_two_requests_by_http1_is_not(tls: TlsNginx, proxy, steady, trick: str):
-    """Refused, cut, or harmless: but the proxy never sees a request that nginx did not."""
+def test_request_smuggling_by_http2_is_one_request_or_none(
+    tls: TlsNginx, proxy, steady, trick: str
+):
+    """The proxy sees no request that nginx does not see."""
     answer = ask(tls, TRICKS[trick], b"0\r\n\r\n" + SMUGGLED)
     assert answer.status != 200
     assert answer.status or answer.cut
-    mark = ask(tls, path=b"/v1/mark")  # whatever came before it is in the log now
+    mark = ask(tls, path=b"/v1/mark")  # all earlier requests are in the log now
     assert mark.status == 404
     paths = [(line.get("method"), line.get("path")) for line in proxy.log_lines()]
     assert ("GET", "/v1/models/smuggled") not in paths
     assert not steady.calls
 
 
-def test_a_line_break_in_the_path_is_no_second_request(tls: TlsNginx, proxy):
+def test_a_line_break_in_the_path_makes_no_second_request(tls: TlsNginx, proxy):
     answer = ask(tls, path=b"/v1/embeddings HTTP/1.1\r\nHost: a\r\n\r\n" + SMUGGLED)
     assert answer.status in (0, 400, 404)
     assert not any(line.get("path") == "/v1/models/smuggled" for line in proxy.log_lines())

@@ -1,4 +1,4 @@
-"""Wheels made of what is installed, so that `pip install` of an image works without a network."""
+"""Builds wheels from installed packages, so that `pip install` works without a network."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NOT_COPIED = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
 
 
 def make(directory: Path) -> None:
-    """Fill the directory with all that our extras need, so far as it is installed here."""
+    """Write wheels of all requirements of our extras that are installed here."""
     for distribution in needed():
         pack(distribution, directory)
 
 
 def needed() -> list[metadata.Distribution]:
-    """What is installed of the dependencies of all extras but those for development, and theirs."""
+    """Return installed distributions that the extras (except those for development) need."""
     found: dict[str, metadata.Distribution] = {}
     waiting = [Requirement("setuptools"), *ours()]
     seen: set[str] = set()
@@ -46,7 +46,7 @@ def needed() -> list[metadata.Distribution]:
 
 
 def ours() -> list[Requirement]:
-    """The requirements in setup.cfg."""
+    """Return the requirements in setup.cfg."""
     from configparser import ConfigParser
 
     parser = ConfigParser()
@@ -62,9 +62,9 @@ def normal(name: str) -> str:
 
 
 def pack(distribution: metadata.Distribution, directory: Path) -> Path:
-    """A wheel of an installed distribution. Its scripts are left out: pip makes them anew.
+    """Write a wheel of an installed distribution, without its scripts: pip generates them.
 
-    The tag in the file's name only tells pip that it may be installed here, where it is.
+    The tag in the file's name lets pip install the wheel on this machine.
     """
     name = f"{normal(distribution.metadata['Name'])}-{distribution.version}"
     path = directory / f"{name}-py3-none-any.whl"
@@ -88,7 +88,7 @@ def pack(distribution: metadata.Distribution, directory: Path) -> Path:
 
 
 def reason_not() -> str | None:
-    """Why no wheels can be made here; None where they can."""
+    """Return why no wheels can be made here, or None if they can."""
     wanted = next(r for r in build_requires() if r.name == "setuptools")
     try:
         version = metadata.version("setuptools")
@@ -100,7 +100,7 @@ def reason_not() -> str | None:
 
 
 def build_requires() -> list[Requirement]:
-    """What pyproject.toml wants for a build."""
+    """Return the build requirements of pyproject.toml."""
     import tomllib
 
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())

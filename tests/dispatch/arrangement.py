@@ -1,7 +1,7 @@
-"""Everything that one simulation of the search is made of, drawn from one integer.
+"""One arrangement of the search (providers, faults, settings, requests), drawn from one integer.
 
-A simulation has three phases: requests while providers are in trouble; a light load after the last
-trouble has ended, in which deployments can come back; and a last wave, when all must be well.
+A simulation has three phases: requests while providers have faults; a light load after the last
+fault, in which deployments can recover; and a last wave, in which every request must succeed.
 """
 
 import random
@@ -18,21 +18,21 @@ from tests.dispatch.members import good
 from tests.dispatch.rows import WIDTH, text_of
 from tests.dispatch.trouble import KINDS, NO_REST, OTHER_WIDTH, Spans, Trouble, answering
 
-#: Kinds of trouble and settings that are drawn more often in a simulation of that theme.
+#: Faults and settings that are drawn more often in a simulation of a theme.
 THEMES = {
     "any": 6,
     "tails": 5,  # hedging, many parts, slow calls
     "quotas": 2,
     "refusals": 2,
     "throttled": 2,
-    "bugs": 2,  # adapters that raise what they should not, also to a probe
+    "bugs": 2,  # adapters that raise unexpected exceptions, also in a probe
     "joins": 3,  # caching, the same items again and again
-    "well": 2,  # no trouble at all
-    "burst": 1,  # 429 everywhere for a moment, with many calls in flight
+    "well": 2,  # no faults
+    "burst": 1,  # a short burst of 429 at all providers, with many calls in flight
     "silence": 1,  # one provider is silent for a minute, and callers are impatient
-    "poison": 1,  # some texts that every provider refuses, among many that wait together
-    "slow": 1,  # calls take longer than the probe of an ejected deployment should
-    "share": 1,  # the last wave is long enough to count who is asked
+    "poison": 1,  # some texts that every provider refuses, in merged batches
+    "slow": 1,  # calls take longer than the timeout of a probe
+    "share": 1,  # the last wave is long enough to count calls by deployment
 }
 #: Themes without caching.
 NO_CACHE = ("share", "poison")
@@ -44,7 +44,7 @@ ALL = ("tails", "share", "silence")
 @dataclass
 class Provider:
     spans: list[tuple[float, float, Trouble]]
-    seconds: float  # a call takes, while it is well
+    seconds: float  # of a call, without faults
     settings: dict[str, Any]
     takes: Capabilities
     bytes_per_token: int = 4
@@ -55,7 +55,7 @@ class Provider:
 
 
 class Words:
-    """A tokenizer that counts as the providers do, and cannot decode every id."""
+    """A tokenizer that counts like the providers and cannot decode every id."""
 
     def __init__(self, bytes_per_token: int) -> None:
         self._bytes = bytes_per_token
@@ -84,18 +84,18 @@ class Arrangement:
     cache_bytes: int = 2**22
     waiting: int = 1000
     no_threads: tuple[float, float, float] = (0.0, 0.0, 0.0)  # from, until, how often
-    unique: bool = False  # no item is asked for twice
-    warm: float = 0.0  # seconds of load before the first trouble
+    unique: bool = False  # no item is requested twice
+    warm: float = 0.0  # seconds of load before the first fault
     asks: list[Ask] = field(default_factory=list)
-    trouble_over: float = 0.0  # when the last trouble is no longer felt
+    trouble_over: float = 0.0  # when the last fault has no effect any more
 
     @property
     def ill(self) -> set[str]:
-        """The providers that are in trouble at some time."""
+        """The providers that have faults at some time."""
         return {name for name, provider in self.providers.items() if provider.spans}
 
     def width_is_unsure(self, model: str) -> bool:
-        """Whether vectors of two widths may come for a model that does not say its own."""
+        """Whether a model without `dimensions` may get vectors of two widths."""
         return self.model_settings[model]["dimensions"] is None and any(
             trouble.words == OTHER_WIDTH
             for deployment in self.models[model]
@@ -104,7 +104,7 @@ class Arrangement:
 
 
 def arrange(seed: int) -> Arrangement:
-    """The arrangement of a seed, always the same."""
+    """Return the arrangement of a seed, which is always the same."""
     dice = random.Random(seed)
     made = Arrangement(seed, dice.choices(list(THEMES), list(THEMES.values()))[0])
     theme = made.theme
@@ -135,7 +135,7 @@ def arrange(seed: int) -> Arrangement:
 
 
 def _load(dice: random.Random, theme: str) -> tuple[int, float]:
-    """Requests while there is trouble, and how many of them a second."""
+    """Return the requests of the first phase, and their rate per second."""
     if theme == "tails":
         return 25, dice.choice([0.15, 0.5])
     if theme == "silence":

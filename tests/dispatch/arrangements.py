@@ -1,4 +1,4 @@
-"""What the tests of dispatch set up again and again: models, load, and a dispatcher by itself."""
+"""Helpers for tests of dispatch: models, load, and a dispatcher alone."""
 
 import random
 from collections import Counter
@@ -27,21 +27,21 @@ WINDOW = 60.0  # seconds of a deployment's quota
 
 
 def models(*names: str, **settings: Any) -> dict[str, list[dict[str, Any]]]:
-    """A model "m" with a deployment at each provider, all with these settings."""
+    """Return a model "m" with a deployment at each provider, all with these settings."""
     return {"m": [{"provider": name, **settings} for name in names]}
 
 
 def load(
     run: Simulation, number: int, every: float, after: float = 0.0, model: str = "m", **fields: Any
 ) -> list[Asked]:
-    """Requests at regular times, one item each that no other request has."""
+    """Request at regular times, with one item each that no other request has."""
     return [
         run.ask(model, [f"{model} {after} {i}"], after + i * every, **fields) for i in range(number)
     ]
 
 
 def codes(asked: Sequence[Asked]) -> Counter[str]:
-    """How many requests ended in each way: "ok", "BadRequest", or an error's code or class."""
+    """Count requests by result: "ok", "BadRequest", or the code or class of an error."""
     return Counter(map(_code, asked))
 
 
@@ -54,18 +54,18 @@ def _code(one: Asked) -> str:
 
 
 def waited(one: Asked) -> float:
-    """Seconds from the request to its answer."""
+    """Return the seconds from a request to its answer."""
     assert one.heard is not None, "a caller heard nothing"
     return one.heard - one.at
 
 
 def later_than(seconds: float, asked: Sequence[Asked]) -> list[float]:
-    """The waits that were longer than so many seconds."""
+    """Return the waits longer than ``seconds``."""
     return [waited(one) for one in asked if waited(one) > seconds]
 
 
 def most_in_a_window(calls: Sequence[Seen], window: float = WINDOW) -> int:
-    """The most calls that began within any window of so many seconds."""
+    """Return the maximum number of calls that began within a window of this length."""
     began = sorted(call.began for call in calls)
     return max(
         (sum(start <= other < start + window for other in began) for start in began), default=0
@@ -73,7 +73,7 @@ def most_in_a_window(calls: Sequence[Seen], window: float = WINDOW) -> int:
 
 
 class Stub:
-    """A provider made of a function of the call; counts calls."""
+    """A provider that calls a function for each call, and counts calls."""
 
     def __init__(self, answer: Callable[[Call], Vectors], **takes: Any) -> None:
         self.capabilities = Capabilities(**takes)
@@ -92,7 +92,7 @@ class Stub:
 
 
 def vectors(items: Sequence[Item], width: int = 1, tokens: int = 1) -> Vectors:
-    """As many good vectors as items, and as many tokens for each."""
+    """Return a good vector for each item, and this number of tokens for each."""
     return Vectors([b"\0\0\x80?" * width] * len(items), [tokens] * len(items))
 
 
@@ -104,7 +104,7 @@ def dispatcher(
     model: Mapping[str, Any] | None = None,
     **deployment: Any,
 ) -> Dispatcher:
-    """A dispatcher of one model "m" with a deployment at each provider."""
+    """Return a dispatcher of one model "m" with a deployment at each provider."""
     made = tuple(DeploymentSettings(name, "m", **deployment) for name in providers)
     settings = Settings(
         providers={name: ProviderSettings(name, "openai", **provider or {}) for name in providers},

@@ -1,4 +1,4 @@
-"""The requests of one simulation of the search, drawn from its dice."""
+"""The requests of one simulation of the search, drawn from its random numbers."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from tests.dispatch.arrangement import Arrangement
 
 NOT_TEXT = 7777  # a token id that no tokenizer can decode
-BACK = 180.0  # seconds after the trouble in which all deployments must have come back …
+BACK = 180.0  # seconds after the last fault within which all deployments must recover …
 AFTERWARDS = ("back", "last")  # phases
 CALM = 40.0  # … and of those, the seconds without any request
-SHORT = 1.0  # seconds that a burst of 429s lasts at most
-SOON = 12.0  # seconds after which such a burst must be forgotten
-#: Calls that even the deployment with the smallest share gets in the last wave, on average, where
-#: calls are counted: all the others in its place then have odds of 1 to 10^6.
+SHORT = 1.0  # maximum length of a burst of 429, in seconds
+SOON = 12.0  # seconds after which such a burst must have no effect
+#: Average calls of the deployment with the smallest share in the last wave, where calls are
+#: counted: no call by chance then has odds of 1 to 10^6.
 EXPECTED_SHARE = 16
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A request, and when it comes.
+    """A request and its time.
 
-    ``after`` are seconds since the simulation began; of those `AFTERWARDS`, since all the others
-    have ended and the last trouble is over.
+    ``after``: seconds since the start of the simulation; in the phase `AFTERWARDS`, since all
+    other requests have ended and the last fault is over.
     """
 
     model: str
@@ -42,7 +42,7 @@ class Ask:
 
 
 def ask_all(dice: random.Random, made: "Arrangement", count: int, length: float) -> list[Ask]:
-    """All requests, in the order in which they come."""
+    """Return all requests in the order of their times."""
     asks = [
         *_to_warm_up(dice, made),
         *_in_trouble(dice, made, count, length),
@@ -54,7 +54,7 @@ def ask_all(dice: random.Random, made: "Arrangement", count: int, length: float)
 
 
 def _to_warm_up(dice: random.Random, made: "Arrangement") -> Iterator[Ask]:
-    """Short requests that show how long calls take, and earn retries and hedges."""
+    """Return short requests: they teach latencies, and earn retries and hedges."""
     for number in range(int(made.warm * (40 if made.theme == "tails" else 20))):
         after = made.warm * dice.random()
         yield Ask(dice.choice(sorted(made.models)), [f"warm {number}"], after, phase="warm")
@@ -66,7 +66,7 @@ def _in_trouble(
     every, after = length / count, made.warm
     patient = dice.random() < 0.4 and made.theme != "silence"
     timeouts = {"silence": [2, 3], "tails": [30, 60]}.get(made.theme, [1, 2, 5, 30, 600])
-    plain = made.theme == "joins" and dice.random() < 0.7  # entries of the cache that all share
+    plain = made.theme == "joins" and dice.random() < 0.7  # shared entries of the cache
     sizes = dice.choice([[1], [1, 1, 2, 5], [1, 2, 8, 20, 60]])
     sizes = {"tails": [1, 6, 12, 12], "poison": [1], "joins": [1, 2, 20, 60]}.get(made.theme, sizes)
     bad = {"refusals": 0.05, "poison": 0.15}.get(made.theme, dice.choice([0, 0, 0.05]))
@@ -101,7 +101,7 @@ def _item(dice: random.Random, made: "Arrangement", number: int, place: int, tok
 
 
 def _in_bursts(made: "Arrangement") -> Iterator[Ask]:
-    """Where 429s have no Retry-After: are they over soon after the burst?"""
+    """Return bursts of requests, to test that a burst of 429 without Retry-After ends soon."""
     for model, deployments in made.models.items():
         spans = [s for d in deployments for s in made.providers[d["provider"]].spans]
         short = all(stop - start <= SHORT for start, stop, _ in spans)
@@ -112,7 +112,7 @@ def _in_bursts(made: "Arrangement") -> Iterator[Ask]:
 
 
 def _afterwards(dice: random.Random, made: "Arrangement") -> Iterator[Ask]:
-    """A light load in which each deployment has the chance of a probe."""
+    """Return a light load in which each deployment can be probed."""
     for model in made.models:
         for number in range(8):
             after = CALM + (BACK - CALM) * (number + dice.random()) / 8
@@ -120,7 +120,7 @@ def _afterwards(dice: random.Random, made: "Arrangement") -> Iterator[Ask]:
 
 
 def _at_last(dice: random.Random, made: "Arrangement") -> Iterator[Ask]:
-    """A wave in which every request must succeed quickly."""
+    """Return a wave in which every request must succeed quickly."""
     every = 4 * max(provider.seconds for provider in made.providers.values())
     start = BACK + 10
     for model, deployments in made.models.items():

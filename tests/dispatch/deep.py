@@ -1,9 +1,8 @@
-"""The search at length: ``make test-deep``, or ``python -m tests.dispatch.deep``.
+"""The long search: ``make test-deep``, or ``python -m tests.dispatch.deep``.
 
-Runs arrangement after arrangement, in two processes, until they have made a million requests.
-``--seconds`` stops earlier; the next run then goes on where this one stopped, by a small file under
-``.deep/``. ``--from SEED`` begins anew at a seed. Each seed that breaks a promise is printed; the
-exit code is 1 if there was one.
+Runs arrangements in two processes until they have made a million requests. ``--seconds`` stops
+earlier; the next run then continues, from a small file under ``.deep/``. ``--from SEED`` starts at
+a seed. Each seed that violates an invariant is printed; the exit code is 1 if there was one.
 """
 
 import argparse
@@ -21,21 +20,21 @@ from typing import Any
 from tests.dispatch.search import again, search_and_count
 
 STATE = Path(".deep/state.json")
-FIRST_SEED = 300  # those before are in every `make test`
+FIRST_SEED = 300  # `make test` has the seeds before
 BLOCK = 64  # seeds between two writes of the state
-MOST_SECONDS = 60  # of one arrangement, which takes a tenth of a second
-PROGRESS = 15.0  # seconds from one line to the next
+MOST_SECONDS = 60  # for one arrangement, which usually takes 0.1 s
+PROGRESS = 15.0  # seconds between two lines
 
 
 class TooLong(BaseException):
-    """An arrangement does not come to its end. Not an Exception: a simulation catches those."""
+    """An arrangement does not end. Not an `Exception`, because a simulation catches those."""
 
 
 @dataclass
 class State:
-    """How far a run has come."""
+    """The progress of a run."""
 
-    seed: int = FIRST_SEED  # the next one
+    seed: int = FIRST_SEED  # next seed
     requests: int = 0
     broken: dict[str, list[str]] = field(default_factory=dict)  # by seed
 
@@ -48,7 +47,7 @@ class State:
         STATE.write_text(json.dumps(asdict(self)))
 
     def kinds(self) -> dict[str, int]:
-        """Seeds by kind of broken promise, the most frequent first."""
+        """Return seeds by kind of violation, the most frequent first."""
         found = Counter(
             kind
             for lines in self.broken.values()
@@ -58,7 +57,7 @@ class State:
 
 
 def try_seed(seed: int) -> tuple[int, int, list[str]]:
-    """A seed, the requests of its arrangement and what it breaks; errors of the search too."""
+    """Return the seed, its number of requests and its violations, errors of the search included."""
 
     def stop(*_: Any) -> None:
         raise TooLong
@@ -77,7 +76,7 @@ def try_seed(seed: int) -> tuple[int, int, list[str]]:
 
 
 def run(state: State, requests: int, seconds: float, processes: int) -> None:
-    """Go on until so many requests have been made, or so many seconds have passed."""
+    """Run until ``requests`` have been made or ``seconds`` have passed."""
     started = told = time.monotonic()
     with multiprocessing.Pool(processes) as pool:
         while state.requests < requests and time.monotonic() - started < seconds:
@@ -110,7 +109,7 @@ def main() -> int:
     run(state, options.requests, options.seconds, options.processes)
     print(progress(state))
     if state.requests >= options.requests:
-        STATE.unlink(missing_ok=True)  # the next run begins anew
+        STATE.unlink(missing_ok=True)  # the next run starts at the beginning
     else:
         print(f"stopped early; the next run goes on from {STATE}")
     return 1 if state.broken else 0

@@ -1,4 +1,4 @@
-"""What callers notice of troubles, in virtual time: ``python -m tests.dispatch.figures``.
+"""Effects of faults on callers, in virtual time: ``python -m tests.dispatch.figures``.
 
 Prints a table for docs/dispatch.md. Each row is a load of ten minutes or less on the real pipeline
 and dispatch; 100 requests a second to two deployments whose calls take 0.05 s, unless it says
@@ -26,13 +26,13 @@ from tests.dispatch.members import (
 from tests.dispatch.simulator import Asked, Simulation, simulated
 
 LATE = 1.0  # seconds
-ONSET = START + 10  # of the trouble
+ONSET = START + 10  # of the fault
 AB = models("a", "b")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One trouble: who behaves how, and the load; ``extra`` is what is asked beside it."""
+    """One fault: behaviours of the providers, and the load; ``extra`` makes further requests."""
 
     name: str
     members: dict[str, Behaviour]
@@ -49,7 +49,7 @@ def from_onset(ill: Behaviour, seconds: float = 1e9) -> Behaviour:
 
 
 def bursts_of_429(world: Any, call: Any) -> Any:
-    """All calls of 0.3 seconds, every 20 seconds, without Retry-After."""
+    """Answer 429 without Retry-After for 0.3 seconds, every 20 seconds."""
     ill = (world.now - ONSET) % 20 < 0.3 and world.now > ONSET
     return 0.05, Throttled("asked us to slow down (429)") if ill else None
 
@@ -95,7 +95,7 @@ def rows() -> Iterator[Row]:
 
 
 def figures(row: Row) -> list[str]:
-    """The columns of a row: requests, errors, the slowest, shares late and sent again."""
+    """Return the columns of a row: requests, errors, slowest, shares late and sent again."""
     with simulated(row.members, row.models or AB, **row.provider or {}) as run:
         number = row.seconds * row.per_second
         asked = load(run, number, 1 / row.per_second, timeout=row.timeout)
@@ -116,7 +116,7 @@ def figures(row: Row) -> list[str]:
 
 
 def _items_sent_again(run: Simulation, asked: list[Asked]) -> int:
-    """How often an item was sent that had been sent before."""
+    """Return how often an item was sent again."""
     sent = Counter(item for call in run.calls() for item in call.items)
     return sum(max(0, sent[one.request.items[0]] - 1) for one in asked)
 

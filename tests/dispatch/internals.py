@@ -1,7 +1,7 @@
-"""What the simulations know of the inside of dispatch: the one module that changes with it.
+"""Access to private state of dispatch, for simulations: only this module depends on it.
 
-`leftovers` looks at private state after a simulation has come to its end; `WatchedDispatcher` looks
-at it on the way. Everything else in this folder that simulates goes by the public surface.
+`leftovers` reads it after a simulation has ended, `WatchedDispatcher` during a simulation. All
+other simulation code in this folder uses public names only.
 """
 
 from collections import defaultdict
@@ -17,12 +17,12 @@ from app.domain import Item
 from app.pipeline import Pipeline
 from tests.dispatch.virtual import World
 
-#: Seconds after which no ejection, rest or quota window may still hold a deployment back.
+#: Seconds after which no ejection, rest or quota window may still exclude a deployment.
 FORGOTTEN = 700.0
 
 
 class WatchedSender(Sender):
-    """The real sender, watched: an ejected deployment gets one probe at a time."""
+    """The real sender; it checks that an ejected deployment gets one probe at a time."""
 
     world: World
     probes: dict[Deployment, int]
@@ -44,7 +44,7 @@ class WatchedSender(Sender):
 
 
 class WatchedDispatcher(Dispatcher):
-    """The real dispatcher over a watched sender."""
+    """The real dispatcher with a `WatchedSender`."""
 
     def __init__(self, world: World, *args: Any, **options: Any) -> None:
         super().__init__(*args, rng=world.rng, **options)
@@ -54,7 +54,7 @@ class WatchedDispatcher(Dispatcher):
 
 
 def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[str]:
-    """What should be gone once every request has ended and no call is in flight; a line each."""
+    """List state that is left although no request and no call is in flight, one line each."""
     left = []
     for _, deployment in dispatcher.deployments():
         queue, label = deployment.queue, deployment.label
@@ -77,7 +77,7 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
 
 
 def kept_in_vain(dispatcher: Dispatcher) -> list[str]:
-    """Requests that have left a queue, and whose texts it still holds."""
+    """Count requests that have left a queue although it still holds their texts."""
     held = {
         deployment.name: sum(
             len(queue) for queue in deployment.queue._attempts.groups._groups.values()
@@ -88,5 +88,5 @@ def kept_in_vain(dispatcher: Dispatcher) -> list[str]:
 
 
 def tokens_expected(items: Sequence[Item]) -> int:
-    """Tokens that dispatch takes items for, before a provider has counted them."""
+    """Return the tokens that dispatch expects of items, before a provider has counted them."""
     return sum(TokenEstimate().expect(items))

@@ -1,6 +1,6 @@
-"""What must hold after each simulation of the search, whatever the providers did.
+"""The invariants of each simulation of the search, for any behaviour of providers.
 
-A violation is a line, ``kind: what happened``. The kinds are few, so that they can be counted.
+A violation is a line, ``kind: what happened``. There are few kinds, so that they can be counted.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,17 +30,17 @@ Check = Callable[[Simulation, Arrangement], Iterator[str]]
 
 
 def violations(run: Simulation, made: Arrangement) -> list[str]:
-    """What a simulation that has come to its end has broken."""
+    """Return the violations of a simulation that has ended."""
     return [line for check in CHECKS for line in check(run, made)]
 
 
 def check_noted(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """Limits that were passed, and errors that dispatch logged as its own."""
+    """Check that no limit was exceeded and that dispatch logged no error of its own."""
     yield from (f"noted: {line}" for line in run.world.wrong)
 
 
 def check_nothing_left(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """No thread, slot, queue, batch, probe or load of the single flight is left."""
+    """Check that no thread, slot, queue, batch, probe or load of the single flight is left."""
     if run.world.threads:
         yield f"left: {run.world.threads} threads wait for ever"
     for line in leftovers(run.dispatcher, run.pipeline, run.world.now):

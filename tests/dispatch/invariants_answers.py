@@ -1,4 +1,4 @@
-"""Invariants of the search: what callers hear."""
+"""Invariants of the search: answers to callers."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from tests.dispatch.simulator import GRACE, Asked, Simulation
 from tests.dispatch.trouble import REFUSES_ALL
 from tests.dispatch.virtual import LATE
 
-#: A 400 may be believed at once from a deployment that has served others lately. So many callers
-#: may get a wrong one each time a deployment that was well begins to answer 400 to everything.
+#: A 400 is believed at once from a deployment that has served other requests lately. So this many
+#: callers may get a wrong 400 each time a deployment begins to answer 400 to everything.
 BELIEVED = 10
 IDLE = 0.05  # seconds without a call in flight, after which a provider counts as idle
 
 
 def check_answers(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """Every request ends once, by its deadline, with its own vectors or an error that is no bug."""
+    """Check that each request ends once, by its deadline, with its vectors or an expected error."""
     for asked in run.asked:
         request = asked.request
         if asked.heard is None:
@@ -64,7 +64,7 @@ def _check_rows(asked: Asked, made: Arrangement) -> Iterator[str]:
 
 
 def could_serve(made: Arrangement, deployment: dict[str, Any], request: EmbeddingRequest) -> bool:
-    """Whether a deployment takes all that a request asks for: its width, and token ids."""
+    """Return whether a deployment takes the width and the token ids of a request."""
     model, takes = made.model_settings[request.model], made.providers[deployment["provider"]].takes
     width = request.dimensions
     has_width = width is None or takes.dimensions or width == model["dimensions"]
@@ -77,7 +77,7 @@ def could_serve(made: Arrangement, deployment: dict[str, Any], request: Embeddin
 
 
 def serving(made: Arrangement, request: EmbeddingRequest) -> list[dict[str, Any]]:
-    """The deployments that could serve a request while all is well."""
+    """Return the deployments that could serve a request without faults."""
     return [d for d in made.models[request.model] if could_serve(made, d, request)]
 
 
@@ -86,9 +86,9 @@ def is_poisoned(request: EmbeddingRequest) -> bool:
 
 
 def check_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """No 400 for a caller that is not to blame, where no more than one deployment refuses all.
+    """Check that no good request gets a 400 while at most one deployment refuses everything.
 
-    Two that agree are believed.
+    A 400 of two deployments is believed.
     """
     refused = Counter[str]()
     for asked in run.asked:
@@ -104,7 +104,7 @@ def check_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
 
 
 def _would_serve(made: Arrangement, deployment: dict[str, Any], asked: Asked) -> bool:
-    """Whether a deployment had not begun to refuse everything when a caller heard."""
+    """Return whether a deployment did not yet refuse everything when a request ended."""
     assert asked.heard is not None
     return all(
         1000 + start > asked.heard
@@ -114,7 +114,7 @@ def _would_serve(made: Arrangement, deployment: dict[str, Any], asked: Asked) ->
 
 
 def _turned(run: Simulation, made: Arrangement, model: str) -> int:
-    """How often a deployment began to refuse everything after it had served a request."""
+    """Return how often a deployment began to refuse everything after it had served a request."""
     return sum(
         trouble.words == REFUSES_ALL
         and any(c.good and c.began < start + 1000 for c in run.members[d["provider"]].seen)
@@ -124,7 +124,7 @@ def _turned(run: Simulation, made: Arrangement, model: str) -> int:
 
 
 def check_unavailable(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """No 503 while a provider that has always been well could have served at once."""
+    """Check that there is no 503 while a provider without faults could have served at once."""
     for asked in run.asked:
         could = serving(made, asked.request) if not is_poisoned(asked.request) else []
         well = [d for d in could if d["provider"] not in made.ill | _picky(made)]
@@ -148,12 +148,12 @@ def is_limited(deployment: dict[str, Any]) -> bool:
 def _is_idle(run: Simulation, deployment: dict[str, Any], asked: Asked) -> bool:
     assert asked.heard is not None
     calls = run.members[deployment["provider"]].seen
-    soon = asked.heard + 2 * LATE  # what has been queued leaves
+    soon = asked.heard + 2 * LATE  # queued attempts are sent
     return not any(c.began <= soon and c.ended >= asked.heard - IDLE for c in calls)
 
 
 def check_errors_are_not_shared(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """Each caller gets an exception of its own: it carries that caller's attempts and frames."""
+    """Check that each caller gets its own exception, which has its attempts and frames."""
     shared = Counter(id(asked.error) for asked in run.asked if asked.error is not None)
     callers = sum(number for number in shared.values() if number > 1)
     if callers:

@@ -1,4 +1,4 @@
-"""Invariants of the search: an item is bought once, and had by all who ask for it."""
+"""Invariants of the search: an item is bought once, and all its requests get it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from tests.dispatch.simulator import Asked, Simulation
 
 #: Seconds within which the vectors of a call must have reached the callers that wait for them.
 PUBLISHED = 0.05
-#: A call as short as this was not given up by a caller in favour of another deployment.
+#: A call that is not longer was not abandoned in favour of another deployment.
 SHORT = 1.0
-LARGE = 2**20  # bytes of a cache that holds all that is ever put into it
+LARGE = 2**20  # bytes of a cache without evictions
 
 Key = tuple[str, str, str | None]
 
@@ -27,11 +27,11 @@ def _keys(request: EmbeddingRequest) -> set[Key]:
 
 
 def check_shared_items(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """With caching, a request ends as soon as calls have brought all its items.
+    """Check that with caching a request ends as soon as all its items are embedded.
 
-    Also when those calls were made for another request, a part of which failed later. Only items
-    that were in a single short call are looked at, and only where a caller still waited when it
-    ended: dispatch may have given up the other calls.
+    Also if they were embedded for another request, a part of which failed later. Checked are only
+    items of a single short call that ended while the request waited: dispatch may have abandoned
+    other calls.
     """
     if not made.caching:
         return
@@ -51,7 +51,7 @@ def check_shared_items(run: Simulation, made: Arrangement) -> Iterator[str]:
 
 
 def _came(run: Simulation, plain: list[Asked]) -> dict[Key, float]:
-    """When each item was there, of those that came in the only call that had them."""
+    """Return the time when each item was embedded, for items of exactly one call."""
     sent: dict[Key, list[Seen]] = defaultdict(list)
     waiting: dict[Key, list[Asked]] = defaultdict(list)
     for call in run.calls():
@@ -81,8 +81,9 @@ def _came(run: Simulation, plain: list[Asked]) -> dict[Key, float]:
 
 
 def check_purchases(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """What requests were charged with is what providers billed: never more, and no less either
-    where every request succeeded and no call was in vain."""
+    """Check that requests are charged at most what providers billed.
+
+    If all requests succeeded and each call was used, they are charged exactly that."""
     bought: Counter[Any] = Counter()
     for asked in run.asked:
         purchases = getattr(asked.outcome or asked.error, "purchases", None)

@@ -1,4 +1,4 @@
-"""Invariants of the search: what providers see."""
+"""Invariants of the search: calls to providers."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from tests.dispatch.simulator import HEDGES, RETRIES, SAVED, Asked, Simulation
 from tests.dispatch.trouble import IS_SILENT
 
 WINDOW = 60.0
-#: Seconds between the moment in which a call is counted and that in which the provider sees it.
+#: Maximum seconds from counting a call until its provider sees it.
 MOMENT = 0.01
-MOST_404 = 2  # calls with an item that one deployment answers with 404
-REMEMBERED = 60.0  # seconds for which a deployment's refusal of one item alone is remembered
-BATCHED = 0.5  # seconds for which a batch waits for a slot, where it was made before
-SILENT = 12.0  # seconds of silence after which a deployment must be known to be silent …
-EVIDENCE = 5  # … where it got so many calls in them
-PROBES = 8  # calls to a silent deployment in the minute after
+MOST_404 = 2  # maximum calls with one item that a deployment answers with 404
+REMEMBERED = 60.0  # seconds for which a refused item is remembered
+BATCHED = 0.5  # seconds for which an existing batch may wait for a slot
+SILENT = 12.0  # seconds after which a silent deployment must be ejected …
+EVIDENCE = 5  # … if it got this number of calls
+PROBES = 8  # maximum calls to a silent deployment in the minute after
 
 Key = tuple[str, str, str | None]
 
@@ -35,12 +35,12 @@ def _deployments(made: Arrangement) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _calls(run: Simulation, model: str, deployment: dict[str, Any]) -> list[Seen]:
-    """The calls of one deployment, in the order in which they began."""
+    """Return the calls of one deployment in the order of their start."""
     return [call for call in run.members[deployment["provider"]].seen if call.model == model]
 
 
 def check_quotas(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """In any 60 seconds no more requests and tokens than a deployment's settings allow."""
+    """Check requests and tokens of each 60 seconds against the limits of a deployment."""
     for model, d in _deployments(made):
         requests, tokens = d.get("requests_per_minute"), d.get("tokens_per_minute")
         calls, member = _calls(run, model, d), run.members[d["provider"]]
@@ -49,7 +49,7 @@ def check_quotas(run: Simulation, made: Arrangement) -> Iterator[str]:
             while calls[first].began <= call.began - WINDOW + MOMENT:
                 first += 1
             worst = max(worst, last + 1 - first)
-            if last > first:  # one that is too large goes alone
+            if last > first:  # a call that is too large is sent alone
                 taken = sum(_tokens(member, c, call.began) for c in calls[first : last + 1])
                 worst_tokens = max(worst_tokens, taken)
         label = f"{d['provider']}/{model}"
@@ -60,9 +60,9 @@ def check_quotas(run: Simulation, made: Arrangement) -> Iterator[str]:
 
 
 def _tokens(member: Member, call: Seen, now: float) -> int:
-    """Tokens that a call counts for at a later time: the real ones once it has ended.
+    """Return the tokens that a call counts for: the real ones once it has ended.
 
-    Before, the least that dispatch can have expected.
+    Before that, the least that dispatch can have expected.
     """
     if call.ended < now - MOMENT:
         return call.total
@@ -70,7 +70,7 @@ def _tokens(member: Member, call: Seen, now: float) -> int:
 
 
 def check_quota_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """No caller is refused for a quota of which calls have not used half, where all are well."""
+    """Check that no request is refused for a quota that is less than half used, without faults."""
     for asked in run.asked:
         refused = asked.code in ("rate_limit_exceeded", "no_provider_available")
         if not refused or is_poisoned(asked.request):
@@ -101,7 +101,7 @@ def _has_room(run: Simulation, d: dict[str, Any], asked: Asked) -> bool:
 
 
 def check_rests(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """A deployment that answers 429 with Retry-After is left alone, but for some probes."""
+    """Check that a deployment with 429 and Retry-After gets only probes until then."""
     for model, d in _deployments(made):
         throttled = [c for c in _calls(run, model, d) if isinstance(c.error, Throttled)]
         worst: tuple[float, str] = (0, "")
@@ -116,11 +116,11 @@ def check_rests(run: Simulation, made: Arrangement) -> Iterator[str]:
 
 
 def check_budgets(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """The extra calls of each model are within its budgets.
+    """Check that the extra calls of each model are within its budgets.
 
-    A refused connection and a 429 cost a provider nothing, and a refused batch is bisected: that is
-    no retry. Requests that left in one call share the price of one. Only where no item is asked for
-    twice, since else a repeated item is not to be told from a repeated call.
+    Refused connections and 429 do not count, nor does the bisection of a refused batch. Requests
+    that share a call share its cost. Checked only if no item is requested twice: otherwise a
+    repeated item cannot be distinguished from a repeated call.
     """
     if not made.unique:
         return
@@ -142,7 +142,7 @@ def check_budgets(run: Simulation, made: Arrangement) -> Iterator[str]:
 
 
 def check_not_found(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """What a provider answers with 404 is not asked there again and again."""
+    """Check that a call answered with 404 is not repeated at the same deployment."""
     if not made.unique:
         return
     for name, member in run.members.items():
@@ -156,10 +156,9 @@ def check_not_found(run: Simulation, made: Arrangement) -> Iterator[str]:
 
 
 def check_guilty(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """An item that a deployment has refused alone does not share a call with others' items again.
+    """Check that an item that was refused alone is not merged with other requests' items.
 
-    Not for a while: `REMEMBERED` seconds are looked at, from when batches that had been made before
-    have left.
+    Checked for `REMEMBERED` seconds, from when batches that existed before have been sent.
     """
     for name, member in run.members.items():
         guilty: dict[Key, float] = {}  # when each was refused alone
@@ -179,7 +178,7 @@ def check_guilty(run: Simulation, made: Arrangement) -> Iterator[str]:
 
 
 def _with(run: Simulation, key: Key) -> set[Key]:
-    """The items of the requests that have an item."""
+    """Return the items of all requests that have an item."""
     found: set[Key] = set()
     for asked in run.asked:
         request = asked.request
@@ -190,7 +189,7 @@ def _with(run: Simulation, key: Key) -> set[Key]:
 
 
 def check_silence(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """A deployment that has been silent for a while is not asked, while another is well."""
+    """Check that a silent deployment gets no calls while another one answers."""
     for model, d in _deployments(made):
         if not any(o["provider"] not in made.ill and o is not d for o in made.models[model]):
             continue
@@ -214,7 +213,7 @@ def _key(item: Item, call: Seen) -> Key:
 
 
 def _sent(run: Simulation) -> dict[Key, list[Seen]]:
-    """The calls that had each item in them, in the order in which they began."""
+    """Return the calls with each item, in the order of their start."""
     sent: dict[Key, list[Seen]] = defaultdict(list)
     for call in sorted(run.calls(), key=lambda call: call.began):
         for key in {_key(item, call) for item in call.items}:
@@ -223,7 +222,7 @@ def _sent(run: Simulation) -> dict[Key, list[Seen]]:
 
 
 def _owners(run: Simulation) -> dict[Key, int]:
-    """The request that each item is of, by its number."""
+    """Return the number of the request of each item."""
     return {
         (i if isinstance(i, str) else text_of(i), a.request.model, a.request.input_type): number
         for number, a in enumerate(run.asked)

@@ -1,4 +1,4 @@
-"""Invariants of the search: when the trouble is over, all is well."""
+"""Invariants of the search: recovery after the last fault."""
 
 from collections.abc import Iterator
 
@@ -6,11 +6,11 @@ from tests.dispatch.arrangement import Arrangement
 from tests.dispatch.invariants_answers import is_limited, serving
 from tests.dispatch.simulator import Asked, Simulation
 
-QUICK = 3.0  # seconds that a request takes at most while all is well, beside its calls
+QUICK = 3.0  # maximum seconds of a request without faults, in addition to its calls
 
 
 def check_recovery(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """Every request of the last wave succeeds quickly; a short burst of 429s is forgotten soon."""
+    """Check that the last wave succeeds quickly, and that a burst of 429 has no later effect."""
     slowest = max(provider.seconds for provider in made.providers.values())
     for ask, asked in zip(made.asks, run.asked, strict=True):
         if asked.heard is None or not _has_no_quota(made, asked):
@@ -27,9 +27,9 @@ def check_recovery(run: Simulation, made: Arrangement) -> Iterator[str]:
 
 
 def _has_no_quota(made: Arrangement, asked: Asked) -> bool:
-    """Whether no quota can be in a request's way: there is none, or not where all was always well.
+    """Return whether no quota can refuse a request at a provider without faults.
 
-    One that had been in trouble may be away for the moment of its probe.
+    A deployment that had faults may be excluded during its probe.
     """
     could = serving(made, asked.request)
     free = [d for d in could if not is_limited(d)]
@@ -37,7 +37,7 @@ def _has_no_quota(made: Arrangement, asked: Asked) -> bool:
 
 
 def check_shares(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """No deployment is lost: each is asked again after the trouble."""
+    """Check that each deployment gets calls again after the last fault."""
     if made.theme != "share":
         return
     start = min(

@@ -1,8 +1,8 @@
-"""Providers of the simulation: each embeds in virtual time, well or in a way of its own.
+"""Providers of the simulation, which embed in virtual time, with or without faults.
 
-A behaviour is asked about each call and says how long it takes and what comes of it: None for good
-vectors, `OtherWidth` for vectors of a width that is not the model's, or the exception to raise. A
-third value, True, says that the call does not end before its time, cancelled or not.
+A behaviour is a function of a call. It returns the seconds and the result: None for good vectors,
+`OtherWidth` for vectors of a wrong width, or the exception to raise. A third value, True, means
+that the call cannot be cancelled.
 """
 
 from collections import Counter, deque
@@ -29,13 +29,13 @@ from tests.dispatch.virtual import Wait, World
 
 Verdict = tuple[float, Any] | tuple[float, Any, bool]
 Behaviour = Callable[[World, Call], Verdict]
-POISON = "poison"  # an item with this in it is refused with 400 by everybody
+POISON = "poison"  # every provider refuses an item with this text with 400
 FOREVER = float("inf")
 
 
 @dataclass(frozen=True)
 class OtherWidth:
-    """In a verdict: the vectors are so wide."""
+    """A result: vectors of this width."""
 
     width: int
 
@@ -45,7 +45,7 @@ def good(seconds: float = 0.05) -> Behaviour:
 
 
 def failing(rate: float, seconds: float = 0.05) -> Behaviour:
-    """Some calls meet a 503."""
+    """Some calls get a 503."""
     return lambda world, call: (
         seconds,
         ProviderUnavailable("failed with 503") if world.rng.random() < rate else None,
@@ -53,27 +53,27 @@ def failing(rate: float, seconds: float = 0.05) -> Behaviour:
 
 
 def dead(world: World, call: Call) -> Verdict:
-    """Refuses connections: no process listens on its port."""
+    """Refuse connections, as if no process listened on the port."""
     return 0.0005, ConnectionFailed("could not be reached")
 
 
 def silent(world: World, call: Call) -> Verdict:
-    """Accepts and never answers."""
+    """Accept and never answer."""
     return FOREVER, None
 
 
 def refusing(world: World, call: Call) -> Verdict:
-    """Our key is wrong there."""
+    """Refuse the key."""
     return 0.02, CredentialsRefused("refused our credentials (401)")
 
 
 def lying(world: World, call: Call) -> Verdict:
-    """Answers, but not with a vector for each input."""
+    """Answer without a vector for each input."""
     return 0.05, BrokenContract(f"answered {len(call.items) - 1} vectors")
 
 
 def throttling(per_second: float, retry_after: float | None = None) -> Behaviour:
-    """So many calls a second, then 429."""
+    """Answer 429 above a rate of calls per second."""
     recent: deque[float] = deque()
 
     def behaviour(world: World, call: Call) -> Verdict:
@@ -88,7 +88,7 @@ def throttling(per_second: float, retry_after: float | None = None) -> Behaviour
 
 
 def flapping(up: float, down: float, then: Behaviour = dead, offset: float = 0.0) -> Behaviour:
-    """Well for a while, not well for a while, for ever."""
+    """Alternate between good answers and failures."""
     well = good()
 
     def behaviour(world: World, call: Call) -> Verdict:
@@ -99,7 +99,7 @@ def flapping(up: float, down: float, then: Behaviour = dead, offset: float = 0.0
 
 
 def between(start: float, stop: float, ill: Behaviour, otherwise: Behaviour) -> Behaviour:
-    """Ill from one moment to another."""
+    """Fail between two times."""
 
     def behaviour(world: World, call: Call) -> Verdict:
         return (ill if start <= world.now < stop else otherwise)(world, call)
@@ -122,13 +122,13 @@ class Seen:
 
     @property
     def good(self) -> bool:
-        """Whether its vectors were of use."""
+        """Whether its vectors were good."""
         return self.error is None and not self.cut and self.ended < FOREVER
 
 
 @dataclass
 class Limits:
-    """What a deployment may be asked at once; None: any number."""
+    """Limits of one call or of concurrent calls; None: no limit."""
 
     concurrency: int | None = None
     max_inputs: int | None = None
@@ -136,7 +136,7 @@ class Limits:
 
 
 class Member:
-    """A provider, and what it notices: calls over a limit are noted as wrong."""
+    """A provider that records calls over a limit as violations."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class Member:
         self.refuses_over: int | None = None  # tokens of one call
         self.seen: list[Seen] = []
         self.under_way: Counter[str] = Counter()  # calls, by model of the provider
-        self.slots = 0  # set by the simulation; 0: not looked at
+        self.slots = 0  # set by the simulation; 0: not checked
         self.at_most: dict[str, Limits] = {}  # by model of the provider, likewise
 
     def limits(self, model: str) -> Capabilities:
@@ -186,20 +186,20 @@ class Member:
         return Vectors(rows, share(seen.total, weights))
 
     def tokens(self, items: Sequence[Item]) -> int:
-        """Tokens of items as the provider counts them, but for a few that are drawn."""
+        """Return the tokens that the provider counts; some items have random numbers."""
         return sum(
             weigh(item) // self.bytes_per_token if isinstance(item, str) else len(item)
             for item in items
         )
 
     def least_tokens(self, items: Sequence[Item]) -> int:
-        """The least that dispatch can take items for: by their bytes, or as they are counted."""
+        """Return the least tokens that dispatch can expect: by bytes, or as counted."""
         rule_of_thumb = sum(weigh(i) // 4 if isinstance(i, str) else len(i) for i in items)
         return min(self.tokens(items), tokens_expected(items), rule_of_thumb)
 
     @staticmethod
     def _width(call: Call, result: Any) -> int:
-        """The width of the vectors; a wrong one is caught as the real adapters catch it."""
+        """Return the width of the vectors; a wrong one raises as in the real adapters."""
         width = result.width if isinstance(result, OtherWidth) else call.dimensions or WIDTH
         if call.width is not None and width != call.width:
             raise BrokenContract(f"answered a vector {width} wide instead of {call.width}")
@@ -217,7 +217,7 @@ class Member:
         return verdict
 
     def _pause(self, seconds: float, deadline: Deadline, deaf: bool) -> None:
-        """As the transport does: until then, or the deadline, which may move or be cancelled."""
+        """Wait as the transport does: until a time or the deadline, or a cancellation."""
         world, end = self.world, self.world.now + seconds
         if deaf:
             world.pause(seconds)
@@ -230,7 +230,7 @@ class Member:
             world.pause(min(end, deadline.at) - world.now, wait)
 
     def _look(self, call: Call) -> None:
-        """Note what should not be."""
+        """Record violations."""
         wrong, limits = self.world.wrong, self.at_most.get(call.model, Limits())
         label, calls = f"{self.name}/{call.model}", sum(self.under_way.values())
         if self.slots and calls > self.slots:

@@ -1,4 +1,4 @@
-"""Single parts of dispatch, made without the rest."""
+"""Builders of single objects of dispatch."""
 
 import random
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tests.dispatch.members import Member, good
 from tests.dispatch.virtual import World
 
 SEED = 7
-T = 1000.0  # a moment of the monotonic clock
+T = 1000.0  # a time of the monotonic clock
 
 
 def deployment(
@@ -28,7 +28,7 @@ def deployment(
     worker_share: float = 1.0,
     **settings: Any,
 ) -> Deployment:
-    """A deployment of the model "m" at the provider ``name``."""
+    """Return a deployment of the model "m" at the provider ``name``."""
     made = DeploymentSettings(provider=name, model="m", **settings)
     return Deployment(
         ModelSettings("m", (made,)),
@@ -42,7 +42,7 @@ def deployment(
 
 
 def pool(*deployments: Deployment, seed: int = SEED, **options: Any) -> Pool:
-    """The pool of these deployments."""
+    """Return the pool of these deployments."""
     return Pool("m", deployments, random.Random(seed), **options)
 
 
@@ -55,7 +55,7 @@ def attempt(
     kind: str = "kind",
     **options: Any,
 ) -> Attempt:
-    """An attempt of ``items`` items. ``group`` None: it is never merged."""
+    """Return an attempt of ``items`` items. ``group`` None: it is never merged."""
     call = Call("m", [f"item {i}" for i in range(items)], None)
     results: dict[str, Any] = {"on_result": lambda attempt, result, now: None, **options}
     return Attempt(
@@ -71,23 +71,23 @@ def attempt(
 
 
 def part(size: int = 1, **fields: Any) -> Part:
-    """A part of ``size`` items, one expected token each."""
+    """Return a part of ``size`` items, one expected token each."""
     return Part(0, [1] * size, **fields)
 
 
 def batch(*attempts: Attempt) -> Batch:
-    """A batch that no queue knows of."""
+    """Return a batch that is in no queue."""
     carried = list(attempts)
     reservation = attempts[0].deployment.quota.reserve(tokens_of(carried), T)
     return Batch.with_slot(carried, "key", reservation, [])
 
 
 def expected(tokens: int) -> Expected:
-    """So many tokens, of one item."""
+    """Return expected tokens of one item."""
     return Expected(tokens, tokens)
 
 
 def vectors(numbers: Sequence[int], width: int = 1, **options: Any) -> Vectors:
-    """For each number a vector that no other number has, and so many tokens."""
+    """Return for each number a vector that no other number has, and its tokens."""
     rows = [f"{number:04}".encode() * width for number in numbers]
     return Vectors(rows, list(numbers), **options)

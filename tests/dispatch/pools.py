@@ -1,4 +1,4 @@
-"""Pools of deployments, and what happens to them in a test."""
+"""Pools of deployments, and events for them."""
 
 from collections import Counter
 
@@ -16,18 +16,18 @@ credentials = CredentialsRefused("refused our credentials (401)")
 
 
 def chosen(of, times=1000, now=T, **options):
-    """Who was chosen how often, nothing being under way."""
+    """Count the choices without calls in flight."""
     counts = Counter(of.choose(now, expected(1), **options) for _ in range(times))
     return {d.name if d else None: number for d, number in counts.items()}
 
 
 def fail(of, member, error, now=T, seconds=0.05):
-    """A call that left so many seconds ago fails; whether the deployment is ejected for it."""
+    """Let a call of this age fail; return whether the deployment is ejected."""
     return of.ejector.failed(member, error, 1, now - seconds, now)
 
 
 def succeed(of, member, seconds=0.05, now=T, items=1):
-    """A call that left so many seconds ago is answered; those that are ejected for silence."""
+    """Let a call of this age succeed; return the deployments ejected for silence."""
     return of.ejector.succeeded(batch(attempt(member, items)), now - seconds, now)
 
 

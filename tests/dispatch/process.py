@@ -1,4 +1,4 @@
-"""A good provider in a process of its own, to be killed: ``python -m tests.dispatch.process PORT``.
+"""A good provider in a process that tests kill: ``python -m tests.dispatch.process PORT``.
 
 Prints its port when it listens. Ends when its standard input does. With a second argument it counts
 as providers do: before each answer it appends the tokens of the call to that file, a line each.
@@ -19,7 +19,7 @@ from tests.support.vectors import count_tokens
 
 
 class Fixed(Upstream):
-    """On a port that is given, so that it can come back where it was."""
+    """An `Upstream` on a given port, so that it can be restarted there."""
 
     def __init__(self, port: int = 0, counts: Path | None = None) -> None:
         super().__init__(settings.WIDTH)
@@ -44,7 +44,7 @@ class Fixed(Upstream):
 
 @contextlib.contextmanager
 def provider_process(port: int, counts: Path | None = None) -> Iterator[subprocess.Popen]:
-    """A process that serves at this port until it is killed or the block ends."""
+    """Run a provider at a port until it is killed or the block ends."""
     arguments = [str(port)] if counts is None else [str(port), str(counts)]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.dispatch.process", *arguments],

@@ -4,7 +4,7 @@ from tests.dispatch.parts import T
 
 
 def sent(queue, attempts):
-    """Submit attempts; the batches that leave, each closed at once."""
+    """Submit attempts; return the batches sent, each closed at once."""
     batches = []
     for one in attempts:
         batch = queue.submit(one, T)
@@ -15,7 +15,7 @@ def sent(queue, attempts):
 
 
 def finished(queue, batch):
-    """All batches that leave one after the other once a call has ended."""
+    """Return all batches sent one by one after a call has ended."""
     while (batch := queue.finish(batch, T)) is not None:
         queue.close(batch)
         yield batch

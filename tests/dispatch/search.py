@@ -1,7 +1,7 @@
-"""Search for arrangements in which the pipeline or dispatch breaks a promise.
+"""Search for arrangements in which the pipeline or dispatch violates an invariant.
 
-``python -m tests.dispatch.search SEED`` runs one arrangement again and tells all about it.
-`arrangement` draws it, `simulator` runs it, `invariants` says what must hold.
+``python -m tests.dispatch.search SEED`` runs one arrangement and prints its events.
+`arrangement` draws it, `simulator` runs it, `invariants` has the checks.
 """
 
 import random
@@ -15,30 +15,30 @@ from tests.dispatch.asks import AFTERWARDS, Ask
 from tests.dispatch.invariants import violations
 from tests.dispatch.simulator import Asked, Simulation, simulated
 
-#: Events after which a simulation is taken to run for ever: a hundred times the usual number.
+#: Maximum events of a simulation, a hundred times the usual number: it would not end.
 MOST_EVENTS = 1_000_000
 
 
 def search(seed: int) -> list[str]:
-    """What an arrangement breaks, a line each; empty where every promise is kept."""
+    """Return the violations of an arrangement, one line each."""
     return search_and_count(seed)[1]
 
 
 def search_and_count(seed: int) -> tuple[int, list[str]]:
-    """The requests of an arrangement, and what it breaks."""
+    """Return the number of requests of an arrangement, and its violations."""
     made = arrange(seed)
     with running(made) as run:
         return len(made.asks), violations(run, made)
 
 
 def again(seed: int) -> str:
-    """How to run an arrangement again, alone."""
+    """Return the command that runs one arrangement."""
     return f"python -m tests.dispatch.search {seed}"
 
 
 @contextmanager
 def running(made: Arrangement) -> Iterator[Simulation]:
-    """The simulation of an arrangement, come to its end."""
+    """Run an arrangement to its end; return the simulation."""
     members = made.providers.items()
     with simulated(
         {name: provider.behaviour(began=1000.0) for name, provider in members},
@@ -58,7 +58,7 @@ def running(made: Arrangement) -> Iterator[Simulation]:
             run.members[name].refuses_over = provider.refuses_over
         _shorten_threads(run, made)
         _ask(run, [ask for ask in made.asks if ask.phase not in AFTERWARDS], 0.0)
-        run.world.run()  # until what was asked in the trouble has been worked off
+        run.world.run()  # until the requests of the first phase have ended
         began = max(made.trouble_over, run.world.now - 1000)
         _ask(run, [ask for ask in made.asks if ask.phase in AFTERWARDS], began)
         run.world.run()
@@ -66,7 +66,7 @@ def running(made: Arrangement) -> Iterator[Simulation]:
 
 
 def _ask(run: Simulation, asks: Sequence[Ask], began: float) -> None:
-    """Have requests come so many seconds after the simulation, or its last part, began."""
+    """Schedule requests, relative to the start of the simulation or of its last phase."""
     for ask in asks:
         run.ask(
             ask.model,
@@ -79,7 +79,7 @@ def _ask(run: Simulation, asks: Sequence[Ask], began: float) -> None:
 
 
 def _shorten_threads(run: Simulation, made: Arrangement) -> None:
-    """Have the system refuse a new thread now and then."""
+    """Let starts of threads fail now and then."""
     start, stop, rate = made.no_threads
     dice, began = random.Random(made.seed), run.world.now
     if rate:
@@ -89,7 +89,7 @@ def _shorten_threads(run: Simulation, made: Arrangement) -> None:
 
 
 def tell(seed: int) -> list[str]:
-    """Print an arrangement, what happened and what was broken."""
+    """Print an arrangement, its events and its violations."""
     made = arrange(seed)
     print(f"seed {seed}, theme {made.theme}: {len(made.asks)} requests")
     print(f"caching {made.caching} ({made.cache_bytes} bytes), waiting at most {made.waiting}")

@@ -1,10 +1,10 @@
-"""The proxy below its edge, in virtual time: callers, the real pipeline, simulated providers.
+"""The real pipeline and dispatch in virtual time, with simulated callers and providers.
 
     with simulated({"a": dead, "b": good()}, {"m": [{"provider": "a"}, {"provider": "b"}]}) as run:
         run.ask("m", ["x", "y"], after=0.5)
         run.to_the_end()
 
-`to_the_end` checks what must hold whatever the providers do: see `Simulation.to_the_end`.
+`Simulation.to_the_end` checks invariants that hold for any behaviour of providers.
 """
 
 import itertools
@@ -35,23 +35,23 @@ from tests.dispatch.members import POISON, Behaviour, Limits, Member, Seen
 from tests.dispatch.rows import row
 from tests.dispatch.virtual import DEADLY, LATE, World
 
-#: Seconds a caller may hear after its deadline: being woken takes a moment, twice.
+#: Maximum seconds from the deadline to the end of a request: a wake-up takes some time, twice.
 GRACE = 3 * LATE
-RETRIES, HEDGES = 0.2, 0.05  # extra calls for each asked for …
-SAVED = 20  # … and those there at the start
-SOONEST = 0.05  # seconds before a call is repeated: the request of a slow probe is hedged then
+RETRIES, HEDGES = 0.2, 0.05  # extra calls for each call …
+SAVED = 20  # … and those available at the start
+SOONEST = 0.05  # minimum seconds before a call is repeated: a slow probe is hedged then
 
 
 @dataclass(eq=False)
 class Asked:
-    """A request, and what its caller heard."""
+    """A request and its result."""
 
     request: EmbeddingRequest
     at: float
     heard: float | None = None
     outcome: Outcome | None = None
     error: ClientError | None = None
-    bug: BaseException | None = None  # an exception that is no answer
+    bug: BaseException | None = None  # an unexpected exception
 
     @property
     def code(self) -> str | None:
@@ -59,9 +59,9 @@ class Asked:
 
 
 class Simulation:
-    """Members by name, models as lists of deployments (``model`` is that of the proxy).
+    """Simulated members by name, and models as lists of deployments.
 
-    ``providers`` and ``model_settings`` are settings by name, beside those that all have alike.
+    ``providers`` and ``model_settings`` are further settings by name.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Simulation:
         self._tell_the_members()
 
     def _tell_the_members(self) -> None:
-        """Have them notice calls that are over a limit."""
+        """Let members record calls over a limit."""
         for name, member in self.members.items():
             member.slots = self.settings.providers[name].concurrency
         for model in self.settings.models.values():
@@ -131,13 +131,13 @@ class Simulation:
         )
 
     def calls(self, *members: str) -> list[Seen]:
-        """What was asked of some members, or of all."""
+        """Return the calls to some members, or to all."""
         return [call for name in members or self.members for call in self.members[name].seen]
 
     def ask(
         self, model: str, items: Sequence[Item], after: float = 0.0, timeout: float = 600, **f: Any
     ) -> Asked:
-        """A caller asks so many seconds from now."""
+        """Make a request after some seconds."""
         request = EmbeddingRequest(model, items, timeout=timeout, caching=self.caching, **f)
         asked = Asked(request, self.world.now + after)
         self.asked.append(asked)
@@ -160,21 +160,21 @@ class Simulation:
             asked.heard = self.world.now
 
     def to_the_end(self) -> None:
-        """Let all come to its end, and check it.
+        """Run the simulation to its end, and check invariants.
 
-        Each caller heard once, by its deadline: its own vectors in order, or an error that is its
-        own; no limit was passed; nothing was sent again without need; nothing is left behind.
+        Each caller got one result by its deadline: its own vectors in order, or an error of its
+        own. No limit was exceeded, no item was sent again without need, and no state is left.
         """
         self.world.run()
         assert not self.world.wrong, self.world.wrong[:5]
-        assert self.world.threads == 0, "somebody waits for ever"
+        assert self.world.threads == 0, "a thread waits for ever"
         for asked in self.asked:
             _check_answer(asked)
         self._check_repeats()
         self._check_nothing_left()
 
     def _check_repeats(self) -> None:
-        """An item is sent again only after a failure, or because its caller would not wait on."""
+        """Check that an item is sent again only after a failure or because a call was late."""
         impatient = SOONEST if not self.hedged else 0.0
         for asked in self.asked if not self.caching else ():
             wait = min(impatient, asked.request.timeout / 2)
@@ -184,7 +184,7 @@ class Simulation:
                 assert failed or not early, f"{again.items[:3]} were sent twice"
 
     def _repeats(self, asked: Asked) -> set[tuple[Seen, Seen]]:
-        """Pairs of calls in a row that had an item of a request in both."""
+        """Return pairs of consecutive calls with the same item of a request."""
         pairs = set()
         items = asked.request.items
         for item in items:
@@ -205,17 +205,17 @@ class Simulation:
         assert not left, left[:5]
 
     def check_budget(self) -> None:
-        """Retries are within the budget; only a connection that was refused costs nobody anything.
+        """Check that retries are within the budget; refused connections do not count.
 
-        A refusal is looked into by halves, which is no retry. Not for cached items: who asks for
-        those is not to be told from the calls.
+        Bisection of a refused batch is no retry. Not for cached items: calls do not show which
+        request they are for.
         """
         owner = {str(item): id(asked) for asked in self.asked for item in asked.request.items}
-        # Those who left in one call share the price of one: it spared the provider the others'.
+        # Requests that share a call share its cost.
         extra = sum(
             1 / len({owner[str(item)] for item in first.items})
             for asked in self.asked
-            for first in {first for first, _ in self._repeats(asked)}  # split or not, a retry
+            for first in {first for first, _ in self._repeats(asked)}  # a retry, split or not
             if not isinstance(first.error, ConnectionFailed | Rejected)
         )
         models = len(self.settings.models)

@@ -42,13 +42,13 @@ def test_one_estimated_part_makes_the_outcome_estimated():
 
 
 @pytest.mark.parametrize("given", [vectors([]), vectors([1, 2, 3]), Vectors([b"1", b"2"], [1])])
-def test_no_other_number_of_vectors_is_taken(given):
+def test_put_of_a_wrong_number_of_vectors_is_refused(given):
     with pytest.raises(ValueError, match="for 2 items"):
         Answer(2).put(0, 2, given, ("a", "m"))
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 4), (1, 2), (0, 1)])
-def test_an_item_that_has_its_vector_takes_no_second_one(start, stop):
+def test_second_vector_of_an_item_is_refused(start, stop):
     answer = Answer(4)
     answer.put(0, 2, vectors([0, 1]), ("a", "m"))
     with pytest.raises(ValueError, match="already"):
@@ -58,7 +58,7 @@ def test_an_item_that_has_its_vector_takes_no_second_one(start, stop):
 
 
 @pytest.mark.parametrize("empty", [0, 1])
-def test_an_empty_vector_is_never_put(empty):
+def test_empty_vector_is_refused(empty):
     rows = [b"1234", b"1234"]
     rows[empty] = b""
     answer = Answer(2)
@@ -87,7 +87,7 @@ def test_rejected_put_changes_nothing(data):
     assert sum(answer.purchases.values()) == sum(range(10))
 
 
-def test_vectors_of_another_width_do_not_fit():
+def test_vectors_of_another_width_are_refused():
     answer = Answer(3)
     assert answer.fits(vectors([1000]))
     answer.put(0, 1, vectors([1000]), ("a", "m"))
@@ -95,7 +95,7 @@ def test_vectors_of_another_width_do_not_fit():
     assert not answer.fits(vectors([2000, 30]))
 
 
-def test_what_each_deployment_sold_is_counted():
+def test_tokens_bought_are_counted_by_deployment():
     answer = Answer(4)
     for start, name in enumerate("abab"):
         answer.put(start, start + 1, vectors([start]), (name, "m"))

@@ -1,4 +1,4 @@
-"""A caller gets as many vectors as inputs, all its own, or an error; the cache gets no others."""
+"""A caller gets a right vector for each input or an error; the cache stores no other vectors."""
 
 import time
 from collections import Counter
@@ -24,14 +24,14 @@ WIDTH = 8
 
 
 def long_tail(world, call):
-    """A fifth of the calls takes seconds, once the usual latency is known."""
+    """Let a fifth of the calls take seconds, once the latency is known."""
     if world.now > 1030 and world.rng.random() < 0.2:
         return world.rng.uniform(2.0, 8.0), None
     return world.rng.uniform(0.04, 0.06), None
 
 
 def incomplete(asked):
-    """The answers with a vector that is not that of its item."""
+    """Return the answers with a wrong or missing vector."""
     return [
         one
         for one in asked
@@ -42,7 +42,7 @@ def incomplete(asked):
 @pytest.mark.parametrize("caching", [False, True])
 @pytest.mark.parametrize("slots", [2, 3])
 @pytest.mark.parametrize("seed", range(5))
-def test_hedged_parts_are_put_together_once_each(seed, slots, caching):
+def test_each_hedged_part_is_put_once(seed, slots, caching):
     members = dict.fromkeys("abc", long_tail)
     options = {"hedge": True, "caching": caching, "concurrency": slots, "seed": seed}
     with simulated(members, models(*members, max_inputs=1), **options) as run:
@@ -56,9 +56,9 @@ def test_hedged_parts_are_put_together_once_each(seed, slots, caching):
 
 
 class SlowAtFirst:
-    """Embeds at once, but for the first calls with a text of ``delays``, in seconds.
+    """Embeds at once, except the first calls with a text of ``delays``, in seconds.
 
-    Other ``delays`` in their place end those that are slow.
+    Assigning other ``delays`` ends the slow calls.
     """
 
     capabilities = Capabilities()
@@ -87,11 +87,11 @@ class SlowAtFirst:
 
 @pytest.fixture
 def hedging():
-    """A whole proxy whose model has three deployments, and hedges; the provider of them all."""
+    """A proxy whose model hedges and has three deployments, and their provider."""
     provider = SlowAtFirst()
     settings = {
         "PROVIDERS": {
-            name: {"kind": "openai", "api_key": "sk-nobody", "concurrency": 2} for name in "abc"
+            name: {"kind": "openai", "api_key": "sk-unknown", "concurrency": 2} for name in "abc"
         },
         "MODELS": {
             "embed": {
@@ -115,7 +115,7 @@ def ask(client, texts, **fields):
     return client.post("/v1/embeddings", json=body, headers={"Authorization": f"Bearer {KEY}"})
 
 
-def test_no_vector_is_missing_where_a_part_was_put_back_while_its_hedge_ran(hedging):
+def test_no_vector_is_missing_if_a_part_is_retried_while_its_hedge_runs(hedging):
     """Both calls of A are slow, then its hedge answers; B is late at both of its deployments."""
     client, provider = hedging
     for i in range(60):
@@ -135,8 +135,8 @@ def test_no_vector_is_missing_where_a_part_was_put_back_while_its_hedge_ran(hedg
 @pytest.mark.parametrize(
     "rows", [[b""], [b"\0\0\x80"], [b"\0\0\x80?" * 3], [b"\0\0\x80?" * 4] * 2, []]
 )
-def test_the_pipeline_answers_and_caches_nothing_that_is_not_a_vector_of_the_width(rows, caching):
-    """Whatever a provider's adapter lets through: the last look is before cache and answer."""
+def test_pipeline_neither_answers_nor_caches_invalid_vectors(rows, caching):
+    """The pipeline checks vectors before cache and answer, also if an adapter does not."""
     wrong = Stub(lambda call: Vectors(rows, [1] * len(rows)))
     cache = MemoryCache(2**20, 3600, time.monotonic)
     made = dispatcher({"a": wrong}, model={"dimensions": 4})

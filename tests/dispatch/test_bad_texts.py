@@ -1,4 +1,4 @@
-"""A few texts that providers refuse cost the others, with whom they are merged, next to nothing."""
+"""Texts that providers refuse hardly delay good texts that are merged with them."""
 
 import pytest
 
@@ -11,7 +11,7 @@ PER_SECOND = 400  # good texts; two slots of 0.05 s and 64 inputs take 2,560
 
 
 def ask(run, bad_per_second, bad_text):
-    """Good texts, and bad ones among them, for 15 seconds; the good ones."""
+    """Request good and bad texts for 15 seconds; return the good requests."""
     innocent = load(run, PER_SECOND * SECONDS, 1 / PER_SECOND, timeout=30)
     for i in range(bad_per_second * SECONDS):
         run.ask("m", [bad_text(i)], after=i / bad_per_second, timeout=30)
@@ -19,7 +19,7 @@ def ask(run, bad_per_second, bad_text):
 
 
 def refused_together(run, after=0.0):
-    """The calls of more than one item that were refused."""
+    """Return the refused calls of more than one item."""
     return [
         call
         for call in run.calls()
@@ -28,13 +28,13 @@ def refused_together(run, after=0.0):
 
 
 @pytest.mark.parametrize(("bad_per_second", "seconds"), [(1, 0.5), (3, 0.5), (5, 0.5), (10, 1.0)])
-def test_new_bad_texts_make_one_in_a_hundred_others_late_at_most(bad_per_second, seconds):
-    """None is refused. Later than 0.5 s, or 1 s with 2.4 % bad texts, no two of which are equal.
+def test_new_bad_texts_delay_at_most_one_percent_of_good_texts(bad_per_second, seconds):
+    """No good text is refused. Late means over 0.5 s, or 1 s with 2.4 % bad texts, all different.
 
-    A call takes 0.05 s, a refusal 0.01 s. Binary splitting (Hwang 1972: where the first half of a
-    refused batch is good, the other half is split unasked; where it is bad, the other half goes
-    back to the front of the queue, untested) keeps all of them below 0.9 s in these two slots.
-    To ask for both halves always does not: at 10 a second it needs more than the two slots.
+    A call takes 0.05 s, a refusal 0.01 s. Binary splitting (Hwang 1972: if the first half of a
+    refused batch is good, the other half is split without a call; if it is bad, the other half
+    returns to the front of the queue) keeps all below 0.9 s with two slots. Sending both halves
+    would not: 10 bad texts a second would need more than two slots.
     """
     with simulated({"a": good(0.05)}, models("a", max_inputs=64), concurrency=2) as run:
         innocent = ask(run, bad_per_second, lambda i: f"{POISON}{i}")
@@ -43,8 +43,8 @@ def test_new_bad_texts_make_one_in_a_hundred_others_late_at_most(bad_per_second,
         assert len(later_than(seconds, innocent)) <= PER_SECOND * SECONDS / 100
 
 
-def test_bad_texts_that_come_again_are_sent_alone():
-    """Five texts, ten times a second in all; refused alone once, each is known from then on."""
+def test_repeated_bad_texts_are_sent_alone():
+    """Five texts, ten requests a second; after one refusal alone each is remembered."""
     with simulated({"a": good(0.05)}, models("a", max_inputs=64), concurrency=2) as run:
         innocent = ask(run, 10, lambda i: f"{POISON}{i % 5}")
         run.world.run()
@@ -53,8 +53,8 @@ def test_bad_texts_that_come_again_are_sent_alone():
         assert not later_than(0.5, [one for one in innocent if one.at > 1003])
 
 
-def test_a_text_is_known_as_bad_whatever_it_comes_with():
-    """Asked for as one item of a request, and refused; then of others, beside good items."""
+def test_refused_text_is_remembered_in_any_request():
+    """It is refused as an item of one request, then sent in others, beside good items."""
     with simulated({"a": good(0.05)}, models("a", max_inputs=64), concurrency=1) as run:
         load(run, 2000, 0.01)
         first = run.ask("m", [POISON], after=1)
@@ -65,8 +65,8 @@ def test_a_text_is_known_as_bad_whatever_it_comes_with():
         assert not others
 
 
-def test_a_text_that_is_known_as_bad_is_still_put_to_the_provider():
-    """It may change its mind, and its message is the caller's."""
+def test_remembered_bad_text_is_still_sent_to_the_provider():
+    """The provider may accept it later, and the caller gets the provider's message."""
     with simulated({"a": good(0.05)}, models("a"), concurrency=1) as run:
         for i in range(20):
             run.ask("m", [POISON], after=i * 0.5)
@@ -74,7 +74,7 @@ def test_a_text_that_is_known_as_bad_is_still_put_to_the_provider():
         assert len(run.calls()) == 20
 
 
-def test_bad_texts_that_come_together_are_each_refused_and_the_rest_served():
+def test_several_bad_texts_in_a_batch_are_refused_and_others_served():
     with simulated({"a": good(0.05)}, models("a"), concurrency=2) as run:
         load(run, 4, 0.001)
         crowd = [

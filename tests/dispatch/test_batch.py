@@ -50,7 +50,7 @@ def test_an_attempt_is_added_where_the_call_and_the_quota_have_room(limits, is_a
     assert (made.inputs, made.tokens) == ((2, 20) if is_added else (1, 10))
 
 
-def test_a_call_has_until_the_latest_deadline_of_those_that_want_it():
+def test_deadline_of_a_call_is_the_latest_of_its_attempts():
     a = deployment()
     made = in_flight(*(attempt(a, deadline=T + seconds) for seconds in (10, 30, 20)))
     made.deadline.set_timeout_at(T + 25)

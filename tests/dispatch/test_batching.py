@@ -1,4 +1,4 @@
-"""The slot queue: no more calls than slots, what waits leaves together and in turn."""
+"""The slot queue: calls within the slots, merged batches, order of the queue."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def queue():
     return SlotQueue(1)
 
 
-def test_an_attempt_that_finds_a_free_slot_leaves_at_once():
+def test_attempt_with_a_free_slot_is_sent_at_once():
     queue = SlotQueue(4)
     a = deployment(queue=queue)
     attempts = [attempt(a) for _ in range(4)]
@@ -49,7 +49,7 @@ def test_a_batch_is_open_for_additions_until_it_is_closed():
     assert queue.waiting == 1
 
 
-def test_no_attempt_is_added_to_a_call_that_is_full():
+def test_no_attempt_is_added_to_a_full_batch():
     queue = SlotQueue(2)
     a = deployment(queue=queue, max_inputs=3)
     full = queue.submit(attempt(a, items=2), T)
@@ -69,7 +69,7 @@ def test_no_attempt_is_added_beyond_the_quota():
     assert returned.attempts == [one]
 
 
-def test_a_call_holds_no_more_than_the_provider_takes(queue):
+def test_batch_is_within_the_limits_of_the_provider(queue):
     a = deployment(queue=queue, max_inputs=10, max_tokens=100)
     (batch,) = sent(queue, [attempt(a)])
     sizes = [(4, 10), (4, 10), (4, 10), (1, 95), (1, 10), (12, 5), (1, 1)]
@@ -78,7 +78,7 @@ def test_a_call_holds_no_more_than_the_provider_takes(queue):
     assert left == [sizes[:2], sizes[2:3], sizes[3:4], sizes[4:5], sizes[5:6], sizes[6:]]
 
 
-def test_groups_take_turns_by_which_has_waited_longest(queue):
+def test_group_that_has_waited_longest_is_sent_first(queue):
     a = deployment(queue=queue, max_inputs=2)
     (batch,) = sent(queue, [attempt(a)])
     sent(queue, [attempt(a, group=group) for group in "xxxxyz"])
@@ -86,7 +86,7 @@ def test_groups_take_turns_by_which_has_waited_longest(queue):
     assert order == ["xx", "y", "z", "xx"]
 
 
-def test_attempts_that_are_not_merged_leave_in_order(queue):
+def test_attempts_without_merging_are_sent_in_order(queue):
     a = deployment(queue=queue)
     (batch,) = sent(queue, [attempt(a)])
     waiting = [attempt(a, group=None) for _ in range(5)]
@@ -94,7 +94,7 @@ def test_attempts_that_are_not_merged_leave_in_order(queue):
     assert [b.attempts for b in finished(queue, batch)] == [[one] for one in waiting]
 
 
-def test_a_deployment_at_its_own_limit_holds_up_no_other():
+def test_deployment_at_its_limit_does_not_delay_others():
     queue = SlotQueue(4)
     a, b = deployment("a", queue, concurrency=1), deployment("b", queue)
     (first,) = sent(queue, [attempt(a)])
@@ -104,7 +104,7 @@ def test_a_deployment_at_its_own_limit_holds_up_no_other():
     assert queue.finish(first, T).attempts == [stuck]
 
 
-def test_a_queue_is_full_when_as_many_wait_as_may():
+def test_queue_is_full_at_the_limit_of_waiting_attempts():
     queue = SlotQueue(1, max_waiting=2)
     a = deployment(queue=queue)
     sent(queue, [attempt(a), attempt(a)])
@@ -125,7 +125,7 @@ def test_withdrawn_attempt_is_not_sent(queue):
     assert not queue.withdraw(attempt(a))  # never submitted
 
 
-def test_a_flush_takes_out_what_waits_for_one_deployment(queue):
+def test_flush_removes_attempts_of_one_deployment(queue):
     a, b = deployment("a", queue), deployment("b", queue)
     (first,) = sent(queue, [attempt(a)])
     for_a, for_b = [attempt(a), attempt(a, group="h")], attempt(b)
@@ -136,7 +136,7 @@ def test_a_flush_takes_out_what_waits_for_one_deployment(queue):
     assert queue.finish(first, T).attempts == [for_b]
 
 
-def test_an_abandoned_attempt_is_outstanding_until_its_call_has_ended(queue):
+def test_abandoned_attempt_is_outstanding_until_its_call_ends(queue):
     a = deployment(queue=queue)
     batch = queue.submit(attempt(a), T)
     first, second = batch.attempts[0], attempt(a)
@@ -151,7 +151,7 @@ def test_an_abandoned_attempt_is_outstanding_until_its_call_has_ended(queue):
     assert queue.outstanding(a) == 0
 
 
-def test_the_last_attempt_that_is_abandoned_names_the_call_to_cut(queue):
+def test_last_abandoned_attempt_names_the_call_to_cancel(queue):
     a = deployment(queue=queue)
     batch = queue.submit(attempt(a), T)
     queue.submit(attempt(a), T)
@@ -161,7 +161,7 @@ def test_the_last_attempt_that_is_abandoned_names_the_call_to_cut(queue):
     assert queue.abandon(second) is batch
 
 
-def test_a_probe_is_never_cut_for_its_callers(queue):
+def test_probe_is_not_cancelled_with_its_callers(queue):
     a = deployment(queue=queue)
     probe = attempt(a, is_probe=True, deadline=T + 1)
     (batch,) = sent(queue, [probe])
@@ -170,7 +170,7 @@ def test_a_probe_is_never_cut_for_its_callers(queue):
     assert batch.deadline.at == T + 10
 
 
-def test_without_quota_all_that_wait_for_the_deployment_are_returned(queue):
+def test_without_quota_all_attempts_of_the_deployment_are_returned(queue):
     a, b = deployment("a", queue, requests_per_minute=1), deployment("b", queue)
     (first,) = sent(queue, [attempt(a)])
     for_a, for_b = [attempt(a), attempt(a, group="h")], attempt(b)
@@ -185,7 +185,7 @@ def test_without_quota_all_that_wait_for_the_deployment_are_returned(queue):
     assert queue.next(T) is None
 
 
-def test_a_merged_call_is_no_larger_than_its_quota_has_room_for(queue):
+def test_merged_call_is_within_the_quota(queue):
     a = deployment(queue=queue, tokens_per_minute=100)
     (first,) = sent(queue, [attempt(a, tokens=10)])
     waiting = [attempt(a, tokens=40) for _ in range(4)]
@@ -195,7 +195,7 @@ def test_a_merged_call_is_no_larger_than_its_quota_has_room_for(queue):
     assert batch.reservation is not None
 
 
-def test_what_was_merged_passes_no_quota_that_each_attempt_keeps(queue):
+def test_merged_call_does_not_exceed_a_quota_that_each_attempt_keeps(queue):
     a = deployment(queue=queue, tokens_per_minute=100)
     (first,) = sent(queue, [attempt(a, tokens=10)])
     sent(queue, [attempt(a, tokens=40) for _ in range(4)])
@@ -203,7 +203,7 @@ def test_what_was_merged_passes_no_quota_that_each_attempt_keeps(queue):
     assert batch.tokens <= 100
 
 
-def test_next_takes_no_slot_where_none_is_free(queue):
+def test_next_returns_nothing_without_a_free_slot(queue):
     a = deployment(queue=queue)
     sent(queue, [attempt(a), attempt(a)])
     assert queue.next(T) is None

@@ -1,4 +1,4 @@
-"""The slot queue keeps its counts whatever order things happen in."""
+"""The slot queue keeps its invariants for any order of events."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ ENDED = (AttemptState.DONE, AttemptState.WITHDRAWN)
 
 
 class AnyQueue(RuleBasedStateMachine):
-    """Does with the queue what jobs and senders do, each of them at any time."""
+    """Calls the queue as jobs and senders do, in any order."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +43,7 @@ class AnyQueue(RuleBasedStateMachine):
         self.told = []  # attempts whose result was wanted when it came
 
     def take(self, batch):
-        """Do with a batch what the sender does, until no further one leaves."""
+        """Handle a batch as the sender does, until no further one is sent."""
         while batch is not None and batch.reservation is None:
             assert {one.state for one in batch.attempts} <= {AttemptState.DONE}
             self.told += batch.attempts
@@ -58,14 +58,14 @@ class AnyQueue(RuleBasedStateMachine):
             self.left.append((self.now, batch))
 
     def any_call(self, dice):
-        """A call whose sender runs: not open any more."""
+        """Return a call whose sender runs: closed for additions."""
         batch = dice.choice(self.calls)
         self.queue.close(batch)
         if batch in self.open:
             self.open.remove(batch)
         return batch
 
-    # What jobs do
+    # Jobs
 
     @rule(seconds=st.floats(0, 40))
     def time_passes(self, seconds):
@@ -83,7 +83,7 @@ class AnyQueue(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 2), group=st.sampled_from(["g", "h"]), number=st.integers(2, 6))
     def submit_several(self, which, group, number):
-        """Small ones: they are merged where they have to wait."""
+        """Submit small attempts, which are merged while they wait."""
         for _ in range(number):
             self.give(attempt(self.deployments[which], 1, group, 3))
 
@@ -110,7 +110,7 @@ class AnyQueue(RuleBasedStateMachine):
             assert not any(other.state is AttemptState.IN_FLIGHT for other in cut.attempts)
             assert not cut.is_probe
 
-    # What senders do
+    # Senders
 
     @rule(which=st.integers(0, 2))
     def flush(self, which):
@@ -183,13 +183,13 @@ class AnyQueue(RuleBasedStateMachine):
         self.take(self.queue.finish(batch, self.now))
 
     def take_all(self):
-        """What was requeued may leave by other slots than the one it was refused in."""
+        """Requeued attempts may use other slots than the one of the refused call."""
         calls = -1
         while calls != len(self.calls):
             calls = len(self.calls)
             self.take(self.queue.next(self.now))
 
-    # What is always true
+    # Invariants
 
     def in_queues(self):
         return [one for queue in self.queue._attempts.groups._groups.values() for one in queue]
@@ -260,7 +260,7 @@ class AnyQueue(RuleBasedStateMachine):
             assert all(busy and one.deployment is self.deployments[1] for one in self.in_queues())
 
     def teardown(self):
-        """What is left is served in the end."""
+        """Serve all remaining attempts."""
         while self.calls:
             batch = self.calls[0]
             self.queue.close(batch)

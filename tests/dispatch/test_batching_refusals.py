@@ -1,4 +1,4 @@
-"""The slot queue after a refused batch: what is held, requeued, and sent in the same slot."""
+"""The slot queue after a refused batch: held attempts, requeued attempts, and the same slot."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def refused(queue):
     return batch
 
 
-def test_what_is_requeued_waits_before_all_others_and_is_merged_again(queue, refused):
+def test_requeued_attempts_are_first_and_merged_again(queue, refused):
     a = refused.deployment
     others = [attempt(a, group="h"), attempt(a)]
     sent(queue, others)
@@ -48,7 +48,7 @@ def test_held_attempts_are_not_queued(queue, refused):
     assert queue.waiting == 0
 
 
-def test_what_is_held_can_be_withdrawn_and_is_not_requeued(queue, refused):
+def test_held_attempt_can_be_withdrawn_and_is_not_requeued(queue, refused):
     held = queue.hold(refused.attempts)
     assert queue.withdraw(held[0])
     queue.requeue(held)
@@ -56,7 +56,7 @@ def test_what_is_held_can_be_withdrawn_and_is_not_requeued(queue, refused):
     assert queue.finish(refused, T).attempts == held[1:]
 
 
-def test_a_test_is_sent_in_the_slot_of_the_call_before(queue, refused):
+def test_bisection_call_uses_the_slot_of_the_refused_call(queue, refused):
     rest = queue.hold(refused.attempts[3:])
     following = queue.replace(refused, refused.attempts[:3], rest, T)
     assert following.attempts == refused.attempts[:3]
@@ -68,7 +68,7 @@ def test_a_test_is_sent_in_the_slot_of_the_call_before(queue, refused):
     assert late.batch is None
 
 
-def test_a_test_that_is_not_wanted_is_not_sent(queue, refused):
+def test_abandoned_bisection_call_is_not_sent(queue, refused):
     for one in refused.attempts[:2]:
         queue.abandon(one)
     rest = queue.hold(refused.attempts[2:])
@@ -76,7 +76,7 @@ def test_a_test_that_is_not_wanted_is_not_sent(queue, refused):
     assert queue.outstanding(refused.deployment) == 1 + len(rest)  # and the first of all
 
 
-def test_a_test_without_quota_returns_all_that_were_refused(queue):
+def test_bisection_without_quota_returns_all_refused_attempts(queue):
     a = deployment(queue=queue, requests_per_minute=2)
     (first,) = sent(queue, [attempt(a)])
     attempts = [attempt(a) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""For any set of offenders every innocent is served and every offender ends alone."""
+"""For any set of bad attempts, bisection serves the good ones and refuses the bad ones alone."""
 
 from math import ceil, log2
 
@@ -10,7 +10,7 @@ from app.dispatch.bisection import after_refusal, after_success
 
 
 class Search:
-    """The calls that follow a refused batch, as the sender and the queue make them."""
+    """The calls after a refused batch, as sender and queue make them."""
 
     def __init__(self, size, offenders, limit=None):
         self.offenders = set(offenders)
@@ -19,7 +19,7 @@ class Search:
         self.queue = list(range(size))
 
     def run(self):
-        """Until no attempt is left; what goes back to the queue is merged again."""
+        """Run until no attempt is left; returned attempts are merged again."""
         while self.queue:
             batch, rest = self.queue, []
             self.queue = []
@@ -52,7 +52,7 @@ SIZES = st.integers(1, 80)
 
 
 @given(SIZES, st.data())
-def test_bisection_isolates_every_offender(size, data):
+def test_bisection_isolates_every_refused_request(size, data):
     offenders = data.draw(st.sets(st.integers(0, size - 1)))
     search = Search(size, offenders).run()
     assert sorted(search.refused) == sorted(offenders)
@@ -60,7 +60,7 @@ def test_bisection_isolates_every_offender(size, data):
 
 
 @given(SIZES, st.data())
-def test_the_number_of_tests_grows_with_the_offenders_and_the_logarithm_of_the_size(size, data):
+def test_number_of_calls_grows_with_refused_requests_and_log_of_size(size, data):
     offenders = data.draw(st.sets(st.integers(0, size - 1), max_size=6))
     search = Search(size, offenders).run()
     deepest = ceil(log2(size) / log2(3 / 2)) + 1 if size > 1 else 1
@@ -68,30 +68,30 @@ def test_the_number_of_tests_grows_with_the_offenders_and_the_logarithm_of_the_s
 
 
 @given(SIZES, st.integers(1, 80))
-def test_a_batch_that_is_too_large_as_a_whole_has_no_offender(size, limit):
+def test_batch_that_is_too_large_has_no_refused_request(size, limit):
     search = Search(size, (), limit).run()
     assert not search.refused
     assert sorted(search.served) == list(range(size))
 
 
 @pytest.mark.parametrize(("size", "tests"), [(2, 3), (3, 4), (10, 7), (100, 13)])
-def test_one_offender_takes_about_so_many_calls(size, tests):
+def test_calls_to_isolate_one_request(size, tests):
     each = [Search(size, {offender}).run().tests for offender in range(size)]
     assert sum(each) / size <= tests
 
 
 @given(st.lists(st.integers(), min_size=2, max_size=80, unique=True))
-def test_bisection_test_is_smaller_than_its_suspects(suspects):
+def test_bisection_call_has_fewer_items_than_suspects(suspects):
     for step in (after_refusal(suspects, []), after_success(suspects)):
         assert step.test + step.rest == suspects
         assert 0 < len(step.test) < len(suspects)
 
 
-def test_the_last_suspect_is_tested_alone():
+def test_last_suspect_is_sent_alone():
     step = after_success(["x"])
     assert (step.test, step.rest, step.requeue) == (["x"], [], [])
 
 
-def test_what_was_refused_beside_a_refused_test_is_merged_as_before():
+def test_suspects_outside_a_refused_call_are_merged_as_before():
     step = after_refusal(["a", "b", "c"], ["d", "e"])
     assert (step.test, step.rest, step.requeue) == (["a", "b"], ["c"], ["d", "e"])

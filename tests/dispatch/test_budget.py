@@ -1,4 +1,4 @@
-"""The proxy adds at most a share of calls by itself."""
+"""Retries and hedges are at most a share of the calls."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ def test_extra_calls_stay_within_their_share(events, ratio, start):
 
 
 @given(st.lists(st.sampled_from([None, 0.0, 0.25, 1.0]), max_size=100))
-def test_can_spend_says_what_spend_does(costs):
+def test_can_spend_agrees_with_spend(costs):
     budget = Budget(0.2, 1, 3)
     for cost in costs:
         if cost is None:
@@ -28,7 +28,7 @@ def test_can_spend_says_what_spend_does(costs):
             assert budget.can_spend(cost) == budget.spend(cost)
 
 
-def test_a_share_that_is_earned_can_be_spent():
+def test_earned_budget_can_be_spent():
     budget = Budget(0.2, 0, 100)
     assert not budget.spend()
     for _ in range(51):
@@ -36,7 +36,7 @@ def test_a_share_that_is_earned_can_be_spent():
     assert [budget.spend() for _ in range(11)] == [True] * 10 + [False]
 
 
-def test_a_call_that_several_share_costs_each_a_share():
+def test_cost_of_a_shared_call_is_divided():
     budget = Budget(0.2, 1, 100)
     assert [budget.spend(1 / 4) for _ in range(5)] == [True] * 4 + [False]
 

@@ -1,4 +1,4 @@
-"""Extra calls are of one model: a sick one takes nothing from its neighbours."""
+"""Each model has its own budget of extra calls."""
 
 import pytest
 
@@ -24,8 +24,8 @@ def test_failing_model_spends_no_retry_budget_of_another(seed):
     assert errors_of_m(sick=True, seed=seed) <= errors_of_m(sick=False, seed=seed) + 3
 
 
-def test_the_retries_of_a_model_add_a_fifth_to_its_own_calls_at_most():
-    """Fails and recovers, for ten minutes; the other model is asked ten times as much."""
+def test_retries_of_a_model_add_at_most_a_fifth_to_its_calls():
+    """The model fails and recovers for ten minutes; another one has ten times its requests."""
     members = {"a": flapping(5, 5, failing(0.9)), "b": flapping(7, 5, failing(0.9)), "c": good()}
     with simulated(members, MODELS, merge=False) as run:
         load(run, 1200, 0.5, timeout=30)
@@ -36,7 +36,7 @@ def test_the_retries_of_a_model_add_a_fifth_to_its_own_calls_at_most():
 
 
 def test_each_part_of_a_split_request_earns_its_share_of_a_retry():
-    """A provider that fails one call in five costs an ingest of thirty calls a request nothing."""
+    """With one failed call in five, requests of thirty calls do not fail."""
     deployments = {"m": [{"provider": "a", "max_inputs": 2}, {"provider": "b", "max_inputs": 2}]}
     members = {"a": failing(0.2), "b": good()}
     with simulated(members, deployments, merge=False) as run:

@@ -1,4 +1,4 @@
-"""A cancellation cuts only its own call, even if another call uses the connection by then."""
+"""A cancellation ends only its own call, also if another call uses the connection by then."""
 
 import time
 
@@ -11,7 +11,7 @@ from tests.support.upstream import Upstream, good
 
 
 def test_late_cancellation_cuts_no_other_call():
-    """The loser of a hedge may have its answer already, and its connection serve the next."""
+    """A cancelled call may have its answer already, and its connection a further call."""
     with Upstream(32) as upstream:
         settings = ProviderSettings("a", "openai", upstream.base_url, upstream.api_key)
         provider = HttpProvider(settings, make(settings))

@@ -1,4 +1,4 @@
-"""Whether a request can be served is one question about one deployment, with one answer."""
+"""A request is served only by a deployment that has all capabilities it needs."""
 
 import time
 from collections import Counter
@@ -14,7 +14,7 @@ IDS = [[1, 2, 3]]
 
 
 class Opaque:
-    """A tokenizer to which no ids are text."""
+    """A tokenizer that decodes no ids."""
 
     def count(self, items):
         return [1] * len(items)
@@ -33,7 +33,7 @@ def stub(**takes):
 
 
 def heard(made, request, times=1):
-    """What so many equal requests came to."""
+    """Return the results of equal requests."""
     found = Counter()
     for _ in range(times):
         try:
@@ -45,7 +45,7 @@ def heard(made, request, times=1):
 
 
 @pytest.mark.parametrize("tokenizer", [None, Opaque()])
-def test_a_token_request_goes_where_token_ids_are_taken(tokenizer):
+def test_token_request_goes_to_a_deployment_that_takes_token_ids(tokenizer):
     """The other deployment would have to decode them, and cannot."""
     ids, text = stub(), stub(tokens=False)
     made = dispatcher({"a": ids, "b": text}, tokenizer)
@@ -53,7 +53,7 @@ def test_a_token_request_goes_where_token_ids_are_taken(tokenizer):
     assert not text.calls
 
 
-def test_a_token_request_that_can_be_decoded_goes_to_either():
+def test_decodable_token_request_goes_to_any_deployment():
     ids, text = stub(), stub(tokens=False)
     made = dispatcher({"a": ids, "b": text}, Clear())
     assert heard(made, EmbeddingRequest("m", IDS), 100) == {"ok": 100}
@@ -62,7 +62,7 @@ def test_a_token_request_that_can_be_decoded_goes_to_either():
 
 
 @pytest.mark.parametrize("tokenizer", [None, Opaque()])
-def test_a_token_request_that_no_deployment_can_take_is_a_bad_request(tokenizer):
+def test_token_request_without_a_suitable_deployment_is_a_400(tokenizer):
     text = stub(tokens=False)
     assert heard(dispatcher({"a": text}, tokenizer), EmbeddingRequest("m", IDS)) == {
         "BadRequest": 1
@@ -70,8 +70,8 @@ def test_a_token_request_that_no_deployment_can_take_is_a_bad_request(tokenizer)
     assert not text.calls
 
 
-def test_token_ids_and_dimensions_that_no_one_deployment_takes_together_are_a_bad_request():
-    """One takes ids, only the other takes dimensions."""
+def test_token_ids_with_dimensions_without_a_suitable_deployment_are_a_400():
+    """One deployment takes token ids, only the other takes dimensions."""
     made = dispatcher({"a": stub(dimensions=False), "b": stub(tokens=False)})
     request = EmbeddingRequest("m", IDS, dimensions=2)
     assert heard(made, request) == {"BadRequest": 1}
@@ -80,7 +80,7 @@ def test_token_ids_and_dimensions_that_no_one_deployment_takes_together_are_a_ba
     assert told.value.param in ("input", "dimensions")
 
 
-def test_token_ids_and_dimensions_go_to_the_one_that_takes_both():
+def test_token_ids_with_dimensions_go_to_a_deployment_that_takes_both():
     both = stub()
     made = dispatcher({"a": stub(dimensions=False), "b": stub(tokens=False), "c": both}, Opaque())
     assert heard(made, EmbeddingRequest("m", IDS, dimensions=2), 50) == {"ok": 50}

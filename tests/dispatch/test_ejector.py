@@ -19,7 +19,7 @@ from tests.dispatch.pools import abc, chosen, credentials, eject, fail, ill, ref
     ids=lambda e: e.cause,
 )
 @pytest.mark.parametrize("number", [2, 3, 4, 5])
-def test_no_more_than_half_is_ejected_for_a_fault_that_all_share(error, number):
+def test_at_most_half_are_ejected_for_a_shared_fault(error, number):
     members = [deployment(name) for name in "abcde"[:number]]
     of = pool(*members)
     for _ in range(3):
@@ -49,7 +49,7 @@ def test_refused_credentials_eject_at_once_and_log_an_error(caplog, monkeypatch)
     assert "check its api_key" in loud
 
 
-def test_a_refusal_of_the_input_says_that_the_provider_is_well():
+def test_400_counts_as_healthy():
     of, a, *_ = abc()
     for _ in range(4):
         fail(of, a, ill)
@@ -67,8 +67,8 @@ def test_short_deadline_is_no_failure_of_the_provider():
     assert a.health.state(T) == "ejected"
 
 
-def test_calls_in_flight_at_an_ejection_do_not_lengthen_it():
-    """64 calls meet the same short outage: that is one ejection of a second, not of a minute."""
+def test_calls_in_flight_at_an_ejection_do_not_extend_it():
+    """64 calls fail in the same short outage: one ejection of a second, not of a minute."""
     of, a, *_ = abc()
     for _ in range(64):
         fail(of, a, refused)
@@ -77,7 +77,7 @@ def test_calls_in_flight_at_an_ejection_do_not_lengthen_it():
 
 
 @pytest.mark.parametrize("error", [refused, ProviderTimeout("hurry")], ids=lambda e: e.cause)
-def test_a_call_in_flight_at_an_ejection_makes_no_room_for_a_second_probe(error):
+def test_call_in_flight_at_an_ejection_allows_no_second_probe(error):
     of, a, *_ = abc()
     eject(of, a)
     now = T + 100
@@ -88,7 +88,7 @@ def test_a_call_in_flight_at_an_ejection_makes_no_room_for_a_second_probe(error)
     assert not a.health.may_serve(now + 10)
 
 
-def test_an_older_answer_does_not_bring_an_ejected_deployment_back():
+def test_older_answer_does_not_end_an_ejection():
     of, a, *_ = abc()
     eject(of, a)
     a.standing.chosen(T + 1)
@@ -99,7 +99,7 @@ def test_an_older_answer_does_not_bring_an_ejected_deployment_back():
 
 
 def silent_pool(limit_known=True):
-    """ "a" has not answered since T what it usually answers in 0.1 s; "b" answers."""
+    """ "a", usually answering in 0.1 s, has not answered since T; "b" answers."""
     of, a, b, _ = abc()
     for _ in range(20):
         if limit_known:
@@ -109,7 +109,7 @@ def silent_pool(limit_known=True):
     return of, a, b
 
 
-def test_one_that_stays_silent_while_another_answers_is_ejected():
+def test_silent_deployment_is_ejected_while_another_answers():
     of, a, b = silent_pool()
     assert succeed(of, b, 0.1, T + 0.9) == []
     assert succeed(of, b, 1.5, T + 1.2) == []  # that call left earlier: no proof
@@ -118,7 +118,7 @@ def test_one_that_stays_silent_while_another_answers_is_ejected():
     assert succeed(of, b, 0.1, T + 1.3) == []
 
 
-def test_one_whose_usual_latency_is_unknown_may_be_silent_for_longer():
+def test_deployment_without_known_latency_may_be_silent_longer():
     of, a, b = silent_pool(limit_known=False)
     assert succeed(of, b, 0.1, T + 9) == []
     assert succeed(of, b, 0.1, T + 10.1) == [a]
@@ -128,7 +128,7 @@ def refused_batch(deployment, kind="kind"):
     return batch(attempt(deployment, kind=kind))
 
 
-def test_no_400_is_believed_of_one_that_has_embedded_nothing_like_it():
+def test_400_is_not_believed_without_a_success_of_its_kind():
     of, a, *_ = abc()
     assert not of.ejector.refused(refused_batch(a), T, T + 0.1)
     succeed(of, a, now=T + 1)
@@ -137,12 +137,12 @@ def test_no_400_is_believed_of_one_that_has_embedded_nothing_like_it():
     assert not of.ejector.refused(refused_batch(a), T + 61, T + 62)
 
 
-def test_every_400_of_the_only_deployment_is_believed():
+def test_400_of_the_only_deployment_is_believed():
     a = deployment("a")
     assert pool(a).ejector.refused(refused_batch(a), T, T)
 
 
-def test_one_whose_400s_are_refuted_is_ejected_even_if_no_other_is_left():
+def test_refuted_400s_eject_also_the_last_deployment():
     of, *members = abc()
     for member in members:
         assert [of.ejector.refuted(attempt(member), T) for _ in range(3)] == [False, False, True]

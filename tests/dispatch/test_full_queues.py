@@ -1,4 +1,4 @@
-"""A queue that is full at one provider is no trouble at another; and it holds what it says."""
+"""A full queue of one provider does not affect others, and it holds no removed attempts."""
 
 import gc
 import weakref
@@ -13,12 +13,12 @@ SHARED = {"m": [{"provider": "a"}, {"provider": "b"}], "n": [{"provider": "b"}]}
 
 
 def by_first_letter(**seconds):
-    """Calls take as long as the first letter of their first item says, others 0.05 s."""
+    """Let calls take a time given by the first letter of their first item, or 0.05 s."""
     return lambda world, call: (seconds.get(call.items[0][0], 0.05), None)
 
 
 @pytest.mark.parametrize("hedge", [False, True])
-def test_a_request_whose_first_deployment_is_slow_survives_a_full_queue_elsewhere(hedge):
+def test_full_queue_of_the_hedge_does_not_fail_a_request(hedge):
     """Model n fills the slots and the queue of b; m is served by a, slowly."""
     members = {"a": by_first_letter(s=1.0), "b": by_first_letter(n=20.0)}
     options = {"hedge": hedge, "concurrency": 2, "merge": False, "waiting": 5}
@@ -32,8 +32,8 @@ def test_a_request_whose_first_deployment_is_slow_survives_a_full_queue_elsewher
         assert max(waited(one) for one in slow) < 1.5
 
 
-def test_a_deployment_with_a_free_slot_is_taken_where_the_queue_of_another_is_full():
-    """b is the faster one by far, and full: a idles."""
+def test_deployment_with_a_free_slot_is_used_if_another_queue_is_full():
+    """b is much faster, but full; a is idle."""
     members = {"a": by_first_letter(), "b": by_first_letter(n=20.0)}
     weighted = {
         "m": [{"provider": "a", "weight": 1}, {"provider": "b", "weight": 50}],
@@ -49,13 +49,13 @@ def test_a_deployment_with_a_free_slot_is_taken_where_the_queue_of_another_is_fu
 
 
 class Text(str):
-    """A text that can be watched."""
+    """A text with weak references."""
 
     __slots__ = ("__weakref__",)
 
 
 def test_attempt_timed_out_in_the_queue_is_removed():
-    """One slot, taken for 60 s; the texts of those who gave up are held by nothing."""
+    """One slot, taken for 60 s; texts of timed out requests are released."""
     with simulated({"a": good(60)}, models("a"), concurrency=1, merge=False) as run:
         run.ask("m", ["first"], timeout=100)
         held = []
@@ -75,7 +75,7 @@ def test_attempt_timed_out_in_the_queue_is_removed():
 def test_abandoned_requests_do_not_fill_the_queue():
     with simulated({"a": good(60)}, models("a"), concurrency=1, merge=False, waiting=10) as run:
         run.ask("m", ["first"], timeout=100)
-        for k in range(5):  # ten at a time, each ten after the ten before have left
+        for k in range(5):  # ten at a time, after the ten before have timed out
             load(run, 10, 0.001, after=1 + 3 * k, timeout=1)
         run.to_the_end()
         assert codes(run.asked) == {"ok": 1, "timeout": 50}

@@ -1,4 +1,4 @@
-"""When a deployment is left alone, for how long, and how it comes back."""
+"""When a deployment is ejected, for how long, and how it recovers."""
 
 import random
 
@@ -24,7 +24,7 @@ refused = ConnectionFailed("could not be reached")
 
 
 def healthy(jitter=lambda: 0.999999):
-    """All lengths at their longest, unless told otherwise."""
+    """Return health whose ejections and rests have their maximum length, without jitter."""
     return Health(jitter)
 
 
@@ -54,11 +54,11 @@ def failures_until_ejection(error, health=None, now=T):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_so_many_failures_in_a_row_deserve_an_ejection(error, number):
+def test_failures_in_a_row_eject(error, number):
     assert failures_until_ejection(error) == number
 
 
-def test_a_success_in_between_starts_the_count_anew():
+def test_success_resets_the_count_of_failures():
     health = healthy()
     for _ in range(3):
         assert not any(health.failed(ill, T, T) for _ in range(4))
@@ -67,7 +67,7 @@ def test_a_success_in_between_starts_the_count_anew():
 
 
 def alternate(health, failing, calls, every=0.1, now=T):
-    """Calls of which ``failing`` of 10 fail, never five in a row; whether one ejects."""
+    """Let ``failing`` of 10 calls fail, never five in a row; return whether one ejects."""
     order = [i * failing % 10 < failing for i in range(10)]
     for i in range(calls):
         if order[i % 10]:
@@ -78,16 +78,16 @@ def alternate(health, failing, calls, every=0.1, now=T):
     return False
 
 
-def test_a_rate_of_failures_deserves_an_ejection_once_there_are_enough_calls():
+def test_failure_rate_ejects_after_enough_calls():
     assert not alternate(healthy(), 7, 19)
     assert alternate(healthy(), 7, 40)
 
 
-def test_a_third_of_failures_is_borne():
+def test_failure_rate_of_a_third_does_not_eject():
     assert not alternate(healthy(), 3, 1000)
 
 
-def test_calls_of_long_ago_are_forgotten():
+def test_old_calls_do_not_count():
     health = healthy()
     for i in range(200):
         health.succeeded(T + i * 0.01, T + i * 0.01)
@@ -95,7 +95,7 @@ def test_calls_of_long_ago_are_forgotten():
     assert alternate(health, 7, 40, now=T + 60)
 
 
-def test_an_ejected_deployment_is_not_asked_until_its_time_and_then_once():
+def test_ejected_deployment_gets_one_probe_after_its_ejection():
     health = ejected()
     assert health.state(T) == "ejected"
     assert not health.may_serve(T + 0.99)
@@ -105,7 +105,7 @@ def test_an_ejected_deployment_is_not_asked_until_its_time_and_then_once():
     assert not health.may_serve(T + 60, last_resort=True)
 
 
-def test_a_probe_whose_result_never_comes_leaves_room_for_another_in_the_end():
+def test_probe_without_result_allows_another_after_its_timeout():
     health = ejected()
     health.chosen(T + 1)
     patience = 6 * SETTINGS.probe_timeout
@@ -113,7 +113,7 @@ def test_a_probe_whose_result_never_comes_leaves_room_for_another_in_the_end():
     assert health.may_serve(T + 1 + patience)
 
 
-def test_a_probe_that_succeeds_brings_it_back_for_all():
+def test_successful_probe_ends_the_ejection():
     health = ejected()
     health.chosen(T + 1)
     health.succeeded(T + 1.1, T + 1)
@@ -122,13 +122,13 @@ def test_a_probe_that_succeeds_brings_it_back_for_all():
     assert failures_until_ejection(ill, health, T + 2) == 5  # with a clean slate
 
 
-def test_one_failed_probe_is_enough_for_the_next_ejection():
+def test_failed_probe_ejects_again():
     health = ejected()
     health.chosen(T + 1)
     assert health.failed(ill, T + 1.1, T + 1)
 
 
-def test_a_probe_that_did_not_take_place_leaves_room_for_another():
+def test_probe_that_was_not_sent_allows_another():
     health = ejected()
     health.chosen(T + 1)
     health.probe_ended()
@@ -136,7 +136,7 @@ def test_a_probe_that_did_not_take_place_leaves_room_for_another():
 
 
 def lengths(jitter, number):
-    """How long an ejection after the other lasts, all probes failing."""
+    """Return the lengths of successive ejections, with failing probes."""
     health, now = Health(jitter), T
     found = []
     for _ in range(number):
@@ -156,7 +156,7 @@ def test_ejections_double_up_to_a_minute():
 
 
 @given(st.integers(0, 1000))
-def test_an_ejection_is_shortened_by_up_to_half_so_that_workers_do_not_return_in_step(seed):
+def test_jitter_shortens_an_ejection_by_up_to_half(seed):
     health = Health(random.Random(seed).random)
     health.eject(ill, T)
     assert not health.may_serve(T + 0.5 - 1e-6)
@@ -174,7 +174,7 @@ def test_refused_credentials_eject_for_about_a_minute():
     assert health.may_serve(T + 60)
 
 
-def test_as_a_last_resort_it_is_probed_every_second():
+def test_without_alternative_an_ejected_deployment_is_probed_every_second():
     health = ejected(CredentialsRefused("refused our credentials (401)"))
     assert not health.may_serve(T + 0.9, last_resort=True)
     assert health.may_serve(T + 1, last_resort=True)
@@ -183,7 +183,7 @@ def test_as_a_last_resort_it_is_probed_every_second():
 
 @pytest.mark.parametrize("seconds", [0.25, 5, 30])
 @pytest.mark.parametrize("kind", [Throttled, ProviderUnavailable])
-def test_it_rests_for_as_long_as_the_provider_asks(kind, seconds):
+def test_rest_is_as_long_as_retry_after(kind, seconds):
     health = healthy()
     health.failed(kind("leave me alone", retry_after=seconds), T, T)
     assert health.state(T) == "resting"
@@ -194,7 +194,7 @@ def test_it_rests_for_as_long_as_the_provider_asks(kind, seconds):
     assert health.state(T + seconds) == "ok"
 
 
-def test_no_provider_may_ask_for_more_than_an_hour_of_rest():
+def test_rest_is_at_most_an_hour():
     health = healthy()
     health.failed(Throttled("come back tomorrow", retry_after=86_400), T, T)
     assert not health.may_serve(T + 3599)
@@ -202,7 +202,7 @@ def test_no_provider_may_ask_for_more_than_an_hour_of_rest():
 
 
 @pytest.mark.parametrize("is_only", [False, True])
-def test_a_long_rest_is_probed_now_and_then_where_no_other_can_serve(is_only):
+def test_resting_deployment_without_alternative_is_probed(is_only):
     health = healthy()
     health.failed(Throttled("come back in an hour", retry_after=3600), T, T)
 
@@ -218,7 +218,7 @@ def test_a_long_rest_is_probed_now_and_then_where_no_other_can_serve(is_only):
     assert health.state(T + 20.1) == "ok"
 
 
-def test_the_only_deployment_is_asked_whatever_its_health_but_for_a_rest_that_was_asked_for():
+def test_only_deployment_is_excluded_only_by_retry_after():
     for health in (ejected(), healthy()):
         health.failed(Throttled("slow down"), T, T)
         assert health.may_serve_alone(T)
@@ -234,7 +234,7 @@ def test_calls_in_flight_together_are_one_episode_of_rest():
     assert health.wait(T) == pytest.approx(0.5)
 
 
-def test_an_answer_to_a_call_from_before_a_rest_does_not_end_it():
+def test_answer_to_a_call_from_before_the_rest_does_not_end_it():
     health = healthy()
     health.failed(Throttled("slow down", retry_after=5), T, T - 1)
     health.succeeded(T + 0.1, T - 0.5)
@@ -243,7 +243,7 @@ def test_an_answer_to_a_call_from_before_a_rest_does_not_end_it():
     assert health.state(T + 0.3) == "ok"
 
 
-def test_its_share_grows_when_it_is_back():
+def test_share_grows_after_an_ejection():
     health = ejected()
     health.chosen(T + 1)
     assert health.share(T) == 1
@@ -254,7 +254,7 @@ def test_its_share_grows_when_it_is_back():
     assert shares[-1] == 1
 
 
-def test_one_that_fails_again_during_its_slow_start_is_ejected_for_longer():
+def test_failure_during_slow_start_ejects_for_longer():
     health = ejected()
     health.chosen(T + 1)
     health.succeeded(T + 1, T + 1)
@@ -264,7 +264,7 @@ def test_one_that_fails_again_during_its_slow_start_is_ejected_for_longer():
     assert health.may_serve(T + 5)
 
 
-def test_a_call_that_left_before_the_probe_is_a_straggler():
+def test_call_sent_before_the_probe_does_not_count():
     health = ejected()
     assert health.is_straggler(T - 1)
     health.chosen(T + 1)
@@ -273,7 +273,7 @@ def test_a_call_that_left_before_the_probe_is_a_straggler():
     assert not healthy().is_straggler(T - 100)
 
 
-def test_a_suspect_is_asked_only_where_no_other_is_well():
+def test_suspect_is_used_only_without_healthy_alternative():
     health = healthy()
     health.suspect(T)
     assert not health.may_serve(T + 4.9)
@@ -281,14 +281,14 @@ def test_a_suspect_is_asked_only_where_no_other_is_well():
     assert health.may_serve(T + 5)
 
 
-def test_400s_that_others_refute_eject_in_the_end():
+def test_refuted_400s_eject():
     health = healthy()
     assert [health.refuted() for _ in range(3)] == [False, False, True]
     health.succeeded(T, T)
     assert not health.refuted()
 
 
-def test_a_refused_batch_is_refuted_by_as_many_as_were_in_it():
+def test_refused_batch_counts_refutations_of_all_its_attempts():
     health = healthy()
     for _ in range(2 * 7):
         assert not health.refuted(batch_size=7)
@@ -302,7 +302,7 @@ def test_a_shorter_rest_does_not_end_a_longer_one():
     assert not health.may_serve(T + 29)
 
 
-def test_without_a_word_how_long_rests_double_until_a_call_succeeds():
+def test_rests_without_retry_after_double_until_a_success():
     health, now = Health(lambda: 1.0), T
     found = []
     for _ in range(4):
@@ -333,7 +333,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.integers(0, 100))
-def test_whatever_happens_it_comes_back_within_the_longest_rest(events, seed):
+def test_deployment_is_available_after_the_longest_rest(events, seed):
     errors = {
         "ill": ill,
         "refused": refused,

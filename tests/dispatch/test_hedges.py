@@ -1,4 +1,4 @@
-"""Clocks of hedges and of fail-overs run from when a call leaves: a queue is no fault."""
+"""Times of hedges and fail-overs start when a call is sent, not while it is queued."""
 
 import pytest
 
@@ -11,7 +11,7 @@ AB = models("a", "b")
 
 @pytest.mark.parametrize("seed", range(2))
 def test_overload_of_healthy_providers_triggers_no_hedge(seed):
-    """One slot each; sixteen come at once every ten seconds and wait their turn."""
+    """One slot each; sixteen requests arrive at once every ten seconds."""
     members = dict.fromkeys("ab", good(0.5))
     options = {"hedge": True, "merge": False, "concurrency": 1, "seed": seed}
     with simulated(members, AB, **options) as run:
@@ -23,8 +23,8 @@ def test_overload_of_healthy_providers_triggers_no_hedge(seed):
         assert {one.outcome.attempts for one in run.asked} == {1}
 
 
-def test_waiting_for_a_slot_causes_no_fail_over():
-    """All wait at a and b for longer than a call is waited for: nothing is sent twice."""
+def test_waiting_for_a_slot_does_not_cause_fail_over():
+    """All wait at a and b for longer than the late time; no item is sent twice."""
     with simulated(dict.fromkeys("ab", good(0.5)), AB, merge=False, concurrency=1) as run:
         load(run, 40, 1.0)
         crowd = load(run, 60, 0.001, after=50, timeout=60)
@@ -34,7 +34,7 @@ def test_waiting_for_a_slot_causes_no_fail_over():
 
 
 def test_overload_does_not_spend_the_hedge_budget():
-    """After each crowd a call is slow: its hedge must still be within the budget of 5 %."""
+    """After each overload a call is slow: its hedge must be within the budget of 5 %."""
 
     def sometimes_slow(world, call):
         return (20.0 if call.items[0] == "slow" else world.rng.uniform(0.4, 0.6)), None

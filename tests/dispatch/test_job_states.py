@@ -1,4 +1,4 @@
-"""A part changes its state only as listed, and keeps its invariants; a job refuses all else."""
+"""A part has only the listed transitions and keeps its invariants."""
 
 import random
 
@@ -28,7 +28,7 @@ PAIRS = [(before, after) for before in PartState for after in PartState]
 
 
 class Sent:
-    """Stands for the sender: keeps what it is given."""
+    """A fake sender that records attempts."""
 
     def __init__(self):
         self.batches, self.ejections = [], []
@@ -41,7 +41,7 @@ class Sent:
 
 
 class Asking:
-    """A job of ``size`` items; what it sends is answered by hand."""
+    """A job of ``size`` items, whose attempts the test answers."""
 
     def __init__(self, *deployments, size=1, seconds=60.0, **options):
         self.deployments = deployments or (deployment("a"),)
@@ -64,14 +64,14 @@ class Asking:
         self.wakes += 1
 
     def take(self):
-        """The attempts sent since the last time, each as leaving now."""
+        """Return the attempts sent since the last call, as sent now."""
         batches, self.sent.batches = self.sent.batches, []
         for batch in batches:
             batch.deployment.queue.close(batch)
         return [one for batch in batches for one in batch.attempts]
 
     def answer(self, one, now, result=None):
-        """Tell the job the result of an attempt, and end its call."""
+        """Report the result of an attempt to the job, and end its call."""
         batch, queue = one.batch, one.deployment.queue
         is_wanted = queue.done(one, 1)
         queue.finish(batch, now)
@@ -88,12 +88,12 @@ class Asking:
 # A part
 
 
-def test_the_states_that_end_a_part_are_followed_by_none():
+def test_final_states_have_no_transition():
     assert [state for state in PartState if not NEXT_STATES[state]] == ENDS
 
 
 @pytest.mark.parametrize(("before", "after"), PAIRS, ids=lambda state: state.value)
-def test_a_job_refuses_every_transition_that_is_not_listed(before, after):
+def test_transition_that_is_not_listed_raises(before, after):
     asking = Asking()
     changed = part(1, state=before)
     if before is PartState.RUNNING:
@@ -111,7 +111,7 @@ def test_a_job_refuses_every_transition_that_is_not_listed(before, after):
 
 @pytest.mark.parametrize("state", PartState, ids=lambda state: state.value)
 @pytest.mark.parametrize("attempts", range(4))
-def test_a_part_has_attempts_exactly_while_it_runs_and_never_more_than_two(state, attempts):
+def test_running_part_has_one_or_two_attempts_and_others_none(state, attempts):
     checked = part(1, state=state, attempts=[attempt(deployment()) for _ in range(attempts)])
     is_right = attempts in (1, 2) if state is PartState.RUNNING else attempts == 0
     if is_right:
@@ -121,7 +121,7 @@ def test_a_part_has_attempts_exactly_while_it_runs_and_never_more_than_two(state
             checked.check()
 
 
-def test_a_part_without_items_is_a_bug():
+def test_part_without_items_raises():
     with pytest.raises(AssertionError, match="without items"):
         part(0).check()
 
@@ -136,7 +136,7 @@ def test_part_lists_deployments_called():
 # A job
 
 
-def test_a_request_that_is_answered_is_settled_and_wakes_its_callers():
+def test_answered_request_is_settled_and_wakes_its_callers():
     asking = Asking(size=2)
     asking.job.advance(T)
     (one,) = asking.take()
@@ -152,7 +152,7 @@ def test_a_request_that_is_answered_is_settled_and_wakes_its_callers():
 
 
 @given(st.integers(1, 40), st.integers(1, 7), st.randoms(use_true_random=False))
-def test_parts_answered_in_any_order_become_one_answer(size, most, dice):
+def test_parts_answered_in_any_order_are_joined_in_order(size, most, dice):
     asking = Asking(deployment("a", max_inputs=most, provider={"merge": False}), size=size)
     asking.job.advance(T)
     attempts = asking.take()
@@ -166,7 +166,7 @@ def test_parts_answered_in_any_order_become_one_answer(size, most, dice):
     asking.assert_nothing_left()
 
 
-def test_a_failure_is_tried_at_the_other_deployment_at_once():
+def test_failure_is_retried_at_once_at_another_deployment():
     a, b = deployment("a"), deployment("b")
     asking = Asking(a, b)
     asking.job.advance(T)
@@ -179,7 +179,7 @@ def test_a_failure_is_tried_at_the_other_deployment_at_once():
     asking.assert_nothing_left()
 
 
-def test_the_only_deployment_is_tried_again_after_a_pause():
+def test_only_deployment_is_retried_after_a_pause():
     asking = Asking()
     asking.job.advance(T)
     (first,) = asking.take()
@@ -193,7 +193,7 @@ def test_the_only_deployment_is_tried_again_after_a_pause():
     assert asking.job.outcome().vectors == vectors([0])
 
 
-def test_a_part_that_fails_for_good_fails_the_request_with_what_was_bought():
+def test_failed_part_fails_the_request_which_reports_purchases():
     asking = Asking(deployment("a", max_inputs=1, provider={"merge": False}), size=3)
     asking.job.advance(T)
     attempts = asking.take()
@@ -203,11 +203,11 @@ def test_a_part_that_fails_for_good_fails_the_request_with_what_was_bought():
     with pytest.raises(BadRequest, match="your input is invalid") as caught:
         asking.job.outcome()
     assert (caught.value.attempts, caught.value.purchases) == (3, {("a", "m"): 2})
-    asking.answer(attempts[1], T + 2)  # too late, and of no consequence
+    asking.answer(attempts[1], T + 2)  # too late, without effect
     asking.assert_nothing_left()
 
 
-def test_failures_without_end_end_in_an_error():
+def test_repeated_failures_end_in_an_error():
     asking = Asking()
     for seconds in range(0, 30, 3):
         asking.job.advance(T + seconds)
@@ -218,7 +218,7 @@ def test_failures_without_end_end_in_an_error():
     asking.assert_nothing_left()
 
 
-def test_the_deadline_ends_a_request_and_cuts_its_call():
+def test_deadline_ends_a_request_and_cancels_its_call():
     asking = Asking(seconds=5)
     asking.job.advance(T)
     (one,) = asking.take()
@@ -233,7 +233,7 @@ def test_the_deadline_ends_a_request_and_cuts_its_call():
     asking.assert_nothing_left()
 
 
-def test_a_job_that_another_caller_waits_for_lives_until_the_later_deadline():
+def test_shared_job_runs_until_the_latest_deadline():
     asking = Asking(seconds=5)
     asking.job.advance(T)
     asking.job.extend(T + 9)
@@ -243,7 +243,7 @@ def test_a_job_that_another_caller_waits_for_lives_until_the_later_deadline():
     assert asking.job.finished
 
 
-def test_a_cancelled_job_withdraws_what_waits():
+def test_cancelled_job_withdraws_queued_attempts():
     a = deployment("a")
     a.queue.slots = a.queue.free = 1
     first, second = Asking(a), Asking(a)
@@ -258,7 +258,7 @@ def test_a_cancelled_job_withdraws_what_waits():
 
 
 @pytest.mark.parametrize("when", ["at a result", "when it is published"])
-def test_a_bug_ends_the_request_and_leaves_nothing(when, monkeypatch):
+def test_unexpected_exception_ends_the_request_and_leaves_no_state(when, monkeypatch):
     asking = Asking()
 
     def fails(*_):

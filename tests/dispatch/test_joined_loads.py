@@ -1,4 +1,4 @@
-"""Single flight: each item is there for all who wait for it as soon as it came, and stays."""
+"""Single flight: all waiting requests get an item as soon as it is embedded."""
 
 from tests.dispatch.arrangements import codes, load, models, waited
 from tests.dispatch.members import POISON, between, failing, good
@@ -11,7 +11,7 @@ def ingest(number):
     return [f"doc{i}" for i in range(number)]
 
 
-def test_an_item_of_a_large_request_can_be_had_as_soon_as_it_is_embedded():
+def test_item_of_a_large_request_is_available_when_it_is_embedded():
     with simulated({"a": good(0.05)}, TENS, caching=True, concurrency=4) as run:
         large = run.ask("m", ingest(4000))
         query = run.ask("m", ["doc0"], after=2.0, timeout=5)
@@ -22,8 +22,8 @@ def test_an_item_of_a_large_request_can_be_had_as_soon_as_it_is_embedded():
         assert sum("doc0" in call.items for call in run.calls()) == 1
 
 
-def test_an_item_that_waits_in_a_large_request_comes_no_later_than_its_part():
-    """Joined before its part has left: the caller waits for that part, not for all."""
+def test_queued_item_of_a_large_request_is_available_with_its_part():
+    """Joined before its part is sent: the request waits for that part, not for all."""
     with simulated({"a": good(0.05)}, TENS, caching=True, concurrency=4) as run:
         large = run.ask("m", ingest(4000))
         query = run.ask("m", ["doc0", "doc39"], after=0.01, timeout=5)
@@ -33,7 +33,7 @@ def test_an_item_that_waits_in_a_large_request_comes_no_later_than_its_part():
         assert len(run.calls()) == 400
 
 
-def test_what_came_is_kept_where_a_later_part_of_the_request_is_refused():
+def test_embedded_parts_are_kept_if_a_later_part_is_refused():
     """Ninety-nine good parts, then a bad one."""
     items = [*ingest(990), f"{POISON} of the last part"]
     with simulated({"a": good(0.05)}, TENS, caching=True, concurrency=4) as run:
@@ -47,7 +47,7 @@ def test_what_came_is_kept_where_a_later_part_of_the_request_is_refused():
         assert sum(call.began >= 1100 for call in run.calls()) <= 4
 
 
-def test_what_came_is_kept_where_the_provider_breaks_off_in_the_middle():
+def test_embedded_parts_are_kept_if_the_provider_fails_later():
     members = {"a": between(1001, 1050, failing(1), good(0.05))}
     with simulated(members, TENS, caching=True, concurrency=4) as run:
         first = run.ask("m", ingest(1000))
@@ -62,7 +62,7 @@ def test_what_came_is_kept_where_the_provider_breaks_off_in_the_middle():
         assert sent_again == 1000 - came
 
 
-def test_a_caller_that_leaves_ends_no_part_that_another_waits_for():
+def test_timed_out_caller_does_not_end_parts_of_other_callers():
     with simulated({"a": good(0.5)}, TENS, caching=True, concurrency=2) as run:
         large = run.ask("m", ingest(100), timeout=1)
         patient = run.ask("m", ["doc99"], after=0.1, timeout=30)
@@ -70,7 +70,7 @@ def test_a_caller_that_leaves_ends_no_part_that_another_waits_for():
         assert codes([large, patient]) == {"timeout": 1, "ok": 1}
 
 
-def test_each_caller_of_a_failed_item_gets_an_error_of_its_own():
+def test_each_caller_of_a_failed_item_gets_its_own_exception():
     with simulated({"a": failing(1, 0.5)}, models("a"), caching=True) as run:
         asked = [run.ask("m", ["x"], after=i * 0.01, timeout=30) for i in range(10)]
         run.to_the_end()
@@ -78,8 +78,8 @@ def test_each_caller_of_a_failed_item_gets_an_error_of_its_own():
         assert len({id(one.error) for one in asked}) == 10
 
 
-def test_an_item_is_embedded_again_after_a_moment_without_threads():
-    """The request that found none is told at once; the next one with that item is served."""
+def test_item_is_embedded_after_a_failed_thread_start():
+    """The request without a thread fails at once; the next one with that item is served."""
     refused = [True]
     with simulated({"a": good(0.05)}, models("a"), caching=True) as run:
         run.world.may_start = lambda: not (refused and refused.pop())

@@ -1,4 +1,4 @@
-"""What is usual for a deployment, learned from its answers."""
+"""The latency of a deployment, learned from its answers."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A request that is too large goes in parts: all of it, in order, none over a limit."""
+"""A request that is too large is split into parts, in order and within the limits."""
 
 import itertools
 
@@ -14,21 +14,21 @@ LIMIT = st.none() | st.integers(1, 100)
 
 
 @given(COUNTS, LIMIT, LIMIT)
-def test_the_parts_are_the_request(tokens, max_inputs, max_tokens):
+def test_parts_together_are_the_request(tokens, max_inputs, max_tokens):
     parts = split(tokens, max_inputs, max_tokens)
     assert [i for start, stop in parts for i in range(start, stop)] == list(range(len(tokens)))
     assert all(start < stop for start, stop in parts)
 
 
 @given(COUNTS, LIMIT, LIMIT)
-def test_no_part_is_over_a_limit_but_a_single_item_that_is(tokens, max_inputs, max_tokens):
+def test_only_a_single_item_can_exceed_a_limit(tokens, max_inputs, max_tokens):
     for start, stop in split(tokens, max_inputs, max_tokens):
         assert max_inputs is None or stop - start <= max_inputs
         assert max_tokens is None or stop - start == 1 or sum(tokens[start:stop]) <= max_tokens
 
 
 @given(COUNTS, LIMIT, LIMIT)
-def test_no_two_neighbours_would_fit_into_one(tokens, max_inputs, max_tokens):
+def test_adjacent_parts_do_not_fit_into_one(tokens, max_inputs, max_tokens):
     parts = split(tokens, max_inputs, max_tokens)
     for (start, middle), (_, stop) in itertools.pairwise(parts):
         inputs = middle - start + 1
@@ -42,7 +42,7 @@ def test_no_two_neighbours_would_fit_into_one(tokens, max_inputs, max_tokens):
 @pytest.mark.parametrize(
     ("inputs", "limit", "calls"), [(5000, 2048, 3), (8192, 96, 86), (96, 96, 1), (97, 96, 2)]
 )
-def test_so_many_inputs_take_so_many_calls(inputs, limit, calls):
+def test_number_of_parts_by_inputs(inputs, limit, calls):
     assert len(split([1] * inputs, limit, None)) == calls
 
 
@@ -50,26 +50,26 @@ TEXTS = st.lists(st.text(min_size=1, max_size=50), min_size=1, max_size=10)
 
 
 class Tokenizer:
-    """One token a character."""
+    """A tokenizer with one token for each character."""
 
     def count(self, items):
         return [len(item) for item in items]
 
 
 @given(TEXTS)
-def test_before_any_answer_a_text_is_expected_to_have_rather_too_many_tokens(texts):
+def test_first_estimate_is_too_high_rather_than_too_low(texts):
     for text, tokens in zip(texts, TokenEstimate().expect(texts), strict=True):
         assert weigh(text) <= tokens * 3 < weigh(text) + 3
 
 
-def test_token_ids_are_counted_as_they_are():
+def test_token_ids_are_counted_exactly():
     estimate = TokenEstimate()
     estimate.learn(["x" * 1000], 10)
     assert estimate.expect([[1, 2, 3], [4]]) == [3, 1]
 
 
 @given(st.lists(st.tuples(TEXTS, st.integers(0, 10_000)), max_size=10), TEXTS)
-def test_whatever_a_provider_counts_every_text_is_expected_to_have_a_token(calls, texts):
+def test_estimate_is_at_least_one_token(calls, texts):
     estimate = TokenEstimate()
     for items, tokens in calls:
         estimate.learn(items, tokens)
@@ -78,7 +78,7 @@ def test_whatever_a_provider_counts_every_text_is_expected_to_have_a_token(calls
 
 
 @pytest.mark.parametrize("bytes_per_token", [1.0, 4.0, 12.0])
-def test_the_estimate_follows_what_the_provider_counts_and_stays_above_it(bytes_per_token):
+def test_estimate_follows_and_exceeds_counts_of_the_provider(bytes_per_token):
     estimate, text = TokenEstimate(), "x" * 1200
     counted = int(1200 / bytes_per_token)
     for _ in range(3):
@@ -87,27 +87,27 @@ def test_the_estimate_follows_what_the_provider_counts_and_stays_above_it(bytes_
     assert counted < expected <= counted * 1.3
 
 
-def test_a_text_unlike_those_before_is_learned_within_some_calls():
+def test_estimate_adapts_to_other_texts():
     estimate, text = TokenEstimate(), "x" * 1000
     for tokens in [250] * 100 + [1000] * 100:
         estimate.learn([text], tokens)
     assert estimate.expect([text])[0] >= 1000
 
 
-def test_a_few_bytes_teach_nothing():
+def test_short_texts_do_not_change_the_estimate():
     estimate = TokenEstimate()
     estimate.learn(["a"], 50)
     assert estimate.bytes_per_token == 3.0
 
 
-def test_the_models_own_tokenizer_counts_where_tokens_matter():
+def test_tokenizer_of_the_model_counts():
     assert TokenEstimate(Tokenizer()).expect(["four"]) == [4]
     unused = TokenEstimate(Tokenizer(), is_used=False)
     unused.learn(["x" * 1000], 1)
     assert unused.expect(["four"]) == [2]
 
 
-def test_calls_that_were_too_large_raise_the_expectation_within_a_bound_and_for_a_while():
+def test_too_large_calls_raise_the_estimate_within_a_bound_for_some_time():
     estimate = TokenEstimate()
     for _ in range(20):
         estimate.learn(["x" * 400], 100)

@@ -1,4 +1,4 @@
-"""Who is asked next: tiers, weights, waits and quotas."""
+"""The choice of a deployment: tiers, weights, waits and quotas."""
 
 import pytest
 
@@ -10,12 +10,12 @@ from tests.dispatch.parts import T, attempt, deployment, expected, pool
 from tests.dispatch.pools import abc, chosen, credentials, eject, fail, ill, refused, succeed
 
 
-def test_weights_are_shares_while_all_are_well():
+def test_weights_are_shares_while_all_are_healthy():
     counts = chosen(pool(deployment("a", weight=3), deployment("b")), 4000)
     assert counts["a"] == pytest.approx(3000, abs=150)
 
 
-def test_weights_are_shares_also_among_many():
+def test_weights_are_shares_of_many_deployments():
     members = [deployment(name, weight=w) for name, w in (("a", 2), ("b", 1), ("c", 1))]
     counts = chosen(pool(*members), 4000)
     assert counts == {
@@ -26,7 +26,7 @@ def test_weights_are_shares_also_among_many():
 
 
 def learned(seconds_of_a, seconds_of_b, **settings):
-    """Two deployments that have shown how long they take."""
+    """Two deployments with known latencies."""
     a, b = deployment("a", **settings), deployment("b")
     of = pool(a, b)
     for _ in range(20):
@@ -35,7 +35,7 @@ def learned(seconds_of_a, seconds_of_b, **settings):
     return of, a, b
 
 
-def test_small_differences_of_latency_do_not_move_traffic():
+def test_small_differences_of_latency_do_not_change_shares():
     of, *_ = learned(0.06, 0.05, weight=3)
     assert chosen(of, 4000)["a"] == pytest.approx(3000, abs=150)
 
@@ -52,7 +52,7 @@ def test_deployment_with_longer_queue_is_avoided():
     assert chosen(pool(a, b)) == {"b": 1000}
 
 
-def test_one_whose_oldest_call_is_late_is_as_slow_as_that():
+def test_age_of_the_oldest_call_counts_as_latency():
     of, a, _ = learned(0.05, 0.05)
     call = object()
     a.standing.call_started(call, 1, T - 1)
@@ -61,7 +61,7 @@ def test_one_whose_oldest_call_is_late_is_as_slow_as_that():
     assert set(chosen(of)) == {"a", "b"}
 
 
-def test_the_next_tier_only_when_none_of_the_one_before_can_serve():
+def test_next_tier_is_used_only_if_no_lower_tier_can_serve():
     a, b, c = deployment("a", tier=1), deployment("b"), deployment("c")
     of = pool(a, b, c)
     assert set(chosen(of)) == {"b", "c"}
@@ -79,7 +79,7 @@ def test_deployment_that_failed_a_request_is_avoided():
     assert chosen(of, avoid=[a, b, c]) == {None: 1000}
 
 
-def test_a_request_quota_is_kept_before_the_provider_has_to_say_so():
+def test_deployment_over_its_request_quota_is_not_chosen():
     a, b = deployment("a", requests_per_minute=2), deployment("b")
     of = pool(a, b)
     for _ in range(2):
@@ -88,7 +88,7 @@ def test_a_request_quota_is_kept_before_the_provider_has_to_say_so():
     assert "a" in chosen(of, now=T + 61)
 
 
-def test_a_token_quota_is_kept_before_the_provider_has_to_say_so():
+def test_deployment_over_its_token_quota_is_not_chosen():
     a, b = deployment("a", tokens_per_minute=100), deployment("b")
     of = pool(a, b)
     assert a.quota.reserve(90, T)
@@ -96,7 +96,7 @@ def test_a_token_quota_is_kept_before_the_provider_has_to_say_so():
     assert {of.choose(T, expected(10)) for _ in range(100)} == {a, b}
 
 
-def test_the_only_one_keeps_its_quota_too_and_says_how_long():
+def test_only_deployment_over_its_quota_reports_the_wait():
     a = deployment("a", requests_per_minute=1)
     of = pool(a)
     assert a.quota.reserve(1, T)
@@ -105,14 +105,14 @@ def test_the_only_one_keeps_its_quota_too_and_says_how_long():
 
 
 @pytest.mark.parametrize("error", [ill, refused, credentials, Throttled("slow")])
-def test_the_only_one_is_asked_whatever_its_health(error):
+def test_only_deployment_is_chosen_with_any_health(error):
     a = deployment("a")
     of = pool(a)
     eject(of, a, error)
     assert chosen(of) == {"a": 1000}
 
 
-def test_with_all_ejected_one_is_probed_every_second():
+def test_with_all_ejected_each_second_has_a_probe():
     of, *members = abc()
     for member in members:
         eject(of, member, refused)
@@ -126,14 +126,14 @@ def test_with_all_ejected_one_is_probed_every_second():
     assert 3 <= len(probed) <= 3 * 3 * 2
 
 
-def test_one_that_rests_is_not_asked_until_then():
+def test_resting_deployment_is_not_chosen():
     of, a, *_ = abc()
     fail(of, a, Throttled("slow down", retry_after=7))
     assert set(chosen(of, now=T + 6.9)) == {"b", "c"}
     assert set(chosen(of, now=T + 7)) == {"a", "b", "c"}
 
 
-def test_when_all_rest_it_is_known_for_how_long():
+def test_if_all_rest_the_wait_is_reported():
     of, *members = abc()
     for seconds, member in zip((9, 4, 6), members, strict=True):
         fail(of, member, Throttled("slow down", retry_after=seconds))
@@ -141,7 +141,7 @@ def test_when_all_rest_it_is_known_for_how_long():
     assert of.wait(T, expected(1), members) == pytest.approx(4)
 
 
-def test_only_a_suitable_deployment_is_asked():
+def test_only_a_suitable_deployment_is_chosen():
     of, a, b, _ = abc()
     assert chosen(of, suitable=[b]) == {"b": 1000}
     assert set(chosen(of, suitable=[a, b])) == {"a", "b"}
@@ -149,7 +149,7 @@ def test_only_a_suitable_deployment_is_asked():
     assert chosen(of, suitable=[b]) == {None: 1000}
 
 
-def test_one_whose_queue_is_full_is_not_asked():
+def test_deployment_with_a_full_queue_is_not_chosen():
     a, b = deployment("a", SlotQueue(1, max_waiting=1)), deployment("b")
     of = pool(a, b)
     a.queue.submit(attempt(a, group=None), T)
@@ -162,7 +162,7 @@ def test_one_whose_queue_is_full_is_not_asked():
 
 @pytest.mark.parametrize("which", [[], ["a"], ["b"], ["a", "b"], ["a", "b", "c"]], ids=str)
 @pytest.mark.parametrize("ejected", [[], ["a"], ["a", "b"], ["a", "b", "c"]], ids=str)
-def test_has_other_says_whether_choose_would_find_one(which, ejected):
+def test_has_other_agrees_with_choose(which, ejected):
     of, *members = abc()
     for member in members:
         if member.name in ejected:
@@ -173,8 +173,8 @@ def test_has_other_says_whether_choose_would_find_one(which, ejected):
         assert of.has_other(T + later, expected(1), members, avoid) == (found is not None)
 
 
-def test_a_slow_spell_is_forgotten_when_no_call_was_made_for_minutes():
-    """One that was slow once gets its share again: else it never can show that it is well."""
+def test_latency_is_forgotten_after_minutes_without_calls():
+    """Otherwise a deployment that was slow once would get no calls to show its recovery."""
     a, b = deployment("a"), deployment("b")
     of = pool(a, b)
     succeed(of, a, 2.0)

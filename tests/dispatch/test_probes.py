@@ -1,5 +1,4 @@
-"""No deployment is lost for ever: a probe ends, however it ends, and a bug of an adapter is a
-failure like any other."""
+"""Probes continue until a deployment recovers; an exception of an adapter is a failure."""
 
 import time
 
@@ -22,7 +21,7 @@ UNEXPECTED = [
 
 
 def raising(error):
-    """An adapter with a bug: each call ends in an exception that is no ProviderError."""
+    """An adapter with a bug: each call raises an exception that is no ProviderError."""
 
     def behaviour(world, call):
         world.pause(0.01)
@@ -35,7 +34,7 @@ def calls_after(run, name, second):
     return sum(call.began > START + second for call in run.calls(name))
 
 
-def test_a_probe_that_meets_a_bug_of_the_adapter_is_not_the_last():
+def test_probes_continue_after_an_exception_of_the_adapter():
     buggy = between(START + 5, START + 15, raising(OverflowError("too large")), good())
     members = {"a": between(0, START + 5, dead, buggy), "b": good()}
     with simulated(members, AB) as run:
@@ -46,7 +45,7 @@ def test_a_probe_that_meets_a_bug_of_the_adapter_is_not_the_last():
         assert run.deployment("a").health.state(run.world.now) == "ok"
 
 
-def test_a_probe_for_which_no_thread_could_be_had_is_not_the_last():
+def test_probes_continue_after_a_failed_thread_start():
     with simulated({"a": between(0, START + 5, dead, good()), "b": good()}, AB) as run:
         run.world.may_start = lambda: not START + 5 < run.world.now < START + 12
         load(run, 400, 0.05)
@@ -56,8 +55,8 @@ def test_a_probe_for_which_no_thread_could_be_had_is_not_the_last():
         assert run.deployment("a").health.state(run.world.now) == "ok"
 
 
-def test_a_probe_that_no_caller_waits_for_any_more_is_not_the_last():
-    """The probes meet silence, and their callers have little time."""
+def test_probes_continue_after_an_abandoned_probe():
+    """Probes get no answer, and their callers have short timeouts."""
     ill = between(0, START + 5, dead, between(0, START + 30, silent, good()))
     with simulated({"a": ill, "b": good()}, AB) as run:
         load(run, 600, 0.05, timeout=1)
@@ -67,7 +66,7 @@ def test_a_probe_that_no_caller_waits_for_any_more_is_not_the_last():
 
 
 @pytest.mark.parametrize("error", UNEXPECTED, ids=lambda error: type(error).__name__)
-def test_an_exception_that_is_no_provider_error_is_failed_over(error):
+def test_unexpected_exception_of_an_adapter_is_failed_over(error):
     with simulated({"a": raising(error), "b": good()}, AB) as run:
         asked = load(run, 200, 0.05)
         run.world.run()
@@ -75,7 +74,7 @@ def test_an_exception_that_is_no_provider_error_is_failed_over(error):
         assert run.deployment("a").health.ejections_ever >= 1
 
 
-def test_where_no_other_deployment_is_there_such_an_exception_is_an_upstream_error():
+def test_unexpected_exception_of_the_only_deployment_is_an_upstream_error():
     with simulated({"a": raising(ValueError("1.2.3"))}, models("a")) as run:
         asked = load(run, 3, 1.0)
         run.world.run()
@@ -83,7 +82,7 @@ def test_where_no_other_deployment_is_there_such_an_exception_is_an_upstream_err
         assert asked[0].error.status == 502
 
 
-def test_the_traceback_of_such_an_exception_is_in_the_log_and_not_in_the_answer(caplog):
+def test_traceback_of_an_adapter_is_logged_and_not_answered(caplog):
     def answer(call):
         raise ValueError("could not convert string to float: '1.2.3'")
 
@@ -96,7 +95,7 @@ def test_the_traceback_of_such_an_exception_is_in_the_log_and_not_in_the_answer(
 
 
 @pytest.mark.parametrize("names", ["a", "ab"])
-def test_one_whose_calls_take_longer_than_a_probe_comes_back(names):
+def test_deployment_with_calls_longer_than_a_probe_recovers(names):
     """Calls of 12 s; a restart of 10 s ejects all of them."""
     members = {name: between(1030, 1040, dead, good(12.0)) for name in names}
     with simulated(members, models(*names)) as run:

@@ -1,4 +1,4 @@
-"""What a provider billed was bought once, by one request; ``usage`` counts every item."""
+"""Billed tokens are bought once, by one request; ``usage`` counts every item."""
 
 import random
 from collections import Counter
@@ -13,7 +13,7 @@ TEXT = "some text of forty characters, more or less"
 
 
 def purchases(asked):
-    """Tokens that a request bought, by deployment."""
+    """Return the tokens that a request bought, by deployment."""
     made = getattr(asked.outcome or asked.error, "purchases", None)
     assert made is not None, "the answer does not say what was bought"
     return dict(made)
@@ -37,7 +37,7 @@ def test_duplicates_and_joiners_buy_nothing():
         assert purchases(first) == {("a", "m"): billed(run)}
 
 
-def test_what_is_cached_is_not_bought_again():
+def test_cached_items_are_not_bought():
     with simulated({"a": good(0.1)}, models("a"), caching=True) as run:
         first, again = run.ask("m", [TEXT]), run.ask("m", [TEXT, "new"], after=10)
         run.to_the_end()
@@ -46,14 +46,14 @@ def test_what_is_cached_is_not_bought_again():
         assert bought(again) == run.calls()[1].total
 
 
-def test_without_caching_what_is_sent_twice_is_bought_twice():
+def test_without_caching_repeated_items_are_bought_twice():
     with simulated({"a": good(0.1)}, models("a")) as run:
         asked = run.ask("m", [TEXT, TEXT])
         run.world.run()
         assert bought(asked) == billed(run) == asked.outcome.prompt_tokens
 
 
-def test_parts_are_bought_where_they_were_embedded():
+def test_parts_are_bought_from_the_deployment_that_embedded_them():
     with simulated(dict.fromkeys("ab", good(0.1)), models("a", "b", max_inputs=1)) as run:
         asked = run.ask("m", [f"{TEXT} {i}" for i in range(20)])
         run.to_the_end()
@@ -63,7 +63,7 @@ def test_parts_are_bought_where_they_were_embedded():
 
 
 @pytest.mark.parametrize("caching", [False, True])
-def test_a_request_that_fails_says_what_it_bought(caching):
+def test_failed_request_reports_its_purchases(caching):
     options = {"caching": caching, "concurrency": 4}  # the bad text leaves last
     with simulated({"a": good(0.1)}, models("a", max_inputs=1), **options) as run:
         asked = run.ask("m", [*(f"{TEXT} {i}" for i in range(50)), POISON])
@@ -82,7 +82,7 @@ def test_a_failed_request_that_reached_no_provider_bought_nothing():
 @pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("caching", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_bought_is_what_was_billed_to_the_token(seed, caching, merge):
+def test_purchases_equal_billed_tokens(seed, caching, merge):
     """Merged calls, duplicates, joiners, splits and failures; patient callers."""
     dice = random.Random(seed)
     members = {"a": failing(0.2), "b": good()}

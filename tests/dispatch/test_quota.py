@@ -1,4 +1,4 @@
-"""No minute has more calls and tokens than the quota, and what it says of the wait is true."""
+"""Calls and tokens of any minute are within the quota, and its waits are exact."""
 
 import pytest
 from hypothesis import given
@@ -10,14 +10,14 @@ from tests.dispatch.parts import T
 
 #: Seconds after the call before, and its tokens.
 CALLS = st.lists(st.tuples(st.floats(0, 20), st.integers(0, 60)), max_size=100)
-#: What a worker may ask of a limit of calls: any share of it, below and above one call.
+#: A worker's share of a limit of calls: below and above one call.
 CALL_SHARES = st.none() | st.floats(0.01, 10)
 TOKEN_SHARES = st.none() | st.floats(0.5, 200)
 ROUNDING_S = 1e-6
 
 
 def taken(quota, calls):
-    """When each call left that could, and its tokens; each tries once."""
+    """Return time and tokens of each admitted call; each call tries once."""
     now, left = T, []
     for later, tokens in calls:
         now += later
@@ -27,7 +27,7 @@ def taken(quota, calls):
 
 
 @given(CALLS, CALL_SHARES)
-def test_no_minute_has_more_calls_than_the_limit_and_no_share_is_passed(calls, share):
+def test_calls_of_any_minute_are_within_the_limit(calls, share):
     _, left = taken(Quota(share, None), calls)
     if share is None:
         assert len(left) == len(calls)
@@ -38,7 +38,7 @@ def test_no_minute_has_more_calls_than_the_limit_and_no_share_is_passed(calls, s
 
 
 @given(CALLS, TOKEN_SHARES)
-def test_no_minute_has_more_tokens_than_the_limit_but_for_a_larger_call(calls, share):
+def test_tokens_of_any_minute_are_within_the_limit_except_for_a_larger_call(calls, share):
     _, left = taken(Quota(None, share), calls)
     if share is None:
         assert len(left) == len(calls)
@@ -52,7 +52,7 @@ def test_no_minute_has_more_tokens_than_the_limit_but_for_a_larger_call(calls, s
 
 
 @given(CALLS, CALL_SHARES, TOKEN_SHARES, st.integers(0, 60))
-def test_the_wait_is_as_long_as_needed_and_no_longer(calls, requests, tokens, size):
+def test_wait_is_the_shortest_sufficient(calls, requests, tokens, size):
     quota = Quota(requests, tokens)
     now, _ = taken(quota, calls)
     wait = quota.wait(size, now)
@@ -64,7 +64,7 @@ def test_the_wait_is_as_long_as_needed_and_no_longer(calls, requests, tokens, si
 
 
 @given(CALLS, CALL_SHARES, TOKEN_SHARES)
-def test_a_call_may_leave_exactly_where_it_need_not_wait(calls, requests, tokens):
+def test_call_is_allowed_exactly_if_its_wait_is_0(calls, requests, tokens):
     quota, now = Quota(requests, tokens), T
     for later, size in calls:
         now += later
@@ -74,7 +74,7 @@ def test_a_call_may_leave_exactly_where_it_need_not_wait(calls, requests, tokens
 
 @given(CALLS, CALL_SHARES, TOKEN_SHARES)
 def test_call_may_be_sent_after_its_wait(calls, requests, tokens):
-    """Whatever its size: no call is too large for ever."""
+    """A call of any size is admitted at some time."""
     quota, now = Quota(requests, tokens), T
     for later, size in calls:
         now += later
@@ -83,7 +83,7 @@ def test_call_may_be_sent_after_its_wait(calls, requests, tokens):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0, 2.5, 7.0])
-def test_in_the_long_run_a_share_of_calls_can_be_used(share):
+def test_share_of_a_call_is_usable_over_time(share):
     quota, calls, minutes = Quota(share, None), 0, 200
     for second in range(60 * minutes):
         calls += quota.reserve(1, T + second) is not None
@@ -91,7 +91,7 @@ def test_in_the_long_run_a_share_of_calls_can_be_used(share):
     assert calls == pytest.approx(expected * minutes, rel=0.04, abs=1)
 
 
-def test_a_call_larger_than_the_quota_leaves_when_the_window_is_empty():
+def test_call_larger_than_the_quota_is_allowed_in_an_empty_window():
     quota = Quota(None, 100)
     assert quota.wait(500, T) == 0
     assert quota.reserve(10, T)
@@ -100,7 +100,7 @@ def test_a_call_larger_than_the_quota_leaves_when_the_window_is_empty():
     assert quota.wait(1, T + WINDOW_S) == pytest.approx(5 * WINDOW_S)
 
 
-def test_no_quota_is_no_wait():
+def test_without_quota_there_is_no_wait():
     quota = Quota(None, None)
     for _ in range(100):
         reservation = quota.reserve(10**9, T)
@@ -110,7 +110,7 @@ def test_no_quota_is_no_wait():
     assert quota.wait(10**9, T) == 0
 
 
-def test_settle_counts_what_the_provider_counted():
+def test_settle_replaces_the_estimate_by_the_count():
     quota = Quota(None, 100)
     reservation = quota.reserve(80, T)
     assert quota.wait(30, T) > 0
@@ -129,7 +129,7 @@ def test_settle_of_an_expired_call_changes_nothing():
     assert quota.wait(1, T + WINDOW_S) == pytest.approx(WINDOW_S)
 
 
-def test_a_released_call_counts_no_more():
+def test_released_call_does_not_count():
     quota = Quota(1, 100)
     reservation = quota.reserve(100, T)
     assert quota.wait(1, T) > 0
@@ -148,7 +148,7 @@ def test_release_of_an_expired_call_changes_nothing():
     assert quota.wait(1, T + WINDOW_S) == pytest.approx(WINDOW_S)
 
 
-def test_tokens_are_added_to_a_call_as_long_as_there_is_room():
+def test_tokens_can_be_added_to_a_call_within_the_limit():
     quota = Quota(1, 100)
     reservation = quota.reserve(60, T)
     assert quota.add(reservation, 40, T)  # the same call: no request more
@@ -158,7 +158,7 @@ def test_tokens_are_added_to_a_call_as_long_as_there_is_room():
 
 
 class AnyQuota(RuleBasedStateMachine):
-    """Whatever order calls leave, grow, are settled and released in; a list is the model."""
+    """Calls are sent, extended, settled and released in any order; a list is the model."""
 
     def __init__(self):
         super().__init__()
@@ -167,7 +167,7 @@ class AnyQuota(RuleBasedStateMachine):
         self.calls = []  # [reservation, when, tokens], in the order in which they left
 
     def counted(self):
-        """No call is larger than the limit: each counts for one window."""
+        """Return the counted calls; none is over the limit, so each counts for one window."""
         return [call for call in self.calls if call[1] + WINDOW_S > self.now]
 
     @rule(seconds=st.floats(0, 40))
@@ -187,7 +187,7 @@ class AnyQuota(RuleBasedStateMachine):
     @precondition(lambda self: self.calls)
     @rule(tokens=st.integers(0, 30))
     def add(self, tokens):
-        """To the newest call, the one that may be open for additions."""
+        """Add tokens to the newest call, which may be open for additions."""
         call = self.calls[-1]
         total = sum(call[2] for call in self.counted())
         if call in self.counted() and self.quota.add(call[0], tokens, self.now):

@@ -1,4 +1,4 @@
-"""``requests_per_minute`` and ``tokens_per_minute`` of a deployment hold where calls leave."""
+"""``requests_per_minute`` and ``tokens_per_minute`` hold for the calls sent."""
 
 from contextlib import suppress
 
@@ -26,7 +26,7 @@ TEN = models("a", requests_per_minute=10)
 
 @pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("slots", [2, 64])
-def test_no_more_calls_leave_than_a_minute_allows(slots, merge):
+def test_calls_of_a_minute_are_within_the_quota(slots, merge):
     with simulated({"a": good(0.2)}, TEN, merge=merge, concurrency=slots) as run:
         asked = load(run, 100, 0.0001, timeout=50)
         run.world.run()
@@ -35,7 +35,7 @@ def test_no_more_calls_leave_than_a_minute_allows(slots, merge):
         assert codes(asked)["ok"] >= 10
 
 
-def test_the_parts_of_a_split_request_wait_for_the_next_minute():
+def test_parts_over_the_quota_wait_for_the_next_minute():
     with simulated({"a": good(0.2)}, models("a", requests_per_minute=10, max_inputs=1)) as run:
         asked = run.ask("m", [f"{i}" for i in range(50)], timeout=600)
         run.to_the_end()
@@ -44,7 +44,7 @@ def test_the_parts_of_a_split_request_wait_for_the_next_minute():
         assert len(run.calls()) == 50
 
 
-def test_the_search_for_a_bad_text_is_charged_to_the_quota():
+def test_bisection_is_charged_to_the_quota():
     with simulated({"a": good(0.2)}, TEN, concurrency=1) as run:
         load(run, 1, 1.0)
         bad = [run.ask("m", [f"{POISON} {i}"], 0.05 + i * 0.0001, timeout=50) for i in range(64)]
@@ -54,8 +54,8 @@ def test_the_search_for_a_bad_text_is_charged_to_the_quota():
 
 
 @pytest.mark.parametrize(("workers", "per_minute"), [(16, 10), (16, 20), (3, 10)])
-def test_the_workers_together_keep_the_quota(workers, per_minute):
-    """A fraction of a call a worker is a longer pause. One worker, for 16 minutes."""
+def test_workers_together_are_within_the_quota(workers, per_minute):
+    """A share below one call is a longer pause. One worker, for 16 minutes."""
     with World().installed() as world:
         provider = Stub(lambda call: vectors(call.items))
         made = dispatcher({"a": provider}, workers=workers, requests_per_minute=per_minute)
@@ -75,7 +75,7 @@ def test_the_workers_together_keep_the_quota(workers, per_minute):
     assert 0.8 * allowed <= len(provider.calls) <= allowed + 1
 
 
-def test_tokens_of_calls_that_never_left_are_given_back():
+def test_tokens_of_unsent_calls_are_released():
     models_ = models("a", tokens_per_minute=1000, concurrency=1)
     with simulated({"a": good(30)}, models_, merge=False) as run:
         run.ask("m", ["x" * 30], timeout=50)
@@ -88,7 +88,7 @@ def test_tokens_of_calls_that_never_left_are_given_back():
 
 
 def ask_each_second(tokens_counted: int, tokens_per_minute: int, text: str) -> tuple[int, set]:
-    """Sequential requests, one a second for a minute: how many were served, and what else."""
+    """Request once a second for a minute; return the number served, and other results."""
     others = set()
     with World().installed() as world:
 
@@ -115,13 +115,13 @@ def ask_each_second(tokens_counted: int, tokens_per_minute: int, text: str) -> t
     return len(provider.calls), others
 
 
-def test_tokens_are_charged_as_the_provider_counted_them_where_it_counted_less():
-    """Guessed at 100 each, counted as 5 each: 59 requests are within 300 a minute."""
+def test_tokens_are_charged_by_the_count_if_it_is_lower():
+    """Estimated 100, counted 5: 59 requests are within 300 tokens a minute."""
     assert ask_each_second(5, 300, "x" * 298) == (59, set())
 
 
-def test_tokens_are_charged_as_the_provider_counted_them_where_it_counted_more():
-    """Guessed at 10 each, counted as 100 each: the fourth is over 300 a minute."""
+def test_tokens_are_charged_by_the_count_if_it_is_higher():
+    """Estimated 10, counted 100: the fourth request is over 300 tokens a minute."""
     served, others = ask_each_second(100, 300, "x" * 28)
     assert 3 <= served <= 4  # the first is a guess
     assert others == {(429, "rate_limit_exceeded")}
@@ -136,8 +136,8 @@ def test_request_over_the_token_quota_gets_429_with_retry_after():
 
 
 @pytest.mark.parametrize("other", [False, True])
-def test_an_item_larger_than_a_call_waits_for_the_quota_or_goes_elsewhere(other):
-    """It counts whole, though a call is expected to be smaller: not to be sent and returned."""
+def test_item_larger_than_a_call_waits_for_the_quota_or_fails_over(other):
+    """All its tokens count for the quota, so it is not sent and returned."""
     limited = {"provider": "a", "max_tokens": 80, "tokens_per_minute": 400}
     deployments = {"m": [limited, *([{"provider": "b", "tier": 1}] if other else [])]}
     with simulated(dict.fromkeys("ab", good()), deployments) as run:

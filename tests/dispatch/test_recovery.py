@@ -1,4 +1,4 @@
-"""What is over is over: no trouble is held against a provider, or its callers, for ever."""
+"""Deployments recover fully after faults."""
 
 import pytest
 
@@ -11,8 +11,8 @@ from tests.dispatch.test_scenarios import AB, ABC, from_second, load, models, sh
     "ill",
     [pytest.param(dead, id="dead"), pytest.param(failing(1, 0.2), id="503")],
 )
-def test_an_outage_of_a_second_costs_seconds_and_no_minute(ill):
-    """With many calls under way, the failure of all is one failure."""
+def test_outage_of_a_second_excludes_a_deployment_for_seconds_only(ill):
+    """Failures of many calls in flight are one failure."""
     with simulated({"a": from_second(5, ill, 6), "b": good()}, AB) as run:
         load(run, 15_000, 0.001, timeout=30)
         run.to_the_end()
@@ -21,7 +21,7 @@ def test_an_outage_of_a_second_costs_seconds_and_no_minute(ill):
 
 
 @pytest.mark.parametrize("every", [1.0, 0.05])
-def test_one_that_was_slow_for_a_while_gets_its_share_again(every):
+def test_deployment_gets_its_share_again_after_a_slow_phase(every):
     with simulated({"a": from_second(5, good(1), 65), "b": good()}, AB) as run:
         load(run, int(400 / every), every)
         run.to_the_end()
@@ -37,7 +37,7 @@ def test_one_that_was_slow_for_a_while_gets_its_share_again(every):
         pytest.param(silent, id="silent"),
     ],
 )
-def test_after_an_outage_of_two_all_three_share_the_work_again(ill):
+def test_after_an_outage_of_two_all_three_get_calls(ill):
     members = {"a": from_second(5, ill, 35), "b": from_second(5, ill, 35), "c": good()}
     with simulated(members, ABC) as run:
         load(run, 4000, 0.05)
@@ -46,7 +46,7 @@ def test_after_an_outage_of_two_all_three_share_the_work_again(ill):
 
 
 def test_abandoned_call_frees_its_slot():
-    """Model n has only this provider: once it answers again, n's callers are served."""
+    """Model n has only this provider: when it answers again, requests for n are served."""
     members = {"a": from_second(5, silent, 15), "b": good()}
     with simulated(members, AB | {"n": [{"provider": "a"}]}, concurrency=2) as run:
         load(run, 1500, 0.01)
@@ -56,7 +56,7 @@ def test_abandoned_call_frees_its_slot():
         assert slowest(waiting) < 5
 
 
-def test_all_slow_deployments_cause_waits_and_no_refusals():
+def test_slow_deployments_cause_waits_and_no_errors():
     """All deployments are 60 times slower than usual: a fail-over does not help."""
     with simulated({name: from_second(5, good(3)) for name in "ab"}, AB) as run:
         load(run, 2000, 0.02)
@@ -83,8 +83,8 @@ def test_caller_with_short_timeout_does_not_cancel_a_shared_load():
         assert len(run.calls()) == 1
 
 
-def test_a_call_for_which_no_thread_starts_fails_alone():
-    """Threads may be short for a moment; that is an error for one request, and no slot the less."""
+def test_failed_thread_start_fails_one_request_and_frees_its_slot():
+    """A failed thread start is an error of one request and loses no slot."""
     with simulated({"a": good()}, models("a"), concurrency=1) as run:
         failures = [False]
         run.world.may_start = lambda: failures.pop() if failures else True

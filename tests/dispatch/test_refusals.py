@@ -17,13 +17,13 @@ def refusals():
     return made
 
 
-def test_a_400_is_trusted_for_a_while_after_a_success_of_that_kind(refusals):
+def test_400_is_trusted_for_some_time_after_a_success_of_its_kind(refusals):
     assert refusals.are_trusted("kind", T + 60)
     assert not refusals.are_trusted("kind", T + 61)
     assert not refusals.are_trusted("other", T)
 
 
-def test_only_so_many_kinds_are_remembered(refusals):
+def test_number_of_remembered_kinds_is_bounded(refusals):
     for number in range(150):
         refusals.served("kind", T, T)
         refusals.served(number, T, T)

@@ -1,4 +1,4 @@
-"""A provider's 400 is told to the caller where it is the caller's fault, and only there."""
+"""A provider's 400 reaches the caller only if the request is bad."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_400_of_a_deployment_that_refuses_all_reaches_no_caller(seed):
         assert codes(asked) == {"ok": 1000}
 
 
-def test_a_deployment_whose_400s_the_others_do_not_share_is_ejected_after_three():
+def test_deployment_with_refuted_400s_is_ejected_after_three():
     with simulated({"a": good(), "b": refuses_all}, AB) as run:
         load(run, 1000, 0.05, timeout=30)
         run.world.run()
@@ -48,8 +48,8 @@ def test_a_deployment_whose_400s_the_others_do_not_share_is_ejected_after_three(
         assert len(began) <= 20  # probes, further and further apart
 
 
-def test_one_that_was_well_and_begins_to_refuse_everything_is_ejected_within_a_minute():
-    """Its first 400s are believed, since it has just served; not for longer than that."""
+def test_deployment_that_begins_to_refuse_everything_is_ejected_within_a_minute():
+    """Its first 400s are believed, because it has just served requests."""
     ill = between(1020, 1e9, refuses_all, good())
     with simulated({"a": good(), "b": ill}, AB) as run:
         asked = load(run, 4000, 0.05, timeout=30)
@@ -57,7 +57,7 @@ def test_one_that_was_well_and_begins_to_refuse_everything_is_ejected_within_a_m
         assert not [one for one in asked if one.at > 1085 and one.error]
 
 
-def test_a_400_is_believed_at_once_from_one_that_has_served_lately():
+def test_400_is_believed_at_once_after_a_recent_success():
     with simulated({"a": good(), "b": good()}, AB) as run:
         load(run, 200, 0.05)
         bad = run.ask("m", [f"{POISON} late"], after=10)
@@ -66,7 +66,7 @@ def test_a_400_is_believed_at_once_from_one_that_has_served_lately():
         assert len(calls_with(run, f"{POISON} late")) == 1
 
 
-def test_a_400_of_one_that_has_served_nothing_yet_is_asked_about_once_elsewhere():
+def test_400_without_a_success_is_checked_once_elsewhere():
     with simulated(dict.fromkeys("abc", good()), models("a", "b", "c")) as run:
         bad = run.ask("m", [f"{POISON} early"])
         run.to_the_end()
@@ -74,7 +74,7 @@ def test_a_400_of_one_that_has_served_nothing_yet_is_asked_about_once_elsewhere(
         assert len(calls_with(run, f"{POISON} early")) == 2
 
 
-def test_a_400_of_the_only_deployment_is_believed_at_once():
+def test_400_of_the_only_deployment_is_believed_at_once():
     with simulated({"a": good()}, models("a")) as run:
         bad = run.ask("m", [f"{POISON} early"])
         run.to_the_end()
@@ -82,7 +82,7 @@ def test_a_400_of_the_only_deployment_is_believed_at_once():
         assert len(run.calls()) == 1
 
 
-def test_asking_elsewhere_about_400s_is_within_the_retry_budget():
+def test_checks_of_400s_are_within_the_retry_budget():
     with simulated({"a": good(), "b": good()}, AB, merge=False) as run:
         bad = [run.ask("m", [f"{POISON} {i}"], after=i * 0.05) for i in range(1000)]
         run.to_the_end()
@@ -101,7 +101,7 @@ def test_bad_texts_eject_no_deployment():
 
 
 def test_one_bad_text_in_a_batch_ejects_no_deployment():
-    """Though its 400 is not believed yet, and another deployment embeds the rest of the batch."""
+    """Its 400 is not believed yet, and another deployment embeds the rest of the batch."""
     with simulated({"a": good(0.2), "b": good(0.2)}, AB, concurrency=1) as run:
         for i in range(4):
             run.ask("m", [f"{POISON} {i}"], after=i * 0.001)
@@ -112,8 +112,8 @@ def test_one_bad_text_in_a_batch_ejects_no_deployment():
             assert run.deployment(name).health.ejections_ever == 0
 
 
-def test_split_request_gets_no_400_of_a_deployment_that_refuses_all():
-    """Its thirty parts use up the retry budget at once: what is left of it is no 400."""
+def test_split_request_gets_no_400_from_a_deployment_that_refuses_all():
+    """Its thirty parts use up the retry budget at once; the result is no 400."""
     deployments = {"m": [{"provider": "b", "max_inputs": 2, "weight": 100}, {"provider": "a"}]}
     with simulated({"a": good(0.2), "b": refuses_all}, deployments) as run:
         big = [run.ask("m", [f"{n} {i}" for i in range(60)], after=n * 0.01) for n in range(5)]
@@ -121,7 +121,7 @@ def test_split_request_gets_no_400_of_a_deployment_that_refuses_all():
         assert set(codes(big)) <= {"ok", "upstream_error"}
 
 
-def test_the_400_of_a_hedge_does_not_end_a_request_that_its_first_call_serves():
+def test_400_of_a_hedge_does_not_end_the_request():
     members = {"a": takes_for_slow_ones(1.0), "b": refuses_slow_ones}
     with simulated(members, SECOND_TIER, hedge=True) as run:
         load(run, 400, 0.05, timeout=30)
@@ -131,7 +131,7 @@ def test_the_400_of_a_hedge_does_not_end_a_request_that_its_first_call_serves():
         assert codes(slow) == {"ok": 3}
 
 
-def test_the_400_of_a_fail_over_does_not_end_a_request_that_its_first_call_serves():
+def test_400_of_a_fail_over_does_not_end_the_request():
     members = {"a": takes_for_slow_ones(6.0), "b": refuses_slow_ones}
     with simulated(members, SECOND_TIER) as run:
         load(run, 400, 0.05, timeout=30)
@@ -148,7 +148,7 @@ def test_the_400_of_a_fail_over_does_not_end_a_request_that_its_first_call_serve
     ids=["fails 30 % of its calls", "rests after 429"],
 )
 @pytest.mark.parametrize("every", [0.1, 5.0])
-def test_400_of_one_that_refuses_all_beside_a_failing_one_reaches_no_caller(other, every):
+def test_wrong_400_beside_a_failing_deployment_reaches_no_caller(other, every):
     with simulated({"a": refuses_all, "b": other}, AB) as run:
         asked = load(run, 600, every, timeout=30)
         run.world.run()

@@ -1,4 +1,4 @@
-"""Items that were refused are remembered for a while, and only so many of them."""
+"""Refused items are remembered for some time, up to a maximum number."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from app.dispatch.refused_items import RefusedItems
 from tests.dispatch.parts import T
 
 
-def test_a_refused_item_is_known_until_its_time_is_over():
+def test_refused_item_is_remembered_until_its_ttl():
     refused = RefusedItems(10, ttl=300)
     refused.add(["bad", "worse"], T)
     assert refused.has_any(["good", "bad"], T + 299)
@@ -16,28 +16,28 @@ def test_a_refused_item_is_known_until_its_time_is_over():
     assert not refused.has_any(["bad"], T + 300)
 
 
-def test_a_second_refusal_resets_the_time():
+def test_second_refusal_resets_ttl():
     refused = RefusedItems(10, ttl=300)
     refused.add(["bad"], T)
     refused.add(["bad"], T + 200)
     assert refused.has_any(["bad"], T + 450)
 
 
-def test_text_and_tokens_are_never_the_same():
+def test_text_and_tokens_are_different_items():
     refused = RefusedItems(10, ttl=300)
     refused.add(["a", [1, 2]], T)
     assert refused.has_any([[1, 2]], T)
     assert not refused.has_any([[1], [12], [2, 1], "1", "b"], T)
 
 
-def test_half_of_a_surrogate_pair_can_be_remembered():
+def test_lone_surrogate_can_be_remembered():
     refused = RefusedItems(10, ttl=300)
     refused.add(["\ud800"], T)
     assert refused.has_any(["\ud800"], T)
 
 
 @given(st.lists(st.text(max_size=3), max_size=30), st.integers(0, 5))
-def test_no_more_than_the_most_are_remembered(items, most):
+def test_number_of_remembered_items_is_bounded(items, most):
     refused = RefusedItems(most, ttl=300)
     refused.add(items, T)
     assert len(refused._hashes) <= most
@@ -45,7 +45,7 @@ def test_no_more_than_the_most_are_remembered(items, most):
     assert len(known) == min(most, len(set(items)))
 
 
-def test_no_text_is_kept():
+def test_texts_are_not_stored():
     refused = RefusedItems(10, ttl=300)
     refused.add(["a secret text"], T)
     (digest,) = refused._hashes

@@ -1,4 +1,4 @@
-"""What follows a failure: each case of the decision, and that deciding changes nothing."""
+"""The decision after a failure: each case; it changes no state."""
 
 from dataclasses import replace
 
@@ -57,7 +57,7 @@ def after(
     doubts_400=False,
     **fields,
 ):
-    """What follows a failure of a part at "a"."""
+    """Return the decision after a failure of a part at "a"."""
     failed = part(
         size,
         failures=[failure] * failures,
@@ -75,29 +75,29 @@ def after(
 
 
 @pytest.mark.parametrize("has_other", [True, False])
-def test_what_was_not_sent_is_tried_again_free_of_charge(has_other):
+def test_unsent_attempt_is_retried_without_cost(has_other):
     decision = after(NotSent("has no quota left"), has_other, failures=0, saved=0.0)
     assert decision == FailOver(cost=0.0)
 
 
-def test_a_retry_that_was_not_sent_is_still_to_be_charged():
+def test_unsent_retry_is_charged_later():
     assert after(NotSent("has no quota left"), failures=1, retry_not_charged=True) == Wait()
 
 
 # 2. Refused with 400
 
 
-def test_a_call_that_is_too_large_is_halved():
+def test_too_large_call_is_halved():
     assert after(TOO_LARGE, size=2, saved=0.0) == Halve()
 
 
-def test_a_single_item_that_is_too_large_is_refused():
+def test_too_large_single_item_is_refused():
     decision = after(TOO_LARGE, has_other=False)
     assert isinstance(decision, Fail)
     assert isinstance(decision.error, BadRequest)
 
 
-def test_a_400_that_is_not_believed_is_tried_elsewhere():
+def test_unbelieved_400_is_retried_elsewhere():
     assert after(REFUSED) == FailOver(cost=1.0)
     assert after(REFUSED, batch_size=4) == FailOver(cost=0.25)
 
@@ -107,7 +107,7 @@ def test_a_400_that_is_not_believed_is_tried_elsewhere():
     [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_second_opinion": False}],
     ids=["it is trusted", "another refused it", "there is no other"],
 )
-def test_a_400_that_is_believed_is_the_callers_fault(believed):
+def test_believed_400_is_the_callers_fault(believed):
     decision = after(REFUSED, **believed)
     assert isinstance(decision, Fail)
     assert isinstance(decision.error, BadRequest)
@@ -124,7 +124,7 @@ def test_a_400_is_the_callers_fault_only_after_a_call_of_its_own(believed):
     assert after(REFUSED, batch_size=3, **believed) == Retry(never_merge=True, cost=0.0)
 
 
-def test_a_400_is_not_blamed_on_the_caller_where_no_other_could_be_asked_about_it():
+def test_unconfirmed_400_is_not_the_callers_fault():
     assert isinstance(after(REFUSED, saved=0.0).error, BadRequest)
     decision = after(REFUSED, saved=0.0, doubts_400=True)
     assert isinstance(decision, Fail)
@@ -137,7 +137,7 @@ def test_a_400_is_not_blamed_on_the_caller_where_no_other_could_be_asked_about_i
 
 
 @pytest.mark.parametrize("failure", [*TRANSIENT, *LASTING], ids=cause)
-def test_where_no_deployment_may_be_asked_the_part_waits(failure):
+def test_without_available_deployment_the_part_waits(failure):
     assert after(failure, has_other=False, has_any=False, failures=10, saved=0.0) == Wait()
 
 
@@ -145,16 +145,16 @@ def test_where_no_deployment_may_be_asked_the_part_waits(failure):
 
 
 @pytest.mark.parametrize("failure", LASTING, ids=cause)
-def test_what_would_fail_again_is_not_tried_again_at_the_same_deployment(failure):
+def test_permanent_failure_is_not_retried_at_the_same_deployment(failure):
     assert after(failure, has_other=False, has_candidate=False) == Fail()
     assert after(failure, has_other=True) == FailOver(cost=cost_elsewhere(failure))
 
 
-def test_what_has_timed_out_is_not_sent_there_again():
+def test_timed_out_call_is_not_retried_at_the_same_deployment():
     assert after(ProviderTimeout("was too slow"), has_other=False) == Fail()
 
 
-def test_one_that_failed_in_passing_is_asked_again_after_one_that_never_can():
+def test_temporarily_failed_deployment_is_retried_if_others_failed_permanently():
     assert after(CredentialsRefused("refused"), has_other=False) == Retry(
         never_merge=False, cost=1.0
     )
@@ -164,14 +164,14 @@ def test_one_that_failed_in_passing_is_asked_again_after_one_that_never_can():
 
 
 @pytest.mark.parametrize("failure", [*TRANSIENT, *LASTING], ids=cause)
-def test_a_part_that_has_failed_too_often_is_given_up(failure):
+def test_part_fails_after_max_failures(failure):
     limit = SETTINGS.max_failures + 1  # one more for the second deployment
     assert after(failure, failures=limit - 1) != Fail()
     assert after(failure, failures=limit) == Fail()
 
 
 @pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
-def test_without_budget_a_part_is_given_up(failure):
+def test_part_fails_without_budget(failure):
     assert after(failure, has_other=False, saved=0.5) == Fail()
     assert after(failure, has_other=False, saved=0.5, batch_size=2) != Fail()
 
@@ -180,7 +180,7 @@ def cost_elsewhere(failure):
     return 0.0 if isinstance(failure, Throttled) else 1.0
 
 
-def test_a_connection_that_was_never_made_and_a_429_cost_nothing_elsewhere():
+def test_fail_over_after_refused_connection_or_429_is_free():
     assert after(Throttled("throttled"), saved=0.0) == FailOver(cost=0.0)
     refused = ConnectionFailed("could not be reached")
     assert after(refused, saved=0.0) == FailOver(cost=0.0)
@@ -197,12 +197,12 @@ def test_another_deployment_is_asked_at_once(failure):
 
 
 @pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
-def test_the_same_deployment_is_asked_again_where_there_is_no_other(failure):
+def test_only_deployment_is_retried(failure):
     assert after(failure, has_other=False) == Retry(never_merge=False, cost=1.0)
 
 
 @pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
-def test_what_failed_in_a_merged_call_is_tried_again_in_a_call_of_its_own(failure):
+def test_attempt_of_a_failed_merged_call_is_retried_alone(failure):
     assert after(failure, has_other=False, batch_size=4) == Retry(never_merge=True, cost=0.25)
 
 
@@ -217,7 +217,7 @@ def test_what_failed_in_a_merged_call_is_tried_again_in_a_call_of_its_own(failur
     size=st.integers(1, 3),
     retry_not_charged=st.booleans(),
 )
-def test_a_decision_changes_nothing_and_can_be_paid_for(
+def test_decision_changes_no_state_and_is_within_the_budget(
     failure, has_other, has_any, trusts_400, failures, saved, batch_size, size, retry_not_charged
 ):
     has_any |= has_other

@@ -1,4 +1,4 @@
-"""End to end: oddities on the wire of a healthy provider cost neither its callers nor itself."""
+"""End to end: unusual connections and headers of a healthy provider cause no failures."""
 
 import time
 from collections import Counter
@@ -18,7 +18,7 @@ def upstream():
 
 @pytest.fixture
 def client(upstream):
-    """A whole proxy in this process, whose model has one deployment."""
+    """A client of a proxy in this process, whose model has one deployment."""
     models = {name: settings.model("p") for name in ("embed", "steady")}
     app = create_app(
         {
@@ -40,7 +40,7 @@ def ask(client, text):
 
 
 def closing_after(seconds):
-    """Answers as if the connection stayed, and closes it a moment later."""
+    """Answer as if the connection were kept, and close it soon after."""
 
     def behaviour(exchange):
         exchange.reply(200, exchange.answer())
@@ -50,8 +50,8 @@ def closing_after(seconds):
     return behaviour
 
 
-def test_a_kept_connection_that_is_just_being_closed_is_no_failure(client, upstream):
-    """400 requests in a row, as fast as they go: some meet the moment of the closing."""
+def test_closed_kept_connection_is_no_failure(client, upstream):
+    """400 requests one by one, without pause: some use a connection that is just closed."""
     upstream.always(closing_after(0.001))
     heard = Counter()
     for i in range(400):
@@ -71,7 +71,7 @@ def test_a_kept_connection_that_is_just_being_closed_is_no_failure(client, upstr
     ],
     ids=["reset of three points", "a huge year", "past the last year", "5,000 digits", "infinity"],
 )
-def test_no_header_of_a_provider_makes_a_500(client, upstream, status, headers):
+def test_no_header_of_a_provider_causes_a_500(client, upstream, status, headers):
     upstream.always(lambda exchange: exchange.reply(status, {}, **headers))
     answer = ask(client, "x")
     assert answer.status_code in (429, 502, 503)

@@ -1,4 +1,4 @@
-"""Troubles by name, in virtual time: what callers notice of them, and how soon no more."""
+"""Faults in virtual time: their effects on callers, and recovery."""
 
 import itertools
 from collections import Counter
@@ -30,7 +30,7 @@ AB, ABC = models("a", "b"), models("a", "b", "c")
 
 
 def load(run, number, every, after=0.0, **fields):
-    """Callers at regular times, an item each."""
+    """Request at regular times, with one item each."""
     return [run.ask("m", [f"{after} {i}"], after + i * every, **fields) for i in range(number)]
 
 
@@ -39,7 +39,7 @@ def from_second(start, ill, stop=FOR_EVER):
 
 
 def shares(run, start, stop=FOR_EVER):
-    """How many calls each got, of those that began from one second to another."""
+    """Count the calls of each deployment that began between two times."""
     return {
         name: sum(START + start <= call.began < START + stop for call in member.seen)
         for name, member in run.members.items()
@@ -90,7 +90,7 @@ def test_two_failing_of_three_fail_no_request(ill):
         assert not run.errors()
 
 
-def test_one_falls_silent_and_callers_wait_two_seconds_at_the_most():
+def test_callers_wait_at_most_two_seconds_for_a_silent_deployment():
     with simulated({"a": from_second(5, silent), "b": good()}, AB) as run:
         load(run, 3000, 0.01)
         run.to_the_end()
@@ -100,8 +100,8 @@ def test_one_falls_silent_and_callers_wait_two_seconds_at_the_most():
         assert len(late) <= 10  # probes, of 2,000
 
 
-def test_hours_of_flapping():
-    """Two hours, a request a second."""
+def test_flapping_for_hours_fails_no_request():
+    """Two hours, one request a second."""
     members = {"a": flapping(300, 40), "b": flapping(100, 10, failing(1), 30), "c": good(0.2)}
     with simulated(members, ABC) as run:
         load(run, 2 * 3600, 1.0)
@@ -112,7 +112,7 @@ def test_hours_of_flapping():
         assert min(shares(run, 0).values()) > 100
 
 
-def test_the_next_tier_serves_while_the_first_is_away_and_no_longer():
+def test_next_tier_serves_only_while_the_first_fails():
     settings = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1}]}
     with simulated({"a": from_second(10, dead, 20), "b": good()}, settings) as run:
         load(run, 4000, 0.01)
@@ -136,7 +136,7 @@ def test_after_total_outage_first_recovery_is_found_within_two_seconds():
 
 
 def test_retry_after_is_respected():
-    """In ten minutes of which each call is answered "in 30 seconds", a caller in 30 s asks."""
+    """For ten minutes each call gets Retry-After 30; one call in 30 s is made."""
     with simulated({"a": throttling(0, 30), "b": good()}, AB) as run:
         load(run, 6000, 0.1)
         run.to_the_end()
@@ -155,7 +155,7 @@ def test_quotas_are_kept_without_a_429():
         assert 250 <= shares(run, 0)["a"] <= 301
 
 
-def test_overload_is_refused_at_once_and_the_others_are_served():
+def test_excess_requests_are_refused_at_once_and_others_served():
     with simulated({"a": good(0.1)}, models("a"), concurrency=2, merge=False, waiting=50) as run:
         crowd = load(run, 300, 0.0001)
         later = load(run, 50, 0.1, after=10)
@@ -166,8 +166,8 @@ def test_overload_is_refused_at_once_and_the_others_are_served():
         assert all(one.outcome for one in later)
 
 
-def test_merging_makes_an_overload_of_singles_disappear():
-    """600 callers a second, 4 slots of 50 ms: eighty calls a second at the most."""
+def test_merging_serves_an_overload_of_single_texts():
+    """600 requests a second, 4 slots of 50 ms: at most eighty calls a second."""
     with simulated({"a": good(0.05)}, models("a"), concurrency=4) as run:
         load(run, 6000, 1 / 600)
         run.to_the_end()
@@ -177,7 +177,7 @@ def test_merging_makes_an_overload_of_singles_disappear():
 
 
 def test_busy_model_does_not_starve_another_model():
-    """Two models share a provider's slots; one is asked 50 times as much."""
+    """Two models share a provider's slots; one has 50 times as many requests."""
     both = {"m": [{"provider": "a"}], "n": [{"provider": "a"}]}
     with simulated({"a": good(0.1)}, both, concurrency=1, merge=False, waiting=5000) as run:
         load(run, 500, 0.01, timeout=600)
@@ -207,7 +207,7 @@ def test_a_slow_answer_is_hedged_within_five_percent():
     assert p99[True] < 0.2
 
 
-def test_one_seldom_asked_is_hedged_after_what_is_usual_at_the_others():
+def test_rarely_used_deployment_is_hedged_by_latency_of_the_others():
     weights = [{**models("a")["m"][0], "weight": 50}, *models("b")["m"]]
     with simulated({"a": good(0.05), "b": good(20)}, {"m": weights}, hedge=True) as run:
         load(run, 500, 0.1)
@@ -237,8 +237,8 @@ def test_failed_load_wakes_all_waiters():
 
 
 @pytest.mark.parametrize("merge", [False, True])
-def test_what_waits_here_for_a_slot_does_not_use_up_the_providers_timeout(merge):
-    """A call of 40 s and a timeout of 60: the second and third in line wait longer than that."""
+def test_time_in_the_queue_does_not_count_for_the_providers_timeout(merge):
+    """A call takes 40 s, the timeout is 60 s: the second and third in the queue wait longer."""
     with simulated({"a": good(40)}, models("a", max_inputs=1), concurrency=1, merge=merge) as run:
         load(run, 5, 0.01)
         run.to_the_end()

@@ -1,4 +1,4 @@
-"""300 arrangements of the search, always the same: `make test-deep` tries very many more."""
+"""300 fixed arrangements of the search: `make test-deep` tries many more."""
 
 import pytest
 
@@ -9,8 +9,8 @@ GROUPS = 10  # so that a failure does not hide those of all later seeds
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_every_promise_is_kept(group):
-    """Every kind of promise that `invariants` names, whatever providers and callers do."""
+def test_no_invariant_is_violated(group):
+    """Checks all invariants of `invariants`."""
     for seed in range(group, EXAMPLES, GROUPS):
         broken = search(seed)
         assert not broken, "\n".join([f"seed {seed}; alone: {again(seed)}", *broken[:10]])

@@ -1,4 +1,4 @@
-"""The sender tells each attempt its result once, and gives back every slot that it takes."""
+"""The sender reports the result of each attempt once, and frees every slot."""
 
 import time
 
@@ -20,7 +20,7 @@ from tests.dispatch.parts import attempt, deployment, pool, vectors
 
 
 class Sending:
-    """A sender over deployments "a" and "b" of one provider, each of a model of its own.
+    """A sender of deployments "a" and "b" of one provider, for two models.
 
     Threads run when `run` is called. ``embed`` of a deployment is a function of its items.
     """
@@ -101,7 +101,7 @@ def test_an_item_that_was_refused_is_not_merged_for_a_while():
     assert sending.a.group(bad.call, kind, bad.call_started_at + 10_000) is not None
 
 
-def test_a_429_sends_what_waits_elsewhere():
+def test_429_sends_queued_attempts_elsewhere():
     sending = Sending()
     sending.sender._pool_of[sending.a].is_alone = False
     sending.error = Throttled("slow down", retry_after=30)
@@ -115,7 +115,7 @@ def test_a_429_sends_what_waits_elsewhere():
     assert len(sending.calls) == 1
 
 
-def test_a_call_that_no_thread_can_be_had_for_frees_its_slot():
+def test_failed_thread_start_frees_its_slot():
     sending = Sending(tokens_per_minute=100)
 
     def no_thread(*_):
@@ -146,7 +146,7 @@ def test_abandoned_attempt_gets_no_result():
     assert leaves.state is AttemptState.DONE
 
 
-def test_after_a_failure_the_thread_sends_what_waits_for_its_slot():
+def test_after_a_failure_the_thread_sends_the_next_batch():
     sending = Sending()
     sending.error = ProviderUnavailable("failed with 503")
     first = sending.submit(sending.a, 0)
@@ -158,8 +158,8 @@ def test_after_a_failure_the_thread_sends_what_waits_for_its_slot():
     assert sending.calls == [["0"], ["1", "2"]]
 
 
-def test_a_test_without_quota_leaves_no_slot_taken():
-    """The refused attempts are returned; what waits at the provider is sent in their place."""
+def test_bisection_without_quota_frees_its_slot():
+    """The refused attempts are returned; queued attempts are sent instead."""
     sending = Sending(tokens_per_minute=100)
     sending.refused = ["0"]
     refused = [sending.submit(sending.a, n, tokens=30) for n in range(3)]
@@ -172,8 +172,8 @@ def test_a_test_without_quota_leaves_no_slot_taken():
     assert sending.results[other] == vectors([4])
 
 
-def test_what_a_search_gives_back_does_not_wait_beside_a_free_slot():
-    """Of four, three are tested; the last has no part in the search once they are refused."""
+def test_attempts_returned_by_bisection_use_free_slots():
+    """Three of four are sent again; when they are refused, the fourth is returned."""
     sending = Sending(slots=2)
     sending.refused = ["0"]
     four = [sending.submit(sending.a, n) for n in range(4)]

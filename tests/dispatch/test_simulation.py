@@ -1,6 +1,6 @@
-"""Dispatch as a whole, in virtual time: whatever the providers do, callers get what is theirs.
+"""Dispatch as a whole, in virtual time: invariants for any behaviour of providers.
 
-What must always hold is checked at the end of each simulation: see `simulator`.
+`simulator` checks them at the end of each simulation.
 """
 
 import random
@@ -23,7 +23,7 @@ from tests.dispatch.members import (
 )
 from tests.dispatch.simulator import simulated
 
-#: A seed says all there is to say about a simulation: there is nothing to be made smaller.
+#: A seed determines a simulation, so shrinking is useless.
 SIMULATED = {
     "deadline": None,
     "phases": [Phase.explicit, Phase.reuse, Phase.generate],
@@ -94,7 +94,7 @@ def ask_at_random(run, dice, number, caching):
     slots=st.sampled_from([1, 2, 4, 64]),
     waiting=st.sampled_from([5, 1000]),
 )
-@example(  # a failure while nobody could be tried was repeated later, and not paid for
+@example(  # a failure without an available deployment was retried later without cost
     kinds=["failing", "throttling", "lying"],
     seed=0,
     merge=False,
@@ -148,8 +148,8 @@ def test_invariants_hold_under_any_provider_faults(
     kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4),
     seed=st.integers(0, 2**32),
 )
-def test_after_any_trouble_all_is_well_within_two_minutes(kinds, seed):
-    """Nothing that happened is held against a deployment for ever."""
+def test_all_requests_succeed_two_minutes_after_any_fault(kinds, seed):
+    """No fault excludes a deployment for ever."""
     dice = random.Random(seed)
     members = {
         n: between(0, 1060, KINDS[k](dice), good()) for n, k in zip("abcd", kinds, strict=False)
@@ -171,7 +171,7 @@ def test_after_any_trouble_all_is_well_within_two_minutes(kinds, seed):
     merge=st.booleans(),
     caching=st.booleans(),
 )
-def test_with_good_providers_each_item_is_sent_once_and_billed_once(seed, slots, merge, caching):
+def test_without_faults_each_item_is_sent_and_billed_once(seed, slots, merge, caching):
     dice = random.Random(seed)
     models = {
         "m": [{"provider": "a", "max_inputs": 7}, {"provider": "b"}],
@@ -199,7 +199,7 @@ def test_with_good_providers_each_item_is_sent_once_and_billed_once(seed, slots,
 @settings(max_examples=20, **SIMULATED)
 @given(seed=st.integers(0, 2**32), guilty=st.sets(st.integers(0, 39), max_size=5))
 def test_only_requests_with_bad_texts_are_refused(seed, guilty):
-    """A merged call that is refused is looked into until it is known whose fault it was."""
+    """A refused merged call is bisected until the bad request is found."""
     with simulated({"a": good()}, {"m": [{"provider": "a"}]}, seed=seed, concurrency=1) as run:
         for i in range(40):
             run.ask("m", [f"{i}", f"{POISON}{i}" if i in guilty else f"{i}b"], after=i * 0.001)

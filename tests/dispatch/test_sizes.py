@@ -1,4 +1,4 @@
-"""What is too large for one call is split: by the tokenizer, by what was learned, by halves."""
+"""Too large requests are split: by the tokenizer, by learned sizes, by halves."""
 
 import time
 
@@ -12,7 +12,7 @@ TOO_LARGE = "Requested more tokens than the maximum of 300 per request"
 
 
 class BytesAToken:
-    """A tokenizer: so many bytes a token."""
+    """A tokenizer with a fixed number of bytes per token."""
 
     def __init__(self, bytes_a_token):
         self.bytes_a_token = bytes_a_token
@@ -25,7 +25,7 @@ class BytesAToken:
 
 
 def strict(tokenizer, told=None):
-    """A provider that refuses calls over the limit, and notes in ``told`` that it did."""
+    """A provider that refuses calls over the limit, and records refusals in ``told``."""
 
     def answer(call):
         counts = tokenizer.count(call.items)
@@ -51,7 +51,7 @@ def test_a_request_is_split_by_the_tokens_of_the_models_tokenizer():
     assert len(provider.calls) == 17
 
 
-def test_a_request_is_not_split_that_fits_by_the_tokens_of_the_models_tokenizer():
+def test_request_that_fits_by_the_tokenizer_is_not_split():
     """Thirty bytes a token: 300 items of one token are one call."""
     tokenizer = BytesAToken(30)
     provider = strict(tokenizer)
@@ -59,7 +59,7 @@ def test_a_request_is_not_split_that_fits_by_the_tokens_of_the_models_tokenizer(
     assert len(provider.calls) == 1
 
 
-def test_bytes_a_token_are_learned_from_what_the_provider_counted():
+def test_bytes_per_token_are_learned_from_counts_of_the_provider():
     """No tokenizer is named. Small requests teach that a token is two bytes here."""
     refused = []
     provider = strict(BytesAToken(2), refused)
@@ -72,7 +72,7 @@ def test_bytes_a_token_are_learned_from_what_the_provider_counted():
 
 
 def sized(limit, real=lambda item: len(item) // 2):
-    """Refuses as too large a call of more than so many real tokens."""
+    """Refuse calls of more than this number of real tokens as too large."""
 
     def behaviour(world, call):
         if sum(map(real, call.items)) > limit:
@@ -83,7 +83,7 @@ def sized(limit, real=lambda item: len(item) // 2):
 
 
 def test_request_refused_as_too_large_is_sent_in_halves():
-    """Hexadecimal digests: 400,000 tokens where the guess was 267,000, limit 300,000."""
+    """Hexadecimal digests: 400,000 tokens, estimate 267,000, limit 300,000."""
     with simulated({"a": sized(300_000)}, models("a", max_tokens=300_000)) as run:
         asked = run.ask("m", [f"{i:01600}" for i in range(500)], timeout=60)
         run.world.run()
@@ -91,7 +91,7 @@ def test_request_refused_as_too_large_is_sent_in_halves():
         assert 3 <= len(run.calls()) <= 5
 
 
-def test_a_large_request_is_halved_as_often_as_it_takes():
+def test_large_request_is_halved_until_it_fits():
     with simulated({"a": sized(1000)}, models("a")) as run:
         asked = run.ask("m", [f"{i:0100}" for i in range(256)], timeout=60)  # 12,800 tokens
         run.world.run()
@@ -107,7 +107,7 @@ def test_single_item_refused_as_too_large_is_a_400():
         assert len(run.calls()) == 1
 
 
-def test_one_item_that_is_too_large_among_others_refuses_its_own_request_alone():
+def test_too_large_item_in_a_batch_fails_only_its_request():
     with simulated({"a": sized(1000)}, models("a"), concurrency=1) as run:
         bad = run.ask("m", ["x" * 4000, *(f"{i}" for i in range(20))], after=0.01)
         others = load(run, 20, 0.001)

@@ -1,4 +1,4 @@
-"""What came back gets its share again step by step; what a provider does not know is asked once."""
+"""Slow start after an ejection; a 404 is not repeated."""
 
 import pytest
 
@@ -14,7 +14,7 @@ AB = models("a", "b")
 
 
 def breaks_above(calls, run):
-    """Well with so many calls at once, 503 for each further one; each single probe passes."""
+    """Answer 503 above a number of concurrent calls; a single probe succeeds."""
 
     def behaviour(world, call):
         if run[0].members["a"].under_way[call.model] > calls:
@@ -25,7 +25,7 @@ def breaks_above(calls, run):
 
 
 @pytest.mark.parametrize("per_second", [50, 200])
-def test_a_deployment_that_breaks_under_its_share_is_not_ejected_again_and_again(per_second):
+def test_deployment_that_fails_under_its_share_is_ejected_rarely(per_second):
     """Two minutes; half of the load is 5 or 20 calls at once, of which 4 are served."""
     holder = []
     members = {"a": breaks_above(4, holder), "b": good(0.2)}
@@ -37,7 +37,7 @@ def test_a_deployment_that_breaks_under_its_share_is_not_ejected_again_and_again
         assert codes(asked)["ok"] >= 0.99 * len(asked)
 
 
-def test_a_deployment_that_came_back_has_its_share_again_within_half_a_minute():
+def test_recovered_deployment_has_its_share_within_half_a_minute():
     members = {"a": between(START + 5, START + 10, dead, good(0.2)), "b": good(0.2)}
     with simulated(members, AB, merge=False) as run:
         load(run, 3000, 0.02)
@@ -48,7 +48,7 @@ def test_a_deployment_that_came_back_has_its_share_again_within_half_a_minute():
         assert 0.4 <= len(mine) / len(late) <= 0.6
 
 
-def test_a_deployment_that_came_back_is_not_given_its_whole_share_at_once():
+def test_recovered_deployment_does_not_get_its_share_at_once():
     members = {"a": between(START + 5, START + 10, dead, good(0.2)), "b": good(0.2)}
     with simulated(members, AB, merge=False) as run:
         load(run, 3000, 0.02)
@@ -59,8 +59,8 @@ def test_a_deployment_that_came_back_is_not_given_its_whole_share_at_once():
 
 
 def not_found(world, call):
-    """What our adapter makes of a provider's 404."""
-    wire = openai.make(ProviderSettings("a", "openai", api_key="sk-nobody"))
+    """Return the error of a provider's 404."""
+    wire = openai.make(ProviderSettings("a", "openai", api_key="sk-unknown"))
     return 0.01, wire.refuse(Incoming(404, {}, b'{"error": {"message": "no such model"}}'), ())
 
 

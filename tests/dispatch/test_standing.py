@@ -1,4 +1,4 @@
-"""What is known of a deployment: what counts as a failure, as silence, and as proof of neither."""
+"""The measured state of a deployment: failures, silence, and calls that do not count."""
 
 import random
 from dataclasses import replace
@@ -16,7 +16,7 @@ ILL = ProviderUnavailable("failed with 503")
 
 
 def standing(usual=None, timeout=60.0, **settings):
-    """One whose calls have usually taken so many seconds."""
+    """Return the standing of a deployment with this usual latency."""
     made = Standing(timeout, random.Random(1), replace(SETTINGS, **settings))
     for _ in range(20 if usual else 0):
         made.succeeded(1, T - usual, T, "kind")
@@ -24,7 +24,7 @@ def standing(usual=None, timeout=60.0, **settings):
 
 
 def fails(made, error, seconds, others=None, may_eject=True, times=5, now=T + 100):
-    """Calls that took so many seconds fail; whether the deployment is ejected for them."""
+    """Let calls of this duration fail; return whether the deployment is ejected."""
     results = [
         made.failed(error, 1, now - seconds, now, others, lambda: may_eject) for _ in range(times)
     ]
@@ -38,7 +38,7 @@ def test_failures_in_a_row_eject_once():
     assert made.health.ejections_ever == 1
 
 
-def test_one_that_may_not_be_ejected_is_suspect_instead():
+def test_deployment_that_may_not_be_ejected_is_suspect():
     made = standing()
     assert not fails(made, ILL, 0.1, may_eject=False)
     assert not made.health.is_ejected
@@ -57,18 +57,18 @@ def test_one_that_may_not_be_ejected_is_suspect_instead():
         (0.01, T + 1000, 0.04),
     ],
 )
-def test_a_call_that_was_cut_early_proves_nothing(usual, others, evidence):
+def test_early_cancelled_call_does_not_count(usual, others, evidence):
     assert not fails(standing(usual), TIMEOUT, evidence * 0.9, others)
     made = standing(usual)
     fails(made, TIMEOUT, evidence * 1.1, others)
     assert made.health.failures_in_a_row or made.health.is_ejected
 
 
-def test_a_call_that_took_the_providers_own_timeout_is_always_evidence():
+def test_call_cut_at_the_providers_timeout_counts():
     assert fails(standing(usual=5.0, timeout=3.0), TIMEOUT, 3.0)
 
 
-def test_a_probe_that_was_cut_early_makes_room_for_the_next():
+def test_early_cancelled_probe_allows_another():
     made = standing()
     fails(made, ILL, 0.1)
     now = T + 200
@@ -86,7 +86,7 @@ def test_a_long_silence_while_others_answer_ejects_at_once():
     assert not other.failed(TIMEOUT, 1, T + 98.9, T + 100, T + 98, lambda: True)
 
 
-def test_a_silence_is_seen_by_what_left_later_and_was_answered():
+def test_silence_is_shown_by_later_calls_with_answers():
     made, call = standing(usual=0.2), object()
     assert not made.is_silent(T + 50, T + 49)  # nothing is in flight
     made.call_started(call, 1, T)
@@ -97,7 +97,7 @@ def test_a_silence_is_seen_by_what_left_later_and_was_answered():
     assert not made.is_silent(T + 2, T + 1)
 
 
-def test_a_call_in_flight_makes_a_deployment_as_slow_as_it_is():
+def test_age_of_a_call_in_flight_counts_as_latency():
     made, call = standing(usual=0.1), object()
     assert made.seconds_a_call(T, unknown=7) == pytest.approx(0.1)
     made.call_started(call, 1, T)
@@ -110,21 +110,21 @@ def test_a_call_in_flight_makes_a_deployment_as_slow_as_it_is():
     assert made.seconds_a_call(T + 4, unknown=7) == pytest.approx(1)
 
 
-def test_failures_make_a_deployment_seem_slower():
+def test_failures_raise_the_expected_latency():
     made = standing(usual=0.1)
     for _ in range(20):
         made.failed(ILL, 1, T, T, None, lambda: False)
     assert made.seconds_a_call(T, unknown=7) == pytest.approx(0.2)
 
 
-def test_a_latency_is_forgotten_when_no_answer_has_shown_it_lately():
+def test_latency_is_forgotten_without_recent_answers():
     made = standing(usual=0.1)
     assert made.known_latency(T + 9) == pytest.approx(0.1)
     assert made.known_latency(T + 10) is None
     assert made.seconds_a_call(T + 10, unknown=7) == 7
 
 
-def test_a_trusted_400_shows_that_the_deployment_is_well():
+def test_trusted_400_counts_as_healthy():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.chosen(T + 200)
@@ -132,7 +132,7 @@ def test_a_trusted_400_shows_that_the_deployment_is_well():
     assert not made.health.is_ejected
 
 
-def test_an_untrusted_400_of_a_probe_shows_nothing():
+def test_untrusted_400_of_a_probe_does_not_count():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.chosen(T + 200)
@@ -163,17 +163,19 @@ def call(is_probe):
 @pytest.mark.parametrize(
     ("usual", "timeout", "expected"), [(0.1, 60.0, 10.0), (0.1, 3.0, 3.0), (12.0, 60.0, 48.0)]
 )
-def test_a_probe_may_take_several_times_the_usual_and_ten_seconds(usual, timeout, expected):
+def test_timeout_of_a_probe_depends_on_latency_and_is_at_least_ten_seconds(
+    usual, timeout, expected
+):
     made = standing(usual, timeout=timeout)
     assert made.call_timeout(call(is_probe=True)) == pytest.approx(expected)
     assert made.call_timeout(call(is_probe=False)) == timeout
 
 
-def test_a_probe_may_take_as_long_as_any_call_where_no_answer_is_known():
+def test_timeout_of_a_probe_without_known_latency_is_that_of_a_call():
     assert standing(timeout=60.0).call_timeout(call(is_probe=True)) == 60.0
 
 
-def test_each_probe_that_is_cut_gives_the_next_one_twice_the_time():
+def test_timeout_doubles_after_each_cancelled_probe():
     made = standing(0.1, timeout=60.0)
     fails(made, ILL, 0.1)
     for allowed in (10.0, 20.0, 40.0, 60.0):

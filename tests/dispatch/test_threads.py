@@ -1,6 +1,6 @@
-"""Plain threads, switched between any two instructions: no exception of ours, nothing left behind.
+"""Threads that switch between any two instructions: no unexpected exception, no state left.
 
-A race is a matter of luck, so each test tries for two seconds.
+A race occurs by chance, so each test runs for two seconds.
 """
 
 import random
@@ -32,9 +32,9 @@ DISPATCH = str(Path(app.dispatch.__file__).parent)
 
 @contextmanager
 def switching_anywhere() -> Iterator[None]:
-    """New threads give way to others between any two instructions of dispatch, now and then.
+    """Let new threads yield between any two instructions of dispatch, at random.
 
-    The interpreter alone does so seldom, and never at some of them.
+    The interpreter alone does so rarely, and never at some instructions.
     """
     dice, before, traced = random.Random(1), sys.getswitchinterval(), threading.gettrace()
 
@@ -72,8 +72,8 @@ class Flapping(Stub):
 
 
 def hammer(ask: Callable[[int, int], object]) -> Counter[str]:
-    """What came of calling ``ask`` (with the thread's number, and how often it did) from all
-    threads for two seconds."""
+    """Call ``ask`` (with the thread's number, and the number of its call) from all threads for two
+    seconds; return the results."""
     heard: Counter[str] = Counter()
     stop = time.monotonic() + SECONDS
 
@@ -108,7 +108,7 @@ def await_nothing_in_flight(made: Dispatcher) -> None:
 
 
 @pytest.mark.parametrize("merge", [False, True])
-def test_good_providers_serve_all(merge, caplog):
+def test_all_requests_are_served_without_faults(merge, caplog):
     providers = {name: Stub(lambda call: vectors(call.items)) for name in "ab"}
     made = dispatcher(providers, provider={"merge": merge, "concurrency": 4})
     heard = hammer(
@@ -119,8 +119,8 @@ def test_good_providers_serve_all(merge, caplog):
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_ejections_and_returns_are_seen_whole(caplog):
-    """Deployments come and go a hundred times a second: an answer, or an error of the contract."""
+def test_ejections_under_threads_raise_no_unexpected_exception(caplog):
+    """Deployments are ejected a hundred times a second: each request gets an answer or an error."""
     made = dispatcher({name: Flapping(k * 0.003) for k, name in enumerate("abc")})
     heard = hammer(
         lambda n, i: made.embed(EmbeddingRequest("m", [f"{n} {i}"]), time.monotonic() + 60)
@@ -130,8 +130,8 @@ def test_ejections_and_returns_are_seen_whole(caplog):
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_single_flight_gives_each_its_own_and_keeps_no_load(caplog):
-    """Few texts, many callers, callers that leave at once; then each text is still to be had."""
+def test_single_flight_returns_own_vectors_and_keeps_no_load(caplog):
+    """Few texts, many callers, some with very short timeouts; later each text is embedded."""
     providers = {name: Stub(lambda call: vectors(call.items)) for name in "ab"}
     made = dispatcher(providers, provider={"concurrency": 2})
     pipeline = Pipeline(made, MemoryCache(200, 0.001, time.monotonic))

@@ -1,4 +1,4 @@
-"""429: a rest once an episode, kept as long as the provider asked for, and told to callers."""
+"""429: one rest for each episode, as long as Retry-After, which callers get."""
 
 import itertools
 
@@ -20,7 +20,7 @@ AB = models("a", "b")
 
 
 def burst(start, stop):
-    """429 without Retry-After for a moment; each answer takes 0.3 s."""
+    """Answer 429 without Retry-After for a short time; each answer takes 0.3 s."""
 
     def behaviour(world, call):
         ill = start <= world.now < stop
@@ -30,7 +30,7 @@ def burst(start, stop):
 
 
 def asks_until(end, well=1e9):
-    """429 with the Retry-After that is left until ``end``; well again from ``well`` on."""
+    """Answer 429 with Retry-After until ``end``; answer well from ``well`` on."""
 
     def behaviour(world, call):
         if world.now >= min(end, well):
@@ -55,7 +55,7 @@ def test_a_burst_of_429_is_over_two_seconds_after_its_end(names, seed):
 
 
 def test_a_second_episode_rests_longer_than_the_first():
-    """Throttled for 30 s, it is asked ever more seldom."""
+    """While it is throttled for 30 s, calls become rarer."""
     members = {"a": burst(START, START + 30), "b": good()}
     with simulated(members, AB, merge=False) as run:
         load(run, 3000, 0.01)
@@ -68,7 +68,7 @@ def test_a_second_episode_rests_longer_than_the_first():
 
 
 @pytest.mark.parametrize("seconds", [600, 3600])
-def test_a_rest_that_a_provider_asked_for_is_kept(seconds):
+def test_retry_after_is_respected(seconds):
     with simulated({"a": throttling(0, seconds), "b": good()}, AB) as run:
         load(run, seconds // 10, 10.0)
         run.to_the_end()
@@ -99,7 +99,7 @@ def test_only_deployment_retry_after_is_returned_at_once():
         assert not [one for one in asked if one.at > START + 60.2 and one.error]
 
 
-def test_an_only_deployment_that_rests_is_probed_once_in_ten_seconds_at_most():
+def test_only_deployment_is_probed_at_most_every_ten_seconds_while_resting():
     with simulated({"a": asks_until(START + 60)}, models("a"), merge=False) as run:
         load(run, 590, 0.1, timeout=30)
         run.world.run()
@@ -107,7 +107,7 @@ def test_an_only_deployment_that_rests_is_probed_once_in_ten_seconds_at_most():
         assert most_in_a_window(run.calls("a"), 9.9) == 1
 
 
-def test_an_only_deployment_that_is_well_before_its_rest_ends_is_found():
+def test_early_recovery_of_the_only_deployment_is_found():
     with simulated({"a": asks_until(START + 60, well=START + 20)}, models("a")) as run:
         asked = load(run, 600, 0.1, timeout=30)
         run.world.run()

@@ -1,4 +1,4 @@
-"""When a hedge leaves and when a call is late: counted from when it leaves its queue."""
+"""The times of hedges and of late calls, which start when a call is sent."""
 
 import pytest
 
@@ -11,7 +11,7 @@ DEADLINE = T + 600
 
 
 class Timed:
-    """A part that runs at "a", where calls usually take 0.1 s, beside "b"."""
+    """A part that runs at "a", whose calls usually take 0.1 s; "b" is available."""
 
     def __init__(self, is_hedged=True, usual=0.1, names="ab", deadline=DEADLINE, **options):
         self.deployments = [deployment(name) for name in names]
@@ -32,7 +32,7 @@ class Timed:
         return self.timers.is_late(self.part, self.attempt, now)
 
 
-def test_a_hedge_leaves_after_a_factor_times_the_p95():
+def test_hedge_time_is_a_factor_times_the_p95():
     timed = Timed()
     timed.attempt.call_started_at = T
     assert timed.timers.next(timed.running) == pytest.approx(T + 0.15)
@@ -41,7 +41,7 @@ def test_a_hedge_leaves_after_a_factor_times_the_p95():
     assert not timed.hedge_at(T + 10)  # once
 
 
-def test_a_hedge_counts_from_when_the_call_leaves_its_queue():
+def test_hedge_time_starts_when_the_call_is_sent():
     timed = Timed()
     assert not timed.hedge_at(T + 5)  # it still waits for a slot
     timed.attempt.call_started_at = T + 5
@@ -50,22 +50,22 @@ def test_a_hedge_counts_from_when_the_call_leaves_its_queue():
 
 
 @pytest.mark.parametrize("options", [{"is_hedged": False}, {"usual": None}], ids=str)
-def test_no_hedge_where_none_is_wanted_or_no_p95_is_known(options):
+def test_no_hedge_if_off_or_without_p95(options):
     assert Timed(**options).part.hedge_at == NEVER
 
 
-def test_a_slow_probe_is_hedged_whatever_the_settings_say():
+def test_slow_probe_is_hedged_without_the_setting():
     assert Timed(is_hedged=False, is_probe=True).part.hedge_after == pytest.approx(0.2)
     assert Timed(is_hedged=False, is_probe=True, usual=0.001).part.hedge_after == 0.05
     assert Timed(is_hedged=False, is_probe=True, usual=None).part.hedge_after == 0.5
 
 
 @pytest.mark.parametrize(("usual", "late"), [(0.01, 2.0), (0.5, 10.0), (None, 10.0)])
-def test_a_call_is_late_after_a_factor_times_the_p95_and_never_before_the_floor(usual, late):
+def test_call_is_late_after_a_factor_times_the_p95_and_at_least_the_floor(usual, late):
     assert Timed(usual=usual).part.late_after == pytest.approx(late)
 
 
-def test_a_call_is_late_when_half_of_the_time_is_gone():
+def test_call_is_late_at_half_of_the_remaining_time():
     assert Timed(usual=0.5, deadline=T + 8).part.late_after == 4
 
 
@@ -75,7 +75,7 @@ def test_call_is_never_late_when_another_would_have_no_time():
     assert Timed(usual=0.5, deadline=T + 0.09).part.late_at == NEVER
 
 
-def test_lateness_counts_from_when_the_call_leaves_its_queue():
+def test_late_time_starts_when_the_call_is_sent():
     timed = Timed(usual=0.01)
     timed.attempt.call_started_at = T + 1.5
     assert not timed.late_at(T + 2)
@@ -84,7 +84,7 @@ def test_lateness_counts_from_when_the_call_leaves_its_queue():
     assert timed.part.late_at == T + 5.5  # once more
 
 
-def test_what_waits_too_long_for_a_slot_is_late_too():
+def test_attempt_that_waits_too_long_for_a_slot_is_late():
     timed = Timed(usual=0.01)
     assert not timed.late_at(T + 1.9)
     assert timed.late_at(T + 2)
@@ -105,7 +105,7 @@ def test_no_time_is_set_while_no_other_deployment_can_serve():
     assert timed.timers.next(timed.running) == NEVER
 
 
-def test_a_second_attempt_changes_no_time():
+def test_second_attempt_does_not_change_times():
     timed = Timed()
     before = (timed.part.late_at, timed.part.hedge_at)
     hedge = attempt(timed.deployments[1])
@@ -115,7 +115,7 @@ def test_a_second_attempt_changes_no_time():
     assert not timed.hedge_at(T + 1)  # there is one already
 
 
-def test_a_part_is_due_once_however_many_attempts_it_has():
+def test_part_is_due_once_with_any_number_of_attempts():
     timed = Timed()
     hedge = attempt(timed.deployments[1])
     timed.running[hedge] = timed.part

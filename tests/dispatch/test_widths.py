@@ -1,4 +1,4 @@
-"""All vectors of one answer are of one width, also where the model does not say which."""
+"""All vectors of one answer have one width, also if the model has no `dimensions`."""
 
 import time
 from collections import Counter
@@ -17,7 +17,7 @@ def of_width(width):
 
 
 def widths(ask):
-    """The widths in one answer, or the status of the error in its place."""
+    """Return the widths in one answer, or the status of its error."""
     try:
         return {len(row) // 4 for row in ask().vectors.rows}
     except ClientError as error:
@@ -25,7 +25,7 @@ def widths(ask):
 
 
 @pytest.mark.parametrize("parts", [2, 4, 9])
-def test_the_parts_of_an_answer_are_of_one_width(parts):
+def test_parts_of_an_answer_have_one_width(parts):
     made = dispatcher({"a": of_width(1), "b": of_width(2)}, max_inputs=1)
     request = EmbeddingRequest("m", [f"{i}" for i in range(parts)])
     for _ in range(30):
@@ -34,8 +34,8 @@ def test_the_parts_of_an_answer_are_of_one_width(parts):
         assert found <= {1, 2, "error 502", "error 500"}
 
 
-def test_what_is_cached_and_what_is_not_are_of_one_width():
-    """The provider's model changed between two requests; the settings name no width."""
+def test_cached_and_new_vectors_have_one_width():
+    """The provider's model changed between two requests; the settings have no `dimensions`."""
     width = [1]
     changing = Stub(lambda call: vectors(call.items, width[0]))
     cache = MemoryCache(2**20, 3600, time.monotonic)

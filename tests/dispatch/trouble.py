@@ -1,7 +1,7 @@
-"""What can be wrong with a provider for a while, drawn at random.
+"""Random faults of providers, each for some time.
 
-Each kind in `KINDS` makes a `Trouble` from dice. HTTP answers become errors by the code that does
-so for real providers, so that the simulation follows what that code decides.
+Each kind in `KINDS` makes a `Trouble` from random numbers. HTTP answers become errors by the code
+for real providers, so that the simulation has the same errors.
 """
 
 import random
@@ -27,7 +27,7 @@ from tests.dispatch.virtual import INJECTED, AbruptEnd, World
 
 @dataclass(frozen=True)
 class Trouble:
-    """A behaviour, in words, and how many seconds after its end it may still be felt."""
+    """A behaviour, its description, and for how many seconds after its end it has effects."""
 
     words: str
     behaviour: Behaviour
@@ -35,9 +35,9 @@ class Trouble:
 
 
 class Spans:
-    """A behaviour that changes: in each span its own, and between them a good one.
+    """A behaviour for each span of time, and a good one between them.
 
-    Seconds are those since the simulation began.
+    Times are seconds since the start of the simulation.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Spans:
 
 
 class _AnyFormat(WireFormat):
-    """Only there for `refuse`, which is the same for almost all wire formats."""
+    """A wire format for `refuse`, which is the same for almost all wire formats."""
 
     def build(self, call):  # type: ignore[no-untyped-def]
         raise NotImplementedError
@@ -64,20 +64,20 @@ class _AnyFormat(WireFormat):
 
 
 def answered(status: int, message: str = "", retry_after: float | None = None) -> ProviderError:
-    """The error that an HTTP answer of a provider becomes."""
+    """Return the error of an HTTP answer of a provider."""
     headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
     body = b'{"error": {"message": "%s"}}' % message.encode()
     return _AnyFormat().refuse(Incoming(status, headers, body), ())
 
 
 def answering(status: int, seconds: float, retry_after: float | None = None) -> Behaviour:
-    """The same status for every call."""
+    """Answer every call with the same status."""
     message = "API version not supported" if status == 400 else ""
     return lambda world, call: (seconds, answered(status, message, retry_after))
 
 
 def heavy_tailed(rate: float) -> Behaviour:
-    """Some calls take seconds instead of a fraction of one."""
+    """Let some calls take seconds instead of a fraction of one."""
 
     def behaviour(world: World, call: Call) -> Verdict:
         slow = world.rng.random() < rate
@@ -87,7 +87,7 @@ def heavy_tailed(rate: float) -> Behaviour:
 
 
 def quota(calls: int, window: float) -> Behaviour:
-    """So many calls in each window of the clock, then 429 until the next."""
+    """Answer 429 after a number of calls in each window of time."""
     counted = {"window": -1, "calls": 0}
 
     def behaviour(world: World, call: Call) -> Verdict:
@@ -103,7 +103,7 @@ def quota(calls: int, window: float) -> Behaviour:
 
 
 def breaks_above(most: int, seconds: float = 0.2) -> Behaviour:
-    """Fails when more calls are in flight than it can bear."""
+    """Fail when more than a number of calls are in flight."""
     ends: list[float] = []
 
     def behaviour(world: World, call: Call) -> Verdict:
@@ -116,7 +116,7 @@ def breaks_above(most: int, seconds: float = 0.2) -> Behaviour:
     return behaviour
 
 
-#: Exceptions that no adapter should raise, and some did.
+#: Exceptions that adapters should not raise, and that some raised.
 BUGS: tuple[Callable[[str], BaseException], ...] = (
     ValueError,
     OverflowError,
@@ -128,12 +128,12 @@ BUGS: tuple[Callable[[str], BaseException], ...] = (
 
 
 def buggy(bug: Callable[[str], BaseException], rate: float) -> Behaviour:
-    """An adapter with a bug that some answers bring out."""
+    """An adapter with a bug that some answers trigger."""
     return lambda world, call: (0.03, bug(INJECTED) if world.rng.random() < rate else None)
 
 
 def deaf(seconds: float, result: ProviderError | None) -> Behaviour:
-    """Its calls cannot be cancelled: they come back late, whatever was asked meanwhile."""
+    """Calls that cannot be cancelled: they end late."""
     return lambda world, call: (seconds, result, True)
 
 
@@ -178,7 +178,7 @@ def _slow(dice: random.Random) -> Trouble:
     return Trouble(f"takes {seconds:g} s", good(seconds))
 
 
-#: The words of a trouble that answers 400 to every call: `invariants` looks for them.
+#: Description of the fault that answers 400 to every call: `invariants` searches for it.
 REFUSES_ALL = "answers 400 to everything"
 OTHER_WIDTH = "answers vectors of another width"
 NOT_FOUND = "answers 404"

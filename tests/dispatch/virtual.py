@@ -1,12 +1,12 @@
 """Virtual time: the threads, locks and clock of dispatch, as a discrete-event simulation.
 
     with World(seed=1).installed() as world:
-        world.spawn(somebody, arguments)
+        world.spawn(function, arguments)
         world.run()
 
 Threads are greenlets that run until they wait; then the clock jumps to the next event. So the real
-code runs, all of it, hours of it in seconds, and a seed repeats it exactly. Events of one moment
-come in random order, and who is woken comes to it a little late, as threads do.
+code runs, hours of it in seconds, and a seed repeats a run exactly. Events of the same time have a
+random order, and a woken thread runs a little later, as real threads do.
 """
 
 import _thread
@@ -27,8 +27,8 @@ from greenlet import getcurrent, greenlet
 
 import app.pipeline  # noqa: F401 - loads every module that `_virtual_modules` looks for
 
-LATE = 0.002  # seconds at most from being woken to running
-#: Modules that live in virtual time: these, and all below them.
+LATE = 0.002  # maximum seconds from wake-up to running
+#: Modules that use virtual time: these, and all below them.
 VIRTUAL = (
     "app.dispatch",
     "app.pipeline",
@@ -41,15 +41,15 @@ INJECTED = "injected"  # in the message of each exception that a simulation rais
 
 
 class AbruptEnd(BaseException):
-    """Stands for exceptions that are no `Exception`, such as `gevent.Timeout`."""
+    """An exception that is no `Exception`, such as `gevent.Timeout`."""
 
 
-#: What a thread may die of; a keyboard interrupt or a test's timeout ends the simulation itself.
+#: Exceptions that end a thread; a keyboard interrupt or a test's timeout ends the simulation.
 DEADLY = (Exception, SystemExit, AbruptEnd)
 
 
 class Wait:
-    """A greenlet that waits: woken once, by the first event."""
+    """A waiting greenlet, woken once, by the first event."""
 
     __slots__ = ("_greenlet", "_woken", "_world")
 
@@ -67,7 +67,7 @@ class Wait:
 
 
 class Lock:
-    """What `_thread.allocate_lock` gives, as far as a `Wakeup` uses it."""
+    """A lock of `_thread.allocate_lock`, as far as a `Wakeup` uses it."""
 
     def __init__(self, world: "World") -> None:
         self._world, self._locked = world, False
@@ -87,27 +87,27 @@ class Lock:
             raise RuntimeError("release unlocked lock")
         if self._wait is None:
             self._locked = False
-        else:  # it stays locked, by the one who waits
+        else:  # it stays locked by the waiting thread
             wait, self._wait = self._wait, None
             wait.wake()
 
 
 class World:
-    """The clock, the dice and everything that is going to happen."""
+    """The clock, the random numbers and all future events."""
 
     def __init__(self, seed: int = 0) -> None:
         self.now = 1000.0
         self.rng = random.Random(seed)
-        self.wrong: list[str] = []  # what must not happen and did
-        self.threads = 0  # that have not come to their end
+        self.wrong: list[str] = []  # violations
+        self.threads = 0  # threads that have not ended
         self.most_events = 10**8
-        self.may_start: Callable[[], bool] = lambda: True  # whether a thread can be had now
+        self.may_start: Callable[[], bool] = lambda: True  # whether a thread can be started now
         self._events: list[tuple[float, float, int, Callable[[], Any], Wait | None]] = []
         self._numbers = count()
         self._hub = getcurrent()
 
     def at(self, when: float, do: Callable[[], Any], wait: Wait | None = None) -> None:
-        """Do something at a time; not where it is the end of a wait that is over by then."""
+        """Schedule an event; the end of a wait that is over by then is skipped."""
         event = (max(when, self.now), self.rng.random(), next(self._numbers), do, wait)
         heapq.heappush(self._events, event)
 
@@ -130,20 +130,20 @@ class World:
         self.soon(greenlet(body, parent=self._hub).switch)
 
     def _start_new_thread(self, function: Callable[..., Any], arguments: Any) -> None:
-        """As `_thread.start_new_thread`, which fails where the system has no thread to give."""
+        """Replace `_thread.start_new_thread`, which fails if the system has no thread."""
         if not self.may_start():
             raise RuntimeError(f"can't start new thread ({INJECTED})")
         self.spawn(function, *arguments)
 
     def pause(self, seconds: float, wait: Wait | None = None) -> bool:
-        """Wait as a thread: True when woken, False when the time has passed."""
+        """Wait as a thread; return True when woken, False when the time has passed."""
         wait = wait or Wait(self)
         if seconds < float("inf"):
             self.at(self.now + seconds, partial(wait.wake, False), wait)
         return self._hub.switch()
 
     def run(self, until: float = float("inf")) -> None:
-        """Let happen what happens, up to a moment or to the end of all."""
+        """Run events, up to a time or until there are none."""
         while self._events and self._events[0][0] <= until:
             when, _, number, do, wait = heapq.heappop(self._events)
             if wait is not None and wait.is_over:
@@ -158,7 +158,7 @@ class World:
 
     @contextmanager
     def installed(self) -> Iterator[Self]:
-        """Have dispatch live in this world."""
+        """Let dispatch use this world within the block."""
         clock = SimpleNamespace(**dict.fromkeys(CLOCKS, lambda: self.now))
         threads = SimpleNamespace(
             start_new_thread=self._start_new_thread,
@@ -183,7 +183,7 @@ def _virtual_modules() -> list[ModuleType]:
 
 
 def _is_injected(error: BaseException | None) -> bool:
-    """Whether the simulation raised an error on purpose, or one that led to it."""
+    """Return whether the simulation raised an error, or a cause of it, on purpose."""
     while error is not None:
         if INJECTED in str(error):
             return True
@@ -193,7 +193,7 @@ def _is_injected(error: BaseException | None) -> bool:
 
 @contextmanager
 def _bugs(wrong: list[str]) -> Iterator[None]:
-    """Note what dispatch logs as a bug of its own; say nothing of the rest."""
+    """Record lines that dispatch logs as a bug of its own; drop all others."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -1,4 +1,4 @@
-"""Bodies that must be refused, and how: a table for test_bad_requests."""
+"""Request bodies that must be refused, and the errors: a table for test_bad_requests."""
 
 import json
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ NO_MODEL = "you must provide a model parameter"
 
 @dataclass(frozen=True)
 class Case:
-    """A request and the answer it must get; `message` is a part of the message."""
+    """A request and its expected answer; `message` is a part of the message."""
 
     name: str
     body: Any
@@ -33,7 +33,7 @@ class Case:
 
 
 def wrong(param: str, *values: Any, message: str = "", model: str = "steady") -> list[Case]:
-    """A good request with one field wrong, once for each value."""
+    """Return good requests with one wrong field, one for each value."""
     return [
         Case(
             f"{param}={_short(value)}", {**GOOD, "model": model, param: value}, 400, param, message
@@ -48,12 +48,12 @@ def _short(value: Any) -> str:
 
 
 def no_json(**bodies: bytes) -> list[Case]:
-    """Bodies that are no JSON; their names in words."""
+    """Return bodies that are not JSON; their names are in words."""
     return [Case(name.replace("_", " "), body, message="JSON") for name, body in bodies.items()]
 
 
 def good_but(changed: str) -> bytes:
-    """A good request up to its last brace, then this."""
+    """Return a good request whose last brace is replaced."""
     return b'{"model": "steady", "input": "hello"' + changed.encode() + b"}"
 
 
@@ -70,7 +70,7 @@ MODEL = [
             f"The model `{name}` does not exist or you do not have access to it.",
             "model_not_found",
         )
-        for name in ("nobody", "Steady", " steady", "steady ", "../steady", "модель", "*")
+        for name in ("unknown", "Steady", " steady", "steady ", "../steady", "модель", "*")
     ),
 ]
 
@@ -214,7 +214,7 @@ BODIES = [
     *(NO_OBJECT + NO_JSON + NESTED + SURROGATES + NUMBERS + TWICE),
 ]
 
-#: Requests that look odd and are good: they get an embedding.
+#: Unusual but good requests: they get an embedding.
 FINE = [
     *(
         Case(f"{name}=null", {**GOOD, name: None}, 200)

@@ -1,4 +1,4 @@
-"""Requests that are wrong before their body matters: a table for test_bad_requests."""
+"""Requests with errors outside the body: a table for test_bad_requests."""
 
 import hashlib
 
@@ -64,7 +64,7 @@ AUTHORIZATION = [
     ),
     Case(
         "an unknown model with a narrow key",
-        {"model": "nobody", "input": "hello"},
+        {"model": "unknown", "input": "hello"},
         404,
         code="model_not_found",
         headers={"Authorization": f"Bearer {NARROW_KEY}"},
@@ -121,7 +121,7 @@ PATHS = [
             path=f"/v1/models/{name}",
             method="GET",
         )
-        for name in ("nobody", "STEADY", "%ff")
+        for name in ("unknown", "STEADY", "%ff")
     ),
 ]
 
@@ -145,7 +145,7 @@ REQUESTS = AUTHORIZATION + CONTENT_TYPES + PATHS + METHODS
 
 
 def framed(*lines: str, body: bytes = BODY, line: str = "POST /v1/embeddings HTTP/1.1") -> bytes:
-    """A request of exactly these header lines, but for host and key."""
+    """Return a request with these header lines, plus host and key."""
     headers = [line, "Host: proxy", f"Authorization: Bearer {KEY}", *lines]
     return "\r\n".join([*headers, "", ""]).encode("latin-1") + body
 
@@ -155,7 +155,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 TYPE = "Content-Type: application/json"
 SMUGGLED = b"0\r\n\r\nGET /v1/models HTTP/1.1\r\nHost: proxy\r\n\r\n"
 
-#: What a request's bytes are → the status of the one answer to it. gunicorn itself notices most.
+#: Bytes of a request → status of its only answer. gunicorn itself refuses most of them.
 FRAMING = {
     "a length and chunks": (400, framed(LENGTH, CHUNKED, body=SMUGGLED)),
     "chunks and a length": (400, framed(CHUNKED, "Content-Length: 6", body=SMUGGLED)),
@@ -205,7 +205,7 @@ FRAMING = {
     "a method in lower case": (400, framed(LENGTH, line="post /v1/embeddings HTTP/1.1")),
     "a method in brackets": (400, framed(LENGTH, line="P(ST /v1/embeddings HTTP/1.1")),
     "bare line feeds": (400, framed(LENGTH).replace(b"\r\n", b"\n")),
-    "a TLS greeting": (400, bytes.fromhex("16030100a5010000a10303") + b"\r\n\r\n"),
+    "a TLS ClientHello": (400, bytes.fromhex("16030100a5010000a10303") + b"\r\n\r\n"),
     "HTTP/2 without asking": (400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     "words": (400, b"hello, is it you?\r\n\r\n"),
     "a body that ends too early": (400, framed(TYPE, "Content-Length: 500")),

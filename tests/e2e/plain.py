@@ -1,4 +1,4 @@
-"""`plain_app` behind the real gunicorn with the real configuration, and a load on it."""
+"""`plain_app` under the real gunicorn with the real configuration, and a load generator."""
 
 import contextlib
 import http.client
@@ -12,7 +12,7 @@ from tests.support.server import Proxy
 
 
 class Plain(Proxy):
-    """As `Proxy`, but it serves `plain_app`, which needs no settings and can misbehave."""
+    """A `Proxy` that serves `plain_app`, which needs no settings."""
 
     def __init__(self, directory: Path, worker_class: str, *arguments: str, **options: Any) -> None:
         super().__init__(
@@ -26,10 +26,10 @@ class Plain(Proxy):
 
 
 class Load:
-    """Clients that ask again and again over kept connections: a context manager.
+    """Clients that send requests over kept connections until the block ends: a context manager.
 
-    Every request that gets no answer, or another than 200, is in `lost`. A refused connection is
-    no loss: nothing was sent.
+    `lost` lists requests without an answer, or with another status than 200. A refused connection
+    is not lost: nothing was sent.
     """
 
     def __init__(self, port: int, clients: int = 8, path: str = "/sleep/0.02") -> None:
@@ -82,6 +82,6 @@ class Load:
 def _connection(port: int) -> Iterator[http.client.HTTPConnection]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     with contextlib.closing(connection):
-        # http.client would connect again by itself, and hide a loss.
+        # http.client would reconnect by itself, and hide a lost request.
         connection.auto_open = 0
         yield connection

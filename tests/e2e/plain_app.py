@@ -1,4 +1,4 @@
-"""A WSGI app with nothing in it but ways to answer: what the server is tested with."""
+"""A small WSGI app for tests of the server."""
 
 import json
 import time

@@ -68,5 +68,5 @@ console.log(JSON.stringify({
   notAllowed: await failure(() => embed("x", {}, guest)),
   emptyInput: await failure(() => embed("")),
   unknownField: await failure(() => embed("x", { cachin: true })),
-  unknownModel: await failure(() => embed("x", { model: "nobody" })),
+  unknownModel: await failure(() => embed("x", { model: "unknown" })),
 }));

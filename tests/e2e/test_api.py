@@ -1,4 +1,4 @@
-"""Answers, headers and paths, exactly: what API.md promises to those who read bytes."""
+"""Answers, headers and paths of the API, byte by byte."""
 
 import json
 import re
@@ -18,7 +18,7 @@ PATHS = [
 ]
 
 
-def test_an_answer_to_the_letter(client, upstream):
+def test_answer_is_exact(client, upstream):
     answer = client.post(GOOD)
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
@@ -32,13 +32,13 @@ def test_an_answer_to_the_letter(client, upstream):
     assert_answers(answer.json, ["hello there"], 32)
 
 
-def test_base64_is_the_provider_s_bytes(client, upstream):
+def test_base64_is_the_bytes_of_the_provider(client, upstream):
     (embedding,) = client.post({**GOOD, "encoding_format": "base64"}).embeddings
     assert embedding == encode(vector("hello there", 32))
 
 
-def test_floats_are_short_and_lose_nothing(client, upstream):
-    """A float32 needs nine digits; the seventeen of a double would be half the bytes again."""
+def test_floats_are_short_and_exact(client, upstream):
+    """A float32 needs nine digits; a double has seventeen, twice the bytes."""
     answer = client.post(GOOD)
     assert decode(answer.embeddings[0]).tobytes() == vector("hello there", 32).tobytes()
     longest = max(len(number.strip()) for number in re.findall(r"-?0\.\d+", answer.text))
@@ -58,13 +58,13 @@ def test_an_answer_has_its_headers(client, upstream):
 
 
 @pytest.mark.parametrize("given", ["abc", "my-request_1.2", "0" * 64])
-def test_a_request_id_of_the_caller_s_comes_back(client, given):
+def test_well_formed_request_id_is_returned(client, given):
     for answer in (client.post(GOOD, X_Request_Id=given), client.get("/no", X_Request_Id=given)):
         assert answer.headers["x-request-id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "a b", "<x>", "x" * 1000, 'a"b', "a,b;c"])
-def test_one_that_is_not_well_formed_is_replaced(client, given):
+def test_other_request_id_is_replaced(client, given):
     found = client.post(GOOD, X_Request_Id=given).headers["x-request-id"]
     assert found != given
     assert re.fullmatch(r"[\w-]{8,}", found)
@@ -72,7 +72,7 @@ def test_one_that_is_not_well_formed_is_replaced(client, given):
 
 @pytest.mark.parametrize("path", [*PATHS, *(f"{path}?api-version=2024-10-21&x=" for path in PATHS)])
 @pytest.mark.parametrize("header", ["authorization", "api-key"])
-def test_the_same_under_the_paths_of_other_clients(client, upstream, path, header):
+def test_paths_of_other_sdks_give_the_same_answer(client, upstream, path, header):
     key = {"api_key": KEY, "Authorization": None} if header == "api-key" else {}
     answer = client.post(GOOD, path, **key)
     assert answer.status == 200, answer.text
@@ -81,16 +81,16 @@ def test_the_same_under_the_paths_of_other_clients(client, upstream, path, heade
 
 
 @pytest.mark.parametrize("path", PATHS[2:])
-def test_a_path_that_names_the_model(client, upstream, path):
-    """Azure clients leave the model out of the body, or repeat it."""
+def test_model_in_path_is_used(client, upstream, path):
+    """Azure clients omit the model in the body, or repeat it."""
     answer = client.post({"input": "hello"}, path)
     assert answer.status == 200, answer.text
     assert answer.json["model"] == "embed"
-    unknown = client.post({"input": "hello"}, path.replace("embed/", "nobody/"))
+    unknown = client.post({"input": "hello"}, path.replace("embed/", "unknown/"))
     assert (unknown.status, unknown.error["code"]) == (404, "model_not_found")
 
 
-def test_dimensions(client, upstream):
+def test_dimensions_are_applied(client, upstream):
     for model in ("embed", "cut", "cut-some"):
         answer = client.embed(model, "hello", dimensions=8)
         assert_answers(answer.json, ["hello"], 8)
@@ -100,20 +100,20 @@ def test_dimensions(client, upstream):
 
 
 @pytest.mark.parametrize("dimensions", [33, 10**6, 2**63, 10**30])
-def test_dimensions_that_no_vector_of_the_model_has(client, upstream, dimensions):
-    """Whether the proxy knows it or the provider says so."""
+def test_impossible_dimensions_are_a_400(client, upstream, dimensions):
+    """The proxy refuses them, or the provider does."""
     answer = client.embed("embed", "hello", dimensions=dimensions)
     assert answer.status == 400, answer.text
     assert "dimensions" in answer.error["message"]
 
 
-def test_a_field_that_the_model_passes_on(client, upstream):
+def test_passed_field_reaches_the_provider(client, upstream):
     answer = client.embed("embed", "hello", task="search")
     assert_answers(answer.json, ["hello"], 32, "search")
     assert upstream.calls[0].body["task"] == "search"
 
 
-def test_models(proxy, client):
+def test_models_are_listed(proxy, client):
     answer = client.get("/v1/models").json
     assert answer.keys() == {"object", "data"}
     assert answer["object"] == "list"
@@ -125,7 +125,7 @@ def test_models(proxy, client):
     assert client.get("/v1/models/embed").json == found["embed"]
 
 
-def test_models_that_the_key_may_use(proxy):
+def test_only_models_of_the_key_are_listed(proxy):
     narrow = proxy.client(NARROW_KEY)
     assert [entry["id"] for entry in narrow.get("/v1/models").json["data"]] == ["steady"]
     assert narrow.get("/v1/models/steady").status == 200
@@ -183,13 +183,13 @@ def test_health_needs_no_key(default_proxy, path):
         "an empty line first",
     ],
 )
-def test_odd_clients_are_served(client, data):
+def test_unusual_clients_are_served(client, data):
     answer = client.raw(data)
     assert answer.status == 200, answer.text
     assert_answers(answer.json, ["hello"], 32)
 
 
-def test_a_client_that_waits_for_100_continue(client):
+def test_client_that_waits_for_100_continue_is_served(client):
     head, _, _ = framed(LENGTH, TYPE, "Expect: 100-continue").partition(BODY)
     replies = client.raw_bytes(head + BODY)
     assert replies.startswith(b"HTTP/1.1 100 Continue\r\n")
@@ -197,14 +197,14 @@ def test_a_client_that_waits_for_100_continue(client):
 
 
 @pytest.mark.parametrize("escaped", [True, False])
-def test_text_of_any_script(client, upstream, escaped):
+def test_text_of_any_script_is_embedded(client, upstream, escaped):
     texts = ["naïve café", "日本語", "שלום", "👩‍👩‍👧", "a\u2028b", "\x7f", 'quo"te\\', "z" * 20_000]
     body = json.dumps({"model": "embed", "input": texts}, ensure_ascii=escaped).encode()
     assert_answers(client.post(body).json, texts, 32)
     assert upstream.seen == texts
 
 
-def test_a_large_batch_in_both_encodings(client, upstream):
+def test_large_batch_is_embedded_in_both_encodings(client, upstream):
     texts = [f"text {i}" for i in range(2048)]
     for encoding in ("float", "base64"):
         answer = client.embed("embed", texts, encoding_format=encoding)

@@ -1,4 +1,4 @@
-"""`caching: true`: what was embedded once is not paid for twice, and is never another text's."""
+"""`caching: true`: embedded items are reused, and only for the same item."""
 
 import itertools
 
@@ -16,7 +16,7 @@ def states(*answers):
 
 
 def take(number):
-    """Texts that no test has used."""
+    """Return texts that no test has used."""
     return list(itertools.islice(fresh, number))
 
 
@@ -31,7 +31,7 @@ def test_second_request_calls_no_provider(client, upstream):
     assert second.headers["x-proxy-attempts"] == "0"
 
 
-def test_only_misses_go_upstream_and_come_back_in_their_places(client, upstream):
+def test_only_misses_are_sent_and_put_in_their_places(client, upstream):
     texts = take(10)
     known = texts[1::3]
     client.embed("embed", known, caching=True)
@@ -42,7 +42,7 @@ def test_only_misses_go_upstream_and_come_back_in_their_places(client, upstream)
     assert upstream.seen == [text for text in texts if text not in known]
 
 
-def test_usage_counts_every_item_and_the_header_the_cached_ones(client, upstream):
+def test_usage_counts_every_item_and_the_header_cached_ones(client, upstream):
     texts = ["one " * 3, "two " * 5, "three " * 7, "four " * 11]
     alone = client.embed("embed", texts[1], caching=True)
     partial, hit = (client.embed("embed", texts, caching=True) for _ in range(2))
@@ -54,7 +54,7 @@ def test_usage_counts_every_item_and_the_header_the_cached_ones(client, upstream
     assert cached == ["0", "5", "26", "0"]
 
 
-def test_an_item_that_comes_twice_is_answered_twice(client, upstream):
+def test_duplicate_item_has_two_vectors(client, upstream):
     (text,) = take(1)
     texts = [text, "between", text, text]
     for _ in range(2):
@@ -64,7 +64,7 @@ def test_an_item_that_comes_twice_is_answered_twice(client, upstream):
         assert answer.json["usage"]["total_tokens"] == tokens
 
 
-def test_without_caching_the_cache_is_neither_asked_nor_filled(client, upstream):
+def test_without_caching_the_cache_is_neither_read_nor_written(client, upstream):
     (text,) = take(1)
     off = [client.embed("embed", text, **fields) for fields in ({}, {"caching": False})]
     after = client.embed("embed", text, caching=True)
@@ -102,8 +102,8 @@ def test_end_users_share_an_entry(client, upstream):
     ],
     ids=["blanks and case", "text and tokens", "tokens alike in bytes", "accents"],
 )
-def test_inputs_that_look_alike_are_not(client, upstream, variants):
-    """Asked together first, so that each has had its chance to take another's place."""
+def test_similar_inputs_have_different_entries(client, upstream, variants):
+    """They are embedded together first, so that each could be stored in the place of another."""
     for value in variants:
         client.embed("embed", value, caching=True)
     for value in variants:
@@ -122,7 +122,7 @@ def test_inputs_that_look_alike_are_not(client, upstream, variants):
     ],
     ids=str,
 )
-def test_what_may_change_the_vector_keeps_entries_apart(client, upstream, fields):
+def test_fields_that_change_the_vector_have_different_entries(client, upstream, fields):
     (text,) = take(1)
     body = {"model": "embed", "input": text, "caching": True}
     plain, other, again = (client.post(body | more) for more in ({}, fields, fields))
@@ -133,7 +133,7 @@ def test_what_may_change_the_vector_keeps_entries_apart(client, upstream, fields
     assert_answers(client.post(body).json, [text], 32)
 
 
-def test_widths_that_the_proxy_cuts_itself_are_kept_apart(client, upstream):
+def test_widths_cut_by_the_proxy_have_different_entries(client, upstream):
     (text,) = take(1)
     for _ in range(2):
         for width in (32, 16, 8):
@@ -141,7 +141,7 @@ def test_widths_that_the_proxy_cuts_itself_are_kept_apart(client, upstream):
             assert_answers(answer.json, [text], width)
 
 
-def test_keys_share_what_they_may_both_use(proxy, client, steady):
+def test_keys_share_entries(proxy, client, steady):
     (text,) = take(1)
     other = proxy.client(settings.NARROW_KEY)
     answers = [caller.embed("steady", text, caching=True) for caller in (client, other)]
@@ -155,8 +155,8 @@ def test_a_hit_needs_no_provider(client, upstream):
     assert client.embed("embed", text, caching=True).status == 200
 
 
-def test_one_failing_item_costs_the_others_nothing(client, upstream, fresh):
-    """A partial hit whose misses fail is an error, and what was cached stays so."""
+def test_failed_item_does_not_remove_cached_items(client, upstream, fresh):
+    """A partial hit whose misses fail is an error; cached items stay cached."""
     model = fresh("embed")
     known, unknown = take(2)
     client.embed(model, known, caching=True)
@@ -174,7 +174,7 @@ def test_entries_expire(start_proxy, upstream):
     assert upstream.seen == [text, text]
 
 
-def test_a_cache_that_is_not_configured_is_off(start_proxy, upstream):
+def test_without_configured_cache_the_header_is_off(start_proxy, upstream):
     client = start_proxy(CACHE=None).client()
     (text,) = take(1)
     answers = [client.embed("embed", text, caching=True) for _ in range(2)]
@@ -182,7 +182,7 @@ def test_a_cache_that_is_not_configured_is_off(start_proxy, upstream):
     assert len(upstream.calls) == 2
 
 
-def test_a_cache_of_each_key_s_own(start_proxy, steady):
+def test_scope_key_keeps_keys_apart(start_proxy, steady):
     proxy = start_proxy(CACHE={"scope": "key"})
     (text,) = take(1)
     callers = [proxy.client(), proxy.client(settings.NARROW_KEY)] * 2
@@ -190,7 +190,7 @@ def test_a_cache_of_each_key_s_own(start_proxy, steady):
     assert states(*answers) == ["miss", "miss", "hit", "hit"]
 
 
-def test_a_full_cache_forgets_and_goes_on(start_proxy, upstream):
+def test_full_cache_evicts_and_still_works(start_proxy, upstream):
     client = start_proxy(CACHE={"max_bytes": 20_000}).client()
     texts = take(400)
     client.embed("embed", texts, caching=True)

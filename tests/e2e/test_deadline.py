@@ -1,6 +1,6 @@
-"""`timeout` is a promise: whatever a provider does, the caller hears within that time.
+"""The caller gets an answer or an error within `timeout`, for any behaviour of a provider.
 
-And nothing stays behind: no connection that is in an unknown state, no thread, no open file.
+And no connection in an unknown state, no thread and no open file is left.
 """
 
 import os
@@ -17,7 +17,7 @@ from tests.support.upstream import good
 from tests.support.vectors import assert_answers
 
 GRACE = 0.5  # seconds after the deadline
-UNHURRIED = 100  # MiB that a flood may cost a worker for a moment
+UNHURRIED = 100  # maximum MiB of a worker during a flood
 CALLERS = 64
 # Threads that gunicorn's gthread may add to its pool meanwhile: it does whenever none has said yet
 # that it is idle. What stays behind of sixteen stalled calls is more (see below).
@@ -26,7 +26,7 @@ SPARE = 2
 
 @pytest.fixture(scope="module", params=WORKER_CLASSES)
 def proxy(request, proxy_of):
-    """Both kinds of worker have to hold this. Warm: its pool of threads has what it needs."""
+    """A proxy under each class of worker, whose pool of threads has been used before."""
     proxy = proxy_of(request.param)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: proxy.client().embed("steady", f"warm {i}"), range(32)))
@@ -34,7 +34,7 @@ def proxy(request, proxy_of):
 
 
 def resources(proxy):
-    """(threads, sockets) of the only worker. Its other files are of its metrics and its logs."""
+    """Return (threads, sockets) of the only worker. Its other files are metrics and logs."""
     (worker,) = proxy.workers()
     sockets = 0
     for descriptor in Path(f"/proc/{worker}/fd").iterdir():
@@ -44,7 +44,7 @@ def resources(proxy):
 
 
 def resident(proxy):
-    """MiB of memory of the only worker."""
+    """Return the memory of the only worker in MiB."""
     (worker,) = proxy.workers()
     pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -75,7 +75,7 @@ def test_a_stalling_provider_is_cut_at_the_deadline(client, proxy, upstream, fre
     assert_in_time(client.embed(model, "hello", timeout=1))
 
     stalled = upstream.calls[1]
-    assert stalled.hung_up.wait(2)  # the proxy has left that connection
+    assert stalled.hung_up.wait(2)  # the proxy has closed that connection
     assert_nothing_left(proxy, before)
     answer = client.embed(model, "afterwards")
     assert_answers(answer.json, ["afterwards"], 32)
@@ -83,7 +83,7 @@ def test_a_stalling_provider_is_cut_at_the_deadline(client, proxy, upstream, fre
     assert len(upstream.calls) == 3  # and the stalled call was not made twice
 
 
-def test_a_provider_that_never_completes_a_connection(client, proxy, fresh):
+def test_connection_that_is_never_completed_is_cut_at_the_deadline(client, proxy, fresh):
     client.embed("steady", "warm")
     before = resources(proxy)
     assert_in_time(client.embed(fresh("hole"), "hello", timeout=1))
@@ -113,24 +113,22 @@ def test_a_flood_is_cut_before_it_fills_the_memory(client, proxy, upstream, fres
     assert resident(proxy) < memory + UNHURRIED
 
 
-def test_a_slow_provider_within_the_time_is_waited_for(client, upstream):
+def test_slow_answer_within_the_timeout_is_returned(client, upstream):
     upstream.script(refusals.delayed(1.2, good))
     answer = client.embed("embed", "hello", timeout=3)
     assert_answers(answer.json, ["hello"], 32)
     assert answer.seconds > 1.2
 
 
-def test_the_time_is_for_the_whole_wait_of_a_batch(client, upstream, fresh):
-    """300 texts, whether they go upstream in one call or in several."""
+def test_timeout_covers_the_whole_request(client, upstream, fresh):
+    """300 texts, in one call or in several."""
     model = fresh("embed")
     upstream.always(refusals.delayed(0.7, stalls.half_then_stall))
     assert_in_time(client.embed(model, [f"text {i}" for i in range(300)], timeout=1))
 
 
 @pytest.mark.parametrize("which", ["another", "the same"])
-def test_callers_of_a_provider_are_not_held_up_by_a_call_that_hangs(
-    client, upstream, steady, fresh, which
-):
+def test_hanging_call_does_not_delay_other_callers(client, upstream, steady, fresh, which):
     hung = fresh("embed")
     model = hung if which == "the same" else "steady"
     upstream.script(stalls.silence)
@@ -142,11 +140,11 @@ def test_callers_of_a_provider_are_not_held_up_by_a_call_that_hangs(
         for text, answer in zip(texts, answers, strict=True):
             assert_answers(answer.json, [text], 32)
             assert answer.seconds < 2
-        assert not hanging.done()  # all of them were served while it hung
+        assert not hanging.done()  # all were served while the other call hung
         assert_in_time(hanging.result(), 3)
 
 
-def test_many_hanging_calls_leave_nothing_behind(client, proxy, upstream, fresh):
+def test_hanging_calls_leave_no_threads_and_sockets(client, proxy, upstream, fresh):
     upstream.always(stalls.silence)
 
     def hang(model):
@@ -154,7 +152,7 @@ def test_many_hanging_calls_leave_nothing_behind(client, proxy, upstream, fresh)
 
     with ThreadPoolExecutor(16) as pool:
         first = list(pool.map(hang, [fresh("embed") for _ in range(16)]))
-        before = resources(proxy)  # a pool of threads may have grown to what was asked of it
+        before = resources(proxy)  # a pool of threads may have grown
         second = list(pool.map(hang, [fresh("embed") for _ in range(16)]))
     for answer in first + second:
         assert_in_time(answer)

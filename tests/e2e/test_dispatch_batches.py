@@ -1,6 +1,6 @@
-"""Many small requests become few calls, a large one becomes several; nobody notices but the bill.
+"""Many small requests share few calls, and a large request is split into several calls.
 
-Over real sockets, with the real server. Each test has a provider of its own at one proxy.
+Over real sockets, with the real server. Each test has its own provider at one proxy.
 """
 
 import threading
@@ -50,7 +50,7 @@ def proxy(tmp_path_factory, upstreams):
 
 @pytest.fixture
 def at(proxy, upstreams):
-    """A model and its provider, forgetful again."""
+    """A model and its provider, which is reset."""
 
     def model(name):
         upstreams[name].reset()
@@ -60,7 +60,7 @@ def at(proxy, upstreams):
 
 
 def together(requests):
-    """Run functions all at once; their answers, in order."""
+    """Run functions concurrently; return their results in order."""
     barrier = threading.Barrier(len(requests))
 
     def run(request):
@@ -73,7 +73,7 @@ def together(requests):
 
 @contextmanager
 def held(upstream, calls):
-    """The provider's next calls wait until the block ends; yields when all of them are there."""
+    """Let the provider's next calls wait until the block ends; yields when all have arrived."""
     go = threading.Event()
 
     def hold(exchange):
@@ -88,7 +88,7 @@ def held(upstream, calls):
 
 
 def outstanding(client, model):
-    """How many requests of a model wait or are under way, by the proxy's own word."""
+    """Return the number of outstanding requests of a model, as the proxy reports it."""
     found = client.get("/v1/providers").json
     rows = found["data"] if isinstance(found, dict) else found
     return sum(row["outstanding"] for row in rows if row["model"] == model)
@@ -108,8 +108,8 @@ def assert_each_its_own(answers, items):
         assert_answers(answer.json, [item], settings.WIDTH)
 
 
-def test_sixty_four_singles_leave_in_eight_calls(at):
-    """Four slots are taken at once; what comes meanwhile leaves together."""
+def test_sixty_four_single_texts_share_eight_calls(at):
+    """Four slots are taken at once; later requests share calls."""
     client, upstream = at("merged")
     items = texts("cold", 64)
     with ThreadPoolExecutor(64) as pool, held(upstream, 4):
@@ -126,7 +126,7 @@ def most_at_once(upstream, seconds):
     return max(sum(t <= other < t + seconds * 0.9 for other in times) for t in times)
 
 
-def test_what_waited_for_one_slot_leaves_in_one_call_and_each_pays_its_own(at):
+def test_merged_requests_share_a_call_and_have_their_own_usage(at):
     client, upstream = at("single")
     items = texts("waits", 30)
     with ThreadPoolExecutor(31) as pool, held(upstream, 1):
@@ -139,11 +139,11 @@ def test_what_waited_for_one_slot_leaves_in_one_call_and_each_pays_its_own(at):
     assert len(upstream.calls) == 2
     assert Counter(upstream.seen) == Counter(["first", *items])
     billed = [w.result().json["usage"]["prompt_tokens"] for w in waiting]
-    assert sum(billed) == sum(map(count_tokens, items))  # exactly what the provider counted
+    assert sum(billed) == sum(map(count_tokens, items))  # exactly the count of the provider
     assert max(billed) <= 2 * max(map(count_tokens, items))
 
 
-def test_only_what_agrees_is_merged(at):
+def test_only_compatible_requests_are_merged(at):
     client, upstream = at("single")
     kinds = [
         {},
@@ -169,7 +169,7 @@ def test_only_what_agrees_is_merged(at):
     assert len(upstream.calls) == 1 + 2 * len(kinds)
 
 
-def test_where_merging_is_off_each_leaves_alone(at):
+def test_without_merging_each_request_has_its_call(at):
     client, upstream = at("apart")
     upstream.always(refusals.delayed(0.02, good))
     items = texts("apart", 24)
@@ -178,7 +178,7 @@ def test_where_merging_is_off_each_leaves_alone(at):
     assert most_at_once(upstream, 0.02) <= 4
 
 
-def test_a_merged_call_that_is_refused_fails_only_the_guilty(at):
+def test_refused_merged_call_fails_only_the_bad_request(at):
     client, upstream = at("single")
 
     def strict(exchange):
@@ -198,13 +198,13 @@ def test_a_merged_call_that_is_refused_fails_only_the_guilty(at):
             assert answer.error["message"] == f"refused: {item}"  # not that of the other
         else:
             assert_answers(answer.json, [item], settings.WIDTH)
-    assert len(upstream.calls) <= 2 + 2 * 2 * 5  # by halves, not one by one
+    assert len(upstream.calls) <= 2 + 2 * 2 * 5  # by bisection, not one by one
 
 
 @pytest.mark.parametrize(
     ("model", "inputs", "calls"), [("openai", 5000, 3), ("cohere", 1000, 11), ("cohere", 8192, 86)]
 )
-def test_a_large_request_goes_in_as_few_parts_as_it_takes(at, model, inputs, calls):
+def test_large_request_is_split_into_the_fewest_parts(at, model, inputs, calls):
     client, upstream = at(model)
     items = texts("part", inputs)
     answer = client.embed(model, items, encoding_format="base64")
@@ -214,14 +214,14 @@ def test_a_large_request_goes_in_as_few_parts_as_it_takes(at, model, inputs, cal
     assert Counter(upstream.seen) == Counter(items)
 
 
-def test_a_request_over_the_tokens_of_a_call_goes_in_parts(at):
+def test_request_over_max_tokens_is_split(at):
     client, upstream = at("counted")
     items = [[i] * 30 for i in range(1, 11)]
     assert_answers(client.embed("counted", items).json, items, settings.WIDTH)
     assert sorted(len(call.items) for call in upstream.calls) == [1, 3, 3, 3]
 
 
-def test_of_a_large_request_only_the_part_that_failed_is_repeated(at):
+def test_only_the_failed_part_of_a_large_request_is_repeated(at):
     client, upstream = at("cohere")
     upstream.script(good, refusals.status(503), good)
     items = texts("repeat", 500)
@@ -231,14 +231,14 @@ def test_of_a_large_request_only_the_part_that_failed_is_repeated(at):
     assert len(upstream.seen) <= 500 + 96
 
 
-def test_a_part_that_is_refused_refuses_the_request(at):
+def test_refused_part_fails_the_request(at):
     client, upstream = at("cohere")
     upstream.script(good, refusals.status(400, "no such task"))
     answer = client.embed("cohere", texts("refused", 300))
     assert (answer.status, answer.error["message"]) == (400, "no such task")
 
 
-def test_a_part_that_is_too_large_is_sent_in_halves(at):
+def test_too_large_part_is_sent_in_halves(at):
     client, upstream = at("cohere")
     upstream.script(good, refusals.status(413, "too large"))
     items = texts("halved", 300)
@@ -247,7 +247,7 @@ def test_a_part_that_is_too_large_is_sent_in_halves(at):
     assert len(upstream.calls) == 6
 
 
-def test_sixty_four_callers_want_the_same_and_it_is_embedded_once(at):
+def test_same_text_of_64_callers_is_embedded_once(at):
     client, upstream = at("cached")
     upstream.always(refusals.delayed(0.1, good))
     requests = [single(client, "cached", "the same", caching=True)] * 64
@@ -255,7 +255,7 @@ def test_sixty_four_callers_want_the_same_and_it_is_embedded_once(at):
     assert upstream.seen == ["the same"]
 
 
-def test_the_same_text_many_times_in_one_request_is_embedded_once(at):
+def test_repeated_text_in_one_request_is_embedded_once(at):
     client, upstream = at("cached")
     items = ["echo", "other", "echo", "echo"]
     answer = client.embed("cached", items, caching=True)
@@ -279,7 +279,7 @@ def test_caller_with_short_timeout_does_not_fail_other_callers(at):
 
 
 def test_full_queue_refuses_at_once_and_serves_the_others(at):
-    """Two are under way and as many wait as may: the rest hears within moments."""
+    """Two are in flight and the queue is full: the others are refused at once."""
     client, upstream = at("full")
     items = texts("crowd", 2 + WAITING)
     with ThreadPoolExecutor(len(items)) as pool, held(upstream, 2):

@@ -1,6 +1,6 @@
-"""Many providers behave as one good one: what fails at one of them no caller sees.
+"""Failures of one provider are hidden from callers by another one.
 
-Over real sockets, with the real server. Each test has providers and models of its own at one proxy.
+Over real sockets, with the real server. Each test has its own providers and models at one proxy.
 """
 
 import random
@@ -15,13 +15,13 @@ import openai
 import pytest
 
 from tests.dispatch.process import Fixed, provider_process
-from tests.support import lies, refusals, settings, stalls
+from tests.support import refusals, settings, stalls, wrong_answers
 from tests.support.server import Proxy, eventually, free_port
 from tests.support.upstream import Upstream, good
 from tests.support.vectors import assert_answers
 
 CLIENTS = 8
-MODELS = 14  # pairs of providers, a pair a test
+MODELS = 14  # pairs of providers, one for each test
 
 
 def pair(number):
@@ -30,7 +30,7 @@ def pair(number):
 
 @pytest.fixture(scope="module")
 def upstreams():
-    """Two providers a model."""
+    """Two providers for each model."""
     with ExitStack() as stack:
         yield {
             pair(n): [stack.enter_context(Upstream(settings.WIDTH)) for _ in range(2)]
@@ -40,7 +40,7 @@ def upstreams():
 
 @pytest.fixture(scope="module")
 def ports():
-    """Where providers will be that come and go."""
+    """Ports of providers that are stopped and started."""
     return [free_port(), free_port()]
 
 
@@ -53,7 +53,7 @@ def proxy(tmp_path_factory, upstreams, ports):
             providers[f"{name}{letter}"] = settings.provider(upstream)
         models[name] = model(f"{name}a", f"{name}b")
         models[f"{name}-hedged"] = model(f"{name}a", f"{name}b", hedge=True)
-        models[f"{name}-only"] = model(f"{name}a", hedge=True)  # earns hedges, needs none
+        models[f"{name}-only"] = model(f"{name}a", hedge=True)  # earns hedges and needs none
         models[f"{name}-tiers"] = model(f"{name}a", f"{name}b", tiers=True)
     for letter, port in zip("ab", ports, strict=True):
         entry = settings.provider(Fixed(port)) | {"base_url": f"http://127.0.0.1:{port}/v1"}
@@ -75,7 +75,7 @@ def model(*providers, tiers=False, **options):
 
 @pytest.fixture
 def fresh(upstreams):
-    """A model without any request so far, and its providers; they are reset afterwards."""
+    """An unused model and its providers, which are reset afterwards."""
     name = pair(fresh_numbers.pop())
     yield name, *upstreams[name]
     for upstream in upstreams[name]:
@@ -91,7 +91,7 @@ def client(proxy):
 
 
 def flood(client, model, number, clients=CLIENTS, **fields):
-    """So many requests, a text each; the answers, in order."""
+    """Send requests of one text each; return the answers in order."""
     with ThreadPoolExecutor(clients) as pool:
         return list(
             pool.map(lambda i: client.embed(model, f"{model} {i}", **fields), range(number))
@@ -109,7 +109,7 @@ def sometimes(rate, ill):
     return lambda exchange: (ill if dice.random() < rate else good)(exchange)
 
 
-def test_one_of_two_fails_at_thirty_percent_and_no_caller_notices(client, fresh):
+def test_no_request_fails_if_one_of_two_fails_30_percent(client, fresh):
     name, a, b = fresh
     a.always(sometimes(0.3, refusals.status(503)))
     answers = flood(client, name, 2000)
@@ -119,7 +119,7 @@ def test_one_of_two_fails_at_thirty_percent_and_no_caller_notices(client, fresh)
     assert max(int(answer.headers["x-proxy-attempts"]) for answer in answers) <= 4
 
 
-def test_one_of_two_is_killed_under_load_and_no_caller_notices(client, ports):
+def test_no_request_fails_if_one_of_two_is_killed_under_load(client, ports):
     with provider_process(ports[0]) as first, provider_process(ports[1]):
         served, name = [], "mortal"
 
@@ -137,10 +137,10 @@ def test_one_of_two_is_killed_under_load_and_no_caller_notices(client, ports):
         assert served[-1].headers["x-proxy-provider"] == "mortal-b"
 
 
-def test_all_are_dead_and_the_first_to_return_is_found(client, ports, proxy):
+def test_first_recovered_deployment_is_found(client, ports, proxy):
     dead = eventually(
         lambda: (answer := client.embed("mortal", "x")).status == 503 and answer,
-        what="nobody is there any more",
+        what="no provider is connected any more",
     )
     answers = [client.embed("mortal", "x") for _ in range(100)]
     for answer in [dead, *answers]:
@@ -155,7 +155,7 @@ def test_all_are_dead_and_the_first_to_return_is_found(client, ports, proxy):
         eventually(lambda: "mortal" not in client.get("/health/ready").text)
 
 
-def test_one_of_two_drips_and_callers_soon_notice_no_more(client, fresh):
+def test_dripping_deployment_is_soon_avoided(client, fresh):
     name, a, _ = fresh
     assert_all_served(flood(client, name, 100), name)  # now it is known what is usual
     a.always(stalls.drip_body)
@@ -172,13 +172,13 @@ def test_one_of_two_drips_and_callers_soon_notice_no_more(client, fresh):
     assert {answer.status for _, answer in late} == {200}
     recovered = [answer.seconds for asked, answer in late if asked > 5]
     slow = [seconds for seconds in recovered if seconds > 0.5]
-    assert len(slow) <= max(1, 0.01 * len(recovered)), slow  # a probe, at the most
+    assert len(slow) <= max(1, 0.01 * len(recovered)), slow  # at most a probe
 
 
-def test_one_that_accepts_and_never_answers_is_left_for_another(client, fresh):
+def test_silent_deployment_is_failed_over(client, fresh):
     name, a, b = fresh
     a.always(stalls.silence)
-    model = f"{name}-tiers"  # the silent one is asked first
+    model = f"{name}-tiers"  # the silent one is chosen first
     answer = client.embed(model, "x", timeout=4)
     assert_answers(answer.json, ["x"], settings.WIDTH)
     assert answer.seconds < 3
@@ -192,14 +192,14 @@ def test_one_that_accepts_and_never_answers_is_left_for_another(client, fresh):
         refusals.status(500),
         refusals.status(401),
         refusals.status(429),
-        lies.LIES["one embedding too few"],
-        lies.LIES["NaN in the bytes"],
-        lies.BROKEN["half an answer"],
-        lies.BROKEN["a closed connection"],
+        wrong_answers.WRONG_VECTORS["one embedding too few"],
+        wrong_answers.WRONG_VECTORS["NaN in the bytes"],
+        wrong_answers.BROKEN["half an answer"],
+        wrong_answers.BROKEN["a closed connection"],
     ],
     ids=["500", "401", "429", "too few", "NaN", "half", "closed"],
 )
-def test_whatever_one_answers_the_other_serves(client, upstreams, ill):
+def test_any_failure_is_failed_over(client, upstreams, ill):
     name = pair(MODELS - 1)
     a, b = upstreams[name]
     a.reset()
@@ -209,7 +209,7 @@ def test_whatever_one_answers_the_other_serves(client, upstreams, ill):
     assert len(b.seen) == 12
 
 
-def test_one_that_asks_to_be_left_alone_is_left_alone(client, fresh):
+def test_deployment_with_retry_after_is_not_called(client, fresh):
     name, a, b = fresh
     a.always(refusals.status(429, Retry_After="30"))
     assert_all_served(flood(client, name, 100), name)
@@ -217,7 +217,7 @@ def test_one_that_asks_to_be_left_alone_is_left_alone(client, fresh):
     assert len(b.seen) == 100
 
 
-def test_one_that_refuses_our_key_is_left_alone_and_the_log_says_so(client, proxy, fresh):
+def test_deployment_that_refuses_the_key_is_ejected_and_logged(client, proxy, fresh):
     name, a, b = fresh
     a.always(refusals.status(401))
     assert_all_served(flood(client, name, 60, 1), name)
@@ -229,7 +229,7 @@ def test_one_that_refuses_our_key_is_left_alone_and_the_log_says_so(client, prox
     assert a.api_key not in line["message"]
 
 
-def test_our_key_is_refused_everywhere(client, fresh):
+def test_key_refused_by_all_is_a_502(client, fresh):
     name, a, b = fresh
     for upstream in (a, b):
         upstream.always(refusals.status(401))
@@ -240,7 +240,7 @@ def test_our_key_is_refused_everywhere(client, fresh):
     assert len(a.calls) + len(b.calls) <= 4
 
 
-def test_all_ask_to_be_left_alone(client, fresh):
+def test_429_of_all_deployments_is_a_429(client, fresh):
     name, a, b = fresh
     a.always(refusals.status(429, Retry_After="20"))
     b.always(refusals.status(429, Retry_After="10"))
@@ -251,8 +251,8 @@ def test_all_ask_to_be_left_alone(client, fresh):
     assert (len(a.calls), len(b.calls)) == (1, 1)
 
 
-def test_an_sdk_that_retries_does_not_multiply_the_retries_here(proxy, fresh):
-    """Two retries there and two here would be nine calls of one."""
+def test_retries_of_sdk_and_proxy_do_not_multiply(proxy, fresh):
+    """Two retries of the SDK and two of the proxy would make nine calls."""
     name, a, _ = fresh
     a.always(refusals.status(500))
     sdk = openai.OpenAI(base_url=f"{proxy.url}/v1", api_key=settings.KEY)
@@ -261,7 +261,7 @@ def test_an_sdk_that_retries_does_not_multiply_the_retries_here(proxy, fresh):
     assert len(a.calls) <= 3
 
 
-def test_the_only_provider_is_asked_however_ill_it_was(client, fresh):
+def test_only_provider_is_called_after_any_failures(client, fresh):
     name, a, _ = fresh
     a.always(refusals.status(500))
     for _ in range(6):
@@ -286,4 +286,4 @@ def test_a_slow_answer_is_hedged_and_the_first_wins(client, fresh):
     assert_answers(answer.json, ["x"], settings.WIDTH)
     assert answer.seconds < 1
     assert answer.headers["x-proxy-attempts"] == "2"
-    assert asked[0].call.hung_up.wait(2)  # the loser is not waited for
+    assert asked[0].call.hung_up.wait(2)  # the other call is not waited for

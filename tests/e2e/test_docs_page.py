@@ -1,4 +1,4 @@
-"""/docs as a person sees it, in a real headless Chromium: paste a key, try a request."""
+"""/docs in a real headless Chromium: paste a key, send a request."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).with_name("docs_page.mjs")
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
-    """What the page showed, and the directory of its pictures."""
+    """The content of the page, and the directory of its screenshots."""
     directory = tmp_path_factory.mktemp("docs")
     with Upstream(settings.WIDTH) as upstream:
         models = {"text-embedding-3-small": settings.model("p")}
@@ -29,17 +29,17 @@ def seen(tmp_path_factory):
             }
 
 
-def test_it_shows_the_routes(seen):
+def test_page_shows_the_routes(seen):
     assert seen["title"] == "Embeddings proxy"
     assert {"/v1/embeddings", "/v1/models", "/v1/models/{name}", "/metrics"} <= set(seen["routes"])
 
 
-def test_without_a_key_a_request_is_refused(seen):
+def test_request_without_key_is_refused(seen):
     assert seen["refused"]["status"].startswith("401")
     assert "invalid_request_error" in seen["refused"]["body"]
 
 
-def test_with_a_key_it_is_served(seen):
+def test_request_with_key_is_served(seen):
     assert seen["served"]["status"].startswith("200")
     body = seen["served"]["body"]
     answer = json.loads(body[body.index("{") :])  # before it there is a button
@@ -53,10 +53,10 @@ def test_page_loads_no_foreign_file_and_logs_no_error(seen):
     assert [c for c in seen["complaints"] if expected not in c] == []
 
 
-def test_the_key_is_not_kept(seen):
+def test_key_is_not_stored(seen):
     assert settings.KEY not in seen["kept"]
 
 
-def test_pictures_were_taken(seen):
+def test_screenshots_were_taken(seen):
     for name in ("docs.png", "answer.png"):
         assert (seen["pictures"] / name).stat().st_size > 20_000

@@ -1,4 +1,4 @@
-"""A provider that lies is caught: no client gets, and no cache keeps, a wrong vector."""
+"""Wrong answers of a provider reach neither a client nor the cache."""
 
 import json
 import threading
@@ -7,11 +7,11 @@ from contextlib import suppress
 import pytest
 
 from tests.support import refusals, stalls
-from tests.support.lies import BROKEN, LIES, ODDITIES
 from tests.support.server import eventually
 from tests.support.upstream import Upstream, good
 from tests.support.vectors import assert_answers, count_tokens
 from tests.support.wire import head
+from tests.support.wrong_answers import BROKEN, UNUSUAL, WRONG_VECTORS
 
 TEXTS = ["first", "second one", "third of all"]
 
@@ -28,20 +28,20 @@ def assert_good(answer, texts=TEXTS):
 
 @pytest.fixture
 def model(fresh):
-    """A model that has not failed yet."""
+    """A model without failures so far."""
     return fresh("embed")
 
 
 def once_it_is_asked_again(ask):
-    """The answer when the proxy no longer leaves its failed provider alone (503)."""
+    """Return the answer once the failed provider is called again (before: 503)."""
     return eventually(lambda: (answer := ask()).status != 503 and answer)
 
 
 @pytest.mark.parametrize("kind", ["embed", "floats"])
-@pytest.mark.parametrize("lie", LIES)
-def test_a_lie_reaches_neither_the_client_nor_the_cache(client, upstream, fresh, lie, kind):
+@pytest.mark.parametrize("name", WRONG_VECTORS)
+def test_wrong_vectors_reach_neither_the_client_nor_the_cache(client, upstream, fresh, name, kind):
     model = fresh(kind)
-    upstream.always(LIES[lie])
+    upstream.always(WRONG_VECTORS[name])
     assert_refused(client.embed(model, TEXTS, caching=True, timeout=5))
 
     upstream.always(good)
@@ -50,9 +50,9 @@ def test_a_lie_reaches_neither_the_client_nor_the_cache(client, upstream, fresh,
     assert answer.headers["x-proxy-cache"] == "miss"
 
 
-@pytest.mark.parametrize("lie", BROKEN)
-def test_a_broken_answer_reaches_neither_the_client_nor_the_cache(client, upstream, model, lie):
-    upstream.always(BROKEN[lie])
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_answer_reaches_neither_the_client_nor_the_cache(client, upstream, model, name):
+    upstream.always(BROKEN[name])
     assert_refused(client.embed(model, TEXTS, caching=True, timeout=5))
 
     upstream.always(good)
@@ -62,16 +62,16 @@ def test_a_broken_answer_reaches_neither_the_client_nor_the_cache(client, upstre
 
 
 @pytest.mark.parametrize("encoding", ["base64", "float"])
-@pytest.mark.parametrize("oddity", ODDITIES)
-def test_an_unusual_truth_is_understood(client, upstream, model, oddity, encoding):
-    upstream.always(ODDITIES[oddity])
+@pytest.mark.parametrize("oddity", UNUSUAL)
+def test_unusual_valid_answer_is_accepted(client, upstream, model, oddity, encoding):
+    upstream.always(UNUSUAL[oddity])
     answer = client.embed(model, TEXTS, encoding_format=encoding)
     assert_good(answer)
     assert answer.json["usage"]["prompt_tokens"] > 0
 
 
 def test_a_shuffled_answer_fills_the_cache_in_the_right_order(client, upstream, model):
-    upstream.always(ODDITIES["data in another order"])
+    upstream.always(UNUSUAL["data in another order"])
     texts = [f"shuffled {i}" for i in range(20)]
     for state in ("miss", "hit"):
         answer = client.embed(model, texts, caching=True)
@@ -80,8 +80,8 @@ def test_a_shuffled_answer_fills_the_cache_in_the_right_order(client, upstream, 
     assert_good(client.embed(model, texts[7], caching=True), texts[7:8])
 
 
-def test_a_width_is_checked_against_the_one_asked_for(client, upstream, model):
-    """A provider that ignores `dimensions` is no good for a request that needs them."""
+def test_width_is_checked_against_dimensions(client, upstream, model):
+    """A provider that ignores `dimensions` cannot serve a request with them."""
 
     def deaf(exchange):
         exchange.call.body.pop("dimensions")
@@ -89,7 +89,7 @@ def test_a_width_is_checked_against_the_one_asked_for(client, upstream, model):
 
     upstream.always(deaf)
     answer = client.embed(model, "x", dimensions=8)
-    if answer.status == 200:  # the proxy may cut it itself, for the model is a matryoshka
+    if answer.status == 200:  # the proxy may cut it, because the model is a matryoshka model
         assert_answers(answer.json, ["x"], 8)
     else:
         assert_refused(answer)
@@ -135,8 +135,8 @@ def test_second_answer_on_an_idle_connection_is_not_the_next_requests(client, up
     assert_no_other_answer(client, model)
 
 
-def test_a_connection_that_was_closed_meanwhile_fails_no_request(client, upstream, model):
-    """Providers close idle connections without a word."""
+def test_closed_idle_connection_fails_no_request(client, upstream, model):
+    """Providers close idle connections without notice."""
 
     def leave(exchange):
         good(exchange)
@@ -168,8 +168,8 @@ def test_half_an_answer_is_not_cached(client, upstream, model, stall):
 @pytest.mark.parametrize(
     ("model", "sent"), [("embed", "base64"), ("floats", "float"), ("unasked", None)]
 )
-def test_the_provider_is_told_only_what_it_understands(client, upstream, model, sent):
-    """No nulls, no fields of ours; the encoding that the settings say."""
+def test_provider_is_sent_only_fields_it_knows(client, upstream, model, sent):
+    """No nulls, no fields of the proxy, and the encoding of the settings."""
     fields = {"timeout": 9, "caching": True, "input_type": "query", "user": "u", "dimensions": None}
     assert_good(client.embed(model, TEXTS, encoding_format="float", **fields))
     (call,) = upstream.calls
@@ -179,7 +179,7 @@ def test_the_provider_is_told_only_what_it_understands(client, upstream, model, 
     assert call.headers["authorization"] == f"Bearer {upstream.api_key}"
 
 
-def test_the_user_is_told_where_the_settings_say_so(client, upstream):
+def test_user_is_sent_if_configured(client, upstream):
     client.embed("naming", "x", user="someone")
     assert upstream.calls[0].body["user"] == "someone"
 
@@ -191,7 +191,7 @@ def test_tokens_reach_the_provider_as_tokens(client, upstream, model):
     assert answer.json["usage"]["prompt_tokens"] == 3 == count_tokens([1, 2]) + count_tokens([3])
 
 
-def test_an_interim_answer_of_another_kind(client, upstream, model):
+def test_unknown_interim_answer_is_skipped(client, upstream, model):
     def hints(exchange):
         exchange.send(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
         good(exchange)
@@ -204,7 +204,7 @@ def test_an_interim_answer_of_another_kind(client, upstream, model):
         assert_refused(answer)
 
 
-def test_headers_without_end_are_a_failure_of_the_provider(client, upstream, model):
+def test_endless_headers_are_a_failure_of_the_provider(client, upstream, model):
     def chatty(exchange):
         exchange.send(head(200, {f"X-{i}": "y" * 1000 for i in range(500)}))
 

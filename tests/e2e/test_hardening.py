@@ -1,4 +1,4 @@
-"""What an attacker tries on the way in: through nginx, and without it.
+"""Attacks on HTTP parsing, through nginx and without it.
 
 tests/deploy/test_tls.py tries the same by HTTP/2; test_bad_requests has what is refused without
 nginx; test_redaction looks for secrets.
@@ -24,7 +24,7 @@ IN_CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
 
 
 def holding(*lines: str, body: bytes = SECOND) -> bytes:
-    """A smuggled request: its body is a second request to a parser that frames it differently."""
+    """Return a request whose body is a second request for a parser that frames it differently."""
     return framed(TYPE, *lines, body=body)
 
 
@@ -72,8 +72,8 @@ def entrance(request: pytest.FixtureRequest, nginx: Nginx, proxy: Proxy) -> Clie
     return nginx.client() if "nginx" in request.param else proxy.client()
 
 
-def test_one_request_is_never_two(entrance: Client, proxy: Proxy):
-    """Whether it is refused or served: the second request that hides in it is never seen."""
+def test_request_smuggling_makes_no_second_request(entrance: Client, proxy: Proxy):
+    """The request is refused or served, but the second request in it is not."""
     for trick, data in TRICKS.items():
         replies = entrance.raw_bytes(data)
         final = replies.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
@@ -83,11 +83,11 @@ def test_one_request_is_never_two(entrance: Client, proxy: Proxy):
     proxy.log_line(last.headers["x-request-id"])
     paths = [str(line.get("path")) for line in proxy.log_lines()]
     seen = [paths[i : i + 2] for i, path in enumerate(paths) if path.startswith(MARK)]
-    assert seen == []  # each with the trick that it came before
+    assert seen == []  # each was sent after an attack
 
 
 def test_the_next_client_gets_its_own_answer(nginx: Nginx):
-    """A connection to the proxy that a trick had poisoned would give it the trick's."""
+    """A poisoned connection to the proxy would return the answer of the attack."""
     for trick in TRICKS.values():
         nginx.client().raw_bytes(trick)
     for i in range(20):
@@ -95,7 +95,7 @@ def test_the_next_client_gets_its_own_answer(nginx: Nginx):
         assert (answer.status, answer.headers["x-request-id"]) == (200, f"own-{i}")
 
 
-# What an answer says ------------------------------------------------------------------------------
+# Headers of answers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_next_client_gets_its_own_answer(nginx: Nginx):
         ("GET", "/openapi.json", None),
     ],
 )
-def test_answers_are_not_kept_not_guessed_at_and_name_no_software(
+def test_answers_have_no_store_nosniff_and_no_software_name(
     entrance: Client, method: str, path: str, key: str | None
 ):
     answer = Client(entrance.host, entrance.port, key).request(method, path)
@@ -125,7 +125,7 @@ def test_answers_are_not_kept_not_guessed_at_and_name_no_software(
 
 
 @pytest.mark.parametrize("data", [b"nonsense\r\n\r\n", framed("Content-Length: -1")])
-def test_refusals_before_the_app_say_the_same(entrance: Client, data: bytes):
+def test_errors_before_the_app_have_the_same_headers(entrance: Client, data: bytes):
     answer = entrance.raw(data)
     assert (answer.status, answer.error["code"]) == (400, "invalid_http")
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -137,14 +137,15 @@ def test_foreign_host_header_is_not_repeated(entrance: Client):
     assert "evil.example" not in answer.text + str(answer.headers)
 
 
-# Who may look -------------------------------------------------------------------------------------
+# Paths for operators
+# -------------------------------------------------------------------------------------
 
 INNER = ["/metrics", "/metrics/", "/v1/providers", "/v1/%70roviders", "/v1/../metrics", "//metrics"]
 
 
 @pytest.mark.parametrize("path", INNER)
-def test_what_is_for_operators_is_closed_to_other_addresses(nginx: Nginx, path: str):
-    """nginx.conf lets 127.0.0.1 in; a caller on 127.0.0.2 has the right key and no luck."""
+def test_paths_for_operators_are_closed_to_other_addresses(nginx: Nginx, path: str):
+    """nginx.conf allows 127.0.0.1; a client at 127.0.0.2 is refused also with the right key."""
     data = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
     data += "X-Forwarded-For: 127.0.0.1\r\nX-Real-IP: 127.0.0.1\r\nConnection: close\r\n\r\n"
     source = ("127.0.0.2", 0)
@@ -160,7 +161,7 @@ def test_what_is_for_operators_is_closed_to_other_addresses(nginx: Nginx, path: 
 
 @pytest.fixture
 def impatient(proxy: Proxy, tmp_path: Path) -> Iterator[Callable[..., Nginx]]:
-    """Starts nginx with numbers that a test can wait for: (as in the file, as in the test)."""
+    """Starts nginx with shorter times: pairs of (text of the file, replacement)."""
     with ExitStack() as stack:
 
         def start(**changes: str) -> Nginx:
@@ -178,7 +179,7 @@ def impatient(proxy: Proxy, tmp_path: Path) -> Iterator[Callable[..., Nginx]]:
 
 
 @pytest.mark.parametrize("sent", [b"POST /v1/embeddings HTT", framed(TYPE, LENGTH, body=b"{")])
-def test_slow_clients_cost_the_proxy_nothing_and_end(impatient, proxy: Proxy, sent: bytes):
+def test_slow_clients_do_not_reach_the_proxy_and_are_closed(impatient, proxy: Proxy, sent: bytes):
     nginx = impatient(client_header_timeout="1s", client_body_timeout="1s")
     (worker,) = proxy.workers()
     files = len(list(Path(f"/proc/{worker}/fd").iterdir()))
@@ -199,11 +200,11 @@ def test_slow_clients_cost_the_proxy_nothing_and_end(impatient, proxy: Proxy, se
         assert time.monotonic() - start < 5
 
 
-def test_one_address_may_have_so_much_under_way(impatient):
+def test_concurrent_requests_of_an_address_are_limited(impatient):
     nginx = impatient(limit_conn="per_client 5")  # the zone's line is another directive
 
     def sixth():
-        # Five anew each time: this nginx soon cuts clients that are slow.
+        # Five new ones each time: this nginx soon closes slow connections.
         with ExitStack() as stack:
             for _ in range(5):
                 slow = stack.enter_context(socket.create_connection(("127.0.0.1", nginx.port), 20))

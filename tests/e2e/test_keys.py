@@ -1,4 +1,4 @@
-"""Keys of the table and tokens over the real server: made, used, rotated, revoked, within 5 s."""
+"""Keys of the table and OIDC tokens with the real server."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from tests.support.upstream import Upstream
 
 
 class Issuer:
-    """An identity provider: `token` signs with its newest key, `rotate` makes another."""
+    """An identity provider: `token` signs with its newest key, `rotate` creates a key."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -79,7 +79,7 @@ def proxy(request, table, issuer, tmp_path_factory) -> Iterator[Proxy]:
 
 @contextmanager
 def start(directory: Path, url: str, issuer: Issuer, worker_class: str) -> Iterator[Proxy]:
-    """A proxy whose keys are those of the table and of the issuer alone."""
+    """Start a proxy with keys of the table and of the issuer only."""
     oidc = {
         "issuer": "https://id",
         "audience": "proxy",
@@ -101,7 +101,7 @@ def start(directory: Path, url: str, issuer: Issuer, worker_class: str) -> Itera
 
 
 def statuses(proxy: Proxy, key: str, **headers) -> set[int]:
-    """What many requests at once get, so that each worker is asked."""
+    """Return the statuses of many concurrent requests, so that each worker answers some."""
     client = proxy.client(key)
     body = {"model": "embed", "input": "a"}
     with ThreadPoolExecutor(8) as pool:
@@ -109,7 +109,7 @@ def statuses(proxy: Proxy, key: str, **headers) -> set[int]:
         return {answer.result().status for answer in asked}
 
 
-def test_a_key_is_made_rotated_and_revoked_in_every_worker_within_five_seconds(proxy, table):
+def test_new_rotated_and_revoked_keys_apply_in_every_worker(proxy, table):
     name = f"team-{proxy.port}"
     key = table.new(KeyEntry(name, models=("embed",)))
     eventually(lambda: statuses(proxy, key) == {200}, 5)
@@ -121,7 +121,7 @@ def test_a_key_is_made_rotated_and_revoked_in_every_worker_within_five_seconds(p
     eventually(lambda: statuses(proxy, key) | statuses(proxy, new) == {401}, 5)
 
 
-def test_a_key_bound_to_networks(proxy, table):
+def test_key_bound_to_networks_is_refused_elsewhere(proxy, table):
     name = f"bound-{proxy.port}"
     key = table.new(KeyEntry(name, networks=("10.0.0.0/8",)))
     eventually(lambda: statuses(proxy, key) == {403}, 5)
@@ -130,12 +130,12 @@ def test_a_key_bound_to_networks(proxy, table):
     eventually(lambda: statuses(proxy, key, X_Forwarded_For="10.1.2.3") == {200}, 5)
 
 
-def test_limits_of_the_table_hold(proxy, table):
+def test_limits_of_the_table_apply(proxy, table):
     key = table.new(KeyEntry(f"slow-{proxy.port}", limits=(("requests_per_minute", 2),)))
     eventually(lambda: 429 in statuses(proxy, key), 5)
 
 
-def test_tokens_are_taken_and_their_keys_rotate(proxy, issuer):
+def test_tokens_are_accepted_after_a_rotation(proxy, issuer):
     token = issuer.token()
     eventually(lambda: statuses(proxy, token) == {200}, 5)
     assert statuses(proxy, issuer.token(aud="else")) == {401}
@@ -150,9 +150,7 @@ def test_tokens_are_taken_and_their_keys_rotate(proxy, issuer):
     assert token not in proxy.stdout() + proxy.stderr()
 
 
-def test_while_the_database_is_away_workers_start_with_the_last_keys_and_take_tokens(
-    tmp_path, issuer
-):
+def test_workers_started_without_database_use_the_snapshot_and_accept_tokens(tmp_path, issuer):
     held = tmp_path / "database"
     held.mkdir()
     database = Database(f"sqlite:///{held}/keys.db")
@@ -174,9 +172,7 @@ def test_while_the_database_is_away_workers_start_with_the_last_keys_and_take_to
     database.close()
 
 
-def test_a_token_of_a_new_key_is_unavailable_and_not_wrong_while_the_provider_is_away(
-    proxy, issuer
-):
+def test_token_of_a_new_key_is_a_503_while_the_provider_is_unavailable(proxy, issuer):
     document, issuer.document = issuer.document, b"<html>"
     stranger = Issuer(issuer.port)
     try:

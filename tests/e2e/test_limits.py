@@ -1,4 +1,4 @@
-"""Limits of keys and of end users, over all workers, as clients meet them."""
+"""Limits of keys and of end users over all workers, with the real server."""
 
 import os
 import threading
@@ -43,28 +43,28 @@ def keys():
 
 @pytest.fixture(scope="module")
 def valkey():
-    """The server that counts."""
+    """The Valkey that counts."""
     with Valkey() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def many(start_proxy, valkey):
-    """Four workers that count together; with patience, for who is not counted is let in."""
+    """Four workers that share counters. The timeout is long: uncounted requests are admitted."""
     limits = {"url": valkey.url, "timeout": 0.25}
     return start_proxy(LIMITS=limits, keys=keys(), workers=4)
 
 
 @pytest.fixture
 def counted(valkey):
-    """The server, with nothing counted yet."""
+    """The Valkey, empty."""
     with valkey.client() as client:
         client.flushall()
     return valkey
 
 
 def hammer(proxy, key, requests, threads=8, **fields):
-    """Statuses of so many requests, from several clients at once, and the seconds they took."""
+    """Return the statuses of requests from several clients, and the seconds they took."""
     statuses = Counter()
 
     def work():
@@ -82,15 +82,15 @@ def hammer(proxy, key, requests, threads=8, **fields):
 
 
 def asks(pid, port):
-    """Whether a process is connected to this port of the loopback address."""
+    """Return whether a process is connected to this port of the loopback address."""
     lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     sockets = {f"socket:[{line[9]}]" for line in lines if line[2].endswith(f":{port:04X}")}
-    open_now = Path(f"/proc/{pid}/fd").iterdir()  # a link may be gone before it is read
+    open_now = Path(f"/proc/{pid}/fd").iterdir()  # a descriptor may be closed before it is read
     return not sockets.isdisjoint(os.path.realpath(fd).rpartition("/")[2] for fd in open_now)
 
 
 @pytest.mark.parametrize("key", ["exact", "long"])
-def test_over_four_workers_at_once_a_limit_is_exact(many, counted, steady, key):
+def test_limit_is_exact_over_four_workers(many, counted, steady, key):
     statuses, seconds = hammer(many, key, 480)
     assert statuses.keys() == {200, 429}
     # Where a minute began meanwhile, the window has moved by as much; that of a month has not.
@@ -104,14 +104,14 @@ def test_over_four_workers_at_once_a_limit_is_exact(many, counted, steady, key):
     eventually(all_ask, 20)
 
 
-def test_tokens_are_settled_by_what_was_counted(many, counted, steady):
-    """The provider counts words: a tenth of what is expected of these."""
+def test_tokens_are_settled_by_the_count(many, counted, steady):
+    """The provider counts words: a tenth of the expected tokens."""
     client = many.client(SECRETS["tokens"])
     word = "w" * 40
     answers = []
     for _ in range(30):
         answers.append(client.embed("steady", [word] * 10))  # 100 expected, 10 counted
-        time.sleep(0.03)  # corrections are sent behind the answer
+        time.sleep(0.03)  # corrections are sent after the answer
     statuses = Counter(answer.status for answer in answers)
     assert 10 <= statuses[200] <= 22  # with no correction 3, and 21 by what was counted
     assert statuses[429] == 30 - statuses[200]
@@ -119,7 +119,7 @@ def test_tokens_are_settled_by_what_was_counted(many, counted, steady):
     assert answers[0].headers["x-ratelimit-limit-tokens"] == "300"
 
 
-def test_a_minute_s_limit_as_an_sdk_sees_it(many, counted, steady):
+def test_limit_of_a_minute_is_a_rate_limit_error_of_the_sdk(many, counted, steady):
     client = openai.OpenAI(base_url=many.url + "/v1", api_key=SECRETS["minute"], max_retries=0)
     with client:
         for left in ("2", "1", "0"):
@@ -133,7 +133,7 @@ def test_a_minute_s_limit_as_an_sdk_sees_it(many, counted, steady):
     assert "x-should-retry" not in caught.value.response.headers
 
 
-def test_a_quota_that_is_used_up_is_not_tried_again(many, counted, steady):
+def test_sdk_does_not_retry_a_used_up_quota(many, counted, steady):
     client = openai.OpenAI(base_url=many.url + "/v1", api_key=SECRETS["day"], max_retries=5)
     with client:
         client.embeddings.create(model="steady", input="w " * 18)
@@ -153,7 +153,7 @@ def _code(client):
     return caught.value.code
 
 
-def test_end_users_are_held_apart(many, counted, steady):
+def test_end_users_have_their_own_limits(many, counted, steady):
     client = many.client(SECRETS["users"])
     for user in ("a", "b", None):
         answers = [client.embed("steady", "one", user=user) for _ in range(3)]
@@ -166,7 +166,7 @@ def test_a_key_without_limits_has_no_headers(many, counted, steady):
     assert not [name for name in headers if name.startswith("x-ratelimit")]
 
 
-def test_a_request_that_fails_costs_no_tokens(many, counted, upstream, fresh):
+def test_failed_request_costs_no_tokens(many, counted, upstream, fresh):
     upstream.always(lambda exchange: exchange.reply(400, {"error": {"message": "no"}}))
     client = many.client(SECRETS["tokens"])
     model = fresh("embed")
@@ -176,7 +176,7 @@ def test_a_request_that_fails_costs_no_tokens(many, counted, upstream, fresh):
     eventually(lambda: client.embed(model, "w" * 400).headers[left] == "300")
 
 
-def test_in_memory_each_worker_has_its_share(start_proxy, steady):
+def test_in_memory_each_worker_has_a_share(start_proxy, steady):
     proxy = start_proxy(keys=keys(), workers=2)
     statuses, seconds = hammer(proxy, "share", 320)
     assert statuses.keys() == {200, 429}
@@ -184,13 +184,13 @@ def test_in_memory_each_worker_has_its_share(start_proxy, steady):
 
 
 def told(proxy, metric):
-    """What /metrics says of a number without labels."""
+    """Return a metric without labels."""
     lines = proxy.client(None).get("/metrics").text.splitlines()
     (value,) = [line.split()[1] for line in lines if line.split()[0] == metric.samples[0]]
     return float(value)
 
 
-def test_while_nobody_counts_nobody_is_refused_or_late(many, counted, steady):
+def test_without_server_no_request_is_refused_or_late(many, counted, steady):
     client, before = many.client(SECRETS["minute"]), told(many, catalog.LIMITS_UNCHECKED)
     assert client.embed("steady", "one").headers["x-ratelimit-limit-requests"] == "3"
     counted.kill()
@@ -204,7 +204,7 @@ def test_while_nobody_counts_nobody_is_refused_or_late(many, counted, steady):
     eventually(lambda: told(many, catalog.LIMITS_DOWN) == 0)
 
 
-def test_what_was_used_while_nobody_counted_is_charged_then(many, counted, steady):
+def test_usage_without_server_is_charged_afterwards(many, counted, steady):
     client = many.client(SECRETS["away"])
     assert client.embed("steady", "one").status == 200
     counted.kill()
@@ -216,7 +216,7 @@ def test_what_was_used_while_nobody_counted_is_charged_then(many, counted, stead
     assert "It resets at 20" in answer.error["message"]
 
 
-def test_keys_with_a_budget_are_refused_while_nobody_counts_where_that_is_set(start_proxy, steady):
+def test_when_away_refuse_refuses_keys_with_a_budget(start_proxy, steady):
     with Valkey() as server:
         limits = {"url": server.url, "timeout": 0.25, "when_away": "refuse"}
         proxy = start_proxy(LIMITS=limits, keys=keys())

@@ -1,4 +1,4 @@
-"""The log: one line of JSON a request, with all that helps and nothing that hurts."""
+"""The log has one line of JSON for each request, without inputs and secrets."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,13 +6,14 @@ import pytest
 
 from app.observability.logs import MAX_LINE_BYTES
 from tests.support import refusals
+from tests.support.server import Proxy
 from tests.support.settings import KEY
 
 GOOD = {"model": "embed", "input": "hello there"}
 
 
 def test_log_line_names_client_request_and_result(proxy, client, upstream):
-    secret = "a text that is nobody's business"
+    secret = "a text that must stay secret"
     body = {"model": "embed", "input": [secret, "b c"], "user": "u-17", "caching": True}
     answer = client.post(body)
     line = proxy.log_line(answer.headers["x-request-id"])
@@ -43,12 +44,12 @@ def test_log_line_names_client_request_and_result(proxy, client, upstream):
 @pytest.mark.parametrize(
     ("fields", "status", "code"),
     [
-        ({"model": "nobody"}, 404, "model_not_found"),
+        ({"model": "unknown"}, 404, "model_not_found"),
         ({"timeout": 0}, 400, "invalid_request_error"),  # the type, where there is no code
         ({"timeout": 2}, 502, "upstream_error"),
     ],
 )
-def test_the_log_says_what_went_wrong(proxy, client, upstream, fresh, fields, status, code):
+def test_log_line_of_an_error_has_its_code(proxy, client, upstream, fresh, fields, status, code):
     upstream.always(refusals.status(500))
     answer = client.post({**GOOD, "model": fresh("embed"), **fields})
     line = proxy.log_line(answer.headers["x-request-id"])
@@ -65,7 +66,7 @@ def test_log_line_without_authentication_has_no_client(proxy):
     assert "sk-some-wrong-key" not in proxy.stdout() + proxy.stderr()
 
 
-def test_neither_keys_nor_inputs_are_ever_in_a_log(proxy, client, upstream):
+def test_log_has_neither_keys_nor_inputs(proxy, client, upstream):
     for fields in ({}, {"timeout": 0}, {"input": ["a secret text", 1]}, {"user": 5}):
         client.post({**GOOD, "input": "a secret text", **fields})
     client.post(b'{"model": "embed", "input": "a secret text",}')
@@ -78,8 +79,8 @@ def test_neither_keys_nor_inputs_are_ever_in_a_log(proxy, client, upstream):
     assert "Traceback" not in logged
 
 
-def test_no_line_is_longer_than_a_pipe_keeps_whole(proxy, client):
-    """Lines of several workers mix in a pipe where they are over 4,096 bytes."""
+def test_lines_are_at_most_4096_bytes(proxy, client):
+    """Lines over 4,096 bytes of several workers would mix in a pipe."""
     long = "p" * 8000
     ids = [
         client.get(f"/{long}").headers["x-request-id"],
@@ -96,3 +97,11 @@ def test_each_request_is_one_line_of_the_log(proxy, client, upstream):
     for answer in asked:
         assert proxy.log_line(answer.headers["x-request-id"])["status"] == answer.status
     assert all(line.keys() >= {"time", "level"} for line in proxy.log_lines())
+
+
+def test_a_worker_that_stops_writes_no_traceback_in_format_human(tmp_path):
+    """gunicorn's own format has the process id, which ``logging.logProcesses`` False takes away."""
+    with Proxy(tmp_path, ALPHANEURAL_API_KEY=KEY, LOG_FORMAT="human") as proxy:
+        pass
+    assert "Worker exiting" in proxy.stderr()
+    assert "Traceback" not in proxy.stderr()

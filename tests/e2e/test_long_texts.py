@@ -1,4 +1,4 @@
-"""A text of megabytes at the embedded model, or counted by a tokenizer, does not stop a worker."""
+"""A text of megabytes does not block a worker, in the embedded model or in a tokenizer."""
 
 import json
 import time
@@ -26,7 +26,7 @@ TIMEOUT_S = 1
 
 @pytest.fixture(scope="module", params=[False, True], ids=["embedded", "counted"])
 def proxy(request, tmp_path_factory):
-    """One gevent worker with the embedded model, whose settings may name its tokenizer."""
+    """One gevent worker with the embedded model, with or without a tokenizer setting."""
     directory = tmp_path_factory.mktemp("long")
     counted = f"""
 MODELS["wordllama"]["tokenizer"] = {str(TOKENIZER)!r}

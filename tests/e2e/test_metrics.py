@@ -1,4 +1,4 @@
-"""/metrics of the real server: the same from every worker, and right after workers have died."""
+"""/metrics of the real server: the same from every worker, also after workers have died."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def provider():
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, provider):
-    """A proxy of two workers, and the directory that it makes its own in."""
+    """A proxy with two workers, and the parent of its metrics directory."""
     directory, place = (tmp_path_factory.mktemp(name) for name in ("proxy", "place"))
     path = settings.settings_file(
         directory,
@@ -40,7 +40,7 @@ def served(tmp_path_factory, provider):
 
 
 def scrape(proxy, **headers):
-    """Sample → value, of whichever worker answers; names without our prefix."""
+    """Return sample → value from any worker; names without the prefix."""
     answer = proxy.client(None).get("/metrics", **headers)
     assert answer.status == 200, answer.text
     assert answer.headers["content-type"].startswith("text/plain; version=")
@@ -63,14 +63,14 @@ def grown(proxy, before, name):
     return scrape(proxy)[name] - before.get(name, 0)
 
 
-def test_every_worker_tells_of_all(served, provider):
+def test_every_worker_reports_all_workers(served, provider):
     client, before = served.client(), scrape(served)
     for i in range(40):
         assert client.embed("embed", [f"text {i}", "same"], caching=True).status == 200
-    for _ in range(12):  # whoever answers
+    for _ in range(12):  # from any worker
         assert grown(served, before, SERVED) == 40
         assert grown(served, before, "items_total{model=embed}") == 80
-    # A worker that has just started looks at its deployments within moments.
+    # A worker that has just started reads its deployments soon.
     state = "deployment_workers{model=embed,provider=p,state=ok}"
     eventually(lambda: scrape(served).get(state) == WORKERS)
     found = scrape(served)
@@ -81,9 +81,9 @@ def test_every_worker_tells_of_all(served, provider):
     eventually(lambda: sum(grown(served, before, name) for name in asked) == 80)
 
 
-def test_errors_are_counted_by_whose_they_are(served, provider):
+def test_errors_are_counted_by_side(served, provider):
     client, before = served.client(), scrape(served)
-    client.embed("nobody", "x")
+    client.embed("unknown", "x")
     client.embed("embed", "")
     served.client("sk-wrong").embed("embed", "x")
     provider.always(refusals.status(500))
@@ -99,7 +99,7 @@ def test_errors_are_counted_by_whose_they_are(served, provider):
     assert grown(served, before, "retries_total{error=unavailable,model=flaky,provider=p}") >= 1
 
 
-def test_nothing_counted_is_lost_with_a_worker(served):
+def test_counts_of_a_killed_worker_are_kept(served):
     client, before = served.client(), scrape(served)
     for i in range(3):
         for _ in range(5):
@@ -112,7 +112,7 @@ def test_nothing_counted_is_lost_with_a_worker(served):
     assert scrape(served)["in_flight{}"] == 1
 
 
-def test_reloads_leave_no_files_behind(served):
+def test_reloads_leave_no_files(served):
     before, old = scrape(served), set(served.workers())
     served.process.send_signal(signal.SIGHUP)
     eventually(lambda: served.workers() and not old & set(served.workers()), 20)
@@ -129,18 +129,18 @@ def test_reloads_leave_no_files_behind(served):
         ({}, 200),
         ({"X_Forwarded_For": "127.0.0.1"}, 200),  # a proxy on this host, and a client on it
         ({"X_Forwarded_For": "203.0.113.9"}, 401),
-        ({"X_Forwarded_For": "127.0.0.1, 203.0.113.9"}, 401),  # what the client says of itself
+        ({"X_Forwarded_For": "127.0.0.1, 203.0.113.9"}, 401),  # the address that the client claims
         ({"X_Forwarded_For": "nonsense"}, 401),
         ({"Forwarded": "for=127.0.0.1"}, 401),
         ({"X_Forwarded_For": "203.0.113.9", "Authorization": f"Bearer {settings.KEY}"}, 403),
         ({"X_Forwarded_For": "203.0.113.9", "Authorization": "Bearer sk-admin"}, 200),
     ],
 )
-def test_who_may_read_them(served, headers, status):
+def test_metrics_need_an_allowed_address_or_admin_key(served, headers, status):
     assert served.client(None).get("/metrics", **headers).status == status
 
 
-def test_threads_that_count_at_once_lose_nothing(tmp_path, provider):
+def test_concurrent_threads_count_exactly(tmp_path, provider):
     path = settings.settings_file(tmp_path, {"p": settings.provider(provider)}, MODELS, KEYS)
     with Proxy(tmp_path, path, worker_class="gthread") as proxy, ThreadPoolExecutor(8) as pool:
         client = proxy.client()
@@ -153,7 +153,7 @@ def test_threads_that_count_at_once_lose_nothing(tmp_path, provider):
     assert found["in_flight{}"] == 1
 
 
-def test_the_directory_goes_with_the_server(tmp_path, provider):
+def test_directory_is_removed_with_the_server(tmp_path, provider):
     (tmp_path / "place").mkdir()
     path = settings.settings_file(tmp_path, {"p": settings.provider(provider)}, MODELS, KEYS)
     arguments = ("--worker-tmp-dir", str(tmp_path / "place"))

@@ -1,4 +1,4 @@
-"""deploy/nginx.conf in the real nginx, before the real gunicorn."""
+"""deploy/nginx.conf in the real nginx, in front of the real gunicorn."""
 
 import contextlib
 import json
@@ -27,13 +27,13 @@ SECRET = "sk-planted-secret"
 
 
 class Nginx:
-    """A running nginx with our configuration: a context manager."""
+    """A running nginx with deploy/nginx.conf: a context manager."""
 
     def __init__(self, directory: Path, upstream_port: int) -> None:
         self.directory, self.port = directory, free_port()
         text = (ROOT / "deploy" / "nginx.conf").read_text()
         for here, there in {
-            "user nginx;": "user root;",  # who may read the directory; ignored unless we are root
+            "user nginx;": "user root;",  # a user that may read the directory; ignored unless root
             "/run/nginx.pid": f"{directory}/nginx.pid",
             "/var/log/nginx/": f"{directory}/",
             "/var/cache/nginx/": f"{directory}/",
@@ -76,14 +76,14 @@ class Nginx:
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Nginx]]:
-    """Starts nginx before a port."""
+    """Starts nginx in front of a port."""
     with ExitStack() as stack:
         yield lambda port: stack.enter_context(Nginx(tmp_path_factory.mktemp("nginx"), port))
 
 
 @pytest.fixture(scope="module")
 def nginx(front: Callable[[int], Nginx], proxy: Proxy) -> Nginx:
-    """Before the proxy that all tests share."""
+    """nginx in front of the proxy that all tests share."""
     return front(proxy.port)
 
 
@@ -100,7 +100,7 @@ def plain_nginx(front: Callable[[int], Nginx], plain: Plain) -> Nginx:
     return front(plain.port)
 
 
-def test_the_file_as_it_is_refers_to_nothing_else():
+def test_file_includes_no_other_file():
     text = (ROOT / "deploy" / "nginx.conf").read_text()
     assert "include" not in text
 
@@ -108,21 +108,21 @@ def test_the_file_as_it_is_refers_to_nothing_else():
 # Through to the proxy -----------------------------------------------------------------------------
 
 
-def test_embeddings_come_through(nginx: Nginx):
+def test_embeddings_are_passed_on(nginx: Nginx):
     answer = nginx.client().embed("wordllama", ["one", "two"], encoding_format="float")
     assert [len(vector) for vector in answer.embeddings] == [256, 256]
     assert answer.headers["server"] == "nginx"
 
 
-def test_errors_of_the_proxy_come_through(nginx: Nginx):
+def test_errors_of_the_proxy_are_passed_on(nginx: Nginx):
     answer = nginx.client("sk-wrong").embed("wordllama", "one")
     assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
 
 
-def test_a_large_body_comes_through(nginx: Nginx):
+def test_large_body_is_passed_on_without_disk(nginx: Nginx):
     answer = nginx.client().embed("wordllama", ["word " * 100] * 2000)
     assert len(answer.embeddings) == 2000
-    assert not list((nginx.directory / "client").iterdir())  # nothing of it was on the disk
+    assert not list((nginx.directory / "client").iterdir())  # no part of it was on disk
 
 
 def test_a_body_over_the_limit_is_refused_by_the_proxy(nginx: Nginx):
@@ -145,7 +145,7 @@ def test_a_body_far_over_the_limit_is_refused_by_nginx(nginx: Nginx, framing: st
     assert len([name for name in answer.headers if name == "x-request-id"]) == 1
 
 
-def test_the_request_id_is_passed_on_or_made(nginx: Nginx):
+def test_request_id_is_passed_on_or_generated(nginx: Nginx):
     answer = nginx.client().get("/health/live", X_Request_ID="mine-1")
     assert answer.headers["x-request-id"] == "mine-1"
     answer = nginx.client().get("/health/live", X_Request_ID="not {mine}")
@@ -174,7 +174,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("trick", REFUSED)
-def test_nginx_refuses_in_json(nginx: Nginx, trick: str):
+def test_errors_of_nginx_are_json(nginx: Nginx, trick: str):
     data, status = REFUSED[trick]
     answer = nginx.client().raw(data)
     assert answer.status == status
@@ -182,21 +182,22 @@ def test_nginx_refuses_in_json(nginx: Nginx, trick: str):
     assert answer.headers["x-request-id"]
 
 
-def test_the_error_page_is_not_to_be_asked_for(nginx: Nginx):
+def test_error_page_cannot_be_requested(nginx: Nginx):
     answer = nginx.client().get("/nginx-error")
     assert (answer.status, answer.error["code"]) == (404, "not_found")
 
 
-def test_the_access_log_holds_no_secret(nginx: Nginx):
+def test_access_log_has_no_secret(nginx: Nginx):
     nginx.client(SECRET).get(f"/health/live?key={SECRET}", api_key=SECRET)
     eventually(lambda: any(line["path"] == "/health/live" for line in nginx.log()), 5)
     assert SECRET not in json.dumps(nginx.log())
 
 
-# Before a server with one thread ------------------------------------------------------------------
+# In front of a server with one thread
+# ------------------------------------------------------------------
 
 
-def test_slow_clients_hold_no_worker(plain_nginx: Nginx):
+def test_slow_clients_do_not_block_a_worker(plain_nginx: Nginx):
     with ExitStack() as stack:
         for data in (LINE, LINE + b"Content-Length: 100\r\n\r\n{"):
             for _ in range(5):
@@ -207,13 +208,13 @@ def test_slow_clients_hold_no_worker(plain_nginx: Nginx):
         assert plain_nginx.client().post(b"{}").seconds < 0.5
 
 
-def test_connections_to_the_proxy_are_kept(plain_nginx: Nginx):
+def test_connections_to_the_proxy_are_reused(plain_nginx: Nginx):
     ports = {plain_nginx.client().post(b"{}").json["peer"] for _ in range(20)}
     assert len(ports) < 5
 
 
 class Dying(socketserver.StreamRequestHandler):
-    """Closes kept connections without an answer; serves new ones."""
+    """A server that closes kept connections without an answer and serves new ones."""
 
     def handle(self) -> None:
         self.server.seen.append([])  # type: ignore[attr-defined]
@@ -230,7 +231,7 @@ class Dying(socketserver.StreamRequestHandler):
 
 
 def test_retry_uses_a_new_connection(front: Callable[[int], Nginx]):
-    """Or one that was kept from before may be as dead as the others."""
+    """Another kept connection could be closed as well."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dying) as server:
         server.seen = []  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -242,7 +243,7 @@ def test_retry_uses_a_new_connection(front: Callable[[int], Nginx]):
     assert asked == [[b"HTTP/1.0"]] * 3
 
 
-def test_hup_under_load_loses_nothing(front: Callable[[int], Nginx], tmp_path: Path):
+def test_hup_under_load_loses_no_request(front: Callable[[int], Nginx], tmp_path: Path):
     with Plain(tmp_path, "gevent", workers=2) as server:
         nginx = front(server.port)
         with Load(nginx.port) as load:
@@ -256,7 +257,7 @@ def test_hup_under_load_loses_nothing(front: Callable[[int], Nginx], tmp_path: P
         assert load.refused == 0
 
 
-def test_a_killed_worker_loses_at_most_an_answer_that_had_begun(
+def test_killed_worker_loses_at_most_a_started_answer(
     front: Callable[[int], Nginx], tmp_path: Path
 ):
     kills = 3
@@ -273,7 +274,7 @@ def test_a_killed_worker_loses_at_most_an_answer_that_had_begun(
         assert len(load.lost) <= kills
 
 
-def test_no_proxy_behind_it_is_a_502(front: Callable[[int], Nginx]):
+def test_without_proxy_the_answer_is_a_502(front: Callable[[int], Nginx]):
     answer = front(free_port()).client().embed("wordllama", "one")
     assert (answer.status, answer.error["code"]) == (502, "proxy_unavailable")
     assert answer.seconds < 1

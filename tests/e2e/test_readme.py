@@ -1,4 +1,4 @@
-"""The examples of the README, run word for word against a running server but for its port."""
+"""The examples of the README run unchanged, except for the port."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def example(language: str, mark: str) -> str:
-    """The one fenced block of that language with `mark` in it."""
+    """Return the only fenced block of a language with `mark` in it."""
     blocks = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     (block,) = [block for block in blocks if mark in block]
     return block
@@ -36,7 +36,7 @@ def run(command, text: str, **options) -> str:
     return done.stdout
 
 
-def test_the_two_commands_come_first():
+def test_first_block_has_make_run_and_make_test():
     first = re.search(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     assert [line.split("#")[0].strip() for line in first[1].splitlines()] == [
         "make run",
@@ -44,17 +44,17 @@ def test_the_two_commands_come_first():
     ]
 
 
-def test_the_curl_example(port):
+def test_curl_example_works(port):
     shown = run(["bash", "-s"], example("sh", "curl").replace("8000", str(port)))
     assert shown.startswith('{"object":"list","data":[{"object":"embedding","index":0,')
 
 
-def test_the_python_example(port):
+def test_python_example_works(port):
     shown = run([sys.executable, "-"], example("python", "OpenAI").replace("8000", str(port)))
     assert shown == "2 128 4\n"
 
 
-def test_the_javascript_example(port, tmp_path):
+def test_javascript_example_works(port, tmp_path):
     javascript.install()
     (tmp_path / "node_modules").symlink_to(javascript.HOME / "node_modules")
     script = tmp_path / "readme.mjs"
@@ -77,5 +77,5 @@ def test_the_javascript_example_of_spaces(port, tmp_path):
     assert re.fullmatch("2 256 4\nauto-[0-9a-f]{16}\n", run([javascript.NODE, script], ""))
 
 
-def test_make_run_says_the_key_that_the_readme_names():
+def test_readme_names_the_key_of_make_run():
     assert development.KEY in README

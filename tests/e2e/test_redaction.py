@@ -1,6 +1,6 @@
-"""A secret is planted wherever something can fail, everything is made to fail, all output is read.
+"""No output has a secret. Secrets are in all places that fail, and all answers and logs are read.
 
-Each secret has its own name, so that a leak says where it came from.
+Each secret has its own name, which shows the source of a leak.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from tests.support.upstream import Upstream
 
 PLANTED = re.compile(r"planted[-a-z0-9]+|PRIVATE KEY|Credential=|Signature=", re.IGNORECASE)
 CLIENT = "sk-planted-client-key"  # good
-WRONG = "sk-planted-wrong-key"  # and one that is not
-#: A token in form, of nobody that the proxy knows.
+WRONG = "sk-planted-wrong-key"  # and a bad one
+#: A well-formed token of an unknown issuer.
 TOKEN = jwt.encode({"sub": "planted-subject"}, "planted" * 5, headers={"kid": "planted-kid"})
 AWS = {
     "kind": "bedrock",
@@ -43,7 +43,7 @@ def provider():
 
 @pytest.fixture(scope="module")
 def planted(provider: Upstream, tmp_path_factory: pytest.TempPathFactory):
-    """A proxy that holds secrets of every kind, none of whose services is there."""
+    """A proxy with secrets of every kind, whose services are all unavailable."""
     directory = tmp_path_factory.mktemp("planted")
     with stalls.closed_port() as closed:
         address = closed.removeprefix("http://").partition("/")[0]
@@ -96,7 +96,7 @@ def planted(provider: Upstream, tmp_path_factory: pytest.TempPathFactory):
 
 
 def key_file(directory: Path, address: str) -> str:
-    """Of a service account of Google's, whose tokens come from an address that is closed."""
+    """Write the key file of a Google service account whose token server is closed."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(
         serialization.Encoding.PEM,
@@ -116,12 +116,12 @@ def key_file(directory: Path, address: str) -> str:
     return str(path)
 
 
-def shouting(code: int):
-    """A provider that repeats all it was sent, in its body and in its headers."""
+def repeating(code: int):
+    """A provider that repeats the request in body and headers of its answer."""
 
     def behaviour(exchange: Any) -> None:
         call = exchange.call
-        told = f"{refusals.gossip(exchange)} {call.headers} {call.path} {call.body}"
+        told = f"{refusals.message_with_secrets(exchange)} {call.headers} {call.path} {call.body}"
         headers = {"X-Echo": call.headers["authorization"], "Set-Cookie": "planted-cookie=1"}
         exchange.reply(code, {"error": {"message": told, "code": told, "type": told}}, **headers)
 
@@ -129,10 +129,10 @@ def shouting(code: int):
 
 
 def ask_everything(proxy: Proxy, provider: Upstream) -> list[str]:
-    """Every answer, as text: status, headers, body."""
+    """Return every answer as text: status, headers, body."""
     client, told = proxy.client(CLIENT), []
     behaviours = [
-        *(shouting(code) for code in (400, 401, 403, 404, 413, 422, 429, 500, 503)),
+        *(repeating(code) for code in (400, 401, 403, 404, 413, 422, 429, 500, 503)),
         *(refusals.page(code) for code in (200, 401, 500)),
         refusals.redirect("http://planted-elsewhere.invalid/?key=planted-redirect"),
         lambda exchange: exchange.reply(200, {"planted-shape": exchange.call.headers}),
@@ -178,10 +178,10 @@ def ask_everything(proxy: Proxy, provider: Upstream) -> list[str]:
     return texts
 
 
-def test_no_secret_leaves_the_proxy(planted: Proxy, provider: Upstream):
+def test_no_answer_or_log_has_a_secret(planted: Proxy, provider: Upstream):
     texts = ask_everything(planted, provider)
     for text in texts:
-        # Callers may be quoted to themselves: by a provider's 400, say.
+        # An answer may quote its own request, for instance a provider's 400.
         assert not set(PLANTED.findall(text)) - {"planted-input", "planted-type"}, text
     eventually(lambda: planted.stdout().count("\n") > len(texts) / 2)
     lines = (planted.stdout() + planted.stderr()).splitlines()
@@ -189,7 +189,7 @@ def test_no_secret_leaves_the_proxy(planted: Proxy, provider: Upstream):
     assert TOKEN not in "".join([*texts, *lines])
 
 
-def test_the_descriptions_of_the_proxy_hold_none(planted: Proxy):
+def test_openapi_and_docs_have_no_secret(planted: Proxy):
     for path in ("/openapi.json", "/docs", "/metrics", "/health/ready"):
         assert not PLANTED.search(planted.client(CLIENT).get(path).text), path
 
@@ -213,12 +213,12 @@ MISTAKES = {
     "a cache that is none": 'CACHE = {"url": "http://u:planted-cache@h:1"}',
     "a database that is none": 'USAGE = {"url": "mysql://u:planted-ledger@h/db"}',
     "limits that are none": 'LIMITS = {"url": "memcache://:planted-limits@h"}',
-    "tokens of nobody": 'OIDC = {"issuer": "x", "audience": "y", "jwks_url": "http://u:planted@h"}',
+    "tokens": 'OIDC = {"issuer": "x", "audience": "y", "jwks_url": "http://u:planted@h"}',
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_in_the_settings_is_named_without_its_value(
+def test_settings_error_does_not_show_the_value(
     mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "settings.py"
@@ -230,8 +230,8 @@ def test_a_mistake_in_the_settings_is_named_without_its_value(
     assert not PLANTED.search(str(raised.value))
 
 
-def test_settings_that_are_shown_hide_what_they_hold(planted: Proxy, tmp_path: Path):
-    """`repr` of settings may be printed in a traceback of a library."""
+def test_repr_of_settings_hides_secrets(planted: Proxy, tmp_path: Path):
+    """A traceback of a library may print `repr` of settings."""
     path = Path(planted._environment["PROXY_SETTINGS"])
     names: dict[str, Any] = {}
     exec(path.read_text(), names)
@@ -240,7 +240,7 @@ def test_settings_that_are_shown_hide_what_they_hold(planted: Proxy, tmp_path: P
     assert set(PLANTED.findall(repr(checked))) <= public
 
 
-def test_a_connection_that_is_cut_leaves_nothing(planted: Proxy):
+def test_cut_connection_logs_no_secret(planted: Proxy):
     with contextlib.closing(socket.create_connection(("127.0.0.1", planted.port))) as connection:
         connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\nAuthorization: Bearer planted-cut\r\n")
     planted.client(CLIENT).get("/health/live")

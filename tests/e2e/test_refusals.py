@@ -1,6 +1,6 @@
-"""A provider that says no: the client learns what it can do about it, and nothing else.
+"""Errors of a provider: the client gets a useful error without keys and addresses.
 
-What providers gossip in their errors (our key there, their address) goes no further.
+Providers repeat our key and their addresses in errors; these are removed.
 """
 
 import pytest
@@ -11,7 +11,7 @@ from tests.support.vectors import assert_answers
 
 @pytest.fixture
 def model(fresh):
-    """A model that has not failed yet."""
+    """A model without failures so far."""
     return fresh("embed")
 
 
@@ -37,14 +37,14 @@ REFUSALS = [
 
 @pytest.mark.parametrize("shape", ["error", "page"])
 @pytest.mark.parametrize(("code", "status", "ours"), REFUSALS)
-def test_a_provider_s_refusal_without_its_gossip(
+def test_error_of_a_provider_is_answered_without_secrets(
     proxy, client, upstream, model, code, status, ours, shape
 ):
     upstream.always(refusals.status(code) if shape == "error" else refusals.page(code))
     answer = client.embed(model, "hello", caching=True, timeout=5)
     assert (answer.status, answer.error["code"]) == (status, ours), answer.text
     assert_discreet(proxy, upstream, answer)
-    if code in (401, 402, 403):  # an SDK that tries again meets the same credentials
+    if code in (401, 402, 403):  # a retry of the SDK would have the same credentials
         assert answer.headers["x-should-retry"] == "false"
 
 
@@ -56,16 +56,16 @@ def assert_discreet(proxy, upstream, answer):
 
 
 @pytest.mark.parametrize("kind", ["closed", "hole"])
-def test_an_address_out_of_reach_is_not_named(proxy, client, providers, fresh, kind):
+def test_unreachable_address_is_not_named(proxy, client, providers, fresh, kind):
     answer = client.embed(fresh(kind), "hello", timeout=1)
     log = str(proxy.log_line(answer.headers["x-request-id"]))
     address = getattr(providers, kind).removeprefix("http://").removesuffix("/v1")
     assert answer.status in (502, 503, 504)
     assert not any(address in told for told in (answer.text, log, proxy.stderr()))
-    assert "sk-nobody" not in answer.text + log + proxy.stderr()
+    assert "sk-unknown" not in answer.text + log + proxy.stderr()
 
 
-def test_a_provider_s_own_400_is_passed_on_in_its_words(client, upstream, model):
+def test_400_of_a_provider_keeps_its_message(client, upstream, model):
     upstream.always(refusals.status(400, "This model's maximum context length is 8192 tokens."))
     answer = client.embed(model, "hello")
     assert answer.status == 400
@@ -73,14 +73,14 @@ def test_a_provider_s_own_400_is_passed_on_in_its_words(client, upstream, model)
     assert answer.error["type"] == "invalid_request_error"
 
 
-def test_a_provider_s_own_waiting_time_is_passed_on(client, upstream, model):
+def test_retry_after_of_a_provider_is_passed_on(client, upstream, model):
     upstream.always(refusals.status(429, Retry_After="7"))
     answer = client.embed(model, "hello", timeout=2)
     assert answer.status == 429
     assert 1 <= int(answer.headers["retry-after"]) <= 7
 
 
-def test_a_429_without_a_waiting_time_still_names_one(client, upstream, model):
+def test_429_without_retry_after_gets_one(client, upstream, model):
     upstream.always(refusals.status(429))
     assert int(client.embed(model, "hello", timeout=2).headers["retry-after"]) >= 1
 

@@ -1,4 +1,4 @@
-"""New settings on SIGHUP: no request is lost, and a wrong file changes nothing if a worker dies."""
+"""SIGHUP applies new settings without losing a request; wrong settings are never used."""
 
 import os
 import signal
@@ -29,14 +29,14 @@ class Reloaded(Proxy):
         return set(self.workers())
 
     def hup(self, text: str) -> None:
-        """New settings, and wait until no worker of before is left."""
+        """Send SIGHUP, and wait until all workers are new."""
         old = eventually(lambda: len(self.children()) == 2 and self.children(), 20)
         self.file.write_text(text)
         self.process.send_signal(signal.SIGHUP)
         eventually(lambda: len(self.children()) == 2 and not self.children() & old, 30)
 
     def replace_all(self) -> None:
-        """Kill each worker; wait for others in their place that answer."""
+        """Kill each worker; wait until new ones answer."""
         old = self.children()
         for pid in old:
             os.kill(pid, signal.SIGKILL)
@@ -73,7 +73,7 @@ def test_reload_under_load_applies_settings_and_blocks(start, worker_class):
     eventually(lambda: proxy.ask() == (403, "key_blocked"), 10)
 
 
-def test_while_the_file_is_wrong_new_workers_get_the_old_settings(start):
+def test_new_workers_get_the_old_settings_while_the_file_is_wrong(start):
     proxy = start("gevent")
     blocked = proxy.good + "\nBLOCKED_USERS = ['u-bad']\n"
     proxy.hup(blocked)

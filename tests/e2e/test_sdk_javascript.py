@@ -1,6 +1,6 @@
 """The newest OpenAI SDK for JavaScript on a current Node, against the real server.
 
-`sdk.mjs` does what a user does and prints what came of it, once a stand; the tests look at that.
+`sdk.mjs` makes requests and prints the results, once for each stand; the tests check them.
 """
 
 import json
@@ -26,13 +26,13 @@ def sdk():
 
 @pytest.fixture(scope="module", params=STANDS)
 def stand(request):
-    """A model's name, its width, and a narrower one."""
+    """A model, its width, and a narrower width."""
     return STANDS[request.param]
 
 
 @pytest.fixture(scope="module")
 def did(request, stand):
-    """What `sdk.mjs` saw."""
+    """The results that `sdk.mjs` printed."""
     model, _, narrow = stand
     name = "default_proxy" if model == "wordllama" else "proxy"
     proxy = request.getfixturevalue(name)
@@ -47,7 +47,7 @@ def assert_close(got, expected):
     np.testing.assert_allclose(got, expected, rtol=0, atol=ROUNDING)
 
 
-def test_one_text(did, stand):
+def test_one_text_is_embedded(did, stand):
     model, width, _ = stand
     full = did["full"]
     assert (full["object"], full["model"]) == ("list", model)
@@ -56,13 +56,13 @@ def test_one_text(did, stand):
     assert full["usage"]["prompt_tokens"] == full["usage"]["total_tokens"] > 0
 
 
-def test_the_default_which_is_base64_on_the_wire_equals_floats_and_raw_base64(did, stand):
+def test_default_encoding_equals_floats_and_base64(did, stand):
     assert np.shape(did["one"]) == (1, stand[1])  # not a quarter of it
     assert_close(did["one"], did["floats"])
     assert_close(did["one"][0], decode(did["base64"]))
 
 
-def test_a_batch_keeps_its_order_in_both_encodings(did, stand):
+def test_batch_keeps_its_order_in_both_encodings(did, stand):
     assert np.shape(did["batch"]) == (300, stand[1])
     assert len(np.unique(did["batch"], axis=0)) == 300
     assert_close(did["batch"], did["batchInFloats"])
@@ -70,21 +70,21 @@ def test_a_batch_keeps_its_order_in_both_encodings(did, stand):
         assert_close(did["batch"], [vector(text, 32) for text in TEXTS])
 
 
-def test_tokens(did):
+def test_token_ids_are_embedded(did):
     assert_close(did["tokens"][0], did["tokenLists"][0])
     assert not np.allclose(*did["tokenLists"])
 
 
-def test_dimensions(did, stand):
+def test_dimensions_are_applied(did, stand):
     cut = np.array(did["one"][0][: stand[2]])
     assert_close(did["narrow"][0], cut / np.linalg.norm(cut))
 
 
-def test_the_azure_client(did):
+def test_azure_client_is_served(did):
     assert_close(did["azure"], did["one"])
 
 
-def test_caching_shows_in_the_headers(did):
+def test_cache_header_is_readable(did):
     assert (did["miss"]["x-proxy-cache"], did["hit"]["x-proxy-cache"]) == ("miss", "hit")
     assert did["miss"]["x-request-id"] != did["hit"]["x-request-id"]
 
@@ -97,7 +97,7 @@ def test_a_caller_can_insist_on_the_space_of_its_index(did):
     assert did["otherSpace"] == refused
 
 
-def test_models(did, stand):
+def test_models_are_listed(did, stand):
     assert stand[0] in did["models"]
     assert (did["retrieved"]["id"], did["retrieved"]["dimensions"]) == stand[:2]
 
@@ -111,11 +111,11 @@ def test_models(did, stand):
         ("unknownModel", "NotFoundError", 404, "model_not_found", None),
     ],
 )
-def test_errors_have_their_classes(did, what, name, status, code, param):
+def test_errors_have_classes_of_the_sdk(did, what, name, status, code, param):
     assert did[what] == {"name": name, "status": status, "code": code, "param": param}
 
 
-def test_a_model_that_the_key_may_not_use(did, stand):
+def test_model_of_other_keys_is_a_permission_error(did, stand):
     if stand[0] == "embed":  # without settings there is one key, and it may use everything
         assert did["notAllowed"]["name"] == "PermissionDeniedError"
         assert did["notAllowed"]["code"] == "model_not_allowed"
@@ -130,12 +130,12 @@ def test_a_model_that_the_key_may_not_use(did, stand):
     ],
     ids=["429", "500", "silence"],
 )
-def test_what_providers_do_wrong_comes_as_the_sdk_s_own_errors(
+def test_failures_of_providers_are_errors_of_the_sdk(
     proxy, upstream, fresh, monkeypatch, behaviour, name, status, code
 ):
     upstream.always(behaviour)
     monkeypatch.setenv("KEY", KEY)
-    retries = "2" if status == 504 else "0"  # after the caller's own deadline it must not retry
+    retries = "2" if status == 504 else "0"  # no retry after the caller's deadline
     error = javascript.run(HERE / "sdk_errors.mjs", proxy.url, fresh("embed"), "1", retries)
     assert error == {"name": name, "status": status, "code": code}
     if status == 504:

@@ -1,4 +1,4 @@
-"""The newest OpenAI SDK for Python, as its users use it, against the real server."""
+"""The newest OpenAI SDK for Python against the real server."""
 
 import asyncio
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from tests.support import refusals, stalls
 from tests.support.settings import KEY, NARROW_KEY
 from tests.support.vectors import ROUNDING, vector
 
-# Pairs, for a static model such as wordllama sees words in no order: 12 and 21 are one to it.
+# Pairs, because a static model such as wordllama ignores the order of words.
 NUMBERS = [f"{i}{letter}" for i, letter in enumerate(ascii_lowercase[:25])]
 TEXTS = [f"from {one} to {other}" for one, other in combinations(NUMBERS, 2)]
 
 
 @dataclass(frozen=True)
 class Stand:
-    """A running proxy, one of its models, and the widths that can be asked of it."""
+    """A running proxy, one of its models, and its widths."""
 
     url: str
     model: str
@@ -31,7 +31,7 @@ class Stand:
 
 @pytest.fixture(scope="module", params=["embedded", "upstream"])
 def stand(request):
-    """The embedded model with no settings at all, and a provider behind the proxy."""
+    """The embedded model without settings, and a model of a provider."""
     if request.param == "embedded":
         return Stand(request.getfixturevalue("default_proxy").url, "wordllama", 256, 64)
     return Stand(request.getfixturevalue("proxy").url, "embed", 32, 8)
@@ -63,7 +63,7 @@ def assert_close(got, expected):
     np.testing.assert_allclose(got, expected, rtol=0, atol=ROUNDING)
 
 
-def test_one_text(sdk, stand):
+def test_one_text_is_embedded(sdk, stand):
     answer = sdk.embeddings.create(model=stand.model, input="hello there")
     (found,) = vectors_of(answer)
     assert found.shape == (stand.width,)
@@ -83,7 +83,7 @@ def test_floats_and_base64_are_the_same_vector(sdk, stand):
     assert base64.usage == floats.usage
 
 
-def test_a_batch_keeps_its_order(sdk, stand):
+def test_batch_keeps_its_order(sdk, stand):
     batch = vectors_of(sdk.embeddings.create(model=stand.model, input=TEXTS))
     assert batch.shape == (300, stand.width)
     assert len(np.unique(batch, axis=0)) == 300
@@ -92,7 +92,7 @@ def test_a_batch_keeps_its_order(sdk, stand):
         assert_close(batch[i], alone)
 
 
-def test_all_four_shapes_of_input(sdk, stand):
+def test_all_four_shapes_of_input_are_embedded(sdk, stand):
     one, other = [791, 2579, 3290], [22691, 1917]
     (text,) = vectors_of(sdk.embeddings.create(model=stand.model, input="a b"))
     (texts,) = vectors_of(sdk.embeddings.create(model=stand.model, input=["a b"]))
@@ -104,7 +104,7 @@ def test_all_four_shapes_of_input(sdk, stand):
     assert lists.usage.prompt_tokens == 5
 
 
-def test_dimensions_cut_and_renormalise(sdk, stand):
+def test_dimensions_are_cut_and_renormalised(sdk, stand):
     (wide,) = vectors_of(sdk.embeddings.create(model=stand.model, input="hello"))
     for encoding in ("float", openai.omit):
         answer = sdk.embeddings.create(
@@ -114,7 +114,7 @@ def test_dimensions_cut_and_renormalise(sdk, stand):
         assert_close(vectors_of(answer)[0], cut / np.linalg.norm(cut))
 
 
-def test_the_fields_of_ours(sdk, stand):
+def test_fields_of_the_proxy_are_accepted(sdk, stand):
     raw = sdk.embeddings.with_raw_response
     fields = {"timeout": 30, "caching": True, "input_type": "query"}
     states = [
@@ -150,7 +150,7 @@ def test_another_space_is_an_error_that_is_not_retried(proxy, upstream):
     assert upstream.calls == []
 
 
-def test_raw_responses_have_the_headers(sdk, stand):
+def test_raw_responses_have_headers_of_the_proxy(sdk, stand):
     raw = sdk.embeddings.with_raw_response.create(
         model=stand.model, input="x", extra_headers={"X-Request-Id": "my-own-id-1"}
     )
@@ -160,7 +160,7 @@ def test_raw_responses_have_the_headers(sdk, stand):
     assert raw.parse().data[0].index == 0
 
 
-def test_the_async_client_in_parallel(stand):
+def test_async_client_is_served_in_parallel(stand):
     async def ask_all():
         async with make(stand.url, openai.AsyncOpenAI) as client:
             calls = [client.embeddings.create(model=stand.model, input=t) for t in TEXTS[:20]]
@@ -174,7 +174,7 @@ def test_the_async_client_in_parallel(stand):
         )
 
 
-def test_the_azure_client(stand):
+def test_azure_client_is_served(stand):
     with openai.AzureOpenAI(
         azure_endpoint=stand.url, api_key=KEY, api_version="2024-10-21", max_retries=0
     ) as azure:
@@ -184,13 +184,13 @@ def test_the_azure_client(stand):
     assert_close(found, same)
 
 
-def test_models(sdk, stand):
+def test_models_are_listed(sdk, stand):
     assert stand.model in [model.id for model in sdk.models.list()]
     model = sdk.models.retrieve(stand.model)
     assert (model.id, model.object, model.dimensions) == (stand.model, "model", stand.width)
 
 
-def test_the_wrong_key(stand):
+def test_wrong_key_is_an_authentication_error(stand):
     with (
         make(stand.url, api_key="sk-wrong") as client,
         pytest.raises(openai.AuthenticationError) as caught,
@@ -199,12 +199,12 @@ def test_the_wrong_key(stand):
     assert caught.value.code == "invalid_api_key"
 
 
-def test_unknown_models_and_bad_fields(sdk, stand):
+def test_unknown_models_and_bad_fields_are_errors_of_the_sdk(sdk, stand):
     with pytest.raises(openai.NotFoundError, match="does not exist") as caught:
-        sdk.embeddings.create(model="nobody", input="x")
+        sdk.embeddings.create(model="unknown", input="x")
     assert caught.value.code == "model_not_found"
     with pytest.raises(openai.NotFoundError, match="does not exist"):
-        sdk.models.retrieve("nobody")
+        sdk.models.retrieve("unknown")
     with pytest.raises(openai.BadRequestError, match="is invalid") as caught:
         sdk.embeddings.create(model=stand.model, input="")
     assert caught.value.param == "input"
@@ -214,20 +214,20 @@ def test_unknown_models_and_bad_fields(sdk, stand):
 
 
 def test_the_embedded_model_is_wordllama(default_proxy):
-    """What comes out is what wordllama computes by itself, of length 1."""
+    """The vectors equal those of wordllama itself, scaled to length 1."""
     model = wordllama.WordLlama.load(cache_dir=wordllama.__path__[0], disable_download=True)
     with make(default_proxy.url) as client:
         found = vectors_of(client.embeddings.create(model="wordllama", input=TEXTS[:9]))
     np.testing.assert_allclose(found, model.embed(TEXTS[:9], norm=True), rtol=0, atol=1e-5)
 
 
-def test_the_vectors_are_those_of_the_provider(scripted):
+def test_vectors_are_those_of_the_provider(scripted):
     answer = scripted.embeddings.create(model="embed", input=TEXTS, dimensions=16)
     assert_close(vectors_of(answer), [vector(text, 16) for text in TEXTS])
     assert answer.usage.prompt_tokens == sum(len(text.split()) for text in TEXTS)
 
 
-def test_a_model_that_the_key_may_not_use(proxy):
+def test_model_of_other_keys_is_a_permission_error(proxy):
     with make(proxy.url, api_key=NARROW_KEY) as client:
         assert [model.id for model in client.models.list()] == ["steady"]
         assert client.embeddings.create(model="steady", input="x").data
@@ -247,7 +247,7 @@ def test_a_model_that_the_key_may_not_use(proxy):
     ],
     ids=["429", "500", "409", "400", "silence"],
 )
-def test_what_providers_do_wrong_comes_as_the_sdk_s_own_errors(
+def test_failures_of_providers_are_errors_of_the_sdk(
     scripted, upstream, fresh, behaviour, error, code
 ):
     upstream.always(behaviour)
@@ -257,13 +257,13 @@ def test_what_providers_do_wrong_comes_as_the_sdk_s_own_errors(
     assert type(caught.value) is error
 
 
-def test_the_sdk_s_retries_meet_a_provider_that_has_recovered(scripted, upstream, fresh):
+def test_retry_of_the_sdk_succeeds_after_recovery(scripted, upstream, fresh):
     upstream.script(refusals.status(429, Retry_After="0"))
     patient = scripted.with_options(max_retries=1)
     assert patient.embeddings.create(model=fresh("embed"), input="x").data
 
 
-def test_the_sdk_does_not_retry_after_the_caller_s_own_deadline(scripted, upstream, fresh):
+def test_sdk_does_not_retry_after_the_deadline(scripted, upstream, fresh):
     upstream.always(stalls.silence)
     patient = scripted.with_options(max_retries=2)
     with pytest.raises(openai.InternalServerError) as caught:

@@ -27,14 +27,14 @@ def worker_class(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def server(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plain]:
-    """A server that the tests which do not stop it share."""
+    """A server for tests that do not stop it."""
     with Plain(tmp_path_factory.mktemp("server"), worker_class) as plain:
         yield plain
 
 
 @pytest.fixture
 def start(worker_class: str, tmp_path: Path) -> Iterator[Callable[..., Plain]]:
-    """Starts servers of a test's own."""
+    """Starts servers for one test."""
     with ExitStack() as stack:
         yield lambda *arguments, **options: stack.enter_context(
             Plain(tmp_path, worker_class, *arguments, **options)
@@ -46,7 +46,7 @@ def connect(server: Plain, timeout: float = 20) -> socket.socket:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """Everything up to the server's end; a reset fails the test."""
+    """Read until the server closes; a reset fails the test."""
     pieces = []
     while piece := connection.recv(2**16):
         pieces.append(piece)
@@ -54,7 +54,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def read_answer(connection: socket.socket) -> bytes:
-    """One answer of `plain_app` on a connection that stays open."""
+    """Read one answer of `plain_app` on a connection that stays open."""
     data = b""
     while b"}" not in data:
         piece = connection.recv(2**16)
@@ -110,7 +110,7 @@ BROKEN_BODIES = {
 
 
 def ask_and_end(server: Plain, data: bytes) -> bytes:
-    """Send all, say that it was all, and read all."""
+    """Send all, close the sending side, and read all."""
     with connect(server) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -118,7 +118,7 @@ def ask_and_end(server: Plain, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("trick", REFUSED)
-def test_what_is_not_http_is_refused_in_json(server: Plain, trick: str):
+def test_invalid_http_is_refused_in_json(server: Plain, trick: str):
     data, status = REFUSED[trick]
     head, _, body = ask_and_end(server, data).partition(b"\r\n\r\n")
     lines = head.decode().lower().split("\r\n")
@@ -135,14 +135,14 @@ def test_what_is_not_http_is_refused_in_json(server: Plain, trick: str):
 
 
 @pytest.mark.parametrize("trick", BROKEN_BODIES)
-def test_the_app_learns_that_a_body_is_broken(server: Plain, trick: str):
+def test_app_gets_an_error_for_a_broken_body(server: Plain, trick: str):
     head, _, body = ask_and_end(server, BROKEN_BODIES[trick]).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"Connection: close" in head
     assert json.loads(body)["error"].startswith("the request body ")
 
 
-def test_the_log_repeats_nothing_of_a_refused_request(server: Plain):
+def test_log_does_not_repeat_a_refused_request(server: Plain):
     for data, _ in REFUSED.values():
         ask_and_end(server, data)
     lines = [json.loads(line) for line in server.stderr().splitlines()]
@@ -152,7 +152,7 @@ def test_the_log_repeats_nothing_of_a_refused_request(server: Plain):
     assert "Traceback" not in server.stderr()
 
 
-def test_a_failure_of_the_app_is_a_500_in_json(server: Plain):
+def test_exception_of_the_app_is_a_500_in_json(server: Plain):
     answer = server.client(None).request("POST", "/crash", b"{}", X_Request_ID="mine-1")
     assert answer.status == 500
     assert answer.error["code"] == "internal_error"
@@ -160,14 +160,14 @@ def test_a_failure_of_the_app_is_a_500_in_json(server: Plain):
     assert "gunicorn" not in str(answer.headers)
 
 
-# What clients do ----------------------------------------------------------------------------------
+# Clients ----------------------------------------------------------------------------------
 
 
-def test_the_server_does_not_say_what_it_is(server: Plain):
+def test_server_header_names_no_software(server: Plain):
     assert server.client(None).get("/").headers["server"] == "embeddings-proxy"
 
 
-def test_old_and_odd_clients_are_served(server: Plain):
+def test_old_and_unusual_clients_are_served(server: Plain):
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
     with connect(server) as connection:
         connection.sendall(LINE + offer + b"Content-Length: 3\r\n\r\nabc")
@@ -180,7 +180,7 @@ def test_old_and_odd_clients_are_served(server: Plain):
         assert read_all(connection).startswith(b"HTTP/1.0 200 ")
 
 
-def test_a_client_that_expects_is_told_to_continue(server: Plain):
+def test_expect_gets_100_continue(server: Plain):
     expecting = b"Expect: 100-Continue\r\nContent-Length: 3\r\n\r\n"
     with connect(server) as connection:
         connection.sendall(LINE + expecting)
@@ -189,7 +189,7 @@ def test_a_client_that_expects_is_told_to_continue(server: Plain):
         assert b'"read": 3' in read_answer(connection)
 
 
-def test_a_client_that_expects_and_is_refused_sends_no_body(server: Plain):
+def test_refused_expect_gets_no_100_continue(server: Plain):
     with connect(server) as connection:
         connection.sendall(
             b"POST /early/413 HTTP/1.1\r\nHost: x\r\n"
@@ -225,7 +225,7 @@ def test_a_body_over_the_limit_is_refused(
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_an_early_answer_reaches_a_client_that_is_still_sending(server: Plain, framing: str):
+def test_early_answer_reaches_a_client_that_still_sends(server: Plain, framing: str):
     piece = b"x" * MEBIBYTE
     head = b"POST /early/413 HTTP/1.1\r\nHost: x\r\n"
     if framing == "chunked":
@@ -245,7 +245,7 @@ def test_an_early_answer_reaches_a_client_that_is_still_sending(server: Plain, f
     assert b"Connection: close" in answer
 
 
-def test_an_endless_body_is_not_read_to_its_end(server: Plain):
+def test_endless_body_is_not_read(server: Plain):
     with connect(server) as connection:
         connection.sendall(
             b"POST /early/413 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
@@ -253,7 +253,7 @@ def test_an_endless_body_is_not_read_to_its_end(server: Plain):
         assert 32 < pieces_taken(connection, b"x" * MEBIBYTE) < 100
 
 
-def test_a_client_that_drips_is_let_go(server: Plain):
+def test_dripping_client_is_closed(server: Plain):
     with connect(server) as connection:
         connection.sendall(
             b"POST /early/413 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
@@ -263,7 +263,7 @@ def test_a_client_that_drips_is_let_go(server: Plain):
 
 
 def pieces_taken(connection: socket.socket, piece: bytes, pause: float = 0) -> int:
-    """How often this can be sent before the server resets the connection."""
+    """Return how often data can be sent before the server resets the connection."""
     for count in range(1000):
         try:
             connection.sendall(piece)
@@ -280,14 +280,14 @@ def test_silent_connections_do_not_delay_others(server: Plain):
         assert server.client(None).get("/").seconds < 1
 
 
-# The stop -----------------------------------------------------------------------------------------
+# Stop -----------------------------------------------------------------------------------------
 
 
 def children(server: Plain) -> set[int]:
     return set(server.workers())
 
 
-def test_sigterm_under_load_loses_nothing(start: Callable[..., Plain]):
+def test_sigterm_under_load_loses_no_request(start: Callable[..., Plain]):
     server = start(workers=2)
     with Load(server.port) as load:
         eventually(lambda: load.answered > 100, 20)
@@ -297,7 +297,7 @@ def test_sigterm_under_load_loses_nothing(start: Callable[..., Plain]):
     assert load.lost == []
 
 
-def test_hup_under_load_loses_nothing(start: Callable[..., Plain]):
+def test_hup_under_load_loses_no_request(start: Callable[..., Plain]):
     server = start(workers=2)
     with Load(server.port) as load:
         for _ in range(2):
@@ -312,7 +312,7 @@ def test_hup_under_load_loses_nothing(start: Callable[..., Plain]):
     assert load.refused == 0
 
 
-def test_a_stop_waits_for_requests_and_not_for_idle_connections(start: Callable[..., Plain]):
+def test_stop_waits_for_requests_and_not_for_idle_connections(start: Callable[..., Plain]):
     server = start()
     with ExitStack() as stack:
         silent, idle, late, begun, working = (
@@ -327,7 +327,7 @@ def test_a_stop_waits_for_requests_and_not_for_idle_connections(start: Callable[
         server.process.terminate()
         stopped = time.monotonic()
         time.sleep(1)
-        late.sendall(LINE + b"\r\n")  # it could not know
+        late.sendall(LINE + b"\r\n")  # the client could not know of the stop
         answer = read_all(late)
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b"Connection: close" in answer
@@ -343,7 +343,7 @@ def test_a_stop_waits_for_requests_and_not_for_idle_connections(start: Callable[
     assert "Traceback" not in server.stderr()
 
 
-def test_a_server_that_has_hardly_started_stops_at_once(start: Callable[..., Plain]):
+def test_server_stops_at_once_during_its_start(start: Callable[..., Plain]):
     server = start(workers=2)  # the second is still booting
     begin = time.monotonic()
     server.process.terminate()
@@ -351,11 +351,11 @@ def test_a_server_that_has_hardly_started_stops_at_once(start: Callable[..., Pla
     assert time.monotonic() - begin < 1.5
 
 
-# The start ----------------------------------------------------------------------------------------
+# Start ----------------------------------------------------------------------------------------
 
 
 def run(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What becomes of a server that is not expected to start."""
+    """Run a server that is expected not to start; return its result."""
     plain = Plain(tmp_path, "gevent", **environment)
     return subprocess.run(
         plain._command,
@@ -368,7 +368,7 @@ def run(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_wrong_settings_stop_the_start_with_a_line_each(tmp_path: Path):
+def test_wrong_settings_stop_the_start_with_one_line_for_each(tmp_path: Path):
     settings = tmp_path / "settings.py"
     settings.write_text(WRONG)
     result = run(tmp_path, PROXY_SETTINGS=str(settings))
@@ -402,7 +402,7 @@ def test_wrong_settings_do_not_replace_good_ones(start: Callable[..., Plain], tm
     assert "Traceback" not in server.stderr()
 
 
-def test_gevent_is_imported_only_where_it_is_the_choice(server: Plain, worker_class: str):
+def test_gevent_is_imported_only_if_chosen(server: Plain, worker_class: str):
     (pid,) = server.workers()
     loaded = Path(f"/proc/{pid}/maps").read_text()
     assert ("/gevent/" in loaded) == (worker_class == "gevent")

@@ -1,4 +1,4 @@
-"""One cache for many workers, in a real Valkey that is killed, frozen, poisoned and cleared."""
+"""The cache shared by workers, in a real Valkey that is killed, frozen, damaged and cleared."""
 
 import itertools
 import os
@@ -16,11 +16,11 @@ from tests.support.valkey import Valkey
 from tests.support.vectors import assert_answers
 
 fresh = (f"not in any worker yet, number {i}" for i in itertools.count())
-LATE = 0.05  # seconds that an answer may take longer for Valkey's sake
+LATE = 0.05  # maximum seconds added to an answer by Valkey
 
 
 def take(number):
-    """Texts that no test has used."""
+    """Return texts that no test has used."""
     return list(itertools.islice(fresh, number))
 
 
@@ -31,22 +31,22 @@ def state(answer):
 
 @pytest.fixture(scope="module")
 def valkey():
-    """The server behind the proxies of this module."""
+    """The Valkey of the proxies of this module."""
     with Valkey() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def many(start_proxy, valkey):
-    """Four workers."""
+    """A proxy with four workers."""
     return start_proxy(CACHE={"ttl": 600, "url": valkey.url}, workers=4)
 
 
 @pytest.fixture(scope="module", params=WORKER_CLASSES)
 def hosts(request, start_proxy, valkey):
-    """Two proxies of one worker each, whose memory holds nothing: all hits are Valkey's.
+    """Two proxies of one worker each, without a cache in memory: all hits are of Valkey.
 
-    It counts for their limits too, which are never reached.
+    Valkey also counts for their limits, which are never reached.
     """
     cache = {"ttl": 600, "url": valkey.url, "max_bytes": 1}
     limits = {"requests_per_minute": 10**7, "dollars_per_month": 10**6}
@@ -57,7 +57,7 @@ def hosts(request, start_proxy, valkey):
 
 @pytest.fixture
 def up(valkey):
-    """The server, empty and well, before the test and after it."""
+    """The Valkey, empty and running, before and after the test."""
     if valkey.process is None:
         valkey.start()
     with valkey.client() as client:
@@ -68,12 +68,12 @@ def up(valkey):
 
 
 def stored(valkey, number):
-    """Wait until there are so many entries."""
+    """Wait until this number of entries is stored."""
     with valkey.client() as client:
         eventually(lambda: len(client.keys("*:v:*")) >= number, what=f"{number} entries")
 
 
-def test_what_one_host_stored_another_finds(hosts, up, upstream):
+def test_entry_of_one_host_is_found_by_another(hosts, up, upstream):
     one, other = (proxy.client() for proxy in hosts)
     texts = take(5)
     assert state(one.embed("embed", texts[:3], caching=True)) == "miss"
@@ -87,7 +87,7 @@ def test_what_one_host_stored_another_finds(hosts, up, upstream):
     assert hit.json["usage"] == one.embed("embed", texts[:3]).json["usage"]
 
 
-def test_four_workers_ask_once(many, up, upstream):
+def test_four_workers_call_the_provider_once(many, up, upstream):
     other, text = take(2)
     client = many.client()
     for _ in range(
@@ -101,7 +101,7 @@ def test_four_workers_ask_once(many, up, upstream):
     assert upstream.seen == [text]
 
 
-def test_what_is_poisoned_is_asked_again(many, up, upstream):
+def test_damaged_entry_is_embedded_again(many, up, upstream):
     texts = take(4)
     client = many.client()
     client.embed("embed", texts, caching=True)
@@ -109,7 +109,7 @@ def test_what_is_poisoned_is_asked_again(many, up, upstream):
     with up.client() as redis:
         values = {name: redis.get(name) for name in redis.keys("*:v:*")}
         one, two, three, four = sorted(values)
-        redis.set(one, values[two])  # another's
+        redis.set(one, values[two])  # of another item
         redis.set(two, b"garbage")
         redis.set(three, b"\x01" + values[three][1:])  # another version
         redis.set(four, values[four][:-4])  # another width
@@ -119,17 +119,17 @@ def test_what_is_poisoned_is_asked_again(many, up, upstream):
 
 
 def flask(many, *arguments):
-    """A command of the operator's, with the proxy's settings."""
+    """Run a command for operators with the proxy's settings."""
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "cache", *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=many._environment, capture_output=True, text=True, check=True
     ).stdout
 
 
-def test_the_operator_sees_and_clears_both_levels(many, up, upstream):
+def test_commands_show_and_clear_both_levels(many, up, upstream):
     texts = take(3)
     client = many.client()
-    for _ in range(20):  # now every worker is likely to have it in memory
+    for _ in range(20):  # now every worker probably has it in memory
         client.embed("embed", texts, caching=True)
         client.embed("floats", texts[0], caching=True)
     stored(up, 4)
@@ -138,7 +138,7 @@ def test_the_operator_sees_and_clears_both_levels(many, up, upstream):
     eventually(lambda: any(map(flask(many, "stats").count, names)), 20, "a worker's report")
     cleared = flask(many, "clear", "--model", "embed")
     assert cleared.startswith("3 entries removed")
-    time.sleep(1.2)  # the second that the command speaks of
+    time.sleep(1.2)  # the second that the command prints
     upstream.reset()
     assert {state(client.embed("floats", texts[0], caching=True)) for _ in range(20)} == {"hit"}
     assert state(client.embed("embed", texts, caching=True)) == "miss"
@@ -146,7 +146,7 @@ def test_the_operator_sees_and_clears_both_levels(many, up, upstream):
 
 
 class Load:
-    """Clients that ask without a pause; what they got: when, how fast, how."""
+    """Clients that send requests without pause and record time, duration and cache result."""
 
     def __init__(self, proxies, threads=4, texts=8):
         self._clients, self._texts = [proxy.client() for proxy in proxies], take(texts)
@@ -169,29 +169,29 @@ class Load:
         for n in itertools.count(number):
             if self._over.is_set():
                 return
-            # Of two texts one is always new: the second level is asked with every request.
+            # One of two texts is always new, so each request looks up the second level.
             texts = [self._texts[n % len(self._texts)], f"{number} {n} {time.monotonic()}"]
             answer = client.embed("embed", texts, caching=True)
             cached = answer.headers.get("x-proxy-cached-tokens", "0")
             self.answers.append((time.monotonic(), answer.seconds, answer.status, cached != "0"))
 
     def since(self, start):
-        """The answers from then on."""
+        """Return the answers from a time on."""
         return [answer for answer in self.answers if answer[0] - answer[1] >= start]
 
 
 def seconds(answers, share):
-    """The quantile, of enough answers to tell."""
+    """Return a quantile of durations, of enough answers."""
     assert len(answers) > 20
     taken = sorted(seconds for _, seconds, _, _ in answers)
     return taken[int(len(taken) * share)]
 
 
 def lost(load, server, break_it):
-    """Whether answers are as quick as they were from the second second on; what was seen.
+    """Return why answers are slower than before, from the second second on, or None.
 
-    A tenth of a second more is granted to the slowest hundredth, for the machine's other work.
-    Half of all have hardly any of that, and would notice if each answer waited for Valkey.
+    The slowest 1 % may be 0.1 s slower, because of other load on the machine. The median may not:
+    it would show if each answer waited for Valkey.
     """
     started = time.monotonic()
     time.sleep(1.5)
@@ -210,8 +210,8 @@ def lost(load, server, break_it):
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze"])
-def test_lost_under_load_it_costs_nothing_but_hits_within_two_seconds(hosts, up, upstream, how):
-    """No answer fails. A busy machine slows some tries down: the best of three counts."""
+def test_killed_under_load_it_costs_only_hits_after_two_seconds(hosts, up, upstream, how):
+    """No answer fails. On a busy machine some tries are slow: the best of three counts."""
     tries = []
     with Load(hosts) as load:
         time.sleep(0.3)
@@ -224,7 +224,7 @@ def test_lost_under_load_it_costs_nothing_but_hits_within_two_seconds(hosts, up,
     assert well, tries
 
 
-def test_frozen_it_makes_no_answer_late(many, up, upstream):
+def test_frozen_server_makes_no_answer_late(many, up, upstream):
     client = many.client()
     texts = take(40)
     client.embed("embed", texts[0], caching=True)

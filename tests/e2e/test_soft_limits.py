@@ -1,4 +1,4 @@
-"""Soft limits over the real server: two workers that count together warn once, by every way."""
+"""Soft limits with the real server: two workers with shared counters warn once."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ URL_SECRET = "pass-word-of-the-webhook"
 
 @pytest.fixture(scope="module")
 def received() -> Iterator[list]:
-    """What the webhook's receiver got; its address is the first entry."""
+    """The messages of the webhook's receiver; the first entry is its address."""
     found: list = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -108,7 +108,7 @@ def test_two_workers_leave_one_audit_row_and_a_reload_another(proxy):
     path = proxy.settings
     path.write_text(path.read_text() + '\nBLOCKED_USERS = ["mallory"]\n')
     proxy.process.send_signal(signal.SIGHUP)
-    eventually(lambda: len(rows()) > 1, 60)  # a check of the settings and new workers
+    eventually(lambda: len(rows()) > 1, 60)  # the check of the settings, and new workers
     assert len(rows()) == 2
     assert rows()[1]["changed"] == ["BLOCKED_USERS"]
     text = json.dumps(rows())

@@ -1,4 +1,4 @@
-"""Traces of the real server, as a collector receives them over OTLP and a provider over HTTP."""
+"""Traces of the real server: spans at a collector, headers at a provider."""
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -34,7 +34,7 @@ def attributes(span):
     return {a.key: a.value.string_value or a.value.int_value for a in span.attributes}
 
 
-def test_a_trace_from_the_caller_to_the_provider(tmp_path):
+def test_trace_goes_from_the_caller_to_the_provider(tmp_path):
     with (
         Upstream(settings.WIDTH) as upstream,
         Collector() as collector,
@@ -65,7 +65,7 @@ def test_a_trace_from_the_caller_to_the_provider(tmp_path):
 
 
 @pytest.mark.parametrize("worker_class", ["gevent", "gthread"])
-def test_spans_are_handed_over_before_the_end(tmp_path, worker_class):
+def test_spans_are_sent_before_the_worker_ends(tmp_path, worker_class):
     with Upstream(settings.WIDTH) as upstream, Collector() as collector:
         with start(
             tmp_path,
@@ -78,7 +78,7 @@ def test_spans_are_handed_over_before_the_end(tmp_path, worker_class):
         assert len(collector.spans()) == 2
 
 
-def test_a_collector_that_is_not_there_costs_spans_and_nothing_else(tmp_path, providers, steady):
+def test_missing_collector_loses_only_spans(tmp_path, providers, steady):
     endpoint = providers.closed.removesuffix("/v1") + "/v1/traces"
     with start(tmp_path, steady, endpoint, OTEL_BSP_SCHEDULE_DELAY="50") as proxy:
         answers = [proxy.client().embed("embed", "x") for _ in range(5)]

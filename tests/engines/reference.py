@@ -1,4 +1,4 @@
-"""What the library of an engine says itself, in a process of the engines' own environment.
+"""Computes vectors with the library of an engine, in a process of the engines' environment.
 
 Reads a JSON object from standard input and writes one: ``{"library": …, "texts": […]}`` →
 ``{"vectors": base64 of float32 rows, "tokens": [ids of each text, or their number]}``.

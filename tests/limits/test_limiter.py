@@ -153,7 +153,7 @@ def test_workers_share_a_limit_and_headers_show_the_whole(make):
         headers = served(limiter, team)
     assert headers["x-ratelimit-limit-requests"] == "8"
     refused(limiter, team)
-    served(make(workers=100), team)  # a share is never nothing
+    served(make(workers=100), team)  # a share is at least 1
 
 
 def test_request_over_a_worker_share_is_admitted_if_nothing_is_used(make, clock):
@@ -191,7 +191,7 @@ def test_correction_applies_to_the_period_of_the_take(make, clock):
     settle(limiter, grants[1], None)
     assert left(served(limiter, team, 1), "tokens") == 78
     clock.now += 120
-    settle(limiter, grants[2], outcome(10**6))  # long forgotten
+    settle(limiter, grants[2], outcome(10**6))  # expired
     assert left(served(limiter, team, 1), "tokens") == 99
 
 
@@ -229,7 +229,7 @@ def test_quota_resets_by_the_calendar(clock, setting, reset):
     clock.now += error.retry_after - 0.01
     assert refused(limiter, team, 11).retry_after == pytest.approx(0.01)
     clock.now += 0.01
-    assert left(served(limiter, team, 100), "tokens") == 0  # anew, and whole
+    assert left(served(limiter, team, 100), "tokens") == 0  # whole again
 
 
 def test_correction_of_yesterday_does_not_change_today(make, clock):
@@ -261,7 +261,7 @@ def test_end_users_have_limits_of_their_own(make):
         assert "per minute of this end user: limit 2" in error.message
     assert refused(limiter, team, 101, user="c").type == "tokens"
     served(limiter, team)
-    error = refused(limiter, team, user="d")  # the whole key's
+    error = refused(limiter, team, user="d")  # the limit of the whole key
     assert "of this end user" not in error.message
 
 
@@ -338,7 +338,7 @@ def test_expired_counters_are_removed(make, clock, monkeypatch):
     assert len(limiter.windows._counts) <= 400
 
 
-def test_the_settings_make_a_limiter(monkeypatch):
+def test_settings_select_the_limiter(monkeypatch):
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     limiter = make_limiter(config.check(app_settings(LIMITS={"count_cached_tokens": False})))
     team = caller(requests=4)

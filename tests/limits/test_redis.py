@@ -25,7 +25,7 @@ DAY = Calendar("day")
 class Clock:
     """A clock that tests set, at the beginning of a minute."""
 
-    now = 60.0 * 40_000_000  # far ahead: what the server forgets, it forgets by its own clock
+    now = 60.0 * 40_000_000  # far ahead, because the server expires keys by its own clock
 
     def __call__(self):
         return self.now
@@ -90,14 +90,14 @@ def test_correction_applies_to_the_period_of_the_take(make, clock):
     assert windows.take(take).windows[0].before == 160
     windows.change([Change("{k}:0", MINUTE, period, 200, 0)])  # more than there was
     windows.change([Change("{k}:0", MINUTE, period + 1, 0, 7)])
-    windows.change([Change("{k}:0", MINUTE, period - 1, 0, 10**6)])  # long forgotten
-    windows.change([Change("{nobody}:0", MINUTE, period, 0, 5)])
+    windows.change([Change("{k}:0", MINUTE, period - 1, 0, 10**6)])  # expired
+    windows.change([Change("{unused}:0", MINUTE, period, 0, 5)])
     sent(windows)
     (window,) = windows.take(take).windows
     assert (window.before, window.current) == (0, 207)
 
 
-def test_by_the_server_s_clock_counters_expire(make, redis):
+def test_counters_expire_by_the_clock_of_the_server(make, redis):
     windows = make()
     (window,) = windows.take([Take("{k}:0", 3, MINUTE, 1)]).windows
     assert abs(window.now - time.time()) < 5
@@ -188,9 +188,9 @@ def test_limiter_with_redis_windows(make, clock):
 
 def test_names_of_keys_and_users_are_not_sent_to_redis(make, redis):
     limiter = Limiter(make())
-    limiter.admit(team(user_requests_per_minute=3), request(user="somebody@example.org"))
+    limiter.admit(team(user_requests_per_minute=3), request(user="jane@example.org"))
     (name,) = redis.keys("*")
-    assert b"somebody" not in name
+    assert b"jane" not in name
     assert b"team" not in name
 
 
@@ -214,7 +214,7 @@ def test_counting_resumes_when_the_server_returns(clock):
         assert windows.take(take).refused == 0
         server.kill()
         assert windows.take(take) is None
-        server.start()  # empty, and it knows no script
+        server.start()  # empty, without scripts
         eventually(lambda: windows.take(take), 3)
         assert windows.take(take).refused == 0
         assert windows.state().unchecked >= 1
@@ -258,7 +258,7 @@ def test_take_change_and_charge_on_a_cluster(clock):
         windows.close()
 
 
-def test_the_settings_make_a_limiter(valkey, redis):
+def test_settings_select_the_limiter(valkey, redis):
     checked = config.check(app_settings(LIMITS={"url": valkey.url, "namespace": "n"}))
     limiter = make_limiter(checked)
     limiter.admit(team(requests_per_minute=1), request())

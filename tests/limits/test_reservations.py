@@ -25,7 +25,7 @@ NAME = "{k}:2"
 class Clock:
     """A clock that tests set, at the beginning of a day."""
 
-    now = 86_400.0 * 27_000  # far ahead: what the server forgets, it forgets by its own clock
+    now = 86_400.0 * 27_000  # far ahead, because the server expires keys by its own clock
 
     def __call__(self):
         return self.now

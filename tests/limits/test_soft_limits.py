@@ -174,7 +174,7 @@ def test_a_request_never_waits_for_a_warning(make, webhook, monkeypatch):
     }
 
 
-def test_a_bug_does_not_end_the_thread(make, webhook, monkeypatch, caplog):
+def test_unexpected_exception_does_not_end_the_thread(make, webhook, monkeypatch, caplog):
     limiter = make()
     with monkeypatch.context() as patch:
         patch.setattr(limiter.windows, "claim", lambda *_: 1 / 0)
@@ -186,7 +186,7 @@ def test_a_bug_does_not_end_the_thread(make, webhook, monkeypatch, caplog):
 
 
 def test_workers_sharing_counters_warn_once(make, clock, webhook, valkey, redis):
-    clock.now = 60.0 * 40_000_000  # far ahead: what the server forgets, it forgets by its own clock
+    clock.now = 60.0 * 40_000_000  # far ahead, because the server expires keys by its own clock
     workers = [make(SharedWindows(valkey.url, timeout=0.5, clock=clock)) for _ in range(3)]
     team = Caller("team", tokens_per_month=100, warn_at=0.8)
     for _ in range(3):
@@ -198,7 +198,7 @@ def test_workers_sharing_counters_warn_once(make, clock, webhook, valkey, redis)
     assert len(webhook.sent) == 1
     assert sum(sum(worker.soft_limits.reached.values()) for worker in workers) == 1
     removed = workers[0].windows.forget("")
-    assert removed == 1  # a claim is no counter
+    assert removed == 1  # a claim is not a counter
     assert list(redis.scan_iter("*:w")) == []
 
 

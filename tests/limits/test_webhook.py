@@ -89,7 +89,7 @@ def test_a_message_is_json_and_signed(receiver, start):
     assert headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
 
 
-def test_the_signature_is_that_of_the_specifications_example():
+def test_signature_equals_the_example_of_the_specification():
     """The example of the Standard Webhooks libraries' own tests."""
     secret = secret_bytes("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     given = sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
@@ -152,7 +152,7 @@ def test_close_tries_queued_messages_once(receiver):
     assert hook._task.stop()
 
 
-def test_a_bug_does_not_end_the_thread(receiver, start, monkeypatch, caplog):
+def test_unexpected_exception_does_not_end_the_thread(receiver, start, monkeypatch, caplog):
     hook = start()
     with monkeypatch.context() as patch:
         patch.setattr(hook, "_post", lambda *_: 1 / 0)

@@ -1,4 +1,4 @@
-"""Log lines: one a record in either format, whatever is in it."""
+"""Each log record is one line in both formats."""
 
 import io
 import json
@@ -77,7 +77,7 @@ def test_a_request_line_in_json(written):
     assert found == {"level": "info", **FIELDS}
 
 
-def test_a_request_line_for_people(written):
+def test_a_request_line_in_human_format(written):
     stream = written("human")
     log_request(FIELDS)
     assert re.fullmatch(
@@ -97,7 +97,7 @@ def test_time_is_utc_with_milliseconds_cut_not_rounded():
     }
 
 
-def test_other_records_for_people():
+def test_other_records_in_human_format():
     assert re.fullmatch(r"\d\d:\d\d:\d\d info hello you", HumanFormatter().format(record()))
 
 
@@ -107,20 +107,20 @@ def test_a_traceback_is_inside_the_json_line():
     assert json.loads(text)["exception"].endswith("ValueError: why")
 
 
-def test_a_traceback_follows_the_line_for_people():
+def test_a_traceback_follows_the_line_in_human_format():
     text = HumanFormatter().format(record(exc_info=failed()))
     assert text.splitlines()[0].endswith("info hello you")
     assert text.endswith("ValueError: why")
 
 
 class Odd:
-    """Something that JSON cannot say."""
+    """A value without JSON form."""
 
     def __str__(self):
         return "odd"
 
 
-def test_values_that_json_cannot_hold_are_written_as_text():
+def test_values_without_json_form_are_written_as_text():
     assert json.loads(JsonFormatter().format(record({"value": Odd()})))["value"] == "odd"
 
 
@@ -128,15 +128,15 @@ names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 @given(names, names)
-def test_json_is_one_line_whatever_a_caller_sends(user, path):
+def test_json_is_one_line_for_any_request(user, path):
     text = JsonFormatter().format(record({**FIELDS, "user": user, "path": path}))
     assert not re.search("[\r\n\x00-\x1f]", text)
     assert json.loads(text)["user"] == user
 
 
 @given(names, names)
-def test_a_line_for_people_is_one_line_too(user, path):
-    """Or a caller writes lines of its own into the log, by a line break in a path or a name."""
+def test_human_format_is_one_line_for_any_request(user, path):
+    """Otherwise a line break in a path or a name would add lines to the log."""
     text = HumanFormatter().format(record({**FIELDS, "user": user, "path": path}))
     assert not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", text)  # nor colours
 
@@ -172,7 +172,7 @@ def test_lines_below_the_level_are_not_written(written, level, lines):
     assert len(stream.getvalue().splitlines()) == lines
 
 
-def test_all_of_the_apps_loggers_write_there_and_once(written):
+def test_all_loggers_of_the_app_write_once(written):
     written()
     stream = written()
     logging.getLogger("app.dispatch").error("part")
@@ -187,11 +187,11 @@ def test_a_line_is_not_written_a_second_time_by_the_root_logger(written, caplog)
 
 def test_other_loggers_are_unchanged(written):
     stream = written()
-    logging.getLogger("somebody.else").error("theirs")
+    logging.getLogger("another.library").error("its line")
     assert stream.getvalue() == ""
 
 
-# Lines that do not mix
+# Lines in a shared pipe
 
 
 ANYTHING = st.text(st.characters(), max_size=50)
@@ -210,7 +210,7 @@ VALUES = (
     times=st.integers(1, 1000),
     failed=st.booleans(),
 )
-def test_no_line_is_longer_than_a_pipe_keeps_whole(fields, message, times, failed):
+def test_lines_are_at_most_the_size_of_an_atomic_write(fields, message, times, failed):
     exc_info = None
     if failed:
         try:
@@ -229,7 +229,7 @@ def test_no_line_is_longer_than_a_pipe_keeps_whole(fields, message, times, faile
         assert len(human.encode()) < MAX_LINE_BYTES
 
 
-def test_a_long_value_is_cut_and_says_so():
+def test_a_long_value_is_cut_with_an_ellipsis():
     line = json.loads(JsonFormatter().format(record({**FIELDS, "path": "/" + "a" * 8000})))
     assert line["path"] == "/" + "a" * 298 + "…"
     assert line["model"] == "m"
@@ -261,7 +261,7 @@ for thread in threads: thread.join()
 """
 
 
-def test_lines_of_processes_and_threads_that_share_a_pipe_stay_whole():
+def test_lines_of_processes_and_threads_in_a_pipe_do_not_mix():
     reading, writing = os.pipe()
     started = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(who)], cwd=ROOT, stdout=writing)

@@ -1,4 +1,4 @@
-"""Numbers: what is counted as what, across processes and their deaths, and by what names."""
+"""Metrics: what is counted, over several processes, and under which names."""
 
 import gc
 import json
@@ -67,7 +67,7 @@ def exchange(model="embed", error=None, outcome=None, admitted=True):
     return made
 
 
-# What is counted
+# Counters
 
 
 def test_cost_is_counted_by_model_and_by_key(files):
@@ -105,7 +105,7 @@ def test_soft_limits_and_notifications_are_counted(meter, files):
     assert found["notifications_total{result=failed}"] == 1
 
 
-def test_a_request_that_is_served(meter, files):
+def test_served_request_is_counted(meter, files):
     asked = exchange(outcome=Outcome(Vectors([b"", b""], [3, 4]), "p", 1, 0.0, "partial", 3))
     asked.started -= 0.17
     meter.started(asked, {})
@@ -177,7 +177,7 @@ def test_counters_of_configured_names_start_at_zero(files):
         assert name in found, name
 
 
-def test_a_counter_that_starts_at_zero_is_the_one_that_counts(files):
+def test_counter_at_zero_is_the_same_that_counts(files):
     start_at_zero(files, check(settings()))
     meter, before = Meter(files, ["embed"]), set(values(files))
     failed = exchange(error=errors.UpstreamFailed("x"))
@@ -195,7 +195,7 @@ def test_counters_at_zero_are_bounded(files):
     assert len(values(files)) < 8_000
 
 
-def test_labels_hold_no_text_of_clients(meter, files):
+def test_labels_have_no_text_of_clients(meter, files):
     for model in ("made up", None):
         meter.finished(exchange(model, errors.ModelNotFound("x")), 404)
     nowhere = Exchange("r", "GET", "/no/such/path")
@@ -259,18 +259,18 @@ print(min(timeit.repeat(request, number=200, repeat=50)) / 200)
 """
 
 
-def test_a_request_costs_no_more_than_its_share():
-    """In a process of its own: measured with its coverage, it would cost five times as much."""
+def test_time_of_metrics_is_within_its_budget():
+    """Measured in a process of its own: coverage would make it five times as slow."""
     command = [sys.executable, "-c", COST]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     # 7 µs on an idle core; the bound is the budget of 15, twice over for machines that are slow.
     assert float(ran.stdout) < 30e-6, ran.stderr
 
 
-# What is looked up
+# Gauges
 
 
-def test_levels_of_the_cache_and_the_ledger(meter, files):
+def test_gauges_of_cache_and_ledger(meter, files):
     gauges = Gauges(meter)
     memory, shared, ledger = (
         CacheStats(2, 1, 0, 700, 1),
@@ -303,16 +303,16 @@ def test_the_lag_of_the_ledger_is_the_age_of_its_oldest_row():
 
     lag = _Lag()
     assert lag.lag_s(0, state(0, 0, waits=False)) == 0
-    assert lag.lag_s(2, state(10, 0, waits=True)) == 2  # recorded since the look before
+    assert lag.lag_s(2, state(10, 0, waits=True)) == 2  # recorded since the last reading
     assert lag.lag_s(4, state(30, 0, waits=True)) == 4
-    assert lag.lag_s(6, state(30, 10, waits=True)) == 4  # the ten of the first two seconds are in
+    assert lag.lag_s(6, state(30, 10, waits=True)) == 4  # the ten of the first two seconds
     assert lag.lag_s(8, state(40, 38, waits=True, lost=2)) == 0
     assert lag.lag_s(10, state(40, 90, waits=False)) == 0  # fifty of a worker that is gone
     assert lag.lag_s(12, state(45, 90, waits=True)) == 2
     assert lag.lag_s(14, state(45, 95, waits=True)) == 0
 
 
-def test_deployments_by_state(meter, files):
+def test_deployments_are_counted_by_state(meter, files):
     def deployment(name, state):
         return SimpleNamespace(
             name=name,
@@ -404,7 +404,7 @@ os.kill(os.getpid(), 9)
 
 
 def die_counting(place, number):
-    """The pid of a process that counted so many items, a wait and a request, and was killed."""
+    """Return the pid of a killed process that counted items, a wait and a request."""
     command = [sys.executable, "-c", CHILD, str(place), str(number)]
     return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout)
 
@@ -417,7 +417,7 @@ def test_counters_of_ended_processes_are_kept_and_gauges_are_not(files, tmp_path
     assert before["in_flight"] == 2
     for pid in pids:
         directory.remove_worker_files(pid)
-    for _ in range(2):  # the first also adds the dead up
+    for _ in range(2):  # the first also adds up files of ended processes
         after = values(files)
         assert after["items_total{model=m}"] == before["items_total{model=m}"] == 111
         assert after["queue_seconds_count{provider=p}"] == 2
@@ -428,7 +428,7 @@ def test_counters_of_ended_processes_are_kept_and_gauges_are_not(files, tmp_path
     pid = die_counting(tmp_path, 1000)
     directory.remove_worker_files(pid)
     assert values(files)["items_total{model=m}"] == 1111
-    empty = tmp_path / f"counter_{pid}-2.db"  # of one that was killed as it opened it
+    empty = tmp_path / f"counter_{pid}-2.db"  # of a process that was killed when it opened the file
     empty.touch()
     assert values(files)["items_total{model=m}"] == 1111
     kept = sorted(path.name.partition("-")[0] for path in tmp_path.glob("*.db"))
@@ -472,14 +472,14 @@ def test_reused_pid_keeps_earlier_counts(tmp_path):
     first = Files(tmp_path)
     first.number(catalog.ITEMS, "m").add(5)
     first.number(catalog.IN_FLIGHT).add(1)
-    again = Files(tmp_path)  # nobody has noticed the death
+    again = Files(tmp_path)  # the end of the process is not noticed yet
     again.number(catalog.ITEMS, "m").add(1)
     again.number(catalog.IN_FLIGHT).add(1)
     found = values(again)
     assert (found["items_total{model=m}"], found["in_flight"]) == (6, 1)
 
 
-def test_numbers_stay_right_when_their_file_grows(files):
+def test_values_are_kept_when_their_file_grows(files):
     first = files.number(catalog.ITEMS, "model 0")
     for i in range(1, 2000):
         files.number(catalog.ITEMS, f"model {i}").add(i)
@@ -500,7 +500,7 @@ def test_full_disk_loses_only_metrics(files, monkeypatch, caplog):
     assert "No space left" in caplog.text
 
 
-def test_without_a_server_a_process_has_numbers_of_its_own():
+def test_process_without_server_has_its_own_values():
     files = Files()
     place = files.directory
     files.number(catalog.ITEMS, "m").add(1)
@@ -509,7 +509,7 @@ def test_without_a_server_a_process_has_numbers_of_its_own():
     assert not place.exists()
 
 
-def test_the_directory_of_a_server(tmp_path, monkeypatch):
+def test_directory_of_a_server_is_created_and_removed(tmp_path, monkeypatch):
     monkeypatch.setenv(directory.VARIABLE, "/that/of/another")
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
@@ -533,7 +533,7 @@ def test_the_directory_of_a_server(tmp_path, monkeypatch):
 
 
 def queries():
-    """Every query of the alerts and of the dashboard, with the dashboard's variables filled in."""
+    """Return all queries of alerts and dashboard, with the dashboard's variables replaced."""
     for group in yaml.safe_load(ALERTS.read_text())["groups"]:
         for rule in group["rules"]:
             yield rule["alert"], rule["expr"]
@@ -562,7 +562,7 @@ def test_queries_group_by_existing_labels():
             assert set(re.split(r",\s*", group.strip())) <= known, where
 
 
-def test_the_dashboard_shows_every_metric():
+def test_dashboard_shows_every_metric():
     text = DASHBOARD.read_text()
     missing = [m.name for m in catalog.ALL if not any(sample in text for sample in m.samples)]
     assert not missing
@@ -591,8 +591,8 @@ def test_every_metric_can_be_written_and_read(files):
     assert all(m.help.endswith(".") for m in catalog.ALL)
 
 
-def test_the_master_may_import_what_it_needs():
-    """ssl and requests must not be there before gevent patches."""
+def test_imports_of_the_master_do_not_load_ssl():
+    """ssl and requests must not be imported before gevent patches."""
     script = (
         "import sys, app.observability.metrics.directory; "
         "print(*({'ssl', 'prometheus_client', 'requests', 'flask'} & set(sys.modules)))"
@@ -634,7 +634,7 @@ def test_the_workers_of_a_server_share_a_directory(monkeypatch, tmp_path):
     assert list(tmp_path.glob(f"counter_{os.getpid()}-*.db"))
 
 
-def test_the_page_can_be_left_out(monkeypatch):
+def test_metrics_can_be_disabled(monkeypatch):
     client = app_with(monkeypatch, FakeProvider(), METRICS={"enabled": False})
     assert client.get("/metrics").status_code == 404
 

@@ -1,4 +1,4 @@
-"""What the shared servers cost, and who asks too much, as Prometheus is told."""
+"""Metrics of the shared servers, and of requests by key."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Spans, seen in an exporter in memory: what they say, whose children they are, what they link."""
+"""Spans in an exporter in memory: attributes, parents, links."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def one(exporter, kind):
     return span
 
 
-def test_a_request_and_its_call(client, provider, exporter):
+def test_request_and_call_have_spans(client, provider, exporter):
     answer = ask(client, input=["one two", "three"], user="u-1", headers=AUTH)
     server, call = (one(exporter, kind) for kind in (SpanKind.SERVER, SpanKind.CLIENT))
     assert server.name == "POST /v1/embeddings"
@@ -173,7 +173,7 @@ def test_call_of_a_cache_miss_is_in_the_trace_of_its_request(client, exporter):
         (errors.Rejected("bad input"), "rejected", 400, "invalid_request_error"),
     ],
 )
-def test_failures(client, provider, exporter, fail, cause, status, code):
+def test_failed_requests_have_error_spans(client, provider, exporter, fail, cause, status, code):
     provider.fail = fail
     assert ask(client, timeout=5).status_code == status
     calls, server = spans(exporter, SpanKind.CLIENT), one(exporter, SpanKind.SERVER)
@@ -183,7 +183,7 @@ def test_failures(client, provider, exporter, fail, cause, status, code):
     assert (server.status.status_code is StatusCode.ERROR) == (status >= 500)
 
 
-def test_a_bug_in_an_adapter_ends_the_span_of_its_call(client, provider, exporter):
+def test_exception_in_an_adapter_ends_the_span_of_its_call(client, provider, exporter):
     provider.fail = ZeroDivisionError()
     assert ask(client).status_code == 502
     assert {call.attributes["error.type"] for call in spans(exporter, SpanKind.CLIENT)} == {
@@ -211,13 +211,11 @@ def test_span_names_contain_no_models(client, exporter):
 
 
 @pytest.mark.parametrize(("flag", "number"), [("00", 0), ("01", 2)])
-def test_the_caller_decides_whether_its_trace_is_kept(
-    monkeypatch, provider, exporter, flag, number
-):
+def test_sampling_of_the_caller_is_respected(monkeypatch, provider, exporter, flag, number):
     client = traced(monkeypatch, provider, sample=0)
     ask(client)
     flags = provider.calls[0].headers["traceparent"].rpartition("-")[2]
-    assert not int(flags, 16) & 1  # not sampled; the other bit says that the id is random
+    assert not int(flags, 16) & 1  # not sampled; the other bit means that the id is random
     ask(client, headers={**AUTH, "traceparent": f"00-{TRACE}-{PARENT}-{flag}"})
     assert provider.calls[1].headers["traceparent"].startswith(f"00-{TRACE}-")
     assert len(exporter.get_finished_spans()) == number
@@ -247,7 +245,7 @@ def test_wrong_settings_are_named(wrong, says):
     assert says in str(caught.value)
 
 
-def test_without_the_package_the_settings_say_so(monkeypatch):
+def test_missing_package_is_a_settings_error(monkeypatch):
     from app import config
     from app.config import services
 
@@ -261,12 +259,12 @@ def test_without_the_package_the_settings_say_so(monkeypatch):
     config.check(settings())
 
 
-# Once more without threads, which coverage does not follow
+# Again without threads, because coverage does not follow threads
 
 
 @pytest.fixture
 def plain():
-    """A tracing and its exporter."""
+    """A tracing object and its exporter."""
     made = InMemorySpanExporter()
     kinds, addresses = {"p": "azure", "local": "local"}, {"p": "http://up:81/v1", "local": ""}
     settings = TracingSettings("http://127.0.0.1:1/v1/traces")
@@ -300,7 +298,7 @@ def test_attributes_of_a_call_span(plain, result, expected):
     assert sent.headers["traceparent"].split("-")[2] == f"{found.context.span_id:016x}"
 
 
-def test_callers_are_linked_where_there_are_several(plain):
+def test_span_of_a_merged_call_has_links(plain):
     traces, exporter = plain
     asked = []
     for number in range(3):
@@ -319,7 +317,7 @@ def test_callers_are_linked_where_there_are_several(plain):
     assert "server.address" not in found.attributes
 
 
-def test_the_exporter_is_made_of_the_settings():
+def test_exporter_has_the_settings():
     made = tracing.exporter(TracingSettings("http://127.0.0.1:1/v1/traces", {"x-tenant": "t"}))
     exporter = (
         made.span_exporter if hasattr(made, "span_exporter") else made._batch_processor._exporter

@@ -1,7 +1,6 @@
-"""What every provider must do, whatever its wire format: through the real transport, over a real
-socket, against a strict fake.
+"""Tests that every provider passes, over real sockets, against a strict fake.
 
-A test module gives a `ProviderContract` of its own: a kind, a fake, and what the kind cannot do.
+A test module subclasses `ProviderContract` with a kind, a fake, and what the kind cannot do.
 """
 
 import time
@@ -28,7 +27,7 @@ from app.errors import (
 from app.providers import registry
 from app.providers.base import Provider, WireFormat
 from tests.providers.fakes.base import Fake, Refused
-from tests.providers.fakes.lies import GARBAGE, SPOILED
+from tests.providers.fakes.broken_answers import GARBAGE, SPOILED
 from tests.support.vectors import count_tokens, vector
 
 TEXTS = ["first", "second one", "third of all", "fourth"]
@@ -42,20 +41,20 @@ class ProviderContract:
     kind: ClassVar[str]
     model: ClassVar[str] = "a-model"
     settings: ClassVar[dict[str, Any]] = {}
-    #: Settings under which the vectors must be the same, one way of asking each.
+    #: Settings that must give the same vectors, one for each form of request.
     variants: ClassVar[list[dict[str, Any]]] = [{}]
     dimensions: ClassVar[bool] = True
     tokens: ClassVar[bool] = False
-    takes_user: ClassVar[bool] = False  # where told to
-    #: What the fake's vectors are salted with, by portable input type.
+    takes_user: ClassVar[bool] = False  # if configured
+    #: Salt of the fake's vectors, by portable input type.
     salts: ClassVar[dict[str | None, str]] = {}
-    #: Statuses that its provider answers to a payload it does not like.
+    #: Statuses of its provider for a bad payload.
     rejections: ClassVar[list[int]] = [400, 413, 422]
 
     def __init_subclass__(cls) -> None:
         cls.__test__ = True
 
-    # What a subclass may replace
+    # Replaceable in a subclass
 
     def new_fake(self) -> Fake:
         raise NotImplementedError
@@ -92,7 +91,7 @@ class ProviderContract:
         self.assert_right(vectors, call)
         return vectors
 
-    def test_one_and_several_in_every_way_of_asking(self, fake):
+    def test_one_and_several_inputs_in_every_form_of_request(self, fake):
         for variant in self.variants:
             provider = self.provider(fake, **variant)
             for texts in (TEXTS[:1], TEXTS, TEXTS + TEXTS):
@@ -103,7 +102,7 @@ class ProviderContract:
         vectors = self.check(provider, self.call(TEXTS))
         if fake.counts:
             assert sum(vectors.tokens) == sum(map(count_tokens, TEXTS))
-        fake.manners = replace(fake.manners, counts=False)
+        fake.behaviour = replace(fake.behaviour, counts=False)
         uncounted = self.check(provider, self.call(TEXTS))
         assert uncounted.estimated
         assert all(tokens >= 1 for tokens in uncounted.tokens)
@@ -119,7 +118,7 @@ class ProviderContract:
         assert raised.value.param == "input"
         assert not fake.calls
 
-    def test_position_i_of_the_answer_is_the_vector_of_input_i(self, fake):
+    def test_vectors_are_in_input_order(self, fake):
         provider = self.provider(fake)
         items = st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=10)
         if self.tokens:
@@ -129,26 +128,26 @@ class ProviderContract:
         @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
         @given(items=items, shuffled=st.booleans())
         def holds(items, shuffled):
-            fake.manners = replace(fake.manners, shuffled=shuffled and fake.indexed)
+            fake.behaviour = replace(fake.behaviour, shuffled=shuffled and fake.indexed)
             self.check(provider, self.call(items))
 
         holds()
 
-    def test_dimensions(self, fake):
+    def test_dimensions_are_applied_or_refused(self, fake):
         provider = self.provider(fake)
         assert provider.limits(self.model).dimensions is self.dimensions
         if self.dimensions:
             for width in (2, 8):
                 self.check(provider, self.call(TEXTS, dimensions=width))
 
-    def test_input_types_reach_the_provider_in_its_own_words(self, fake):
+    def test_input_types_reach_the_provider(self, fake):
         provider = self.provider(fake)
         for input_type in (None, "query", "document"):
             self.check(provider, self.call(TEXTS, input_type=input_type))
         if self.salts:
             assert self.salts["query"] != self.salts["document"]
 
-    def test_the_user_is_told_only_where_it_is_taken(self, fake):
+    def test_user_is_sent_only_if_supported(self, fake):
         assert not self.provider(fake).capabilities.user
         if self.takes_user:
             provider = self.provider(fake, send_user=True)
@@ -156,7 +155,7 @@ class ProviderContract:
             self.check(provider, self.call(TEXTS, user="end-user-1"))
             assert fake.calls[-1].body["user"] == "end-user-1"
 
-    def test_the_fake_is_strict(self, fake):
+    def test_fake_is_strict(self, fake):
         with pytest.raises(Rejected):
             self.provider(fake).embed(self.call(TEXTS, passed={"no_such_field": 1}), soon())
 
@@ -172,30 +171,30 @@ class ProviderContract:
             with pytest.raises(Rejected):
                 provider.embed(self.call(["x"] * (limit + 1)), soon())
 
-    def test_a_wrong_key(self, fake):
+    def test_wrong_key_is_credentials_refused(self, fake):
         with self.wrong_key(fake) as provider, pytest.raises(CredentialsRefused) as raised:
             provider.embed(self.call(TEXTS), soon())
         assert fake.api_key not in raised.value.message
 
     @contextmanager
     def wrong_key(self, fake):
-        """A provider whose key the fake refuses."""
+        """Return a provider whose key the fake refuses."""
         yield self.provider(fake, api_key="sk-not-this-one")
 
     def refuse(self, fake: Fake, status: int, message: str = "no", **headers: str) -> Any:
-        fake.manners.refusal = Refused(status, message, headers)
+        fake.behaviour.refusal = Refused(status, message, headers)
         return self.provider(fake)
 
-    def test_slow_down(self, fake):
+    def test_429_is_rate_limited(self, fake):
         provider = self.refuse(fake, 429, Retry_After="7")
         with pytest.raises(Throttled) as raised:
             provider.embed(self.call(TEXTS), soon())
         assert raised.value.retry_after == 7
 
-    def test_what_the_caller_did_wrong_is_told_without_secrets(self, fake):
-        gossip = f"Text 3 is too long, says http://{fake.address} to {fake.api_key} now."
+    def test_bad_request_has_a_message_without_secrets(self, fake):
+        message_with_secrets = f"Text 3 is too long: http://{fake.address}, {fake.api_key} now."
         for status in self.rejections:
-            provider = self.refuse(fake, status, gossip)
+            provider = self.refuse(fake, status, message_with_secrets)
             with pytest.raises(Rejected) as raised:
                 provider.embed(self.call(TEXTS), soon())
             message = raised.value.message
@@ -205,34 +204,34 @@ class ProviderContract:
             assert str(fake.port) not in message
 
     @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
-    def test_failing(self, fake, status):
+    def test_server_error_is_unavailable(self, fake, status):
         provider = self.refuse(fake, status)
         with pytest.raises(ProviderUnavailable) as raised:
             provider.embed(self.call(TEXTS), soon())
         assert raised.value.transient
 
-    def test_garbage_breaks_the_contract(self, fake):
+    def test_garbage_is_a_broken_contract(self, fake):
         provider = self.provider(fake)
         for garbage in GARBAGE:
-            fake.manners.raw = garbage
+            fake.behaviour.raw = garbage
             with pytest.raises(BrokenContract):
                 provider.embed(self.call(TEXTS), soon())
 
     @pytest.mark.parametrize("how", SPOILED)
-    def test_vectors_that_are_none_break_the_contract(self, fake, how):
+    def test_invalid_vectors_are_a_broken_contract(self, fake, how):
         for variant in self.variants:
-            fake.manners.spoil = SPOILED[how]
+            fake.behaviour.spoil = SPOILED[how]
             with pytest.raises(BrokenContract):
                 self.provider(fake, **variant).embed(self.call(TEXTS), soon())
 
 
 def provider_settings(given: dict[str, Any]) -> ProviderSettings:
-    """What an operator writes → what a provider is made of, by the way of the schema."""
+    """Return the settings of a provider from those of an operator, through the schema."""
     return ProviderSettings(name="fake", **ProviderEntry(registry).deserialize(given))
 
 
 def wire_of(**given: Any) -> WireFormat:
-    """The wire format of such settings, without a transport."""
+    """Return the wire format of settings, without a transport."""
     settings_ = provider_settings(given)
     made = registry._module(settings_.kind).make(settings_)
     assert isinstance(made, WireFormat)

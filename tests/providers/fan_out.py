@@ -1,4 +1,4 @@
-"""What dispatch does where a model takes less than it is given: several calls, in order."""
+"""Splits a call by the limits of a model, as dispatch does: several calls, in order."""
 
 from app.concurrency.deadline import Deadline
 from app.dispatch.plan import split
@@ -7,7 +7,7 @@ from app.providers.base import Capabilities, Provider
 
 
 class FannedOut:
-    """A provider that keeps the limits of its model by itself."""
+    """A provider that splits calls by the limits of its model."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider

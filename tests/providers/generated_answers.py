@@ -1,4 +1,4 @@
-"""Random answers of a provider: good ones, and ones that are wrong in a place or two."""
+"""Random answers of a provider: good ones, and ones with one or two errors."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ ODD_BYTES = '\r\n :;,\t\0\x0b\x1c\x7f\x80\xff0123456789abcdefgG+-_"xHT/.'
 
 @dataclass(frozen=True)
 class Generated:
-    """Bytes of an answer in the pieces in which they come, then the connection ends."""
+    """Bytes of an answer in pieces; then the connection is closed."""
 
     pieces: list[bytes]
     #: The same without interim answers.
@@ -79,7 +79,7 @@ class Generated:
 
 
 def generate(rng: Random) -> Generated:
-    """A random answer."""
+    """Return a random answer."""
     final = _mutated(_final(rng), rng)
     if rng.random() < 0.1:
         final = final[: rng.randrange(len(final) + 1)]
@@ -112,7 +112,7 @@ def _final(rng: Random) -> str:
 
 
 def _chunks(body: str, rng: Random) -> str:
-    """The body in chunks, now and then with an odd size, extension, trailer or end of line."""
+    """Return the body in chunks, some with unusual size, extension, trailer or line end."""
     chunks, rest = [], body
     while rest:
         size = rng.randint(1, len(rest))
@@ -135,7 +135,7 @@ def _interim(rng: Random) -> str:
 
 
 def _mutated(text: str, rng: Random) -> str:
-    """The text with, in a quarter of cases, a character or two changed, added or removed."""
+    """Return the text; in a quarter of cases one or two characters are changed."""
     for _ in range(rng.choice([0, 0, 0, 0, 0, 0, 1, 2])):
         at = rng.randrange(len(text) + 1)
         added = rng.choice([rng.choice(ODD_BYTES), ""])

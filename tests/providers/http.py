@@ -1,4 +1,4 @@
-"""What the tests of the transport share: providers over real sockets, in the clear and in TLS."""
+"""Helpers for tests of the transport: providers on real sockets, with and without TLS."""
 
 import contextlib
 import shutil
@@ -30,9 +30,9 @@ def within(seconds=5.0):
 
 
 def provider_at(upstream, **options):
-    """The proxy's side of an `Upstream`, or of an address."""
+    """Return the proxy's provider for an `Upstream`, or for an address."""
     if isinstance(upstream, str):
-        address = {"base_url": upstream, "api_key": "sk-nobody"}
+        address = {"base_url": upstream, "api_key": "sk-unknown"}
     else:
         address = {"base_url": upstream.base_url, "api_key": upstream.api_key}
     settings = ProviderSettings("p", "openai", **{**address, **options})
@@ -46,7 +46,7 @@ def assert_embeds(provider, *texts, seconds=5.0):
 
 
 class InThread:
-    """An embed in a thread of its own. ``join`` gives the vectors, or the error."""
+    """A call of `embed` in a thread. ``join`` returns the vectors or raises the error."""
 
     def __init__(self, provider, deadline, *texts):
         self._result = None
@@ -118,7 +118,7 @@ def make_certificate(directory, name):
 
 @contextlib.contextmanager
 def listening(serve):
-    """The port of a server; ``serve(connection)`` runs in a thread for each connection."""
+    """Return the port of a server; ``serve(connection)`` runs in a thread for each connection."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         connections = []
@@ -147,7 +147,7 @@ def listening(serve):
 
 
 def relay(one, other):
-    """Carry bytes between two sockets, both ways, until one of them ends."""
+    """Copy bytes between two sockets, both ways, until one of them is closed."""
 
     def carry(source, sink):
         with contextlib.suppress(OSError):

@@ -28,11 +28,11 @@ def test_urllib3_agrees_or_is_less_strict():
     stricter = {kind for kind in counts if kind.startswith("refused") or kind == "not reused"}
     unknown = counts.keys() - stricter - {AGREE} - KNOWN.keys()
     assert not unknown, {kind: examples[kind] for kind in unknown}
-    assert counts[AGREE] > 500  # else most answers were refused, and nothing was compared
+    assert counts[AGREE] > 500  # otherwise most answers were refused and nothing was compared
 
 
 def test_generated_answers_have_every_framing():
-    """A generator that no longer makes one of them would find nothing there."""
+    """Otherwise the comparison would not cover a framing."""
     rng = Random(1)
     finals = [generate(rng).final for _ in range(300)]
     for mark in (b"Content-Length: ", b"Transfer-Encoding: chunked", b"HTTP/1.0", b"\r\n folded"):
@@ -41,7 +41,7 @@ def test_generated_answers_have_every_framing():
 
 @st.composite
 def good_answers(draw: st.DrawFn) -> tuple[list[bytes], Read]:
-    """An answer without anything wrong in it, in pieces, and what it says."""
+    """A good answer in pieces, and its content."""
     status = draw(st.integers(200, 599).filter(lambda status: status not in (204, 304)))
     body = draw(st.binary(max_size=60))
     names = st.text("abcXYZ019-_!~", min_size=1, max_size=8).map("x-".__add__)
@@ -75,7 +75,7 @@ def test_good_answers_are_read_as_they_were_written(answer: tuple[list[bytes], R
 
 
 def read(*pieces: bytes) -> Any:
-    """What is made of these pieces; an error fails the test."""
+    """Return the answer read from these pieces; an error fails the test."""
     found = read_by_us(list(pieces))
     assert not isinstance(found, str), found
     return found

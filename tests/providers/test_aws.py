@@ -20,12 +20,12 @@ from tests.support.wire import read_request
 PROFILE = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/abc123"
 
 
-def test_china_has_a_domain_of_its_own():
+def test_china_has_its_own_domain():
     wire = wire_of(kind="bedrock", region="cn-north-1", api_key="ABSK-1")
     assert wire.base_url == "https://bedrock-runtime.cn-north-1.amazonaws.com.cn"
 
 
-def test_a_model_that_does_not_tell_its_family_stops_the_start():
+def test_model_without_family_stops_the_start():
     wire = wire_of(kind="bedrock", region="us-east-1", api_key="ABSK-1")
     with pytest.raises(SettingsError, match=r"PROVIDERS\['fake'\]\['family'\]: must be set, .*abc"):
         wire.limits(PROFILE)
@@ -54,7 +54,7 @@ def test_the_registry_knows_the_cloud_kinds_and_no_helpers():
 # Credentials, by the real botocore
 
 
-def test_what_botocore_finds_is_renewed_before_it_expires(tmp_path, monkeypatch):
+def test_credentials_of_botocore_are_renewed_before_they_expire(tmp_path, monkeypatch):
     """A process that hands out credentials for 20 minutes: docs.aws.amazon.com/sdkref/latest/
     guide/feature-process-credentials.html."""
     script, given = tmp_path / "hand_out.py", tmp_path / "given"
@@ -72,9 +72,9 @@ def test_what_botocore_finds_is_renewed_before_it_expires(tmp_path, monkeypatch)
 
     now = [0.0]
     settings = {"kind": "bedrock", "region": REGION, "profile": "ours"}
-    hand_out("FIRST", 12)  # it has less than botocore's quarter of an hour left
+    hand_out("FIRST", 12)  # it is valid for less than botocore's 15 minutes
     get = aws.credentials(provider_settings(settings), lambda: now[0])
-    get.__self__._start = lambda work: work()  # the thread does its work at once
+    get.__self__._start = lambda work: work()  # the thread runs at once
     assert get().access_key == "FIRST"
     hand_out("SECOND", 60)
     now[0] = 374
@@ -93,7 +93,7 @@ def chain(monkeypatch, error):
     return aws.credentials(provider_settings({"kind": "bedrock", "region": REGION}))
 
 
-def test_no_credentials_to_be_found(monkeypatch):
+def test_missing_credentials_are_an_error(monkeypatch):
     with pytest.raises(CredentialsRefused, match="found none"):
         chain(monkeypatch, None)()
 
@@ -106,7 +106,7 @@ def test_no_credentials_to_be_found(monkeypatch):
         (BotoCoreError(), CredentialsRefused),
     ],
 )
-def test_credentials_that_do_not_come(monkeypatch, error, kind):
+def test_failed_credentials_are_an_error(monkeypatch, error, kind):
     with pytest.raises(kind, match="no credentials"):
         chain(monkeypatch, error)()
 
@@ -121,9 +121,7 @@ ROLE = b"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/d
 </AssumeRoleWithWebIdentityResponse>"""
 
 
-def test_a_role_is_assumed_by_the_egress_proxy_and_certificates_of_the_settings(
-    tmp_path, monkeypatch
-):
+def test_role_is_assumed_through_proxy_and_ca_bundle_of_the_settings(tmp_path, monkeypatch):
     certificate, key = make_certificate(tmp_path, "IP:127.0.0.1")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)

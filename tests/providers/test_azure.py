@@ -1,4 +1,4 @@
-"""Azure OpenAI: two kinds of address, two ways to say who asks."""
+"""Azure OpenAI: two forms of URL, two ways of authentication."""
 
 import importlib
 import json
@@ -29,7 +29,7 @@ class TestV1(ProviderContract):
         return AzureFake()
 
     @pytest.mark.parametrize("further", ["/", "/openai", "/openai/v1", "/openai/v1/"])
-    def test_addresses_as_the_portal_shows_them(self, fake, further):
+    def test_urls_of_the_portal_are_accepted(self, fake, further):
         self.check(self.provider(fake, base_url=fake.address + further), self.call(TEXTS))
 
 
@@ -49,7 +49,7 @@ class Unauthenticated(Exception):
 
 @pytest.fixture
 def identity(monkeypatch):
-    """azure-identity as its reference describes it; tests say what it hands out."""
+    """A fake of azure-identity by its reference; tests set the tokens."""
     state = SimpleNamespace(token=TOKEN, scopes=[], error=None)
 
     class DefaultAzureCredential:
@@ -84,30 +84,30 @@ class TestEntra(ProviderContract):
     def new_fake(self):
         return AzureFake()
 
-    def test_a_wrong_key(self, fake):
+    def test_wrong_key_is_credentials_refused(self, fake):
         self.identity.token = "eyJhbGciOiJub25lIn0.e30.x"
         with pytest.raises(CredentialsRefused):
             self.provider(fake).embed(self.call(TEXTS), soon())
 
-    def test_one_token_for_many_calls(self, fake):
+    def test_token_is_reused(self, fake):
         provider = self.provider(fake)
         for _ in range(3):
             self.check(provider, self.call(TEXTS))
         assert self.identity.scopes == [("https://cognitiveservices.azure.com/.default",)]
 
-    def test_another_cloud(self, fake):
+    def test_scope_of_another_cloud_is_used(self, fake):
         scope = "https://cognitiveservices.azure.us/.default"
         self.check(self.provider(fake, scope=scope), self.call(TEXTS))
         assert self.identity.scopes == [(scope,)]
 
-    def test_no_token(self, fake):
+    def test_missing_token_is_an_error(self, fake):
         self.identity.error = Unauthenticated("AADSTS700016 with a secret in it")
         with pytest.raises(CredentialsRefused, match=r"^got no token for us from Entra ID$"):
             self.provider(fake).embed(self.call(TEXTS), soon())
         assert not fake.calls
 
 
-def test_tokens_come_by_the_egress_proxy_and_certificates_of_the_settings(identity):
+def test_tokens_are_fetched_through_proxy_and_ca_bundle_of_the_settings(identity):
     """Names of azure-core, "RequestsTransport" and "ProxyPolicy"."""
     given = {"kind": "azure", "base_url": "https://x.openai.azure.com", "auth": "entra"}
     wire_of(**given)
@@ -117,7 +117,7 @@ def test_tokens_come_by_the_egress_proxy_and_certificates_of_the_settings(identi
     assert identity.options["connection_verify"] == __file__
 
 
-def test_entra_without_its_library(monkeypatch):
+def test_entra_without_its_library_stops_the_start(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(name)
 
@@ -129,7 +129,7 @@ def test_entra_without_its_library(monkeypatch):
         azure.make(settings)
 
 
-def test_the_documented_requests():
+def test_documented_requests():
     """learn.microsoft.com/azure/ai-services/openai/reference, "Embeddings - Create", and
     …/api-version-lifecycle for v1."""
     address = "https://your-resource.openai.azure.com"
@@ -144,7 +144,7 @@ def test_the_documented_requests():
     assert json.loads(new.body) == {"input": ["this is a test"], "model": "YOUR_DEPLOYMENT"}
 
 
-def test_no_address():
+def test_missing_base_url_stops_the_start():
     given = {"PROVIDERS": {"eu": {"kind": "azure", "api_key": "k"}}, "MODELS": {}}
     with pytest.raises(SettingsError, match=r"PROVIDERS\['eu'\]\['base_url'\]: must be set"):
         check(given, registry)
@@ -155,7 +155,7 @@ def refusal(status, code, message, **headers):
     return wire_of(kind="azure", base_url="https://x").refuse(Incoming(status, headers, body), [])
 
 
-def test_the_refusals_that_people_meet():
+def test_common_errors_are_classified():
     slow = refusal(
         429,
         "429",

@@ -1,4 +1,4 @@
-"""What all wire formats share: reading refusals, waits and rows."""
+"""Code shared by wire formats: errors, waits and rows."""
 
 import json
 import time
@@ -55,17 +55,17 @@ from tests.providers.contract import wire_of
         ({"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0),
     ],
 )
-def test_how_long_to_leave_a_provider_alone(headers, seconds):
+def test_wait_is_read_from_headers(headers, seconds):
     assert retry_after(headers) == seconds
 
 
-def test_a_date_by_our_clock_where_the_provider_shows_none():
+def test_date_without_server_date_is_compared_with_the_local_clock():
     wait = retry_after({"retry-after": formatdate(time.time() + 90, usegmt=True)})
     assert 85 < wait <= 90
 
 
 @given(st.text(max_size=30))
-def test_no_header_is_too_strange(text):
+def test_any_header_is_a_wait_or_none(text):
     wait = retry_after({"retry-after": text})
     assert wait is None or wait >= 0
 
@@ -86,12 +86,12 @@ def test_no_header_is_too_strange(text):
         (None, ""),
     ],
 )
-def test_the_sentence_in_an_error(body, message):
+def test_message_of_an_error_is_found(body, message):
     assert message_of(json.dumps(body).encode()) == message
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[" * 100_000])
-def test_no_sentence(body):
+def test_error_without_message_has_none(body):
     assert message_of(body) == ""
 
 
@@ -107,14 +107,14 @@ def test_no_sentence(body):
         "my-own-secret",
     ],
 )
-def test_no_secret_stays_in_a_message(secret):
+def test_secrets_are_removed_from_a_message(secret):
     said = clean(f"Key {secret} is\n wrong for x", ["my-own-secret"])
     assert secret not in said
     assert said.startswith("Key [redacted]")
     assert said.endswith(" is wrong for x")
 
 
-def test_a_long_message_is_cut():
+def test_long_message_is_cut():
     assert len(clean("x " * 1000, [])) == 501
 
 
@@ -133,31 +133,31 @@ def test_a_long_message_is_cut():
         *((status, BrokenContract) for status in (204, 302, 418)),
     ],
 )
-def test_what_a_status_means(status, error):
+def test_status_is_classified(status, error):
     found = wire_of(kind="tei").refuse(Incoming(status, {}, b""), [])
     assert type(found) is error
     assert found.message
 
 
 @given(st.binary(max_size=60), st.integers(201, 599))
-def test_no_refusal_is_too_strange(body, status):
+def test_any_error_body_is_classified(body, status):
     for kind in ("openai", "cohere", "ollama"):
         assert isinstance(wire_of(kind=kind).refuse(Incoming(status, {}, body), []), ProviderError)
 
 
 @pytest.mark.parametrize("raw", [b'"AAAA', b'"!!!!"', b"[true]", b"{}", b"null", b""])
-def test_a_row_that_is_none(raw):
+def test_invalid_row_is_a_broken_contract(raw):
     with pytest.raises(BrokenContract):
         row_of(msgspec.Raw(raw))
 
 
 @pytest.mark.parametrize("indexes", [[0, 0], [0, 2], [-1, 0], [0], [0, 1, 2]])
-def test_indexes_that_are_not_those_of_the_inputs(indexes):
+def test_wrong_indexes_are_a_broken_contract(indexes):
     with pytest.raises(BrokenContract):
         in_order([(index, b"") for index in indexes], 2)
 
 
-def test_the_guards_count():
+def test_guard_checks_the_number_of_rows():
     call = Call("m", ["abcd", "abcdefgh"], 1)
     rows = [b"\0\0\x80\x3f"] * 2
     assert guard(rows, call, 9).tokens == [3, 6]

@@ -23,7 +23,7 @@ PROFILE = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profi
 
 
 class Contract(ProviderContract):
-    """With an API key, and signed."""
+    """Tests with an API key, and with signatures."""
 
     kind = "bedrock"
     model = TITAN
@@ -39,7 +39,7 @@ class Contract(ProviderContract):
         one = provider.limits(self.model).max_inputs == 1
         return FannedOut(provider) if one else provider
 
-    def test_a_wrong_secret(self, fake):
+    def test_wrong_secret_is_credentials_refused(self, fake):
         wrong = self.provider(fake, access_key_id=ACCESS_KEY, api_key="not-the-secret")
         with pytest.raises(CredentialsRefused):
             wrong.embed(self.call(TEXTS), soon())
@@ -49,9 +49,9 @@ Contract.__test__ = False  # type: ignore[attr-defined]
 
 
 class TestTitan(Contract):
-    """Lists sent to a one-input provider: only the first embedded, or all made one vector."""
+    """A list must not become one vector, or the vector of its first text."""
 
-    def test_one_text_a_call(self, fake):
+    def test_limit_is_one_text(self, fake):
         assert self.provider(fake).limits(self.model).max_inputs == 1
         self.check(self.provider(fake), self.call(TEXTS))
         assert [c.body for c in fake.wait_for_calls(4)] == [{"inputText": t} for t in TEXTS]
@@ -68,12 +68,12 @@ class TestTitan(Contract):
 
 
 class TestTitanByItsArn(Contract):
-    """An id with ':' and '/' in it, which does not tell what it is."""
+    """An ARN has ':' and '/', and does not name the family of the model."""
 
     model = PROFILE
     settings: ClassVar = {"region": REGION, "family": "titan-v2"}
 
-    def test_the_path(self, fake):
+    def test_arn_is_encoded_in_the_path(self, fake):
         self.check(self.provider(fake), self.call(TEXTS))
         (call, *_) = fake.wait_for_calls(4)
         assert call.path == (
@@ -95,11 +95,11 @@ class TestCohere4(Contract):
         "document": "search_document",
     }
 
-    def test_embeddings_by_type(self, fake):
+    def test_embeddings_by_type_are_read(self, fake):
         passed = {"embedding_types": ["float"]}
         self.check(self.provider(fake), self.call(TEXTS, passed=passed))
 
-    def test_96_texts_a_call(self, fake):
+    def test_limit_is_96_texts(self, fake):
         provider = self.provider(fake)
         assert provider.limits(self.model).max_inputs == 96
         self.check(provider, self.call(["x"] * 96))
@@ -120,7 +120,7 @@ class TestNova(Contract):
         "document": "GENERIC_INDEX",
     }
 
-    def test_fields_that_a_caller_passes_on(self, fake):
+    def test_passed_fields_are_sent(self, fake):
         passed = {"embeddingPurpose": "CLUSTERING", "truncationMode": "END"}
         self.provider(fake).embed(self.call(TEXTS[:1], passed=passed), soon())
         params = fake.calls[-1].body["singleEmbeddingParams"]
@@ -131,7 +131,7 @@ class TestNova(Contract):
 
 
 def test_dispatch_fans_out_by_the_limits_of_the_model():
-    """Two models of one provider: one takes a text a call, the other 96."""
+    """Two models of one provider: one takes one text in a call, the other 96."""
     with BedrockFake() as fake:
         provider = {"kind": "bedrock", "region": REGION, "api_key": fake.api_key}
         models = {"one": TITAN, "many": "cohere.embed-v4:0"}
@@ -228,7 +228,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_the_documented_request_and_response(name):
+def test_documented_request_and_response(name):
     call, request, response, headers, expected, tokens = GOLDEN[name]
     wire = wire_of(kind="bedrock", region="us-east-1", api_key="ABSK-1")
     out = wire.build(call)
@@ -242,7 +242,7 @@ def test_the_documented_request_and_response(name):
 
 
 @pytest.mark.parametrize("count", ["many", "", "0", "-3", None])
-def test_a_count_that_is_none(count):
+def test_invalid_count_is_estimated(count):
     headers = {} if count is None else {"x-amzn-bedrock-input-token-count": count}
     call, _, response, *_ = GOLDEN["nova"]
     wire = wire_of(kind="bedrock", region="us-east-1", api_key="ABSK-1")

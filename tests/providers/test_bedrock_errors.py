@@ -1,4 +1,4 @@
-"""What AWS's refusals mean."""
+"""Errors of AWS."""
 
 import json
 
@@ -51,11 +51,11 @@ ERRORS = [
 
 @pytest.mark.parametrize("typed", ["header", "", "com.amazon.coral.service#"])
 @pytest.mark.parametrize(("status", "kind", "expected"), ERRORS)
-def test_every_documented_error(status, kind, expected, typed):
+def test_documented_errors_are_classified(status, kind, expected, typed):
     assert type(refusal(status, kind, typed=typed)) is expected
 
 
-def test_until_when_to_be_quiet():
+def test_retry_after_is_read():
     assert refusal(429, "ThrottlingException").retry_after is None
     error = refusal(429, "ThrottlingException", headers={"retry-after": "3"})
     assert error.retry_after == 3
@@ -70,11 +70,11 @@ def test_until_when_to_be_quiet():
         "Operation not allowed",
     ],
 )
-def test_a_model_that_we_set_wrongly_is_not_the_callers_fault(message):
+def test_wrong_model_of_the_settings_is_not_the_callers_fault(message):
     assert isinstance(refusal(400, "ValidationException", message), NotServed)
 
 
-def test_a_message_names_neither_account_nor_key():
+def test_message_has_neither_account_nor_key():
     text = (
         "arn:aws:iam::123456789012:role/x with AKIAIOSFODNN7EXAMPLE at https://x.amazonaws.com: "
         "Malformed input request: expected maxLength: 50000, actual: 60000"
@@ -86,11 +86,11 @@ def test_a_message_names_neither_account_nor_key():
 
 
 @pytest.mark.parametrize("raw", [b"", b"<html>", b"[]", b'{"__type": 1}'])
-def test_an_error_in_no_shape(raw):
+def test_error_without_known_format_is_classified(raw):
     wire = wire_of(kind="bedrock", region="us-east-1", api_key="ABSK-1")
     assert isinstance(wire.refuse(Incoming(503, {}, raw), []), ProviderUnavailable)
 
 
-def test_a_refusal_of_our_account_says_nothing_of_it():
+def test_message_of_refused_account_does_not_name_it():
     text = "User: arn:aws:iam::123456789012:user/x is not authorized"
     assert str(refusal(403, "AccessDeniedException", text)) == "refused our credentials (403)"

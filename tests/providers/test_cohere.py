@@ -22,14 +22,14 @@ class TestCohere(ProviderContract):
     def new_fake(self):
         return CohereFake()
 
-    def test_texts_of_other_kinds(self, fake):
+    def test_input_types_of_the_settings_are_sent(self, fake):
         for input_type in ("classification", "clustering"):
             provider = self.provider(fake, input_type=input_type)
             provider.embed(self.call(["x"]), soon())
             assert fake.calls[-1].body["input_type"] == input_type
 
 
-def test_the_documented_request():
+def test_documented_request():
     """docs.cohere.com/reference/embed, "Texts"; "truncate" is our default."""
     out = wire_of(kind="cohere", api_key="k", encoding="float").build(CALL)
     assert json.loads(out.body) == {
@@ -42,7 +42,7 @@ def test_the_documented_request():
     assert (out.path, out.headers) == ("/v2/embed", {"Authorization": "Bearer k"})
 
 
-def test_the_documented_response():
+def test_documented_response():
     """docs.cohere.com/reference/embed, "Response", its vectors cut short."""
     values = [[0.016296387, -0.008354187, -0.04699707], [0.007247925, 0.014198303, 0.0]]
     body = {
@@ -62,7 +62,7 @@ def test_the_documented_response():
     assert sum(vectors.tokens) == 2
 
 
-def test_only_v4_takes_dimensions_unless_the_operator_knows_better():
+def test_only_v4_is_sent_dimensions_unless_configured():
     wire = wire_of(kind="cohere")
     assert wire.limits("embed-v4.0").dimensions
     assert not wire.limits("embed-english-v3.0").dimensions
@@ -70,20 +70,20 @@ def test_only_v4_takes_dimensions_unless_the_operator_knows_better():
     assert wire_of(kind="cohere", send_dimensions=True).limits("embed-english-v3.0").dimensions
 
 
-def test_no_embeddings_of_the_type_asked_for():
+def test_missing_embedding_type_is_a_broken_contract():
     with pytest.raises(BrokenContract, match="type"):
         wire_of(kind="cohere").parse(Incoming(200, {}, b'{"embeddings": {"int8": [[1]]}}'), CALL)
 
 
 @pytest.mark.parametrize("meta", [None, {}, {"billed_units": None}, {"billed_units": {}}])
-def test_without_a_bill_the_tokens_are_an_estimate(meta):
+def test_tokens_without_billed_units_are_estimated(meta):
     body = {"embeddings": {"float": [[1], [2]]}, "meta": meta}
     call = Call("m", ["a", "b"], 1)
     wire = wire_of(kind="cohere")
     assert wire.parse(Incoming(200, {}, json.dumps(body).encode()), call).estimated
 
 
-def test_refusals_of_its_own():
+def test_errors_of_cohere_are_classified():
     """docs.cohere.com/reference/errors, 498 and 429."""
     wire = wire_of(kind="cohere")
     assert isinstance(wire.refuse(Incoming(498, {}, b'{"message": "x"}'), []), CredentialsRefused)

@@ -1,5 +1,7 @@
-"""What breaks other gateways (providers.md, the list of that name), complaint by complaint, at the
-adapters. What the whole proxy does about each is in tests/e2e."""
+"""Known faults of other gateways, tested at the adapters.
+
+tests/e2e tests them with the whole proxy.
+"""
 
 import importlib
 import json
@@ -21,7 +23,7 @@ from tests.providers.fakes.tei import TeiFake
 from tests.providers.test_voyage import SPEC as VOYAGE
 from tests.support.vectors import encode, vector
 
-#: A kind → the strict fake that it talks to.
+#: A kind → its strict fake.
 FAKES = {
     "openai": OpenAIFake,
     "voyage": lambda: OpenAIFake(VOYAGE),
@@ -29,13 +31,13 @@ FAKES = {
     "ollama": OllamaFake,
     "tei": TeiFake,
 }
-#: Kinds whose body is no flat object of the call, or that have none: each has tests of its own.
+#: Kinds without a flat request body: each has tests of its own.
 ELSEWHERE = {"local", "gemini", "vertex", "bedrock"}
 FLAT_KINDS = sorted(set(registry.kinds()) - ELSEWHERE)
 
 
 def talk(kind, fake, **settings):
-    """A provider of that kind over the fake."""
+    """Return a provider of a kind that calls its fake."""
     return type("Suite", (ProviderContract,), {"kind": kind})().provider(fake, **settings)
 
 
@@ -48,8 +50,8 @@ def sent(kind, asked):
     return json.loads(wire.build(asked).body)
 
 
-def test_providers_that_refuse_encoding_format():
-    """They are not sent one: 400s at every call otherwise."""
+def test_encoding_format_is_not_sent_to_providers_that_refuse_it():
+    """They are not sent one; otherwise each call would be a 400."""
     for kind in ("fireworks", "together", "databricks", "ollama", "tei", "cohere"):
         assert "encoding_format" not in sent(kind, call())
     with OpenAIFake(Spec(fields=frozenset(), encodings=())) as fake:
@@ -58,9 +60,9 @@ def test_providers_that_refuse_encoding_format():
 
 
 @pytest.mark.parametrize("kind", ["openai", "voyage", "mistral", "jina", "vllm"])
-def test_floats_though_base64_was_asked_are_not_taken_for_base64(kind):
-    """A JavaScript client decodes them as base64 and silently gets quarter-width vectors; here
-    both become the same float32 bytes, from which the caller is served what it asked for."""
+def test_floats_in_place_of_base64_are_read_as_floats(kind):
+    """A JavaScript client would decode floats as base64 and get vectors of a quarter of the width.
+    Here both become the same float32 bytes, from which the requested encoding is made."""
     rows = [vector(text, 8) for text in TEXTS]
     for show in (lambda row: row.tolist(), encode):
         data = [{"index": i, "embedding": show(row)} for i, row in enumerate(rows)]
@@ -68,7 +70,7 @@ def test_floats_though_base64_was_asked_are_not_taken_for_base64(kind):
         assert wire_of(kind=kind).parse(answer, call()).rows == [row.tobytes() for row in rows]
 
 
-def test_both_encodings_in_one_answer():
+def test_both_encodings_in_one_answer_are_read():
     row = vector("x", 8)
     data = [{"index": 0, "embedding": row.tolist()}, {"index": 1, "embedding": encode(row)}]
     answer = Incoming(200, {}, json.dumps({"data": data}).encode())
@@ -83,9 +85,9 @@ def test_nulls_are_not_passed_on(kind):
 
 
 @pytest.mark.parametrize("kind", sorted(FAKES.keys() & {"openai", "voyage"}))
-def test_data_out_of_order(kind):
+def test_data_out_of_order_is_sorted(kind):
     with FAKES[kind]() as fake:
-        fake.manners.shuffled = True
+        fake.behaviour.shuffled = True
         vectors = talk(kind, fake).embed(call(), soon())
     assert [np.frombuffer(row, "<f4").tolist() for row in vectors.rows] == [
         vector(text, 8).tolist() for text in TEXTS
@@ -103,15 +105,15 @@ def test_data_out_of_order(kind):
     ],
     ids=["too short", "too long", "wrong width", "NaN"],
 )
-def test_data_too_short_too_long_of_the_wrong_width_or_nan(kind, spoil):
+def test_wrong_number_width_or_nan_is_a_broken_contract(kind, spoil):
     with FAKES[kind]() as fake:
-        fake.manners.spoil = spoil
+        fake.behaviour.spoil = spoil
         with pytest.raises(BrokenContract):
             talk(kind, fake).embed(call(), soon())
 
 
-def test_index_rewritten_in_order_of_arrival():
-    """An index that is missing or double is not made up: nobody knows whose vector it is."""
+def test_missing_or_duplicate_index_is_a_broken_contract():
+    """A missing or duplicate index is an error: the item of the vector is unknown."""
     row = encode(vector("x", 8))
     for indexes in ([0, 0], [1, 2], [0, None]):
         data = [{"index": i, "embedding": row} for i in indexes]
@@ -123,10 +125,10 @@ def test_index_rewritten_in_order_of_arrival():
 
 @pytest.mark.parametrize("kind", FAKES)
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_retries_multiplied_layer_by_layer(kind, status):
-    """One call of an adapter is one call at the provider: retrying is dispatch's alone."""
+def test_adapter_does_not_retry(kind, status):
+    """One call of an adapter is one call at the provider; only dispatch retries."""
     with FAKES[kind]() as fake:
-        fake.manners.refusal = Refused(status, "no", {"Retry-After": "0"})
+        fake.behaviour.refusal = Refused(status, "no", {"Retry-After": "0"})
         with pytest.raises(Exception, match=str(status)):
             talk(kind, fake).embed(call(), soon())
         assert len(fake.calls) == 1
@@ -134,9 +136,9 @@ def test_retries_multiplied_layer_by_layer(kind, status):
 
 @pytest.mark.parametrize("kind", FAKES)
 @pytest.mark.parametrize(("status", "error"), [(401, CredentialsRefused), (429, Throttled)])
-def test_a_refusal_with_our_key_in_it_is_not_passed_on(kind, status, error):
+def test_error_with_the_key_is_passed_on_without_it(kind, status, error):
     with FAKES[kind]() as fake:
-        fake.manners.refusal = Refused(status, f"Key {fake.api_key} at {fake.address} is bad")
+        fake.behaviour.refusal = Refused(status, f"Key {fake.api_key} at {fake.address} is bad")
         with pytest.raises(error) as raised:
             talk(kind, fake).embed(call(), soon())
         assert fake.api_key not in raised.value.message
@@ -145,7 +147,7 @@ def test_a_refusal_with_our_key_in_it_is_not_passed_on(kind, status, error):
 
 @pytest.mark.parametrize("kind", FAKES)
 def test_lists_are_embedded_item_by_item(kind):
-    """Not only the first, not all of them joined into one vector."""
+    """Not only the first item, and not all in one vector."""
     with FAKES[kind]() as fake:
         vectors = talk(kind, fake).embed(call(), soon())
     assert len(set(vectors.rows)) == len(TEXTS)
@@ -158,7 +160,7 @@ TEXT_ONLY = sorted(
 
 
 @pytest.mark.parametrize("kind", TEXT_ONLY)
-def test_token_arrays_handed_to_providers_that_only_take_text(kind):
+def test_token_ids_are_refused_for_text_providers(kind):
     """Refused: the provider would decode them with a tokenizer of its own, or read "[1, 2]"."""
     wire = wire_of(kind=kind, base_url="http://127.0.0.1:9")
     assert not wire.capabilities.tokens
@@ -167,20 +169,20 @@ def test_token_arrays_handed_to_providers_that_only_take_text(kind):
 
 
 @pytest.mark.parametrize("kind", FLAT_KINDS)
-def test_no_byte_of_a_text_is_changed(kind):
-    """A cache key that trims or lower-cases is one half of it; the other is here."""
+def test_texts_are_sent_unchanged(kind):
+    """Cache keys have their own test; this one is for the request to the provider."""
     texts = ["  Padded\t", "UPPER", "é\u0301", "a\n\nb", "\u200b", "🦙"]
     body = sent(kind, call(texts))
     assert texts in body.values()
 
 
 @pytest.mark.parametrize("kind", FLAT_KINDS)
-def test_dimensions_reach_the_provider_under_its_name_for_them_or_not_at_all(kind):
+def test_dimensions_are_sent_under_the_providers_name_or_not_at_all(kind):
     takes = wire_of(kind=kind, base_url="http://127.0.0.1:9").limits("a-model").dimensions
     assert (4 in sent(kind, call(dimensions=4)).values()) is takes
 
 
-def test_every_kind_that_is_looked_at_elsewhere_has_a_contract_of_its_own():
+def test_every_other_kind_has_its_own_contract_test():
     for kind in ELSEWHERE - {"local"}:  # which speaks no HTTP
         module = importlib.import_module(f"tests.providers.test_{kind}")
         kinds = {getattr(found, "kind", None) for found in vars(module).values()}

@@ -1,4 +1,4 @@
-"""Connections to providers: heads of requests, and what becomes of a connection after an answer."""
+"""Connections to providers: heads of requests, and reuse after an answer."""
 
 import gc
 from typing import Any
@@ -15,7 +15,7 @@ BODY = b'{"data": []}'
 
 
 def connected(pieces: list[bytes]) -> connection._Connection:
-    """A connection whose other side sends these pieces, one for each time it is read, and ends."""
+    """A connection whose peer sends these pieces, one for each read, and closes."""
     ours = connection._Connection("provider.test")
 
     class Sock:
@@ -33,7 +33,7 @@ def connected(pieces: list[bytes]) -> connection._Connection:
 
 
 class Kept(list):
-    """A pool that remembers what came back, and whether it was open."""
+    """A pool that records returned connections, and whether they were open."""
 
     def _put_conn(self, given: connection._Connection) -> None:
         self.append(given.sock is not None)
@@ -43,7 +43,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n"
 
 
 def answer_over(pieces: list[bytes], pool: "Kept") -> Answer:
-    """The answer that comes in these pieces, as the pool hands it on."""
+    """Return the answer in these pieces, as the pool returns it."""
     ours = connected(pieces)
     answer = ours.getresponse()
     answer._connection, answer._pool = ours, pool
@@ -58,14 +58,14 @@ def answer_over(pieces: list[bytes], pool: "Kept") -> Answer:
         (HEAD + b"\r\n" + BODY + b"HTTP/1.1 200 OK\r\n", False),  # an answer to no request
     ],
 )
-def test_connection_is_kept_where_its_answer_is_all_that_came(data, kept):
+def test_connection_is_kept_after_exactly_one_answer(data, kept):
     pool = Kept()
     with answer_over([data], pool) as answer:
         assert answer.read(100) == BODY
     assert pool == [kept]
 
 
-def test_connection_is_closed_where_the_answer_breaks_off():
+def test_connection_is_closed_after_an_incomplete_answer():
     pool = Kept()
     answer = answer_over([HEAD + b"\r\n" + BODY[:5], BODY[5:-1]], pool)
     with pytest.raises(ConnectionError), answer:
@@ -73,7 +73,7 @@ def test_connection_is_closed_where_the_answer_breaks_off():
     assert pool == [False]
 
 
-def test_connection_is_closed_where_the_body_is_too_long():
+def test_connection_is_closed_after_a_too_long_body():
     pool = Kept()
     with answer_over([HEAD + b"\r\n" + BODY], pool) as answer:
         assert answer.read(len(BODY) - 1) is None
@@ -82,7 +82,7 @@ def test_connection_is_closed_where_the_body_is_too_long():
     assert pool[1] is False
 
 
-def test_exchange_leaves_nothing_to_the_garbage_collector():
+def test_exchange_makes_no_reference_cycles():
     with Upstream(WIDTH) as upstream:
         provider = provider_at(upstream)
         provider.embed(call(), within())
@@ -104,18 +104,18 @@ def test_exchange_leaves_nothing_to_the_garbage_collector():
     ("name", "value"),
     [("X", "a\r\nY: b"), ("X", "a\nb"), ("X", "a\x00"), ("X\r\nY", "a"), ("", "a"), ("X:", "a")],
 )
-def test_a_header_that_would_be_read_as_two_is_not_sent(name, value):
+def test_header_with_a_line_break_is_not_sent(name, value):
     with pytest.raises(ValueError, match="character"):
         connection._head("POST", "/v1/embeddings", {"Host": "provider.test", name: value})
 
 
 @pytest.mark.parametrize("url", ["/a b", "/a\r\nb", "/é", ""])
-def test_nor_is_a_path_that_would_be(url):
+def test_path_with_a_line_break_is_not_sent(url):
     with pytest.raises(ValueError, match="character"):
         connection._head("POST", url, {"Host": "provider.test"})
 
 
-def test_text_of_the_settings_is_sent_as_latin_1():
+def test_headers_of_the_settings_are_sent_as_latin_1():
     assert connection._head("POST", "/", {"X-Team": "Größe"}).endswith(
         b"X-Team: Gr\xf6\xdfe\r\n\r\n"
     )

@@ -1,4 +1,4 @@
-"""Credentials that expire: fetched once, early, by nobody who waits. No test here sleeps."""
+"""Credentials that expire are fetched once, before their end, in the background."""
 
 import threading
 import time
@@ -13,14 +13,14 @@ HOUR = 3600.0
 
 
 class World:
-    """A clock that stands still, a server that numbers its tokens, and threads that wait."""
+    """A clock, a server that numbers its tokens, and threads that run when told."""
 
     def __init__(self, life=HOUR, **options):
         self.now = 1_000_000.0
         self.life = life
         self.fetches = 0
         self.failing = None
-        self.later = []  # work that a thread would do
+        self.later = []  # functions of threads
         self.credential = Refreshing(
             self.fetch,
             clock=lambda: self.now,
@@ -36,7 +36,7 @@ class World:
         return f"token-{self.fetches}", self.now + self.life
 
     def run(self):
-        """Let the threads do their work."""
+        """Run the threads."""
         while self.later:
             self.later.pop(0)()
 
@@ -44,27 +44,27 @@ class World:
         return self.credential.get()
 
 
-def test_the_first_use_fetches_and_others_do_not():
+def test_only_the_first_use_fetches():
     world = World()
     assert [world.get(), world.get()] == ["token-1", "token-1"]
     assert world.fetches == 1
 
 
-def test_it_is_replaced_before_it_expires_off_the_request_path():
+def test_token_is_replaced_in_the_background_before_it_expires():
     world = World(early=300)
     world.get()
     world.now += HOUR - 301
     world.get()
     assert not world.later
     world.now += 1
-    assert world.get() == "token-1"  # at once: nobody waits
+    assert world.get() == "token-1"  # at once, without waiting
     assert world.get() == "token-1"
-    assert (world.fetches, len(world.later)) == (1, 1)  # one thread, whoever asks
+    assert (world.fetches, len(world.later)) == (1, 1)  # one thread for several callers
     world.run()
     assert (world.get(), world.fetches) == ("token-2", 2)
 
 
-def test_one_that_lives_shortly_is_not_replaced_in_the_first_half_of_its_life():
+def test_short_token_is_not_replaced_in_its_first_half():
     world = World(life=100, early=300)
     world.get()
     world.now += 49
@@ -75,8 +75,8 @@ def test_one_that_lives_shortly_is_not_replaced_in_the_first_half_of_its_life():
     assert len(world.later) == 1
 
 
-def test_the_same_token_again_is_not_asked_for_at_every_request():
-    """Metadata servers hand out their token until shortly before its end."""
+def test_unchanged_token_is_not_fetched_for_each_request():
+    """Metadata servers return the same token until shortly before its end."""
     world = World(early=300)
     world.get()
     world.now += HOUR - 200
@@ -90,7 +90,7 @@ def test_the_same_token_again_is_not_asked_for_at_every_request():
     assert len(world.later) == 1
 
 
-def test_one_that_never_expires_is_fetched_once():
+def test_token_without_expiry_is_fetched_once():
     world = World(life=float("inf"))
     world.get()
     world.now += 1e9
@@ -98,7 +98,7 @@ def test_one_that_never_expires_is_fetched_once():
     assert not world.later
 
 
-def test_a_failed_refresh_keeps_the_old_one_and_is_retried_with_backoff():
+def test_failed_refresh_keeps_the_token_and_backs_off():
     world = World(early=300)
     world.get()
     world.now += HOUR - 300
@@ -121,7 +121,7 @@ def test_a_failed_refresh_keeps_the_old_one_and_is_retried_with_backoff():
     assert world.get() == f"token-{world.fetches}"
 
 
-def test_without_any_the_error_is_the_fetchers_and_is_not_asked_for_again_at_once():
+def test_error_of_the_first_fetch_is_raised_and_not_retried_at_once():
     world = World()
     world.failing = CredentialsRefused("gave us no token")
     raised = []
@@ -130,13 +130,15 @@ def test_without_any_the_error_is_the_fetchers_and_is_not_asked_for_again_at_onc
             world.get()
         raised.append(error.value)
     assert world.fetches == 1
-    assert len(set(map(id, raised))) == 3  # one each: they are raised in different threads
+    assert (
+        len(set(map(id, raised))) == 3
+    )  # one for each caller: they are raised in different threads
     world.failing = None
     world.now += 1
     assert world.get() == "token-2"
 
 
-def test_an_expired_one_is_never_handed_out():
+def test_expired_token_is_never_returned():
     world = World()
     world.get()
     world.failing = RuntimeError("secret-token")
@@ -147,18 +149,18 @@ def test_an_expired_one_is_never_handed_out():
     assert isinstance(error.value.__cause__, RuntimeError)
 
 
-def test_a_server_that_gives_expired_tokens_has_failed():
+def test_expired_token_of_the_server_is_a_failure():
     world = World(life=0)
     with pytest.raises(ProviderUnavailable, match="expired"):
         world.get()
 
 
-def test_a_refresh_that_ends_after_the_end_is_waited_for():
+def test_refresh_is_waited_for_after_expiry():
     world = World(early=300)
     world.get()
     world.now += HOUR - 1
     world.get()
-    world.now += 1  # it has expired, and the thread has done nothing yet
+    world.now += 1  # it has expired, and the thread has not run yet
     got = []
     waiter = threading.Thread(target=lambda: got.append(world.get()))
     waiter.start()
@@ -168,7 +170,7 @@ def test_a_refresh_that_ends_after_the_end_is_waited_for():
     assert world.fetches == 2
 
 
-def test_without_threads_it_is_refreshed_in_line():
+def test_without_threads_token_is_refreshed_in_the_request():
     world = World(early=300)
     world.get()
 
@@ -181,7 +183,7 @@ def test_without_threads_it_is_refreshed_in_line():
     assert world.get() == "token-2"
 
 
-def test_a_fetch_that_hangs_ends_the_call_at_its_deadline_or_cancellation():
+def test_hanging_fetch_ends_the_call_at_its_deadline_or_cancellation():
     over = threading.Event()
 
     def hang():

@@ -1,4 +1,4 @@
-"""Credentials that expire, asked for by many at once, in threads and in greenlets."""
+"""Credentials that expire, used concurrently by threads and greenlets."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from app.errors import ProviderUnavailable
 from app.providers.credentials.refreshing import Refreshing
 
 
-def test_those_who_come_together_cause_one_fetch():
+def test_concurrent_callers_cause_one_fetch():
     begun, go = threading.Event(), threading.Event()
     fetches = []
 
@@ -34,8 +34,8 @@ def test_those_who_come_together_cause_one_fetch():
     assert len(fetches) == 1
 
 
-def test_those_who_wait_are_woken_when_the_fetch_dies():
-    """Even by what is no Exception: a greenlet that is killed."""
+def test_waiting_callers_are_woken_if_the_fetch_fails():
+    """Also by a `BaseException`: a killed greenlet."""
     begun, go = threading.Event(), threading.Event()
 
     def fetch():
@@ -67,7 +67,7 @@ def test_those_who_wait_are_woken_when_the_fetch_dies():
     assert errors == ["gave us no credentials"]
 
 
-def test_a_wait_for_credentials_is_bounded(monkeypatch):
+def test_wait_for_credentials_is_bounded(monkeypatch):
     monkeypatch.setattr("app.providers.credentials.refreshing.MAX_WAIT_S", 0.01)
     go = threading.Event()
     begun = threading.Event()
@@ -97,7 +97,7 @@ def test_no_lock_is_held_during_a_fetch():
     assert credential.get() == "token"
 
 
-def test_a_real_thread_replaces_it():
+def test_thread_replaces_the_token():
     replaced = threading.Event()
     tokens = iter([("old", 1000.0), ("new", 9000.0)])
     now = [0.0]
@@ -142,6 +142,6 @@ assert len(fetches) == 2
 """
 
 
-def test_greenlets_do_as_threads_do():
+def test_greenlets_behave_like_threads():
     done = subprocess.run([sys.executable, "-c", GEVENT], capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()

@@ -32,13 +32,13 @@ KEYS = {"k": {"sha256": "0" * 64, "models": ["*"]}}
 
 
 def sections() -> dict[str, str]:
-    """The part of the page about each kind."""
+    """Return the section of each kind."""
     parts = re.split(r"^### `(\w+)`", PAGE.read_text(), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def example(kind: str) -> config.Settings:
-    """The settings of its section, checked as at a start."""
+    """Return the settings in the section of a kind, checked as at a start."""
     code = re.search(r"```python\n(.*?)```", sections()[kind], re.DOTALL)[1]
     names: dict[str, Any] = {"os": type("os", (), {"environ": defaultdict(lambda: "a-key")})}
     exec(code, names)
@@ -49,7 +49,7 @@ def example(kind: str) -> config.Settings:
 
 
 def row(kind: str) -> str:
-    """What the table says of a kind, by its example."""
+    """Return the row of the table for a kind, by its example."""
     settings = example(kind)
     (model,) = settings.models.values()
     name = model.deployments[0].model
@@ -82,7 +82,7 @@ def anchor(kind: str) -> str:
 
 
 def hinted(kind: str, made: Any, model: str) -> str:
-    """Whether a query is asked for otherwise than a document."""
+    """Return whether requests for a query and for a document differ."""
     if not hasattr(made, "build"):
         return "no"
     if "prompts" in registry.options(kind):
@@ -107,7 +107,7 @@ def test_every_kind_has_its_section():
 
 
 @pytest.mark.parametrize("kind", registry.kinds())
-def test_the_row_and_the_settings_of(kind):
+def test_row_and_settings_of_the_section_are_right(kind):
     try:
         expected = row(kind)
     except (ModuleNotFoundError, config.SettingsError) as error:
@@ -118,7 +118,7 @@ def test_the_row_and_the_settings_of(kind):
 
 
 @pytest.mark.parametrize("kind", registry.kinds())
-def test_every_setting_of_its_own_is_explained(kind):
+def test_every_option_of_a_kind_is_explained(kind):
     try:
         options = registry.options(kind)
     except ModuleNotFoundError as error:
@@ -128,8 +128,8 @@ def test_every_setting_of_its_own_is_explained(kind):
 
 
 @pytest.mark.parametrize("kind", sorted(presets.PRESETS))
-def test_no_setting_is_explained_that_the_kind_refuses(kind):
-    """One that another preset has; a copied section is soon wrong."""
+def test_no_refused_setting_is_explained(kind):
+    """Such as a setting of another preset, in a copied section."""
     others = set().union(*map(presets.options_of, presets.PRESETS)) - registry.options(kind).keys()
     assert not [name for name in others - {"base_url"} if f'"{name}"' in sections()[kind]]
 

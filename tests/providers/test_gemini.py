@@ -1,4 +1,4 @@
-"""Gemini's format, and what Google's refusals mean."""
+"""Gemini's format, and errors of Google."""
 
 import json
 from typing import ClassVar
@@ -30,18 +30,18 @@ class TestGemini(ProviderContract):
     def new_fake(self):
         return GeminiFake()
 
-    def test_vectors_that_the_provider_cut_have_length_1(self, fake):
-        """The fake leaves them short of it, as gemini-embedding-001 does."""
+    def test_cut_vectors_have_length_1(self, fake):
+        """The fake returns shorter ones, as gemini-embedding-001 does."""
         vectors = self.check(self.provider(fake), self.call(TEXTS, dimensions=3))
         for row in vectors.rows:
             assert np.linalg.norm(np.frombuffer(row, "<f4")) == pytest.approx(1, abs=1e-6)
 
-    def test_a_vector_at_full_width_is_passed_on_bit_by_bit(self, fake):
-        fake.manners.spoil = lambda rows: [row * 2 for row in rows]
+    def test_vector_at_full_width_is_unchanged(self, fake):
+        fake.behaviour.spoil = lambda rows: [row * 2 for row in rows]
         vectors = self.provider(fake).embed(self.call(TEXTS), soon())
         assert np.linalg.norm(np.frombuffer(vectors.rows[0], "<f4")) == pytest.approx(2, abs=1e-5)
 
-    def test_fields_that_a_caller_passes_on(self, fake):
+    def test_passed_fields_are_sent(self, fake):
         passed = {"taskType": "CLUSTERING", "title": "a title"}
         self.provider(fake).embed(self.call(TEXTS, input_type="query", passed=passed), soon())
         for request in fake.calls[-1].body["requests"]:
@@ -49,20 +49,20 @@ class TestGemini(ProviderContract):
 
 
 class TestGemini2(TestGemini):
-    """Its task is written into the text: it refuses a task type."""
+    """The task is part of the text; a task type is refused."""
 
     model = "gemini-embedding-2"
     salts: ClassVar = {"query": "task: search result", "document": "title: none"}
 
-    def test_fields_that_a_caller_passes_on(self, fake):
-        """A title stands in the text of a document."""
+    def test_passed_fields_are_sent(self, fake):
+        """A title is part of the text of a document."""
         asked = self.call(TEXTS, input_type="document", passed={"title": "a title"})
         self.provider(fake).embed(asked, soon())
         for text, request in zip(TEXTS, fake.calls[-1].body["requests"], strict=True):
             assert request["content"] == {"parts": [{"text": f"title: a title | text: {text}"}]}
             assert "title" not in request
 
-    def test_without_an_input_type_the_text_is_sent_as_it_is(self, fake):
+    def test_text_without_input_type_is_sent_unchanged(self, fake):
         self.provider(fake).embed(self.call(TEXTS), soon())
         sent = [r["content"]["parts"][0]["text"] for r in fake.calls[-1].body["requests"]]
         assert sent == TEXTS
@@ -91,7 +91,7 @@ CALL = Call(
 )
 
 
-def test_the_documented_request_and_response():
+def test_documented_request_and_response():
     wire = wire_of(kind="gemini", api_key="AIza-1")
     out = wire.build(CALL)
     assert json.loads(out.body) == REQUEST
@@ -106,7 +106,7 @@ def test_the_documented_request_and_response():
     assert vectors.estimated
 
 
-def test_a_model_may_be_named_as_google_lists_it():
+def test_model_name_may_have_the_prefix():
     wire = wire_of(kind="gemini")
     out = wire.build(Call("models/" + MODEL, ["x"], 3))
     assert out.path == f"/models/{MODEL}:batchEmbedContents"
@@ -114,7 +114,7 @@ def test_a_model_may_be_named_as_google_lists_it():
     assert out.headers == {}
 
 
-def test_a_total_is_shared_out():
+def test_total_is_shared_among_items():
     body = json.dumps({**RESPONSE, "usageMetadata": {"promptTokenCount": 13}}).encode()
     vectors = wire_of(kind="gemini").parse(Incoming(200, {}, body), CALL)
     assert sum(vectors.tokens) == 13
@@ -122,7 +122,7 @@ def test_a_total_is_shared_out():
 
 
 @pytest.mark.parametrize("usage", [{}, {"promptTokenCount": 0}, {"promptTokenCount": -1}, None])
-def test_a_total_that_is_none(usage):
+def test_invalid_total_is_estimated(usage):
     body = json.dumps({**RESPONSE, "usageMetadata": usage}).encode()
     assert wire_of(kind="gemini").parse(Incoming(200, {}, body), CALL).estimated
 
@@ -147,7 +147,7 @@ def retry(delay):
     ("delay", "seconds"),
     [("34s", 34), ("1.5s", 1.5), ("0s", 0), ("infs", None), ("soon", None), ("", None)],
 )
-def test_until_when_to_be_quiet(delay, seconds):
+def test_retry_delay_is_read(delay, seconds):
     error = refusal(429, "RESOURCE_EXHAUSTED", details=[QUOTA, HELP, retry(delay)])
     assert isinstance(error, Throttled)
     assert error.retry_after == seconds
@@ -155,18 +155,18 @@ def test_until_when_to_be_quiet(delay, seconds):
     assert header.retry_after == 3
 
 
-def test_without_details():
+def test_429_without_details_has_no_wait():
     assert refusal(429, "RESOURCE_EXHAUSTED").retry_after is None
 
 
 @pytest.mark.parametrize("reason", ["API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED"])
-def test_a_wrong_key_is_a_400_and_not_the_callers_fault(reason):
+def test_400_for_a_wrong_key_is_not_the_callers_fault(reason):
     info = {"@type": TYPE + "ErrorInfo", "reason": reason, "domain": "googleapis.com"}
     error = refusal(400, "INVALID_ARGUMENT", "API key expired.", [info])
     assert isinstance(error, CredentialsRefused)
 
 
-def test_nor_is_a_country_that_is_not_served():
+def test_400_for_an_unsupported_country_is_not_the_callers_fault():
     text = "User location is not supported for the API use."
     assert isinstance(refusal(400, "FAILED_PRECONDITION", text), CredentialsRefused)
 
@@ -184,11 +184,11 @@ def test_nor_is_a_country_that_is_not_served():
         (504, "DEADLINE_EXCEEDED", ProviderUnavailable),
     ],
 )
-def test_every_documented_status(status, name, kind):
+def test_documented_statuses_are_classified(status, name, kind):
     assert type(refusal(status, name)) is kind
 
 
-def test_a_message_names_neither_project_nor_key():
+def test_message_has_neither_project_nor_key():
     text = "Invalid: projects/acme-prod-123/models/x, key AIzaSyA1234567890123456789012 is too long"
     error = refusal(400, "INVALID_ARGUMENT", text)
     assert error.message.endswith("is too long")
@@ -197,5 +197,5 @@ def test_a_message_names_neither_project_nor_key():
 
 
 @pytest.mark.parametrize("raw", [b"", b"<html>", b"[]", b'{"error": "x"}', b'{"error": {}}'])
-def test_an_error_in_no_shape(raw):
+def test_error_without_known_format_is_classified(raw):
     assert isinstance(refusal(400, raw=raw), Rejected)

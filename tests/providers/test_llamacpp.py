@@ -1,4 +1,4 @@
-"""llama.cpp's server: OpenAI's format, and a 500 where a text is too long for it."""
+"""llama.cpp's server: OpenAI's format, and a 500 for a text that is too long."""
 
 import json
 
@@ -27,7 +27,7 @@ def refused(message, status=500):
     return wire_of(kind="llamacpp").refuse(answer(status, body), [])
 
 
-def test_the_documented_request():
+def test_documented_request():
     """github.com/ggml-org/llama.cpp, tools/server/README.md, "POST /v1/embeddings", "`input` as
     string array", but for the encoding."""
     wire = wire_of(kind="llamacpp", api_key="no-key")
@@ -41,7 +41,7 @@ def test_the_documented_request():
     assert out.headers == {"Authorization": "Bearer no-key"}
 
 
-def test_an_answer_as_the_server_gives_it():
+def test_real_answer_is_read():
     """Fields and their order as seen: the README shows no answer."""
     rows = [vector(text, 8) for text in ("hello", "world")]
     body = {
@@ -64,8 +64,8 @@ def test_an_answer_as_the_server_gives_it():
     assert (sum(vectors.tokens), vectors.encoding) == (6, "base64")
 
 
-def test_a_text_too_large_for_the_batch_is_the_callers_mistake():
-    """Through the whole provider: it is told why, and nobody tries again."""
+def test_text_too_large_for_the_batch_is_a_400():
+    """Through the whole provider: the caller gets the reason, and there is no retry."""
     suite = type("Suite", (ProviderContract,), {"kind": "llamacpp"})()
     with OpenAIFake(SPECS["llamacpp"]) as fake:
         provider = suite.provider(fake)
@@ -74,18 +74,18 @@ def test_a_text_too_large_for_the_batch_is_the_callers_mistake():
     assert raised.value.message == TOO_LARGE
 
 
-def test_so_are_its_older_words():
+def test_older_message_for_a_too_large_text_is_a_400():
     older = "input is too large to process. increase the physical batch size"
     assert refused(older).message == older
 
 
 @pytest.mark.parametrize("status", [500, 503])
 @pytest.mark.parametrize("message", ["Loading model", "", "failed to decode, ret = -3"])
-def test_other_failures_stay_failures(status, message):
+def test_other_500_is_a_failure(status, message):
     assert isinstance(refused(message, status), ProviderUnavailable)
 
 
-def test_what_it_says_is_told_without_secrets():
+def test_message_has_no_secrets():
     message = f"{TOO_LARGE} at http://10.0.0.7:8080/v1 for sk-proj-0123456789"
     assert refused(message).message == f"{TOO_LARGE} at [redacted] for [redacted]"
 

@@ -45,7 +45,7 @@ def test_vectors_are_256_wide_and_of_length_1(provider):
     assert not vectors.estimated
 
 
-def test_they_mean_something(provider):
+def test_similar_texts_have_similar_vectors(provider):
     king, queen, brick = (
         values(row)
         for row in embed(
@@ -62,7 +62,7 @@ def test_a_text_and_its_tokens_are_the_same_vector(provider):
     assert list(text.tokens) == list(tokens.tokens) == [len(ids(provider, "hello world"))]
 
 
-def test_a_vector_does_not_depend_on_its_neighbours_or_its_place(provider):
+def test_vector_does_not_depend_on_other_items(provider):
     texts = [f"text number {n} " * (n % 7 + 1) for n in range(100)]  # more than one slice
     together = embed(provider, *texts)
     assert len(together.rows) == 100
@@ -73,12 +73,12 @@ def test_a_vector_does_not_depend_on_its_neighbours_or_its_place(provider):
 
 
 @pytest.mark.parametrize("text", [" ", "\n", "\t\t", "\u200b", "\x00", "x" * 100_000])
-def test_any_text_that_openai_takes_is_taken(provider, text):
+def test_any_text_that_openai_takes_is_embedded(provider, text):
     assert embed(provider, text).tokens[0] >= 1
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb"])
-def test_a_text_that_is_no_unicode_is_refused(provider, text):
+def test_invalid_unicode_is_refused(provider, text):
     with pytest.raises(Rejected, match="no Unicode"):
         embed(provider, text)
 
@@ -108,13 +108,13 @@ def test_a_text_without_tokens_is_refused(provider, monkeypatch):
         embed(provider, "nothing")
 
 
-def test_a_model_that_is_broken_is_found_out(provider, monkeypatch):
+def test_broken_model_is_an_error(provider, monkeypatch):
     monkeypatch.setattr(provider, "_embed", lambda ids: bytes(4 * 256))
     with pytest.raises(BrokenContract, match="answered a vector of nothing but zeros"):
         embed(provider, "x")
 
 
-def test_it_stops_at_the_deadline(provider, monkeypatch):
+def test_embedding_stops_at_the_deadline(provider, monkeypatch):
     with pytest.raises(ProviderTimeout):
         embed(provider, "x", seconds=-1)
     now = [0.0]
@@ -132,7 +132,7 @@ def test_it_stops_at_the_deadline(provider, monkeypatch):
     assert len(encoded) == 3  # and not all of them
 
 
-def test_what_it_takes(provider):
+def test_capabilities(provider):
     takes = provider.limits("l2_supercat")
     assert takes.tokens
     assert not takes.dimensions
@@ -167,7 +167,7 @@ def test_slices_have_the_token_ids_of_the_whole_text(provider, text, size):
     assert together == ids(provider, text)
 
 
-def test_no_token_goes_over_a_place_to_cut(provider):
+def test_no_token_crosses_a_cut(provider):
     """All tokens, not only those a search finds: what `slices` depends on."""
     vocabulary = provider._model.tokenizer.get_vocab()
     assert not [token for token in vocabulary if re.search(r"[^\u2581]\u2581", token)]

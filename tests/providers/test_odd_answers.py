@@ -1,5 +1,4 @@
-"""Whatever a provider answers, an adapter returns N vectors with counts that can be stored, or a
-`ProviderError`: nothing else leaves ``build``, ``parse`` and ``refuse``."""
+"""For any answer, an adapter returns N vectors with valid counts or raises a `ProviderError`."""
 
 import json
 import re
@@ -21,8 +20,8 @@ from tests.providers.http import provider_at, within
 from tests.support.upstream import Upstream
 
 _BEDROCK = {"kind": "bedrock", "region": "us-east-1", "api_key": "k"}
-#: A wire format, the model asked for, and how its good answer to ``["a", "b"]`` (or ``["a"]``)
-#: looks. All vectors are ``[3, 4]``.
+#: A wire format, a model, and its good answer to ``["a", "b"]`` (or ``["a"]``). All vectors are
+#: ``[3, 4]``.
 ROW = [3.0, 4.0]
 BASE64 = "AABAQAAAgEA="
 _DATA = [{"index": i, "embedding": ROW, "object": "embedding"} for i in range(2)]
@@ -83,7 +82,7 @@ GOLDEN = {
     ),
 }
 ONE = {"titan", "nova"}
-#: JSON as it is written, so that what json.dumps would not write can be among it.
+#: JSON texts, some of which json.dumps would not write.
 ODD = [
     "null",
     "true",
@@ -159,7 +158,7 @@ VALUES = [
 
 
 class Literal(str):
-    """JSON as it stands."""
+    """A JSON text."""
 
 
 def write(found):
@@ -173,7 +172,7 @@ def write(found):
 
 
 def spoiled(found, rng, odd):
-    """The answer with one node, somewhere, replaced by what is written in ``odd``."""
+    """Return the answer with one node replaced by the text ``odd``."""
     if not isinstance(found, dict | list) or not found or rng.random() < 0.15:
         return Literal(odd)
     if isinstance(found, dict):
@@ -208,13 +207,13 @@ def test_an_answer_is_n_vectors_with_counts_or_a_provider_error(name, rng, odd, 
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(GOLDEN)), bodies, headers)
-def test_a_body_that_is_no_answer_at_all(name, body, headers):
+def test_body_that_is_not_json_is_a_provider_error(name, body, headers):
     wire, model, _ = GOLDEN[name]
     with pytest.raises(ProviderError):
         wire.parse(Incoming(200, headers, body), Call(model, ["a"], 2))
 
 
-#: Bodies of errors in the shapes that adapters look into.
+#: Bodies of errors in the formats that adapters read.
 REFUSALS = [
     {"error": {"code": "c", "message": "m", "status": "s"}},
     {"error": {"message": "m", "status": "s", "details": [{"reason": "r", "retryDelay": "1s"}]}},
@@ -238,9 +237,7 @@ DELAYS = st.sampled_from(
     headers,
     st.none() | bodies,
 )
-def test_a_refusal_is_a_provider_error_whose_wait_is_sane(
-    name, status, shape, rng, odd, headers, raw
-):
+def test_error_is_a_provider_error_with_a_valid_wait(name, status, shape, rng, odd, headers, raw):
     wire, *_ = GOLDEN[name]
     body = write(spoiled(shape, rng, odd)).encode("utf-8", "surrogatepass") if raw is None else raw
     error = wire.refuse(Incoming(status, headers, body), ["k-0123456789abcdef"])
@@ -256,7 +253,7 @@ def test_a_refusal_is_a_provider_error_whose_wait_is_sane(
     [{"task": "\ud800"}, {"title": ["\udfff"]}, {"n": 10**5000}],
     ids=["a surrogate", "one in a list", "an integer of 5000 digits"],
 )
-def test_a_request_that_cannot_be_written_is_the_callers(name, passed):
+def test_unencodable_request_is_the_callers_fault(name, passed):
     wire, model, _ = GOLDEN[name]
     with pytest.raises(Rejected):
         wire.build(Call(model, ["a"], 2, passed=passed))
@@ -268,7 +265,7 @@ def test_a_request_that_cannot_be_written_is_the_callers(name, passed):
 
 
 def counted(name, written, headers=None):
-    """What becomes of the counts where each is written like this."""
+    """Return the counts that are read if each is written like this."""
     wire, model, golden = GOLDEN[name]
     body = re.sub(r'((?:ount|okens)": )[0-9]+', lambda m: m[1] + written, json.dumps(golden))
     call = Call(model, ["a"] if name in ONE else ["a", "b"], 2)
@@ -292,7 +289,7 @@ def test_a_count_written_as_a_float_is_a_count(name):
     ["-1", "5.5e300", "1e999", "9" * 5000, str(2**62), "null", '"many"', "[]", "{}", "true"],
     ids=lambda written: written[:20],
 )
-def test_a_count_that_is_none_costs_no_vectors(name, written):
+def test_invalid_count_does_not_fail_the_answer(name, written):
     vectors = counted(name, written)
     assert vectors.estimated
     assert list(vectors.tokens) == [1] * len(vectors.rows)
@@ -302,7 +299,7 @@ def test_a_count_that_is_none_costs_no_vectors(name, written):
     ("name", "header"),
     [("tei", "x-compute-tokens"), ("nova", "x-amzn-bedrock-input-token-count")],
 )
-def test_a_count_in_a_header(name, header):
+def test_count_in_a_header_is_read(name, header):
     right = counted(name, "", {header: "6"})
     assert (sum(right.tokens), right.estimated) == (6, False)
     for value in ("", "-1", "9" * 4301, str(2**62), "٣", "6.5", "+6", "1_0"):
@@ -327,7 +324,7 @@ def test_a_count_in_a_header(name, header):
         ("", None),
     ],
 )
-def test_the_reset_of_a_limit(text, seconds):
+def test_reset_of_a_limit_is_read(text, seconds):
     headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": text}
     error = wire_of(kind="openai").refuse(Incoming(429, headers, b""), [])
     assert error.retry_after == seconds
@@ -337,12 +334,12 @@ def test_the_reset_of_a_limit(text, seconds):
 @example({"retry-after": "Fri, 31 Dec 1 23:59:59 +9999999999"})
 @example({"retry-after": "1e300"})
 @given(headers)
-def test_a_wait_is_sane_or_none(headers):
+def test_wait_is_valid_or_none(headers):
     error = wire_of(kind="openai").refuse(Incoming(429, headers, b""), [])
     assert error.retry_after is None or 0 <= error.retry_after <= MAX_WAIT_S
 
 
-# What comes over the wire
+# Bytes of the connection
 
 
 @pytest.fixture(scope="module")
@@ -384,7 +381,7 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=250, deadline=None)
 @given(st.lists(PIECES | st.binary(max_size=20), max_size=6))
-def test_whatever_bytes_come_the_transport_raises_a_provider_error(upstream, pieces):
+def test_transport_raises_a_provider_error_for_any_bytes(upstream, pieces):
     def answer(exchange):
         exchange.send(b"".join(pieces))
         exchange.last = True
@@ -395,21 +392,21 @@ def test_whatever_bytes_come_the_transport_raises_a_provider_error(upstream, pie
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: b", "a\nb", "\x00", "\u0100", "\ud800"])
-def test_a_header_that_cannot_be_sent_is_a_provider_error(upstream, value):
+def test_invalid_request_header_is_a_provider_error(upstream, value):
     call = Call("m", ["a"], 2, headers={"traceparent": value})
     with pytest.raises(NotServed, match="cannot be called as it is configured"):
         provider_at(upstream).embed(call, within(2))
 
 
 @pytest.mark.parametrize("token", ["a\nb", "a b", "", "\x00", "\u0100", None, 5])
-def test_a_token_that_no_header_can_carry_is_refused_where_it_is_fetched(token):
+def test_token_that_is_no_valid_header_is_refused_when_fetched(token):
     with pytest.raises(CredentialsRefused, match="that cannot be sent"):
         sendable(token)
     assert sendable("eyJ0.e-_~+/=") == "eyJ0.e-_~+/="
 
 
 @pytest.mark.parametrize("expires", [float("nan"), float("-inf"), 0.0])
-def test_a_credential_that_expires_at_no_time_is_asked_for_again(expires):
+def test_credential_with_invalid_expiry_is_fetched_again(expires):
     given, now = iter([("a", expires), ("b", 1e9)]), [100.0]
     credential = Refreshing(lambda: next(given), clock=lambda: now[0], rng=lambda: 1.0)
     with pytest.raises(ProviderError):
@@ -418,7 +415,7 @@ def test_a_credential_that_expires_at_no_time_is_asked_for_again(expires):
     assert credential.get() == "b"
 
 
-def test_each_caller_gets_an_error_of_its_own_with_all_that_it_says():
+def test_each_caller_gets_its_own_complete_exception():
     def fetch():
         raise Rejected("no", param="input", too_large=True)
 

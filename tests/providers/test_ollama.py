@@ -23,14 +23,14 @@ class TestOllama(ProviderContract):
         return OllamaFake()
 
     @pytest.mark.parametrize("status", [400, 500])
-    def test_a_text_that_is_too_long(self, fake, status):
+    def test_too_long_text_is_a_400(self, fake, status):
         """server/routes.go: 400 since 0.12, 500 before."""
-        fake.manners.refusal = Refused(status, "the input length exceeds the context length")
+        fake.behaviour.refusal = Refused(status, "the input length exceeds the context length")
         with pytest.raises(Rejected, match="exceeds the context length"):
             self.provider(fake).embed(self.call(["x"]), soon())
 
 
-def test_the_documented_request_and_response():
+def test_documented_request_and_response():
     """github.com/ollama/ollama, docs/api.md, "Request (Multiple input)"; vectors cut short."""
     wire = wire_of(kind="ollama")
     out = wire.build(CALL)
@@ -53,12 +53,12 @@ def test_the_documented_request_and_response():
     assert sum(counted.tokens) == 8
 
 
-def test_other_failures_stay_failures():
+def test_other_500_is_a_failure():
     error = wire_of(kind="ollama").refuse(Incoming(500, {}, b'{"error": "out of memory"}'), [])
     assert isinstance(error, ProviderUnavailable)
 
 
 @pytest.mark.parametrize("given", ["5", "soon", "10m; rm"])
-def test_how_long_to_keep_a_model_has_a_unit(given):
+def test_keep_alive_needs_a_unit(given):
     with pytest.raises(Exception, match="keep_alive"):
         wire_of(kind="ollama", keep_alive=given)

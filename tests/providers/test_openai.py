@@ -1,4 +1,4 @@
-"""OpenAI's own format, and what its refusals mean."""
+"""OpenAI's own format, and its errors."""
 
 import json
 
@@ -44,7 +44,7 @@ RESPONSE = {
 CALL = Call("text-embedding-ada-002", ["The food was delicious and the waiter..."], 3)
 
 
-def test_the_documented_request_and_response():
+def test_documented_request_and_response():
     wire = wire_of(kind="openai", api_key="sk-1", encoding="float")
     out = wire.build(CALL)
     assert json.loads(out.body) == REQUEST
@@ -56,7 +56,7 @@ def test_the_documented_request_and_response():
     assert not vectors.estimated
 
 
-def test_base64_is_asked_for_by_default():
+def test_base64_is_requested_by_default():
     wire = wire_of(kind="openai")
     out = wire.build(CALL)
     assert json.loads(out.body)["encoding_format"] == "base64"
@@ -68,19 +68,19 @@ def test_base64_is_asked_for_by_default():
     assert vectors.estimated
 
 
-def test_only_total_tokens():
+def test_usage_with_only_total_tokens_is_read():
     body = {**RESPONSE, "usage": {"total_tokens": 9}}
     vectors = wire_of(kind="openai").parse(Incoming(200, {}, json.dumps(body).encode()), CALL)
     assert vectors.tokens == [9]
 
 
 @pytest.mark.parametrize("usage", [{"prompt_tokens": -1}, {}, None])
-def test_a_count_that_is_none_is_an_estimate(usage):
+def test_invalid_count_is_estimated(usage):
     body = json.dumps({**RESPONSE, "usage": usage}).encode()
     assert wire_of(kind="openai").parse(Incoming(200, {}, body), CALL).estimated
 
 
-def test_ada_takes_no_dimensions_unless_the_operator_knows_better():
+def test_ada_is_sent_no_dimensions_unless_configured():
     ada, small = "text-embedding-ada-002", "text-embedding-3-small"
     wire = wire_of(kind="openai")
     assert (wire.limits(ada).dimensions, wire.limits(small).dimensions) == (False, True)
@@ -95,7 +95,7 @@ def refusal(status, code=None, message="no", headers=(), kind="openai"):
     return wire_of(kind=kind, base_url="http://127.0.0.1").refuse(incoming, [])
 
 
-def test_a_used_up_quota_rests_long():
+def test_used_up_quota_has_a_long_rest():
     """platform.openai.com/docs/guides/error-codes: "You exceeded your current quota"."""
     error = refusal(429, "insufficient_quota")
     assert isinstance(error, Throttled)
@@ -103,17 +103,17 @@ def test_a_used_up_quota_rests_long():
     assert refusal(429, "insufficient_quota", headers={"retry-after": "900"}).retry_after == 900
 
 
-def test_a_quota_that_is_the_minutes_does_not():
+def test_quota_of_a_minute_has_a_short_rest():
     """DashScope's insufficient_quota: help.aliyun.com/…/error-code, Throttling.AllocationQuota."""
     assert refusal(429, "insufficient_quota", kind="dashscope").retry_after is None
 
 
 @pytest.mark.parametrize("code", ["billing_hard_limit_reached", "Arrearage"])
-def test_an_unpaid_bill_is_ours(code):
+def test_unpaid_bill_is_credentials_refused(code):
     assert isinstance(refusal(400, code), CredentialsRefused)
 
 
-def test_a_code_that_is_a_number():
+def test_code_may_be_a_number():
     """Azure's code is the string "429", vLLM's the number 400."""
     assert isinstance(refusal(400, 400, "too long"), Rejected)
 
@@ -129,7 +129,7 @@ def test_a_code_that_is_a_number():
         ({"x-ratelimit-remaining-tokens": "0"}, None),
     ],
 )
-def test_the_reset_of_the_limit_that_is_used_up(headers, seconds):
+def test_reset_of_the_used_up_limit_is_the_wait(headers, seconds):
     """platform.openai.com/docs/guides/rate-limits, "Rate limits in headers"."""
     assert refusal(429, "rate_limit_exceeded", headers=headers).retry_after == seconds
     assert refusal(429, headers={**headers, "retry-after": "1"}).retry_after == 1

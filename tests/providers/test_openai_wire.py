@@ -1,4 +1,4 @@
-"""OpenAI's wire format: what is sent, to the byte, and which answers are believed."""
+"""OpenAI's wire format: the bytes of requests, and accepted answers."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ def packed(*values):
 
 
 def answer(rows, **others):
-    """A good answer with these embeddings, in order."""
+    """Return a good answer with these embeddings, in order."""
     data = [{"object": "embedding", "index": i, "embedding": row} for i, row in enumerate(rows)]
     usage = {"prompt_tokens": 7, "total_tokens": 7}
     return {"object": "list", "data": data, "model": "m", "usage": usage, **others}
@@ -48,14 +48,14 @@ def values(vectors):
     return [np.frombuffer(row, "<f4").tolist() for row in vectors.rows]
 
 
-def test_base64_may_be_escaped_as_any_string_of_json_may():
+def test_escaped_base64_is_read():
     row = np.array([-1.9921875, 2], "<f4")
     assert "/" in packed(*row)
     body = json.dumps(answer([packed(*row), packed(1, 2)])).replace("/", "\\/")
     assert values(parse(body.encode())) == [row.tolist(), [1, 2]]
 
 
-def test_only_what_the_provider_knows_is_sent_and_never_a_null():
+def test_only_known_fields_and_no_nulls_are_sent():
     assert sent(call()) == {
         "model": "model",
         "input": ["text 0", "text 1"],
@@ -63,7 +63,7 @@ def test_only_what_the_provider_knows_is_sent_and_never_a_null():
     }
 
 
-def test_everything_that_may_be_sent():
+def test_all_fields_are_sent():
     asked = call(1, 256, dimensions=256, user="u", input_type="query", passed={"task": {"a": [1]}})
     assert sent(asked) == {
         "model": "model",
@@ -83,23 +83,23 @@ def test_everything_that_may_be_sent():
         ("omit", {}),
     ],
 )
-def test_the_encoding_asked_for_is_a_setting(encoding, fields):
+def test_encoding_is_a_setting(encoding, fields):
     assert sent(call(1), encoding=encoding) == {"model": "model", "input": ["text 0"], **fields}
 
 
-def test_tokens_and_raw_utf8():
+def test_tokens_and_raw_utf8_are_sent():
     assert sent(Call("m", [[1, 2], [3]], 2))["input"] == [[1, 2], [3]]
     assert "日本\U0001f600".encode() in wire().build(Call("m", ["日本\U0001f600"], 2)).body
 
 
-def test_where_it_goes_and_who_asks():
+def test_url_and_authorization():
     outgoing = wire().build(call())
     assert outgoing.path == "/embeddings"
     assert outgoing.headers == {"Authorization": "Bearer sk-key"}
     assert wire(api_key=None).build(call()).headers == {}
 
 
-def test_what_it_takes():
+def test_capabilities():
     takes = wire().capabilities
     assert (takes.max_inputs, takes.max_tokens) == (2048, 300_000)
     assert (takes.dimensions, takes.tokens, takes.user) == (True, True, False)
@@ -107,7 +107,7 @@ def test_what_it_takes():
     assert (takes.dimensions, takes.user) == (False, True)
 
 
-def test_either_encoding_is_understood_whatever_was_asked_for():
+def test_both_encodings_are_read_for_any_request():
     floats = parse(answer([[1.0, 2], [0.5, -3e-9]]))
     compact = parse(answer([packed(1, 2), packed(0.5, -3e-9)]))
     mixed = parse(answer([packed(1, 2), [0.5, -3e-9]]))
@@ -127,7 +127,7 @@ rows = st.lists(
 
 @settings(max_examples=50)
 @given(rows, st.booleans(), st.randoms(use_true_random=False))
-def test_any_order_is_put_right_by_index(rows, compact, random):
+def test_rows_are_sorted_by_index(rows, compact, random):
     body = answer([packed(*row) if compact else row for row in rows])
     random.shuffle(body["data"])
     vectors = parse(body, call(len(rows)))
@@ -145,30 +145,30 @@ def test_any_order_is_put_right_by_index(rows, compact, random):
         ({"prompt_tokens": 4, "completion_tokens": 1, "prompt_tokens_details": {}}, 4),
     ],
 )
-def test_the_count_of_the_provider_is_taken(usage, tokens):
+def test_count_of_the_provider_is_used(usage, tokens):
     vectors = parse(answer([[1, 2], [3, 4]], usage=usage))
     assert sum(vectors.tokens) == tokens
     assert not vectors.estimated
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -1}, {"total_tokens": None}])
-def test_a_missing_count_is_estimated_and_called_so(usage):
+def test_missing_count_is_marked_as_estimated(usage):
     vectors = parse(answer([[1, 2], [3, 4]], usage=usage))
     assert vectors.estimated
     assert all(count > 0 for count in vectors.tokens)
 
 
-def test_without_usage_at_all():
+def test_missing_usage_is_estimated():
     body = answer([[1, 2], [3, 4]])
     del body["usage"]
     assert parse(body).estimated
 
 
-def test_any_width_goes_where_none_is_known():
+def test_any_width_is_accepted_without_dimensions():
     assert values(parse(answer([[1, 2, 3]] * 2), call(2, None))) == [[1, 2, 3]] * 2
 
 
-LIES = {
+WRONG_VECTORS = {
     "nothing": b"",
     "no JSON": b"soon",
     "HTML": b"<html></html>",
@@ -217,15 +217,15 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_a_lie_is_a_broken_contract_and_told_without_its_text(lie):
+@pytest.mark.parametrize("lie", WRONG_VECTORS)
+def test_wrong_answer_is_a_broken_contract_without_its_text(lie):
     with pytest.raises(BrokenContract) as caught:
-        parse(LIES[lie])
+        parse(WRONG_VECTORS[lie])
     assert "overloaded" not in caught.value.message
     assert len(caught.value.message) < 120
 
 
 @given(st.binary())
-def test_no_bytes_at_all_are_anything_but_vectors_or_a_broken_contract(body):
+def test_any_bytes_are_vectors_or_a_broken_contract(body):
     with pytest.raises(BrokenContract):
         parse(body)

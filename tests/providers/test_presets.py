@@ -1,4 +1,4 @@
-"""Every preset against a server as its provider's own reference describes it."""
+"""Every preset against a fake server by its provider's own reference."""
 
 import json
 
@@ -100,7 +100,7 @@ def salted(name, query, passage):
     return {"query": json.dumps({name: query}), "document": json.dumps({name: passage})}
 
 
-#: What is not as the contract's defaults have it.
+#: Differences from the defaults of the contract.
 OTHERWISE = {
     "jina": {"salts": salted("task", "retrieval.query", "retrieval.passage")},
     "together": {"dimensions": False},
@@ -121,7 +121,7 @@ OTHERWISE = {
 
 
 def suite(kind):
-    """The contract's test class for a preset."""
+    """Return the test class of the contract for a preset."""
     variants = [{}] + [{"encoding": name} for name in PRESETS[kind].encodings[1:]]
     told = {"kind": kind, "variants": variants, **OTHERWISE.get(kind, {})}
     told["new_fake"] = lambda self: OpenAIFake(SPECS[kind])
@@ -138,13 +138,13 @@ def test_every_preset_is_a_kind_with_a_fake():
 
 
 @pytest.mark.parametrize("kind", sorted(PRESETS.keys() - {"databricks"}))
-def test_a_kind_and_a_key_are_enough(kind):
+def test_kind_and_key_are_sufficient_settings(kind):
     wire = wire_of(kind=kind, api_key="a-key")
     assert wire.base_url.startswith(("https://", "http://127.0.0.1"))
     assert registry.make(provider_settings({"kind": kind, "api_key": "a-key"})) is not None
 
 
-def test_databricks_needs_an_address():
+def test_databricks_needs_a_base_url():
     given = {"PROVIDERS": {"db": {"kind": "databricks", "api_key": "a-key"}}, "MODELS": {}}
     with pytest.raises(SettingsError, match=r"PROVIDERS\['db'\]\['base_url'\]: must be set"):
         check(given, registry)
@@ -153,7 +153,7 @@ def test_databricks_needs_an_address():
         check(given, registry)
 
 
-def test_the_models_that_differ():
+def test_limits_of_special_models():
     mistral, jina = wire_of(kind="mistral"), wire_of(kind="jina")
     assert not mistral.limits("mistral-embed").dimensions
     assert mistral.limits("codestral-embed-2505").dimensions
@@ -179,7 +179,7 @@ def test_the_models_that_differ():
         ("jina-code-embeddings-1.5b", "nl2code.query", "nl2code.passage"),
     ],
 )
-def test_a_model_of_jina_is_told_a_task_that_it_has(model, query, document):
+def test_jina_models_are_sent_only_their_tasks(model, query, document):
     """api.jina.ai/openapi.json: a schema a model; another task is a 422."""
     for hint, task in (("query", query), ("document", document), (None, None)):
         out = wire_of(kind="jina").build(Call(model, ["x"], 8, input_type=hint))
@@ -192,8 +192,8 @@ def sent(kind, **call):
     return out.path, json.loads(out.body)
 
 
-#: One example request of each reference, less what only spells a default out, and but for the
-#: encoding where there is a choice: what is asked, and what of the body is not everybody's.
+#: One example request of each reference, without defaults, and without the encoding where there is
+#: a choice: the call, and the parts of the body that differ from OpenAI's.
 GOLDEN = {
     "databricks": ({}, {"model": None}),
     "dashscope": ({"dimensions": 1024}, {"dimensions": 1024, "encoding_format": "float"}),
@@ -216,7 +216,7 @@ def test_every_preset_has_an_example():
 
 
 @pytest.mark.parametrize("kind", GOLDEN)
-def test_the_bodies_that_the_references_show(kind):
+def test_documented_bodies_are_sent(kind):
     asked, own = GOLDEN[kind]
     body = {"model": "a model", "input": ["a text"], **own}
     expected = {name: value for name, value in body.items() if value is not None}
@@ -224,14 +224,14 @@ def test_the_bodies_that_the_references_show(kind):
     assert sent(kind, **asked) == (path, expected)
 
 
-def test_what_a_caller_passes_on_wins_over_the_hint_but_not_over_the_encoding():
-    """An encoding that the answer's reader does not expect would be a vector of nobody's."""
+def test_passed_fields_override_the_hint_but_not_the_encoding():
+    """An answer in an unexpected encoding would be read as wrong vectors."""
     passed = {"task": "text-matching", "embedding_type": "ubinary"}
     body = sent("jina", input_type="query", passed=passed)[1]
     assert (body["task"], body["embedding_type"]) == ("text-matching", "base64")
 
 
-def test_settings_that_make_no_sense_for_a_kind_are_unknown():
+def test_settings_of_other_kinds_are_unknown():
     assert set(registry.options("together")) == set()
     assert set(registry.options("dashscope")) == {"send_dimensions"}
     assert set(registry.options("vllm")) == {

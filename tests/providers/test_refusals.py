@@ -1,4 +1,4 @@
-"""What a provider says when it says no: understood in every shape, passed on without secrets."""
+"""Errors of a provider are read in every format and passed on without secrets."""
 
 import email.utils
 import json
@@ -61,17 +61,17 @@ NOTHING = [
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_sentence_is_found_in_every_shape(shape):
+def test_message_is_found_in_every_format(shape):
     assert message_of(json.dumps(SHAPES[shape]).encode()) == "WHY"
 
 
 @pytest.mark.parametrize("body", NOTHING, ids=lambda body: repr(body[:30]))
-def test_no_sentence_is_an_empty_one(body):
+def test_empty_message_is_no_message(body):
     assert message_of(body) == ""
 
 
 @given(st.binary() | st.text().map(json.dumps).map(str.encode))
-def test_whatever_the_body_is_a_text_comes_of_it(body):
+def test_any_body_gives_a_text(body):
     assert isinstance(message_of(body), str)
 
 
@@ -104,40 +104,40 @@ def test_whatever_the_body_is_a_text_comes_of_it(body):
         ("", ""),
     ],
 )
-def test_a_message_is_passed_on_without_secrets(message, cleaned):
+def test_message_is_passed_on_without_secrets(message, cleaned):
     assert clean(message, SECRETS) == cleaned
 
 
-def test_a_message_is_passed_on_in_part_where_it_is_long():
+def test_long_message_is_cut():
     assert clean("x" * 501, []) == "x" * 500 + "…"
     assert clean("x" * 500, []) == "x" * 500
 
 
-def test_a_secret_across_the_cut_does_not_stay_in_part():
+def test_secret_at_the_cut_is_removed():
     assert "k-0123" not in clean("x" * 495 + SECRETS[0], SECRETS)
 
 
 @pytest.mark.parametrize("piece", ["eyJ-", "sk-a ", "https://", "Bearer ", "AIza"])
-def test_a_message_of_megabytes_takes_no_time(piece):
-    """A provider may quote an input; the search for secrets must not grow with its square."""
+def test_message_of_megabytes_is_read_quickly(piece):
+    """A provider may quote an input; the time of the search must not grow quadratically."""
     before = time.process_time()
     assert len(clean(piece * (2**20 // len(piece)), SECRETS)) <= 501
     assert time.process_time() - before < 1
 
 
-def test_a_secret_across_the_cut_of_a_long_message_does_not_stay_in_part():
+def test_secret_at_the_cut_of_a_very_long_message_is_removed():
     assert "k-0123" not in clean("https://" * 999 + SECRETS[0] + " and more" * 9, SECRETS)
 
 
 @given(st.text(), st.text())
-def test_a_secret_is_gone_wherever_it_stands(before, after):
+def test_secret_is_removed_at_any_position(before, after):
     shown = clean(f"{before}{SECRETS[0]}{after}", SECRETS)
     assert SECRETS[0] not in shown
     assert "\n" not in shown
 
 
-def test_the_address_is_a_secret_in_capitals_too():
-    """Hosts have no case: a provider may write ours as it likes."""
+def test_host_is_removed_in_any_case():
+    """Host names have no case."""
     assert "example" not in clean("Host EU.Internal.Example is busy", SECRETS).lower()
 
 
@@ -167,17 +167,17 @@ TABLE = {
 
 @pytest.mark.parametrize("status", TABLE)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_each_status_is_the_error_it_stands_for(status, shape):
+def test_each_status_is_classified(status, shape):
     secret = f"key {SECRETS[0]} at {SECRETS[1]}"
     body = json.dumps(SHAPES[shape]).replace("WHY", secret).encode()
     error = OPENAI.refuse(incoming(status, body), SECRETS)
     assert type(error) is TABLE[status]
     assert not any(part in error.message for part in SECRETS)
-    # Only a refusal of the input is told in the provider's words.
+    # Only a refusal of the input keeps the provider's message.
     assert ("[redacted]" in error.message) is (TABLE[status] is errors.Rejected)
 
 
-def test_a_refusal_without_a_sentence_has_one_of_ours():
+def test_error_without_message_has_a_default_message():
     for body in NOTHING:
         error = OPENAI.refuse(incoming(400, body), [])
         assert error.message == "The provider refused the request as invalid."
@@ -185,7 +185,7 @@ def test_a_refusal_without_a_sentence_has_one_of_ours():
         assert error.message == "The provider refused the request as too large."
 
 
-def test_what_a_provider_asks_for_is_kept_with_the_error():
+def test_retry_after_is_kept_with_the_error():
     for status in (429, 500, 503):
         error = OPENAI.refuse(incoming(status, Retry_After="7"), [])
         assert error.retry_after == 7
@@ -209,12 +209,12 @@ def test_what_a_provider_asks_for_is_kept_with_the_error():
         ({"Retry-After": "Thu, 99 Foo 2026 00:00:00 GMT"}, None),
     ],
 )
-def test_how_long_a_provider_asks_to_be_left_alone(headers, seconds):
+def test_wait_is_read_from_headers(headers, seconds):
     assert retry_after(CaseInsensitiveDict(headers)) == seconds
 
 
 @pytest.mark.parametrize(("ahead", "low", "high"), [(90, 85, 90), (-60, 0, 0), (0, 0, 1)])
-def test_a_date_is_understood_too(ahead, low, high):
+def test_wait_as_a_date_is_read(ahead, low, high):
     date = email.utils.formatdate(time.time() + ahead, usegmt=True)
     found = retry_after(CaseInsensitiveDict({"Retry-After": date}))
     assert found is not None
@@ -236,12 +236,12 @@ def test_index_restores_the_order():
         [(0, "a"), (1, "b"), (2, "c")],
     ],
 )
-def test_an_order_that_is_none_is_a_broken_contract(rows):
+def test_invalid_order_is_a_broken_contract(rows):
     with pytest.raises(errors.BrokenContract):
         in_order(rows, 2)
 
 
-def test_the_guard_counts_shares_and_estimates():
+def test_guard_checks_count_and_shares_or_estimates_tokens():
     call = Call("m", ["a", "bcd"], 1)
     rows = [b"\x00\x00\x80\x3f"] * 2
     counted = guard(rows, call, 8)

@@ -1,4 +1,4 @@
-"""A refusal of the size of a call is known by its words, whoever the provider is."""
+"""A refusal for the size of a call is recognized by its message."""
 
 import json
 
@@ -80,7 +80,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("message", SIZES)
-def test_a_message_that_names_a_size_is_known_as_such(message):
+def test_message_about_a_size_is_recognized(message):
     assert names_size(message)
     for status in (400, 422):
         error = wire_of(kind="openai").refuse(answer(status, message), [])
@@ -89,7 +89,7 @@ def test_a_message_that_names_a_size_is_known_as_such(message):
 
 
 @pytest.mark.parametrize("message", OTHERS)
-def test_other_messages_are_not(message):
+def test_other_message_is_not_about_a_size(message):
     assert not names_size(message)
     error = wire_of(kind="openai").refuse(answer(400, message), [])
     assert isinstance(error, Rejected)
@@ -97,8 +97,8 @@ def test_other_messages_are_not(message):
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>413 Request Entity Too Large</html>", b"{}"])
-def test_a_413_names_a_size_without_words(body):
-    """nginx, and other gateways, refuse a body that is too large in HTML."""
+def test_413_is_about_a_size(body):
+    """nginx and other gateways refuse a body that is too large in HTML."""
     for kind in ("openai", "cohere", "gemini", "ollama", "tei"):
         error = wire_of(kind=kind).refuse(Incoming(413, {}, body), [])
         assert isinstance(error, Rejected)
@@ -113,7 +113,7 @@ def test_a_413_names_a_size_without_words(body):
         ("ollama", "the input length exceeds the context length"),
     ],
 )
-def test_a_500_that_blames_the_size_of_an_input_names_it_too(kind, message):
+def test_500_about_the_size_of_an_input_is_recognized(kind, message):
     error = wire_of(kind=kind).refuse(answer(500, message), [])
     assert isinstance(error, Rejected)
     assert error.too_large

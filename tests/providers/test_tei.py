@@ -1,4 +1,4 @@
-"""Text Embeddings Inference, by its own API and by its OpenAI one."""
+"""Text Embeddings Inference, by its own API and by its OpenAI API."""
 
 import json
 
@@ -43,7 +43,7 @@ class TestOpenAIApi(ProviderContract):
         return OpenAIFake(Spec(prefix="", path="/v1/embeddings", limit=32, error="tei"))
 
 
-def test_the_documented_request_and_response():
+def test_documented_request_and_response():
     """github.com/huggingface/text-embeddings-inference, README, "Get Started"."""
     wire = wire_of(kind="tei")
     out = wire.build(CALL)
@@ -73,7 +73,7 @@ def test_the_documented_request_and_response():
         (422, {"message": "Batch size error", "code": 422, "type": "Validation"}, Rejected),
     ],
 )
-def test_the_documented_refusals(status, body, error):
+def test_documented_errors_are_classified(status, body, error):
     """Its openapi.json: flat, by either API."""
     found = wire_of(kind="tei").refuse(Incoming(status, {}, json.dumps(body).encode()), [])
     assert type(found) is error

@@ -34,7 +34,7 @@ def shared():
 
 @pytest.fixture
 def upstream(shared):
-    """The provider, good again."""
+    """The provider, reset."""
     shared.reset()
     yield shared
     shared.reset()
@@ -42,7 +42,7 @@ def upstream(shared):
 
 @pytest.fixture
 def provider(upstream):
-    """The proxy's side of it."""
+    """The proxy's provider for it."""
     return provider_at(upstream)
 
 
@@ -50,14 +50,14 @@ def connections(upstream):
     return [call.connection for call in upstream.calls]
 
 
-def test_a_connection_is_used_again(upstream, provider):
+def test_connection_is_reused(upstream, provider):
     for n in range(3):
         assert_embeds(provider, f"text {n}", "other")
     assert len(set(connections(upstream))) == 1
 
 
 @pytest.mark.parametrize(("length", "writes"), [(10, 1), (200_000, 2)])
-def test_a_request_leaves_in_one_write_unless_it_is_long(provider, monkeypatch, length, writes):
+def test_short_request_is_sent_in_one_write(provider, monkeypatch, length, writes):
     send, seen = sockets.DeadlineSocket.sendall, []
 
     def sendall(sock, data):
@@ -72,7 +72,7 @@ def test_a_request_leaves_in_one_write_unless_it_is_long(provider, monkeypatch, 
 
 
 @pytest.mark.parametrize("status", [400, 429, 503])
-def test_it_is_used_again_after_a_refusal_too(upstream, provider, status):
+def test_connection_is_reused_after_an_error(upstream, provider, status):
     upstream.script(refusals.status(status))
     with pytest.raises(ProviderError):
         provider.embed(call(), within())
@@ -80,7 +80,7 @@ def test_it_is_used_again_after_a_refusal_too(upstream, provider, status):
     assert len(set(connections(upstream))) == 1
 
 
-def test_a_connection_that_the_provider_closed_is_not(upstream, provider):
+def test_closed_connection_is_not_reused(upstream, provider):
     def and_close(exchange):
         good(exchange)
         exchange.last = True
@@ -92,7 +92,7 @@ def test_a_connection_that_the_provider_closed_is_not(upstream, provider):
     assert len(set(connections(upstream))) == 3
 
 
-def test_a_connection_on_which_the_provider_spoke_out_of_turn_is_not(upstream, provider):
+def test_connection_with_unexpected_bytes_is_not_reused(upstream, provider):
     answered, spoken = threading.Event(), threading.Event()
 
     def and_another(exchange):
@@ -109,7 +109,7 @@ def test_a_connection_on_which_the_provider_spoke_out_of_turn_is_not(upstream, p
     assert len(set(connections(upstream))) == 2
 
 
-def test_what_is_sent(upstream):
+def test_request_is_sent_exactly(upstream):
     assert_embeds(provider_at(upstream, headers={"X-Team": "search", "accept": "text/json"}))
     (seen,) = upstream.calls
     assert seen.path == "/v1/embeddings"
@@ -140,21 +140,21 @@ def test_what_is_sent(upstream):
         ("http://b\u00fccher.test", "xn--bcher-kva.test"),
     ],
 )
-def test_the_host_is_told_as_it_is_known_to_others(address, host):
+def test_host_header_is_that_of_the_url(address, host):
     assert transport._host(address) == host
 
 
-def test_headers_of_the_settings_replace_the_usual_ones(upstream):
+def test_headers_of_the_settings_override_defaults(upstream):
     assert_embeds(provider_at(upstream, headers={"User-Agent": "us/1"}))
     assert upstream.calls[0].headers["user-agent"] == "us/1"
 
 
-def test_a_slash_at_the_end_of_the_address_does_no_harm(upstream):
+def test_slash_at_the_end_of_base_url_is_ignored(upstream):
     assert_embeds(provider_at(upstream, base_url=upstream.base_url + "/"))
     assert upstream.calls[0].path == "/v1/embeddings"
 
 
-def test_the_format_brings_its_own_address(monkeypatch):
+def test_default_url_is_that_of_the_format(monkeypatch):
     provider = provider_at("unused", base_url=None)
     assert provider._base_url == "https://api.openai.com/v1"
 
@@ -164,7 +164,7 @@ def test_limits_are_those_of_the_format(provider):
     assert provider.capabilities.max_inputs == 2048
 
 
-def test_nothing_is_looked_up_in_the_environment(upstream, monkeypatch, tmp_path):
+def test_environment_is_not_used(upstream, monkeypatch, tmp_path):
     with stalls.closed_port() as nowhere:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, nowhere)
@@ -176,7 +176,7 @@ def test_nothing_is_looked_up_in_the_environment(upstream, monkeypatch, tmp_path
     assert upstream.calls[0].headers["authorization"] == f"Bearer {upstream.api_key}"
 
 
-def test_an_egress_proxy_is_a_setting(upstream, monkeypatch):
+def test_egress_proxy_is_used(upstream, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     seen = []
     with forward_proxy(seen) as address:
@@ -189,7 +189,7 @@ def test_an_egress_proxy_is_a_setting(upstream, monkeypatch):
     assert len(upstream.calls) == 2
 
 
-def test_no_egress_proxy_there(upstream):
+def test_unreachable_egress_proxy_is_a_failed_connection(upstream):
     with stalls.closed_port() as nowhere:
         provider = provider_at(upstream, proxy=nowhere.removesuffix("/v1"))
         with pytest.raises(ConnectionFailed):
@@ -198,8 +198,8 @@ def test_no_egress_proxy_there(upstream):
 
 
 @pytest.mark.parametrize("scheme", ["Bearer {}", "{}", "AWS4-HMAC-SHA256 {}"])
-def test_a_token_that_was_fetched_at_run_time_is_not_passed_on(upstream, scheme):
-    """It is in no setting, and looks like nothing that is known."""
+def test_fetched_token_is_removed_from_messages(upstream, scheme):
+    """It is in no setting and has no known form."""
     token = "opaque+Token/of=NoKnown.Form"
     provider = provider_at(upstream, api_key=None)
     provider._wire._headers = {"Authorization": scheme.format(token)}
@@ -212,7 +212,7 @@ def test_a_token_that_was_fetched_at_run_time_is_not_passed_on(upstream, scheme)
     assert raised.value.message.startswith("The token [redacted] may not use model x")
 
 
-def test_a_session_for_credentials_goes_the_same_way(tmp_path):
+def test_session_for_credentials_uses_the_same_settings(tmp_path):
     plain = session(ProviderSettings("p", "openai"))
     assert (plain.trust_env, plain.verify, plain.proxies) == (False, True, {})
     bundle = str(tmp_path / "ca.pem")

@@ -1,4 +1,4 @@
-"""Answers over real sockets: odd ones, broken ones, endless ones and refusals."""
+"""Answers over real sockets: unusual, broken and endless ones, and errors."""
 
 import gzip
 import json
@@ -25,9 +25,9 @@ from app.errors import (
 )
 from tests.providers.http import WIDTH, assert_embeds, call, provider_at, within
 from tests.support import refusals, stalls
-from tests.support.lies import BROKEN, ODDITIES
 from tests.support.upstream import Upstream, good
 from tests.support.wire import chunked, head
+from tests.support.wrong_answers import BROKEN, UNUSUAL
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def shared():
 
 @pytest.fixture
 def upstream(shared):
-    """The provider, good again."""
+    """The provider, reset."""
     shared.reset()
     yield shared
     shared.reset()
@@ -47,7 +47,7 @@ def upstream(shared):
 
 @pytest.fixture
 def provider(upstream):
-    """The proxy's side of it."""
+    """The proxy's provider for it."""
     return provider_at(upstream)
 
 
@@ -55,18 +55,18 @@ def connections(upstream):
     return [call.connection for call in upstream.calls]
 
 
-@pytest.mark.parametrize("oddity", ODDITIES)
-def test_unusual_answers_are_understood(upstream, provider, oddity):
-    upstream.always(ODDITIES[oddity])
+@pytest.mark.parametrize("oddity", UNUSUAL)
+def test_unusual_valid_answers_are_read(upstream, provider, oddity):
+    upstream.always(UNUSUAL[oddity])
     assert_embeds(provider, "a", "b")
 
 
 @pytest.mark.parametrize("lie", BROKEN)
-def test_broken_answers_are_errors_of_ours(upstream, provider, lie):
+def test_broken_answers_are_provider_errors(upstream, provider, lie):
     upstream.script(BROKEN[lie])
     with pytest.raises((BrokenContract, ConnectionFailed)):
         provider.embed(call(), within())
-    with suppress(ConnectionFailed):  # its end may be under way still
+    with suppress(ConnectionFailed):  # its close may not have arrived yet
         assert_embeds(provider, "next")
     assert_embeds(provider, "after")
 
@@ -76,7 +76,7 @@ def body_of(exchange):
 
 
 def after_hints(exchange):
-    """Two answers before the answer."""
+    """Two interim answers before the answer."""
     for status in (103, 102):
         exchange.send(f"HTTP/1.1 {status} Wait\r\nLink: </a>\r\n\r\n".encode())
         time.sleep(0.02)
@@ -84,7 +84,7 @@ def after_hints(exchange):
 
 
 def late_body(status):
-    """An answer that has no body, and one all the same."""
+    """An answer whose status has no body, with a body."""
 
     def behaviour(exchange):
         body = body_of(exchange)
@@ -96,7 +96,7 @@ def late_body(status):
 
 
 def and_more(exchange):
-    """In chunks, and in the same piece the beginning of an answer to nothing."""
+    """An answer in chunks, and in the same packet the beginning of another answer."""
     chunks = head(200, {"Transfer-Encoding": "chunked"}) + chunked(body_of(exchange))
     exchange.send(chunks + b"HTTP/1.1 200 OK\r\nContent-Le")
 
@@ -109,19 +109,19 @@ def chunks_of_a_length(exchange):
 
 
 def odd_length(exchange):
-    """Python's `int` takes it."""
+    """A length that Python's `int` accepts."""
     body = body_of(exchange)
     exchange.send(head(200, {"Content-Length": f"+{len(body)}"}) + body)
 
 
 def coded_twice(exchange):
-    """Framed in two ways: where it ends is a matter of taste."""
+    """An answer with two framings: its end is ambiguous."""
     body = body_of(exchange)
     headers = {"Transfer-Encoding": "identity, chunked", "Content-Length": str(len(body))}
     exchange.send(head(200, headers) + body + head(200, {"Content-Length": str(len(body))}) + body)
 
 
-def test_what_comes_before_an_answer_is_not_the_answer(upstream, provider):
+def test_bytes_before_the_answer_are_not_the_answer(upstream, provider):
     upstream.script(after_hints)
     assert_embeds(provider, "one")
     assert_embeds(provider, "two")
@@ -132,9 +132,7 @@ def test_what_comes_before_an_answer_is_not_the_answer(upstream, provider):
     [late_body(204), late_body(304), coded_twice, chunks_of_a_length, odd_length, and_more],
     ids=["204", "304", "twice", "chunks of a length", "odd length", "more"],
 )
-def test_after_an_answer_without_a_clear_end_the_connection_is_not_used_again(
-    upstream, provider, odd
-):
+def test_connection_is_not_reused_after_an_ambiguous_end(upstream, provider, odd):
     upstream.script(odd)
     with suppress(ProviderError):
         provider.embed(call("one"), within())
@@ -148,14 +146,14 @@ def chunk_of(size):
 
 
 @pytest.mark.parametrize("size", [b"-1", b"-5", b"+"])
-def test_a_chunk_without_a_size_is_a_broken_answer(upstream, provider, size):
+def test_chunk_without_size_is_a_broken_answer(upstream, provider, size):
     upstream.script(chunk_of(size))
     with pytest.raises((BrokenContract, ConnectionFailed)):
         provider.embed(call(), within(2))
     assert_embeds(provider, "after")
 
 
-def test_a_head_that_the_library_chokes_on_is_a_broken_answer(upstream, provider):
+def test_head_that_the_library_refuses_is_a_broken_answer(upstream, provider):
     lines = {"Content-Type": "multipart/mixed; boundary*=\x00'en'a", "Content-Length": "0"}
     upstream.script(lambda exchange: exchange.send(head(200, lines)))
     with pytest.raises((BrokenContract, ConnectionFailed)):
@@ -163,8 +161,8 @@ def test_a_head_that_the_library_chokes_on_is_a_broken_answer(upstream, provider
     assert_embeds(provider, "after")
 
 
-def test_a_length_that_is_only_announced_takes_no_memory(upstream, provider):
-    """Pages are counted as they are written to, so this looks at the process's own."""
+def test_announced_length_takes_no_memory(upstream, provider):
+    """The test reads the resident memory of the process, which counts pages that are written to."""
     asked = Call("model", ["x"] * 300, None)  # of any width: up to 300 MB may come
     before = resident()
 
@@ -180,7 +178,7 @@ def test_a_length_that_is_only_announced_takes_no_memory(upstream, provider):
 
 
 def resident():
-    """Bytes of this process that are in memory."""
+    """Return the resident bytes of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -190,7 +188,7 @@ def zipped(exchange):
     exchange.reply(200, gzip.compress(body), Content_Encoding="gzip")
 
 
-def test_an_answer_that_comes_compressed_unasked_is_understood(upstream, provider):
+def test_unrequested_compressed_answer_is_read(upstream, provider):
     upstream.always(zipped)
     assert_embeds(provider, "a", "b")
     assert_embeds(provider, "c")
@@ -201,25 +199,25 @@ BOMB = gzip.compress(b" " * 2**26, 1)
 
 
 def endless_length(exchange):
-    """A body without an end whose length is announced."""
+    """An endless body with a Content-Length."""
     exchange.send(head(200, {"Content-Length": str(2**40)}))
-    while not exchange.hung_up_within(0):
+    while not exchange.closed_within(0):
         exchange.send(b" " * 65536)
     exchange.last = True
 
 
 def endless_chunks(exchange):
-    """A body without an end in chunks."""
+    """An endless body in chunks."""
     exchange.send(head(200, {"Transfer-Encoding": "chunked"}))
-    while not exchange.hung_up_within(0):
+    while not exchange.closed_within(0):
         exchange.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
     exchange.last = True
 
 
 def endless_error(exchange):
-    """A refusal without an end."""
+    """An endless error."""
     exchange.send(head(400, {}) + b'{"error": "')
-    while not exchange.hung_up_within(0):
+    while not exchange.closed_within(0):
         exchange.send(b"x" * 65536)
     exchange.last = True
 
@@ -235,8 +233,8 @@ ENDLESS = {
 
 @pytest.mark.parametrize("width", [WIDTH, 10**12], ids=["width", "absurd width"])
 @pytest.mark.parametrize("endless", ENDLESS)
-def test_an_answer_without_an_end_takes_little_memory(upstream, provider, endless, width):
-    """Nor does the caller decide how much: `dimensions` is any integer."""
+def test_endless_answer_takes_little_memory(upstream, provider, endless, width):
+    """Its limit does not depend on `dimensions`, which a caller can set to any integer."""
     upstream.script(ENDLESS[endless])
     asked = replace(call(), width=width)
     tracemalloc.start()
@@ -261,7 +259,7 @@ def test_an_answer_without_an_end_takes_little_memory(upstream, provider, endles
         (404, NotServed),
     ],
 )
-def test_a_refusal_is_told_without_key_and_address(upstream, provider, status, error):
+def test_error_message_has_no_key_and_address(upstream, provider, status, error):
     upstream.script(refusals.status(status, Retry_After="3"), refusals.page(status))
     for _ in range(2):
         with pytest.raises(error) as caught:
@@ -271,7 +269,7 @@ def test_a_refusal_is_told_without_key_and_address(upstream, provider, status, e
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "X-SECRET-VALUE"])
-def test_the_host_without_its_port_and_header_values_are_secrets_too(upstream, name):
+def test_error_message_has_no_host_and_header_values(upstream, name):
     provider = provider_at(upstream, headers={"X-Api": "X-SECRET-VALUE"})
     upstream.script(refusals.status(400, f"The backend {name} refused."))
     with pytest.raises(Rejected) as caught:

@@ -1,4 +1,4 @@
-"""Making a connection ends by the deadline and at a cancellation: DNS, TCP, proxy and TLS."""
+"""Connecting ends by the deadline and at a cancellation: DNS, TCP, proxy and TLS."""
 
 import contextlib
 import socket
@@ -14,13 +14,13 @@ from tests.providers.http import InThread, assert_embeds, call, listening, provi
 from tests.support.server import eventually
 from tests.support.upstream import Upstream
 
-LATE = 0.4  # seconds after the deadline that nothing may take longer
+LATE = 0.4  # maximum seconds after the deadline
 NAME = "http://provider.test:9/v1"
 
 
 @contextlib.contextmanager
 def dripping_tls():
-    """The address of a server that sends a long TLS record, a byte at a time."""
+    """The URL of a server that sends a long TLS record byte by byte."""
     over = threading.Event()
 
     def drip(connection):
@@ -36,7 +36,7 @@ def dripping_tls():
 
 @contextlib.contextmanager
 def silent_tls():
-    """The address of a server that accepts and never speaks TLS."""
+    """The URL of a server that accepts and never sends TLS."""
     over = threading.Event()
     with listening(lambda _: over.wait(10)) as port:
         yield f"https://127.0.0.1:{port}/v1"
@@ -45,7 +45,7 @@ def silent_tls():
 
 @contextlib.contextmanager
 def black_holes(monkeypatch):
-    """The address of a name with four IP addresses, none of which accepts a connection."""
+    """The URL of a name with four IP addresses, none of which accepts a connection."""
     with contextlib.ExitStack() as stack:
         found = []
         for number in range(2, 6):
@@ -63,7 +63,7 @@ def black_holes(monkeypatch):
 
 @contextlib.contextmanager
 def hung_dns(monkeypatch):
-    """The address of a name that is never looked up to the end."""
+    """The URL of a name whose look-up never ends."""
     is_over = False
 
     def hang(_):
@@ -77,7 +77,7 @@ def hung_dns(monkeypatch):
 
 
 def native_sleep(seconds):
-    """Block the whole native thread, as the C library does, under gevent too."""
+    """Block the whole native thread, as the C library does, also under gevent."""
     if "gevent.monkey" in sys.modules:
         from gevent.monkey import get_original
 
@@ -87,7 +87,7 @@ def native_sleep(seconds):
 
 
 def resolve(monkeypatch, answer):
-    """Have ``answer`` look up the name; addresses are none."""
+    """Let ``answer`` look up names; IP addresses are not looked up."""
     real = opening.getaddrinfo
 
     def getaddrinfo(host, port):
@@ -98,7 +98,7 @@ def resolve(monkeypatch, answer):
 
 @pytest.fixture(params=["silent TLS", "dripping TLS", "black holes", "hung DNS"])
 def stuck(request, monkeypatch):
-    """The address of a provider to which no connection is ever made."""
+    """Return the URL of a provider to which no connection can be made."""
     made = {
         "silent TLS": silent_tls,
         "dripping TLS": dripping_tls,
@@ -126,14 +126,14 @@ def test_connecting_ends_at_the_connect_timeout(stuck):
 def test_connecting_ends_at_a_cancellation(stuck):
     deadline = within(10)
     task = InThread(provider_at(stuck, connect_timeout=10), deadline)
-    eventually(lambda: deadline._interrupt is not None)  # a step is under way
+    eventually(lambda: deadline._interrupt is not None)  # a step is running
     start = time.monotonic()
     deadline.cancel()
     assert isinstance(task.join(2), ProviderError)
     assert time.monotonic() - start < LATE
 
 
-def test_hung_dns_of_one_provider_leaves_others_alone(monkeypatch):
+def test_hanging_dns_of_one_provider_does_not_delay_others(monkeypatch):
     with Upstream(32) as upstream, hung_dns(monkeypatch) as address:
         hung = provider_at(address)
         tasks = [InThread(hung, within(0.3)) for _ in range(24)]
@@ -142,7 +142,7 @@ def test_hung_dns_of_one_provider_leaves_others_alone(monkeypatch):
         assert all(isinstance(task.join(5), ProviderError) for task in tasks)
 
 
-def test_a_name_that_does_not_exist(monkeypatch):
+def test_unknown_host_name_is_a_failed_connection(monkeypatch):
     def unknown(_):
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
@@ -151,7 +151,7 @@ def test_a_name_that_does_not_exist(monkeypatch):
         provider_at(NAME).embed(call(), within())
 
 
-def test_the_second_address_is_tried_where_the_first_refuses(monkeypatch):
+def test_second_address_is_tried_if_the_first_refuses(monkeypatch):
     with Upstream(32) as upstream:
         pairs = [("127.0.0.9", upstream.port), ("127.0.0.1", upstream.port)]
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", pair) for pair in pairs]

@@ -1,4 +1,4 @@
-"""The deadline of an exchange holds whatever the provider does, and may move meanwhile."""
+"""The deadline of a call holds for any behaviour of the provider, and can be extended."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from tests.support import refusals, stalls
 from tests.support.upstream import Upstream, good
 from tests.support.wire import read_request
 
-LATE = 0.8  # seconds after the deadline that nothing may take longer
+LATE = 0.8  # maximum seconds after the deadline
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def shared():
 
 @pytest.fixture
 def upstream(shared):
-    """The provider, good again."""
+    """The provider, reset."""
     shared.reset()
     yield shared
     shared.reset()
@@ -39,12 +39,12 @@ def upstream(shared):
 
 @pytest.fixture
 def provider(upstream):
-    """The proxy's side of it."""
+    """The proxy's provider for it."""
     return provider_at(upstream)
 
 
 def assert_cut(provider, error, seconds=0.15):
-    """The call ends with this error at its deadline, not before and not much later."""
+    """Check that the call ends with this error at its deadline."""
     start = time.monotonic()
     with pytest.raises(error) as caught:
         provider.embed(call(), within(seconds))
@@ -54,9 +54,7 @@ def assert_cut(provider, error, seconds=0.15):
 
 
 @pytest.mark.parametrize("stall", stalls.STALLS, ids=lambda stall: stall.__name__)
-def test_a_stall_is_cut_at_the_deadline_and_its_connection_not_used_again(
-    upstream, provider, stall
-):
+def test_stall_is_cut_at_the_deadline_and_its_connection_closed(upstream, provider, stall):
     assert_embeds(provider)
     upstream.script(stall)
     error = assert_cut(provider, ProviderTimeout)
@@ -67,7 +65,7 @@ def test_a_stall_is_cut_at_the_deadline_and_its_connection_not_used_again(
     assert after.connection != stalled.connection
 
 
-def test_a_deadline_that_has_passed_makes_no_call(upstream, provider):
+def test_past_deadline_makes_no_call(upstream, provider):
     with pytest.raises(ProviderTimeout, match="had no time left to answer"):
         provider.embed(call(), within(-1))
     assert not upstream.calls
@@ -81,7 +79,7 @@ def test_each_exchange_of_a_connection_has_its_own_deadline(upstream, provider):
     assert_cut(provider, ProviderTimeout)
 
 
-def test_nobody_there():
+def test_refused_connection_fails_at_once():
     with stalls.closed_port() as address:
         start = time.monotonic()
         with pytest.raises(ConnectionFailed) as caught:
@@ -90,12 +88,12 @@ def test_nobody_there():
         assert "127.0.0.1" not in caught.value.message
 
 
-def test_a_connection_that_is_never_made_is_given_up_at_the_deadline():
+def test_connecting_ends_at_the_deadline():
     with stalls.black_hole() as address:
         assert_cut(provider_at(address), ConnectionFailed)
 
 
-def test_or_after_its_own_time():
+def test_connecting_ends_after_connect_timeout():
     with stalls.black_hole() as address:
         start = time.monotonic()
         with pytest.raises(ConnectionFailed, match="did not accept a connection in time"):
@@ -103,23 +101,23 @@ def test_or_after_its_own_time():
         assert time.monotonic() - start < 0.1 + LATE
 
 
-def test_the_time_to_connect_is_no_time_to_answer(upstream):
+def test_connect_timeout_does_not_bound_the_answer(upstream):
     upstream.script(refusals.delayed(0.2, good))
     assert_embeds(provider_at(upstream, connect_timeout=0.05))
 
 
-def test_a_request_that_is_not_read_is_cut_too():
+def test_unread_request_is_cut_at_the_deadline():
     over = threading.Event()
     with listening(lambda _: over.wait(5)) as port:
         provider = provider_at(f"http://127.0.0.1:{port}/v1")
         start = time.monotonic()
-        with pytest.raises(ProviderTimeout):  # and no ConnectionFailed, which may go on at once
+        with pytest.raises(ProviderTimeout):  # not ConnectionFailed, which is retried at once
             provider.embed(call("x" * 2**24), within(0.15))
         assert time.monotonic() - start < 0.15 + LATE
         over.set()
 
 
-def test_a_proxy_that_drips_its_answer_to_connect_is_cut_too():
+def test_proxy_that_drips_its_answer_is_cut_at_the_deadline():
     over = threading.Event()
 
     def drip(connection):
@@ -138,14 +136,14 @@ def test_a_proxy_that_drips_its_answer_to_connect_is_cut_too():
             over.set()
 
 
-def test_silence_in_place_of_a_tls_handshake_is_cut_too():
+def test_missing_tls_handshake_is_cut_at_the_deadline():
     over = threading.Event()
     with listening(lambda _: over.wait(5)) as port:
         assert_cut(provider_at(f"https://127.0.0.1:{port}/v1"), ProviderError)
         over.set()
 
 
-def test_a_deadline_may_be_extended_while_the_call_blocks(upstream, provider):
+def test_deadline_can_be_extended_during_the_call(upstream, provider):
     upstream.script(refusals.delayed(0.3, good))
     deadline = within(0.15)
     task = InThread(provider, deadline)
@@ -154,7 +152,7 @@ def test_a_deadline_may_be_extended_while_the_call_blocks(upstream, provider):
     assert not isinstance(task.join(), Exception)
 
 
-def test_an_extension_is_no_licence(upstream, provider):
+def test_extended_deadline_holds(upstream, provider):
     upstream.script(stalls.silence)
     deadline = within(0.1)
     start = time.monotonic()
@@ -168,7 +166,7 @@ def test_an_extension_is_no_licence(upstream, provider):
 @pytest.mark.parametrize(
     "stall", [stalls.silence, stalls.half_then_stall, stalls.half_head_then_stall, stalls.drip_body]
 )
-def test_a_cancellation_ends_a_blocked_call_at_once(upstream, provider, stall):
+def test_cancellation_ends_a_blocked_call_at_once(upstream, provider, stall):
     upstream.script(stall)
     deadline = within(10)
     task = InThread(provider, deadline)
@@ -181,7 +179,7 @@ def test_a_cancellation_ends_a_blocked_call_at_once(upstream, provider, stall):
     assert_embeds(provider)
 
 
-def test_a_call_that_was_cancelled_before_it_began_is_not_made(upstream, provider):
+def test_call_cancelled_before_its_start_is_not_made(upstream, provider):
     deadline = within(10)
     deadline.cancel()
     with pytest.raises(ProviderError):
@@ -189,8 +187,8 @@ def test_a_call_that_was_cancelled_before_it_began_is_not_made(upstream, provide
     assert not upstream.calls
 
 
-def test_a_cancellation_after_the_call_does_not_end_the_next_one(upstream, provider):
-    """Its connection is another caller's by then."""
+def test_cancellation_after_the_call_does_not_end_the_next(upstream, provider):
+    """Another call uses its connection by then."""
     late = within(10)
     provider.embed(call("first"), late)
     go_on = threading.Event()
@@ -209,7 +207,7 @@ def test_a_cancellation_after_the_call_does_not_end_the_next_one(upstream, provi
     assert not isinstance(result, Exception), result
 
 
-def test_no_thread_and_no_socket_stays_behind(upstream):
+def test_no_thread_and_no_socket_is_left(upstream):
     provider = provider_at(upstream)
     upstream.script(*[stalls.silence] * 4)
     before = threading.active_count()
@@ -219,7 +217,7 @@ def test_no_thread_and_no_socket_stays_behind(upstream):
     assert threading.active_count() <= before + len(upstream._threads)
 
 
-def test_a_socket_that_is_closed_already_can_be_cancelled(upstream, provider):
+def test_closed_socket_can_be_cancelled(upstream, provider):
     deadline = within(10)
     provider.embed(call(), deadline)
     provider._adapter.close()
@@ -227,6 +225,6 @@ def test_a_socket_that_is_closed_already_can_be_cancelled(upstream, provider):
     assert deadline.cancelled
 
 
-def test_names_are_looked_up(upstream):
+def test_host_names_are_looked_up(upstream):
     address = upstream.base_url.replace("127.0.0.1", "localhost")
     assert_embeds(provider_at(address, api_key=upstream.api_key))

@@ -1,5 +1,5 @@
-"""What the tests of the transport show of plain sockets holds of gevent's, those of the default
-worker: its cancellations and its TLS are others."""
+"""The tests of the transport, run again with gevent's sockets, which the default worker uses: their
+cancellation and TLS are implemented differently."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ FILES = [
 ]
 
 
-def test_the_transport_keeps_its_promises_under_gevent():
+def test_transport_tests_pass_under_gevent():
     files = [f"tests/providers/{name}.py" for name in FILES]
     options = ["-q", "--no-cov", "-p", "no:cacheprovider", "-p", "no:xdist", "-rf"]
     done = subprocess.run(

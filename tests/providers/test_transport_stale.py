@@ -1,5 +1,4 @@
-"""A kept connection that the provider closes as it is used again costs no call: it is asked again,
-once, on a new connection."""
+"""A call on a kept connection that the provider closes is sent again, once, on a new one."""
 
 import threading
 import time
@@ -24,7 +23,7 @@ from tests.support.upstream import Upstream, good
 
 @pytest.fixture(scope="module", params=["in the clear", "TLS", "TLS through an egress proxy"])
 def both(request, tmp_path_factory):
-    """A provider, and the settings with which it is reached."""
+    """A provider, and the settings to call it."""
     if request.param == "in the clear":
         with Upstream(WIDTH) as upstream:
             yield upstream, {}
@@ -37,7 +36,7 @@ def both(request, tmp_path_factory):
 
 @pytest.fixture
 def upstream(both):
-    """The provider, good again."""
+    """The provider, reset."""
     both[0].reset()
     yield both[0]
     both[0].reset()
@@ -45,12 +44,12 @@ def upstream(both):
 
 @pytest.fixture
 def provider(both, upstream):
-    """The proxy's side of it."""
+    """The proxy's provider for it."""
     return provider_at(upstream, **both[1])
 
 
 def close(exchange):
-    """Read the request and end the connection without a byte."""
+    """Read the request and close the connection without a byte."""
     exchange.last = True
 
 
@@ -58,7 +57,7 @@ def connections(upstream):
     return [call.connection for call in upstream.calls]
 
 
-def test_the_call_is_made_again_on_a_new_connection(upstream, provider):
+def test_call_is_repeated_on_a_new_connection(upstream, provider):
     upstream.script(good, close)
     assert_embeds(provider, "one")
     assert_embeds(provider, "two")
@@ -67,14 +66,14 @@ def test_the_call_is_made_again_on_a_new_connection(upstream, provider):
     assert upstream.calls[1].body == upstream.calls[2].body
 
 
-def test_a_long_request_is_made_again_too(upstream, provider):
+def test_long_request_is_repeated(upstream, provider):
     upstream.script(good, close)
     assert_embeds(provider, "one")
     assert_embeds(provider, "x" * 2_000_000)
     assert len(upstream.calls) == 3
 
 
-def test_it_is_never_made_a_third_time(upstream, provider):
+def test_call_is_repeated_only_once(upstream, provider):
     upstream.script(good, close, close)
     assert_embeds(provider)
     with pytest.raises(ConnectionFailed):
@@ -82,7 +81,7 @@ def test_it_is_never_made_a_third_time(upstream, provider):
     assert len(upstream.calls) == 3
 
 
-def test_nor_again_where_the_connection_was_new(upstream, provider):
+def test_call_on_a_new_connection_is_not_repeated(upstream, provider):
     upstream.script(close)
     with pytest.raises(ConnectionFailed):
         provider.embed(call(), within())
@@ -90,7 +89,7 @@ def test_nor_again_where_the_connection_was_new(upstream, provider):
 
 
 @pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"])
-def test_nor_after_the_first_byte_of_an_answer(upstream, provider, begun):
+def test_call_is_not_repeated_after_the_first_byte_of_an_answer(upstream, provider, begun):
     def begin_and_close(exchange):
         exchange.send(begun)
         exchange.last = True
@@ -102,7 +101,7 @@ def test_nor_after_the_first_byte_of_an_answer(upstream, provider, begun):
     assert len(upstream.calls) == 2
 
 
-def test_nor_after_a_cancellation(upstream, provider):
+def test_call_is_not_repeated_after_a_cancellation(upstream, provider):
     upstream.script(good, stalls.silence)
     assert_embeds(provider)
     deadline = within(10)
@@ -114,7 +113,7 @@ def test_nor_after_a_cancellation(upstream, provider):
     assert len(upstream.calls) == 3  # this one, and the two above
 
 
-def test_nor_after_the_deadline(upstream, provider):
+def test_call_is_not_repeated_after_the_deadline(upstream, provider):
     upstream.script(good, stalls.silence)
     assert_embeds(provider)
     with pytest.raises(ProviderTimeout):
@@ -123,7 +122,7 @@ def test_nor_after_the_deadline(upstream, provider):
     assert len(upstream.calls) == 3  # this one, and the two above
 
 
-def test_the_second_attempt_ends_by_the_deadline(upstream, provider):
+def test_repeated_call_ends_by_the_deadline(upstream, provider):
     upstream.script(good, close, stalls.silence)
     assert_embeds(provider)
     start = time.monotonic()
@@ -133,7 +132,7 @@ def test_the_second_attempt_ends_by_the_deadline(upstream, provider):
     assert len(upstream.calls) == 3
 
 
-def test_others_that_were_kept_are_not_tried_first(upstream, provider):
+def test_repeated_call_uses_no_other_kept_connection(upstream, provider):
     """A provider that restarts closes all of them."""
     barrier = threading.Barrier(4)
 
@@ -156,7 +155,7 @@ def test_others_that_were_kept_are_not_tried_first(upstream, provider):
     assert upstream.calls[-1].connection not in kept
 
 
-def test_no_call_is_lost_to_a_provider_that_closes_a_moment_after_each_answer(upstream, provider):
+def test_no_call_fails_if_the_provider_closes_soon_after_each_answer(upstream, provider):
     def and_close_soon(exchange):
         good(exchange)
         time.sleep(0.001)

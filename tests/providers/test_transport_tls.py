@@ -38,7 +38,7 @@ def shared(certificate):
 
 @pytest.fixture
 def upstream(shared):
-    """The provider, good again."""
+    """The provider, reset."""
     shared.reset()
     yield shared
     shared.reset()
@@ -46,32 +46,32 @@ def upstream(shared):
 
 @pytest.fixture
 def provider(upstream, certificate):
-    """The proxy's side, which knows the certificate."""
+    """The proxy's provider for it, which trusts the certificate."""
     return provider_at(upstream, ca_bundle=certificate[0])
 
 
-def test_a_company_certificate_is_a_setting(upstream, provider):
+def test_ca_bundle_is_used(upstream, provider):
     assert_embeds(provider, "a", "b")
     assert_embeds(provider, "c")
     first, second = upstream.calls
     assert first.connection == second.connection
 
 
-def test_without_it_nothing_is_sent(upstream):
+def test_without_ca_bundle_nothing_is_sent(upstream):
     with pytest.raises(ConnectionFailed) as caught:
         provider_at(upstream).embed(call(), within())
     assert caught.value.message == "failed the TLS handshake"
     assert not upstream.calls
 
 
-def test_a_variable_of_the_environment_does_not_make_up_for_it(upstream, certificate, monkeypatch):
+def test_ca_bundle_of_the_environment_is_ignored(upstream, certificate, monkeypatch):
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.setenv(name, certificate[0])
     with pytest.raises(ConnectionFailed):
         provider_at(upstream).embed(call(), within())
 
 
-def test_a_certificate_for_another_name_is_refused(tmp_path):
+def test_certificate_for_another_name_is_refused(tmp_path):
     certificate, key = make_certificate(tmp_path, "DNS:other.example")
     with TlsUpstream(certificate, key) as upstream:
         provider = provider_at(upstream, ca_bundle=certificate)
@@ -80,12 +80,12 @@ def test_a_certificate_for_another_name_is_refused(tmp_path):
         assert not upstream.calls
 
 
-def test_a_provider_that_speaks_no_tls(upstream):
+def test_provider_without_tls_is_a_failed_connection(upstream):
     with stalls.closed_port() as address, pytest.raises(ConnectionFailed):
         provider_at(address.replace("http:", "https:")).embed(call(), within())
 
 
-def test_a_connection_that_the_provider_closed_is_not_used_again(upstream, provider):
+def test_closed_connection_is_not_reused(upstream, provider):
     def and_close(exchange):
         good(exchange)
         exchange.last = True
@@ -98,14 +98,14 @@ def test_a_connection_that_the_provider_closed_is_not_used_again(upstream, provi
     assert first.connection != second.connection
 
 
-def test_what_tls_holds_of_another_answer_is_nobodys(upstream, provider):
-    """One record of TLS with the body and more: the rest has left the socket already."""
+def test_surplus_bytes_in_a_tls_record_are_not_the_next_answer(upstream, provider):
+    """One TLS record has the body and more: the rest is already read from the socket."""
 
     def and_more(exchange):
         body = json.dumps(exchange.answer()).encode()
         answer = head(200, {"Content-Length": str(len(body))})
         exchange.send(answer)
-        time.sleep(0.05)  # else both may be read at once
+        time.sleep(0.05)  # otherwise both may be read at once
         exchange.send(body + answer + body)
 
     upstream.script(and_more)
@@ -120,7 +120,7 @@ def test_what_tls_holds_of_another_answer_is_nobodys(upstream, provider):
     ids=lambda stall: stall.__name__,
 )
 @pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
-def test_a_stall_is_cut_at_the_deadline(upstream, provider, stall, used):
+def test_stall_is_cut_at_the_deadline(upstream, provider, stall, used):
     if used:
         assert_embeds(provider)
     upstream.script(stall)
@@ -131,7 +131,7 @@ def test_a_stall_is_cut_at_the_deadline(upstream, provider, stall, used):
     assert_embeds(provider)
 
 
-def test_a_deadline_may_be_extended(upstream, provider):
+def test_deadline_can_be_extended(upstream, provider):
     upstream.script(refusals.delayed(0.3, good))
     deadline = within(0.15)
     task = InThread(provider, deadline)
@@ -153,11 +153,11 @@ def assert_ends_when_it_is_cancelled(upstream, provider):
     assert time.monotonic() - start < 0.3
 
 
-def test_a_cancellation_ends_a_blocked_call_at_once(upstream, provider):
+def test_cancellation_ends_a_blocked_call_at_once(upstream, provider):
     assert_ends_when_it_is_cancelled(upstream, provider)
 
 
-def test_through_an_egress_proxy(upstream, certificate):
+def test_egress_proxy_is_used(upstream, certificate):
     seen = []
     with forward_proxy(seen) as address:
         provider = provider_at(upstream, ca_bundle=certificate[0], proxy=address)
@@ -173,7 +173,7 @@ def in_chunks(exchange):
     exchange.send(head(200, {"Transfer-Encoding": "chunked"}) + chunked(body))
 
 
-def test_through_an_egress_proxy_that_speaks_tls_itself(upstream, certificate):
+def test_egress_proxy_with_tls_is_used(upstream, certificate):
     with forward_proxy([], certificate) as address:
         provider = provider_at(upstream, ca_bundle=certificate[0], proxy=address)
         assert_embeds(provider, "one")
@@ -184,7 +184,7 @@ def test_through_an_egress_proxy_that_speaks_tls_itself(upstream, certificate):
         assert_ends_when_it_is_cancelled(upstream, provider)
 
 
-def test_a_stall_behind_an_egress_proxy_is_cut_too(upstream, certificate):
+def test_stall_behind_an_egress_proxy_is_cut(upstream, certificate):
     with forward_proxy([]) as address:
         provider = provider_at(upstream, ca_bundle=certificate[0], proxy=address)
         upstream.script(stalls.drip_headers)
@@ -194,7 +194,7 @@ def test_a_stall_behind_an_egress_proxy_is_cut_too(upstream, certificate):
         assert time.monotonic() - start < 0.5
 
 
-def test_many_at_once(upstream, provider):
+def test_concurrent_calls_are_answered(upstream, provider):
     barrier = threading.Barrier(8)
 
     def together(exchange):

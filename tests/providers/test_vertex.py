@@ -12,7 +12,7 @@ from app.errors import ProviderUnavailable
 from app.providers import registry, vertex
 from app.providers.base import Incoming
 from tests.providers.contract import TEXTS, ProviderContract, provider_settings, soon
-from tests.providers.fakes.lies import SPOILED
+from tests.providers.fakes.broken_answers import SPOILED
 from tests.providers.fakes.vertex import LOCATION, ONE, PROJECT, VertexFake, key_file
 from tests.providers.fan_out import FannedOut
 
@@ -45,11 +45,11 @@ Contract.__test__ = False  # type: ignore[attr-defined]
 
 
 class TestVertex(Contract):
-    def test_tokens_are_per_item(self, fake):
+    def test_tokens_are_counted_by_item(self, fake):
         vectors = self.provider(fake).embed(self.call(TEXTS), soon())
         assert vectors.tokens == [len(text.split()) for text in TEXTS]
 
-    def test_one_token_for_all_calls_and_a_new_one_when_it_expired(self, fake):
+    def test_token_is_reused_until_it_expires(self, fake):
         provider = self.provider(fake)
         self.check(provider, self.call(TEXTS))
         self.check(provider, self.call(TEXTS))
@@ -60,13 +60,13 @@ class TestVertex(Contract):
         self.check(provider, self.call(TEXTS))
         assert len(fake.tokens) == 2
 
-    def test_a_token_server_that_fails_is_tried_again(self, fake, monkeypatch):
+    def test_failed_token_request_is_retried(self, fake, monkeypatch):
         fake.token_refusal = (503, {"error": "temporarily_unavailable"})
         monkeypatch.setattr("google.auth._exponential_backoff.time.sleep", lambda seconds: None)
         with pytest.raises(ProviderUnavailable, match="no access token"):
             vertex._tokens(self.settings_of(fake))()
 
-    def test_a_token_server_that_is_not_there(self, fake):
+    def test_unreachable_token_server_is_an_error(self, fake):
         settings = self.settings_of(fake, token_uri="http://127.0.0.1:1/token")
         with pytest.raises(ProviderUnavailable, match="no access token"):
             vertex._tokens(settings)()
@@ -77,7 +77,7 @@ class TestVertex(Contract):
             {"kind": "vertex", "project": PROJECT, "location": LOCATION, "key_file": path}
         )
 
-    def test_fields_that_a_caller_passes_on(self, fake):
+    def test_passed_fields_are_sent(self, fake):
         passed = {"title": "a title", "outputDimensionality": 8}
         self.provider(fake).embed(self.call(TEXTS, passed=passed), soon())
         body = fake.calls[-1].body
@@ -86,7 +86,7 @@ class TestVertex(Contract):
 
 
 class TestOneByOne(Contract):
-    """gemini-embedding-001, which takes one text a call."""
+    """gemini-embedding-001, which takes one text in a call."""
 
     model = ONE
 
@@ -94,14 +94,14 @@ class TestOneByOne(Contract):
         return FannedOut(super().provider(fake, **others))
 
     def test_limits_are_those_of_the_provider(self, fake):
-        """Lists sent to a one-input provider: only the first embedded."""
+        """A list must not become the vector of its first text."""
         assert self.provider(fake).limits(self.model).max_inputs == 1
         self.check(self.provider(fake), self.call(TEXTS))
         assert [len(c.body["instances"]) for c in fake.wait_for_calls(5)] == [1] * 4
 
 
 class TestSecond(Contract):
-    """gemini-embedding-2, which has a method of its own and takes one text a call."""
+    """gemini-embedding-2, which has its own method and takes one text in a call."""
 
     model = "gemini-embedding-2"
     salts: ClassVar = {"query": "task: search result", "document": "title: none"}
@@ -112,8 +112,8 @@ class TestSecond(Contract):
     @pytest.mark.parametrize(
         "how", sorted(SPOILED.keys() - {"one too many"})
     )  # it has place for one
-    def test_vectors_that_are_none_break_the_contract(self, fake, how):
-        super().test_vectors_that_are_none_break_the_contract(fake, how)
+    def test_invalid_vectors_are_a_broken_contract(self, fake, how):
+        super().test_invalid_vectors_are_a_broken_contract(fake, how)
 
     def test_limits_are_those_of_the_provider(self, fake):
         assert self.provider(fake).limits(self.model).max_inputs == 1
@@ -121,7 +121,7 @@ class TestSecond(Contract):
 
 # docs.cloud.google.com/gemini-enterprise-agent-platform/reference/rest/v1beta1/
 # projects.locations.publishers.models/embedContent, of version 1 as of version 1beta1.
-def test_the_documented_request_and_response_of_embed_content():
+def test_documented_request_and_response_of_embed_content():
     asked = Call(
         "gemini-embedding-2",
         ["a text"],
@@ -188,7 +188,7 @@ def wire(location="us-central1", project="acme"):
     return vertex.Vertex(provider_settings(settings), lambda: "ya29.token")
 
 
-def test_the_documented_request_and_response():
+def test_documented_request_and_response():
     out = wire().build(CALL)
     assert json.loads(out.body) == REQUEST
     assert wire().base_url == "https://us-central1-aiplatform.googleapis.com/v1"
@@ -202,17 +202,17 @@ def test_the_documented_request_and_response():
     assert not vectors.estimated
 
 
-def test_the_global_location_has_an_address_of_its_own():
+def test_global_location_has_its_own_url():
     assert wire("global").base_url == "https://aiplatform.googleapis.com/v1"
 
 
-def test_old_models_have_versions_in_their_names():
+def test_old_models_have_a_version_in_the_name():
     out = wire().build(Call("textembedding-gecko@003", ["x"], 3))
     assert out.path.endswith("/models/textembedding-gecko@003:predict")
 
 
 @pytest.mark.parametrize("model", [ONE, "gemini-embedding-2"])
-def test_models_that_take_one_text(model):
+def test_limit_of_gemini_models_is_one_text(model):
     assert wire().limits(model).max_inputs == 1
     takes = wire().limits("text-multilingual-embedding-002")
     assert (takes.max_inputs, takes.max_tokens, takes.tokens) == (250, 20_000, False)

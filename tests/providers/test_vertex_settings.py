@@ -1,4 +1,4 @@
-"""Vertex AI's settings, and the credentials that Google's libraries find by themselves."""
+"""Vertex AI's settings, and Application Default Credentials."""
 
 import json
 import math
@@ -25,7 +25,7 @@ def mistake(**given):
     return raised.value.normalized_messages()
 
 
-def test_settings_are_checked_without_the_network(tmp_path):
+def test_settings_are_checked_without_network(tmp_path):
     nothing = tmp_path / "nothing.json"
     assert "is not the key file" in mistake(key_file=str(nothing))["key_file"][0]
     nothing.write_text('{"type": "authorized_user"}')
@@ -40,7 +40,7 @@ def test_project_and_location_must_be_set():
     assert set(raised.value.normalized_messages()) == {"project", "location"}
 
 
-def test_a_key_that_is_none_stops_the_start(tmp_path):
+def test_invalid_key_file_stops_the_start(tmp_path):
     path = tmp_path / "key.json"
     key_file(path, "https://oauth2.googleapis.com/token")
     path.write_text(json.dumps({**json.loads(path.read_text()), "private_key": "no"}))
@@ -49,7 +49,7 @@ def test_a_key_that_is_none_stops_the_start(tmp_path):
         registry.make(provider_settings(settings))
 
 
-def test_checking_settings_loads_nothing_that_opens_sockets():
+def test_checking_settings_imports_no_network_library():
     """gunicorn's master checks them before gevent patches the standard library."""
     code = (
         "import sys\n"
@@ -76,7 +76,7 @@ def tokens(monkeypatch, credentials):
     return vertex._tokens(provider_settings(settings))
 
 
-def test_default_credentials_are_looked_for_when_first_needed(monkeypatch):
+def test_default_credentials_are_searched_at_first_use(monkeypatch):
     refreshed = []
     found = SimpleNamespace(token="t", expiry=None, refresh=refreshed.append)
     fetch = tokens(monkeypatch, found)
@@ -87,14 +87,14 @@ def test_default_credentials_are_looked_for_when_first_needed(monkeypatch):
     assert len(refreshed) == 2
 
 
-def test_none_to_be_found(monkeypatch):
+def test_missing_default_credentials_are_an_error(monkeypatch):
     fetch = tokens(monkeypatch, exceptions.DefaultCredentialsError("look at /home/op/.config"))
     with pytest.raises(CredentialsRefused) as raised:
         fetch()
     assert "/home" not in raised.value.message
 
 
-def test_its_session_goes_the_way_of_the_settings(tmp_path):
+def test_session_for_tokens_has_the_settings(tmp_path):
     settings = {"kind": "vertex", "project": "p", "location": "l"}
     plain = session(provider_settings(settings))
     assert (plain.trust_env, plain.proxies, plain.verify) == (False, {}, True)

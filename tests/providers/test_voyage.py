@@ -42,7 +42,7 @@ class TestVoyage(ProviderContract):
         return OpenAIFake(SPEC)
 
 
-def test_the_documented_request_and_response():
+def test_documented_request_and_response():
     """docs.voyageai.com/reference/embeddings-api; its vectors cut short."""
     call = Call("voyage-3.5", ["Sample text 1"], 3, input_type="document", dimensions=256)
     wire = wire_of(kind="voyage", api_key="k", encoding="omit")
@@ -69,12 +69,12 @@ def test_the_documented_request_and_response():
     assert wire.parse(Incoming(200, {}, json.dumps(body).encode()), call).rows == vectors.rows
 
 
-def test_a_text_is_not_cut_unless_a_caller_or_the_operator_wants_it():
+def test_text_is_not_cut_unless_requested():
     call = Call("voyage-4", ["x"], 3, passed={"truncation": True})
     assert json.loads(wire_of(kind="voyage").build(call).body)["truncation"] is True
 
 
-def test_tokens_of_one_call_by_model():
+def test_max_tokens_by_model():
     """docs.voyageai.com/docs/embeddings: 1M for lite, 320K for 4, 3.5 and 2, 120K for the rest."""
     wire = wire_of(kind="voyage")
     limits = {

@@ -9,7 +9,7 @@ TIMEOUT_S = 0.05
 
 @pytest.fixture
 def make():
-    """Makes clients, with a call timeout of 50 ms where the test does not say another."""
+    """Makes clients, by default with a call timeout of 50 ms."""
     made = []
 
     def make(url, timeout_s=TIMEOUT_S, **options):

@@ -1,4 +1,4 @@
-"""Servers on loopback that speak no Redis, or bad Redis."""
+"""Servers on loopback that answer no Redis, or bad Redis."""
 
 import contextlib
 import socket
@@ -8,7 +8,7 @@ import time
 
 @contextlib.contextmanager
 def talking(talk):
-    """A server on a free port of localhost; ``talk`` gets each connection, in a thread."""
+    """Run a server on a free port of localhost; ``talk`` gets each connection, in a thread."""
     threads = []
 
     def accept():
@@ -39,7 +39,7 @@ def silent(connection):
 
 
 def drips(connection):
-    """Answer a byte at a time, each within any timeout of a read, without an end."""
+    """Answer byte by byte without end, each within any read timeout."""
     connection.recv(1000)
     for byte in b"+PONG" + b"!" * 1000:
         connection.sendall(bytes([byte]))
@@ -47,7 +47,7 @@ def drips(connection):
 
 
 class DripsOnDemand:
-    """Answers each command with +PONG, and by drips once `is_dripping`."""
+    """Answers each command with +PONG, and byte by byte once `is_dripping`."""
 
     def __init__(self):
         self.is_dripping = False
@@ -66,7 +66,7 @@ class DripsOnDemand:
 
 
 def drips_for_ever(connection):
-    """Answer a byte at a time until the other side closes."""
+    """Answer byte by byte until the other side closes."""
     while True:
         connection.sendall(b"!")
         time.sleep(0.01)
@@ -74,7 +74,7 @@ def drips_for_ever(connection):
 
 @contextlib.contextmanager
 def black_hole():
-    """A port of loopback on which no connection is ever completed: its backlog is full."""
+    """Return a port of loopback on which no connection is completed: its backlog is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -87,7 +87,7 @@ def black_hole():
 
 
 class SlowRelay:
-    """A TCP relay in front of a server, whose answers pass at ``bytes_per_s`` in all."""
+    """A TCP relay in front of a server; it forwards answers at ``bytes_per_s`` in total."""
 
     def __init__(self, port, bytes_per_s):
         self.bytes_per_s = bytes_per_s

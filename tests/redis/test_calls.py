@@ -1,4 +1,4 @@
-"""Calls in helper threads: which answers are used, what is blamed on the server, what is kept."""
+"""Calls in helper threads: answers in time, failures of the server, kept connections."""
 
 import _thread
 import subprocess
@@ -14,7 +14,7 @@ def ping(client):
     return client.ping()
 
 
-def test_answers_that_came_in_time_are_used(make, valkey):
+def test_answers_in_time_are_used(make, valkey):
     client = make(valkey.url, timeout_s=0.5)
     eventually(client.ready)
     ended = threading.Event()
@@ -35,7 +35,7 @@ def test_answers_that_came_in_time_are_used(make, valkey):
     eventually(lambda: client.call(ping))
 
 
-def test_a_connection_of_a_call_that_was_left_is_kept(make, valkey, redis):
+def test_connection_of_an_abandoned_call_is_kept(make, valkey, redis):
     client = make(valkey.url)
     eventually(client.ready)
     eventually(lambda: client.call(ping))
@@ -49,7 +49,7 @@ def test_a_connection_of_a_call_that_was_left_is_kept(make, valkey, redis):
     assert redis.info("stats")["total_connections_received"] == before
 
 
-def test_an_exception_of_the_question_is_no_exception_of_the_call(make, valkey):
+def test_exception_of_the_function_is_raised(make, valkey):
     client = make(valkey.url)
     eventually(client.ready)
     assert client.call(lambda redis: 1 / 0) is None
@@ -57,7 +57,7 @@ def test_an_exception_of_the_question_is_no_exception_of_the_call(make, valkey):
     eventually(lambda: client.call(ping))
 
 
-def test_where_no_thread_can_be_had_the_server_is_not_blamed(make, valkey, monkeypatch):
+def test_failed_thread_start_is_no_failure_of_the_server(make, valkey, monkeypatch):
     client = make(valkey.url)
     eventually(client.ready)
 
@@ -71,9 +71,9 @@ def test_where_no_thread_can_be_had_the_server_is_not_blamed(make, valkey, monke
     eventually(lambda: client.call(ping))
 
 
-def test_an_answer_that_is_here_counts_where_the_process_was_busy(valkey):
-    """Under gevent, a computation holds the loop until after the timeout: that is not the server's
-    fault, and the answer is in the socket."""
+def test_received_answer_is_used_although_the_process_was_busy(valkey):
+    """Under gevent, a computation blocks the loop until after the timeout; the answer is in the
+    socket already."""
     program = f"""
 from gevent import monkey; monkey.patch_all()
 import gevent, time

@@ -13,7 +13,7 @@ from app.redis.circuit_breaker import (
 
 
 class Clock:
-    """A clock that is moved by hand."""
+    """A clock that tests set."""
 
     now = 100.0
 

@@ -1,4 +1,4 @@
-"""`BestEffortClient`: what a sick server costs a request, and that a well one is asked again."""
+"""`BestEffortClient`: bounded waits for a failing server, and calls again after its recovery."""
 
 import logging
 import socket
@@ -16,7 +16,7 @@ from tests.support.server import eventually, free_port
 from tests.support.valkey import Valkey
 
 TIMEOUT_S = 0.05
-#: What a call of 50 ms may take here, where other processes want the cores too.
+#: Seconds that a call with a timeout of 50 ms may take here: other processes use the cores too.
 AT_MOST_S = 0.2
 
 
@@ -30,10 +30,10 @@ def timed(ask):
     return answer, time.monotonic() - start
 
 
-# A server that is away
+# Unavailable servers
 
 
-def test_a_dead_server_is_not_asked_and_one_that_comes_is(make):
+def test_dead_server_is_not_called_until_it_is_back(make):
     with Valkey() as server:
         server.kill()
         client = make(server.url)
@@ -46,7 +46,7 @@ def test_a_dead_server_is_not_asked_and_one_that_comes_is(make):
         eventually(lambda: client.call(ping), 5)
 
 
-def test_a_killed_server_is_noticed_by_the_first_call(make):
+def test_first_call_to_a_killed_server_opens_the_breaker(make):
     with Valkey() as server:
         client = make(server.url, timeout_s=5)
         eventually(client.ready)
@@ -60,7 +60,7 @@ def test_a_killed_server_is_noticed_by_the_first_call(make):
         eventually(lambda: client.call(ping), 5)
 
 
-def test_a_frozen_server_costs_a_few_calls_the_timeout_and_then_nothing(make):
+def test_frozen_server_delays_only_a_few_calls(make):
     with Valkey() as server:
         client = make(server.url)
         eventually(client.ready)
@@ -77,7 +77,7 @@ def test_a_frozen_server_costs_a_few_calls_the_timeout_and_then_nothing(make):
 
 
 @pytest.mark.parametrize("talk", [silent, drips])
-def test_a_server_that_never_answers_in_full_costs_no_more_than_the_timeout(make, talk):
+def test_incomplete_answers_cost_at_most_the_timeout(make, talk):
     with talking(talk) as port:
         client = make(f"redis://localhost:{port}")
         is_ready, seconds = timed(client.ready)
@@ -89,7 +89,7 @@ def test_a_server_that_never_answers_in_full_costs_no_more_than_the_timeout(make
         assert seconds < TIMEOUT_S
 
 
-def test_a_black_hole_costs_no_more_than_the_timeout(make):
+def test_unreachable_server_costs_at_most_the_timeout(make):
     with black_hole() as port:
         client = make(f"redis://127.0.0.1:{port}")
         _, seconds = timed(client.ready)
@@ -98,7 +98,7 @@ def test_a_black_hole_costs_no_more_than_the_timeout(make):
         assert client.call(ping) is None
 
 
-def test_a_name_that_is_never_looked_up_costs_no_more_than_the_timeout(make, monkeypatch):
+def test_hanging_dns_costs_at_most_the_timeout(make, monkeypatch):
     hold = threading.Event()
 
     def hang(*_, **__):
@@ -115,7 +115,7 @@ def test_a_name_that_is_never_looked_up_costs_no_more_than_the_timeout(make, mon
         hold.set()
 
 
-def test_a_dripping_server_is_left_and_its_connections_are_closed(make):
+def test_connections_to_a_dripping_server_are_closed(make):
     talk = DripsOnDemand()
     with talking(talk) as port:
         client = make(f"redis://localhost:{port}")
@@ -133,7 +133,7 @@ def test_a_dripping_server_is_left_and_its_connections_are_closed(make):
         eventually(lambda: client._helpers.in_flight == 0)
 
 
-def test_calls_left_are_bounded_and_show_a_sick_server(make, monkeypatch):
+def test_abandoned_calls_are_bounded_and_open_the_breaker(make, monkeypatch):
     talk = DripsOnDemand()
     monkeypatch.setattr(calls, "MAX_ABANDONED_CALLS", 2)
     monkeypatch.setattr(client_module, "MAX_ABANDONED_S", 0.1)
@@ -142,7 +142,7 @@ def test_calls_left_are_bounded_and_show_a_sick_server(make, monkeypatch):
         eventually(client.ready)
 
         def some_answers(redis, remaining_s):
-            yield 1  # a call with some answers is no failure, so nothing else opens the breaker
+            yield 1  # a call with some answers is not a failure, so nothing else opens the breaker
             yield redis.ping()
 
         talk.is_dripping = True
@@ -155,11 +155,11 @@ def test_calls_left_are_bounded_and_show_a_sick_server(make, monkeypatch):
         eventually(lambda: client.call(ping), 10)
 
 
-def test_the_bound_of_calls_left_leaves_room_for_the_breaker():
+def test_bound_of_abandoned_calls_is_over_the_threshold_of_the_breaker():
     assert calls.MAX_ABANDONED_CALLS > 4 * FAILURES_TO_OPEN
 
 
-# The background
+# Background tasks
 
 
 def test_chores_are_done_each_round_and_when_woken(make, valkey):
@@ -171,10 +171,10 @@ def test_chores_are_done_each_round_and_when_woken(make, valkey):
     eventually(lambda: done == [True, False])
     eventually(lambda: done.count(True) == 2, 5)
     client.close()
-    assert done[-1] is False  # once more, for what was left
+    assert done[-1] is False  # once more, for the rest
 
 
-def test_chores_that_fail_are_failures_of_the_server(make, valkey):
+def test_failed_chores_are_failures_of_the_server(make, valkey):
     def fail(redis, is_due):
         raise OSError("broken")
 

@@ -1,4 +1,4 @@
-"""`connect`: every kind of address, to real servers."""
+"""`connect`: every kind of URL, to real servers."""
 
 import contextlib
 import threading
@@ -29,7 +29,7 @@ def open_client():
         yield open_client
 
 
-def test_an_address_of_one_server_connects(valkey, open_client):
+def test_url_of_one_server_connects(valkey, open_client):
     assert open_client(valkey.url).ping()
     assert open_client(valkey.url.replace("redis", "valkey")).ping()
     assert open_client(valkey.url.replace("127.0.0.1", "localhost")).ping()
@@ -80,7 +80,7 @@ def test_sentinels_name_the_master(valkey, open_client):
 
 
 def test_rediss_is_tls_with_a_checked_certificate(open_client, valkey, certificate):
-    """A TLS server in front of Valkey would do, but the wheel's server has no TLS: so a socket."""
+    """A TLS socket of the test stands for Valkey, since the wheel's server has no TLS."""
     with tls_server(certificate) as port:
         url = f"rediss://localhost:{port}?ssl_ca_certs={certificate[0]}"
         assert open_client(url).ping()
@@ -90,7 +90,7 @@ def test_rediss_is_tls_with_a_checked_certificate(open_client, valkey, certifica
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A certificate of localhost that vouches for itself, and its key."""
+    """A self-signed certificate of localhost, and its key."""
     import datetime
 
     from cryptography import x509
@@ -142,14 +142,14 @@ def tls_server(certificate):
         yield port
 
 
-def test_options_of_an_address_do_not_replace_the_timeouts(open_client):
+def test_options_of_a_url_do_not_replace_the_timeouts(open_client):
     with talking(silent) as port:
         client = open_client(f"redis://localhost:{port}?socket_timeout=60", timeout_s=0.05)
         with pytest.raises(redis_py.TimeoutError):
             client.ping()
 
 
-def test_close_ends_a_read_that_goes_on():
+def test_close_ends_a_running_read():
     with talking(silent) as port:
         client = connect(f"redis://localhost:{port}", 60)
         errors = []
@@ -157,7 +157,7 @@ def test_close_ends_a_read_that_goes_on():
         def ask():
             try:
                 client.ping()
-            except Exception as error:  # also what redis-py trips over, having no socket any more
+            except Exception as error:  # also exceptions of redis-py, which has no socket any more
                 errors.append(error)
 
         thread = threading.Thread(target=ask)

@@ -1,4 +1,4 @@
-"""The short way for usual heads (`app.server.request`) sees what gunicorn's parser sees."""
+"""The fast path for common heads (`app.server.request`) agrees with gunicorn's parser."""
 
 import socket
 from typing import Any
@@ -42,7 +42,7 @@ VALUES = st.one_of(
 )
 GOOD = st.builds("{}: {}".format, st.sampled_from(["X-A", "X-B", "Accept"]), VALUES)
 ODD = st.builds("{}{}{}".format, NAMES, st.sampled_from([":", ": ", " :", ":\t", ""]), VALUES)
-LINES = st.one_of(GOOD, GOOD, GOOD, ODD)  # else nearly all heads are refused
+LINES = st.one_of(GOOD, GOOD, GOOD, ODD)  # otherwise nearly all heads are refused
 LIMITS = st.fixed_dictionaries(
     {
         "limit_request_fields": st.integers(1, 5),
@@ -54,7 +54,7 @@ LIMITS = st.fixed_dictionaries(
 
 
 def seen(kind: type[message.Request], head: bytes, config: Config) -> Any:
-    """What a parser makes of a request: its attributes, or the class of its error."""
+    """Return the attributes of a parsed request, or the class of the error."""
     client, server = socket.socketpair()
     with client, server:
         client.sendall(head)
@@ -83,7 +83,7 @@ HOST = st.sampled_from([["Host: a"], ["Host: a:80"], ["Host: a"], ["Host: a b"],
 
 
 def as_rfc_9112(found: Any) -> Any:
-    """What gunicorn's parser made of a request, and what the points of `Request` make of that."""
+    """Return gunicorn's result with the documented changes of `Request` applied."""
     if isinstance(found, type):
         return found
     headers, version = found[0], found[3]
@@ -130,7 +130,7 @@ TARGETS = st.one_of(
     version=st.sampled_from(["HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/1.1 "]),
     conventional=st.booleans(),
 )
-def test_a_request_line_means_what_it_means_to_gunicorn(method, target, version, conventional):
+def test_request_line_is_parsed_as_by_gunicorn(method, target, version, conventional):
     config = Config()
     config.set("permit_unconventional_http_method", not conventional)
     head = f"{method} {target} {version}\r\nHost: x\r\n\r\n".encode("latin-1")
@@ -180,5 +180,5 @@ def test_a_peer_is_looked_up_once(monkeypatch: pytest.MonkeyPatch):
     config, head = Config(), b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: https\r\n\r\n"
     assert [seen(Request, head, config)[2] for _ in range(3)] == ["http"] * 3
     assert len(looks) == 1
-    assert seen(Request, head, Config())[2] == "http"  # another server's
+    assert seen(Request, head, Config())[2] == "http"  # of another server
     assert len(looks) == 2

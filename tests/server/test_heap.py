@@ -1,4 +1,4 @@
-"""`app.server.heap`: a large answer does not pay for its memory again."""
+"""`app.server.heap`: freed memory of a large answer is reused."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def page_faults(first: str) -> int:
-    """How often a process gets a page from the kernel for ten answers of 4 MB."""
+    """Return the page faults of a process that builds ten answers of 4 MB."""
     command = [sys.executable, "-c", PROGRAM.format(first=first)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
@@ -41,6 +41,6 @@ def test_freed_memory_is_reused():
     assert page_faults("heap.keep_freed()") < 1000 < page_faults("")
 
 
-def test_without_glibc_nothing_is_done(monkeypatch):
+def test_without_glibc_nothing_is_changed(monkeypatch):
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: object())
     heap.keep_freed()

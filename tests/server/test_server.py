@@ -1,6 +1,6 @@
-"""`app.server` in this process: its parts, and both workers over real sockets but without a fork.
+"""`app.server` in this process: its parts, and both workers over real sockets without a fork.
 
-What a whole server does is in tests/e2e/test_server.py.
+tests/e2e/test_server.py tests the whole server.
 """
 
 import errno
@@ -22,7 +22,7 @@ import gevent.socket
 import pytest
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
-from gunicorn.http import errors, get_parser
+from gunicorn.http import errors, get_parser, wsgi
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
@@ -34,7 +34,13 @@ from tests.conftest import WORKER_CLASSES
 SECRET = "sk-planted-secret"
 
 
-# What importing it brings in ----------------------------------------------------------------------
+@pytest.fixture(autouse=True)
+def _restored_errors_wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore the class that a worker replaces in gunicorn, for other tests in this process."""
+    monkeypatch.setattr(wsgi, "WSGIErrorsWrapper", wsgi.WSGIErrorsWrapper)
+
+
+# Imports ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -52,7 +58,7 @@ def test_gunicorns_master_loads_only_what_the_worker_class_needs(worker: str, ab
     assert not absent & set(loaded)
 
 
-def test_there_are_two_worker_classes_and_no_other():
+def test_there_are_exactly_two_worker_classes():
     assert serving.ThreadWorker is serving.ThreadWorker
     with pytest.raises(AttributeError, match="SyncWorker"):
         _ = serving.SyncWorker
@@ -62,7 +68,7 @@ def test_there_are_two_worker_classes_and_no_other():
 
 
 class Talk:
-    """A client's socket, and the request that gunicorn's parser reads from the other end."""
+    """A client's socket, and the request that gunicorn's parser reads from its peer."""
 
     def __init__(self, *pieces: bytes, end: bool = True) -> None:
         self.client, self.server = socket.socketpair()
@@ -95,7 +101,7 @@ def chunked(*pieces: bytes, last: bytes = b"0\r\n\r\n") -> bytes:
 
 
 @pytest.mark.parametrize("data", [sized(b"abc\ndef"), chunked(b"abc\n", b"def")])
-def test_a_body_is_read_in_every_way_that_wsgi_knows(data: bytes):
+def test_body_can_be_read_by_all_methods_of_wsgi_input(data: bytes):
     ways: list[tuple[Callable[[Any], Any], Any]] = [
         (lambda body: body.read(), b"abc\ndef"),
         (lambda body: body.read(None), b"abc\ndef"),
@@ -110,7 +116,7 @@ def test_a_body_is_read_in_every_way_that_wsgi_knows(data: bytes):
 
 
 @pytest.mark.parametrize("data", [sized(b"abc"), chunked(b"abc")])
-def test_a_body_that_is_read_keeps_the_connection(data: bytes):
+def test_connection_is_kept_after_a_read_body(data: bytes):
     with Talk(data) as talk:
         talk.body.read()
         assert talk.body.unread_bytes == 0
@@ -144,7 +150,7 @@ def test_large_or_unknown_unread_body_is_not_read(data: bytes):
         chunked(last=b"0\r\nAuthorization: " + SECRET.encode() + b"\r\n\r\n"),
     ],
 )
-def test_a_broken_body_is_an_error_that_tells_no_secret(data: bytes):
+def test_broken_body_is_an_error_without_its_content(data: bytes):
     with Talk(data) as talk:
         with pytest.raises(body.BodyError) as raised:
             list(iter(lambda: talk.body.read(2), b""))
@@ -160,7 +166,7 @@ def test_truncated_unread_body_closes_the_connection():
         assert not talk.body.finish()
 
 
-def test_werkzeug_makes_a_400_of_a_broken_body_and_a_413_of_a_large_one():
+def test_broken_body_is_a_400_and_large_body_a_413():
     environ: dict[str, Any] = {"wsgi.input_terminated": True}
     with Talk(chunked(b"abc", last=b"zz\r\n")) as talk:
         stream = get_input_stream({**environ, "wsgi.input": talk.body}, max_content_length=100)
@@ -173,7 +179,7 @@ def test_werkzeug_makes_a_400_of_a_broken_body_and_a_413_of_a_large_one():
             stream.read(1)
 
 
-def test_a_client_is_told_to_continue_when_its_body_is_wanted():
+def test_100_continue_is_sent_when_the_body_is_read():
     with Talk(sized(b"", b"Expect: 100-continue", length=3), end=False) as talk:
         assert not talk.body.keeps_connection
         talk.client.sendall(b"abc")
@@ -186,7 +192,7 @@ def test_client_below_minimum_rate_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(body, "IDLE_CLIENT_TIMEOUT_S", 0.05)
     with Talk(sized(b"abc", length=10), end=False) as talk, pytest.raises(body.BodyError):
         talk.body.read()
-    monkeypatch.setattr(body, "MIN_BYTES_PER_S", 100)  # so that three bytes buy 0.03 s
+    monkeypatch.setattr(body, "MIN_BYTES_PER_S", 100)  # so that three bytes allow 0.03 s
     with Talk(sized(b"abc", length=10), end=False) as talk:
         talk.unreader.expect(5)
         before = talk.unreader.deadline
@@ -198,7 +204,7 @@ def test_client_below_minimum_rate_is_refused(monkeypatch: pytest.MonkeyPatch):
 # Closing ------------------------------------------------------------------------------------------
 
 
-def test_what_a_client_still_sends_is_swallowed_within_bounds(monkeypatch: pytest.MonkeyPatch):
+def test_rest_of_a_request_is_discarded_within_bounds(monkeypatch: pytest.MonkeyPatch):
     def swallow(timeout_s: float, *, end: bool) -> float:
         client, server = socket.socketpair()
         with client, server:
@@ -217,7 +223,7 @@ def test_what_a_client_still_sends_is_swallowed_within_bounds(monkeypatch: pytes
     assert swallow(5, end=False) < 0.1
 
 
-def test_closing_what_is_closed_is_no_error():
+def test_closing_twice_is_no_error():
     client, server = socket.socketpair()
     client.close()
     server.close()
@@ -256,7 +262,7 @@ def plain(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[b
 
 
 class Running:
-    """A worker at work in a thread of this process."""
+    """A running worker in a thread of this process."""
 
     def __init__(self, worker_class: str, *, stopped: bool = False, **settings: Any) -> None:
         self.stopped = stopped
@@ -294,7 +300,9 @@ class Running:
         worker.run()
         worker.tmp.close()
         if self.worker_class == "gevent":
-            gevent.wait(timeout=5)  # a real worker's process ends with it; here, let go of sockets
+            gevent.wait(
+                timeout=5
+            )  # a real worker's process ends with it; here sockets must be closed
             gevent.get_hub().destroy(destroy_loop=True)
 
     def stop(self) -> None:
@@ -340,7 +348,7 @@ def test_a_worker_answers_and_keeps_connections(start: Callable[..., Running]):
     worker = start()
     with worker.connect() as connection:
         for _ in range(2):
-            connection.sendall(get(b"/") + get(b"/"))  # the second is there before it is wanted
+            connection.sendall(get(b"/") + get(b"/"))  # the second arrives before it is read
             answer = b""
             while answer.count(b"\r\n\r\nok") < 2:
                 answer += connection.recv(1000)
@@ -363,7 +371,7 @@ def test_an_idle_connection_is_closed_after_a_while(start: Callable[..., Running
     with worker.connect() as idle:
         begun = time.monotonic()
         idle.sendall(get(b"/"))
-        assert everything(idle).endswith(b"ok")  # and then the end
+        assert everything(idle).endswith(b"ok")  # and then the connection is closed
         assert 0.9 < time.monotonic() - begun < 4
 
 
@@ -377,7 +385,7 @@ def test_a_busy_client_does_not_starve_the_others(start: Callable[..., Running])
         assert everything(busy).count(b"\r\n\r\nok") == 401
 
 
-def test_refusals_are_json_and_repeat_nothing(start: Callable[..., Running]):
+def test_errors_are_json_without_text_of_the_request(start: Callable[..., Running]):
     worker = start()
     for data, status, code in (
         (get(b"/", SECRET.encode()), 400, "invalid_http"),
@@ -409,7 +417,7 @@ def test_slow_client_gets_408(start: Callable[..., Running], monkeypatch: pytest
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_broken_connection_is_no_reason_for_a_log_line(start: Callable[..., Running]):
+def test_broken_connection_is_not_logged(start: Callable[..., Running]):
     worker = start()
     assert worker.ask(get(b"/gone")) == b""
     assert worker.ask(b"GET / HT") == b""
@@ -426,14 +434,14 @@ def test_wsgi_errors_are_written_to_the_current_log(start: Callable[..., Running
     assert later.getvalue() == "a complaint\n"
 
 
-def test_other_failures_of_sockets_are_logged(start: Callable[..., Running]):
+def test_other_socket_errors_are_logged(start: Callable[..., Running]):
     worker = start()
     assert worker.ask(get(b"/odd")) == b""
     worker.stop()
     assert "no socket's fault" in worker.log_lines.getvalue()
 
 
-def test_an_unread_body_is_swallowed_and_the_connection_closed(start: Callable[..., Running]):
+def test_unread_body_is_discarded_and_the_connection_closed(start: Callable[..., Running]):
     worker = start()
     data = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 5_000_000
     answer = worker.ask(data)
@@ -464,7 +472,7 @@ def test_stop_serves_accepted_requests_and_closes_idle_connections(
         assert time.monotonic() - begun < 2.5
 
 
-def test_a_stop_that_gives_up_says_so():
+def test_stop_after_its_timeout_is_logged():
     worker = Running("gevent", graceful_timeout=0)
     with worker.connect() as connection:
         connection.sendall(get(b"/slow"))
@@ -479,7 +487,7 @@ def test_signal_before_start_stops_the_worker(start: Callable[..., Running]):
     assert not worker.thread.is_alive()
 
 
-def test_running_out_of_descriptors_does_not_end_a_worker(monkeypatch: pytest.MonkeyPatch):
+def test_no_free_descriptors_do_not_end_a_worker(monkeypatch: pytest.MonkeyPatch):
     worker = Running("gthread")
 
     def refuse(*_: object) -> None:
@@ -505,13 +513,13 @@ def test_running_out_of_descriptors_does_not_end_a_worker(monkeypatch: pytest.Mo
     ],
     ids=["v1", "v2"],
 )
-def test_the_proxy_protocol_names_the_client_of_a_whole_connection(
+def test_client_of_the_proxy_protocol_applies_to_the_whole_connection(
     start: Callable[..., Running], start_of_connection: bytes
 ):
     worker = start(proxy_protocol="auto")
     asked = start_of_connection + get(b"/client") * 2 + get(b"/client", b"Connection: close")
     assert worker.ask(asked).count(b"\r\n\r\n192.0.2.7") == 3
-    # Of another connection it says nothing.
+    # Not of another connection.
     assert worker.ask(get(b"/client")).endswith(b"\r\n\r\n127.0.0.1")
 
 
@@ -521,7 +529,7 @@ def test_worker_always_uses_gunicorns_python_parser(start: Callable[..., Running
 
 
 @pytest.mark.parametrize("header", [b"Connection: close, x", b"Connection: x\r\nConnection: Close"])
-def test_close_among_others_closes(start: Callable[..., Running], header: bytes):
+def test_close_among_other_options_closes(start: Callable[..., Running], header: bytes):
     answer = start().ask(get(b"/", header) + get(b"/"))
     assert answer.count(b"\r\n\r\nok") == 1
     assert b"Connection: close" in answer
@@ -536,7 +544,7 @@ def test_refused_clients_that_stay_do_not_stop_gthread(monkeypatch: pytest.Monke
             staying[-1].sendall(b"nonsense\r\n\r\n")
         begun = time.monotonic()
         assert worker.ask(get(b"/")).endswith(b"ok")
-        assert time.monotonic() - begun < 4  # the first of them alone would hold a thread for 5 s
+        assert time.monotonic() - begun < 4  # each would block a thread for 5 s
     finally:
         for connection in staying:
             connection.close()
@@ -565,7 +573,7 @@ def test_gunicorns_log_is_json(capsys: pytest.CaptureFixture[str]):
 
 
 class Recorder:
-    """A socket that remembers each write."""
+    """A socket that records each write."""
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
@@ -582,7 +590,7 @@ def answering(method: str, headers: list[tuple[str, str]]) -> tuple[BufferedHead
     return answer, sock
 
 
-def test_the_head_leaves_in_one_write_with_the_first_of_the_body():
+def test_head_and_first_bytes_of_the_body_are_one_write():
     answer, sock = answering("GET", [("Content-Length", "6")])
     for piece in (b"abc", b"def"):
         answer.write(piece)
@@ -594,7 +602,7 @@ def test_the_head_leaves_in_one_write_with_the_first_of_the_body():
     assert answer.sock is sock
 
 
-def test_an_answer_in_chunks_leaves_with_its_first_chunk():
+def test_head_and_first_chunk_are_one_write():
     answer, sock = answering("GET", [])
     answer.write(b"abc")
     answer.close()
@@ -602,7 +610,7 @@ def test_an_answer_in_chunks_leaves_with_its_first_chunk():
     assert sock.writes[1:] == [b"0\r\n\r\n"]
 
 
-def test_an_answer_without_a_body_leaves_all_the_same():
+def test_head_without_body_is_written():
     answer, sock = answering("HEAD", [("Content-Length", "6")])
     answer.write(b"")
     answer.close()
@@ -617,7 +625,7 @@ def test_missing_body_does_not_keep_the_socket():
 
 
 class Slow(Recorder):
-    """A socket that remembers the time that each write was given, of which each takes 40 s."""
+    """A socket that records the timeout of each write; each write takes 40 s."""
 
     def __init__(self, clock: list[float]) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
-"""What the tests run against, all of it real and on the loopback address.
+"""Real servers and clients for the tests, on the loopback address.
 
-- `upstream`: an embeddings provider on a socket that can be told to misbehave, byte by byte.
-- `stalls`, `lies`, `refusals`: the ways in which it misbehaves, each under a name.
-- `openai_style`, `vectors`: what it answers when it is good; tests compute the same.
+- `upstream`: an embeddings provider on a socket, whose behaviour tests script byte by byte.
+- `stalls`, `wrong_answers`, `refusals`: named behaviours of it.
+- `openai_style`, `vectors`: its good answers; tests compute the same.
 - `server`: the proxy itself, started as an operator starts it.
-- `settings`: the settings module that such a proxy reads.
-- `client`, `wire`: one HTTP exchange at a time, with nothing hidden by a client library.
+- `settings`: the settings module of such a proxy.
+- `client`, `wire`: single HTTP requests without a client library.
 - `javascript`: the newest OpenAI SDK for JavaScript, where no Node is but the one from pip.
 
 The fixtures are in `tests/conftest.py`.

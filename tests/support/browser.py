@@ -26,13 +26,13 @@ console.log(JSON.stringify(await chromium.executablePath()));
 
 
 def run(script: Path, *arguments: str) -> Any:
-    """Run a module with puppeteer in reach; its first argument is the browser. It prints JSON."""
+    """Run a module that can import puppeteer; its first argument is the browser. It prints JSON."""
     executable = _install()
     return _node([script, executable, *arguments])
 
 
 def _install() -> str:
-    """What is missing, one process at a time; the path of the browser."""
+    """Install missing packages, one process at a time; return the path of the browser."""
     HOME.mkdir(exist_ok=True)
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -65,16 +65,18 @@ def _node(command: list[Any]) -> Any:
     """The packed browser unpacks itself, and what it needs of the system, into TMPDIR."""
     unpacked = HOME / "unpacked"
     unpacked.mkdir(exist_ok=True)
-    # Modules look for packages beside themselves: so the script has to be there.
+    # A module imports packages beside itself, so the script must be there.
     script = HOME / Path(command[0]).name
     if script != command[0]:
         script.write_bytes(Path(command[0]).read_bytes())
     environment = {**os.environ, "TMPDIR": str(unpacked)}
     if not any(map(shutil.which, NAMES)):
-        fonts = HOME / "fonts.conf"  # without a font there is no page; its own file says /tmp
+        fonts = (
+            HOME / "fonts.conf"
+        )  # without a font there is no page; its own configuration names /tmp
         fonts.write_text(f"<fontconfig><dir>{unpacked}/fonts</dir></fontconfig>")
         environment |= {
-            "AWS_LAMBDA_JS_RUNTIME": "nodejs22.x",  # which has the libraries unpacked, too
+            "AWS_LAMBDA_JS_RUNTIME": "nodejs22.x",  # which also has the unpacked libraries
             "LD_LIBRARY_PATH": str(unpacked / "al2023" / "lib"),
             "FONTCONFIG_FILE": str(fonts),
         }

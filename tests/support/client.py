@@ -1,4 +1,4 @@
-"""One HTTP exchange at a time, with nothing hidden: no pool, no retry, no default headers."""
+"""Single HTTP requests: no pool, no retry, no default headers."""
 
 import contextlib
 import http.client
@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-IDLE_CLIENT_TIMEOUT_S = 30  # seconds that a test waits for an answer at most
+IDLE_CLIENT_TIMEOUT_S = 30  # maximum seconds that a test waits for an answer
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, its header names in lower case."""
+    """An answer; its header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -22,12 +22,12 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body, which has to be JSON."""
+        """The body, which must be JSON."""
         return json.loads(self.text)
 
     @property
     def error(self) -> dict[str, Any]:
-        """The body's error; it has to be of the shape that every error has."""
+        """The error of the body, which must have OpenAI's format."""
         assert self.headers["content-type"].startswith("application/json"), self.text
         assert self.json.keys() == {"error"}, self.text
         error = self.json["error"]
@@ -45,14 +45,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Client:
-    """A caller of the proxy with one key, or with none."""
+    """A client of the proxy with one key, or with none."""
 
     host: str
     port: int
     key: str | None = None
 
     def embed(self, model: str, value: Any, **fields: Any) -> Answer:
-        """Ask for embeddings. A field whose name Python reserves goes in `**{"pass": …}`."""
+        """Request embeddings. A field whose name Python reserves goes in `**{"pass": …}`."""
         return self.post({"model": model, "input": value, **fields})
 
     def post(self, body: Any, path: str = "/v1/embeddings", **headers: str | None) -> Answer:
@@ -67,7 +67,7 @@ class Client:
     def request(
         self, method: str, path: str, body: bytes | None = None, **headers: str | None
     ) -> Answer:
-        """Any request. Underlines in header names stand for hyphens; None takes a header away."""
+        """Send a request. Underscores in header names stand for hyphens; None removes a header."""
         fields = {"Authorization": f"Bearer {self.key}" if self.key else None, **headers}
         sent = {n.replace("_", "-"): value for n, value in fields.items() if value is not None}
         start = time.monotonic()
@@ -77,7 +77,7 @@ class Client:
             return _answer(connection.getresponse(), start)
 
     def raw(self, data: bytes, *, finish: bool = False) -> Answer:
-        """Send these bytes of a POST; the first answer to them. `finish`: and nothing more."""
+        """Send bytes of a POST; return the first answer. `finish`: then close the sending side."""
         start = time.monotonic()
         with self._sent(data, finish) as connection:
             response = http.client.HTTPResponse(connection, method="POST")
@@ -86,7 +86,7 @@ class Client:
                 return _answer(response, start)
 
     def raw_bytes(self, data: bytes) -> bytes:
-        """Send these bytes; all that comes back until the proxy closes the connection."""
+        """Send bytes; return all bytes until the proxy closes the connection."""
         with self._sent(data, finish=True) as connection, connection.makefile("rb") as stream:
             return stream.read()
 

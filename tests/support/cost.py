@@ -1,11 +1,11 @@
-"""What work costs in calls of functions: a number that no busy machine changes."""
+"""Counts function calls: a measure of cost that does not depend on the load of the machine."""
 
 import sys
 from collections.abc import Callable
 
 
 def calls_of(work: Callable[[], object]) -> int:
-    """Calls of Python and C functions, in this thread."""
+    """Count calls of Python and C functions in this thread."""
     number = 0
 
     def profile(_: object, event: str, __: object) -> None:

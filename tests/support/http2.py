@@ -1,4 +1,4 @@
-"""HTTP/2 by hand: frames as they are asked for, so that it can say what no client library would."""
+"""A minimal HTTP/2 client that can send frames that client libraries refuse."""
 
 import socket
 import ssl
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
-#: The statuses of HPACK's static table (RFC 7541, appendix A); nginx writes others as they are.
+#: Statuses of HPACK's static table (RFC 7541, appendix A); nginx sends others as literals.
 STATUSES = {0x88: 200, 0x89: 204, 0x8A: 206, 0x8B: 304, 0x8C: 400, 0x8D: 404, 0x8E: 500}
 
 
 @dataclass
 class Answer:
-    """Of one stream. Status 0: the stream or the connection was cut instead."""
+    """The answer of one stream. Status 0: the stream or the connection was closed instead."""
 
     status: int = 0
     body: bytes = b""
@@ -21,7 +21,7 @@ class Answer:
 
 
 def connect(port: int, *, http2: bool = True, **options: ssl.TLSVersion) -> ssl.SSLSocket:
-    """TLS to loopback without a check of the certificate; ``maximum_version`` may be given."""
+    """Connect to loopback by TLS without checking the certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
@@ -35,7 +35,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """A header that goes into no table, without Huffman's code (RFC 7541, 6.2.2)."""
+    """Encode a header as a literal without indexing and Huffman code (RFC 7541, 6.2.2)."""
     return b"\0" + _length(name) + name + _length(value) + value
 
 
@@ -55,7 +55,7 @@ def post(
     path: bytes = b"/v1/embeddings",
     stream: int = 1,
 ) -> Answer:
-    """One request. ``headers`` come after the four that HTTP/2 asks for."""
+    """Send one request. ``headers`` follow the four pseudo-headers."""
     first = [(b":method", b"POST"), (b":scheme", b"https"), (b":path", path)]
     first.append((b":authority", b"proxy"))
     block = b"".join(literal(name, value) for name, value in [*first, *headers])

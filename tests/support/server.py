@@ -19,19 +19,19 @@ from tests.support.settings import KEY
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "wsgi:app"]
 STOPPED_WITHIN = 60  # seconds, with no request in flight
-# Settings of the developer's own, which a test must not depend on; by prefix.
+# Prefixes of variables of the developer, which a test must not depend on.
 FOREIGN = ("OPENAI_", "ALPHANEURAL_", "PROXY_", "WEB_CONCURRENCY", "PORT", "WORKER_CLASS", "LOG_")
 
 
 def free_port() -> int:
-    """A port of the loopback address on which no process listens."""
+    """Return a port of the loopback address on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 5, what: str = "") -> Any:
-    """What `condition` returns once it is true; an assertion fails if it stays false."""
+    """Wait until `condition` returns a true value, and return it; fail after some seconds."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"not within {seconds} s: {what or condition}"
@@ -40,7 +40,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 5, what: str = "")
 
 
 class Proxy:
-    """A running proxy: a context manager. `directory` takes what it prints."""
+    """A running proxy: a context manager. `directory` is for its output."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Proxy:
         }
 
     def client(self, key: str | None = KEY) -> Client:
-        """A client with this key."""
+        """Return a client with this key."""
         return Client("127.0.0.1", self.port, key)
 
     def __enter__(self) -> Self:
@@ -85,7 +85,7 @@ class Proxy:
         self.stop()
 
     def stop(self) -> None:
-        """SIGTERM; a proxy with nothing to do has to go, in order and soon."""
+        """Send SIGTERM; a proxy without requests must exit with status 0, and soon."""
         self.process.terminate()
         try:
             status = self.process.wait(STOPPED_WITHIN)
@@ -108,26 +108,26 @@ class Proxy:
         return False
 
     def workers(self) -> list[int]:
-        """The pids of the worker processes."""
+        """Return the pids of the worker processes."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(child) for child in children]
 
     def stderr(self) -> str:
-        """What the proxy has written to its standard error so far."""
+        """Return the standard error of the proxy so far."""
         return self._stderr.read_text()
 
     def stdout(self) -> str:
-        """What the proxy has written to its standard output so far."""
+        """Return the standard output of the proxy so far."""
         return self._stdout.read_text()
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """The log so far, a dictionary a line; every line has to be JSON."""
-        lines = self.stdout().split("\n")[:-1]  # the last is empty, or not yet complete
+        """Return the log so far, a dictionary for each line, which must be JSON."""
+        lines = self.stdout().split("\n")[:-1]  # the last line is empty or incomplete
         return [json.loads(line) for line in lines]
 
     def log_line(self, request_id: str) -> dict[str, Any]:
-        """The one line about this request, which may come a moment after its answer."""
+        """Return the log line of a request, which may be written after its answer."""
 
         def matching() -> list[dict[str, Any]]:
             return [line for line in self.log_lines() if line.get("request_id") == request_id]

@@ -1,4 +1,4 @@
-"""Settings modules for the proxies of the tests, and the one that most tests share."""
+"""Settings modules for proxies of the tests, and the one that most tests share."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 KEY = "sk-proxy-of-the-tests"  # may use everything
 NARROW_KEY = "sk-proxy-one-model-only"  # may use "steady" and nothing else
 WIDTH = 32  # of every vector of the shared settings
-#: Models that tests let fail: so many of each kind, "embed-0" and so on. See the fixture `fresh`.
+#: Number of models of each kind that tests let fail, "embed-0" and so on: see the fixture `fresh`.
 FRESH = {"embed": 500, "floats": 100, "closed": 20, "hole": 20}
 
 
@@ -20,7 +20,7 @@ def settings_file(
     name: str = "settings.py",
     **others: Any,
 ) -> Path:
-    """Write a settings module. `others` are CACHE, LIMITS and LOGS; what is left out is default."""
+    """Write a settings module. `others` are CACHE, LIMITS and LOGS; the default is none."""
     names = {"PROVIDERS": providers, "MODELS": models, "KEYS": keys or KEYS, **others}
     path = directory / name
     path.write_text("".join(f"{name} = {pformat(value)}\n" for name, value in names.items()))
@@ -28,7 +28,7 @@ def settings_file(
 
 
 def key(secret: str, *models: str) -> dict[str, Any]:
-    """An entry of KEYS."""
+    """Return an entry of KEYS."""
     return {"sha256": hashlib.sha256(secret.encode()).hexdigest(), "models": list(models)}
 
 
@@ -36,21 +36,21 @@ KEYS = {"tests": key(KEY, "*"), "narrow": key(NARROW_KEY, "steady")}
 
 
 def provider(upstream: Any, **options: Any) -> dict[str, Any]:
-    """An entry of PROVIDERS of the openai kind, for an `Upstream` or a base_url."""
+    """Return an entry of PROVIDERS of kind openai, for an `Upstream` or a base_url."""
     if isinstance(upstream, str):
-        return {"kind": "openai", "base_url": upstream, "api_key": "sk-nobody", **options}
+        return {"kind": "openai", "base_url": upstream, "api_key": "sk-unknown", **options}
     address = {"base_url": upstream.base_url, "api_key": upstream.api_key}
     return {"kind": "openai", **address, **options}
 
 
 def model(served_by: str, **options: Any) -> dict[str, Any]:
-    """An entry of MODELS with one deployment."""
+    """Return an entry of MODELS with one deployment."""
     deployments = [{"provider": served_by, "model": "upstream-model"}]
     return {"dimensions": WIDTH, "deployments": deployments, **options}
 
 
 def shared(upstream: Any, steady: Any, closed: str, hole: str) -> dict[str, dict[str, Any]]:
-    """The providers and models that most tests ask: one name for each way of serving.
+    """Return the providers and models of most tests: one model for each configuration.
 
     `upstream` is the provider that tests script; `steady` is always good; `closed` refuses
     connections and `hole` never completes them.
@@ -77,12 +77,12 @@ def shared(upstream: Any, steady: Any, closed: str, hole: str) -> dict[str, dict
 def _models() -> dict[str, dict[str, Any]]:
     return {
         "embed": model("scripted", matryoshka=True, **{"pass": ["task"]}),
-        "floats": model("floats"),  # the provider is asked for floats
-        "unasked": model("unasked"),  # the provider is told no encoding
+        "floats": model("floats"),  # floats are requested
+        "unasked": model("unasked"),  # no encoding is sent
         "cut": model("fixed", matryoshka=True),  # the proxy cuts, to any width
         "cut-some": model("fixed", matryoshka=[8, 16, 32]),  # the proxy cuts, to these
-        "uncut": model("fixed"),  # no narrower vectors at all
-        "naming": model("naming"),  # the provider is told the user
+        "uncut": model("fixed"),  # no narrower vectors
+        "naming": model("naming"),  # the user is sent
         "steady": model("steady"),
         "closed": model("closed"),
         "hole": model("hole"),

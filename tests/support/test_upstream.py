@@ -1,4 +1,4 @@
-"""The provider of the tests is itself right: what it says is what the tests compare with."""
+"""The provider of the tests answers as the tests expect."""
 
 import socket
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import requests
 
-from tests.support import lies, refusals, stalls
+from tests.support import refusals, stalls, wrong_answers
 from tests.support.upstream import API_KEY, Upstream
 from tests.support.vectors import assert_answers, vector
 
@@ -34,25 +34,25 @@ def ask(upstream, session=requests, **body):
         ([[1], [2, 3]], [[1], [2, 3]], 3),
     ],
 )
-def test_it_answers_every_shape_in_both_encodings(upstream, value, items, tokens, encoding):
+def test_every_shape_is_answered_in_both_encodings(upstream, value, items, tokens, encoding):
     answer = ask(upstream, input=value, encoding_format=encoding).json()
     assert_answers(answer, items, 8)
     assert answer["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
     assert upstream.seen == items
 
 
-def test_a_narrower_vector_is_the_wider_one_cut_and_renormalised():
+def test_narrower_vector_is_cut_and_renormalised():
     cut = vector("x", 64)[:16]
     np.testing.assert_allclose(vector("x", 16), cut / np.linalg.norm(cut), atol=1e-6)
     assert not np.allclose(vector("[1]", 16), vector([1], 16))
 
 
 @pytest.mark.parametrize("body", [{"caching": True}, {"user": None}, {"encoding_format": "md5"}])
-def test_it_refuses_what_it_does_not_know(upstream, body):
+def test_unknown_fields_are_refused(upstream, body):
     assert ask(upstream, **body).status_code == 400
 
 
-def test_scripted_calls_come_first_then_good_ones(upstream):
+def test_scripted_answers_are_followed_by_good_ones(upstream):
     upstream.script(refusals.status(500), refusals.status(429, Retry_After="7"))
     answers = [ask(upstream) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [500, 429, 200]
@@ -69,7 +69,7 @@ def test_connections_are_kept_and_numbered(upstream):
 
 
 @pytest.mark.parametrize("stall", stalls.STALLS, ids=lambda stall: stall.__name__)
-def test_a_stall_has_no_end_and_notices_that_the_proxy_left(upstream, stall):
+def test_stall_ends_when_the_proxy_closes(upstream, stall):
     upstream.always(stall)
     with socket.create_connection(("127.0.0.1", upstream.port)) as client:
         body = b'{"model": "m", "input": "x"}'
@@ -79,9 +79,13 @@ def test_a_stall_has_no_end_and_notices_that_the_proxy_left(upstream, stall):
     assert call.hung_up.wait(5)
 
 
-@pytest.mark.parametrize("name", [*lies.LIES, *lies.BROKEN, *lies.ODDITIES])
-def test_a_lie_is_told_without_a_slip(upstream, name):
-    upstream.always((lies.LIES | lies.BROKEN | lies.ODDITIES)[name])
+@pytest.mark.parametrize(
+    "name", [*wrong_answers.WRONG_VECTORS, *wrong_answers.BROKEN, *wrong_answers.UNUSUAL]
+)
+def test_wrong_answers_are_sent_as_defined(upstream, name):
+    upstream.always(
+        (wrong_answers.WRONG_VECTORS | wrong_answers.BROKEN | wrong_answers.UNUSUAL)[name]
+    )
     with requests.Session() as session:
         session.headers["Accept-Encoding"] = "gzip"
         try:
@@ -97,7 +101,7 @@ def test_a_lie_is_told_without_a_slip(upstream, name):
     assert len(upstream.calls) == 1
 
 
-def test_ports_that_do_not_answer():
+def test_closed_port_and_black_hole_do_not_answer():
     with stalls.closed_port() as url, pytest.raises(requests.ConnectionError, match="refused"):
         requests.get(url, timeout=1)
     with stalls.black_hole() as url, pytest.raises(requests.ConnectTimeout):

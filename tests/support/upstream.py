@@ -3,9 +3,9 @@
     with Upstream(width=32) as upstream:
         upstream.script(behaviours.silence)     # the next call; good ones follow
         upstream.always(behaviours.not_json)    # every call from now on
-        upstream.reset()                        # good again, no calls remembered
+        upstream.reset()                        # good answers, no recorded calls
 
-It is written by hand on plain sockets, so that it can break HTTP itself.
+It uses plain sockets, so that it can break HTTP itself.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ API_KEY = "sk-upstream-5up3r-5ecret-do-not-tell"
 
 @dataclass
 class Call:
-    """One request as the provider saw it."""
+    """One request as the provider received it."""
 
     path: str
     headers: dict[str, str]
@@ -38,19 +38,19 @@ class Call:
 
     @property
     def items(self) -> list:
-        """The texts or token lists that this call asks for."""
+        """The texts or token lists of this call."""
         return openai_style.items_of(self.body["input"])
 
 
 class Exchange:
-    """What a behaviour holds in its hands: the request, and the wire to answer on."""
+    """The request and the connection, for a behaviour."""
 
     def __init__(self, upstream: "Upstream", connection: socket.socket, call: Call) -> None:
         self.upstream, self.connection, self.call = upstream, connection, call
         self.last = False  # set: the connection is closed after this answer
 
     def send(self, data: bytes) -> None:
-        """Bytes to the proxy, as they are."""
+        """Send bytes to the proxy unchanged."""
         try:
             self.connection.sendall(data)
         except OSError:
@@ -58,16 +58,16 @@ class Exchange:
             raise
 
     def reply(self, status: int, body: Any, **headers: str) -> None:
-        """A whole, well-framed answer; anything but bytes goes as JSON."""
+        """Send a complete, correctly framed answer; anything but bytes is sent as JSON."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send(head(status, {"Content-Length": str(len(data)), **headers}) + data)
 
     def answer(self) -> dict[str, Any]:
-        """The good answer to this request; raises `openai_style.Refused` if there is none."""
+        """Return the good answer to this request; raise `openai_style.Refused` if there is none."""
         return openai_style.answer(self.call.body, self.upstream.width, self.upstream.strict)
 
-    def hung_up_within(self, seconds: float | None) -> bool:
-        """Wait; true as soon as the proxy has closed the connection (or the test is over)."""
+    def closed_within(self, seconds: float | None) -> bool:
+        """Wait; return True when the proxy has closed the connection (or the test is over)."""
         ready, _, _ = select.select([self.connection, self.upstream.over], [], [], seconds)
         if self.connection in ready:
             with contextlib.suppress(OSError):
@@ -77,10 +77,10 @@ class Exchange:
         return bool(ready)
 
     def drip(self, data: bytes, interval: float = 0.1) -> None:
-        """Send byte after byte, slowly, for as long as the proxy listens."""
+        """Send byte by byte, slowly, until the proxy closes the connection."""
         for byte in data:
             self.send(bytes([byte]))
-            if self.hung_up_within(interval):
+            if self.closed_within(interval):
                 return
 
 
@@ -110,22 +110,22 @@ class Upstream:
         self._threads: list[threading.Thread] = []
 
     def script(self, *behaviours: Behaviour) -> None:
-        """The next calls meet these, one each; those after them are answered as before."""
+        """Set behaviours of the next calls, one each; later calls are answered as before."""
         with self._changed:
             self._queue.extend(behaviours)
 
     def always(self, behaviour: Behaviour) -> None:
-        """Every call from now on meets this one."""
+        """Set the behaviour of all further calls."""
         with self._changed:
             self._queue, self._default = [], behaviour
 
     def reset(self) -> None:
-        """Good again, with no calls remembered."""
+        """Answer well again, and forget recorded calls."""
         with self._changed:
             self._queue, self._default, self.calls = [], good, []
 
     def wait_for_calls(self, number: int, seconds: float = 5) -> list[Call]:
-        """The calls, once there are at least so many."""
+        """Wait for a number of calls, and return them."""
         with self._changed:
             arrived = self._changed.wait_for(lambda: len(self.calls) >= number, seconds)
             assert arrived, f"{len(self.calls)} of {number} calls after {seconds} s"
@@ -133,7 +133,7 @@ class Upstream:
 
     @property
     def seen(self) -> list:
-        """Every item that was ever asked for, in order of arrival."""
+        """Return every item of all calls, in order of arrival."""
         return [item for call in self.calls for item in call.items]
 
     @property
@@ -143,7 +143,7 @@ class Upstream:
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self._listener.getsockname()[1]
-        self.over, self._end = socket.socketpair()  # `over` is readable when all is over
+        self.over, self._end = socket.socketpair()  # `over` is readable when the provider stops
         self._start(self._accept)
         return self
 

@@ -15,9 +15,9 @@ from tests.support.server import eventually, free_port
 
 
 class Valkey:
-    """A context manager. `options` are valkey-server's, without the dashes: `cluster_enabled`.
+    """A context manager. `options` are those of valkey-server, without dashes: `cluster_enabled`.
 
-    With `watched` it is no server but a sentinel, which knows that one as the master "it".
+    With `watched` it is a sentinel, which monitors that server as the master "it".
     """
 
     def __init__(self, watched: "Valkey | None" = None, **options: str) -> None:
@@ -35,7 +35,9 @@ class Valkey:
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
         if "cluster_enabled" in options:
-            self._options["cluster-port"] = str(free_port())  # else 10,000 more: there may be none
+            self._options["cluster-port"] = str(
+                free_port()
+            )  # otherwise port + 10,000, which may not exist
         self._first: list[str] = []
         if watched is not None:
             config = self.directory / "sentinel.conf"
@@ -45,7 +47,7 @@ class Valkey:
         self.process: subprocess.Popen[bytes] | None = None
 
     def client(self) -> redis.Redis:
-        """A plain client of it, for the test to look with."""
+        """Return a client of the server."""
         password = self._options.get("requirepass")
         return redis.Redis(port=self.port, password=password, protocol=2)
 
@@ -58,7 +60,7 @@ class Valkey:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def start(self) -> None:
-        """Start it, or start it again, empty."""
+        """Start the server, empty."""
         options = [word for name, value in self._options.items() for word in (f"--{name}", value)]
         self.process = subprocess.Popen(
             [str(get_binary_path()), *self._first, *options],
@@ -68,7 +70,7 @@ class Valkey:
         eventually(self._answers, 10, "Valkey answers")
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
@@ -76,11 +78,11 @@ class Valkey:
             self.process = None
 
     def freeze(self) -> None:
-        """It takes connections and never answers."""
+        """Freeze it: it accepts connections and never answers."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """It goes on, with all it was sent meanwhile."""
+        """Undo `freeze`; it handles all it was sent meanwhile."""
         self.process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:

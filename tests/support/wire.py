@@ -1,4 +1,4 @@
-"""Just enough HTTP/1.1 to read a request and to write the head of an answer."""
+"""Minimal HTTP/1.1: reads a request, writes the head of an answer."""
 
 import json
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ class Request:
     body: bytes
 
     def json(self) -> Any:
-        """The body; ValueError if it is no JSON."""
+        """The body; ValueError if it is not JSON."""
         return json.loads(self.body)
 
 
 def read_request(stream: BinaryIO) -> Request | None:
-    """The next request of a connection; None at its end."""
+    """Return the next request of a connection, or None at its end."""
     line = stream.readline()
     if not line.strip():
         return None
@@ -50,7 +50,7 @@ def _read_body(stream: BinaryIO, headers: dict[str, str]) -> bytes:
 
 
 def head(status: int, headers: dict[str, str]) -> bytes:
-    """The status line and the headers of an answer in JSON."""
+    """Return status line and headers of an answer in JSON."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     fields = {"Content-Type": "application/json", **headers}
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
@@ -58,5 +58,5 @@ def head(status: int, headers: dict[str, str]) -> bytes:
 
 
 def chunked(*chunks: bytes) -> bytes:
-    """A body in chunks, with its end."""
+    """Return a body in chunks, with its end."""
     return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))

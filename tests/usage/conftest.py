@@ -1,4 +1,4 @@
-"""What the tests of the ledger share: databases of both kinds, with the tables in them."""
+"""Fixtures of the ledger: databases of both kinds, with tables."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ def url(request, tmp_path) -> str:
 
 @pytest.fixture
 def database(url) -> Iterator[Database]:
-    """The same with its tables."""
+    """A new database of either kind, with tables."""
     opened = Database(url)
     migrate(opened.engine)
     yield opened
@@ -39,7 +39,7 @@ def database(url) -> Iterator[Database]:
 
 @pytest.fixture
 def sqlite(tmp_path) -> Iterator[Database]:
-    """One kind is enough for most: SQLite, with its tables."""
+    """A SQLite database with tables."""
     opened = Database(f"sqlite:///{tmp_path}/usage.db")
     migrate(opened.engine)
     yield opened
@@ -52,7 +52,7 @@ def store(database) -> Store:
 
 
 def row(number, **values):
-    """A row of the ledger."""
+    """Return a row of the ledger."""
     usual = {
         "writer": "w",
         "number": number,
@@ -77,7 +77,7 @@ def row(number, **values):
 
 
 def exchange(path="/v1/embeddings", method="POST", caller="team", error=None, **request):
-    """A finished exchange, as far as observers look: two items, three tokens each."""
+    """Return a finished exchange with the fields that observers read: two items of three tokens."""
     asked = EmbeddingRequest(**{"model": "m", "items": ["a", "b"], **request})
     outcome = None
     if error is None:

@@ -1,4 +1,4 @@
-"""The ledger's database, as a Python object."""
+"""A fake of the ledger's database."""
 
 import threading
 
@@ -7,7 +7,7 @@ from app.database.engine import Refused
 
 
 class FakeStore:
-    """Keeps rows by their key, as the real one. ``error`` is raised instead; "bad" is refused."""
+    """Stores rows by key. ``error`` is raised if set; the row "bad" is refused."""
 
     def __init__(self):
         self.rows = {}

@@ -1,4 +1,4 @@
-"""Settings in the audit log: a row when they change, and nothing of a secret."""
+"""Settings in the audit log: a row for each change, without secrets."""
 
 import threading
 from dataclasses import replace
@@ -47,7 +47,7 @@ def rows(database):
     return [(row["action"], entry) for row, entry in zip(found, changed, strict=True)]
 
 
-def test_a_change_is_one_row_however_many_workers_start(database):
+def test_a_change_is_one_row_for_all_workers(database):
     before, after = check(settings()), check(settings(LIMITS={"inputs": 7}, BLOCKED_KEYS=["tests"]))
     for used in (before, after):
         workers = [
@@ -95,7 +95,7 @@ def test_without_tables_the_database_is_unavailable(tmp_path):
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
-def test_secrets_change_no_digest(secret, header):
+def test_secrets_do_not_change_the_digest(secret, header):
     used = check(settings())
     plain = ProviderSettings("p", "openai", "https://host/v1")
     hidden = replace(
@@ -110,7 +110,7 @@ def test_secrets_change_no_digest(secret, header):
     )
 
 
-def test_an_address_changes_its_settings_digest():
+def test_an_address_changes_the_digest():
     before = digests_of(check(settings(LIMITS={"url": "redis://:a@host/0"})))
     same = digests_of(check(settings(LIMITS={"url": "redis://:b@host/0"})))
     other = digests_of(check(settings(LIMITS={"url": "redis://:a@host/1"})))

@@ -137,7 +137,7 @@ def test_rows_left_by_a_stopped_process_are_shipped_by_the_next(make, store, tmp
     eventually(lambda: not files(tmp_path))
 
 
-def test_a_hanging_database_delays_neither_spool_nor_close(make, store, tmp_path):
+def test_hanging_database_delays_neither_spool_nor_close(make, store, tmp_path):
     ledger = make()
     store.hold.clear()
     finish_requests(ledger, 10)
@@ -253,7 +253,7 @@ def test_requests_without_a_valid_key_leave_no_row(make, store):
     assert ledger.state.recorded == 1
 
 
-def test_a_line_of_the_spool_that_is_no_row_is_set_aside(make, store, tmp_path):
+def test_invalid_line_of_the_spool_is_set_aside(make, store, tmp_path):
     spool = Spool(str(tmp_path / "spool"), "dead", 2**20)
     spool.prepare()
     segment = spool.new()

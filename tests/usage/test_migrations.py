@@ -1,4 +1,4 @@
-"""Migrations are all or nothing, and one at a time, also where one is killed."""
+"""Migrations are atomic and exclusive, also if one is killed."""
 
 import signal
 import subprocess
@@ -17,7 +17,7 @@ from app.database.engine import Database
 from app.database.migrations import migrate
 print(*migrate(Database(sys.argv[1]).engine))
 """
-#: Before the second migration ends, it waits for ever: in the middle of the transaction.
+#: A migration that waits for ever at the end of the second version, within its transaction.
 STUCK = """
 import sys, time
 from alembic.operations import Operations

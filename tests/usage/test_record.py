@@ -1,4 +1,4 @@
-"""An exchange becomes a row: all that is asked of a ledger, and nothing a client may plant."""
+"""An exchange becomes a row of the ledger, without invalid text of a client."""
 
 import time
 
@@ -82,7 +82,7 @@ def test_a_row_costs_the_tokens_bought_at_the_price_of_their_deployment(
     assert found["billed_tokens"] == sum(purchases.values())
 
 
-def test_a_failed_request_costs_what_it_had_bought():
+def test_failed_request_costs_its_purchases():
     ended = exchange(error=Overloaded("too many"))
     ended.purchases = {P: 2, Q: 1}
     found = row(ended, 503)
@@ -97,7 +97,7 @@ def test_failed_request_has_no_cost_and_an_error_code():
     assert not any(found[n] for n in ("prompt_tokens", "billed_tokens", "cost", "provider"))
 
 
-def test_where_an_error_has_no_code_its_type_is_taken():
+def test_error_without_code_has_its_type():
     assert row(exchange(error=BadRequest("bad")), 400)["error_code"] == "invalid_request_error"
 
 
@@ -110,14 +110,14 @@ def test_row_without_caller_and_with_unknown_model():
 
 
 @given(st.text(st.characters(), max_size=256))
-def test_no_user_holds_what_a_database_refuses(user):
+def test_user_has_no_characters_that_a_database_refuses(user):
     found = row(exchange(user=user))["user"]
     assert "\0" not in found
-    found.encode()  # raises where there is a lone surrogate
+    found.encode()  # raises for a lone surrogate
     assert len(found) == len(user)
 
 
-def test_a_name_with_a_lone_surrogate_can_be_written():
+def test_name_with_a_lone_surrogate_can_be_written():
     assert row(exchange(caller="oidc:\ud800"))["key"] == "oidc:\ufffd"
 
 

@@ -1,4 +1,4 @@
-"""A report in words, commas and JSON: times, names, and nothing that speaks to a terminal."""
+"""Reports as tables, CSV and JSON: times, names, and no control characters."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
         ("2026-01-31T10:00+02:00", datetime(2026, 1, 31, 8, tzinfo=UTC)),
     ],
 )
-def test_a_time_is_an_age_or_a_date(text, expected):
+def test_time_is_an_age_or_a_date(text, expected):
     assert moment(text, NOW) == expected
 
 
@@ -83,7 +83,7 @@ def test_csv_cells_are_never_formulas(user):
     assert lines == [["user", "cost"], ["'" + user, "-1.0"]]
 
 
-def test_a_csv_quotes_what_has_to_be():
+def test_csv_cells_are_quoted():
     text = as_csv([{"user": 'a,"b"\nc', "requests": 1}])
     assert list(csv.DictReader(io.StringIO(text, newline=""))) == [
         {"user": 'a,"b"\nc', "requests": "1"}

@@ -1,4 +1,4 @@
-"""Reports over HTTP: one of a key at a time, so many a minute, within a time, in threads apart."""
+"""Reports over HTTP: one at a time for each key, a rate limit, a time limit, own threads."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ ALL = ReportQuery(["key"], 0, 10**15)
 
 
 class SlowStore:
-    """Answers when it is let."""
+    """A store that answers when the test allows it."""
 
     def __init__(self):
         self.started = threading.Semaphore(0)
@@ -59,7 +59,7 @@ def test_a_key_makes_one_report_at_a_time_and_a_worker_two():
     assert reporter.report("a", ALL) == [{"requests": 1}]
 
 
-def test_reports_of_a_key_are_limited_by_the_minute():
+def test_reports_of_a_key_are_limited_per_minute():
     now = [1000.0]
     reporter = Reporter(QuickStore(), MemoryWindows(clock=lambda: now[0]))
     for _ in range(MAX_REPORTS_PER_MINUTE):
@@ -86,7 +86,7 @@ ENDLESS = {
 }
 
 
-def test_a_statement_is_ended_at_the_time_limit(url):
+def test_statement_is_cancelled_at_the_time_limit(url):
     database = Database(url, 0.2)
     with pytest.raises(Unavailable):
         database.run(lambda c: c.exec_driver_sql(ENDLESS[url.partition("+")[0].partition(":")[0]]))
@@ -115,7 +115,7 @@ os._exit(0)
 """
 
 
-def test_reports_leave_the_threads_of_gevent_to_look_ups_of_names(tmp_path):
+def test_reports_do_not_use_the_thread_pool_of_gevent(tmp_path):
     command = [sys.executable, "-c", GEVENT, f"sqlite:///{tmp_path}/x.db", ENDLESS["sqlite"]]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False

@@ -1,4 +1,4 @@
-"""The ledger in an app: from a request to its row, and to what a key may see of it."""
+"""The ledger in an app: rows of requests, and reports for keys."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ NARROW = {"Authorization": f"Bearer {NARROW_KEY}"}
 def start(monkeypatch, tmp_path):
     """Starts an app with a ledger in a new SQLite file, or with this url."""
     clients = []
-    # Tests ask until what they wait for is there.
+    # Tests repeat the report until it has the expected rows.
     monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 10_000)
 
     def of(url=f"sqlite:///{tmp_path}/app.db", tables=True, **options):
@@ -48,7 +48,7 @@ def usage(client, headers=AUTH, **arguments):
 
 
 def groups(client, number):
-    """The usage by key and user, once there are so many of them."""
+    """Wait for a number of groups; return usage by key and user."""
 
     def found():
         data = usage(client, by="key,user").json["data"]
@@ -63,7 +63,7 @@ def test_usage_lists_requests(start, url):
     ask(client, user="u-1", model="none")
     ask(client, headers={})
     ask(client, model="steady", headers=NARROW)
-    rows = groups(client, 2)  # a stranger leaves no row
+    rows = groups(client, 2)  # a request without a valid key leaves no row
     assert [(r["key"], r["user"], r["requests"]) for r in rows] == [
         ("tests", "u-1", 2),
         ("narrow", "", 1),

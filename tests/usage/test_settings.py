@@ -1,4 +1,4 @@
-"""USAGE, OIDC and the block lists: what they take, and what a mistake in them is told."""
+"""USAGE, OIDC and the block lists: accepted values, and messages for mistakes."""
 
 import pytest
 
@@ -25,18 +25,18 @@ def mistakes(**others):
     return str(caught.value).splitlines()
 
 
-def test_all_of_it_is_off_by_default():
+def test_ledger_and_oidc_are_off_by_default():
     checked = config.check(settings())
     assert (checked.usage, checked.oidc) == (None, None)
     assert not checked.blocked_keys | checked.blocked_users | checked.trusted_proxies
 
 
-def test_a_ledger_in_sqlite_spools_beside_its_file():
+def test_spool_of_sqlite_is_beside_its_file():
     usage = config.check(settings(USAGE=SQLITE)).usage
     assert usage == UsageSettings(SQLITE["url"], "/var/lib/usage.db-spool")
 
 
-def test_a_ledger_in_postgresql_and_no_password_in_its_repr():
+def test_repr_of_postgresql_settings_has_no_password():
     unusual = {"requests_per_hour": 5, "tokens_per_hour": None}
     given = {**POSTGRESQL, "spool": "/spool", "retention_days": None, "unusual": unusual}
     usage = config.check(settings(USAGE=given)).usage
@@ -50,7 +50,7 @@ def test_a_ledger_in_postgresql_and_no_password_in_its_repr():
 @pytest.mark.parametrize(
     "url", ["", "sqlite://", "sqlite:///", "sqlite:///:memory:", "mysql://x/y", "usage.db"]
 )
-def test_any_other_database_is_a_mistake(url):
+def test_other_databases_are_a_mistake(url):
     (line,) = mistakes(USAGE={"url": url})
     assert line.startswith("USAGE['url']: must ")
 
@@ -71,7 +71,7 @@ def test_a_mistake_in_the_ledger_is_named():
     ]
 
 
-def test_tokens_of_an_identity_provider():
+def test_oidc_settings_are_read():
     oidc = config.check(settings(OIDC=OIDC)).oidc
     assert oidc == OidcSettings("https://id", ("proxy",), "https://id/jwks", claims={"name": "sub"})
     given = {
@@ -110,16 +110,16 @@ def test_a_mistake_about_tokens_is_named(changed, line):
     assert found.startswith(line)
 
 
-def test_on_loopback_a_jwks_may_be_plain():
+def test_jwks_on_loopback_may_use_http():
     given = {**OIDC, "jwks_url": "http://127.0.0.1:5/jwks"}
     assert config.check(settings(OIDC=given)).oidc.jwks_url == given["jwks_url"]
 
 
 @pytest.mark.parametrize("other", [{"OIDC": OIDC}, {"USAGE": {**SQLITE, "keys": True}}])
 def test_keys_may_be_empty_with_other_authenticators(other):
-    checked = config.check(settings(KEYS={}, BLOCKED_KEYS=["oidc:somebody"], **other))
+    checked = config.check(settings(KEYS={}, BLOCKED_KEYS=["oidc:jane"], **other))
     assert checked.keys == {}
-    assert checked.blocked_keys == {"oidc:somebody"}
+    assert checked.blocked_keys == {"oidc:jane"}
     assert "no key may call the proxy" in mistakes(KEYS={}, USAGE=SQLITE)[0]
 
 
@@ -139,7 +139,7 @@ def test_trusted_proxies_are_addresses_networks_or_any():
     ]
 
 
-def test_under_gunicorn_the_text_that_was_checked_is_read_and_not_the_file(tmp_path, monkeypatch):
+def test_workers_read_the_checked_text_and_not_the_file(tmp_path, monkeypatch):
     path, kept = tmp_path / "settings.py", tmp_path / "kept"
     path.write_text("nonsense(")
     kept.write_text("BLOCKED_USERS = ['kept']\n")

@@ -1,4 +1,4 @@
-"""The spool: what was written is found again, whoever died, and nothing is read twice over."""
+"""The spool: written rows are found after a crash, and each is read once."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What the ledger asks of SQLite and of PostgreSQL, and that both give the same."""
+"""Queries of the ledger give the same results in SQLite and PostgreSQL."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -117,13 +117,13 @@ def test_rows_are_kept_for_whole_days():
 
 
 def test_purge_with_clock_ahead_deletes_nothing(store, database):
-    """Also not after it has left rows of its own, in two of its days."""
+    """Also not after it has written rows on two of its days."""
     now, wrong = 1000 * DAY_MS, 1401 * DAY_MS
     store.insert([row(n, time=now - n * DAY_MS) for n in range(5)])
     store.insert([row(n, time=wrong + n * DAY_MS, writer="ahead") for n in range(2)])
     assert store.purge_older(400 * DAY_MS, wrong) == 0
     assert count(database) == 7
-    # Two days behind, for the three newest days decide: what is older than that does go.
+    # Two days behind, because the three newest days decide; older rows are deleted.
     assert store.purge_older(2 * DAY_MS, wrong) == 2
     assert count(database) == 5
 
@@ -181,7 +181,7 @@ def test_migrations_create_the_declared_tables(url):
     database.close()
 
 
-def test_a_migration_can_be_undone(url):
+def test_migrations_can_be_undone(url):
     from alembic import command
 
     from app.database.migrations import _config
@@ -200,7 +200,7 @@ def test_sqlite_is_in_wal_mode(sqlite):
     assert count(sqlite, "PRAGMA journal_mode") == "wal"
 
 
-def test_connections_that_a_restart_cut_are_replaced(postgres):
+def test_connections_closed_by_a_restart_are_replaced(postgres):
     database = Database(postgres.url())
     migrate(database.engine)
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
@@ -237,7 +237,7 @@ print(database.run(lambda c: c.exec_driver_sql("SELECT count(*) FROM x").scalar_
 """
 
 
-def test_under_gevent_a_busy_sqlite_stops_no_other_greenlet(tmp_path):
+def test_busy_sqlite_does_not_block_other_greenlets(tmp_path):
     import subprocess
     import sys
 

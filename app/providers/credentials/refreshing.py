@@ -33,11 +33,11 @@ LOOK_S = 0.05
 
 
 class Refreshing(Generic[_T]):
-    """What ``fetch`` gave, for as long as it is good.
+    """The result of ``fetch``, as long as it is valid.
 
     ``fetch`` returns a credential and when it expires, in seconds of ``clock``; it does I/O, with
     time limits of its own, and raises a `ProviderError` that says what went wrong, or anything.
-    One fetch is under way at a time, whoever asks. ``early``: seconds before the end in which it
+    One fetch runs at a time, for all callers. ``early``: seconds before the end in which it
     is replaced, though never in the first half of its life.
 
     The lock guards all fields with an underscore that change; it is not held during a fetch.
@@ -108,7 +108,7 @@ class Refreshing(Generic[_T]):
             self._run(flight)
 
     def _run(self, flight: threading.Event) -> None:
-        """Fetch, and wake those who wait whatever comes of it."""
+        """Fetch, and wake all waiting callers, also after a failure."""
         found: tuple[_T, float] | None = None
         error: Exception | None = None
         try:

@@ -79,7 +79,7 @@ class _Exchanges:
             self.sock.settimeout(self.timeout)
         head = _head(method, url, headers)
         try:
-            if len(head) + len(body) <= _TOGETHER:  # else whoever reads them is woken twice
+            if len(head) + len(body) <= _TOGETHER:  # otherwise the reader is woken twice
                 self.send(head + body)
             else:
                 self.send(head)

@@ -85,7 +85,7 @@ class DeadlineSocket:
         return self.used and (self._deadline is None or self._deadline.remaining() > 0)
 
     def holds_bytes(self) -> bool:
-        """Whether bytes have left the socket that nobody has asked for, under TLS."""
+        """Whether the TLS layer has bytes that were read from the socket but not requested."""
         if self._plain is self._sock:
             return bool(self._sock.pending())
         inner = self._sock.sslobj.pending() or self._sock.incoming.pending
@@ -107,7 +107,7 @@ class DeadlineSocket:
         return remaining
 
     def _interrupt(self, deadline: Deadline) -> None:
-        if self._deadline is deadline:  # else the connection is somebody else's by now
+        if self._deadline is deadline:  # otherwise another call has the connection by now
             with suppress(OSError):  # closed already
                 # The socket's own: that of TLS would first forget that what is sent is encrypted.
                 socket.socket.shutdown(self._plain, socket.SHUT_RDWR)

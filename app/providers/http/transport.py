@@ -209,7 +209,7 @@ class _Adapter(HTTPAdapter):
         self._pool: Any = None
 
     def build_response(self, _: Any, resp: Any) -> Any:
-        return resp  # as urllib3 gives it: nobody here asks for cookies, history or encoding
+        return resp  # urllib3's answer: cookies, history and encoding are not used here
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         # Always the same one, and found anew each time for a tenth of a call's CPU.

@@ -1,5 +1,5 @@
 """Strict fake providers on real sockets, one for each wire format.
 
-As strict as the provider they stand for: they want the key, refuse fields they do not know and
-nulls, hold their limits, and answer and refuse in the provider's own shape.
+They are as strict as the real provider: they check the key and their limits, refuse unknown fields
+and nulls, and answer and refuse in the provider's own format.
 """

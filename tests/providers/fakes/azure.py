@@ -11,7 +11,7 @@ TOKEN = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2lnbmF0dXJl"
 
 
 class AzureFake(OpenAIFake):
-    """With a version in the query the deployment is in the path; on the v1 path in the body."""
+    """With an API version, the deployment is in the path; on the v1 path it is in the body."""
 
     def __init__(self, version: str | None = None, width: int = 8) -> None:
         required = frozenset({"input"} if version else {"input", "model"})

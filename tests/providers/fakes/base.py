@@ -1,4 +1,4 @@
-"""What every fake provider does; its own module says how its format looks."""
+"""Base of the fake providers; the format of each is in its own module."""
 
 import json
 from collections.abc import Callable, Collection, Mapping
@@ -13,7 +13,7 @@ Rows = list[Vector]
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that is in order, format aside. ``salt`` holds what else changes a vector."""
+    """A valid request without its format. ``salt``: other values that change a vector."""
 
     items: list[Item]
     width: int
@@ -22,7 +22,7 @@ class Asked:
 
 
 class Refused(Exception):
-    """The fake says no, in its provider's shape."""
+    """The fake refuses a request, in its provider's format."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -30,57 +30,57 @@ class Refused(Exception):
 
 
 @dataclass
-class Manners:
-    """How a test wants the fake to behave; by default well."""
+class Behaviour:
+    """How the fake behaves; by default it answers well."""
 
-    shuffled: bool = False  # answers out of order, where the format tells which is whose
-    counts: bool = True  # tells the tokens
+    shuffled: bool = False  # answers out of order, if the format has indexes
+    counts: bool = True  # answers have token counts
     spoil: Callable[[Rows], Rows] = field(default=lambda rows: rows)
     raw: bytes | None = None  # answers this with 200
     refusal: Refused | None = None  # answers this
 
 
 class Fake(Upstream):
-    """A provider; a context manager. Subclasses give the four methods that raise here."""
+    """A provider: a context manager. Subclasses implement the four methods that raise here."""
 
     limit: int | None = None  # inputs of one call
-    indexed = False  # its answers tell which vector is whose
-    counts = True  # its answers tell the tokens
+    indexed = False  # its answers have indexes
+    counts = True  # its answers have token counts
 
     def __init__(self, width: int = 8) -> None:
         super().__init__(width)
-        self.manners = Manners()
+        self.behaviour = Behaviour()
         self.always(self._respond)
 
     def authorized(self, headers: Mapping[str, str]) -> bool:
         return headers.get("authorization") == f"Bearer {self.api_key}"
 
     def ask(self, path: str, body: dict[str, Any]) -> Asked:
-        """Read the request; `Refused` where the provider would."""
+        """Read the request; raise `Refused` where the provider would refuse it."""
         raise NotImplementedError
 
     def answer_to(self, asked: Asked, rows: list[tuple[int, Vector]], tokens: int | None) -> Any:
-        """The body of an answer, in the given order; ``tokens`` None: not told."""
+        """Return the body of an answer, in the given order; ``tokens`` None: without counts."""
         raise NotImplementedError
 
     def error(self, status: int, message: str) -> Any:
-        """The body of a refusal."""
+        """Return the body of an error."""
         raise NotImplementedError
 
     def headers_of(self, tokens: int | None) -> dict[str, str]:
-        """What the answer's headers tell."""
+        """Return headers of the answer."""
         return {}
 
     @property
     def address(self) -> str:
-        """The ``base_url`` of settings."""
+        """The ``base_url`` for settings."""
         return f"http://127.0.0.1:{self.port}"
 
     def _respond(self, exchange: Exchange) -> None:
-        manners = self.manners
+        behaviour = self.behaviour
         try:
-            if manners.refusal:
-                raise manners.refusal
+            if behaviour.refusal:
+                raise behaviour.refusal
             if not self.authorized(exchange.call.headers):
                 raise Refused(401, f"Incorrect API key provided: {self.api_key}.")
             asked = self._asked(exchange)
@@ -88,14 +88,14 @@ class Fake(Upstream):
             body = self.error(refused.status, refused.message)
             exchange.reply(refused.status, body, **refused.headers)
             return
-        if manners.raw is not None:
-            exchange.reply(200, manners.raw)
+        if behaviour.raw is not None:
+            exchange.reply(200, behaviour.raw)
             return
-        rows = manners.spoil([vector(item, asked.width, asked.salt) for item in asked.items])
+        rows = behaviour.spoil([vector(item, asked.width, asked.salt) for item in asked.items])
         numbered = list(enumerate(rows))
-        if manners.shuffled:
+        if behaviour.shuffled:
             numbered = numbered[1::2][::-1] + numbered[::2]
-        tokens = sum(map(count_tokens, asked.items)) if manners.counts else None
+        tokens = sum(map(count_tokens, asked.items)) if behaviour.counts else None
         answer = self.answer_to(asked, numbered, tokens)
         exchange.reply(200, answer, **self.headers_of(tokens))
 
@@ -110,7 +110,7 @@ class Fake(Upstream):
 
 
 def only(body: Mapping[str, Any], required: Collection[str], others: Collection[str]) -> None:
-    """Refuse a body that lacks a field or has one that nobody knows."""
+    """Refuse a body with a missing or an unknown field."""
     for name in required:
         if name not in body:
             raise Refused(422, f"Field required: {name}")
@@ -120,7 +120,7 @@ def only(body: Mapping[str, Any], required: Collection[str], others: Collection[
 
 
 def one_of(body: Mapping[str, Any], name: str, values: Collection[Any]) -> Any:
-    """The field, which must be one of these where it is there at all."""
+    """Return a field, which must be absent or one of these values."""
     value = body.get(name)
     if name in body and value not in values:
         raise Refused(400, f"Invalid value for '{name}' = {value}. Supported values: {values}.")
@@ -128,7 +128,7 @@ def one_of(body: Mapping[str, Any], name: str, values: Collection[Any]) -> Any:
 
 
 def items_of(value: Any, tokens: bool) -> list[Item]:
-    """A list of texts, or of token lists where ``tokens`` are taken; anything else is refused."""
+    """Return a list of texts, or of token lists if ``tokens``; refuse anything else."""
     if not isinstance(value, list) or not value:
         raise Refused(422, "Input should be a list")
     for item in value:
@@ -141,7 +141,7 @@ def items_of(value: Any, tokens: bool) -> list[Item]:
 
 
 def width_of(body: Mapping[str, Any], name: str | None, width: int) -> int:
-    """The width asked for, at most the model's."""
+    """Return the requested width, at most the model's."""
     wanted = body.get(name, width) if name else width
     if not isinstance(wanted, int) or not 1 <= wanted <= width:
         raise Refused(400, f"Invalid value for '{name}' = {wanted}.")

@@ -63,9 +63,9 @@ class BedrockFake(Fake):
     def __init__(self, width: int = 8) -> None:
         super().__init__(width)
         self.session_token: str | None = None  # that a signature must come with
-        self._now = threading.local()  # .request: the one being answered on this connection
+        self._now = threading.local()  # .request: the current one on this connection
 
-    # Who asks
+    # Authentication
 
     def _requests(self, connection: Any) -> Any:
         for request in super()._requests(connection):
@@ -105,7 +105,7 @@ class BedrockFake(Fake):
         text = signer.string_to_sign(again, signer.canonical_request(again))
         return str(signer.signature(text, again))
 
-    # What is asked
+    # Requests
 
     def ask(self, path: str, body: dict[str, Any]) -> Asked:
         found = re.fullmatch(r"/model/([^/:]+)/invoke", path)  # encoded: no ':' and no '/' in it
@@ -142,7 +142,7 @@ class BedrockFake(Fake):
     def headers_of(self, tokens: int | None) -> dict[str, str]:
         return {} if tokens is None else {"X_Amzn_Bedrock_Input_Token_Count": str(tokens)}
 
-    # How it says no
+    # Errors
 
     def error(self, status: int, message: str) -> Any:
         return {"message": message}

@@ -1,4 +1,4 @@
-"""Google's Gemini API, and Google's manner of saying no (google.rpc.Status)."""
+"""Google's Gemini API, and Google's errors (google.rpc.Status)."""
 
 import re
 from typing import Any
@@ -32,7 +32,7 @@ STATUSES = {
 }
 WRONG_KEY = "API key not valid. Please pass a valid API key."
 _TYPE = "type.googleapis.com/google.rpc."
-#: How much shorter than 1 a vector that was cut is.
+#: Length of a vector that was cut; less than 1.
 SHORT = 0.7
 
 
@@ -98,7 +98,7 @@ class GeminiFake(GoogleFake):
 
     def authorized(self, headers: Any) -> bool:
         if headers.get("x-goog-api-key") != self.api_key:
-            raise Refused(400, WRONG_KEY)  # so it is: not a 401
+            raise Refused(400, WRONG_KEY)  # as Google does: not a 401
         return True
 
     def ask(self, path: str, body: dict[str, Any]) -> Asked:

@@ -1,5 +1,7 @@
-"""OpenAI's format and its dialects, each as its own reference tells; the adapters' tables are
-written apart from these, so that a slip in one shows."""
+"""OpenAI's format and its dialects, by their own references.
+
+The tables are written independently of those of the adapters, so that errors in them show.
+"""
 
 import json
 from dataclasses import dataclass, field

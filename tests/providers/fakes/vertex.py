@@ -70,7 +70,7 @@ class VertexFake(GoogleFake):
 
     def __init__(self, width: int = 8) -> None:
         super().__init__(width)
-        self.tokens: list[str] = []  # handed out, the last one being good
+        self.tokens: list[str] = []  # issued; the last one is valid
         self.token_life = 3600
         self.embeds_content = False
         self.token_refusal: tuple[int, Any] | None = None

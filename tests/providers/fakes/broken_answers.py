@@ -1,4 +1,4 @@
-"""Answers that are none, in whatever format: bodies, and what to do to the vectors in one."""
+"""Broken answers in any format: bodies, and changes of the vectors in a body."""
 
 import numpy as np
 

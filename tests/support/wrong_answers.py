@@ -1,7 +1,7 @@
-"""Providers that answer, but not the truth: behaviours of an `Upstream`.
+"""Wrong and unusual answers of a provider: behaviours of an `Upstream`.
 
-Each of `LIES` and of `BROKEN` must end as a 502: its vectors, if any, do not belong to the input.
-Those of `ODDITIES` are unusual and true: a client gets its vectors.
+Each of `WRONG_VECTORS` and `BROKEN` must become a 502: its vectors, if any, are wrong. Each of
+`UNUSUAL` is unusual and right: a client gets its vectors.
 """
 
 import base64
@@ -21,12 +21,12 @@ Answer = dict[str, Any]
 
 
 def instead(make: Callable[[Answer], Any]) -> Behaviour:
-    """What is made of the good answer, for an answer."""
+    """Answer with a changed body."""
     return lambda exchange: exchange.reply(200, make(exchange.answer()))
 
 
 def spoiled(change: Callable[[Answer], Any]) -> Behaviour:
-    """The good answer, with one thing changed in it."""
+    """Answer with one change of the good answer."""
 
     def make(answer: Answer) -> Answer:
         change(answer)
@@ -36,19 +36,19 @@ def spoiled(change: Callable[[Answer], Any]) -> Behaviour:
 
 
 def last(change: Callable[[Answer], Any]) -> Behaviour:
-    """The good answer, with one thing changed in its last entry."""
+    """Answer with one change in the last entry of the good answer."""
     return spoiled(lambda answer: change(answer["data"][-1]))
 
 
 def each(change: Callable[[str | list], Any]) -> Behaviour:
-    """The good answer, with every embedding replaced."""
+    """Answer with every embedding replaced."""
     return spoiled(
         lambda answer: [e.update(embedding=change(e["embedding"])) for e in answer["data"]]
     )
 
 
 def embedding(change: Callable[[np.ndarray], Any]) -> Behaviour:
-    """The good answer, its last embedding replaced; arrays go in the encoding asked for."""
+    """Answer with the last embedding replaced; arrays have the requested encoding."""
 
     def spoil(entry: Answer) -> None:
         base64_asked = isinstance(entry["embedding"], str)
@@ -61,7 +61,7 @@ def embedding(change: Callable[[np.ndarray], Any]) -> Behaviour:
 
 
 def text(literal: str) -> Behaviour:
-    """The good answer in floats, with `literal` for the first number of the last embedding."""
+    """Answer in floats, with `literal` as the first number of the last embedding."""
 
     def spoil(answer: Answer) -> bytes:
         for entry in answer["data"]:
@@ -73,12 +73,12 @@ def text(literal: str) -> Behaviour:
 
 
 def whole(body: bytes, content_type: str = "application/json", status: int = 200) -> Behaviour:
-    """This body for an answer, well framed."""
+    """Answer with this body, correctly framed."""
     return lambda exchange: exchange.reply(status, body, Content_Type=content_type)
 
 
 def wire(make: Callable[[bytes], bytes]) -> Behaviour:
-    """What `make` makes of the good body, head included; then the connection is closed."""
+    """Send what `make` returns for the good body, with its head; then close the connection."""
 
     def behaviour(exchange: Exchange) -> None:
         exchange.send(make(json.dumps(exchange.answer()).encode()))
@@ -88,7 +88,7 @@ def wire(make: Callable[[bytes], bytes]) -> Behaviour:
 
 
 def but(index: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
-    """An array with one value set."""
+    """Return an array with one value changed."""
 
     def change(values: np.ndarray) -> np.ndarray:
         values[index] = value
@@ -98,23 +98,23 @@ def but(index: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def announced(body: bytes, length: int) -> bytes:
-    """An answer whose content-length is not that of its body."""
+    """Answer with a wrong Content-Length."""
     return head(200, {"Content-Length": str(length)}) + body
 
 
 @cache
 def bomb() -> bytes:
-    """A small file that unpacks to a quarter of a gigabyte."""
+    """Return a small file that unpacks to 256 MB."""
     return gzip.compress(b" " * 2**28, 1)
 
 
 def zipped_bomb(exchange: Exchange) -> None:
-    """A small body that would fill the memory, unpacked."""
+    """Answer with a small body that unpacks to 256 MB."""
     exchange.reply(200, bomb(), Content_Encoding="gzip")
 
 
 def zipped(exchange: Exchange) -> None:
-    """Compressed where the proxy offers to unpack, as a CDN does."""
+    """Answer compressed, as a CDN does."""
     body = json.dumps(exchange.answer()).encode()
     if "gzip" in exchange.call.headers.get("accept-encoding", ""):
         exchange.reply(200, gzip.compress(body), Content_Encoding="gzip")
@@ -122,7 +122,7 @@ def zipped(exchange: Exchange) -> None:
         exchange.reply(200, body)
 
 
-LIES: dict[str, Behaviour] = {
+WRONG_VECTORS: dict[str, Behaviour] = {
     "one embedding too few": spoiled(lambda a: a["data"].pop()),
     "one embedding too many": spoiled(lambda a: a["data"].append({**a["data"][-1], "index": 3})),
     "no embeddings": spoiled(lambda a: a["data"].clear()),
@@ -175,7 +175,7 @@ LIES: dict[str, Behaviour] = {
     "status 204": lambda exchange: exchange.send(b"HTTP/1.1 204 No Content\r\n\r\n"),
 }
 
-# Not even whole answers. The same for every encoding.
+# Incomplete answers, the same for every encoding.
 BROKEN: dict[str, Behaviour] = {
     "half an answer": wire(lambda body: announced(body[: len(body) // 2], len(body))),
     "half an answer in chunks": wire(
@@ -192,7 +192,7 @@ BROKEN: dict[str, Behaviour] = {
     "a gzip bomb": zipped_bomb,
 }
 
-ODDITIES: dict[str, Behaviour] = {
+UNUSUAL: dict[str, Behaviour] = {
     "data in another order": spoiled(lambda a: a["data"].reverse()),
     "floats though base64 was asked": each(lambda e: decode(e).tolist()),
     "unknown fields": spoiled(lambda a: a.update(created=1, id="embd-1")),
