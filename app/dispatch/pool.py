@@ -166,7 +166,7 @@ class Pool:
 
     def can_serve(self, now: float) -> bool:
         """Whether a deployment is not ejected; it may be resting for its provider's Retry-After."""
-        return any(not d.health.is_ejected for d in self.deployments)
+        return not all(_is_ejected(d) for d in self.deployments)
 
     def p95_or_slowest(self, deployment: Deployment, items: int) -> float | None:
         """Return the p95 in seconds of calls of so many items; None while unknown for all.
@@ -263,7 +263,7 @@ class Pool:
         """
         if isinstance(error, ConnectionFailed | CredentialsRefused | Rejected):
             return True
-        out = sum(d.health.is_ejected for d in self.deployments) + 1
+        out = sum(map(_is_ejected, self.deployments)) + 1
         return out * 2 <= len(self.deployments)
 
     def _log_ejection(self, deployment: Deployment, error: ProviderError) -> None:
@@ -276,3 +276,7 @@ class Pool:
             error.message,
             ": check its api_key" if refused else "",
         )
+
+
+def _is_ejected(deployment: Deployment) -> bool:
+    return deployment.health.is_ejected or deployment.standing.is_ejected_for_drift

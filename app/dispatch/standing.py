@@ -31,6 +31,8 @@ class Standing:
         self.health = Health(rng.random, settings)
         self.latency = Latency()
         self.answered_at = _NEVER
+        #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
+        self.is_ejected_for_drift = False
         self._timeout = timeout  # of the provider, for one call
         self._settings = settings
         #: When each call in flight started, and its items; by batch, oldest first.
@@ -46,6 +48,8 @@ class Standing:
 
     def may_be_asked(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
         """Whether a call may be sent. ``is_only``: its model has no other deployment."""
+        if self.is_ejected_for_drift:
+            return False
         with self._lock:
             if is_only:
                 return self.health.may_serve_alone(now)
@@ -129,7 +133,9 @@ class Standing:
         return len(self._in_flight)
 
     def state(self, now: float) -> str:
-        """``ok``, ``resting`` or ``ejected``."""
+        """``ok``, ``resting``, ``ejected`` or ``drifted``."""
+        if self.is_ejected_for_drift:
+            return "drifted"
         with self._lock:
             return self.health.state(now)
 
@@ -139,7 +145,12 @@ class Standing:
             return self.health.share(now)
 
     def wait(self, now: float) -> float:
-        """Return the seconds until it may be called again; 0 where it may be called now."""
+        """Return the seconds until it may be called again; 0 where it may be called now.
+
+        Infinite after drift, which no time ends.
+        """
+        if self.is_ejected_for_drift:
+            return float("inf")
         with self._lock:
             return self.health.wait(now)
 
