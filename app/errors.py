@@ -282,6 +282,18 @@ class MethodNotAllowed(ClientError):
         self.allow = allow
 
 
+class SpaceChanged(ClientError):
+    """The model serves another vector space than ``x-proxy-space`` asks for. A retry cannot help.
+
+    Vectors of the two must not be mixed: see docs/operations.md, "Move to another model".
+    """
+
+    status = 412
+    code = "space_changed"
+    type = "invalid_request_error"
+    should_retry = False
+
+
 class BodyTooLarge(ClientError):
     """The body is larger than ``LIMITS["body_bytes"]``. A retry cannot help."""
 

@@ -53,6 +53,7 @@ def start(**options):
 
 def test_a_line_has_the_whole_story(logged):
     exchange = start(
+        space="acme/bge",
         caller=Caller("team"),
         request=EmbeddingRequest("m", ["secret text", "other"], user="u-1"),
         outcome=Outcome(
@@ -77,6 +78,7 @@ def test_a_line_has_the_whole_story(logged):
         "key": "team",
         "user": "u-1",
         "model": "m",
+        "space": "acme/bge",
         "provider": "p",
         "items": 2,
         "tokens": 7,

@@ -45,6 +45,8 @@ def install(
     def end(response: Response) -> Response:
         exchange: Exchange = request.environ[EXCHANGE]
         added = [("x-request-id", exchange.id), *_COMMON_HEADERS]
+        if exchange.space:
+            added.append(("x-proxy-space", exchange.space))
         if exchange.grant is not None:
             added += exchange.grant.headers.items()
         if isinstance(response, PrebuiltResponse):

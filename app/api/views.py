@@ -13,6 +13,7 @@ from app.api.json_body import check_passed_on, parse_json
 from app.api.schemas import EmbeddingSchema
 from app.auth.authenticator import Authenticator
 from app.config import ModelSettings, Settings
+from app.config.fields import MAX_SPACE_LENGTH
 from app.dispatch import Dispatcher
 from app.domain import Caller, EmbeddingRequest
 from app.errors import (
@@ -22,6 +23,7 @@ from app.errors import (
     ClientError,
     ModelNotAllowed,
     ModelNotFound,
+    SpaceChanged,
     Unauthorized,
     UnsupportedMediaType,
     UserBlocked,
@@ -167,6 +169,10 @@ class Api:
             raise ModelNotAllowed(
                 f"This key may not use the model `{shown(checked.model, MAX_MODEL_SHOWN)}`."
             )
+        exchange.space = settings.space
+        wanted = environ.get("HTTP_X_PROXY_SPACE")
+        if wanted is not None and wanted != settings.space:
+            raise _space_changed(settings.space, wanted)
         for name in parsed.extra:
             if name not in settings.passes:
                 raise BadRequest(
@@ -222,6 +228,16 @@ def _no_such_model(name: str) -> ModelNotFound:
     return ModelNotFound(f"The model `{name}` does not exist or you do not have access to it.")
 
 
+def _space_changed(space: str, wanted: str) -> SpaceChanged:
+    error = SpaceChanged(
+        f"This model serves the vector space `{space}`, not `{shown(wanted, MAX_SPACE_LENGTH)}` as "
+        "the header x-proxy-space asks for.",
+        param="x-proxy-space",
+    )
+    error.log_message = "another vector space was asked for"  # the header may hold anything
+    return error
+
+
 def _describe(model: ModelSettings) -> dict[str, Any]:
     return {
         "id": model.name,
@@ -229,6 +245,7 @@ def _describe(model: ModelSettings) -> dict[str, Any]:
         "created": 0,  # not known; clients require a number
         "owned_by": model.deployments[0].provider,
         "dimensions": model.dimensions,
+        "space": model.space,
     }
 
 

@@ -42,6 +42,10 @@ HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
         _STRING,
     ),
     "x-proxy-attempts": ("Calls to providers that it took.", _COUNT),
+    "x-proxy-space": (
+        "The vector space of the model. In a request: 412 unless the model serves this space.",
+        _STRING,
+    ),
     "x-proxy-usage": ("`estimated` where the provider counted no tokens.", _STRING),
     "Server-Timing": ("Milliseconds: `upstream` waiting for providers, and in `total`.", _STRING),
     "Retry-After": ("Seconds until a retry may succeed.", _COUNT),
@@ -72,6 +76,7 @@ OF_EMBEDDINGS = (
 OF_ERRORS = {
     401: ("WWW-Authenticate",),
     405: ("Allow",),
+    412: ("x-proxy-space", "x-should-retry"),
     429: ("Retry-After", "x-should-retry", *LIMITS),
     502: ("x-should-retry",),
     503: ("Retry-After",),
@@ -114,6 +119,7 @@ SCHEMAS = {
         created=_NUMBER,
         owned_by=_STRING,
         dimensions={"type": ["integer", "null"], "description": "Width of its vectors."},
+        space={"type": "string", "description": "Its vector space: never mix two in one index."},
     ),
     "ModelList": _list_of("Model"),
     "Provider": {"type": "object", "description": "A deployment as this worker sees it."},

@@ -92,6 +92,15 @@ def _components(spec: APISpec, settings: Settings) -> None:
             "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=-]{1,128}$"},
         },
     )
+    spec.components.parameter(
+        "space",
+        "header",
+        {
+            "name": "x-proxy-space",
+            "description": "The vector space that the model must serve; else the answer is 412.",
+            "schema": {"type": "string"},
+        },
+    )
 
 
 def _operation(endpoint: str, doc: str, method: str, path: str) -> dict[str, Any]:
@@ -112,6 +121,7 @@ def _operation(endpoint: str, doc: str, method: str, path: str) -> dict[str, Any
             ),
             *route.parameters,
             "request-id",
+            *(["space"] if embeds else []),
         ],
         "responses": {
             "200": _answer(

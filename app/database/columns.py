@@ -22,4 +22,5 @@ COLUMNS = (
     "ms",
     "status",
     "error_code",  # empty: none
+    "space",  # the id of the model's vector space; empty: the model is not known
 )

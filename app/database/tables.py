@@ -16,6 +16,7 @@ _TYPES: dict[str, Any] = {
     "request_id": sa.String(128),
     "user": sa.String(256),
     "error_code": sa.String(64),
+    "space": sa.String(100),
     **dict.fromkeys(("key", "model", "provider", "deployment"), sa.Text()),
 }
 

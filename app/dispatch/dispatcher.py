@@ -121,6 +121,7 @@ class Dispatcher:
         return [
             {
                 "model": name,
+                "space": self._settings.models[name].space,
                 "provider": d.name,
                 "deployment": d.settings.model,
                 "tier": d.settings.tier,

@@ -15,7 +15,7 @@ SERVER = "embeddings-proxy"
 #: Headers of most answers, whose names mean nothing to a server: their values are checked together.
 _PLAIN = frozenset(
     ("Content-Type", "Server-Timing", "x-request-id", "cache-control", "x-content-type-options")
-) | {f"x-proxy-{name}" for name in ("cache", "cached-tokens", "provider", "attempts")}
+) | {f"x-proxy-{name}" for name in ("cache", "cached-tokens", "provider", "attempts", "space")}
 
 _LINES = re.compile(r"(?:[\t -~\x80-\xff]*\r\n)*")  # gunicorn's rule for values
 _MAX_BODY_BYTES_WITH_HEAD = 2**16  # bytes of the body that leave with the head, at the most

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 #: Values of one row, in the order of `COLUMNS`; all of them types of JSON.
 Row = list[Any]
 
-_TEXTS = frozenset(
-    ("writer", "request_id", "key", "user", "model", "provider", "deployment", "error_code")
-)
+_TEXTS = frozenset(COLUMNS) & {
+    *("writer", "request_id", "key", "user", "model", "provider", "deployment"),
+    *("error_code", "space"),
+}
 _TYPES = tuple(str if name in _TEXTS else int for name in COLUMNS)
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 STATUS, KEY = COLUMNS.index("status"), COLUMNS.index("key")
@@ -56,13 +57,19 @@ class Recorder:
         row += [provider, _names(name for _, name in sources), items, tokens]
         row += [sum(purchases.values()), cached, self._prices.cost_of(model, purchases)]
         code = (error.code or error.type) if error is not None else ""
-        row += [round(exchange.seconds * 1000), status, code]
+        row += [round(exchange.seconds * 1000), status, code, exchange.space]
         return row
 
 
-def is_row(value: object) -> bool:
-    """Return whether a value read from JSON has the columns of a row, each of its type."""
-    return isinstance(value, list) and tuple(map(type, value)) == _TYPES
+def row_of(value: object) -> Row | None:
+    """Return the row of a value read from JSON; None if it has not its columns and types.
+
+    Rows of before 0.3.0 have no space, and get an empty one.
+    """
+    if not isinstance(value, list):
+        return None
+    row = [*value, ""] if len(value) == len(COLUMNS) - 1 else value
+    return row if tuple(map(type, row)) == _TYPES else None
 
 
 def _storable(text: str) -> str:

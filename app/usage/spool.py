@@ -20,7 +20,7 @@ from pathlib import Path
 
 import orjson
 
-from app.usage.record import Row, is_row
+from app.usage.record import Row, row_of
 
 _log = logging.getLogger("app.usage")
 
@@ -28,9 +28,10 @@ _log = logging.getLogger("app.usage")
 _REFUSED_SUFFIX = ".refused"
 #: Bytes of that file; further rows are only counted.
 MAX_REFUSED_BYTES = 16 * 2**20
-#: Suffix of a segment. 1 is the version of the columns: a change of them needs a new suffix, and
-#: code that reads both.
-_SUFFIX = ".rows1"
+#: Suffix of a segment. 2 is the version of the columns: a change of them needs a new suffix, and
+#: code that reads both. Processes of an older version leave segments with a newer suffix alone.
+_SUFFIX = ".rows2"
+_SUFFIXES = (".rows1", _SUFFIX)  # those that are read
 
 
 class Segment:
@@ -77,8 +78,8 @@ class Segment:
             self.cut_off += 1
             return None
         with contextlib.suppress(orjson.JSONDecodeError):
-            row: Row = orjson.loads(line)
-            if is_row(row):
+            row = row_of(orjson.loads(line))
+            if row is not None:
                 return row
         self.not_rows.append(line)
         return None
@@ -140,7 +141,8 @@ class Spool:
 
     def orphan(self) -> Segment | None:
         """Lock and return a segment whose process has ended; None if there is none."""
-        for path in sorted(self._directory.glob(f"*{_SUFFIX}")):
+        paths = (path for suffix in _SUFFIXES for path in self._directory.glob(f"*{suffix}"))
+        for path in sorted(paths):
             with contextlib.suppress(OSError):  # removed meanwhile
                 fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 try:

@@ -145,6 +145,7 @@ def test_models_are_listed_as_openai_does(client, path):
         "created": 0,
         "owned_by": "fake",
         "dimensions": WIDTH,
+        "space": listed["data"][0]["space"],
     }
     assert listed["data"][2]["dimensions"] is None
 

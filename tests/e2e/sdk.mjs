@@ -38,6 +38,11 @@ const azure = new AzureOpenAI({
 });
 const stranger = new OpenAI({ ...options, apiKey: "sk-wrong" });
 const guest = new OpenAI({ ...options, apiKey: process.env.NARROW_KEY });
+// The space of an index, stored with its first vectors.
+const space = (await headers({}))["x-proxy-space"];
+const insist = (wanted) =>
+  client.embeddings.create(
+    { model, input: "x" }, { headers: { "x-proxy-space": wanted }, maxRetries: 5 });
 const models = [];
 for await (const found of client.models.list()) models.push(found.id);
 
@@ -54,6 +59,9 @@ console.log(JSON.stringify({
   azure: await embed("hello", {}, azure),
   miss: await headers({ caching: true, timeout: 30 }),
   hit: await headers({ caching: true, timeout: 30 }),
+  space,
+  ofSpace: (await insist(space)).data.length,
+  otherSpace: await failure(() => insist("old")),
   models,
   retrieved: await client.models.retrieve(model),
   wrongKey: await failure(() => embed("x", {}, stranger)),

@@ -22,6 +22,7 @@ def test_log_line_names_client_request_and_result(proxy, client, upstream):
         "key": "tests",
         "user": "u-17",
         "model": "embed",
+        "space": answer.headers["x-proxy-space"],
         "provider": "scripted",
         "items": 2,
         "tokens": answer.json["usage"]["total_tokens"],

@@ -62,5 +62,20 @@ def test_the_javascript_example(port, tmp_path):
     assert run([javascript.NODE, script], "") == "2 256 4\n"
 
 
+def test_the_python_example_of_spaces(port):
+    text = example("python", "OpenAI") + example("python", "extra_headers")
+    shown = run([sys.executable, "-"], text.replace("8000", str(port)))
+    assert shown.endswith("\n412 space_changed\n")
+
+
+def test_the_javascript_example_of_spaces(port, tmp_path):
+    javascript.install()
+    (tmp_path / "node_modules").symlink_to(javascript.HOME / "node_modules")
+    script = tmp_path / "readme.mjs"
+    text = example("js", "OpenAI") + example("js", "x-proxy-space") + "console.log(space);"
+    script.write_text(text.replace("8000", str(port)))
+    assert re.fullmatch("2 256 4\nauto-[0-9a-f]{16}\n", run([javascript.NODE, script], ""))
+
+
 def test_make_run_says_the_key_that_the_readme_names():
     assert development.KEY in README

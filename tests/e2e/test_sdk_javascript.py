@@ -89,6 +89,14 @@ def test_caching_shows_in_the_headers(did):
     assert did["miss"]["x-request-id"] != did["hit"]["x-request-id"]
 
 
+def test_a_caller_can_insist_on_the_space_of_its_index(did):
+    assert did["retrieved"]["space"] == did["space"]
+    assert did["ofSpace"] == 1
+    param = "x-proxy-space"
+    refused = {"name": "APIError", "status": 412, "code": "space_changed", "param": param}
+    assert did["otherSpace"] == refused
+
+
 def test_models(did, stand):
     assert stand[0] in did["models"]
     assert (did["retrieved"]["id"], did["retrieved"]["dimensions"]) == stand[:2]

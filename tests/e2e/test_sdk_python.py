@@ -127,6 +127,29 @@ def test_the_fields_of_ours(sdk, stand):
     assert raw.create(model=stand.model, input="kept").headers["x-proxy-cache"] == "off"
 
 
+def test_a_caller_can_insist_on_the_space_of_its_index(sdk, stand):
+    raw = sdk.embeddings.with_raw_response.create(model=stand.model, input="first")
+    space = raw.headers["x-proxy-space"]
+    assert sdk.models.retrieve(stand.model).space == space
+    again = sdk.embeddings.create(
+        model=stand.model, input="second", extra_headers={"x-proxy-space": space}
+    )
+    assert len(again.data) == 1
+
+
+def test_another_space_is_an_error_that_is_not_retried(proxy, upstream):
+    with make(proxy.url, max_retries=5) as client, pytest.raises(openai.APIStatusError) as caught:
+        client.embeddings.create(model="embed", input="x", extra_headers={"x-proxy-space": "old"})
+    error = caught.value
+    assert (error.status_code, error.code, error.type) == (
+        412, "space_changed", "invalid_request_error",
+    )  # fmt: skip
+    assert "`old`" in error.message
+    assert f"`{error.response.headers['x-proxy-space']}`" in error.message
+    assert error.response.request.headers["x-stainless-retry-count"] == "0"
+    assert upstream.calls == []
+
+
 def test_raw_responses_have_the_headers(sdk, stand):
     raw = sdk.embeddings.with_raw_response.create(
         model=stand.model, input="x", extra_headers={"X-Request-Id": "my-own-id-1"}

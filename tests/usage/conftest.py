@@ -71,6 +71,7 @@ def row(number, **values):
         "ms": 5,
         "status": 200,
         "error_code": "",
+        "space": "auto-0123456789abcdef",
     }
     return [(usual | values)[name] for name in COLUMNS]
 
@@ -92,6 +93,7 @@ def exchange(path="/v1/embeddings", method="POST", caller="team", error=None, **
         request=asked,
         outcome=outcome,
         error=error,
+        space="auto-0123456789abcdef",
         purchases=(outcome or error).purchases,
         seconds=0.0123,
     )

@@ -51,6 +51,7 @@ def test_row_holds_caller_model_provider_amounts_and_result():
         "ms": 12,
         "status": 200,
         "error_code": "",
+        "space": "auto-0123456789abcdef",
     }
 
 

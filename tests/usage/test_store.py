@@ -345,8 +345,7 @@ def test_migration_fills_rollups_from_existing_rows(url):
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
     rows = [row(n, time=n * HOUR_MS * 7, user=f"u{n % 2}") for n in range(20)]
-    values = [dict(zip(COLUMNS, r, strict=True)) for r in rows]
-    database.run(lambda c: c.execute(sa.insert(metadata.tables["usage_requests"]), values))
+    _insert_before_spaces(database, rows)
     assert migrate(database.engine) == ("0001", newest())
     filled = sums(database), sums(database, "usage_user_hours")
     for table in ("usage_requests", "usage_hours", "usage_user_hours"):
@@ -354,3 +353,18 @@ def test_migration_fills_rollups_from_existing_rows(url):
     Store(database).insert(rows)
     assert filled == (sums(database), sums(database, "usage_user_hours"))
     database.close()
+
+
+def _insert_before_spaces(database, rows):
+    """Insert rows as versions before 0004 did: without the column of spaces."""
+    names = [name for name in COLUMNS if name != "space"]
+    values = [dict(zip(names, r, strict=False)) for r in rows]
+    table = sa.table("usage_requests", *map(sa.column, names))
+    database.run(lambda c: c.execute(sa.insert(table), values))
+
+
+def test_rows_of_workers_of_the_version_before_are_taken_after_the_migration(database, store):
+    _insert_before_spaces(database, [row(1)])
+    store.insert([row(2, space="acme/bge")])
+    select = sa.select(metadata.tables["usage_requests"].c.space).order_by("number")
+    assert database.run(lambda c: list(c.execute(select).scalars())) == ["", "acme/bge"]
