@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from io import BufferedWriter
 from pathlib import Path
 
 from app.drift.file import write_atomically
@@ -70,26 +70,26 @@ class HostLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: BufferedWriter | None = None
+        self._fd: int | None = None
 
     def acquire(self) -> bool:
         """Return whether this process holds the lock now. Never waits."""
-        if self._file is not None:
+        if self._fd is not None:
             return True
-        file = self._path.open("ab")
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.close()
+            os.close(fd)
             return False
-        self._file = file
+        self._fd = fd
         return True
 
     def release(self) -> None:
         """Let another process have it."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
 
 
 class ResultsFile:
