@@ -12,6 +12,7 @@ from app.config.declaration import declared
 from app.config.deployments import DeploymentSettings, ModelSettings
 from app.config.providers import ProviderSettings
 from app.providers import registry
+from tests.support.server import ROOT
 from tests.test_config_schema import good
 
 #: The decision for every setting that all kinds have: whether it changes a vector.
@@ -197,6 +198,52 @@ def test_deployments_that_differ_need_a_name():
         config.check(settings_with(("a", "x"), ("tokens", "x")), registry)
     named = settings_with(("a", "x"), ("azure", "y"), space="openai/text-embedding-3-small")
     assert config.check(named, registry).models["m"].space == "openai/text-embedding-3-small"
+
+
+def test_options_are_compared_as_json():
+    def settings(one, other):
+        given = settings_with(("a", "x"), ("b", "x"))
+        for name, options in (("a", one), ("b", other)):
+            given["PROVIDERS"][name] = {"kind": "ollama", "options": options}
+        return given
+
+    same = settings({"stop": ("a",), "n": 1}, {"n": 1, "stop": ["a"]})
+    assert config.check(same, registry).models["m"].space
+    with pytest.raises(config.SettingsError, match=r"'options' \({'n': 1}, {'n': True}\)"):
+        config.check(settings({"n": 1}, {"n": True}), registry)
+    with pytest.raises(config.SettingsError) as caught:
+        config.check(settings({"n": {1, 2}}, {}), registry)
+    assert str(caught.value) == (
+        "PROVIDERS['a']['options']: cannot be written as JSON: Object of type set is not JSON "
+        "serializable"
+    )
+
+
+def test_all_models_that_need_a_name_are_found_at_once():
+    settings = settings_with(("a", "x"), ("azure", "x"))
+    settings["MODELS"]["n"] = settings["MODELS"]["m"]
+    with pytest.raises(config.SettingsError) as caught:
+        config.check(settings, registry)
+    lines = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "MODELS['m']['space']",
+        "MODELS['n']['space']",
+    ]
+
+
+def test_the_page_names_each_option_on_its_side():
+    page = (ROOT / "docs" / "operations.md").read_text()
+    rows = re.findall(r"^\| (.*?) +\| (.*?) \|$", page.partition("| in the id |")[2], re.MULTILINE)
+    inside, outside = (" ".join(column) for column in zip(*rows, strict=True))
+    general = {
+        "base_url": "addresses",
+        "api_key": "keys",
+        "send_dimensions": "asked for `dimensions`",
+    }
+    for kind, option in OPTIONS:
+        side = inside if registry.effects(kind)[option].changes_vector else outside
+        words = general | {"send_tokens": "token ids are sent", "options": "Ollama's `options`"}
+        assert words.get(option, f"`{option}`") in side, (kind, option)
 
 
 @given(st.text(st.characters(max_codepoint=0x17F), max_size=102))

@@ -40,7 +40,8 @@ class Bench:
         self.pipeline = Pipeline(self.dispatcher, self.cache, scope)
 
     def run(self, *items, caller=CALLER, seconds=10.0, **fields):
-        request = EmbeddingRequest("embed", list(items), **{"caching": True, **fields})
+        asked = {"model": "embed", "items": list(items), "caching": True, **fields}
+        request = EmbeddingRequest(**asked)
         return self.pipeline.run(request, caller, time.monotonic() + seconds)
 
 
@@ -258,6 +259,31 @@ def test_concurrent_requests_for_an_item_share_one_call(bench):
     for n, caller in enumerate(callers):
         assert_right(caller.join(), ["a", f"own {n}"])
     assert bench.provider.items.count("a") == 1
+
+
+def test_models_of_one_space_share_flights_and_entries(bench):
+    spaces = {"embed": "acme/bge", "steady": "acme/bge"}
+    bench.pipeline = Pipeline(bench.dispatcher, bench.cache, spaces=spaces)
+    bench.provider.hold = threading.Event()
+    callers = [Together(bench, "a", model=model) for model in ("embed", "steady")]
+    wait_until_joined(bench, 2)
+    bench.provider.hold.set()
+    outcomes = [caller.join() for caller in callers]
+    assert sum(outcome.billed_tokens for outcome in outcomes) == 1
+    for outcome in (*outcomes, bench.run("a", model="steady"), bench.run("a")):
+        assert_right(outcome, ["a"])
+    assert bench.provider.items == ["a"]
+
+
+def test_models_of_other_spaces_share_nothing(bench):
+    spaces = {"embed": "acme/bge", "steady": "acme/other"}
+    bench.pipeline = Pipeline(bench.dispatcher, bench.cache, spaces=spaces)
+    bench.provider.hold = threading.Event()
+    callers = [Together(bench, "a", model=model) for model in ("embed", "steady")]
+    wait_until_joined(bench, 2)
+    bench.provider.hold.set()
+    assert [caller.join().cache for caller in callers] == ["miss", "miss"]
+    assert bench.provider.items == ["a", "a"]
 
 
 def test_waiter_retries_after_a_failed_load(bench):

@@ -66,7 +66,7 @@ def check(
     for model, deployment in deployments:
         finding = Finding(model, deployment.label)
         findings.append(finding)
-        matrix = _embed(finding, deployment, model, seconds)
+        matrix = embed_probes(finding, deployment, model, seconds)
         if matrix is None:
             continue
         _check_dimensions(finding, deployment, model, matrix, seconds)
@@ -85,7 +85,7 @@ def _call(
     return vectors, time.monotonic() - started
 
 
-def _embed(
+def embed_probes(
     finding: Finding, deployment: Deployment, model: str, seconds: float
 ) -> np.ndarray | None:
     size = min(len(PROBES), deployment.max_inputs or len(PROBES))
@@ -120,7 +120,7 @@ def _check_dimensions(
         finding.dimensions = False
         finding.errors.append(f"with dimensions={width} it {error.message}")
         return
-    cosine = float(_cosines(_matrix(vectors.rows), matrix[:1, :width]).min())
+    cosine = float(cosines_of(_matrix(vectors.rows), matrix[:1, :width]).min())
     finding.dimensions = cosine >= MIN_COSINE
     if not finding.dimensions:
         finding.errors.append(
@@ -150,7 +150,7 @@ def _compare(finding: Finding, first: np.ndarray, matrix: np.ndarray) -> None:
     if first.shape != matrix.shape:
         finding.errors.append("its vectors are not as wide as those of the first deployment")
         return
-    finding.cosine = round(float(_cosines(first, matrix).min()), 4)
+    finding.cosine = round(float(cosines_of(first, matrix).min()), 4)
     if finding.cosine < MIN_COSINE:
         finding.errors.append(
             f"these do not serve the same vector space (cosine {finding.cosine}): take one out of "
@@ -162,7 +162,7 @@ def _matrix(rows: Any) -> np.ndarray:
     return np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), -1).astype(np.float64)
 
 
-def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def cosines_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     dots: np.ndarray = (a * b).sum(axis=1)
     cosines: np.ndarray = dots / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     return cosines

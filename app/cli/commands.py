@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from app import config
 from app.cli.cache import cache
 from app.cli.common import fail, verified_settings
+
+if TYPE_CHECKING:
+    from app.dispatch import Dispatcher
 
 #: The entry points of setup.cfg name these.
 __all__ = ["cache", "check", "check_settings", "new_key"]
@@ -54,7 +58,20 @@ def new_key(name: str) -> None:
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds each call may take.")
 @click.option("--no-batch", is_flag=True, help="Do not try a call of max_inputs inputs.")
 @click.option("--all", "with_services", is_flag=True, help="Ask Valkey, database, JWKS … too.")
-def check(as_json: bool, timeout: float, no_batch: bool, with_services: bool) -> None:
+@click.option(
+    "--compare",
+    "compared",
+    nargs=2,
+    metavar="MODEL_A MODEL_B",
+    help="Only say whether two models serve one vector space.",
+)
+def check(
+    as_json: bool,
+    timeout: float,
+    no_batch: bool,
+    with_services: bool,
+    compared: tuple[str, str] | None,
+) -> None:
     """Check the settings, then ask every deployment of every model to embed probe texts."""
     from app.cli import check_services
     from app.cli.check import check as check_deployments
@@ -62,10 +79,14 @@ def check(as_json: bool, timeout: float, no_batch: bool, with_services: bool) ->
     from app.dispatch import Dispatcher
     from app.providers.registry import make_used
 
+    if compared and with_services:
+        fail("--compare only compares two models: leave --all out")
     settings = verified_settings()
     dispatcher = Dispatcher(
         settings, make_used(settings), tokenizers=config.load_tokenizers(settings)
     )
+    if compared:
+        _compare(settings, dispatcher, compared, timeout, as_json)
     findings = check_deployments(dispatcher.deployments(), timeout, no_batch)
     checks = check_services.services(settings, timeout) if with_services else {}
     services = check_services.check_services(checks, timeout)
@@ -78,3 +99,21 @@ def check(as_json: bool, timeout: float, no_batch: bool, with_services: bool) ->
         if services:
             click.echo(check_services.table(services))
     sys.exit(any(finding.errors for finding in findings) or not all(s.ok for s in services))
+
+
+def _compare(
+    settings: config.Settings,
+    dispatcher: Dispatcher,
+    names: tuple[str, str],
+    timeout: float,
+    as_json: bool,
+) -> NoReturn:
+    """Compare two models, and exit: with 0 where they serve one space."""
+    from app.cli.compare import compare, text_of
+
+    for name in names:
+        if name not in settings.models:
+            fail(f"--compare: {config.unknown('model', name, settings.models, 'MODELS')}")
+    result = compare(settings.models, dispatcher.deployments(), names, timeout)
+    click.echo(json.dumps(result.as_dict(), indent=2) if as_json else text_of(result))
+    sys.exit(not result.is_one_space)

@@ -11,7 +11,7 @@ it must be the model's own, so that the text of token ids is the text that the c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
@@ -39,23 +39,30 @@ def with_spaces(
     with a line for each model whose space is not named and whose deployments differ.
     """
     mistakes: list[str] = []
-    found = {}
+    found = dict(models)
     for name, model in models.items():
-        if model.space:
-            found[name] = model
-            continue
-        facts = [facts_of(model, d, providers[d.provider], kinds) for d in model.deployments]
-        differing = next((i for i, other in enumerate(facts) if other != facts[0]), None)
-        if differing is not None:
-            labels = [
-                f"{d.provider}/{d.model}"
-                for d in (model.deployments[0], model.deployments[differing])
-            ]
-            mistakes.append(_differ(name, labels, facts[0], facts[differing]))
-        found[name] = replace(model, space=derived_id(facts[0]))
+        if not model.space:
+            try:
+                found[name] = replace(model, space=_derive(model, providers, kinds))
+            except SettingsError as error:
+                mistakes.append(str(error))
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return MappingProxyType(found)
+
+
+def _derive(
+    model: ModelSettings, providers: Mapping[str, ProviderSettings], kinds: ProviderKinds | None
+) -> str:
+    """Return the id of a model's space. Raises `SettingsError` where its deployments differ."""
+    first, *others = model.deployments
+    facts = facts_of(model, first, providers[first.provider], kinds)
+    space = derived_id(facts)
+    for deployment in others:
+        other = facts_of(model, deployment, providers[deployment.provider], kinds)
+        if derived_id(other) != space:
+            raise SettingsError(_differ(model.name, (first, deployment), facts, other))
+    return space
 
 
 def facts_of(
@@ -64,8 +71,17 @@ def facts_of(
     provider: ProviderSettings,
     kinds: ProviderKinds | None,
 ) -> dict[str, Any]:
-    """Return all settings of a deployment that change its vectors, by name."""
-    options = {} if kinds is None else kinds.vector_options(provider, deployment.model)
+    """Return all settings of a deployment that change its vectors, by name, as JSON has them.
+
+    Raises `SettingsError` where JSON cannot have the value of an option.
+    """
+    options = dict(kinds.vector_options(provider, deployment.model) if kinds is not None else {})
+    for name, value in options.items():
+        try:
+            options[name] = json.loads(_canonical(value))
+        except (TypeError, ValueError) as error:
+            place = f"PROVIDERS[{provider.name!r}][{name!r}]"
+            raise SettingsError(f"{place}: cannot be written as JSON: {error}") from error
     return {
         **options,
         "kind": provider.kind,
@@ -76,18 +92,30 @@ def facts_of(
 
 def derived_id(facts: Mapping[str, Any]) -> str:
     """Return the id of the space with these facts: the same in every process and installation."""
-    text = json.dumps({"layout": LAYOUT, "facts": dict(facts)}, sort_keys=True, default=repr)
+    text = _canonical({"layout": LAYOUT, "facts": facts})
     return DERIVED_PREFIX + sha256(text.encode()).hexdigest()[:DERIVED_DIGITS]
 
 
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
 def _differ(
-    model: str, labels: list[str], first: Mapping[str, Any], other: Mapping[str, Any]
+    model: str,
+    deployments: Sequence[DeploymentSettings],
+    facts: Mapping[str, Any],
+    others: Mapping[str, Any],
 ) -> str:
-    """Return the mistake that these deployments differ, and how."""
-    names = sorted(n for n in {**first, **other} if first.get(n) != other.get(n))
-    different = ", ".join(f"{n!r} ({_shown(first.get(n))}, {_shown(other.get(n))})" for n in names)
+    """Return the mistake that two deployments differ, and how."""
+    labels = " and ".join(f"{d.provider}/{d.model}" for d in deployments)
+    pairs = {name: (facts.get(name), others.get(name)) for name in sorted({**facts, **others})}
+    different = ", ".join(
+        f"{name!r} ({_shown(one)}, {_shown(other)})"
+        for name, (one, other) in pairs.items()
+        if _canonical(one) != _canonical(other)
+    )
     return (
-        f"MODELS[{model!r}]['space']: must be set, because what {' and '.join(labels)} embed with "
+        f"MODELS[{model!r}]['space']: must be set, because what {labels} embed with "
         f"differs: {different}. Vectors of two spaces mixed in one index make its searches wrong: "
         "if these are one space, name it (`flask --app wsgi check` then compares their vectors)"
     )

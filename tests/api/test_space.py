@@ -82,7 +82,7 @@ def test_refused_request_uses_none_of_the_key_s_limits(monkeypatch, fake):
     assert served.headers["x-ratelimit-remaining-requests"] == "1"
 
 
-def test_a_repointed_model_is_refused_to_who_stored_the_space_of_before(monkeypatch):
+def test_stored_space_is_refused_once_the_model_is_repointed(monkeypatch):
     def deployed(upstream):
         models = settings()["MODELS"]
         models["embed"]["deployments"] = [{"provider": "fake", "model": upstream}]

@@ -1,0 +1,119 @@
+"""``flask --app wsgi check --compare A B``: whether two models serve one vector space.
+
+One deployment of each model embeds the probe texts of `app.cli.check`, and the report has the
+cosines between their vectors.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from app.cli.check import MIN_COSINE, PROBES, Finding, cosines_of, embed_probes
+from app.config import ModelSettings
+from app.dispatch.deployment import Deployment
+
+
+@dataclass(slots=True)
+class Side:
+    """One of the two models: its space's id, and the deployment that embedded the probe texts."""
+
+    model: str
+    space: str
+    deployment: str | None = None  # None: none has answered
+    width: int | None = None
+    errors: list[str] = field(default_factory=list)  # of deployments that did not answer
+
+
+@dataclass(slots=True)
+class Comparison:
+    """The result: ``is_one_space`` is None where a model could not be asked."""
+
+    sides: tuple[Side, Side]
+    is_one_space: bool | None = None
+    lowest_cosine: float | None = None
+    median_cosine: float | None = None
+    lowest_text: str | None = None  # the probe text with the lowest cosine
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(
+    models: Mapping[str, ModelSettings],
+    deployments: Iterable[tuple[str, Deployment]],
+    names: tuple[str, str],
+    seconds: float,
+) -> Comparison:
+    """Compare two of the models; every call may take ``seconds``."""
+    known = list(deployments)
+    one, other = (Side(name, models[name].space) for name in names)
+    matrices = [_embed(side, known, seconds) for side in (one, other)]
+    result = Comparison((one, other))
+    first, second = matrices
+    if first is None or second is None:
+        return result
+    if first.shape != second.shape:
+        result.is_one_space = False
+        return result
+    cosines = cosines_of(first, second)
+    lowest = int(cosines.argmin())
+    result.lowest_cosine = round(float(cosines[lowest]), 4)
+    result.median_cosine = round(statistics.median(cosines.tolist()), 4)
+    result.lowest_text = PROBES[lowest]
+    result.is_one_space = float(cosines[lowest]) >= MIN_COSINE
+    return result
+
+
+def _embed(
+    side: Side, deployments: list[tuple[str, Deployment]], seconds: float
+) -> np.ndarray | None:
+    """Return the vectors of the first deployment of a model that answers; None: none did."""
+    for model, deployment in deployments:
+        if model != side.model:
+            continue
+        finding = Finding(model, deployment.label)
+        matrix = embed_probes(finding, deployment, model, seconds)
+        if matrix is not None:
+            side.deployment, side.width = deployment.label, finding.width
+            return matrix
+        side.errors += [f"{deployment.label}: {error}" for error in finding.errors]
+    return None
+
+
+def text_of(result: Comparison) -> str:
+    """Format a comparison for reading."""
+    lines = []
+    for side in result.sides:
+        lines += [f"{side.model}: {error}" for error in side.errors]
+        if side.deployment is not None:
+            lines.append(f"{side.model}: {side.deployment}, {side.width} wide, space {side.space}")
+    if result.lowest_cosine is not None:
+        lines.append(
+            f"cosines of {len(PROBES)} texts: lowest {result.lowest_cosine} "
+            f"({result.lowest_text!r:.60}), median {result.median_cosine}"
+        )
+    return "\n".join([*lines, _conclusion(result)])
+
+
+def _conclusion(result: Comparison) -> str:
+    one, other = result.sides
+    same_id = one.space == other.space
+    if result.is_one_space is None:
+        return "Not compared: a model could not be asked."
+    if result.is_one_space:
+        advice = "" if same_id else ' To share cache and indexes, give both the same "space".'
+        return f"One vector space: no cosine is below {MIN_COSINE}.{advice}"
+    reason = (
+        f"a cosine is below {MIN_COSINE}" if one.width == other.width else "their widths differ"
+    )
+    advice = (
+        f' Both have the id {one.space}: give one of them another "space".'
+        if same_id
+        else " An index of one has to be embedded again for the other."
+    )
+    return f"Two vector spaces: {reason}.{advice}"
