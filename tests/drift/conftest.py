@@ -1,3 +1,5 @@
-"""Databases and servers of the tests of drift."""
+"""Databases of the tests of drift."""
 
-from tests.usage.conftest import database, postgres, url  # noqa: F401 - fixtures
+from tests.usage.conftest import database as database
+from tests.usage.conftest import postgres as postgres
+from tests.usage.conftest import url as url

