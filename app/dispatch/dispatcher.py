@@ -14,7 +14,7 @@ from app.concurrency.wakeup import Wakeup
 from app.config import ModelSettings, Settings
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
-from app.dispatch.drift import Agreement, SpaceProbe
+from app.dispatch.drift import Agreement, BackgroundCalls
 from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
@@ -60,7 +60,7 @@ class Dispatcher:
         guarded = GuardedTracer(tracer) if tracer is not None else None
         self._pool_of = pool_of
         self._sender = Sender(pool_of, self._events, guarded)
-        self.space_probe = SpaceProbe(pool_of, self._sender)
+        self.background_calls = BackgroundCalls(pool_of, self._sender)
 
     def start(
         self,

@@ -1,7 +1,7 @@
 """Drift of a deployment: whether its vectors agree with the reference vectors of their space.
 
 `app.drift` compares them from time to time, and records the result here. It embeds its texts by
-`SpaceProbe`, which yields to requests: a probe takes a slot only while no request waits for one.
+`BackgroundCalls`, which yield to requests: such a call takes a slot only while no request waits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks for a free slot.
 SLOT_POLL_S = 0.05
-#: Seconds that a probe waits for its result after its deadline has passed.
+#: Seconds for which a result is waited for after the deadline of its call.
 _GRACE_S = 1.0
 
 
@@ -40,10 +40,10 @@ class Agreement:
 
 
 class NoIdleSlot(NotSent):
-    """No slot of the provider was free, or no quota was left, while the probe waited."""
+    """No slot of the provider was free, or no quota was left, while the call waited."""
 
 
-class SpaceProbe:
+class BackgroundCalls:
     """Embeds texts on one deployment, outside every request.
 
     A call counts as any other: it is charged to the deployment's quota and counted in metrics, and
@@ -92,7 +92,7 @@ class SpaceProbe:
             deadline=Deadline(give_up_at + deployment.timeout),
             on_result=on_result,
             queued_at=now,
-            is_space_probe=True,
+            is_space_check=True,
         )
         while (batch := deployment.queue.submit_if_idle(attempt, now)) is None:
             if now >= give_up_at or is_stopping():

@@ -112,7 +112,7 @@ class Sender:
         standing.call_started(batch, batch.inputs, call_started_at)
         try:
             vectors = self._embed(batch)
-            if standing.is_ejected_for_drift and not attempts[0].is_space_probe:
+            if standing.is_ejected_for_drift and not attempts[0].is_space_check:
                 raise Drifted("embeds in another vector space than its reference")
         except ProviderError as error:
             result: Vectors | ProviderError = error

@@ -12,7 +12,7 @@ from typing import Literal
 
 from app.config import CheckSettings
 from app.dispatch.attempt import NotSent
-from app.dispatch.drift import SpaceProbe
+from app.dispatch.drift import BackgroundCalls
 from app.domain import Vectors
 from app.drift.reference import Reference, compare
 from app.drift.results import Result, Results
@@ -39,13 +39,13 @@ class Checker:
 
     def __init__(
         self,
-        probe: SpaceProbe,
+        calls: BackgroundCalls,
         settings: CheckSettings,
         is_stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.counts: Counter[tuple[str, str, Outcome]] = Counter()
-        self._probe = probe
+        self._calls = calls
         self._settings = settings
         self._is_stopping = is_stopping
         self._clock = clock
@@ -113,7 +113,7 @@ class Checker:
 
         def embed(texts: Sequence[str]) -> Vectors:
             wait_s = max(0.0, give_up_at - time.monotonic())
-            return self._probe.embed(deployment, texts, wait_s, self._is_stopping)
+            return self._calls.embed(deployment, texts, wait_s, self._is_stopping)
 
         return embed_texts(deployment, embed)
 

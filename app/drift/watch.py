@@ -78,7 +78,7 @@ class DriftWatch:
             "space-check", self.tick, tick_s, first_after_s=tick_s, jitter=0.1, at_stop=self._close
         )
         self._checker = Checker(
-            dispatcher.space_probe, check, lambda: self._task.is_stopping, clock
+            dispatcher.background_calls, check, lambda: self._task.is_stopping, clock
         )
         #: Checks that this process has made, by model, provider and outcome.
         self.counts = self._checker.counts

@@ -4,7 +4,7 @@ import pytest
 
 from app.dispatch.attempt import NotSent
 from app.dispatch.batching import SlotQueue
-from app.dispatch.drift import Agreement, NoIdleSlot, SpaceProbe
+from app.dispatch.drift import Agreement, BackgroundCalls, NoIdleSlot
 from app.dispatch.verdict import verdict
 from app.domain import Vectors
 from app.errors import ConnectionFailed, Drifted, ProviderUnavailable, Rejected, SpaceDrifted
@@ -147,73 +147,73 @@ def test_nothing_is_ejected_under_warn():
     assert row["agreement"]["has_drifted"]
 
 
-# Probes
+# Background calls
 
 
-class Probing(Sending):
-    """A probe whose calls are made at once, and whose sleep counts."""
+class Background(Sending):
+    """Background calls that are made at once, and whose sleep counts."""
 
     def __init__(self, **settings):
         super().__init__(**settings)
         self.slept = 0
         self.sender._start_thread = lambda run, arguments: run(*arguments)
-        self.probe = SpaceProbe(self.sender._pool_of, self.sender, self.sleep)
+        self.apart = BackgroundCalls(self.sender._pool_of, self.sender, self.sleep)
 
     def sleep(self, seconds):
         self.slept += 1
 
 
-def test_probe_returns_vectors_also_of_a_drifted_deployment():
-    probing = Probing()
-    drift(probing.a)
-    found = probing.probe.embed(probing.a, ["1", "2"], 0.0)
+def test_background_call_returns_vectors_also_of_a_drifted_deployment():
+    background = Background()
+    drift(background.a)
+    found = background.apart.embed(background.a, ["1", "2"], 0.0)
     assert found == vectors([1, 2])
-    assert probing.queue.free == probing.queue.slots
-    assert not probing.queue.outstanding(probing.a)
+    assert background.queue.free == background.queue.slots
+    assert not background.queue.outstanding(background.a)
 
 
-def test_probe_raises_the_error_of_its_call():
-    probing = Probing()
-    probing.error = ConnectionFailed("could not be reached")
+def test_background_call_raises_the_error_of_its_call():
+    background = Background()
+    background.error = ConnectionFailed("could not be reached")
     with pytest.raises(ConnectionFailed):
-        probing.probe.embed(probing.a, ["1"], 0.0)
+        background.apart.embed(background.a, ["1"], 0.0)
 
 
-def test_probe_takes_no_slot_while_requests_wait():
-    probing = Probing()
+def test_background_call_takes_no_slot_while_requests_wait():
+    background = Background()
     started = []
-    probing.sender._start_thread = lambda run, arguments: started.append((run, arguments))
-    probing.submit(probing.b, 0)
-    probing.submit(probing.b, 1, group=None)  # waits for the only slot
+    background.sender._start_thread = lambda run, arguments: started.append((run, arguments))
+    background.submit(background.b, 0)
+    background.submit(background.b, 1, group=None)  # waits for the only slot
     with pytest.raises(NoIdleSlot):
-        probing.probe.embed(probing.a, ["1"], 0.0)
+        background.apart.embed(background.a, ["1"], 0.0)
     with pytest.raises(NoIdleSlot):
-        probing.probe.embed(probing.a, ["1"], 1e9, is_stopping=lambda: True)
-    assert probing.calls == []
+        background.apart.embed(background.a, ["1"], 1e9, is_stopping=lambda: True)
+    assert background.calls == []
 
 
-def test_probe_waits_for_an_idle_slot():
-    probing = Probing()
-    busy = probing.queue.submit(attempt(probing.b), T)
+def test_background_call_waits_for_an_idle_slot():
+    background = Background()
+    busy = background.queue.submit(attempt(background.b), T)
 
     def sleep(seconds):
-        probing.slept += 1
-        if probing.slept == 3:
-            probing.queue.close(busy)
-            probing.queue.done(busy.attempts[0], 1)
-            probing.queue.finish(busy, T)
+        background.slept += 1
+        if background.slept == 3:
+            background.queue.close(busy)
+            background.queue.done(busy.attempts[0], 1)
+            background.queue.finish(busy, T)
 
-    probing.probe._sleep = sleep
-    assert isinstance(probing.probe.embed(probing.a, ["1"], 60.0), Vectors)
-    assert probing.slept == 3
+    background.apart._sleep = sleep
+    assert isinstance(background.apart.embed(background.a, ["1"], 60.0), Vectors)
+    assert background.slept == 3
 
 
-def test_probe_is_charged_to_the_quota():
-    probing = Probing(requests_per_minute=1)
-    probing.probe.embed(probing.a, ["1"], 0.0)
+def test_background_call_is_charged_to_the_quota():
+    background = Background(requests_per_minute=1)
+    background.apart.embed(background.a, ["1"], 0.0)
     with pytest.raises(NoIdleSlot):
-        probing.probe.embed(probing.a, ["1"], 0.0)
-    assert len(probing.calls) == 1
+        background.apart.embed(background.a, ["1"], 0.0)
+    assert len(background.calls) == 1
 
 
 def test_idle_submission_leaves_the_queue_as_it_was_where_it_is_refused():
