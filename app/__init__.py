@@ -21,6 +21,8 @@
 10. After (`app.observability`, `app.usage.ledger`): a log line, metrics, spans, and a row in the
     ledger, which a thread of its own writes.
 
+Beside requests, `app.drift` compares deployments with recorded reference vectors.
+
 Threads: a request has one of gunicorn's (a greenlet under gevent); each call to a provider has its
 own, so that a caller can leave at its deadline; background work is `app.concurrency.periodic`.
 Values that travel: `app.domain`. What can go wrong: `app.errors`. What can be set: `app.settings`,
