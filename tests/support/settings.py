@@ -69,7 +69,8 @@ def shared(upstream: Any, steady: Any, closed: str, hole: str) -> dict[str, dict
             "hole": provider(hole, connect_timeout=30),
             "local": {"kind": "local"},
         },
-        "models": models | copies,
+        # Each with a space of its own: no test finds in the cache what another has left there.
+        "models": {name: {**one, "space": name} for name, one in (models | copies).items()},
     }
 
 
