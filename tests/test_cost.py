@@ -13,8 +13,9 @@ from werkzeug.test import EnvironBuilder
 from app.errors import Rejected
 from tests.api.fake import AUTH, FakeProvider, app_with, settings
 from tests.providers.http import WIDTH, assert_embeds, call, provider_at, within
+from tests.support import refusals
 from tests.support.cost import calls_of
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, good
 
 #: Calls of Python and C functions for one short text, and for asking a provider over HTTP. They
 #: were 506 and 245 when this was written.
@@ -88,26 +89,44 @@ def fails(*_):
     raise Rejected("no")
 
 
-@pytest.mark.parametrize("wrong", REFUSED)
-def test_request_makes_no_reference_cycles(monkeypatch, wrong):
-    """A cycle, also of a failed request, would keep a body of megabytes in memory."""
-    provider = FakeProvider()
-    client = app_with(monkeypatch, provider)
-    if wrong == "provider":
-        provider.embed = fails
+def garbage_of(client, **body):
+    """Return how many objects 50 requests leave to the garbage collector."""
 
     def ask_often():
         for _ in range(50):
-            client.application.wsgi_app(environ(**REFUSED[wrong]), lambda *_: None)
+            client.application.wsgi_app(environ(**body), lambda *_: None)
 
     ask_often()
     gc.collect()
     gc.disable()
     try:
         ask_often()
-        assert gc.collect() < 200  # none a request; threads of other tests may end meanwhile
+        return gc.collect()
     finally:
         gc.enable()
+
+
+#: A cycle for each request makes 50 times its objects; threads of other tests may end meanwhile.
+FEW = 200
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+def test_request_makes_no_reference_cycles(monkeypatch, wrong):
+    """A cycle, also of a failed request, would keep a body of megabytes in memory."""
+    provider = FakeProvider()
+    if wrong == "provider":
+        provider.embed = fails
+    assert garbage_of(app_with(monkeypatch, provider), **REFUSED[wrong]) < FEW
+
+
+@pytest.mark.parametrize("behaviour", [good, refusals.status(400), refusals.status(500)])
+def test_provider_call_makes_no_reference_cycles(monkeypatch, behaviour):
+    """One for each call keeps the requests of its batch, and fills the youngest generation."""
+    with Upstream(WIDTH) as upstream:
+        upstream.always(behaviour)
+        client = app_with(monkeypatch, provider_at(upstream))
+        assert garbage_of(client, model="org/model") < FEW
+        assert len(upstream.calls) >= 100
 
 
 def test_cache_hit_costs_less_than_a_provider_call(client_with):

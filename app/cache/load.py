@@ -13,7 +13,8 @@ from app.domain import Entry, Source, Vectors
 class Job(Protocol):
     """Embeds the items of a load: see `app.dispatch.job.Job`."""
 
-    error: BaseException | None
+    @property
+    def error(self) -> BaseException | None: ...
 
     @property
     def is_settled(self) -> bool: ...

@@ -4,9 +4,10 @@ A request claims the items that it misses. Items that no load embeds yet become 
 request; it waits for the loads of the other items. A load publishes item by item, to the cache and
 to all waiters, so that a request for one text never waits for the whole of another request.
 
-A load has no thread of its own: the callers that wait for its items drive its job, and it ends when
-the last of them leaves. When a load fails, its published items stay valid; its waiters claim the
-other items again, and after a second failure each embeds them in a load that it does not share.
+A load has no thread of its own: the callers that wait for its items drive its job (see
+`app.cache.fetch`), and it ends when the last of them leaves. When a load fails, its published items
+stay valid; its waiters claim the other items again, and after a second failure each embeds them in
+a load that it does not share.
 (Source of the idea: golang.org/x/sync/singleflight.)
 
 It covers one process only: `app.cache.shared` says why.
@@ -14,18 +15,14 @@ It covers one process only: `app.cache.shared` says why.
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Sequence
 
+from app.cache.fetch import Fetch
 from app.cache.load import Collected, Embedding, Load, Published, Waiter
 from app.concurrency.locks import uncontended_lock
 from app.concurrency.wakeup import Wakeup
 from app.domain import Entry, Source, Vectors
 from app.errors import ClientError, DeadlineExceeded
-
-#: Loads of other requests that may fail for an item, before a caller embeds it in an unshared load.
-_MAX_SHARED_FAILURES = 2
 
 
 class SingleFlight:
@@ -43,7 +40,7 @@ class SingleFlight:
         Raises the `ClientError` of the request's own load, or `DeadlineExceeded`, which names the
         ``timeout``. The error holds the attempts and purchases until then.
         """
-        fetch = _Fetch(self, embedding, deadline, timeout)
+        fetch = Fetch(self, embedding, deadline, timeout)
         try:
             fetch.run(keys)
         except ClientError as error:
@@ -154,104 +151,3 @@ class SingleFlight:
         for key in keys:
             if self._loads.get(key) is load:
                 del self._loads[key]
-
-
-class _Fetch:
-    """One request's call of `fetch`: waits for loads, and drives their jobs meanwhile."""
-
-    def __init__(
-        self, flights: SingleFlight, embedding: Embedding, deadline: float, timeout: float
-    ) -> None:
-        self.collected = Collected()
-        self._flights = flights
-        self._embedding = embedding
-        self._deadline = deadline
-        self._timeout = timeout
-        self._wakeup = Wakeup()
-        self._waiters: list[Waiter] = []
-        self._failures = Counter[bytes]()  # of loads, by key
-
-    def run(self, keys: Sequence[bytes]) -> None:
-        """Wait until all keys are published. Raises as `SingleFlight.fetch`."""
-        try:
-            self._claim(keys)
-            while not self._has_all():
-                now = time.monotonic()
-                if now >= self._deadline:
-                    raise DeadlineExceeded(f"Request timed out after {self._timeout} s.")
-                self._wakeup.wait(self._drive(now) - time.monotonic())
-        finally:
-            for waiter in list(self._waiters):
-                self._leave(waiter)
-
-    def _claim(self, keys: Sequence[bytes]) -> None:
-        """Join loads of these keys, or start one; unshared for keys that have failed too often."""
-        alone = [key for key in keys if self._failures[key] >= _MAX_SHARED_FAILURES]
-        shared = [key for key in keys if self._failures[key] < _MAX_SHARED_FAILURES]
-        made: list[Waiter] = []
-        if shared:
-            made += self._flights.claim(shared, self._deadline, self._wakeup)
-        if alone:
-            made.append(self._flights.make_unshared(alone, self._deadline, self._wakeup))
-        self._waiters += made
-        for waiter in made:
-            if waiter.is_owner:
-                self._start(waiter.load)
-
-    def _has_all(self) -> bool:
-        """Whether all keys are published; claims the keys of failed loads of others again."""
-        has_all = True
-        for waiter in list(self._waiters):
-            if not waiter.missing:
-                continue
-            has_all = False
-            if waiter.load.is_over:
-                missing, is_owner = list(waiter.missing), waiter.is_owner
-                self._leave(waiter)
-                if is_owner and waiter.load.error is not None:
-                    raise waiter.load.error
-                self._failures.update(missing)
-                self._claim(missing)
-        return has_all
-
-    def _drive(self, now: float) -> float:
-        """Advance the jobs of the loads; return the time at which to call this again."""
-        wake_at = self._deadline
-        for waiter in self._waiters:
-            job = waiter.load.job
-            if waiter.missing and not waiter.load.is_over and job is not None:
-                wake_at = min(wake_at, job.advance(now))
-        return wake_at
-
-    def _start(self, own: Load) -> None:
-        """Give a load its job."""
-        flights, embedding = self._flights, self._embedding
-
-        def on_part(begin: int, stop: int, vectors: Vectors, source: Source) -> None:
-            flights.publish(own, begin, stop, vectors, source, embedding)
-
-        def wake() -> None:
-            job = own.job
-            if job is not None and job.is_settled:
-                flights.end(own, job.error)
-            else:
-                own.wake()
-
-        try:
-            own.job = job = embedding.start(own.keys, own.deadline, wake, on_part)
-            job.extend(own.deadline)  # a request may have joined meanwhile
-            own.wake()  # and waits without a time of its own
-        except BaseException as error:
-            flights.end(own, error)
-            raise
-
-    def _leave(self, waiter: Waiter) -> None:
-        """Stop waiting for a load, and take its published items."""
-        self._waiters.remove(waiter)
-        job, is_owner = waiter.load.job, waiter.is_owner
-        self._flights.leave(waiter, self.collected, time.monotonic())
-        if job is not None:
-            took = max(self.collected.upstream_seconds, job.upstream_seconds)
-            self.collected.upstream_seconds = took
-            if is_owner:
-                self.collected.attempts += job.attempts

@@ -40,8 +40,17 @@ class Deadline:
         """End the time that is left, for good, and call what is registered."""
         self.cancelled = True
         self.at = float("-inf")
-        if self._interrupt is not None:
-            self._interrupt()
+        interrupt = self._interrupt  # once: another thread may `close` meanwhile
+        if interrupt is not None:
+            interrupt()
+
+    def close(self) -> None:
+        """Forget what a cancellation calls: the work has ended.
+
+        That refers to this deadline in turn, so only the garbage collector could free the two, and
+        with them whatever they refer to.
+        """
+        self._interrupt = None
 
 
 #: The deadline of the call that this thread makes, for credentials that are fetched meanwhile.

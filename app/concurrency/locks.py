@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
+from functools import cache
 
 
 def uncontended_lock() -> threading.Lock:
@@ -15,9 +17,14 @@ def uncontended_lock() -> threading.Lock:
     a dozen. Under threads it is an ordinary lock. Code that does I/O, sleeps or logs while it holds
     the lock would block the whole process under gevent: it needs `threading.Lock`.
     """
+    return _allocate_lock()()
+
+
+@cache
+def _allocate_lock() -> Callable[[], threading.Lock]:
     if "gevent.monkey" in sys.modules:
         from gevent.monkey import get_original
 
-        lock: threading.Lock = get_original("_thread", "allocate_lock")()
-        return lock
-    return threading.Lock()
+        original: Callable[[], threading.Lock] = get_original("_thread", "allocate_lock")
+        return original
+    return threading.Lock

@@ -12,25 +12,30 @@ The way of a request, and the file of each step::
                  └── retry, fail over, hedge ◄─┘ health and latency are updated
 
 * `dispatcher`: the entry. Makes the pools from the settings, and a job for each request.
-* `job`: the state machine of one request; `parts` and `part`: its parts and their states;
-  `starter`: starts attempts of parts.
+* `job`: one request, and the lock of its state; `job_state`: the state machine, which decides what
+  follows from each result; `parts` and `part`: its parts and their states; `starter`: starts
+  attempts of parts.
 * `effects`: actions of a job on other objects, performed after its lock is released.
 * `retry`: the decision after a failed attempt; `verdict`: the error when no deployment could serve.
 * `timers`: when a call is hedged, and when it counts as late.
-* `pool`: the deployments of one model. Chooses one for each attempt, and ejects failing ones.
-* `deployment`: the limits of one deployment, and the call to it; `standing`: its measured state,
-  of `health` (a circuit breaker) and `latency`; `quota`: its calls and tokens per minute.
-* `batching`: the slots of one provider and the queue before them; `waiting`: the order of the
-  queue; `attempt`: the values in the queue.
-* `sender`: the threads that make calls; `bisection`: isolates the refused request of a batch;
-  `refused_items`: items that are not merged again.
+* `pool`: the deployments of one model. Chooses one for each attempt; `ejector`: records the results
+  of calls, and ejects failing deployments.
+* `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
+  minute; `standing`: its measured state, and the lock of that: `health` (a circuit breaker),
+  `failure_rate`, `latency` and `refusals` (whether its 400s are trusted); `time_limits`: how long
+  its calls may take.
+* `batching`: the slots of one provider, and the lock of the queue before them; `attempts`: the
+  states of the attempts there; `waiting`: the order of the queue; `attempt`: the values in it;
+  `batch`: attempts that share a call.
+* `sender`: the threads that make calls; `calls`: one call; `bisection`: isolates the refused
+  request of a batch; `refused_items`: items that are not merged again.
 * `plan`: expected tokens, and the split of a large request; `answer`: joins the vectors of parts.
 * `drift`: whether a deployment agrees with the reference of its space; calls outside requests.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
-Only `sender` starts threads, only `deployment` calls providers. All other files get the time and
-the random numbers as arguments, so that tests simulate hours in seconds. The settings are in
-`app.config.dispatch`.
+Only `sender` starts threads, only `deployment` calls providers. The files beside `dispatcher`,
+`sender` and `calls` get the time and the random numbers as arguments, so that tests simulate hours
+in seconds. The settings are in `app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

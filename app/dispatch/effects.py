@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from app.dispatch.attempt import Attempt, Batch
+from app.dispatch.attempt import Attempt
+from app.dispatch.batch import Batch
 from app.domain import Source, Vectors
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from app.config.dispatch import DispatchSettings
+from app.dispatch.failure_rate import FailureRate
 from app.errors import ConnectionFailed, CredentialsRefused, ProviderError, Throttled
 
 #: A time and a time plus a duration may differ by this much through rounding.
@@ -49,8 +50,7 @@ class Health:
         self._rest_is_requested = False  # by the provider's Retry-After
         self._rests = 0  # in a row
         self._throttled = False  # it rests because it answered 429
-        self._window = (_NEVER, 0, 0)  # start, calls, failures
-        self._window_before = (0, 0)  # calls, failures
+        self.failure_rate = FailureRate(self._settings)
         self._refuted_400s = 0.0  # calls, in a row
 
     # State
@@ -112,15 +112,6 @@ class Health:
             return 1.0
         return _FIRST_SHARE + (1 - _FIRST_SHARE) * max(0.0, age) / length
 
-    def failure_rate(self, now: float) -> float:
-        """Return the share of recent calls that failed; 0 while they are too few or too old."""
-        settings = self._settings
-        if now - self._window[0] >= 2 * settings.rate_window:
-            return 0.0
-        calls = self._window[1] + self._window_before[0]
-        failures = self._window[2] + self._window_before[1]
-        return failures / calls if calls >= settings.min_calls else 0.0
-
     def is_straggler(self, call_started_at: float) -> bool:
         """Whether a call started before the ejection or before the last probe."""
         return (
@@ -146,7 +137,7 @@ class Health:
 
     def succeeded(self, now: float, call_started_at: float) -> None:
         """Record a call that returned vectors, or a refusal that is the caller's fault."""
-        self._count(now, failed=False)
+        self.failure_rate.count(now, failed=False)
         self.credentials_refused = False
         self.failures_in_a_row = 0
         self._refuted_400s = 0.0
@@ -156,8 +147,7 @@ class Health:
         if self._ejected_until is not None:
             self._ejected_until = None
             self._back_since = now
-            self._window = (now, 0, 0)
-            self._window_before = (0, 0)
+            self.failure_rate.reset(now)
         elif self.ejections_in_a_row and self.share(now) == 1.0:
             self.ejections_in_a_row = 0
         self._suspect_until = _NEVER
@@ -178,7 +168,7 @@ class Health:
         if error.retry_after is not None:
             self._rest(error.retry_after, now, call_started_at)
             self._throttled = False
-        self._count(now, failed=True)
+        self.failure_rate.count(now, failed=True)
         self.failures_in_a_row += 1
         settings = self._settings
         refused = isinstance(error, ConnectionFailed)
@@ -187,7 +177,7 @@ class Health:
             probed
             or isinstance(error, CredentialsRefused)
             or self.failures_in_a_row >= limit
-            or self.failure_rate(now) >= settings.failure_rate
+            or self.failure_rate.value(now) >= settings.failure_rate
         )
 
     def refuted(self, batch_size: int = 1) -> bool:
@@ -225,15 +215,6 @@ class Health:
     def _may_probe_rest(self, now: float) -> bool:
         since = max(self._rest_began, self._rest_probed)
         return now >= since + self._settings.rest_probe
-
-    def _count(self, now: float, failed: bool) -> None:
-        start, calls, failures = self._window
-        length = self._settings.rate_window
-        if now - start >= length:
-            # Two windows side by side: the rate looks back one to two of them.
-            self._window_before = (calls, failures) if now - start < 2 * length else (0, 0)
-            start, calls, failures = now, 0, 0
-        self._window = (start, calls + 1, failures + failed)
 
     def _rest(self, retry_after: float | None, now: float, call_started_at: float) -> None:
         """Rest after a 429. All calls in flight when a rest begins are one episode."""

@@ -43,7 +43,7 @@ NEXT_STATES = {
 class Part:
     """Consecutive items of a request, from ``start``: their state, attempts and failures.
 
-    `app.dispatch.job.Job` owns it: ``state`` is changed by `Parts.transition` alone.
+    `app.dispatch.job_state.JobState` owns it: ``state`` is changed by `Parts.transition` alone.
     """
 
     start: int
@@ -93,6 +93,11 @@ class Part:
         return not (error.transient or isinstance(error, ProviderTimeout))
 
     @property
+    def is_refused_alone(self) -> bool:
+        """Whether a deployment has refused it with 400 in a call of its own."""
+        return any(attempt.batch_size == 1 for attempt in self.refused_by.values())
+
+    @property
     def is_refusal_shared(self) -> bool:
         """Whether two deployments have refused it, each in a call of its own."""
         return sum(attempt.batch_size == 1 for attempt in self.refused_by.values()) > 1
@@ -101,6 +106,17 @@ class Part:
     def asked(self) -> list[Deployment]:
         """The deployments that have failed it, and those that have it now."""
         return [*self.failed_at, *(attempt.deployment for attempt in self.attempts)]
+
+    def add_failure(self, attempt: Attempt, error: ProviderError) -> None:
+        """Record that an attempt of this part failed."""
+        deployment = attempt.deployment
+        self.failures.append(error)
+        self.failed_at[deployment] = error
+        if isinstance(error, Rejected):
+            self.refused_by[deployment] = attempt
+            if self.is_refusal_shared:
+                for refusing in self.refused_by:
+                    refusing.standing.refusal_confirmed()
 
     def check(self) -> None:
         """Assert the invariants of a part; called after every change."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 from app.dispatch.attempt import Attempt
@@ -13,12 +12,12 @@ from app.dispatch.part import NEVER, NEXT_STATES, Part, PartState
 class Parts:
     """The parts of a request by state. See `PartState` for the states.
 
-    `app.dispatch.job.Job` owns it, and holds its own lock during every call.
+    `app.dispatch.job_state.JobState` owns it, under the lock of its job.
     """
 
     def __init__(self, tokens: list[int], effects: Effects) -> None:
         #: Those in state `WAITING`, in the order in which they start.
-        self.waiting = deque([Part(0, tokens)])
+        self.waiting = [Part(0, tokens)]
         #: The attempts of those in state `RUNNING`, oldest first.
         self.running: dict[Attempt, Part] = {}
         self._effects = effects
@@ -67,7 +66,7 @@ class Parts:
     def split(self, part: Part, cuts: Sequence[tuple[int, int]]) -> None:
         """Replace a part by smaller parts: (start, stop) of its items for each."""
         self.transition(part, PartState.SPLIT)
-        self.waiting.extendleft(
+        self.waiting[:0] = [
             Part(
                 part.start + start,
                 part.tokens[start:stop],
@@ -75,8 +74,8 @@ class Parts:
                 failed_at=dict(part.failed_at),
                 never_merge=part.never_merge,
             )
-            for start, stop in reversed(cuts)
-        )
+            for start, stop in cuts
+        ]
 
     def stop_all(self) -> None:
         """End every part: the request has ended."""

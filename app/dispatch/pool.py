@@ -1,34 +1,27 @@
-"""The deployments of one model: chooses one for each attempt, and ejects failing ones."""
+"""The deployments of one model: chooses one for each attempt."""
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
 from app.config.dispatch import DispatchSettings
-from app.dispatch.attempt import Attempt, Batch
 from app.dispatch.budget import Budget
 from app.dispatch.deployment import Deployment
+from app.dispatch.ejector import Ejector
 from app.dispatch.plan import Expected, TokenEstimate
-from app.domain import Vectors
-from app.errors import (
-    ConnectionFailed,
-    CredentialsRefused,
-    ProviderError,
-    ProviderTimeout,
-    Rejected,
-)
 
-_log = logging.getLogger("app.dispatch")
 #: Expected waits within this factor count as equal: while all are healthy, weights alone decide.
 _EQUAL_WAIT_FACTOR = 2.0
 _UNKNOWN_LATENCY_S = 0.1  # assumed for a call while no deployment has answered one
 
 
 class Pool:
-    """Chooses a deployment for each attempt, and ejects failing ones by their `Standing`."""
+    """The deployments of one model, its budgets, and the choice of one for each attempt.
+
+    ``ejector`` takes the results of calls.
+    """
 
     def __init__(
         self,
@@ -46,6 +39,7 @@ class Pool:
         self.estimate = estimate or TokenEstimate()
         self.retries = Budget(settings.retry_ratio, settings.saved_retries, settings.max_saved)
         self.hedges = Budget(settings.hedge_ratio, 0.0, settings.max_saved)
+        self.ejector = Ejector(model, self.deployments)
         self.max_slots = max(d.queue.slots for d in deployments)
         self._rng = rng
 
@@ -90,9 +84,9 @@ class Pool:
         avoid: Collection[Deployment],
     ) -> bool:
         """Whether `choose` would return a deployment; draws no random number."""
-        return self._any(now, expected, [d for d in suitable if d not in avoid], False) or (
-            not self._any(now, expected, suitable, False)
-            and self._any(now, expected, [d for d in suitable if d not in avoid], True)
+        others = [d for d in suitable if d not in avoid]
+        return self._any(now, expected, others, False) or (
+            not self._any(now, expected, suitable, False) and self._any(now, expected, others, True)
         )
 
     def _any(
@@ -166,7 +160,7 @@ class Pool:
 
     def can_serve(self, now: float) -> bool:
         """Whether a deployment is not ejected; it may be resting for its provider's Retry-After."""
-        return not all(_is_ejected(d) for d in self.deployments)
+        return not all(d.standing.is_ejected for d in self.deployments)
 
     def p95_or_slowest(self, deployment: Deployment, items: int) -> float | None:
         """Return the p95 in seconds of calls of so many items; None while unknown for all.
@@ -179,104 +173,3 @@ class Pool:
             return own
         known = [d.standing.p95(items) for d in self.deployments if d is not deployment]
         return max((p95 for p95 in known if p95 is not None), default=None)
-
-    # After a call
-
-    def succeeded(
-        self, batch: Batch, vectors: Vectors, call_started_at: float, now: float
-    ) -> list[Deployment]:
-        """Record a call that returned vectors; return the deployments that this ejects.
-
-        Ejected are those whose calls stay without an answer while this deployment answers.
-        """
-        deployment, first = batch.deployment, batch.attempts[0]
-        items = batch.inputs
-        if deployment.standing.succeeded(items, call_started_at, now, first.kind):
-            _log.warning("deployment %s of %s is back", deployment.label, self.model)
-        if self.is_alone:
-            return []
-        silent = []
-        for other in self.deployments:
-            if other is deployment or not other.standing.in_flight:
-                continue
-            if not other.standing.is_silent(now, call_started_at):
-                continue
-            error = ProviderTimeout("did not answer in time")
-            if not self._may_eject(other, error, now):
-                other.standing.suspect(now)
-                continue
-            other.standing.eject(error, now)
-            self._log_ejection(other, error)
-            silent.append(other)
-        return silent
-
-    def failed(
-        self,
-        deployment: Deployment,
-        error: ProviderError,
-        items: int,
-        call_started_at: float,
-        now: float,
-    ) -> bool:
-        """Record a call that failed; return whether that ejects its deployment."""
-        others = [d.standing.answered_at for d in self.deployments if d is not deployment]
-        ejected = deployment.standing.failed(
-            error,
-            items,
-            call_started_at,
-            now,
-            max(others, default=None),
-            lambda: self._may_eject(deployment, error, now),
-        )
-        if ejected:
-            self._log_ejection(deployment, error)
-        return ejected
-
-    def refused(self, batch: Batch, call_started_at: float, now: float) -> bool:
-        """Record a call that ended with 400; return whether that is taken as the caller's fault."""
-        standing = batch.deployment.standing
-        trusted = self.is_alone or standing.trusts_400(batch.attempts[0].kind, now)
-        standing.refused(trusted, bool(batch.rest), call_started_at, now)
-        return trusted
-
-    def refuted(self, attempt: Attempt, now: float) -> bool:
-        """Record that another deployment embedded what this one refused; whether it is ejected."""
-        deployment = attempt.deployment
-        error = Rejected("answered 400 to what another deployment embeds")
-        ejected = deployment.standing.refuted(
-            attempt.batch_size,
-            attempt.is_probe,
-            now,
-            lambda: self._may_eject(deployment, error, now),
-        )
-        if ejected:
-            self._log_ejection(deployment, error)
-        return ejected
-
-    def _may_eject(self, deployment: Deployment, error: ProviderError, now: float) -> bool:
-        """Whether an ejection leaves at least half of the deployments, or is certain anyway.
-
-        An input that makes servers fail, or a fault of our own network, makes all deployments fail
-        alike; then calling failing deployments serves more requests than calling none. Three errors
-        cannot be shared: a refused connection, refused credentials, and a 400 to items that another
-        deployment has embedded.
-        """
-        if isinstance(error, ConnectionFailed | CredentialsRefused | Rejected):
-            return True
-        out = sum(map(_is_ejected, self.deployments)) + 1
-        return out * 2 <= len(self.deployments)
-
-    def _log_ejection(self, deployment: Deployment, error: ProviderError) -> None:
-        refused = isinstance(error, CredentialsRefused)
-        _log.log(
-            logging.ERROR if refused else logging.WARNING,
-            "deployment %s of %s is ejected: it %s%s",
-            deployment.label,
-            self.model,
-            error.message,
-            ": check its api_key" if refused else "",
-        )
-
-
-def _is_ejected(deployment: Deployment) -> bool:
-    return deployment.health.is_ejected or deployment.standing.is_ejected_for_drift

@@ -1,7 +1,7 @@
-"""Makes each call to a provider in a thread of its own (a greenlet under gevent).
+"""The threads that make calls (greenlets under gevent), and what follows from each result.
 
-Therefore a caller can leave at its deadline while the call goes on for other callers. A thread
-whose call has ended sends the next batch that waits for the slot.
+Each call has a thread of its own, so that a caller can leave at its deadline while the call goes on
+for other callers. A thread whose call has ended sends the next batch that waits for the slot.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import _thread
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from app.dispatch import bisection
-from app.dispatch.attempt import Attempt, Batch, NotSent, Result
+from app.dispatch.attempt import Attempt, NotSent, Result
+from app.dispatch.batch import Batch
+from app.dispatch.calls import make_call
 from app.dispatch.deployment import Deployment
 from app.dispatch.events import Events, Tracer
 from app.dispatch.pool import Pool
-from app.domain import Item, Vectors
+from app.domain import Vectors
 from app.errors import (
     Drifted,
     InternalError,
@@ -25,7 +27,6 @@ from app.errors import (
     ProviderTimeout,
     Rejected,
     Throttled,
-    drop_tracebacks,
 )
 
 _log = logging.getLogger("app.dispatch")
@@ -98,54 +99,11 @@ class Sender:
 
     def _call(self, batch: Batch) -> Batch | None:
         """Make one call and deliver its result; return the next test of a bisection, if any."""
-        deployment, attempts = batch.deployment, batch.attempts
-        standing = deployment.standing
-        call_started_at = time.monotonic()
-        batch.deadline.set_timeout_at(call_started_at + standing.call_timeout(batch))
-        pool = self._pool_of[deployment]
-        for attempt in attempts:
-            if attempt.is_first and attempt.call_started_at is None:
-                pool.retries.earn()
-                pool.hedges.earn()
-            attempt.call_started_at = call_started_at
-        self._events.call_started(deployment, attempts, call_started_at)
-        standing.call_started(batch, batch.inputs, call_started_at)
-        try:
-            vectors = self._embed(batch)
-            if standing.is_ejected_for_drift and not attempts[0].is_space_check:
-                raise Drifted("embeds in another vector space than its reference")
-        except ProviderError as error:
-            result: Vectors | ProviderError = error
-        else:
-            result = vectors
-        finally:
-            standing.call_ended(batch)
-        now = time.monotonic()
+        pool = self._pool_of[batch.deployment]
+        result, call_started_at, now = make_call(batch, pool, self._events, self._tracer)
         if isinstance(result, Vectors):
             return self._answered(batch, result, call_started_at, now)
-        drop_tracebacks(result)  # its frames hold the answer, which may be megabytes
         return self._failed(batch, result, call_started_at, now)
-
-    def _embed(self, batch: Batch) -> Vectors:
-        deployment, first = batch.deployment, batch.attempts[0]
-        call = first.call
-        if len(batch.attempts) > 1:
-            call = call.with_items(_items(batch))
-        tracer = self._tracer
-        if tracer is None:
-            return deployment.embed(call, first.wanted, batch.deadline)
-        callers = [attempt.call.trace for attempt in batch.attempts]
-        model = self._pool_of[deployment].model
-        span, sent = tracer.start_call_span(model, deployment, call, callers)
-        result: Vectors | ProviderError = ProviderError("failed by a bug")
-        try:
-            result = deployment.embed(sent, first.wanted, batch.deadline)
-        except ProviderError as error:
-            result = error
-            raise
-        finally:
-            tracer.end_call_span(span, result)
-        return result
 
     def _answered(
         self, batch: Batch, vectors: Vectors, call_started_at: float, now: float
@@ -155,8 +113,8 @@ class Sender:
         if batch.reservation is not None and not vectors.estimated:
             deployment.quota.settle(batch.reservation, sum(vectors.tokens))
             if pool.estimate.is_used:
-                pool.estimate.learn(_items(batch), sum(vectors.tokens))
-        silent = pool.succeeded(batch, vectors, call_started_at, now)
+                pool.estimate.learn(batch.items, sum(vectors.tokens))
+        silent = pool.ejector.succeeded(batch, call_started_at, now)
         self._events.answered(pool.model, deployment, vectors, now - call_started_at)
         start = 0
         for attempt in attempts:
@@ -181,7 +139,7 @@ class Sender:
         if isinstance(error, Rejected):
             if error.too_large and batch.inputs > 1:
                 pool.estimate.raise_expectation()
-            trusted = pool.refused(batch, call_started_at, now)
+            trusted = pool.ejector.refused(batch, call_started_at, now)
             if number > 1 and trusted:
                 step = bisection.after_refusal(attempts, batch.rest)
                 return self._next_test(batch, step, now)
@@ -191,7 +149,7 @@ class Sender:
         if isinstance(error, Drifted):
             deployment.standing.probe_ended()
         is_fault = not isinstance(error, Rejected | Drifted)
-        if is_fault and pool.failed(deployment, error, batch.inputs, call_started_at, now):
+        if is_fault and pool.ejector.failed(deployment, error, batch.inputs, call_started_at, now):
             self.ejected(pool, deployment, now)
         if isinstance(error, Throttled | Drifted) or error.retry_after is not None:
             self._flush(pool, deployment, now)
@@ -255,9 +213,3 @@ class Sender:
                 self._deliver(attempt, InternalError("The proxy failed."), 1, now)
             except Exception:
                 _log.exception("a request could not be told that its call failed")
-
-
-def _items(batch: Batch) -> Sequence[Item]:
-    if len(batch.attempts) == 1:
-        return batch.attempts[0].call.items
-    return [item for attempt in batch.attempts for item in attempt.call.items]

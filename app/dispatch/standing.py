@@ -10,21 +10,22 @@ from app.concurrency.locks import uncontended_lock
 from app.config.dispatch import DispatchSettings
 from app.dispatch.health import Health
 from app.dispatch.latency import Latency
+from app.dispatch.refusals import Refusals
+from app.dispatch.time_limits import TimeLimits
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
 if TYPE_CHECKING:
-    from app.dispatch.attempt import Batch
+    from app.dispatch.batch import Batch
 
 _LATENCY_TTL_S = 10.0  # after the last answer, when the average latency counts as unknown
-_MAX_KINDS_REMEMBERED = 100  # kinds of requests that the deployment has served
 _NEVER = float("-inf")
 
 
 class Standing:
     """Health, latency and calls in flight of one deployment.
 
-    The lock guards all fields, also those of `Health` and `Latency`. Times are of the monotonic
-    clock, in seconds.
+    The lock guards all fields, also those of `Health`, `Latency` and `Refusals`. Times are of the
+    monotonic clock, in seconds.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
@@ -33,15 +34,12 @@ class Standing:
         self.answered_at = _NEVER
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
         self.is_ejected_for_drift = False
-        self._timeout = timeout  # of the provider, for one call
-        self._settings = settings
+        self.limits = TimeLimits(timeout, settings)
+        self._silence_floor = settings.silence_floor
         #: When each call in flight started, and its items; by batch, oldest first.
         self._in_flight: dict[object, tuple[float, int]] = {}
-        self._served: dict[Hashable, float] = {}  # kind of request → when one was last embedded
-        self._refused_in_a_row = 0  # calls that ended with 400
-        self._refusing_since = _NEVER  # when the first of these ended
+        self._refusals = Refusals(settings)
         self._probes_cut = 0  # probes in a row that reached their timeout
-        self._was_confirmed = False  # another deployment agreed with its last checked 400
         self._lock = uncontended_lock()
 
     # Before a call
@@ -83,49 +81,28 @@ class Standing:
             seconds = unknown if known is None else known
             for call_started_at, _ in self._in_flight.values():
                 seconds = max(seconds, now - call_started_at)
-                break
-            return seconds / max(0.05, 1 - self.health.failure_rate(now))
+                break  # the first is the oldest
+            return seconds / max(0.05, 1 - self.health.failure_rate.value(now))
 
     def p95(self, items: int) -> float | None:
         """The p95 in seconds of calls of about so many items; None while unknown."""
         with self._lock:
             return self.latency.p95(items)
 
-    def late_after(self, usual_s: float | None) -> float:
-        """Seconds after which a call is late: another deployment may be asked as well.
-
-        ``usual_s`` is the p95 of such calls, where one is known.
-        """
-        if usual_s is None:
-            return min(self._timeout, self._settings.late_unknown)
-        late = max(self._settings.late_floor, self._settings.late_factor * usual_s)
-        return min(self._timeout, late)
-
     def trusts_400(self, kind: Hashable, now: float) -> bool:
-        """Whether a 400 to a request of that kind is taken as the caller's fault.
-
-        It is, if the deployment has embedded such a request lately, and has not answered more than
-        `trusted_400s` calls in a row with 400 since.
-        """
+        """Whether a 400 to a request of that kind is taken as the caller's fault."""
         with self._lock:
-            if self._refused_in_a_row > self._settings.trusted_400s:
-                return False
-            return now - self._served.get(kind, _NEVER) <= self._settings.trust_400_for
+            return self._refusals.are_trusted(kind, now)
 
     def doubts_400(self, kind: Hashable) -> bool:
-        """Whether a 400 to a request of that kind may be the provider's fault. There are two cases:
-
-        1. Another deployment has embedded what this one refused.
-        2. This one has embedded no such request, or refused too many calls in a row, and no other
-           deployment has confirmed its last 400.
-        """
+        """Whether a 400 to a request of that kind may be the provider's fault."""
         with self._lock:
-            if self.health.has_refuted_400s:
-                return True
-            is_odd = (
-                kind not in self._served or self._refused_in_a_row > self._settings.trusted_400s
-            )
-            return is_odd and not self._was_confirmed
+            return self.health.has_refuted_400s or self._refusals.are_doubted(kind)
+
+    @property
+    def is_ejected(self) -> bool:
+        """Whether it is ejected, for failures or for drift."""
+        return self.is_ejected_for_drift or self.health.is_ejected
 
     @property
     def in_flight(self) -> int:
@@ -162,22 +139,13 @@ class Standing:
     # During a call
 
     def call_timeout(self, batch: Batch) -> float:
-        """Return the timeout of a call in seconds; that of a half-open probe is shorter.
-
-        A short timeout shows soon that the deployment still fails. But a deployment that recovered
-        and is slow would never pass a probe that is too short: the timeout is several times the
-        usual latency, where that is known, and doubles after each probe that reached it.
-        """
+        """Return the timeout of a call in seconds; that of a half-open probe is shorter."""
         if not batch.is_probe:
-            return self._timeout
+            return self.limits.timeout
         with self._lock:
-            usual_s = self.latency.p95(batch.inputs)
-            if usual_s is None:
-                usual_s = self.latency.average
-            if usual_s is None:
-                return self._timeout
-            limit = max(self._settings.probe_timeout, self._settings.cut_factor * usual_s)
-            return min(self._timeout, limit * 2.0 ** min(self._probes_cut, 16))
+            p95 = self.latency.p95(batch.inputs)
+            usual_s = self.latency.average if p95 is None else p95
+            return self.limits.probe_timeout(usual_s, self._probes_cut)
 
     def call_started(self, batch: object, items: int, now: float) -> None:
         with self._lock:
@@ -190,18 +158,15 @@ class Standing:
     def is_silent(self, now: float, other_started_at: float) -> bool:
         """Whether its oldest call is older than the silence limit while another deployment answers.
 
-        The other deployment has just answered a call that started after it, at
-        ``other_started_at``.
+        That has just answered a call that started after it, at ``other_started_at``.
         """
         with self._lock:
             for call_started_at, items in self._in_flight.values():
                 age = now - call_started_at
-                return (
-                    age >= self._settings.silence_floor
-                    and other_started_at >= call_started_at
-                    and not self.health.is_ejected
-                    and age >= self._silence_limit(items, now - other_started_at)
-                )
+                if age < self._silence_floor or other_started_at < call_started_at:
+                    return False
+                limit = self.limits.silence_after(self.latency.p95(items), now - other_started_at)
+                return age >= limit and not self.health.is_ejected
             return False
 
     # After a call
@@ -213,28 +178,16 @@ class Standing:
             straggler = self.health.is_straggler(call_started_at)
             self.latency.add(items, now - call_started_at)
             self.answered_at = now
-            if call_started_at >= self._refusing_since:
-                self._refused_in_a_row = 0
+            self._refusals.served(kind, call_started_at, now)
             self._probes_cut = 0
-            self._served.pop(kind, None)
-            self._served[kind] = now
-            if len(self._served) > _MAX_KINDS_REMEMBERED:
-                del self._served[next(iter(self._served))]
             if not straggler:
                 self.health.succeeded(now, call_started_at)
             return was_ejected and not straggler
 
     def refused(self, trusted: bool, is_test: bool, call_started_at: float, now: float) -> None:
-        """Record a call that ended with 400; ``trusted``: by the caller's fault, so a success.
-
-        ``is_test``: a call of a bisection. It is not counted as a further refusal, since it repeats
-        items that were refused before.
-        """
+        """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""
         with self._lock:
-            if not self._refused_in_a_row:
-                self._refusing_since = now
-            if not is_test:
-                self._refused_in_a_row += 1
+            self._refusals.refused(is_test, now)
             if self.health.is_straggler(call_started_at):
                 return
             if trusted:
@@ -245,7 +198,7 @@ class Standing:
     def refusal_confirmed(self) -> None:
         """Record that another deployment refused the same items with 400."""
         with self._lock:
-            self._was_confirmed = True
+            self._refusals.confirmed()
 
     def failed(
         self,
@@ -268,12 +221,12 @@ class Standing:
             is_silence = False
             if isinstance(error, ProviderTimeout):
                 self._probes_cut += health.is_probing
-                age = now - call_started_at
-                if age < self._evidence_after(items, call_started_at, others_answered_at):
+                age, p95 = now - call_started_at, self.latency.p95(items)
+                answered = others_answered_at is not None and others_answered_at >= call_started_at
+                if age < self.limits.evidence_after(p95, answered):
                     health.probe_ended()  # the caller's deadline was too short to prove a fault
                     return False
-                answered = others_answered_at is not None and others_answered_at >= call_started_at
-                is_silence = answered and age >= self._silence_limit(items)
+                is_silence = answered and age >= self.limits.silence_after(p95)
             was_ejected = health.is_ejected
             if health.failed(error, now, call_started_at) or is_silence:
                 if was_ejected or may_eject():
@@ -290,7 +243,7 @@ class Standing:
         A deployment that is ejected already is ejected for longer only if its probe got the 400.
         """
         with self._lock:
-            self._was_confirmed = False
+            self._refusals.refuted()
             was_ejected = self.health.is_ejected
             if was_ejected and not is_probe:
                 return False
@@ -308,27 +261,3 @@ class Standing:
         with self._lock:
             self.health.failed(error, now, now)
             self.health.eject(error, now)
-
-    def _silence_limit(self, items: int, others_took: float = 0.0) -> float:
-        """Return the age in seconds from which a call without an answer shows a silence.
-
-        ``others_took``: seconds that a call to another deployment has just taken.
-        """
-        p95 = self.latency.p95(items)
-        if p95 is None:
-            return max(self._settings.late_unknown, self._settings.silence_factor * others_took)
-        return max(self._settings.silence_floor, self._settings.silence_factor * p95)
-
-    def _evidence_after(
-        self, items: int, call_started_at: float, others_answered_at: float | None
-    ) -> float:
-        """Seconds after which a call without an answer counts as a failure."""
-        settings = self._settings
-        p95 = self.latency.p95(items)
-        if others_answered_at is not None and others_answered_at >= call_started_at:
-            limit = settings.silence_floor if p95 is None else settings.cut_factor * p95
-        elif p95 is None:
-            limit = settings.silence_floor
-        else:
-            limit = max(settings.late_floor, settings.late_factor * p95)
-        return min(self._timeout, limit)

@@ -1,6 +1,6 @@
 """Starts the attempts of a request's parts: first ones, retries, hedges. No I/O.
 
-It belongs to one `app.dispatch.job.Job`, and runs under its lock.
+It belongs to one `app.dispatch.job_state.JobState`, and runs under the lock of its job.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ class Starter:
         parts, later = self._parts, list[Part]()
         given_up = None
         while parts.waiting and len(parts.running) < self._job.pool.max_slots:
-            part = parts.waiting.popleft()
+            part = parts.waiting.pop(0)
             if part.due > now:
                 later.append(part)
             elif not self._start(part, now, has_vectors or bool(parts.running), later):
                 given_up = part
                 break
-        parts.waiting.extendleft(reversed(later))
+        parts.waiting[:0] = later
         return given_up
 
     def next_time(self) -> float:
@@ -180,11 +180,9 @@ class Starter:
         other = self._choose_beside(part, now)
         if other is None:
             return
-        if attempt.call_started_at is None:
-            # It still waits for a slot: another deployment's free slot costs no extra call.
-            if other.queue.free and len(part.attempts) == 1:
-                self.attempts -= 1
-                self._parts.transition(part, PartState.WAITING)
+        queued = next((a for a in part.attempts if a.call_started_at is None), None)
+        if queued is not None:
+            self._move(part, queued, other, now)
             return
         pool, late = self._job.pool, ProviderTimeout("was too slow")
         if not pool.retries.spend():
@@ -199,6 +197,18 @@ class Starter:
         if len(part.attempts) > 1:
             self._parts.drop_attempt(part, attempt)
         self._submit(part, other, now)
+
+    def _move(self, part: Part, queued: Attempt, other: Deployment, now: float) -> None:
+        """Give the free slot of another deployment to a queued attempt: it costs no extra call."""
+        if not other.queue.free:
+            return
+        if len(part.attempts) == 1:
+            self.attempts -= 1
+            self._parts.transition(part, PartState.WAITING)
+        elif other.fits(part.size, part.expected.total):
+            self.attempts -= 1
+            self._parts.drop_attempt(part, queued)
+            self._submit(part, other, now)
 
     def _choose_beside(self, part: Part, now: float) -> Deployment | None:
         pool, expected, suitable = self._job.pool, part.expected, self._job.suitable

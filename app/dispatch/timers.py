@@ -12,6 +12,7 @@ from app.dispatch.pool import Pool
 _PROBE_HEDGE_FACTOR = 2.0  # the request of a probe is hedged after so many times the p95,
 _MIN_PROBE_HEDGE_S = 0.05  # but not before,
 _UNKNOWN_PROBE_HEDGE_S = 0.5  # and after so long where no p95 is known
+_MIN_HALF_S = 0.05  # with half of the time left shorter than that, another call would be cut, too
 
 
 class Timers:
@@ -39,9 +40,10 @@ class Timers:
         ):
             return
         usual_s = self._pool.p95_or_slowest(deployment, part.size)
-        # Half of what is left, so that another still has time.
-        part.late_after = min((deadline - now) / 2, deployment.standing.late_after(usual_s))
-        part.late_at = now + part.late_after
+        half = (deadline - now) / 2  # so that another call still has time
+        if half >= _MIN_HALF_S:
+            part.late_after = min(half, deployment.standing.limits.late_after(usual_s))
+            part.late_at = now + part.late_after
         part.hedge_after = self._hedge_after(attempt, usual_s)
         part.hedge_at = now + part.hedge_after
 

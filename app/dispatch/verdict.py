@@ -30,16 +30,19 @@ def verdict(
     pool: Pool,
     suitable: Sequence[Deployment],
     failures: Sequence[ProviderError],
+    is_refused_alone: bool,
     expected: Expected,
     now: float,
 ) -> ClientError:
     """Return the caller's error for the failures of a part; without any, for the pool's state.
 
     A 400 counts only where all failures are 400s: one that is trusted has ended the request before.
+    It must also be the answer to a call that held nothing else (``is_refused_alone``): another
+    request may have caused the 400 to a merged call.
     """
     others = [failure for failure in failures if not isinstance(failure, Rejected)]
-    for failure in () if others else failures:
-        return refusal(failure)  # type: ignore[arg-type]  # `Rejected`, all of them
+    if failures and not others and is_refused_alone:
+        return refusal(failures[0])  # type: ignore[arg-type]  # `Rejected`, as all of them
     failures = others
     if all(d.standing.is_ejected_for_drift for d in suitable):
         return SpaceDrifted(

@@ -1,8 +1,12 @@
-"""The attempts that wait for the slots of one provider, in groups that may share a call."""
+"""The order in which attempts leave the queue of a provider.
+
+Attempts that may share a call are a group. `WaitingGroups.next_group` decides whose turn it is, and
+`fill` how many attempts of the group leave together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
 from app.dispatch.attempt import Attempt
@@ -19,7 +23,7 @@ def group_key(attempt: Attempt) -> Hashable:
 class WaitingGroups:
     """The queue of a provider: groups in the order of their turn, each with its attempts in order.
 
-    `app.dispatch.batching.SlotQueue` owns it, and holds its own lock during every call.
+    `app.dispatch.attempts.Attempts` owns it, under the lock of its `SlotQueue`.
     """
 
     def __init__(self) -> None:
@@ -53,18 +57,28 @@ class WaitingGroups:
         if group:
             self._groups[key] = group
 
-    def __iter__(self) -> Iterator[tuple[Hashable, Deployment, Iterable[Attempt]]]:
-        """Each group: its key, its deployment and its attempts."""
+    def next_group(
+        self, has_slot: Callable[[Deployment], bool]
+    ) -> tuple[Hashable, Deployment, Iterable[Attempt]] | None:
+        """Return the group whose turn it is: its key, its deployment and its attempts.
+
+        It is the first one whose deployment ``has_slot``; None where there is none. A group keeps
+        its place while it holds attempts, so the head of that group has waited longest, except for
+        attempts that were taken along before.
+        """
         for key, group in self._groups.items():
-            yield key, next(iter(group)).deployment, group
+            deployment = next(iter(group)).deployment
+            if has_slot(deployment):
+                return key, deployment, group
+        return None
 
     def of_deployment(self, deployment: Deployment) -> list[Attempt]:
         """Return all queued attempts of a deployment."""
         return [
             attempt
-            for _, waited_for, group in self
-            if waited_for is deployment
+            for group in self._groups.values()
             for attempt in group
+            if attempt.deployment is deployment
         ]
 
 

@@ -14,19 +14,16 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha1
 from typing import Any
-
-from redis.exceptions import NoScriptError, ResponseError
 
 from app.concurrency.locks import uncontended_lock
 from app.limits import redis_scripts as scripts
 from app.limits.memory import Change, Reservation, Take, Taken, Window, WindowsState
 from app.limits.periods import Calendar, Period
+from app.limits.redis_evaluation import evaluate_all, evaluate_take
 from app.redis.client import BestEffortClient
 
 _log = logging.getLogger("app.limits")
-_TAKE_SHA = sha1(scripts.TAKE.encode(), usedforsecurity=False).hexdigest()
 #: Windows with unsent corrections; corrections of further windows are dropped, and counted.
 MAX_WAITING = 10_000
 #: Reservations that one charge settles; further ones expire.
@@ -91,7 +88,7 @@ class SharedWindows:
             arguments += (limit, cost, period.seconds)
             is_calendar = isinstance(period, Calendar)
             arguments += (*period.span(now), period.keep_s) if is_calendar else (0, 0, 0, 0)
-        reply = self.remote.call(lambda client: _evaluate(client, names, arguments))
+        reply = self.remote.call(lambda client: evaluate_take(client, names, arguments))
         if reply is None:
             self.unchecked += 1
             return None
@@ -191,7 +188,7 @@ class SharedWindows:
         self._sending = []
 
     def _run(self, client: Any, commands: Sequence[Sequence[Any]]) -> None:
-        refused = _evaluate_all(client, commands)
+        refused = evaluate_all(client, commands)
         if refused:
             self.dropped += len(refused)
             _log.warning("limits: the server refused %d corrections: %s", len(refused), refused[0])
@@ -213,45 +210,7 @@ class SharedWindows:
         return key, key if period.slides else f"{key}:r"
 
 
-def _evaluate_all(client: Any, commands: Sequence[Sequence[Any]]) -> list[Exception]:
-    """Evaluate scripts; return the errors of those that the server refuses for good.
-
-    Raises any other error; some of the scripts may have been evaluated then.
-    """
-    if hasattr(client, "mget_nonatomic"):  # a cluster client, whose pipelines cannot run scripts
-        replies: list[Any] = []
-        for command in commands:
-            try:
-                replies.append(client.eval(*command))
-            except ResponseError as error:
-                replies.append(error)
-    else:
-        pipe = client.pipeline(transaction=False)
-        for command in commands:
-            pipe.eval(*command)
-        replies = pipe.execute(raise_on_error=False) if commands else []
-    errors = [reply for reply in replies if isinstance(reply, Exception)]
-    for failed in errors:
-        # Temporary errors have subclasses (read-only, out of memory, loading) or these prefixes.
-        if type(failed) is not ResponseError or str(failed).startswith(_TEMPORARY):
-            raise failed
-    return errors
-
-
-#: Prefixes of temporary errors: the server cannot save, runs a script, or misses its replicas.
-_TEMPORARY = ("MISCONF", "BUSY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
-
-
 def _window(take: Take, counts: Iterator[int], now: float) -> Window:
     index, current, before = next(counts), next(counts), next(counts)
     _, start, end = take.period.span(now)
     return Window(take.limit, index, start, end, current, before, now, take.period.slides)
-
-
-def _evaluate(client: Any, names: list[str], numbers: list[Any]) -> list[Any]:
-    reply: list[Any]
-    try:
-        reply = client.evalsha(_TAKE_SHA, len(names), *names, *numbers)
-    except NoScriptError:  # the server has restarted and lost its scripts
-        reply = client.eval(scripts.TAKE, len(names), *names, *numbers)
-    return reply

@@ -1,4 +1,4 @@
-"""gunicorn's parser, with a short way for heads that have nothing unusual in them."""
+"""gunicorn's parser, with a short way for lines and heads that have nothing unusual in them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ _NOT_IN_HOST = re.compile(r"[\s/\\@?#]")  # what ends, or never begins, a host a
 #: Header lines that leave nothing to be argued about: a name of letters, digits and hyphens, a
 #: value of printable ASCII. All else is looked at by gunicorn, line by line.
 _USUAL = re.compile(rb"[A-Za-z][A-Za-z0-9-]*:[ -~]*(?:\r\n[A-Za-z][A-Za-z0-9-]*:[ -~]*)*")
+
+#: Request lines that leave nothing to be argued about either: a method, an absolute path without
+#: query, of unreserved characters and no empty segment, and HTTP/1.1.
+_USUAL_LINE = re.compile(rb"(GET|POST|HEAD) (/|(?:/[A-Za-z0-9._~-]+)+) HTTP/1\.1")
 
 #: What gunicorn's policy looks at by name, besides those that tell of the client's own scheme.
 _POLICY_HEADERS = message.RFC9110_5_3_SINGLETON_FIELDS | {"EXPECT"}
@@ -58,12 +62,8 @@ class Request(message.Request):  # type: ignore[misc]
     def should_close(self) -> bool:
         if self.must_close or self.method == "CONNECT":
             return True
-        options = {
-            option.strip(" \t").lower()
-            for name, value in self.headers
-            if name == "CONNECTION"
-            for option in value.split(",")
-        }
+        values = [value for name, value in self.headers if name == "CONNECTION"]
+        options = [option.strip(" \t").lower() for option in ",".join(values).split(",")]
         if "close" in options:
             return True
         return bool(self.version <= (1, 0)) and "keep-alive" not in options
@@ -78,6 +78,16 @@ class Request(message.Request):  # type: ignore[misc]
                 self._known.clear()
             known = self._known[key] = super()._peer_is_trusted_proxy()
         return known
+
+    def parse_request_line(self, line_bytes: bytes) -> None:
+        usual = _USUAL_LINE.fullmatch(line_bytes)
+        if usual is None:
+            super().parse_request_line(line_bytes)
+            return
+        method, path = usual.groups()
+        self.method, self.uri = method.decode("ascii"), path.decode("ascii")
+        self.path, self.query, self.fragment = self.uri, "", ""
+        self.version = (1, 1)
 
     def parse_headers(self, data: bytes, from_trailer: bool = False) -> Any:
         # Where the whole, with its last line's end, is no longer than a field may be, no field is.

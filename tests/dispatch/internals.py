@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.dispatch import Dispatcher
-from app.dispatch.attempt import Batch
+from app.dispatch.batch import Batch
 from app.dispatch.deployment import Deployment
 from app.dispatch.plan import Expected, TokenEstimate
 from app.dispatch.sender import Sender
@@ -79,7 +79,9 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
 def kept_in_vain(dispatcher: Dispatcher) -> list[str]:
     """Requests that have left a queue, and whose texts it still holds."""
     held = {
-        deployment.name: sum(len(queue) for queue in deployment.queue._groups._groups.values())
+        deployment.name: sum(
+            len(queue) for queue in deployment.queue._attempts.groups._groups.values()
+        )
         for _, deployment in dispatcher.deployments()
     }
     return [f"{name}: its queue still holds {count} parts" for name, count in held.items() if count]

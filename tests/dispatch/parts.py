@@ -6,7 +6,8 @@ from typing import Any
 
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
-from app.dispatch.attempt import Attempt, Batch, CallDeadline
+from app.dispatch.attempt import Attempt
+from app.dispatch.batch import Batch, tokens_of
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
 from app.dispatch.part import Part
@@ -76,12 +77,9 @@ def part(size: int = 1, **fields: Any) -> Part:
 
 def batch(*attempts: Attempt) -> Batch:
     """A batch that no queue knows of."""
-    inputs, tokens = sum(a.size for a in attempts), sum(a.tokens for a in attempts)
-    reservation = attempts[0].deployment.quota.reserve(tokens, T)
-    is_probe = any(a.is_probe for a in attempts)
     carried = list(attempts)
-    deadline = CallDeadline(carried, is_probe)
-    return Batch(carried, "key", inputs, tokens, reservation, [], is_probe, deadline)
+    reservation = attempts[0].deployment.quota.reserve(tokens_of(carried), T)
+    return Batch.with_slot(carried, "key", reservation, [])
 
 
 def expected(tokens: int) -> Expected:

@@ -5,24 +5,7 @@ import pytest
 from app.dispatch.attempt import AttemptState
 from app.dispatch.batching import SlotQueue
 from tests.dispatch.parts import T, attempt, deployment
-
-
-def sent(queue, attempts):
-    """Submit attempts; the batches that leave, each closed at once."""
-    batches = []
-    for one in attempts:
-        batch = queue.submit(one, T)
-        if batch is not None:
-            queue.close(batch)
-            batches.append(batch)
-    return batches
-
-
-def finished(queue, batch):
-    """All batches that leave one after the other once a call has ended."""
-    while (batch := queue.finish(batch, T)) is not None:
-        queue.close(batch)
-        yield batch
+from tests.dispatch.queues import finished, sent
 
 
 @pytest.fixture
@@ -187,23 +170,6 @@ def test_a_probe_is_never_cut_for_its_callers(queue):
     assert batch.deadline.at == T + 10
 
 
-def test_a_call_has_until_the_latest_deadline_of_those_that_want_it(queue):
-    a = deployment(queue=queue)
-    (first,) = sent(queue, [attempt(a)])
-    attempts = [attempt(a, deadline=T + seconds) for seconds in (10, 30, 20)]
-    sent(queue, attempts)
-    batch = queue.finish(first, T)
-    queue.close(batch)
-    batch.deadline.set_timeout_at(T + 25)
-    assert batch.deadline.at == T + 25  # the provider's own timeout
-    queue.abandon(attempts[1])
-    assert batch.deadline.at == T + 20
-    attempts[0].deadline.extend(T + 22)
-    assert batch.deadline.at == T + 22
-    batch.deadline.cancel()
-    assert batch.deadline.at == float("-inf")
-
-
 def test_without_quota_all_that_wait_for_the_deployment_are_returned(queue):
     a, b = deployment("a", queue, requests_per_minute=1), deployment("b", queue)
     (first,) = sent(queue, [attempt(a)])
@@ -242,83 +208,3 @@ def test_next_takes_no_slot_where_none_is_free(queue):
     sent(queue, [attempt(a), attempt(a)])
     assert queue.next(T) is None
     assert (queue.free, queue.waiting) == (0, 1)
-
-
-# After a refusal
-
-
-@pytest.fixture
-def refused(queue):
-    """A batch of four attempts whose call has been refused."""
-    a = deployment(queue=queue)
-    (first,) = sent(queue, [attempt(a)])
-    sent(queue, [attempt(a) for _ in range(4)])
-    batch = queue.finish(first, T)
-    queue.close(batch)
-    return batch
-
-
-def test_what_is_requeued_waits_before_all_others_and_is_merged_again(queue, refused):
-    a = refused.deployment
-    others = [attempt(a, group="h"), attempt(a)]
-    sent(queue, others)
-    queue.requeue(refused.attempts)
-    assert queue.waiting == 6
-    assert [b.attempts for b in finished(queue, refused)] == [
-        [*refused.attempts, others[1]],
-        [others[0]],
-    ]
-
-
-def test_held_attempts_are_not_queued(queue, refused):
-    held = queue.hold(refused.attempts[2:])
-    assert held == refused.attempts[2:]
-    assert {one.state for one in held} == {AttemptState.QUEUED}
-    assert queue.waiting == 2
-    assert queue.finish(refused, T) is None
-    queue.requeue(held)
-    assert queue.next(T).attempts == held
-    assert queue.waiting == 0
-
-
-def test_what_is_held_can_be_withdrawn_and_is_not_requeued(queue, refused):
-    held = queue.hold(refused.attempts)
-    assert queue.withdraw(held[0])
-    queue.requeue(held)
-    assert queue.waiting == 3
-    assert queue.finish(refused, T).attempts == held[1:]
-
-
-def test_a_test_is_sent_in_the_slot_of_the_call_before(queue, refused):
-    rest = queue.hold(refused.attempts[3:])
-    following = queue.replace(refused, refused.attempts[:3], rest, T)
-    assert following.attempts == refused.attempts[:3]
-    assert following.rest == rest
-    assert all(one.batch is following for one in following.attempts)
-    assert queue.free == 0
-    late = attempt(refused.deployment)
-    assert queue.submit(late, T) is None  # a test is not open for additions
-    assert late.batch is None
-
-
-def test_a_test_that_is_not_wanted_is_not_sent(queue, refused):
-    for one in refused.attempts[:2]:
-        queue.abandon(one)
-    rest = queue.hold(refused.attempts[2:])
-    assert queue.replace(refused, refused.attempts[:2], rest, T) is None
-    assert queue.outstanding(refused.deployment) == 1 + len(rest)  # and the first of all
-
-
-def test_a_test_without_quota_returns_all_that_were_refused(queue):
-    a = deployment(queue=queue, requests_per_minute=2)
-    (first,) = sent(queue, [attempt(a)])
-    attempts = [attempt(a) for _ in range(3)]
-    sent(queue, attempts)
-    batch = queue.finish(first, T)
-    queue.close(batch)
-    rest = queue.hold(batch.attempts[2:])
-    returned = queue.replace(batch, batch.attempts[:2], rest, T)
-    assert returned.reservation is None
-    assert returned.attempts == attempts
-    assert queue.finish(batch, T) is None
-    assert (queue.free, queue.waiting) == (1, 0)

@@ -192,7 +192,7 @@ class AnyQueue(RuleBasedStateMachine):
     # What is always true
 
     def in_queues(self):
-        return [one for queue in self.queue._groups._groups.values() for one in queue]
+        return [one for queue in self.queue._attempts.groups._groups.values() for one in queue]
 
     def in_state(self, *states):
         return [one for one in self.attempts if one.state in states]
@@ -222,8 +222,8 @@ class AnyQueue(RuleBasedStateMachine):
         in_queues = self.in_queues()
         held = [one for b in self.calls for one in b.rest if one.state is AttemptState.QUEUED]
         assert Counter(map(id, [*in_queues, *held])) == Counter(map(id, queued))
-        assert all(self.queue._groups._groups.values())
-        for key, queue in self.queue._groups._groups.items():
+        assert all(self.queue._attempts.groups._groups.values())
+        for key, queue in self.queue._attempts.groups._groups.items():
             for one in queue:
                 assert key == (one if one.group is None else (one.deployment, one.group))
 
@@ -270,7 +270,7 @@ class AnyQueue(RuleBasedStateMachine):
             self.take_all()
         assert all(one.state in ENDED for one in self.attempts)
         assert self.queue.free == SLOTS
-        assert not self.queue._groups._groups
+        assert not self.queue._attempts.groups._groups
         assert not self.queue._open
 
 

@@ -50,7 +50,7 @@ def test_a_drifted_deployment_counts_as_ejected_for_the_half_that_must_stay():
     of = pool(a, b)
     drift(a)
     for _ in range(5):
-        of.failed(b, ProviderUnavailable("failed with 503"), 1, T, T)
+        of.ejector.failed(b, ProviderUnavailable("failed with 503"), 1, T, T)
     assert not b.health.is_ejected
 
 
@@ -61,7 +61,7 @@ def test_a_drifted_deployment_counts_as_ejected_for_the_half_that_must_stay():
 def test_error_says_that_all_deployments_have_drifted(failures):
     a, b = deployment("a"), deployment("b")
     drift(a, b)
-    error = verdict(pool(a, b), [a, b], failures, expected(1), T)
+    error = verdict(pool(a, b), [a, b], failures, False, expected(1), T)
     assert isinstance(error, SpaceDrifted)
     assert (error.status, error.code) == (503, "space_drifted")
     assert error.should_retry is False
@@ -71,7 +71,7 @@ def test_error_says_that_all_deployments_have_drifted(failures):
 def test_a_refused_request_is_refused_whatever_has_drifted():
     a = deployment("a")
     drift(a)
-    error = verdict(pool(a), [a], [Rejected("your input is invalid")], expected(1), T)
+    error = verdict(pool(a), [a], [Rejected("your input is invalid")], True, expected(1), T)
     assert error.status == 400
 
 

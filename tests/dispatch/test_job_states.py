@@ -100,12 +100,12 @@ def test_a_job_refuses_every_transition_that_is_not_listed(before, after):
         changed.attempts.append(attempt(asking.deployments[0]))
     by = attempt(asking.deployments[0]) if after is PartState.RUNNING else None
     if after in NEXT_STATES[before]:
-        asking.job._parts.transition(changed, after, by)
+        asking.job._state._parts.transition(changed, after, by)
         assert changed.state is after
         assert changed.attempts == ([by] if by else [])
     else:
         with pytest.raises(AssertionError, match="→"):
-            asking.job._parts.transition(changed, after, by)
+            asking.job._state._parts.transition(changed, after, by)
         assert changed.state is before
 
 
@@ -265,7 +265,7 @@ def test_a_bug_ends_the_request_and_leaves_nothing(when, monkeypatch):
         raise ZeroDivisionError("a bug")
 
     if when == "at a result":
-        monkeypatch.setattr(asking.job, "_accept", fails)
+        monkeypatch.setattr(asking.job._state, "_accept", fails)
     else:
         monkeypatch.setattr(asking.job, "_on_part", fails)
     asking.job.advance(T)

@@ -1,52 +1,13 @@
-"""Who is asked next: tiers, weights, waits, quotas; and who is not, after what it did."""
-
-import logging
-from collections import Counter
+"""Who is asked next: tiers, weights, waits and quotas."""
 
 import pytest
 
 from app.dispatch.batching import SlotQueue
 from app.errors import (
-    BrokenContract,
-    ConnectionFailed,
-    CredentialsRefused,
-    ProviderTimeout,
-    ProviderUnavailable,
-    Rejected,
     Throttled,
 )
-from tests.dispatch.parts import T, attempt, batch, deployment, expected, pool, vectors
-
-ill = ProviderUnavailable("failed with 503")
-refused = ConnectionFailed("could not be reached")
-credentials = CredentialsRefused("refused our credentials (401)")
-
-
-def chosen(of, times=1000, now=T, **options):
-    """Who was chosen how often, nothing being under way."""
-    counts = Counter(of.choose(now, expected(1), **options) for _ in range(times))
-    return {d.name if d else None: number for d, number in counts.items()}
-
-
-def fail(of, member, error, now=T, seconds=0.05):
-    """A call that left so many seconds ago fails; whether the deployment is ejected for it."""
-    return of.failed(member, error, 1, now - seconds, now)
-
-
-def succeed(of, member, seconds=0.05, now=T, items=1):
-    """A call that left so many seconds ago is answered; those that are ejected for silence."""
-    answer = vectors(range(items))
-    return of.succeeded(batch(attempt(member, items)), answer, now - seconds, now)
-
-
-def eject(of, member, error=refused, now=T):
-    for _ in range(5):
-        fail(of, member, error, now, 5.0 if isinstance(error, ProviderTimeout) else 0.0)
-
-
-def abc(**settings):
-    members = [deployment(name, **settings) for name in "abc"]
-    return pool(*members), *members
+from tests.dispatch.parts import T, attempt, deployment, expected, pool
+from tests.dispatch.pools import abc, chosen, credentials, eject, fail, ill, refused, succeed
 
 
 def test_weights_are_shares_while_all_are_well():
@@ -151,32 +112,6 @@ def test_the_only_one_is_asked_whatever_its_health(error):
     assert chosen(of) == {"a": 1000}
 
 
-@pytest.mark.parametrize(
-    "error",
-    [ill, BrokenContract("answered nonsense"), ProviderTimeout("did not answer in time")],
-    ids=lambda e: e.cause,
-)
-@pytest.mark.parametrize("number", [2, 3, 4, 5])
-def test_no_more_than_half_is_ejected_for_a_fault_that_all_share(error, number):
-    members = [deployment(name) for name in "abcde"[:number]]
-    of = pool(*members)
-    for _ in range(3):
-        for member in members:
-            eject(of, member, error)
-    out = [m for m in members if m.health.state(T) == "ejected"]
-    assert len(out) == number // 2
-    assert set(chosen(of)) == {m.name for m in members if m not in out}
-
-
-def test_refused_connection_ejects_any_number_of_deployments():
-    of, *members = abc()
-    for member in members:
-        eject(of, member, refused)
-    assert chosen(of) == {None: 1000}
-    assert not of.can_serve(T)
-    assert 0 < of.wait(T, expected(1), members) <= 1
-
-
 def test_with_all_ejected_one_is_probed_every_second():
     of, *members = abc()
     for member in members:
@@ -189,16 +124,6 @@ def test_with_all_ejected_one_is_probed_every_second():
             probed.append(now)
             fail(of, one, refused, now + 0.01, 0.01)
     assert 3 <= len(probed) <= 3 * 3 * 2
-
-
-def test_refused_credentials_eject_at_once_and_log_an_error(caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("app"), "propagate", True)
-    of, a, *_ = abc()
-    assert fail(of, a, credentials)
-    assert set(chosen(of, now=T + 20)) == {"b", "c"}
-    (loud,) = {r.getMessage() for r in caplog.records if r.levelno == logging.ERROR}
-    assert "a/m" in loud
-    assert "check its api_key" in loud
 
 
 def test_one_that_rests_is_not_asked_until_then():
@@ -214,24 +139,6 @@ def test_when_all_rest_it_is_known_for_how_long():
         fail(of, member, Throttled("slow down", retry_after=seconds))
     assert chosen(of) == {None: 1000}
     assert of.wait(T, expected(1), members) == pytest.approx(4)
-
-
-def test_a_refusal_of_the_input_says_that_the_provider_is_well():
-    of, a, *_ = abc()
-    for _ in range(4):
-        fail(of, a, ill)
-    fail(of, a, Rejected("your input is invalid"))
-    assert not fail(of, a, ill)
-
-
-def test_short_deadline_is_no_failure_of_the_provider():
-    of, a, *_ = abc()
-    for _ in range(20):
-        fail(of, a, ProviderTimeout("did not answer in time"), seconds=0.2)
-    assert a.health.state(T) == "ok"
-    for _ in range(5):
-        fail(of, a, ProviderTimeout("did not answer in time"), seconds=5.0)
-    assert a.health.state(T) == "ejected"
 
 
 def test_only_a_suitable_deployment_is_asked():
@@ -264,87 +171,6 @@ def test_has_other_says_whether_choose_would_find_one(which, ejected):
         avoid = [member for member in members if member.name in which]
         found = of.choose(T + later, expected(1), members, avoid)
         assert of.has_other(T + later, expected(1), members, avoid) == (found is not None)
-
-
-def test_calls_in_flight_at_an_ejection_do_not_lengthen_it():
-    """64 calls meet the same short outage: that is one ejection of a second, not of a minute."""
-    of, a, *_ = abc()
-    for _ in range(64):
-        fail(of, a, refused)
-    assert a.health.ejections_ever == 1
-    assert a.health.may_serve(T + 1)
-
-
-@pytest.mark.parametrize("error", [refused, ProviderTimeout("hurry")], ids=lambda e: e.cause)
-def test_a_call_in_flight_at_an_ejection_makes_no_room_for_a_second_probe(error):
-    of, a, *_ = abc()
-    eject(of, a)
-    now = T + 100
-    assert a.health.may_serve(now)
-    assert a.standing.chosen(now)  # the probe is in flight …
-    fail(of, a, error, now, seconds=100.5)  # … when an older call ends
-    assert not a.health.may_serve(now + 1e-6)
-    assert not a.health.may_serve(now + 10)
-
-
-def test_an_older_answer_does_not_bring_an_ejected_deployment_back():
-    of, a, *_ = abc()
-    eject(of, a)
-    a.standing.chosen(T + 1)
-    succeed(of, a, seconds=2, now=T + 1.5)
-    assert a.health.is_ejected
-    succeed(of, a, seconds=0.5, now=T + 1.5)
-    assert not a.health.is_ejected
-
-
-def silent_pool(limit_known=True):
-    """ "a" has not answered since T what it usually answers in 0.1 s; "b" answers."""
-    of, a, b, _ = abc()
-    for _ in range(20):
-        if limit_known:
-            succeed(of, a, 0.1)
-        succeed(of, b, 0.1)
-    a.standing.call_started(object(), 1, T)
-    return of, a, b
-
-
-def test_one_that_stays_silent_while_another_answers_is_ejected():
-    of, a, b = silent_pool()
-    assert succeed(of, b, 0.1, T + 0.9) == []
-    assert succeed(of, b, 1.5, T + 1.2) == []  # that call left earlier: no proof
-    assert succeed(of, b, 0.1, T + 1.2) == [a]
-    assert a.health.is_ejected
-    assert succeed(of, b, 0.1, T + 1.3) == []
-
-
-def test_one_whose_usual_latency_is_unknown_may_be_silent_for_longer():
-    of, a, b = silent_pool(limit_known=False)
-    assert succeed(of, b, 0.1, T + 9) == []
-    assert succeed(of, b, 0.1, T + 10.1) == [a]
-
-
-def refused_batch(deployment, kind="kind"):
-    return batch(attempt(deployment, kind=kind))
-
-
-def test_no_400_is_believed_of_one_that_has_embedded_nothing_like_it():
-    of, a, *_ = abc()
-    assert not of.refused(refused_batch(a), T, T + 0.1)
-    succeed(of, a, now=T + 1)
-    assert of.refused(refused_batch(a), T + 1, T + 2)
-    assert not of.refused(refused_batch(a, "another kind"), T + 1, T + 2)
-    assert not of.refused(refused_batch(a), T + 61, T + 62)
-
-
-def test_every_400_of_the_only_deployment_is_believed():
-    a = deployment("a")
-    assert pool(a).refused(refused_batch(a), T, T)
-
-
-def test_one_whose_400s_are_refuted_is_ejected_even_if_no_other_is_left():
-    of, *members = abc()
-    for member in members:
-        assert [of.refuted(attempt(member), T) for _ in range(3)] == [False, False, True]
 
 
 def test_a_slow_spell_is_forgotten_when_no_call_was_made_for_minutes():

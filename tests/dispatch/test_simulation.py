@@ -103,6 +103,33 @@ def ask_at_random(run, dice, number, caching):
     slots=1,
     waiting=5,
 )
+@example(  # a request got the 400 of a batch when the other deployment's queue was full
+    kinds=["dead", "dead"],
+    seed=2922478360,
+    merge=True,
+    caching=False,
+    hedge=False,
+    slots=2,
+    waiting=5,
+)
+@example(  # another deployment was called with a hundredth of a second left, and another …
+    kinds=["quick", "slow"],
+    seed=1760301067,
+    merge=True,
+    caching=False,
+    hedge=False,
+    slots=64,
+    waiting=1000,
+)
+@example(  # two attempts of a part waited for a slot, and both got one
+    kinds=["silent", "slow", "refusing", "slow"],
+    seed=3478333130,
+    merge=False,
+    caching=False,
+    hedge=False,
+    slots=2,
+    waiting=1000,
+)
 def test_invariants_hold_under_any_provider_faults(
     kinds, seed, merge, caching, hedge, slots, waiting
 ):

@@ -124,22 +124,6 @@ def test_a_latency_is_forgotten_when_no_answer_has_shown_it_lately():
     assert made.seconds_a_call(T + 10, unknown=7) == 7
 
 
-def test_a_400_is_trusted_for_a_while_after_a_success_of_that_kind():
-    made = standing(usual=0.1)
-    assert made.trusts_400("kind", T + 60)
-    assert not made.trusts_400("kind", T + 61)
-    assert not made.trusts_400("other", T)
-
-
-def test_only_so_many_kinds_are_remembered():
-    made = standing()
-    for number in range(150):
-        made.succeeded(1, T, T, number)
-    assert len(made._served) <= 100
-    assert made.trusts_400(149, T)
-    assert not made.trusts_400(0, T)
-
-
 def test_a_trusted_400_shows_that_the_deployment_is_well():
     made = standing()
     fails(made, ILL, 0.1)

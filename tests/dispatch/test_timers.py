@@ -5,7 +5,7 @@ import pytest
 from app.dispatch.part import NEVER
 from app.dispatch.timers import Timers
 from app.errors import ProviderUnavailable
-from tests.dispatch.parts import T, attempt, batch, deployment, part, pool, vectors
+from tests.dispatch.parts import T, attempt, batch, deployment, part, pool
 
 DEADLINE = T + 600
 
@@ -18,7 +18,7 @@ class Timed:
         self.pool = pool(*self.deployments)
         a = self.deployments[0]
         for _ in range(20 if usual else 0):
-            self.pool.succeeded(batch(attempt(a)), vectors([1]), T - 50, T - 50 + usual)
+            self.pool.ejector.succeeded(batch(attempt(a)), T - 50, T - 50 + usual)
         self.timers = Timers(self.pool, self.deployments, is_hedged)
         self.attempt = attempt(a, **options)
         self.part = part(1, attempts=[self.attempt])
@@ -67,6 +67,12 @@ def test_a_call_is_late_after_a_factor_times_the_p95_and_never_before_the_floor(
 
 def test_a_call_is_late_when_half_of_the_time_is_gone():
     assert Timed(usual=0.5, deadline=T + 8).part.late_after == 4
+
+
+def test_call_is_never_late_when_another_would_have_no_time():
+    """Halves of what is left would else send one call after the other up to the deadline."""
+    assert Timed(usual=0.5, deadline=T + 0.1).part.late_at == T + 0.05
+    assert Timed(usual=0.5, deadline=T + 0.09).part.late_at == NEVER
 
 
 def test_lateness_counts_from_when_the_call_leaves_its_queue():

@@ -33,6 +33,7 @@ VIRTUAL = (
     "app.dispatch",
     "app.pipeline",
     "app.concurrency",
+    "app.cache.fetch",
     "app.cache.singleflight",
 )
 CLOCKS = ("monotonic", "perf_counter", "time")

@@ -1,5 +1,9 @@
 """A provider that lies is caught: no client gets, and no cache keeps, a wrong vector."""
 
+import json
+import threading
+from contextlib import suppress
+
 import pytest
 
 from tests.support import refusals, stalls
@@ -91,21 +95,44 @@ def test_a_width_is_checked_against_the_one_asked_for(client, upstream, model):
         assert_refused(answer)
 
 
-def test_late_answer_is_not_taken_for_the_next_one(client, upstream, model):
-    """Two answers to one request: the second is not the answer to the request after."""
-
-    def twice(exchange):
-        good(exchange)
-        good(exchange)
-
-    upstream.script(twice)
-    assert_good(client.embed(model, TEXTS))
+def assert_no_other_answer(client, model):
     others = ["quite", "other", "texts"]
     answer = client.embed(model, others)
     if answer.status == 200:
         assert_answers(answer.json, others, 32)
     else:
         assert_refused(answer)
+
+
+def test_second_answer_in_the_same_bytes_is_not_the_next_requests(client, upstream, model):
+    def twice(exchange):
+        body = json.dumps(exchange.answer()).encode()
+        exchange.send((head(200, {"Content-Length": str(len(body))}) + body) * 2)
+
+    upstream.script(twice)
+    assert_good(client.embed(model, TEXTS))
+    assert_no_other_answer(client, model)
+
+
+def test_second_answer_on_an_idle_connection_is_not_the_next_requests(client, upstream, model):
+    """It came before the next request was sent, so it cannot be its answer (RFC 9112, 9.2).
+
+    A second answer that comes after that looks like the right one to every HTTP/1.1 client.
+    """
+    is_answered, has_sent_both = threading.Event(), threading.Event()
+
+    def twice(exchange):
+        good(exchange)
+        assert is_answered.wait(10)
+        with suppress(OSError):  # the proxy may have hung up
+            good(exchange)
+        has_sent_both.set()
+
+    upstream.script(twice)
+    assert_good(client.embed(model, TEXTS))
+    is_answered.set()
+    assert has_sent_both.wait(10)
+    assert_no_other_answer(client, model)
 
 
 def test_a_connection_that_was_closed_meanwhile_fails_no_request(client, upstream, model):

@@ -116,10 +116,18 @@ def test_fast_and_gunicorn_parsers_agree(host: list[str], lines: list[str], limi
     assert seen(Request, head, config) == as_rfc_9112(seen(message.Request, head, config))
 
 
+TARGETS = st.one_of(
+    st.sampled_from(["/", "/a", "/a?b=c", "/a?", "/a#d", "*", "a:1", "http://a/b?c", ""]),
+    st.text("/a.", max_size=6),
+    st.text("/a.~-;:?#%@\\ \xe4", max_size=6).map("/{}".format),
+)
+
+
+@hypothesis_settings(max_examples=2000, deadline=None)
 @given(
-    method=st.sampled_from(["GET", "POST", "post", "OPTIONS", "CONNECT", "G\xc4T"]),
-    target=st.sampled_from(["/", "/a", "/a?b=c", "/a?", "/a#d", "*", "a:1", "http://a/b?c", ""]),
-    version=st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/1.1 "]),
+    method=st.sampled_from(["GET", "POST", "HEAD", "post", "OPTIONS", "CONNECT", "G\xc4T"]),
+    target=TARGETS,
+    version=st.sampled_from(["HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/1.1 "]),
     conventional=st.booleans(),
 )
 def test_a_request_line_means_what_it_means_to_gunicorn(method, target, version, conventional):

@@ -1,0 +1,91 @@
+"""The attempts at one provider that have not ended: every change of their state is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from app.dispatch.attempt import Attempt, AttemptState
+from app.dispatch.waiting import WaitingGroups
+
+if TYPE_CHECKING:
+    from app.dispatch.batch import Batch
+    from app.dispatch.deployment import Deployment
+
+_QUEUED, _IN_FLIGHT = AttemptState.QUEUED, AttemptState.IN_FLIGHT
+
+
+class Attempts:
+    """The attempts at one provider, counted by state. See `AttemptState` for the states.
+
+    `app.dispatch.batching.SlotQueue` owns it, and holds its own lock during every call.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = 0  # attempts in state `QUEUED`; some of them may be held outside ``groups``
+        self.groups = WaitingGroups()
+        self.outstanding: dict[Deployment, int] = {}  # attempts queued or in flight
+
+    def add(self, attempt: Attempt) -> None:
+        """Count a new attempt as outstanding. The caller must enqueue or send it."""
+        deployment = attempt.deployment
+        self.outstanding[deployment] = self.outstanding.get(deployment, 0) + 1
+
+    def enqueue(self, attempt: Attempt) -> None:
+        """Put a new attempt into the queue."""
+        attempt.state = _QUEUED
+        self.groups.add(attempt)
+        self.waiting += 1
+
+    def set_in_flight(self, attempts: Iterable[Attempt], batch: Batch) -> None:
+        """Mark attempts as in flight in a batch. They must have been taken out of the queue."""
+        for attempt in attempts:
+            if attempt.state is _QUEUED:
+                self.waiting -= 1
+            attempt.state = _IN_FLIGHT
+            attempt.batch = batch
+
+    def set_queued(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """Mark those attempts of an ended batch as queued whose result is still wanted."""
+        wanted = self.wanted(attempts)
+        for attempt in wanted:
+            if attempt.state is _IN_FLIGHT:
+                attempt.state = _QUEUED
+                attempt.batch = None
+                self.waiting += 1
+        return wanted
+
+    def wanted(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """Return the attempts whose result is still wanted; mark the others as done."""
+        wanted = []
+        for attempt in attempts:
+            if attempt.state in (_QUEUED, _IN_FLIGHT):
+                wanted.append(attempt)
+            else:
+                self.end(attempt)
+        return wanted
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Mark an attempt in flight as abandoned: its result is not wanted any more."""
+        assert attempt.state is _IN_FLIGHT
+        attempt.state = AttemptState.ABANDONED
+
+    def take_queued(self, deployment: Deployment) -> list[Attempt]:
+        """End all attempts that are queued for a deployment, and return them."""
+        taken = self.groups.of_deployment(deployment)
+        for attempt in taken:
+            self.end(attempt)
+        return taken
+
+    def end(self, attempt: Attempt, state: AttemptState = AttemptState.DONE) -> bool:
+        """Remove an attempt from all counts, once; return whether its result was still wanted."""
+        before = attempt.state
+        if before in (AttemptState.DONE, AttemptState.WITHDRAWN):
+            return False
+        if before is _QUEUED:
+            self.waiting -= 1
+            self.groups.remove(attempt)
+        attempt.state = state
+        attempt.batch = None
+        self.outstanding[attempt.deployment] -= 1
+        return before is not AttemptState.ABANDONED

@@ -1,0 +1,135 @@
+"""A batch: attempts that share a call. The deadline of the call follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.concurrency.deadline import Deadline
+from app.dispatch.attempt import Attempt, AttemptState
+from app.domain import Item
+
+if TYPE_CHECKING:
+    from app.dispatch.deployment import Deployment
+    from app.dispatch.quota import Reservation
+
+
+class CallDeadline(Deadline):
+    """The time by which a call must have ended: the latest deadline of the requests it carries.
+
+    It is computed at each use, so that a request whose deadline is extended extends its call. The
+    provider's timeout bounds it. A probe has only that timeout, even after all its requests have
+    ended, because its result decides whether the deployment is back.
+    """
+
+    __slots__ = ("_attempts", "_is_probe", "_latest")
+
+    def __init__(self, attempts: list[Attempt], is_probe: bool) -> None:
+        self.cancelled = False
+        self._interrupt = None
+        self._attempts = attempts  # the list of the batch, which may still grow
+        self._is_probe = is_probe
+        self._latest = float("inf")
+
+    @property
+    def at(self) -> float:
+        if self.cancelled:
+            return float("-inf")
+        attempts = self._attempts
+        if self._is_probe:
+            return self._latest
+        if len(attempts) == 1 and attempts[0].state is AttemptState.IN_FLIGHT:
+            return min(self._latest, attempts[0].deadline.at)
+        carried = (a.deadline.at for a in attempts if a.state is AttemptState.IN_FLIGHT)
+        return min(self._latest, max(carried, default=float("-inf")))
+
+    @at.setter
+    def at(self, _: float) -> None:
+        """Ignored: the value follows from the requests."""
+
+    def set_timeout_at(self, latest: float) -> None:
+        """Set the time at which the provider's own timeout ends the call."""
+        self._latest = latest
+
+    def close(self) -> None:
+        """Forget the requests, too: a connection keeps the deadline of its last call."""
+        super().close()
+        self._attempts = []
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Attempts that share one call, which holds a slot of the provider.
+
+    Only `app.dispatch.batching.SlotQueue` changes it, under its lock.
+
+    ``rest`` are attempts that were refused together with these: if this call succeeds, the refused
+    item is among them.
+    """
+
+    attempts: list[Attempt]
+    key: Hashable
+    inputs: int
+    tokens: int
+    reservation: Reservation | None  # None: the quota has no room, and no slot is held
+    rest: list[Attempt]
+    is_probe: bool
+    deadline: CallDeadline
+
+    @classmethod
+    def with_slot(
+        cls,
+        attempts: list[Attempt],
+        key: Hashable,
+        reservation: Reservation,
+        rest: list[Attempt],
+    ) -> Batch:
+        """Return a batch whose slot and quota are taken."""
+        is_probe, inputs, tokens = False, 0, 0
+        for attempt in attempts:
+            is_probe |= attempt.is_probe
+            inputs += attempt.size
+            tokens += attempt.tokens
+        deadline = CallDeadline(attempts, is_probe)
+        return cls(attempts, key, inputs, tokens, reservation, rest, is_probe, deadline)
+
+    @classmethod
+    def without_slot(cls, attempts: list[Attempt]) -> Batch:
+        """Return a batch that is not sent: its attempts get `NotSent`, for want of quota."""
+        return cls(attempts, None, 0, 0, None, [], False, CallDeadline(attempts, False))
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.attempts[0].deployment
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The items of all its attempts."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].call.items
+        return [item for attempt in self.attempts for item in attempt.call.items]
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a request waits for the result of one of its attempts."""
+        return any(attempt.state is AttemptState.IN_FLIGHT for attempt in self.attempts)
+
+    def try_add(self, attempt: Attempt, now: float) -> bool:
+        """Add an attempt, if it fits into the call and the quota has room."""
+        deployment = self.deployment
+        inputs, tokens = self.inputs + attempt.size, self.tokens + attempt.tokens
+        if self.reservation is None or not deployment.fits(inputs, tokens):
+            return False
+        if not deployment.quota.add(self.reservation, attempt.tokens, now):
+            return False
+        self.inputs, self.tokens = inputs, tokens
+        self.attempts.append(attempt)
+        return True
+
+
+def tokens_of(attempts: list[Attempt]) -> int:
+    """Return the expected tokens of some attempts together."""
+    if len(attempts) == 1:
+        return attempts[0].tokens
+    return sum(attempt.tokens for attempt in attempts)

@@ -1,0 +1,61 @@
+"""Makes the call of a batch, with its times, events and span."""
+
+from __future__ import annotations
+
+import time
+
+from app.dispatch.batch import Batch
+from app.dispatch.events import Events, Tracer
+from app.dispatch.pool import Pool
+from app.domain import Call, Vectors
+from app.errors import Drifted, ProviderError, drop_tracebacks
+
+
+def make_call(
+    batch: Batch, pool: Pool, events: Events, tracer: Tracer | None
+) -> tuple[Vectors | ProviderError, float, float]:
+    """Call the provider for a batch; return the result, and when the call started and ended."""
+    deployment, attempts = batch.deployment, batch.attempts
+    standing = deployment.standing
+    call_started_at = time.monotonic()
+    batch.deadline.set_timeout_at(call_started_at + standing.call_timeout(batch))
+    for attempt in attempts:
+        if attempt.is_first and attempt.call_started_at is None:
+            pool.retries.earn()
+            pool.hedges.earn()
+        attempt.call_started_at = call_started_at
+    events.call_started(deployment, attempts, call_started_at)
+    standing.call_started(batch, batch.inputs, call_started_at)
+    call, wanted = attempts[0].call, attempts[0].wanted
+    result: Vectors | ProviderError
+    try:
+        if len(attempts) > 1:
+            call = call.with_items(batch.items)
+        if tracer is None:
+            result = deployment.embed(call, wanted, batch.deadline)
+        else:
+            result = _embed_in_span(tracer, batch, call, pool.model)
+        if standing.is_ejected_for_drift and not attempts[0].is_space_check:
+            result = Drifted("embeds in another vector space than its reference")
+    except ProviderError as error:
+        drop_tracebacks(error)  # its frames hold the answer, which may be megabytes
+        result = error
+    finally:
+        standing.call_ended(batch)
+        batch.deadline.close()
+    return result, call_started_at, time.monotonic()
+
+
+def _embed_in_span(tracer: Tracer, batch: Batch, call: Call, model: str) -> Vectors:
+    deployment, wanted = batch.deployment, batch.attempts[0].wanted
+    callers = [attempt.call.trace for attempt in batch.attempts]
+    span, sent = tracer.start_call_span(model, deployment, call, callers)
+    result: Vectors | ProviderError = ProviderError("failed by a bug")
+    try:
+        result = deployment.embed(sent, wanted, batch.deadline)
+    except ProviderError as error:
+        result = error
+        raise
+    finally:
+        tracer.end_call_span(span, result)
+    return result

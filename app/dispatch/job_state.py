@@ -1,0 +1,248 @@
+"""The state machine of one request in dispatch. No I/O, no lock; the time is an argument.
+
+A request is one *part* until the chosen deployment takes only smaller calls; then the part is split
+into several, which run side by side. Each part is given to one deployment at a time (two, when
+hedged or late) as an `Attempt`. When an attempt fails, `app.dispatch.retry` decides what follows,
+until the part has its vectors, the request has failed, or its deadline passes::
+
+    WAITING ──start──► RUNNING ──vectors──► ANSWERED
+       ▲  │               │
+       │  └──too large────┼──too large────► SPLIT, into smaller parts
+       └──retry, fail over┘
+    and every state ──the request ends──► STOPPED
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+
+from app.dispatch import retry
+from app.dispatch.answer import Answer
+from app.dispatch.attempt import Attempt, NotSent, Result
+from app.dispatch.effects import Effects
+from app.dispatch.part import NEVER, Part, PartState
+from app.dispatch.parts import Parts
+from app.dispatch.starter import JobContext, Starter
+from app.dispatch.verdict import verdict
+from app.domain import Outcome, Vectors
+from app.errors import (
+    BrokenContract,
+    ClientError,
+    DeadlineExceeded,
+    InternalError,
+    ProviderError,
+)
+
+_log = logging.getLogger("app.dispatch")
+_NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chosen
+_MIN_TIME_FOR_ATTEMPT_S = 0.01  # with less until the deadline, no further attempt is started
+
+
+class JobState:
+    """The parts of one request, its answer, and what follows from the results of its attempts.
+
+    `app.dispatch.job.Job` owns it, and holds its own lock during every call. It collects in
+    ``effects`` what the job does after that. With ``parts_are_published`` each part that has its
+    vectors is among them, and the job calls `published` for it.
+    """
+
+    def __init__(
+        self,
+        context: JobContext,
+        rng: random.Random,
+        on_result: Callable[[Attempt, Result, float], None],
+        parts_are_published: bool,
+    ) -> None:
+        request, self._pool = context.request, context.pool
+        self.finished = False
+        self.error: BaseException | None = None
+        self.upstream_seconds = 0.0  # from the first attempt to the last vector
+        self.unpublished = 0  # parts in ``effects`` for which `published` is still to be called
+        self.effects = Effects()
+        self._context = context
+        self._rng = rng
+        self._parts_are_published = parts_are_published
+        self._parts = Parts(self._pool.estimate.expect(request.items), self.effects)
+        self._starter = Starter(context, self._parts, on_result, self.effects)
+        self._answer = Answer(len(request.items))
+
+    @property
+    def attempts(self) -> int:
+        """Calls made for this request, also those shared with other requests."""
+        return self._starter.attempts
+
+    # For callers
+
+    def advance(self, now: float) -> float:
+        """Start what is due, and end the request at its deadline; return when to call it again."""
+        if now >= self._context.deadline.at:
+            self.cancel()
+        if not self.finished:
+            self._starter.handle_slow_calls(now)
+        return self._start_due(now)
+
+    def cancel(self) -> None:
+        """End the request with a `DeadlineExceeded`, if it has not ended."""
+        if not self.finished:
+            self._finish(self._deadline_exceeded())
+
+    def outcome(self) -> Outcome:
+        """Return the vectors, or raise the error that ended the request, with its purchases set."""
+        if self.error is None:
+            return self._answer.outcome(self._starter.attempts, self.upstream_seconds)
+        if isinstance(self.error, ClientError):
+            self.error.attempts = self._starter.attempts
+            self.error.purchases = dict(self._answer.purchases)
+        raise self.error
+
+    def published(self, error: BaseException | None) -> None:
+        """Record that a part was published; an error ends the request."""
+        self.unpublished -= 1
+        if error is not None:
+            if self.finished:
+                self.error = self.error or error
+            else:
+                self._finish(error)
+
+    # After an attempt
+
+    def receive(self, attempt: Attempt, result: Result, now: float) -> float | None:
+        """Do what follows from a result: accept vectors, try again, or end the request.
+
+        Returns when `advance` must be called again; None where the result is not wanted any more.
+        """
+        part = self._parts.take_result(attempt)
+        if part is None or self.finished:  # the slower call of a hedge, or after the end
+            if attempt.is_probe and isinstance(result, NotSent):
+                attempt.deployment.standing.probe_ended()
+            return None
+        try:
+            if isinstance(result, Vectors):
+                self._accept(part, attempt, result, now)
+            elif isinstance(result, ProviderError):
+                self._after_failure(part, attempt, result, now)
+            else:
+                self._end_part(part, result)
+            return self._start_due(now)
+        except Exception as error:  # a bug, which must not leave the caller waiting
+            _log.exception("a request failed by a bug")
+            self._end_by_bug(error)
+            return now
+
+    def _start_due(self, now: float) -> float:
+        """Start the parts that are due; return when `advance` must be called again."""
+        if not self.finished:
+            given_up = self._starter.start_due(now, self._answer.has_vectors)
+            if given_up is not None:
+                self._end_part(given_up, self._verdict(given_up, now))
+        if self.finished:
+            return NEVER
+        return min(self._context.deadline.at, self._starter.next_time())
+
+    def _accept(self, part: Part, attempt: Attempt, vectors: Vectors, now: float) -> None:
+        """Put the vectors of a part into the answer."""
+        if not self._answer.fits(vectors):
+            error = BrokenContract("answered vectors of another width than other deployments")
+            self._after_failure(part, attempt, error, now)
+            return
+        source = attempt.deployment.source
+        self._answer.put(part.start, part.stop, vectors, source)
+        self._parts.transition(part, PartState.ANSWERED)
+        part.refused_by.pop(attempt.deployment, None)
+        self.effects.refuted += part.refused_by.values()
+        if self._parts_are_published:
+            self.unpublished += 1
+            self.effects.answered.append((part, vectors, source))
+        if self._answer.is_complete:
+            self.upstream_seconds = now - (self._starter.first_at or now)
+            self._finish()
+
+    def _after_failure(
+        self, part: Part, attempt: Attempt, error: ProviderError, now: float
+    ) -> None:
+        """Record the failure of an attempt, and do what `app.dispatch.retry` decides."""
+        if isinstance(error, NotSent):
+            self._starter.attempts -= 1
+            if attempt.is_probe:
+                attempt.deployment.standing.probe_ended()
+        else:
+            part.add_failure(attempt, error)
+        if part.attempts:  # another attempt of it may still succeed
+            if part.is_late:
+                part.late_at = now + self._pause(part)
+        elif now > self._context.deadline.at - _MIN_TIME_FOR_ATTEMPT_S:  # too late for another
+            self._end_part(part, self._deadline_exceeded())
+        else:
+            options = retry.options(part, attempt, self._pool, self._context.suitable, now)
+            decision = retry.decide(part, attempt, error, self._pool, options)
+            self._follow(part, attempt, error, decision, now)
+
+    def _follow(
+        self,
+        part: Part,
+        attempt: Attempt,
+        error: ProviderError,
+        decision: retry.Decision,
+        now: float,
+    ) -> None:
+        """Carry out a decision about a part whose attempt has failed."""
+        match decision:
+            case retry.Fail(client_error):
+                self._end_part(part, client_error or self._verdict(part, now))
+            case retry.Halve():
+                half = part.size // 2
+                part.failures.remove(error)  # the halves may be well: only the size was refused
+                del part.failed_at[attempt.deployment]
+                self._parts.split(part, [(0, half), (half, part.size)])
+            case retry.Wait():
+                part.retry_not_charged = True
+                self._parts.transition(part, PartState.WAITING)
+            case retry.FailOver(cost) | retry.Retry(cost=cost):
+                # Another request may have spent the budget since the decision.
+                if cost and not self._pool.retries.spend(cost):
+                    self._end_part(part, self._verdict(part, now))
+                    return
+                # Without a pause, an attempt that no queue accepts would be submitted in a loop.
+                part.due = now + (_NOT_SENT_PAUSE_S if isinstance(error, NotSent) else 0.0)
+                if isinstance(decision, retry.Retry):
+                    part.never_merge |= decision.never_merge
+                    part.due += self._pause(part) if cost else 0.0
+                if not isinstance(error, NotSent):
+                    self._context.events.retried(self._pool.model, attempt.deployment, error)
+                self._parts.transition(part, PartState.WAITING)
+
+    def _pause(self, part: Part) -> float:
+        max_pause_s = retry.max_pause(len(part.failures), self._pool.settings)
+        return self._rng.uniform(0, max_pause_s)
+
+    # The end
+
+    def _end_part(self, part: Part, error: BaseException) -> None:
+        """End the request with the error of one of its parts."""
+        self._parts.transition(part, PartState.STOPPED)
+        self._finish(error)
+
+    def _finish(self, error: BaseException | None = None) -> None:
+        """End the request with ``error``; None: with its vectors."""
+        assert error is not None or self._answer.is_complete
+        self.finished, self.error = True, error
+        self._parts.stop_all()
+        self._starter.close()
+
+    def _end_by_bug(self, error: Exception) -> None:
+        """End the request after a bug, when the states of its parts may be inconsistent."""
+        self.finished, self.error = True, InternalError("The proxy failed.")
+        self.error.__cause__ = error
+        self._parts.abandon_all()
+        self._starter.close()
+
+    def _verdict(self, part: Part, now: float) -> ClientError:
+        suitable = self._context.suitable
+        return verdict(
+            self._pool, suitable, part.failures, part.is_refused_alone, part.expected, now
+        )
+
+    def _deadline_exceeded(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"Request timed out after {self._context.request.timeout} s.")

@@ -1,0 +1,60 @@
+"""How long a call may take: until it is late, until it is cut, until it is evidence of a fault.
+
+Pure. The limits follow from the p95 of such calls, where one is known.
+"""
+
+from __future__ import annotations
+
+from app.config.dispatch import DispatchSettings
+
+_MAX_DOUBLINGS = 16  # of the timeout of a probe
+
+
+class TimeLimits:
+    """The limits in seconds for the calls of one deployment; ``timeout``: its provider's own."""
+
+    def __init__(self, timeout: float, settings: DispatchSettings) -> None:
+        self.timeout = timeout
+        self._settings = settings
+
+    def late_after(self, p95: float | None) -> float:
+        """Seconds after which a call is late: another deployment may be asked as well."""
+        if p95 is None:
+            return min(self.timeout, self._settings.late_unknown)
+        late = max(self._settings.late_floor, self._settings.late_factor * p95)
+        return min(self.timeout, late)
+
+    def probe_timeout(self, usual_s: float | None, probes_cut: int) -> float:
+        """Return the timeout of a half-open probe, after ``probes_cut`` that reached theirs.
+
+        A short timeout shows soon that the deployment still fails. But a deployment that recovered
+        and is slow would never pass a probe that is too short: the timeout is several times the
+        usual latency, where that is known, and doubles after each probe that reached it.
+        """
+        if usual_s is None:
+            return self.timeout
+        limit = max(self._settings.probe_timeout, self._settings.cut_factor * usual_s)
+        return min(self.timeout, limit * 2.0 ** min(probes_cut, _MAX_DOUBLINGS))
+
+    def silence_after(self, p95: float | None, others_took: float = 0.0) -> float:
+        """Return the age in seconds from which a call without an answer shows a silence.
+
+        ``others_took``: seconds that a call to another deployment has just taken.
+        """
+        if p95 is None:
+            return max(self._settings.late_unknown, self._settings.silence_factor * others_took)
+        return max(self._settings.silence_floor, self._settings.silence_factor * p95)
+
+    def evidence_after(self, p95: float | None, has_other_answered: bool) -> float:
+        """Seconds after which a call without an answer counts as a failure.
+
+        ``has_other_answered``: another deployment has answered since the call started.
+        """
+        settings = self._settings
+        if p95 is None:
+            limit = settings.silence_floor
+        elif has_other_answered:
+            limit = settings.cut_factor * p95
+        else:
+            limit = max(settings.late_floor, settings.late_factor * p95)
+        return min(self.timeout, limit)

@@ -1,0 +1,148 @@
+"""Deployments are ejected by the results of their calls, and of those of the others."""
+
+import logging
+
+import pytest
+
+from app.errors import (
+    BrokenContract,
+    ProviderTimeout,
+    Rejected,
+)
+from tests.dispatch.parts import T, attempt, batch, deployment, expected, pool
+from tests.dispatch.pools import abc, chosen, credentials, eject, fail, ill, refused, succeed
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ill, BrokenContract("answered nonsense"), ProviderTimeout("did not answer in time")],
+    ids=lambda e: e.cause,
+)
+@pytest.mark.parametrize("number", [2, 3, 4, 5])
+def test_no_more_than_half_is_ejected_for_a_fault_that_all_share(error, number):
+    members = [deployment(name) for name in "abcde"[:number]]
+    of = pool(*members)
+    for _ in range(3):
+        for member in members:
+            eject(of, member, error)
+    out = [m for m in members if m.health.state(T) == "ejected"]
+    assert len(out) == number // 2
+    assert set(chosen(of)) == {m.name for m in members if m not in out}
+
+
+def test_refused_connection_ejects_any_number_of_deployments():
+    of, *members = abc()
+    for member in members:
+        eject(of, member, refused)
+    assert chosen(of) == {None: 1000}
+    assert not of.can_serve(T)
+    assert 0 < of.wait(T, expected(1), members) <= 1
+
+
+def test_refused_credentials_eject_at_once_and_log_an_error(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("app"), "propagate", True)
+    of, a, *_ = abc()
+    assert fail(of, a, credentials)
+    assert set(chosen(of, now=T + 20)) == {"b", "c"}
+    (loud,) = {r.getMessage() for r in caplog.records if r.levelno == logging.ERROR}
+    assert "a/m" in loud
+    assert "check its api_key" in loud
+
+
+def test_a_refusal_of_the_input_says_that_the_provider_is_well():
+    of, a, *_ = abc()
+    for _ in range(4):
+        fail(of, a, ill)
+    fail(of, a, Rejected("your input is invalid"))
+    assert not fail(of, a, ill)
+
+
+def test_short_deadline_is_no_failure_of_the_provider():
+    of, a, *_ = abc()
+    for _ in range(20):
+        fail(of, a, ProviderTimeout("did not answer in time"), seconds=0.2)
+    assert a.health.state(T) == "ok"
+    for _ in range(5):
+        fail(of, a, ProviderTimeout("did not answer in time"), seconds=5.0)
+    assert a.health.state(T) == "ejected"
+
+
+def test_calls_in_flight_at_an_ejection_do_not_lengthen_it():
+    """64 calls meet the same short outage: that is one ejection of a second, not of a minute."""
+    of, a, *_ = abc()
+    for _ in range(64):
+        fail(of, a, refused)
+    assert a.health.ejections_ever == 1
+    assert a.health.may_serve(T + 1)
+
+
+@pytest.mark.parametrize("error", [refused, ProviderTimeout("hurry")], ids=lambda e: e.cause)
+def test_a_call_in_flight_at_an_ejection_makes_no_room_for_a_second_probe(error):
+    of, a, *_ = abc()
+    eject(of, a)
+    now = T + 100
+    assert a.health.may_serve(now)
+    assert a.standing.chosen(now)  # the probe is in flight …
+    fail(of, a, error, now, seconds=100.5)  # … when an older call ends
+    assert not a.health.may_serve(now + 1e-6)
+    assert not a.health.may_serve(now + 10)
+
+
+def test_an_older_answer_does_not_bring_an_ejected_deployment_back():
+    of, a, *_ = abc()
+    eject(of, a)
+    a.standing.chosen(T + 1)
+    succeed(of, a, seconds=2, now=T + 1.5)
+    assert a.health.is_ejected
+    succeed(of, a, seconds=0.5, now=T + 1.5)
+    assert not a.health.is_ejected
+
+
+def silent_pool(limit_known=True):
+    """ "a" has not answered since T what it usually answers in 0.1 s; "b" answers."""
+    of, a, b, _ = abc()
+    for _ in range(20):
+        if limit_known:
+            succeed(of, a, 0.1)
+        succeed(of, b, 0.1)
+    a.standing.call_started(object(), 1, T)
+    return of, a, b
+
+
+def test_one_that_stays_silent_while_another_answers_is_ejected():
+    of, a, b = silent_pool()
+    assert succeed(of, b, 0.1, T + 0.9) == []
+    assert succeed(of, b, 1.5, T + 1.2) == []  # that call left earlier: no proof
+    assert succeed(of, b, 0.1, T + 1.2) == [a]
+    assert a.health.is_ejected
+    assert succeed(of, b, 0.1, T + 1.3) == []
+
+
+def test_one_whose_usual_latency_is_unknown_may_be_silent_for_longer():
+    of, a, b = silent_pool(limit_known=False)
+    assert succeed(of, b, 0.1, T + 9) == []
+    assert succeed(of, b, 0.1, T + 10.1) == [a]
+
+
+def refused_batch(deployment, kind="kind"):
+    return batch(attempt(deployment, kind=kind))
+
+
+def test_no_400_is_believed_of_one_that_has_embedded_nothing_like_it():
+    of, a, *_ = abc()
+    assert not of.ejector.refused(refused_batch(a), T, T + 0.1)
+    succeed(of, a, now=T + 1)
+    assert of.ejector.refused(refused_batch(a), T + 1, T + 2)
+    assert not of.ejector.refused(refused_batch(a, "another kind"), T + 1, T + 2)
+    assert not of.ejector.refused(refused_batch(a), T + 61, T + 62)
+
+
+def test_every_400_of_the_only_deployment_is_believed():
+    a = deployment("a")
+    assert pool(a).ejector.refused(refused_batch(a), T, T)
+
+
+def test_one_whose_400s_are_refuted_is_ejected_even_if_no_other_is_left():
+    of, *members = abc()
+    for member in members:
+        assert [of.ejector.refuted(attempt(member), T) for _ in range(3)] == [False, False, True]
