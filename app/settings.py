@@ -217,8 +217,8 @@ DISPATCH: dict[str, float] = {}
 
 #: Whether deployments still embed as they did when `flask --app wsgi check --record` kept reference
 #: vectors; without those nothing is checked. None: off. See docs/operations.md.
-#: - "every" (seconds over 0, up to 2,678,400; default 3,600): How often every deployment embeds the
-#:   probe texts.
+#: - "every" (number from 1 to 2,678,400; default 3,600): Seconds between two checks of a
+#:   deployment, in the background.
 #: - "min_cosine" (number from 0 to 1; default 0.999): A deployment has drifted where one text's
 #:   vector and its reference vector have a lower cosine than this.
 #: - "on_drift" ('warn' or 'eject'; default 'warn'): 'eject': one that has drifted is not called,

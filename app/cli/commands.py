@@ -92,6 +92,8 @@ def check(
 
     if compared and with_services:
         fail("--compare only compares two models: leave --all out")
+    if record and (compared or with_services or as_json):
+        fail("--record only records: leave --compare, --all and --json out")
     settings = verified_settings()
     dispatcher = Dispatcher(
         settings, make_used(settings), tokenizers=config.load_tokenizers(settings)

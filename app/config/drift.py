@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from app.config.declaration import choice, number, positive, text
+from app.config.declaration import choice, number, text
 
 #: A cosine below this shows another vector space. Engines with the same weights that differ in
 #: hardware or float16 stay above it; see docs/operations.md for measured ones.
@@ -17,8 +17,8 @@ DEFAULT_MIN_COSINE = 0.999
 class CheckSettings:
     """``CHECK``: the vectors of every deployment against those that `check --record` has kept."""
 
-    every: float = positive(
-        3600.0, 31 * 86400, "How often every deployment embeds the probe texts.", "seconds"
+    every: float = number(
+        3600.0, 1, 31 * 86400, "Seconds between two checks of a deployment, in the background."
     )
     min_cosine: float = number(
         DEFAULT_MIN_COSINE,

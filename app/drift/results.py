@@ -100,14 +100,14 @@ class ResultsFile:
         self._seen: tuple[int, int] | None = None  # inode and time of what was read last
 
     def read(self) -> Results:
-        """Return the results; none where there is no file, or it is damaged."""
+        """Return the results; none where there is no file, or it is damaged. Raises OSError."""
         try:
             found = json.loads(self._path.read_bytes())
             decoded = {key: decode(json.dumps(entry)) for key, entry in found.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, AttributeError):
-            _log.exception("the results of the checks of vector spaces cannot be read")
+        except (ValueError, AttributeError):
+            _log.warning("the results of the checks of vector spaces are damaged")
             return {}
         return {key: result for key, result in decoded.items() if result is not None}
 

@@ -69,13 +69,19 @@ class DriftWatch:
         self._lock = HostLock(directory / "space-check.lock")
         self._file = ResultsFile(directory)
         self._results: Results = {}  # that were recorded last
+        self._written: Results = {}  # that are in the file, as the worker with the lock knows
         self._found: dict[str, Reference] = {}  # references by space
         self._version: object = None  # of the references, when they were read
         self._has_read = False  # the references, once
         self._polled_at = float("-inf")  # of the clock
         tick_s = max(MIN_TICK_S, min(MAX_TICK_S, check.every / 4))
         self._task = PeriodicTask(
-            "space-check", self.tick, tick_s, first_after_s=tick_s, jitter=0.1, at_stop=self._close
+            "space-check",
+            self.tick,
+            tick_s,
+            first_after_s=MIN_TICK_S,
+            jitter=0.1,
+            at_stop=self._close,
         )
         self._checker = Checker(
             dispatcher.background_calls, check, lambda: self._task.is_stopping, clock
@@ -84,7 +90,15 @@ class DriftWatch:
         self.counts = self._checker.counts
 
     def start(self) -> None:
-        """Start the background task, in the process that serves."""
+        """Start the background task, in the process that serves.
+
+        The results of the host are read before, so that no request reaches a deployment that other
+        workers have ejected.
+        """
+        try:
+            self._follow()
+        except OSError as error:  # the task reads them again, and logs what it cannot read
+            _log.warning("the results of the checks of vector spaces: %s", error.strerror)
         self._task.start()
 
     def stop(self) -> None:
@@ -98,9 +112,7 @@ class DriftWatch:
             if self._has_read:
                 self._lead()
                 return
-        found = self._file.read_if_changed()
-        if found is not None:
-            self._record(found)
+        self._follow()
 
     def _close(self) -> None:
         self._lock.release()
@@ -109,7 +121,8 @@ class DriftWatch:
     # The worker with the lock
 
     def _lead(self) -> None:
-        known = newest(self._current(self._file.read()), self._current(self._results))
+        self._written = self._file.read()
+        known = newest(self._current(self._written), self._current(self._results))
         results = newest(known, self._current(self._hosts.read()))
         if self._due(results) and self._hosts.acquire_lease():
             try:
@@ -134,9 +147,8 @@ class DriftWatch:
 
     def _keep(self, results: Results) -> None:
         """Record the results, and write them for the other workers of the host."""
-        has_changed = results != self._results
         self._record(dict(results))
-        if not has_changed:
+        if results == self._written:
             return
         what = "the file with the results of checks of vector spaces"
         try:
@@ -145,6 +157,7 @@ class DriftWatch:
             self._episodes.failed(what, error.strerror)
         else:
             self._episodes.succeeded(what)
+            self._written = dict(results)
 
     def _due(self, results: Mapping[str, Result]) -> list[Target]:
         """Return the targets to check now; none where none is due."""
@@ -198,6 +211,12 @@ class DriftWatch:
                 )
 
     # Every worker
+
+    def _follow(self) -> None:
+        """Record the results of the host, if they have changed."""
+        found = self._file.read_if_changed()
+        if found is not None:
+            self._record(found)
 
     def _record(self, results: Results) -> None:
         """Record the results in the dispatcher."""

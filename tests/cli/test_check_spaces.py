@@ -151,6 +151,14 @@ def test_nothing_is_recorded_where_the_check_is_off(check):
     assert "CHECK is None" in result.output
 
 
+@pytest.mark.parametrize("option", [["--json"], ["--all"], ["--compare", "m", "m"]])
+def test_recording_is_all_that_a_command_does(check, file, option):
+    result = check("--record", *option, a=Space())
+    assert result.exit_code == 1
+    assert "--record only records" in result.output
+    assert file.load() == {}
+
+
 # What cannot be read
 
 

@@ -218,6 +218,16 @@ def test_one_worker_checks_and_the_others_follow(host, providers):
     assert [worker.states()["a"] for worker in workers] == ["drifted"] * 3
 
 
+def test_new_worker_knows_the_results_before_it_serves(host, providers):
+    providers["a"].space = "other"
+    host(on_drift="eject").tick()
+    new = host(on_drift="eject")
+    new.watch._task.start = lambda: None
+    new.watch.start()
+    assert new.states()["a"] == "drifted"
+    assert checks(providers) == [1, 1]
+
+
 def test_another_worker_takes_over_and_knows_the_results(host, providers, clock, caplog):
     providers["a"].space = "other"
     first, second = host(every=100, on_drift="eject"), host(every=100, on_drift="eject")
