@@ -121,6 +121,21 @@ def test_no_vector_of_a_drifted_deployment_is_heard_after_its_ejection():
     assert served == {"before": {"a", "b"}, "meanwhile": {"b"}, "after": {"a", "b"}}
 
 
+def test_requests_in_the_queue_go_elsewhere_at_the_ejection():
+    both = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1}]}
+    slow = {"a": {"concurrency": 1, "merge": False}}
+    with simulated({"a": good(10.0), "b": good(0.1)}, both, providers=slow) as run:
+        asked = [run.ask("m", [f"text {i}"], timeout=60) for i in range(3)]
+        at = run.world.now + 0.5
+        a = run.deployment("a")
+        run.world.at(at, lambda: run.dispatcher.set_agreement(a, GONE, ejects=True))
+        run.to_the_end()
+    assert not run.errors()
+    in_flight, *queued = sorted(asked, key=lambda one: -one.heard)
+    assert {p for p, _ in in_flight.outcome.sources} == {"b"}
+    assert all(at < one.heard < at + 1 for one in queued)
+
+
 def test_a_large_request_ends_where_all_have_drifted():
     with simulated(
         {"a": good(0.2)}, {"m": [{"provider": "a", "max_inputs": 1}]}, concurrency=1
@@ -223,3 +238,13 @@ def test_idle_submission_leaves_the_queue_as_it_was_where_it_is_refused():
     assert batch is not None
     assert queue.submit_if_idle(attempt(a, group=None), T) is None
     assert (queue.free, queue.waiting, queue.outstanding(a)) == (0, 0, 1)
+
+
+def test_background_call_waits_for_requests_even_where_a_slot_is_free():
+    queue = SlotQueue(3)
+    a, b = deployment("a", queue, concurrency=1), deployment("b", queue)
+    queue.submit(attempt(a, group=None), T)
+    assert queue.submit_if_idle(attempt(a, group=None), T) is None  # its own slot is taken
+    queue.submit(attempt(a, group=None), T)  # waits for it
+    assert (queue.free, queue.waiting) == (2, 1)
+    assert queue.submit_if_idle(attempt(b, group=None), T) is None
