@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks for a free slot.
 SLOT_POLL_S = 0.05
+#: Seconds that a call may take; less where its provider's timeout is shorter.
+MAX_CALL_S = 60.0
 #: Seconds for which a result is waited for after the deadline of its call.
 _GRACE_S = 1.0
 
@@ -89,7 +91,7 @@ class BackgroundCalls:
             group=None,
             kind=deployment.kind(call, None),
             tokens=sum(pool.estimate.expect(texts)),
-            deadline=Deadline(give_up_at + deployment.timeout),
+            deadline=Deadline(now + MAX_CALL_S),
             on_result=on_result,
             queued_at=now,
             is_space_check=True,
@@ -99,6 +101,7 @@ class BackgroundCalls:
                 raise NoIdleSlot("had no idle slot, or no quota left")
             self._sleep(SLOT_POLL_S)
             now = attempt.queued_at = time.monotonic()
+            attempt.deadline.extend(now + MAX_CALL_S)
         self._sender.send(batch)
         wakeup.wait(attempt.deadline.remaining() + _GRACE_S)
         if not results:

@@ -15,7 +15,7 @@ from app.dispatch.attempt import NotSent
 from app.dispatch.drift import BackgroundCalls
 from app.domain import Vectors
 from app.drift.reference import Reference, compare
-from app.drift.results import Result, Results
+from app.drift.results import CheckResult, CheckResults
 from app.drift.targets import Target, embed_texts
 from app.errors import ProviderError
 
@@ -28,7 +28,7 @@ SLOT_WAIT_S = 120.0
 _JOIN_S = 0.1  # between two looks whether the process stops
 
 #: ``skipped``: the deployment was ejected or resting, or had no idle slot or no quota left.
-Outcome = Literal["agreed", "drifted", "failed", "skipped"]
+CheckOutcome = Literal["agreed", "drifted", "failed", "skipped"]
 
 
 class Checker:
@@ -44,7 +44,7 @@ class Checker:
         is_stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.counts: Counter[tuple[str, str, Outcome]] = Counter()
+        self.counts: Counter[tuple[str, str, CheckOutcome]] = Counter()
         self._calls = calls
         self._settings = settings
         self._is_stopping = is_stopping
@@ -54,14 +54,14 @@ class Checker:
         self,
         targets: Sequence[Target],
         references: Mapping[str, Reference],
-        previous: Mapping[str, Result],
-    ) -> Results:
+        previous: Mapping[str, CheckResult],
+    ) -> CheckResults:
         """Check targets, `MAX_PARALLEL_CHECKS` at most, at the same time; return their results.
 
         ``previous`` are results by the keys of targets, of the same references. A check that has
         not ended when the process stops has no result.
         """
-        checked: dict[str, tuple[Result, Outcome]] = {}
+        checked: dict[str, tuple[CheckResult, CheckOutcome]] = {}
 
         def check(target: Target) -> None:
             before = previous.get(target.key)
@@ -75,7 +75,7 @@ class Checker:
             thread.start()
         while any(thread.is_alive() for thread in threads) and not self._is_stopping():
             next(thread for thread in threads if thread.is_alive()).join(_JOIN_S)
-        results: Results = {}
+        results: CheckResults = {}
         for target in targets:
             if target.key in checked:
                 results[target.key], outcome = checked[target.key]
@@ -84,10 +84,10 @@ class Checker:
         return results
 
     def _check(
-        self, target: Target, reference: Reference, before: Result | None
-    ) -> tuple[Result, Outcome]:
+        self, target: Target, reference: Reference, before: CheckResult | None
+    ) -> tuple[CheckResult, CheckOutcome]:
         now = self._clock()
-        outcome: Outcome
+        outcome: CheckOutcome
         try:
             rows = self._embed(target)
         except NotSent as error:
@@ -99,7 +99,9 @@ class Checker:
             outcome, result = "failed", _not_checked(reference, before, now, "failed by a bug")
         else:
             cosines = compare(rows, reference.rows)
-            result = Result(reference.id, now, now, cosines.lowest, cosines.median, cosines.text)
+            result = CheckResult(
+                reference.id, now, now, cosines.lowest, cosines.median, cosines.text
+            )
             has_drifted = result.has_drifted(self._settings.min_cosine)
             outcome = "drifted" if has_drifted else "agreed"
         return result, outcome
@@ -117,7 +119,7 @@ class Checker:
 
         return embed_texts(deployment, embed)
 
-    def _log_change(self, target: Target, result: Result, before: Result | None) -> None:
+    def _log_change(self, target: Target, result: CheckResult, before: CheckResult | None) -> None:
         """Log what is not as it was after the check before."""
         settings, label = self._settings, target.deployment.label
         had_drifted = before is not None and before.has_drifted(settings.min_cosine)
@@ -151,6 +153,8 @@ class Checker:
             )
 
 
-def _not_checked(reference: Reference, before: Result | None, now: float, error: str) -> Result:
+def _not_checked(
+    reference: Reference, before: CheckResult | None, now: float, error: str
+) -> CheckResult:
     """Return the result of a deployment that could not be asked: the cosines of the one before."""
-    return replace(before or Result(reference.id, now), tried_at=now, error=error)
+    return replace(before or CheckResult(reference.id, now), tried_at=now, error=error)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from app.drift.results import Result, Results
+from app.drift.results import CheckResult, CheckResults
 
 if TYPE_CHECKING:
     from app.drift.valkey import SharedResults
@@ -44,11 +44,11 @@ class OtherHosts:
         self._shared = shared
         self._episodes = episodes
 
-    def read(self) -> Results:
+    def read(self) -> CheckResults:
         """Return the results of all hosts; none while the server does not answer."""
         return self._ask(lambda shared: shared.read()) or {}
 
-    def publish(self, results: Mapping[str, Result]) -> None:
+    def publish(self, results: Mapping[str, CheckResult]) -> None:
         """Let other hosts have these results."""
         self._ask(lambda shared: shared.publish(results))
 

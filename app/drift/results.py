@@ -16,7 +16,7 @@ _log = logging.getLogger("app.drift")
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckResult:
     """The last check of one deployment, compared with one reference.
 
     Where a deployment could not be asked, ``error`` says why, and the cosines are of an earlier
@@ -37,25 +37,25 @@ class Result:
 
 
 #: Results by the key of their target: see `app.drift.targets`.
-Results = dict[str, Result]
+CheckResults = dict[str, CheckResult]
 
 
-def encode(result: Result) -> str:
+def encode(result: CheckResult) -> str:
     """Return a result as JSON."""
     return json.dumps(asdict(result))
 
 
-def decode(text: str | bytes) -> Result | None:
+def decode(text: str | bytes) -> CheckResult | None:
     """Return the result that `encode` made this of; None for anything else."""
     try:
-        found = Result(**json.loads(text))
+        found = CheckResult(**json.loads(text))
         numbers = (found.tried_at, found.checked_at, found.lowest or 0.0, found.median or 0.0)
     except (TypeError, ValueError):
         return None
     return found if all(isinstance(number, int | float) for number in numbers) else None
 
 
-def newest(results: Mapping[str, Result], others: Mapping[str, Result]) -> Results:
+def newest(results: Mapping[str, CheckResult], others: Mapping[str, CheckResult]) -> CheckResults:
     """Return the later one of two results for each target. All are of the same references."""
     merged = dict(results)
     for key, other in others.items():
@@ -99,7 +99,7 @@ class ResultsFile:
         self._path = directory / "space-check.json"
         self._seen: tuple[int, int] | None = None  # inode and time of what was read last
 
-    def read(self) -> Results:
+    def read(self) -> CheckResults:
         """Return the results; none where there is no file, or it is damaged. Raises OSError."""
         try:
             found = json.loads(self._path.read_bytes())
@@ -111,7 +111,7 @@ class ResultsFile:
             return {}
         return {key: result for key, result in decoded.items() if result is not None}
 
-    def read_if_changed(self) -> Results | None:
+    def read_if_changed(self) -> CheckResults | None:
         """Return the results if they have changed since the last call."""
         try:
             found = self._path.stat()
@@ -123,7 +123,7 @@ class ResultsFile:
         self._seen = version
         return self.read()
 
-    def write(self, results: Mapping[str, Result]) -> None:
+    def write(self, results: Mapping[str, CheckResult]) -> None:
         """Replace the results. Raises OSError."""
         content = {key: asdict(result) for key, result in sorted(results.items())}
         write_atomically(self._path, json.dumps(content).encode(), 0o600)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from redis import RedisError
 from redis.exceptions import RedisClusterException
 
-from app.drift.results import Result, Results, decode, encode
+from app.drift.results import CheckResult, CheckResults, decode, encode
 from app.redis.connect import Client, close, connect, without_secrets
 
 T = TypeVar("T")
@@ -48,13 +48,13 @@ class SharedResults:
         """Return the address without its secrets."""
         return without_secrets(self._url)
 
-    def read(self) -> Results:
+    def read(self) -> CheckResults:
         """Return the results of all hosts; one that is damaged is left out."""
         found: Mapping[bytes, bytes] = self._ask(lambda client: client.hgetall(self._results))
         decoded = {key.decode(errors="replace"): decode(text) for key, text in found.items()}
         return {key: result for key, result in decoded.items() if result is not None}
 
-    def publish(self, results: Mapping[str, Result]) -> None:
+    def publish(self, results: Mapping[str, CheckResult]) -> None:
         """Set these results, and remove those that are too old."""
         if not results:
             return

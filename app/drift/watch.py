@@ -15,7 +15,7 @@ from app.dispatch.drift import Agreement
 from app.drift.checker import MAX_PARALLEL_CHECKS, Checker
 from app.drift.hosts import Episodes, OtherHosts
 from app.drift.reference import Reference, References, ReferencesUnavailable
-from app.drift.results import HostLock, Result, Results, ResultsFile, newest
+from app.drift.results import CheckResult, CheckResults, HostLock, ResultsFile, newest
 from app.drift.targets import Target, targets_of
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class DriftWatch:
         self._hosts = OtherHosts(shared, self._episodes)
         self._lock = HostLock(directory / "space-check.lock")
         self._file = ResultsFile(directory)
-        self._results: Results = {}  # that were recorded last
-        self._written: Results = {}  # that are in the file, as the worker with the lock knows
+        self._results: CheckResults = {}  # that were recorded last
+        self._written: CheckResults = {}  # that are in the file, as the worker with the lock knows
         self._found: dict[str, Reference] = {}  # references by space
         self._version: object = None  # of the references, when they were read
         self._has_read = False  # the references, once
@@ -132,7 +132,7 @@ class DriftWatch:
                 self._hosts.release_lease()
         self._keep(results)
 
-    def _check_due(self, results: Results) -> None:
+    def _check_due(self, results: CheckResults) -> None:
         """Check group after group, and add to ``results`` after each."""
         due = self._due(results)
         for start in range(0, len(due), MAX_PARALLEL_CHECKS):
@@ -145,7 +145,7 @@ class DriftWatch:
             self._hosts.publish(found)
             self._hosts.extend_lease()
 
-    def _keep(self, results: Results) -> None:
+    def _keep(self, results: CheckResults) -> None:
         """Record the results, and write them for the other workers of the host."""
         self._record(dict(results))
         if results == self._written:
@@ -159,23 +159,23 @@ class DriftWatch:
             self._episodes.succeeded(what)
             self._written = dict(results)
 
-    def _due(self, results: Mapping[str, Result]) -> list[Target]:
+    def _due(self, results: Mapping[str, CheckResult]) -> list[Target]:
         """Return the targets to check now; none where none is due."""
         watched = [t for t in self._targets.values() if t.space in self._found]
         if not any(self._is_due(results.get(t.key), 1.0) for t in watched):
             return []
         return [t for t in watched if self._is_due(results.get(t.key), CHECK_ALONG_SHARE)]
 
-    def _is_due(self, result: Result | None, share: float) -> bool:
+    def _is_due(self, result: CheckResult | None, share: float) -> bool:
         if result is None:
             return True
         every = self._settings.every
         wait_s = min(every, RETRY_S) if result.error else every
         return not -MAX_CLOCK_SKEW_S <= self._clock() - result.tried_at < wait_s * share
 
-    def _current(self, results: Mapping[str, Result]) -> Results:
+    def _current(self, results: Mapping[str, CheckResult]) -> CheckResults:
         """Return the results for our deployments that are compared with the current references."""
-        current: Results = {}
+        current: CheckResults = {}
         for key, result in results.items():
             target = self._targets.get(key)
             reference = None if target is None else self._found.get(target.space)
@@ -218,7 +218,7 @@ class DriftWatch:
         if found is not None:
             self._record(found)
 
-    def _record(self, results: Results) -> None:
+    def _record(self, results: CheckResults) -> None:
         """Record the results in the dispatcher."""
         self._results = results
         for key, target in self._targets.items():
@@ -227,7 +227,7 @@ class DriftWatch:
                 if deployment.agreement != agreement:
                     self._dispatcher.set_agreement(deployment, agreement, self._settings.ejects)
 
-    def _agreement(self, result: Result | None) -> Agreement | None:
+    def _agreement(self, result: CheckResult | None) -> Agreement | None:
         if result is None or result.lowest is None or result.median is None:
             return None
         return Agreement(

@@ -1,4 +1,4 @@
-"""Results and the lease in a real Valkey, shared by hosts, which is killed and frozen."""
+"""CheckResults and the lease in a real Valkey, shared by hosts, which is killed and frozen."""
 
 import time
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from app.drift import valkey as module
-from app.drift.results import Result
+from app.drift.results import CheckResult
 from app.drift.targets import targets_of
 from app.drift.valkey import SharedResults, SharedUnavailable
 from tests.drift.fake import Clock, FakeProvider, FakeReferences, Host, reference
@@ -63,7 +63,7 @@ def hosts(shared, tmp_path):
 
 def result(at=None, **fields):
     at = time.time() if at is None else at
-    return Result("r", at, at, 0.9999, 1.0, "code", **fields)
+    return CheckResult("r", at, at, 0.9999, 1.0, "code", **fields)
 
 
 def checks(host):

@@ -24,7 +24,7 @@ from app.observability.metrics.meter import Meter
 
 if TYPE_CHECKING:
     from app.dispatch.drift import Agreement
-    from app.drift.checker import Outcome
+    from app.drift.checker import CheckOutcome
     from app.limits.memory import WindowsState
     from app.limits.soft_limits import SoftLimits
     from app.usage.ledger import LedgerState
@@ -183,7 +183,7 @@ class Gauges:
                 self._show(catalog.COSINE, min(a.lowest for a in agreements), *place, "lowest")
                 self._show(catalog.COSINE, min(a.median for a in agreements), *place, "median")
 
-    def space_checks(self, counts: Mapping[tuple[str, str, Outcome], int]) -> None:
+    def space_checks(self, counts: Mapping[tuple[str, str, CheckOutcome], int]) -> None:
         """Register the checks of vector spaces, by model, provider and outcome."""
 
         def look() -> None:
