@@ -69,10 +69,12 @@ class Call:
     passed: Mapping[str, Any] = field(default_factory=dict)
     trace: Any = None  # as in the request
     headers: Mapping[str, str] | None = None  # sent in addition to the provider's own
+    #: The tokens of each item, where they are counted already; empty: none are.
+    counts: Sequence[int | None] = ()
 
-    def with_items(self, items: Sequence[Item]) -> Call:
+    def with_items(self, items: Sequence[Item], counts: Sequence[int | None] = ()) -> Call:
         """Return the same call for other items."""
-        return replace(self, items=items)
+        return replace(self, items=items, counts=counts)
 
     def with_headers(self, headers: Mapping[str, str]) -> Call:
         """Return the same call with additional headers."""

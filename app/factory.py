@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from app.auth.authenticator import Authenticator, KeySource
 from app.auth.keys import Keyring
 from app.cache import make_cache
 from app.cache.memory import Caches
+from app.concurrency.host_memory import directory_for
 from app.config import Settings, UsageSettings
 from app.console.pages import Console
 from app.dispatch import Dispatcher
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from app.usage.store import Store
     from app.usage.watch import Watch
 
+_log = logging.getLogger("app.factory")
 PURGE_INTERVAL_S = 3600.0
 VOLUME_CHECK_INTERVAL_S = 60.0
 #: Seconds between two attempts to write the settings in use to the audit log.
@@ -92,6 +95,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     if services.reporter is not None:
         flask.register_blueprint(services.page(api.caller))
     if start:
+        _warn_of_cut_texts(dispatcher)
         services.start()
     return flask
 
@@ -111,6 +115,16 @@ def _add_drift_watch(
     made = watch(dispatcher, settings, check, Path(directory), services.database)
     services.add(made.start, made.stop)
     return made
+
+
+def _warn_of_cut_texts(dispatcher: Dispatcher) -> None:
+    """Log the deployments that would embed only the beginning of a long text, in one line."""
+    if cutting := dispatcher.cutting_deployments():
+        _log.warning(
+            "texts over the model's context are cut silently by %s: set 'max_item_tokens' of "
+            "these deployments and the 'tokenizer' of their models (docs/providers.md)",
+            ", ".join(cutting),
+        )
 
 
 def _register_gauges(
@@ -190,9 +204,12 @@ def build_services(settings: Settings) -> Services:
         services.add(lambda: log_settings(settings), None)
     if settings.oidc is not None:
         from app.auth.jwks import Jwks
+        from app.auth.jwks_snapshot import JwksSnapshot
         from app.auth.oidc import JwtAuthenticator
 
-        jwks = Jwks(settings.oidc.jwks_url, settings.oidc.refresh)
+        url = settings.oidc.jwks_url
+        snapshot = JwksSnapshot(directory_for(f"jwks {url}"))
+        jwks = Jwks(url, settings.oidc.refresh, snapshot=snapshot)
         services.key_sources.append(JwtAuthenticator(settings.oidc, jwks))
         services.add(jwks.start, jwks.stop)
     return services
@@ -201,6 +218,7 @@ def build_services(settings: Settings) -> Services:
 def _add_database(services: Services, settings: Settings, usage: UsageSettings) -> None:
     from app.database.engine import Database
     from app.usage.audit_settings import SettingsAudit
+    from app.usage.journal import Journal, directory_of
     from app.usage.ledger import Ledger
     from app.usage.record import Recorder
     from app.usage.reporter import REPORT_TIME_LIMIT_S, Reporter
@@ -228,9 +246,11 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     if unusual:
         chores.append(Chore(VOLUME_CHECK_INTERVAL_S, VolumeAlert(store, unusual, watch)))
     writer = Ledger.new_writer()
-    spool = Spool(usage.spool, writer, usage.spool_bytes)
+    journals = directory_of(usage.spool)
+    spool = Spool(usage.spool, writer, usage.spool_bytes, journals)
     shipper = Shipper(store, spool, chores)
-    services.ledger = ledger = Ledger(Recorder(settings.models), spool, shipper, writer)
+    journal, recorder = Journal(journals, writer), Recorder(settings.models)
+    services.ledger = ledger = Ledger(recorder, spool, shipper, writer, journal)
     services.observers += [ledger, watch]
     services.add(ledger.start, ledger.close)
     if usage.keys:

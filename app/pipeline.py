@@ -56,7 +56,7 @@ class Pipeline:
             space = self._spaces.get(request.model, request.model)
             cache = self._caches.for_space(space, width)
             owner = caller.name if self._per_key else ""
-            keys = keys_of(request, space, owner)
+            keys = keys_of(request, space, owner, width)
             outcome = self._run_cached(request, deadline, keys, cache, width)
         else:
             outcome = self._dispatch.embed(request, deadline)

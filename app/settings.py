@@ -38,6 +38,9 @@ PROVIDERS = {"local": {"kind": "local"}}
 #:     can serve.
 #:   - "max_inputs" (whole number from 1; default the provider's): Inputs of one call.
 #:   - "max_tokens" (whole number from 1; default the provider's): Tokens of one call.
+#:   - "max_item_tokens" (None or whole number from 1; default what is known of the model:
+#:     docs/providers.md): Tokens of one input; a longer one is a 400. None: no limit. A number
+#:     needs the model's 'tokenizer'.
 #:   - "concurrency" (whole number from 1; default the provider's): Calls at once, of all workers.
 #:   - "requests_per_minute" (whole number from 1; default None): Calls a minute, of all workers
 #:     together.

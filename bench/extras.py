@@ -21,9 +21,10 @@ from app.database.engine import Database
 from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest, Entry, Outcome, Vectors
 from app.exchange import Exchange
-from app.limits.kinds import Prices
 from app.limits.limiter import Limiter
 from app.limits.memory import MemoryWindows
+from app.limits.pricing import Prices
+from app.usage.journal import Journal, directory_of
 from app.usage.ledger import Ledger
 from app.usage.record import Recorder
 from app.usage.shipper import Shipper
@@ -57,8 +58,10 @@ class Services:
         database = Database(f"sqlite:///{directory}/usage.db")
         migrate(database.engine)
         store, writer = Store(database), Ledger.new_writer()
-        spool = Spool(f"{directory}/spool", writer, 2**30)
-        self.ledger = Ledger(Recorder(MODELS), spool, Shipper(store, spool, []), writer)
+        journals = directory_of(f"{directory}/spool")
+        spool = Spool(f"{directory}/spool", writer, 2**30, journals)
+        shipper, journal = Shipper(store, spool, []), Journal(journals, writer)
+        self.ledger = Ledger(Recorder(MODELS), spool, shipper, writer, journal)
         self.watch = Watch(["two"])
 
     def finished(self, exchange: Exchange) -> None:

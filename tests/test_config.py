@@ -7,6 +7,7 @@ import pytest
 from app import config
 from app.auth.keys import caller_of
 from app.config import ModelSettings, ProviderSettings
+from app.config.deployments import KNOWN_CONTEXT
 from app.config.keys import LIMITS
 from app.providers import registry
 from tests.test_config_schema import SECRET, good, mistakes
@@ -236,6 +237,26 @@ def test_a_tokenizer_is_a_name_or_a_file_that_is_there(tmp_path):
     with pytest.raises(config.SettingsError, match=r"^MODELS\['m'\]\['tokenizer'\]: cannot load"):
         config.load_tokenizers(config.check(settings))
     assert config.load_tokenizers(config.check(good())) == {}
+
+
+def test_a_limit_of_each_input_needs_a_tokenizer():
+    settings = good()
+    settings["MODELS"]["m"]["deployments"][0]["max_item_tokens"] = 512
+    assert mistakes(settings) == [
+        "MODELS['m']['deployments'][0]['max_item_tokens']: needs the 'tokenizer' of the model, "
+        "which counts the tokens of an input"
+    ]
+    settings["MODELS"]["m"]["tokenizer"] = "cl100k_base"
+    (deployment,) = config.check(settings).models["m"].deployments
+    assert deployment.max_item_tokens == 512
+
+
+@pytest.mark.parametrize("given", [{}, {"max_item_tokens": None}])
+def test_no_limit_of_each_input_needs_no_tokenizer(given):
+    settings = good()
+    settings["MODELS"]["m"]["deployments"][0].update(given)
+    (deployment,) = config.check(settings).models["m"].deployments
+    assert deployment.max_item_tokens == given.get("max_item_tokens", KNOWN_CONTEXT)
 
 
 def test_a_tokenizer_whose_library_is_missing(monkeypatch):

@@ -26,6 +26,7 @@ import jwt
 from cachetools import LRUCache
 
 from app.auth.jwks_fetch import fetch
+from app.auth.jwks_snapshot import JwksSnapshot
 from app.concurrency.periodic import PeriodicTask
 from app.errors import KeysUnavailable
 
@@ -68,7 +69,9 @@ class Jwks:
         *,
         min_interval_s: float = MIN_REFETCH_INTERVAL_S,
         wait_s: float = REFETCH_WAIT_S,
+        snapshot: JwksSnapshot | None = None,
     ) -> None:
+        self._snapshot = snapshot
         self._url, self._refresh_s, self._get = url, refresh_s, get or fetch
         self._min_interval_s, self._wait_s = min_interval_s, wait_s
         self._keys: Mapping[str | None, jwt.PyJWK] | None = None
@@ -84,7 +87,16 @@ class Jwks:
         self._task = PeriodicTask("access-jwks", self._update_if_due, min(RETRY_S, refresh_s))
 
     def start(self) -> None:
-        """Start the fetches; the first begins at once, in the background."""
+        """Start the fetches; the first begins at once, in the background.
+
+        Until one succeeds, the keys are those of the snapshot.
+        """
+        data = self._snapshot.read() if self._snapshot is not None else None
+        if data is not None:
+            try:
+                self._replace_keys(data)
+            except _FETCH_ERRORS as error:
+                _log.warning("the copy of the JWKS cannot be read: %s", error)
         self._task.start()
 
     def stop(self) -> None:
@@ -171,8 +183,10 @@ class Jwks:
             number, self._is_fetch_wanted = self._last_begun, False
         is_valid = False
         try:
-            self._replace_keys(self._get(self._url))
+            self._replace_keys(data := self._get(self._url))
             is_valid = True
+            if self._snapshot is not None:
+                self._snapshot.write(data)
         except _FETCH_ERRORS as error:
             _log.warning("the JWKS cannot be read: %s: %s", type(error).__name__, error)
         finally:

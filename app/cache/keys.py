@@ -1,9 +1,9 @@
 """Cache keys: a digest of all that changes the vector of an item. Pure functions.
 
-In the key: the vector space of the model, the dimensions, the input type, the passed-on fields, the
-exact bytes of the item and whether they are text or token ids. Not in it: the model's name, so that
-models of one space share entries, and a name that leads to another model gets none of the old one;
-the encoding and the end user, which change no vector.
+In the key: the vector space of the model, the width of the vectors, the input type, the passed-on
+fields, the exact bytes of the item and whether they are text or token ids. Not in it: the model's
+name, so that models of one space share entries, and a name that leads to another model gets none of
+the old one; the encoding and the end user, which change no vector.
 """
 
 from __future__ import annotations
@@ -21,13 +21,18 @@ DIGEST_BYTES = 20
 _VERSION = b"embeddings-proxy:2"
 
 
-def keys_of(request: EmbeddingRequest, space: str, owner: str = "") -> list[bytes]:
-    """Return a key for each item, in order. ``owner`` separates callers that must not share."""
+def keys_of(
+    request: EmbeddingRequest, space: str, owner: str = "", width: int | None = None
+) -> list[bytes]:
+    """Return a key for each item, in order. ``owner`` separates callers that must not share.
+
+    ``width``: the dimensions that the model has by itself, None where the settings do not tell.
+    """
     prefix = blake2b(_VERSION, digest_size=DIGEST_BYTES)
     for part in (
         owner,
         space,
-        str(request.dimensions or ""),
+        str(request.dimensions or width or ""),
         request.input_type or "",
         json.dumps(dict(request.passed), sort_keys=True),
     ):

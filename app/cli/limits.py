@@ -86,7 +86,10 @@ def reconcile(key: str | None, is_applied: bool, as_json: bool) -> None:
 def _settings() -> config.Settings:
     settings = load_settings()
     if settings.limits.url is None:
-        fail("LIMITS['url'] is not set: each worker counts in its memory, and forgets at a restart")
+        fail(
+            "LIMITS['url'] is not set: each worker counts in its own memory until it restarts, "
+            "where no command can reach. Set it to a Redis or Valkey"
+        )
     return settings
 
 

@@ -23,7 +23,9 @@ class NativeThreads:
 
     Under gevent these are native threads, too: a function that waits or computes in C would stop
     every greenlet. They are not those of gevent's own pool, where ten calls that hang would stop
-    all that need it, look-ups of names among them.
+    all that need it, look-ups of names among them. No native thread touches a lock that gevent has
+    replaced, which two threads cannot share: gevent's hub is told the end of a call, by libev's
+    means for that, and wakes the caller. A function must not use such locks either.
     """
 
     def __init__(self, max_threads: int) -> None:
@@ -47,9 +49,9 @@ class NativeThreads:
         while not self._free.acquire(timeout=min(_LOOK_S, limit.remaining())):
             if not limit.remaining():
                 raise TimeoutError("every thread is busy")
-        call = _Call(function, self._free)
+        call = _Call(function, self._free.release)
         try:
-            self._start(call.run)
+            self._start(call)
         except BaseException:
             self._free.release()
             raise
@@ -62,15 +64,15 @@ class NativeThreads:
             call.wakeup.wait(remaining)
         return call.result()
 
-    def _start(self, run: Callable[[], None]) -> None:
+    def _start(self, call: _Call[Any]) -> None:
         if not threads_are_greenlets():
-            _thread.start_new_thread(run, ())
+            _thread.start_new_thread(call.run_and_finish, ())
             return
         if self._pool is None:
             from gevent.threadpool import ThreadPool
 
             self._pool = ThreadPool(self._max_threads)
-        self._pool.spawn(run)
+        self._pool.spawn(call.run).rawlink(call.finish)  # the hub calls `finish`
 
 
 class _Limit:
@@ -91,23 +93,31 @@ class _Limit:
 class _Call(Generic[T]):
     """One call: its result or its error, once it is done."""
 
-    def __init__(self, function: Callable[[], T], free: threading.BoundedSemaphore) -> None:
+    def __init__(self, function: Callable[[], T], release: Callable[[], None]) -> None:
         self.wakeup = Wakeup()
         self.is_done = False
         self._function = function
-        self._free = free
+        self._release = release  # frees the thread for the next call
         self._result: list[T] = []
         self._error: BaseException | None = None
 
+    def run_and_finish(self) -> None:
+        """Run the function in this thread, and wake the caller."""
+        self.run()
+        self.finish()
+
     def run(self) -> None:
+        """Run the function; touch no lock."""
         try:
             self._result.append(self._function())
         except BaseException as error:
             self._error = error
-        finally:
-            self.is_done = True
-            self._free.release()
-            self.wakeup.set()
+
+    def finish(self, _: object = None) -> None:
+        """Free the thread, and wake the caller."""
+        self.is_done = True
+        self._release()
+        self.wakeup.set()
 
     def result(self) -> T:
         if self._error is not None:

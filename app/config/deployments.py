@@ -20,6 +20,9 @@ from app.config.declaration import (
 )
 from app.config.schema import Sections
 
+#: The default of ``max_item_tokens``: the context of the model in `app.providers.contexts`, if any.
+KNOWN_CONTEXT = 0
+
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSettings:
@@ -31,6 +34,15 @@ class DeploymentSettings:
     tier: int = whole(0, 0, None, "0 is asked first, 1 where no deployment of tier 0 can serve.")
     max_inputs: int | None = count(None, "Inputs of one call.", shown="the provider's")
     max_tokens: int | None = count(None, "Tokens of one call.", shown="the provider's")
+    max_item_tokens: int | None = setting(
+        fields.Integer(strict=True, validate=validate.Range(min=1)),
+        KNOWN_CONTEXT,
+        "None or whole number from 1",
+        "Tokens of one input; a longer one is a 400. None: no limit. A number needs the model's "
+        "'tokenizer'.",
+        none=True,
+        shown="what is known of the model: docs/providers.md",
+    )
     concurrency: int | None = count(None, "Calls at once, of all workers.", shown="the provider's")
     requests_per_minute: int | None = count(None, "Calls a minute, of all workers together.")
     tokens_per_minute: int | None = count(None, "Tokens a minute, of all workers together.")
@@ -91,7 +103,13 @@ class ModelSettings:
 
     @staticmethod
     def complete(data: dict[str, Any]) -> dict[str, Any]:
-        """Check that vectors can be cut where they are said to be."""
+        """Check that vectors can be cut where they are said to be, and long inputs be counted."""
+        if not data.get("tokenizer"):
+            need = ["needs the 'tokenizer' of the model, which counts the tokens of an input"]
+            deployments = enumerate(data.get("deployments", ()))
+            wrong = {i: {"max_item_tokens": need} for i, d in deployments if d.max_item_tokens}
+            if wrong:
+                raise ValidationError({"deployments": wrong})
         widths, dimensions = data.get("matryoshka"), data.get("dimensions")
         if widths and not dimensions:
             raise ValidationError("must be set where 'matryoshka' is", "dimensions")

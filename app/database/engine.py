@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -117,15 +118,26 @@ def _call_directly(function: Callable[[], T]) -> T:
 
 
 class _ThreadCaller:
-    """Calls functions in native threads: SQLite waits in C, where gevent cannot switch."""
+    """Calls functions in native threads: SQLite waits in C, where gevent cannot switch.
+
+    The first calls go one by one, until one has ended: SQLAlchemy prepares an engine under a lock,
+    and native threads cannot wait for one that gevent has replaced.
+    """
 
     def __init__(self, time_limit_s: float | None) -> None:
         self._timeout_s = None if time_limit_s is None else time_limit_s + _GRACE_S
         self._threads = NativeThreads(MAX_SQLITE_THREADS)
+        self._first_call = threading.Lock()  # waits for greenlets
+        self._is_prepared = False
 
     def __call__(self, function: Callable[[], T]) -> T:
         try:
-            return self._threads.run(function, self._timeout_s)
+            if self._is_prepared:
+                return self._threads.run(function, self._timeout_s)
+            with self._first_call:
+                result = self._threads.run(function, self._timeout_s)
+                self._is_prepared = True
+                return result
         except TimeoutError as error:
             raise Unavailable("the database does not answer in time") from error
 

@@ -111,6 +111,14 @@ class Batch:
         return [item for attempt in self.attempts for item in attempt.call.items]
 
     @property
+    def counts(self) -> Sequence[int | None]:
+        """The tokens of each item that are counted already; empty where none are."""
+        calls = [attempt.call for attempt in self.attempts]
+        if not any(call.counts for call in calls):
+            return ()
+        return [count for call in calls for count in call.counts or [None] * len(call.items)]
+
+    @property
     def is_wanted(self) -> bool:
         """Whether a request waits for the result of one of its attempts."""
         return any(attempt.state is AttemptState.IN_FLIGHT for attempt in self.attempts)

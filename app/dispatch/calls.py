@@ -30,7 +30,7 @@ def make_call(
     result: Vectors | ProviderError
     try:
         if len(attempts) > 1:
-            call = call.with_items(batch.items)
+            call = call.with_items(batch.items, batch.counts)
         if tracer is None:
             result = deployment.embed(call, wanted, batch.deadline)
         else:

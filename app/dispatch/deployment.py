@@ -11,6 +11,7 @@ import msgspec
 
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
+from app.config.deployments import KNOWN_CONTEXT
 from app.config.dispatch import DispatchSettings
 from app.dispatch.batching import SlotQueue
 from app.dispatch.drift import Agreement
@@ -20,25 +21,21 @@ from app.dispatch.refused_items import RefusedItems
 from app.dispatch.standing import Standing
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
 from app.errors import BrokenContract, ProviderError, Rejected, shown
-from app.providers.base import Provider
+from app.providers.base import Capabilities, Provider
+from app.providers.contexts import context_of
+from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.tokens.counting import share
-from app.tokens.tokenizers import Tokenizer, Undecodable, is_countable
 from app.vectors import BadVector, cut
 
 _log = logging.getLogger("app.dispatch")
-TEXT_ONLY = (
-    "'$.input' is invalid. This model takes only text: its settings name no tokenizer that could "
-    "make text of token ids."
-)
 _PLAIN_TEXT = (True, None, None, None, b"")  # the kind of most requests: see `Deployment.kind`
 
 
 class Deployment:
     """Makes calls within a provider's limits, and does itself what the provider cannot.
 
-    It decodes token ids, cuts vectors and counts tokens where the provider does not. ``standing``
-    is its measured state, ``quota`` bounds its calls and tokens per minute. This process may use a
-    ``worker_share`` of the limits.
+    It cuts vectors and counts tokens where the provider does not. ``standing`` is its measured
+    state, ``quota`` bounds its calls and tokens per minute, of both a ``worker_share``.
     """
 
     def __init__(
@@ -50,7 +47,7 @@ class Deployment:
         queue: SlotQueue,
         rng: random.Random,
         worker_share: float = 1.0,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: BoundedTokenizer | None = None,
         dispatch: DispatchSettings | None = None,
     ) -> None:
         takes = provider.limits(settings.model)
@@ -66,6 +63,8 @@ class Deployment:
         )
         self.max_inputs = settings.max_inputs or provider_settings.max_inputs or takes.max_inputs
         self.max_tokens = settings.max_tokens or provider_settings.max_tokens or takes.max_tokens
+        self.long_text = takes.long_text
+        self.max_item_tokens = _max_item_tokens(settings, provider_settings.kind, takes, tokenizer)
         self.merges = provider_settings.merge and self.max_inputs != 1
         self.quota = Quota(
             _share(settings.requests_per_minute, worker_share),
@@ -81,6 +80,11 @@ class Deployment:
         self._refused_items = RefusedItems(dispatch.max_refused_items, dispatch.refused_item_ttl)
 
     # Limits
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether it takes token ids; else it is sent the text that they decode to."""
+        return self._takes.tokens
 
     @property
     def limits_tokens(self) -> bool:
@@ -99,20 +103,15 @@ class Deployment:
             or self._model.can_cut_to(dimensions)
         )
 
-    def refusal_of(self, request: EmbeddingRequest) -> Rejected | None:
-        """Return why a request can never be served here; None where it can be."""
-        if not self.can_serve(request.dimensions):
-            return Rejected(
-                f"Invalid value for 'dimensions' = {shown(request.dimensions)}. "
-                "This model cannot give vectors of that width.",
-                param="dimensions",
-            )
-        if not self._takes.tokens and not isinstance(request.items[0], str):
-            try:
-                self._decoded(request.items)
-            except Rejected as error:
-                return error
-        return None
+    def refusal_of(self, dimensions: int | None) -> Rejected | None:
+        """Return why vectors of a width can never be had here; None where they can be."""
+        if self.can_serve(dimensions):
+            return None
+        return Rejected(
+            f"Invalid value for 'dimensions' = {shown(dimensions)}. "
+            "This model cannot give vectors of that width.",
+            param="dimensions",
+        )
 
     def narrower_width(self) -> int | None:
         """Return a width below the model's own to which its vectors can be cut, if any."""
@@ -139,11 +138,14 @@ class Deployment:
 
     # Calls
 
-    def call(self, request: EmbeddingRequest, items: Sequence[Item]) -> Call:
-        """Return the call for some items of a request. Raises `Rejected` for undecodable tokens."""
+    def call(
+        self, request: EmbeddingRequest, items: Sequence[Item], counts: Sequence[int | None] = ()
+    ) -> Call:
+        """Return the call for some items of a request, as this deployment takes them.
+
+        ``counts`` are their tokens, as far as they are counted.
+        """
         takes = self._takes
-        if not takes.tokens and not isinstance(items[0], str):
-            items = self._decoded(items)
         sent = request.dimensions if takes.dimensions else None
         return Call(
             model=self.settings.model,
@@ -154,6 +156,7 @@ class Deployment:
             user=request.user if takes.user else None,
             passed=request.passed,
             trace=request.trace,
+            counts=counts,
         )
 
     def kind(self, call: Call, wanted: int | None) -> Hashable:
@@ -197,7 +200,7 @@ class Deployment:
         vectors = self._provider.embed(call, deadline)
         is_shared_out = vectors.estimated or len(call.items) > 1
         if self._tokenizer is not None and is_shared_out and is_countable(call.items):
-            vectors = _recount(vectors, self._tokenizer.count(call.items))
+            vectors = self._recounted(vectors, call, deadline)
         if not len(vectors.rows) == len(vectors.tokens) == len(call.items):
             raise BrokenContract(f"answered {len(vectors.rows)} vectors for {len(call.items)}")
         if not all(vectors.rows):
@@ -209,20 +212,40 @@ class Deployment:
         except BadVector as error:
             raise BrokenContract(f"answered {error}") from error
 
-    def _decoded(self, items: Sequence[Item]) -> list[Item]:
-        if self._tokenizer is None:
-            raise Rejected(TEXT_ONLY, param="input")
+    def _recounted(self, vectors: Vectors, call: Call, deadline: Deadline) -> Vectors:
+        """Distribute the provider's token count over the items; without one, use the tokenizer's.
+
+        Only items that are not counted yet are counted. The vectors are paid for: where the time
+        does not suffice, they keep the counts that they have.
+        """
+        assert self._tokenizer is not None
+        counts = list(call.counts or [None] * len(call.items))
+        missing = [place for place, count in enumerate(counts) if count is None]
         try:
-            return [i if isinstance(i, str) else self._tokenizer.decode(i) for i in items]
-        except Undecodable as error:
-            raise Rejected(f"'$.input' is invalid. It has {error}.", param="input") from error
+            counted = self._tokenizer.count([call.items[place] for place in missing], deadline)
+        except TimeoutError:
+            return vectors
+        for place, count in zip(missing, counted, strict=True):
+            counts[place] = count
+        known = [count for count in counts if count is not None]
+        if vectors.estimated:
+            return replace(vectors, tokens=known, estimated=False)
+        return replace(vectors, tokens=share(sum(vectors.tokens), known))
 
 
-def _recount(vectors: Vectors, counts: list[int]) -> Vectors:
-    """Distribute the provider's token count over the items; without one, use the tokenizer's."""
-    if vectors.estimated:
-        return replace(vectors, tokens=counts, estimated=False)
-    return replace(vectors, tokens=share(sum(vectors.tokens), counts))
+def _max_item_tokens(
+    settings: DeploymentSettings,
+    kind: str,
+    takes: Capabilities,
+    tokenizer: BoundedTokenizer | None,
+) -> int | None:
+    """Return the limit of one item's tokens: the operator's, or that which is known of the model.
+
+    Without a tokenizer the second is not in force, because no text can be counted.
+    """
+    if settings.max_item_tokens != KNOWN_CONTEXT:
+        return settings.max_item_tokens
+    return None if tokenizer is None else context_of(kind, settings.model, takes.long_text)
 
 
 def _share(limit: int | None, worker_share: float) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -20,11 +20,11 @@ from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
+from app.dispatch.preparation import prepare
 from app.dispatch.sender import Sender
 from app.dispatch.starter import JobContext
 from app.domain import EmbeddingRequest, Outcome
-from app.errors import BadRequest, Rejected
-from app.providers.base import Provider
+from app.providers.base import LongText, Provider
 from app.tokens.tokenizers import Tokenizer
 
 
@@ -69,11 +69,15 @@ class Dispatcher:
         wake: Callable[[], None],
         on_part: OnPart | None = None,
     ) -> Job:
-        """Return a job for a request, which its callers must `advance`. Raises `BadRequest`."""
+        """Return a job for a request, which its callers must `advance`.
+
+        Raises `BadRequest`, and `DeadlineExceeded` where its texts are not counted in time.
+        """
         pool = self._pools[request.model]
         hedged = request.model in self._hedged
-        suitable = _suitable(pool.deployments, request)
-        context = JobContext(request, pool, suitable, Deadline(deadline), self._events, hedged)
+        at = Deadline(deadline)
+        prepared = prepare(pool, request, at)
+        context = JobContext(request, pool, prepared, at, self._events, hedged)
         return Job(context, self._sender, self._rng, wake, on_part)
 
     def embed(self, request: EmbeddingRequest, deadline: float) -> Outcome:
@@ -115,6 +119,14 @@ class Dispatcher:
         if standing.is_ejected_for_drift and not was_ejected:
             self._sender.ejected(self._pool_of[deployment], deployment, time.monotonic())
 
+    def cutting_deployments(self) -> list[str]:
+        """Return the deployments whose provider would cut a long text without an error."""
+        return [
+            f"{deployment.label} of {model}"
+            for model, deployment in self.deployments()
+            if deployment.long_text is LongText.CUT_SILENTLY and deployment.max_item_tokens is None
+        ]
+
     def report(self) -> list[dict[str, Any]]:
         """Return the state of each deployment, for the operator's report."""
         now = time.monotonic()
@@ -141,6 +153,7 @@ class Dispatcher:
 
     def _make_pool(self, model: ModelSettings, share: float, tokenizer: Tokenizer | None) -> Pool:
         settings = self._settings
+        estimate = TokenEstimate(tokenizer)
         deployments = [
             Deployment(
                 model,
@@ -150,29 +163,13 @@ class Dispatcher:
                 self._queues[d.provider],
                 self._rng,
                 share,
-                tokenizer,
+                estimate.tokenizer,
                 settings.dispatch,
             )
             for d in model.deployments
         ]
-        estimate = TokenEstimate(tokenizer, any(d.limits_tokens for d in deployments))
+        estimate.is_used = any(d.limits_tokens for d in deployments)
         return Pool(model.name, deployments, self._rng, settings.dispatch, estimate)
-
-
-def _suitable(deployments: Sequence[Deployment], request: EmbeddingRequest) -> Sequence[Deployment]:
-    """Return the deployments that can serve a request, by its width and token ids.
-
-    One deployment must support all of the request. Raises `BadRequest` where none does, with the
-    reason of the last one.
-    """
-    if request.dimensions is None and isinstance(request.items[0], str):
-        return deployments  # every deployment takes text at the model's own width
-    refusals = [(d, d.refusal_of(request)) for d in deployments]
-    suitable = [d for d, refusal in refusals if refusal is None]
-    reasons: list[Rejected] = [refusal for _, refusal in refusals if refusal is not None]
-    if not suitable:
-        raise BadRequest(reasons[-1].message, param=reasons[-1].param)
-    return suitable
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -64,7 +64,7 @@ class JobState:
         self._context = context
         self._rng = rng
         self._parts_are_published = parts_are_published
-        self._parts = Parts(self._pool.estimate.expect(request.items), self.effects)
+        self._parts = Parts(context.prepared.tokens, self.effects)
         self._starter = Starter(context, self._parts, on_result, self.effects)
         self._answer = Answer(len(request.items))
 

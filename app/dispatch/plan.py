@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from app.concurrency.deadline import Deadline
 from app.domain import Item
+from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.tokens.counting import weigh
-from app.tokens.tokenizers import Tokenizer, is_countable
+from app.tokens.tokenizers import Tokenizer
 
 #: UTF-8 bytes of a token, assumed before any answer has shown it. English has 4 and more, Chinese
 #: about 3. Too low a value only splits a request into more calls; too high a one gets refusals.
@@ -38,19 +40,34 @@ class TokenEstimate:
 
     def __init__(self, tokenizer: Tokenizer | None = None, is_used: bool = True) -> None:
         self.is_used = is_used  # a limit of tokens depends on it
-        self._tokenizer = tokenizer if is_used else None
+        self.tokenizer = None if tokenizer is None else BoundedTokenizer(tokenizer)
         self._bytes = self._tokens = 0.0  # seen, recent calls first
         self._correction = 1.0
 
-    def expect(self, items: Sequence[Item]) -> list[int]:
-        """Return the expected tokens of each item."""
-        if self._tokenizer is not None and is_countable(items):
-            return self._tokenizer.count(items)
+    def count(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[int]:
+        """Return the tokens of each item by the tokenizer; empty where they are only estimated.
+
+        Raises `TimeoutError` at the deadline.
+        """
+        if self.tokenizer is None or not self.is_used or not is_countable(items):
+            return []
+        return self.tokenizer.count(items, deadline)
+
+    def expect(
+        self, items: Sequence[Item], counts: Sequence[int | None] | None = None
+    ) -> list[int]:
+        """Return the expected tokens of each item; ``counts`` are those that are known already."""
+        if counts is None:
+            counts = self.count(items)
         per_token = self.bytes_per_token
-        return [
+        expected = [
             -int(-weigh(item) // per_token) if isinstance(item, str) else len(item)
             for item in items
         ]
+        for place, count in enumerate(counts):
+            if count is not None:
+                expected[place] = count
+        return expected
 
     def learn(self, items: Sequence[Item], tokens: int) -> None:
         """Adjust the bytes per token by what the provider counted for some items."""

@@ -17,6 +17,7 @@ from app.dispatch.part import Part, PartState
 from app.dispatch.parts import Parts
 from app.dispatch.plan import Expected, split
 from app.dispatch.pool import Pool
+from app.dispatch.preparation import Prepared
 from app.dispatch.timers import Timers
 from app.domain import EmbeddingRequest
 from app.errors import ProviderTimeout
@@ -30,10 +31,15 @@ class JobContext:
 
     request: EmbeddingRequest
     pool: Pool
-    suitable: Sequence[Deployment]  # that can serve it while all is well
+    prepared: Prepared
     deadline: Deadline
     events: Events
     is_hedged: bool
+
+    @property
+    def suitable(self) -> Sequence[Deployment]:
+        """The deployments that can serve the request while all is well."""
+        return self.prepared.suitable
 
 
 def _ignore_result(attempt: Attempt, result: Result, now: float) -> None:
@@ -124,7 +130,9 @@ class Starter:
     def _submit(self, part: Part, deployment: Deployment, now: float) -> None:
         """Submit an attempt of a part: its only one, or one beside another."""
         request, deadline = self._job.request, self._job.deadline
-        call = deployment.call(request, request.items[part.start : part.stop])
+        prepared = self._job.prepared
+        items = prepared.items(deployment, request, part.start, part.stop)
+        call = deployment.call(request, items, prepared.counts[part.start : part.stop])
         kind = deployment.kind(call, request.dimensions)
         attempt = Attempt(
             deployment,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -54,6 +55,22 @@ class Incoming:
     body: bytes
 
 
+class LongText(StrEnum):
+    """What becomes of a text that is longer than the context of the model."""
+
+    ERROR_THERE = "error there"
+    TOLD_NOT_TO_CUT = "told not to cut"  # an error there; its default is to cut
+    TOLD_TO_CUT = "told to cut"  # by the operator's settings
+    EMBEDDED_WHOLE = "embedded whole"
+    CUT_SILENTLY = "cut silently"
+    NOT_KNOWN = "not known"  # neither its documentation nor its source code says it
+
+    @classmethod
+    def told(cls, cuts: bool) -> LongText:
+        """Return that of a provider which is told in each call whether to cut."""
+        return cls.TOLD_TO_CUT if cuts else cls.TOLD_NOT_TO_CUT
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a provider takes, where the settings do not say otherwise."""
@@ -63,6 +80,7 @@ class Capabilities:
     dimensions: bool = True  # takes the number of dimensions wanted
     tokens: bool = True  # takes token ids
     user: bool = False  # is told the end user
+    long_text: LongText = LongText.NOT_KNOWN
 
 
 class Provider(Protocol):

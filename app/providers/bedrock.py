@@ -1,8 +1,8 @@
 """Amazon Bedrock: ``/model/{id}/invoke``, whose bodies are those of the model's own maker.
 
 Source: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html. The bodies
-are in `bedrock_models`.
-The source was not checked since November 2026.
+are in `bedrock_models`. Its errors: docs.aws.amazon.com/bedrock/latest/userguide/
+troubleshooting-api-error-codes.html, read on 2026-11-29.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The bodies of the models on Bedrock: each family speaks as its maker does.
 
-Source: docs.aws.amazon.com: bedrock/latest/userguide/model-parameters-titan-embed-text, -embed-v3,
--embed-v4 (read in November 2026); nova/latest/userguide/embeddings-schema.
+Source: docs.aws.amazon.com: bedrock/latest/userguide/titan-embedding-models,
+model-parameters-embed, model-parameters-embed-v4; nova/latest/userguide/embeddings-schema. Read on
+2026-11-29.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 from app.domain import Call
-from app.providers.base import Capabilities, read
+from app.providers.base import Capabilities, LongText, read
 from app.providers.counts import count_in
 
 #: Embeddings, and the count of tokens where the body has one.
@@ -101,22 +102,24 @@ class Family:
     rows: Callable[[bytes], _Rows]
 
 
-_ONE = Capabilities(max_inputs=1, tokens=False)
-_MANY = Capabilities(max_inputs=96, tokens=False)
+#: Titan: "Too many input tokens. Max input tokens: 8192, request input token count: …" (400).
+_TITAN = Capabilities(max_inputs=1, tokens=False, long_text=LongText.ERROR_THERE)
+_COHERE = Capabilities(max_inputs=96, tokens=False, long_text=LongText.TOLD_NOT_TO_CUT)
+_NOVA = replace(_TITAN, long_text=LongText.TOLD_NOT_TO_CUT)
 #: The first whose mark is in an id is the model's.
 FAMILIES = {
-    "titan-v2": Family(("titan-embed-text-v2",), _ONE, _titan_body, _titan_rows),
+    "titan-v2": Family(("titan-embed-text-v2",), _TITAN, _titan_body, _titan_rows),
     "titan-v1": Family(
         ("titan-embed-text-v1", "titan-embed-g1-text"),
-        replace(_ONE, dimensions=False),
+        replace(_TITAN, dimensions=False),
         _titan_body,
         _titan_rows,
     ),
-    "cohere-v4": Family(("cohere.embed-v4",), _MANY, _cohere_body, _cohere_rows),
+    "cohere-v4": Family(("cohere.embed-v4",), _COHERE, _cohere_body, _cohere_rows),
     "cohere-v3": Family(
-        ("cohere.embed-",), replace(_MANY, dimensions=False), _cohere_body, _cohere_rows
+        ("cohere.embed-",), replace(_COHERE, dimensions=False), _cohere_body, _cohere_rows
     ),
-    "nova": Family(("amazon.nova-",), _ONE, _nova_body, _nova_rows),
+    "nova": Family(("amazon.nova-",), _NOVA, _nova_body, _nova_rows),
 }
 
 

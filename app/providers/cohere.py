@@ -2,8 +2,8 @@
 
 Source: docs.cohere.com/reference/embed and …/reference/errors. Vectors come in the order of the
 texts, by type; base64 is that of their float32s. Cohere's default cuts long texts silently; ours
-is an error.
-The source was not checked since November 2026.
+is an error. Request as in Cohere's API description (openapi.yaml in github.com/tryAGI/Cohere, of
+August 2026), read on 2026-11-29.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from app.errors import BrokenContract, CredentialsRefused, ProviderError, Thrott
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     WireFormat,
     encode,
@@ -81,7 +82,10 @@ class Cohere(WireFormat):
     def __init__(self, settings: ProviderSettings) -> None:
         options = settings.options
         self.capabilities = Capabilities(
-            max_inputs=96, dimensions=options.get("send_dimensions", True), tokens=False
+            max_inputs=96,
+            dimensions=options.get("send_dimensions", True),
+            tokens=False,
+            long_text=LongText.told(options.get("truncate", "NONE") != "NONE"),
         )
         self._own = {"dimensions"} if "send_dimensions" in options else set()
         self._encoding = options.get("encoding", "base64")

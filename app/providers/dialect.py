@@ -11,7 +11,7 @@ from marshmallow import fields, validate
 
 from app.config.fields import boolean
 from app.domain import InputType
-from app.providers.base import Capabilities
+from app.providers.base import Capabilities, LongText
 from app.providers.effects import NO_EFFECT, Effect, changes_vector
 
 
@@ -19,6 +19,7 @@ from app.providers.effects import NO_EFFECT, Effect, changes_vector
 class Dialect:
     """What a server that speaks OpenAI's format takes, and how it calls it."""
 
+    long_text: LongText  # what becomes of one over the model's context
     base_url: str | None = None  # None: an operator must say
     path: str = "/embeddings"  # "{model}" stands for the model, which then leaves the body
     max_inputs: int | None = 2048

@@ -1,7 +1,8 @@
 """Google's Gemini API: ``models/{model}:batchEmbedContents``, and how Google says no.
 
-Source: ai.google.dev/api/embeddings and ai.google.dev/gemini-api/docs/embeddings, as of June 2026;
-read again in November 2026.
+Source: ai.google.dev/api/embeddings and ai.google.dev/gemini-api/docs/embeddings, as of June 2026,
+and what Google's own client sends: google/genai/models.py in github.com/googleapis/python-genai
+(of August 2026), read on 2026-11-29.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from app.errors import CredentialsRefused, ProviderError, Throttled
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     WireFormat,
     encode,
@@ -103,7 +105,9 @@ class Gemini(Google):
     """``POST {base_url}/models/{model}:batchEmbedContents`` with a key."""
 
     base_url = "https://generativelanguage.googleapis.com/v1beta"
-    capabilities = Capabilities(max_inputs=100, tokens=False)
+    #: It cuts, and cannot be told not to: `autoTruncate` is Vertex AI's alone ("auto_truncate
+    #: parameter is only supported in Gemini Enterprise Agent Platform", google-genai's models.py).
+    capabilities = Capabilities(max_inputs=100, tokens=False, long_text=LongText.CUT_SILENTLY)
 
     def __init__(self, settings: ProviderSettings) -> None:
         self._headers = {"x-goog-api-key": settings.api_key} if settings.api_key else {}

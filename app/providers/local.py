@@ -7,7 +7,6 @@ vectors have length 1, as OpenAI's have.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +21,9 @@ from app.concurrency.yielding import yield_control
 from app.config import ProviderSettings
 from app.domain import Call, Item, Vectors
 from app.errors import BrokenContract, ProviderTimeout, Rejected
-from app.providers.base import Capabilities
+from app.providers.base import Capabilities, LongText
 from app.providers.effects import Effect
+from app.tokens.slices import slices
 from app.vectors import BadVector, check
 
 OPTIONS: dict[str, Any] = {}
@@ -37,10 +37,6 @@ MAX_INLINE_SIZE = 2 * SLICE_SIZE
 #: Texts without a place to cut that one worker tokenises at the same time.
 MAX_THREADS = 2
 WIDTH = 256
-#: A space at which a text can be cut, and the space left out: no token of the model goes over a
-#: space that follows a letter, and its tokenizer puts a space before each text. Not beside other
-#: characters: a second space, or "<s>", which the tokenizer takes out before, changes that.
-_CUT = re.compile("(?<=[0-9A-Za-z]) (?=[0-9A-Za-z])")
 
 
 def make(settings: ProviderSettings) -> Local:
@@ -50,7 +46,7 @@ def make(settings: ProviderSettings) -> Local:
 class Local:
     """Embeds in this process; needs no HTTP."""
 
-    capabilities = Capabilities(dimensions=False)
+    capabilities = Capabilities(dimensions=False, long_text=LongText.EMBEDDED_WHOLE)
 
     def __init__(self) -> None:
         self._threads = NativeThreads(MAX_THREADS)
@@ -94,7 +90,7 @@ class Local:
         """The vector of an item and its tokens, slice by slice."""
         total = np.zeros(WIDTH)
         count = 0
-        for part in slices(item):
+        for part in slices(item, SLICE_SIZE):
             _check_time(deadline)
             ids = self._ids_in_time(part, deadline)
             for start in range(0, len(ids), SLICE_SIZE):
@@ -153,24 +149,6 @@ def groups(items: Sequence[Item]) -> Iterator[list[Item]]:
         size += len(item)
     if group:
         yield group
-
-
-def slices(item: Item, size: int = SLICE_SIZE) -> Iterator[Item]:
-    """Parts of an item whose token ids are, one part after the other, those of the whole.
-
-    A part has ``size`` characters or token ids and, of a text, those up to the next place to cut.
-    """
-    start = 0
-    while len(item) - start > size:
-        stop = resume = start + size
-        if isinstance(item, str):
-            cut = _CUT.search(item, start + size)
-            if cut is None:
-                break
-            stop, resume = cut.span()
-        yield item[start:stop]
-        start = resume
-    yield item[start:]
 
 
 def _of_length_1(total: Any) -> bytes:

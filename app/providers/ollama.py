@@ -1,8 +1,8 @@
 """Ollama's own API, which says more than its OpenAI one: whether to cut, how long to keep a model.
 
-Source: docs.ollama.com/api/embed. Its default cuts long texts silently; ours is an error, as it is
-at OpenAI: ``"truncate": True`` brings the cut back.
-The source was not checked since November 2026.
+Source: docs.ollama.com/api/embed, and server/routes.go in github.com/ollama/ollama (of August
+2026), read on 2026-11-29. Its default cuts long texts silently; ours is an error, as it is at
+OpenAI: ``"truncate": True`` brings the cut back.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from app.errors import ProviderError
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     WireFormat,
     encode,
@@ -74,6 +75,7 @@ class Ollama(WireFormat):
             max_inputs=256,
             dimensions=options.get("send_dimensions", True),
             tokens=False,
+            long_text=LongText.told(options.get("truncate", False)),
         )
         self._always = {
             "truncate": options.get("truncate", False),

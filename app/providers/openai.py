@@ -2,7 +2,8 @@
 
 Source: platform.openai.com/docs/api-reference/embeddings and …/docs/guides/error-codes. What other
 servers do otherwise is data, a `Dialect`; those with a ``kind`` of their own are in `presets`.
-The source was not checked since November 2026.
+Request and limits as in openapi.yaml of github.com/openai/openai-openapi (August 2026), read on
+2026-11-29: 8192 tokens an input, 2048 inputs, 300,000 tokens in all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -22,6 +23,7 @@ from app.errors import BrokenContract, CredentialsRefused, ProviderError, Thrott
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     WireFormat,
     encode,
@@ -37,6 +39,7 @@ from app.providers.dialect import Dialect, effects, limits_of, options
 from app.providers.refusals import blamed, bounded_wait, clean, message_of
 
 OPENAI = Dialect(
+    long_text=LongText.ERROR_THERE,  # "maximum context length", "maximum input length"
     base_url="https://api.openai.com/v1",
     max_tokens=300_000,
     user=True,
@@ -49,7 +52,10 @@ EFFECTS = effects(OPENAI)
 
 
 def make(settings: ProviderSettings) -> OpenAI:
-    return OpenAI(settings, OPENAI)
+    host = urlsplit(settings.base_url or OPENAI.base_url or "").hostname or ""
+    if f".{host}".endswith(".api.openai.com"):  # or of a region: eu.api.openai.com
+        return OpenAI(settings, OPENAI)
+    return OpenAI(settings, replace(OPENAI, long_text=LongText.NOT_KNOWN))
 
 
 class _Item(msgspec.Struct):
@@ -97,6 +103,7 @@ class OpenAI(WireFormat):
             dimensions=bool(dialect.dimensions_field) and options.get("send_dimensions", True),
             tokens=dialect.tokens and options.get("send_tokens", True),
             user=options.get("send_user", False),
+            long_text=dialect.long_text,
         )
         self._own = {"dimensions"} if "send_dimensions" in options else set()
         self._headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}

@@ -23,6 +23,7 @@ from app.providers.presets import PRESETS
 _INFRASTRUCTURE = {
     "base",
     "bedrock_models",
+    "contexts",
     "counts",
     "dialect",
     "effects",

@@ -1,9 +1,9 @@
 """Hugging Face's Text Embeddings Inference: its own API, or its OpenAI one.
 
-Source: huggingface.github.io/text-embeddings-inference. The own one is the default, for it can be
-told not to cut long texts silently and which prompt of the model to use; the OpenAI one
-(``"api": "openai"``) answers base64, a quarter of the bytes. Errors are flat in both.
-The source was not checked since November 2026.
+Source: huggingface.github.io/text-embeddings-inference, and router/src/http/ of the server (July
+2026), read on 2026-11-29. The own API is the default, because it can be told not to cut long texts
+silently and which prompt of the model to use; the OpenAI one (``"api": "openai"``) answers base64,
+a quarter of the bytes. Errors are flat in both.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from app.domain import Call, Vectors
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     WireFormat,
     encode,
@@ -60,7 +61,14 @@ EFFECTS = {
     "truncate": changes_vector(False, _is_native),
     "normalize": changes_vector(True, _is_native),
 }
-_OPENAI = Dialect(base_url=_BASE_URL, path="/v1/embeddings", max_inputs=_MAX_INPUTS)
+_OPENAI = Dialect(
+    # Its OpenAI API takes no field for it, and --auto-truncate is on unless set otherwise
+    # (router/src/http/server.rs, openai_embed).
+    long_text=LongText.CUT_SILENTLY,
+    base_url=_BASE_URL,
+    path="/v1/embeddings",
+    max_inputs=_MAX_INPUTS,
+)
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -78,7 +86,9 @@ class Tei(WireFormat):
     def __init__(self, settings: ProviderSettings) -> None:
         options = settings.options
         self.capabilities = Capabilities(
-            max_inputs=_MAX_INPUTS, dimensions=options.get("send_dimensions", True)
+            max_inputs=_MAX_INPUTS,
+            dimensions=options.get("send_dimensions", True),
+            long_text=LongText.told(options.get("truncate", False)),
         )
         self._prompts = options.get("prompts", {})
         self._always = {

@@ -3,7 +3,9 @@
 Source: cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api; for
 gemini-embedding-2, which has ``:embedContent`` instead, docs.cloud.google.com/vertex-ai/
 generative-ai/docs/models/gemini/embedding-2 and the reference of models.embedContent. Read in
-November 2026.
+November 2026; `autoTruncate`,
+docs.cloud.google.com/gemini-enterprise-agent-platform/reference/rest/
+Shared.Types/TextEmbeddingPredictionParams, on 2026-11-29.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from app.errors import CredentialsRefused, ProviderUnavailable
 from app.providers.base import (
     Capabilities,
     Incoming,
+    LongText,
     Outgoing,
     encode,
     guard,
@@ -120,7 +123,9 @@ _embedded = msgspec.json.Decoder(_Embedded)
 class Vertex(Google):
     """``POST {base_url}/projects/…/models/{model}:predict``; ``token`` gives an access token."""
 
-    capabilities = Capabilities(max_inputs=250, max_tokens=20_000, tokens=False)
+    capabilities = Capabilities(
+        max_inputs=250, max_tokens=20_000, tokens=False, long_text=LongText.TOLD_NOT_TO_CUT
+    )
 
     def __init__(self, settings: ProviderSettings, token: Callable[[], str]) -> None:
         project, location = settings.options["project"], settings.options["location"]

@@ -1,7 +1,7 @@
 """Voyage AI: OpenAI's answers, its own names in the request.
 
-Source: docs.voyageai.com/reference/embeddings-api, its limits as of May 2026. ``encoding_format``
-is left out or base64; "float" is refused. Its default cuts long texts silently; ours is an error.
+Source: docs.voyageai.com/reference/embeddings-api, read on 2026-11-29. ``encoding_format`` is left
+out or base64; "float" is refused. Its default cuts long texts silently; ours is an error.
 Vectors are float32 (``output_dtype`` left out): nothing else can be told apart from a vector of
 another width.
 """
@@ -12,11 +12,13 @@ from dataclasses import replace
 
 from app.config import ProviderSettings
 from app.config.fields import boolean
+from app.providers.base import LongText
 from app.providers.dialect import Dialect, effects, options
 from app.providers.effects import changes_vector
 from app.providers.openai import OpenAI
 
 VOYAGE = Dialect(
+    long_text=LongText.TOLD_NOT_TO_CUT,
     base_url="https://api.voyageai.com/v1",
     max_inputs=1000,
     max_tokens=120_000,
@@ -42,5 +44,6 @@ EFFECTS = {
 
 
 def make(settings: ProviderSettings) -> OpenAI:
-    always = {"truncation": settings.options.get("truncation", False)}
-    return OpenAI(settings, replace(VOYAGE, always=always))
+    cuts = settings.options.get("truncation", False)
+    long_text = LongText.told(cuts)
+    return OpenAI(settings, replace(VOYAGE, always={"truncation": cuts}, long_text=long_text))

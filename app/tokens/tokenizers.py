@@ -1,7 +1,8 @@
-"""Count and decode tokens with the tokenizer that a model's settings name.
+"""The tokenizer that a model's settings name: counts the tokens of a text, and decodes token ids.
 
 ``"tokenizer"`` of a model is the name of a tiktoken encoding (``cl100k_base``) or the path of a
-``tokenizer.json``. The libraries are in the extra ``tokenizers``, and imported only if needed.
+``tokenizer.json``. The libraries are in the extra ``tokenizers``, and imported only if needed. What
+is long runs in native threads: `app.tokens.bounded`.
 """
 
 from __future__ import annotations
@@ -10,18 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from app.concurrency.native_threads import NativeThreads
 from app.domain import Item
-
-#: Characters that are counted in the calling thread: about 30 ms. More are counted in a
-#: native thread (both libraries release the interpreter's lock), so that a long text does not
-#: stop gevent's event loop.
-MAX_INLINE_SIZE = 8192
-#: Characters of a request that are counted: about 0.4 s of work. Of more the tokens are estimated,
-#: because a count cannot be stopped at the caller's deadline.
-MAX_COUNTED_SIZE = 100_000
-#: Long texts that are counted at the same time, for each tokenizer.
-MAX_THREADS = 2
+from app.tokens.slices import SpaceRule, rule_of
 
 
 class Undecodable(ValueError):
@@ -29,10 +20,15 @@ class Undecodable(ValueError):
 
 
 class Tokenizer(Protocol):
-    """The tokenizer of one model."""
+    """The tokenizer of one model. Its methods take as long as they take: `app.tokens.bounded`."""
+
+    #: Tokens that the model adds to each text, such as [CLS] and [SEP].
+    special_tokens: int
+    #: How a long text is cut into slices; None: not at all.
+    space_rule: SpaceRule | None
 
     def count(self, items: Sequence[Item]) -> list[int]:
-        """Return the number of tokens of each item."""
+        """Return the number of tokens of each item, without special tokens."""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of the tokens. Raises `Undecodable` if they do not decode exactly."""
@@ -47,42 +43,19 @@ def load(name: str) -> Tokenizer:
     return _Json(name) if name.endswith(".json") else _Tiktoken(name)
 
 
-def is_countable(items: Sequence[Item]) -> bool:
-    """Whether the texts are short enough to be counted within a request."""
-    return sum(len(item) for item in items if isinstance(item, str)) <= MAX_COUNTED_SIZE
+class _Tiktoken:
+    special_tokens = 0
 
-
-class _Offloading:
-    """Counts long texts in native threads.
-
-    Decoding stays in the calling thread: its caller holds a lock, under which nothing may wait.
-    """
-
-    def __init__(self) -> None:
-        self._threads = NativeThreads(MAX_THREADS)
-
-    def count(self, items: Sequence[Item]) -> list[int]:
-        texts = [item for item in items if isinstance(item, str)]
-        if sum(map(len, texts)) <= MAX_INLINE_SIZE:
-            counted = iter(self._count(texts))
-        else:
-            counted = iter(self._threads.run(lambda: self._count(texts)))
-        return [next(counted) if isinstance(item, str) else len(item) for item in items]
-
-    def _count(self, texts: list[str]) -> list[int]:
-        raise NotImplementedError
-
-
-class _Tiktoken(_Offloading):
     def __init__(self, name: str) -> None:
         import tiktoken
 
-        super().__init__()
         # Downloads the encoding, unless TIKTOKEN_CACHE_DIR holds it.
         self._encoding: Any = tiktoken.get_encoding(name)
+        self.space_rule = rule_of(self._encoding.encode_ordinary)
 
-    def _count(self, texts: list[str]) -> list[int]:
-        return [len(self._encoding.encode_ordinary(text)) for text in texts]
+    def count(self, items: Sequence[Item]) -> list[int]:
+        encode = self._encoding.encode_ordinary
+        return [len(encode(item) if isinstance(item, str) else item) for item in items]
 
     def decode(self, tokens: Sequence[int]) -> str:
         try:
@@ -92,24 +65,29 @@ class _Tiktoken(_Offloading):
         return text
 
 
-class _Json(_Offloading):
+class _Json:
     def __init__(self, path: str) -> None:
         import tokenizers
 
-        super().__init__()
         self._tokenizer: Any = tokenizers.Tokenizer.from_str(Path(path).read_text("utf-8"))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self.special_tokens: int = self._tokenizer.num_special_tokens_to_add(False)
+        self.space_rule = rule_of(lambda text: self._encode([text])[0].ids)
 
-    def _count(self, texts: list[str]) -> list[int]:
+    def count(self, items: Sequence[Item]) -> list[int]:
         # Not by `.ids`: a list of a million ids is made under the interpreter's lock.
-        return [len(e) for e in self._tokenizer.encode_batch(texts, add_special_tokens=False)]
+        counts = map(len, self._encode([item for item in items if isinstance(item, str)]))
+        return [next(counts) if isinstance(item, str) else len(item) for item in items]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        known = self._tokenizer.get_vocab_size()
-        if not all(token < known for token in tokens):
+        if max(tokens, default=0) >= self._tokenizer.get_vocab_size():
             raise Undecodable("token ids that the model does not know")
-        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=False)
+        # A batch, because that releases the interpreter's lock.
+        (text,) = self._tokenizer.decode_batch([list(tokens)], skip_special_tokens=False)
         if not text or "\N{REPLACEMENT CHARACTER}" in text:
             raise Undecodable("token ids that are no text")
-        return text
+        return str(text)
+
+    def _encode(self, texts: list[str]) -> Any:
+        return self._tokenizer.encode_batch(texts, add_special_tokens=False)

@@ -2,9 +2,9 @@
 
 A row takes three steps:
 
-1. The request appends its row to a queue in memory.
-2. A thread writes the queue to the spool (`app.usage.spool`, a file) four times a second. A process
-   that is killed loses the rows of the last 0.25 s.
+1. The request appends its row to a queue in memory, and to the journal (`app.usage.journal`, a file
+   in memory), which survives a process that is killed.
+2. A thread writes the queue to the spool (`app.usage.spool`, a file) four times a second.
 3. Another thread (`app.usage.shipper`) inserts the rows of the spool into the database, and retries
    without a time limit while the database does not answer.
 """
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.concurrency.locks import uncontended_lock
 from app.concurrency.periodic import PeriodicTask
+from app.usage.journal import Journal
 from app.usage.record import Recorder, Row, is_metered
 from app.usage.shipper import Shipper
 from app.usage.spool import Segment, Spool, is_writable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("app.usage")
 
-#: Seconds between two writes to the spool. SIGKILL loses the rows of this time.
+#: Seconds between two writes to the spool. A host that fails loses the rows of this time.
 SPOOL_INTERVAL_S = 0.25
 #: Seconds between two segments that are given to the shipper.
 SHIP_INTERVAL_S = 1.0
@@ -61,8 +62,16 @@ class Ledger:
     changes ``_rows``, ``_open``, ``_dequeued``, ``_set_aside`` and ``_spool_failing``.
     """
 
-    def __init__(self, recorder: Recorder, spool: Spool, shipper: Shipper, writer: str) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        spool: Spool,
+        shipper: Shipper,
+        writer: str,
+        journal: Journal | None = None,
+    ) -> None:
         self._recorder = recorder
+        self._journal = journal or Journal(None, writer)
         self._spool = spool
         self._shipper = shipper
         self._writer = writer
@@ -85,6 +94,7 @@ class Ledger:
 
     def start(self) -> None:
         """Start the threads."""
+        self._journal.open()
         self._task.start()
         self._shipper.start()
 
@@ -100,7 +110,10 @@ class Ledger:
             self._drop()
             return
         number = next(self._numbers)  # atomic: many threads call this
-        self._queue.append(self._recorder.row(exchange, status, self._writer, number))
+        row = self._recorder.row(exchange, status, self._writer, number)
+        self._queue.append(row)
+        # After the queue: the thread empties the journal's file after it has spooled the queue.
+        self._journal.append(row)
 
     def _drop(self) -> None:
         """Count a row that is dropped; log the first one since the queue was last emptied."""
@@ -146,30 +159,37 @@ class Ledger:
             self._empty_queue()
             self._hand_over()
         finally:
+            self._journal.close()
             if self._rows:
                 _log.error("the usage ledger loses %d rows: the process ends", len(self._rows))
 
     def _empty_queue(self) -> None:
         """Write the queue to the spool; keep its rows in memory where that fails."""
+        self._journal.rotate()
         while self._queue:
             self._rows.append(self._queue.popleft())
             self._dequeued += 1
-        if not self._rows:
+        if self._rows and not self._spool_rows():
             return
+        self._journal.clear()
+
+    def _spool_rows(self) -> bool:
+        """Write ``_rows`` to the spool; return False, and log why once, where that fails."""
         if self._spooled_bytes() >= self._spool.max_bytes:
             self._log_spool_failure("the spool is full")
-            return
+            return False
         try:
             self._write_rows()
         except OSError as error:
             self._log_spool_failure(str(error))
-            return
+            return False
         self._rows = []
         self._spool_failing = False
         with self._lock:
             was_dropping, self._is_dropping = self._is_dropping, False
         if was_dropping:
             _log.error("the usage ledger dropped %d rows since its start", self._dropped)
+        return True
 
     def _write_rows(self) -> None:
         """Append ``_rows`` to the spool, and set rows aside that JSON cannot hold.

@@ -17,8 +17,6 @@ from app.usage.rollups import HOUR_MS
 
 DAY_MS = 24 * HOUR_MS
 _REFUSED = (401, 403, 429)
-#: Dimensions of a report that are no columns.
-_DERIVED = ("day",)
 #: Step in days of the search for changes of a time zone's offset: no offset lasts less.
 OFFSET_SEARCH_STEP_DAYS = 7
 #: Changes of an offset are searched only between these times, in seconds since 1970.
@@ -64,66 +62,99 @@ class ReportQuery:
 
         ``day`` is the start of a date, as if that were in UTC, in milliseconds.
         """
-        source = self._source().subquery()
-        offsets = offsets_of(self.zone, self.since_ms, self.until_ms) if "day" in self.by else [0]
-        groups = [
-            _day(source.c.time, offsets) if name == "day" else source.c[name] for name in self.by
-        ]
-        measures = measures_of(source.c)
-        columns = [measure.label(name) for name, measure in measures.items()]
-        if not self.unusual:
-            statement = sa.select(*groups, *columns).group_by(*groups)
-        else:
-            hour = (source.c.time - source.c.time % HOUR_MS).label("hour")
-            over = self.unusual.exceeded_by(measures["requests"], measures["prompt_tokens"])
-            columns.append(sa.case((over, 1), else_=0).label("unusual_hours"))
-            statement = _sum_over_hours(
-                self.by, sa.select(*groups, *columns).group_by(*groups, hour)
-            )
+        parts = self._parts()
+        # Each part is summed up by itself, as narrow as the groups are: a database passes on the
+        # few sums and not every row. By status as well, from which refusals are counted then.
+        sums = sa.union_all(*map(self._sums, parts)).subquery()
+        groups = [sums.c[name] for name in self.by]
+        measures = [measure.label(name) for name, measure in measures_of(sums.c).items()]
+        statement = sa.select(*groups, *measures).group_by(*groups)
+        if self.unusual:
+            statement = self._with_unusual_hours(statement.subquery(), parts)
         return statement.order_by(sa.desc("requests"), *self.by)
 
-    def _source(self) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    def _parts(self) -> list[_Part]:
         """Return what the report sums up. There are three cases:
 
         1. No whole hour lies in the time, or days do not begin at whole hours: only rows.
         2. The time begins and ends at whole hours: only the rollup.
         3. Otherwise the rollup, and the rows of the incomplete hours at the ends. A row counts as
            an hour with one request.
+
+        An hour is never in two parts.
         """
         first, end = -(-self.since_ms // HOUR_MS) * HOUR_MS, self.until_ms // HOUR_MS * HOUR_MS
         if first >= end or ("day" in self.by and not self._days_are_whole_hours()):
-            return self._rows(self.since_ms, self.until_ms)
-        selects = [self._hours(first, end)]
+            return [_rows(self.since_ms, self.until_ms)]
+        rollup = user_hours if "user" in self.by else hours
         edges = ((self.since_ms, first), (end, self.until_ms))
-        selects += [self._rows(*edge) for edge in edges if edge[0] < edge[1]]
-        return sa.union_all(*selects)
+        return [
+            _Part(rollup, rollup.c.hour, rollup.c.hour, rollup.c.requests, first, end),
+            *(_rows(*edge) for edge in edges if edge[0] < edge[1]),
+        ]
+
+    def _sums(self, part: _Part) -> sa.Select[Any]:
+        """Return the sums of a part by group and status."""
+        keys = self._groups(part)
+        if "status" not in self.by:
+            keys.append(part.table.c.status)
+        sums = [sa.func.sum(part.table.c[name]).label(name) for name in HOUR_SUMS]
+        number = sa.func.sum(part.number).label("requests")
+        return self._within(part, sa.select(*keys, number, *sums)).group_by(*keys)
+
+    def _with_unusual_hours(self, found: sa.Subquery, parts: Sequence[_Part]) -> sa.Select[Any]:
+        """Add to each group the number of hours in which it exceeded the volume limits."""
+        unusual = sa.union_all(*map(self._unusual_hours, parts)).subquery()
+        groups = [unusual.c[name] for name in self.by]
+        number = sa.func.count().label("number")  # names no column: without groups, no table either
+        counting = sa.select(*groups, number).select_from(unusual).group_by(*groups)
+        counted = counting.subquery()
+        same = [found.c[name] == counted.c[name] for name in self.by]
+        hours_over = sa.func.coalesce(counted.c.number, 0).label("unusual_hours")
+        joined = found.outerjoin(counted, sa.and_(sa.true(), *same))
+        return sa.select(found, hours_over).select_from(joined)
+
+    def _unusual_hours(self, part: _Part) -> sa.Select[Any]:
+        """Return a row for each hour of a group that exceeds the volume limits."""
+        keys = self._groups(part)
+        start = part.start.label("start")
+        tokens = sa.func.sum(part.table.c.prompt_tokens)
+        over = self.unusual.exceeded_by(sa.func.sum(part.number), tokens)
+        return self._within(part, sa.select(start, *keys)).group_by(start, *keys).having(over)
+
+    def _groups(self, part: _Part) -> list[sa.ColumnElement[Any]]:
+        if "day" not in self.by:
+            return [part.table.c[name] for name in self.by]
+        offsets = offsets_of(self.zone, self.since_ms, self.until_ms)
+        return [
+            _day(part.time, offsets) if name == "day" else part.table.c[name] for name in self.by
+        ]
+
+    def _within(self, part: _Part, statement: sa.Select[Any]) -> sa.Select[Any]:
+        statement = statement.where(part.time >= part.since_ms, part.time < part.until_ms)
+        return statement if self.key is None else statement.where(part.table.c.key == self.key)
 
     def _days_are_whole_hours(self) -> bool:
         offsets = offsets_of(self.zone, self.since_ms, self.until_ms)
         return not any(offset % HOUR_MS for offset in offsets[::2])
 
-    def _hours(self, since_ms: int, until_ms: int) -> sa.Select[Any]:
-        rollup = user_hours if "user" in self.by else hours
-        return self._select(rollup, rollup.c.hour, rollup.c.requests, since_ms, until_ms)
 
-    def _rows(self, since_ms: int, until_ms: int) -> sa.Select[Any]:
-        one = sa.literal_column("1", sa.BigInteger())
-        return self._select(requests, requests.c.time, one, since_ms, until_ms)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A time span of one table: a rollup or the ledger's rows. ``until_ms`` is excluded."""
 
-    def _select(
-        self,
-        table: sa.Table,
-        time: sa.ColumnElement[Any],
-        number: sa.ColumnElement[Any],
-        since_ms: int,
-        until_ms: int,
-    ) -> sa.Select[Any]:
-        names = dict.fromkeys((*self.by, "status"))
-        columns = [table.c[name] for name in names if name not in _DERIVED]
-        sums = [table.c[name] for name in HOUR_SUMS]
-        found = sa.select(time.label("time"), number.label("requests"), *columns, *sums)
-        found = found.where(time >= since_ms, time < until_ms)
-        return found if self.key is None else found.where(table.c.key == self.key)
+    table: sa.Table
+    time: sa.ColumnElement[Any]
+    start: sa.ColumnElement[Any]  # of the hour
+    number: sa.ColumnElement[Any]  # of requests
+    since_ms: int
+    until_ms: int
+
+
+def _rows(since_ms: int, until_ms: int) -> _Part:
+    one = sa.literal_column("1", sa.BigInteger())
+    time = requests.c.time
+    return _Part(requests, time, time - time % HOUR_MS, one, since_ms, until_ms)
 
 
 def measures_of(columns: Any) -> dict[str, sa.ColumnElement[Any]]:
@@ -145,14 +176,6 @@ def measures_of(columns: Any) -> dict[str, sa.ColumnElement[Any]]:
         "failed": count(status >= 500),
         **{name: sa.func.sum(columns[name]) for name in HOUR_SUMS},
     }
-
-
-def _sum_over_hours(by: Sequence[str], per_hour: sa.Select[Any]) -> sa.Select[Any]:
-    source = per_hour.subquery()
-    names = [column.name for column in source.c if column.name not in by]
-    sums = [sa.func.sum(source.c[name]).label(name) for name in names]
-    groups = [source.c[name] for name in by]
-    return sa.select(*groups, *sums).group_by(*groups)
 
 
 def _day(time: sa.ColumnElement[Any], offsets: Sequence[int]) -> sa.ColumnElement[Any]:

@@ -50,7 +50,10 @@ class Segment:
 
     def append(self, rows: Iterable[Row]) -> None:
         """Append all rows or none. Raises OSError, or ValueError where JSON cannot hold a row."""
-        data = b"".join(map(_line, rows))
+        self.append_lines(b"".join(map(encode_row, rows)))
+
+    def append_lines(self, data: bytes) -> None:
+        """Append all of these lines or none. Raises OSError."""
         try:
             view = memoryview(data)
             while view:
@@ -59,6 +62,21 @@ class Segment:
             os.ftruncate(self._fd, self.size)
             raise
         self.size += len(data)
+
+    def write(self, line: bytes, max_bytes: int) -> None:
+        """Append one line in one system call, if there is room. Raises OSError.
+
+        Threads may call it at once: the kernel appends one line after the other. ``size`` is then
+        only about right.
+        """
+        if self.size + len(line) <= max_bytes:
+            os.write(self._fd, line)
+            self.size += len(line)
+
+    def empty(self) -> None:
+        """Remove all lines."""
+        os.ftruncate(self._fd, 0)
+        self.size = 0
 
     def chunks(self, rows: int) -> Iterator[list[Row]]:
         """Yield the rows that are not sent yet, ``rows`` at a time.
@@ -98,11 +116,14 @@ class Segment:
 class Spool:
     """A directory of segments, of at most ``max_bytes`` for this process.
 
-    ``writer`` is the name of this process, with which its files begin.
+    ``writer`` is the name of this process, with which its files begin. ``journals`` is the
+    directory of the journals of all processes that share this spool.
     """
 
-    def __init__(self, directory: str, writer: str, max_bytes: int) -> None:
-        self._directory = Path(directory)
+    def __init__(
+        self, directory: str, writer: str, max_bytes: int, journals: Path | None = None
+    ) -> None:
+        self._directory, self._journals = Path(directory), journals
         self._writer = writer
         self.max_bytes = max_bytes
         self._numbers = itertools.count()
@@ -115,14 +136,7 @@ class Spool:
 
     def new(self) -> Segment:
         """Create and lock an empty segment. Raises OSError."""
-        path = self._directory / f"{self._writer}-{next(self._numbers)}{_SUFFIX}"
-        # Without the suffix until it is locked: another process would take it for an orphan.
-        unnamed = path.with_suffix("")
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(unnamed, flags, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        unnamed.rename(path)
-        return Segment(path, fd)
+        return new_segment(self._directory, f"{self._writer}-{next(self._numbers)}")
 
     def set_aside(self, entries: Iterable[Mapping[str, object]]) -> None:
         """Append refused rows to a file beside the segments, up to `MAX_REFUSED_BYTES`.
@@ -141,21 +155,58 @@ class Spool:
 
     def orphan(self) -> Segment | None:
         """Lock and return a segment whose process has ended; None if there is none."""
-        paths = (path for suffix in _SUFFIXES for path in self._directory.glob(f"*{suffix}"))
-        for path in sorted(paths):
-            with contextlib.suppress(OSError):  # removed meanwhile
-                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        if self._journals is not None:
+            for journal in _orphans(self._journals):
+                self._take_over(journal)
+        return next(_orphans(self._directory), None)
+
+    def _take_over(self, journal: Segment) -> None:
+        """Move the rows of a journal to the spool, which survives a restart of the host."""
+        try:
+            if journal.size:
+                self.prepare()
+                segment = self.new()
                 try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if os.fstat(fd).st_nlink:
-                        return Segment(path, fd)
-                except BlockingIOError:  # its process is running
-                    pass
+                    segment.append_lines(journal.path.read_bytes())
+                finally:
+                    segment.release()  # an orphan itself now
+        except OSError as error:  # no room: it stays a journal
+            _log.error("the usage ledger cannot write its spool: %s", error)
+            journal.release()
+        else:
+            journal.remove()
+
+
+def new_segment(directory: Path, name: str) -> Segment:
+    """Create and lock an empty segment. Raises OSError."""
+    path = directory / f"{name}{_SUFFIX}"
+    # Without the suffix until it is locked: another process would take it for an orphan.
+    unnamed = path.with_suffix("")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+    fd = os.open(unnamed, flags, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    unnamed.rename(path)
+    return Segment(path, fd)
+
+
+def _orphans(directory: Path) -> Iterator[Segment]:
+    """Lock and yield each segment of a directory whose process has ended."""
+    for path in sorted(p for suffix in _SUFFIXES for p in directory.glob(f"*{suffix}")):
+        with contextlib.suppress(OSError):  # removed meanwhile
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                has_name = os.fstat(fd).st_nlink > 0
+            except BlockingIOError:  # its process is running
+                has_name = False
+            if has_name:
+                yield Segment(path, fd)
+            else:
                 os.close(fd)
-        return None
 
 
-def _line(row: Row) -> bytes:
+def encode_row(row: Row) -> bytes:
+    """Return the line of a row. Raises ValueError where JSON cannot hold it."""
     try:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError as error:  # an integer over 64 bits, a lone surrogate
@@ -165,7 +216,7 @@ def _line(row: Row) -> bytes:
 def is_writable(row: Row) -> bool:
     """Whether JSON can hold this row."""
     try:
-        _line(row)
+        encode_row(row)
     except ValueError:
         return False
     return True

@@ -9,7 +9,7 @@ from app.domain import Vectors
 from app.factory import create_app
 from app.providers import registry
 from app.providers.base import Capabilities
-from tests.api.fake import WIDTH, ask, settings
+from tests.api.fake import WIDTH, FakeProvider, ask, settings
 from tests.support.server import eventually
 
 
@@ -113,6 +113,25 @@ def test_named_space_is_shared_whatever_serves_it(installation):
     azure = {"kind": "azure", "base_url": "https://a.example"}
     other, _, _ = installation("emb3s", kind=azure, space="openai/text-embedding-3-small")
     assert rows(ask(other, input=["hello"], caching=True)) == before
+
+
+def test_models_of_one_space_and_different_widths_share_nothing(monkeypatch):
+    """Both are cut from the same vectors, so the operator may give them one name."""
+    monkeypatch.setattr(registry, "make", lambda _: FakeProvider())
+    deployments = [{"provider": "fake", "model": "m"}]
+    models = {"steady": {"dimensions": WIDTH, "deployments": deployments}} | {
+        f"{width}": {"dimensions": width, "space": "s", "deployments": deployments}
+        for width in (WIDTH, WIDTH // 2)
+    }
+    client = create_app(settings(MODELS=models)).test_client()
+    for width in (WIDTH, WIDTH // 2):
+        answer = ask(client, model=f"{width}", input=["hello"], caching=True)
+        assert answer.headers["x-proxy-cache"] == "miss"
+        assert [len(row) for row in rows(answer)] == [width]
+    assert (
+        ask(client, model=f"{WIDTH}", input=["hello"], caching=True).headers["x-proxy-cache"]
+        == "hit"
+    )
 
 
 def test_entries_of_the_layout_before_are_misses(installation, redis):

@@ -1,29 +1,31 @@
-"""nginx, the proxy and a provider, each in processes of its own, and callers who check answers."""
+"""nginx, the proxy with all that can be configured, and providers, in processes of their own."""
 
-import http.client
-import itertools
-import json
+import contextlib
 import os
-import time
-from collections.abc import Callable
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+from tests.chaos.books import Books
+from tests.chaos.callers import MODEL, Callers
+from tests.chaos.services import LIMITS, Services
 from tests.dispatch.process import provider_process
-from tests.e2e.plain import Load
 from tests.e2e.test_nginx import Nginx
 from tests.support import settings
 from tests.support.server import Proxy, free_port
 from tests.support.upstream import API_KEY
-from tests.support.vectors import assert_answers
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS") or 60)
-MODEL = "chaos"
 
 
 class Stack:
-    """A context manager. ``providers`` serve the one model together; the rest is `Proxy`'s own."""
+    """A context manager. ``providers`` serve the one model together; the rest is `Proxy`'s own.
+
+    The ledger, with keys in its database, limits, the shared cache and an identity provider are
+    on. ``url`` and ``spool`` are the ledger's; by default SQLite and a spool in the directory.
+    ``file`` holds the settings; their text at the start is ``good``.
+    """
 
     def __init__(
         self,
@@ -31,39 +33,56 @@ class Stack:
         *,
         workers: int = 2,
         providers: int = 1,
-        overlay: dict[str, Any] | None = None,
-        limits: dict[str, Any] | None = None,
+        url: str | None = None,
+        spool: Path | None = None,
         **options: Any,
     ) -> None:
         self.directory, self.workers, self._options = directory, workers, options
         self.ports = [free_port() for _ in range(providers)]
-        self._overlay, self._limits = overlay or {}, limits or {}
+        self.services = Services(directory, url, spool)
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
-            self.providers = [started.enter_context(provider_process(port)) for port in self.ports]
-            made, model = _served_by(self.ports)
-            key = settings.key(settings.KEY, "*") | {"admin": True} | self._limits
-            keys = {"tests": key}
-            path = settings.settings_file(
-                self.directory, made, {MODEL: model}, keys, **self._overlay
-            )
+            started.enter_context(self.services)
+            self.providers = [started.enter_context(self.provider(i)) for i in range(self._number)]
+            self.file = self._settings_file()
+            self.good = self.file.read_text()
             proxy, front = self.directory / "proxy", self.directory / "nginx"
             proxy.mkdir()
             front.mkdir()
             self.proxy = started.enter_context(
-                Proxy(proxy, path, workers=self.workers, **self._options)
+                Proxy(proxy, self.file, workers=self.workers, **self._options)
             )
             self.nginx = started.enter_context(Nginx(front, self.proxy.port))
+            counts = [self._counts(i) for i in range(self._number)]
+            self.books = Books(self.services.url, self.services.spool, counts)
             self._cleanup = started.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
 
-    def callers(self, number: int = 16, **fields: Any) -> "Callers":
-        return Callers(self.nginx.port, number, **fields)
+    @property
+    def _number(self) -> int:
+        return len(self.ports)
+
+    def _counts(self, index: int) -> Path:
+        return self.directory / f"counts-{index}"
+
+    def _settings_file(self) -> Path:
+        made, model = _served_by(self.ports)
+        keys = {"tests": settings.key(settings.KEY, "*") | {"admin": True} | LIMITS}
+        services = self.services.overlay()
+        return settings.settings_file(self.directory, made, {MODEL: model}, keys, **services)
+
+    def provider(self, index: int) -> contextlib.AbstractContextManager[subprocess.Popen]:
+        """Start a provider, again if it was killed; it goes on with its count of tokens."""
+        return provider_process(self.ports[index], self._counts(index))
+
+    def callers(self, number: int = 16, **fields: Any) -> Callers:
+        secrets, statuses = self.services.secrets, self.books.statuses
+        return Callers(self.nginx.port, number, secrets, statuses, **fields)
 
 
 def _served_by(ports: list[int]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -74,52 +93,3 @@ def _served_by(ports: list[int]) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     deployments = [{"provider": name, "model": "upstream-model"} for name in providers]
     return providers, {"dimensions": settings.WIDTH, "deployments": deployments}
-
-
-class Callers(Load):
-    """As `Load`, with embeddings that are checked: a wrong vector is a loss too.
-
-    The clients never try again by themselves.
-    """
-
-    def __init__(self, port: int, clients: int, pause: float = 0.0, **fields: Any) -> None:
-        super().__init__(port, clients)
-        self.fields = {"timeout": 20, **fields}
-        self.slowest = 0.0
-        self.pause = pause
-        self.texts: Callable[[], str] = map("text {}".format, itertools.count()).__next__
-
-    def _once(self, connection: http.client.HTTPConnection) -> bool:
-        text = self.texts()
-        body = json.dumps({"model": MODEL, "input": text, **self.fields}).encode()
-        headers = {"Authorization": f"Bearer {settings.KEY}", "Content-Type": "application/json"}
-        start = time.monotonic()
-        try:
-            connection.request("POST", "/v1/embeddings", body, headers)
-            answer = connection.getresponse()
-            data = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            self.lost.append(error)
-            return False
-        self.slowest = max(self.slowest, time.monotonic() - start)
-        try:
-            assert answer.status == 200
-            assert_answers(json.loads(data), [text], settings.WIDTH)
-            self.answered += 1
-        except (AssertionError, ValueError, KeyError):
-            self.lost.append((answer.status, data[:300]))
-        if self.pause:
-            time.sleep(self.pause)
-        return not answer.will_close
-
-    def seen(self) -> dict[str, Any]:
-        """The numbers for a note."""
-        kinds = [
-            str(loss[0]) if isinstance(loss, tuple) else type(loss).__name__ for loss in self.lost
-        ]
-        return {
-            "answered": self.answered,
-            "lost": len(self.lost),
-            "kinds": {kind: kinds.count(kind) for kind in set(kinds)},
-            "slowest": round(self.slowest, 2),
-        }

@@ -1,68 +1,47 @@
-"""With all that can be configured: what it leans on fails in turn, and the books are right."""
+"""What the proxy leans on fails in turn, under load, with a ledger in PostgreSQL."""
 
 import signal
 import time
+from collections.abc import Iterator
 
-import sqlalchemy as sa
+import pytest
 
-from app.database.engine import Database
-from app.database.migrations import migrate
-from tests.chaos.stack import SECONDS
-from tests.dispatch.process import provider_process
-from tests.support.server import eventually, free_port
-from tests.support.valkey import Valkey
-
-TOKENS_OF_A_TEXT = 2  # "text 7", as the provider of the tests counts
+from tests.chaos.callers import TOKENS_OF_A_TEXT
+from tests.chaos.stack import SECONDS, Stack
+from tests.support.postgres import Postgres
 
 
-def sums(url: str) -> tuple[int, int]:
-    """The rows of answers in the ledger, and the tokens that they were billed."""
-    database = Database(url)
-    query = (
-        "SELECT COUNT(*), COALESCE(SUM(billed_tokens), 0) FROM usage_requests WHERE status = 200"
-    )
-    try:
-        found = database.run(lambda connection: connection.execute(sa.text(query)).one())
-        return int(found[0]), int(found[1])
-    finally:
-        database.close()
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
 
 
-def test_providers_valkeys_and_settings_flap_with_everything_on(stack, note, tmp_path):
-    """Ledger, limits, shared cache and an identity provider that is away all the time."""
-    url = f"sqlite:///{tmp_path}/usage.db"
-    database = Database(url)
-    migrate(database.engine)
-    database.close()
-    oidc = {"issuer": "https://id", "audience": "a"}
-    with Valkey() as cache, Valkey() as limits:
-        running = stack(
-            providers=2,
-            limits={"requests_per_minute": 10**6, "tokens_per_day": 10**9, "warn_at": 0.9},
-            overlay={
-                "CACHE": {"ttl": 60, "max_bytes": 2**20, "url": cache.url},
-                "LIMITS": {"url": limits.url},
-                "USAGE": {"url": url, "spool": str(tmp_path / "spool")},
-                "OIDC": oidc | {"jwks_url": f"http://127.0.0.1:{free_port()}/jwks"},
-            },
-        )
-        faults = 0
-        with running.callers(8, caching=True) as load:
-            end, process = time.monotonic() + SECONDS, running.providers[0]
-            while time.monotonic() < end:
-                for valkey in (cache, limits):
-                    valkey.kill()
-                    time.sleep(1)
-                    valkey.start()
-                process.kill()
-                process.wait()
-                running.proxy.process.send_signal(signal.SIGHUP)
+def test_all_dependencies_flap_in_turn(stack, note, postgres):
+    """Both Valkeys, the database, the identity provider, a provider; and SIGHUP among them."""
+    running: Stack = stack(providers=2, url=postgres.url())
+    services, process = running.services, running.providers[0]
+    faults = kills = 0
+    with running.callers(8, caching=True) as load:
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            services.identity.is_away = True
+            for valkey in (services.cache, services.limits):
+                valkey.kill()
+                time.sleep(1)
+                valkey.start()
+            postgres.stop()
+            process.kill()
+            process.wait()
+            running.proxy.process.send_signal(signal.SIGHUP)
+            time.sleep(2)
+            postgres.start()
+            services.identity.is_away = False
+            with running.provider(0) as process:
                 time.sleep(2)
-                with provider_process(running.ports[0]) as process:
-                    time.sleep(2)
-                faults += 4
-        expected = load.answered, load.answered * TOKENS_OF_A_TEXT
-        eventually(lambda: sums(url)[0] >= load.answered, 30, "every row is in the database")
-    note(faults=faults, rows=sums(url)[0], billed=sums(url)[1], **load.seen())
+            faults, kills = faults + 6, kills + 2
+    books = running.books.compare(60)
+    note(faults=faults, **load.seen(), **books.noted())
     assert load.lost == []
-    assert sums(url) == expected
+    assert books.differences().keys() <= {"unbilled"}
+    assert 0 <= books.unbilled <= kills * load.clients * TOKENS_OF_A_TEXT

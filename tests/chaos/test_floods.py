@@ -49,13 +49,16 @@ def test_ten_thousand_idle_connections(stack, note):
             eventually(lambda: load.answered > 1000, 60)
         after = resident(of_nginx(running)), resident(running.proxy.workers())
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    books = running.books.compare()
     note(
         idle=IDLE,
         nginx_mib=[round(before[0]), round(after[0])],
         workers_mib=[round(before[1]), round(after[1])],
         **load.seen(),
+        **books.noted(),
     )
     assert load.lost == []
+    assert books.differences() == {}
     assert load.slowest < 2
     assert after[1] < before[1] + 30
 
@@ -76,12 +79,14 @@ def test_a_worker_without_descriptors(stack, note):
     start = time.monotonic()
     with running.callers(4) as load:
         eventually(lambda: load.answered > 200, 60)
+    books = running.books.compare()
     note(
         limit=used + 20, open_at_worst=full, hogs=len(hogs),
-        served_again_after=round(time.monotonic() - start, 1), **load.seen(),
+        served_again_after=round(time.monotonic() - start, 1), **load.seen(), **books.noted(),
     )  # fmt: skip
     assert running.proxy.workers() == [worker]  # it has not died of it
     assert load.lost == []
+    assert books.differences() == {}
 
 
 @pytest.mark.parametrize("through", ["nginx", "the proxy alone"])
@@ -117,10 +122,13 @@ def test_a_body_of_a_gibibyte(stack, note, through, framing):
             answer = b""
     over.set()
     watcher.join()
+    # A refusal by the proxy is a row; nginx's own is none, and neither is of a caller with a key.
+    books = running.books.compare()
     note(through=through, framing=framing, taken_mib=sent >> 20, answer=answer[:12].decode(),
-         grew_mib=round(peak[0] - before))  # fmt: skip
+         grew_mib=round(peak[0] - before), **books.noted())  # fmt: skip
     if through != "nginx":  # which reads on and throws away, for some seconds, to be heard
         assert sent < GIBIBYTE / 4
     assert answer[9:12] in (b"413", b"")
     assert peak[0] - before < 150
+    assert (books.billed, books.unbilled) == (0, 0)
     assert running.nginx.client().get("/health/live").status == 200

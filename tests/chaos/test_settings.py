@@ -3,10 +3,7 @@
 import json
 import signal
 
-from tests.e2e.test_reload import Reloaded
-from tests.e2e.usage_load import Load
 from tests.support.server import eventually
-from tests.support.upstream import Upstream
 
 REFUSED = "Not reloading, the settings are wrong: "
 DIGEST = "'1' * 64"
@@ -20,7 +17,7 @@ MISTAKES = {
     "LIMIT = {}": "did you mean 'LIMITS'?",
     "USAGES = {}": "did you mean 'USAGE'?",
     "BLOCKED_KEY = ['x']": "did you mean 'BLOCKED_KEYS'?",
-    "BLOCKED_KEYS = ['x']": "BLOCKED_KEYS[0]: ",
+    "BLOCKED_KEYS = [5]": "BLOCKED_KEYS[0]: ",
     "CACHES = {}": "did you mean 'CACHE'?",
     "PROVIDER = {}": "did you mean 'PROVIDERS'?",
     "KEY = {}": "did you mean 'KEYS'?",
@@ -37,7 +34,7 @@ MISTAKES = {
     "CACHE = {'ttl': 0}": "CACHE['ttl']: ",
     "CACHE = {'scope': 'x'}": "CACHE['scope']: ",
     "CACHE = {'namespace': 'a b'}": "CACHE['namespace']: ",
-    "KEYS = {}": "KEYS: ",
+    "KEYS = 5": "KEYS: ",
     "KEYS = {'a': {}}": "KEYS['a']['sha256']: ",
     f"KEYS = {{'a': {{'sha256': {DIGEST}}}, 'b': {{'sha256': {DIGEST}}}}}": "KEYS['b']['sha256']: ",
     f"KEYS = {{'': {{'sha256': {DIGEST}}}}}": "KEYS['']: ",
@@ -46,14 +43,14 @@ MISTAKES = {
     f"KEYS = {{'a': {{'sha256': {DIGEST}, 'models': ['x']}}}}": "KEYS['a']['models'][0]: ",
     f"KEYS = {{'a': {{'sha256': {DIGEST}, 'tokens_per_dya': 1}}}}": "'tokens_per_day'?",
     "PROVIDERS['提供'] = {'kind': 'openai'}": "PROVIDERS['提供']: ",
-    "PROVIDERS = {'p': {'kind': 'opnai'}}": "did you mean 'openai'?",
-    "PROVIDERS = {'q': {'kind': 'openai'}}": "no provider 'p' in PROVIDERS",
-    "PROVIDERS['p']['base_url'] = 'ftp://x'": "PROVIDERS['p']['base_url']: ",
-    "PROVIDERS['p']['timeout'] = 0": "PROVIDERS['p']['timeout']: ",
+    "PROVIDERS = {'provider-0': {'kind': 'opnai'}}": "did you mean 'openai'?",
+    "PROVIDERS = {'q': {'kind': 'openai'}}": "no provider 'provider-0' in PROVIDERS",
+    "PROVIDERS['provider-0']['base_url'] = 'ftp://x'": "PROVIDERS['provider-0']['base_url']: ",
+    "PROVIDERS['provider-0']['timeout'] = 0": "PROVIDERS['provider-0']['timeout']: ",
     "MODELS = {}": "MODELS: ",
-    "MODELS['embed']['tokenizer'] = 'nope'": "MODELS['embed']['tokenizer']: ",
-    "MODELS['embed']['deployments'][0]['weight'] = 0": "['weight']: ",
-    "MODELS['embed']['dimensions'] = 'x'": "MODELS['embed']['dimensions']: ",
+    "MODELS['chaos']['tokenizer'] = 'nope'": "MODELS['chaos']['tokenizer']: ",
+    "MODELS['chaos']['deployments'][0]['weight'] = 0": "['weight']: ",
+    "MODELS['chaos']['dimensions'] = 'x'": "MODELS['chaos']['dimensions']: ",
     "OIDC = {'issuer': 'i', 'audience': 'a', 'jwks_url': 'http://x/y'}": "OIDC['jwks_url']: ",
     "OIDC = {'issuer': 'i', 'audience': 'a', 'jwks_url': 'https://h:bad/'}": "OIDC['jwks_url']: ",
     "TRACING = {'endpoint': 'x'}": "TRACING['endpoint']: ",
@@ -78,18 +75,19 @@ def refusals(proxy) -> list[str]:
     return [line.removeprefix(REFUSED) for line in lines]
 
 
-def test_each_mistake_is_named_and_no_request_is_lost(tmp_path, note):
-    with (
-        Upstream(32) as upstream,
-        Reloaded(tmp_path, upstream, worker_class="gevent", workers=2) as proxy,
-    ):
-        workers = eventually(lambda: len(proxy.children()) == 2 and proxy.children(), 20)
-        with Load(proxy.port) as load:
-            for number, (text, named) in enumerate(MISTAKES.items()):
-                proxy.file.write_text(f"{proxy.good}\n{text}\n")
-                proxy.process.send_signal(signal.SIGHUP)
-                eventually(lambda n=number: len(refusals(proxy)) > n, 60, text)
-                assert named in refusals(proxy)[-1]
-        assert proxy.children() == workers
-    note(mistakes=len(MISTAKES), answered=len(load.answered), lost=len(load.lost))
+def test_each_mistake_is_named_and_no_request_is_lost(stack, note):
+    running = stack()
+    proxy = running.proxy
+    workers = eventually(lambda: len(proxy.workers()) == 2 and proxy.workers(), 20)
+    with running.callers(4) as load:
+        for number, (text, named) in enumerate(MISTAKES.items()):
+            running.file.write_text(f"{running.good}\n{text}\n")
+            proxy.process.send_signal(signal.SIGHUP)
+            eventually(lambda n=number: len(refusals(proxy)) > n, 60, text)
+            assert named in refusals(proxy)[-1]
+    books = running.books.compare()
+    note(mistakes=len(MISTAKES), **load.seen(), **books.noted())
+    assert len(MISTAKES) >= 50
+    assert proxy.workers() == workers
     assert load.lost == []
+    assert books.differences() == {}

@@ -31,19 +31,23 @@ def look(running: Stack, start: float, load: list[Callers]) -> dict[str, Any]:
 
 
 def odd_requests(running: Stack, end: threading.Event) -> None:
-    """What is refused must not leak either: wrong keys, bad bodies, unknown paths, broken HTTP."""
+    """What is refused must not leak either: wrong keys, bad bodies, unknown paths, broken HTTP.
+
+    Two of them are rows of the ledger: those to an embeddings path, with a key.
+    """
     wrong, right = running.nginx.client("sk-wrong"), running.nginx.client()
     while not end.wait(0.2):
         assert wrong.embed("chaos", "x").status == 401
-        assert right.post(b'{"model": "chaos", "input": ').status == 400
-        assert right.embed("nobody", "x").status == 404
+        metered = right.post(b'{"model": "chaos", "input": '), right.embed("nobody", "x")
+        assert [answer.status for answer in metered] == [400, 404]
+        for answer in metered:
+            running.books.statuses[answer.headers["x-request-id"]] = answer.status
         assert right.get("/nowhere").status == 404
         assert running.proxy.client().raw(b"nonsense\r\n\r\n").status == 400
 
 
 def test_soak(stack, note):
-    overlay = {"CACHE": {"ttl": 60, "max_bytes": 8 * 2**20}}
-    running = stack(workers=2, providers=2, overlay=overlay)
+    running = stack(workers=2, providers=2)
     cached = running.callers(4, caching=True, pause=0.05)
     cached.texts = map("text {}".format, itertools.cycle(range(5000))).__next__
     fresh = running.callers(4, caching=True, pause=0.05, encoding_format="base64")
@@ -58,6 +62,7 @@ def test_soak(stack, note):
             looks.append(look(running, start, load))
         end.set()
     odd.join()
+    books = running.books.compare()
     lost = [loss for callers in load for loss in callers.lost]
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / "soak.json").write_text(json.dumps(looks))
@@ -66,10 +71,12 @@ def test_soak(stack, note):
         seconds=SECONDS,
         last=looks[-1],
         lost=len(lost),
+        **books.noted(),
         **{f"grown_{k}": v for k, v in grown.items()},
     )
     draw(looks, ROOT / "docs" / "soak.png")
     assert lost == []
+    assert books.differences() == {}
     assert grown["mib"] < 2 + 4 * min(1, SECONDS / 600), grown
     assert abs(grown["files"]) <= 12
     assert abs(grown["threads"]) <= 8

@@ -116,3 +116,14 @@ def test_errors_are_one_line(set_up, overlay, command):
     assert run(command, "search").stderr.startswith("LIMITS['url'] is not set")
     overlay.path.write_text("LIMITS = {'timeout': 0}")
     assert run(command, "search").stderr.startswith("LIMITS['timeout']: must be")
+
+
+@pytest.mark.parametrize("command", [["show"], ["reset", "search"], ["reconcile", "--apply"]])
+def test_counters_in_the_memory_of_workers_cannot_be_reached(set_up, command):
+    set_up(url=None)
+    result = run(*command)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "LIMITS['url'] is not set: each worker counts in its own memory until it restarts, where "
+        "no command can reach. Set it to a Redis or Valkey\n"
+    )

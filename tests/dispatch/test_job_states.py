@@ -10,6 +10,7 @@ from app.concurrency.deadline import Deadline
 from app.dispatch.events import Events
 from app.dispatch.job import Job
 from app.dispatch.part import NEXT_STATES, PartState
+from app.dispatch.preparation import prepare
 from app.dispatch.starter import JobContext
 from app.domain import EmbeddingRequest
 from app.errors import (
@@ -48,9 +49,8 @@ class Asking:
         self.sent, self.wakes, self.published = Sent(), 0, []
         request = EmbeddingRequest("m", [str(n) for n in range(size)], timeout=seconds)
         deadline = Deadline(T + seconds)
-        context = JobContext(
-            request, self.pool, self.pool.deployments, deadline, Events(), is_hedged=False
-        )
+        prepared = prepare(self.pool, request, deadline)
+        context = JobContext(request, self.pool, prepared, deadline, Events(), is_hedged=False)
         self.job = Job(
             context,
             self.sent,

@@ -33,7 +33,7 @@ class Load:
     """
 
     def __init__(self, port: int, clients: int = 8, path: str = "/sleep/0.02") -> None:
-        self.port, self.path = port, path
+        self.port, self.clients, self.path = port, clients, path
         self.answered, self.refused = 0, 0
         self.lost: list[Any] = []
         self.pids: set[int] = set()

@@ -1,14 +1,17 @@
 """A text of megabytes at the embedded model, or counted by a tokenizer, does not stop a worker."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import openai
 import pytest
 import wordllama
 
 from tests.support import settings
 from tests.support.server import Proxy
+from tests.support.upstream import Upstream
 
 TOKENIZER = Path(wordllama.__file__).parent / "tokenizers" / "l2_supercat_tokenizer_config.json"
 SIZE = 5_000_000
@@ -36,16 +39,84 @@ MODELS["wordllama"]["deployments"][0]["max_tokens"] = 1000
         yield started
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_others_are_served_while_a_long_text_is_embedded(proxy, text):
+def slowest_while(proxy, work):
+    """The slowest answer to others, in seconds, while ``work`` is done; and what it returned."""
     with ThreadPoolExecutor(1) as pool:
-        long = pool.submit(proxy.client().embed, "wordllama", TEXTS[text], timeout=TIMEOUT_S)
+        long = pool.submit(work)
         slowest = 0.0
         while not long.done():
             began = time.monotonic()
             assert proxy.client().get("/health/live").status == 200
             slowest = max(slowest, time.monotonic() - began)
+    return slowest, long.result()
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_others_are_served_while_a_long_text_is_embedded(proxy, text):
+    slowest, answer = slowest_while(
+        proxy, lambda: proxy.client().embed("wordllama", TEXTS[text], timeout=TIMEOUT_S)
+    )
     assert slowest < LATEST_S
-    answer = long.result()
     assert (answer.status, answer.error["code"]) == (504, "timeout")
     assert answer.seconds < TIMEOUT_S + LATEST_S
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory):
+    """A gevent worker before a server that cuts what is long, with limits but for one model."""
+    directory = tmp_path_factory.mktemp("limited")
+    with Upstream(width=settings.WIDTH) as upstream:
+        cuts = settings.provider(upstream, kind="infinity")
+        deployment = {"provider": "cuts", "model": "BAAI/bge-small-en-v1.5"}
+        models = {
+            "known": {"deployments": [deployment], "tokenizer": str(TOKENIZER)},
+            "own": {
+                "deployments": [{**deployment, "max_item_tokens": 100}],
+                "tokenizer": str(TOKENIZER),
+            },
+            "none": {"deployments": [deployment]},
+            "texts": {
+                "deployments": [{**deployment, "max_item_tokens": None}],
+                "tokenizer": str(TOKENIZER),
+            },
+        }
+        keys = {"tests": settings.key(settings.KEY, "*")}
+        path = settings.settings_file(directory, {"cuts": cuts}, models, keys)
+        with Proxy(directory, path, worker_class="gevent") as started:
+            started.upstream = upstream
+            yield started
+
+
+@pytest.mark.parametrize(("model", "limit"), [("known", 512), ("own", 100)])
+def test_a_text_over_the_limit_is_openais_error(limited, model, limit):
+    address = f"{limited.url}/v1"
+    with openai.OpenAI(base_url=address, api_key=settings.KEY, max_retries=0) as client:
+        with pytest.raises(openai.BadRequestError) as raised:
+            client.embeddings.create(model=model, input=["short", "word " * limit])
+        fitting = client.embeddings.create(model=model, input="word " * (limit // 2))
+    error = raised.value.body
+    assert f"This model's maximum context length is {limit} tokens" in error["message"]
+    assert error["type"] == "invalid_request_error"
+    assert (error["param"], error["code"]) == ("input", None)
+    assert len(fitting.data) == 1
+
+
+def test_a_start_names_deployments_that_cut_silently_once(limited):
+    (line,) = [line for line in limited.stdout().splitlines() if "cut silently" in line]
+    assert json.loads(line)["level"] == "warning"
+    assert "cuts/BAAI/bge-small-en-v1.5 of none, cuts/BAAI/bge-small-en-v1.5 of texts:" in line
+    assert "of own" not in line
+
+
+def test_a_text_of_megabytes_is_refused_before_its_end_is_counted(limited):
+    before = len(limited.upstream.calls)
+    answer = limited.client().embed("own", TEXTS["words"])
+    assert (answer.status, answer.error["param"]) == (400, "input")
+    assert "however you requested at least" in answer.error["message"]
+    assert len(limited.upstream.calls) == before
+
+
+def test_long_token_ids_are_decoded_for_a_provider_of_texts(limited):
+    ids = [22172, 3186] * 20_000
+    assert limited.client().embed("texts", ids, timeout=30).status == 200
+    assert limited.upstream.calls[-1].items == [("hello world " * 20_000).rstrip()]

@@ -138,25 +138,24 @@ def test_sums_are_the_requests_answered_through_hup_and_term(start, kind, worker
     assert "Traceback" not in proxy.stderr() + proxy.stdout()
 
 
-def test_a_killed_worker_loses_a_second_at_most(start):
-    proxy = start("sqlite")
+@pytest.mark.parametrize("worker_class", ["gevent", "gthread"])
+def test_a_killed_worker_loses_no_row(start, worker_class):
+    proxy = start("sqlite", worker_class)
     with Load(proxy.port) as load:
-        for _ in range(2):
+        for _ in range(3):
             before = len(load.answered)
-            eventually(lambda before=before: len(load.answered) > before + 200, 20)
+            eventually(lambda before=before: len(load.answered) > before + 200, 30)
+            eventually(lambda: len(proxy.workers()) == 2, 20)
             os.kill(proxy.workers()[0], signal.SIGKILL)
-        killed = time.monotonic()
-        eventually(lambda: time.monotonic() > killed + 1.5)
-    answered, times = set(load.answered), sorted(load.answered.values())
+        before = len(load.answered)
+        eventually(lambda: len(load.answered) > before + 50, 30)
+    answered = set(load.answered)
+    eventually(lambda: answered <= proxy.rows().keys(), 15, "every answer is in the ledger")
     eventually(lambda: not proxy.spooled(), 15, "what the dead left behind is taken over")
     rows = proxy.rows()
     assert set(rows.values()) == {1}
     # A worker may have written a row whose answer died with it.
-    assert len(rows.keys() - answered) <= 2 * load.clients
-    missing = answered - rows.keys()
-    spans = Counter(int(load.answered[request_id] - times[0]) for request_id in missing)
-    assert len(spans) <= 4, spans  # two kills, a second each, across the mark of a second
-    assert len(missing) < len(answered) / 2
+    assert len(rows.keys() - answered) <= 3 * load.clients
 
 
 def test_a_database_that_stops_for_30_s_gets_every_row_when_it_is_back(start, postgres):

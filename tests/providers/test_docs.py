@@ -12,7 +12,8 @@ import pytest
 from app import config
 from app.domain import Call
 from app.providers import presets, registry
-from app.providers.base import Capabilities
+from app.providers.base import Capabilities, LongText
+from app.providers.contexts import CONTEXTS, context_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "providers.md"
 HEAD = [
@@ -25,13 +26,8 @@ HEAD = [
     "input_type",
     "a text too long",
 ]
-#: What becomes of a text over the model's context, where it is known.
-TOO_LONG = {
-    **dict.fromkeys(["openai", "azure", "llamacpp", "nvidia"], "error there"),
-    **dict.fromkeys(["cohere", "ollama", "tei", "vertex", "voyage"], "told not to cut"),
-    "infinity": "cut silently",
-    "local": "embedded whole",
-}
+#: Hosted kinds of which neither documentation nor source code says what they do with a long text.
+UNDOCUMENTED = {"databricks", "fireworks", "together"}
 KEYS = {"k": {"sha256": "0" * 64, "models": ["*"]}}
 
 
@@ -67,9 +63,17 @@ def row(kind: str) -> str:
         "yes" if takes.tokens else "no",
         "can be told" if "send_user" in registry.options(kind) else "no",
         hinted(kind, made, name),
-        TOO_LONG.get(kind, "not known"),
+        too_long(kind, name, takes),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def too_long(kind: str, model: str, takes: Capabilities) -> str:
+    """What becomes of a text over the context of the model."""
+    context = context_of(kind, model, takes.long_text)
+    here = "" if context is None else f"; refused here over {context:,}, with a `tokenizer`"
+    there = takes.long_text.value
+    return (f"**{there}**" if takes.long_text is LongText.CUT_SILENTLY else there) + here
 
 
 def anchor(kind: str) -> str:
@@ -128,6 +132,56 @@ def test_no_setting_is_explained_that_the_kind_refuses(kind):
     """One that another preset has; a copied section is soon wrong."""
     others = set().union(*map(presets.options_of, presets.PRESETS)) - registry.options(kind).keys()
     assert not [name for name in others - {"base_url"} if f'"{name}"' in sections()[kind]]
+
+
+def limits(kind: str, model: str, **options: Any) -> Capabilities:
+    settings = config.ProviderSettings("p", kind, base_url="http://127.0.0.1", options=options)
+    found: Capabilities = registry._module(kind).make(settings).limits(model)
+    return found
+
+
+def test_only_kinds_without_documentation_do_not_say_what_becomes_of_a_long_text():
+    rows = {
+        kind: re.search(rf"^\| \[`{kind}`\].*$", PAGE.read_text(), re.M)[0] for kind in sections()
+    }
+    assert {kind for kind, text in rows.items() if "not known" in text} == UNDOCUMENTED
+
+
+@pytest.mark.parametrize("kind", [kind for kind in registry.kinds() if kind != "local"])
+def test_every_kind_names_a_page_of_its_provider_and_the_day_it_was_read(kind):
+    if kind in presets.PRESETS:
+        text = Path(presets.__file__).read_text()
+        source = re.search(rf'((?: +#.*\n)+) +"{kind}": Dialect', text)[1]
+    else:
+        source = registry._module(kind).__doc__
+    assert re.search(r"\w+\.(?:com|org|ai|io|dev|eu)\b", source)
+    assert re.search(r"\b20\d\d-\d\d-\d\d\b", source)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "options", "long_text"),
+    [
+        ("cohere", "embed-v4.0", {"truncate": "END"}, LongText.TOLD_TO_CUT),
+        ("ollama", "m", {"truncate": True}, LongText.TOLD_TO_CUT),
+        ("tei", "m", {"truncate": True}, LongText.TOLD_TO_CUT),
+        ("tei", "m", {"api": "openai"}, LongText.CUT_SILENTLY),
+        ("voyage", "voyage-3.5", {"truncation": True}, LongText.TOLD_TO_CUT),
+        ("openai", "of another server", {}, LongText.NOT_KNOWN),
+    ],
+)
+def test_settings_change_what_becomes_of_a_long_text(kind, model, options, long_text):
+    assert limits(kind, model, **options).long_text is long_text
+
+
+def test_a_context_is_the_default_where_the_provider_cuts_and_at_openai():
+    cut, told = LongText.CUT_SILENTLY, LongText.TOLD_NOT_TO_CUT
+    assert context_of("gemini", "gemini-embedding-001", cut) == 2048
+    assert context_of("gemini", "models/gemini-embedding-2-preview", cut) == 8192
+    assert context_of("tei", "BAAI/bge-small-en-v1.5", cut) == 512
+    assert context_of("tei", "BAAI/bge-small-en-v1.5", told) is None
+    assert context_of("openai", "text-embedding-3-large", LongText.ERROR_THERE) == 8192
+    assert context_of("openai", "text-embedding-4", LongText.ERROR_THERE) is None
+    assert set(CONTEXTS) <= set(registry.kinds())
 
 
 def test_add_a_provider_is_ten_lines():

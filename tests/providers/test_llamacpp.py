@@ -88,3 +88,15 @@ def test_other_failures_stay_failures(status, message):
 def test_what_it_says_is_told_without_secrets():
     message = f"{TOO_LARGE} at http://10.0.0.7:8080/v1 for sk-proj-0123456789"
     assert refused(message).message == f"{TOO_LARGE} at [redacted] for [redacted]"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [TOO_LARGE, "input (9000 tokens) is larger than the max context size (512 tokens). skipping"],
+)
+def test_localai_passes_on_its_refusals_of_a_text_as_its_own_failures(message):
+    """backend/cpp/llama-cpp/grpc-server.cpp, `Embedding`: INTERNAL for every error of a task."""
+    body = {"code": 500, "message": f"rpc error: code = Internal desc = {message}", "type": ""}
+    found = wire_of(kind="localai").refuse(answer(500, {"error": body}), [])
+    assert type(found) is Rejected
+    assert message[:20] in found.message

@@ -14,6 +14,7 @@ from app.config import ProviderSettings
 from app.domain import Call
 from app.errors import BrokenContract, ProviderTimeout, Rejected
 from app.providers import local, registry
+from app.tokens.slices import slices
 
 
 @pytest.fixture(scope="module")
@@ -118,17 +119,17 @@ def test_it_stops_at_the_deadline(provider, monkeypatch):
         embed(provider, "x", seconds=-1)
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    slices = []
+    encoded = []
 
     def encode(texts):
-        slices.append(len(texts))
+        encoded.append(len(texts))
         now[0] += 1
         return [[5]] * len(texts)
 
     monkeypatch.setattr(provider, "_ids", encode)
     with pytest.raises(ProviderTimeout, match="did not finish in time"):
         provider.embed(Call("m", ["x"] * 1000, 256), Deadline(2.5))
-    assert len(slices) == 3  # and not all of them
+    assert len(encoded) == 3  # and not all of them
 
 
 def test_what_it_takes(provider):
@@ -162,7 +163,7 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS | st.text(max_size=3), max_size=60).map(" ".join), st.integers(1, 20))
 def test_slices_have_the_token_ids_of_the_whole_text(provider, text, size):
     text = text.encode(errors="ignore").decode()
-    together = [token for part in local.slices(text, size) for token in ids(provider, part)]
+    together = [token for part in slices(text, size) for token in ids(provider, part)]
     assert together == ids(provider, text)
 
 
@@ -174,7 +175,7 @@ def test_no_token_goes_over_a_place_to_cut(provider):
 
 def test_a_long_text_and_its_tokens_are_the_same_vector(provider):
     text = "many words in a row, and a number 12 " * 2000
-    assert len(list(local.slices(text))) > 5
+    assert len(list(slices(text, local.SLICE_SIZE))) > 5
     by_text, by_tokens = embed(provider, text), embed(provider, ids(provider, text))
     np.testing.assert_allclose(values(by_text.rows[0]), values(by_tokens.rows[0]), atol=1e-6)
     assert list(by_text.tokens) == list(by_tokens.tokens) == [len(ids(provider, text))]

@@ -8,7 +8,7 @@ import wordllama
 
 from app import config
 from app.dispatch.plan import TokenEstimate
-from app.tokens import tokenizers
+from app.tokens import bounded, tokenizers
 from tests.api.fake import FakeProvider, app_with, ask, error_of, settings
 
 LLAMA = str(Path(wordllama.__file__).parent / "tokenizers" / "l2_supercat_tokenizer_config.json")
@@ -98,11 +98,11 @@ def test_missing_tokenizer_is_a_settings_error(monkeypatch, name):
 def test_a_long_text_is_counted_as_its_library_does(text):
     tokenizer = tokenizers.load(LLAMA)
     whole = tokenizer._tokenizer.encode(text, add_special_tokens=False).ids
-    assert len(text) > tokenizers.MAX_INLINE_SIZE
-    assert tokenizer.count([text, [1, 2], "hello"]) == [len(whole), 2, 1]
+    assert len(text) > bounded.MAX_INLINE_SIZE
+    assert bounded.BoundedTokenizer(tokenizer).count([text, [1, 2], "hello"]) == [len(whole), 2, 1]
 
 
 def test_the_tokens_of_a_text_too_long_to_count_are_estimated():
     estimate = TokenEstimate(tokenizers.load(LLAMA))
-    text = "a" * (tokenizers.MAX_COUNTED_SIZE + 1)
+    text = "a" * (bounded.MAX_COUNTED_SIZE + 1)
     assert estimate.expect([text]) == TokenEstimate().expect([text])

@@ -298,13 +298,14 @@ ROWS = st.lists(
 )
 TIMES = st.integers(0, 100 * HOUR_MS)
 ZONES = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns"])
+GROUPS = st.sampled_from([[], ["day"], ["day", "user"], ["status"], ["user", "key"]])
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(ROWS, TIMES, TIMES, ZONES, st.booleans())
-def test_report_equals_the_sum_of_its_rows(sqlite, rows, since, until, zone, by_user):
+@given(ROWS, TIMES, TIMES, ZONES, GROUPS)
+def test_report_equals_the_sum_of_its_rows(sqlite, rows, since, until, zone, by):
     """Around the last Sunday of March 2026, when Europe's clocks are put forward."""
     start = int(datetime(2026, 3, 27, tzinfo=UTC).timestamp() * 1000)
     rows = [row(n, **(r | {"time": start + r["time"]})) for n, r in enumerate(rows)]
@@ -312,20 +313,27 @@ def test_report_equals_the_sum_of_its_rows(sqlite, rows, since, until, zone, by_
     database = sqlite
     Store(database).purge(10**15)
     Store(database).insert(rows)
-    by = ["day", "user"] if by_user else ["day"]
-    found = Store(database).report(ReportQuery(by, since, until, zone=zone_of(zone)))
-    expected = Counter()
+    query = ReportQuery(by, since, until, zone=zone_of(zone), unusual=VolumeLimits(requests=1))
+    found = Store(database).report(query)
+    expected, of_hours = Counter(), Counter()
     for values in (dict(zip(COLUMNS, r, strict=True)) for r in rows):
         if since <= values["time"] < until:
             local = datetime.fromtimestamp(values["time"] / 1000, zone_of(zone)).date()
-            group = (local.isoformat(), *([values["user"]] if by_user else []))
+            group = tuple((values | {"day": local.isoformat()})[name] for name in by)
             expected[group, "requests"] += 1
             expected[group, "cost"] += values["cost"]
             expected[group, "failed"] += values["status"] >= 500
+            expected[group, "refused"] += values["status"] == 401
+            expected[group, "invalid"] += values["status"] == 404
+            of_hours[group, values["time"] // HOUR_MS] += 1
+    for (group, _), number in of_hours.items():
+        expected[group, "unusual_hours"] += number > 1
     shown = Counter()
-    for group in map(readable_day, found):
-        name = (group["day"], *([group["user"]] if by_user else []))
-        for measure in ("requests", "cost", "failed"):
+    for group in found:
+        if "day" in by:
+            group = readable_day(group)
+        name = tuple(group[name] for name in by)
+        for measure in ("requests", "cost", "failed", "refused", "invalid", "unusual_hours"):
             shown[name, measure] += group[measure]
     assert +shown == +expected
 

@@ -1,0 +1,29 @@
+"""Private directories in the host's memory: files there survive a worker that ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from hashlib import blake2b
+from pathlib import Path
+
+#: The tmpfs of every Linux, also in a container with a read-only root. Its files are private here:
+#: see `prepare_private`.
+MEMORY_DIRECTORY = Path("/dev/shm")  # noqa: S108
+
+
+def directory_for(name: str) -> Path:
+    """Return this user's directory for ``name``; `prepare_private` creates it."""
+    digest = blake2b(os.fsencode(name), digest_size=8).hexdigest()
+    return MEMORY_DIRECTORY / f"embeddings-proxy-{os.geteuid()}-{digest}"
+
+
+def prepare_private(directory: Path) -> None:
+    """Create the directory. Raises OSError if it is another user's, or others can read it."""
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    found = directory.lstat()
+    is_private = found.st_uid == os.geteuid() and not found.st_mode & 0o077
+    if not stat.S_ISDIR(found.st_mode) or not is_private:
+        raise PermissionError(1, "not a directory of this user alone", str(directory))

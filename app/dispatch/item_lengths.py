@@ -1,0 +1,92 @@
+"""Whether the items of a request are within the context of a model: ``max_item_tokens``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.concurrency.deadline import Deadline
+from app.domain import Item
+from app.errors import BadRequest
+from app.tokens.bounded import SLICE_SIZE, BoundedTokenizer, groups
+
+#: Tokens by which a text of ASCII may exceed its characters: one that its tokenizer puts before it.
+_MAX_SURPLUS_TOKENS = 1
+
+
+class ItemLengths:
+    """The tokens of a request's items, counted where a limit may be exceeded, and no further.
+
+    ``counts`` are those known before, without special tokens; empty: none are.
+    """
+
+    def __init__(
+        self, items: Sequence[Item], counts: Sequence[int | None], tokenizer: BoundedTokenizer
+    ) -> None:
+        self.counts: list[int | None] = list(counts) or [None] * len(items)
+        self._items = items
+        self._tokenizer = tokenizer
+        self._special_tokens = tokenizer.special_tokens
+        self._longest = 0  # tokens of the longest item that was counted, special tokens included
+        self._is_exact = True  # of the longest item all tokens were counted
+
+    def count(self, smallest: int, largest: int, deadline: Deadline) -> None:
+        """Count the items that may be over the ``smallest`` limit, each up to the ``largest``.
+
+        A text of ASCII has at most one token a character, so that short texts need no count. Stops
+        soon after an item over ``largest``, because no deployment takes it. Raises `TimeoutError`.
+        """
+        unknown = []
+        for place, count in enumerate(self.counts):
+            if count is not None:
+                self._note(place, count)
+            elif self._may_exceed(self._items[place], smallest):
+                unknown.append(place)
+        for span in groups([len(self._items[place]) for place in unknown], SLICE_SIZE):
+            if self._longest > largest:
+                return
+            self._count_group(unknown[span.start : span.stop], largest, deadline)
+
+    def _count_group(self, places: Sequence[int], largest: int, deadline: Deadline) -> None:
+        """Count some items together, so that many short texts are one piece of work."""
+        if len(places) == 1:
+            item = self._items[places[0]]
+            limit = largest - self._added(item)
+            count, is_exact = self._tokenizer.count_up_to(item, limit, deadline)
+            self._note(places[0], count, is_exact)
+            return
+        counts = self._tokenizer.count([self._items[place] for place in places], deadline)
+        for place, count in zip(places, counts, strict=True):
+            self._note(place, count)
+
+    def _note(self, place: int, count: int, is_exact: bool = True) -> None:
+        if is_exact:
+            self.counts[place] = count
+        tokens = count + self._added(self._items[place])
+        if tokens > self._longest:
+            self._longest, self._is_exact = tokens, is_exact
+
+    def _added(self, item: Item) -> int:
+        """Return the tokens that the model adds to an item; token ids are taken as they are."""
+        return self._special_tokens if isinstance(item, str) else 0
+
+    def _may_exceed(self, item: Item, limit: int) -> bool:
+        """Whether an item may have more tokens than that, as far as is known without a count."""
+        if not isinstance(item, str):
+            return len(item) > limit
+        most = len(item) + _MAX_SURPLUS_TOKENS + self._special_tokens
+        return not item.isascii() or most > limit
+
+    def fit(self, limit: int | None) -> bool:
+        """Whether every item is within a limit; None is no limit."""
+        return limit is None or self._longest <= limit
+
+    def refusal(self, limit: int) -> BadRequest:
+        """Return the error for a request that exceeds a limit, in OpenAI's words."""
+        requested = f"{self._longest} tokens ({self._longest} in your prompt"
+        if not self._is_exact:
+            requested = f"at least {requested}"
+        return BadRequest(
+            f"This model's maximum context length is {limit} tokens, however you requested "
+            f"{requested}; 0 for the completion). Please reduce your prompt; or completion length.",
+            param="input",
+        )

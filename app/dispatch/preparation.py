@@ -1,0 +1,102 @@
+"""What is known of a request before its parts start: who can serve it, and its tokens.
+
+All work on long texts is done here, in the caller's thread, under no lock and by its deadline: the
+tokens of an item are counted at most once, and token ids are decoded once, for deployments that
+take only text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.concurrency.deadline import Deadline
+from app.dispatch.deployment import Deployment
+from app.dispatch.item_lengths import ItemLengths
+from app.dispatch.pool import Pool
+from app.domain import EmbeddingRequest, Item
+from app.errors import BadRequest, DeadlineExceeded, Rejected
+from app.tokens.bounded import BoundedTokenizer
+from app.tokens.tokenizers import Undecodable
+
+TEXT_ONLY = (
+    "'$.input' is invalid. This model takes only text: its settings name no tokenizer that could "
+    "make text of token ids."
+)
+
+
+@dataclass(slots=True)  # not frozen, which takes four times as long for each request
+class Prepared:
+    """What the parts of a request need to know; positions are those of its items."""
+
+    suitable: Sequence[Deployment]  # that can serve it while all is well
+    tokens: list[int]  # expected, of each item
+    counts: Sequence[int | None] = ()  # by the tokenizer; empty: none are counted
+    texts: Sequence[str] | None = None  # of token ids, for deployments that take only text
+
+    def items(
+        self, deployment: Deployment, request: EmbeddingRequest, start: int, stop: int
+    ) -> Sequence[Item]:
+        """Return items of the request as the deployment takes them."""
+        if self.texts is not None and not deployment.takes_tokens:
+            return self.texts[start:stop]
+        return request.items[start:stop]
+
+
+def prepare(pool: Pool, request: EmbeddingRequest, deadline: Deadline) -> Prepared:
+    """Prepare a request.
+
+    One deployment must be able to serve all of it. Raises `BadRequest` where none is, with the
+    reason of the last one, and `DeadlineExceeded`.
+    """
+    try:
+        return _prepare(pool, request, deadline)
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"Request timed out after {request.timeout} s.") from error
+
+
+def _prepare(pool: Pool, request: EmbeddingRequest, deadline: Deadline) -> Prepared:
+    items, estimate = request.items, pool.estimate
+    suitable: Sequence[Deployment] = pool.deployments
+    if request.dimensions is not None:
+        suitable = _without(suitable, lambda d: d.refusal_of(request.dimensions))
+    counts: Sequence[int | None] = ()
+    if estimate.tokenizer is not None:  # the check of the settings demands one for a limit
+        counts = estimate.count(items, deadline)
+        limits = [d.max_item_tokens for d in suitable if d.max_item_tokens is not None]
+        if limits:
+            lengths = ItemLengths(items, counts, estimate.tokenizer)
+            lengths.count(min(limits), max(limits), deadline)
+            suitable = [d for d in suitable if lengths.fit(d.max_item_tokens)]
+            if not suitable:
+                raise lengths.refusal(max(limits))
+            counts = lengths.counts
+    texts: Sequence[str] | None = None
+    if not isinstance(items[0], str) and not all(d.takes_tokens for d in suitable):
+        refusal, texts = _decode(items, estimate.tokenizer, deadline)
+        suitable = _without(suitable, lambda d: None if d.takes_tokens else refusal)
+    return Prepared(suitable, estimate.expect(items, counts), counts, texts)
+
+
+def _without(
+    deployments: Sequence[Deployment], refusal_of: Callable[[Deployment], Rejected | None]
+) -> Sequence[Deployment]:
+    """Return the deployments that do not refuse. Raises `BadRequest` where all do."""
+    refusals = [refusal_of(deployment) for deployment in deployments]
+    if all(refusals):
+        last = refusals[-1]
+        assert last is not None
+        raise BadRequest(last.message, param=last.param)
+    return [d for d, refusal in zip(deployments, refusals, strict=True) if refusal is None]
+
+
+def _decode(
+    items: Sequence[Item], tokenizer: BoundedTokenizer | None, deadline: Deadline
+) -> tuple[Rejected | None, Sequence[str] | None]:
+    """Return the texts of token ids, or why there are none."""
+    if tokenizer is None:
+        return Rejected(TEXT_ONLY, param="input"), None
+    try:
+        return None, tokenizer.decode([i for i in items if not isinstance(i, str)], deadline)
+    except Undecodable as error:
+        return Rejected(f"'$.input' is invalid. It has {error}.", param="input"), None

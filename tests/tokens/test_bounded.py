@@ -1,0 +1,174 @@
+"""Counting and decoding of long texts: exact, in slices, and over at the deadline."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import tiktoken
+import wordllama
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.concurrency.deadline import Deadline
+from app.tokens import bounded, tokenizers
+from app.tokens.bounded import BoundedTokenizer
+from app.tokens.slices import rule_of, slices
+
+LLAMA = str(Path(wordllama.__file__).parent / "tokenizers" / "l2_supercat_tokenizer_config.json")
+#: The pattern of cl100k_base (openai_public.py of tiktoken), whose ranks are a download.
+CL100K = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
+    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+)
+MERGES = [b"he", b"ll", b"hell", b" w", b"or", b" wor", b"ld", b" 1", b"12", b"  "]
+WORDS = st.sampled_from(["a", "hello", "world", "12", "1234", "<s>", "'s", " ", "\n", "日本", "😀"])
+TEXTS = (
+    st.lists(WORDS | st.text(max_size=3), max_size=60)
+    .map(" ".join)
+    .map(lambda text: text.encode(errors="ignore").decode())
+)
+
+
+def byte_level():
+    """A tokenizer of the kind of cl100k_base, with few merges."""
+    ranks = {bytes([value]): value for value in range(256)}
+    ranks.update({merge: 256 + number for number, merge in enumerate(MERGES)})
+    return tiktoken.Encoding("few", pat_str=CL100K, mergeable_ranks=ranks, special_tokens={})
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr(tiktoken, "get_encoding", {"few": byte_level()}.__getitem__)
+    return tokenizers.load("few")
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return tokenizers.load(LLAMA)
+
+
+def test_sentencepiece_drops_the_space_at_a_cut_and_byte_level_keeps_it(few, llama):
+    assert (llama.space_rule, few.space_rule) == ("drop", "keep")
+
+
+def test_a_tokenizer_over_spaces_cuts_nothing():
+    assert rule_of(lambda text: [len(text)]) is None
+    assert list(slices("hello world", 1, None)) == ["hello world"]
+
+
+@given(TEXTS, st.integers(1, 20))
+def test_slices_of_byte_level_tokens_are_those_of_the_whole(text, size):
+    encode = byte_level().encode_ordinary
+    assert [t for part in slices(text, size, "keep") for t in encode(part)] == encode(text)
+
+
+@given(TEXTS, st.integers(1, 20))
+def test_slices_of_sentencepiece_tokens_are_those_of_the_whole(llama, text, size):
+    count = llama.count
+    assert sum(count(list(slices(text, size, "drop")))) == sum(count([text]))
+
+
+def test_special_tokens_are_those_that_the_model_adds(few, llama):
+    assert (few.special_tokens, llama.special_tokens) == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["many words in a row " * 10_000, "日本" * 50_000, "short"])
+def test_a_count_is_that_of_the_library(llama, text):
+    whole = llama.count([text])
+    tokenizer = BoundedTokenizer(llama)
+    assert tokenizer.count([text, [1, 2], "x"]) == [*whole, 2, 1]
+    assert tokenizer.count_up_to(text, None) == (whole[0], True)
+    assert tokenizer.count_up_to(text, whole[0]) == (whole[0], True)
+
+
+def test_a_count_stops_above_its_limit(llama, monkeypatch):
+    monkeypatch.setattr(bounded, "SLICE_SIZE", 1000)
+    counted = []
+    count = llama.count
+    monkeypatch.setattr(llama, "count", lambda items: counted.append(items) or count(items))
+    total, is_exact = BoundedTokenizer(llama).count_up_to("many words " * 10_000, 300)
+    assert 300 < total < 1000
+    assert not is_exact
+    assert len(counted) == 2
+
+
+class Endless:
+    """A tokenizer that never ends."""
+
+    special_tokens = 0
+    space_rule = "drop"
+
+    def __init__(self):
+        self.release = threading.Event()
+
+    def count(self, items):
+        self.release.wait(60)
+        return [1] * len(items)
+
+    def decode(self, tokens):
+        self.release.wait(60)
+        return "x"
+
+
+@pytest.fixture
+def endless():
+    made = Endless()
+    yield made
+    made.release.set()
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda t, deadline: t.count(["word " * 3000], deadline),
+        lambda t, deadline: t.count(["word"] * 3000, deadline),
+        lambda t, deadline: t.count_up_to("word " * 3000, 5, deadline),
+        lambda t, deadline: t.decode([[1] * 10_000], deadline),
+    ],
+    ids=["a text", "texts", "up to", "decode"],
+)
+def test_work_that_never_ends_is_left_at_the_deadline(endless, work):
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        work(BoundedTokenizer(endless), Deadline(began + 0.1))
+    assert time.monotonic() - began < 5
+
+
+def test_waiting_for_a_thread_ends_at_the_deadline(endless):
+    tokenizer = BoundedTokenizer(endless)
+    for _ in range(bounded.MAX_THREADS + 1):
+        with pytest.raises(TimeoutError):
+            tokenizer.count(["word " * 3000], Deadline(time.monotonic() + 0.05))
+
+
+def test_nothing_is_begun_after_the_deadline(llama):
+    with pytest.raises(TimeoutError):
+        BoundedTokenizer(llama).count(["short"], Deadline(time.monotonic() - 1))
+
+
+def test_long_token_ids_decode_to_the_text(llama):
+    text = "many words in a row " * 5000
+    ids = llama._tokenizer.encode(text, add_special_tokens=False).ids
+    assert len(ids) > bounded.MAX_INLINE_SIZE
+    assert BoundedTokenizer(llama).decode([ids, [22172]]) == [text.rstrip() + " ", "hello"]
+
+
+@pytest.mark.parametrize(("size", "is_here"), [(bounded.MAX_INLINE_SIZE, True), (9000, False)])
+def test_what_is_long_leaves_the_calling_thread(size, is_here):
+    """Under gevent that is the thread of the event loop, which serves the others."""
+    threads = []
+
+    class Noting(Endless):
+        def count(self, items):
+            threads.append(threading.get_ident())
+            return [1] * len(items)
+
+        def decode(self, tokens):
+            threads.append(threading.get_ident())
+            return "x"
+
+    tokenizer = BoundedTokenizer(Noting())
+    tokenizer.count(["x" * size])
+    tokenizer.decode([[1] * size])
+    assert [thread == threading.get_ident() for thread in threads] == [is_here] * 2
