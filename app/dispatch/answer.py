@@ -18,14 +18,7 @@ class Answer:
         self._parts: dict[int, tuple[int, Source]] = {}  # start of a part → its stop, deployment
         self.width: int | None = None  # bytes of each row, once one is there
         self.purchases: dict[Source, int] = {}  # tokens, by deployment
-
-    @property
-    def has_vectors(self) -> bool:
-        return bool(self._parts)
-
-    @property
-    def is_complete(self) -> bool:
-        return not self._missing
+        self.has_vectors = self.is_complete = False
 
     def fits(self, vectors: Vectors) -> bool:
         """Whether the rows are as wide as the rows of earlier parts."""
@@ -47,6 +40,7 @@ class Answer:
         self._tokens[start:stop] = vectors.tokens
         self._estimated |= vectors.estimated
         self._missing -= stop - start
+        self.has_vectors, self.is_complete = True, not self._missing
         self._parts[start] = (stop, source)
         self.width = len(vectors.rows[0])
         self.purchases[source] = self.purchases.get(source, 0) + sum(vectors.tokens)

@@ -6,7 +6,7 @@ Only `app.dispatch.attempts` changes their state, under the lock of their `SlotQ
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -64,8 +64,7 @@ class Attempt:
     call_started_at: float | None = None  # of its last call: a bisection makes several
     batch: Batch | None = None  # while it is in flight
     batch_size: int = 1  # attempts in its last call, this one included
+    size: int = field(init=False)  # items
 
-    @property
-    def size(self) -> int:
-        """Items."""
-        return len(self.call.items)
+    def __post_init__(self) -> None:
+        self.size = len(self.call.items)

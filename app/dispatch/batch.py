@@ -36,13 +36,13 @@ class CallDeadline(Deadline):
     def at(self) -> float:
         if self.cancelled:
             return float("-inf")
-        attempts = self._attempts
         if self._is_probe:
             return self._latest
-        if len(attempts) == 1 and attempts[0].state is AttemptState.IN_FLIGHT:
-            return min(self._latest, attempts[0].deadline.at)
-        carried = (a.deadline.at for a in attempts if a.state is AttemptState.IN_FLIGHT)
-        return min(self._latest, max(carried, default=float("-inf")))
+        latest = float("-inf")
+        for attempt in self._attempts:
+            if attempt.state is AttemptState.IN_FLIGHT:
+                latest = max(latest, attempt.deadline.at)
+        return min(self._latest, latest)
 
     @at.setter
     def at(self, _: float) -> None:

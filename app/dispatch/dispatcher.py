@@ -88,7 +88,8 @@ class Dispatcher:
             wake_at = job.advance(time.monotonic())
             while not job.finished:
                 wakeup.wait(wake_at - time.monotonic())
-                wake_at = job.advance(time.monotonic())
+                if not job.finished:
+                    wake_at = job.advance(time.monotonic())
         except BaseException:  # the worker stops, or a bug
             job.cancel(time.monotonic())
             raise

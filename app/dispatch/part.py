@@ -63,19 +63,14 @@ class Part:
     is_late: bool = False  # another deployment was asked beside a late one
     retry_not_charged: bool = False  # the next attempt has still to be paid from the budget
     never_merge: bool = False
+    size: int = field(init=False)  # items
+    stop: int = field(init=False)  # the first item after it
+    expected: Expected = field(init=False)  # tokens: of all items, and of the largest
 
-    @property
-    def stop(self) -> int:
-        return self.start + len(self.tokens)
-
-    @property
-    def size(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def expected(self) -> Expected:
-        """The expected tokens: of all items, and of the largest."""
-        return Expected(sum(self.tokens), max(self.tokens))
+    def __post_init__(self) -> None:
+        self.size = len(self.tokens)
+        self.stop = self.start + self.size
+        self.expected = Expected(sum(self.tokens), max(self.tokens, default=0))
 
     @property
     def permanently_failed_at(self) -> Collection[Deployment]:

@@ -62,7 +62,8 @@ class Starter:
         self._parts = parts
         self._on_result = on_result
         self._effects = effects
-        self._timers = Timers(job.pool, job.suitable, job.is_hedged)
+        self._suitable = job.prepared.suitable
+        self._timers = Timers(job.pool, self._suitable, job.is_hedged)
 
     def close(self) -> None:
         """Drop the reference to the job, whose cycle only the garbage collector could free."""
@@ -101,7 +102,7 @@ class Starter:
         pool, expected = self._job.pool, part.expected
         deployment = self._choose(part, expected, now)
         if deployment is None:
-            wait = max(_MIN_WAIT_S, pool.wait(now, expected, self._job.suitable))
+            wait = max(_MIN_WAIT_S, pool.wait(now, expected, self._suitable))
             if not may_wait or now + wait >= self._job.deadline.at:
                 return False
             part.due = now + wait
@@ -121,7 +122,7 @@ class Starter:
 
     def _choose(self, part: Part, expected: Expected, now: float) -> Deployment | None:
         """Choose a deployment that has not failed this part; without one, one that may recover."""
-        pool, suitable = self._job.pool, self._job.suitable
+        pool, suitable = self._job.pool, self._suitable
         chosen = pool.choose(now, expected, suitable, part.failed_at)
         if chosen is None and part.failed_at:
             chosen = pool.choose(now, expected, suitable, part.permanently_failed_at)
@@ -175,7 +176,7 @@ class Starter:
     def _hedge(self, part: Part, attempt: Attempt, now: float) -> None:
         """Send one more call elsewhere; the first answer wins."""
         pool, expected = self._job.pool, part.expected
-        other = pool.choose(now, expected, self._job.suitable, part.asked)
+        other = pool.choose(now, expected, self._suitable, part.asked)
         if other is None or not other.fits(part.size, expected.total):
             return
         budget = pool.retries if attempt.is_probe else pool.hedges
@@ -219,7 +220,7 @@ class Starter:
             self._submit(part, other, now)
 
     def _choose_beside(self, part: Part, now: float) -> Deployment | None:
-        pool, expected, suitable = self._job.pool, part.expected, self._job.suitable
+        pool, expected, suitable = self._job.pool, part.expected, self._suitable
         other = pool.choose(now, expected, suitable, part.asked)
         if other is None and part.is_late:  # then one whose failure may have passed
             running = {attempt.deployment for attempt in part.attempts}

@@ -62,8 +62,10 @@ class Request(message.Request):  # type: ignore[misc]
     def should_close(self) -> bool:
         if self.must_close or self.method == "CONNECT":
             return True
-        values = [value for name, value in self.headers if name == "CONNECTION"]
-        options = [option.strip(" \t").lower() for option in ",".join(values).split(",")]
+        options: list[str] = []
+        for name, value in self.headers:
+            if name == "CONNECTION":
+                options += [option.strip(" \t").lower() for option in value.split(",")]
         if "close" in options:
             return True
         return bool(self.version <= (1, 0)) and "keep-alive" not in options
