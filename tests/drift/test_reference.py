@@ -1,9 +1,13 @@
 """References and cosines: pure functions, by property."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import wordllama
 from hypothesis import given
 from hypothesis import strategies as st
+from wordllama import WordLlama
 
 from app.drift.reference import BadReference, Reference, compare, matrix_of
 from app.drift.texts import NAMES, PROBES, TEXTS, TEXTS_ID
@@ -32,6 +36,14 @@ def test_the_texts_are_many_and_cheap():
     assert len(set(PROBES)) == len(PROBES) == len(TEXTS)
     assert 250 < sum(map(estimate, PROBES)) < 350
     assert all(text.strip() for text in PROBES)
+
+
+def test_three_deployments_cost_less_than_2000_tokens():
+    tokenizer = WordLlama.load(
+        cache_dir=Path(wordllama.__file__).parent, disable_download=True
+    ).tokenizer
+    tokenizer.no_padding()
+    assert 3 * sum(len(tokenizer.encode(text).ids) for text in PROBES) < 2000
 
 
 def test_the_texts_have_not_changed():

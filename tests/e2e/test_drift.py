@@ -123,7 +123,7 @@ class Load:
     """Callers that ask one text at a time, each a new one, until `stop`."""
 
     def __init__(self, proxy, callers=4):
-        self.answers, self._stopping = [], threading.Event()  # (start, end, status, model)
+        self.answers, self._stopping = [], threading.Event()  # (start, end, status, model, text)
         self._threads = [
             threading.Thread(target=self._ask, args=(proxy,), daemon=True) for _ in range(callers)
         ]
@@ -136,7 +136,7 @@ class Load:
             text, start = next(fresh), time.monotonic()
             answer = client.embed("m", text, caching=True)
             model = model_of(answer, text) if answer.status == 200 else answer.text
-            self.answers.append((start, time.monotonic(), answer.status, model))
+            self.answers.append((start, time.monotonic(), answer.status, model, text))
             time.sleep(0.005)
 
     def stop(self):
@@ -156,15 +156,17 @@ def test_drift_in_the_middle_of_a_load(install, worker_class):
     eventually(lambda: len(load.answers) > 50, FOLLOWED_WITHIN)
     drift_at = time.monotonic()
     made.a.always(drifted)
-    eventually(lambda: any(m == "new" for *_, m in load.answers), FOLLOWED_WITHIN)
+    eventually(lambda: any(m == "new" for *_, m, _ in load.answers), FOLLOWED_WITHIN)
     workers_with_drift(proxy, 2)
     ejected_at, number = time.monotonic(), len(load.answers)
     eventually(lambda: len(load.answers) > number + 100, FOLLOWED_WITHIN)
     answers = load.stop()
 
-    assert {status for _, _, status, _ in answers} == {200}
-    assert {m for _, end, _, m in answers if end < drift_at} == {"old"}
-    assert {m for start, *_, m in answers if start > ejected_at} == {"old"}
+    assert {status for _, _, status, *_ in answers} == {200}
+    assert {m for _, end, _, m, _ in answers if end < drift_at} == {"old"}
+    assert {m for start, *_, m, _ in answers if start > ejected_at} == {"old"}
+    for text in [text for start, *_, text in answers if start > ejected_at][:50]:
+        assert model_of(proxy.client().embed("m", text, caching=True), text) == "old"
     (line,) = [x for x in proxy.log_lines() if "has drifted" in x.get("message", "")]
     assert line["level"] == "error"
     states = {row["provider"]: row for row in proxy.client().get("/v1/providers").json["data"]}
