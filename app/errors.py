@@ -360,6 +360,17 @@ class Overloaded(ClientError):
     code = "overloaded"
 
 
+class SpaceDrifted(ClientError):
+    """The vectors of every deployment have drifted from the reference vectors of their space.
+
+    A retry helps only after an operator has acted, which takes longer than the retries of an SDK.
+    """
+
+    status = 503
+    code = "space_drifted"
+    should_retry = False
+
+
 class KeysUnavailable(ClientError):
     """The database or identity provider that knows the key does not answer. A retry may help."""
 
@@ -458,6 +469,15 @@ class BrokenContract(ProviderError):
 
     transient = True
     cause = "contract"
+
+
+class Drifted(ProviderError):
+    """Its vectors have drifted from the reference of their space. Only another provider can help.
+
+    The call has answered vectors, but the deployment was ejected for drift meanwhile.
+    """
+
+    cause = "drifted"
 
 
 class ProviderTimeout(ProviderError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,11 +31,14 @@ from app.exchange import Observer
 from app.limits.limiter import Limiter, make_limiter
 from app.observability import build as observability
 from app.observability import logs
+from app.observability.metrics.directory import VARIABLE
 from app.observability.request_log import RequestLog
 from app.pipeline import Pipeline
 from app.providers import registry
 
 if TYPE_CHECKING:
+    from app.database.engine import Database
+    from app.drift.watch import DriftWatch
     from app.observability.build import Metrics
     from app.usage.ledger import Ledger
     from app.usage.queries import VolumeLimits
@@ -75,6 +79,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     finish_observers = [*start_observers, *services.observers, RequestLog()]
     addresses = ClientAddresses(checked.trusted_proxies)
     hooks.install(flask, finish_observers, start_observers, addresses)
+    drift_watch = _add_drift_watch(services, checked, dispatcher)
     limiter = make_limiter(checked)
     services.add(limiter.soft_limits.start, limiter.soft_limits.close)
     keyring = Keyring(checked.keys.values())
@@ -84,6 +89,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     flask.register_blueprint(Console(checked).blueprint())
     if metrics:
         _register_gauges(metrics, dispatcher, cache, services, limiter)
+        if drift_watch is not None:
+            metrics.gauges.space_checks(drift_watch.counts)
         flask.register_blueprint(metrics.page(api.require_admin, addresses.are_within))
     if services.reporter is not None:
         flask.register_blueprint(services.page(api.caller))
@@ -91,6 +98,23 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         _warn_of_cut_texts(dispatcher)
         services.start()
     return flask
+
+
+def _add_drift_watch(
+    services: Services, settings: Settings, dispatcher: Dispatcher
+) -> DriftWatch | None:
+    """Watch for drift in gunicorn's workers, which have a directory that they share.
+
+    Returns None elsewhere, and where ``CHECK`` is None.
+    """
+    directory, check = os.environ.get(VARIABLE), settings.check
+    if directory is None or check is None:
+        return None
+    from app.drift.build import watch
+
+    made = watch(dispatcher, settings, check, Path(directory), services.database)
+    services.add(made.start, made.stop)
+    return made
 
 
 def _warn_of_cut_texts(dispatcher: Dispatcher) -> None:
@@ -133,6 +157,7 @@ class Services:
 
     key_sources: list[KeySource] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=list)
+    database: Database | None = None
     store: Store | None = None
     reporter: Reporter | None = None
     unusual: VolumeLimits | None = None
@@ -205,6 +230,7 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     database, reports = Database(usage.url), Database(usage.url, REPORT_TIME_LIMIT_S)
     services.add(None, database.close)
     services.add(None, reports.close)
+    services.database = database
     services.store = store = Store(database)
     services.reporter = Reporter(Store(reports))
     services.unusual = unusual = VolumeLimits(

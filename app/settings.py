@@ -216,6 +216,19 @@ DOCS = {"enabled": True}
 #: All of them, with ranges and reasons: docs/settings.md.
 DISPATCH: dict[str, float] = {}
 
+#: Whether deployments still embed as they did when `flask --app wsgi check --record` kept reference
+#: vectors; without those nothing is checked. None: off. See docs/operations.md.
+#: - "every" (number from 1 to 2,678,400; default 3,600): Seconds between two checks of a
+#:   deployment, in the background.
+#: - "min_cosine" (number from 0 to 1; default 0.999): A deployment has drifted where one text's
+#:   vector and its reference vector have a lower cosine than this.
+#: - "on_drift" ('warn' or 'eject'; default 'warn'): 'eject': one that has drifted is not called,
+#:   and a model with no other answers 503 `space_drifted`. 'warn': the log, /metrics and
+#:   /v1/providers tell.
+#: - "reference" (path of a file; default 'space-references.json'): Where the reference vectors are
+#:   without USAGE (else they are in its database). A relative path is beside the settings file.
+CHECK = {"every": 3600, "min_cosine": 0.999, "on_drift": "warn"}
+
 #: A webhook for soft limits (the "warn_at" of KEYS), JSON and signed. See docs/usage.md, "Soft
 #: limits".
 #: - "url" (http:// or https:// address; must be set): Where it is sent to.

@@ -1,14 +1,14 @@
 """``flask --app wsgi check``: call every deployment of every model, and compare their vectors.
 
 The deployments of a model must return vectors of one vector space. Vectors of two spaces in one
-index make searches wrong without an error. So each deployment embeds the same probe texts, and the
-report shows the cosines between their vectors.
+index make searches wrong without an error. So each deployment embeds the same probe texts
+(`app.drift.texts`), and `app.cli.check_spaces` compares their vectors.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,22 +18,12 @@ from app.cli.tables import aligned, cell
 from app.concurrency.deadline import Deadline
 from app.dispatch.deployment import Deployment
 from app.domain import EmbeddingRequest, Vectors
+from app.drift.targets import embed_texts
+from app.drift.texts import PROBES
 from app.errors import ProviderError
 
-PROBES = (
-    "The quick brown fox jumps over the lazy dog.",
-    "How do I reset my password?",
-    "Der Vertrag endet am 31. Dezember.",
-    "東京は日本の首都です。",
-    "def add(a, b): return a + b",
-    "Photosynthesis turns light into chemical energy.",
-    "the stock fell 3.2 % after the announcement",
-    "¿Dónde está la biblioteca más cercana?",
-    "한국어 문장도 같은 벡터여야 합니다.",
-    "pneumonoultramicroscopicsilicovolcanoconiosis" * 4,
-)
-#: Below this cosine two deployments serve different vector spaces. Quantisation, and batching on
-#: other hardware, stay above 0.999.
+#: Below this cosine two models serve different vector spaces, and a shortened vector is no part of
+#: the full one. Deployments of one space are held to CHECK["min_cosine"].
 MIN_COSINE = 0.99
 
 
@@ -50,19 +40,25 @@ class Finding:
     encoding: str | None = None  # of the vectors in its responses
     batch: int | None = None  # inputs that it accepted in one call
     dimensions: bool | None = None  # shortened vectors equal the first values of the full ones
-    cosine: float | None = None  # the smallest one to the first deployment's vectors
+    cosine: float | None = None  # the lowest one to another deployment of its space
+    reference: float | None = None  # the lowest cosine to the reference of its space
+    reference_median: float | None = None
+    reference_text: str | None = None  # the name of the text with the lowest cosine
     errors: list[str] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list, repr=False)  # vectors of the probe texts
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return all but the vectors, for JSON."""
+        found = asdict(self)
+        del found["rows"]
+        return found
 
 
 def check(
-    deployments: Iterator[tuple[str, Deployment]], seconds: float, skip_batch: bool = False
+    deployments: Iterable[tuple[str, Deployment]], seconds: float, skip_batch: bool = False
 ) -> list[Finding]:
     """Check each (model, deployment); every call may take ``seconds``."""
     findings = []
-    first: dict[str, np.ndarray] = {}
     for model, deployment in deployments:
         finding = Finding(model, deployment.label)
         findings.append(finding)
@@ -72,7 +68,6 @@ def check(
         _check_dimensions(finding, deployment, model, matrix, seconds)
         if not skip_batch:
             _check_batch(finding, deployment, model, seconds)
-        _compare(finding, first.setdefault(model, matrix), matrix)
     return findings
 
 
@@ -88,19 +83,18 @@ def _call(
 def embed_probes(
     finding: Finding, deployment: Deployment, model: str, seconds: float
 ) -> np.ndarray | None:
-    size = min(len(PROBES), deployment.max_inputs or len(PROBES))
-    rows: list[bytes] = []
-    for start in range(0, len(PROBES), size):
-        request = EmbeddingRequest(model, PROBES[start : start + size])
-        try:
-            vectors, took = _call(deployment, request, seconds)
-        except ProviderError as error:
-            finding.errors.append(f"it {error.message}")
-            return None
+    def embed(texts: Sequence[str]) -> Vectors:
+        vectors, took = _call(deployment, EmbeddingRequest(model, texts), seconds)
         finding.latency_ms = round(took * 1000, 1)
         finding.encoding = vectors.encoding
-        rows += vectors.rows
-    finding.reachable = True
+        return vectors
+
+    try:
+        rows = embed_texts(deployment, embed)
+    except ProviderError as error:
+        finding.errors.append(f"it {error.message}")
+        return None
+    finding.reachable, finding.rows = True, rows
     matrix = _matrix(rows)
     finding.width = matrix.shape[1]
     finding.norm = round(float(np.linalg.norm(matrix, axis=1).mean()), 4)
@@ -144,20 +138,6 @@ def _check_batch(finding: Finding, deployment: Deployment, model: str, seconds: 
     finding.batch = size
 
 
-def _compare(finding: Finding, first: np.ndarray, matrix: np.ndarray) -> None:
-    if first is matrix:
-        return
-    if first.shape != matrix.shape:
-        finding.errors.append("its vectors are not as wide as those of the first deployment")
-        return
-    finding.cosine = round(float(cosines_of(first, matrix).min()), 4)
-    if finding.cosine < MIN_COSINE:
-        finding.errors.append(
-            f"these do not serve the same vector space (cosine {finding.cosine}): take one out of "
-            f"MODELS[{finding.model!r}]"
-        )
-
-
 def _matrix(rows: Any) -> np.ndarray:
     return np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), -1).astype(np.float64)
 
@@ -180,6 +160,7 @@ def table(findings: list[Finding]) -> str:
         "batch",
         "dimensions",
         "cosine",
+        "reference",
     )
     header, *lines = aligned(
         [columns, *([_cell(getattr(f, name)) for name in columns] for f in findings)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -58,6 +59,10 @@ def new_key(name: str) -> None:
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds each call may take.")
 @click.option("--no-batch", is_flag=True, help="Do not try a call of max_inputs inputs.")
 @click.option("--all", "with_services", is_flag=True, help="Ask Valkey, database, JWKS … too.")
+@click.option("--model", "only", multiple=True, help="Only this model; may be given more often.")
+@click.option(
+    "--record", is_flag=True, help="Keep the vectors as the reference of their vector space."
+)
 @click.option(
     "--compare",
     "compared",
@@ -70,10 +75,16 @@ def check(
     timeout: float,
     no_batch: bool,
     with_services: bool,
+    only: tuple[str, ...],
+    record: bool,
     compared: tuple[str, str] | None,
 ) -> None:
-    """Check the settings, then ask every deployment of every model to embed probe texts."""
-    from app.cli import check_services
+    """Check the settings, then ask every deployment of every model to embed probe texts.
+
+    The vectors are compared with each other, and with those that `check --record` has kept. The
+    exit code is 1 where something is wrong, drift included.
+    """
+    from app.cli import check_services, check_spaces
     from app.cli.check import check as check_deployments
     from app.cli.check import table
     from app.dispatch import Dispatcher
@@ -81,24 +92,42 @@ def check(
 
     if compared and with_services:
         fail("--compare only compares two models: leave --all out")
+    if record and (compared or with_services or as_json):
+        fail("--record only records: leave --compare, --all and --json out")
     settings = verified_settings()
     dispatcher = Dispatcher(
         settings, make_used(settings), tokenizers=config.load_tokenizers(settings)
     )
     if compared:
         _compare(settings, dispatcher, compared, timeout, as_json)
-    findings = check_deployments(dispatcher.deployments(), timeout, no_batch)
+    _models_exist("--model", only, settings)
+    deployments = [d for d in dispatcher.deployments() if not only or d[0] in only]
+    findings = check_deployments(deployments, timeout, no_batch or record)
+    spaces = {name: model.space for name, model in settings.models.items()}
+    check_spaces.compare_pairs(findings, spaces, check_spaces.min_cosine_of(settings))
+    if record:
+        check_spaces.record(settings, findings, spaces)
+    problem = check_spaces.compare_with_recorded(settings, findings, spaces)
     checks = check_services.services(settings, timeout) if with_services else {}
     services = check_services.check_services(checks, timeout)
     if as_json:
-        deployments = [finding.as_dict() for finding in findings]
-        both = {"deployments": deployments, "services": [s.as_dict() for s in services]}
-        click.echo(json.dumps(both if with_services else deployments, indent=2))
+        found = [finding.as_dict() for finding in findings]
+        both = {"deployments": found, "services": [s.as_dict() for s in services]}
+        click.echo(json.dumps(both if with_services else found, indent=2))
     else:
         click.echo(table(findings))
         if services:
             click.echo(check_services.table(services))
-    sys.exit(any(finding.errors for finding in findings) or not all(s.ok for s in services))
+    if problem:
+        click.echo(problem, err=True)
+    is_wrong = any(finding.errors for finding in findings) or not all(s.ok for s in services)
+    sys.exit(is_wrong or bool(problem))
+
+
+def _models_exist(option: str, names: Iterable[str], settings: config.Settings) -> None:
+    for name in names:
+        if name not in settings.models:
+            fail(f"{option}: {config.unknown('model', name, settings.models, 'MODELS')}")
 
 
 def _compare(
@@ -111,9 +140,7 @@ def _compare(
     """Compare two models, and exit: with 0 where they serve one space."""
     from app.cli.compare import compare, text_of
 
-    for name in names:
-        if name not in settings.models:
-            fail(f"--compare: {config.unknown('model', name, settings.models, 'MODELS')}")
+    _models_exist("--compare", names, settings)
     result = compare(settings.models, dispatcher.deployments(), names, timeout)
     click.echo(json.dumps(result.as_dict(), indent=2) if as_json else text_of(result))
     sys.exit(not result.is_one_space)

@@ -1,6 +1,6 @@
 """``flask --app wsgi check --compare A B``: whether two models serve one vector space.
 
-One deployment of each model embeds the probe texts of `app.cli.check`, and the report has the
+One deployment of each model embeds the probe texts of `app.drift.texts`, and the report has the
 cosines between their vectors.
 """
 
@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from app.cli.check import MIN_COSINE, PROBES, Finding, cosines_of, embed_probes
+from app.cli.check import MIN_COSINE, Finding, cosines_of, embed_probes
 from app.config import ModelSettings
 from app.dispatch.deployment import Deployment
+from app.drift.texts import PROBES
 
 
 @dataclass(slots=True)

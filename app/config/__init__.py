@@ -15,6 +15,7 @@ anywhere: in gunicorn's master before a worker starts, in ``flask check-settings
 
 from app.config.deployments import DeploymentSettings, ModelSettings
 from app.config.dispatch import DispatchSettings
+from app.config.drift import DEFAULT_MIN_COSINE, CheckSettings
 from app.config.keys import KeySettings
 from app.config.loading import check, load, load_tokenizers
 from app.config.messages import SettingsError, needs_package, unknown
@@ -36,8 +37,10 @@ from app.config.services import (
 )
 
 __all__ = [
+    "DEFAULT_MIN_COSINE",
     "NAMES",
     "CacheSettings",
+    "CheckSettings",
     "DeploymentSettings",
     "DispatchSettings",
     "DocsSettings",

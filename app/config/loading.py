@@ -10,6 +10,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from app.config.drift import CheckSettings
 from app.config.messages import SettingsError, messages, needs_package
 from app.config.model import NAMES, Settings
 from app.config.overlay import overlay
@@ -46,6 +47,9 @@ def check(names: Mapping[str, Any], kinds: ProviderKinds | None = None) -> Setti
     except ValidationError as error:
         raise SettingsError("\n".join(messages(error.normalized_messages()))) from error
     loaded["models"] = with_spaces(loaded["models"], loaded["providers"], kinds)
+    compared = loaded.get("check", CheckSettings())
+    if compared is not None:
+        loaded["check"] = compared.beside(os.environ.get("PROXY_SETTINGS"))
     return Settings(**loaded, workers=_workers(os.environ.get("WEB_CONCURRENCY", "")))
 
 

@@ -29,6 +29,7 @@ from app.config.declaration import (
 )
 from app.config.deployments import ModelSettings
 from app.config.dispatch import DispatchSettings
+from app.config.drift import CheckSettings
 from app.config.keys import KeySettings
 from app.config.providers import ProviderEntry, ProviderSettings
 from app.config.schema import NamedSections, Section
@@ -213,6 +214,14 @@ class Settings:
         DispatchSettings,
         'Numbers of dispatch that differ from the defaults: {"late_floor": 5.0}. See '
         "docs/dispatch.md.",
+    )
+    check: CheckSettings | None = setting(
+        Section(CheckSettings),
+        CheckSettings,
+        "None or a dictionary",
+        "Whether deployments still embed as they did when `flask --app wsgi check --record` kept "
+        "reference vectors; without those nothing is checked. None: off. See docs/operations.md.",
+        none=True,
     )
     notify: NotifySettings | None = _optional(
         NotifySettings,

@@ -32,6 +32,7 @@ The way of a request, and the file of each step::
 * `sender`: the threads that make calls; `calls`: one call; `bisection`: isolates the refused
   request of a batch; `refused_items`: items that are not merged again.
 * `plan`: expected tokens, and the split of a large request; `answer`: joins the vectors of parts.
+* `drift`: whether a deployment agrees with the reference of its space; calls outside requests.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
 Only `sender` starts threads, only `deployment` calls providers. The files beside `dispatcher`,

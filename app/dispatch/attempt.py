@@ -59,6 +59,7 @@ class Attempt:
     wanted: int | None = None  # width to cut the vectors to
     is_probe: bool = False  # of an ejected deployment
     is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
+    is_space_check: bool = False  # of `app.dispatch.drift`: its vectors are compared, not served
     state: AttemptState = AttemptState.NEW
     call_started_at: float | None = None  # of its last call: a bisection makes several
     batch: Batch | None = None  # while it is in flight

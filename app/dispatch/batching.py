@@ -79,6 +79,19 @@ class SlotQueue:
             attempts.enqueue(attempt)
             return self._next(now)
 
+    def submit_if_idle(self, attempt: Attempt, now: float) -> Batch | None:
+        """Take an attempt if that delays no other: the batch to send now, or None.
+
+        None where no slot is free, an attempt waits for one, or the quota has no room.
+        """
+        with self._lock:
+            if not self.free or self.waiting or not self._has_slot(attempt.deployment):
+                return None
+            batch = self._start(group_key(attempt), [attempt], now)
+            if batch is not None:
+                self._attempts.add(attempt)
+            return batch
+
     def close(self, batch: Batch) -> bool:
         """Close a batch for additions; return whether a request waits for it, or it is a probe.
 

@@ -8,7 +8,7 @@ from app.dispatch.batch import Batch
 from app.dispatch.events import Events, Tracer
 from app.dispatch.pool import Pool
 from app.domain import Call, Vectors
-from app.errors import ProviderError, drop_tracebacks
+from app.errors import Drifted, ProviderError, drop_tracebacks
 
 
 def make_call(
@@ -37,6 +37,8 @@ def make_call(
             result = deployment.embed(call, wanted, batch.deadline)
         else:
             result = _embed_in_span(tracer, batch, call, pool.model)
+        if standing.is_ejected_for_drift and not attempts[0].is_space_check:
+            result = Drifted("embeds in another vector space than its reference")
     except ProviderError as error:
         drop_tracebacks(error)  # its frames hold the answer, which may be megabytes
         result = error

@@ -14,6 +14,7 @@ from app.config import DeploymentSettings, ModelSettings, ProviderSettings
 from app.config.deployments import KNOWN_CONTEXT
 from app.config.dispatch import DispatchSettings
 from app.dispatch.batching import SlotQueue
+from app.dispatch.drift import Agreement
 from app.dispatch.plan import Expected
 from app.dispatch.quota import Quota
 from app.dispatch.refused_items import RefusedItems
@@ -71,6 +72,7 @@ class Deployment:
         )
         self.standing = Standing(self.timeout, rng, dispatch)
         self.health = self.standing.health
+        self.agreement: Agreement | None = None  # with the reference of its space, if known
         self._model = model
         self._provider = provider
         self._takes = takes

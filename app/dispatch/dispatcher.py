@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from app.concurrency.deadline import Deadline
@@ -12,6 +14,7 @@ from app.concurrency.wakeup import Wakeup
 from app.config import ModelSettings, Settings
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
+from app.dispatch.drift import Agreement, BackgroundCalls
 from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
@@ -55,7 +58,9 @@ class Dispatcher:
         self._hedged = {name for name, model in settings.models.items() if model.hedge}
         pool_of = {d: pool for pool in self._pools.values() for d in pool.deployments}
         guarded = GuardedTracer(tracer) if tracer is not None else None
+        self._pool_of = pool_of
         self._sender = Sender(pool_of, self._events, guarded)
+        self.background_calls = BackgroundCalls(pool_of, self._sender)
 
     def start(
         self,
@@ -101,6 +106,20 @@ class Dispatcher:
             for deployment in pool.deployments:
                 yield name, deployment
 
+    def set_agreement(
+        self, deployment: Deployment, agreement: Agreement | None, ejects: bool
+    ) -> None:
+        """Record how well a deployment agrees with the reference of its space; None: not known.
+
+        ``ejects``: one that has drifted is not called until another agreement is recorded.
+        """
+        standing, was_ejected = deployment.standing, deployment.standing.is_ejected_for_drift
+        deployment.agreement = agreement
+        has_drifted = agreement is not None and agreement.has_drifted
+        standing.is_ejected_for_drift = ejects and has_drifted
+        if standing.is_ejected_for_drift and not was_ejected:
+            self._sender.ejected(self._pool_of[deployment], deployment, time.monotonic())
+
     def cutting_deployments(self) -> list[str]:
         """Return the deployments whose provider would cut a long text without an error."""
         return [
@@ -122,12 +141,13 @@ class Dispatcher:
                 "weight": d.settings.weight,
                 "share": round(d.standing.share(now), 3),
                 "state": d.standing.state(now),
-                "retry_in_seconds": round(d.standing.wait(now), 3),
+                "retry_in_seconds": _finite(d.standing.wait(now)),
                 "in_flight": d.standing.in_flight,
                 "outstanding": d.queue.outstanding(d),
                 "latency_ms": _ms(d.standing.latency.average),
                 "ejections": d.health.ejections_ever,
                 "last_error": d.health.last_error,
+                "agreement": d.agreement and asdict(d.agreement),
             }
             for name, d in self.deployments()
         ]
@@ -155,3 +175,8 @@ class Dispatcher:
 
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 2)
+
+
+def _finite(seconds: float) -> float | None:
+    """Return rounded seconds; None for ever."""
+    return round(seconds, 3) if math.isfinite(seconds) else None

@@ -113,7 +113,7 @@ class Ejector:
         """
         if isinstance(error, ConnectionFailed | CredentialsRefused | Rejected):
             return True
-        out = sum(d.health.is_ejected for d in self._deployments) + 1
+        out = sum(d.standing.is_ejected for d in self._deployments) + 1
         return out * 2 <= len(self._deployments)
 
     def _log_ejection(self, deployment: Deployment, error: ProviderError) -> None:

@@ -160,7 +160,7 @@ class Pool:
 
     def can_serve(self, now: float) -> bool:
         """Whether a deployment is not ejected; it may be resting for its provider's Retry-After."""
-        return any(not d.health.is_ejected for d in self.deployments)
+        return not all(d.standing.is_ejected for d in self.deployments)
 
     def p95_or_slowest(self, deployment: Deployment, items: int) -> float | None:
         """Return the p95 in seconds of calls of so many items; None while unknown for all.

@@ -12,6 +12,7 @@ from app.errors import (
     BadRequest,
     ClientError,
     ConnectionFailed,
+    Drifted,
     ProviderError,
     ProviderTimeout,
     RefusedByProvider,
@@ -126,8 +127,8 @@ def decide(
     if len(part.failures) >= pool.settings.max_failures + len(pool.deployments) - 1:
         return Fail()
     # A refused connection and a 429 cost the provider nearly nothing, so a fail-over after one is
-    # free. Attempts that shared a call share the cost of one.
-    free = options.has_other and isinstance(failure, ConnectionFailed | Throttled)
+    # free; so is one after drift, which happens once. Attempts that shared a call share its cost.
+    free = options.has_other and isinstance(failure, ConnectionFailed | Throttled | Drifted)
     cost = 0.0 if free else 1 / attempt.batch_size
     if not pool.retries.can_spend(cost):
         return Fail()

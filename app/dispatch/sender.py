@@ -20,6 +20,7 @@ from app.dispatch.events import Events, Tracer
 from app.dispatch.pool import Pool
 from app.domain import Vectors
 from app.errors import (
+    Drifted,
     InternalError,
     Overloaded,
     ProviderError,
@@ -145,10 +146,12 @@ class Sender:
             if number == 1:
                 deployment.remember_refused(attempts[0].call.items, now)
         deployment.queue.requeue(batch.rest)  # before a flush, which must return these too
-        is_fault = not isinstance(error, Rejected)
+        if isinstance(error, Drifted):
+            deployment.standing.probe_ended()
+        is_fault = not isinstance(error, Rejected | Drifted)
         if is_fault and pool.ejector.failed(deployment, error, batch.inputs, call_started_at, now):
             self.ejected(pool, deployment, now)
-        if isinstance(error, Throttled) or error.retry_after is not None:
+        if isinstance(error, Throttled | Drifted) or error.retry_after is not None:
             self._flush(pool, deployment, now)
         for attempt in attempts:
             self._deliver(attempt, error, number, now)

@@ -32,6 +32,8 @@ class Standing:
         self.health = Health(rng.random, settings)
         self.latency = Latency()
         self.answered_at = _NEVER
+        #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
+        self.is_ejected_for_drift = False
         self.limits = TimeLimits(timeout, settings)
         self._silence_floor = settings.silence_floor
         #: When each call in flight started, and its items; by batch, oldest first.
@@ -44,6 +46,8 @@ class Standing:
 
     def may_be_asked(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
         """Whether a call may be sent. ``is_only``: its model has no other deployment."""
+        if self.is_ejected_for_drift:
+            return False
         with self._lock:
             if is_only:
                 return self.health.may_serve_alone(now)
@@ -96,12 +100,19 @@ class Standing:
             return self.health.has_refuted_400s or self._refusals.are_doubted(kind)
 
     @property
+    def is_ejected(self) -> bool:
+        """Whether it is ejected, for failures or for drift."""
+        return self.is_ejected_for_drift or self.health.is_ejected
+
+    @property
     def in_flight(self) -> int:
         """The number of calls that have started and not ended."""
         return len(self._in_flight)
 
     def state(self, now: float) -> str:
-        """``ok``, ``resting`` or ``ejected``."""
+        """``ok``, ``resting``, ``ejected`` or ``drifted``."""
+        if self.is_ejected_for_drift:
+            return "drifted"
         with self._lock:
             return self.health.state(now)
 
@@ -111,7 +122,12 @@ class Standing:
             return self.health.share(now)
 
     def wait(self, now: float) -> float:
-        """Return the seconds until it may be called again; 0 where it may be called now."""
+        """Return the seconds until it may be called again; 0 where it may be called now.
+
+        Infinite after drift, which no time ends.
+        """
+        if self.is_ejected_for_drift:
+            return float("inf")
         with self._lock:
             return self.health.wait(now)
 

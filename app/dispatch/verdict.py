@@ -16,12 +16,14 @@ from app.errors import (
     ProviderError,
     RateLimited,
     Rejected,
+    SpaceDrifted,
     Throttled,
     UpstreamFailed,
 )
 
 _MIN_RETRY_AFTER_S = 0.05
 _FULL_RETRY_AFTER_S = 1.0
+_DRIFTED_RETRY_AFTER_S = 60.0  # an operator has to act first
 
 
 def verdict(
@@ -42,6 +44,11 @@ def verdict(
     if failures and not others and is_refused_alone:
         return refusal(failures[0])  # type: ignore[arg-type]  # `Rejected`, as all of them
     failures = others
+    if all(d.standing.is_ejected_for_drift for d in suitable):
+        return SpaceDrifted(
+            "The vectors of this model have drifted from those of its vector space.",
+            retry_after=_DRIFTED_RETRY_AFTER_S,
+        )
     wait = max(_MIN_RETRY_AFTER_S, pool.wait(now, expected, suitable))
     all_throttled = all(isinstance(failure, Throttled) for failure in failures)
     if all_throttled and pool.is_full(now, expected, suitable):

@@ -46,7 +46,7 @@ def test_one_space(compare):
     lines = result.output.splitlines()
     assert lines[0] == f"a: a0/a, {WIDTH} wide, space one"
     assert lines[1] == f"b: b0/b, {WIDTH} wide, space other"
-    assert lines[2].startswith("cosines of 10 texts: lowest 0.99")
+    assert lines[2].startswith("cosines of 20 texts: lowest 0.99")
     assert lines[3] == (
         "One vector space: no cosine is below 0.99. To share cache and indexes, give both the same "
         '"space".'

@@ -318,6 +318,7 @@ def test_deployments_are_counted_by_state(meter, files):
             name=name,
             queue=SimpleNamespace(waiting=3),
             standing=SimpleNamespace(state=lambda now: state, in_flight=2),
+            agreement=None,
         )
 
     pairs = [("embed", deployment("p", "ok")), ("embed", deployment("q", "ejected"))]

@@ -1,8 +1,11 @@
 """Metrics of the shared servers, and of requests by key."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from app.cache.memory import CacheStats, SharedStats
+from app.dispatch.drift import Agreement
 from app.limits.memory import MemoryWindows, WindowsState
 from app.observability.metrics.files import Files
 from app.observability.metrics.gauges import Gauges
@@ -73,3 +76,38 @@ def test_requests_are_counted_by_key_and_not_by_user(gauges, files):
     assert found["key_requests_total{key=other,result=ok}"] == 1
     assert len([name for name in found if name.startswith("key_requests")]) == 3
     assert (found["unusual{who=user}"], found["unusual{who=key}"]) == (2, 1)
+
+
+def test_worst_agreement_of_a_model_at_a_provider_is_shown(gauges, files):
+    def deployment(provider, lowest=None):
+        known = lowest is not None
+        agreement = Agreement(lowest, 0.99, "code", 0.0, lowest < 0.9) if known else None
+        return "embed", SimpleNamespace(
+            name=provider,
+            agreement=agreement,
+            queue=SimpleNamespace(waiting=0),
+            standing=SimpleNamespace(state=lambda now: "drifted", in_flight=0),
+        )
+
+    pairs = [deployment("p", 0.95), deployment("p", 0.5), deployment("q")]
+    gauges.dispatch(SimpleNamespace(deployments=lambda: pairs))
+    gauges.look()
+    found = values(files)
+    assert found["deployment_cosine{model=embed,provider=p,statistic=lowest}"] == 0.5
+    assert found["deployment_cosine{model=embed,provider=p,statistic=median}"] == 0.99
+    assert found["deployment_drifted{model=embed,provider=p}"] == 1
+    assert found["deployment_drifted{model=embed,provider=q}"] == 0
+    assert found["deployment_workers{model=embed,provider=p,state=drifted}"] == 2
+    assert "deployment_cosine{model=embed,provider=q,statistic=lowest}" not in found
+
+
+def test_checks_are_counted_by_outcome(gauges, files):
+    counts = {("embed", "p", "agreed"): 2}
+    gauges.space_checks(counts)
+    gauges.look()
+    counts["embed", "p", "agreed"] += 1
+    counts["embed", "p", "skipped"] = 1
+    gauges.look()
+    found = values(files)
+    assert found["space_checks_total{model=embed,outcome=agreed,provider=p}"] == 3
+    assert found["space_checks_total{model=embed,outcome=skipped,provider=p}"] == 1

@@ -59,7 +59,7 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
-    mode: Literal["livesum", "livemax"] = "livesum"
+    mode: Literal["livesum", "livemax", "livemin"] = "livesum"
 
     @property
     def name(self) -> str:
@@ -137,8 +137,31 @@ CALLS_IN_FLIGHT = Metric("gauge", "calls_in_flight", "Calls under way.", ("provi
 STATE = Metric(
     "gauge",
     "deployment_workers",
-    "Workers that see a deployment as ok, resting or ejected.",
+    "Workers that see a deployment as ok, resting, ejected, or ejected for drift (drifted).",
     (*_DEPLOYMENT, "state"),
+)
+
+# Checks of vectors against the reference of their space, where one is recorded
+
+COSINE = Metric(
+    "gauge",
+    "deployment_cosine",
+    "Cosine of a deployment's vectors with the reference of their space: lowest and median.",
+    (*_DEPLOYMENT, "statistic"),
+    mode="livemin",
+)
+DRIFTED = Metric(
+    "gauge",
+    "deployment_drifted",
+    "1 where the lowest cosine of a deployment is below CHECK['min_cosine'].",
+    _DEPLOYMENT,
+    mode="livemax",
+)
+SPACE_CHECKS = Metric(
+    "counter",
+    "space_checks",
+    "Checks of a deployment by outcome: agreed, drifted, failed, skipped.",
+    (*_DEPLOYMENT, "outcome"),
 )
 
 # Caches, by level: memory, redis

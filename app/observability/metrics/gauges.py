@@ -11,7 +11,7 @@ import logging
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from app.cache.memory import CacheStats
@@ -23,6 +23,8 @@ from app.observability.metrics.catalog import Metric
 from app.observability.metrics.meter import Meter
 
 if TYPE_CHECKING:
+    from app.dispatch.drift import Agreement
+    from app.drift.checker import CheckOutcome
     from app.limits.memory import WindowsState
     from app.limits.soft_limits import SoftLimits
     from app.usage.ledger import LedgerState
@@ -33,7 +35,7 @@ _log = logging.getLogger("app.observability.metrics")
 LOOK_INTERVAL_S = 2.0
 #: Readings kept for the ledger's lag: those of five hours.
 MAX_LOOKS_REMEMBERED = 10_000
-_STATES = ("ok", "resting", "ejected")
+_STATES = ("ok", "resting", "ejected", "drifted")
 
 
 class _Lag:
@@ -160,10 +162,33 @@ class Gauges:
                 states[*place, deployment.standing.state(now)] += 1
                 calls[deployment.name] += deployment.standing.in_flight
                 self._show(catalog.WAITING, deployment.queue.waiting, deployment.name)
+            self._look_at_agreements(dispatcher)
             for name, number in calls.items():
                 self._show(catalog.CALLS_IN_FLIGHT, number, name)
             for labels, number in states.items():
                 self._show(catalog.STATE, number, *labels)
+
+        self._looks.append(look)
+
+    def _look_at_agreements(self, dispatcher: Dispatcher) -> None:
+        """Show the worst of the deployments that a model has at one provider."""
+        found: dict[tuple[str, str], list[Agreement]] = {}
+        for model, deployment in dispatcher.deployments():
+            agreements = found.setdefault((model, deployment.name), [])
+            if deployment.agreement is not None:
+                agreements.append(deployment.agreement)
+        for place, agreements in found.items():
+            self._show(catalog.DRIFTED, any(a.has_drifted for a in agreements), *place)
+            if agreements:
+                self._show(catalog.COSINE, min(a.lowest for a in agreements), *place, "lowest")
+                self._show(catalog.COSINE, min(a.median for a in agreements), *place, "median")
+
+    def space_checks(self, counts: Mapping[tuple[str, str, CheckOutcome], int]) -> None:
+        """Register the checks of vector spaces, by model, provider and outcome."""
+
+        def look() -> None:
+            for labels, number in list(counts.items()):
+                self._count(catalog.SPACE_CHECKS, number, *labels)
 
         self._looks.append(look)
 

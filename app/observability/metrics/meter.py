@@ -26,6 +26,7 @@ _N = TypeVar("_N", Number, Distribution)
 _SIDES = {401: "policy", 403: "policy", 429: "policy", 502: "provider", 504: "provider"}
 _SIDES_BY_CODE = {
     "no_provider_available": "provider",
+    "space_drifted": "provider",
     "overloaded": "policy",
     # An outage of a database, an identity provider or a limits server is an expected state.
     "keys_unavailable": "dependency",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from app.config import Settings
+from app.drift.checker import CheckOutcome
 from app.errors import (
     ClientError,
     InternalError,
@@ -63,6 +64,9 @@ def _counters(settings: Settings) -> Iterator[tuple[Metric, *tuple[str, ...]]]:
             yield metric, *deployment
         for cause in _causes(ProviderError):
             yield catalog.RETRIES, *deployment, cause
+        if settings.check is not None:
+            for outcome in get_args(CheckOutcome):
+                yield catalog.SPACE_CHECKS, *deployment, outcome
     if settings.usage is not None:
         from app.usage.watch import Result
 

@@ -1,0 +1,117 @@
+"""Drift of a deployment: whether its vectors agree with the reference vectors of their space.
+
+`app.drift` compares them from time to time, and records the result here. It embeds its texts by
+`BackgroundCalls`, which yield to requests: such a call takes a slot only while no request waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.concurrency.deadline import Deadline
+from app.concurrency.wakeup import Wakeup
+from app.dispatch.attempt import Attempt, NotSent, Result
+from app.domain import EmbeddingRequest, Vectors
+from app.errors import ProviderError, ProviderTimeout
+
+if TYPE_CHECKING:
+    from app.dispatch.deployment import Deployment
+    from app.dispatch.pool import Pool
+    from app.dispatch.sender import Sender
+
+#: Seconds between two looks for a free slot.
+SLOT_POLL_S = 0.05
+#: Seconds that a call may take; less where its provider's timeout is shorter.
+MAX_CALL_S = 60.0
+#: Seconds for which a result is waited for after the deadline of its call.
+_GRACE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well the vectors of a deployment agree with the reference vectors of their space."""
+
+    lowest: float  # cosine of one text's vector with its reference vector
+    median: float
+    text: str  # the name of the text with the lowest cosine
+    checked_at: float  # seconds since 1970
+    has_drifted: bool  # the lowest cosine is below CHECK["min_cosine"]
+
+
+class NoIdleSlot(NotSent):
+    """No slot of the provider was free, or no quota was left, while the call waited."""
+
+
+class BackgroundCalls:
+    """Embeds texts on one deployment, outside every request.
+
+    A call counts as any other: it is charged to the deployment's quota and counted in metrics, and
+    its result changes the deployment's health. ``sleep`` is passed in for tests.
+    """
+
+    def __init__(
+        self,
+        pool_of: Mapping[Deployment, Pool],
+        sender: Sender,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._pool_of = pool_of
+        self._sender = sender
+        self._sleep = sleep
+
+    def embed(
+        self,
+        deployment: Deployment,
+        texts: Sequence[str],
+        slot_wait_s: float,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> Vectors:
+        """Return the vectors of texts that fit into one call.
+
+        Raises `NoIdleSlot` after ``slot_wait_s`` without an idle slot, else the `ProviderError` of
+        the call.
+        """
+        pool = self._pool_of[deployment]
+        call = deployment.call(EmbeddingRequest(pool.model, texts), texts)
+        results: list[Result] = []
+        wakeup = Wakeup()
+
+        def on_result(attempt: Attempt, result: Result, now: float) -> None:
+            results.append(result)
+            wakeup.set()
+
+        now = time.monotonic()
+        give_up_at = now + slot_wait_s
+        attempt = Attempt(
+            deployment=deployment,
+            call=call,
+            group=None,
+            kind=deployment.kind(call, None),
+            tokens=sum(pool.estimate.expect(texts)),
+            deadline=Deadline(now + MAX_CALL_S),
+            on_result=on_result,
+            queued_at=now,
+            is_space_check=True,
+        )
+        while (batch := deployment.queue.submit_if_idle(attempt, now)) is None:
+            if now >= give_up_at or is_stopping():
+                raise NoIdleSlot("had no idle slot, or no quota left")
+            self._sleep(SLOT_POLL_S)
+            now = attempt.queued_at = time.monotonic()
+            attempt.deadline.extend(now + MAX_CALL_S)
+        self._sender.send(batch)
+        wakeup.wait(attempt.deadline.remaining() + _GRACE_S)
+        if not results:
+            raise ProviderTimeout("did not answer in time")
+        return _vectors(results[0])
+
+
+def _vectors(result: Result) -> Vectors:
+    if isinstance(result, Vectors):
+        return result
+    if isinstance(result, ProviderError):
+        raise result
+    raise NotSent("was not called") from result

@@ -1,0 +1,239 @@
+"""The background task that checks deployments, and has every worker follow the results."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.concurrency.periodic import PeriodicTask
+from app.config import CheckSettings, Settings
+from app.dispatch import Dispatcher
+from app.dispatch.drift import Agreement
+from app.drift.checker import MAX_PARALLEL_CHECKS, Checker
+from app.drift.hosts import Episodes, OtherHosts
+from app.drift.reference import Reference, References, ReferencesUnavailable
+from app.drift.results import CheckResult, CheckResults, HostLock, ResultsFile, newest
+from app.drift.targets import Target, targets_of
+
+if TYPE_CHECKING:
+    from app.drift.valkey import SharedResults
+
+_log = logging.getLogger("app.drift")
+
+#: Seconds between two ticks of a worker, so that a result reaches all of them within that; a
+#: quarter of a short "every", but no less than the second number.
+MAX_TICK_S, MIN_TICK_S = 2.0, 0.1
+#: Seconds between two looks whether references were recorded anew.
+REFERENCE_POLL_S = 10.0
+#: Seconds until a deployment that could not be asked is tried again.
+RETRY_S = 60.0
+#: The share of "every" after which a deployment is checked along with those that are due.
+CHECK_ALONG_SHARE = 0.9
+#: Seconds by which the clock of another host may be ahead.
+MAX_CLOCK_SKEW_S = 60.0
+
+
+class DriftWatch:
+    """Checks all deployments of spaces with a reference, every ``CHECK["every"]`` seconds.
+
+    A tick has two cases:
+
+    1. This worker holds the host's lock, from its first tick to its end. It reads the references,
+       and the results of other hosts. Where a check is due, and no other host makes it (the lease),
+       it checks, and writes the results for the other workers and hosts.
+    2. Another worker holds the lock, or the references cannot be read yet: this one reads the
+       results if they have changed.
+
+    In both the results are recorded in the dispatcher, which ejects what has drifted if
+    ``CHECK["on_drift"]`` is "eject".
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        settings: Settings,
+        check: CheckSettings,
+        references: References,
+        directory: Path,
+        shared: SharedResults | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._dispatcher, self._settings = dispatcher, check
+        self._references, self._clock = references, clock
+        self._targets = targets_of(dispatcher.deployments(), settings.models, settings.providers)
+        self._episodes = Episodes()
+        self._hosts = OtherHosts(shared, self._episodes)
+        self._lock = HostLock(directory / "space-check.lock")
+        self._file = ResultsFile(directory)
+        self._results: CheckResults = {}  # that were recorded last
+        self._written: CheckResults = {}  # that are in the file, as the worker with the lock knows
+        self._found: dict[str, Reference] = {}  # references by space
+        self._version: object = None  # of the references, when they were read
+        self._has_read = False  # the references, once
+        self._polled_at = float("-inf")  # of the clock
+        tick_s = max(MIN_TICK_S, min(MAX_TICK_S, check.every / 4))
+        self._task = PeriodicTask(
+            "space-check",
+            self.tick,
+            tick_s,
+            first_after_s=MIN_TICK_S,
+            jitter=0.1,
+            at_stop=self._close,
+        )
+        self._checker = Checker(
+            dispatcher.background_calls, check, lambda: self._task.is_stopping, clock
+        )
+        #: Checks that this process has made, by model, provider and outcome.
+        self.counts = self._checker.counts
+
+    def start(self) -> None:
+        """Start the background task, in the process that serves.
+
+        The results of the host are read before, so that no request reaches a deployment that other
+        workers have ejected.
+        """
+        try:
+            self._follow()
+        except OSError as error:  # the task reads them again, and logs what it cannot read
+            _log.warning("the results of the checks of vector spaces: %s", error.strerror)
+        self._task.start()
+
+    def stop(self) -> None:
+        """End the background task, and leave a check that is under way."""
+        self._task.stop(1.0)
+
+    def tick(self) -> None:
+        """Check what is due, if this worker is the one that does, and follow the results."""
+        if self._lock.acquire():
+            self._poll_references()
+            if self._has_read:
+                self._lead()
+                return
+        self._follow()
+
+    def _close(self) -> None:
+        self._lock.release()
+        self._hosts.close()
+
+    # The worker with the lock
+
+    def _lead(self) -> None:
+        self._written = self._file.read()
+        known = newest(self._current(self._written), self._current(self._results))
+        results = newest(known, self._current(self._hosts.read()))
+        if self._due(results) and self._hosts.acquire_lease():
+            try:
+                results = newest(results, self._current(self._hosts.read()))
+                self._check_due(results)
+            finally:
+                self._hosts.release_lease()
+        self._keep(results)
+
+    def _check_due(self, results: CheckResults) -> None:
+        """Check group after group, and add to ``results`` after each."""
+        due = self._due(results)
+        for start in range(0, len(due), MAX_PARALLEL_CHECKS):
+            if self._task.is_stopping:
+                return
+            group = due[start : start + MAX_PARALLEL_CHECKS]
+            found = self._checker.check_all(group, self._found, results)
+            results |= found
+            self._keep(results)
+            self._hosts.publish(found)
+            self._hosts.extend_lease()
+
+    def _keep(self, results: CheckResults) -> None:
+        """Record the results, and write them for the other workers of the host."""
+        self._record(dict(results))
+        if results == self._written:
+            return
+        what = "the file with the results of checks of vector spaces"
+        try:
+            self._file.write(results)
+        except OSError as error:
+            self._episodes.failed(what, error.strerror)
+        else:
+            self._episodes.succeeded(what)
+            self._written = dict(results)
+
+    def _due(self, results: Mapping[str, CheckResult]) -> list[Target]:
+        """Return the targets to check now; none where none is due."""
+        watched = [t for t in self._targets.values() if t.space in self._found]
+        if not any(self._is_due(results.get(t.key), 1.0) for t in watched):
+            return []
+        return [t for t in watched if self._is_due(results.get(t.key), CHECK_ALONG_SHARE)]
+
+    def _is_due(self, result: CheckResult | None, share: float) -> bool:
+        if result is None:
+            return True
+        every = self._settings.every
+        wait_s = min(every, RETRY_S) if result.error else every
+        return not -MAX_CLOCK_SKEW_S <= self._clock() - result.tried_at < wait_s * share
+
+    def _current(self, results: Mapping[str, CheckResult]) -> CheckResults:
+        """Return the results for our deployments that are compared with the current references."""
+        current: CheckResults = {}
+        for key, result in results.items():
+            target = self._targets.get(key)
+            reference = None if target is None else self._found.get(target.space)
+            if reference is not None and reference.id == result.reference:
+                current[key] = result
+        return current
+
+    def _poll_references(self) -> None:
+        """Read the references if they have changed; keep those known while they are unavailable."""
+        now = self._clock()
+        if 0 <= now - self._polled_at < min(REFERENCE_POLL_S, self._settings.every):
+            return
+        self._polled_at = now
+        try:
+            version = self._references.version()
+            if version != self._version or not self._has_read:
+                found = self._references.load()
+                self._found = {space: r for space, r in found.items() if r.is_current}
+                self._version, self._has_read = version, True
+                self._warn_of_other_texts(found)
+        except ReferencesUnavailable as error:
+            self._episodes.failed("the reference vectors", error)
+        else:
+            self._episodes.succeeded("the reference vectors")
+
+    def _warn_of_other_texts(self, found: Mapping[str, Reference]) -> None:
+        for space in sorted({target.space for target in self._targets.values()}):
+            if space in found and not found[space].is_current:
+                _log.warning(
+                    "the reference of space %s is of other probe texts, so nothing is compared "
+                    "with it: flask --app wsgi check --record",
+                    space,
+                )
+
+    # Every worker
+
+    def _follow(self) -> None:
+        """Record the results of the host, if they have changed."""
+        found = self._file.read_if_changed()
+        if found is not None:
+            self._record(found)
+
+    def _record(self, results: CheckResults) -> None:
+        """Record the results in the dispatcher."""
+        self._results = results
+        for key, target in self._targets.items():
+            agreement = self._agreement(results.get(key))
+            for _, deployment in target.deployments:
+                if deployment.agreement != agreement:
+                    self._dispatcher.set_agreement(deployment, agreement, self._settings.ejects)
+
+    def _agreement(self, result: CheckResult | None) -> Agreement | None:
+        if result is None or result.lowest is None or result.median is None:
+            return None
+        return Agreement(
+            result.lowest,
+            result.median,
+            result.text,
+            result.checked_at,
+            result.has_drifted(self._settings.min_cosine),
+        )

@@ -1,0 +1,250 @@
+"""A deployment that is ejected for drift is not called, and none of its vectors leaves."""
+
+import pytest
+
+from app.dispatch.attempt import NotSent
+from app.dispatch.batching import SlotQueue
+from app.dispatch.drift import Agreement, BackgroundCalls, NoIdleSlot
+from app.dispatch.verdict import verdict
+from app.domain import Vectors
+from app.errors import ConnectionFailed, Drifted, ProviderUnavailable, Rejected, SpaceDrifted
+from tests.dispatch.members import good
+from tests.dispatch.parts import T, attempt, deployment, expected, pool, vectors
+from tests.dispatch.simulator import simulated
+from tests.dispatch.test_sender import Sending
+
+GONE = Agreement(0.1, 0.2, "code", 0.0, has_drifted=True)
+WELL = Agreement(0.9999, 1.0, "code", 0.0, has_drifted=False)
+
+
+def drift(*deployments):
+    for made in deployments:
+        made.standing.is_ejected_for_drift = True
+
+
+# Choosing
+
+
+def test_a_drifted_deployment_is_never_chosen_even_as_the_last_resort():
+    a, b = deployment("a"), deployment("b", tier=1)
+    of = pool(a, b)
+    drift(a)
+    assert of.choose(T, expected(1)) is b
+    assert of.choose(T, expected(1), avoid=[b]) is None
+    assert of.can_serve(T)
+    assert of.wait(T, expected(1), [a]) == float("inf")
+    drift(b)
+    assert of.choose(T, expected(1)) is None
+    assert not of.can_serve(T)
+
+
+def test_the_only_deployment_of_a_model_is_not_called_after_drift():
+    a = deployment("a")
+    of = pool(a)
+    drift(a)
+    assert of.choose(T, expected(1)) is None
+
+
+def test_a_drifted_deployment_counts_as_ejected_for_the_half_that_must_stay():
+    a, b = deployment("a"), deployment("b")
+    of = pool(a, b)
+    drift(a)
+    for _ in range(5):
+        of.ejector.failed(b, ProviderUnavailable("failed with 503"), 1, T, T)
+    assert not b.health.is_ejected
+
+
+# The caller's error
+
+
+@pytest.mark.parametrize("failures", [[], [Drifted("embeds elsewhere")]])
+def test_error_says_that_all_deployments_have_drifted(failures):
+    a, b = deployment("a"), deployment("b")
+    drift(a, b)
+    error = verdict(pool(a, b), [a, b], failures, False, expected(1), T)
+    assert isinstance(error, SpaceDrifted)
+    assert (error.status, error.code) == (503, "space_drifted")
+    assert error.should_retry is False
+    assert error.retry_after > 0
+
+
+def test_a_refused_request_is_refused_whatever_has_drifted():
+    a = deployment("a")
+    drift(a)
+    error = verdict(pool(a), [a], [Rejected("your input is invalid")], True, expected(1), T)
+    assert error.status == 400
+
+
+# Calls in flight, and queued
+
+
+def test_vectors_of_a_call_that_was_in_flight_at_the_ejection_are_dropped():
+    sending = Sending()
+    sending.sender._pool_of[sending.a].is_alone = False
+    first = sending.submit(sending.a, 0)
+    drift(sending.a)
+    sending.run()
+    sending.assert_all_told(first)
+    assert isinstance(sending.results[first], Drifted)
+    assert not sending.a.health.failures_in_a_row  # it has not failed
+
+
+def test_queued_attempts_go_elsewhere_at_the_ejection():
+    sending = Sending()
+    first = sending.submit(sending.a, 0)
+    run, arguments = sending.threads.pop()
+    sending.queue.close(*arguments)
+    waiting = sending.submit(sending.a, 1)
+    drift(sending.a)
+    sending.sender.ejected(sending.sender._pool_of[sending.a], sending.a, T)
+    assert isinstance(sending.results[waiting], NotSent)
+    run(*arguments)
+    sending.assert_all_told(first, waiting)
+    assert len(sending.calls) == 1
+
+
+def test_no_vector_of_a_drifted_deployment_is_heard_after_its_ejection():
+    """In virtual time, in the middle of a load: every caller is served by the other deployment."""
+    both = {"m": [{"provider": "a"}, {"provider": "b"}]}
+    with simulated({"a": good(0.2), "b": good(0.2)}, both) as run:
+        asked = [run.ask("m", [f"text {i}"], i * 0.01) for i in range(400)]
+        a = run.deployment("a")
+        at, back = run.world.now + 2.0, run.world.now + 3.0
+        run.world.at(at, lambda: run.dispatcher.set_agreement(a, GONE, ejects=True))
+        run.world.at(back, lambda: run.dispatcher.set_agreement(a, WELL, ejects=True))
+        run.to_the_end()
+    assert not run.errors()
+    served = {
+        when: {p for one in asked if from_ <= one.heard < to for p, _ in one.outcome.sources}
+        for when, from_, to in [("before", 0, at), ("meanwhile", at, back), ("after", back, 1e9)]
+    }
+    assert served == {"before": {"a", "b"}, "meanwhile": {"b"}, "after": {"a", "b"}}
+
+
+def test_requests_in_the_queue_go_elsewhere_at_the_ejection():
+    both = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1}]}
+    slow = {"a": {"concurrency": 1, "merge": False}}
+    with simulated({"a": good(10.0), "b": good(0.1)}, both, providers=slow) as run:
+        asked = [run.ask("m", [f"text {i}"], timeout=60) for i in range(3)]
+        at = run.world.now + 0.5
+        a = run.deployment("a")
+        run.world.at(at, lambda: run.dispatcher.set_agreement(a, GONE, ejects=True))
+        run.to_the_end()
+    assert not run.errors()
+    in_flight, *queued = sorted(asked, key=lambda one: -one.heard)
+    assert {p for p, _ in in_flight.outcome.sources} == {"b"}
+    assert all(at < one.heard < at + 1 for one in queued)
+
+
+def test_a_large_request_ends_where_all_have_drifted():
+    with simulated(
+        {"a": good(0.2)}, {"m": [{"provider": "a", "max_inputs": 1}]}, concurrency=1
+    ) as run:
+        asked = run.ask("m", [f"text {i}" for i in range(10)])
+        a = run.deployment("a")
+        run.world.at(
+            run.world.now + 0.5, lambda: run.dispatcher.set_agreement(a, GONE, ejects=True)
+        )
+        run.to_the_end()
+    assert asked.code == "space_drifted"
+    assert asked.heard < asked.at + 2
+
+
+def test_nothing_is_ejected_under_warn():
+    with simulated({"a": good()}, {"m": [{"provider": "a"}]}) as run:
+        run.dispatcher.set_agreement(run.deployment("a"), GONE, ejects=False)
+        asked = run.ask("m", ["text"])
+        run.to_the_end()
+        (row,) = run.dispatcher.report()
+    assert asked.error is None
+    assert row["state"] == "ok"
+    assert row["agreement"]["lowest"] == GONE.lowest
+    assert row["agreement"]["has_drifted"]
+
+
+# Background calls
+
+
+class Background(Sending):
+    """Background calls that are made at once, and whose sleep counts."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.slept = 0
+        self.sender._start_thread = lambda run, arguments: run(*arguments)
+        self.apart = BackgroundCalls(self.sender._pool_of, self.sender, self.sleep)
+
+    def sleep(self, seconds):
+        self.slept += 1
+
+
+def test_background_call_returns_vectors_also_of_a_drifted_deployment():
+    background = Background()
+    drift(background.a)
+    found = background.apart.embed(background.a, ["1", "2"], 0.0)
+    assert found == vectors([1, 2])
+    assert background.queue.free == background.queue.slots
+    assert not background.queue.outstanding(background.a)
+
+
+def test_background_call_raises_the_error_of_its_call():
+    background = Background()
+    background.error = ConnectionFailed("could not be reached")
+    with pytest.raises(ConnectionFailed):
+        background.apart.embed(background.a, ["1"], 0.0)
+
+
+def test_background_call_takes_no_slot_while_requests_wait():
+    background = Background()
+    started = []
+    background.sender._start_thread = lambda run, arguments: started.append((run, arguments))
+    background.submit(background.b, 0)
+    background.submit(background.b, 1, group=None)  # waits for the only slot
+    with pytest.raises(NoIdleSlot):
+        background.apart.embed(background.a, ["1"], 0.0)
+    with pytest.raises(NoIdleSlot):
+        background.apart.embed(background.a, ["1"], 1e9, is_stopping=lambda: True)
+    assert background.calls == []
+
+
+def test_background_call_waits_for_an_idle_slot():
+    background = Background()
+    busy = background.queue.submit(attempt(background.b), T)
+
+    def sleep(seconds):
+        background.slept += 1
+        if background.slept == 3:
+            background.queue.close(busy)
+            background.queue.done(busy.attempts[0], 1)
+            background.queue.finish(busy, T)
+
+    background.apart._sleep = sleep
+    assert isinstance(background.apart.embed(background.a, ["1"], 60.0), Vectors)
+    assert background.slept == 3
+
+
+def test_background_call_is_charged_to_the_quota():
+    background = Background(requests_per_minute=1)
+    background.apart.embed(background.a, ["1"], 0.0)
+    with pytest.raises(NoIdleSlot):
+        background.apart.embed(background.a, ["1"], 0.0)
+    assert len(background.calls) == 1
+
+
+def test_idle_submission_leaves_the_queue_as_it_was_where_it_is_refused():
+    queue = SlotQueue(1)
+    a = deployment("a", queue)
+    batch = queue.submit_if_idle(attempt(a, group=None), T)
+    assert batch is not None
+    assert queue.submit_if_idle(attempt(a, group=None), T) is None
+    assert (queue.free, queue.waiting, queue.outstanding(a)) == (0, 0, 1)
+
+
+def test_background_call_waits_for_requests_even_where_a_slot_is_free():
+    queue = SlotQueue(3)
+    a, b = deployment("a", queue, concurrency=1), deployment("b", queue)
+    queue.submit(attempt(a, group=None), T)
+    assert queue.submit_if_idle(attempt(a, group=None), T) is None  # its own slot is taken
+    queue.submit(attempt(a, group=None), T)  # waits for it
+    assert (queue.free, queue.waiting) == (2, 1)
+    assert queue.submit_if_idle(attempt(b, group=None), T) is None
