@@ -11,18 +11,17 @@ import msgspec
 
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
-from app.config.deployments import KNOWN_CONTEXT
 from app.config.dispatch import DispatchSettings
 from app.dispatch.batching import SlotQueue
 from app.dispatch.drift import Agreement
+from app.dispatch.item_lengths import max_item_tokens
 from app.dispatch.plan import Expected
 from app.dispatch.quota import Quota
 from app.dispatch.refused_items import RefusedItems
 from app.dispatch.standing import Standing
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
 from app.errors import BrokenContract, ProviderError, Rejected, shown
-from app.providers.base import Capabilities, Provider
-from app.providers.contexts import context_of
+from app.providers.base import Provider
 from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.tokens.counting import share
 from app.vectors import BadVector, cut
@@ -64,7 +63,7 @@ class Deployment:
         self.max_inputs = settings.max_inputs or provider_settings.max_inputs or takes.max_inputs
         self.max_tokens = settings.max_tokens or provider_settings.max_tokens or takes.max_tokens
         self.long_text = takes.long_text
-        self.max_item_tokens = _max_item_tokens(settings, provider_settings.kind, takes, tokenizer)
+        self.max_item_tokens = max_item_tokens(settings, provider_settings.kind, takes, tokenizer)
         self.merges = provider_settings.merge and self.max_inputs != 1
         self.quota = Quota(
             _share(settings.requests_per_minute, worker_share),
@@ -231,21 +230,6 @@ class Deployment:
         if vectors.estimated:
             return replace(vectors, tokens=known, estimated=False)
         return replace(vectors, tokens=share(sum(vectors.tokens), known))
-
-
-def _max_item_tokens(
-    settings: DeploymentSettings,
-    kind: str,
-    takes: Capabilities,
-    tokenizer: BoundedTokenizer | None,
-) -> int | None:
-    """Return the limit of one item's tokens: the operator's, or that which is known of the model.
-
-    Without a tokenizer the second is not in force, because no text can be counted.
-    """
-    if settings.max_item_tokens != KNOWN_CONTEXT:
-        return settings.max_item_tokens
-    return None if tokenizer is None else context_of(kind, settings.model, takes.long_text)
 
 
 def _share(limit: int | None, worker_share: float) -> float | None:

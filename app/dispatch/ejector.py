@@ -66,7 +66,7 @@ class Ejector:
         now: float,
     ) -> bool:
         """Record a call that failed; return whether that ejects its deployment."""
-        others = [d.standing.answered_at for d in self._deployments if d is not deployment]
+        others = [d.standing.latency.answered_at for d in self._deployments if d is not deployment]
         ejected = deployment.standing.failed(
             error,
             items,

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.concurrency.deadline import Deadline
+from app.config import DeploymentSettings
+from app.config.deployments import KNOWN_CONTEXT
 from app.domain import Item
 from app.errors import BadRequest
+from app.providers.base import Capabilities
+from app.providers.contexts import context_of
 from app.tokens.bounded import SLICE_SIZE, BoundedTokenizer, groups
 
 #: Tokens by which a text of ASCII may exceed its characters: one that its tokenizer puts before it.
@@ -90,3 +94,18 @@ class ItemLengths:
             f"{requested}; 0 for the completion). Please reduce your prompt; or completion length.",
             param="input",
         )
+
+
+def max_item_tokens(
+    settings: DeploymentSettings,
+    kind: str,
+    takes: Capabilities,
+    tokenizer: BoundedTokenizer | None,
+) -> int | None:
+    """Return the limit of one item's tokens: the operator's, or that which is known of the model.
+
+    Without a tokenizer the second is not in force, because no text can be counted.
+    """
+    if settings.max_item_tokens != KNOWN_CONTEXT:
+        return settings.max_item_tokens
+    return None if tokenizer is None else context_of(kind, settings.model, takes.long_text)

@@ -7,6 +7,7 @@ from collections import deque
 _NEWEST_WEIGHT = 0.2  # of the newest answer in the moving average
 _MAX_ANSWERS = 100  # remembered for each size class
 _MIN_ANSWERS = 10  # of a size class, before `p95` returns a value
+_TTL_S = 10.0  # after the last answer, when the average counts as unknown
 
 
 class Latency:
@@ -17,10 +18,12 @@ class Latency:
 
     def __init__(self) -> None:
         self.average: float | None = None
+        self.answered_at = float("-inf")  # when the last call was answered
         self._answers: dict[int, deque[float]] = {}
 
-    def add(self, items: int, seconds: float) -> None:
+    def add(self, items: int, seconds: float, now: float) -> None:
         """Learn from an answer."""
+        self.answered_at = now
         if self.average is None:
             self.average = seconds
         else:
@@ -29,6 +32,13 @@ class Latency:
         if size not in self._answers:
             self._answers[size] = deque(maxlen=_MAX_ANSWERS)
         self._answers[size].append(seconds)
+
+    def known(self, now: float) -> float | None:
+        """Return the average; None without an answer in the last 10 s.
+
+        It expires because a deployment that was slow once would otherwise never be chosen again.
+        """
+        return self.average if now - self.answered_at < _TTL_S else None
 
     def p95(self, items: int) -> float | None:
         """The 95th percentile for calls of about that size, in seconds; None while unknown."""

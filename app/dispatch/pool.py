@@ -120,7 +120,7 @@ class Pool:
         second = others[0][0]
         if len(others) > 1:
             second = self._rng.choices([d for d, _ in others], [w for _, w in others])[0]
-        known = [d.standing.known_latency(now) for d in (first, second)]
+        known = [d.standing.latency.known(now) for d in (first, second)]
         unknown = min((k for k in known if k is not None), default=_UNKNOWN_LATENCY_S)
         mean_weight = sum(d.settings.weight for d in fit) / len(fit)
         wait, other_wait = (

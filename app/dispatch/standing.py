@@ -17,9 +17,6 @@ from app.errors import ProviderError, ProviderTimeout, Rejected
 if TYPE_CHECKING:
     from app.dispatch.batch import Batch
 
-_LATENCY_TTL_S = 10.0  # after the last answer, when the average latency counts as unknown
-_NEVER = float("-inf")
-
 
 class Standing:
     """Health, latency and calls in flight of one deployment.
@@ -31,7 +28,6 @@ class Standing:
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
         self.health = Health(rng.random, settings)
         self.latency = Latency()
-        self.answered_at = _NEVER
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
         self.is_ejected_for_drift = False
         self.limits = TimeLimits(timeout, settings)
@@ -63,13 +59,6 @@ class Standing:
         with self._lock:
             self.health.probe_ended()
 
-    def known_latency(self, now: float) -> float | None:
-        """Return the average seconds of a call; None without an answer in the last 10 s.
-
-        It expires because a deployment that was slow once would otherwise never be chosen again.
-        """
-        return self.latency.average if now - self.answered_at < _LATENCY_TTL_S else None
-
     def seconds_a_call(self, now: float, unknown: float) -> float:
         """Return the expected seconds until a call succeeds.
 
@@ -77,7 +66,7 @@ class Standing:
         calls that succeed. ``unknown`` is used for a latency that is not known.
         """
         with self._lock:
-            known = self.known_latency(now)
+            known = self.latency.known(now)
             seconds = unknown if known is None else known
             for call_started_at, _ in self._in_flight.values():
                 seconds = max(seconds, now - call_started_at)
@@ -122,10 +111,7 @@ class Standing:
             return self.health.share(now)
 
     def wait(self, now: float) -> float:
-        """Return the seconds until it may be called again; 0 where it may be called now.
-
-        Infinite after drift, which no time ends.
-        """
+        """Return the seconds until it may be called again: 0 for now, infinite after drift."""
         if self.is_ejected_for_drift:
             return float("inf")
         with self._lock:
@@ -176,8 +162,7 @@ class Standing:
         with self._lock:
             was_ejected = self.health.is_ejected
             straggler = self.health.is_straggler(call_started_at)
-            self.latency.add(items, now - call_started_at)
-            self.answered_at = now
+            self.latency.add(items, now - call_started_at, now)
             self._refusals.served(kind, call_started_at, now)
             self._probes_cut = 0
             if not straggler:

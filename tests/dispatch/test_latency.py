@@ -10,7 +10,7 @@ from app.dispatch.latency import Latency
 def learned(*seconds, items=1):
     latency = Latency()
     for value in seconds:
-        latency.add(items, value)
+        latency.add(items, value, 0.0)
     return latency
 
 
