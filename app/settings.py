@@ -53,8 +53,8 @@ PROVIDERS = {"local": {"kind": "local"}}
 #:   vector are a vector too, and which widths are allowed.
 #: - "pass" (a list of names; default empty): Fields of a request that its providers are sent as
 #:   they come.
-#: - "hedge" (True or False; default False): Whether a call that is late is repeated at another
-#:   deployment.
+#: - "hedge" (True or False; default False): Whether a slow call is sent to another deployment, too
+#:   (DISPATCH: hedge_factor).
 #: - "tokenizer" (a tiktoken encoding or the path of a tokenizer.json; default None): With it the
 #:   proxy counts tokens exactly.
 #: - "space" (1 to 100 Latin letters, digits and signs, no space, no comma; default derived from all

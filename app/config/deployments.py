@@ -77,7 +77,9 @@ class ModelSettings:
         "Fields of a request that its providers are sent as they come.",
         name="pass",
     )
-    hedge: bool = flag(False, "Whether a call that is late is repeated at another deployment.")
+    hedge: bool = flag(
+        False, "Whether a slow call is sent to another deployment, too (DISPATCH: hedge_factor)."
+    )
     tokenizer: str | None = setting(
         own.Tokenizer_(),
         None,

@@ -22,7 +22,7 @@ def _seconds(default: float, high: float, reason: str, low: float = 0.01) -> Any
 
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
-    """Every number that dispatch decides by. Durations are in seconds."""
+    """The numbers of dispatch that can be set. Durations are in seconds."""
 
     # What is tried again
     max_failures: int = _number(
@@ -37,25 +37,30 @@ class DispatchSettings:
     )
     longest_pause: float = _seconds(2.0, 60, "before any retry at the same deployment.", 0.0)
     retry_ratio: float = _number(
-        0.2, 0, 1, "Calls for retries that each first call of a model allows: no retry storm."
+        0.2, 0, 1, "Retries, as a share of a model's first calls: no retry storm."
     )
-    hedge_ratio: float = _number(
-        0.05, 0, 1, "Calls for hedges that each first call of a model allows."
-    )
+    hedge_ratio: float = _number(0.05, 0, 1, "Hedges, as a share of a model's first calls.")
     saved_retries: float = _number(
         20.0, 0, 1e6, "Retries that a model may use before it has earned any."
     )
-    max_saved: float = _number(100.0, 0, 1e6, "Retries, and hedges, that a model can save up.")
+    max_saved: float = _number(
+        100.0, 0, 1e6, "Unused retries, and unused hedges, that a model keeps for later."
+    )
 
     # When a call is slow
     hedge_factor: float = _number(
-        1.5, 1, 100, "A hedge leaves after so many times the p95: 1 call in 20 outlives the p95."
+        1.5,
+        1,
+        100,
+        "A hedge is sent when a call takes so many times its p95. Nearer to 1 more calls are "
+        "hedged, up to hedge_ratio.",
     )
     late_factor: float = _number(
         20.0,
         1,
         1000,
-        "A call is late after so many times its p95: another deployment is asked, too.",
+        "A call is late after so many times its p95: it counts as failed, and another "
+        "deployment is called, too.",
     )
     late_floor: float = _seconds(2.0, 600, "before which no call is late.")
     late_unknown: float = _seconds(

@@ -56,9 +56,11 @@ class Part:
     failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
     #: The attempts that were refused with 400, which may still be the provider's fault.
     refused_by: dict[Deployment, Attempt] = field(default_factory=dict)
-    late_at: float = NEVER  # when another deployment is asked instead: see `Timers`
+    late_at: float = (
+        NEVER  # when its call counts as failed, and another is sent beside it: see `Timers`
+    )
     late_after: float = NEVER  # seconds from the start of the call
-    hedge_at: float = NEVER  # when another deployment is asked as well
+    hedge_at: float = NEVER  # when one more call is sent, without counting a failure
     hedge_after: float = NEVER  # seconds, likewise
     is_late: bool = False  # another deployment was asked beside a late one
     retry_not_charged: bool = False  # the next attempt has still to be paid from the budget

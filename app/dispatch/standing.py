@@ -30,7 +30,7 @@ class Standing:
         self.latency = Latency()
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
         self.is_ejected_for_drift = False
-        self.limits = TimeLimits(timeout, settings)
+        self.time_limits = TimeLimits(timeout, settings)
         self._silence_floor = settings.silence_floor
         #: When each call in flight started, and its items; by batch, oldest first.
         self._in_flight: dict[object, tuple[float, int]] = {}
@@ -127,11 +127,11 @@ class Standing:
     def call_timeout(self, batch: Batch) -> float:
         """Return the timeout of a call in seconds; that of a half-open probe is shorter."""
         if not batch.is_probe:
-            return self.limits.timeout
+            return self.time_limits.timeout
         with self._lock:
             p95 = self.latency.p95(batch.inputs)
-            usual_s = self.latency.average if p95 is None else p95
-            return self.limits.probe_timeout(usual_s, self._probes_cut)
+            p95_or_average_s = self.latency.average if p95 is None else p95
+            return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
 
     def call_started(self, batch: object, items: int, now: float) -> None:
         with self._lock:
@@ -151,7 +151,9 @@ class Standing:
                 age = now - call_started_at
                 if age < self._silence_floor or other_started_at < call_started_at:
                     return False
-                limit = self.limits.silence_after(self.latency.p95(items), now - other_started_at)
+                limit = self.time_limits.silence_after(
+                    self.latency.p95(items), now - other_started_at
+                )
                 return age >= limit and not self.health.is_ejected
             return False
 
@@ -208,10 +210,10 @@ class Standing:
                 self._probes_cut += health.is_probing
                 age, p95 = now - call_started_at, self.latency.p95(items)
                 answered = others_answered_at is not None and others_answered_at >= call_started_at
-                if age < self.limits.evidence_after(p95, answered):
+                if age < self.time_limits.evidence_after(p95, answered):
                     health.probe_ended()  # the caller's deadline was too short to prove a fault
                     return False
-                is_silence = answered and age >= self.limits.silence_after(p95)
+                is_silence = answered and age >= self.time_limits.silence_after(p95)
             was_ejected = health.is_ejected
             if health.failed(error, now, call_started_at) or is_silence:
                 if was_ejected or may_eject():

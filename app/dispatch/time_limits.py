@@ -24,16 +24,16 @@ class TimeLimits:
         late = max(self._settings.late_floor, self._settings.late_factor * p95)
         return min(self.timeout, late)
 
-    def probe_timeout(self, usual_s: float | None, probes_cut: int) -> float:
+    def probe_timeout(self, p95_or_average_s: float | None, probes_cut: int) -> float:
         """Return the timeout of a half-open probe, after ``probes_cut`` that reached theirs.
 
         A short timeout shows soon that the deployment still fails. But a deployment that recovered
         and is slow would never pass a probe that is too short: the timeout is several times the
         usual latency, where that is known, and doubles after each probe that reached it.
         """
-        if usual_s is None:
+        if p95_or_average_s is None:
             return self.timeout
-        limit = max(self._settings.probe_timeout, self._settings.cut_factor * usual_s)
+        limit = max(self._settings.probe_timeout, self._settings.cut_factor * p95_or_average_s)
         return min(self.timeout, limit * 2.0 ** min(probes_cut, _MAX_DOUBLINGS))
 
     def silence_after(self, p95: float | None, others_took: float = 0.0) -> float:

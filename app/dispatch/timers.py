@@ -9,9 +9,9 @@ from app.dispatch.deployment import Deployment
 from app.dispatch.part import NEVER, Part
 from app.dispatch.pool import Pool
 
-_PROBE_HEDGE_FACTOR = 2.0  # the request of a probe is hedged after so many times the p95,
-_MIN_PROBE_HEDGE_S = 0.05  # but not before,
-_UNKNOWN_PROBE_HEDGE_S = 0.5  # and after so long where no p95 is known
+_PROBE_HEDGE_FACTOR = 2.0  # a probe's request is hedged after so many times the p95 …
+_MIN_PROBE_HEDGE_S = 0.05  # … at the earliest after so long
+_UNKNOWN_PROBE_HEDGE_S = 0.5  # a probe's request is hedged after so long where no p95 is known
 _MIN_HALF_S = 0.05  # with half of the time left shorter than that, another call would be cut, too
 
 
@@ -39,22 +39,22 @@ class Timers:
             for d in self._suitable
         ):
             return
-        usual_s = self._pool.p95_or_slowest(deployment, part.size)
+        p95_s = self._pool.p95_or_slowest(deployment, part.size)
         half = (deadline - now) / 2  # so that another call still has time
         if half >= _MIN_HALF_S:
-            part.late_after = min(half, deployment.standing.limits.late_after(usual_s))
+            part.late_after = min(half, deployment.standing.time_limits.late_after(p95_s))
             part.late_at = now + part.late_after
-        part.hedge_after = self._hedge_after(attempt, usual_s)
+        part.hedge_after = self._hedge_after(attempt, p95_s)
         part.hedge_at = now + part.hedge_after
 
-    def _hedge_after(self, attempt: Attempt, usual_s: float | None) -> float:
+    def _hedge_after(self, attempt: Attempt, p95_s: float | None) -> float:
         if attempt.is_probe:  # its request must not wait for a deployment that still fails
-            if usual_s is None:
+            if p95_s is None:
                 return _UNKNOWN_PROBE_HEDGE_S
-            return max(_MIN_PROBE_HEDGE_S, _PROBE_HEDGE_FACTOR * usual_s)
-        if usual_s is None or not self._is_hedged:
+            return max(_MIN_PROBE_HEDGE_S, _PROBE_HEDGE_FACTOR * p95_s)
+        if p95_s is None or not self._is_hedged:
             return NEVER
-        return self._pool.settings.hedge_factor * usual_s
+        return self._pool.settings.hedge_factor * p95_s
 
     def next(self, running: Mapping[Attempt, Part]) -> float:
         """Return the earliest time of all running parts."""

@@ -25,10 +25,10 @@ class Timed:
         self.running = {self.attempt: self.part}
         self.timers.set(self.part, self.attempt, deadline, T)
 
-    def hedge_at(self, now):
+    def is_hedge_due(self, now):
         return self.timers.is_hedge_due(self.part, self.attempt, now)
 
-    def late_at(self, now):
+    def is_late(self, now):
         return self.timers.is_late(self.part, self.attempt, now)
 
 
@@ -36,17 +36,17 @@ def test_hedge_time_is_a_factor_times_the_p95():
     timed = Timed()
     timed.attempt.call_started_at = T
     assert timed.timers.next(timed.running) == pytest.approx(T + 0.15)
-    assert not timed.hedge_at(T + 0.14)
-    assert timed.hedge_at(T + 0.16)
-    assert not timed.hedge_at(T + 10)  # once
+    assert not timed.is_hedge_due(T + 0.14)
+    assert timed.is_hedge_due(T + 0.16)
+    assert not timed.is_hedge_due(T + 10)  # once
 
 
 def test_hedge_time_starts_when_the_call_is_sent():
     timed = Timed()
-    assert not timed.hedge_at(T + 5)  # it still waits for a slot
+    assert not timed.is_hedge_due(T + 5)  # it still waits for a slot
     timed.attempt.call_started_at = T + 5
-    assert not timed.hedge_at(T + 5.1)
-    assert timed.hedge_at(T + 5.2)
+    assert not timed.is_hedge_due(T + 5.1)
+    assert timed.is_hedge_due(T + 5.2)
 
 
 @pytest.mark.parametrize("options", [{"is_hedged": False}, {"usual": None}], ids=str)
@@ -78,16 +78,16 @@ def test_call_is_never_late_when_another_would_have_no_time():
 def test_late_time_starts_when_the_call_is_sent():
     timed = Timed(usual=0.01)
     timed.attempt.call_started_at = T + 1.5
-    assert not timed.late_at(T + 2)
+    assert not timed.is_late(T + 2)
     assert timed.part.late_at == T + 3.5
-    assert timed.late_at(T + 3.5)
+    assert timed.is_late(T + 3.5)
     assert timed.part.late_at == T + 5.5  # once more
 
 
 def test_attempt_that_waits_too_long_for_a_slot_is_late():
     timed = Timed(usual=0.01)
-    assert not timed.late_at(T + 1.9)
-    assert timed.late_at(T + 2)
+    assert not timed.is_late(T + 1.9)
+    assert timed.is_late(T + 2)
 
 
 def test_without_another_deployment_no_time_is_set():
@@ -112,7 +112,7 @@ def test_second_attempt_does_not_change_times():
     timed.part.attempts.append(hedge)
     timed.timers.set(timed.part, hedge, DEADLINE, T + 1)
     assert (timed.part.late_at, timed.part.hedge_at) == before
-    assert not timed.hedge_at(T + 1)  # there is one already
+    assert not timed.is_hedge_due(T + 1)  # there is one already
 
 
 def test_part_is_due_once_with_any_number_of_attempts():
