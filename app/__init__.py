@@ -10,7 +10,7 @@
 5. Pipeline (`app.pipeline`): runs the next steps: look up, claim, plan, dispatch, verify, store,
    put back in order.
 6. Cache (`app.cache.tiered`): cached items need no provider; for an item that another request is
-   embedding, the request waits (`app.cache.singleflight`).
+   embedding, the request waits (`app.cache.singleflight`, `app.cache.fetch`).
 7. Dispatch (`app.dispatch`, which names its files): the request is split into parts (`job`), a
    deployment is chosen for each (`pool`), parts that wait for the same provider share a call
    (`batching`), each call runs in a thread of its own (`sender`); failed calls are retried

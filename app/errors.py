@@ -398,12 +398,21 @@ class UsageUnavailable(ClientError):
 
 
 class DeadlineExceeded(ClientError):
-    """The caller's ``timeout`` has passed. An SDK must not retry: its caller no longer waits."""
+    """The caller's ``timeout`` has passed. An SDK must not retry: its caller no longer waits.
+
+    It is not `RequestTimeout` (408: the request took too long to arrive), nor `ProviderTimeout`
+    (one attempt took too long, after which the proxy tries again or answers 502).
+    """
 
     status = 504
     code = "timeout"
     type = "timeout"
     should_retry = False
+
+    @classmethod
+    def after(cls, timeout: float) -> DeadlineExceeded:
+        """Return the error of a request with this ``timeout`` in seconds."""
+        return cls(f"Request timed out after {timeout} s.")
 
 
 class ProviderError(ProxyError):

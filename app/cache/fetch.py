@@ -41,7 +41,7 @@ class Fetch:
             while not self._has_all():
                 now = time.monotonic()
                 if now >= self._deadline:
-                    raise DeadlineExceeded(f"Request timed out after {self._timeout} s.")
+                    raise DeadlineExceeded.after(self._timeout)
                 self._wakeup.wait(self._drive(now) - time.monotonic())
         finally:
             for waiter in list(self._waiters):

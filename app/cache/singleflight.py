@@ -145,6 +145,7 @@ class SingleFlight:
         elif not load.is_over:
             if job is not None:
                 job.cancel(now)
+            # No request sees this error: the last one that waited has left.
             self.end(load, DeadlineExceeded("No request waits for this any more."))
 
     def _release(self, load: Load, keys: Sequence[bytes]) -> None:

@@ -12,8 +12,9 @@ The way of a request, and the file of each step::
                  └── retry, fail over, hedge ◄─┘ health and latency are updated
 
 * `dispatcher`: the entry. Makes the pools from the settings, and a job for each request.
-* `preparation`: the deployments that can serve a request, and its tokens, before it has a job;
-  `item_lengths`: whether its texts are within the context of the model.
+* `preparation`: the deployments that can serve a request, and its tokens, before it has a job (504
+  where the deadline passes meanwhile); `item_lengths`: whether its texts are within the context of
+  the model.
 * `job`: one request, and the lock of its state; `job_state`: the state machine, which decides what
   follows from each result; `parts` and `part`: its parts and their states; `starter`: starts
   attempts of parts.

@@ -28,6 +28,7 @@ from app.dispatch.starter import JobContext, Starter
 from app.dispatch.verdict import verdict
 from app.domain import Outcome, Vectors
 from app.errors import (
+    BadRequest,
     BrokenContract,
     ClientError,
     DeadlineExceeded,
@@ -37,7 +38,7 @@ from app.errors import (
 
 _log = logging.getLogger("app.dispatch")
 _NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chosen
-_MIN_TIME_FOR_ATTEMPT_S = 0.01  # with less until the deadline, no further attempt is started
+_MIN_TIME_FOR_ATTEMPT_S = 0.01  # with less until the deadline, nothing is tried again: 504
 
 
 class JobState:
@@ -77,14 +78,14 @@ class JobState:
 
     def advance(self, now: float) -> float:
         """Start what is due, and end the request at its deadline; return when to call it again."""
-        if now >= self._context.deadline.at:
-            self.cancel()
+        if now >= self._context.deadline.at and not self.finished:
+            self._finish(self._deadline_exceeded())
         if self._parts.running:
             self._starter.handle_slow_calls(now)
         return self._start_due(now)
 
     def cancel(self) -> None:
-        """End the request with a `DeadlineExceeded`, if it has not ended."""
+        """End the request, if it has not ended: no caller waits for it, so none gets the error."""
         if not self.finished:
             self._finish(self._deadline_exceeded())
 
@@ -172,12 +173,13 @@ class JobState:
         if part.attempts:  # another attempt of it may still succeed
             if part.is_late:
                 part.late_at = now + self._pause(part)
-        elif now > self._context.deadline.at - _MIN_TIME_FOR_ATTEMPT_S:  # too late for another
-            self._end_part(part, self._deadline_exceeded())
-        else:
-            options = retry.options(part, attempt, self._pool, self._context.suitable, now)
-            decision = retry.decide(part, attempt, error, self._pool, options)
-            self._follow(part, attempt, error, decision, now)
+            return
+        options = retry.options(part, attempt, self._pool, self._context.suitable, now)
+        decision = retry.decide(part, attempt, error, self._pool, options)
+        is_400 = isinstance(decision, retry.Fail) and isinstance(decision.error, BadRequest)
+        if now > self._context.deadline.at - _MIN_TIME_FOR_ATTEMPT_S and not is_400:
+            decision = retry.Fail(self._deadline_exceeded())
+        self._follow(part, attempt, error, decision, now)
 
     def _follow(
         self,
@@ -245,4 +247,4 @@ class JobState:
         )
 
     def _deadline_exceeded(self) -> DeadlineExceeded:
-        return DeadlineExceeded(f"Request timed out after {self._context.request.timeout} s.")
+        return DeadlineExceeded.after(self._context.request.timeout)

@@ -1,4 +1,4 @@
-"""What is known of a request before its parts start: who can serve it, and its tokens.
+"""What is known of a request before its parts start: the deployments that can serve it, its tokens.
 
 All work on long texts is done here, in the caller's thread, under no lock and by its deadline: the
 tokens of an item are counted at most once, and token ids are decoded once, for deployments that
@@ -46,13 +46,13 @@ class Prepared:
 def prepare(pool: Pool, request: EmbeddingRequest, deadline: Deadline) -> Prepared:
     """Prepare a request.
 
-    One deployment must be able to serve all of it. Raises `BadRequest` where none is, with the
-    reason of the last one, and `DeadlineExceeded`.
+    Raises `BadRequest`, with the reason of the last deployment, if none can serve all of it, and
+    `DeadlineExceeded` (504) if the deadline passes first.
     """
     try:
         return _prepare(pool, request, deadline)
     except TimeoutError as error:
-        raise DeadlineExceeded(f"Request timed out after {request.timeout} s.") from error
+        raise DeadlineExceeded.after(request.timeout) from error
 
 
 def _prepare(pool: Pool, request: EmbeddingRequest, deadline: Deadline) -> Prepared:

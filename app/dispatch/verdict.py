@@ -1,4 +1,7 @@
-"""Chooses the error that a caller gets when no deployment could serve. Pure."""
+"""Chooses the error that a caller gets when no deployment could serve: 400, 429, 502 or 503. Pure.
+
+The 504 at the deadline is made in `app.dispatch.job_state`.
+"""
 
 from __future__ import annotations
 

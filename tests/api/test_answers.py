@@ -100,7 +100,7 @@ def test_estimated_usage_has_a_header():
     assert response.headers["x-proxy-usage"] == "estimated"
 
 
-#: Each error class: status, code, type, x-should-retry. Codes as the contract (API.md) has them.
+#: Each error class: status, code, type, x-should-retry. Codes as /openapi.json lists them.
 TABLE = {
     errors.InternalError: (500, "internal_error", "server_error", None),
     errors.BadRequest: (400, None, "invalid_request_error", None),

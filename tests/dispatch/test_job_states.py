@@ -17,6 +17,7 @@ from app.errors import (
     BadRequest,
     DeadlineExceeded,
     InternalError,
+    ProviderTimeout,
     ProviderUnavailable,
     Rejected,
     UpstreamFailed,
@@ -230,6 +231,24 @@ def test_deadline_ends_a_request_and_cancels_its_call():
     with pytest.raises(DeadlineExceeded, match="5"):
         asking.job.outcome()
     asking.answer(one, T + 6)
+    asking.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (ProviderUnavailable("failed with 503"), DeadlineExceeded),
+        (ProviderTimeout("did not answer in time"), DeadlineExceeded),
+        (Rejected("too long"), BadRequest),  # of the only deployment: the caller's fault
+    ],
+)
+def test_failure_just_before_the_deadline_is_a_504_unless_the_caller_is_at_fault(failure, error):
+    asking = Asking(seconds=5)
+    asking.job.advance(T)
+    (one,) = asking.take()
+    asking.answer(one, T + 4.995, failure)
+    with pytest.raises(error):
+        asking.job.outcome()
     asking.assert_nothing_left()
 
 
