@@ -118,11 +118,12 @@ def _add_drift_watch(
 
 
 def _warn_of_cut_texts(dispatcher: Dispatcher) -> None:
-    """Log the deployments that would embed only the beginning of a long text, in one line."""
+    """Log the deployments that may embed only the beginning of a long text, in one line."""
     if cutting := dispatcher.cutting_deployments():
         _log.warning(
-            "texts over the model's context are cut silently by %s: set 'max_item_tokens' of "
-            "these deployments and the 'tokenizer' of their models (docs/providers.md)",
+            "texts over the model's context are cut silently, or may be, by %s: set "
+            "'max_item_tokens' of these deployments and the 'tokenizer' of their models "
+            "(docs/providers.md)",
             ", ".join(cutting),
         )
 

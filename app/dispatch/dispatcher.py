@@ -27,6 +27,8 @@ from app.domain import EmbeddingRequest, Outcome
 from app.providers.base import LongText, Provider
 from app.tokens.tokenizers import Tokenizer
 
+_MAY_CUT = (LongText.CUT_SILENTLY, LongText.NOT_KNOWN)
+
 
 class Dispatcher:
     """Gets the vectors of a request from the deployments of its model."""
@@ -121,11 +123,11 @@ class Dispatcher:
             self._sender.ejected(self._pool_of[deployment], deployment, time.monotonic())
 
     def cutting_deployments(self) -> list[str]:
-        """Return the deployments whose provider would cut a long text without an error."""
+        """Return the deployments whose provider may cut a long text without an error."""
         return [
             f"{deployment.label} of {model}"
             for model, deployment in self.deployments()
-            if deployment.long_text is LongText.CUT_SILENTLY and deployment.max_item_tokens is None
+            if deployment.long_text in _MAY_CUT and deployment.max_item_tokens is None
         ]
 
     def report(self) -> list[dict[str, Any]]:

@@ -213,6 +213,7 @@ def test_the_operators_limit_replaces_that_which_is_known_of_the_model(kind, mod
         ("gemini", "another", Characters(), ["p/another of m"]),
         ("gemini", "gemini-embedding-001", Characters(), []),
         ("infinity", "BAAI/bge-small-en-v1.5", None, ["p/BAAI/bge-small-en-v1.5 of m"]),
+        ("together", "another", None, ["p/another of m"]),  # it is not known whether it cuts
         ("cohere", "embed-v4.0", None, []),
     ],
 )
