@@ -17,9 +17,9 @@ from app.cli.tables import as_table
 from app.domain import Caller
 
 if TYPE_CHECKING:
-    from app.limits.kinds import Rule
-    from app.limits.memory import Window
     from app.limits.redis import SharedWindows
+    from app.limits.rules import Rule
+    from app.limits.windows import Window
 
 T = TypeVar("T")
 #: Timeout in seconds of a call to the server of the limits.
@@ -56,7 +56,7 @@ def reset(key: str) -> None:
     """Set the counters of a key and of its end users to 0."""
     settings = _settings()
     caller = _caller(settings, key)
-    from app.limits.kinds import counters_of
+    from app.limits.rules import counters_of
 
     removed = _with_windows(settings, lambda windows: windows.forget(counters_of(caller)))
     click.echo(f"{removed} counters of {key!r} begin anew.")
@@ -139,8 +139,8 @@ def _with_windows(settings: config.Settings, ask: Callable[[SharedWindows], T | 
 def _rows(
     settings: config.Settings, windows: SharedWindows, caller: Caller
 ) -> list[dict[str, Any]]:
-    from app.limits.kinds import make_periods, rules_of
     from app.limits.periods import zone_of
+    from app.limits.rules import make_periods, rules_of
 
     periods = make_periods(zone_of(settings.limits.timezone))
     rules = [rule for rule in rules_of(caller, periods) if not rule.is_per_user]

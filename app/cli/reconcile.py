@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.config import Settings, UsageSettings
 from app.domain import Caller
-from app.limits.kinds import Rule, make_periods, rules_of
 from app.limits.periods import Calendar, zone_of
+from app.limits.rules import Rule, make_periods, rules_of
 
 if TYPE_CHECKING:
     from app.limits.redis import SharedWindows

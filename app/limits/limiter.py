@@ -21,11 +21,12 @@ from datetime import UTC, tzinfo
 from app.config import Settings
 from app.domain import Caller, EmbeddingRequest, Outcome, Source
 from app.errors import LimitsUnavailable
-from app.limits.kinds import Rule, headers, make_periods, rules_of
-from app.limits.memory import Change, MemoryWindows, Reservation, Take, Window, Windows
+from app.limits.memory import MemoryWindows
 from app.limits.periods import zone_of
 from app.limits.pricing import Prices
+from app.limits.rules import Rule, headers, make_periods, rules_of
 from app.limits.soft_limits import SoftLimits
+from app.limits.windows import Change, Reservation, Take, Window, Windows
 from app.tokens.counting import estimate
 
 #: Seconds after a request's deadline at which its reservation expires.
@@ -69,7 +70,7 @@ class Limiter:
         self._refuse_when_away = refuse_when_away
         self._clock = clock
         self._process = secrets.token_hex(8)
-        self._numbers = itertools.count(1)
+        self._request_numbers = itertools.count(1)
         self._periods = make_periods(zone)
         self._rules: dict[str, tuple[Caller, tuple[Rule, ...]]] = {}
 
@@ -91,16 +92,16 @@ class Limiter:
         }
         user = request.user or ""  # requests without a user share the limits of one end user
         takes = [rule.take(costs, user) for rule in rules]
-        number = next(self._numbers)
-        reservation = Reservation(f"{self._process}-{number}", request.timeout + GRACE_S)
+        request_number = next(self._request_numbers)
+        reservation = Reservation(f"{self._process}-{request_number}", request.timeout + GRACE_S)
         taken = self.windows.take(takes, reservation)
         if taken is None:
             if self._refuse_when_away and any(not rule.period.slides for rule in rules):
                 raise LimitsUnavailable("Budgets cannot be checked now. Try again.", retry_after=1)
             return Grant(request.model, rules, takes, None, reservation)
         if taken.refused >= 0:
-            index = taken.refused
-            refusal = rules[index].refusal(taken.windows[index], takes[index].cost)
+            place = taken.refused
+            refusal = rules[place].refusal(taken.windows[place], takes[place].cost)
             refusal.headers = headers(rules, taken.windows)
             raise refusal
         return Grant(request.model, rules, takes, taken.windows, reservation)
@@ -121,7 +122,9 @@ class Limiter:
         for rule, take, window in zip(grant.rules, grant.takes, grant.windows, strict=True):
             if rule.what != "requests":
                 amount = used[rule.what]
-                changes.append(Change(take.name, take.period, window.index, take.cost, amount))
+                changes.append(
+                    Change(take.name, take.period, window.period_number, take.cost, amount)
+                )
                 window.current = max(0, window.current + amount - take.cost)
         if changes:
             self.windows.change(changes, grant.reservation)

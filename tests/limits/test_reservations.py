@@ -12,9 +12,9 @@ from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
 from app.errors import LimitsUnavailable, QuotaExhausted
 from app.limits import redis as shared_windows
 from app.limits.limiter import GRACE_S, Limiter
-from app.limits.memory import Change, Reservation, Take
 from app.limits.periods import Calendar
 from app.limits.redis import SharedWindows
+from app.limits.windows import Change, Reservation, Take
 from tests.support.server import eventually, free_port
 from tests.support.valkey import Valkey
 
@@ -82,7 +82,7 @@ def used(windows):
 
 
 def settle(windows, taken, amount, cost, reservation):
-    windows.change([Change(NAME, DAY, taken.windows[0].index, cost, amount)], reservation)
+    windows.change([Change(NAME, DAY, taken.windows[0].period_number, cost, amount)], reservation)
 
 
 def send(windows, client):

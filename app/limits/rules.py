@@ -12,9 +12,9 @@ from hashlib import blake2b
 from app.config.keys import LIMITS
 from app.domain import Caller
 from app.errors import ClientError, QuotaExhausted, RateLimited
-from app.limits.memory import Take, Window
 from app.limits.periods import MINUTE, Calendar, Period
 from app.limits.pricing import NANODOLLARS
+from app.limits.windows import Take, Window
 
 #: OpenAI's headers; there are none for dollars.
 _HEADERS = {
@@ -46,7 +46,7 @@ class Rule:
     is_per_user: bool
     limit: int
     name: str
-    key: str = ""  # the name of the key
+    key_name: str = ""
     warn_at: float | None = None  # the soft limit, as a share of a quota or a budget
 
     def take(self, costs: Mapping[str, int], user: str) -> Take:
