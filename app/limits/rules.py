@@ -141,8 +141,8 @@ def rules_of(caller: Caller, periods: Mapping[str, Period]) -> tuple[Rule, ...]:
             whole = round(limit * NANODOLLARS) if unit == "dollars" else limit
             name = f"{counters_of(caller)}{place}"
             period = periods[period_name]
-            # A limit of end users has none: the warnings would be as many as the users, without
-            # their names.
+            # Limits of end users have no soft limit: a warning for each user could not name the
+            # user, of whom only a digest is kept.
             warn_at = None if period.slides or is_per_user else caller.warn_at
             rules.append(
                 Rule(setting, unit, period, is_per_user, whole, name, caller.name, warn_at)
