@@ -21,7 +21,10 @@ DEFAULT_TIMEOUT = 600
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The authenticated caller of a request: the name of its key, and what the key permits."""
+    """The authenticated caller of a request: the name of its key, and what the key permits.
+
+    A limit has the name that it has in `app.config.KeySettings`.
+    """
 
     name: str
     models: frozenset[str] | None = None  # None: every model

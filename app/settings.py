@@ -5,6 +5,9 @@ a mistake; begin a name of your own with an underscore.
 With nothing set but ``ALPHANEURAL_API_KEY`` the proxy serves the embedded model ``wordllama``, and
 where ``OPENAI_API_KEY`` is set too, OpenAI's three embedding models. Check a file before using it:
 ``flask --app wsgi check-settings``. Never write a secret into it that the environment can hold.
+
+The comments are generated from the declarations in ``app/config/``: change those, then run
+``python -m app.config.documentation``.
 """
 
 import hashlib

@@ -8,7 +8,7 @@ from app import config
 from app.auth.keys import caller_of
 from app.config import ModelSettings, ProviderSettings
 from app.config.deployments import KNOWN_CONTEXT
-from app.config.keys import LIMITS
+from app.config.keys import KEY_LIMITS
 from app.providers import registry
 from tests.test_config_schema import SECRET, good, mistakes
 
@@ -183,7 +183,7 @@ def test_defaults_are_applied():
     assert config.check({**good(), "CACHE": None}).cache is None
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", KEY_LIMITS)
 def test_every_limit_of_a_key_is_a_limit_of_its_caller(name):
     settings = good()
     settings["KEYS"]["k"][name] = 1

@@ -145,9 +145,9 @@ def _row(entry: KeyEntry) -> dict[str, Any]:
 def _row_of_settings(key: config.KeySettings) -> dict[str, Any]:
     """Return the row of a key of KEYS; its time of creation is not known."""
     from app.auth.key_entry import KeyEntry
-    from app.config.keys import LIMITS
+    from app.config.keys import KEY_LIMITS
 
-    limits = tuple((n, getattr(key, n)) for n in LIMITS if getattr(key, n) is not None)
+    limits = tuple((n, getattr(key, n)) for n in KEY_LIMITS if getattr(key, n) is not None)
     models = ("*",) if key.models is None else tuple(sorted(key.models))
     row = _row(KeyEntry(key.name, key.sha256, models, key.admin, limits))
     return row | {"state": "in KEYS", "created": ""}

@@ -17,9 +17,9 @@ from app.cli.tables import as_table
 from app.domain import Caller
 
 if TYPE_CHECKING:
-    from app.limits.kinds import Rule
-    from app.limits.memory import Window
     from app.limits.redis import SharedWindows
+    from app.limits.rules import Rule
+    from app.limits.windows import Window
 
 T = TypeVar("T")
 #: Timeout in seconds of a call to the server of the limits.
@@ -56,7 +56,7 @@ def reset(key: str) -> None:
     """Set the counters of a key and of its end users to 0."""
     settings = _settings()
     caller = _caller(settings, key)
-    from app.limits.kinds import counters_of
+    from app.limits.rules import counters_of
 
     removed = _with_windows(settings, lambda windows: windows.forget(counters_of(caller)))
     click.echo(f"{removed} counters of {key!r} begin anew.")
@@ -69,7 +69,9 @@ def reset(key: str) -> None:
 def reconcile(key: str | None, is_applied: bool, as_json: bool) -> None:
     """Compare daily and monthly counters with the ledger; --apply sets them to its amounts.
 
-    The ledger lacks the usage of the last two seconds, so --apply takes it out of the counters.
+    Limits of requests and of end users are left out: the ledger also has rows of requests that no
+    limit counted, and the server knows no names of end users. The ledger lacks the usage of the
+    last two seconds, so --apply takes it out of the counters.
     """
     settings = _settings()
     usage = settings.usage
@@ -139,15 +141,14 @@ def _with_windows(settings: config.Settings, ask: Callable[[SharedWindows], T | 
 def _rows(
     settings: config.Settings, windows: SharedWindows, caller: Caller
 ) -> list[dict[str, Any]]:
-    from app.limits.kinds import make_periods, rules_of
     from app.limits.periods import zone_of
+    from app.limits.rules import NO_AMOUNTS, make_periods, rules_of
 
     periods = make_periods(zone_of(settings.limits.timezone))
     rules = [rule for rule in rules_of(caller, periods) if not rule.is_per_user]
     if not rules:
         return []
-    nothing = {"requests": 0, "tokens": 0, "dollars": 0}
-    taken = windows.take([rule.take(nothing, "") for rule in rules])
+    taken = windows.take([rule.take(NO_AMOUNTS, "") for rule in rules])
     if taken is None:
         fail(f"LIMITS['url']: {windows.remote.url} does not answer")
     return [_row(caller, *pair) for pair in zip(rules, taken.windows, strict=True)]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.config import Settings, UsageSettings
 from app.domain import Caller
-from app.limits.kinds import Rule, make_periods, rules_of
 from app.limits.periods import Calendar, zone_of
+from app.limits.rules import Rule, Unit, make_periods, rules_of
 
 if TYPE_CHECKING:
     from app.limits.redis import SharedWindows
@@ -24,6 +24,8 @@ def reconciled(
 ) -> list[dict[str, Any]] | None:
     """Return a row for each limit, with its counter and the ledger's amount.
 
+    Two kinds of limits are left out: (1) of requests, as the ledger also has rows of requests that
+    no limit counted, such as refused ones; (2) of end users, whose counters have digests as names.
     With ``is_applied`` the counters are set to the ledger's amounts. Returns None if the server of
     the limits does not answer.
     """
@@ -34,7 +36,7 @@ def reconciled(
         (caller, rule)
         for caller in callers
         for rule in rules_of(caller, periods)
-        if isinstance(rule.period, Calendar)
+        if isinstance(rule.period, Calendar) and rule.unit != "requests" and not rule.is_per_user
     ]
     now = time.time()
 
@@ -44,7 +46,9 @@ def reconciled(
         since_ms = int(rule.period.span(now).start * 1000)
         query = ReportQuery([], since_ms, int(now * 1000) + 1, key=caller.name)
         sums = with_database(usage, lambda database: Store(database).report(query))
-        return _amount(rule, sums[0], settings.limits.count_cached_tokens) if sums else 0
+        return (
+            amount_in_ledger(rule.unit, sums[0], settings.limits.count_cached_tokens) if sums else 0
+        )
 
     rows = []
     for caller, rule in limits:
@@ -66,8 +70,10 @@ def reconciled(
     return rows
 
 
-def _amount(rule: Rule, sums: dict[str, Any], count_cached: bool) -> int:
-    """Return the ledger's amount for a limit: tokens, or billionths of a dollar."""
-    if rule.what == "dollars":
+def amount_in_ledger(unit: Unit, sums: dict[str, Any], count_cached: bool) -> int:
+    """Return the ledger's amount of a unit; dollars in billionths. Raises for other units."""
+    if unit == "dollars":
         return int(sums["cost"])
-    return int(sums["prompt_tokens"] - (0 if count_cached else sums["cached_tokens"]))
+    if unit == "tokens":
+        return int(sums["prompt_tokens"] - (0 if count_cached else sums["cached_tokens"]))
+    raise ValueError(f"the ledger has no amount that a limit of {unit} counts")

@@ -1,4 +1,4 @@
-"""``KEYS``: who may ask, for what, and how much."""
+"""``KEYS``: the keys of callers, with the models and the limits of each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from app.config.declaration import REQUIRED, count, declared, flag, positive, se
 class KeySettings:
     """One of ``KEYS``. Each limit is None where there is none.
 
-    A new limit is declared here, behind the others, and in `app.domain.Caller`: its name says what
-    it counts, and in which period.
+    The name of a limit says its unit and its period, and ``user_`` that it is one of each end user
+    (`app.limits.rules.parse_limit`). A new limit is a field of this class, after the last limit and
+    before ``warn_at``, and of `app.domain.Caller`. The order must not change: the counters in Redis
+    are numbered by it, so that another order would mix the counters of keys in use.
     """
 
     name: str
@@ -50,5 +52,5 @@ class KeySettings:
     )
 
 
-#: The limits that a key can have, ``warn_at`` among them.
-LIMITS = tuple(n for n in declared(KeySettings) if n not in ("sha256", "models", "admin"))
+#: The limits that a key can have, and ``warn_at``.
+KEY_LIMITS = tuple(n for n in declared(KeySettings) if n not in ("sha256", "models", "admin"))

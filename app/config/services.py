@@ -22,7 +22,7 @@ from app.config.declaration import (
     setting,
     text,
 )
-from app.config.keys import LIMITS, KeySettings
+from app.config.keys import KEY_LIMITS, KeySettings
 from app.config.schema import Section, Strict, fields_of
 
 #: Signatures that a public key checks. Never an HMAC ("HS256"), for which a reader of the
@@ -36,7 +36,7 @@ CLAIMS = ("name", "models", "admin")
 #: The networks that may read /metrics without a key: this host.
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 LimitsOfKeySchema = Strict.from_dict(
-    {name: check for name, check in fields_of(KeySettings).items() if name in LIMITS},
+    {name: check for name, check in fields_of(KeySettings).items() if name in KEY_LIMITS},
     name="LimitsOfKeySchema",
 )
 
@@ -117,7 +117,7 @@ class OidcSettings:
     refresh: float = number(300.0, 1, 86400, "Seconds between reads of the public keys.")
     claims: Mapping[str, str] = setting(
         own.Named(
-            keys=fields.String(validate=validate.OneOf([*CLAIMS, *LIMITS])), values=own.text()
+            keys=fields.String(validate=validate.OneOf([*CLAIMS, *KEY_LIMITS])), values=own.text()
         ),
         dict,
         "'name', 'models', 'admin' or a limit of KEYS: path of a claim",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from app.errors import Scope
+from app.limits.rules import HEADER_UNITS
 
 TITLE = "Embeddings proxy"
 ABOUT = """\
@@ -56,28 +57,28 @@ HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "WWW-Authenticate": ("The authentication scheme.", _STRING),
     "Allow": ("The methods that the path has.", _STRING),
 } | {
-    f"x-ratelimit-{what}-{of}": (f"{text} {of} a minute; only of keys with limits.", schema)
-    for of in ("requests", "tokens")
-    for what, text, schema in (
-        ("limit", "The key's", _COUNT),
-        ("remaining", "What is left of the key's", _COUNT),
-        ("reset", "How long until nothing counts any more, as in `6m0s`, of the key's", _STRING),
+    f"x-ratelimit-{value}-{unit}": (f"{text} the limit of {unit} with the least remaining.", schema)
+    for unit in HEADER_UNITS
+    for value, text, schema in (
+        ("limit", "Only of keys with limits:", _COUNT),
+        ("remaining", "What remains of", _COUNT),
+        ("reset", "How long until no usage counts any more, as in `6m0s`, of", _STRING),
     )
 }
 EVERYWHERE = ("x-request-id",)
-LIMITS = tuple(name for name in HEADERS if name.startswith("x-ratelimit-"))
+LIMIT_HEADERS = tuple(name for name in HEADERS if name.startswith("x-ratelimit-"))
 OF_EMBEDDINGS = (
     *EVERYWHERE,
     *(name for name in HEADERS if name.startswith("x-proxy-")),
     "Server-Timing",
-    *LIMITS,
+    *LIMIT_HEADERS,
 )
 #: Headers of errors, by status.
 OF_ERRORS = {
     401: ("WWW-Authenticate",),
     405: ("Allow",),
     412: ("x-proxy-space", "x-should-retry"),
-    429: ("Retry-After", "x-should-retry", *LIMITS),
+    429: ("Retry-After", "x-should-retry", *LIMIT_HEADERS),
     502: ("x-should-retry",),
     503: ("Retry-After",),
     504: ("x-should-retry",),

@@ -21,11 +21,12 @@ from datetime import UTC, tzinfo
 from app.config import Settings
 from app.domain import Caller, EmbeddingRequest, Outcome, Source
 from app.errors import LimitsUnavailable
-from app.limits.kinds import Rule, headers, make_periods, rules_of
-from app.limits.memory import Change, MemoryWindows, Reservation, Take, Window, Windows
+from app.limits.memory import MemoryWindows
 from app.limits.periods import zone_of
 from app.limits.pricing import Prices
+from app.limits.rules import Amounts, Rule, headers, make_periods, rules_of
 from app.limits.soft_limits import SoftLimits
+from app.limits.windows import Change, Reservation, Take, Window, Windows
 from app.tokens.counting import estimate
 
 #: Seconds after a request's deadline at which its reservation expires.
@@ -69,7 +70,7 @@ class Limiter:
         self._refuse_when_away = refuse_when_away
         self._clock = clock
         self._process = secrets.token_hex(8)
-        self._numbers = itertools.count(1)
+        self._request_numbers = itertools.count(1)
         self._periods = make_periods(zone)
         self._rules: dict[str, tuple[Caller, tuple[Rule, ...]]] = {}
 
@@ -83,24 +84,21 @@ class Limiter:
         rules = self._rules_of(caller)
         if not rules:
             return None
-        tokens = sum(map(estimate, request.items))
-        costs = {
-            "requests": 1,
-            "tokens": tokens,
-            "dollars": self._prices.max_cost_of(request.model, tokens),
-        }
+        costs = self._expected(request)
         user = request.user or ""  # requests without a user share the limits of one end user
         takes = [rule.take(costs, user) for rule in rules]
-        number = next(self._numbers)
-        reservation = Reservation(f"{self._process}-{number}", request.timeout + GRACE_S)
+        request_number = next(self._request_numbers)
+        reservation = Reservation(f"{self._process}-{request_number}", request.timeout + GRACE_S)
         taken = self.windows.take(takes, reservation)
         if taken is None:
             if self._refuse_when_away and any(not rule.period.slides for rule in rules):
-                raise LimitsUnavailable("Budgets cannot be checked now. Try again.", retry_after=1)
+                raise LimitsUnavailable(
+                    "Quotas and budgets cannot be checked now. Try again.", retry_after=1
+                )
             return Grant(request.model, rules, takes, None, reservation)
         if taken.refused >= 0:
-            index = taken.refused
-            refusal = rules[index].refusal(taken.windows[index], takes[index].cost)
+            place = taken.refused
+            refusal = rules[place].refusal(taken.windows[place], takes[place].cost)
             refusal.headers = headers(rules, taken.windows)
             raise refusal
         return Grant(request.model, rules, takes, taken.windows, reservation)
@@ -119,38 +117,51 @@ class Limiter:
             return
         changes = []
         for rule, take, window in zip(grant.rules, grant.takes, grant.windows, strict=True):
-            if rule.what != "requests":
-                amount = used[rule.what]
-                changes.append(Change(take.name, take.period, window.index, take.cost, amount))
+            amount = used[rule.unit]
+            # A right estimate needs no change in a sliding window. In a calendar window it has to
+            # be settled all the same: its reservation would expire, and the usage with it.
+            if amount != take.cost or not take.period.slides:
+                changes.append(
+                    Change(take.name, take.period, window.period_number, take.cost, amount)
+                )
                 window.current = max(0, window.current + amount - take.cost)
         if changes:
             self.windows.change(changes, grant.reservation)
         grant.headers = headers(grant.rules, grant.windows)
         self.soft_limits.check(grant.rules, grant.windows)
 
+    def _expected(self, request: EmbeddingRequest) -> Amounts:
+        """Return what a request is expected to use of each unit; dollars at the highest price."""
+        tokens = sum(map(estimate, request.items))
+        dollars = self._prices.max_cost_of(request.model, tokens)
+        return {"requests": 1, "tokens": tokens, "dollars": dollars}
+
     def _used(
         self, grant: Grant, outcome: Outcome | None, purchases: Mapping[Source, int]
-    ) -> Mapping[str, int]:
-        """Return the usage by unit; dollars in billionths, 0 for a key without a budget."""
-        used = {"requests": 1, "tokens": 0, "dollars": 0}
+    ) -> Amounts:
+        """Return what a request has used of each unit; no dollars for a key without a budget."""
+        used: Amounts = {"requests": 1, "tokens": 0, "dollars": 0}
         if outcome is not None:
             cached = 0 if self._count_cached else outcome.cached_tokens
             used["tokens"] = outcome.prompt_tokens - cached
-        if purchases and any(rule.what == "dollars" for rule in grant.rules):
-            used["dollars"] = self._prices.cost_of(grant.model, purchases)
+        if purchases:
+            for rule in grant.rules:
+                if rule.unit == "dollars":
+                    used["dollars"] = self._prices.cost_of(grant.model, purchases)
+                    break
         return used
 
-    def _charge_unchecked(self, grant: Grant, used: Mapping[str, int]) -> None:
-        """Charge days and months with a usage whose take got no reply from the server.
+    def _charge_unchecked(self, grant: Grant, used: Amounts) -> None:
+        """Charge days and months for a request whose take got no reply from the server.
 
-        The reservation is not settled: the server may have received the take, and then counts it
+        The server may have counted that take nevertheless. Its reservation then stays in the count
         until it expires.
         """
         now = self._clock()
         changes = [
-            Change(take.name, take.period, take.period.span(now).number, 0, used[rule.what])
+            Change(take.name, take.period, take.period.span(now).number, 0, used[rule.unit])
             for rule, take in zip(grant.rules, grant.takes, strict=True)
-            if not take.period.slides and used[rule.what]
+            if not take.period.slides and used[rule.unit]
         ]
         if changes:
             self.windows.change(changes)

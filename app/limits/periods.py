@@ -1,8 +1,8 @@
 """The periods of limits: sliding minutes, and days and months of the calendar.
 
-A rate limit protects a service, so its minute slides and never resets at once. A quota or a budget
-follows the calendar as invoices do, so days and months begin at midnight in the time zone
-``LIMITS["timezone"]``.
+A rate, which is the limit of a minute, protects a service, so its minute slides and never resets at
+once. A quota or a budget follows the calendar as invoices do, so days and months begin at midnight
+in the time zone ``LIMITS["timezone"]``.
 """
 
 from __future__ import annotations

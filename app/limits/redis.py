@@ -18,9 +18,9 @@ from typing import Any
 
 from app.concurrency.locks import uncontended_lock
 from app.limits import redis_scripts as scripts
-from app.limits.memory import Change, Reservation, Take, Taken, Window, WindowsState
 from app.limits.periods import Calendar, Period
 from app.limits.redis_evaluation import evaluate_all, evaluate_take
+from app.limits.windows import Change, Reservation, Take, Taken, Window, WindowsState
 from app.redis.client import BestEffortClient
 
 _log = logging.getLogger("app.limits")
@@ -44,8 +44,8 @@ class _Charge:
     settled: list[str] = field(default_factory=list)
 
 
-#: A window's name, its kind of period, and the number of one period.
-_WindowKey = tuple[str, Period, int]
+#: A window's name, its kind of period, and the period's number.
+_WindowId = tuple[str, Period, int]
 
 
 class SharedWindows:
@@ -68,27 +68,27 @@ class SharedWindows:
         self._prefix = f"{namespace}:limits:2:"
         self._clock = clock
         self._lock = uncontended_lock()
-        self._changes: dict[tuple[str, int], int] = {}  # of minutes: (name, number) → amount
-        self._charges: dict[_WindowKey, _Charge] = {}
+        self._changes: dict[
+            tuple[str, int], int
+        ] = {}  # of minutes: (name, period's number) → amount
+        self._charges: dict[_WindowId, _Charge] = {}
         self._worker = secrets.token_hex(8)
-        self._numbers = itertools.count(1)
-        self._sending: list[
-            tuple[int, _WindowKey, _Charge]
-        ] = []  # numbered; sent until it succeeds
+        self._charge_numbers = itertools.count(1)
+        self._sending: list[tuple[int, _WindowId, _Charge]] = []  # numbered; sent until it succeeds
         self.unchecked = self.dropped = 0  # takes without a reply; corrections lost
         self.remote = BestEffortClient(url, timeout, "limits", self._send)
 
     def take(self, takes: Sequence[Take], reservation: Reservation | None = None) -> Taken | None:
         self.remote.ready()
         now = self._clock() if self._clock else time.time()
-        names: list[str] = []
+        redis_keys: list[str] = []
         arguments: list[Any] = [now if self._clock else "", *(reservation or ("", 0))]
         for name, limit, period, cost in takes:
-            names += self._keys(name, period)
+            redis_keys += self._redis_keys(name, period)
             arguments += (limit, cost, period.seconds)
             is_calendar = isinstance(period, Calendar)
             arguments += (*period.span(now), period.keep_s) if is_calendar else (0, 0, 0, 0)
-        reply = self.remote.call(lambda client: evaluate_take(client, names, arguments))
+        reply = self.remote.call(lambda client: evaluate_take(client, redis_keys, arguments))
         if reply is None:
             self.unchecked += 1
             return None
@@ -105,30 +105,30 @@ class SharedWindows:
         self.remote.wake()
 
     def _correct(self, change: Change) -> None:
-        key = (change.name, change.number)
-        if key in self._changes or len(self._changes) < MAX_WAITING:
-            self._changes[key] = self._changes.get(key, 0) + change.used - change.taken
+        minute = (change.name, change.period_number)
+        if minute in self._changes or len(self._changes) < MAX_WAITING:
+            self._changes[minute] = self._changes.get(minute, 0) + change.used - change.taken
         else:
             self.dropped += 1
 
     def _charge(self, change: Change, reservation: Reservation | None) -> None:
-        key = (change.name, change.period, change.number)
-        charge = self._charges.get(key)
+        window_id = (change.name, change.period, change.period_number)
+        charge = self._charges.get(window_id)
         if charge is None:
             if len(self._charges) >= MAX_WAITING:
                 self.dropped += 1
                 return
-            charge = self._charges[key] = _Charge()
+            charge = self._charges[window_id] = _Charge()
         charge.used += change.used
         if reservation is not None and len(charge.settled) < MAX_SETTLED:
-            charge.settled.append(f"r:{reservation.id}:{change.number}:{change.taken}")
+            charge.settled.append(f"r:{reservation.id}:{change.period_number}:{change.taken}")
 
-    def claim(self, name: str, period: Period, number: int) -> bool:
+    def claim(self, name: str, period: Period, period_number: int) -> bool:
         now = self._clock() if self._clock else time.time()
         seconds = math.ceil(period.span(now).end - now) + period.keep_s
-        key = f"{self._prefix}{name}:{number}{_CLAIM}"
+        redis_key = f"{self._prefix}{name}:{period_number}{_CLAIM}"
         self.remote.ready()
-        reply = self.remote.call(lambda client: bool(client.set(key, 1, nx=True, ex=seconds)))
+        reply = self.remote.call(lambda client: bool(client.set(redis_key, 1, nx=True, ex=seconds)))
         return reply is not False
 
     def state(self) -> WindowsState:
@@ -139,10 +139,10 @@ class SharedWindows:
 
         def delete(client: Any) -> int:
             found = list(client.scan_iter(match=f"{self._prefix}{prefix}*", count=1000))
-            for key in found:
-                client.delete(key)
+            for redis_key in found:
+                client.delete(redis_key)
             # Reservations and claims are deleted too, and not counted.
-            return sum(not key.endswith((b":r", _CLAIM.encode())) for key in found)
+            return sum(not k.endswith((b":r", _CLAIM.encode())) for k in found)
 
         self.remote.ready()
         return self.remote.call(delete)
@@ -158,9 +158,9 @@ class SharedWindows:
         arguments = [now if self._clock else "", span.number, amount]
         arguments.append(math.ceil(span.end) + period.keep_s)
         self.remote.ready()
-        keys = self._keys(name, period)
+        redis_keys = self._redis_keys(name, period)
         return self.remote.call(
-            lambda client: int(client.eval(scripts.RECONCILE, 2, *keys, *arguments))
+            lambda client: int(client.eval(scripts.RECONCILE, 2, *redis_keys, *arguments))
         )
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ class SharedWindows:
         with self._lock:
             changes, self._changes = self._changes, {}
         try:
-            self._run(client, [self._change_command(*key, n) for key, n in changes.items()])
+            self._run(client, [self._change_command(*minute, n) for minute, n in changes.items()])
         except BaseException:
             self.dropped += len(changes)
             raise
@@ -182,8 +182,8 @@ class SharedWindows:
         """Send one batch of charges: the batch that got no reply, unchanged, or a new one."""
         if not self._sending:
             with self._lock:
-                keys = list(itertools.islice(self._charges, MAX_SENT))
-                self._sending = [(next(self._numbers), key, self._charges.pop(key)) for key in keys]
+                ids = list(itertools.islice(self._charges, MAX_SENT))
+                self._sending = [(next(self._charge_numbers), i, self._charges.pop(i)) for i in ids]
         self._run(client, [self._charge_command(*sent) for sent in self._sending])
         self._sending = []
 
@@ -193,24 +193,26 @@ class SharedWindows:
             self.dropped += len(refused)
             _log.warning("limits: the server refused %d corrections: %s", len(refused), refused[0])
 
-    def _change_command(self, name: str, number: int, amount: int) -> list[Any]:
-        return [scripts.CHANGE, 1, self._prefix + name, number, amount]
+    def _change_command(self, name: str, period_number: int, amount: int) -> list[Any]:
+        return [scripts.CHANGE, 1, self._prefix + name, period_number, amount]
 
-    def _charge_command(self, sent: int, key: _WindowKey, charge: _Charge) -> list[Any]:
-        name, period, number = key
+    def _charge_command(
+        self, charge_number: int, window_id: _WindowId, charge: _Charge
+    ) -> list[Any]:
+        name, period, period_number = window_id
         now = self._clock() if self._clock else time.time()
         remove_at = math.ceil(period.span(now).end) + period.keep_s
-        command: list[Any] = [scripts.CHARGE, 2, *self._keys(name, period)]
-        command += [now if self._clock else "", self._worker, sent, number, charge.used]
-        return [*command, remove_at, RESEND_S, *charge.settled]
+        command: list[Any] = [scripts.CHARGE, 2, *self._redis_keys(name, period)]
+        command += [now if self._clock else "", self._worker, charge_number, period_number]
+        return [*command, charge.used, remove_at, RESEND_S, *charge.settled]
 
-    def _keys(self, name: str, period: Period) -> tuple[str, str]:
-        """Return the keys of a window's counter and of its reservations."""
-        key = self._prefix + name
-        return key, key if period.slides else f"{key}:r"
+    def _redis_keys(self, name: str, period: Period) -> tuple[str, str]:
+        """Return the Redis keys of a window's counter and of its reservations."""
+        redis_key = self._prefix + name
+        return redis_key, redis_key if period.slides else f"{redis_key}:r"
 
 
 def _window(take: Take, counts: Iterator[int], now: float) -> Window:
-    index, current, before = next(counts), next(counts), next(counts)
+    number, current, before = next(counts), next(counts), next(counts)
     _, start, end = take.period.span(now)
-    return Window(take.limit, index, start, end, current, before, now, take.period.slides)
+    return Window(take.limit, number, start, end, current, before, now, take.period.slides)

@@ -15,13 +15,13 @@ _TAKE_SHA = sha1(scripts.TAKE.encode(), usedforsecurity=False).hexdigest()
 _TEMPORARY = ("MISCONF", "BUSY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
 
 
-def evaluate_take(client: Any, names: list[str], numbers: list[Any]) -> list[Any]:
+def evaluate_take(client: Any, redis_keys: list[str], arguments: list[Any]) -> list[Any]:
     """Evaluate the script that takes from windows; return its reply."""
     reply: list[Any]
     try:
-        reply = client.evalsha(_TAKE_SHA, len(names), *names, *numbers)
+        reply = client.evalsha(_TAKE_SHA, len(redis_keys), *redis_keys, *arguments)
     except NoScriptError:  # the server has restarted and lost its scripts
-        reply = client.eval(scripts.TAKE, len(names), *names, *numbers)
+        reply = client.eval(scripts.TAKE, len(redis_keys), *redis_keys, *arguments)
     return reply
 
 

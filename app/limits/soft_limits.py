@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.concurrency.locks import uncontended_lock
 from app.concurrency.periodic import PeriodicTask
 from app.limits.key_labels import KeyLabels
-from app.limits.memory import Window, Windows
 from app.limits.periods import Calendar
+from app.limits.windows import Window, Windows
 
 if TYPE_CHECKING:
-    from app.limits.kinds import Rule
+    from app.limits.rules import Rule
     from app.limits.webhook import NotifyState, Webhook
 
 _log = logging.getLogger("app.limits")
@@ -95,19 +95,19 @@ class SoftLimits:
                 continue
             soft = rule.warn_at * window.limit
             if window.current >= soft:
-                if self._is_first_warning(rule.name, window.index):
+                if self._is_first_warning(rule.name, window.period_number):
                     self._waiting.append(ReachedLimit(rule, window))
                     self._task.wake()
             elif window.current < RESET_SHARE * soft:
                 self._warned.pop(rule.name, None)
 
-    def _is_first_warning(self, name: str, number: int) -> bool:
+    def _is_first_warning(self, name: str, period_number: int) -> bool:
         with self._lock:
-            if self._warned.get(name, -1) >= number:
+            if self._warned.get(name, -1) >= period_number:
                 return False
             if len(self._warned) >= MAX_REMEMBERED:
                 self._warned.clear()
-            self._warned[name] = number
+            self._warned[name] = period_number
             return True
 
     def _warn_of_waiting(self) -> None:
@@ -119,11 +119,11 @@ class SoftLimits:
                 _log.exception("the warning of a soft limit failed")
 
     def _warn(self, rule: Rule, window: Window) -> None:
-        if not self._windows.claim(rule.name, rule.period, window.index):
+        if not self._windows.claim(rule.name, rule.period, window.period_number):
             return
         data = described(rule, window)
         with self._lock:
-            self._reached[self._labels.label(rule.key), rule.setting] += 1
+            self._reached[self._labels.label(rule.key_name), rule.setting] += 1
         _log.warning(
             "soft limit: key %r has used %.0f %% of %s (%s); it resets at %s",
             *(data["key"], 100 * data["used_share"], data["limit"], data["amount"]),
@@ -141,7 +141,7 @@ def described(rule: Rule, window: Window) -> dict[str, Any]:
         for at in (window.start, window.end)
     )
     return {
-        "key": rule.key,
+        "key": rule.key_name,
         "limit": rule.setting,
         "amount": rule.amount(rule.limit),
         "warn_at": rule.warn_at,
@@ -153,5 +153,5 @@ def described(rule: Rule, window: Window) -> dict[str, Any]:
 
 def _id(rule: Rule, window: Window) -> str:
     """Return the id of a message, the same in every worker: receivers can drop duplicates."""
-    text = f"{rule.key}\0{rule.setting}\0{window.start}"
+    text = f"{rule.key_name}\0{rule.setting}\0{window.start}"
     return f"msg_{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"

@@ -13,8 +13,9 @@ from typing import Any
 from app.concurrency.locks import uncontended_lock
 from app.database.engine import Unavailable
 from app.errors import RateLimited, UsageUnavailable
-from app.limits.memory import MemoryWindows, Take
+from app.limits.memory import MemoryWindows
 from app.limits.periods import MINUTE
+from app.limits.windows import Take
 from app.usage.store import ReportQuery, Store
 
 #: Reports that one worker runs at the same time.

@@ -6,6 +6,7 @@ import time
 import pytest
 from click.testing import CliRunner
 
+from app.cli import reconcile
 from app.cli.limits import limits
 from app.config import load
 from app.database.engine import Database
@@ -13,6 +14,7 @@ from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest
 from app.limits.limiter import make_limiter
 from app.usage.store import Store
+from tests.limits.new_limits import NewCaller, declare
 from tests.test_config import environment, overlay
 from tests.usage.conftest import row
 
@@ -74,6 +76,20 @@ def test_reconcile_keeps_amounts_of_requests_in_flight(ledger):
     assert {r["limit"]: r["used"] for r in shown}["tokens_per_month"] == 130
     limiter.settle(grant, None, {})
     limiter.close()
+
+
+def test_limits_of_requests_and_of_end_users_are_not_set_from_the_ledger(ledger, monkeypatch):
+    """The ledger also has rows of refused requests, and a counter of an end user has no name."""
+    ledger()
+    declare(monkeypatch)
+    caller = NewCaller("search", tokens_per_day=9, requests_per_month=9, user_tokens_per_day=9)
+    monkeypatch.setattr("app.cli.limits._callers", lambda settings: {"search": caller})
+    assert [*rows("--apply")] == ["tokens_per_day"]
+
+
+def test_a_unit_that_the_ledger_lacks_is_an_error():
+    with pytest.raises(ValueError, match="no amount that a limit of requests counts"):
+        reconcile.amount_in_ledger("requests", {"prompt_tokens": 1}, True)
 
 
 def test_cached_tokens_count_by_the_setting(ledger):

@@ -18,6 +18,7 @@ from app.config import check
 from app.console import descriptions as words
 from app.console import openapi, pages
 from app.errors import BadRequest
+from app.limits.rules import HEADER_UNITS
 from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of, settings
 
 CONFIGURED = settings(LIMITS={"inputs": 3})
@@ -100,6 +101,13 @@ def test_document_has_every_error(with_usage):
         told |= {(int(name), code) for name in ("404", "405") for code in _codes(answer)}
     for kind in _kinds(errors.ClientError):
         assert (kind.status, kind.code) in told, kind
+
+
+@pytest.mark.parametrize("unit", HEADER_UNITS)
+def test_headers_of_limits_tell_of_the_limit_with_the_least_remaining(unit):
+    for value in ("limit", "remaining", "reset"):
+        text, _ = words.HEADERS[f"x-ratelimit-{value}-{unit}"]
+        assert text.endswith(f"the limit of {unit} with the least remaining.")
 
 
 @pytest.mark.parametrize(

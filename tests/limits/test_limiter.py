@@ -17,11 +17,12 @@ from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
 from app.errors import QuotaExhausted, RateLimited
 from app.limits import limiter as limits
 from app.limits import memory as windows
-from app.limits.kinds import duration
 from app.limits.limiter import Limiter, make_limiter
-from app.limits.memory import MemoryWindows, Take
+from app.limits.memory import MemoryWindows
 from app.limits.periods import MINUTE
 from app.limits.pricing import Prices
+from app.limits.rules import duration
+from app.limits.windows import Take
 from tests.api.fake import settings as app_settings
 
 FREE = Caller("free")
@@ -98,7 +99,7 @@ def refused(limiter, team, *args, **fields):
 def test_a_key_without_limits_is_not_counted(make):
     limiter = make()
     assert limiter.admit(FREE, request(10**6)) is None
-    assert limiter.windows._counts == {}
+    assert limiter.windows._counters == {}
 
 
 def test_requests_are_admitted_up_to_the_limit(make):
@@ -335,7 +336,7 @@ def test_expired_counters_are_removed(make, clock, monkeypatch):
     for n in range(3000):
         clock.now += 1
         served(limiter, team, user=f"user-{n}")
-    assert len(limiter.windows._counts) <= 400
+    assert len(limiter.windows._counters) <= 400
 
 
 def test_settings_select_the_limiter(monkeypatch):

@@ -12,9 +12,10 @@ from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
 from app.errors import QuotaExhausted, RateLimited
 from app.limits import redis as shared_windows
 from app.limits.limiter import Limiter, make_limiter
-from app.limits.memory import Change, MemoryWindows, Take
+from app.limits.memory import MemoryWindows
 from app.limits.periods import MINUTE, Calendar, Sliding
 from app.limits.redis import SharedWindows
+from app.limits.windows import Change, Take
 from tests.api.fake import settings as app_settings
 from tests.support.server import eventually, free_port
 from tests.support.valkey import Valkey
@@ -82,7 +83,7 @@ def test_take_is_all_or_nothing(make, clock):
 def test_correction_applies_to_the_period_of_the_take(make, clock):
     windows = make(clock)
     take = [Take("{k}:0", 1000, MINUTE, 100)]
-    period = windows.take(take).windows[0].index
+    period = windows.take(take).windows[0].period_number
     windows.change([Change("{k}:0", MINUTE, period, 40, 0)])
     sent(windows)
     assert windows.take(take).windows[0].current == 160
@@ -104,7 +105,7 @@ def test_counters_expire_by_the_clock_of_the_server(make, redis):
     (name,) = redis.keys("*")
     assert name == b"embeddings:limits:2:{k}:0"
     assert 0 < redis.ttl(name) <= 120
-    assert redis.expiretime(name) == (window.index + 2) * 60
+    assert redis.expiretime(name) == (window.period_number + 2) * 60
 
 
 @settings(
@@ -135,7 +136,7 @@ def test_redis_and_memory_decide_alike(make, redis, steps):
         in_redis, in_memory = shared.take(takes), memory.take(takes)
         assert in_redis.refused == in_memory.refused
         assert in_redis.windows == in_memory.windows
-        change = [Change("{k}:0", MINUTE, in_memory.windows[0].index, 20, 20 + more)]
+        change = [Change("{k}:0", MINUTE, in_memory.windows[0].period_number, 20, 20 + more)]
         memory.change(change)
         shared.change(change)
         shared._send(shared.remote._client, False)

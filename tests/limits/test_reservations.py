@@ -12,9 +12,10 @@ from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
 from app.errors import LimitsUnavailable, QuotaExhausted
 from app.limits import redis as shared_windows
 from app.limits.limiter import GRACE_S, Limiter
-from app.limits.memory import Change, Reservation, Take
 from app.limits.periods import Calendar
 from app.limits.redis import SharedWindows
+from app.limits.windows import Change, Reservation, Take
+from tests.limits.new_limits import NewCaller, declare
 from tests.support.server import eventually, free_port
 from tests.support.valkey import Valkey
 
@@ -82,7 +83,7 @@ def used(windows):
 
 
 def settle(windows, taken, amount, cost, reservation):
-    windows.change([Change(NAME, DAY, taken.windows[0].index, cost, amount)], reservation)
+    windows.change([Change(NAME, DAY, taken.windows[0].period_number, cost, amount)], reservation)
 
 
 def send(windows, client):
@@ -278,6 +279,28 @@ def test_a_request_is_reserved_until_a_minute_after_its_deadline(make, clock):
         limiter.admit(team(tokens_per_day=100), request(100))
     clock.now += 0.2
     limiter.admit(team(tokens_per_day=100), request(100))
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 120)), max_size=6))
+def test_requests_of_a_month_are_counted_after_their_reservations_expired(make, redis, steps):
+    """A request whose tokens were estimated exactly, and one that failed, are counted alike."""
+    redis.flushdb()
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        declare(monkeypatch)
+        limiter = Limiter(make(clock), clock=clock)
+        key = NewCaller("team", requests_per_month=100, requests_per_minute=1000)
+        for is_served, seconds in steps:
+            grant = limiter.admit(key, request(10))
+            limiter.settle(grant, outcome(10) if is_served else None, {})
+            clock.now += seconds
+        send(limiter.windows, redis)
+        clock.now += 5 + GRACE_S + 0.1
+        last = limiter.admit(key, request(10))
+    assert [window.current for window in last.windows][1] == len(steps) + 1
 
 
 def test_usage_during_an_outage_is_charged_afterwards():

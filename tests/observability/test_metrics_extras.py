@@ -6,7 +6,8 @@ import pytest
 
 from app.cache.memory import CacheStats, SharedStats
 from app.dispatch.drift import Agreement
-from app.limits.memory import MemoryWindows, WindowsState
+from app.limits.memory import MemoryWindows
+from app.limits.windows import WindowsState
 from app.observability.metrics.files import Files
 from app.observability.metrics.gauges import Gauges
 from app.observability.metrics.meter import Meter

@@ -25,8 +25,8 @@ from app.observability.metrics.meter import Meter
 if TYPE_CHECKING:
     from app.dispatch.drift import Agreement
     from app.drift.checker import CheckOutcome
-    from app.limits.memory import WindowsState
     from app.limits.soft_limits import SoftLimits
+    from app.limits.windows import WindowsState
     from app.usage.ledger import LedgerState
     from app.usage.watch import Watch
 

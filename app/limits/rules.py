@@ -1,4 +1,8 @@
-"""The limits of a key as rules, and the 429 and the headers that a caller gets for them."""
+"""The limits of a key as rules, and the 429 and the headers that a caller gets for them.
+
+A limit is a field of `KeySettings` whose name says its unit and its period. The units are declared
+here: mypy reports where the amounts of a new one are missing.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +12,69 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Literal, NamedTuple, TypedDict, get_args
 
-from app.config.keys import LIMITS
+from app.config.keys import KEY_LIMITS
 from app.domain import Caller
 from app.errors import ClientError, QuotaExhausted, RateLimited
-from app.limits.memory import Take, Window
 from app.limits.periods import MINUTE, Calendar, Period
 from app.limits.pricing import NANODOLLARS
+from app.limits.windows import Take, Window
 
-#: OpenAI's headers; there are none for dollars.
-_HEADERS = {
-    what: tuple(f"x-ratelimit-{value}-{what}" for value in ("limit", "remaining", "reset"))
-    for what in ("requests", "tokens")
+#: What a limit counts.
+Unit = Literal["requests", "tokens", "dollars"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+
+
+class Amounts(TypedDict):
+    """An amount of each unit; dollars in billionths."""
+
+    requests: int
+    tokens: int
+    dollars: int
+
+
+NO_AMOUNTS: Amounts = {"requests": 0, "tokens": 0, "dollars": 0}
+#: Units with OpenAI's ``x-ratelimit-*`` headers.
+HEADER_UNITS = tuple(unit for unit in UNITS if unit != "dollars")
+_HEADERS: dict[Unit, tuple[str, ...]] = {
+    unit: tuple(f"x-ratelimit-{value}-{unit}" for value in ("limit", "remaining", "reset"))
+    for unit in HEADER_UNITS
 }
 
 
-def _counted(setting: str) -> tuple[str, str, str, bool]:
-    """Setting, what it counts, in which period, and whether it is of each end user."""
-    what, period = setting.removeprefix("user_").split("_per_")
-    return setting, what, period, setting.startswith("user_")
+class LimitName(NamedTuple):
+    """The name of a limit in `KeySettings`, and what it says."""
+
+    setting: str
+    unit: Unit
+    period: str  # as in `make_periods`
+    is_per_user: bool
 
 
-#: Counters are named by their place here: declare a new limit of a key behind the others.
-_SETTINGS = tuple(_counted(name) for name in LIMITS if "_per_" in name)
+def make_periods(zone: tzinfo = UTC) -> dict[str, Period]:
+    """Return the periods of limits by name; days and months begin at midnight in ``zone``."""
+    return {"minute": MINUTE, "day": Calendar("day", zone), "month": Calendar("month", zone)}
+
+
+PERIODS = tuple(make_periods())
+
+
+def parse_limit(setting: str) -> LimitName:
+    """Return what the name of a limit says. Raises ValueError."""
+    unit_name, _, period = setting.removeprefix("user_").partition("_per_")
+    unit = next((unit for unit in UNITS if unit == unit_name), None)
+    if unit is None or period not in PERIODS:
+        wrong = f"unit {unit_name!r}" if unit is None else f"period {period!r}"
+        raise ValueError(
+            f"KeySettings.{setting}: unknown {wrong} of a limit. A limit is named UNIT_per_PERIOD "
+            f"or user_UNIT_per_PERIOD; units: {', '.join(UNITS)}; periods: {', '.join(PERIODS)}"
+        )
+    return LimitName(setting, unit, period, setting.startswith("user_"))
+
+
+#: The limits of a key. A counter is named by the place of its limit here: see `KeySettings`.
+LIMIT_NAMES = tuple(parse_limit(name) for name in KEY_LIMITS if name != "warn_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +85,24 @@ class Rule:
     """
 
     setting: str
-    what: str  # requests, tokens, dollars
+    unit: Unit
     period: Period
     is_per_user: bool
     limit: int
     name: str
-    key: str = ""  # the name of the key
+    key_name: str = ""
     warn_at: float | None = None  # the soft limit, as a share of a quota or a budget
 
-    def take(self, costs: Mapping[str, int], user: str) -> Take:
+    def take(self, costs: Amounts, user: str) -> Take:
         """Return what a request takes of this limit; ``user`` is only used as a digest."""
         name = f"{self.name}:{_digest(user)}" if self.is_per_user else self.name
-        return Take(name, self.limit, self.period, costs[self.what])
+        return Take(name, self.limit, self.period, costs[self.unit])
 
     def refusal(self, window: Window, cost: int) -> ClientError:
         """Return the 429 of a request whose cost does not fit into the window."""
         of_user = " of this end user" if self.is_per_user else ""
         amounts = (
-            f"{self.what} per {self.period.name}{of_user}: limit {self._shown(self.limit)}, "
+            f"{self.unit} per {self.period.name}{of_user}: limit {self._shown(self.limit)}, "
             f"used {self._shown(math.ceil(window.used))}, requested {self._shown(cost)}."
         )
         if isinstance(self.period, Calendar):
@@ -74,32 +118,34 @@ class Rule:
         return RateLimited(
             f"Rate limit reached for {amounts}"
             + (f" Please try again in {duration(wait_s)}." if fits else ""),
-            type=self.what,
+            type=self.unit,
             retry_after=wait_s,
             should_retry=None if fits else False,
         )
 
     def amount(self, counted: int) -> float:
         """Convert a count to requests, tokens or dollars."""
-        return counted / NANODOLLARS if self.what == "dollars" else counted
+        return counted / NANODOLLARS if self.unit == "dollars" else counted
 
     def _shown(self, counted: int) -> str:
         amount = self.amount(counted)
-        return f"${amount:.6g}" if self.what == "dollars" else str(amount)
+        return f"${amount:.6g}" if self.unit == "dollars" else str(amount)
 
 
 def rules_of(caller: Caller, periods: Mapping[str, Period]) -> tuple[Rule, ...]:
     """Return the limits of a key; ``periods`` are those of `make_periods`."""
     rules = []
-    for number, (setting, what, period_name, is_per_user) in enumerate(_SETTINGS):
+    for place, (setting, unit, period_name, is_per_user) in enumerate(LIMIT_NAMES):
         limit = getattr(caller, setting)
         if limit is not None:
-            whole = round(limit * NANODOLLARS) if what == "dollars" else limit
-            name = f"{counters_of(caller)}{number}"
+            whole = round(limit * NANODOLLARS) if unit == "dollars" else limit
+            name = f"{counters_of(caller)}{place}"
             period = periods[period_name]
-            warn_at = None if period.slides else caller.warn_at
+            # Limits of end users have no soft limit: a warning for each user could not name the
+            # user, of whom only a digest is kept.
+            warn_at = None if period.slides or is_per_user else caller.warn_at
             rules.append(
-                Rule(setting, what, period, is_per_user, whole, name, caller.name, warn_at)
+                Rule(setting, unit, period, is_per_user, whole, name, caller.name, warn_at)
             )
     return tuple(rules)
 
@@ -110,27 +156,22 @@ def counters_of(caller: Caller) -> str:
     return f"{{{_digest(caller.name)}}}:"
 
 
-def make_periods(zone: tzinfo = UTC) -> dict[str, Period]:
-    """Return the periods of limits by name; days and months begin at midnight in ``zone``."""
-    return {"minute": MINUTE, "day": Calendar("day", zone), "month": Calendar("month", zone)}
-
-
 def headers(rules: Sequence[Rule], windows: Sequence[Window]) -> dict[str, str]:
     """Return OpenAI's ``x-ratelimit-*`` headers.
 
-    They describe the limit of requests, and that of tokens, with the least remaining.
+    They describe, for each unit that has such headers, its limit with the least remaining.
     """
-    least: dict[str, tuple[int, Rule, Window]] = {}
+    least: dict[Unit, tuple[int, Rule, Window]] = {}
     for rule, window in zip(rules, windows, strict=True):
-        what = rule.what
-        if what != "dollars":
+        unit = rule.unit
+        if unit in _HEADERS:
             remaining = window.remaining
-            known = least.get(what)
+            known = least.get(unit)
             if known is None or remaining < known[0]:
-                least[what] = (remaining, rule, window)
+                least[unit] = (remaining, rule, window)
     values = {}
-    for what, (remaining, rule, window) in least.items():
-        limit_header, remaining_header, reset_header = _HEADERS[what]
+    for unit, (remaining, rule, window) in least.items():
+        limit_header, remaining_header, reset_header = _HEADERS[unit]
         values[limit_header] = str(rule.limit)
         values[remaining_header] = str(remaining)
         values[reset_header] = duration(window.time_to_fit(0))
