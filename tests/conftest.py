@@ -23,6 +23,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 pytest.register_assert_rewrite("tests.support")
 
+from app.concurrency.periodic import PeriodicTask  # noqa: E402
 from tests.support import settings, stalls  # noqa: E402 - after the line above, for asserts
 from tests.support.client import Client  # noqa: E402
 from tests.support.server import Proxy  # noqa: E402
@@ -40,6 +41,26 @@ def _unconfigured_logs() -> Iterator[None]:
     logging.getLogger("app").handlers = []
     logging.getLogger("app").propagate = True
     logging.getLogger("app.requests").handlers = []
+
+
+@pytest.fixture(autouse=True)
+def _no_task_outlives_its_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stop the background tasks of an app in this process.
+
+    One that goes on would use the clock and the locks that a later test replaces, and draw random
+    numbers while Hypothesis draws its own.
+    """
+    started: list[PeriodicTask] = []
+    start = PeriodicTask.start
+
+    def start_and_remember(task: PeriodicTask) -> None:
+        started.append(task)
+        start(task)
+
+    monkeypatch.setattr(PeriodicTask, "start", start_and_remember)
+    yield
+    for task in started:
+        task.stop(5)
 
 
 @pytest.fixture(scope="session")
