@@ -182,6 +182,20 @@ def test_errors_of_nginx_are_json(nginx: Nginx, trick: str):
     assert answer.headers["x-request-id"]
 
 
+def test_504_of_nginx_tells_sdks_not_to_retry(tmp_path: Path):
+    """As the proxy's own 504 does: its caller no longer waits."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        nginx = Nginx(tmp_path, silent.getsockname()[1])
+        config = tmp_path / "nginx.conf"
+        text = config.read_text()
+        assert "proxy_read_timeout 3660s;" in text
+        config.write_text(text.replace("proxy_read_timeout 3660s;", "proxy_read_timeout 1s;"))
+        with nginx:
+            answer = nginx.client().embed("steady", "x")
+    assert (answer.status, answer.error["code"]) == (504, "timeout")
+    assert answer.headers["x-should-retry"] == "false"
+
+
 def test_error_page_cannot_be_requested(nginx: Nginx):
     answer = nginx.client().get("/nginx-error")
     assert (answer.status, answer.error["code"]) == (404, "not_found")
