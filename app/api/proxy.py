@@ -1,4 +1,4 @@
-"""A Flask app without sessions, redirects and URL building, which cost 10 % of a short request."""
+"""A Flask app without what the proxy does not use, which costs 15 % of a short request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from werkzeug.routing import MapAdapter
 
 
 class Proxy(Flask):
-    """Flask without sessions, static files, redirects, async views and URL building."""
+    """Flask without sessions, static files, redirects, async views and URL building.
+
+    Of Flask's hooks it calls those that are registered with the app, before and after a request.
+    Blueprints have none, and nothing is registered for a teardown (a test holds that).
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)
@@ -22,6 +26,27 @@ class Proxy(Flask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function unchanged: no view is a coroutine."""
         return func
+
+    def preprocess_request(self, *_: Any) -> Any:
+        """Call the app's own hooks."""
+        for function in self.before_request_funcs.get(None, ()):
+            result = function()
+            if result is not None:
+                return result
+        return None
+
+    def process_response(self, *args: Any) -> Response:
+        """Call the app's own hooks with the response, the last argument."""
+        response: Response = args[-1]
+        for function in reversed(self.after_request_funcs.get(None, ())):
+            response = function(response)
+        return response
+
+    def do_teardown_request(self, *_: Any) -> None:
+        """Do nothing."""
+
+    def do_teardown_appcontext(self, *_: Any) -> None:
+        """Do nothing."""
 
     def make_default_options_response(self) -> Response:
         """Answer ``OPTIONS`` with the methods of the path, without a body."""

@@ -20,6 +20,17 @@ def test_response_has_the_callers_request_id_or_a_new_one(client):
         assert bad.headers["x-request-id"].startswith("req_")
 
 
+def test_no_hook_is_registered_that_the_app_does_not_call(client):
+    app = client.application
+    hooks = (app.before_request_funcs, app.after_request_funcs, app.url_value_preprocessors)
+    assert {
+        name for registered in hooks for name, functions in registered.items() if functions
+    } == {None}
+    assert not app.url_value_preprocessors.get(None)
+    assert not any(app.teardown_request_funcs.values())
+    assert not app.teardown_appcontext_funcs
+
+
 @pytest.mark.parametrize("path", ["/", "/v1", "/v2/embeddings", "/v1//embeddings"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_an_unknown_path_is_a_404_in_openais_shape(client, path, method):
