@@ -2,8 +2,9 @@
 
 What is short is done in the calling thread. What is long is done in native threads (the libraries
 release the interpreter's lock), slice by slice where a text can be cut: a thread whose caller has
-left at its deadline is free again within a slice. The exact count of a text needs places to cut that
-leave its tokens as they are, so its size is bounded: `is_countable`. A count up to a limit does not.
+left at its deadline is free again within a slice. The exact count of a text needs places to cut
+that leave its tokens as they are, so its size is bounded: `is_countable`. A count up to a limit
+does not.
 """
 
 from __future__ import annotations
