@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiktoken
+import tokenizers as hugging_face
 import wordllama
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,6 +146,26 @@ def test_a_long_text_is_refused_without_a_place_to_cut(llama, monkeypatch, text,
     assert not is_exact
     assert max(sizes) <= 1500
     assert sum(sizes) < len(text)
+
+
+def word_piece(path):
+    """A tokenizer of the kind of BERT's, to which a word over 100 characters is one token."""
+    vocabulary = {"[UNK]": 0, "a": 1, "##a": 2}
+    library = hugging_face.Tokenizer(hugging_face.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    library.pre_tokenizer = hugging_face.pre_tokenizers.BertPreTokenizer()
+    library.save(str(path))
+    return tokenizers.load(str(path))
+
+
+@pytest.mark.parametrize("word", [99, 100, 101, 150, 199, 200, 1300])
+def test_the_margin_of_a_cut_covers_the_halves_of_a_long_word(tmp_path, word):
+    """One word of more than 100 characters is one token, and its halves are up to 100 each."""
+    tokenizer = word_piece(tmp_path / "tokenizer.json")
+    text = ("a" * word + "\n") * (6000 // word)
+    for size in range(500, 800, 7):
+        parts = list(bounded_slices(text, size, size, tokenizer.space_rule))
+        shift = sum(sum(tokenizer.count([part])) for part, _ in parts) - tokenizer.count([text])[0]
+        assert abs(shift) <= (len(parts) - 1) * bounded.MAX_SHIFT_OF_CUT
 
 
 def test_a_count_of_slices_that_were_cut_anywhere_is_not_exact(llama, monkeypatch):
