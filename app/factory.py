@@ -35,6 +35,7 @@ from app.observability.metrics.directory import VARIABLE
 from app.observability.request_log import RequestLog
 from app.pipeline import Pipeline
 from app.providers import registry
+from app.tokens.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from app.database.engine import Database
@@ -71,7 +72,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     widths = {name: model.dimensions for name, model in checked.models.items()}
     scope = checked.cache.scope if checked.cache else "shared"
     spaces = {name: model.space for name, model in checked.models.items()}
-    pipeline = Pipeline(dispatcher, cache, scope, widths, spaces)
+    fingerprints = _fingerprints(dispatcher, tokenizers)
+    pipeline = Pipeline(dispatcher, cache, scope, widths, spaces, fingerprints)
 
     flask = Proxy("app")
     services = flask.extensions["services"] = build_services(checked)
@@ -115,6 +117,12 @@ def _add_drift_watch(
     made = watch(dispatcher, settings, check, Path(directory), services.database)
     services.add(made.start, made.stop)
     return made
+
+
+def _fingerprints(dispatcher: Dispatcher, tokenizers: Mapping[str, Tokenizer]) -> Mapping[str, str]:
+    """Return the fingerprints of the tokenizers that decode token ids for a provider, by model."""
+    decoding = {model for model, d in dispatcher.deployments() if not d.takes_tokens}
+    return {model: t.fingerprint for model, t in tokenizers.items() if model in decoding}
 
 
 def _warn_of_cut_texts(dispatcher: Dispatcher) -> None:

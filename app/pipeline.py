@@ -28,7 +28,8 @@ class Pipeline:
 
     ``caches`` None: caching is not configured. ``widths`` are the dimensions by model, where the
     settings name them. ``spaces`` are the ids of the models' vector spaces; a model without one has
-    a space of its own.
+    a space of its own. ``tokenizers`` are the fingerprints, by model, of those that decode token
+    ids.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Pipeline:
         scope: str = "shared",
         widths: Mapping[str, int | None] | None = None,
         spaces: Mapping[str, str] | None = None,
+        tokenizers: Mapping[str, str] | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._caches = caches
         self._widths = widths or {}
         self._spaces = spaces or {}
+        self._tokenizers = tokenizers or {}
         self._per_key = scope == "key"
         self._flights = SingleFlight()
 
@@ -56,7 +59,8 @@ class Pipeline:
             space = self._spaces.get(request.model, request.model)
             cache = self._caches.for_space(space, width)
             owner = caller.name if self._per_key else ""
-            keys = keys_of(request, space, owner, width)
+            tokenizer = self._tokenizers.get(request.model, "")
+            keys = keys_of(request, space, owner, width, tokenizer)
             outcome = self._run_cached(request, deadline, keys, cache, width)
         else:
             outcome = self._dispatch.embed(request, deadline)

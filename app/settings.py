@@ -60,8 +60,8 @@ PROVIDERS = {"local": {"kind": "local"}}
 #:   (DISPATCH: hedge_factor).
 #: - "tokenizer" (a tiktoken encoding or the path of a tokenizer.json; default None): With it the
 #:   proxy counts tokens exactly.
-#: - "space" (1 to 100 Latin letters, digits and signs, no space, no comma; default derived from all
-#:   that changes a vector): The name of the vector space, which clients see and can insist on
+#: - "space" (1 to 100 printable ASCII characters, no space, no comma; default derived from all that
+#:   changes a vector): The name of the vector space, which clients see and can insist on
 #:   (x-proxy-space). Needed where deployments differ in what changes a vector. See
 #:   docs/operations.md.
 MODELS = {

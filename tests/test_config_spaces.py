@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app import config
@@ -247,12 +247,13 @@ def test_the_page_names_each_option_on_its_side():
 
 
 @given(st.text(st.characters(max_codepoint=0x17F), max_size=102))
+@example("modèle-1")  # an answer's header can have it, but OpenAI's SDK cannot send it
 def test_a_named_space_can_be_a_header(name):
     settings = settings_with(("a", "x"), space=name)
-    if re.fullmatch("[!-+\\--~¡-¬®-ÿ]{1,100}", name):
+    if re.fullmatch(r"[!-+\--~]{1,100}", name):
         assert config.check(settings, registry).models["m"].space == name
     else:
         with pytest.raises(config.SettingsError) as caught:
             config.check(settings, registry)
-        text = "MODELS['m']['space']: must be 1 to 100 Latin letters"
+        text = "MODELS['m']['space']: must be 1 to 100 printable ASCII characters"
         assert str(caught.value).startswith(text)

@@ -1,9 +1,10 @@
 """Cache keys: a digest of all that changes the vector of an item. Pure functions.
 
 In the key: the vector space of the model, the width of the vectors, the input type, the passed-on
-fields, the exact bytes of the item and whether they are text or token ids. Not in it: the model's
-name, so that models of one space share entries, and a name that leads to another model gets none of
-the old one; the encoding and the end user, which change no vector.
+fields, the exact bytes of the item and whether they are text or token ids. For token ids also the
+tokenizer, where a provider takes only the text that they decode to. Not in it: the model's name, so
+that models of one space share entries, and a name that leads to another model gets none of the old
+one; the encoding and the end user, which change no vector.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ _VERSION = b"embeddings-proxy:2"
 
 
 def keys_of(
-    request: EmbeddingRequest, space: str, owner: str = "", width: int | None = None
+    request: EmbeddingRequest,
+    space: str,
+    owner: str = "",
+    width: int | None = None,
+    tokenizer: str = "",
 ) -> list[bytes]:
     """Return a key for each item, in order. ``owner`` separates callers that must not share.
 
     ``width``: the dimensions that the model has by itself, None where the settings do not tell.
+    ``tokenizer``: the fingerprint of the tokenizer that may decode token ids to text.
     """
     prefix = blake2b(_VERSION, digest_size=DIGEST_BYTES)
     for part in (
@@ -37,17 +43,22 @@ def keys_of(
         json.dumps(dict(request.passed), sort_keys=True),
     ):
         # The length in front keeps ("ab", "c") apart from ("a", "bc").
-        encoded = part.encode("utf-8", "surrogatepass")
-        prefix.update(struct.pack("<Q", len(encoded)) + encoded)
+        prefix.update(_with_length(part))
+    ids_prefix = b"T" + _with_length(tokenizer) if tokenizer else b"t"
     keys = []
     for item in request.items:
         digest = prefix.copy()
-        digest.update(_bytes_of(item))
+        digest.update(_bytes_of(item, ids_prefix))
         keys.append(digest.digest())
     return keys
 
 
-def _bytes_of(item: Item) -> bytes:
+def _with_length(part: str) -> bytes:
+    encoded = part.encode("utf-8", "surrogatepass")
+    return struct.pack("<Q", len(encoded)) + encoded
+
+
+def _bytes_of(item: Item, ids_prefix: bytes) -> bytes:
     if isinstance(item, str):
         return b"s" + item.encode()
-    return b"t" + array("Q", item).tobytes()
+    return ids_prefix + array("Q", item).tobytes()

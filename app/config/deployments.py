@@ -90,7 +90,7 @@ class ModelSettings:
     space: str = setting(
         fields.String(validate=own.space_id),
         "",
-        "1 to 100 Latin letters, digits and signs, no space, no comma",
+        "1 to 100 printable ASCII characters, no space, no comma",
         "The name of the vector space, which clients see and can insist on (x-proxy-space). Needed "
         "where deployments differ in what changes a vector. See docs/operations.md.",
         none=False,

@@ -90,6 +90,20 @@ class Deployment:
         """Whether a limit of tokens needs the token count before a call."""
         return self.max_tokens is not None or self.settings.tokens_per_minute is not None
 
+    def added_tokens(self, is_text: bool) -> int:
+        """Return the tokens that the model adds to a text, or to token ids.
+
+        To ids that are sent as such none; those that are sent as text are like a text.
+        """
+        if self._tokenizer is None or (self.takes_tokens and not is_text):
+            return 0
+        return self._tokenizer.special_tokens
+
+    def item_limit(self, is_text: bool) -> int | None:
+        """Return the most tokens of an item, without those that the model adds; None: no limit."""
+        limit = self.max_item_tokens
+        return None if limit is None else limit - self.added_tokens(is_text)
+
     def can_serve(self, dimensions: int | None) -> bool:
         """Whether this deployment can return vectors of that width; None: of the model's own."""
         widest = self._model.dimensions

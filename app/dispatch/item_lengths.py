@@ -20,7 +20,9 @@ _MAX_SURPLUS_TOKENS = 1
 class ItemLengths:
     """The tokens of a request's items, counted where a limit may be exceeded, and no further.
 
-    ``counts`` are those known before, without special tokens; empty: none are.
+    All counts and limits here are without the tokens that a model adds to each item: how many it
+    adds depends on the deployment (`Deployment.added_tokens`). ``counts`` are those known before;
+    empty: none are.
     """
 
     def __init__(
@@ -29,8 +31,7 @@ class ItemLengths:
         self.counts: list[int | None] = list(counts) or [None] * len(items)
         self._items = items
         self._tokenizer = tokenizer
-        self._special_tokens = tokenizer.special_tokens
-        self._longest = 0  # tokens of the longest item that was counted, special tokens included
+        self._longest = 0  # tokens of the longest item that was counted
         self._is_exact = True  # of the longest item all tokens were counted
 
     def count(self, smallest: int, largest: int, deadline: Deadline) -> None:
@@ -54,8 +55,7 @@ class ItemLengths:
         """Count some items together, so that many short texts are one piece of work."""
         if len(places) == 1:
             item = self._items[places[0]]
-            limit = largest - self._added(item)
-            count, is_exact = self._tokenizer.count_up_to(item, limit, deadline)
+            count, is_exact = self._tokenizer.count_up_to(item, largest, deadline)
             self._note(places[0], count, is_exact)
             return
         counts = self._tokenizer.count([self._items[place] for place in places], deadline)
@@ -65,28 +65,27 @@ class ItemLengths:
     def _note(self, place: int, count: int, is_exact: bool = True) -> None:
         if is_exact:
             self.counts[place] = count
-        tokens = count + self._added(self._items[place])
-        if tokens > self._longest:
-            self._longest, self._is_exact = tokens, is_exact
+        if count > self._longest:
+            self._longest, self._is_exact = count, is_exact
 
-    def _added(self, item: Item) -> int:
-        """Return the tokens that the model adds to an item; token ids are taken as they are."""
-        return self._special_tokens if isinstance(item, str) else 0
-
-    def _may_exceed(self, item: Item, limit: int) -> bool:
+    @staticmethod
+    def _may_exceed(item: Item, limit: int) -> bool:
         """Whether an item may have more tokens than that, as far as is known without a count."""
         if not isinstance(item, str):
             return len(item) > limit
-        most = len(item) + _MAX_SURPLUS_TOKENS + self._special_tokens
-        return not item.isascii() or most > limit
+        return not item.isascii() or len(item) + _MAX_SURPLUS_TOKENS > limit
 
     def fit(self, limit: int | None) -> bool:
         """Whether every item is within a limit; None is no limit."""
         return limit is None or self._longest <= limit
 
-    def refusal(self, limit: int) -> BadRequest:
-        """Return the error for a request that exceeds a limit, in OpenAI's words."""
-        requested = f"{self._longest} tokens ({self._longest} in your prompt"
+    def refusal(self, limit: int, added: int) -> BadRequest:
+        """Return the error for a request that exceeds a limit, in OpenAI's words.
+
+        ``limit`` is the model's, and ``added`` are the tokens that it adds to each item.
+        """
+        tokens = self._longest + added
+        requested = f"{tokens} tokens ({tokens} in your prompt"
         if not self._is_exact:
             requested = f"at least {requested}"
         return BadRequest(

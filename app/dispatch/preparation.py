@@ -63,19 +63,38 @@ def _prepare(pool: Pool, request: EmbeddingRequest, deadline: Deadline) -> Prepa
     counts: Sequence[int | None] = ()
     if estimate.tokenizer is not None:  # the check of the settings demands one for a limit
         counts = estimate.count(items, deadline)
-        limits = [d.max_item_tokens for d in suitable if d.max_item_tokens is not None]
-        if limits:
-            lengths = ItemLengths(items, counts, estimate.tokenizer)
-            lengths.count(min(limits), max(limits), deadline)
-            suitable = [d for d in suitable if lengths.fit(d.max_item_tokens)]
-            if not suitable:
-                raise lengths.refusal(max(limits))
-            counts = lengths.counts
+        suitable, counts = _without_too_long(suitable, items, counts, estimate.tokenizer, deadline)
     texts: Sequence[str] | None = None
     if not isinstance(items[0], str) and not all(d.takes_tokens for d in suitable):
         refusal, texts = _decode(items, estimate.tokenizer, deadline)
         suitable = _without(suitable, lambda d: None if d.takes_tokens else refusal)
     return Prepared(suitable, estimate.expect(items, counts), counts, texts)
+
+
+def _without_too_long(
+    deployments: Sequence[Deployment],
+    items: Sequence[Item],
+    counts: Sequence[int | None],
+    tokenizer: BoundedTokenizer,
+    deadline: Deadline,
+) -> tuple[Sequence[Deployment], Sequence[int | None]]:
+    """Return the deployments whose limit no item exceeds, and the tokens that are known by now.
+
+    Raises `BadRequest`, with the limit that allows the longest items, where all are exceeded.
+    """
+    is_text = isinstance(items[0], str)
+    limits = {d: d.item_limit(is_text) for d in deployments}
+    known = [limit for limit in limits.values() if limit is not None]
+    if not known:
+        return deployments, counts
+    lengths = ItemLengths(items, counts, tokenizer)
+    lengths.count(min(known), max(known), deadline)
+    suitable = [d for d in deployments if lengths.fit(limits[d])]
+    if not suitable:
+        widest = deployments[list(limits.values()).index(max(known))]
+        assert widest.max_item_tokens is not None
+        raise lengths.refusal(widest.max_item_tokens, widest.added_tokens(is_text))
+    return suitable, lengths.counts
 
 
 def _without(

@@ -1,4 +1,4 @@
-"""The context of models: the most tokens of one text that each embeds.
+"""The context of models: the most tokens of a caller's text that each embeds.
 
 It is the default of ``max_item_tokens`` where that is safe:
 
@@ -23,10 +23,13 @@ _OPENAI = {
     "text-embedding-3-*": 8192,
     "text-embedding-ada-002": 8192,
 }
+#: Tokens of the words for a task that `app.providers.gemini` puts before a text: at most one a
+#: character, by any tokenizer. A title of the caller's is not among them.
+MAX_TASK_TOKENS = 32
 _GOOGLE = {
     # ai.google.dev/gemini-api/docs/embeddings, "Model versions", "Input token limit".
     "gemini-embedding-001": 2048,
-    "gemini-embedding-2*": 8192,
+    "gemini-embedding-2*": 8192 - MAX_TASK_TOKENS,
 }
 #: Models whose weights are public, by their names on Hugging Face: ``max_seq_length`` in
 #: sentence_bert_config.json, else ``max_position_embeddings`` in config.json.

@@ -23,7 +23,7 @@ from app.domain import Call, Item, Vectors
 from app.errors import BrokenContract, ProviderTimeout, Rejected
 from app.providers.base import Capabilities, LongText
 from app.providers.effects import Effect
-from app.tokens.slices import slices
+from app.tokens.slices import bounded_slices
 from app.vectors import BadVector, check
 
 OPTIONS: dict[str, Any] = {}
@@ -34,7 +34,9 @@ MAX_GROUP_ITEMS = 32
 SLICE_SIZE = 8192
 #: Characters of a slice that is tokenised in the event loop's own thread.
 MAX_INLINE_SIZE = 2 * SLICE_SIZE
-#: Texts without a place to cut that one worker tokenises at the same time.
+#: Characters of a slice of a text without a place to cut: about 0.4 s and 30 MB in a native thread.
+MAX_SLICE_SIZE = 100_000
+#: Such slices that one worker tokenises at the same time.
 MAX_THREADS = 2
 WIDTH = 256
 
@@ -87,10 +89,14 @@ class Local:
         return Vectors(rows, tokens)
 
     def _embed_long(self, item: Item, deadline: Deadline) -> tuple[bytes, int]:
-        """The vector of an item and its tokens, slice by slice."""
+        """The vector of an item and its tokens, slice by slice.
+
+        A text without a place to cut is cut every `MAX_SLICE_SIZE` characters, which changes at
+        most a few of many tokens beside each cut.
+        """
         total = np.zeros(WIDTH)
         count = 0
-        for part in slices(item, SLICE_SIZE):
+        for part, _ in bounded_slices(item, SLICE_SIZE, MAX_SLICE_SIZE):
             _check_time(deadline)
             ids = self._ids_in_time(part, deadline)
             for start in range(0, len(ids), SLICE_SIZE):

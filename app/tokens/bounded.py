@@ -2,7 +2,9 @@
 
 What is short is done in the calling thread. What is long is done in native threads (the libraries
 release the interpreter's lock), slice by slice where a text can be cut: a thread whose caller has
-left at its deadline is free again within a slice.
+left at its deadline is free again within a slice. The exact count of a text needs places to cut
+that leave its tokens as they are, so its size is bounded: `is_countable`. A count up to a limit
+does not.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TypeVar
 from app.concurrency.deadline import Deadline
 from app.concurrency.native_threads import NativeThreads
 from app.domain import Item
-from app.tokens.slices import slices
+from app.tokens.slices import bounded_slices
 from app.tokens.tokenizers import Tokenizer
 
 T = TypeVar("T")
@@ -22,9 +24,13 @@ T = TypeVar("T")
 MAX_INLINE_SIZE = 8192
 #: Characters of a text, or of several, that are counted in one go in a native thread: about 0.25 s.
 SLICE_SIZE = 65_536
-#: Characters of a request that are counted for an estimate: about 0.4 s of work. Of more the tokens
-#: are computed from the bytes; a limit of each text (`count_up_to`) is checked whatever its length.
+#: Characters of a request that are counted for an estimate: about 0.4 s of work and 30 MB. Of more
+#: the tokens are computed from the bytes. A text without a place to cut is worked on as a whole up
+#: to this size; a longer one is cut anywhere for a limit (`count_up_to`).
 MAX_COUNTED_SIZE = 100_000
+#: Tokens by which a cut anywhere may change the count: a WordPiece word of more than 100 characters
+#: is one token, and each of its halves, if shorter, up to 100. Of BPE it is a few.
+MAX_SHIFT_OF_CUT = 200
 #: Native threads of each tokenizer.
 MAX_THREADS = 2
 
@@ -35,10 +41,7 @@ def is_countable(items: Sequence[Item]) -> bool:
 
 
 class BoundedTokenizer:
-    """A tokenizer whose methods end by a deadline. They raise `TimeoutError` when it has passed.
-
-    A text without a place to cut is worked on as a whole: its native thread goes on to the end.
-    """
+    """A tokenizer whose methods end by a deadline. They raise `TimeoutError` when it has passed."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -50,7 +53,10 @@ class BoundedTokenizer:
         return self._tokenizer.special_tokens
 
     def count(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[int]:
-        """Return the number of tokens of each item, without special tokens."""
+        """Return the exact number of tokens of each item, without special tokens.
+
+        The work and memory of a text without a place to cut grow with it: see `is_countable`.
+        """
         texts = [item for item in items if isinstance(item, str)]
         counts: list[int] = []
         for span in groups([len(text) for text in texts], SLICE_SIZE):
@@ -67,17 +73,22 @@ class BoundedTokenizer:
     ) -> tuple[int, bool]:
         """Return the number of tokens of an item, and whether that is exact.
 
-        Of a long text over ``limit`` it is not: the count stops above the limit.
+        It is not in two cases, where the item has at least the number returned: (1) a long text
+        over ``limit``, because the count stops above the limit; (2) a text of more than
+        `MAX_COUNTED_SIZE` that was cut anywhere. ``limit`` None: the count is exact.
         """
         if not isinstance(item, str):
             return len(item), True
-        total = 0
+        total = margin = 0
         rule = self._tokenizer.space_rule if len(item) > SLICE_SIZE else None
-        for part in slices(item, SLICE_SIZE, rule):
+        max_size = MAX_COUNTED_SIZE if limit is not None else None
+        for part, is_clean in bounded_slices(item, SLICE_SIZE, max_size, rule):
+            if not is_clean:
+                margin += MAX_SHIFT_OF_CUT
             total += sum(self._run([part], partial(self._tokenizer.count, [part]), deadline))
-            if limit is not None and total > limit:
-                return total, len(part) == len(item)
-        return total, True
+            if limit is not None and total - margin > limit:
+                return total - margin, len(part) == len(item)
+        return max(0, total - margin), not margin
 
     def decode(self, items: Sequence[Sequence[int]], deadline: Deadline | None = None) -> list[str]:
         """Return the texts of lists of token ids. Raises `Undecodable`."""

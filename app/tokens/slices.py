@@ -1,4 +1,4 @@
-"""Cut a long text where its tokens end, so that it can be tokenized in slices."""
+"""Cut a long text, where its tokens end if possible, so that it can be tokenized in slices."""
 
 from __future__ import annotations
 
@@ -27,17 +27,33 @@ def slices(item: Item, size: int, rule: SpaceRule | None = "drop") -> Iterator[I
     A part has ``size`` characters or token ids and, of a text, those up to the next place to cut.
     ``rule`` None: the text cannot be cut.
     """
-    start = 0
+    return (part for part, _ in bounded_slices(item, size, None, rule))
+
+
+def bounded_slices(
+    item: Item, size: int, max_size: int | None, rule: SpaceRule | None = "drop"
+) -> Iterator[tuple[Item, bool]]:
+    """Yield parts of an item, each with whether the cut before it leaves the tokens as they are.
+
+    A part is as of `slices`, but has at most ``max_size`` characters: where none of these is a
+    place to cut, it is cut after them, which changes the tokens beside that cut.
+    """
+    start, is_clean = 0, True
     while len(item) - start > size:
         stop = resume = start + size
+        is_next_clean = True
         if isinstance(item, str):
-            cut = _CUT.search(item, start + size) if rule is not None else None
-            if cut is None:
+            end = len(item) if max_size is None else min(len(item), start + max_size)
+            cut = _CUT.search(item, stop, end) if rule is not None else None
+            if cut is not None:
+                stop, resume = cut.start(), cut.end() if rule == "drop" else cut.start()
+            elif end == len(item):
                 break
-            stop, resume = cut.start(), cut.end() if rule == "drop" else cut.start()
-        yield item[start:stop]
-        start = resume
-    yield item[start:]
+            else:
+                stop, resume, is_next_clean = end, end, False
+        yield item[start:stop], is_clean
+        start, is_clean = resume, is_next_clean
+    yield item[start:], is_clean
 
 
 def rule_of(tokenize: Callable[[str], Sequence[int]]) -> SpaceRule | None:

@@ -8,6 +8,7 @@ is long runs in native threads: `app.tokens.bounded`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,9 @@ class Tokenizer(Protocol):
     special_tokens: int
     #: How a long text is cut into slices; None: not at all.
     space_rule: SpaceRule | None
+    #: The same for tokenizers that decode token ids to the same texts: the name of the encoding, or
+    #: a digest of the file's content.
+    fingerprint: str
 
     def count(self, items: Sequence[Item]) -> list[int]:
         """Return the number of tokens of each item, without special tokens."""
@@ -49,6 +53,7 @@ class _Tiktoken:
     def __init__(self, name: str) -> None:
         import tiktoken
 
+        self.fingerprint = name
         # Downloads the encoding, unless TIKTOKEN_CACHE_DIR holds it.
         self._encoding: Any = tiktoken.get_encoding(name)
         self.space_rule = rule_of(self._encoding.encode_ordinary)
@@ -69,7 +74,9 @@ class _Json:
     def __init__(self, path: str) -> None:
         import tokenizers
 
-        self._tokenizer: Any = tokenizers.Tokenizer.from_str(Path(path).read_text("utf-8"))
+        content = Path(path).read_text("utf-8")
+        self.fingerprint = sha256(content.encode()).hexdigest()
+        self._tokenizer: Any = tokenizers.Tokenizer.from_str(content)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.special_tokens: int = self._tokenizer.num_special_tokens_to_add(False)

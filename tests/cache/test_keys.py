@@ -28,6 +28,7 @@ meaning = st.fixed_dictionaries(
         "passed": st.sampled_from([{}, {"a": "b"}, {"a": 1}, {"a": "1"}, {"a": 1.0}])
         | st.dictionaries(names, json_values, max_size=3),
         "owner": st.sampled_from(["", "m", "1"]) | names,
+        "tokenizer": st.sampled_from(["", "cl100k_base", "1"]) | names,
     }
 )
 
@@ -35,11 +36,16 @@ meaning = st.fixed_dictionaries(
 def key_of(meaning):
     fields = dict(meaning)
     space, owner, item = fields.pop("space"), fields.pop("owner"), fields.pop("item")
-    (key,) = keys_of(EmbeddingRequest(items=[item], model="m", **fields), space, owner)
+    tokenizer = fields.pop("tokenizer")
+    request = EmbeddingRequest(items=[item], model="m", **fields)
+    (key,) = keys_of(request, space, owner, tokenizer=tokenizer)
     return key
 
 
 def canonical(meaning):
+    """All that must change the key: the tokenizer does for token ids only."""
+    if isinstance(meaning["item"], str):
+        meaning = {**meaning, "tokenizer": ""}
     return json.dumps(meaning, sort_keys=True)
 
 
@@ -61,11 +67,20 @@ def test_each_relevant_field_changes_the_key(before, data):
 def test_model_encoding_user_timeout_and_caching_change_nothing(meaning, text, encoding, timeout):
     fields = dict(meaning)
     space, owner, item = fields.pop("space"), fields.pop("owner"), fields.pop("item")
+    fields.pop("tokenizer")
     plain = EmbeddingRequest(items=[item], model="m", **fields)
     dressed = replace(
         plain, model=text, user=text, encoding=encoding, timeout=timeout, caching=True
     )
     assert keys_of(plain, space, owner) == keys_of(dressed, space, owner)
+
+
+def test_the_tokenizer_is_in_keys_of_token_ids_alone():
+    """What text ids stand for depends on it; a text is the same by any."""
+    request = EmbeddingRequest("m", ["a", [1]])
+    by = [keys_of(request, "s", tokenizer=name) for name in ("", "cl100k_base", "o200k_base")]
+    assert len({text for text, _ in by}) == 1
+    assert len({ids for _, ids in by}) == 3
 
 
 @given(st.lists(texts, min_size=1, max_size=10, unique=True) | st.lists(tokens, unique_by=tuple))

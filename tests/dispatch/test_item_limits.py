@@ -14,6 +14,8 @@ from app.dispatch.item_lengths import ItemLengths
 from app.domain import EmbeddingRequest
 from app.errors import BadRequest, DeadlineExceeded
 from app.providers import registry
+from app.providers.contexts import MAX_TASK_TOKENS
+from app.providers.gemini import with_task
 from app.providers.http.transport import HttpProvider
 from app.tokens.bounded import BoundedTokenizer
 from app.tokens.tokenizers import Undecodable
@@ -77,13 +79,37 @@ def test_a_text_of_exactly_the_limit_is_embedded():
     assert len(ask(made, "x" * 16, "日" * 8).vectors.rows) == 2  # and two special tokens each
 
 
-@pytest.mark.parametrize("takes_tokens", [True, False])
-def test_token_ids_are_counted_exactly_without_special_tokens(takes_tokens):
-    provider = stub(tokens=takes_tokens)
+def test_token_ids_that_are_sent_as_such_are_counted_exactly():
+    provider = stub()
     made = dispatcher({"a": provider}, Characters(), max_item_tokens=10)
     ask(made, [1] * 10)
     assert "requested 11 tokens" in refusal(made, [1] * 11).message
     assert len(provider.calls) == 1
+
+
+def test_special_tokens_count_for_token_ids_that_are_sent_as_text():
+    """The model adds them to the text, which the provider would cut by so many tokens."""
+    provider = stub(tokens=False)
+    made = dispatcher({"a": provider}, Characters(), max_item_tokens=10)
+    ask(made, [1] * 8)
+    assert "is 10 tokens, however you requested 11 tokens" in refusal(made, [1] * 9).message
+    assert provider.calls[0].items == ["x" * 8]
+    assert len(provider.calls) == 1
+
+
+def test_token_ids_go_where_they_fit_as_they_are_sent():
+    as_text, as_ids = stub(tokens=False), stub()
+    made = dispatcher({"text": as_text, "ids": as_ids}, Characters(), max_item_tokens=10)
+    for _ in range(10):
+        ask(made, [1] * 9)
+    assert (len(as_text.calls), len(as_ids.calls)) == (0, 10)
+    assert "requested 11 tokens" in refusal(made, [1] * 11).message
+    deployment = next(d for _, d in made.deployments() if d.name == "ids")
+    deployment.max_item_tokens = 8
+    for _ in range(20):
+        ask(made, [1] * 8)
+    assert as_text.calls
+    assert "requested 11 tokens" in refusal(made, [1] * 9).message  # as text, or 9 of 8 as ids
 
 
 def test_a_deployment_with_a_smaller_limit_is_not_chosen():
@@ -127,7 +153,7 @@ def test_a_count_that_stopped_at_the_limit_is_not_taken_for_the_tokens_of_the_te
     assert not lengths.fit(10)
     assert lengths.fit(None)
     assert lengths.counts == [None, None]
-    assert "at least" in lengths.refusal(10).message
+    assert "at least" in lengths.refusal(10, 0).message
 
 
 def test_many_short_texts_are_counted_together_and_not_after_one_that_is_too_long():
@@ -196,6 +222,8 @@ def served(kind, model, tokenizer=None, **options):
         ("gemini", "gemini-embedding-001", {}, 2048),
         ("gemini", "gemini-embedding-001", {"max_item_tokens": 1000}, 1000),
         ("gemini", "gemini-embedding-001", {"max_item_tokens": None}, None),
+        ("gemini", "gemini-embedding-2-preview", {}, 8192 - 32),
+        ("gemini", "models/gemini-embedding-2", {}, 8192 - 32),
         ("gemini", "another", {}, None),
         ("cohere", "embed-english-v3.0", {}, None),  # told not to cut
         ("cohere", "embed-english-v3.0", {"max_item_tokens": 512}, 512),
@@ -204,6 +232,12 @@ def served(kind, model, tokenizer=None, **options):
 def test_the_operators_limit_replaces_that_which_is_known_of_the_model(kind, model, options, limit):
     ((_, deployment),) = served(kind, model, Characters(), **options).deployments()
     assert deployment.max_item_tokens == limit
+
+
+@pytest.mark.parametrize("input_type", ["query", "document"])
+def test_the_words_of_a_task_are_within_the_room_for_them(input_type):
+    (text,) = with_task(["x"], input_type, {})
+    assert len(text) - 1 <= MAX_TASK_TOKENS  # one token a character, by any tokenizer
 
 
 @pytest.mark.parametrize(
@@ -230,10 +264,10 @@ ids = st.lists(st.integers(1, 9), min_size=1, max_size=40)
     st.integers(1, 40),
     st.integers(0, 40),
 )
-def test_a_limit_holds_if_and_only_if_no_item_has_more_tokens(items, smallest, more):
+def test_items_fit_if_and_only_if_none_has_more_tokens(items, smallest, more):
     tokenizer = Characters()
     lengths = ItemLengths(items, [], BoundedTokenizer(tokenizer))
     lengths.count(smallest, smallest + more, type("No", (), {"remaining": lambda self: 1e9})())
-    longest = max(tokenizer.tokens(i) + (2 if isinstance(i, str) else 0) for i in items)
+    longest = max(tokenizer.tokens(item) for item in items)
     for limit in (smallest, smallest + more):
         assert lengths.fit(limit) == (longest <= limit)

@@ -1,6 +1,7 @@
 """A text of megabytes does not block a worker, in the embedded model or in a tokenizer."""
 
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -108,12 +109,23 @@ def test_a_start_names_deployments_that_cut_silently_once(limited):
     assert "of own" not in line
 
 
-def test_a_text_of_megabytes_is_refused_before_its_end_is_counted(limited):
-    before = len(limited.upstream.calls)
-    answer = limited.client().embed("own", TEXTS["words"])
+def peak_memory_mb(proxy):
+    """The most memory that its only worker had so far."""
+    (worker,) = proxy.workers()
+    return (
+        int(re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{worker}/status").read_text())[1]) / 1024
+    )
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_of_megabytes_is_refused_before_its_end_is_counted(limited, text):
+    """Also one without a place to cut; the memory does not grow with it."""
+    before, memory_mb = len(limited.upstream.calls), peak_memory_mb(limited)
+    answer = limited.client().embed("own", TEXTS[text])
     assert (answer.status, answer.error["param"]) == (400, "input")
     assert "however you requested at least" in answer.error["message"]
     assert len(limited.upstream.calls) == before
+    assert peak_memory_mb(limited) - memory_mb < 200
 
 
 def test_long_token_ids_are_decoded_for_a_provider_of_texts(limited):

@@ -6,8 +6,10 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
+import wordllama
 
 from app.database.engine import Database
 from app.database.migrations import migrate
@@ -18,6 +20,7 @@ from tests.support.settings import KEYS, provider, settings_file
 from tests.support.upstream import Upstream
 from tests.support.vectors import assert_answers
 
+TOKENIZER = Path(wordllama.__file__).parent / "tokenizers" / "l2_supercat_tokenizer_config.json"
 WIDTH = 32
 OLD, NEW = "text-embedding-3-small", "bge-small-v2"
 
@@ -154,3 +157,39 @@ def test_two_models_are_compared(install, other, code):
     found = json.loads(done.stdout)
     assert found["is_one_space"] == (code == 0)
     assert (found["sides"][0]["space"] == found["sides"][1]["space"]) == (code == 0)
+
+
+def test_token_ids_get_no_vector_of_another_tokenizers_text(tmp_path, upstream):
+    """A provider that takes only text is sent what the model's tokenizer decodes ids to."""
+    llama = json.loads(TOKENIZER.read_text())
+    vocabulary = llama["model"]["vocab"]
+    hello, world = vocabulary["▁hello"], vocabulary["▁world"]
+    vocabulary |= {"▁hello": world, "▁world": hello}
+    exchanged = tmp_path / "exchanged.json"
+    exchanged.write_text(json.dumps(llama))
+    copy = tmp_path / "copy.json"
+    copy.write_text(TOKENIZER.read_text())
+
+    deployment = {"provider": "p", "model": NEW}
+    models = {
+        name: {"dimensions": WIDTH, "deployments": [deployment], "tokenizer": str(path)}
+        for name, path in {"one": TOKENIZER, "copy": copy, "exchanged": exchanged}.items()
+    }
+    providers = {"p": provider(upstream, kind="infinity")}
+    path = settings_file(tmp_path, providers, models, {"tests": KEYS["tests"]})
+    with Proxy(tmp_path, path) as proxy:
+        for name, text, state in (
+            ("one", "hello", "miss"),
+            ("copy", "hello", "hit"),
+            ("exchanged", "world", "miss"),
+            ("exchanged", "world", "hit"),
+            ("one", "hello", "hit"),
+        ):
+            answer = proxy.client().embed(name, [[hello]], caching=True)
+            assert_of(answer, NEW, [text])
+            assert answer.headers["x-proxy-cache"] == state
+        # A text is the same by any tokenizer.
+        for name, state in (("one", "miss"), ("exchanged", "hit")):
+            answer = proxy.client().embed(name, ["hello"], caching=True)
+            assert_of(answer, NEW, ["hello"])
+            assert answer.headers["x-proxy-cache"] == state

@@ -181,6 +181,26 @@ def test_a_long_text_and_its_tokens_are_the_same_vector(provider):
     assert list(by_text.tokens) == list(by_tokens.tokens) == [len(ids(provider, text))]
 
 
+@pytest.mark.parametrize(
+    "text", ["日本" * 20_000, "a" * 40_000, "😀" * 5000], ids=["CJK", "a", "emoji"]
+)
+def test_a_long_text_without_a_place_to_cut_is_embedded_in_bounded_slices(
+    provider, monkeypatch, text
+):
+    whole = embed(provider, text, seconds=60)
+    sizes = []
+    encode = provider._encode
+    monkeypatch.setattr(
+        provider, "_encode", lambda texts: sizes.extend(map(len, texts)) or encode(texts)
+    )
+    monkeypatch.setattr(local, "MAX_SLICE_SIZE", 9000)
+    sliced = embed(provider, text, seconds=60)
+    assert max(sizes) <= 9000
+    assert sum(sizes) == len(text)
+    assert sliced.tokens[0] == pytest.approx(whole.tokens[0], abs=10)
+    assert values(sliced.rows[0]) @ values(whole.rows[0]) > 0.999
+
+
 def test_a_long_text_stops_at_the_deadline(provider, monkeypatch):
     deadline = Deadline(time.monotonic() + 60)
     encoded = []

@@ -1,11 +1,14 @@
 """Counting and decoding of long texts: exact, in slices, and over at the deadline."""
 
+import base64
+import random
 import threading
 import time
 from pathlib import Path
 
 import pytest
 import tiktoken
+import tokenizers as hugging_face
 import wordllama
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from app.concurrency.deadline import Deadline
 from app.tokens import bounded, tokenizers
 from app.tokens.bounded import BoundedTokenizer
-from app.tokens.slices import rule_of, slices
+from app.tokens.slices import bounded_slices, rule_of, slices
 
 LLAMA = str(Path(wordllama.__file__).parent / "tokenizers" / "l2_supercat_tokenizer_config.json")
 #: The pattern of cl100k_base (openai_public.py of tiktoken), whose ranks are a download.
@@ -91,6 +94,88 @@ def test_a_count_stops_above_its_limit(llama, monkeypatch):
     assert 300 < total < 1000
     assert not is_exact
     assert len(counted) == 2
+
+
+#: Texts of several slices without a place to cut.
+UNBROKEN = {
+    "CJK": "東京は日本の首都です。" * 500,
+    "emoji": "😀👩‍👩‍👧🇩🇪" * 700,
+    "base64": base64.b64encode(random.Random(1).randbytes(4500)).decode(),
+    "one letter": "a" * 6000,
+    "digits": "0123456789" * 600,
+    "commas": ", " * 3000,
+    "spaces after CJK": "日本 " * 2000,
+}
+
+
+@pytest.mark.parametrize("text", UNBROKEN.values(), ids=UNBROKEN)
+@pytest.mark.parametrize("size", [500, 777, 2000])
+def test_a_cut_anywhere_shifts_the_count_by_less_than_its_margin(few, llama, text, size):
+    for tokenizer in (few, llama):
+        parts = list(bounded_slices(text, size, size, tokenizer.space_rule))
+        assert "".join(str(part) for part, _ in parts) == text
+        assert [is_clean for _, is_clean in parts] == [True] + [False] * (len(parts) - 1)
+        total = sum(sum(tokenizer.count([part])) for part, _ in parts)
+        shift = total - tokenizer.count([text])[0]
+        assert abs(shift) <= (len(parts) - 1) * bounded.MAX_SHIFT_OF_CUT / 10
+
+
+@given(TEXTS, st.integers(1, 20), st.integers(0, 20))
+def test_bounded_slices_are_as_short_as_said_and_cut_anywhere_only_if_needed(text, size, more):
+    parts = list(bounded_slices(text, size, size + more, "keep"))
+    assert "".join(str(part) for part, _ in parts) == text
+    assert max(len(part) for part, _ in parts) <= size + more
+    if all(is_clean for _, is_clean in parts):
+        assert [part for part, _ in parts] == list(slices(text, size, "keep"))
+
+
+@pytest.mark.parametrize("rule", ["drop", "keep", None])
+@pytest.mark.parametrize("text", UNBROKEN.values(), ids=UNBROKEN)
+def test_a_long_text_is_refused_without_a_place_to_cut(llama, monkeypatch, text, rule):
+    """However long it is, each piece of work on it is small."""
+    monkeypatch.setattr(bounded, "SLICE_SIZE", 1000)
+    monkeypatch.setattr(bounded, "MAX_COUNTED_SIZE", 1500)
+    monkeypatch.setattr(llama, "space_rule", rule)
+    sizes = []
+    count = llama.count
+    monkeypatch.setattr(llama, "count", lambda items: sizes.extend(map(len, items)) or count(items))
+    whole = count([text])[0]
+    limit = 300
+    total, is_exact = BoundedTokenizer(llama).count_up_to(text, limit)
+    assert limit < total <= whole
+    assert not is_exact
+    assert max(sizes) <= 1500
+    assert sum(sizes) < len(text)
+
+
+def word_piece(path):
+    """A tokenizer of the kind of BERT's, to which a word over 100 characters is one token."""
+    vocabulary = {"[UNK]": 0, "a": 1, "##a": 2}
+    library = hugging_face.Tokenizer(hugging_face.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    library.pre_tokenizer = hugging_face.pre_tokenizers.BertPreTokenizer()
+    library.save(str(path))
+    return tokenizers.load(str(path))
+
+
+@pytest.mark.parametrize("word", [99, 100, 101, 150, 199, 200, 1300])
+def test_the_margin_of_a_cut_covers_the_halves_of_a_long_word(tmp_path, word):
+    """One word of more than 100 characters is one token, and its halves are up to 100 each."""
+    tokenizer = word_piece(tmp_path / "tokenizer.json")
+    text = ("a" * word + "\n") * (6000 // word)
+    for size in range(500, 800, 7):
+        parts = list(bounded_slices(text, size, size, tokenizer.space_rule))
+        shift = sum(sum(tokenizer.count([part])) for part, _ in parts) - tokenizer.count([text])[0]
+        assert abs(shift) <= (len(parts) - 1) * bounded.MAX_SHIFT_OF_CUT
+
+
+def test_a_count_of_slices_that_were_cut_anywhere_is_not_exact(llama, monkeypatch):
+    monkeypatch.setattr(bounded, "MAX_COUNTED_SIZE", 1500)
+    monkeypatch.setattr(bounded, "SLICE_SIZE", 1000)
+    text = UNBROKEN["CJK"]
+    whole = llama.count([text])[0]
+    total, is_exact = BoundedTokenizer(llama).count_up_to(text, whole)
+    assert whole - 4 * 2 * bounded.MAX_SHIFT_OF_CUT < total <= whole
+    assert not is_exact
 
 
 class Endless:
