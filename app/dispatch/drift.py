@@ -48,8 +48,8 @@ class NoIdleSlot(NotSent):
 class BackgroundCalls:
     """Embeds texts on one deployment, outside every request.
 
-    A call counts as any other: it is charged to the deployment's quota and counted in metrics, and
-    its result changes the deployment's health. ``sleep`` is passed in for tests.
+    A call is charged to the deployment's quota and counted in metrics, as any other. Its result
+    changes neither health nor latency of the deployment. ``sleep`` is passed in for tests.
     """
 
     def __init__(

@@ -12,6 +12,7 @@ from typing import Literal
 
 from app.config import CheckSettings
 from app.dispatch.attempt import NotSent
+from app.dispatch.deployment import Deployment
 from app.dispatch.drift import BackgroundCalls
 from app.domain import Vectors
 from app.drift.reference import Reference, compare
@@ -107,10 +108,7 @@ class Checker:
         return result, outcome
 
     def _embed(self, target: Target) -> list[bytes]:
-        deployment = target.deployment
-        if deployment.health.state(time.monotonic()) != "ok":
-            raise NotSent("is ejected or resting")
-
+        deployment = _askable(target)
         give_up_at = time.monotonic() + SLOT_WAIT_S
 
         def embed(texts: Sequence[str]) -> Vectors:
@@ -151,6 +149,18 @@ class Checker:
                 target.space,
                 result.lowest,
             )
+
+
+def _askable(target: Target) -> Deployment:
+    """Return a deployment of the target that may be called. Raises `NotSent`.
+
+    One whose ejection has passed may be: its half-open probe is a request, which may never come.
+    """
+    now = time.monotonic()
+    for _, deployment in target.deployments:
+        if deployment.health.wait(now) == 0:
+            return deployment
+    raise NotSent("is ejected or resting")
 
 
 def _not_checked(

@@ -21,7 +21,7 @@ from app.tokens.counting import estimate
 class Target:
     """One provider's model in one vector space, and the deployments that stand for it.
 
-    The first deployment is asked, and charged; the result holds for all of them.
+    The first deployment that may be called is asked, and charged; the result holds for all of them.
     """
 
     key: str

@@ -8,7 +8,13 @@ from dataclasses import replace
 import pytest
 
 from app.drift import results
-from app.errors import ProviderUnavailable, SpaceDrifted
+from app.errors import (
+    ConnectionFailed,
+    CredentialsRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+    SpaceDrifted,
+)
 from tests.drift.fake import Clock, FakeProvider, FakeReferences, Host, reference
 
 
@@ -43,6 +49,11 @@ def host(tmp_path, providers, references, clock):
 
 def checks(providers):
     return [provider.checks for provider in providers.values()]
+
+
+def deployment_of(worker, provider):
+    """The first deployment at a provider."""
+    return next(d for _, d in worker.dispatcher.deployments() if d.name == provider)
 
 
 # When
@@ -98,6 +109,52 @@ def test_deployment_that_is_ejected_for_failures_is_not_asked(host, providers):
     worker.tick()
     assert checks(providers) == [0, 1]
     assert worker.watch.counts["m", "a", "skipped"] == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CredentialsRefused("refused our credentials (401)"),
+        ConnectionFailed("could not be reached"),
+        ProviderUnavailable("failed with 503"),
+        ProviderTimeout("did not answer in time"),
+    ],
+)
+def test_failed_checks_eject_no_deployment_and_do_not_end_the_checks(host, providers, clock, error):
+    providers["a"].space = "other"
+    worker = host(every=100, on_drift="eject")
+    worker.tick()
+    providers["a"].fail = error
+    for _ in range(10):
+        clock.now += 100
+        worker.tick()
+    deployment = deployment_of(worker, "a")
+    assert deployment.health.state(time.monotonic()) == "ok"
+    assert deployment.standing.latency.known(time.monotonic()) is None
+    providers["a"].fail, providers["a"].space = None, ""
+    clock.now += 100
+    worker.tick()
+    assert worker.states()["a"] == "ok"
+    assert worker.agreements()["a"] == 1.0
+
+
+def test_deployment_whose_ejection_has_passed_is_checked(host, providers):
+    worker = host()
+    health = deployment_of(worker, "a").health
+    health.eject(ProviderUnavailable("no"), time.monotonic() - 10_000)
+    assert health.is_ejected
+    worker.tick()
+    assert checks(providers) == [1, 1]
+    assert health.is_ejected  # until a request has been its probe
+
+
+def test_another_deployment_of_a_target_is_asked_where_the_first_is_ejected(host, providers):
+    worker = host(models={"m": ["a"], "alias": ["a"]})
+    health = deployment_of(worker, "a").health
+    health.eject(ProviderUnavailable("no"), time.monotonic())
+    worker.tick()
+    assert checks(providers) == [1, 0]
+    assert worker.agreements()["a"] == 1.0
 
 
 def test_models_of_one_space_share_a_check(host, providers):
