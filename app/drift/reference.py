@@ -80,7 +80,7 @@ class References(Protocol):
     """Where references are kept. Every method raises `ReferencesUnavailable`."""
 
     def version(self) -> object:
-        """Return what changes with every `save`; cheap."""
+        """Return what changes with every `save`."""
 
     def load(self) -> dict[str, Reference]:
         """Return all references by space; a damaged one is logged and left out."""
