@@ -18,7 +18,7 @@ from app.cli.tables import aligned, cell
 from app.concurrency.deadline import Deadline
 from app.dispatch.deployment import Deployment
 from app.domain import EmbeddingRequest, Vectors
-from app.drift.targets import embed_texts
+from app.drift.embedding import embed_texts
 from app.drift.texts import PROBES
 from app.errors import ProviderError
 

@@ -68,8 +68,9 @@ class BackgroundCalls:
         texts: Sequence[str],
         slot_wait_s: float,
         is_stopping: Callable[[], bool] = lambda: False,
+        end: float = float("inf"),
     ) -> Vectors:
-        """Return the vectors of texts that fit into one call.
+        """Return the vectors of texts that fit into one call, which ends before ``end``.
 
         Raises `NoIdleSlot` after ``slot_wait_s`` without an idle slot, else the `ProviderError` of
         the call.
@@ -91,7 +92,7 @@ class BackgroundCalls:
             group=None,
             kind=deployment.kind(call, None),
             tokens=sum(pool.estimate.expect(texts)),
-            deadline=Deadline(now + MAX_CALL_S),
+            deadline=Deadline(min(now + MAX_CALL_S, end)),
             on_result=on_result,
             queued_at=now,
             is_space_check=True,
@@ -101,7 +102,7 @@ class BackgroundCalls:
                 raise NoIdleSlot("had no idle slot, or no quota left")
             self._sleep(SLOT_POLL_S)
             now = attempt.queued_at = time.monotonic()
-            attempt.deadline.extend(now + MAX_CALL_S)
+            attempt.deadline.extend(min(now + MAX_CALL_S, end))
         self._sender.send(batch)
         wakeup.wait(attempt.deadline.remaining() + _GRACE_S)
         if not results:

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from app.drift import results
+from app.drift.checker import MAX_PARALLEL_CHECKS
+from app.drift.texts import PROBES, TEXTS
 from app.errors import (
     ConnectionFailed,
     CredentialsRefused,
@@ -91,7 +93,7 @@ def test_clock_that_was_set_back_does_not_stop_checks(host, providers, clock):
 def test_deployment_that_failed_is_tried_again_sooner(host, providers, clock, caplog):
     providers["a"].fail = ProviderUnavailable("failed with 503")
     worker = host(every=1000)
-    for _ in range(3):
+    for _ in range(4):  # at 0, 60 and 180 s: the pauses double
         worker.tick()
         clock.now += 60
     assert checks(providers) == [3, 1]
@@ -171,6 +173,125 @@ def test_limit_of_inputs_is_kept(tmp_path, references, clock):
     worker.stop()
     assert worker.agreements() == {"a": 1.0}
     assert max(map(len, one.asked)) == 3
+
+
+def test_pause_after_failures_is_at_most_every(host, providers, clock):
+    providers["a"].fail = ProviderUnavailable("failed with 503")
+    worker = host(every=100)
+    for _ in range(10):
+        worker.tick()
+        clock.now += 100
+    assert checks(providers) == [10, 10]
+
+
+def test_slow_deployment_delays_no_result_of_another(host, providers, clock):
+    providers["b"].may_answer.clear()
+    worker = host(every=100, on_drift="eject")
+    worker.watch.tick()
+    assert worker.watch.is_checking
+    providers["a"].space = "other"
+    clock.now += 100
+    worker.watch.tick()  # "a" is due again, while "b" is still under way
+    assert checks(providers) == [2, 1]
+    assert worker.states() == {"a": "drifted", "b": "ok"}
+    assert worker.agreements()["b"] is None
+    providers["b"].may_answer.set()
+    worker.tick()
+    assert worker.agreements()["b"] == 1.0
+    assert checks(providers) == [2, 1]
+
+
+def test_stopped_worker_does_not_wait_for_a_slow_deployment(host, providers):
+    providers["b"].may_answer.clear()
+    worker = host()
+    worker.watch._task._is_stopping.set()
+    worker.watch.tick()
+    worker.watch.tick()
+    assert checks(providers)[1] == 0
+    providers["b"].may_answer.set()
+
+
+def test_more_deployments_than_are_checked_at_once_are_all_checked(tmp_path, references, clock):
+    many = {f"p{i}": FakeProvider() for i in range(2 * MAX_PARALLEL_CHECKS + 1)}
+    slow = many["p0"]
+    slow.may_answer.clear()
+    worker = Host(tmp_path, many, references, clock)
+    for _ in range(4):
+        worker.watch.tick()
+    slow.may_answer.set()
+    known = worker.agreements()
+    assert known.pop("p0") is None
+    assert set(known.values()) == {1.0}
+    worker.tick()
+    worker.stop()
+
+
+def test_check_that_failed_in_the_middle_goes_on_where_it_was(tmp_path, references, clock):
+    one = FakeProvider(max_inputs=1)
+    embed = one.embed
+
+    def failing(call, deadline):
+        if len(one.asked) >= 5:
+            one.asked.append(list(call.items))
+            raise ProviderUnavailable("failed with 503")
+        return embed(call, deadline)
+
+    one.embed = failing
+    worker = Host(tmp_path, {"a": one}, references, clock)
+    worker.tick()
+    one.embed = embed
+    clock.now += 60
+    worker.tick()
+    worker.stop()
+    assert worker.agreements() == {"a": 1.0}
+    assert len(one.asked) == len(PROBES) + 1
+
+
+# Texts that are refused
+
+
+@pytest.mark.parametrize("max_inputs", [None, 1, 7])
+def test_refused_text_is_named_and_the_others_are_compared(
+    tmp_path, references, clock, caplog, max_inputs
+):
+    one = FakeProvider(max_inputs=max_inputs)
+    one.refused = [TEXTS["long"]]
+    worker = Host(tmp_path, {"a": one}, references, clock, every=3600)
+    worker.tick()
+    assert worker.agreements() == {"a": 1.0}
+    asked = len(one.asked)
+    assert asked <= len(PROBES)
+    for _ in range(59):
+        clock.now += 60
+        worker.tick()
+    assert len(one.asked) == asked  # not before "every"
+    clock.now += 60
+    one.space = "other"
+    worker.tick()
+    worker.stop()
+    assert worker.agreements()["a"] < 0.9
+    refusals = [t for t in caplog.messages if "refuses" in t]
+    assert refusals == [
+        "deployment a/x is compared with the reference of space s by the other texts only: it "
+        "refuses the probe text 'long': the text is too long"
+    ]
+    assert worker.watch.counts == {("m", "a", "agreed"): 1, ("m", "a", "drifted"): 1}
+
+
+def test_provider_that_refuses_every_text_is_asked_a_few_times_and_then_after_every(
+    tmp_path, references, clock, caplog
+):
+    one = FakeProvider()
+    one.refused = PROBES
+    worker = Host(tmp_path, {"a": one}, references, clock, every=3600)
+    for _ in range(60):
+        worker.tick()
+        clock.now += 60
+    worker.stop()
+    assert worker.agreements() == {"a": None}
+    assert len(one.asked) <= 15
+    assert "it refuses the probe texts 'word', 'question'" in caplog.text
+    assert worker.watch.counts == {("m", "a", "failed"): 1}
 
 
 # What follows
