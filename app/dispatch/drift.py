@@ -62,6 +62,26 @@ class BackgroundCalls:
         self._sender = sender
         self._sleep = sleep
 
+    def used_share(self, deployment: Deployment, calls: Sequence[Sequence[str]]) -> float:
+        """Return the share of the deployment's quota that is used with these calls more."""
+        tokens = sum(self._tokens(deployment, texts) for texts in calls)
+        return deployment.quota.used_share(len(calls), tokens, time.monotonic())
+
+    def has_quota(self, deployment: Deployment, texts: Sequence[str]) -> bool:
+        """Whether a call may be sent that leaves some quota, or where no other call uses it."""
+        tokens, now = self._tokens(deployment, texts), time.monotonic()
+        quota = deployment.quota
+        if quota.wait(tokens, now) > 0:
+            return False
+        return quota.used_share(1, tokens, now) < 1 or quota.used_share(0, 0, now) == 0
+
+    def spread_s(self, deployment: Deployment, texts: Sequence[str], share: float) -> float:
+        """Return the seconds between such calls that use that share of the quota."""
+        return deployment.quota.spread_s(self._tokens(deployment, texts), share)
+
+    def _tokens(self, deployment: Deployment, texts: Sequence[str]) -> int:
+        return sum(self._pool_of[deployment].estimate.expect(texts))
+
     def embed(
         self,
         deployment: Deployment,
@@ -91,7 +111,7 @@ class BackgroundCalls:
             call=call,
             group=None,
             kind=deployment.kind(call, None),
-            tokens=sum(pool.estimate.expect(texts)),
+            tokens=self._tokens(deployment, texts),
             deadline=Deadline(min(now + MAX_CALL_S, end)),
             on_result=on_result,
             queued_at=now,

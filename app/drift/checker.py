@@ -20,7 +20,7 @@ from app.drift.embedding import Progress, calls_for
 from app.drift.reference import Reference, compare
 from app.drift.results import CheckResult
 from app.drift.targets import Target
-from app.drift.texts import NAMES
+from app.drift.texts import NAMES, PROBES
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
 _log = logging.getLogger("app.drift")
@@ -36,10 +36,22 @@ MAX_CHECK_S = 180.0
 RETRY_S = 60.0
 #: Rows of a check that did not end are dropped when none has come for so long, or for two "every".
 MIN_ROWS_AGE_S = 4 * 3600.0
+#: The share of a deployment's quota up to which all calls of a check are made at once.
+MAX_QUOTA_SHARE = 0.5
+#: The share of it that a check uses otherwise, call by call.
+SLOW_CHECK_SHARE = 0.1
 _JOIN_S = 0.1  # between two looks whether the process stops
 
 #: ``skipped``: the deployment was ejected or resting, or had no idle slot or no quota left.
 CheckOutcome = Literal["agreed", "drifted", "failed", "skipped"]
+
+
+class _Unfinished(Exception):
+    """A call was made, and the quota has no room for the others now."""
+
+    def __init__(self, pause_s: float) -> None:
+        super().__init__(pause_s)
+        self.pause_s = pause_s
 
 
 class Checker:
@@ -63,7 +75,9 @@ class Checker:
         self._is_stopping = is_stopping
         self._clock = clock
         self._running: set[str] = set()  # keys of targets
-        self._ended: queue.Queue[tuple[Target, CheckResult, CheckResult | None, CheckOutcome]]
+        self._ended: queue.Queue[
+            tuple[Target, CheckResult, CheckResult | None, CheckOutcome | None]
+        ]
         self._ended = queue.Queue()
         self._progress: dict[str, Progress] = {}  # of checks that did not end, by target
 
@@ -101,7 +115,8 @@ class Checker:
                     return
                 continue
             self._running.discard(target.key)
-            self.counts[target.model, target.deployment.name, outcome] += 1
+            if outcome is not None:
+                self.counts[target.model, target.deployment.name, outcome] += 1
             log_change(target, result, before, self._settings)
             yield target.key, result
 
@@ -109,11 +124,15 @@ class Checker:
 
     def _check(
         self, target: Target, reference: Reference, before: CheckResult | None
-    ) -> tuple[CheckResult, CheckOutcome]:
+    ) -> tuple[CheckResult, CheckOutcome | None]:
+        """Return the result, and the outcome if the check has ended."""
         last = before or CheckResult(reference.id, self._clock())
         progress = self._progress_of(target, reference, last)
         try:
             self._embed(target, progress)
+        except _Unfinished as unfinished:
+            pause_s = min(self._settings.every, unfinished.pause_s)
+            return last.unfinished(self._clock(), pause_s), None
         except NotSent as error:
             return last.failed(error.message, self._clock(), RETRY_S), "skipped"
         except ProviderError as error:
@@ -142,7 +161,10 @@ class Checker:
         return found
 
     def _embed(self, target: Target, progress: Progress) -> None:
-        """Embed what is missing. Raises `NotSent`, and the `ProviderError` of a call."""
+        """Embed what is missing, as far as the quota has room.
+
+        Raises `NotSent`, the `ProviderError` of a call, and `_Unfinished`.
+        """
         deployment = _askable(target)
         now = time.monotonic()
         slots_until, end = now + SLOT_WAIT_S, now + MAX_CHECK_S
@@ -156,8 +178,27 @@ class Checker:
             progress.changed_at = self._clock()
             return vectors
 
-        for indexes in calls_for(deployment, progress.missing()):
+        calls = self._calls_to_make(deployment, progress)
+        for indexes in calls:
             progress.embed(indexes, embed)
+        if progress.missing():
+            pause_s = self._calls.spread_s(deployment, _texts(calls[0]), SLOW_CHECK_SHARE)
+            raise _Unfinished(pause_s)
+
+    def _calls_to_make(self, deployment: Deployment, progress: Progress) -> Sequence[Sequence[int]]:
+        """Return the texts of the calls to make now. Raises `NotSent`.
+
+        There are three cases: all calls that are missing leave half of the quota to requests; one
+        call, or one text, leaves some of it, or is the only one; there is no room.
+        """
+        calls = calls_for(deployment, progress.missing())
+        used = self._calls.used_share(deployment, [_texts(indexes) for indexes in calls])
+        if used <= MAX_QUOTA_SHARE:
+            return calls
+        for indexes in (calls[0], calls[0][:1]):
+            if self._calls.has_quota(deployment, _texts(indexes)):
+                return [indexes]
+        raise NotSent("has too little quota left")
 
     def _pause_s(self, error: ProviderError, last: CheckResult) -> float:
         """Return the seconds until a check that failed is tried again."""
@@ -165,6 +206,10 @@ class Checker:
         if isinstance(error, Rejected):  # the same texts will be refused again
             return every
         return min(every, max(RETRY_S, 2 * last.retry_s))
+
+
+def _texts(indexes: Sequence[int]) -> list[str]:
+    return [PROBES[i] for i in indexes]
 
 
 def _askable(target: Target) -> Deployment:

@@ -32,12 +32,16 @@ class CheckResult:
     text: str = ""  # the name of the text with the lowest cosine
     error: str = ""
     refusal: str = ""
-    failing_since: float = 0.0  # when the first of the failures in a row was
+    failing_since: float = 0.0  # when the first of the checks in a row was that did not end
     retry_s: float = 0.0  # from ``tried_at`` until the next check; 0: CHECK["every"]
 
     def has_drifted(self, min_cosine: float) -> bool:
         """Whether a cosine is below the limit."""
         return self.lowest is not None and self.lowest < min_cosine
+
+    def unfinished(self, now: float, retry_s: float) -> CheckResult:
+        """Return the result while a check goes on call by call: with the cosines of this one."""
+        return self.failed("", now, retry_s)
 
     def failed(self, error: str, now: float, retry_s: float) -> CheckResult:
         """Return the result after a check that failed: with the cosines of this one."""

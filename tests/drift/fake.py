@@ -91,14 +91,17 @@ class FakeReferences:
         self.kept |= {r.space: r for r in references}
 
 
-def settings(models, providers, **check):
-    """``models``: names of providers by model, all of them in the space "s"."""
+def settings(models, providers, quota=None, **check):
+    """``models``: names of providers by model, all of them in the space "s".
+
+    ``quota``: limits of each deployment.
+    """
     return Settings(
         providers={n: ProviderSettings(n, "openai", "https://x.example/v1") for n in providers},
         models={
             model: ModelSettings(
                 model,
-                tuple(DeploymentSettings(provider=n, model="x") for n in names),
+                tuple(DeploymentSettings(provider=n, model="x", **quota or {}) for n in names),
                 dimensions=WIDTH,
                 space="s",
             )
@@ -136,6 +139,14 @@ class Host:
         self.watch.tick()
         end = time.monotonic() + 60
         while self.watch.is_checking and time.monotonic() < end:
+            self.watch.tick()
+
+    def tick_until(self, is_true):
+        """Short ticks until a condition is true, while checks may be under way."""
+        self.watch._tick_s = 0.02
+        end = time.monotonic() + 60
+        while not is_true():
+            assert time.monotonic() < end
             self.watch.tick()
 
     def stop(self):

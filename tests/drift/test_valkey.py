@@ -170,7 +170,7 @@ def test_provider_on_a_host_is_checked_while_another_host_has_the_lease(hosts, s
 def test_lease_is_extended_while_a_check_runs(hosts, shared, up):
     one, _ = hosts
     one.providers["b"].may_answer.clear()
-    one.watch.tick()
+    one.tick_until(lambda: one.agreements()["a"] == 1.0)
     up.client().pexpire("embeddings:space-check:lease", 5000)
     one.clock.now += 61
     one.watch.tick()

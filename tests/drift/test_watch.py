@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.drift import results
+from app.drift import checker, results
 from app.drift.checker import MAX_PARALLEL_CHECKS
 from app.drift.texts import PROBES, TEXTS
 from app.errors import (
@@ -187,13 +187,12 @@ def test_pause_after_failures_is_at_most_every(host, providers, clock):
 def test_slow_deployment_delays_no_result_of_another(host, providers, clock):
     providers["b"].may_answer.clear()
     worker = host(every=100, on_drift="eject")
-    worker.watch.tick()
+    worker.tick_until(lambda: worker.agreements()["a"] == 1.0)
     assert worker.watch.is_checking
     providers["a"].space = "other"
-    clock.now += 100
-    worker.watch.tick()  # "a" is due again, while "b" is still under way
+    clock.now += 100  # "a" is due again, while "b" is still under way
+    worker.tick_until(lambda: worker.states() == {"a": "drifted", "b": "ok"})
     assert checks(providers) == [2, 1]
-    assert worker.states() == {"a": "drifted", "b": "ok"}
     assert worker.agreements()["b"] is None
     providers["b"].may_answer.set()
     worker.tick()
@@ -216,13 +215,12 @@ def test_more_deployments_than_are_checked_at_once_are_all_checked(tmp_path, ref
     slow = many["p0"]
     slow.may_answer.clear()
     worker = Host(tmp_path, many, references, clock)
-    for _ in range(4):
-        worker.watch.tick()
+    others = [name for name in many if name != "p0"]
+    worker.tick_until(lambda: all(worker.agreements()[name] == 1.0 for name in others))
+    assert worker.agreements()["p0"] is None
     slow.may_answer.set()
-    known = worker.agreements()
-    assert known.pop("p0") is None
-    assert set(known.values()) == {1.0}
     worker.tick()
+    assert worker.agreements()["p0"] == 1.0
     worker.stop()
 
 
@@ -245,6 +243,62 @@ def test_check_that_failed_in_the_middle_goes_on_where_it_was(tmp_path, referenc
     worker.stop()
     assert worker.agreements() == {"a": 1.0}
     assert len(one.asked) == len(PROBES) + 1
+
+
+# Small quotas
+
+
+@pytest.mark.parametrize(
+    ("quota", "max_inputs", "at_once"),
+    [
+        ({"requests_per_minute": 60}, 1, len(PROBES)),  # a third of it
+        ({"requests_per_minute": 20}, 1, 1),
+        ({"requests_per_minute": 2}, None, 1),
+        ({"tokens_per_minute": 3000}, None, 1),
+        ({"tokens_per_minute": 3000}, 1, len(PROBES)),
+        ({"tokens_per_minute": 400}, None, 1),
+    ],
+)
+def test_check_leaves_half_of_a_quota_or_makes_one_call(
+    tmp_path, references, clock, quota, max_inputs, at_once
+):
+    one = FakeProvider(max_inputs=max_inputs)
+    worker = Host(tmp_path, {"a": one}, references, clock, every=3600, quota=quota)
+    worker.tick()
+    assert len(one.asked) == at_once
+    assert worker.embed().provider == "a"  # no request waits for the quota
+    worker.stop()
+
+
+def test_check_of_a_small_quota_ends_call_by_call_and_drift_is_noticed(
+    tmp_path, references, clock, monkeypatch
+):
+    one = FakeProvider(max_inputs=1, space="other")
+    quota = {"requests_per_minute": 20}
+    worker = Host(
+        tmp_path, {"a": one}, references, clock, every=3600, on_drift="eject", quota=quota
+    )
+    monotonic, start = time.monotonic, clock.now
+    monkeypatch.setattr(checker.time, "monotonic", lambda: monotonic() + clock.now - start)
+    for _ in range(60):  # a tenth of 20 calls a minute: one in 30 s
+        worker.tick()
+        clock.now += 15
+    worker.stop()
+    assert [len(items) for items in one.asked] == [1] * len(PROBES)
+    assert worker.states() == {"a": "drifted"}
+    assert worker.watch.counts == {("m", "a", "drifted"): 1}
+
+
+def test_check_makes_no_call_while_requests_use_the_quota(tmp_path, references, clock):
+    one = FakeProvider(max_inputs=1)
+    quota = {"requests_per_minute": 4}
+    worker = Host(tmp_path, {"a": one}, references, clock, quota=quota)
+    for i in range(3):
+        worker.embed(f"text {i}")
+    worker.tick()
+    assert len(one.asked) == 3
+    assert worker.watch.counts == {("m", "a", "skipped"): 1}
+    worker.stop()
 
 
 # Texts that are refused
