@@ -84,6 +84,7 @@ class DriftWatch:
         self._checker = Checker(
             dispatcher.background_calls, check, lambda: self._task.is_stopping, clock
         )
+        self.every = check.every
         #: Checks that this process has made, by model, provider and outcome.
         self.counts = self._checker.counts
 
@@ -111,6 +112,20 @@ class DriftWatch:
                 self._lead()
                 return
         self._follow()
+
+    def ages(self) -> dict[tuple[str, str], float]:
+        """Return the seconds since vectors were last compared, by model and provider.
+
+        Where none ever were, those since the first check that failed; 0 without a reference.
+        """
+        now, ages = self._clock(), dict[tuple[str, str], float]()
+        for key, target in self._targets.items():
+            result = self._results.get(key)
+            since = now if result is None else result.checked_at or result.failing_since or now
+            for model, deployment in target.deployments:
+                place = (model, deployment.name)
+                ages[place] = max(ages.get(place, 0.0), now - since)
+        return ages
 
     @property
     def is_checking(self) -> bool:

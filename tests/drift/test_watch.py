@@ -348,6 +348,38 @@ def test_provider_that_refuses_every_text_is_asked_a_few_times_and_then_after_ev
     assert worker.watch.counts == {("m", "a", "failed"): 1}
 
 
+# Agreements that are old
+
+
+def test_age_is_that_of_the_last_vectors_that_were_compared(host, providers, clock):
+    worker = host(every=100, models={"m": ["a", "b"], "alias": ["a"]})
+    assert set(worker.watch.ages().values()) == {0}
+    worker.tick()
+    providers["a"].fail = ProviderUnavailable("failed with 503")
+    for _ in range(5):
+        clock.now += 100
+        worker.tick()
+    ages = worker.watch.ages()
+    assert ages == {("m", "a"): 500, ("alias", "a"): 500, ("m", "b"): 0}
+
+
+def test_age_of_a_deployment_that_never_answered_is_that_of_its_first_failure(
+    host, providers, clock, references
+):
+    providers["a"].fail = ProviderUnavailable("failed with 503")
+    leader, follower = host(every=100), host(every=100)
+    for _ in range(4):
+        leader.tick()
+        clock.now += 100
+    follower.tick()
+    assert leader.watch.ages()["m", "a"] == follower.watch.ages()["m", "a"] == 400
+    references.kept.clear()
+    references.number += 1
+    leader.tick()
+    follower.tick()
+    assert set(leader.watch.ages().values()) == set(follower.watch.ages().values()) == {0}
+
+
 # What follows
 
 
