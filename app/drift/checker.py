@@ -68,12 +68,13 @@ class Checker:
         settings: CheckSettings,
         is_stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts: Counter[tuple[str, str, CheckOutcome]] = Counter()
         self._calls = calls
         self._settings = settings
         self._is_stopping = is_stopping
-        self._clock = clock
+        self._clock, self._monotonic = clock, monotonic
         self._running: set[str] = set()  # keys of targets
         self._ended: queue.Queue[
             tuple[Target, CheckResult, CheckResult | None, CheckOutcome | None]
@@ -166,11 +167,11 @@ class Checker:
         Raises `NotSent`, the `ProviderError` of a call, and `_Unfinished`.
         """
         deployment = _askable(target)
-        now = time.monotonic()
+        now = self._monotonic()
         slots_until, end = now + SLOT_WAIT_S, now + MAX_CHECK_S
 
         def embed(texts: Sequence[str]) -> Vectors:
-            now = time.monotonic()
+            now = self._monotonic()
             if now >= end:
                 raise ProviderTimeout("did not embed the probe texts in time")
             wait_s = max(0.0, slots_until - now)
@@ -219,7 +220,7 @@ def _askable(target: Target) -> Deployment:
     """
     now = time.monotonic()
     for _, deployment in target.deployments:
-        if deployment.health.wait(now) == 0:
+        if deployment.standing.wait_after_failures(now) == 0:
             return deployment
     raise NotSent("is ejected or resting")
 

@@ -1,5 +1,7 @@
 """A deployment that is ejected for drift is not called, and none of its vectors leaves."""
 
+import time
+
 import pytest
 
 from app.dispatch.attempt import NotSent
@@ -225,6 +227,19 @@ def test_background_call_that_fails_changes_no_health(error):
     assert background.a.health.state(T) == "ok"
     assert not background.a.health.failures_in_a_row
     assert background.a.standing.trusts_400(None, T) == background.b.standing.trusts_400(None, T)
+
+
+def test_background_call_ends_with_the_check_that_it_is_of():
+    background = Background()
+    left = []
+
+    def embed(call, wanted, deadline):
+        left.append(deadline.remaining())
+        return vectors([1])
+
+    background.a.embed = embed
+    background.apart.embed(background.a, ["1"], 0.0, end=time.monotonic() + 5)
+    assert 0 < left[0] <= 5
 
 
 def test_background_call_takes_no_slot_while_requests_wait():
