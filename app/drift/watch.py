@@ -14,7 +14,8 @@ from app.dispatch import Dispatcher
 from app.dispatch.drift import Agreement
 from app.drift.checker import Checker
 from app.drift.hosts import Episodes, OtherHosts
-from app.drift.reference import Reference, References, ReferencesUnavailable
+from app.drift.known_references import KnownReferences
+from app.drift.reference import References
 from app.drift.results import CheckResult, CheckResults, HostLock, ResultsFile, newest
 from app.drift.targets import Target, targets_of
 
@@ -26,8 +27,6 @@ _log = logging.getLogger("app.drift")
 #: Seconds between two ticks of a worker, so that a result reaches all of them within that; a
 #: quarter of a short "every", but no less than the second number.
 MAX_TICK_S, MIN_TICK_S = 2.0, 0.1
-#: Seconds between two looks whether references were recorded anew.
-REFERENCE_POLL_S = 10.0
 #: The share of "every" after which a deployment is checked along with those that are due.
 CHECK_ALONG_SHARE = 0.9
 #: Seconds by which the clock of another host may be ahead.
@@ -60,7 +59,7 @@ class DriftWatch:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._dispatcher, self._settings = dispatcher, check
-        self._references, self._clock = references, clock
+        self._clock = clock
         self._targets = targets_of(dispatcher.deployments(), settings.models, settings.providers)
         self._episodes = Episodes()
         self._hosts = OtherHosts(shared, self._episodes, clock)
@@ -68,10 +67,8 @@ class DriftWatch:
         self._file = ResultsFile(directory)
         self._results: CheckResults = {}  # that were recorded last
         self._written: CheckResults = {}  # that are in the file, as the worker with the lock knows
-        self._found: dict[str, Reference] = {}  # references by space
-        self._version: object = None  # of the references, when they were read
-        self._has_read = False  # the references, once
-        self._polled_at = float("-inf")  # of the clock
+        spaces = [target.space for target in self._targets.values()]
+        self._known = KnownReferences(references, spaces, check.every, self._episodes, clock)
         tick_s = self._tick_s = max(MIN_TICK_S, min(MAX_TICK_S, check.every / 4))
         self._task = PeriodicTask(
             "space-check",
@@ -107,8 +104,8 @@ class DriftWatch:
     def tick(self) -> None:
         """Check what is due, if this worker is the one that does, and follow the results."""
         if self._lock.acquire():
-            self._poll_references()
-            if self._has_read:
+            self._known.poll()
+            if self._known.has_read:
                 self._lead()
                 return
         self._follow()
@@ -166,7 +163,9 @@ class DriftWatch:
         has_started = False
         for target in self._due(results):
             if (has_lease or target.is_on_this_host) and self._checker.may_start(target):
-                self._checker.start(target, self._found[target.space], results.get(target.key))
+                self._checker.start(
+                    target, self._known.by_space[target.space], results.get(target.key)
+                )
                 has_started = True
         return has_started
 
@@ -199,7 +198,7 @@ class DriftWatch:
 
     def _due(self, results: Mapping[str, CheckResult]) -> list[Target]:
         """Return the targets to check now; none where none is due."""
-        watched = [t for t in self._targets.values() if t.space in self._found]
+        watched = [t for t in self._targets.values() if t.space in self._known.by_space]
         if not any(self._is_due(results.get(t.key), 1.0) for t in watched):
             return []
         return [t for t in watched if self._is_due(results.get(t.key), CHECK_ALONG_SHARE)]
@@ -216,37 +215,10 @@ class DriftWatch:
         current: CheckResults = {}
         for key, result in results.items():
             target = self._targets.get(key)
-            reference = None if target is None else self._found.get(target.space)
+            reference = None if target is None else self._known.by_space.get(target.space)
             if reference is not None and reference.id == result.reference:
                 current[key] = result
         return current
-
-    def _poll_references(self) -> None:
-        """Read the references if they have changed; keep those known while they are unavailable."""
-        now = self._clock()
-        if 0 <= now - self._polled_at < min(REFERENCE_POLL_S, self._settings.every):
-            return
-        self._polled_at = now
-        try:
-            version = self._references.version()
-            if version != self._version or not self._has_read:
-                found = self._references.load()
-                self._found = {space: r for space, r in found.items() if r.is_current}
-                self._version, self._has_read = version, True
-                self._warn_of_other_texts(found)
-        except ReferencesUnavailable as error:
-            self._episodes.failed("the reference vectors", error)
-        else:
-            self._episodes.succeeded("the reference vectors")
-
-    def _warn_of_other_texts(self, found: Mapping[str, Reference]) -> None:
-        for space in sorted({target.space for target in self._targets.values()}):
-            if space in found and not found[space].is_current:
-                _log.warning(
-                    "the reference of space %s is of other probe texts, so nothing is compared "
-                    "with it: flask --app wsgi check --record",
-                    space,
-                )
 
     # Every worker
 
