@@ -98,8 +98,8 @@ class Checker:
             result, outcome = self._check(target, reference, before)
             self._ended.put((target, result, before, outcome))
 
-        self._running.add(target.key)
         threading.Thread(target=run, daemon=True, name="space-check").start()
+        self._running.add(target.key)  # not before: where no thread can be had, nothing runs
 
     def ended(self, seconds: float) -> Iterator[tuple[str, CheckResult]]:
         """Yield the results by the keys of their targets, each as soon as its check has ended.

@@ -1,5 +1,6 @@
 """A check has one deadline for all its calls, and goes on where it was."""
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -84,3 +85,16 @@ def test_bug_in_a_check_is_a_failure_and_its_target_is_checked_again(clock, capl
     assert result.error == "failed by a bug"
     assert not checker.is_running
     assert checker.may_start(target())
+
+
+def test_check_whose_thread_cannot_be_started_is_not_taken_for_running(clock, monkeypatch):
+    def no_thread(thread):
+        raise RuntimeError("can't start new thread")
+
+    checker = Checker(SlowCalls(clock, 0), CheckSettings(), clock=clock, monotonic=clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError):
+            run(checker)
+    assert not checker.is_running
+    assert run(checker).lowest == 1.0
