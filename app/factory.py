@@ -92,7 +92,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     if metrics:
         _register_gauges(metrics, dispatcher, cache, services, limiter)
         if drift_watch is not None:
-            metrics.gauges.space_checks(drift_watch.counts)
+            metrics.gauges.space_checks(drift_watch.counts, drift_watch.ages, drift_watch.every)
         flask.register_blueprint(metrics.page(api.require_admin, addresses.are_within))
     if services.reporter is not None:
         flask.register_blueprint(services.page(api.caller))

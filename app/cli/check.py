@@ -18,12 +18,12 @@ from app.cli.tables import aligned, cell
 from app.concurrency.deadline import Deadline
 from app.dispatch.deployment import Deployment
 from app.domain import EmbeddingRequest, Vectors
-from app.drift.targets import embed_texts
+from app.drift.embedding import embed_texts
 from app.drift.texts import PROBES
 from app.errors import ProviderError
 
-#: Below this cosine two models serve different vector spaces, and a shortened vector is no part of
-#: the full one. Deployments of one space are held to CHECK["min_cosine"].
+#: Below this cosine a shortened vector is no part of the full one. Deployments of one space, and
+#: two models that are compared, are held to CHECK["min_cosine"].
 MIN_COSINE = 0.99
 
 

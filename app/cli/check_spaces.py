@@ -21,7 +21,7 @@ from app.config import DEFAULT_MIN_COSINE, Settings
 from app.drift.reference import Cosines, Reference, References, ReferencesUnavailable, compare
 
 #: Digits of a cosine that are shown: CHECK["min_cosine"] may be close to 1.
-_DIGITS = 6
+DIGITS = 6
 
 
 def compare_with_recorded(
@@ -78,7 +78,7 @@ def compare_pairs(
         for one, other in combinations(group, 2):
             cosines = compare(one.rows, other.rows)
             for finding, second in ((one, other), (other, one)):
-                lowest = round(cosines.lowest, _DIGITS)
+                lowest = round(cosines.lowest, DIGITS)
                 finding.cosine = min(lowest, 1.0 if finding.cosine is None else finding.cosine)
                 if cosines.lowest < min_cosine:
                     finding.errors.append(_disagreement(finding, second, cosines))
@@ -102,8 +102,8 @@ def compare_with_references(
                 )
                 continue
             cosines = compare(finding.rows, reference.rows)
-            finding.reference = round(cosines.lowest, _DIGITS)
-            finding.reference_median = round(cosines.median, _DIGITS)
+            finding.reference = round(cosines.lowest, DIGITS)
+            finding.reference_median = round(cosines.median, DIGITS)
             finding.reference_text = cosines.text
             if cosines.lowest < min_cosine:
                 finding.errors.append(
@@ -174,6 +174,6 @@ def _disagreement(finding: Finding, other: Finding, cosines: Cosines) -> str:
     place = "" if other.model == finding.model else f" of model {other.model}"
     return (
         f"these do not serve the same vector space: it and {other.deployment}{place} (cosine "
-        f"{cosines.lowest:.{_DIGITS}f} on the text {cosines.text!r}): take one out of "
+        f"{cosines.lowest:.{DIGITS}f} on the text {cosines.text!r}): take one out of "
         f"MODELS[{finding.model!r}]"
     )

@@ -138,9 +138,11 @@ def _compare(
     as_json: bool,
 ) -> NoReturn:
     """Compare two models, and exit: with 0 where they serve one space."""
+    from app.cli.check_spaces import min_cosine_of
     from app.cli.compare import compare, text_of
 
     _models_exist("--compare", names, settings)
-    result = compare(settings.models, dispatcher.deployments(), names, timeout)
+    min_cosine = min_cosine_of(settings)
+    result = compare(settings.models, dispatcher.deployments(), names, timeout, min_cosine)
     click.echo(json.dumps(result.as_dict(), indent=2) if as_json else text_of(result))
     sys.exit(not result.is_one_space)

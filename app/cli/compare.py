@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from app.cli.check import MIN_COSINE, Finding, cosines_of, embed_probes
+from app.cli.check import Finding, cosines_of, embed_probes
+from app.cli.check_spaces import DIGITS
 from app.config import ModelSettings
 from app.dispatch.deployment import Deployment
 from app.drift.texts import PROBES
@@ -35,6 +36,7 @@ class Comparison:
     """The result: ``is_one_space`` is None where a model could not be asked."""
 
     sides: tuple[Side, Side]
+    min_cosine: float  # a lower one shows two spaces
     is_one_space: bool | None = None
     lowest_cosine: float | None = None
     median_cosine: float | None = None
@@ -49,12 +51,16 @@ def compare(
     deployments: Iterable[tuple[str, Deployment]],
     names: tuple[str, str],
     seconds: float,
+    min_cosine: float,
 ) -> Comparison:
-    """Compare two of the models; every call may take ``seconds``."""
+    """Compare two of the models; every call may take ``seconds``.
+
+    They serve one space where no cosine is below ``min_cosine``.
+    """
     known = list(deployments)
     one, other = (Side(name, models[name].space) for name in names)
     matrices = [_embed(side, known, seconds) for side in (one, other)]
-    result = Comparison((one, other))
+    result = Comparison((one, other), min_cosine)
     first, second = matrices
     if first is None or second is None:
         return result
@@ -63,10 +69,10 @@ def compare(
         return result
     cosines = cosines_of(first, second)
     lowest = int(cosines.argmin())
-    result.lowest_cosine = round(float(cosines[lowest]), 4)
-    result.median_cosine = round(statistics.median(cosines.tolist()), 4)
+    result.lowest_cosine = round(float(cosines[lowest]), DIGITS)
+    result.median_cosine = round(statistics.median(cosines.tolist()), DIGITS)
     result.lowest_text = PROBES[lowest]
-    result.is_one_space = float(cosines[lowest]) >= MIN_COSINE
+    result.is_one_space = float(cosines[lowest]) >= min_cosine
     return result
 
 
@@ -108,9 +114,11 @@ def _conclusion(result: Comparison) -> str:
         return "Not compared: a model could not be asked."
     if result.is_one_space:
         advice = "" if same_id else ' To share cache and indexes, give both the same "space".'
-        return f"One vector space: no cosine is below {MIN_COSINE}.{advice}"
+        return f"One vector space: no cosine is below {result.min_cosine}.{advice}"
     reason = (
-        f"a cosine is below {MIN_COSINE}" if one.width == other.width else "their widths differ"
+        f"a cosine is below {result.min_cosine}"
+        if one.width == other.width
+        else "their widths differ"
     )
     advice = (
         f' Both have the id {one.space}: give one of them another "space".'

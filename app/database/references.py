@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,11 +13,19 @@ from app.database.audit import AuditEvent, record
 from app.database.tables import space_references
 
 
-def version(connection: Connection) -> tuple[Any, ...]:
-    """Return what changes with every `replace`."""
+def version(connection: Connection) -> tuple[tuple[str, int, str], ...]:
+    """Return what changes with every `replace`: space, time and digest of each row, sorted.
+
+    The newest time alone would not: the clocks of two hosts differ.
+    """
     columns = space_references.c
-    statement = sa.select(sa.func.count(), sa.func.max(columns.recorded_at))
-    return tuple(connection.execute(statement).one())
+    statement = sa.select(columns.space, columns.recorded_at, columns.vectors)
+    return tuple(
+        sorted(
+            (space, recorded_at, sha256(vectors).hexdigest())
+            for space, recorded_at, vectors in connection.execute(statement)
+        )
+    )
 
 
 def read(connection: Connection) -> list[Mapping[str, Any]]:

@@ -27,7 +27,8 @@ def make_call(
     pool.retries.earn(firsts)
     pool.hedges.earn(firsts)
     events.call_started(deployment, attempts, call_started_at)
-    standing.call_started(batch, batch.inputs, call_started_at)
+    if not attempts[0].is_space_check:  # its age is no sign that the deployment is silent
+        standing.call_started(batch, batch.inputs, call_started_at)
     call, wanted = attempts[0].call, attempts[0].wanted
     result: Vectors | ProviderError
     try:

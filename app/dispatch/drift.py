@@ -48,8 +48,8 @@ class NoIdleSlot(NotSent):
 class BackgroundCalls:
     """Embeds texts on one deployment, outside every request.
 
-    A call counts as any other: it is charged to the deployment's quota and counted in metrics, and
-    its result changes the deployment's health. ``sleep`` is passed in for tests.
+    A call is charged to the deployment's quota and counted in metrics, as any other. Its result
+    changes neither health nor latency of the deployment. ``sleep`` is passed in for tests.
     """
 
     def __init__(
@@ -62,14 +62,35 @@ class BackgroundCalls:
         self._sender = sender
         self._sleep = sleep
 
+    def used_share(self, deployment: Deployment, calls: Sequence[Sequence[str]]) -> float:
+        """Return the share of the deployment's quota that is used with these calls more."""
+        tokens = sum(self._tokens(deployment, texts) for texts in calls)
+        return deployment.quota.used_share(len(calls), tokens, time.monotonic())
+
+    def has_quota(self, deployment: Deployment, texts: Sequence[str]) -> bool:
+        """Whether a call may be sent that leaves some quota, or where no other call uses it."""
+        tokens, now = self._tokens(deployment, texts), time.monotonic()
+        quota = deployment.quota
+        if quota.wait(tokens, now) > 0:
+            return False
+        return quota.used_share(1, tokens, now) < 1 or quota.used_share(0, 0, now) == 0
+
+    def spread_s(self, deployment: Deployment, texts: Sequence[str], share: float) -> float:
+        """Return the seconds between such calls that use that share of the quota."""
+        return deployment.quota.spread_s(self._tokens(deployment, texts), share)
+
+    def _tokens(self, deployment: Deployment, texts: Sequence[str]) -> int:
+        return sum(self._pool_of[deployment].estimate.expect(texts))
+
     def embed(
         self,
         deployment: Deployment,
         texts: Sequence[str],
         slot_wait_s: float,
         is_stopping: Callable[[], bool] = lambda: False,
+        end: float = float("inf"),
     ) -> Vectors:
-        """Return the vectors of texts that fit into one call.
+        """Return the vectors of texts that fit into one call, which ends before ``end``.
 
         Raises `NoIdleSlot` after ``slot_wait_s`` without an idle slot, else the `ProviderError` of
         the call.
@@ -90,8 +111,8 @@ class BackgroundCalls:
             call=call,
             group=None,
             kind=deployment.kind(call, None),
-            tokens=sum(pool.estimate.expect(texts)),
-            deadline=Deadline(now + MAX_CALL_S),
+            tokens=self._tokens(deployment, texts),
+            deadline=Deadline(min(now + MAX_CALL_S, end)),
             on_result=on_result,
             queued_at=now,
             is_space_check=True,
@@ -101,7 +122,7 @@ class BackgroundCalls:
                 raise NoIdleSlot("had no idle slot, or no quota left")
             self._sleep(SLOT_POLL_S)
             now = attempt.queued_at = time.monotonic()
-            attempt.deadline.extend(now + MAX_CALL_S)
+            attempt.deadline.extend(min(now + MAX_CALL_S, end))
         self._sender.send(batch)
         wakeup.wait(attempt.deadline.remaining() + _GRACE_S)
         if not results:

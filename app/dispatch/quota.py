@@ -74,6 +74,22 @@ class Quota:
             self._expire(now)
             return self._max_tokens - self._tokens
 
+    def used_share(self, calls: int, tokens: int, now: float) -> float:
+        """Return the share of the limits that is used with so many calls and tokens more."""
+        if not self._limited:
+            return 0.0
+        with self._lock:
+            self._expire(now)
+            of_calls = (len(self._calls) + calls) / self._max_calls
+            return max(of_calls, (self._tokens + tokens) / self._max_tokens)
+
+    def spread_s(self, tokens: int, share: float) -> float:
+        """Return the seconds between calls of so many tokens that use that share of the limits."""
+        if not self._limited:
+            return 0.0
+        of_calls = self._call_window / self._max_calls
+        return max(of_calls, WINDOW_S * tokens / self._max_tokens) / share
+
     def add(self, reservation: Reservation, tokens: int, now: float) -> bool:
         """Add tokens to the reservation of a call not yet sent; return False above the limit."""
         if self._limited:

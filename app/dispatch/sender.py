@@ -101,9 +101,29 @@ class Sender:
         """Make one call and deliver its result; return the next test of a bisection, if any."""
         pool = self._pool_of[batch.deployment]
         result, call_started_at, now = make_call(batch, pool, self._events, self._tracer)
+        if batch.attempts[0].is_space_check:
+            self._checked(batch, result, now - call_started_at, now)
+            return None
         if isinstance(result, Vectors):
             return self._answered(batch, result, call_started_at, now)
         return self._failed(batch, result, call_started_at, now)
+
+    def _checked(
+        self, batch: Batch, result: Vectors | ProviderError, seconds: float, now: float
+    ) -> None:
+        """Deliver the result of a space check, which changes neither health nor latency.
+
+        Its texts and times are not those of requests: a deployment must not be ejected for them.
+        """
+        deployment, (attempt,) = batch.deployment, batch.attempts
+        model = self._pool_of[deployment].model
+        if isinstance(result, Vectors):
+            if batch.reservation is not None and not result.estimated:
+                deployment.quota.settle(batch.reservation, sum(result.tokens))
+            self._events.answered(model, deployment, result, seconds)
+        else:
+            self._events.failed(model, deployment, result, seconds)
+        self._deliver(attempt, result, 1, now)
 
     def _answered(
         self, batch: Batch, vectors: Vectors, call_started_at: float, now: float

@@ -114,6 +114,10 @@ class Standing:
         """Return the seconds until it may be called again: 0 for now, infinite after drift."""
         if self.is_ejected_for_drift:
             return float("inf")
+        return self.wait_after_failures(now)
+
+    def wait_after_failures(self, now: float) -> float:
+        """Return the seconds until it may be called again, whether it has drifted or not."""
         with self._lock:
             return self.health.wait(now)
 

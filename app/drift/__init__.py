@@ -7,7 +7,7 @@ ones, make searches wrong without an error. So:
    keeps their vectors (`reference`), for each vector space, in the ledger's database (`database`)
    or in a file (`file`).
 2. One worker of a host, and one of all hosts where there is a Valkey (`lease`, `valkey`), embeds
-   them again from time to time (`watch`, `probing`) and compares the vectors.
+   them again from time to time (`watch`, `checker`, `embedding`) and compares the vectors.
 3. The results (`results`) are in a file for all workers of the host, and in the Valkey for all
    hosts. Every worker reads them, and tells its dispatcher (`app.dispatch.drift`).
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("app.drift")
 T = TypeVar("T")
 
+#: Seconds after which a lease is extended: well before `app.drift.valkey.LEASE_S`.
+EXTEND_AFTER_S = 60.0
+
 
 class Episodes:
     """Logs the first failure of several in a row, and then that all is well again."""
@@ -37,12 +40,16 @@ class Episodes:
 class OtherHosts:
     """The server's results and lease; ``shared`` None: there is no server.
 
-    While the server does not answer, each host checks for itself.
+    While the server does not answer, each host checks for itself. ``clock`` is in seconds.
     """
 
-    def __init__(self, shared: SharedResults | None, episodes: Episodes) -> None:
+    def __init__(
+        self, shared: SharedResults | None, episodes: Episodes, clock: Callable[[], float]
+    ) -> None:
         self._shared = shared
         self._episodes = episodes
+        self._clock = clock
+        self._held_since: float | None = None  # the lease, or when it was extended
 
     def read(self) -> CheckResults:
         """Return the results of all hosts; none while the server does not answer."""
@@ -54,13 +61,23 @@ class OtherHosts:
 
     def acquire_lease(self) -> bool:
         """Return whether this host may check now; True while the server does not answer."""
-        return self._ask(lambda shared: shared.acquire()) is not False
+        if self._held_since is None and self._ask(lambda shared: shared.acquire()) is not False:
+            self._held_since = self._clock()
+        return self._held_since is not None
 
     def extend_lease(self) -> None:
+        """Extend the lease that this host holds, if `EXTEND_AFTER_S` have passed."""
+        now = self._clock()
+        if self._held_since is None or 0 <= now - self._held_since < EXTEND_AFTER_S:
+            return
         self._ask(lambda shared: shared.extend())
+        self._held_since = now
 
     def release_lease(self) -> None:
-        self._ask(lambda shared: shared.release())
+        """Let another host check, if this one holds the lease."""
+        if self._held_since is not None:
+            self._held_since = None
+            self._ask(lambda shared: shared.release())
 
     def close(self) -> None:
         """Close the connections to the server."""

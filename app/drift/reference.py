@@ -80,7 +80,7 @@ class References(Protocol):
     """Where references are kept. Every method raises `ReferencesUnavailable`."""
 
     def version(self) -> object:
-        """Return what changes with every `save`; cheap."""
+        """Return what changes with every `save`."""
 
     def load(self) -> dict[str, Reference]:
         """Return all references by space; a damaged one is logged and left out."""
@@ -94,9 +94,10 @@ class References(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cosines:
-    """The cosine of each text's vector with its reference vector, in the order of the texts."""
+    """The cosine of each text's vector with its reference vector, in the order of ``names``."""
 
     values: tuple[float, ...]
+    names: Sequence[str] = NAMES
 
     @property
     def lowest(self) -> float:
@@ -109,20 +110,22 @@ class Cosines:
     @property
     def text(self) -> str:
         """The name of the text with the lowest cosine."""
-        return NAMES[self.values.index(self.lowest)]
+        return self.names[self.values.index(self.lowest)]
 
 
-def compare(rows: Sequence[bytes], others: Sequence[bytes]) -> Cosines:
+def compare(
+    rows: Sequence[bytes], others: Sequence[bytes], names: Sequence[str] = NAMES
+) -> Cosines:
     """Return the cosines of two sets of vectors of the texts; all 0 where widths differ.
 
     Rounded to 9 digits: float32 has 7, and equal vectors have the cosine 1.
     """
-    if len(rows[0]) != len(others[0]):
-        return Cosines((0.0,) * len(rows))
+    if {len(row) for row in rows} != {len(others[0])}:
+        return Cosines((0.0,) * len(rows), names)
     a, b = matrix_of(rows), matrix_of(others)
     dots = (a * b).sum(axis=1)
     cosines = dots / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    return Cosines(tuple(np.clip(cosines, -1.0, 1.0).round(9).tolist()))
+    return Cosines(tuple(np.clip(cosines, -1.0, 1.0).round(9).tolist()), names)
 
 
 def matrix_of(rows: Sequence[bytes]) -> np.ndarray:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from app.drift.file import write_atomically
@@ -20,7 +20,8 @@ class CheckResult:
     """The last check of one deployment, compared with one reference.
 
     Where a deployment could not be asked, ``error`` says why, and the cosines are of an earlier
-    check. Times are in seconds since 1970.
+    check. Where it refuses some of the texts, ``refusal`` says which, and the cosines are of the
+    others. Times are in seconds since 1970.
     """
 
     reference: str  # its id
@@ -30,11 +31,25 @@ class CheckResult:
     median: float | None = None
     text: str = ""  # the name of the text with the lowest cosine
     error: str = ""
+    refusal: str = ""
+    failing_since: float = 0.0  # when the first of the checks in a row was that did not end
+    retry_s: float = 0.0  # from ``tried_at`` until the next check; 0: CHECK["every"]
 
     def has_drifted(self, min_cosine: float) -> bool:
         """Whether a cosine is below the limit."""
         return self.lowest is not None and self.lowest < min_cosine
 
+    def unfinished(self, now: float, retry_s: float) -> CheckResult:
+        """Return the result while a check goes on call by call: with the cosines of this one."""
+        return self.failed("", now, retry_s)
+
+    def failed(self, error: str, now: float, retry_s: float) -> CheckResult:
+        """Return the result after a check that failed: with the cosines of this one."""
+        since = self.failing_since or now
+        return replace(self, tried_at=now, error=error, failing_since=since, retry_s=retry_s)
+
+
+_FIELDS = {field.name for field in fields(CheckResult)}
 
 #: Results by the key of their target: see `app.drift.targets`.
 CheckResults = dict[str, CheckResult]
@@ -46,11 +61,16 @@ def encode(result: CheckResult) -> str:
 
 
 def decode(text: str | bytes) -> CheckResult | None:
-    """Return the result that `encode` made this of; None for anything else."""
+    """Return the result that `encode` made this of; None for anything else.
+
+    Fields of a newer version of the program are left out.
+    """
     try:
-        found = CheckResult(**json.loads(text))
-        numbers = (found.tried_at, found.checked_at, found.lowest or 0.0, found.median or 0.0)
-    except (TypeError, ValueError):
+        given = json.loads(text).items()
+        found = CheckResult(**{name: value for name, value in given if name in _FIELDS})
+        numbers = [found.tried_at, found.checked_at, found.lowest or 0.0, found.median or 0.0]
+        numbers += [found.failing_since, found.retry_s]
+    except (AttributeError, TypeError, ValueError):
         return None
     return found if all(isinstance(number, int | float) for number in numbers) else None
 

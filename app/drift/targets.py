@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import ip_address
@@ -11,22 +11,19 @@ from urllib.parse import urlsplit
 
 from app.config import ModelSettings, ProviderSettings
 from app.dispatch.deployment import Deployment
-from app.dispatch.plan import split
-from app.domain import Vectors
-from app.drift.texts import PROBES
-from app.tokens.counting import estimate
 
 
 @dataclass(slots=True)
 class Target:
     """One provider's model in one vector space, and the deployments that stand for it.
 
-    The first deployment is asked, and charged; the result holds for all of them.
+    The first deployment that may be called is asked, and charged; the result holds for all of them.
     """
 
     key: str
     space: str
     deployments: list[tuple[str, Deployment]] = field(default_factory=list)  # model, deployment
+    is_on_this_host: bool = False  # its provider: no other host can check it
 
     @property
     def model(self) -> str:
@@ -51,11 +48,13 @@ def targets_of(
     for model, deployment in deployments:
         space, provider = models[model].space, providers[deployment.name]
         place = f"{provider.kind} {provider.base_url or ''}"
-        if is_on_this_host(provider):
+        is_here = is_on_this_host(provider)
+        if is_here:
             place += f" {hostname()}"
         digest = sha256(place.encode()).hexdigest()[:8]
         key = f"{space} {deployment.label} {digest}"
-        found.setdefault(key, Target(key, space)).deployments.append((model, deployment))
+        target = found.setdefault(key, Target(key, space, is_on_this_host=is_here))
+        target.deployments.append((model, deployment))
     return found
 
 
@@ -68,12 +67,3 @@ def is_on_this_host(provider: ProviderSettings) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-def embed_texts(deployment: Deployment, embed: Callable[[Sequence[str]], Vectors]) -> list[bytes]:
-    """Return the vectors of the probe texts, in as many calls as the deployment's limits need.
-
-    ``embed`` makes one call. Raises what it raises.
-    """
-    cuts = split([estimate(text) for text in PROBES], deployment.max_inputs, deployment.max_tokens)
-    return [row for start, stop in cuts for row in embed(PROBES[start:stop]).rows]

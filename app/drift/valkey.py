@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 #: Seconds that one step (a connect, a read) may take.
 STEP_TIMEOUT_S = 1.0
-#: Seconds after which the lease of a worker that was killed ends. A group of checks takes less.
+#: Seconds after which the lease of a worker that was killed ends. It is extended while checks run.
 LEASE_S = 300.0
 #: Seconds after which results that no worker has renewed are removed.
 RESULTS_TTL_S = 90 * 86400

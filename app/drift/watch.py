@@ -12,9 +12,10 @@ from app.concurrency.periodic import PeriodicTask
 from app.config import CheckSettings, Settings
 from app.dispatch import Dispatcher
 from app.dispatch.drift import Agreement
-from app.drift.checker import MAX_PARALLEL_CHECKS, Checker
+from app.drift.checker import Checker
 from app.drift.hosts import Episodes, OtherHosts
-from app.drift.reference import Reference, References, ReferencesUnavailable
+from app.drift.known_references import KnownReferences
+from app.drift.reference import References
 from app.drift.results import CheckResult, CheckResults, HostLock, ResultsFile, newest
 from app.drift.targets import Target, targets_of
 
@@ -26,10 +27,6 @@ _log = logging.getLogger("app.drift")
 #: Seconds between two ticks of a worker, so that a result reaches all of them within that; a
 #: quarter of a short "every", but no less than the second number.
 MAX_TICK_S, MIN_TICK_S = 2.0, 0.1
-#: Seconds between two looks whether references were recorded anew.
-REFERENCE_POLL_S = 10.0
-#: Seconds until a deployment that could not be asked is tried again.
-RETRY_S = 60.0
 #: The share of "every" after which a deployment is checked along with those that are due.
 CHECK_ALONG_SHARE = 0.9
 #: Seconds by which the clock of another host may be ahead.
@@ -43,7 +40,7 @@ class DriftWatch:
 
     1. This worker holds the host's lock, from its first tick to its end. It reads the references,
        and the results of other hosts. Where a check is due, and no other host makes it (the lease),
-       it checks, and writes the results for the other workers and hosts.
+       it starts one, and writes each result, when it comes, for the other workers and hosts.
     2. Another worker holds the lock, or the references cannot be read yet: this one reads the
        results if they have changed.
 
@@ -62,19 +59,17 @@ class DriftWatch:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._dispatcher, self._settings = dispatcher, check
-        self._references, self._clock = references, clock
+        self._clock = clock
         self._targets = targets_of(dispatcher.deployments(), settings.models, settings.providers)
         self._episodes = Episodes()
-        self._hosts = OtherHosts(shared, self._episodes)
+        self._hosts = OtherHosts(shared, self._episodes, clock)
         self._lock = HostLock(directory / "space-check.lock")
         self._file = ResultsFile(directory)
         self._results: CheckResults = {}  # that were recorded last
         self._written: CheckResults = {}  # that are in the file, as the worker with the lock knows
-        self._found: dict[str, Reference] = {}  # references by space
-        self._version: object = None  # of the references, when they were read
-        self._has_read = False  # the references, once
-        self._polled_at = float("-inf")  # of the clock
-        tick_s = max(MIN_TICK_S, min(MAX_TICK_S, check.every / 4))
+        spaces = [target.space for target in self._targets.values()]
+        self._known = KnownReferences(references, spaces, check.every, self._episodes, clock)
+        tick_s = self._tick_s = max(MIN_TICK_S, min(MAX_TICK_S, check.every / 4))
         self._task = PeriodicTask(
             "space-check",
             self.tick,
@@ -86,6 +81,7 @@ class DriftWatch:
         self._checker = Checker(
             dispatcher.background_calls, check, lambda: self._task.is_stopping, clock
         )
+        self.every = check.every
         #: Checks that this process has made, by model, provider and outcome.
         self.counts = self._checker.counts
 
@@ -108,14 +104,34 @@ class DriftWatch:
     def tick(self) -> None:
         """Check what is due, if this worker is the one that does, and follow the results."""
         if self._lock.acquire():
-            self._poll_references()
-            if self._has_read:
+            self._known.poll()
+            if self._known.has_read:
                 self._lead()
                 return
         self._follow()
 
+    def ages(self) -> dict[tuple[str, str], float]:
+        """Return the seconds since vectors were last compared, by model and provider.
+
+        Where none ever were, those since the first check that failed; 0 without a reference.
+        """
+        now, ages = self._clock(), dict[tuple[str, str], float]()
+        for key, target in self._targets.items():
+            result = self._results.get(key)
+            since = now if result is None else result.checked_at or result.failing_since or now
+            for model, deployment in target.deployments:
+                place = (model, deployment.name)
+                ages[place] = max(ages.get(place, 0.0), now - since)
+        return ages
+
+    @property
+    def is_checking(self) -> bool:
+        """A check of this worker is under way: the next ticks record its result."""
+        return self._checker.is_running
+
     def _close(self) -> None:
         self._lock.release()
+        self._hosts.release_lease()
         self._hosts.close()
 
     # The worker with the lock
@@ -124,26 +140,47 @@ class DriftWatch:
         self._written = self._file.read()
         known = newest(self._current(self._written), self._current(self._results))
         results = newest(known, self._current(self._hosts.read()))
-        if self._due(results) and self._hosts.acquire_lease():
-            try:
-                results = newest(results, self._current(self._hosts.read()))
-                self._check_due(results)
-            finally:
-                self._hosts.release_lease()
         self._keep(results)
+        while self._start_due(results) or self._checker.is_running:
+            if not self._collect(results):
+                break
+        if self._checker.is_running:  # the next tick goes on
+            self._hosts.extend_lease()
+        else:
+            self._hosts.release_lease()
 
-    def _check_due(self, results: CheckResults) -> None:
-        """Check group after group, and add to ``results`` after each."""
-        due = self._due(results)
-        for start in range(0, len(due), MAX_PARALLEL_CHECKS):
-            if self._task.is_stopping:
-                return
-            group = due[start : start + MAX_PARALLEL_CHECKS]
-            found = self._checker.check_all(group, self._found, results)
+    def _start_due(self, results: CheckResults) -> bool:
+        """Start the checks that are due, as many as may run; return whether one has started.
+
+        Results of other hosts are added to ``results``.
+        """
+        due = [target for target in self._due(results) if self._checker.may_start(target)]
+        if not due or self._task.is_stopping:
+            return False
+        has_lease = any(not t.is_on_this_host for t in due) and self._hosts.acquire_lease()
+        if has_lease:  # another host may have checked meanwhile
+            results |= newest(results, self._current(self._hosts.read()))
+        has_started = False
+        for target in self._due(results):
+            if (has_lease or target.is_on_this_host) and self._checker.may_start(target):
+                self._checker.start(
+                    target, self._known.by_space[target.space], results.get(target.key)
+                )
+                has_started = True
+        return has_started
+
+    def _collect(self, results: CheckResults) -> bool:
+        """Add each result to ``results`` as soon as it comes; record, write and publish it.
+
+        Returns whether all checks have ended, within the time of a tick.
+        """
+        for key, result in self._checker.ended(self._tick_s):
+            found = self._current({key: result})  # the reference may have been recorded anew
             results |= found
             self._keep(results)
             self._hosts.publish(found)
             self._hosts.extend_lease()
+        return not self._checker.is_running
 
     def _keep(self, results: CheckResults) -> None:
         """Record the results, and write them for the other workers of the host."""
@@ -161,7 +198,7 @@ class DriftWatch:
 
     def _due(self, results: Mapping[str, CheckResult]) -> list[Target]:
         """Return the targets to check now; none where none is due."""
-        watched = [t for t in self._targets.values() if t.space in self._found]
+        watched = [t for t in self._targets.values() if t.space in self._known.by_space]
         if not any(self._is_due(results.get(t.key), 1.0) for t in watched):
             return []
         return [t for t in watched if self._is_due(results.get(t.key), CHECK_ALONG_SHARE)]
@@ -170,7 +207,7 @@ class DriftWatch:
         if result is None:
             return True
         every = self._settings.every
-        wait_s = min(every, RETRY_S) if result.error else every
+        wait_s = min(every, result.retry_s or every)
         return not -MAX_CLOCK_SKEW_S <= self._clock() - result.tried_at < wait_s * share
 
     def _current(self, results: Mapping[str, CheckResult]) -> CheckResults:
@@ -178,37 +215,10 @@ class DriftWatch:
         current: CheckResults = {}
         for key, result in results.items():
             target = self._targets.get(key)
-            reference = None if target is None else self._found.get(target.space)
+            reference = None if target is None else self._known.by_space.get(target.space)
             if reference is not None and reference.id == result.reference:
                 current[key] = result
         return current
-
-    def _poll_references(self) -> None:
-        """Read the references if they have changed; keep those known while they are unavailable."""
-        now = self._clock()
-        if 0 <= now - self._polled_at < min(REFERENCE_POLL_S, self._settings.every):
-            return
-        self._polled_at = now
-        try:
-            version = self._references.version()
-            if version != self._version or not self._has_read:
-                found = self._references.load()
-                self._found = {space: r for space, r in found.items() if r.is_current}
-                self._version, self._has_read = version, True
-                self._warn_of_other_texts(found)
-        except ReferencesUnavailable as error:
-            self._episodes.failed("the reference vectors", error)
-        else:
-            self._episodes.succeeded("the reference vectors")
-
-    def _warn_of_other_texts(self, found: Mapping[str, Reference]) -> None:
-        for space in sorted({target.space for target in self._targets.values()}):
-            if space in found and not found[space].is_current:
-                _log.warning(
-                    "the reference of space %s is of other probe texts, so nothing is compared "
-                    "with it: flask --app wsgi check --record",
-                    space,
-                )
 
     # Every worker
 

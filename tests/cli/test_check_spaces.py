@@ -9,8 +9,8 @@ import pytest
 from app.database.engine import Database
 from app.database.migrations import migrate
 from app.drift.file import FileReferences
-from app.drift.texts import NAMES
-from app.errors import ProviderUnavailable
+from app.drift.texts import NAMES, TEXTS
+from app.errors import ProviderUnavailable, Rejected
 from tests.cli.test_check import WIDTH, Space, findings
 
 SAME = "these do not serve the same vector space"
@@ -111,6 +111,20 @@ def test_nothing_is_recorded_where_deployments_disagree_or_fail(check, file, oth
     assert "Nothing is recorded" in result.output
     assert text in result.output
     assert "b/x" in result.output
+    assert file.load() == {}
+
+
+def test_text_that_is_refused_is_named(check, file):
+    class Short(Space):
+        def embed(self, call, deadline):
+            if TEXTS["long"] in call.items:
+                raise Rejected("the text is too long")
+            return super().embed(call, deadline)
+
+    result = check("--record", a=Short())
+    assert result.exit_code == 1
+    assert "it refuses the probe text 'long': the text is too long" in result.output
+    assert "Nothing is recorded" in result.output
     assert file.load() == {}
 
 

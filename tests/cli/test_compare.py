@@ -15,7 +15,7 @@ from tests.cli.test_check import WIDTH, Space
 def compare(monkeypatch, tmp_path):
     """Compares two models "a" and "b", each with these providers, in order."""
 
-    def run(a, b, *arguments, spaces=(), names=("a", "b")):
+    def run(a, b, *arguments, spaces=(), names=("a", "b"), min_cosine=0.99):
         both = {"a": a, "b": b}
         providers = {f"{m}{i}": p for m, made in both.items() for i, p in enumerate(made)}
         models = {
@@ -30,6 +30,7 @@ def compare(monkeypatch, tmp_path):
             "PROVIDERS": {name: {"kind": "openai", "api_key": "k"} for name in providers},
             "MODELS": models,
             "KEYS": {"k": {"sha256": "0" * 64}},
+            "CHECK": None if min_cosine is None else {"min_cosine": min_cosine},
         }
         path = tmp_path / "settings.py"
         path.write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
@@ -62,6 +63,19 @@ def test_two_spaces(compare):
         "the other."
     )
     assert "Both have the id s: give" in compare([Space(1)], [Space(2)], spaces=["s", "s"]).output
+
+
+@pytest.mark.parametrize(("min_cosine", "code"), [(0.9, 0), (0.9999, 1)])
+def test_min_cosine_is_the_settings(compare, min_cosine, code):
+    result = compare([Space()], [Space(noise=0.05)], min_cosine=min_cosine)
+    assert result.exit_code == code
+    assert f"cosine is below {min_cosine}" in result.output
+
+
+def test_min_cosine_without_a_check_is_the_default(compare):
+    result = compare([Space()], [Space(noise=0.2)], min_cosine=None)
+    assert result.exit_code == 1
+    assert "cosine is below 0.999" in result.output
 
 
 def test_two_widths_are_two_spaces(compare):

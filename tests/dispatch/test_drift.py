@@ -1,5 +1,7 @@
 """A deployment that is ejected for drift is not called, and none of its vectors leaves."""
 
+import time
+
 import pytest
 
 from app.dispatch.attempt import NotSent
@@ -7,7 +9,14 @@ from app.dispatch.batching import SlotQueue
 from app.dispatch.drift import Agreement, BackgroundCalls, NoIdleSlot
 from app.dispatch.verdict import verdict
 from app.domain import Vectors
-from app.errors import ConnectionFailed, Drifted, ProviderUnavailable, Rejected, SpaceDrifted
+from app.errors import (
+    ConnectionFailed,
+    Drifted,
+    ProviderUnavailable,
+    Rejected,
+    SpaceDrifted,
+    Throttled,
+)
 from tests.dispatch.members import good
 from tests.dispatch.parts import T, attempt, deployment, expected, pool, vectors
 from tests.dispatch.simulator import simulated
@@ -192,6 +201,45 @@ def test_background_call_raises_the_error_of_its_call():
     background.error = ConnectionFailed("could not be reached")
     with pytest.raises(ConnectionFailed):
         background.apart.embed(background.a, ["1"], 0.0)
+
+
+def test_background_call_is_no_sign_of_silence_and_no_latency():
+    background = Background()
+    seen = []
+
+    def embed(call, wanted, deadline):
+        seen.append(background.a.standing.in_flight)
+        return vectors([1])
+
+    background.a.embed = embed
+    background.apart.embed(background.a, ["1"], 0.0)
+    assert seen == [0]
+    assert background.a.standing.latency.known(T) is None
+
+
+@pytest.mark.parametrize("error", [Rejected("no"), Throttled("429", retry_after=60)])
+def test_background_call_that_fails_changes_no_health(error):
+    background = Background()
+    background.error = error
+    for _ in range(10):
+        with pytest.raises(type(error)):
+            background.apart.embed(background.a, ["1"], 0.0)
+    assert background.a.health.state(T) == "ok"
+    assert not background.a.health.failures_in_a_row
+    assert background.a.standing.trusts_400(None, T) == background.b.standing.trusts_400(None, T)
+
+
+def test_background_call_ends_with_the_check_that_it_is_of():
+    background = Background()
+    left = []
+
+    def embed(call, wanted, deadline):
+        left.append(deadline.remaining())
+        return vectors([1])
+
+    background.a.embed = embed
+    background.apart.embed(background.a, ["1"], 0.0, end=time.monotonic() + 5)
+    assert 0 < left[0] <= 5
 
 
 def test_background_call_takes_no_slot_while_requests_wait():

@@ -26,6 +26,30 @@ def taken(quota, calls):
     return now, left
 
 
+@pytest.mark.parametrize(
+    ("requests", "tokens", "share"),
+    [(None, None, 0.0), (10, None, 0.3), (None, 100, 0.5), (10, 100, 0.5), (0.5, None, 3.0)],
+)
+def test_used_share_is_that_of_the_scarcer_limit_and_expires(requests, tokens, share):
+    quota = Quota(requests, tokens)
+    quota.reserve(20, T)
+    assert quota.used_share(2, 30, T) == pytest.approx(share)
+    assert quota.used_share(0, 0, T + 2 * WINDOW_S) == 0
+
+
+@given(CALL_SHARES, TOKEN_SHARES, st.integers(1, 60))
+def test_calls_that_are_spread_use_their_share_of_the_quota(requests, tokens, size):
+    quota = Quota(requests, tokens)
+    pause = quota.spread_s(size, 0.1)
+    if requests is None and tokens is None:
+        assert pause == 0
+        return
+    assert all(quota.reserve(size, T + number * pause) for number in range(20))
+    minutes = pause / 60
+    assert requests is None or 1 / minutes <= 0.1 * max(requests, int(requests)) * 1.01
+    assert tokens is None or size / minutes <= 0.1 * tokens * 1.01
+
+
 @given(CALLS, CALL_SHARES)
 def test_calls_of_any_minute_are_within_the_limit(calls, share):
     _, left = taken(Quota(share, None), calls)

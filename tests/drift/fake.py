@@ -1,6 +1,7 @@
 """A dispatcher of fake providers whose spaces can be changed, and references in memory."""
 
 import random
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from app.domain import EmbeddingRequest, Vectors
 from app.drift.reference import Reference, ReferencesUnavailable
 from app.drift.texts import PROBES
 from app.drift.watch import DriftWatch
+from app.errors import Rejected
 from app.providers.base import Capabilities
 from tests.support.vectors import vector
 
@@ -34,22 +36,30 @@ def reference(space="s", salt="", recorded_at=1):
 
 
 class FakeProvider:
-    """Embeds in ``space``; ``fail`` is raised instead. Counts what it is asked for."""
+    """Embeds in ``space``; ``fail`` is raised instead. Counts what it is asked for.
+
+    Calls with one of ``refused`` are refused; a call waits until ``may_answer`` is set.
+    """
 
     capabilities = Capabilities()
 
     def __init__(self, space="", max_inputs=None):
         self.space, self.noise, self.fail = space, 0.0, None
         self.capabilities = Capabilities(max_inputs=max_inputs)
-        self.asked = []
+        self.asked, self.refused = [], ()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def limits(self, model):
         return self.capabilities
 
     def embed(self, call, deadline):
         self.asked.append(list(call.items))
+        self.may_answer.wait(30)
         if self.fail is not None:
             raise self.fail
+        if set(self.refused) & set(call.items):
+            raise Rejected("the text is too long")
         made = rows(self.space, call.items, noise=self.noise)
         return Vectors(made, [1] * len(made))
 
@@ -81,14 +91,17 @@ class FakeReferences:
         self.kept |= {r.space: r for r in references}
 
 
-def settings(models, providers, **check):
-    """``models``: names of providers by model, all of them in the space "s"."""
+def settings(models, providers, quota=None, **check):
+    """``models``: names of providers by model, all of them in the space "s".
+
+    ``quota``: limits of each deployment.
+    """
     return Settings(
         providers={n: ProviderSettings(n, "openai", "https://x.example/v1") for n in providers},
         models={
             model: ModelSettings(
                 model,
-                tuple(DeploymentSettings(provider=n, model="x") for n in names),
+                tuple(DeploymentSettings(provider=n, model="x", **quota or {}) for n in names),
                 dimensions=WIDTH,
                 space="s",
             )
@@ -122,7 +135,19 @@ class Host:
         )
 
     def tick(self):
+        """One tick, and as many as it takes until no check runs."""
         self.watch.tick()
+        end = time.monotonic() + 60
+        while self.watch.is_checking and time.monotonic() < end:
+            self.watch.tick()
+
+    def tick_until(self, is_true):
+        """Short ticks until a condition is true, while checks may be under way."""
+        self.watch._tick_s = 0.02
+        end = time.monotonic() + 60
+        while not is_true():
+            assert time.monotonic() < end
+            self.watch.tick()
 
     def stop(self):
         self.watch._close()

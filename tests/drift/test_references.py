@@ -49,6 +49,15 @@ def test_saving_replaces_a_space_and_keeps_others(references):
     assert references.version() != before
 
 
+@pytest.mark.parametrize("recorded_at", [1500, 1900, 3000])
+def test_version_changes_with_every_record_whatever_the_clock(references, recorded_at):
+    references.save([reference("s", recorded_at=2000), reference("t", recorded_at=1500)])
+    before = references.version()
+    assert references.version() == before
+    references.save([reference("t", salt="new", recorded_at=recorded_at)])
+    assert references.version() != before
+
+
 def test_reference_of_other_texts_is_kept_and_not_current(references):
     old = Reference("s", b"of another length", 1, "a/x", "other")
     references.save([old])

@@ -158,6 +158,29 @@ def test_no_host_checks_while_another_has_the_lease(hosts, shared):
     assert checks(one) == [1, 1]
 
 
+def test_provider_on_a_host_is_checked_while_another_host_has_the_lease(hosts, shared):
+    one, _ = hosts
+    assert shared().acquire()
+    target = next(t for t in one.watch._targets.values() if t.deployment.name == "a")
+    target.is_on_this_host = True
+    one.tick()
+    assert checks(one) == [1, 0]
+
+
+def test_lease_is_extended_while_a_check_runs(hosts, shared, up):
+    one, _ = hosts
+    one.providers["b"].may_answer.clear()
+    one.tick_until(lambda: one.agreements()["a"] == 1.0)
+    up.client().pexpire("embeddings:space-check:lease", 5000)
+    one.clock.now += 61
+    one.watch.tick()
+    assert up.client().pttl("embeddings:space-check:lease") > 5000
+    assert not shared().acquire()
+    one.providers["b"].may_answer.set()
+    one.tick()
+    assert shared().acquire()
+
+
 def test_each_host_checks_for_itself_while_the_server_is_away(hosts, up, caplog):
     up.kill()
     for host in hosts:

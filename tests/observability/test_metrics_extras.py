@@ -102,9 +102,20 @@ def test_worst_agreement_of_a_model_at_a_provider_is_shown(gauges, files):
     assert "deployment_cosine{model=embed,provider=q,statistic=lowest}" not in found
 
 
+def test_age_of_the_last_comparison_is_shown_beside_the_interval(gauges, files):
+    ages = {("embed", "p"): 7.0}
+    gauges.space_checks({}, lambda: ages, every=3600.0)
+    gauges.look()
+    ages["embed", "p"] = 9.0
+    gauges.look()
+    found = values(files)
+    assert found["space_check_age_seconds{model=embed,provider=p}"] == 9
+    assert found["space_check_interval_seconds"] == 3600
+
+
 def test_checks_are_counted_by_outcome(gauges, files):
     counts = {("embed", "p", "agreed"): 2}
-    gauges.space_checks(counts)
+    gauges.space_checks(counts, dict, every=3600.0)
     gauges.look()
     counts["embed", "p", "agreed"] += 1
     counts["embed", "p", "skipped"] = 1

@@ -157,6 +157,16 @@ DRIFTED = Metric(
     _DEPLOYMENT,
     mode="livemax",
 )
+SPACE_CHECK_AGE = Metric(
+    "gauge",
+    "space_check_age_seconds",
+    "Age of the last check that compared a deployment's vectors, or of the first that failed.",
+    _DEPLOYMENT,
+    mode="livemax",
+)
+SPACE_CHECK_INTERVAL = Metric(
+    "gauge", "space_check_interval_seconds", "CHECK['every'].", mode="livemax"
+)
 SPACE_CHECKS = Metric(
     "counter",
     "space_checks",

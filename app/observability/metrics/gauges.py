@@ -183,10 +183,22 @@ class Gauges:
                 self._show(catalog.COSINE, min(a.lowest for a in agreements), *place, "lowest")
                 self._show(catalog.COSINE, min(a.median for a in agreements), *place, "median")
 
-    def space_checks(self, counts: Mapping[tuple[str, str, CheckOutcome], int]) -> None:
-        """Register the checks of vector spaces, by model, provider and outcome."""
+    def space_checks(
+        self,
+        counts: Mapping[tuple[str, str, CheckOutcome], int],
+        ages: Callable[[], Mapping[tuple[str, str], float]],
+        every: float,
+    ) -> None:
+        """Register the checks of vector spaces.
+
+        ``counts`` are by model, provider and outcome, ``ages`` in seconds by model and provider;
+        ``every`` is ``CHECK["every"]``.
+        """
 
         def look() -> None:
+            self._show(catalog.SPACE_CHECK_INTERVAL, every)
+            for place, age in ages().items():
+                self._show(catalog.SPACE_CHECK_AGE, age, *place)
             for labels, number in list(counts.items()):
                 self._count(catalog.SPACE_CHECKS, number, *labels)
 
