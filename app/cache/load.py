@@ -120,6 +120,16 @@ class Collected:
                 self.sources[key] = published.source
                 self.is_estimated |= published.is_estimated
 
+    def update(self, later: Collected) -> None:
+        """Add what the same request got later; its entries replace those of the same keys."""
+        self.entries |= later.entries
+        self.sources |= later.sources
+        for source, tokens in later.purchases.items():
+            self.purchases[source] = self.purchases.get(source, 0) + tokens
+        self.attempts += later.attempts
+        self.upstream_seconds += later.upstream_seconds
+        self.is_estimated |= later.is_estimated
+
     def pay(self, load: Load) -> None:
         """Count the published items of a load that are not paid yet as bought by this request."""
         for published in load.published.values():
