@@ -18,6 +18,7 @@ from app.dispatch.item_lengths import max_item_tokens
 from app.dispatch.plan import Expected
 from app.dispatch.quota import Quota
 from app.dispatch.refused_items import RefusedItems
+from app.dispatch.shares import calls_of_worker
 from app.dispatch.standing import Standing
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
 from app.errors import BrokenContract, ProviderError, Rejected, shown
@@ -58,7 +59,9 @@ class Deployment:
         self.queue = queue
         self.timeout = provider_settings.timeout
         self.concurrency = (
-            max(1, int(settings.concurrency * worker_share)) if settings.concurrency else None
+            calls_of_worker(settings.concurrency, round(1 / worker_share))
+            if settings.concurrency
+            else None
         )
         self.max_inputs = settings.max_inputs or provider_settings.max_inputs or takes.max_inputs
         self.max_tokens = settings.max_tokens or provider_settings.max_tokens or takes.max_tokens

@@ -22,6 +22,7 @@ from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import prepare
 from app.dispatch.sender import Sender
+from app.dispatch.shares import calls_of_worker
 from app.dispatch.starter import JobContext
 from app.domain import EmbeddingRequest, Outcome, Source
 from app.providers.base import LongText, Provider
@@ -49,7 +50,8 @@ class Dispatcher:
         share = 1 / settings.workers
         self._queues = {
             name: SlotQueue(
-                max(1, int(settings.providers[name].concurrency * share)), settings.limits.waiting
+                calls_of_worker(settings.providers[name].concurrency, settings.workers),
+                settings.limits.waiting,
             )
             for name in providers
         }
