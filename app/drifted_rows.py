@@ -74,6 +74,7 @@ def _merged(outcome: Outcome, places: Sequence[int], again: Outcome) -> Outcome:
         provider=",".join(dict.fromkeys(name for name, _ in distinct)),
         attempts=outcome.attempts + again.attempts,
         upstream_seconds=outcome.upstream_seconds + again.upstream_seconds,
+        queue_seconds=outcome.queue_seconds + again.queue_seconds,
         sources=sources if len(distinct) > 1 else distinct,
         purchases=sum_purchases(outcome.purchases, again.purchases),
     )

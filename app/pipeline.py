@@ -199,6 +199,7 @@ def _outcome(keys: list[bytes], cached: dict[bytes, Entry], loaded: Collected) -
         provider=",".join(providers),
         attempts=loaded.attempts,
         upstream_seconds=loaded.upstream_seconds,
+        queue_seconds=loaded.queue_seconds,
         cache=kind,
         cached_tokens=sum(cached[key].tokens for key in keys if key in cached),
         sources=sources,

@@ -25,6 +25,9 @@ class Job(Protocol):
     @property
     def upstream_seconds(self) -> float: ...
 
+    @property
+    def queue_seconds(self) -> float: ...
+
     def extend(self, deadline: float) -> None: ...
 
     def advance(self, now: float) -> float: ...
@@ -109,6 +112,7 @@ class Collected:
     purchases: dict[Source, int] = field(default_factory=dict)  # tokens
     attempts: int = 0  # calls made for this request
     upstream_seconds: float = 0.0
+    queue_seconds: float = 0.0
     is_estimated: bool = False
 
     def take(self, waiter: Waiter) -> None:
@@ -128,6 +132,7 @@ class Collected:
             self.purchases[source] = self.purchases.get(source, 0) + tokens
         self.attempts += later.attempts
         self.upstream_seconds += later.upstream_seconds
+        self.queue_seconds += later.queue_seconds
         self.is_estimated |= later.is_estimated
 
     def pay(self, load: Load) -> None:

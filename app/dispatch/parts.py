@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.dispatch.attempt import Attempt
+from app.dispatch.call_times import CallTimes
 from app.dispatch.effects import Effects
 from app.dispatch.part import NEVER, NEXT_STATES, Part, PartState
 
@@ -20,7 +21,14 @@ class Parts:
         self.waiting = [Part(0, tokens)]
         #: The attempts of those in state `RUNNING`, oldest first.
         self.running: dict[Attempt, Part] = {}
+        self.times = CallTimes()
         self._effects = effects
+
+    @property
+    def calls(self) -> int:
+        """The number of calls that have ended, are abandoned or in flight."""
+        in_flight = sum(attempt.call_started_at is not None for attempt in self.running)
+        return self.times.calls + in_flight
 
     def transition(self, part: Part, state: PartState, attempt: Attempt | None = None) -> None:
         """Change the state of a part. ``attempt`` is its attempt, for `RUNNING`.
@@ -61,6 +69,7 @@ class Parts:
         part = self.running.pop(attempt, None)
         if part is not None:
             part.attempts.remove(attempt)
+            self.times.count(attempt)
         return part
 
     def split(self, part: Part, cuts: Sequence[tuple[int, int]]) -> None:
@@ -92,7 +101,8 @@ class Parts:
 
     def _leave(self, attempt: Attempt) -> None:
         """Abandon an attempt; cancel its call where no other request waits for that."""
-        self.running.pop(attempt, None)
+        if self.running.pop(attempt, None) is not None:
+            self.times.count(attempt)
         if attempt.deployment.queue.withdraw(attempt):
             if attempt.is_probe:
                 attempt.deployment.standing.probe_ended()
