@@ -33,7 +33,8 @@ The way of a request, and the file of each step::
   queue; `attempt`: the values in it; `batch`: attempts that share a call.
 * `sender`: the threads that make calls; `calls`: one call; `bisection`: isolates the refused
   request of a batch; `refused_items`: items that are not merged again.
-* `plan`: expected tokens, and the split of a large request; `answer`: joins the vectors of parts.
+* `plan`: expected tokens, and the split of a large request; `halving`: the split of a part whose
+  call was refused as too large; `answer`: joins the vectors of parts.
 * `drift`: whether a deployment agrees with the reference of its space; calls outside requests.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 

@@ -193,10 +193,8 @@ class JobState:
             case retry.Fail(client_error):
                 self._end_part(part, client_error or self._verdict(part, now))
             case retry.Halve():
-                half = part.size // 2
-                part.failures.remove(error)  # the halves may be well: only the size was refused
-                del part.failed_at[attempt.deployment]
-                self._parts.split(part, [(0, half), (half, part.size)])
+                if not self._parts.halve(part, attempt.deployment, error, self._pool):
+                    self._end_part(part, self._verdict(part, now))
             case retry.Wait():
                 part.retry_not_charged = True
                 self._parts.transition(part, PartState.WAITING)
