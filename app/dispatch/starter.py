@@ -111,7 +111,7 @@ class Starter:
         part.retry_not_charged = False
         cuts = [(0, part.size)]
         if not deployment.fits(part.size, expected.total):
-            cuts = split(part.tokens, deployment.max_inputs, deployment.max_tokens)
+            cuts = split(part.tokens, deployment.max_inputs, deployment.max_call_tokens)
         if len(cuts) == 1:
             self._submit(part, deployment, now)
         else:  # each goes its own way from here

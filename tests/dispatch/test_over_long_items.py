@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.halving import MAX_FREE_HALVINGS, Halving, cuts_of_halves
-from app.dispatch.plan import TokenEstimate
+from app.dispatch.plan import Expected, TokenEstimate
 from app.errors import Rejected
+from tests.dispatch.parts import T, deployment, pool
 from tests.dispatch.simulator import simulated
 
 CONTEXT = 1000  # characters of one text
@@ -50,7 +51,7 @@ def test_over_long_texts_alone_cost_two_calls():
     assert asked.error.status == 400
     assert len(run.calls()) == 2
     (pool,) = run.dispatcher._pools.values()
-    assert pool.estimate.bytes_per_token == 3.0  # nothing was learned from it
+    assert pool.estimate.correction == 1.0  # nothing was learned from it
 
 
 @pytest.mark.parametrize("size", [2, 3, 7, 64])
@@ -108,8 +109,21 @@ def test_smaller_parts_hold_each_item_once_and_first_the_largest(tokens):
 
 def test_more_tokens_are_expected_once_all_smaller_parts_are_served():
     estimate = TokenEstimate()
-    usual, halving = estimate.bytes_per_token, Halving(2, estimate)
+    halving = Halving(2, estimate)
     halving.part_served()
-    assert estimate.bytes_per_token == usual
+    assert estimate.correction == 1.0
     halving.part_served()
-    assert estimate.bytes_per_token < usual
+    assert estimate.correction > 1.0
+
+
+def test_calls_that_were_too_large_leave_the_quota_of_others_as_it_was():
+    made = deployment("a", max_tokens=1000, tokens_per_minute=1000)
+    of = pool(made)
+    before = of.estimate.expect(["x" * 300])
+    assert made.fits(1, 1000)
+    of.estimate.raise_expectation()
+    assert of.estimate.expect(["x" * 300]) == before
+    assert made.max_call_tokens == 800
+    assert made.fits(1, 800)
+    assert not made.fits(1, 801)
+    assert made.quota_wait(Expected(900, 900), T) == 0
