@@ -39,8 +39,8 @@ The way of a request, and the file of each step::
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
 Only `sender` starts threads, only `deployment` calls providers. The files beside `dispatcher`,
-`sender` and `calls` get the time and the random numbers as arguments, so that tests simulate hours
-in seconds. The settings are in `app.config.dispatch`.
+`sender`, `calls` and `drift` (whose calls wait for a slot) get the time and the random numbers as
+arguments, so that tests simulate hours in seconds. The settings are in `app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher
