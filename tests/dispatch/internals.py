@@ -19,8 +19,8 @@ from tests.dispatch.virtual import World
 
 #: Seconds after which no ejection, rest or quota window may still exclude a deployment.
 FORGOTTEN = 700.0
-#: Seconds from the start of a probe, after which it counts as lost, and another one is sent: a minute
-#: from when it was submitted.
+#: Seconds from the start of a probe after which it counts as lost, and another one is sent: a
+#: minute from when it was submitted.
 LOST_AFTER_S = 59.0
 
 
