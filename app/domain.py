@@ -123,7 +123,8 @@ class Outcome:
     vectors: Vectors
     provider: str = ""  # names with commas; empty: all rows came from the cache
     attempts: int = 0
-    upstream_seconds: float = 0.0
+    upstream_seconds: float = 0.0  # a call was in flight
+    queue_seconds: float = 0.0  # none was: an attempt waited for a slot, or for its retry
     cache: Literal["off", "miss", "partial", "hit"] = "off"
     cached_tokens: int = 0
     sources: Sequence[Source] = ()

@@ -26,6 +26,7 @@ from app.concurrency.host_memory import directory_for
 from app.config import Settings, UsageSettings
 from app.console.pages import Console
 from app.dispatch import Dispatcher
+from app.dispatch.shares import exceeded_limits
 from app.domain import Caller
 from app.exchange import Observer
 from app.limits.limiter import Limiter, make_limiter
@@ -98,6 +99,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         flask.register_blueprint(services.page(api.caller))
     if start:
         _warn_of_cut_texts(dispatcher)
+        _warn_of_exceeded_limits(checked)
         services.start()
     return flask
 
@@ -133,6 +135,17 @@ def _warn_of_cut_texts(dispatcher: Dispatcher) -> None:
             "'max_item_tokens' of these deployments and the 'tokenizer' of their models "
             "(docs/providers.md)",
             ", ".join(cutting),
+        )
+
+
+def _warn_of_exceeded_limits(settings: Settings) -> None:
+    """Log the limits of calls at once that are below the number of workers, in one line."""
+    if exceeded := exceeded_limits(settings):
+        _log.warning(
+            "each of %d workers makes at least one call at once, which together may be more than "
+            "%s: set WEB_CONCURRENCY to the smallest of these, or raise them (docs/dispatch.md)",
+            settings.workers,
+            ", ".join(exceeded),
         )
 
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from app import drifted_rows
 from app.cache.keys import keys_of
 from app.cache.load import Collected, Entries, Job, OnPart
 from app.cache.memory import Cache, Caches
 from app.cache.singleflight import SingleFlight
 from app.dispatch import Dispatcher
-from app.domain import FROM_CACHE, Caller, EmbeddingRequest, Entry, Item, Outcome, Source, Vectors
+from app.domain import FROM_CACHE, Caller, EmbeddingRequest, Entry, Item, Outcome, Vectors
+from app.drifted_rows import sum_purchases
 from app.errors import ClientError, IncompleteAnswer
 from app.vectors import BYTES_PER_VALUE
 
@@ -63,7 +65,7 @@ class Pipeline:
             keys = keys_of(request, space, owner, width, tokenizer)
             outcome = self._run_cached(request, deadline, keys, cache, width)
         else:
-            outcome = self._dispatch.embed(request, deadline)
+            outcome = drifted_rows.embed(self._dispatch, request, deadline)
         try:
             verify(outcome.vectors.rows, len(request.items), width)
         except ClientError as error:
@@ -92,13 +94,33 @@ class Pipeline:
         missing = [key for key in items if key not in cached]
         if missing:
             embedding = _Embedding(self._dispatch, request, items, cache, width)
-            loaded = self._flights.fetch(missing, deadline, request.timeout, embedding)
+            loaded = self._fetch(missing, request, deadline, embedding)
         entries = [*cached.values(), *loaded.entries.values()]
         if len({len(entry.row) for entry in entries}) > 1:
             # The model has changed its width, and the settings do not name the right one. Vectors
             # that one job embeds have the same width.
             return self._embed_all(request, deadline, keys, cache, loaded)
         return _outcome(keys, cached, loaded)
+
+    def _fetch(
+        self, keys: Sequence[bytes], request: EmbeddingRequest, deadline: float, own: _Embedding
+    ) -> Collected:
+        """Return the entries of keys, none of them of a deployment that is ejected for drift.
+
+        `app.drifted_rows` says why. Entries that are embedded again replace the cached ones.
+        """
+        loaded = self._flights.fetch(keys, deadline, request.timeout, own)
+        while drifted := self._dispatch.drifted_sources(request.model):
+            again = [key for key, source in loaded.sources.items() if source in drifted]
+            if not again:
+                break
+            try:
+                loaded.update(self._flights.fetch(again, deadline, request.timeout, own))
+            except ClientError as error:
+                error.attempts += loaded.attempts
+                error.purchases = sum_purchases(loaded.purchases, error.purchases)
+                raise
+        return loaded
 
     def _embed_all(
         self,
@@ -110,14 +132,14 @@ class Pipeline:
     ) -> Outcome:
         """Embed all items again, and store them; ``loaded`` is what was bought before, too."""
         try:
-            outcome = self._dispatch.embed(request, deadline)
+            outcome = drifted_rows.embed(self._dispatch, request, deadline)
         except ClientError as error:
-            error.purchases = _sum(loaded.purchases, error.purchases)
+            error.purchases = sum_purchases(loaded.purchases, error.purchases)
             raise
         vectors = outcome.vectors
         verify(vectors.rows, len(keys), None)
         cache.put(list(zip(keys, map(Entry, vectors.rows, vectors.tokens), strict=True)))
-        purchases = _sum(loaded.purchases, outcome.purchases)
+        purchases = sum_purchases(loaded.purchases, outcome.purchases)
         attempts = outcome.attempts + loaded.attempts
         return replace(outcome, cache="miss", attempts=attempts, purchases=purchases)
 
@@ -167,14 +189,6 @@ def verify(rows: Sequence[bytes], count: int, width: int | None) -> None:
     raise IncompleteAnswer("The proxy failed to put the answer together.")
 
 
-def _sum(purchases: Mapping[Source, int], others: Mapping[Source, int]) -> dict[Source, int]:
-    """Add the tokens of two purchases, by deployment."""
-    return {
-        source: purchases.get(source, 0) + others.get(source, 0)
-        for source in {**purchases, **others}
-    }
-
-
 def _outcome(keys: list[bytes], cached: dict[bytes, Entry], loaded: Collected) -> Outcome:
     entries = [cached.get(key) or loaded.entries[key] for key in keys]
     kind: Literal["hit", "partial", "miss"] = (
@@ -189,6 +203,7 @@ def _outcome(keys: list[bytes], cached: dict[bytes, Entry], loaded: Collected) -
         provider=",".join(providers),
         attempts=loaded.attempts,
         upstream_seconds=loaded.upstream_seconds,
+        queue_seconds=loaded.queue_seconds,
         cache=kind,
         cached_tokens=sum(cached[key].tokens for key in keys if key in cached),
         sources=sources,

@@ -49,14 +49,20 @@ def embedding_response(
         ("x-proxy-cached-tokens", str(outcome.cached_tokens)),
         ("x-proxy-provider", outcome.provider),
         ("x-proxy-attempts", str(outcome.attempts)),
-        (
-            "Server-Timing",
-            f"upstream;dur={outcome.upstream_seconds * 1000:.2f}, total;dur={clock() * 1000:.2f}",
-        ),
+        ("Server-Timing", _server_timing(outcome, clock())),
     ]
     if outcome.vectors.estimated:
         headers.append(("x-proxy-usage", "estimated"))
     return PrebuiltResponse(pieces, headers)
+
+
+def _server_timing(outcome: Outcome, total_s: float) -> str:
+    seconds = {
+        "queue": outcome.queue_seconds,
+        "upstream": outcome.upstream_seconds,
+        "total": total_s,
+    }
+    return ", ".join(f"{name};dur={value * 1000:.2f}" for name, value in seconds.items())
 
 
 def body(outcome: Outcome, model: str, encoding: Encoding) -> list[bytes]:

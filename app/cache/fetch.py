@@ -114,7 +114,8 @@ class Fetch:
         job, is_owner = waiter.load.job, waiter.is_owner
         self._flights.leave(waiter, self.collected, time.monotonic())
         if job is not None:
-            took = max(self.collected.upstream_seconds, job.upstream_seconds)
-            self.collected.upstream_seconds = took
+            into = self.collected
+            into.upstream_seconds = max(into.upstream_seconds, job.upstream_seconds)
+            into.queue_seconds = max(into.queue_seconds, job.queue_seconds)
             if is_owner:
-                self.collected.attempts += job.attempts
+                into.attempts += job.attempts

@@ -25,6 +25,9 @@ class Job(Protocol):
     @property
     def upstream_seconds(self) -> float: ...
 
+    @property
+    def queue_seconds(self) -> float: ...
+
     def extend(self, deadline: float) -> None: ...
 
     def advance(self, now: float) -> float: ...
@@ -109,6 +112,7 @@ class Collected:
     purchases: dict[Source, int] = field(default_factory=dict)  # tokens
     attempts: int = 0  # calls made for this request
     upstream_seconds: float = 0.0
+    queue_seconds: float = 0.0
     is_estimated: bool = False
 
     def take(self, waiter: Waiter) -> None:
@@ -119,6 +123,17 @@ class Collected:
                 self.entries[key] = published.entry
                 self.sources[key] = published.source
                 self.is_estimated |= published.is_estimated
+
+    def update(self, later: Collected) -> None:
+        """Add what the same request got later; its entries replace those of the same keys."""
+        self.entries |= later.entries
+        self.sources |= later.sources
+        for source, tokens in later.purchases.items():
+            self.purchases[source] = self.purchases.get(source, 0) + tokens
+        self.attempts += later.attempts
+        self.upstream_seconds += later.upstream_seconds
+        self.queue_seconds += later.queue_seconds
+        self.is_estimated |= later.is_estimated
 
     def pay(self, load: Load) -> None:
         """Count the published items of a load that are not paid yet as bought by this request."""

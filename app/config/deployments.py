@@ -43,7 +43,7 @@ class DeploymentSettings:
         none=True,
         shown="what is known of the model: docs/providers.md",
     )
-    concurrency: int | None = count(None, "Calls at once, of all workers.", shown="the provider's")
+    concurrency: int | None = count(None, "Calls at once, as in PROVIDERS.", shown="the provider's")
     requests_per_minute: int | None = count(None, "Calls a minute, of all workers together.")
     tokens_per_minute: int | None = count(None, "Tokens a minute, of all workers together.")
     price_per_million_tokens: float = number(0.0, 0, 1e6, "Dollars; for budgets and reports.")

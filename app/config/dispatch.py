@@ -71,15 +71,15 @@ class DispatchSettings:
         1,
         1000,
         "A deployment is ejected when a call has no answer after so many times its "
-        "p95, while other deployments answer.",
+        "p95 (its average, where no p95 is known), while other deployments answer.",
     )
     silence_floor: float = _seconds(1.0, 600, "before which no such silence ejects.")
     cut_factor: float = _number(
         4.0,
         1,
         1000,
-        "A call that its caller cut counts as failed after so many times its p95, if "
-        "others answered meanwhile.",
+        "A call that its caller cut counts as failed after so many times its p95 (its average, "
+        "where no p95 is known), if others answered meanwhile.",
     )
     probe_timeout: float = _seconds(
         10.0, 600, "that the probe of an ejected deployment may take.", 0.1

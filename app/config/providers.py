@@ -37,7 +37,7 @@ class ProviderSettings:
     max_tokens: int | None = count(
         None, "Tokens of one call.", none=False, shown="what its kind takes"
     )
-    concurrency: int = count(64, "Calls at once, of all workers together.")
+    concurrency: int = count(64, "Calls at once, of all workers together; each makes at least one.")
     merge: bool = flag(True, "Whether requests that wait leave in one call.")
     proxy: str | None = setting(
         fields.String(validate=addresses.address),

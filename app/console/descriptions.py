@@ -48,7 +48,10 @@ HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
         _STRING,
     ),
     "x-proxy-usage": ("`estimated` where the provider counted no tokens.", _STRING),
-    "Server-Timing": ("Milliseconds: `upstream` waiting for providers, and in `total`.", _STRING),
+    "Server-Timing": (
+        "Milliseconds: in a `queue` or before a retry, waiting for `upstream`, and in `total`.",
+        _STRING,
+    ),
     "Retry-After": ("Seconds until a retry may succeed.", _COUNT),
     "x-should-retry": (
         "Whether OpenAI's SDKs should retry; absent: their default.",

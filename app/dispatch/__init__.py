@@ -18,6 +18,7 @@ The way of a request, and the file of each step::
 * `job`: one request, and the lock of its state; `job_state`: the state machine, which decides what
   follows from each result; `parts` and `part`: its parts and their states; `starter`: starts
   attempts of parts.
+* `call_times`: the calls of a request, and how long it waited in queues and for providers.
 * `effects`: actions of a job on other objects, performed after its lock is released.
 * `retry`: the decision after a failed attempt; `verdict`: the error when no deployment could serve.
 * `timers`: when a call is hedged, and when it counts as late.
@@ -27,18 +28,19 @@ The way of a request, and the file of each step::
   minute; `standing`: its measured state, and the lock of that: `health` (a circuit breaker),
   `failure_rate`, `latency` and `refusals` (whether its 400s are trusted); `time_limits`: how long
   its calls may take.
-* `batching`: the slots of one provider, and the lock of the queue before them; `attempts`: the
-  states of the attempts there; `waiting`: the order of the queue; `attempt`: the values in it;
-  `batch`: attempts that share a call.
+* `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
+  slots a worker has; `attempts`: the states of the attempts there; `waiting`: the order of the
+  queue; `attempt`: the values in it; `batch`: attempts that share a call.
 * `sender`: the threads that make calls; `calls`: one call; `bisection`: isolates the refused
   request of a batch; `refused_items`: items that are not merged again.
-* `plan`: expected tokens, and the split of a large request; `answer`: joins the vectors of parts.
+* `plan`: expected tokens, and the split of a large request; `halving`: the split of a part whose
+  call was refused as too large; `answer`: joins the vectors of parts.
 * `drift`: whether a deployment agrees with the reference of its space; calls outside requests.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
 Only `sender` starts threads, only `deployment` calls providers. The files beside `dispatcher`,
-`sender` and `calls` get the time and the random numbers as arguments, so that tests simulate hours
-in seconds. The settings are in `app.config.dispatch`.
+`sender`, `calls` and `drift` (whose calls wait for a slot) get the time and the random numbers as
+arguments, so that tests simulate hours in seconds. The settings are in `app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

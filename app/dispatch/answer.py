@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.dispatch.call_times import CallTimes
 from app.domain import Outcome, Source, Vectors
 
 
@@ -45,14 +46,15 @@ class Answer:
         self.width = len(vectors.rows[0])
         self.purchases[source] = self.purchases.get(source, 0) + sum(vectors.tokens)
 
-    def outcome(self, attempts: int, upstream_seconds: float) -> Outcome:
+    def outcome(self, times: CallTimes) -> Outcome:
         """Return the vectors of all items; only once the answer is complete."""
         assert self.is_complete
         return Outcome(
             Vectors(self._rows, self._tokens, self._estimated),
             provider=",".join(dict.fromkeys(name for _, (name, _) in self._parts.values())),
-            attempts=attempts,
-            upstream_seconds=upstream_seconds,
+            attempts=times.calls,
+            upstream_seconds=times.upstream_seconds,
+            queue_seconds=times.queue_seconds,
             sources=self._sources(),
             purchases=self.purchases,
         )

@@ -15,9 +15,10 @@ from app.config.dispatch import DispatchSettings
 from app.dispatch.batching import SlotQueue
 from app.dispatch.drift import Agreement
 from app.dispatch.item_lengths import max_item_tokens
-from app.dispatch.plan import Expected
+from app.dispatch.plan import Expected, TokenEstimate
 from app.dispatch.quota import Quota
 from app.dispatch.refused_items import RefusedItems
+from app.dispatch.shares import calls_of_worker
 from app.dispatch.standing import Standing
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
 from app.errors import BrokenContract, ProviderError, Rejected, shown
@@ -58,10 +59,13 @@ class Deployment:
         self.queue = queue
         self.timeout = provider_settings.timeout
         self.concurrency = (
-            max(1, int(settings.concurrency * worker_share)) if settings.concurrency else None
+            calls_of_worker(settings.concurrency, round(1 / worker_share))
+            if settings.concurrency
+            else None
         )
         self.max_inputs = settings.max_inputs or provider_settings.max_inputs or takes.max_inputs
         self.max_tokens = settings.max_tokens or provider_settings.max_tokens or takes.max_tokens
+        self.estimate = TokenEstimate()  # replaced by that of its `Pool`
         self.long_text = takes.long_text
         self.max_item_tokens = max_item_tokens(settings, provider_settings.kind, takes, tokenizer)
         self.merges = provider_settings.merge and self.max_inputs != 1
@@ -136,17 +140,24 @@ class Deployment:
     def fits(self, inputs: int, tokens: int) -> bool:
         """Whether one call may hold so many inputs and tokens."""
         return (self.max_inputs is None or inputs <= self.max_inputs) and (
-            self.max_tokens is None or tokens <= self.max_tokens
+            self.max_call_tokens is None or tokens <= self.max_call_tokens
         )
+
+    @property
+    def max_call_tokens(self) -> int | None:
+        """The expected tokens up to which a call is sent; less after one that was too large."""
+        if self.max_tokens is None:
+            return None
+        return int(self.max_tokens / self.estimate.correction)
 
     def quota_wait(self, expected: Expected, now: float) -> float:
         """Return the seconds until the quota has room for these items, or for their first call.
 
-        An item over ``max_tokens`` has a call of its own, with all its tokens.
+        An item over ``max_call_tokens`` has a call of its own, with all its tokens.
         """
         tokens = expected.total
-        if self.max_tokens is not None:
-            tokens = max(expected.largest, min(tokens, self.max_tokens))
+        if self.max_call_tokens is not None:
+            tokens = max(expected.largest, min(tokens, self.max_call_tokens))
         return self.quota.wait(tokens, now)
 
     # Calls

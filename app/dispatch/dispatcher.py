@@ -22,8 +22,9 @@ from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import prepare
 from app.dispatch.sender import Sender
+from app.dispatch.shares import calls_of_worker
 from app.dispatch.starter import JobContext
-from app.domain import EmbeddingRequest, Outcome
+from app.domain import EmbeddingRequest, Outcome, Source
 from app.providers.base import LongText, Provider
 from app.tokens.tokenizers import Tokenizer
 
@@ -49,7 +50,8 @@ class Dispatcher:
         share = 1 / settings.workers
         self._queues = {
             name: SlotQueue(
-                max(1, int(settings.providers[name].concurrency * share)), settings.limits.waiting
+                calls_of_worker(settings.providers[name].concurrency, settings.workers),
+                settings.limits.waiting,
             )
             for name in providers
         }
@@ -121,6 +123,10 @@ class Dispatcher:
         standing.is_ejected_for_drift = ejects and has_drifted
         if standing.is_ejected_for_drift and not was_ejected:
             self._sender.ejected(self._pool_of[deployment], deployment, time.monotonic())
+
+    def drifted_sources(self, model: str) -> list[Source]:
+        """Return the deployments of a model that are ejected for drift."""
+        return [d.source for d in self._pools[model].deployments if d.standing.is_ejected_for_drift]
 
     def cutting_deployments(self) -> list[str]:
         """Return the deployments whose provider may cut a long text without an error."""

@@ -65,12 +65,20 @@ class Job:
     @property
     def attempts(self) -> int:
         """Calls made for this request, also those shared with other requests."""
-        return self._state.attempts
+        with self._lock:
+            return self._state.calls
 
     @property
     def upstream_seconds(self) -> float:
-        """Seconds from the first attempt to the last vector."""
-        return self._state.upstream_seconds
+        """Seconds until now in which a call was in flight."""
+        with self._lock:
+            return self._state.times.upstream_seconds
+
+    @property
+    def queue_seconds(self) -> float:
+        """Seconds until now in which the request waited in a queue, or before a retry."""
+        with self._lock:
+            return self._state.times.queue_seconds
 
     def extend(self, deadline: float) -> None:
         """Move the deadline to ``deadline`` if that is later: another caller waits for the job."""

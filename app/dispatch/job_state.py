@@ -59,20 +59,20 @@ class JobState:
         request, self._pool = context.request, context.pool
         self.finished = False
         self.error: BaseException | None = None
-        self.upstream_seconds = 0.0  # from the first attempt to the last vector
         self.unpublished = 0  # parts in ``effects`` for which `published` is still to be called
         self.effects = Effects()
         self._context = context
         self._rng = rng
         self._parts_are_published = parts_are_published
         self._parts = Parts(context.prepared.tokens, self.effects)
+        self.times = self._parts.times
         self._starter = Starter(context, self._parts, on_result, self.effects)
         self._answer = Answer(len(request.items))
 
     @property
-    def attempts(self) -> int:
-        """Calls made for this request, also those shared with other requests."""
-        return self._starter.attempts
+    def calls(self) -> int:
+        """The number of calls that have ended or are in flight."""
+        return self._parts.calls
 
     # For callers
 
@@ -92,9 +92,9 @@ class JobState:
     def outcome(self) -> Outcome:
         """Return the vectors, or raise the error that ended the request, with its purchases set."""
         if self.error is None:
-            return self._answer.outcome(self._starter.attempts, self.upstream_seconds)
+            return self._answer.outcome(self.times)
         if isinstance(self.error, ClientError):
-            self.error.attempts = self._starter.attempts
+            self.error.attempts = self.times.calls
             self.error.purchases = dict(self._answer.purchases)
         raise self.error
 
@@ -119,6 +119,7 @@ class JobState:
             if attempt.is_probe and isinstance(result, NotSent):
                 attempt.deployment.standing.probe_ended()
             return None
+        self.times.add([attempt, *part.attempts], now)
         try:
             if isinstance(result, Vectors):
                 self._accept(part, attempt, result, now)
@@ -157,7 +158,6 @@ class JobState:
             self.unpublished += 1
             self.effects.answered.append((part, vectors, source))
         if self._answer.is_complete:
-            self.upstream_seconds = now - (self._starter.first_at or now)
             self._finish()
 
     def _after_failure(
@@ -165,7 +165,6 @@ class JobState:
     ) -> None:
         """Record the failure of an attempt, and do what `app.dispatch.retry` decides."""
         if isinstance(error, NotSent):
-            self._starter.attempts -= 1
             if attempt.is_probe:
                 attempt.deployment.standing.probe_ended()
         else:
@@ -194,10 +193,8 @@ class JobState:
             case retry.Fail(client_error):
                 self._end_part(part, client_error or self._verdict(part, now))
             case retry.Halve():
-                half = part.size // 2
-                part.failures.remove(error)  # the halves may be well: only the size was refused
-                del part.failed_at[attempt.deployment]
-                self._parts.split(part, [(0, half), (half, part.size)])
+                if not self._parts.halve(part, attempt.deployment, error, self._pool):
+                    self._end_part(part, self._verdict(part, now))
             case retry.Wait():
                 part.retry_not_charged = True
                 self._parts.transition(part, PartState.WAITING)

@@ -47,6 +47,11 @@ class Latency:
             return None
         return sorted(known)[int(0.95 * len(known))]
 
+    def p95_or_average(self, items: int) -> float | None:
+        """The p95 for calls of about that size, else the average of all; None while unknown."""
+        p95 = self.p95(items)
+        return self.average if p95 is None else p95
+
 
 def _size_class(items: int) -> int:
     return (items - 1).bit_length() // 3

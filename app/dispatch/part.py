@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from app.dispatch.attempt import Attempt
 from app.dispatch.deployment import Deployment
+from app.dispatch.halving import Halving
 from app.dispatch.plan import Expected
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
@@ -65,6 +66,8 @@ class Part:
     is_late: bool = False  # another deployment was asked beside a late one
     retry_not_charged: bool = False  # the next attempt has still to be paid from the budget
     never_merge: bool = False
+    halving: Halving | None = None  # it is one of the parts of that
+    is_largest_served: bool = False  # the largest item of a larger part was sent alone before it
     size: int = field(init=False)  # items
     stop: int = field(init=False)  # the first item after it
     expected: Expected = field(init=False)  # tokens: of all items, and of the largest

@@ -17,7 +17,7 @@ _CAUTIOUS_BYTES_PER_TOKEN = 3.0
 _MIN_BYTES_PER_TOKEN, _MAX_BYTES_PER_TOKEN = 0.5, 32.0
 _MIN_LEARNED_BYTES = 200.0  # seen, before something is learned from them
 _DECAY = 0.95  # of what was seen, with each further call
-_TOO_LOW_FACTOR = 1.25  # more tokens are expected after a call of several items was too large,
+_TOO_LOW_FACTOR = 1.25  # more tokens are assumed in a call after one was too large,
 _MAX_CORRECTION = 4.0  # so many times more at most,
 _CORRECTION_DECAY = 0.99  # and less again with each call that was not
 _MARGIN = 0.8  # of the average: more tokens are expected than there are on average
@@ -42,7 +42,8 @@ class TokenEstimate:
         self.is_used = is_used  # a limit of tokens depends on it
         self.tokenizer = None if tokenizer is None else BoundedTokenizer(tokenizer)
         self._bytes = self._tokens = 0.0  # seen, recent calls first
-        self._correction = 1.0
+        #: Of the size of calls: so many times more tokens than expected are assumed for them.
+        self.correction = 1.0
 
     def count(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[int]:
         """Return the tokens of each item by the tokenizer; empty where they are only estimated.
@@ -74,11 +75,15 @@ class TokenEstimate:
         if self.is_used and tokens > 0 and isinstance(items[0], str):
             self._bytes = self._bytes * _DECAY + sum(map(weigh, items))
             self._tokens = self._tokens * _DECAY + tokens
-            self._correction = max(1.0, self._correction * _CORRECTION_DECAY)
+            self.correction = max(1.0, self.correction * _CORRECTION_DECAY)
 
     def raise_expectation(self) -> None:
-        """Expect more tokens for a while: a call of several items was refused as too large."""
-        self._correction = min(self._correction * _TOO_LOW_FACTOR, _MAX_CORRECTION)
+        """Send smaller calls for a while: one of several items was refused as too large.
+
+        Only the size of calls follows from it. Quotas are charged by what is expected, as before:
+        a few calls that were too large do not show that all callers use more tokens.
+        """
+        self.correction = min(self.correction * _TOO_LOW_FACTOR, _MAX_CORRECTION)
 
     @property
     def bytes_per_token(self) -> float:
@@ -86,7 +91,6 @@ class TokenEstimate:
         cautious = _CAUTIOUS_BYTES_PER_TOKEN
         if self._bytes >= _MIN_LEARNED_BYTES:
             cautious = self._bytes / self._tokens * _MARGIN
-        cautious /= self._correction
         return min(max(cautious, _MIN_BYTES_PER_TOKEN), _MAX_BYTES_PER_TOKEN)
 
 

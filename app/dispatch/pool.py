@@ -37,6 +37,8 @@ class Pool:
         self.deployments = sorted(deployments, key=lambda d: d.settings.tier)
         self.is_alone = len(deployments) == 1
         self.estimate = estimate or TokenEstimate()
+        for deployment in deployments:
+            deployment.estimate = self.estimate
         self.retries = Budget(settings.retry_ratio, settings.saved_retries, settings.max_saved)
         self.hedges = Budget(settings.hedge_ratio, 0.0, settings.max_saved)
         self.ejector = Ejector(model, self.deployments)

@@ -49,7 +49,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Halve:
-    """Split the part in two: the call was too large."""
+    """Split the part: the call was too large."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ class Sender:
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
-            if error.too_large and batch.inputs > 1:
+            if error.too_large and number > 1 and not batch.rest:  # `Halving` does it for one
                 pool.estimate.raise_expectation()
             trusted = pool.ejector.refused(batch, call_started_at, now)
             if number > 1 and trusted:

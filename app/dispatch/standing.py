@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 class Standing:
     """Health, latency and calls in flight of one deployment.
 
-    The lock guards all fields, also those of `Health`, `Latency` and `Refusals`. Times are of the
-    monotonic clock, in seconds.
+    The lock guards all fields, and those of the objects in them. Times are of the monotonic clock.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
@@ -35,6 +34,7 @@ class Standing:
         #: When each call in flight started, and its items; by batch, oldest first.
         self._in_flight: dict[object, tuple[float, int]] = {}
         self._refusals = Refusals(settings)
+        self._silent_call = (0.0, 0)  # its start, and the number of the ejection that it caused
         self._probes_cut = 0  # probes in a row that reached their timeout
         self._lock = uncontended_lock()
 
@@ -67,10 +67,8 @@ class Standing:
         """
         with self._lock:
             known = self.latency.known(now)
-            seconds = unknown if known is None else known
-            for call_started_at, _ in self._in_flight.values():
-                seconds = max(seconds, now - call_started_at)
-                break  # the first is the oldest
+            oldest_started_at, _ = next(iter(self._in_flight.values()), (now, 0))
+            seconds = max(unknown if known is None else known, now - oldest_started_at)
             return seconds / max(0.05, 1 - self.health.failure_rate.value(now))
 
     def p95(self, items: int) -> float | None:
@@ -133,9 +131,8 @@ class Standing:
         if not batch.is_probe:
             return self.time_limits.timeout
         with self._lock:
-            p95 = self.latency.p95(batch.inputs)
-            p95_or_average_s = self.latency.average if p95 is None else p95
-            return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
+            usual_s = self.latency.p95_or_average(batch.inputs)
+            return self.time_limits.probe_timeout(usual_s, self._probes_cut)
 
     def call_started(self, batch: object, items: int, now: float) -> None:
         with self._lock:
@@ -151,15 +148,14 @@ class Standing:
         That has just answered a call that started after it, at ``other_started_at``.
         """
         with self._lock:
-            for call_started_at, items in self._in_flight.values():
-                age = now - call_started_at
-                if age < self._silence_floor or other_started_at < call_started_at:
-                    return False
-                limit = self.time_limits.silence_after(
-                    self.latency.p95(items), now - other_started_at
-                )
-                return age >= limit and not self.health.is_ejected
-            return False
+            call_started_at, items = next(iter(self._in_flight.values()), (now, 0))
+            age = now - call_started_at
+            if age < self._silence_floor or other_started_at < call_started_at:
+                return False
+            limit = self.time_limits.silence_after(
+                self.latency.p95(items), now - other_started_at, self.latency.average
+            )
+            return age >= limit and not self.health.is_ejected
 
     # After a call
 
@@ -167,7 +163,8 @@ class Standing:
         """Record a call that returned vectors; return whether that ends an ejection."""
         with self._lock:
             was_ejected = self.health.is_ejected
-            straggler = self.health.is_straggler(call_started_at)
+            is_silent_call = self._silent_call == (call_started_at, self.health.ejections_ever)
+            straggler = self.health.is_straggler(call_started_at) and not is_silent_call
             self.latency.add(items, now - call_started_at, now)
             self._refusals.served(kind, call_started_at, now)
             self._probes_cut = 0
@@ -214,10 +211,11 @@ class Standing:
                 self._probes_cut += health.is_probing
                 age, p95 = now - call_started_at, self.latency.p95(items)
                 answered = others_answered_at is not None and others_answered_at >= call_started_at
-                if age < self.time_limits.evidence_after(p95, answered):
+                if age < self.time_limits.evidence_after(p95, answered, self.latency.average):
                     health.probe_ended()  # the caller's deadline was too short to prove a fault
                     return False
-                is_silence = answered and age >= self.time_limits.silence_after(p95)
+                silence_s = self.time_limits.silence_after(p95, average=self.latency.average)
+                is_silence = answered and age >= silence_s
             was_ejected = health.is_ejected
             if health.failed(error, now, call_started_at) or is_silence:
                 if was_ejected or may_eject():
@@ -252,3 +250,5 @@ class Standing:
         with self._lock:
             self.health.failed(error, now, now)
             self.health.eject(error, now)
+            oldest_started_at, _ = next(iter(self._in_flight.values()), (now, 0))
+            self._silent_call = (oldest_started_at, self.health.ejections_ever)

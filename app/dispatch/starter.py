@@ -56,8 +56,6 @@ class Starter:
         on_result: Callable[[Attempt, Result, float], None],
         effects: Effects,
     ) -> None:
-        self.attempts = 0
-        self.first_at: float | None = None
         self._job = job
         self._parts = parts
         self._on_result = on_result
@@ -113,7 +111,7 @@ class Starter:
         part.retry_not_charged = False
         cuts = [(0, part.size)]
         if not deployment.fits(part.size, expected.total):
-            cuts = split(part.tokens, deployment.max_inputs, deployment.max_tokens)
+            cuts = split(part.tokens, deployment.max_inputs, deployment.max_call_tokens)
         if len(cuts) == 1:
             self._submit(part, deployment, now)
         else:  # each goes its own way from here
@@ -149,9 +147,9 @@ class Starter:
         if deployment.standing.state(now) != "ok":
             is_probe = deployment.standing.chosen(now)
             attempt.is_probe = is_probe and not self._job.pool.is_alone
-        self.attempts += 1
-        if self.first_at is None:
-            self.first_at = now
+        times = self._parts.times
+        if times.first_queued_at is None:
+            times.first_queued_at = now
         attempt.is_first = not part.failures and not part.attempts
         if part.state is PartState.RUNNING:
             self._parts.add_attempt(part, attempt)
@@ -212,10 +210,8 @@ class Starter:
         if not other.queue.free:
             return
         if len(part.attempts) == 1:
-            self.attempts -= 1
             self._parts.transition(part, PartState.WAITING)
         elif other.fits(part.size, part.expected.total):
-            self.attempts -= 1
             self._parts.drop_attempt(part, queued)
             self._submit(part, other, now)
 

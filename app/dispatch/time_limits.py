@@ -36,23 +36,29 @@ class TimeLimits:
         limit = max(self._settings.probe_timeout, self._settings.cut_factor * p95_or_average_s)
         return min(self.timeout, limit * 2.0 ** min(probes_cut, _MAX_DOUBLINGS))
 
-    def silence_after(self, p95: float | None, others_took: float = 0.0) -> float:
+    def silence_after(
+        self, p95: float | None, others_took: float = 0.0, average: float | None = None
+    ) -> float:
         """Return the age in seconds from which a call without an answer shows a silence.
 
-        ``others_took``: seconds that a call to another deployment has just taken.
+        ``others_took``: seconds that a call to another deployment has just taken. ``average``: of
+        the calls of all sizes, for a size whose p95 is not known.
         """
         if p95 is None:
-            return max(self._settings.late_unknown, self._settings.silence_factor * others_took)
+            usual_s = max(others_took, average or 0.0)
+            return max(self._settings.late_unknown, self._settings.silence_factor * usual_s)
         return max(self._settings.silence_floor, self._settings.silence_factor * p95)
 
-    def evidence_after(self, p95: float | None, has_other_answered: bool) -> float:
+    def evidence_after(
+        self, p95: float | None, has_other_answered: bool, average: float | None = None
+    ) -> float:
         """Seconds after which a call without an answer counts as a failure.
 
         ``has_other_answered``: another deployment has answered since the call started.
         """
         settings = self._settings
         if p95 is None:
-            limit = settings.silence_floor
+            limit = max(settings.silence_floor, settings.cut_factor * (average or 0.0))
         elif has_other_answered:
             limit = settings.cut_factor * p95
         else:

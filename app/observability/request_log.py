@@ -31,6 +31,7 @@ class RequestLog:
                 "billed_tokens": sum(exchange.purchases.values()),
                 "cache": outcome.cache if outcome else None,
                 "attempts": outcome.attempts if outcome else error.attempts if error else 0,
+                "queue_ms": _ms(outcome.queue_seconds) if outcome else None,
                 "upstream_ms": _ms(outcome.upstream_seconds) if outcome else None,
                 "total_ms": _ms(exchange.seconds),
                 "error_code": (error.code or error.type) if error else None,

@@ -82,6 +82,7 @@ def test_response_headers_name_cache_provider_and_attempts():
         cache="partial",
         cached_tokens=7,
         upstream_seconds=0.1234,
+        queue_seconds=0.05,
     )
     response = sent(embedding_response(answered, "m", "float", lambda: 0.25))
     assert (response.status_code, response.content_type) == (200, "application/json")
@@ -89,7 +90,9 @@ def test_response_headers_name_cache_provider_and_attempts():
     assert response.headers["x-proxy-cached-tokens"] == "7"
     assert response.headers["x-proxy-provider"] == "a,b"
     assert response.headers["x-proxy-attempts"] == "2"
-    assert response.headers["Server-Timing"] == "upstream;dur=123.40, total;dur=250.00"
+    assert response.headers["Server-Timing"] == (
+        "queue;dur=50.00, upstream;dur=123.40, total;dur=250.00"
+    )
     assert response.headers["Content-Length"] == str(len(response.data))
     assert "x-proxy-usage" not in response.headers
 

@@ -60,7 +60,8 @@ def test_response_headers_name_cache_provider_and_attempts(client, provider):
     assert headers["x-proxy-cached-tokens"] == "0"
     assert headers["x-proxy-provider"] == "fake"
     assert headers["x-proxy-attempts"] == "1"
-    upstream, total = headers["Server-Timing"].split(", ")
+    queue, upstream, total = headers["Server-Timing"].split(", ")
+    assert queue.startswith("queue;dur=")
     assert upstream.startswith("upstream;dur=")
     assert float(total.removeprefix("total;dur=")) >= float(upstream.removeprefix("upstream;dur="))
     assert "x-proxy-usage" not in headers

@@ -19,7 +19,7 @@ class FakeJob:
     def __init__(self, flights, keys, deadline, wake, on_part):
         self.keys, self.deadline, self.wake, self.on_part = list(keys), deadline, wake, on_part
         self.error, self.is_settled, self.is_cancelled = None, False, False
-        self.attempts, self.upstream_seconds = 1, 0.25
+        self.attempts, self.upstream_seconds, self.queue_seconds = 1, 0.25, 0.125
 
     def extend(self, deadline):
         self.deadline = max(self.deadline, deadline)

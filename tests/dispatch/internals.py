@@ -19,13 +19,16 @@ from tests.dispatch.virtual import World
 
 #: Seconds after which no ejection, rest or quota window may still exclude a deployment.
 FORGOTTEN = 700.0
+#: Seconds from the start of a probe after which it counts as lost, and another one is sent: a
+#: minute from when it was submitted.
+LOST_AFTER_S = 59.0
 
 
 class WatchedSender(Sender):
-    """The real sender; it checks that an ejected deployment gets one probe at a time."""
+    """The real sender; it checks that an ejected deployment gets one call at a time."""
 
     world: World
-    probes: dict[Deployment, int]
+    probes: dict[tuple[Deployment, int], list[float]]  # starts of calls, by ejection
     first_calls: dict[str, int]  # parts that were sent for the first time, by model
 
     def _call(self, batch: Batch) -> Batch | None:
@@ -34,13 +37,30 @@ class WatchedSender(Sender):
         self.first_calls[model] += sum(
             a.is_first and a.call_started_at is None for a in batch.attempts
         )
-        self.probes[deployment] += batch.is_probe
-        if self.probes[deployment] > 1 and not self._pool_of[deployment].is_alone:
-            self.world.wrong.append(f"{deployment.label}: {self.probes[deployment]} probes at once")
+        started_at = self.world.now
+        calls = self.probes[deployment, deployment.health.ejections_ever]
+        if not self._is_call_to_ejected(batch):
+            return super()._call(batch)
+        calls.append(started_at)
+        number = sum(at > started_at - LOST_AFTER_S for at in calls)
+        if number > 1 and not self._pool_of[deployment].is_alone:
+            self.world.wrong.append(f"{deployment.label}: {number} calls at once while ejected")
         try:
             return super()._call(batch)
         finally:
-            self.probes[deployment] -= batch.is_probe
+            calls.remove(started_at)
+
+    @staticmethod
+    def _is_call_to_ejected(batch: Batch) -> bool:
+        """Whether an ejected deployment was chosen for a request; space checks call it, too.
+
+        An attempt that was submitted before the ejection, or the last probe, may start after it.
+        """
+        health = batch.deployment.health
+        return health.is_ejected and any(
+            not attempt.is_space_check and attempt.queued_at >= health._ejected_at
+            for attempt in batch.attempts
+        )
 
 
 class WatchedDispatcher(Dispatcher):
@@ -49,7 +69,7 @@ class WatchedDispatcher(Dispatcher):
     def __init__(self, world: World, *args: Any, **options: Any) -> None:
         super().__init__(*args, rng=world.rng, **options)
         self._sender.__class__ = WatchedSender
-        self._sender.world, self._sender.probes = world, defaultdict(int)
+        self._sender.world, self._sender.probes = world, defaultdict(list)
         self.first_calls = self._sender.first_calls = defaultdict(int)
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.answer import Answer
+from app.dispatch.call_times import CallTimes
 from app.domain import Vectors
 
 
@@ -24,21 +25,23 @@ def test_parts_are_joined_in_item_order(data):
         answer.put(start, stop, vectors(range(start, stop)), (name, "m"))
         assert answer.has_vectors
     assert answer.is_complete
-    outcome = answer.outcome(3, 0.5)
+    times = CallTimes()
+    times.calls = 3
+    outcome = answer.outcome(times)
     assert outcome.vectors == vectors(range(20))
     each = [
         (n, "m") for (start, stop), n in zip(parts, by, strict=True) for _ in range(start, stop)
     ]
     assert outcome.sources == (each if len(set(by)) > 1 else each[:1])
     assert sorted(outcome.provider.split(",")) == sorted(set(by))
-    assert (outcome.attempts, outcome.upstream_seconds) == (3, 0.5)
+    assert (outcome.attempts, outcome.upstream_seconds) == (3, 0.0)
 
 
 def test_one_estimated_part_makes_the_outcome_estimated():
     answer = Answer(2)
     answer.put(1, 2, vectors([1], estimated=True), ("a", "m"))
     answer.put(0, 1, vectors([0]), ("a", "m"))
-    assert answer.outcome(1, 0).vectors.estimated
+    assert answer.outcome(CallTimes()).vectors.estimated
 
 
 @pytest.mark.parametrize("given", [vectors([]), vectors([1, 2, 3]), Vectors([b"1", b"2"], [1])])
@@ -83,7 +86,7 @@ def test_rejected_put_changes_nothing(data):
         for again in done:
             with pytest.raises(ValueError, match="already"):
                 answer.put(*again, vectors(range(*again)), ("a", "m"))
-    assert answer.outcome(1, 0).vectors == vectors(range(10))
+    assert answer.outcome(CallTimes()).vectors == vectors(range(10))
     assert sum(answer.purchases.values()) == sum(range(10))
 
 

@@ -159,6 +159,48 @@ def test_a_large_request_ends_where_all_have_drifted():
     assert asked.heard < asked.at + 2
 
 
+@pytest.mark.parametrize("caching", [False, True])
+def test_no_answer_mixes_vectors_from_before_an_ejection_with_others(caching):
+    small = {"max_inputs": 1, "concurrency": 1}
+    both = {"m": [{"provider": "a", **small}, {"provider": "b", **small}]}
+    texts = [f"text {i}" for i in range(60)]
+    behaviours = {"a": good(0.05), "b": good(0.05)}
+    with simulated(behaviours, both, concurrency=1, merge=False, caching=caching) as run:
+        asked = run.ask("m", texts, timeout=60)
+        repeated = run.ask("m", texts[:20], after=30)
+        at, a = run.world.now + 0.5, run.deployment("a")
+        run.world.at(at, lambda: run.dispatcher.set_agreement(a, GONE, ejects=True))
+        run.to_the_end()
+    bought = sum(call.total for call in run.calls("a") if call.good and call.ended < at)
+    assert bought
+    assert not run.errors()
+    assert list(asked.outcome.sources) == [("b", "m")]
+    assert asked.outcome.provider == "b"
+    assert asked.outcome.purchases[("a", "m")] == bought
+    assert asked.outcome.attempts == len(run.calls()) - (0 if caching else 20)
+    assert repeated.outcome.cache == ("hit" if caching else "off")
+
+
+def test_rows_that_cannot_be_embedded_again_after_drift_fail_the_request_which_pays():
+    both = {"m": [{"provider": "a", "max_inputs": 1}]}
+    with simulated({"a": good(0.05)}, both, concurrency=1, merge=False) as run:
+        asked = run.ask("m", ["one", "two"], timeout=60)
+        a = run.deployment("a")
+        embed, failed = run.dispatcher.embed, []
+
+        def embed_then_drift(request, deadline):
+            outcome = embed(request, deadline)
+            run.dispatcher.set_agreement(a, GONE, ejects=True)
+            failed.append(outcome)
+            return outcome
+
+        run.dispatcher.embed = embed_then_drift
+        run.to_the_end()
+    assert asked.code == "space_drifted"
+    assert asked.error.purchases == failed[0].purchases
+    assert asked.error.attempts == 2
+
+
 def test_nothing_is_ejected_under_warn():
     with simulated({"a": good()}, {"m": [{"provider": "a"}]}) as run:
         run.dispatcher.set_agreement(run.deployment("a"), GONE, ejects=False)

@@ -69,6 +69,8 @@ class Asking:
         batches, self.sent.batches = self.sent.batches, []
         for batch in batches:
             batch.deployment.queue.close(batch)
+            for one in batch.attempts:
+                one.call_started_at = T
         return [one for batch in batches for one in batch.attempts]
 
     def answer(self, one, now, result=None):

@@ -107,14 +107,15 @@ def test_tokenizer_of_the_model_counts():
     assert unused.expect(["four"]) == [2]
 
 
-def test_too_large_calls_raise_the_estimate_within_a_bound_for_some_time():
+def test_too_large_calls_make_calls_smaller_within_a_bound_for_some_time():
     estimate = TokenEstimate()
     for _ in range(20):
         estimate.learn(["x" * 400], 100)
     usual = estimate.bytes_per_token
     for _ in range(5000):
         estimate.raise_expectation()
-    assert usual / 4.01 < estimate.bytes_per_token < usual / 3.9
+    assert 3.9 < estimate.correction <= 4.0
+    assert estimate.bytes_per_token == usual  # by which quotas are charged
     for _ in range(200):
         estimate.learn(["x" * 400], 100)
-    assert estimate.bytes_per_token == pytest.approx(usual)
+    assert estimate.correction == 1.0

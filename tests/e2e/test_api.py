@@ -53,8 +53,9 @@ def test_an_answer_has_its_headers(client, upstream):
     assert headers["x-proxy-provider"] == "scripted"
     assert headers["x-proxy-attempts"] == "1"
     timing = re.findall(r"(\w+);dur=([\d.]+)", headers["server-timing"])
-    assert [name for name, _ in timing] == ["upstream", "total"]
-    assert 0 < float(timing[0][1]) <= float(timing[1][1])
+    assert [name for name, _ in timing] == ["queue", "upstream", "total"]
+    assert 0 <= float(timing[0][1]) < float(timing[2][1])
+    assert 0 < float(timing[1][1]) <= float(timing[2][1])
 
 
 @pytest.mark.parametrize("given", ["abc", "my-request_1.2", "0" * 64])

@@ -92,8 +92,9 @@ class Meter(Events):
                 served = self._served(model)
                 seconds = exchange.seconds
                 served.duration.observe(seconds)
+                waited = outcome.queue_seconds + outcome.upstream_seconds
                 # Rounding of the times of parallel calls can make this negative.
-                served.overhead.observe(max(0.0, seconds - outcome.upstream_seconds))
+                served.overhead.observe(max(0.0, seconds - waited))
                 served.items.add(len(request.items))
                 served.tokens.add(outcome.prompt_tokens)
                 if outcome.cached_tokens:

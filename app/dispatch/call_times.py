@@ -1,0 +1,47 @@
+"""The calls of one request: their number, and how long it waited in queues and for providers."""
+
+from __future__ import annotations
+
+from app.dispatch.attempt import Attempt
+
+
+class CallTimes:
+    """Counts the calls of a request, and adds up their times. No I/O, no lock.
+
+    Calls run side by side, so that their times overlap: a time counts once, as upstream where at
+    least one call was in flight, else as queue. Queue is also a pause before a retry.
+    """
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.first_queued_at: float | None = None
+        self._in_flight: list[tuple[float, float]] = []  # disjoint times (from, to), in order
+
+    def count(self, attempt: Attempt) -> None:
+        """Count an attempt that has ended or is abandoned, if a call was made for it."""
+        self.calls += attempt.call_started_at is not None
+
+    def add(self, attempts: list[Attempt], ended_at: float) -> None:
+        """Add the time until now of the calls of one part."""
+        starts = [a.call_started_at for a in attempts if a.call_started_at is not None]
+        if not starts:
+            return
+        started_at = min(starts)
+        while self._in_flight and self._in_flight[-1][1] >= started_at:
+            other_started_at, other_ended_at = self._in_flight.pop()
+            started_at = min(started_at, other_started_at)
+            ended_at = max(ended_at, other_ended_at)
+        self._in_flight.append((started_at, ended_at))
+
+    @property
+    def upstream_seconds(self) -> float:
+        """Seconds in which at least one call was in flight."""
+        return sum(ended_at - started_at for started_at, ended_at in self._in_flight)
+
+    @property
+    def queue_seconds(self) -> float:
+        """Seconds from the first attempt to the last result in which no call was in flight."""
+        if not self._in_flight or self.first_queued_at is None:
+            return 0.0
+        total_s = self._in_flight[-1][1] - self.first_queued_at
+        return max(0.0, total_s - self.upstream_seconds)

@@ -1,0 +1,80 @@
+"""Embeds rows again whose deployment is ejected for drift before their answer is complete.
+
+The calls of a large request may take minutes. Where one of its deployments is ejected for drift
+meanwhile, an answer with the rows that it had embedded before would mix two vector spaces. They are
+embedded again within the request's deadline, free of charge to the retry budget, as a fail-over
+after drift is. The request pays for the rows that are dropped, too: they were bought for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from app.dispatch import Dispatcher
+from app.domain import EmbeddingRequest, Outcome, Source, Vectors
+from app.errors import ClientError
+
+
+def embed(dispatch: Dispatcher, request: EmbeddingRequest, deadline: float) -> Outcome:
+    """Return the vectors of a request, none of them of a deployment that is ejected for drift."""
+    outcome = dispatch.embed(request, deadline)
+    places = _drifted(dispatch, request, outcome)
+    while places:
+        part = replace(request, items=[request.items[place] for place in places])
+        try:
+            again = dispatch.embed(part, deadline)
+        except ClientError as error:
+            error.attempts += outcome.attempts
+            error.purchases = sum_purchases(outcome.purchases, error.purchases)
+            raise
+        outcome = _merged(outcome, places, again)
+        is_mixed = len(set(map(len, outcome.vectors.rows))) > 1  # of two widths: embed all again
+        places = range(len(request.items)) if is_mixed else _drifted(dispatch, request, outcome)
+    return outcome
+
+
+def sum_purchases(
+    purchases: Mapping[Source, int], others: Mapping[Source, int]
+) -> dict[Source, int]:
+    """Add the tokens of two purchases, by deployment."""
+    return {
+        source: purchases.get(source, 0) + others.get(source, 0)
+        for source in {**purchases, **others}
+    }
+
+
+def _drifted(dispatch: Dispatcher, request: EmbeddingRequest, outcome: Outcome) -> Sequence[int]:
+    """Return the places of the rows whose deployment is ejected for drift now."""
+    drifted = dispatch.drifted_sources(request.model)
+    if not drifted:
+        return ()
+    sources = _source_of_each(outcome)
+    return [place for place, source in enumerate(sources) if source in drifted]
+
+
+def _source_of_each(outcome: Outcome) -> list[Source]:
+    sources = list(outcome.sources)
+    return sources * len(outcome.vectors.rows) if len(sources) == 1 else sources
+
+
+def _merged(outcome: Outcome, places: Sequence[int], again: Outcome) -> Outcome:
+    """Return an outcome whose rows at ``places`` are those of ``again``."""
+    rows, tokens = list(outcome.vectors.rows), list(outcome.vectors.tokens)
+    sources = _source_of_each(outcome)
+    renewed = zip(
+        places, again.vectors.rows, again.vectors.tokens, _source_of_each(again), strict=True
+    )
+    for place, row, count, source in renewed:
+        rows[place], tokens[place], sources[place] = row, count, source
+    distinct = list(dict.fromkeys(sources))
+    return replace(
+        outcome,
+        vectors=Vectors(rows, tokens, outcome.vectors.estimated or again.vectors.estimated),
+        provider=",".join(dict.fromkeys(name for name, _ in distinct)),
+        attempts=outcome.attempts + again.attempts,
+        upstream_seconds=outcome.upstream_seconds + again.upstream_seconds,
+        queue_seconds=outcome.queue_seconds + again.queue_seconds,
+        sources=sources if len(distinct) > 1 else distinct,
+        purchases=sum_purchases(outcome.purchases, again.purchases),
+    )
