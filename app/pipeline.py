@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from app import drifted_rows
 from app.cache.keys import keys_of
 from app.cache.load import Collected, Entries, Job, OnPart
 from app.cache.memory import Cache, Caches
 from app.cache.singleflight import SingleFlight
-from app.dispatch import Dispatcher
+from app.dispatch import Dispatcher, drifted_rows
+from app.dispatch.drifted_rows import sum_purchases
 from app.domain import FROM_CACHE, Caller, EmbeddingRequest, Entry, Item, Outcome, Vectors
-from app.drifted_rows import sum_purchases
 from app.errors import ClientError, IncompleteAnswer
 from app.vectors import BYTES_PER_VALUE
 
@@ -107,7 +106,7 @@ class Pipeline:
     ) -> Collected:
         """Return the entries of keys, none of them of a deployment that is ejected for drift.
 
-        `app.drifted_rows` says why. Entries that are embedded again replace the cached ones.
+        See `app.dispatch.drifted_rows`. Entries that are embedded again replace the cached ones.
         """
         loaded = self._flights.fetch(keys, deadline, request.timeout, own)
         while drifted := self._dispatch.drifted_sources(request.model):

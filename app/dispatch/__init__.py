@@ -36,6 +36,7 @@ The way of a request, and the file of each step::
 * `plan`: expected tokens, and the split of a large request; `halving`: the split of a part whose
   call was refused as too large; `answer`: joins the vectors of parts.
 * `drift`: whether a deployment agrees with the reference of its space; calls outside requests.
+  `drifted_rows`: embeds rows of a deployment again that is ejected for drift meanwhile.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
 Only `sender` starts threads, only `deployment` calls providers. The files beside `dispatcher`,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from app.dispatch import Dispatcher
+from app.dispatch.dispatcher import Dispatcher
 from app.domain import EmbeddingRequest, Outcome, Source, Vectors
 from app.errors import ClientError
 
