@@ -85,14 +85,23 @@ class Part:
 
     def _is_permanent(self, deployment: Deployment, error: ProviderError) -> bool:
         if isinstance(error, Rejected):
-            refused = self.refused_by.get(deployment)
-            return refused is not None and refused.batch_size == 1
+            return self.was_refused_alone_by(deployment)
         return not (error.transient or isinstance(error, ProviderTimeout))
+
+    def was_refused_alone_by(self, deployment: Deployment) -> bool:
+        """Whether that deployment has refused it with 400 in a call of its own."""
+        refused = self.refused_by.get(deployment)
+        return refused is not None and refused.batch_size == 1
 
     @property
     def is_refused_alone(self) -> bool:
         """Whether a deployment has refused it with 400 in a call of its own."""
         return any(attempt.batch_size == 1 for attempt in self.refused_by.values())
+
+    @property
+    def has_merged_refusal(self) -> bool:
+        """Whether a deployment has refused it only in a batch: another request may be at fault."""
+        return any(attempt.batch_size > 1 for attempt in self.refused_by.values())
 
     @property
     def is_refusal_shared(self) -> bool:

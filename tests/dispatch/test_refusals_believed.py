@@ -112,6 +112,38 @@ def test_one_bad_text_in_a_batch_ejects_no_deployment():
             assert run.deployment(name).health.ejections_ever == 0
 
 
+def test_good_texts_of_a_refused_batch_get_no_400_of_a_broken_deployment():
+    """Batch of c: five good texts and a bad one. Each fails over, alone, to a, which is broken."""
+    deployments = {
+        "m": [{"provider": "c"}, {"provider": "a", "tier": 1}],
+        "n": [{"provider": "c"}],
+    }
+    options = {"providers": {"a": {"merge": False, "concurrency": 64}}, "concurrency": 1}
+    with simulated({"a": refuses_all, "c": good(0.2)}, deployments, **options) as run:
+        run.ask("n", ["other model"])
+        good_ones = [run.ask("m", [f"good {i}"], after=0.05 + i * 0.001) for i in range(5)]
+        bad = run.ask("m", [POISON], after=0.06)
+        run.to_the_end()
+        assert codes(good_ones) == {"ok": 5}
+        assert bad.error.message == "your input is invalid"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_good_texts_of_a_refused_batch_do_not_fail_because_a_third_deployment_rests(seed):
+    deployments = {
+        "m": [{"provider": "b"}, {"provider": "c", "tier": 1}, {"provider": "a", "tier": 2}],
+        "n": [{"provider": "c"}],
+    }
+    members = {"a": refuses_all, "b": throttling(0), "c": good(0.2)}
+    options = {"providers": {"a": {"merge": False, "concurrency": 64}}, "concurrency": 1}
+    with simulated(members, deployments, seed=seed, **options) as run:
+        run.ask("n", ["other model"])
+        good_ones = [run.ask("m", [f"good {i}"], after=0.05 + i * 0.001) for i in range(5)]
+        run.ask("m", [POISON], after=0.06)
+        run.to_the_end()
+        assert codes(good_ones) == {"ok": 5}
+
+
 def test_split_request_gets_no_400_from_a_deployment_that_refuses_all():
     """Its thirty parts use up the retry budget at once; the result is no 400."""
     deployments = {"m": [{"provider": "b", "max_inputs": 2, "weight": 100}, {"provider": "a"}]}
