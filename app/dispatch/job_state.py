@@ -169,7 +169,7 @@ class JobState:
             if attempt.is_probe:
                 attempt.deployment.standing.probe_ended()
         else:
-            part.add_failure(attempt, error)
+            part.add_failure(attempt, error, now)
         if part.attempts:  # another attempt of it may still succeed
             if part.is_late:
                 part.late_at = now + self._pause(part)

@@ -113,7 +113,7 @@ class Part:
         """The deployments that have failed it, and those that have it now."""
         return [*self.failed_at, *(attempt.deployment for attempt in self.attempts)]
 
-    def add_failure(self, attempt: Attempt, error: ProviderError) -> None:
+    def add_failure(self, attempt: Attempt, error: ProviderError, now: float) -> None:
         """Record that an attempt of this part failed."""
         deployment = attempt.deployment
         self.failures.append(error)
@@ -121,8 +121,8 @@ class Part:
         if isinstance(error, Rejected):
             self.refused_by[deployment] = attempt
             if self.is_refusal_shared:
-                for refusing in self.refused_by:
-                    refusing.standing.refusal_confirmed()
+                for refusing, refused in self.refused_by.items():
+                    refusing.standing.refusal_confirmed(refused.kind, now)
 
     def check(self) -> None:
         """Assert the invariants of a part; called after every change."""

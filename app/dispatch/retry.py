@@ -87,7 +87,7 @@ def options(
         any(deployment not in excluded for deployment in suitable),
         any(not part.was_refused_alone_by(deployment) for deployment in suitable),
         standing.trusts_400(kind, now),
-        standing.doubts_400(kind),
+        standing.doubts_400(kind, now),
     )
 
 

@@ -83,10 +83,10 @@ class Standing:
         with self._lock:
             return self._refusals.are_trusted(kind, now)
 
-    def doubts_400(self, kind: Hashable) -> bool:
+    def doubts_400(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind may be the provider's fault."""
         with self._lock:
-            return self.health.has_refuted_400s or self._refusals.are_doubted(kind)
+            return self.health.has_refuted_400s or self._refusals.are_doubted(kind, now)
 
     @property
     def is_ejected(self) -> bool:
@@ -182,10 +182,10 @@ class Standing:
             else:
                 self.health.probe_ended()
 
-    def refusal_confirmed(self) -> None:
-        """Record that another deployment refused the same items with 400."""
+    def refusal_confirmed(self, kind: Hashable, now: float) -> None:
+        """Record that another deployment refused the same items, of that kind, with 400."""
         with self._lock:
-            self._refusals.confirmed()
+            self._refusals.confirmed(kind, now)
 
     def failed(
         self,

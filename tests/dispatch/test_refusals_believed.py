@@ -84,10 +84,22 @@ def test_400_of_the_only_deployment_is_believed_at_once():
 
 def test_checks_of_400s_are_within_the_retry_budget():
     with simulated({"a": good(), "b": good()}, AB, merge=False) as run:
-        bad = [run.ask("m", [f"{POISON} {i}"], after=i * 0.05) for i in range(1000)]
+        load(run, 20, 0.05)
+        bad = [run.ask("m", [f"{POISON} {i}"], after=2 + i * 0.05) for i in range(1000)]
         run.to_the_end()
         assert codes(bad) == {"BadRequest": 1000}
-        assert len(run.calls()) <= 1000 * 1.2 + 20
+        assert len(run.calls()) <= 1020 * 1.2 + 20
+
+
+def test_one_bad_text_is_no_reason_to_believe_the_400s_of_a_broken_deployment():
+    """Both refuse the first text; then a refuses all, as it always has, and b fails all."""
+    members = {"a": refuses_all, "b": between(1000.5, 1e9, failing(1), good())}
+    with simulated(members, SECOND_TIER) as run:
+        bad = run.ask("m", [POISON])
+        good_ones = load(run, 60, 1.0, after=1, timeout=5)
+        run.to_the_end()
+        assert codes([bad]) == {"BadRequest": 1}
+        assert codes(good_ones) == {"upstream_error": 60}
 
 
 def test_bad_texts_eject_no_deployment():
