@@ -59,7 +59,7 @@ class Part:
     late_at: float = (
         NEVER  # when its call counts as failed, and another is sent beside it: see `Timers`
     )
-    late_after: float = NEVER  # seconds from the start of the call
+    late_after: float = NEVER  # seconds from the start of the call; less near the deadline
     hedge_at: float = NEVER  # when one more call is sent, without counting a failure
     hedge_after: float = NEVER  # seconds, likewise
     is_late: bool = False  # another deployment was asked beside a late one
