@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """Health, latency and calls in flight of one deployment.
+    """Health, latency and calls in flight of one deployment; times are in monotonic seconds.
 
-    The lock guards all fields, also those of `Health`, `Latency` and `Refusals`. Times are of the
-    monotonic clock, in seconds.
+    The lock guards all fields, also those of `Health`, `Latency` and `Refusals`.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
@@ -49,10 +48,10 @@ class Standing:
                 return self.health.may_serve_alone(now)
             return self.health.may_serve(now, last_resort)
 
-    def chosen(self, now: float) -> bool:
+    def chosen(self, now: float, items: int = 1) -> bool:
         """Record that an attempt is submitted; return whether it is the half-open probe."""
         with self._lock:
-            return not self.health.is_probing and self.health.chosen(now)
+            return self.health.chosen(now, self._probe_timeout(items))
 
     def probe_ended(self) -> None:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""
@@ -95,7 +94,7 @@ class Standing:
 
     @property
     def in_flight(self) -> int:
-        """The number of calls that have started and not ended."""
+        """Calls that have started and not ended."""
         return len(self._in_flight)
 
     def state(self, now: float) -> str:
@@ -129,9 +128,11 @@ class Standing:
         if not batch.is_probe:
             return self.time_limits.timeout
         with self._lock:
-            p95 = self.latency.p95(batch.inputs)
-            p95_or_average_s = self.latency.average if p95 is None else p95
-            return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
+            return self._probe_timeout(batch.inputs)
+
+    def _probe_timeout(self, items: int) -> float:
+        p95_or_average_s = self.latency.p95(items) or self.latency.average
+        return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
 
     def call_started(self, batch: object, items: int, now: float) -> None:
         with self._lock:
@@ -175,12 +176,11 @@ class Standing:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""
         with self._lock:
             self._refusals.refused(is_test, now)
-            if self.health.is_straggler(call_started_at):
-                return
-            if trusted:
-                self.health.succeeded(now, call_started_at)
-            else:
-                self.health.probe_ended()
+            if not self.health.is_straggler(call_started_at):
+                if trusted:
+                    self.health.succeeded(now, call_started_at)
+                else:
+                    self.health.probe_ended()
 
     def refusal_confirmed(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind, with 400."""

@@ -147,7 +147,7 @@ class Starter:
             request.dimensions,
         )
         if deployment.standing.state(now) != "ok":
-            is_probe = deployment.standing.chosen(now)
+            is_probe = deployment.standing.chosen(now, attempt.size)
             attempt.is_probe = is_probe and not self._job.pool.is_alone
         self.attempts += 1
         if self.first_at is None:
