@@ -22,7 +22,7 @@ from app.errors import ConnectionFailed, CredentialsRefused, ProviderError, Thro
 _CLOCK_ERROR_S = 1e-6
 _ROUNDING = 1e-6  # of a sum of fractions of calls
 _FIRST_SHARE = 0.1  # of its weight that a deployment gets at once when it is back
-_LOST_PROBE_FACTOR = 6.0  # times `probe_timeout`: after that a probe counts as lost at the earliest
+_LOST_PROBE_FACTOR = 6.0  # times `probe_timeout`: a probe counts as lost then, or later
 _NEVER = float("-inf")
 
 
@@ -120,12 +120,11 @@ class Health:
 
     # Events
 
-    def chosen(self, now: float, call_timeout: float = 0.0) -> bool:
+    def chosen(self, now: float) -> bool:
         """Record that an attempt is submitted; return whether it is the half-open probe.
 
-        ``call_timeout``: that of its call if it is, in seconds. There is one probe at a time; but
-        one whose result never arrives must not keep the deployment ejected for ever, so that it
-        counts as ended some time after its timeout.
+        There is one probe at a time. But one whose result never arrives must not keep the
+        deployment ejected for ever: it counts as lost after some time.
         """
         if self._probe_until is not None and now < self._probe_until:
             return False
@@ -133,10 +132,15 @@ class Health:
             self._rest_probed = now
         if self._ejected_until is None:
             return False
-        margin = self._settings.probe_timeout  # for its time in the queue
-        self._probe_until = now + max(_LOST_PROBE_FACTOR * margin, call_timeout + margin)
+        self._probe_until = now + _LOST_PROBE_FACTOR * self._settings.probe_timeout
         self._ejected_at = now
         return True
+
+    def probe_started(self, now: float, call_timeout: float) -> None:
+        """Record that the call of the probe has started: it lasts at least until its timeout."""
+        margin = self._settings.probe_timeout
+        if self._probe_until is not None:
+            self._probe_until = now + max(_LOST_PROBE_FACTOR * margin, call_timeout + margin)
 
     def probe_ended(self) -> None:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""

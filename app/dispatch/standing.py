@@ -48,10 +48,10 @@ class Standing:
                 return self.health.may_serve_alone(now)
             return self.health.may_serve(now, last_resort)
 
-    def chosen(self, now: float, items: int = 1) -> bool:
+    def chosen(self, now: float) -> bool:
         """Record that an attempt is submitted; return whether it is the half-open probe."""
         with self._lock:
-            return self.health.chosen(now, self._probe_timeout(items))
+            return self.health.chosen(now)
 
     def probe_ended(self) -> None:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""
@@ -66,10 +66,8 @@ class Standing:
         """
         with self._lock:
             known = self.latency.known(now)
-            seconds = unknown if known is None else known
-            for call_started_at, _ in self._in_flight.values():
-                seconds = max(seconds, now - call_started_at)
-                break  # the first is the oldest
+            oldest_started_at, _ = next(iter(self._in_flight.values()), (now, 0))
+            seconds = max(unknown if known is None else known, now - oldest_started_at)
             return seconds / max(0.05, 1 - self.health.failure_rate.value(now))
 
     def p95(self, items: int) -> float | None:
@@ -94,7 +92,7 @@ class Standing:
 
     @property
     def in_flight(self) -> int:
-        """Calls that have started and not ended."""
+        """The number of calls that have started and not ended."""
         return len(self._in_flight)
 
     def state(self, now: float) -> str:
@@ -128,11 +126,12 @@ class Standing:
         if not batch.is_probe:
             return self.time_limits.timeout
         with self._lock:
-            return self._probe_timeout(batch.inputs)
+            p95_or_average_s = self.latency.p95(batch.inputs) or self.latency.average
+            return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
 
-    def _probe_timeout(self, items: int) -> float:
-        p95_or_average_s = self.latency.p95(items) or self.latency.average
-        return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
+    def probe_started(self, now: float, call_timeout: float) -> None:
+        with self._lock:
+            self.health.probe_started(now, call_timeout)
 
     def call_started(self, batch: object, items: int, now: float) -> None:
         with self._lock:
@@ -176,11 +175,12 @@ class Standing:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""
         with self._lock:
             self._refusals.refused(is_test, now)
-            if not self.health.is_straggler(call_started_at):
-                if trusted:
-                    self.health.succeeded(now, call_started_at)
-                else:
-                    self.health.probe_ended()
+            if self.health.is_straggler(call_started_at):
+                return
+            if trusted:
+                self.health.succeeded(now, call_started_at)
+            else:
+                self.health.probe_ended()
 
     def refusal_confirmed(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind, with 400."""

@@ -147,7 +147,7 @@ class Starter:
             request.dimensions,
         )
         if deployment.standing.state(now) != "ok":
-            is_probe = deployment.standing.chosen(now, attempt.size)
+            is_probe = deployment.standing.chosen(now)
             attempt.is_probe = is_probe and not self._job.pool.is_alone
         self.attempts += 1
         if self.first_at is None:
@@ -205,6 +205,7 @@ class Starter:
             return
         if len(part.attempts) > 1:
             self._parts.drop_attempt(part, attempt)
+        part.late_at = now + part.late_after  # of the new call
         self._submit(part, other, now)
 
     def _move(self, part: Part, queued: Attempt, other: Deployment, now: float) -> None:
@@ -217,6 +218,7 @@ class Starter:
         self.attempts -= 1
         if not is_only:
             self._parts.drop_attempt(part, queued)
+            part.late_at = now + part.late_after
         elif fits:
             self._parts.transition(part, PartState.WAITING)
             self._parts.waiting.remove(part)
