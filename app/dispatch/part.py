@@ -95,8 +95,8 @@ class Part:
 
     @property
     def is_refused_alone(self) -> bool:
-        """Whether a deployment has refused it with 400 in a call of its own."""
-        return any(attempt.batch_size == 1 for attempt in self.refused_by.values())
+        """Whether it was refused with 400, by each deployment in a call of its own."""
+        return bool(self.refused_by) and not self.has_merged_refusal
 
     @property
     def has_merged_refusal(self) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.errors import Rejected
+from app.errors import Rejected, Throttled
 from tests.dispatch.arrangements import codes, load, models, waited
 from tests.dispatch.members import POISON, between, failing, good, throttling
 from tests.dispatch.simulator import simulated
@@ -154,6 +154,28 @@ def test_good_texts_of_a_refused_batch_do_not_fail_because_a_third_deployment_re
         run.ask("m", [POISON], after=0.06)
         run.to_the_end()
         assert codes(good_ones) == {"ok": 5}
+
+
+def test_good_text_gets_no_400_while_the_deployment_of_its_refused_batch_rests():
+    """a, broken, refuses it alone; b refuses it in a batch with a bad text, then answers 429."""
+
+    def rests_after_a_refusal(world, call):
+        if call.model == "m" and len(call.items) == 1:
+            return 0.01, Throttled("asked us to slow down (429)", retry_after=60)
+        return 0.5, None
+
+    deployments = {
+        "m": [{"provider": "a"}, {"provider": "b", "tier": 1}],
+        "n": [{"provider": "b"}],
+    }
+    options = {"providers": {"b": {"concurrency": 1}}, "merge": True}
+    with simulated({"a": refuses_all, "b": rests_after_a_refusal}, deployments, **options) as run:
+        run.ask("n", ["other model"])
+        for i in range(5):
+            run.ask("m", [f"good {i}"], after=0.05 + i * 0.02)
+        run.ask("m", [POISON], after=0.15)
+        run.to_the_end()
+        assert set(codes(run.asked[1:-1])) == {"rate_limit_exceeded"}
 
 
 def test_split_request_gets_no_400_from_a_deployment_that_refuses_all():
