@@ -243,7 +243,7 @@ class JobState:
     def _verdict(self, part: Part, now: float) -> ClientError:
         suitable = self._context.suitable
         return verdict(
-            self._pool, suitable, part.failures, part.is_refused_alone, part.expected, now
+            self._pool, suitable, part.failures, part.is_refused_alone(now), part.expected, now
         )
 
     def _deadline_exceeded(self) -> DeadlineExceeded:

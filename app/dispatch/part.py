@@ -93,10 +93,12 @@ class Part:
         refused = self.refused_by.get(deployment)
         return refused is not None and refused.batch_size == 1
 
-    @property
-    def is_refused_alone(self) -> bool:
-        """Whether it was refused with 400, by each deployment in a call of its own."""
-        return bool(self.refused_by) and not self.has_merged_refusal
+    def is_refused_alone(self, now: float) -> bool:
+        """Whether it was refused with 400, in calls of its own, by deployments not in doubt."""
+        if not self.refused_by or self.has_merged_refusal:
+            return False
+        refused = self.refused_by.items()
+        return not any(d.standing.doubts_400(attempt.kind, now) for d, attempt in refused)
 
     @property
     def has_merged_refusal(self) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.errors import Rejected, Throttled
+from app.errors import CredentialsRefused, Rejected, Throttled
 from tests.dispatch.arrangements import codes, load, models, waited
 from tests.dispatch.members import POISON, between, failing, good, throttling
 from tests.dispatch.simulator import simulated
@@ -176,6 +176,20 @@ def test_good_text_gets_no_400_while_the_deployment_of_its_refused_batch_rests()
         run.ask("m", [POISON], after=0.15)
         run.to_the_end()
         assert set(codes(run.asked[1:-1])) == {"rate_limit_exceeded"}
+
+
+def test_unchecked_400_of_a_broken_deployment_is_no_400_if_the_other_fails_meanwhile():
+    """Each waits for the slot of c to have the 400 of b checked; then c refuses our key."""
+
+    def refuses_our_key(world, call):
+        return 0.5, CredentialsRefused("refused our credentials (401)")
+
+    deployments = {"m": [{"provider": "b"}, {"provider": "c", "tier": 1}]}
+    options = {"merge": False, "providers": {"c": {"concurrency": 1}}}
+    with simulated({"b": refuses_all, "c": refuses_our_key}, deployments, **options) as run:
+        load(run, 5, 0.02)
+        run.to_the_end()
+        assert "BadRequest" not in codes(run.asked)
 
 
 def test_split_request_gets_no_400_from_a_deployment_that_refuses_all():
