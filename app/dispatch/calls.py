@@ -18,7 +18,10 @@ def make_call(
     deployment, attempts = batch.deployment, batch.attempts
     standing = deployment.standing
     call_started_at = time.monotonic()
-    batch.deadline.set_timeout_at(call_started_at + standing.call_timeout(batch))
+    timeout = standing.call_timeout(batch)
+    batch.deadline.set_timeout_at(call_started_at + timeout)
+    if batch.is_probe:
+        standing.probe_started(call_started_at, timeout)
     firsts = 0
     for attempt in attempts:
         if attempt.is_first and attempt.call_started_at is None:

@@ -22,7 +22,7 @@ from app.errors import ConnectionFailed, CredentialsRefused, ProviderError, Thro
 _CLOCK_ERROR_S = 1e-6
 _ROUNDING = 1e-6  # of a sum of fractions of calls
 _FIRST_SHARE = 0.1  # of its weight that a deployment gets at once when it is back
-_LOST_PROBE_FACTOR = 6.0  # times its timeout, after which a probe counts as lost
+_LOST_PROBE_FACTOR = 6.0  # times `probe_timeout`: a probe counts as lost then, or later
 _NEVER = float("-inf")
 
 
@@ -121,15 +121,26 @@ class Health:
     # Events
 
     def chosen(self, now: float) -> bool:
-        """Record that an attempt is submitted; return whether it is the half-open probe."""
+        """Record that an attempt is submitted; return whether it is the half-open probe.
+
+        There is one probe at a time. But one whose result never arrives must not keep the
+        deployment ejected for ever: it counts as lost after some time.
+        """
+        if self._probe_until is not None and now < self._probe_until:
+            return False
         if now < self._resting_until:
             self._rest_probed = now
         if self._ejected_until is None:
             return False
-        # A probe whose result never arrives must not keep the deployment ejected for ever.
         self._probe_until = now + _LOST_PROBE_FACTOR * self._settings.probe_timeout
         self._ejected_at = now
         return True
+
+    def probe_started(self, now: float, call_timeout: float) -> None:
+        """Record that the call of the probe has started: it lasts at least until its timeout."""
+        margin = self._settings.probe_timeout
+        if self._probe_until is not None:
+            self._probe_until = now + max(_LOST_PROBE_FACTOR * margin, call_timeout + margin)
 
     def probe_ended(self) -> None:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""

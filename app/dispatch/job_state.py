@@ -34,6 +34,7 @@ from app.errors import (
     DeadlineExceeded,
     InternalError,
     ProviderError,
+    Rejected,
 )
 
 _log = logging.getLogger("app.dispatch")
@@ -168,7 +169,7 @@ class JobState:
             if attempt.is_probe:
                 attempt.deployment.standing.probe_ended()
         else:
-            part.add_failure(attempt, error)
+            part.add_failure(attempt, error, now)
         if part.attempts:  # another attempt of it may still succeed
             if part.is_late:
                 part.late_at = now + self._pause(part)
@@ -193,8 +194,9 @@ class JobState:
             case retry.Fail(client_error):
                 self._end_part(part, client_error or self._verdict(part, now))
             case retry.Halve():
+                assert isinstance(error, Rejected)
                 if not self._parts.halve(part, attempt.deployment, error, self._pool):
-                    self._end_part(part, self._verdict(part, now))
+                    self._end_part(part, retry.refusal(error))
             case retry.Wait():
                 part.retry_not_charged = True
                 self._parts.transition(part, PartState.WAITING)
@@ -240,7 +242,7 @@ class JobState:
     def _verdict(self, part: Part, now: float) -> ClientError:
         suitable = self._context.suitable
         return verdict(
-            self._pool, suitable, part.failures, part.is_refused_alone, part.expected, now
+            self._pool, suitable, part.failures, part.is_refused_alone(now), part.expected, now
         )
 
     def _deadline_exceeded(self) -> DeadlineExceeded:

@@ -60,7 +60,7 @@ class Part:
     late_at: float = (
         NEVER  # when its call counts as failed, and another is sent beside it: see `Timers`
     )
-    late_after: float = NEVER  # seconds from the start of the call
+    late_after: float = NEVER  # seconds from the start of the call; less near the deadline
     hedge_at: float = NEVER  # when one more call is sent, without counting a failure
     hedge_after: float = NEVER  # seconds, likewise
     is_late: bool = False  # another deployment was asked beside a late one
@@ -88,14 +88,25 @@ class Part:
 
     def _is_permanent(self, deployment: Deployment, error: ProviderError) -> bool:
         if isinstance(error, Rejected):
-            refused = self.refused_by.get(deployment)
-            return refused is not None and refused.batch_size == 1
+            return self.was_refused_alone_by(deployment)
         return not (error.transient or isinstance(error, ProviderTimeout))
 
+    def was_refused_alone_by(self, deployment: Deployment) -> bool:
+        """Whether that deployment has refused it with 400 in a call of its own."""
+        refused = self.refused_by.get(deployment)
+        return refused is not None and refused.batch_size == 1
+
+    def is_refused_alone(self, now: float) -> bool:
+        """Whether it was refused with 400, in calls of its own, by deployments not in doubt."""
+        if not self.refused_by or self.has_merged_refusal:
+            return False
+        refused = self.refused_by.items()
+        return not any(d.standing.doubts_400(attempt.kind, now) for d, attempt in refused)
+
     @property
-    def is_refused_alone(self) -> bool:
-        """Whether a deployment has refused it with 400 in a call of its own."""
-        return any(attempt.batch_size == 1 for attempt in self.refused_by.values())
+    def has_merged_refusal(self) -> bool:
+        """Whether a deployment has refused it only in a batch: another request may be at fault."""
+        return any(attempt.batch_size > 1 for attempt in self.refused_by.values())
 
     @property
     def is_refusal_shared(self) -> bool:
@@ -107,7 +118,7 @@ class Part:
         """The deployments that have failed it, and those that have it now."""
         return [*self.failed_at, *(attempt.deployment for attempt in self.attempts)]
 
-    def add_failure(self, attempt: Attempt, error: ProviderError) -> None:
+    def add_failure(self, attempt: Attempt, error: ProviderError, now: float) -> None:
         """Record that an attempt of this part failed."""
         deployment = attempt.deployment
         self.failures.append(error)
@@ -115,8 +126,8 @@ class Part:
         if isinstance(error, Rejected):
             self.refused_by[deployment] = attempt
             if self.is_refusal_shared:
-                for refusing in self.refused_by:
-                    refusing.standing.refusal_confirmed()
+                for refusing, refused in self.refused_by.items():
+                    refusing.standing.refusal_confirmed(refused.kind, now)
 
     def check(self) -> None:
         """Assert the invariants of a part; called after every change."""

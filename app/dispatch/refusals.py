@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 
 from app.config.dispatch import DispatchSettings
 
 _MAX_KINDS_REMEMBERED = 100  # kinds of requests that the deployment has served
 _NEVER = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """Another deployment agreed with a 400 to a request of one kind."""
+
+    at: float  # of the monotonic clock, in seconds
+    refused_before: int  # calls that the deployment had answered with 400 by then
 
 
 class Refusals:
@@ -21,7 +30,8 @@ class Refusals:
         self._served: dict[Hashable, float] = {}  # kind of request → when one was last embedded
         self._in_a_row = 0  # calls that ended with 400
         self._since = _NEVER  # when the first of these ended
-        self._was_confirmed = False  # another deployment agreed with its last checked 400
+        self._refused = 0  # such calls, in all
+        self._confirmed: dict[Hashable, Confirmation] = {}  # the last one of each served kind
 
     def are_trusted(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind is taken as the caller's fault.
@@ -33,14 +43,27 @@ class Refusals:
             return False
         return now - self._served.get(kind, _NEVER) <= self._settings.trust_400_for
 
-    def are_doubted(self, kind: Hashable) -> bool:
+    def are_doubted(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind may be the provider's fault.
 
-        It may be, if the deployment has embedded no such request, or refused too many calls in a
-        row, and no other deployment has confirmed its last 400.
+        It may be, if the deployment has embedded no such request; or if it has refused too many
+        calls in a row, and no other deployment has confirmed a 400 to that kind lately.
         """
-        is_odd = kind not in self._served or self._in_a_row > self._settings.trusted_400s
-        return is_odd and not self._was_confirmed
+        if kind not in self._served:
+            return True
+        is_odd = self._in_a_row > self._settings.trusted_400s
+        return is_odd and not self._is_confirmed(kind, now)
+
+    def _is_confirmed(self, kind: Hashable, now: float) -> bool:
+        """Whether a confirmed 400 still speaks for further ones.
+
+        It does for some seconds and some calls: a text that every provider refuses says nothing of
+        a deployment that refuses everything from then on.
+        """
+        last, settings = self._confirmed.get(kind), self._settings
+        if last is None or now - last.at > settings.trust_400_for:
+            return False
+        return self._refused - last.refused_before <= settings.trusted_400s
 
     def served(self, kind: Hashable, call_started_at: float, now: float) -> None:
         """Record that the deployment embedded a request of that kind."""
@@ -51,7 +74,9 @@ class Refusals:
         is_new = served.pop(kind, None) is None
         served[kind] = now
         if is_new and len(served) > _MAX_KINDS_REMEMBERED:
-            del served[next(iter(served))]
+            oldest = next(iter(served))
+            del served[oldest]
+            self._confirmed.pop(oldest, None)
 
     def refused(self, is_test: bool, now: float) -> None:
         """Record a call that ended with 400.
@@ -63,11 +88,13 @@ class Refusals:
             self._since = now
         if not is_test:
             self._in_a_row += 1
+            self._refused += 1
 
-    def confirmed(self) -> None:
-        """Record that another deployment refused the same items."""
-        self._was_confirmed = True
+    def confirmed(self, kind: Hashable, now: float) -> None:
+        """Record that another deployment refused the same items, of that kind."""
+        if kind in self._served:
+            self._confirmed[kind] = Confirmation(now, self._refused)
 
     def refuted(self) -> None:
         """Record that another deployment embedded the same items."""
-        self._was_confirmed = False
+        self._confirmed.clear()

@@ -69,7 +69,7 @@ class Options:
     has_other: bool  # another deployment than those that have failed it may be asked
     has_any: bool  # a deployment may be asked that would not surely fail it again
     has_candidate: bool  # there is such a deployment, though it may not be asked now
-    has_second_opinion: bool = True  # there is one that has not refused it with 400
+    has_second_opinion: bool = True  # there is one that has not refused it alone
     trusts_400: bool = False  # the deployment has embedded requests of that kind lately
     doubts_400: bool = False  # its 400 may be its own fault: see `Standing.doubts_400`
 
@@ -85,9 +85,9 @@ def options(
         has_other,
         has_other or pool.has_other(now, expected, suitable, excluded),
         any(deployment not in excluded for deployment in suitable),
-        any(deployment not in part.refused_by for deployment in suitable),
+        any(not part.was_refused_alone_by(deployment) for deployment in suitable),
         standing.trusts_400(kind, now),
-        standing.doubts_400(kind),
+        standing.doubts_400(kind, now),
     )
 
 
@@ -142,13 +142,15 @@ def decide(
 def _after_refusal(
     part: Part, attempt: Attempt, failure: Rejected, options: Options, pool: Pool
 ) -> Decision:
-    """Decide what follows a 400. There are four cases:
+    """Decide what follows a 400. There are five cases:
 
     1. The call was too large, and held several items: split the part in two.
     2. Another deployment has refused the part, too, or this one embeds such requests, or there is
        no other: the 400 is the caller's fault. A part of a merged call is first sent alone.
     3. Else another deployment is called, once, before the caller gets the 400.
-    4. No other may be called now, or the budget is used up: the caller gets the 400; or a 502
+    4. Another has refused the part only in a batch, maybe by the fault of another request: it is
+       called again, for this part alone.
+    5. No other may be called now, or the budget is used up: the caller gets the 400; or a 502
        if the deployment itself is in doubt (`Standing.doubts_400`).
     """
     if failure.too_large and part.size > 1:
@@ -157,7 +159,8 @@ def _after_refusal(
     cost = 1 / attempt.batch_size
     if not believed and options.has_other and pool.retries.can_spend(cost):
         return FailOver(cost)
-    if attempt.batch_size > 1:
+    may_serve_alone = not believed and part.has_merged_refusal and options.has_any
+    if attempt.batch_size > 1 or may_serve_alone:
         return Retry(never_merge=True, cost=0.0)
     if believed or not options.doubts_400:
         return Fail(refusal(failure))

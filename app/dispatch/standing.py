@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """Health, latency and calls in flight of one deployment.
+    """Health, latency and calls in flight of one deployment; times are in monotonic seconds.
 
-    The lock guards all fields, and those of the objects in them. Times are of the monotonic clock.
+    The lock guards all fields, and those of the objects in them.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
@@ -52,7 +52,7 @@ class Standing:
     def chosen(self, now: float) -> bool:
         """Record that an attempt is submitted; return whether it is the half-open probe."""
         with self._lock:
-            return not self.health.is_probing and self.health.chosen(now)
+            return self.health.chosen(now)
 
     def probe_ended(self) -> None:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""
@@ -81,10 +81,10 @@ class Standing:
         with self._lock:
             return self._refusals.are_trusted(kind, now)
 
-    def doubts_400(self, kind: Hashable) -> bool:
+    def doubts_400(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind may be the provider's fault."""
         with self._lock:
-            return self.health.has_refuted_400s or self._refusals.are_doubted(kind)
+            return self.health.has_refuted_400s or self._refusals.are_doubted(kind, now)
 
     @property
     def is_ejected(self) -> bool:
@@ -131,8 +131,12 @@ class Standing:
         if not batch.is_probe:
             return self.time_limits.timeout
         with self._lock:
-            usual_s = self.latency.p95_or_average(batch.inputs)
-            return self.time_limits.probe_timeout(usual_s, self._probes_cut)
+            p95_or_average_s = self.latency.p95_or_average(batch.inputs)
+            return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
+
+    def probe_started(self, now: float, call_timeout: float) -> None:
+        with self._lock:
+            self.health.probe_started(now, call_timeout)
 
     def call_started(self, batch: object, items: int, now: float) -> None:
         with self._lock:
@@ -183,10 +187,10 @@ class Standing:
             else:
                 self.health.probe_ended()
 
-    def refusal_confirmed(self) -> None:
-        """Record that another deployment refused the same items with 400."""
+    def refusal_confirmed(self, kind: Hashable, now: float) -> None:
+        """Record that another deployment refused the same items, of that kind, with 400."""
         with self._lock:
-            self._refusals.confirmed()
+            self._refusals.confirmed(kind, now)
 
     def failed(
         self,

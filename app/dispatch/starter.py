@@ -203,17 +203,36 @@ class Starter:
             return
         if len(part.attempts) > 1:
             self._parts.drop_attempt(part, attempt)
+        part.late_at = now + part.late_after  # of the new call
         self._submit(part, other, now)
 
     def _move(self, part: Part, queued: Attempt, other: Deployment, now: float) -> None:
         """Give the free slot of another deployment to a queued attempt: it costs no extra call."""
         if not other.queue.free:
             return
-        if len(part.attempts) == 1:
-            self._parts.transition(part, PartState.WAITING)
-        elif other.fits(part.size, part.expected.total):
+        fits, is_only = other.fits(part.size, part.expected.total), len(part.attempts) == 1
+        if not (fits or is_only):
+            return  # no attempt runs beside a split part
+        if not is_only:
             self._parts.drop_attempt(part, queued)
-            self._submit(part, other, now)
+            part.late_at = now + part.late_after
+        elif fits:
+            self._parts.transition(part, PartState.WAITING)
+            self._parts.waiting.remove(part)
+        else:
+            self._split_for(part, other, now)
+            return
+        self._submit(part, other, now)
+
+    def _split_for(self, part: Part, other: Deployment, now: float) -> None:
+        """Split a part into parts that fit a deployment, and submit them there."""
+        cuts = split(part.tokens, other.max_inputs, other.max_call_tokens)
+        self._parts.split(part, cuts)
+        for smaller in self._parts.waiting[: len(cuts)]:
+            if other.queue.is_full or len(self._parts.running) >= self._job.pool.max_slots:
+                return  # the rest are started as any other
+            self._parts.waiting.remove(smaller)
+            self._submit(smaller, other, now)
 
     def _choose_beside(self, part: Part, now: float) -> Deployment | None:
         pool, expected, suitable = self._job.pool, part.expected, self._suitable

@@ -30,20 +30,17 @@ class Timers:
         self._is_used = len(suitable) > 1
 
     def set(self, part: Part, attempt: Attempt, deadline: float, now: float) -> None:
-        """Set the times of a part for its first attempt, where another deployment could serve."""
+        """Set the times of a part for its first attempt.
+
+        Whether another deployment may be called then is not known yet: one that is ejected now may
+        be back by then.
+        """
         if not self._is_used or len(part.attempts) > 1:
             return
         deployment = attempt.deployment
-        if not any(
-            d is not deployment and d not in part.failed_at and d.standing.may_be_asked(now)
-            for d in self._suitable
-        ):
-            return
         p95_s = self._pool.p95_or_slowest(deployment, part.size)
-        half = (deadline - now) / 2  # so that another call still has time
-        if half >= _MIN_HALF_S:
-            part.late_after = min(half, deployment.standing.time_limits.late_after(p95_s))
-            part.late_at = now + part.late_after
+        part.late_after = deployment.standing.time_limits.late_after(p95_s)
+        part.late_at = _late_at(part, now, deadline)
         part.hedge_after = self._hedge_after(attempt, p95_s)
         part.hedge_at = now + part.hedge_after
 
@@ -86,9 +83,16 @@ class Timers:
         """Whether the first attempt of a part is late now, in flight or in its queue."""
         if part.late_at > now:
             return False
+        deadline = attempt.deadline.at
         if attempt.call_started_at is not None:
-            part.late_at = attempt.call_started_at + part.late_after
+            part.late_at = _late_at(part, attempt.call_started_at, deadline)
             if part.late_at > now:
                 return False
-        part.late_at = now + part.late_after  # once more, if nothing can be done about it now
+        part.late_at = _late_at(part, now, deadline)  # once more, if nothing can be done now
         return True
+
+
+def _late_at(part: Part, since: float, deadline: float) -> float:
+    """Return when a part that waits since a time is late, with time left for another call."""
+    half = (deadline - since) / 2
+    return since + min(half, part.late_after) if half >= _MIN_HALF_S else NEVER

@@ -40,7 +40,7 @@ def verdict(
     """Return the caller's error for the failures of a part; without any, for the pool's state.
 
     A 400 counts only where all failures are 400s: one that is trusted has ended the request before.
-    It must also be the answer to a call that held nothing else (``is_refused_alone``): another
+    Each must also be the answer to a call that held nothing else (``is_refused_alone``): another
     request may have caused the 400 to a merged call.
     """
     others = [failure for failure in failures if not isinstance(failure, Rejected)]

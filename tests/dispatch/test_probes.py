@@ -6,11 +6,12 @@ import pytest
 
 from app.domain import EmbeddingRequest
 from app.errors import UpstreamFailed
-from tests.dispatch.arrangements import START, Stub, codes, dispatcher, load, models
+from tests.dispatch.arrangements import START, Stub, codes, dispatcher, load, models, waited
 from tests.dispatch.members import between, dead, good, silent
 from tests.dispatch.simulator import simulated
 
 AB = models("a", "b")
+SECOND_TIER = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1}]}
 UNEXPECTED = [
     OverflowError("date value out of range"),
     ValueError("could not convert string to float: '1.2.3'"),
@@ -63,6 +64,15 @@ def test_probes_continue_after_an_abandoned_probe():
         load(run, 300, 1.0, after=100)
         run.world.run()
         assert calls_after(run, "a", 100) > 50
+
+
+def test_one_probe_at_a_time_at_a_deployment_that_never_answers():
+    """Its provider's timeout is 300 s: a probe without an answer takes that long."""
+    with simulated({"a": silent, "b": good()}, SECOND_TIER, timeout=300) as run:
+        load(run, 4000, 0.1, timeout=30)
+        run.world.run()
+        assert not [one for one in run.asked if one.at > START + 15 and waited(one) > 1]
+        assert calls_after(run, "a", 15) <= 2
 
 
 @pytest.mark.parametrize("error", UNEXPECTED, ids=lambda error: type(error).__name__)

@@ -46,10 +46,56 @@ def test_too_many_400s_in_a_row_are_not_trusted_until_a_later_call_succeeds(refu
     assert refusals.are_trusted("kind", T + 2)
 
 
-def test_a_400_to_a_kind_that_was_never_embedded_is_doubted_until_it_is_confirmed(refusals):
-    assert not refusals.are_doubted("kind")
-    assert refusals.are_doubted("other")
-    refusals.confirmed()
-    assert not refusals.are_doubted("other")
-    refusals.refuted()
-    assert refusals.are_doubted("other")
+def refuse(refusals, times, now=T + 1):
+    for _ in range(times):
+        refusals.refused(is_test=False, now=now)
+
+
+def test_a_400_to_a_kind_that_was_never_embedded_is_doubted(refusals):
+    assert not refusals.are_doubted("kind", T)
+    assert refusals.are_doubted("other", T)
+    refusals.confirmed("other", T)
+    assert refusals.are_doubted("other", T), "one bad text says nothing about good ones"
+
+
+@pytest.fixture
+def confirmed(refusals):
+    """It has answered many calls in a row with 400, the last of which was confirmed at T + 1."""
+    refusals.served("other", T - 1, T)
+    refuse(refusals, SETTINGS.trusted_400s + 1)
+    assert refusals.are_doubted("kind", T + 1)
+    refusals.confirmed("kind", T + 1)
+    return refusals
+
+
+def test_confirmation_is_of_its_kind_only(confirmed):
+    assert not confirmed.are_doubted("kind", T + 1)
+    assert confirmed.are_doubted("other", T + 1)
+
+
+def test_confirmation_expires(confirmed):
+    assert not confirmed.are_doubted("kind", T + 1 + SETTINGS.trust_400_for)
+    assert confirmed.are_doubted("kind", T + 1.1 + SETTINGS.trust_400_for)
+
+
+def test_confirmation_holds_for_a_number_of_further_400s(confirmed):
+    refuse(confirmed, SETTINGS.trusted_400s)
+    assert not confirmed.are_doubted("kind", T + 1)
+    refuse(confirmed, 1)
+    assert confirmed.are_doubted("kind", T + 1)
+    confirmed.confirmed("kind", T + 1)
+    assert not confirmed.are_doubted("kind", T + 1)
+
+
+def test_refuted_400_ends_every_confirmation(confirmed):
+    confirmed.confirmed("other", T + 1)
+    confirmed.refuted()
+    assert confirmed.are_doubted("kind", T + 1)
+    assert confirmed.are_doubted("other", T + 1)
+
+
+def test_number_of_remembered_confirmations_is_bounded(refusals):
+    for number in range(150):
+        refusals.served(number, T, T)
+        refusals.confirmed(number, T)
+    assert len(refusals._confirmed) == 100

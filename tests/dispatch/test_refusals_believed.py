@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.errors import Rejected
+from app.errors import CredentialsRefused, Rejected, Throttled
 from tests.dispatch.arrangements import codes, load, models, waited
 from tests.dispatch.members import POISON, between, failing, good, throttling
 from tests.dispatch.simulator import simulated
@@ -84,10 +84,22 @@ def test_400_of_the_only_deployment_is_believed_at_once():
 
 def test_checks_of_400s_are_within_the_retry_budget():
     with simulated({"a": good(), "b": good()}, AB, merge=False) as run:
-        bad = [run.ask("m", [f"{POISON} {i}"], after=i * 0.05) for i in range(1000)]
+        load(run, 20, 0.05)
+        bad = [run.ask("m", [f"{POISON} {i}"], after=2 + i * 0.05) for i in range(1000)]
         run.to_the_end()
         assert codes(bad) == {"BadRequest": 1000}
-        assert len(run.calls()) <= 1000 * 1.2 + 20
+        assert len(run.calls()) <= 1020 * 1.2 + 20
+
+
+def test_one_bad_text_is_no_reason_to_believe_the_400s_of_a_broken_deployment():
+    """Both refuse the first text; then a refuses all, as it always has, and b fails all."""
+    members = {"a": refuses_all, "b": between(1000.5, 1e9, failing(1), good())}
+    with simulated(members, SECOND_TIER) as run:
+        bad = run.ask("m", [POISON])
+        good_ones = load(run, 60, 1.0, after=1, timeout=5)
+        run.to_the_end()
+        assert codes([bad]) == {"BadRequest": 1}
+        assert codes(good_ones) == {"upstream_error": 60}
 
 
 def test_bad_texts_eject_no_deployment():
@@ -110,6 +122,74 @@ def test_one_bad_text_in_a_batch_ejects_no_deployment():
         assert any(len(call.items) > 3 and call.error for call in run.calls())
         for name in "ab":
             assert run.deployment(name).health.ejections_ever == 0
+
+
+def test_good_texts_of_a_refused_batch_get_no_400_of_a_broken_deployment():
+    """Batch of c: five good texts and a bad one. Each fails over, alone, to a, which is broken."""
+    deployments = {
+        "m": [{"provider": "c"}, {"provider": "a", "tier": 1}],
+        "n": [{"provider": "c"}],
+    }
+    options = {"providers": {"a": {"merge": False, "concurrency": 64}}, "concurrency": 1}
+    with simulated({"a": refuses_all, "c": good(0.2)}, deployments, **options) as run:
+        run.ask("n", ["other model"])
+        good_ones = [run.ask("m", [f"good {i}"], after=0.05 + i * 0.001) for i in range(5)]
+        bad = run.ask("m", [POISON], after=0.06)
+        run.to_the_end()
+        assert codes(good_ones) == {"ok": 5}
+        assert bad.error.message == "your input is invalid"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_good_texts_of_a_refused_batch_do_not_fail_because_a_third_deployment_rests(seed):
+    deployments = {
+        "m": [{"provider": "b"}, {"provider": "c", "tier": 1}, {"provider": "a", "tier": 2}],
+        "n": [{"provider": "c"}],
+    }
+    members = {"a": refuses_all, "b": throttling(0), "c": good(0.2)}
+    options = {"providers": {"a": {"merge": False, "concurrency": 64}}, "concurrency": 1}
+    with simulated(members, deployments, seed=seed, **options) as run:
+        run.ask("n", ["other model"])
+        good_ones = [run.ask("m", [f"good {i}"], after=0.05 + i * 0.001) for i in range(5)]
+        run.ask("m", [POISON], after=0.06)
+        run.to_the_end()
+        assert codes(good_ones) == {"ok": 5}
+
+
+def test_good_text_gets_no_400_while_the_deployment_of_its_refused_batch_rests():
+    """a, broken, refuses it alone; b refuses it in a batch with a bad text, then answers 429."""
+
+    def rests_after_a_refusal(world, call):
+        if call.model == "m" and len(call.items) == 1:
+            return 0.01, Throttled("asked us to slow down (429)", retry_after=60)
+        return 0.5, None
+
+    deployments = {
+        "m": [{"provider": "a"}, {"provider": "b", "tier": 1}],
+        "n": [{"provider": "b"}],
+    }
+    options = {"providers": {"b": {"concurrency": 1}}, "merge": True}
+    with simulated({"a": refuses_all, "b": rests_after_a_refusal}, deployments, **options) as run:
+        run.ask("n", ["other model"])
+        for i in range(5):
+            run.ask("m", [f"good {i}"], after=0.05 + i * 0.02)
+        run.ask("m", [POISON], after=0.15)
+        run.to_the_end()
+        assert set(codes(run.asked[1:-1])) == {"rate_limit_exceeded"}
+
+
+def test_unchecked_400_of_a_broken_deployment_is_no_400_if_the_other_fails_meanwhile():
+    """Each waits for the slot of c to have the 400 of b checked; then c refuses our key."""
+
+    def refuses_our_key(world, call):
+        return 0.5, CredentialsRefused("refused our credentials (401)")
+
+    deployments = {"m": [{"provider": "b"}, {"provider": "c", "tier": 1}]}
+    options = {"merge": False, "providers": {"c": {"concurrency": 1}}}
+    with simulated({"b": refuses_all, "c": refuses_our_key}, deployments, **options) as run:
+        load(run, 5, 0.02)
+        run.to_the_end()
+        assert "BadRequest" not in codes(run.asked)
 
 
 def test_split_request_gets_no_400_from_a_deployment_that_refuses_all():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.config.dispatch import DispatchSettings
 from app.dispatch.attempt import NotSent
-from app.dispatch.retry import Fail, FailOver, Halve, Options, Retry, Wait, decide
+from app.dispatch.retry import Fail, FailOver, Halve, Options, Retry, Wait, decide, options
 from app.errors import (
     BadRequest,
     BrokenContract,
@@ -20,7 +20,7 @@ from app.errors import (
     Throttled,
     UpstreamFailed,
 )
-from tests.dispatch.parts import attempt, deployment, part, pool
+from tests.dispatch.parts import T, attempt, deployment, part, pool
 
 A, B = deployment("a"), deployment("b")
 TRANSIENT = [
@@ -55,20 +55,19 @@ def after(
     size=1,
     refused_by=(A,),
     doubts_400=False,
+    merged=None,
     **fields,
 ):
     """Return the decision after a failure of a part at "a"."""
-    failed = part(
-        size,
-        failures=[failure] * failures,
-        refused_by={d: attempt(d) for d in refused_by},
-        **fields,
-    )
+    refusals = {d: attempt(d) for d in refused_by}
+    if merged is not None:
+        refusals[merged.deployment] = merged
+    failed = part(size, failures=[failure] * failures, refused_by=refusals, **fields)
     one = attempt(A, size)
     one.batch_size = batch_size
     of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
-    options = Options(has_other, has_any, has_candidate, has_second_opinion, trusts_400, doubts_400)
-    return decide(failed, one, failure, of, options)
+    steps = Options(has_other, has_any, has_candidate, has_second_opinion, trusts_400, doubts_400)
+    return decide(failed, one, failure, of, steps)
 
 
 # 1. Not sent
@@ -122,6 +121,27 @@ def test_believed_400_is_the_callers_fault(believed):
 )
 def test_a_400_is_the_callers_fault_only_after_a_call_of_its_own(believed):
     assert after(REFUSED, batch_size=3, **believed) == Retry(never_merge=True, cost=0.0)
+
+
+def test_a_400_to_a_part_that_another_refused_only_in_a_batch_is_checked_there_alone():
+    """The 400 to the batch may be the fault of another request in it."""
+    merged = attempt(B)
+    merged.batch_size = 6
+    refused = {"merged": merged, "has_other": False, "has_second_opinion": True}
+    assert after(REFUSED, saved=0.0, **refused) == Retry(never_merge=True, cost=0.0)
+    believed = after(REFUSED, trusts_400=True, **refused)
+    assert isinstance(believed.error, BadRequest)
+    unavailable = after(REFUSED, has_any=False, **refused)
+    assert isinstance(unavailable.error, BadRequest)
+
+
+def test_only_a_refusal_alone_counts_as_the_opinion_of_a_deployment():
+    one, merged = attempt(A), attempt(B)
+    merged.batch_size = 6
+    refused = part(refused_by={A: one, B: merged}, failed_at={A: REFUSED, B: REFUSED})
+    assert options(refused, one, pool(A, B), [A, B], T).has_second_opinion
+    merged.batch_size = 1
+    assert not options(refused, one, pool(A, B), [A, B], T).has_second_opinion
 
 
 def test_unconfirmed_400_is_not_the_callers_fault():

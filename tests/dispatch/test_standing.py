@@ -79,6 +79,28 @@ def test_early_cancelled_probe_allows_another():
     assert made.chosen(now + 0.1)
 
 
+def test_expired_probe_is_followed_by_one_other():
+    made = standing(usual=0.1)
+    fails(made, ILL, 0.1)
+    assert made.chosen(T + 200)
+    assert not made.may_be_asked(T + 259)
+    assert made.may_be_asked(T + 261)
+    assert made.chosen(T + 261)
+    assert not made.may_be_asked(T + 262)
+    assert not made.chosen(T + 262)
+
+
+@pytest.mark.parametrize(("usual", "expires_after"), [(None, 310), (12.0, 60), (50.0, 210)])
+def test_probe_does_not_expire_before_its_call_is_cut(usual, expires_after):
+    made = standing(usual, timeout=300.0)
+    fails(made, ILL, 0.1)
+    assert made.chosen(T + 200)
+    started = T + 250  # it waited for a slot until then
+    made.probe_started(started, made.call_timeout(call(is_probe=True)))
+    assert not made.may_be_asked(started + expires_after - 1)
+    assert made.may_be_asked(started + expires_after + 1)
+
+
 def test_a_long_silence_while_others_answer_ejects_at_once():
     made = standing(usual=0.1)
     assert made.failed(TIMEOUT, 1, T + 98.9, T + 100, T + 99, lambda: True)

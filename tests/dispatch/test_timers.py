@@ -6,6 +6,7 @@ from app.dispatch.part import NEVER
 from app.dispatch.timers import Timers
 from app.errors import ProviderUnavailable
 from tests.dispatch.parts import T, attempt, batch, deployment, part, pool
+from tests.dispatch.pools import eject
 
 DEADLINE = T + 600
 
@@ -20,7 +21,7 @@ class Timed:
         for _ in range(20 if usual else 0):
             self.pool.ejector.succeeded(batch(attempt(a)), T - 50, T - 50 + usual)
         self.timers = Timers(self.pool, self.deployments, is_hedged)
-        self.attempt = attempt(a, **options)
+        self.attempt = attempt(a, deadline=deadline, **options)
         self.part = part(1, attempts=[self.attempt])
         self.running = {self.attempt: self.part}
         self.timers.set(self.part, self.attempt, deadline, T)
@@ -66,7 +67,7 @@ def test_call_is_late_after_a_factor_times_the_p95_and_at_least_the_floor(usual,
 
 
 def test_call_is_late_at_half_of_the_remaining_time():
-    assert Timed(usual=0.5, deadline=T + 8).part.late_after == 4
+    assert Timed(usual=0.5, deadline=T + 8).part.late_at == T + 4
 
 
 def test_call_is_never_late_when_another_would_have_no_time():
@@ -84,6 +85,24 @@ def test_late_time_starts_when_the_call_is_sent():
     assert timed.part.late_at == T + 5.5  # once more
 
 
+def test_with_half_of_the_time_left_it_is_late_again_at_half_of_the_rest():
+    """Where nothing could be done at first: another deployment may be back by then."""
+    timed = Timed(usual=0.5, deadline=T + 8)
+    looks = []
+    while timed.part.late_at < NEVER:
+        looks.append(timed.part.late_at - T)
+        assert timed.is_late(timed.part.late_at)
+    assert looks == [4, 6, 7, 7.5, 7.75, 7.875, 7.9375]
+
+
+def test_call_that_starts_late_is_late_at_half_of_the_time_that_is_left_then():
+    timed = Timed(usual=0.5, deadline=T + 8)
+    timed.attempt.call_started_at = T + 3
+    assert not timed.is_late(T + 4)
+    assert timed.part.late_at == T + 5.5
+    assert timed.is_late(T + 5.5)
+
+
 def test_attempt_that_waits_too_long_for_a_slot_is_late():
     timed = Timed(usual=0.01)
     assert not timed.is_late(T + 1.9)
@@ -97,12 +116,14 @@ def test_without_another_deployment_no_time_is_set():
     assert list(timed.timers.due(timed.running, DEADLINE)) == []
 
 
-def test_no_time_is_set_while_no_other_deployment_can_serve():
+def test_times_are_set_although_no_other_deployment_can_serve_yet():
     timed = Timed()
     timed.part.late_at = timed.part.hedge_at = NEVER
     timed.part.failed_at[timed.deployments[1]] = ProviderUnavailable("failed with 503")
+    eject(timed.pool, timed.deployments[1], now=T)
     timed.timers.set(timed.part, timed.attempt, DEADLINE, T)
-    assert timed.timers.next(timed.running) == NEVER
+    assert timed.part.late_at == pytest.approx(T + 2)
+    assert timed.part.hedge_at == pytest.approx(T + 0.15)
 
 
 def test_second_attempt_does_not_change_times():
