@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,14 @@ class KeyEntry:
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and self.expires <= now else "active"
+
+    def age_order(self) -> tuple[int, float]:
+        """Return what the newest key of a name has the greatest of.
+
+        Of several made in the same second it is the one that expires last, as a rotation shortens
+        the life of the others.
+        """
+        return self.created, math.inf if self.expires is None else self.expires
 
 
 def check_name(name: object) -> None:

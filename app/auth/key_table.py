@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -155,15 +154,11 @@ class KeyTable:
         return [e for e in _select(connection, _c.name == name) if e.state(now) == "active"]
 
     def _newest(self, connection: Connection, name: str) -> KeyEntry:
-        """Return the key of this name that is not revoked and was made last. Raises ValueError.
-
-        Of several made in the same second it is the one that expires last, as a rotation shortens
-        the life of the others.
-        """
+        """Return the key of this name that is not revoked and was made last. Raises ValueError."""
         found = _select(connection, _c.name == name, _c.revoked.is_(None))
         if not found:
             raise ValueError(f"there is no active key {name!r}")
-        return max(found, key=lambda e: (e.created, math.inf if e.expires is None else e.expires))
+        return max(found, key=KeyEntry.age_order)
 
     def _insert(
         self,

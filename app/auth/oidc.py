@@ -7,6 +7,7 @@ provider's public keys come from `app.auth.jwks`.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,12 +22,13 @@ from app.auth.jwks import Jwks
 from app.auth.keys import caller_of
 from app.concurrency.locks import uncontended_lock
 from app.config import KeySettings, OidcSettings
+from app.config.services import check_limits
 from app.domain import Caller
 from app.errors import Unauthorized
 
+_log = logging.getLogger("app.auth")
+
 MAX_TOKENS_REMEMBERED = 10_000  # tokens with a checked signature
-#: Limits that may have a fraction.
-_FRACTIONAL_LIMITS = ("dollars_per_month", "warn_at")
 _WRONG = "Incorrect API key provided."
 
 
@@ -114,9 +116,13 @@ def _caller(claims: Mapping[str, Any], settings: OidcSettings) -> Caller:
         models = models if given is None else None if "*" in given else frozenset(given)
     limits: dict[str, Any] = dict(settings.limits)
     for limit in values.keys() - {"name", "models", "admin"}:
-        value = values[limit]
-        if _is_number(value, is_whole=limit not in _FRACTIONAL_LIMITS) and value > 0:
-            limits[limit] = value
+        if values[limit] is None:
+            continue
+        try:
+            check_limits({limit: values[limit]})
+            limits[limit] = values[limit]
+        except ValueError as error:  # that of the settings applies
+            _log.warning("%s: the claim %r is ignored: %s", name, settings.claims[limit], error)
     admin = bool(settings.admins.intersection(_words(values.get("admin")) or ()))
     caller = caller_of(KeySettings(name, "", models, admin, **limits))
     return replace(caller, name=f"oidc:{name}")
@@ -133,10 +139,6 @@ def _claim(claims: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
-
-
-def _is_number(value: Any, is_whole: bool) -> bool:
-    return isinstance(value, int if is_whole else int | float) and not isinstance(value, bool)
 
 
 def _words(value: Any) -> list[str] | None:

@@ -13,13 +13,14 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from app.auth.authenticator import Network, networks
 from app.auth.key_entry import KeyEntry, check_name, entries_of, log_skipped
 from app.auth.key_table import KeyTable
 from app.auth.snapshot import Snapshot
 from app.concurrency.periodic import PeriodicTask
+from app.config.services import check_limits
 from app.database.engine import Unavailable
 from app.domain import Caller
 from app.errors import KeysUnavailable, Unauthorized
@@ -122,25 +123,35 @@ class TableKeys:
         _log.warning("the table of keys is away: using those confirmed %d s ago", age)
 
 
-def _by_digest(entries: Iterable[KeyEntry]) -> dict[bytes, KnownKey]:
-    found: dict[bytes, KnownKey] = {}
+def enforceable(
+    entries: Iterable[KeyEntry], on_skipped: Callable[[object, Exception], None] = log_skipped
+) -> Iterator[tuple[KeyEntry, KnownKey]]:
+    """Yield the entries that are not revoked, with what a worker keeps of each.
+
+    An entry that this version cannot enforce is skipped, and given to ``on_skipped``.
+    """
     for entry in entries:
+        if entry.revoked is not None:
+            continue
         try:
-            if entry.revoked is None:
-                found[bytes.fromhex(entry.sha256)] = _known(entry)
+            known = _known(entry)
         except (TypeError, ValueError) as error:
-            log_skipped(entry.name, error)
-    return found
+            on_skipped(entry.name, error)
+        else:
+            yield entry, known
+
+
+def _by_digest(entries: Iterable[KeyEntry]) -> dict[bytes, KnownKey]:
+    return {bytes.fromhex(entry.sha256): known for entry, known in enforceable(entries)}
 
 
 def _known(entry: KeyEntry) -> KnownKey:
     """Check an entry, and return what a worker keeps of it.
 
-    Raises TypeError or ValueError for a limit or a name that this version cannot enforce.
+    Raises TypeError or ValueError for a limit, a name or a digest that this version cannot enforce.
     """
-    for limit, value in entry.limits:
-        if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-            raise ValueError(f"{limit} is {value!r}")
+    check_limits(dict(entry.limits))
     check_name(entry.name)
+    bytes.fromhex(entry.sha256)
     end = float("inf") if entry.expires is None else float(entry.expires)
     return entry.caller(), networks(entry.networks), end

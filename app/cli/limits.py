@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -101,12 +102,22 @@ def _callers(settings: config.Settings) -> dict[str, Caller]:
 
     found = {name: caller_of(key) for name, key in settings.keys.items()}
     if settings.usage is not None and settings.usage.keys:
-        from app.auth.key_table import KeyTable
-
-        for entry in with_database(settings.usage, lambda d: KeyTable(d).read()[1]):
-            if entry.revoked is None:
-                found.setdefault(entry.name, entry.caller())
+        found = _callers_of_table(settings.usage) | found
     return found
+
+
+def _callers_of_table(usage: config.UsageSettings) -> dict[str, Caller]:
+    """Return the callers by name, each of the newest active key that workers accept."""
+    from app.auth.key_table import KeyTable
+    from app.auth.table_keys import enforceable
+
+    def warn(name: object, error: Exception) -> None:
+        click.echo(f"the key {name!r:.100} in the table is skipped: {error}", err=True)
+
+    entries = with_database(usage, lambda database: KeyTable(database).read()[1])
+    now = time.time()
+    known = [(e, k[0]) for e, k in enforceable(entries, warn) if e.state(now) == "active"]
+    return {e.name: caller for e, caller in sorted(known, key=lambda pair: pair[0].age_order())}
 
 
 def _caller(settings: config.Settings, name: str) -> Caller:

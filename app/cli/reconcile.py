@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.config import Settings, UsageSettings
 from app.domain import Caller
-from app.limits.periods import Calendar, zone_of
+from app.limits.periods import Calendar, Span, zone_of
 from app.limits.rules import Rule, Unit, make_periods, rules_of
 
 if TYPE_CHECKING:
@@ -38,13 +38,14 @@ def reconciled(
         for rule in rules_of(caller, periods)
         if isinstance(rule.period, Calendar) and rule.unit != "requests" and not rule.is_per_user
     ]
+    # One time for all rows: over midnight, the ledger's day and the counter's must be the same.
     now = time.time()
 
-    def in_ledger(caller: Caller, rule: Rule) -> int:
+    def in_ledger(caller: Caller, rule: Rule, span: Span) -> int:
         from app.usage.store import ReportQuery, Store
 
-        since_ms = int(rule.period.span(now).start * 1000)
-        query = ReportQuery([], since_ms, int(now * 1000) + 1, key=caller.name)
+        since_ms, until_ms = int(span.start * 1000), int(span.end * 1000)
+        query = ReportQuery([], since_ms, until_ms, key=caller.name)
         sums = with_database(usage, lambda database: Store(database).report(query))
         return (
             amount_in_ledger(rule.unit, sums[0], settings.limits.count_cached_tokens) if sums else 0
@@ -53,8 +54,10 @@ def reconciled(
     rows = []
     for caller, rule in limits:
         assert isinstance(rule.period, Calendar)  # noqa: S101 - for mypy
-        used = in_ledger(caller, rule)
-        counted = windows.reconcile(rule.name, rule.period, used if is_applied else None)
+        span = rule.period.span(now)
+        used = in_ledger(caller, rule, span)
+        replacement = used if is_applied else None
+        counted = windows.reconcile(rule.name, rule.period, span, replacement)
         if counted is None:
             return None
         rows.append(

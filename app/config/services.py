@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from app.config.declaration import (
     text,
 )
 from app.config.keys import KEY_LIMITS, KeySettings
+from app.config.messages import messages
 from app.config.schema import Section, Strict, fields_of
 
 #: Signatures that a public key checks. Never an HMAC ("HS256"), for which a reader of the
@@ -39,6 +41,23 @@ LimitsOfKeySchema = Strict.from_dict(
     {name: check for name, check in fields_of(KeySettings).items() if name in KEY_LIMITS},
     name="LimitsOfKeySchema",
 )
+
+
+def check_limits(limits: Mapping[str, Any]) -> None:
+    """Raise ValueError for limits that a key in KEYS may not have; the message names the limits.
+
+    Stricter than the schema, which reads numbers in text and takes None as no limit: limits that a
+    row of a table or a token holds are enforced as they are.
+    """
+    for name, value in limits.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name}: must be a number, not {value!r:.100}")
+        if not abs(value) <= sys.float_info.max:  # infinite, no number, or a larger integer
+            raise ValueError(f"{name}: must be a finite number")
+    try:
+        LimitsOfKeySchema().load(dict(limits))
+    except ValidationError as error:
+        raise ValueError("; ".join(messages(error.normalized_messages()))) from error
 
 
 @dataclass(frozen=True, slots=True)

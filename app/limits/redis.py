@@ -18,7 +18,7 @@ from typing import Any
 
 from app.concurrency.locks import uncontended_lock
 from app.limits import redis_scripts as scripts
-from app.limits.periods import Calendar, Period
+from app.limits.periods import Calendar, Period, Span
 from app.limits.redis_evaluation import evaluate_all, evaluate_take
 from app.limits.windows import Change, Reservation, Take, Taken, Window, WindowsState
 from app.redis.client import BestEffortClient
@@ -147,16 +147,17 @@ class SharedWindows:
         self.remote.ready()
         return self.remote.call(delete)
 
-    def reconcile(self, name: str, period: Calendar, used: int | None = None) -> int | None:
-        """Return the usage of this day or month, without reservations; None without a reply.
+    def reconcile(
+        self, name: str, period: Calendar, span: Span, used: int | None = None
+    ) -> int | None:
+        """Return the usage of one day or month, without reservations; None without a reply.
 
-        ``used`` replaces that usage, if given; reservations stay counted.
+        ``span`` is that day or month. ``used`` replaces its usage, if given; reservations stay
+        counted.
         """
-        now = self._clock() if self._clock else time.time()
-        span = period.span(now)
+        now = self._clock() if self._clock else ""
         amount = "" if used is None else used
-        arguments = [now if self._clock else "", span.number, amount]
-        arguments.append(math.ceil(span.end) + period.keep_s)
+        arguments = [now, span.number, amount, math.ceil(span.end) + period.keep_s]
         self.remote.ready()
         redis_keys = self._redis_keys(name, period)
         return self.remote.call(

@@ -7,7 +7,8 @@ holds the reservations of requests in flight, by the time of their expiry, as
 ``r:<id>:<period's number>:<cost>``.
 
 A charge without a reply is sent again, and must be counted once. So the hash also holds, as
-``s:<worker>``, the number of each worker's last charge; the sorted set holds when to remove it.
+``s:<worker>:<period's number>``, the number of each worker's last charge of that period: one batch
+may charge two periods. The sorted set holds when to remove it.
 
 ``now`` is the server's clock, unless a test gives another. The client sends the period of the
 calendar by its own clock; the script corrects its number by one if the server's clock is already in
@@ -122,7 +123,7 @@ redis.call('HSET', KEYS[1], place, math.max(0, count))
 CHARGE = (
     _NOW
     + """
-local mark = 's:' .. ARGV[2]
+local mark = 's:' .. ARGV[2] .. ':' .. ARGV[4]
 if redis.call('HGET', KEYS[1], mark) == ARGV[3] then return 0 end
 local amount = tonumber(ARGV[5])
 for i = 8, #ARGV do

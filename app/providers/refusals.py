@@ -25,11 +25,18 @@ _SECRETS = re.compile(
     r"(?i)\b(?:sk|pk|rk|pa|jina|nvapi|hf|gsk|AIza|xai|gh[oprsu]|github_pat)[-_][\w*.-]{6,}"
     r"|\bbearer\s+\S+|\bAIza[\w-]{20,}|\bya29\.[\w.-]+"  # the latter two Google's
     r"|\bdapi[0-9a-f]{16,}(?:-\d+)?"  # Databricks'
-    r"|\b(?:fw|tgp_v1)_[\w-]{16,}"  # Fireworks', Together's
+    r"|\b(?:fw|tgp_v1|r8|vck)_[\w-]{16,}"  # Fireworks', Together's, Replicate's, Vercel's
+    # Base64 after the word has more than letters in lower case: "basic authentication" stays.
+    r"|(?<=authorization: )basic\s+\S+|\bbasic\s+(?-i:(?=\S+[A-Z0-9=])\S{8,})"
     r"|\b(?:ABSK|bedrock-api-key-)[\w+/=-]{16,}"  # Bedrock's
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\b(?:X-Amz-)?(?:Credential|Signature)=[^\s,;&]+"  # AWS's
     r"|\beyJ[\w-]+\.[\w.-]+"  # a JSON web token, as Entra ID and Google hand out
     r"|https?://\S+"
+    # user:password@host, and addresses with a port. Each begins where no name goes on and has parts
+    # of bounded length: otherwise the time of the search would grow with the square of a message.
+    r"|(?<![\w.+%-])[\w.+%-]{1,200}:[^\s@]{1,200}@[\w.-]+(?::\d{1,5}\b)?"
+    r"|(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}:\d{1,5}\b"
+    r"|(?<![\w.-])(?:[\w-]{1,63}\.)+[a-z][a-z-]+:\d{2,5}\b"
 )
 #: Longest wait that a provider is taken to ask for: until a quota of a month begins anew.
 MAX_WAIT_S = 31 * 86_400.0

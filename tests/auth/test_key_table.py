@@ -209,6 +209,11 @@ ODD = [
     {"limits": {"requests_per_minute": "many"}},
     {"limits": {"requests_per_minute": True}},
     {"limits": {"dollars_per_month": -1}},
+    {"limits": {"dollars_per_month": True}},
+    {"limits": {"dollars_per_month": "5"}},
+    {"limits": {"warn_at": 7}},
+    {"limits": {"tokens_per_day": None}},
+    {"limits": {"tokens_per_day": 1.5}},
     {"limits": 5},
     {"networks": ["10.0.0.1/8"]},
     {"networks": None},
@@ -238,6 +243,24 @@ def test_invalid_rows_are_skipped_and_logged(table, known, caplog):
     assert caplog.text.count("in the table is skipped") == len(ODD)
     assert "the key 'sk-odd-0' in the table is skipped" in caplog.text
     assert "good" in [entry.name for entry in table.read()[1]]
+
+
+@pytest.mark.parametrize("amount", ["1e999", "-1e999", "NaN"])
+def test_row_with_an_infinite_limit_is_skipped(tmp_path, caplog, amount):
+    """JSON has no such numbers, but SQLite stores any text, and Python's parser reads them."""
+    database = Database(f"sqlite:///{tmp_path}/keys.db")
+    migrate(database.engine)
+    table = KeyTable(database)
+    put(table, "sk-odd")
+    text = f"""UPDATE access_keys SET limits = '{{"dollars_per_month": {amount}}}'"""
+    table._change(lambda connection: connection.execute(sa.text(text)))
+    keys = TableKeys(table)
+    keys.refresh()
+    with pytest.raises(Unauthorized):
+        keys.identify("sk-odd")
+    assert "the key 'sk-odd' in the table is skipped" in caplog.text
+    assert "dollars_per_month" in caplog.text
+    database.close()
 
 
 def test_row_with_invalid_json_is_skipped(tmp_path, caplog):

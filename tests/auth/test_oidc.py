@@ -106,6 +106,27 @@ def test_claims_set_rights_and_limits(make):
     assert tokens.identify(token(email="e", scope=[]))[0].models == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("dollars_per_month", float("inf")),
+        ("dollars_per_month", float("nan")),
+        ("dollars_per_month", 1e7),
+        ("dollars_per_month", "5"),
+        ("warn_at", 7),
+        ("tokens_per_day", 1.5),
+        ("tokens_per_day", [5]),
+    ],
+)
+def test_claim_that_is_no_valid_limit_is_ignored_and_logged(make, caplog, limit, value):
+    before = {"dollars_per_month": 2.0, "warn_at": 0.5, "tokens_per_day": 9}
+    claims = {"name": "sub", limit: "given"}
+    tokens = make(claims=claims, limits=before)
+    caller, _ = tokens.identify(token(given=value))
+    assert {name: getattr(caller, name) for name in before} == before
+    assert f"the claim 'given' is ignored: {limit}" in caplog.text
+
+
 def test_a_signature_is_checked_once_until_the_keys_change_or_the_token_ends(
     make, provider, monkeypatch
 ):

@@ -1,8 +1,10 @@
 """``flask limits show | reset``: counters in a real Valkey."""
 
 import json
+import time
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from app.auth.key_entry import KeyEntry
@@ -97,6 +99,45 @@ def test_keys_of_the_table_and_oidc_callers_are_shown(set_up, tmp_path):
     set_up(USAGE={"url": url, "keys": True}, OIDC={**oidc, "limits": {"tokens_per_day": 9}})
     assert " 7 " in run("show", "team").stdout
     assert " 9 " in run("show", "oidc:alice").stdout
+
+
+@pytest.fixture
+def table(set_up, tmp_path):
+    """A table of keys that the settings name; its clock stands at `now` of the test."""
+    url = f"sqlite:///{tmp_path}/keys.db"
+    database = Database(url)
+    migrate(database.engine)
+    set_up(USAGE={"url": url, "keys": True})
+    yield lambda now: KeyTable(database, lambda: now), database
+    database.close()
+
+
+def test_newest_active_key_of_a_name_is_shown(table):
+    at, _ = table
+    now = int(time.time())
+    old = KeyEntry("team", limits=(("tokens_per_month", 7),), expires=now - 500)
+    at(now - 1000).new(old)
+    at(now - 400).new(KeyEntry("team", limits=(("tokens_per_month", 50),)))
+    at(now - 300).new(KeyEntry("gone", expires=now - 200))
+    assert [row["most"] for row in json.loads(run("show", "team", "--json").stdout)] == [50]
+    assert "no key 'gone' in KEYS" in run("show", "gone").stderr
+
+
+@pytest.mark.parametrize("command", [["show"], ["show", "team"], ["reset", "team"], ["reconcile"]])
+@pytest.mark.parametrize("limits", ['{"words_per_day": 5}', '{"dollars_per_month": 1e999}'])
+def test_invalid_row_is_skipped_and_the_other_keys_are_shown(table, command, limits):
+    at, database = table
+    now = time.time()
+    at(now - 9).new(KeyEntry("team", limits=(("tokens_per_month", 7),)))
+    at(now).new(KeyEntry("odd"))
+    changed = sa.text("UPDATE access_keys SET limits = :limits WHERE name = 'odd'")
+    database.run(lambda connection: connection.execute(changed, {"limits": limits}))
+    result = run(*command)
+    assert result.exit_code == 0, result.output
+    assert "team" in result.stdout
+    name = limits.split('"')[1]
+    assert result.stderr.startswith(f"the key 'odd' in the table is skipped: {name}: ")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["show", "reset"])

@@ -2,6 +2,7 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -12,7 +13,9 @@ from app.config import load
 from app.database.engine import Database
 from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest
+from app.limits import redis as shared_windows
 from app.limits.limiter import make_limiter
+from app.limits.periods import Calendar
 from app.usage.store import Store
 from tests.limits.new_limits import NewCaller, declare
 from tests.test_config import environment, overlay
@@ -29,9 +32,9 @@ KEYS = {
 def ledger(overlay, valkey, redis, tmp_path):
     """Settings with counters in the server and a ledger with 30 tokens, 6 of them cached."""
 
-    def ledger(**limits):
+    def ledger(keys=KEYS, **limits):
         url = f"sqlite:///{tmp_path}/usage.db"
-        names = {"KEYS": KEYS, "LIMITS": {"url": valkey.url, **limits}, "USAGE": {"url": url}}
+        names = {"KEYS": keys, "LIMITS": {"url": valkey.url, **limits}, "USAGE": {"url": url}}
         overlay("".join(f"{name} = {value!r}\n" for name, value in names.items()))
         database = Database(url)
         migrate(database.engine)
@@ -101,3 +104,28 @@ def test_reconcile_without_ledger_is_an_error(overlay, valkey):
     overlay(f"KEYS = {KEYS!r}\nLIMITS = {{'url': {valkey.url!r}}}\n")
     result = run()
     assert (result.exit_code, result.stderr[:6]) == (1, "USAGE:")
+
+
+def test_reconcile_over_midnight_changes_only_the_day_that_it_read(ledger, redis, monkeypatch):
+    day = Calendar("day").span(time.time() + 86_400)  # ahead: the server expires by its own clock
+    keys = {f"k{n}": {"sha256": str(n) * 64, "tokens_per_day": 1000} for n in (1, 2, 3)}
+    ledger(keys=keys)
+    database = Database(load().usage.url)
+    used_at = {"k1": day.end - 5, "k2": day.end - 5, "k3": day.end + 0.5}
+    Store(database).insert(
+        [row(20 + n, key=key, time=int(used_at[key] * 1000)) for n, key in enumerate(used_at)]
+    )
+    database.close()
+    clock = iter(range(10_000))
+    ticking = SimpleNamespace(time=lambda: day.end - 0.5 + next(clock))  # a second in each call
+    monkeypatch.setattr(reconcile, "time", ticking)
+    monkeypatch.setattr(shared_windows, "time", ticking)
+    result = run("--json", "--apply")
+    assert [(r["key"], r["ledger"]) for r in json.loads(result.stdout)] == [
+        ("k1", 10),
+        ("k2", 10),
+        ("k3", 0),  # used after midnight
+    ]
+    counts = {key: redis.hgetall(key) for key in redis.keys("*")}
+    assert len(counts) == 3
+    assert {int(number) for fields in counts.values() for number in fields} == {day.number}

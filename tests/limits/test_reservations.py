@@ -145,6 +145,24 @@ def test_charge_with_lost_reply_is_counted_once(make, clock, redis):
     assert windows.dropped == 0
 
 
+def test_charges_of_two_periods_with_lost_reply_are_counted_once(make, clock, redis):
+    """Usage before and after midnight is in one batch, in charges of one counter."""
+    windows = make(clock)
+    yesterday = DAY.span(clock.now).number
+    windows.change([Change(NAME, DAY, yesterday, 0, 100)])
+    windows.change([Change(NAME, DAY, yesterday + 1, 0, 7)])
+    losing = Losing(redis, times=2)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            send(windows, losing)
+    send(windows, losing)
+    key = f"embeddings:limits:2:{NAME}"
+    assert redis.hmget(key, yesterday, yesterday + 1) == [b"100", b"7"]
+    clock.now += shared_windows.RESEND_S + 1
+    used(windows)
+    assert not [field for field in redis.hkeys(key) if field.startswith(b"s:")]
+
+
 def test_usage_of_yesterday_is_charged_to_yesterday(make, clock, redis):
     windows = make(clock)
     reservation = Reservation("a", 1000)

@@ -99,6 +99,17 @@ def test_any_body_gives_a_text(body):
         ("ABSKQmVkcm9ja0FQSUtleS0xMjM0NTY= is bad", "[redacted] is bad"),
         ("dapi, fw_version and ghost-like", "dapi, fw_version and ghost-like"),
         ("see http://10.0.0.7:8080/health?key=1 now", "see [redacted] now"),
+        ("sent Authorization: Basic dXNlcjpwYXNz", "sent Authorization: [redacted]"),
+        ("basic dXNlcjpwYXNz is bad", "[redacted] is bad"),
+        ("user:pass@db.corp:443 is busy", "[redacted] is busy"),
+        ("dial tcp 10.2.3.4:8080: refused", "dial tcp [redacted]: refused"),
+        ("internal.corp.example:443 is busy", "[redacted] is busy"),
+        ("Key r8_abcdefghijk0123456789 is bad", "Key [redacted] is bad"),
+        ("Key vck_abcdefghijklmnop is bad", "Key [redacted] is bad"),
+        ("basic authentication failed", "basic authentication failed"),
+        ("Basic Authentication failed", "Basic Authentication failed"),
+        ("postgres://user:p/w@db/x is down", "[redacted]/x is down"),
+        ("ratio 1.5:2 at 10:30, input[0].text:5", "ratio 1.5:2 at 10:30, input[0].text:5"),
         ("two\nlines\r\nand\ttabs", "two lines and tabs"),
         ("ask-me task-force risk-free", "ask-me task-force risk-free"),
         ("", ""),
@@ -117,7 +128,9 @@ def test_secret_at_the_cut_is_removed():
     assert "k-0123" not in clean("x" * 495 + SECRETS[0], SECRETS)
 
 
-@pytest.mark.parametrize("piece", ["eyJ-", "sk-a ", "https://", "Bearer ", "AIza"])
+@pytest.mark.parametrize(
+    "piece", ["eyJ-", "sk-a ", "https://", "Bearer ", "AIza", "a.", "a:", "a", "basic ", "1."]
+)
 def test_message_of_megabytes_is_read_quickly(piece):
     """A provider may quote an input; the time of the search must not grow quadratically."""
     before = time.process_time()
