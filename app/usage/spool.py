@@ -15,11 +15,13 @@ import itertools
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import orjson
 
+from app.concurrency.host_memory import require_private
 from app.usage.record import Row, row_of
 
 _log = logging.getLogger("app.usage")
@@ -156,8 +158,11 @@ class Spool:
     def orphan(self) -> Segment | None:
         """Lock and return a segment whose process has ended; None if there is none."""
         if self._journals is not None:
-            for journal in _orphans(self._journals):
-                self._take_over(journal)
+            # Not private: any user of the host could have written these rows. Or there is none.
+            with contextlib.suppress(OSError):
+                require_private(self._journals)
+                for journal in _orphans(self._journals):
+                    self._take_over(journal)
         return next(_orphans(self._directory), None)
 
     def _take_over(self, journal: Segment) -> None:
@@ -190,19 +195,29 @@ def new_segment(directory: Path, name: str) -> Segment:
 
 
 def _orphans(directory: Path) -> Iterator[Segment]:
-    """Lock and yield each segment of a directory whose process has ended."""
+    """Lock and yield each segment of a directory whose process has ended.
+
+    Links and files of other users are left alone: their rows are not of this proxy.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe does not wait
     for path in sorted(p for suffix in _SUFFIXES for p in directory.glob(f"*{suffix}")):
         with contextlib.suppress(OSError):  # removed meanwhile
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(path, flags)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                has_name = os.fstat(fd).st_nlink > 0
+                is_orphan = _is_own_file(os.fstat(fd))
             except BlockingIOError:  # its process is running
-                has_name = False
-            if has_name:
+                is_orphan = False
+            if is_orphan:
                 yield Segment(path, fd)
             else:
                 os.close(fd)
+
+
+def _is_own_file(found: os.stat_result) -> bool:
+    """Whether this is a regular file of this user that still has a name."""
+    is_own = found.st_uid == os.geteuid() and stat.S_ISREG(found.st_mode)
+    return is_own and found.st_nlink > 0
 
 
 def encode_row(row: Row) -> bytes:

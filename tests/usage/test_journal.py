@@ -10,7 +10,7 @@ import pytest
 
 from app.usage import journal as journals
 from app.usage.journal import Journal, directory_of
-from app.usage.spool import Spool
+from app.usage.spool import Spool, encode_row, new_segment
 from tests.usage.conftest import row
 
 #: Journals rows 1 and 2, spools 1, journals 3, and is killed.
@@ -136,6 +136,51 @@ def test_a_directory_that_is_not_private_is_not_used(tmp_path, directory, made, 
     journal.append(row(1))
     assert list(directory.iterdir()) == []
     assert "a worker that is killed loses rows" in caplog.text
+
+
+def foreign_directory(tmp_path, directory, how):
+    """A directory of journals that this user has not made for itself alone, with a row."""
+    directory.mkdir(mode=0o700)
+    segment = new_segment(directory, "forged")
+    segment.append([row(1)])
+    segment.release()
+    if how == "a link":
+        directory.rename(tmp_path / "other")
+        directory.symlink_to(tmp_path / "other")
+    elif how == "written by others":
+        directory.chmod(0o777)
+    elif os.geteuid():
+        pytest.skip("only root can make another user's directory")
+    else:
+        os.chown(directory, 65534, 65534)
+
+
+@pytest.mark.parametrize("how", ["a link", "written by others", "another user's"])
+def test_rows_in_a_directory_that_is_not_private_are_not_taken_over(tmp_path, directory, how):
+    foreign_directory(tmp_path, directory, how)
+    assert taken_over(tmp_path, directory) == []
+    assert len(list(directory.iterdir())) == 1
+
+
+@pytest.mark.parametrize("how", ["a link", "a pipe", "a directory", "another user's"])
+def test_only_files_of_this_user_are_taken_over(tmp_path, directory, journal, how):
+    path = directory / "forged.rows2"
+    other = tmp_path / "other"
+    other.write_bytes(encode_row(row(1)))
+    if how == "a link":
+        path.symlink_to(other)
+    elif how == "a pipe":
+        os.mkfifo(path)
+    elif how == "a directory":
+        path.mkdir()
+    elif os.geteuid():
+        pytest.skip("only root can make another user's file")
+    else:
+        other.rename(path)
+        os.chown(path, 65534, 65534)
+    assert taken_over(tmp_path, directory) == []
+    assert os.path.lexists(path)
+    path.rmdir() if how == "a directory" else path.unlink()
 
 
 def test_each_spool_and_user_has_a_directory_of_its_own(tmp_path, monkeypatch):
