@@ -4,7 +4,7 @@ A row is written to it before the answer of its request is sent, so a worker tha
 row. The files are in a tmpfs (`app.concurrency.host_memory`): a write is a copy in memory, which no
 slow or full disk holds up, and the file survives the process, though not the host. They are
 segments like those of the spool, which takes over the ones whose process has ended
-(`Spool.orphan`).
+(`Spool.take_over_journals`).
 """
 
 from __future__ import annotations

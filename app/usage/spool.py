@@ -129,6 +129,7 @@ class Spool:
         self._writer = writer
         self.max_bytes = max_bytes
         self._numbers = itertools.count()
+        self._is_take_over_failing = False  # since the last log line about it
 
     def prepare(self) -> None:
         """Create the directory. Raises OSError."""
@@ -157,29 +158,52 @@ class Spool:
 
     def orphan(self) -> Segment | None:
         """Lock and return a segment whose process has ended; None if there is none."""
-        if self._journals is not None:
-            # Not private: any user of the host could have written these rows. Or there is none.
-            with contextlib.suppress(OSError):
-                require_private(self._journals)
-                for journal in _orphans(self._journals):
-                    self._take_over(journal)
         return next(_orphans(self._directory), None)
 
+    def take_over_journals(self) -> None:
+        """Move the rows of journals whose process has ended to the spool, as orphans.
+
+        The spool survives a restart of the host, the journals do not. Those that the spool has no
+        room for stay; the reason is logged once until a call moves all.
+        """
+        if self._journals is None:
+            return
+        failure: OSError | None = None
+        # Not private: any user of the host could have written these rows. Or there is none.
+        with contextlib.suppress(OSError):
+            require_private(self._journals)
+            for journal in _orphans(self._journals):
+                try:
+                    self._take_over(journal)
+                except OSError as error:
+                    failure = error
+        if failure is not None and not self._is_take_over_failing:
+            _log.error(
+                "the usage ledger cannot write its spool: %s; rows of killed workers stay in %s",
+                failure,
+                self._journals,
+            )
+        self._is_take_over_failing = failure is not None
+
     def _take_over(self, journal: Segment) -> None:
-        """Move the rows of a journal to the spool, which survives a restart of the host."""
+        """Move the rows of a journal to a segment, an orphan then. Raises OSError: they stay."""
         try:
             if journal.size:
                 self.prepare()
-                segment = self.new()
-                try:
-                    segment.append_lines(journal.path.read_bytes())
-                finally:
-                    segment.release()  # an orphan itself now
-        except OSError as error:  # no room: it stays a journal
-            _log.error("the usage ledger cannot write its spool: %s", error)
+                self._copy(journal)
+        except OSError:
             journal.release()
-        else:
-            journal.remove()
+            raise
+        journal.remove()
+
+    def _copy(self, journal: Segment) -> None:
+        segment = self.new()
+        try:
+            segment.append_lines(journal.path.read_bytes())
+        except OSError:
+            segment.remove()  # empty, it would be an orphan
+            raise
+        segment.release()
 
 
 def new_segment(directory: Path, name: str) -> Segment:

@@ -1,5 +1,6 @@
 """The journal: rows that outlive a process which is killed before it has spooled them."""
 
+import errno
 import os
 import signal
 import stat
@@ -48,7 +49,9 @@ def lines(directory):
 
 def taken_over(tmp_path, directory):
     """The rows that a new process finds."""
-    segment = Spool(str(tmp_path / "spool"), "new", 2**20, directory).orphan()
+    spool = Spool(str(tmp_path / "spool"), "new", 2**20, directory)
+    spool.take_over_journals()
+    segment = spool.orphan()
     if segment is None:
         return []
     found = [row for chunk in segment.chunks(100) for row in chunk]
@@ -76,6 +79,36 @@ def test_rows_stay_where_the_spool_has_no_room(tmp_path, directory, monkeypatch)
     assert taken_over(tmp_path, directory) == []
     (tmp_path / "spool").unlink()
     assert taken_over(tmp_path, directory) == [row(2), row(3)]
+
+
+def left_behind(directory, name, *numbers):
+    """Leave a journal with rows, as a process does that is killed."""
+    dead = Journal(directory, name)
+    dead.open()
+    for number in numbers:
+        dead.append(row(number))
+    for file in dead._files:
+        file.release()
+
+
+def test_a_full_disk_leaves_journals_and_no_segment(tmp_path, directory, monkeypatch, caplog):
+    spool = Spool(str(tmp_path / "spool"), "new", 2**20, directory)
+
+    def full(fd, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for episode in (1, 2):
+        left_behind(directory, f"dead-{episode}", episode)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", full)
+            for _ in range(3):
+                spool.take_over_journals()
+                assert spool.orphan() is None
+        assert list((tmp_path / "spool").iterdir()) == []
+        assert lines(directory) == 1
+        assert caplog.text.count("No space left") == episode
+        assert taken_over(tmp_path, directory) == [row(episode)]
+        spool.take_over_journals()  # nothing is left: the episode ends
 
 
 def test_clear_removes_the_rows_before_rotate_alone(directory, journal):

@@ -15,7 +15,7 @@ from app.usage import shipper as shippers
 from app.usage.ledger import Ledger
 from app.usage.record import Recorder
 from app.usage.shipper import Chore, Shipper
-from app.usage.spool import Spool
+from app.usage.spool import Spool, new_segment
 from tests.support.server import eventually
 from tests.usage.conftest import exchange, row
 from tests.usage.fake_store import FakeStore
@@ -265,6 +265,48 @@ def test_invalid_line_of_the_spool_is_set_aside(make, store, tmp_path):
     eventually(lambda: len(store.rows) == 1)
     eventually(lambda: ledger.state.lost == 1)
     assert set_aside_entries(tmp_path)[0]["line"] == '["w", {"a": 1}]'
+
+
+def dead_journal(directory):
+    """Leave a journal with a row, as a worker does that is killed."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    segment = new_segment(directory, "dead-journal-0")
+    segment.append([row(1)])
+    segment.release()
+
+
+def test_journals_that_cannot_be_taken_over_wait_for_the_next_interval(
+    store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shippers, "ORPHAN_INTERVAL_S", 60)
+    dead_journal(tmp_path / "memory")
+    (tmp_path / "spool").write_text("no directory: it cannot be written")
+    spool = Spool(str(tmp_path / "spool"), "new", 2**20, tmp_path / "memory")
+    shipper = Shipper(store, spool, [])
+    real, searches = spool.take_over_journals, []
+    monkeypatch.setattr(spool, "take_over_journals", lambda: (searches.append(1), real()))
+    for _ in range(5):
+        assert shipper._run() == shippers.IDLE_INTERVAL_S
+    assert len(searches) == 1
+    shipper.stop(1)
+
+
+def test_journals_are_taken_over_while_a_segment_waits_for_the_database(store, tmp_path):
+    spool = Spool(str(tmp_path / "spool"), "new", 2**20, tmp_path / "memory")
+    spool.prepare()
+    waiting = spool.new()
+    waiting.append([row(2)])
+    shipper = Shipper(store, spool, [])
+    store.error = Unavailable("away")
+    shipper.give(waiting)
+    shipper.start()
+    eventually(lambda: not shipper.is_database_up)
+    dead_journal(tmp_path / "memory")
+    eventually(lambda: not list((tmp_path / "memory").iterdir()))
+    assert store.rows == {}
+    store.error = None
+    eventually(lambda: sorted(number for _, number in store.rows) == [1, 2])
+    shipper.stop(5)
 
 
 def test_an_exception_does_not_end_the_shipper_thread(make, store, caplog):
