@@ -10,8 +10,10 @@ import pytest
 from app.database.columns import COLUMNS
 from app.database.engine import Unavailable
 from app.errors import Unauthorized
+from app.usage import journal as journals
 from app.usage import ledger as ledgers
 from app.usage import shipper as shippers
+from app.usage.journal import Journal
 from app.usage.ledger import Ledger
 from app.usage.record import Recorder
 from app.usage.shipper import Chore, Shipper
@@ -41,11 +43,11 @@ def make(tmp_path, store):
     """Make ledgers that share one spool, and close them after the test."""
     made = []
 
-    def make_ledger(max_bytes=2**20, chores=(), start=True):
+    def make_ledger(max_bytes=2**20, chores=(), start=True, memory=None):
         writer = Ledger.new_writer()
-        spool = Spool(str(tmp_path / "spool"), writer, max_bytes)
+        spool = Spool(str(tmp_path / "spool"), writer, max_bytes, memory)
         shipper = Shipper(store, spool, list(chores))
-        ledger = Ledger(Recorder(MODELS), spool, shipper, writer)
+        ledger = Ledger(Recorder(MODELS), spool, shipper, writer, Journal(memory, writer))
         made.append(ledger)
         if start:
             ledger.start()
@@ -82,6 +84,36 @@ def test_each_request_is_one_row_and_the_spool_is_emptied(make, store, tmp_path)
     state = ledger.state
     assert (state.recorded, state.written, state.lost, state.queued) == (50, 50, 0, 0)
     assert (state.spooled_bytes, state.database_up) == (0, True)
+
+
+@pytest.mark.parametrize("failure", ["no room", "a bug"])
+def test_rows_that_the_spool_does_not_take_at_the_end_stay_in_the_journal(
+    make, store, tmp_path, monkeypatch, caplog, failure
+):
+    monkeypatch.setattr(ledgers, "SPOOL_INTERVAL_S", 60)
+    monkeypatch.setattr(shippers, "ORPHAN_INTERVAL_S", 60)
+    ledger = make(max_bytes=0 if failure == "no room" else 2**20, memory=tmp_path / "memory")
+    if failure == "a bug":
+        monkeypatch.setattr(ledger, "_write_rows", lambda: 1 / 0)
+    finish_requests(ledger, 5)
+    monkeypatch.setattr(journals, "MAX_JOURNAL_BYTES", 0)
+    finish_requests(ledger, 2)
+    files = ledger._journal._files
+    ledger.close()
+    assert "loses 2 rows" in caplog.text
+    assert "5 rows stay in the journal" in caplog.text
+    for file in files:
+        file.release()  # as the end of the process does
+    make(memory=tmp_path / "memory")
+    eventually(lambda: sorted(number for _, number in store.rows) == [1, 2, 3, 4, 5])
+
+
+def test_journal_is_removed_at_the_end_if_the_spool_has_all_rows(make, store, tmp_path):
+    ledger = make(memory=tmp_path / "memory")
+    finish_requests(ledger, 5)
+    ledger.close()
+    assert len(store.rows) == 5
+    assert not (tmp_path / "memory").exists()
 
 
 def test_row_numbers_of_many_threads_are_distinct(make, store):
