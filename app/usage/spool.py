@@ -47,6 +47,8 @@ class Segment:
         self._fd = fd
         self.size = os.fstat(fd).st_size
         self.sent = 0
+        self._ends_within_line = False  # after a short write
+        # Of the first ``sent`` bytes:
         self.cut_off = 0  # incomplete last lines: the process was killed while it wrote
         self.not_rows: list[bytes] = []  # complete lines that are no valid rows
 
@@ -72,13 +74,17 @@ class Segment:
         only about right.
         """
         if self.size + len(line) <= max_bytes:
-            os.write(self._fd, line)
-            self.size += len(line)
+            data = b"\n" + line if self._ends_within_line else line
+            written = os.write(self._fd, data)
+            # Short where the file system gets full: the next row must not join what is there.
+            self._ends_within_line = written < len(data)
+            self.size += written
 
     def empty(self) -> None:
         """Remove all lines."""
         os.ftruncate(self._fd, 0)
         self.size = 0
+        self._ends_within_line = False
 
     def chunks(self, rows: int) -> Iterator[list[Row]]:
         """Yield the rows that are not sent yet, ``rows`` at a time.
@@ -88,21 +94,15 @@ class Segment:
         with self.path.open("rb") as file:
             file.seek(self.sent)
             while lines := list(itertools.islice(file, rows)):
-                parsed = [row for line in lines if (row := self._parse(line)) is not None]
-                if parsed:
-                    yield parsed
+                complete = [line for line in lines if line.endswith(b"\n")]
+                parsed = [(_row_in(line), line) for line in complete]
+                found = [row for row, _ in parsed if row is not None]
+                if found:
+                    yield found
+                # Not before: a chunk that cannot be inserted is read again.
                 self.sent += sum(map(len, lines))
-
-    def _parse(self, line: bytes) -> Row | None:
-        if not line.endswith(b"\n"):
-            self.cut_off += 1
-            return None
-        with contextlib.suppress(orjson.JSONDecodeError):
-            row = row_of(orjson.loads(line))
-            if row is not None:
-                return row
-        self.not_rows.append(line)
-        return None
+                self.cut_off += len(lines) - len(complete)
+                self.not_rows += [line for row, line in parsed if row is None and line != b"\n"]
 
     def remove(self) -> None:
         """Delete the file, and unlock it."""
@@ -236,6 +236,14 @@ def _orphans(directory: Path) -> Iterator[Segment]:
                 yield Segment(path, fd)
             else:
                 os.close(fd)
+
+
+def _row_in(line: bytes) -> Row | None:
+    """Return the row of a line; None if it has none."""
+    try:
+        return row_of(orjson.loads(line))
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _is_own_file(found: os.stat_result) -> bool:

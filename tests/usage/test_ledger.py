@@ -17,7 +17,7 @@ from app.usage.journal import Journal
 from app.usage.ledger import Ledger
 from app.usage.record import Recorder
 from app.usage.shipper import Chore, Shipper
-from app.usage.spool import Spool, new_segment
+from app.usage.spool import Spool, encode_row, new_segment
 from tests.support.server import eventually
 from tests.usage.conftest import exchange, row
 from tests.usage.fake_store import FakeStore
@@ -339,6 +339,28 @@ def test_journals_are_taken_over_while_a_segment_waits_for_the_database(store, t
     store.error = None
     eventually(lambda: sorted(number for _, number in store.rows) == [1, 2])
     shipper.stop(5)
+
+
+def test_an_invalid_line_is_set_aside_once_after_an_outage(make, store, tmp_path):
+    spool = Spool(str(tmp_path / "spool"), "dead", 2**20)
+    spool.prepare()
+    segment = spool.new()
+    segment.append_lines(b"no row\n" + encode_row(row(1)))
+    segment.release()
+    fails = iter([Unavailable("away")] * 3)
+    real = store.insert
+
+    def insert(rows):
+        for error in fails:
+            raise error
+        real(rows)
+
+    store.insert = insert
+    ledger = make()
+    eventually(lambda: len(store.rows) == 1)
+    eventually(lambda: ledger.state.lost == 1 and ledger._shipper.is_idle)
+    assert ledger.state.lost == 1
+    assert len(set_aside_entries(tmp_path)) == 1
 
 
 def test_an_exception_does_not_end_the_shipper_thread(make, store, caplog):
