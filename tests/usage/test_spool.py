@@ -2,10 +2,14 @@
 
 import errno
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.usage.spool import Spool, encode_row
+from app.usage.spool import Spool, encode_row, new_segment
 from tests.usage.conftest import row
 
 
@@ -111,6 +115,24 @@ def test_row_after_a_short_write_begins_on_a_new_line(spool, monkeypatch):
     segment.empty()
     segment.write(encode_row(row(5)), 1000)
     assert segment.path.read_bytes() == encode_row(row(5))
+
+
+@given(st.lists(st.none() | st.integers(1, 500), max_size=20))
+def test_every_row_that_was_written_whole_is_read_back(taken):
+    """``taken`` is how many bytes the file system takes of each row; None: all."""
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patched:
+        segment = new_segment(Path(directory), "any")
+        real = os.write
+        for number, most in enumerate(taken):
+            patched.setattr(os, "write", lambda fd, data, most=most: real(fd, bytes(data)[:most]))
+            segment.write(encode_row(row(number)), 10**6)
+        found = [r for chunk in segment.chunks(3) for r in chunk]
+        size = segment.path.stat().st_size
+        segment.remove()
+    assert size == segment.size == segment.sent
+    assert {r[1] for r in found} >= {n for n, most in enumerate(taken) if most is None}
+    assert all(r == row(r[1]) for r in found)
+    assert len(found) == len({r[1] for r in found})
 
 
 def test_bad_lines_count_once_however_often_a_chunk_is_read(spool):
