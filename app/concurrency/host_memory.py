@@ -23,6 +23,15 @@ def prepare_private(directory: Path) -> None:
     """Create the directory. Raises OSError if it is another user's, or others can read it."""
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=0o700)
+    require_private(directory)
+
+
+def require_private(directory: Path) -> None:
+    """Raise OSError if the directory is missing, another user's, or others can read it.
+
+    Check it before a read, too: every user of the host may create a directory in the tmpfs, and its
+    name can be guessed.
+    """
     found = directory.lstat()
     is_private = found.st_uid == os.geteuid() and not found.st_mode & 0o077
     if not stat.S_ISDIR(found.st_mode) or not is_private:

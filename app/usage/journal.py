@@ -4,7 +4,7 @@ A row is written to it before the answer of its request is sent, so a worker tha
 row. The files are in a tmpfs (`app.concurrency.host_memory`): a write is a copy in memory, which no
 slow or full disk holds up, and the file survives the process, though not the host. They are
 segments like those of the spool, which takes over the ones whose process has ended
-(`Spool.orphan`).
+(`Spool.take_over_journals`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 from pathlib import Path
 
 from app.concurrency.host_memory import directory_for, prepare_private
+from app.database.columns import COLUMNS
 from app.usage.record import Row
 from app.usage.spool import Segment, encode_row, new_segment
 
@@ -21,6 +22,9 @@ _log = logging.getLogger("app.usage")
 
 #: Bytes of each of the two files. While the spool fails, rows beyond it are in the process alone.
 MAX_JOURNAL_BYTES = 4 * 2**20
+#: Rows that are read at a time.
+_READ_ROWS = 1_000
+_NUMBER = COLUMNS.index("number")
 
 
 def directory_of(spool: str) -> Path:
@@ -76,6 +80,14 @@ class Journal:
         if not self._is_other_empty:
             self._files[1 - self._current].empty()
             self._is_other_empty = True
+
+    def row_numbers(self) -> set[int]:
+        """Return the numbers of the rows that are in the files."""
+        found: set[int] = set()
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                found.update(row[_NUMBER] for rows in file.chunks(_READ_ROWS) for row in rows)
+        return found
 
     def close(self) -> None:
         """Remove the files, and the directory after the last of them.

@@ -16,11 +16,12 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.concurrency.locks import uncontended_lock
 from app.concurrency.periodic import PeriodicTask
+from app.database.columns import COLUMNS
 from app.usage.journal import Journal
 from app.usage.record import Recorder, Row, is_metered
 from app.usage.shipper import Shipper
@@ -39,6 +40,7 @@ SHIP_INTERVAL_S = 1.0
 MAX_ROWS_IN_MEMORY = 100_000
 #: Seconds that the end of the process may wait for the spool and the database.
 SHUTDOWN_TIMEOUT_S = 10.0
+_NUMBER = COLUMNS.index("number")
 
 
 class LedgerState(NamedTuple):
@@ -159,9 +161,23 @@ class Ledger:
             self._empty_queue()
             self._hand_over()
         finally:
-            self._journal.close()
-            if self._rows:
-                _log.error("the usage ledger loses %d rows: the process ends", len(self._rows))
+            left = [*self._rows, *self._queue]
+            if left:
+                self._leave_in_journal(left)
+            else:
+                self._journal.close()
+
+    def _leave_in_journal(self, rows: Sequence[Row]) -> None:
+        """Keep the journal's files, and log which of these rows they have and which are lost.
+
+        The end of the process unlocks the files: another process moves them to the spool then.
+        """
+        numbers = self._journal.row_numbers()
+        kept = sum(row[_NUMBER] in numbers for row in rows)
+        if kept:
+            _log.warning("the process ends: %d rows stay in the journal", kept)
+        if kept < len(rows):
+            _log.error("the usage ledger loses %d rows: the process ends", len(rows) - kept)
 
     def _empty_queue(self) -> None:
         """Write the queue to the spool; keep its rows in memory where that fails."""

@@ -6,7 +6,7 @@ It sums up whole hours from a rollup, and the incomplete hours at both ends from
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -73,6 +73,11 @@ class ReportQuery:
             statement = self._with_unusual_hours(statement.subquery(), parts)
         return statement.order_by(sa.desc("requests"), *self.by)
 
+    def within(self, since_ms: int, until_ms: int) -> ReportQuery:
+        """Return the same query for the part of its time that lies between these times."""
+        since_ms, until_ms = max(since_ms, self.since_ms), min(until_ms, self.until_ms)
+        return replace(self, since_ms=since_ms, until_ms=until_ms)
+
     def _parts(self) -> list[_Part]:
         """Return what the report sums up. There are three cases:
 
@@ -84,13 +89,16 @@ class ReportQuery:
         An hour is never in two parts.
         """
         first, end = -(-self.since_ms // HOUR_MS) * HOUR_MS, self.until_ms // HOUR_MS * HOUR_MS
-        if first >= end or ("day" in self.by and not self._days_are_whole_hours()):
-            return [_rows(self.since_ms, self.until_ms)]
+        offsets = [0]
+        if "day" in self.by:
+            offsets = offsets_of(self.zone, self.since_ms, self.until_ms)
+        if first >= end or any(offset % HOUR_MS for offset in offsets[::2]):
+            return [_rows(self.since_ms, self.until_ms, offsets)]
         rollup = user_hours if "user" in self.by else hours
         edges = ((self.since_ms, first), (end, self.until_ms))
         return [
-            _Part(rollup, rollup.c.hour, rollup.c.hour, rollup.c.requests, first, end),
-            *(_rows(*edge) for edge in edges if edge[0] < edge[1]),
+            _Part(rollup, rollup.c.hour, rollup.c.hour, rollup.c.requests, first, end, offsets),
+            *(_rows(*edge, offsets) for edge in edges if edge[0] < edge[1]),
         ]
 
     def _sums(self, part: _Part) -> sa.Select[Any]:
@@ -123,20 +131,14 @@ class ReportQuery:
         return self._within(part, sa.select(start, *keys)).group_by(start, *keys).having(over)
 
     def _groups(self, part: _Part) -> list[sa.ColumnElement[Any]]:
-        if "day" not in self.by:
-            return [part.table.c[name] for name in self.by]
-        offsets = offsets_of(self.zone, self.since_ms, self.until_ms)
         return [
-            _day(part.time, offsets) if name == "day" else part.table.c[name] for name in self.by
+            _day(part.time, part.offsets) if name == "day" else part.table.c[name]
+            for name in self.by
         ]
 
     def _within(self, part: _Part, statement: sa.Select[Any]) -> sa.Select[Any]:
         statement = statement.where(part.time >= part.since_ms, part.time < part.until_ms)
         return statement if self.key is None else statement.where(part.table.c.key == self.key)
-
-    def _days_are_whole_hours(self) -> bool:
-        offsets = offsets_of(self.zone, self.since_ms, self.until_ms)
-        return not any(offset % HOUR_MS for offset in offsets[::2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +151,13 @@ class _Part:
     number: sa.ColumnElement[Any]  # of requests
     since_ms: int
     until_ms: int
+    offsets: Sequence[int]  # of the zone of days: see `offsets_of`
 
 
-def _rows(since_ms: int, until_ms: int) -> _Part:
+def _rows(since_ms: int, until_ms: int, offsets: Sequence[int]) -> _Part:
     one = sa.literal_column("1", sa.BigInteger())
     time = requests.c.time
-    return _Part(requests, time, time - time % HOUR_MS, one, since_ms, until_ms)
+    return _Part(requests, time, time - time % HOUR_MS, one, since_ms, until_ms, offsets)
 
 
 def measures_of(columns: Any) -> dict[str, sa.ColumnElement[Any]]:

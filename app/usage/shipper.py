@@ -20,7 +20,7 @@ _log = logging.getLogger("app.usage")
 MAX_ROWS_PER_TRANSACTION = 1_000
 #: Seconds between two attempts while the database does not answer: the first pause and the longest.
 MIN_RETRY_PAUSE_S, MAX_RETRY_PAUSE_S = 0.1, 5.0
-#: Seconds between two searches for segments that ended processes left behind.
+#: Seconds between two searches for segments, and for journals, that ended processes left behind.
 ORPHAN_INTERVAL_S = 10.0
 #: Seconds between two runs of a shipper that has nothing to ship.
 IDLE_INTERVAL_S = 1.0
@@ -38,7 +38,8 @@ class Chore:
 class Shipper:
     """A thread that inserts segments into the database, one at a time.
 
-    `give` it a segment while it `is_idle`. A run has three cases:
+    `give` it a segment while it `is_idle`. A run first moves the journals of ended processes to the
+    spool if that is due. It then has three cases:
 
     1. A segment waits: insert its rows, then run again at once.
     2. The database does not answer: keep the segment, and run again after a pause that doubles
@@ -52,7 +53,7 @@ class Shipper:
         self._chores = chores
         self._given: deque[Segment] = deque()
         self._segment: Segment | None = None
-        self._next_orphan_search = 0.0  # monotonic
+        self._next_orphan_search = self._next_take_over = 0.0  # monotonic
         self._retry_pause_s = 0.0  # above 0 while the database does not answer
         self.shipped = 0  # rows
         self.refused = 0  # rows and lines that were set aside
@@ -90,6 +91,7 @@ class Shipper:
 
     def _run(self) -> float:
         """Do one step; return the seconds until the next."""
+        self._take_over_journals()
         self._segment = self._segment or self._next_segment()
         if self._segment is None:
             self._run_chores()
@@ -121,6 +123,14 @@ class Shipper:
                 raise
             else:
                 self._segment = None
+
+    def _take_over_journals(self) -> None:
+        """Move journals to the spool, also while the database is away: it may be so for long."""
+        now = time.monotonic()
+        if now >= self._next_take_over and not self._task.is_stopping:
+            self._next_take_over = now + ORPHAN_INTERVAL_S
+            self._spool.take_over_journals()
+            self._next_orphan_search = now  # they are segments of the spool now
 
     def _next_segment(self) -> Segment | None:
         if self._given:

@@ -15,11 +15,13 @@ import itertools
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import orjson
 
+from app.concurrency.host_memory import require_private
 from app.usage.record import Row, row_of
 
 _log = logging.getLogger("app.usage")
@@ -45,6 +47,8 @@ class Segment:
         self._fd = fd
         self.size = os.fstat(fd).st_size
         self.sent = 0
+        self._ends_within_line = False  # after a short write
+        # Of the first ``sent`` bytes:
         self.cut_off = 0  # incomplete last lines: the process was killed while it wrote
         self.not_rows: list[bytes] = []  # complete lines that are no valid rows
 
@@ -70,13 +74,17 @@ class Segment:
         only about right.
         """
         if self.size + len(line) <= max_bytes:
-            os.write(self._fd, line)
-            self.size += len(line)
+            data = b"\n" + line if self._ends_within_line else line
+            written = os.write(self._fd, data)
+            # Short where the file system gets full: the next row must not join what is there.
+            self._ends_within_line = written < len(data)
+            self.size += written
 
     def empty(self) -> None:
         """Remove all lines."""
         os.ftruncate(self._fd, 0)
         self.size = 0
+        self._ends_within_line = False
 
     def chunks(self, rows: int) -> Iterator[list[Row]]:
         """Yield the rows that are not sent yet, ``rows`` at a time.
@@ -86,21 +94,15 @@ class Segment:
         with self.path.open("rb") as file:
             file.seek(self.sent)
             while lines := list(itertools.islice(file, rows)):
-                parsed = [row for line in lines if (row := self._parse(line)) is not None]
-                if parsed:
-                    yield parsed
+                complete = [line for line in lines if line.endswith(b"\n")]
+                parsed = [(_row_in(line), line) for line in complete]
+                found = [row for row, _ in parsed if row is not None]
+                if found:
+                    yield found
+                # Not before: a chunk that cannot be inserted is read again.
                 self.sent += sum(map(len, lines))
-
-    def _parse(self, line: bytes) -> Row | None:
-        if not line.endswith(b"\n"):
-            self.cut_off += 1
-            return None
-        with contextlib.suppress(orjson.JSONDecodeError):
-            row = row_of(orjson.loads(line))
-            if row is not None:
-                return row
-        self.not_rows.append(line)
-        return None
+                self.cut_off += len(lines) - len(complete)
+                self.not_rows += [line for row, line in parsed if row is None and line != b"\n"]
 
     def remove(self) -> None:
         """Delete the file, and unlock it."""
@@ -127,6 +129,7 @@ class Spool:
         self._writer = writer
         self.max_bytes = max_bytes
         self._numbers = itertools.count()
+        self._is_take_over_failing = False  # since the last log line about it
 
     def prepare(self) -> None:
         """Create the directory. Raises OSError."""
@@ -155,26 +158,52 @@ class Spool:
 
     def orphan(self) -> Segment | None:
         """Lock and return a segment whose process has ended; None if there is none."""
-        if self._journals is not None:
-            for journal in _orphans(self._journals):
-                self._take_over(journal)
         return next(_orphans(self._directory), None)
 
+    def take_over_journals(self) -> None:
+        """Move the rows of journals whose process has ended to the spool, as orphans.
+
+        The spool survives a restart of the host, the journals do not. Those that the spool has no
+        room for stay; the reason is logged once until a call moves all.
+        """
+        if self._journals is None:
+            return
+        failure: OSError | None = None
+        # Not private: any user of the host could have written these rows. Or there is none.
+        with contextlib.suppress(OSError):
+            require_private(self._journals)
+            for journal in _orphans(self._journals):
+                try:
+                    self._take_over(journal)
+                except OSError as error:
+                    failure = error
+        if failure is not None and not self._is_take_over_failing:
+            _log.error(
+                "the usage ledger cannot write its spool: %s; rows of killed workers stay in %s",
+                failure,
+                self._journals,
+            )
+        self._is_take_over_failing = failure is not None
+
     def _take_over(self, journal: Segment) -> None:
-        """Move the rows of a journal to the spool, which survives a restart of the host."""
+        """Move the rows of a journal to a segment, an orphan then. Raises OSError: they stay."""
         try:
             if journal.size:
                 self.prepare()
-                segment = self.new()
-                try:
-                    segment.append_lines(journal.path.read_bytes())
-                finally:
-                    segment.release()  # an orphan itself now
-        except OSError as error:  # no room: it stays a journal
-            _log.error("the usage ledger cannot write its spool: %s", error)
+                self._copy(journal)
+        except OSError:
             journal.release()
-        else:
-            journal.remove()
+            raise
+        journal.remove()
+
+    def _copy(self, journal: Segment) -> None:
+        segment = self.new()
+        try:
+            segment.append_lines(journal.path.read_bytes())
+        except OSError:
+            segment.remove()  # empty, it would be an orphan
+            raise
+        segment.release()
 
 
 def new_segment(directory: Path, name: str) -> Segment:
@@ -190,19 +219,37 @@ def new_segment(directory: Path, name: str) -> Segment:
 
 
 def _orphans(directory: Path) -> Iterator[Segment]:
-    """Lock and yield each segment of a directory whose process has ended."""
+    """Lock and yield each segment of a directory whose process has ended.
+
+    Links and files of other users are left alone: their rows are not of this proxy.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe does not wait
     for path in sorted(p for suffix in _SUFFIXES for p in directory.glob(f"*{suffix}")):
         with contextlib.suppress(OSError):  # removed meanwhile
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(path, flags)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                has_name = os.fstat(fd).st_nlink > 0
+                is_orphan = _is_own_file(os.fstat(fd))
             except BlockingIOError:  # its process is running
-                has_name = False
-            if has_name:
+                is_orphan = False
+            if is_orphan:
                 yield Segment(path, fd)
             else:
                 os.close(fd)
+
+
+def _row_in(line: bytes) -> Row | None:
+    """Return the row of a line; None if it has none."""
+    try:
+        return row_of(orjson.loads(line))
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _is_own_file(found: os.stat_result) -> bool:
+    """Whether this is a regular file of this user that still has a name."""
+    is_own = found.st_uid == os.geteuid() and stat.S_ISREG(found.st_mode)
+    return is_own and found.st_nlink > 0
 
 
 def encode_row(row: Row) -> bytes:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from app.database.columns import COLUMNS
 from app.database.engine import Database, Refused
-from app.database.tables import HOUR_SUMS, requests
+from app.database.tables import HOUR_SUMS, hours, requests
 from app.usage.queries import DAY_MS, ReportQuery, VolumeLimits
 from app.usage.record import Row
 from app.usage.rollups import HOUR_MS, ROLLUPS, Rollups
@@ -27,6 +27,11 @@ MAX_COUNT = 2**53
 _COUNTS = tuple(COLUMNS.index(name) for name in HOUR_SUMS)
 
 _c = requests.c
+#: Two subqueries: SQLite reads the whole table for both in one.
+_OLDEST_AND_NEWEST_HOUR = sa.select(
+    sa.select(sa.func.min(hours.c.hour)).scalar_subquery(),
+    sa.select(sa.func.max(hours.c.hour)).scalar_subquery(),
+)
 
 
 class _Repeated(Exception):
@@ -150,16 +155,22 @@ class Store:
         With volume limits, ``unusual_hours`` is the number of hours in which the group exceeded
         them. See `ReportQuery.statement`.
         """
-        return self._select(query.statement().limit(max_groups))
 
-    def _select(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
         def select(connection: Connection) -> list[dict[str, Any]]:
-            rows = connection.execute(statement).mappings()
-            # Column names are a subclass of str, which orjson refuses as keys.
-            plain = [{str(name): _plain(value) for name, value in row.items()} for row in rows]
-            return [row for row in plain if row["requests"]]  # a sum over no rows is a row too
+            oldest, newest = connection.execute(_OLDEST_AND_NEWEST_HOUR).one()
+            if oldest is None:
+                return []
+            # A caller may ask for a century: the changes of a zone's offset in it take long to
+            # find, and would be as many cases in the statement.
+            found = query.within(oldest, newest + HOUR_MS)
+            if found.since_ms >= found.until_ms:
+                return []
+            return _groups(connection, found.statement().limit(max_groups))
 
         return self._database.run(select)
+
+    def _select(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+        return self._database.run(lambda connection: _groups(connection, statement))
 
     def unusual(
         self, since_ms: int, limits: VolumeLimits, max_groups: int = 100
@@ -179,6 +190,13 @@ class Store:
             ordered = statement.order_by(sa.desc("requests")).limit(max_groups)
             found += [{"user": "", **row} for row in self._select(ordered)]
         return found
+
+
+def _groups(connection: Connection, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+    rows = connection.execute(statement).mappings()
+    # Column names are a subclass of str, which orjson refuses as keys.
+    plain = [{str(name): _plain(value) for name, value in row.items()} for row in rows]
+    return [row for row in plain if row["requests"]]  # a sum over no rows is a row too
 
 
 def _plain(value: Any) -> Any:

@@ -158,6 +158,21 @@ def test_a_killed_worker_loses_no_row(start, worker_class):
     assert len(rows.keys() - answered) <= 3 * load.clients
 
 
+def test_rows_in_the_journal_survive_a_stop_while_the_spool_cannot_be_written(start):
+    proxy = start("sqlite")
+    aside = proxy.spool.with_name("aside")
+    proxy.spool.rename(aside)
+    proxy.spool.write_text("no directory")
+    with Load(proxy.port) as load:
+        eventually(lambda: len(load.answered) > 100, 20)
+        proxy.process.terminate()
+        assert proxy.process.wait(20) == 0
+    assert "rows stay in the journal" in proxy.stderr() + proxy.stdout()
+    proxy.spool.unlink()
+    aside.rename(proxy.spool)
+    start("sqlite").settled(set(load.answered))
+
+
 def test_every_row_is_written_after_30_s_without_database(start, postgres):
     """The limits' server is restarted meanwhile, which loses no row either."""
     with Valkey() as valkey:

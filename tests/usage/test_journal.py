@@ -1,5 +1,6 @@
 """The journal: rows that outlive a process which is killed before it has spooled them."""
 
+import errno
 import os
 import signal
 import stat
@@ -10,7 +11,7 @@ import pytest
 
 from app.usage import journal as journals
 from app.usage.journal import Journal, directory_of
-from app.usage.spool import Spool
+from app.usage.spool import Spool, encode_row, new_segment
 from tests.usage.conftest import row
 
 #: Journals rows 1 and 2, spools 1, journals 3, and is killed.
@@ -48,7 +49,9 @@ def lines(directory):
 
 def taken_over(tmp_path, directory):
     """The rows that a new process finds."""
-    segment = Spool(str(tmp_path / "spool"), "new", 2**20, directory).orphan()
+    spool = Spool(str(tmp_path / "spool"), "new", 2**20, directory)
+    spool.take_over_journals()
+    segment = spool.orphan()
     if segment is None:
         return []
     found = [row for chunk in segment.chunks(100) for row in chunk]
@@ -76,6 +79,36 @@ def test_rows_stay_where_the_spool_has_no_room(tmp_path, directory, monkeypatch)
     assert taken_over(tmp_path, directory) == []
     (tmp_path / "spool").unlink()
     assert taken_over(tmp_path, directory) == [row(2), row(3)]
+
+
+def left_behind(directory, name, *numbers):
+    """Leave a journal with rows, as a process does that is killed."""
+    dead = Journal(directory, name)
+    dead.open()
+    for number in numbers:
+        dead.append(row(number))
+    for file in dead._files:
+        file.release()
+
+
+def test_a_full_disk_leaves_journals_and_no_segment(tmp_path, directory, monkeypatch, caplog):
+    spool = Spool(str(tmp_path / "spool"), "new", 2**20, directory)
+
+    def full(fd, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for episode in (1, 2):
+        left_behind(directory, f"dead-{episode}", episode)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", full)
+            for _ in range(3):
+                spool.take_over_journals()
+                assert spool.orphan() is None
+        assert list((tmp_path / "spool").iterdir()) == []
+        assert lines(directory) == 1
+        assert caplog.text.count("No space left") == episode
+        assert taken_over(tmp_path, directory) == [row(episode)]
+        spool.take_over_journals()  # nothing is left: the episode ends
 
 
 def test_clear_removes_the_rows_before_rotate_alone(directory, journal):
@@ -136,6 +169,51 @@ def test_a_directory_that_is_not_private_is_not_used(tmp_path, directory, made, 
     journal.append(row(1))
     assert list(directory.iterdir()) == []
     assert "a worker that is killed loses rows" in caplog.text
+
+
+def foreign_directory(tmp_path, directory, how):
+    """A directory of journals that this user has not made for itself alone, with a row."""
+    directory.mkdir(mode=0o700)
+    segment = new_segment(directory, "forged")
+    segment.append([row(1)])
+    segment.release()
+    if how == "a link":
+        directory.rename(tmp_path / "other")
+        directory.symlink_to(tmp_path / "other")
+    elif how == "written by others":
+        directory.chmod(0o777)
+    elif os.geteuid():
+        pytest.skip("only root can make another user's directory")
+    else:
+        os.chown(directory, 65534, 65534)
+
+
+@pytest.mark.parametrize("how", ["a link", "written by others", "another user's"])
+def test_rows_in_a_directory_that_is_not_private_are_not_taken_over(tmp_path, directory, how):
+    foreign_directory(tmp_path, directory, how)
+    assert taken_over(tmp_path, directory) == []
+    assert len(list(directory.iterdir())) == 1
+
+
+@pytest.mark.parametrize("how", ["a link", "a pipe", "a directory", "another user's"])
+def test_only_files_of_this_user_are_taken_over(tmp_path, directory, journal, how):
+    path = directory / "forged.rows2"
+    other = tmp_path / "other"
+    other.write_bytes(encode_row(row(1)))
+    if how == "a link":
+        path.symlink_to(other)
+    elif how == "a pipe":
+        os.mkfifo(path)
+    elif how == "a directory":
+        path.mkdir()
+    elif os.geteuid():
+        pytest.skip("only root can make another user's file")
+    else:
+        other.rename(path)
+        os.chown(path, 65534, 65534)
+    assert taken_over(tmp_path, directory) == []
+    assert os.path.lexists(path)
+    path.rmdir() if how == "a directory" else path.unlink()
 
 
 def test_each_spool_and_user_has_a_directory_of_its_own(tmp_path, monkeypatch):

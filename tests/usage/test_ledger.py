@@ -10,12 +10,14 @@ import pytest
 from app.database.columns import COLUMNS
 from app.database.engine import Unavailable
 from app.errors import Unauthorized
+from app.usage import journal as journals
 from app.usage import ledger as ledgers
 from app.usage import shipper as shippers
+from app.usage.journal import Journal
 from app.usage.ledger import Ledger
 from app.usage.record import Recorder
 from app.usage.shipper import Chore, Shipper
-from app.usage.spool import Spool
+from app.usage.spool import Spool, encode_row, new_segment
 from tests.support.server import eventually
 from tests.usage.conftest import exchange, row
 from tests.usage.fake_store import FakeStore
@@ -41,11 +43,11 @@ def make(tmp_path, store):
     """Make ledgers that share one spool, and close them after the test."""
     made = []
 
-    def make_ledger(max_bytes=2**20, chores=(), start=True):
+    def make_ledger(max_bytes=2**20, chores=(), start=True, memory=None):
         writer = Ledger.new_writer()
-        spool = Spool(str(tmp_path / "spool"), writer, max_bytes)
+        spool = Spool(str(tmp_path / "spool"), writer, max_bytes, memory)
         shipper = Shipper(store, spool, list(chores))
-        ledger = Ledger(Recorder(MODELS), spool, shipper, writer)
+        ledger = Ledger(Recorder(MODELS), spool, shipper, writer, Journal(memory, writer))
         made.append(ledger)
         if start:
             ledger.start()
@@ -82,6 +84,36 @@ def test_each_request_is_one_row_and_the_spool_is_emptied(make, store, tmp_path)
     state = ledger.state
     assert (state.recorded, state.written, state.lost, state.queued) == (50, 50, 0, 0)
     assert (state.spooled_bytes, state.database_up) == (0, True)
+
+
+@pytest.mark.parametrize("failure", ["no room", "a bug"])
+def test_rows_that_the_spool_does_not_take_at_the_end_stay_in_the_journal(
+    make, store, tmp_path, monkeypatch, caplog, failure
+):
+    monkeypatch.setattr(ledgers, "SPOOL_INTERVAL_S", 60)
+    monkeypatch.setattr(shippers, "ORPHAN_INTERVAL_S", 60)
+    ledger = make(max_bytes=0 if failure == "no room" else 2**20, memory=tmp_path / "memory")
+    if failure == "a bug":
+        monkeypatch.setattr(ledger, "_write_rows", lambda: 1 / 0)
+    finish_requests(ledger, 5)
+    monkeypatch.setattr(journals, "MAX_JOURNAL_BYTES", 0)
+    finish_requests(ledger, 2)
+    files = ledger._journal._files
+    ledger.close()
+    assert "loses 2 rows" in caplog.text
+    assert "5 rows stay in the journal" in caplog.text
+    for file in files:
+        file.release()  # as the end of the process does
+    make(memory=tmp_path / "memory")
+    eventually(lambda: sorted(number for _, number in store.rows) == [1, 2, 3, 4, 5])
+
+
+def test_journal_is_removed_at_the_end_if_the_spool_has_all_rows(make, store, tmp_path):
+    ledger = make(memory=tmp_path / "memory")
+    finish_requests(ledger, 5)
+    ledger.close()
+    assert len(store.rows) == 5
+    assert not (tmp_path / "memory").exists()
 
 
 def test_row_numbers_of_many_threads_are_distinct(make, store):
@@ -265,6 +297,70 @@ def test_invalid_line_of_the_spool_is_set_aside(make, store, tmp_path):
     eventually(lambda: len(store.rows) == 1)
     eventually(lambda: ledger.state.lost == 1)
     assert set_aside_entries(tmp_path)[0]["line"] == '["w", {"a": 1}]'
+
+
+def dead_journal(directory):
+    """Leave a journal with a row, as a worker does that is killed."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    segment = new_segment(directory, "dead-journal-0")
+    segment.append([row(1)])
+    segment.release()
+
+
+def test_journals_that_cannot_be_taken_over_wait_for_the_next_interval(
+    store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shippers, "ORPHAN_INTERVAL_S", 60)
+    dead_journal(tmp_path / "memory")
+    (tmp_path / "spool").write_text("no directory: it cannot be written")
+    spool = Spool(str(tmp_path / "spool"), "new", 2**20, tmp_path / "memory")
+    shipper = Shipper(store, spool, [])
+    real, searches = spool.take_over_journals, []
+    monkeypatch.setattr(spool, "take_over_journals", lambda: (searches.append(1), real()))
+    for _ in range(5):
+        assert shipper._run() == shippers.IDLE_INTERVAL_S
+    assert len(searches) == 1
+    shipper.stop(1)
+
+
+def test_journals_are_taken_over_while_a_segment_waits_for_the_database(store, tmp_path):
+    spool = Spool(str(tmp_path / "spool"), "new", 2**20, tmp_path / "memory")
+    spool.prepare()
+    waiting = spool.new()
+    waiting.append([row(2)])
+    shipper = Shipper(store, spool, [])
+    store.error = Unavailable("away")
+    shipper.give(waiting)
+    shipper.start()
+    eventually(lambda: not shipper.is_database_up)
+    dead_journal(tmp_path / "memory")
+    eventually(lambda: not list((tmp_path / "memory").iterdir()))
+    assert store.rows == {}
+    store.error = None
+    eventually(lambda: sorted(number for _, number in store.rows) == [1, 2])
+    shipper.stop(5)
+
+
+def test_an_invalid_line_is_set_aside_once_after_an_outage(make, store, tmp_path):
+    spool = Spool(str(tmp_path / "spool"), "dead", 2**20)
+    spool.prepare()
+    segment = spool.new()
+    segment.append_lines(b"no row\n" + encode_row(row(1)))
+    segment.release()
+    fails = iter([Unavailable("away")] * 3)
+    real = store.insert
+
+    def insert(rows):
+        for error in fails:
+            raise error
+        real(rows)
+
+    store.insert = insert
+    ledger = make()
+    eventually(lambda: len(store.rows) == 1)
+    eventually(lambda: ledger.state.lost == 1 and ledger._shipper.is_idle)
+    assert ledger.state.lost == 1
+    assert len(set_aside_entries(tmp_path)) == 1
 
 
 def test_an_exception_does_not_end_the_shipper_thread(make, store, caplog):

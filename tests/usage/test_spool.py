@@ -2,10 +2,14 @@
 
 import errno
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.usage.spool import Spool
+from app.usage.spool import Spool, encode_row, new_segment
 from tests.usage.conftest import row
 
 
@@ -94,6 +98,51 @@ def test_full_disk_leaves_no_partial_row(spool, monkeypatch):
     monkeypatch.undo()
     segment.append(rows(3))
     assert list(segment.chunks(9)) == [rows(1, 3)]
+
+
+def test_row_after_a_short_write_begins_on_a_new_line(spool, monkeypatch):
+    segment = spool.new()
+    real = os.write
+    segment.write(encode_row(row(1)), 1000)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:10]))
+        segment.write(encode_row(row(2)), 1000)
+    for number in (3, 4):
+        segment.write(encode_row(row(number)), 1000)
+    assert segment.size == segment.path.stat().st_size
+    assert list(segment.chunks(9)) == [rows(1, 3, 4)]
+    assert segment.not_rows == [encode_row(row(2))[:10] + b"\n"]
+    segment.empty()
+    segment.write(encode_row(row(5)), 1000)
+    assert segment.path.read_bytes() == encode_row(row(5))
+
+
+@given(st.lists(st.none() | st.integers(1, 500), max_size=20))
+def test_every_row_that_was_written_whole_is_read_back(taken):
+    """``taken`` is how many bytes the file system takes of each row; None: all."""
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patched:
+        segment = new_segment(Path(directory), "any")
+        real = os.write
+        for number, most in enumerate(taken):
+            patched.setattr(os, "write", lambda fd, data, most=most: real(fd, bytes(data)[:most]))
+            segment.write(encode_row(row(number)), 10**6)
+        found = [r for chunk in segment.chunks(3) for r in chunk]
+        size = segment.path.stat().st_size
+        segment.remove()
+    assert size == segment.size == segment.sent
+    assert {r[1] for r in found} >= {n for n, most in enumerate(taken) if most is None}
+    assert all(r == row(r[1]) for r in found)
+    assert len(found) == len({r[1] for r in found})
+
+
+def test_bad_lines_count_once_however_often_a_chunk_is_read(spool):
+    segment = spool.new()
+    segment.append_lines(b"no row\n" + encode_row(row(1)) + b'["cut o')
+    for _ in range(3):
+        assert next(segment.chunks(9)) == rows(1)  # and the insert fails
+    assert (segment.not_rows, segment.cut_off) == ([], 0)
+    assert list(segment.chunks(9)) == [rows(1)]
+    assert (segment.not_rows, segment.cut_off) == ([b"no row\n"], 1)
 
 
 def test_spool_is_readable_only_by_its_owner(spool):

@@ -13,6 +13,7 @@ from app.database.engine import Database, Refused, Unavailable
 from app.database.migrations import migrate, newest, version
 from app.database.tables import metadata
 from app.limits.periods import zone_of
+from app.usage import queries
 from app.usage.report import readable
 from app.usage.store import DAY_MS, HOUR_MS, ReportQuery, Store, VolumeLimits, purge_before
 from tests.usage.conftest import row
@@ -336,6 +337,31 @@ def test_report_equals_the_sum_of_its_rows(sqlite, rows, since, until, zone, by)
         for measure in ("requests", "cost", "failed", "refused", "invalid", "unusual_hours"):
             shown[name, measure] += group[measure]
     assert +shown == +expected
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kolkata"])
+def test_a_report_of_a_century_looks_for_changes_of_the_clock_only_where_rows_are(
+    store, monkeypatch, zone
+):
+    start = int(datetime(2026, 3, 27, tzinfo=UTC).timestamp() * 1000)
+    store.insert([row(1, time=start + 5), row(2, time=start + 2 * DAY_MS + 5)])
+    real, calls = queries.offsets_of, []
+    monkeypatch.setattr(queries, "offsets_of", lambda *args: calls.append(args) or real(*args))
+    century = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp() * 1000) + 5, 4_102_444_800_000 - 7
+    unusual = VolumeLimits(requests=10)
+    found = store.report(ReportQuery(["day"], *century, zone=zone_of(zone), unusual=unusual))
+    assert sorted(readable(r)["day"] for r in found) == ["2026-03-27", "2026-03-29"]
+    assert calls == [(zone_of(zone), start, start + 2 * DAY_MS + HOUR_MS)]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_a_report_of_a_time_without_rows_is_empty(store, zone):
+    query = ReportQuery(["day"], 5, DAY_MS * 9 + 7, zone=zone_of(zone))
+    assert store.report(query) == []
+    for time in (DAY_MS * 20, 3):
+        store.purge(10**15)
+        store.insert([row(1, time=time)])
+        assert store.report(query) == []
 
 
 def readable_day(group):
