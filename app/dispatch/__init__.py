@@ -33,6 +33,7 @@ The way of a request, and the file of each step::
   queue; `attempt`: the values in it; `batch`: attempts that share a call.
 * `sender`: the threads that make calls; `calls`: one call; `bisection`: isolates the refused
   request of a batch; `refused_items`: items that are not merged again.
+* `token_counts`: a provider's count of tokens, by item.
 * `plan`: expected tokens, and the split of a large request; `halving`: the split of a part whose
   call was refused as too large; `answer`: joins the vectors of parts.
 * `drift`: whether a deployment agrees with the reference of its space; calls outside requests.

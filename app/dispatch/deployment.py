@@ -20,11 +20,11 @@ from app.dispatch.quota import Quota
 from app.dispatch.refused_items import RefusedItems
 from app.dispatch.shares import calls_of_worker
 from app.dispatch.standing import Standing
+from app.dispatch.token_counts import recounted
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
 from app.errors import BrokenContract, ProviderError, Rejected, shown
 from app.providers.base import Provider
 from app.tokens.bounded import BoundedTokenizer, is_countable
-from app.tokens.counting import share
 from app.vectors import BadVector, cut
 
 _log = logging.getLogger("app.dispatch")
@@ -224,7 +224,7 @@ class Deployment:
         vectors = self._provider.embed(call, deadline)
         is_shared_out = vectors.estimated or len(call.items) > 1
         if self._tokenizer is not None and is_shared_out and is_countable(call.items):
-            vectors = self._recounted(vectors, call, deadline)
+            vectors = recounted(vectors, call, self._tokenizer, deadline)
         if not len(vectors.rows) == len(vectors.tokens) == len(call.items):
             raise BrokenContract(f"answered {len(vectors.rows)} vectors for {len(call.items)}")
         if not all(vectors.rows):
@@ -235,26 +235,6 @@ class Deployment:
             return replace(vectors, rows=[cut(row, wanted) for row in vectors.rows])
         except BadVector as error:
             raise BrokenContract(f"answered {error}") from error
-
-    def _recounted(self, vectors: Vectors, call: Call, deadline: Deadline) -> Vectors:
-        """Distribute the provider's token count over the items; without one, use the tokenizer's.
-
-        Only items that are not counted yet are counted. The vectors are paid for: where the time
-        does not suffice, they keep the counts that they have.
-        """
-        assert self._tokenizer is not None
-        counts = list(call.counts or [None] * len(call.items))
-        missing = [place for place, count in enumerate(counts) if count is None]
-        try:
-            counted = self._tokenizer.count([call.items[place] for place in missing], deadline)
-        except TimeoutError:
-            return vectors
-        for place, count in zip(missing, counted, strict=True):
-            counts[place] = count
-        known = [count for count in counts if count is not None]
-        if vectors.estimated:
-            return replace(vectors, tokens=known, estimated=False)
-        return replace(vectors, tokens=share(sum(vectors.tokens), known))
 
 
 def _share(limit: int | None, worker_share: float) -> float | None:

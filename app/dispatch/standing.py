@@ -38,8 +38,6 @@ class Standing:
         self._probes_cut = 0  # probes in a row that reached their timeout
         self._lock = uncontended_lock()
 
-    # Before a call
-
     def may_be_asked(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
         """Whether a call may be sent. ``is_only``: its model has no other deployment."""
         if self.is_ejected_for_drift:
@@ -108,14 +106,10 @@ class Standing:
         with self._lock:
             return self.health.share(now)
 
-    def wait(self, now: float) -> float:
+    def wait(self, now: float, ignores_drift: bool = False) -> float:
         """Return the seconds until it may be called again: 0 for now, infinite after drift."""
-        if self.is_ejected_for_drift:
+        if self.is_ejected_for_drift and not ignores_drift:
             return float("inf")
-        return self.wait_after_failures(now)
-
-    def wait_after_failures(self, now: float) -> float:
-        """Return the seconds until it may be called again, whether it has drifted or not."""
         with self._lock:
             return self.health.wait(now)
 
@@ -147,10 +141,7 @@ class Standing:
             self._in_flight.pop(batch, None)
 
     def is_silent(self, now: float, other_started_at: float) -> bool:
-        """Whether its oldest call is older than the silence limit while another deployment answers.
-
-        That has just answered a call that started after it, at ``other_started_at``.
-        """
+        """Whether its oldest call is silent: another deployment answered one started after it."""
         with self._lock:
             call_started_at, items = next(iter(self._in_flight.values()), (now, 0))
             age = now - call_started_at

@@ -1,0 +1,32 @@
+"""Distributes the tokens that a provider counted over the items of its call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.concurrency.deadline import Deadline
+from app.domain import Call, Vectors
+from app.tokens.bounded import BoundedTokenizer
+from app.tokens.counting import share
+
+
+def recounted(
+    vectors: Vectors, call: Call, tokenizer: BoundedTokenizer, deadline: Deadline
+) -> Vectors:
+    """Divide the provider's count in proportion to the tokenizer's; without one, use the latter.
+
+    Only items that are not counted yet are counted. The vectors are paid for: where the time does
+    not suffice, they keep the counts that they have.
+    """
+    counts = list(call.counts or [None] * len(call.items))
+    missing = [place for place, count in enumerate(counts) if count is None]
+    try:
+        counted = tokenizer.count([call.items[place] for place in missing], deadline)
+    except TimeoutError:
+        return vectors
+    for place, count in zip(missing, counted, strict=True):
+        counts[place] = count
+    known = [count for count in counts if count is not None]
+    if vectors.estimated:
+        return replace(vectors, tokens=known, estimated=False)
+    return replace(vectors, tokens=share(sum(vectors.tokens), known))
