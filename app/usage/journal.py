@@ -16,7 +16,7 @@ from pathlib import Path
 from app.concurrency.host_memory import directory_for, prepare_private
 from app.database.columns import COLUMNS
 from app.usage.record import Row
-from app.usage.spool import Segment, encode_row, new_segment
+from app.usage.segment import Segment, encode_row, new_segment
 
 _log = logging.getLogger("app.usage")
 

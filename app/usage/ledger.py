@@ -24,8 +24,9 @@ from app.concurrency.periodic import PeriodicTask
 from app.database.columns import COLUMNS
 from app.usage.journal import Journal
 from app.usage.record import Recorder, Row, is_metered
+from app.usage.segment import Segment, is_writable
 from app.usage.shipper import Shipper
-from app.usage.spool import Segment, Spool, is_writable
+from app.usage.spool import Spool
 
 if TYPE_CHECKING:
     from app.exchange import Exchange

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from app.concurrency.periodic import PeriodicTask
 from app.database.engine import Refused, Unavailable
 from app.usage.record import Row
-from app.usage.spool import Segment, Spool
+from app.usage.segment import Segment
+from app.usage.spool import Spool
 from app.usage.store import Store
 
 _log = logging.getLogger("app.usage")

@@ -11,7 +11,8 @@ import pytest
 
 from app.usage import journal as journals
 from app.usage.journal import Journal, directory_of
-from app.usage.spool import Spool, encode_row, new_segment
+from app.usage.segment import encode_row, new_segment
+from app.usage.spool import Spool
 from tests.usage.conftest import row
 
 #: Journals rows 1 and 2, spools 1, journals 3, and is killed.

@@ -16,8 +16,9 @@ from app.usage import shipper as shippers
 from app.usage.journal import Journal
 from app.usage.ledger import Ledger
 from app.usage.record import Recorder
+from app.usage.segment import encode_row, new_segment
 from app.usage.shipper import Chore, Shipper
-from app.usage.spool import Spool, encode_row, new_segment
+from app.usage.spool import Spool
 from tests.support.server import eventually
 from tests.usage.conftest import exchange, row
 from tests.usage.fake_store import FakeStore

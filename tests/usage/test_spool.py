@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.usage.spool import Spool, encode_row, new_segment
+from app.usage.segment import encode_row, new_segment
+from app.usage.spool import Spool
 from tests.usage.conftest import row
 
 
