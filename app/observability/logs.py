@@ -97,6 +97,7 @@ class JsonFormatter(logging.Formatter):
         else:
             line.update(fields)
         trace = self.formatException(record.exc_info) if record.exc_info else ""
+        trace = trace.encode("utf-8", "replace").decode()  # its message may hold a lone surrogate
         return _encode_within_limit(line, lengths, trace).decode("utf-8", "replace")
 
 

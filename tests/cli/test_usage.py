@@ -102,7 +102,7 @@ def test_missing_tables_name_the_migrate_command(settings, tmp_path):
     result = run("report")
     assert result.exit_code == 1
     assert result.stderr == (
-        "USAGE['url']: OperationalError: no such table: usage_requests "
+        "USAGE['url']: OperationalError: no such table: usage_hours "
         "(are the tables there? flask --app wsgi usage migrate)\n"
     )
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.config import LogSettings
@@ -210,6 +210,7 @@ VALUES = (
     times=st.integers(1, 1000),
     failed=st.booleans(),
 )
+@example(fields={}, message="\ud800", times=1, failed=True)
 def test_lines_are_at_most_the_size_of_an_atomic_write(fields, message, times, failed):
     exc_info = None
     if failed:

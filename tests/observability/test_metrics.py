@@ -106,7 +106,9 @@ def test_soft_limits_and_notifications_are_counted(meter, files):
 
 
 def test_served_request_is_counted(meter, files):
-    asked = exchange(outcome=Outcome(Vectors([b"", b""], [3, 4]), "p", 1, 0.0, "partial", 3))
+    asked = exchange(
+        outcome=Outcome(Vectors([b"", b""], [3, 4]), "p", 1, cache="partial", cached_tokens=3)
+    )
     asked.started -= 0.17
     meter.started(asked, {})
     assert values(files)["in_flight"] == 1
@@ -245,7 +247,7 @@ from app.observability.metrics.meter import Meter
 meter = Meter(Files(), ["embed"])
 asked = Exchange("r", "POST", "/v1/embeddings", route="api.embeddings")
 asked.request = EmbeddingRequest("embed", ["a"])
-asked.outcome = Outcome(Vectors([b""], [3]), "p", 1, 0.001, "miss", 0)
+asked.outcome = Outcome(Vectors([b""], [3]), "p", 1, 0.001, cache="miss")
 deployment, attempts = SimpleNamespace(name="p"), [SimpleNamespace(queued_at=0.0, size=1)]
 vectors = Vectors([b""], [3])
 
