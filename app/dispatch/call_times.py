@@ -15,6 +15,7 @@ class CallTimes:
     def __init__(self) -> None:
         self.calls = 0
         self.first_queued_at: float | None = None
+        self.upstream_seconds = 0.0  # in which at least one call was in flight
         self._in_flight: list[tuple[float, float]] = []  # disjoint times (from, to), in order
 
     def count(self, attempt: Attempt) -> None:
@@ -23,20 +24,20 @@ class CallTimes:
 
     def add(self, attempts: list[Attempt], ended_at: float) -> None:
         """Add the time until now of the calls of one part."""
-        starts = [a.call_started_at for a in attempts if a.call_started_at is not None]
-        if not starts:
+        started_at: float | None = None
+        for attempt in attempts:
+            own = attempt.call_started_at
+            if own is not None and (started_at is None or own < started_at):
+                started_at = own
+        if started_at is None:
             return
-        started_at = min(starts)
         while self._in_flight and self._in_flight[-1][1] >= started_at:
             other_started_at, other_ended_at = self._in_flight.pop()
+            self.upstream_seconds -= other_ended_at - other_started_at
             started_at = min(started_at, other_started_at)
             ended_at = max(ended_at, other_ended_at)
         self._in_flight.append((started_at, ended_at))
-
-    @property
-    def upstream_seconds(self) -> float:
-        """Seconds in which at least one call was in flight."""
-        return sum(ended_at - started_at for started_at, ended_at in self._in_flight)
+        self.upstream_seconds += ended_at - started_at
 
     @property
     def queue_seconds(self) -> float:

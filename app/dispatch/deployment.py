@@ -139,9 +139,10 @@ class Deployment:
 
     def fits(self, inputs: int, tokens: int) -> bool:
         """Whether one call may hold so many inputs and tokens."""
-        return (self.max_inputs is None or inputs <= self.max_inputs) and (
-            self.max_call_tokens is None or tokens <= self.max_call_tokens
-        )
+        if self.max_inputs is not None and inputs > self.max_inputs:
+            return False
+        max_tokens = None if self.max_tokens is None else self.max_call_tokens
+        return max_tokens is None or tokens <= max_tokens
 
     @property
     def max_call_tokens(self) -> int | None:
@@ -156,8 +157,9 @@ class Deployment:
         An item over ``max_call_tokens`` has a call of its own, with all its tokens.
         """
         tokens = expected.total
-        if self.max_call_tokens is not None:
-            tokens = max(expected.largest, min(tokens, self.max_call_tokens))
+        max_tokens = None if self.max_tokens is None else self.max_call_tokens
+        if max_tokens is not None:
+            tokens = max(expected.largest, min(tokens, max_tokens))
         return self.quota.wait(tokens, now)
 
     # Calls
