@@ -31,7 +31,7 @@ def install(
 
     def begin() -> None:
         # The request itself: each attribute read through the LocalProxy would look it up again.
-        current = request._get_current_object()  # type: ignore[attr-defined]
+        current = request._get_current_object()  # type: ignore[attr-defined]  # of a LocalProxy
         environ, rule = current.environ, current.url_rule
         exchange = environ[EXCHANGE] = Exchange(
             request_id(environ.get("HTTP_X_REQUEST_ID")), current.method, current.path

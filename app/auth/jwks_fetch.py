@@ -67,7 +67,7 @@ class _Connections:
             return sock
 
         connection: http.client.HTTPConnection = http_class(*args, **kwargs)
-        connection._create_connection = connect  # type: ignore[attr-defined]
+        connection._create_connection = connect  # type: ignore[attr-defined]  # of http.client, private
         return connection
 
     def shut_down(self) -> None:

@@ -144,7 +144,7 @@ class SharedCache:
         return CacheStats(self.hits, self.misses + self.lost, shared=shared)
 
     def flush(self, seconds: float = 1.0) -> bool:
-        """Wait until the queue is written; return whether it is."""
+        """Wait until the queue is written; return whether it is. For tests and benchmarks."""
         end = time.monotonic() + seconds
         while self._queued and time.monotonic() < end:
             self.remote.wake()

@@ -19,8 +19,10 @@ from app.concurrency.deadline import Deadline
 from app.dispatch.deployment import Deployment
 from app.domain import EmbeddingRequest, Vectors
 from app.drift.embedding import embed_texts
+from app.drift.reference import compare, matrix_of
 from app.drift.texts import PROBES
 from app.errors import ProviderError
+from app.vectors import BYTES_PER_VALUE
 
 #: Below this cosine a shortened vector is no part of the full one. Deployments of one space, and
 #: two models that are compared, are held to CHECK["min_cosine"].
@@ -62,10 +64,9 @@ def check(
     for model, deployment in deployments:
         finding = Finding(model, deployment.label)
         findings.append(finding)
-        matrix = embed_probes(finding, deployment, model, seconds)
-        if matrix is None:
+        if not embed_probes(finding, deployment, model, seconds):
             continue
-        _check_dimensions(finding, deployment, model, matrix, seconds)
+        _check_dimensions(finding, deployment, model, seconds)
         if not skip_batch:
             _check_batch(finding, deployment, model, seconds)
     return findings
@@ -80,9 +81,9 @@ def _call(
     return vectors, time.monotonic() - started
 
 
-def embed_probes(
-    finding: Finding, deployment: Deployment, model: str, seconds: float
-) -> np.ndarray | None:
+def embed_probes(finding: Finding, deployment: Deployment, model: str, seconds: float) -> bool:
+    """Embed the probe texts; put the vectors, or why there are none, into the finding."""
+
     def embed(texts: Sequence[str]) -> Vectors:
         vectors, took = _call(deployment, EmbeddingRequest(model, texts), seconds)
         finding.latency_ms = round(took * 1000, 1)
@@ -93,17 +94,15 @@ def embed_probes(
         rows = embed_texts(deployment, embed)
     except ProviderError as error:
         finding.errors.append(f"it {error.message}")
-        return None
+        return False
     finding.reachable, finding.rows = True, rows
-    matrix = _matrix(rows)
+    matrix = matrix_of(rows)
     finding.width = matrix.shape[1]
     finding.norm = round(float(np.linalg.norm(matrix, axis=1).mean()), 4)
-    return matrix
+    return True
 
 
-def _check_dimensions(
-    finding: Finding, deployment: Deployment, model: str, matrix: np.ndarray, seconds: float
-) -> None:
+def _check_dimensions(finding: Finding, deployment: Deployment, model: str, seconds: float) -> None:
     width = deployment.narrower_width()
     if width is None:
         return
@@ -114,7 +113,7 @@ def _check_dimensions(
         finding.dimensions = False
         finding.errors.append(f"with dimensions={width} it {error.message}")
         return
-    cosine = float(cosines_of(_matrix(vectors.rows), matrix[:1, :width]).min())
+    cosine = compare(vectors.rows, [finding.rows[0][: width * BYTES_PER_VALUE]]).lowest
     finding.dimensions = cosine >= MIN_COSINE
     if not finding.dimensions:
         finding.errors.append(
@@ -136,16 +135,6 @@ def _check_batch(finding: Finding, deployment: Deployment, model: str, seconds: 
         )
         return
     finding.batch = size
-
-
-def _matrix(rows: Any) -> np.ndarray:
-    return np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), -1).astype(np.float64)
-
-
-def cosines_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    dots: np.ndarray = (a * b).sum(axis=1)
-    cosines: np.ndarray = dots / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    return cosines
 
 
 def table(findings: list[Finding]) -> str:

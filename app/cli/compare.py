@@ -6,17 +6,15 @@ cosines between their vectors.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
-from app.cli.check import Finding, cosines_of, embed_probes
+from app.cli.check import Finding, embed_probes
 from app.cli.check_spaces import DIGITS
 from app.config import ModelSettings
 from app.dispatch.deployment import Deployment
+from app.drift.reference import compare as cosines_of
 from app.drift.texts import PROBES
 
 
@@ -40,7 +38,7 @@ class Comparison:
     is_one_space: bool | None = None
     lowest_cosine: float | None = None
     median_cosine: float | None = None
-    lowest_text: str | None = None  # the probe text with the lowest cosine
+    lowest_text: str | None = None  # the name of the probe text with the lowest cosine
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -59,35 +57,32 @@ def compare(
     """
     known = list(deployments)
     one, other = (Side(name, models[name].space) for name in names)
-    matrices = [_embed(side, known, seconds) for side in (one, other)]
+    first, second = (_embed(side, known, seconds) for side in (one, other))
     result = Comparison((one, other), min_cosine)
-    first, second = matrices
     if first is None or second is None:
         return result
-    if first.shape != second.shape:
+    if one.width != other.width:
         result.is_one_space = False
         return result
     cosines = cosines_of(first, second)
-    lowest = int(cosines.argmin())
-    result.lowest_cosine = round(float(cosines[lowest]), DIGITS)
-    result.median_cosine = round(statistics.median(cosines.tolist()), DIGITS)
-    result.lowest_text = PROBES[lowest]
-    result.is_one_space = float(cosines[lowest]) >= min_cosine
+    result.lowest_cosine = round(cosines.lowest, DIGITS)
+    result.median_cosine = round(cosines.median, DIGITS)
+    result.lowest_text = cosines.text
+    result.is_one_space = cosines.lowest >= min_cosine
     return result
 
 
 def _embed(
     side: Side, deployments: list[tuple[str, Deployment]], seconds: float
-) -> np.ndarray | None:
+) -> list[bytes] | None:
     """Return the vectors of the first deployment of a model that answers; None: none did."""
     for model, deployment in deployments:
         if model != side.model:
             continue
         finding = Finding(model, deployment.label)
-        matrix = embed_probes(finding, deployment, model, seconds)
-        if matrix is not None:
+        if embed_probes(finding, deployment, model, seconds):
             side.deployment, side.width = deployment.label, finding.width
-            return matrix
+            return finding.rows
         side.errors += [f"{deployment.label}: {error}" for error in finding.errors]
     return None
 
@@ -102,7 +97,7 @@ def text_of(result: Comparison) -> str:
     if result.lowest_cosine is not None:
         lines.append(
             f"cosines of {len(PROBES)} texts: lowest {result.lowest_cosine} "
-            f"({result.lowest_text!r:.60}), median {result.median_cosine}"
+            f"({result.lowest_text!r}), median {result.median_cosine}"
         )
     return "\n".join([*lines, _conclusion(result)])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 #: The tmpfs of every Linux, also in a container with a read-only root. Its files are private here:
 #: see `prepare_private`.
-MEMORY_DIRECTORY = Path("/dev/shm")  # noqa: S108
+MEMORY_DIRECTORY = Path("/dev/shm")  # noqa: S108 - only private directories in it
 
 
 def directory_for(name: str) -> Path:

@@ -21,7 +21,7 @@ class Named(fields.Dict):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+            return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]  # marshmallow's
         except ValidationError as error:
             if not isinstance(error.messages, dict):
                 raise

@@ -55,7 +55,7 @@ def schema_of(
     with what follows from it; it raises `ValidationError`.
     """
     schema = base.from_dict({**fields_of(settings), **(replaced or {})}, name=settings.__name__)
-    schema.settings = settings  # type: ignore[attr-defined]
+    schema.settings = settings  # type: ignore[attr-defined]  # of `Strict`, made at run time
     return schema
 
 

@@ -57,9 +57,8 @@ class Part:
     failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
     #: The attempts that were refused with 400, which may still be the provider's fault.
     refused_by: dict[Deployment, Attempt] = field(default_factory=dict)
-    late_at: float = (
-        NEVER  # when its call counts as failed, and another is sent beside it: see `Timers`
-    )
+    #: When its call counts as failed, and another is sent beside it: see `Timers`.
+    late_at: float = NEVER
     late_after: float = NEVER  # seconds from the start of the call; less near the deadline
     hedge_at: float = NEVER  # when one more call is sent, without counting a failure
     hedge_after: float = NEVER  # seconds, likewise
