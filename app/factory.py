@@ -113,12 +113,21 @@ def _add_drift_watch(
     """
     directory, check = os.environ.get(VARIABLE), settings.check
     if directory is None or check is None:
+        if check is not None and check.ejects:
+            services.add(_warn_of_no_watch, None)
         return None
     from app.drift.build import watch
 
     made = watch(dispatcher, settings, check, Path(directory), services.database)
     services.add(made.start, made.stop)
     return made
+
+
+def _warn_of_no_watch() -> None:
+    _log.warning(
+        "CHECK: no deployment is compared with its reference, so none is ejected for drift: the "
+        "server is not started with deploy/gunicorn.conf.py, or has no directory for its workers"
+    )
 
 
 def _fingerprints(dispatcher: Dispatcher, tokenizers: Mapping[str, Tokenizer]) -> Mapping[str, str]:

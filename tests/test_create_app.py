@@ -121,6 +121,16 @@ def test_settings_of_the_environment_are_the_default(monkeypatch):
     assert len(response.json["data"][0]["embedding"]) == 64
 
 
+@pytest.mark.parametrize(("on_drift", "warns"), [("eject", True), ("warn", False)])
+def test_start_without_a_watch_for_drift_is_logged_where_it_should_eject(
+    monkeypatch, capsys, on_drift, warns
+):
+    """The watch needs the directory that deploy/gunicorn.conf.py makes for the workers."""
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    app_with(monkeypatch, FakeProvider(), CHECK={"on_drift": on_drift})
+    assert ("none is ejected for drift" in capsys.readouterr().out) == warns
+
+
 def test_only_providers_that_serve_a_model_are_made(monkeypatch):
     made = []
 

@@ -175,3 +175,12 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+def checks(providers):
+    return [provider.checks for provider in providers.values()]
+
+
+def deployment_of(worker, provider):
+    """The first deployment at a provider."""
+    return next(d for _, d in worker.dispatcher.deployments() if d.name == provider)
