@@ -25,10 +25,8 @@ from app.dispatch.sender import Sender
 from app.dispatch.shares import calls_of_worker
 from app.dispatch.starter import JobContext
 from app.domain import EmbeddingRequest, Outcome, Source
-from app.providers.base import LongText, Provider
+from app.providers.base import Provider
 from app.tokens.tokenizers import Tokenizer
-
-_MAY_CUT = (LongText.CUT_SILENTLY, LongText.NOT_KNOWN)
 
 
 class Dispatcher:
@@ -133,7 +131,7 @@ class Dispatcher:
         return [
             f"{deployment.label} of {model}"
             for model, deployment in self.deployments()
-            if deployment.long_text in _MAY_CUT and deployment.max_item_tokens is None
+            if deployment.long_text.may_be_cut and deployment.max_item_tokens is None
         ]
 
     def report(self) -> list[dict[str, Any]]:

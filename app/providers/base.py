@@ -65,6 +65,11 @@ class LongText(StrEnum):
     CUT_SILENTLY = "cut silently"
     NOT_KNOWN = "not known"  # neither its documentation nor its source code says it
 
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether the provider may embed a part of the text, though no setting tells it to."""
+        return self in (LongText.CUT_SILENTLY, LongText.NOT_KNOWN)
+
     @classmethod
     def told(cls, cuts: bool) -> LongText:
         """Return that of a provider which is told in each call whether to cut."""

@@ -58,12 +58,11 @@ CONTEXTS: Mapping[str, Mapping[str, int]] = {
 }
 #: Of these kinds the context is in force although they refuse a longer text themselves.
 _EXACT_KINDS = {"openai", "github"}
-_MAY_CUT = {LongText.CUT_SILENTLY, LongText.NOT_KNOWN}
 
 
 def context_of(kind: str, model: str, long_text: LongText) -> int | None:
     """Return the most tokens of a text for a model of a provider, by its name there, if known."""
-    if kind not in _EXACT_KINDS and long_text not in _MAY_CUT:
+    if kind not in _EXACT_KINDS and not long_text.may_be_cut:
         return None
     known = CONTEXTS.get(kind, {}).items()
     return next((tokens for pattern, tokens in known if fnmatchcase(model, pattern)), None)
