@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 #: One item to embed: a text, or the ids of its tokens in the model's vocabulary.
 Item = str | list[int]
@@ -15,8 +15,27 @@ Source = tuple[str, str]
 #: The source of a vector that came from the cache.
 FROM_CACHE: Source = ("", "")
 
+#: OpenAI's ``service_tier``, in the order in which calls leave queues; "flex" is bulk work.
+Tier = Literal["priority", "default", "flex"]
+
 #: Seconds until a request's deadline, where the request gives no ``timeout``.
 DEFAULT_TIMEOUT = 600
+
+
+class Flow(NamedTuple):
+    """Whose requests they are in the queues of providers, which share their slots by it.
+
+    Flows of the same tier get slots in proportion to their ``share``. ``user`` is empty unless the
+    key divides its share evenly among its end users.
+    """
+
+    key: str = ""
+    share: float = 1.0
+    tier: Tier = "default"
+    user: str = ""
+
+
+NO_FLOW = Flow()  # of requests that no key has made
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +76,7 @@ class EmbeddingRequest:
     caching: bool = False
     passed: Mapping[str, Any] = field(default_factory=dict)  # fields passed on to the provider
     trace: Any = None  # the context of the caller's span, if traced; it changes no vector
+    flow: Flow = NO_FLOW
 
 
 @dataclass(frozen=True, slots=True)
