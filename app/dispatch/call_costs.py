@@ -1,0 +1,111 @@
+"""How long a call should take for its size, learned from the calls before. No I/O, no lock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+_MEMORY = 50.0  # calls: each one counts a fiftieth less than the next; fewer in the beginning
+_MAX_EXCESS = 4.0  # times the expectation, up to which the seconds of one call count
+#: Makes coefficients alike where the calls do not tell them apart. The bias is a third of it.
+_RIDGE = 0.003
+_MIN_SECONDS = 1e-6
+#: Calls after which the coefficients are computed again, which costs more than to add a call.
+_SOLVE_EVERY = 8
+
+#: The terms of a sum of three that may be used, as their numbers: the fewest last.
+_SUBSETS = tuple(subset for size in (3, 2, 1) for subset in combinations(range(3), size))
+
+
+class CallCosts:
+    """Fits ``seconds = a + b * items + c * tokens``, each coefficient at least 0.
+
+    It is a least squares of relative errors, so that small calls count as much as large ones, and a
+    call counts less with each later one (exponential weights). Where all calls have one size, the
+    three terms cannot be told apart: each gets a third of the seconds.
+    """
+
+    def __init__(self) -> None:
+        self._calls = 0
+        self._products = [[0.0] * 3 for _ in range(3)]  # weighted sums, of the terms' products
+        self._targets = [0.0] * 3  # weighted sums, of their products with the seconds
+        self._coefficients: Sequence[float] | None = None
+
+    def add(self, items: int, tokens: int, seconds: float) -> None:
+        """Learn from an answered call of so many items and tokens."""
+        seconds = max(seconds, _MIN_SECONDS)
+        expected = self.expected(items, tokens)
+        weight = 1.0
+        if expected is not None:
+            seconds = min(seconds, _MAX_EXCESS * expected)
+            weight = (self._mean() / expected) ** 2
+        # The first call, which may load a model, is forgotten soon.
+        kept = 1 - 1 / min(_MEMORY, 1 + self._calls / 2)
+        terms = (1.0, items, tokens)
+        targets = self._targets
+        for i, row in enumerate(self._products):
+            weighted = weight * terms[i]
+            row[0] = kept * row[0] + weighted
+            row[1] = kept * row[1] + weighted * items
+            row[2] = kept * row[2] + weighted * tokens
+            targets[i] = kept * targets[i] + weighted * seconds
+        self._calls += 1
+        if self._calls <= _SOLVE_EVERY or self._calls % _SOLVE_EVERY == 0:
+            self._coefficients = _solve(self._products, targets)
+
+    def _mean(self) -> float:
+        """Return the expected seconds of a call of the mean size."""
+        calls, items, tokens = self._products[0]
+        return self.expected(items / calls, tokens / calls) or _MIN_SECONDS
+
+    def expected(self, items: float, tokens: float) -> float | None:
+        """Return the seconds that a call of that size should take; None before the first call."""
+        if self._coefficients is None:
+            return None
+        a, b, c = self._coefficients
+        return max(a + b * items + c * tokens, _MIN_SECONDS)
+
+
+def _solve(products: Sequence[Sequence[float]], targets: Sequence[float]) -> list[float]:
+    """Return the coefficients ≥ 0 of the least squares with these normal equations.
+
+    The best ones use all terms if none of them is negative then; else the best of fewer terms.
+    """
+    best, best_gain = [0.0] * 3, 0.0
+    for subset in _SUBSETS:
+        used = [number for number in subset if products[number][number] > 0]
+        found = _solve_unbounded(products, targets, used)
+        if min(found, default=-1.0) < 0:
+            continue
+        gain = sum(x * targets[number] for x, number in zip(found, used, strict=True))
+        if gain > best_gain:
+            best, best_gain = [0.0] * 3, gain
+            for x, number in zip(found, used, strict=True):
+                best[number] = x
+        if len(used) == 3:
+            break
+    return best
+
+
+def _solve_unbounded(
+    products: Sequence[Sequence[float]], targets: Sequence[float], used: Sequence[int]
+) -> list[float]:
+    """Solve the normal equations of some terms by Gaussian elimination.
+
+    The matrix is positive definite by the ridge, so that no pivot is 0.
+    """
+    rows = []
+    for i in used:
+        row = [products[i][k] * (1 + _RIDGE * (i == k)) for k in used]
+        rows.append([*row, targets[i]])
+    size = len(rows)
+    for i in range(size):
+        for k in range(i + 1, size):
+            factor = rows[k][i] / rows[i][i]
+            for j in range(i, size + 1):
+                rows[k][j] -= factor * rows[i][j]
+    found = [0.0] * size
+    for i in reversed(range(size)):
+        known = sum(rows[i][k] * found[k] for k in range(i + 1, size))
+        found[i] = (rows[i][size] - known) / rows[i][i]
+    return found
