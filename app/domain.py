@@ -25,8 +25,9 @@ DEFAULT_TIMEOUT = 600
 class Flow(NamedTuple):
     """Whose requests they are in the queues of providers, which share their slots by it.
 
-    Flows of the same tier get slots in proportion to their ``share``. ``user`` is empty unless the
-    key divides its share evenly among its end users.
+    Keys of the same tier get slots in proportion to their ``share``. ``user`` is empty unless the
+    key divides its share evenly among its end users; dispatch replaces an empty one by the size of
+    the request.
     """
 
     key: str = ""

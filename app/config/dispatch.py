@@ -85,6 +85,20 @@ class DispatchSettings:
         10.0, 600, "that the probe of an ejected deployment may take.", 0.1
     )
 
+    # Who shares a call
+    longest_call: float = _seconds(
+        1.0,
+        600,
+        "that a call is expected to take: larger ones are split, so that a slot is soon free.",
+    )
+    max_lengthening: float = _number(
+        0.25,
+        0,
+        100,
+        "Share of its time by which a call of small requests, or of a better service tier, may get "
+        "longer by others.",
+    )
+
     # When a deployment is not asked
     failures_in_a_row: int = _number(5, 1, 1000, "Failures in a row that eject a deployment.")
     refusals_in_a_row: int = _number(

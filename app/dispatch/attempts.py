@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from app.dispatch.attempt import Attempt, AttemptState
-from app.dispatch.waiting import WaitingGroups
+from app.dispatch.waiting import WaitingAttempts
 
 if TYPE_CHECKING:
     from app.dispatch.batch import Batch
@@ -22,8 +22,8 @@ class Attempts:
     """
 
     def __init__(self) -> None:
-        self.waiting = 0  # attempts in state `QUEUED`; some of them may be held outside ``groups``
-        self.groups = WaitingGroups()
+        self.waiting = 0  # attempts in state `QUEUED`; some of them may be held outside ``queue``
+        self.queue = WaitingAttempts()
         self.outstanding: dict[Deployment, int] = {}  # attempts queued or in flight
 
     def add(self, attempt: Attempt) -> None:
@@ -34,7 +34,7 @@ class Attempts:
     def enqueue(self, attempt: Attempt) -> None:
         """Put a new attempt into the queue."""
         attempt.state = _QUEUED
-        self.groups.add(attempt)
+        self.queue.add(attempt)
         self.waiting += 1
 
     def set_in_flight(self, attempts: Iterable[Attempt], batch: Batch) -> None:
@@ -72,10 +72,17 @@ class Attempts:
 
     def take_queued(self, deployment: Deployment) -> list[Attempt]:
         """End all attempts that are queued for a deployment, and return them."""
-        taken = self.groups.of_deployment(deployment)
+        taken = self.queue.of_deployment(deployment)
         for attempt in taken:
             self.end(attempt)
         return taken
+
+    def take_newest(self) -> Attempt | None:
+        """End the attempt of the newest request of the flow with most waiting, and return it."""
+        newest = self.queue.newest_of_largest()
+        if newest is not None:
+            self.end(newest)
+        return newest
 
     def end(self, attempt: Attempt, state: AttemptState = AttemptState.DONE) -> bool:
         """Remove an attempt from all counts, once; return whether its result was still wanted."""
@@ -84,7 +91,7 @@ class Attempts:
             return False
         if before is _QUEUED:
             self.waiting -= 1
-            self.groups.remove(attempt)
+            self.queue.remove(attempt)
         attempt.state = state
         attempt.batch = None
         self.outstanding[attempt.deployment] -= 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.concurrency.deadline import Deadline
 from app.dispatch.attempt import Attempt, AttemptState
+from app.dispatch.merging import Merging
 from app.domain import Item
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Batch:
     rest: list[Attempt]
     is_probe: bool
     deadline: CallDeadline
+    merging: Merging | None = None  # what may still be added
 
     @classmethod
     def with_slot(
@@ -84,6 +86,7 @@ class Batch:
         key: Hashable,
         reservation: Reservation,
         rest: list[Attempt],
+        merging: Merging | None = None,
     ) -> Batch:
         """Return a batch whose slot and quota are taken."""
         is_probe, inputs, tokens = False, 0, 0
@@ -92,7 +95,7 @@ class Batch:
             inputs += attempt.size
             tokens += attempt.tokens
         deadline = CallDeadline(attempts, is_probe)
-        return cls(attempts, key, inputs, tokens, reservation, rest, is_probe, deadline)
+        return cls(attempts, key, inputs, tokens, reservation, rest, is_probe, deadline, merging)
 
     @classmethod
     def without_slot(cls, attempts: list[Attempt]) -> Batch:
@@ -124,14 +127,18 @@ class Batch:
         return any(attempt.state is AttemptState.IN_FLIGHT for attempt in self.attempts)
 
     def try_add(self, attempt: Attempt, now: float) -> bool:
-        """Add an attempt, if it fits into the call and the quota has room."""
-        deployment = self.deployment
-        inputs, tokens = self.inputs + attempt.size, self.tokens + attempt.tokens
-        if self.reservation is None or not deployment.fits(inputs, tokens):
+        """Add an attempt, if it may join the call and the quota has room."""
+        if self.reservation is None:
             return False
-        if not deployment.quota.add(self.reservation, attempt.tokens, now):
+        if self.merging is None:
+            (first,) = self.attempts
+            self.merging = Merging(first, float("inf"), now)
+        if not self.merging.try_add(attempt):
             return False
-        self.inputs, self.tokens = inputs, tokens
+        if not self.deployment.quota.add(self.reservation, attempt.tokens, now):
+            return False
+        self.inputs += attempt.size
+        self.tokens += attempt.tokens
         self.attempts.append(attempt)
         return True
 

@@ -5,8 +5,12 @@ arrive while all slots are taken are sent together in the next call, as many as 
 fit. So an idle provider adds no wait, and batches grow with load. A batch is *open for additions*
 from when its slot is taken until its sender runs, so that attempts of that moment join it.
 
+With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last one free: a query
+finds it even while bulk work takes all it can get.
+
 No I/O here: `SlotQueue` chooses the next batch, `app.dispatch.sender` sends it. The states of the
-attempts are in `app.dispatch.attempts`, the order of the queue in `app.dispatch.waiting`.
+attempts are in `app.dispatch.attempts`, the order of the queue in `app.dispatch.waiting`, and which
+attempts share a call in `app.dispatch.merging`.
 """
 
 from __future__ import annotations
@@ -18,10 +22,15 @@ from app.concurrency.locks import uncontended_lock
 from app.dispatch.attempt import Attempt, AttemptState
 from app.dispatch.attempts import Attempts
 from app.dispatch.batch import Batch, tokens_of
-from app.dispatch.waiting import fill, group_key
+from app.dispatch.drain_rate import DrainRate
+from app.dispatch.merging import Merging
+from app.dispatch.waiting import group_key
+from app.domain import Flow
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
+
+MIN_SLOTS_FOR_RESERVE = 4
 
 
 class SlotQueue:
@@ -38,6 +47,7 @@ class SlotQueue:
         self._attempts = Attempts()
         self._open: dict[Hashable, Batch] = {}  # for additions
         self._calls: dict[Deployment, int] = {}  # in flight
+        self._drain_rate = DrainRate()
         self._lock = uncontended_lock()
 
     @property
@@ -49,6 +59,32 @@ class SlotQueue:
     def is_full(self) -> bool:
         """Whether no more attempts may wait here."""
         return self._attempts.waiting >= self._max_waiting
+
+    def has_room(self, flow: Flow) -> bool:
+        """Whether an attempt of a flow may wait here.
+
+        When the queue is full, it may where another flow has more waiting, and loses one.
+        """
+        if not self.is_full:
+            return True
+        with self._lock:
+            return self._attempts.queue.has_more_waiting(flow)
+
+    def take_excess(self) -> Attempt | None:
+        """Take out an attempt above the limit, of the flow with most waiting; None without one.
+
+        The caller must pass it a result.
+        """
+        if self._attempts.waiting <= self._max_waiting:
+            return None
+        with self._lock:
+            is_over = self._attempts.waiting > self._max_waiting
+            return self._attempts.take_newest() if is_over else None
+
+    def seconds_to_drain(self, now: float) -> float | None:
+        """Return the seconds in which all that wait now will have left; None while unknown."""
+        with self._lock:
+            return self._drain_rate.seconds_for(self._attempts.waiting, now)
 
     @property
     def outstanding_calls(self) -> float:
@@ -72,7 +108,7 @@ class SlotQueue:
             if open_batch is not None and open_batch.try_add(attempt, now):
                 attempts.set_in_flight([attempt], open_batch)
                 return None
-            if self.free and not attempts.waiting and self._has_slot(attempt.deployment):
+            if not attempts.waiting and self._may_leave(attempt):
                 batch = self._start(key, [attempt], now)
                 if batch is not None:
                     return batch
@@ -85,7 +121,7 @@ class SlotQueue:
         None where no slot is free, an attempt waits for one, or the quota has no room.
         """
         with self._lock:
-            if not self.free or self.waiting or not self._has_slot(attempt.deployment):
+            if self.waiting or not self._may_leave(attempt):
                 return None
             batch = self._start(group_key(attempt), [attempt], now)
             if batch is not None:
@@ -114,10 +150,15 @@ class SlotQueue:
         with self._lock:
             return self._next(now)
 
-    def done(self, attempt: Attempt, batch_size: int) -> bool:
-        """Mark an attempt as done; return whether its result is still wanted."""
+    def done(self, attempt: Attempt, batch_size: int, tokens: int | None = None) -> bool:
+        """Mark an attempt as done; return whether its result is still wanted.
+
+        ``tokens`` are those that the provider counted, if it did.
+        """
         with self._lock:
             attempt.batch_size = batch_size
+            if tokens is not None and attempt.charged:
+                self._attempts.queue.correct(attempt, tokens)
             return self._attempts.end(attempt)
 
     def discard(self, attempt: Attempt) -> None:
@@ -155,7 +196,7 @@ class SlotQueue:
     def requeue(self, attempts: Iterable[Attempt]) -> None:
         """Put attempts of a batch that was refused at the head of their queues again."""
         with self._lock:
-            self._attempts.groups.add_first(self._attempts.set_queued(attempts))
+            self._attempts.queue.add_first(self._attempts.set_queued(attempts))
 
     def hold(self, attempts: Iterable[Attempt]) -> list[Attempt]:
         """Mark attempts as queued outside the queue, until a bisection's test has ended."""
@@ -190,21 +231,28 @@ class SlotQueue:
         """Return a batch of the group whose turn it is, if a slot may be taken for it."""
         if not self.free or not self._attempts.waiting:
             return None
-        groups = self._attempts.groups
-        turn = groups.next_group(self._has_slot)
-        if turn is None:
+        queue = self._attempts.queue
+        first = queue.next(self._may_leave)
+        if first is None:
             return None
-        key, deployment, group = turn
-        attempts = fill(group, deployment, now)
-        batch = self._start(key, attempts, now)
-        if batch is None:  # the quota has no room: they may ask another deployment
+        deployment = first.deployment
+        if deployment.quota.wait(first.tokens, now) > 0:  # they may ask another deployment
             return Batch.without_slot(self._attempts.take_queued(deployment))
-        if deployment.has_refused(attempts[0].call.items, now):
-            del self._open[key]
-        groups.take(key, attempts)
+        merging = Merging(first, deployment.quota.room(now), now)
+        is_suspect = deployment.has_refused(first.call.items, now)
+        attempts = queue.take(first, None if is_suspect else merging)
+        self._drain_rate.left(len(attempts), self._attempts.waiting, now)
+        batch = self._start(group_key(first), attempts, now, merging)
+        if batch is None:  # the quota has changed meanwhile
+            self._attempts.queue.add_first(attempts)
+            return Batch.without_slot(self._attempts.take_queued(deployment))
+        if is_suspect:
+            del self._open[batch.key]
         return batch
 
-    def _start(self, key: Hashable, attempts: list[Attempt], now: float) -> Batch | None:
+    def _start(
+        self, key: Hashable, attempts: list[Attempt], now: float, merging: Merging | None = None
+    ) -> Batch | None:
         """Take a slot and the quota for a batch; None where the quota has no room."""
         deployment = attempts[0].deployment
         reservation = deployment.quota.reserve(tokens_of(attempts), now)
@@ -212,10 +260,16 @@ class SlotQueue:
             return None
         self.free -= 1
         self._calls[deployment] = self._calls.get(deployment, 0) + 1
-        batch = self._open[key] = Batch.with_slot(attempts, key, reservation, [])
+        batch = self._open[key] = Batch.with_slot(attempts, key, reservation, [], merging)
         self._attempts.set_in_flight(attempts, batch)
         return batch
 
-    def _has_slot(self, deployment: Deployment) -> bool:
-        limit = deployment.concurrency
-        return limit is None or self._calls.get(deployment, 0) < limit
+    def _may_leave(self, attempt: Attempt) -> bool:
+        """Whether there is a slot for an attempt, at its provider and of its deployment."""
+        if self.free <= 1 and (not self.free or self._is_last_slot_kept_from(attempt)):
+            return False
+        limit = attempt.deployment.concurrency
+        return limit is None or self._calls.get(attempt.deployment, 0) < limit
+
+    def _is_last_slot_kept_from(self, attempt: Attempt) -> bool:
+        return attempt.flow.tier == "flex" and self.slots >= MIN_SLOTS_FOR_RESERVE

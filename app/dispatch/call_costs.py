@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -12,6 +13,7 @@ _RIDGE = 0.003
 _MIN_SECONDS = 1e-6
 #: Calls after which the coefficients are computed again, which costs more than to add a call.
 _SOLVE_EVERY = 8
+_MIN_DEVIATION = 0.2  # of sizes, as a share of their mean: with less they are alike
 
 #: The terms of a sum of three that may be used, as their numbers: the fewest last.
 _SUBSETS = tuple(subset for size in (3, 2, 1) for subset in combinations(range(3), size))
@@ -29,6 +31,7 @@ class CallCosts:
         self._calls = 0
         self._products = [[0.0] * 3 for _ in range(3)]  # weighted sums, of the terms' products
         self._targets = [0.0] * 3  # weighted sums, of their products with the seconds
+        self._sizes = [0.0] * 3  # weighted sums: of calls, of their items, of the squares of those
         self._coefficients: Sequence[float] | None = None
 
     def add(self, items: int, tokens: int, seconds: float) -> None:
@@ -49,6 +52,8 @@ class CallCosts:
             row[1] = kept * row[1] + weighted * items
             row[2] = kept * row[2] + weighted * tokens
             targets[i] = kept * targets[i] + weighted * seconds
+        for power in range(3):
+            self._sizes[power] = kept * self._sizes[power] + items**power
         self._calls += 1
         if self._calls <= _SOLVE_EVERY or self._calls % _SOLVE_EVERY == 0:
             self._coefficients = _solve(self._products, targets)
@@ -57,6 +62,20 @@ class CallCosts:
         """Return the expected seconds of a call of the mean size."""
         calls, items, tokens = self._products[0]
         return self.expected(items / calls, tokens / calls) or _MIN_SECONDS
+
+    @property
+    def usual_items(self) -> float:
+        """The items up to which calls are usual: their mean and a standard deviation."""
+        calls, items, squares = self._sizes
+        if not calls:
+            return 0.0
+        return items / calls + math.sqrt(max(0.0, squares / calls - (items / calls) ** 2))
+
+    @property
+    def sizes_differ(self) -> bool:
+        """Whether the calls differ in size, and so show what a call takes whatever its size."""
+        calls, items, _ = self._sizes
+        return self.usual_items * calls > (1 + _MIN_DEVIATION) * items
 
     def expected(self, items: float, tokens: float) -> float | None:
         """Return the seconds that a call of that size should take; None before the first call."""

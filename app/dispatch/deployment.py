@@ -15,7 +15,7 @@ from app.config.dispatch import DispatchSettings
 from app.dispatch.batching import SlotQueue
 from app.dispatch.drift import Agreement
 from app.dispatch.item_lengths import max_item_tokens
-from app.dispatch.plan import Expected, TokenEstimate
+from app.dispatch.plan import Expected, TokenEstimate, split
 from app.dispatch.quota import Quota
 from app.dispatch.refused_items import RefusedItems
 from app.dispatch.shares import calls_of_worker
@@ -28,6 +28,8 @@ from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.vectors import BadVector, cut
 
 _log = logging.getLogger("app.dispatch")
+_EXTRAPOLATION = 2  # times the usual items of a call: it is not cut to fewer
+_LONGEST_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
 _PLAIN_TEXT = (True, None, None, None, b"")  # the kind of most requests: see `Deployment.kind`
 
 
@@ -75,6 +77,9 @@ class Deployment:
         )
         self.standing = Standing(self.timeout, rng, dispatch)
         self.health = self.standing.health
+        self.costs = self.standing.costs
+        self.max_lengthening = dispatch.max_lengthening
+        self._longest_call = dispatch.longest_call
         self.agreement: Agreement | None = None  # with the reference of its space, if known
         self._model = model
         self._provider = provider
@@ -142,7 +147,41 @@ class Deployment:
         if self.max_inputs is not None and inputs > self.max_inputs:
             return False
         max_tokens = None if self.max_tokens is None else self.max_call_tokens
-        return max_tokens is None or tokens <= max_tokens
+        if max_tokens is not None and tokens > max_tokens:
+            return False
+        return inputs == 1 or self._max_inputs_in_time(inputs, tokens) is None
+
+    def split(self, tokens: Sequence[int]) -> list[tuple[int, int]]:
+        """Split items of so many tokens into calls that fit: (start, stop) for each."""
+        in_time = self._max_inputs_in_time(len(tokens), sum(tokens))
+        limits = [limit for limit in (self.max_inputs, in_time) if limit is not None]
+        return split(tokens, min(limits, default=None), self.max_call_tokens)
+
+    def _max_inputs_in_time(self, inputs: int, tokens: int) -> int | None:
+        """Return how many of such inputs a call may hold that is to end soon; None: all of them.
+
+        So bulk work leaves slots free often. There are three cases of a call that is expected to
+        take longer than ``longest_call``:
+
+        1. Calls of several sizes are known: the call is cut, but not to less than a few times what
+           is known, and not so far that the shorter calls mostly take what any call takes.
+        2. Calls of one size are known: a call of that size is cut in proportion.
+        3. It is larger than those: nothing is known of it until one is sent.
+        """
+        seconds = self.costs.expected(inputs, tokens)
+        longest = self._longest_call
+        if seconds is None or seconds <= longest:
+            return None
+        for_a_call, at_least, usual = 0.0, 1, self.costs.usual_items
+        if self.costs.sizes_differ:
+            for_a_call = self.costs.expected(0, 0) or 0.0
+            longest = max(longest, _LONGEST_OVERHEADS * for_a_call)
+            at_least = int(_EXTRAPOLATION * usual)
+        elif inputs > usual:
+            return None
+        if seconds <= longest or inputs <= at_least:
+            return None
+        return max(at_least, int((longest - for_a_call) * inputs / (seconds - for_a_call)))
 
     @property
     def max_call_tokens(self) -> int | None:

@@ -37,8 +37,9 @@ class Ejector:
         Ejected are those whose calls stay without an answer while this deployment answers.
         """
         deployment, first = batch.deployment, batch.attempts[0]
-        items = batch.inputs
-        if deployment.standing.succeeded(items, call_started_at, now, first.kind):
+        if deployment.standing.succeeded(
+            batch.inputs, call_started_at, now, first.kind, batch.tokens
+        ):
             _log.warning("deployment %s of %s is back", deployment.label, self._model)
         if self._is_alone:
             return []

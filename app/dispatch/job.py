@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 
 from app.concurrency.locks import uncontended_lock
-from app.dispatch.attempt import Attempt, Result
+from app.dispatch.attempt import Attempt, NotSent, Result
 from app.dispatch.effects import Effects, OnPart, Sender
 from app.dispatch.job_state import JobState
 from app.dispatch.part import NEVER, Part
@@ -139,6 +139,8 @@ class Job:
             batch.deadline.cancel()
         for batch in effects.send:
             self._sender.send(batch)
+        for attempt in effects.displaced:
+            attempt.on_result(attempt, NotSent("was displaced in a full queue"), now)
         for attempt in effects.refuted:
             if self._pool.ejector.refuted(attempt, now):
                 self._sender.ejected(self._pool, attempt.deployment, now)

@@ -24,7 +24,7 @@ from app.dispatch.attempt import Attempt, NotSent, Result
 from app.dispatch.effects import Effects
 from app.dispatch.part import NEVER, Part, PartState
 from app.dispatch.parts import Parts
-from app.dispatch.starter import JobContext, Starter
+from app.dispatch.starter import JobContext, Starter, flow_of
 from app.dispatch.verdict import verdict
 from app.domain import Outcome, Vectors
 from app.errors import (
@@ -65,7 +65,7 @@ class JobState:
         self._context = context
         self._rng = rng
         self._parts_are_published = parts_are_published
-        self._parts = Parts(context.prepared.tokens, self.effects)
+        self._parts = Parts(context.prepared.tokens, self.effects, flow_of(request))
         self.times = self._parts.times
         self._starter = Starter(context, self._parts, on_result, self.effects)
         self._answer = Answer(len(request.items))

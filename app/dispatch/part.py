@@ -10,6 +10,7 @@ from app.dispatch.attempt import Attempt
 from app.dispatch.deployment import Deployment
 from app.dispatch.halving import Halving
 from app.dispatch.plan import Expected
+from app.domain import NO_FLOW, Flow
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
 NEVER = float("inf")
@@ -49,6 +50,7 @@ class Part:
 
     start: int
     tokens: list[int]  # expected, per item
+    flow: Flow = NO_FLOW  # of its next attempt
     state: PartState = PartState.WAITING
     due: float = 0.0  # no attempt before that, of the monotonic clock
     attempts: list[Attempt] = field(default_factory=list)  # queued or in flight
@@ -74,7 +76,7 @@ class Part:
     def __post_init__(self) -> None:
         self.size = len(self.tokens)
         self.stop = self.start + self.size
-        self.expected = Expected(sum(self.tokens), max(self.tokens, default=0))
+        self.expected = Expected(sum(self.tokens), max(self.tokens, default=0), self.flow)
 
     @property
     def permanently_failed_at(self) -> Collection[Deployment]:

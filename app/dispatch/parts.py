@@ -11,6 +11,7 @@ from app.dispatch.effects import Effects
 from app.dispatch.halving import MAX_FREE_HALVINGS, Halving, cuts_of_halves
 from app.dispatch.part import NEVER, NEXT_STATES, Part, PartState
 from app.dispatch.pool import Pool
+from app.domain import Flow
 from app.errors import ProviderError
 
 
@@ -20,13 +21,14 @@ class Parts:
     `app.dispatch.job_state.JobState` owns it, under the lock of its job.
     """
 
-    def __init__(self, tokens: list[int], effects: Effects) -> None:
+    def __init__(self, tokens: list[int], effects: Effects, flow: Flow) -> None:
         #: Those in state `WAITING`, in the order in which they start.
-        self.waiting = [Part(0, tokens)]
+        self.waiting = [Part(0, tokens, flow)]
         #: The attempts of those in state `RUNNING`, oldest first.
         self.running: dict[Attempt, Part] = {}
         self.times = CallTimes()
         #: By the part of one item that must be answered before them, those that it was cut from.
+        self._flow = flow  # of the request
         self._held: dict[Part, list[Part]] = {}
         self._halvings = 0
         self._effects = effects
@@ -90,6 +92,7 @@ class Parts:
             Part(
                 part.start + start,
                 part.tokens[start:stop],
+                self._flow,
                 failures=list(part.failures),
                 failed_at=dict(part.failed_at),
                 never_merge=part.never_merge,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.concurrency.deadline import Deadline
-from app.domain import Item
+from app.domain import NO_FLOW, Flow, Item
 from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.tokens.counting import weigh
 from app.tokens.tokenizers import Tokenizer
@@ -24,10 +24,14 @@ _MARGIN = 0.8  # of the average: more tokens are expected than there are on aver
 
 
 class Expected(NamedTuple):
-    """The expected tokens of some items: their total, and those of the largest item."""
+    """The expected tokens of some items: their total, and those of the largest item.
+
+    ``flow`` is that of their request.
+    """
 
     total: int
     largest: int
+    flow: Flow = NO_FLOW
 
 
 class TokenEstimate:

@@ -100,7 +100,7 @@ class Pool:
         self, deployment: Deployment, expected: Expected, now: float, last_resort: bool = False
     ) -> bool:
         return (
-            not deployment.queue.is_full
+            deployment.queue.has_room(expected.flow)
             and deployment.standing.may_be_asked(now, last_resort, self.is_alone)
             and not deployment.quota_wait(expected, now)
         )
@@ -154,7 +154,7 @@ class Pool:
     def is_full(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:
         """Whether a full queue is all that keeps one of ``suitable`` from being called."""
         return any(
-            d.queue.is_full
+            not d.queue.has_room(expected.flow)
             and d.standing.may_be_asked(now, True, self.is_alone)
             and not d.quota_wait(expected, now)
             for d in suitable

@@ -193,7 +193,10 @@ class Sender:
 
     def _deliver(self, attempt: Attempt, result: Result, batch_size: int, now: float) -> None:
         """Pass an attempt its result, unless its job has abandoned it."""
-        if attempt.deployment.queue.done(attempt, batch_size):
+        counted = None
+        if attempt.charged and isinstance(result, Vectors) and not result.estimated:
+            counted = sum(result.tokens)
+        if attempt.deployment.queue.done(attempt, batch_size, counted):
             attempt.on_result(attempt, result, now)
 
     def _return_unsent(self, batch: Batch) -> Batch | None:

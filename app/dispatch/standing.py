@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.concurrency.locks import uncontended_lock
 from app.config.dispatch import DispatchSettings
+from app.dispatch.call_costs import CallCosts
 from app.dispatch.health import Health
 from app.dispatch.latency import Latency
 from app.dispatch.refusals import Refusals
@@ -27,6 +28,7 @@ class Standing:
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
         self.health = Health(rng.random, settings)
         self.latency = Latency()
+        self.costs = CallCosts()
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
         self.is_ejected_for_drift = False
         self.time_limits = TimeLimits(timeout, settings)
@@ -154,9 +156,15 @@ class Standing:
 
     # After a call
 
-    def succeeded(self, items: int, call_started_at: float, now: float, kind: Hashable) -> bool:
-        """Record a call that returned vectors; return whether that ends an ejection."""
+    def succeeded(
+        self, items: int, call_started_at: float, now: float, kind: Hashable, tokens: int = 0
+    ) -> bool:
+        """Record a call that returned vectors; return whether that ends an ejection.
+
+        ``tokens`` are those that were expected of it.
+        """
         with self._lock:
+            self.costs.add(items, tokens, now - call_started_at)
             was_ejected = self.health.is_ejected
             is_silent_call = self._silent_call == (call_started_at, self.health.ejections_ever)
             straggler = self.health.is_straggler(call_started_at) and not is_silent_call

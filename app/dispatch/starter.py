@@ -15,13 +15,15 @@ from app.dispatch.effects import Effects
 from app.dispatch.events import Events
 from app.dispatch.part import Part, PartState
 from app.dispatch.parts import Parts
-from app.dispatch.plan import Expected, split
+from app.dispatch.plan import Expected
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import Prepared
 from app.dispatch.timers import Timers
-from app.domain import EmbeddingRequest
+from app.domain import EmbeddingRequest, Flow
 from app.errors import ProviderTimeout
 
+#: Names for requests of up to 1, 8, 64, 512 … items, by the bits of their number less 1.
+_SIZES = [f"\0{8 ** -(-bits // 3)}" for bits in range(64)]
 _MIN_WAIT_S = 0.01  # for a deployment to come back
 
 
@@ -40,6 +42,15 @@ class JobContext:
     def suitable(self) -> Sequence[Deployment]:
         """The deployments that can serve the request while all is well."""
         return self.prepared.suitable
+
+
+def flow_of(request: EmbeddingRequest) -> Flow:
+    """Return the flow of a request; without an end user that of requests of about its size.
+
+    So the small requests of a key do not wait until all its large ones have left.
+    """
+    flow = request.flow
+    return flow if flow.user else flow._replace(user=_SIZES[(len(request.items) - 1).bit_length()])
 
 
 def _ignore_result(attempt: Attempt, result: Result, now: float) -> None:
@@ -110,7 +121,7 @@ class Starter:
         part.retry_not_charged = False
         cuts = [(0, part.size)]
         if not deployment.fits(part.size, expected.total):
-            cuts = split(part.tokens, deployment.max_inputs, deployment.max_call_tokens)
+            cuts = deployment.split(part.tokens)
         if len(cuts) == 1:
             self._submit(part, deployment, now)
         else:  # each goes its own way from here
@@ -142,6 +153,7 @@ class Starter:
             self._on_result,
             now,
             request.dimensions,
+            flow=part.flow,
         )
         if deployment.standing.state(now) != "ok":
             is_probe = deployment.standing.chosen(now)
@@ -149,6 +161,7 @@ class Starter:
         times = self._parts.times
         if times.first_queued_at is None:
             times.first_queued_at = now
+        attempt.arrived_at = times.first_queued_at
         attempt.is_first = not part.failures and not part.attempts
         if part.state is PartState.RUNNING:
             self._parts.add_attempt(part, attempt)
@@ -158,6 +171,8 @@ class Starter:
         batch = deployment.queue.submit(attempt, now)
         if batch is not None:
             self._effects.send.append(batch)
+        elif (excess := deployment.queue.take_excess()) is not None:
+            self._effects.displaced.append(excess)
 
     # Slow calls
 
@@ -225,10 +240,13 @@ class Starter:
 
     def _split_for(self, part: Part, other: Deployment, now: float) -> None:
         """Split a part into parts that fit a deployment, and submit them there."""
-        cuts = split(part.tokens, other.max_inputs, other.max_call_tokens)
+        cuts = other.split(part.tokens)
         self._parts.split(part, cuts)
         for smaller in self._parts.waiting[: len(cuts)]:
-            if other.queue.is_full or len(self._parts.running) >= self._job.pool.max_slots:
+            if (
+                not other.queue.has_room(smaller.flow)
+                or len(self._parts.running) >= self._job.pool.max_slots
+            ):
                 return  # the rest are started as any other
             self._parts.waiting.remove(smaller)
             self._submit(smaller, other, now)

@@ -25,7 +25,8 @@ from app.errors import (
 )
 
 _MIN_RETRY_AFTER_S = 0.05
-_FULL_RETRY_AFTER_S = 1.0
+_UNKNOWN_DRAIN_S = 1.0  # until a full queue is empty, while that is not known
+_MAX_DRAIN_S = 60.0
 _DRIFTED_RETRY_AFTER_S = 60.0  # an operator has to act first
 
 
@@ -56,7 +57,8 @@ def verdict(
     all_throttled = all(isinstance(failure, Throttled) for failure in failures)
     if all_throttled and pool.is_full(now, expected, suitable):
         return Overloaded(
-            "Too many requests are waiting here. Try again soon.", retry_after=_FULL_RETRY_AFTER_S
+            "Too many requests are waiting here. Try again soon.",
+            retry_after=_seconds_to_drain(suitable, now),
         )
     if all_throttled and (failures or _is_throttled(suitable, expected, now)):
         return RateLimited(
@@ -76,6 +78,13 @@ def verdict(
         # The proxy has retried already: with the retries of an SDK a request would make nine calls.
         should_retry=False if len(failures) > 1 else None,
     )
+
+
+def _seconds_to_drain(suitable: Sequence[Deployment], now: float) -> float:
+    """Return the seconds until the first of the full queues is expected to be empty."""
+    known = [d.queue.seconds_to_drain(now) for d in suitable]
+    seconds = min((s for s in known if s is not None), default=_UNKNOWN_DRAIN_S)
+    return min(max(seconds, _MIN_RETRY_AFTER_S), _MAX_DRAIN_S)
 
 
 def _is_throttled(suitable: Sequence[Deployment], expected: Expected, now: float) -> bool:

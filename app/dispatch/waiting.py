@@ -1,18 +1,39 @@
-"""The order in which attempts leave the queue of a provider.
+"""The order in which attempts get the slots of a provider.
 
-Attempts that may share a call are a group. `WaitingGroups.next_group` decides whose turn it is, and
-`fill` how many attempts of the group leave together.
+Attempts that wait are in a tree of flows (see `app.dispatch.queued_flow`) with three levels:
+
+1. Tiers. The best tier that waits is next; but each other tier that waits gets at least
+   `MIN_TIER_SHARE` of the tokens, so that it never starves.
+2. The keys of a tier, which share it in proportion to their ``share``.
+3. The end users of a key, which share it evenly; without ``fair_users`` the sizes of its requests,
+   so that a key's own bulk requests do not delay its small ones (`app.dispatch.starter`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from heapq import heapify, heappop, heapreplace
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from app.dispatch.attempt import Attempt
+from app.dispatch.queued_flow import QueuedFlow
+from app.domain import Flow, Tier
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
+
+TIERS: tuple[Tier, ...] = get_args(Tier)
+#: Share of the tokens that a tier gets while better ones wait.
+MIN_TIER_SHARE = 0.05
+
+
+class CallToFill(Protocol):
+    """A call that attempts may join: see `app.dispatch.merging`."""
+
+    @property
+    def is_full(self) -> bool: ...
+
+    def try_add(self, attempt: Attempt) -> bool: ...
 
 
 def group_key(attempt: Attempt) -> Hashable:
@@ -20,83 +41,174 @@ def group_key(attempt: Attempt) -> Hashable:
     return attempt if attempt.group is None else (attempt.deployment, attempt.group)
 
 
-class WaitingGroups:
-    """The queue of a provider: groups in the order of their turn, each with its attempts in order.
-
-    `app.dispatch.attempts.Attempts` owns it, under the lock of its `SlotQueue`.
-    """
+class WaitingAttempts:
+    """The queue of a provider. `app.dispatch.attempts.Attempts` owns it, under its queue's lock."""
 
     def __init__(self) -> None:
-        self._groups: dict[Hashable, dict[Attempt, None]] = {}
+        self._tiers = {tier: QueuedFlow() for tier in TIERS}
+        self._credits = dict.fromkeys(TIERS, 0.0)  # tokens that a tier may send before better ones
+
+    # Changes
 
     def add(self, attempt: Attempt) -> None:
         """Put an attempt at the end of its group."""
-        self._groups.setdefault(group_key(attempt), {})[attempt] = None
+        user = self._begin(attempt)
+        user.groups.setdefault(group_key(attempt), {})[attempt] = None
 
     def add_first(self, attempts: Iterable[Attempt]) -> None:
-        """Put attempts, in their order, at the head of their groups, and those at the head."""
+        """Put attempts that have left, in their order, at the head of their groups, and those at
+        the head of their flows."""
         for attempt in reversed(list(attempts)):
-            key = group_key(attempt)
-            group = {attempt: None, **self._groups.pop(key, {})}
-            self._groups = {key: group, **self._groups}
+            user, key = self._begin(attempt), group_key(attempt)
+            group = {attempt: None, **user.groups.pop(key, {})}
+            user.groups = {key: group, **user.groups}
+            self.correct(attempt, 0)
 
     def remove(self, attempt: Attempt) -> None:
         """Take an attempt out, if it is here."""
-        key = group_key(attempt)
-        group = self._groups.get(key)
-        if group is not None and attempt in group:
-            del group[attempt]
-            if not group:
-                del self._groups[key]
+        path = self._path(attempt)
+        if path is None:
+            return
+        groups, key = path[-1].groups, group_key(attempt)
+        group = groups.get(key)
+        if group is None or attempt not in group:
+            return
+        del group[attempt]
+        if not group:
+            del groups[key]
+        for flow in path:
+            flow.end()
+        if not path[0].waiting:
+            self._credits[attempt.flow.tier] = 0.0
 
-    def take(self, key: Hashable, attempts: Iterable[Attempt]) -> None:
-        """Take attempts out of their group. Groups take turns: the rest of it goes to the end."""
-        group = self._groups.pop(key)
-        for attempt in attempts:
-            del group[attempt]
-        if group:
-            self._groups[key] = group
+    def correct(self, attempt: Attempt, tokens: int) -> None:
+        """Charge an attempt that has left for ``tokens`` instead of those expected."""
+        path = self._path(attempt)
+        if path is not None and attempt.charged:
+            for member in path[1:]:
+                member.start_tag += (tokens - attempt.charged) / member.share
+        attempt.charged = tokens
 
-    def next_group(
-        self, has_slot: Callable[[Deployment], bool]
-    ) -> tuple[Hashable, Deployment, Iterable[Attempt]] | None:
-        """Return the group whose turn it is: its key, its deployment and its attempts.
+    # Who is next
 
-        It is the first one whose deployment ``has_slot``; None where there is none. A group keeps
-        its place while it holds attempts, so the head of that group has waited longest, except for
-        attempts that were taken along before.
+    def next(self, may_leave: Callable[[Attempt], bool]) -> Attempt | None:
+        """Return the attempt that is next, of those that may leave now."""
+        best = None
+        for name, tier in self._tiers.items():
+            if not tier.waiting or (best is not None and self._credits[name] <= 0):
+                continue
+            attempt = tier.first(may_leave)
+            if attempt is not None and best is not None and self._credits[name] >= attempt.tokens:
+                return attempt
+            best = best or attempt
+        return best
+
+    def take(self, first: Attempt, call: CallToFill | None) -> list[Attempt]:
+        """Take out an attempt and those that join its call, if any may, in order of their turn."""
+        taken = [first]
+        self._take(first)
+        if call is not None and first.group is not None:
+            for tier in self._tiers.values():
+                if tier.waiting:
+                    taken += self._take_joining(tier, group_key(first), call)
+        return taken
+
+    def _take_joining(
+        self, tier: QueuedFlow, group: Hashable, call: CallToFill
+    ) -> Iterator[Attempt]:
+        """Take out the attempts of a tier that join a call.
+
+        Those of an end user are taken in order: when one may not join, the later ones wait, too.
         """
-        for key, group in self._groups.items():
-            deployment = next(iter(group)).deployment
-            if has_slot(deployment):
-                return key, deployment, group
-        return None
+        keys = [(key.start_tag, n, key) for n, key in enumerate(tier.in_turn())]
+        heapify(keys)
+        passed: set[QueuedFlow] = set()
+        while keys and not call.is_full:
+            _, n, key = keys[0]
+            user = next((u for u in key.in_turn() if group in u.groups and u not in passed), None)
+            if user is None:
+                heappop(keys)
+                continue
+            attempt = next(iter(user.groups[group]))
+            if call.try_add(attempt):
+                self._take(attempt)
+                heapreplace(keys, (key.start_tag, n, key))
+                yield attempt
+            else:
+                passed.add(user)
+
+    def _take(self, attempt: Attempt) -> None:
+        """Take an attempt out, and charge its flows; then it is the turn of other groups."""
+        path, name = self._path(attempt), group_key(attempt)
+        assert path is not None
+        tier, key, user = path
+        tokens = attempt.charged = max(1, attempt.tokens)
+        tier.charge(key, tokens)
+        key.charge(user, tokens)
+        self.remove(attempt)
+        if rest := user.groups.pop(name, None):
+            user.groups[name] = rest
+        self._share_among_tiers(attempt.flow.tier, tokens)
+
+    def _share_among_tiers(self, sending: Tier, tokens: int) -> None:
+        """Give worse tiers that wait their share of what leaves; charge that of the sending one."""
+        place = TIERS.index(sending)
+        for tier in TIERS[place + 1 :]:
+            if self._tiers[tier].waiting:
+                self._credits[tier] += tokens * MIN_TIER_SHARE / (1 - MIN_TIER_SHARE)
+        if any(self._tiers[tier].waiting for tier in TIERS[:place]):
+            self._credits[sending] -= tokens
+
+    # What waits
 
     def of_deployment(self, deployment: Deployment) -> list[Attempt]:
-        """Return all queued attempts of a deployment."""
+        """Return all attempts that wait for a deployment."""
         return [
             attempt
-            for group in self._groups.values()
-            for attempt in group
+            for tier in self._tiers.values()
+            for attempt in tier.attempts()
             if attempt.deployment is deployment
         ]
 
+    def has_more_waiting(self, flow: Flow) -> bool:
+        """Whether another flow has more attempts waiting than this one has with one more."""
+        key = self._tiers[flow.tier].members.get(flow.key) or QueuedFlow()
+        user = key.members.get(flow.user) or QueuedFlow()
+        largest = self._largest_key()
+        if largest is None:
+            return False
+        if largest is key:
+            return _largest_user(key).waiting > user.waiting + 1
+        return largest.waiting / largest.share > (key.waiting + 1) / flow.share
 
-def fill(group: Iterable[Attempt], deployment: Deployment, now: float) -> list[Attempt]:
-    """Return as many attempts from the front as fit into one call, at least one.
+    def newest_of_largest(self) -> Attempt | None:
+        """Return the attempt of the newest request of the flow with most waiting."""
+        largest = self._largest_key()
+        if largest is None:
+            return None
+        return max(_largest_user(largest).attempts(), key=lambda attempt: attempt.arrived_at)
 
-    An attempt whose items were refused while it waited gets a call of its own.
-    """
-    attempts: list[Attempt] = []
-    inputs = tokens = 0
-    room = deployment.quota.room(now)
-    for attempt in group:
-        more = inputs + attempt.size, tokens + attempt.tokens
-        is_suspect = deployment.has_refused(attempt.call.items, now)
-        if attempts and (is_suspect or more[1] > room or not deployment.fits(*more)):
-            break
-        inputs, tokens = more
-        attempts.append(attempt)
-        if is_suspect:
-            break
-    return attempts
+    def _largest_key(self) -> QueuedFlow | None:
+        """Return the key with most attempts waiting for each of its shares."""
+        keys = [key for tier in self._tiers.values() for key in tier.members.values()]
+        return max(keys, key=lambda key: key.waiting / key.share, default=None)
+
+    def _path(self, attempt: Attempt) -> tuple[QueuedFlow, QueuedFlow, QueuedFlow] | None:
+        """Return the tier, the key and the user of an attempt; None where none of it waits."""
+        flow = attempt.flow
+        tier = self._tiers[flow.tier]
+        key = tier.members.get(flow.key)
+        user = None if key is None else key.members.get(flow.user)
+        return None if key is None or user is None else (tier, key, user)
+
+    def _begin(self, attempt: Attempt) -> QueuedFlow:
+        """Count an attempt that begins to wait; return its user's flow."""
+        flow = attempt.flow
+        key = self._tiers[flow.tier].begin(flow.key, flow.share)
+        user = key.begin(flow.user)
+        user.waiting += 1
+        return user
+
+
+def _largest_user(key: QueuedFlow) -> QueuedFlow:
+    return max(key.members.values(), key=lambda user: user.waiting)

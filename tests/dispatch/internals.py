@@ -100,7 +100,7 @@ def kept_in_vain(dispatcher: Dispatcher) -> list[str]:
     """Count requests that have left a queue although it still holds their texts."""
     held = {
         deployment.name: sum(
-            len(queue) for queue in deployment.queue._attempts.groups._groups.values()
+            tier.waiting for tier in deployment.queue._attempts.queue._tiers.values()
         )
         for _, deployment in dispatcher.deployments()
     }

@@ -4,17 +4,25 @@ from collections import Counter
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.dispatch import bisection
 from app.dispatch.attempt import AttemptState
 from app.dispatch.batching import SlotQueue
 from app.dispatch.quota import WINDOW_S
+from app.domain import Flow
 from tests.dispatch.parts import T, attempt, deployment
 
-SLOTS = 2
+WAITING = 12  # attempts that may wait
 QUOTA = (4, 60)  # calls and tokens a minute, of one of the deployments
 DICE = st.randoms(use_true_random=False)
+FLOWS = st.builds(
+    Flow,
+    st.sampled_from(["a key", "another"]),
+    st.sampled_from([1.0, 3.0]),
+    st.sampled_from(["priority", "default", "default", "flex"]),
+    st.sampled_from(["", "a user"]),
+)
 ENDED = (AttemptState.DONE, AttemptState.WITHDRAWN)
 
 
@@ -24,7 +32,8 @@ class AnyQueue(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.now = T
-        self.queue = SlotQueue(SLOTS)
+        self.slots = 2
+        self.queue = SlotQueue(self.slots, WAITING)
         self.deployments = [
             deployment("a", self.queue, max_inputs=4),
             deployment("b", self.queue, concurrency=1, max_tokens=30),
@@ -65,6 +74,10 @@ class AnyQueue(RuleBasedStateMachine):
             self.open.remove(batch)
         return batch
 
+    @initialize(slots=st.sampled_from([1, 2, 4]))
+    def start(self, slots):
+        self.slots = self.queue.slots = self.queue.free = slots
+
     # Jobs
 
     @rule(seconds=st.floats(0, 40))
@@ -77,19 +90,38 @@ class AnyQueue(RuleBasedStateMachine):
         items=st.integers(1, 5),
         tokens=st.integers(1, 40),
         is_probe=st.sampled_from([False, False, False, True]),
+        flow=FLOWS,
     )
-    def submit(self, which, group, items, tokens, is_probe):
-        self.give(attempt(self.deployments[which], items, group, tokens, is_probe=is_probe))
+    def submit(self, which, group, items, tokens, is_probe, flow):
+        to = self.deployments[which]
+        self.give(attempt(to, items, group, tokens, is_probe=is_probe, flow=flow))
 
-    @rule(which=st.integers(0, 2), group=st.sampled_from(["g", "h"]), number=st.integers(2, 6))
-    def submit_several(self, which, group, number):
+    @rule(
+        which=st.integers(0, 2),
+        group=st.sampled_from(["g", "h"]),
+        number=st.integers(2, 6),
+        flow=FLOWS,
+    )
+    def submit_several(self, which, group, number, flow):
         """Submit small attempts, which are merged while they wait."""
         for _ in range(number):
-            self.give(attempt(self.deployments[which], 1, group, 3))
+            self.give(attempt(self.deployments[which], 1, group, 3, flow=flow))
 
     def give(self, one):
+        has_room = self.queue.has_room(one.flow)
+        assert has_room or self.queue.is_full
+        if not has_room:
+            return
         self.attempts.append(one)
         self.take(self.queue.submit(one, self.now))
+        displaced = self.queue.take_excess()
+        if displaced is not None:
+            assert displaced.state is AttemptState.DONE
+            self.told.append(displaced)
+        assert self.queue.waiting <= WAITING + self.held()
+
+    def held(self):
+        return sum(len(batch.rest) for batch in self.calls)
 
     @precondition(lambda self: self.attempts)
     @rule(dice=DICE)
@@ -192,14 +224,17 @@ class AnyQueue(RuleBasedStateMachine):
     # Invariants
 
     def in_queues(self):
-        return [one for queue in self.queue._attempts.groups._groups.values() for one in queue]
+        return [one for flow in self.flows() for one in flow.attempts()]
+
+    def flows(self):
+        return self.queue._attempts.queue._tiers.values()
 
     def in_state(self, *states):
         return [one for one in self.attempts if one.state in states]
 
     @invariant()
     def slots_taken_are_calls_in_flight(self):
-        assert self.queue.free == SLOTS - len(self.calls) >= 0
+        assert self.queue.free == self.slots - len(self.calls) >= 0
         of = Counter(batch.deployment for batch in self.calls)
         assert of == +Counter(self.queue._calls)
         assert of[self.deployments[1]] <= 1
@@ -222,10 +257,17 @@ class AnyQueue(RuleBasedStateMachine):
         in_queues = self.in_queues()
         held = [one for b in self.calls for one in b.rest if one.state is AttemptState.QUEUED]
         assert Counter(map(id, [*in_queues, *held])) == Counter(map(id, queued))
-        assert all(self.queue._attempts.groups._groups.values())
-        for key, queue in self.queue._attempts.groups._groups.items():
-            for one in queue:
+        for tier in self.flows():
+            self.check_counts(tier)
+
+    def check_counts(self, flow):
+        assert flow.waiting == len(list(flow.attempts()))
+        assert all(flow.groups.values())
+        for key, group in flow.groups.items():
+            for one in group:
                 assert key == (one if one.group is None else (one.deployment, one.group))
+        for member in flow.members.values():
+            self.check_counts(member)
 
     @invariant()
     def what_is_outstanding_has_not_ended(self):
@@ -255,9 +297,12 @@ class AnyQueue(RuleBasedStateMachine):
 
     @invariant()
     def no_attempt_waits_beside_a_slot_that_it_could_have(self):
+        is_last_kept = self.slots >= 4 and self.queue.free == 1
         if self.queue.free:
             busy = any(batch.deployment is self.deployments[1] for batch in self.calls)
-            assert all(busy and one.deployment is self.deployments[1] for one in self.in_queues())
+            for one in self.in_queues():
+                is_kept_back = is_last_kept and one.flow.tier == "flex"
+                assert is_kept_back or (busy and one.deployment is self.deployments[1])
 
     def teardown(self):
         """Serve all remaining attempts."""
@@ -269,8 +314,8 @@ class AnyQueue(RuleBasedStateMachine):
             self.finish(batch)
             self.take_all()
         assert all(one.state in ENDED for one in self.attempts)
-        assert self.queue.free == SLOTS
-        assert not self.queue._attempts.groups._groups
+        assert self.queue.free == self.slots
+        assert not self.in_queues()
         assert not self.queue._open
 
 

@@ -1,76 +1,239 @@
-"""The order in which attempts leave the queue: groups take turns, each in order."""
+"""The order in which attempts leave the queue: tiers, keys by share, end users, groups."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.waiting import WaitingGroups, fill, group_key
-from tests.dispatch.parts import T, attempt, deployment
+from app.dispatch.queued_flow import _MAX_IDLE_MEMBERS
+from app.dispatch.waiting import MIN_TIER_SHARE, TIERS, WaitingAttempts, group_key
+from app.domain import Flow
+from tests.dispatch.parts import attempt, deployment
 
 
 def always(_):
     return True
 
 
-def left_in_order(groups, has_slot=always, most=1):
-    """Take out attempts, at most so many of a group at a time, until no turn is left."""
-    order = []
-    while (turn := groups.next_group(has_slot)) is not None:
-        key, _, group = turn
-        taken = list(group)[:most]
-        groups.take(key, taken)
-        order += taken
-    return order
+class CallOf:
+    """A call that takes a number of attempts."""
+
+    def __init__(self, most):
+        self.room = most - 1
+
+    @property
+    def is_full(self):
+        return not self.room
+
+    def try_add(self, _):
+        self.room -= 1
+        return True
+
+
+def left(queue, may_leave=always, most=1):
+    """Take out all attempts that may leave, at most so many in a call; return the calls."""
+    calls = []
+    while (first := queue.next(may_leave)) is not None:
+        calls.append(queue.take(first, CallOf(most)))
+    return calls
+
+
+def left_in_order(queue, may_leave=always, most=1):
+    return [one for call in left(queue, may_leave, most) for one in call]
 
 
 def waiting(attempts):
-    groups = WaitingGroups()
+    queue = WaitingAttempts()
     for one in attempts:
-        groups.add(one)
-    return groups
+        queue.add(one)
+    return queue
 
 
-def test_groups_take_turns():
+A = deployment()
+
+
+def many(number, key="k", tier="default", share=1.0, user="", tokens=1, group="g"):
+    flow = Flow(key, share, tier, user)
+    return [attempt(A, group=group, tokens=tokens, flow=flow) for _ in range(number)]
+
+
+def keys_of(attempts):
+    return [one.flow.key for one in attempts]
+
+
+def test_groups_of_a_flow_take_turns():
     a = deployment()
     attempts = [attempt(a, group=group) for group in "xxxyz"]
-    order = [one.group for one in left_in_order(waiting(attempts))]
-    assert order == ["x", "y", "z", "x", "x"]
+    assert [one.group for one in left_in_order(waiting(attempts))] == ["x", "y", "z", "x", "x"]
 
 
-def test_a_group_whose_deployment_has_no_slot_is_passed_over():
+def test_an_attempt_that_may_not_leave_is_passed_over():
     a, b = deployment("a"), deployment("b")
     attempts = [attempt(a), attempt(b), attempt(a)]
-    groups = waiting(attempts)
-    assert left_in_order(groups, lambda of: of is b) == [attempts[1]]
-    assert groups.of_deployment(a) == [attempts[0], attempts[2]]
-    assert groups.of_deployment(b) == []
+    queue = waiting(attempts)
+    assert left_in_order(queue, lambda one: one.deployment is b) == [attempts[1]]
+    assert queue.of_deployment(a) == [attempts[0], attempts[2]]
+    assert queue.of_deployment(b) == []
 
 
-def test_what_is_added_first_leaves_before_all_others():
-    a = deployment()
-    attempts = [attempt(a, group=group) for group in "xyzy"]
-    groups = waiting(attempts[:2])
-    groups.add_first(attempts[2:])
-    assert left_in_order(groups) == [attempts[2], attempts[3], attempts[0], attempts[1]]
+def test_attempts_that_are_put_back_leave_before_all_others_and_are_charged_once():
+    first, second, other = *many(2, "k"), *many(1, "other")
+    queue = waiting([first, second, other])
+    assert queue.take(queue.next(always), None) == [first]
+    queue.add_first([first])
+    assert first.charged == 0
+    assert left_in_order(queue) == [first, other, second]
 
 
 @given(st.lists(st.sampled_from(["x", "y", None]), max_size=12), st.integers(1, 4), st.data())
 def test_each_attempt_leaves_once_and_in_the_order_of_its_group(names, most, data):
     a = deployment()
-    attempts = [attempt(a, group=name) for name in names]
-    groups = waiting(attempts)
+    flow = st.builds(Flow, st.sampled_from("ab"), st.just(1.0), st.sampled_from(TIERS))
+    attempts = [attempt(a, group=name, flow=data.draw(flow)) for name in names]
+    queue = waiting(attempts)
     removed = data.draw(st.lists(st.sampled_from(attempts))) if attempts else []
     for one in removed:
-        groups.remove(one)
+        queue.remove(one)
     stay = [one for one in attempts if one not in removed]
-    order = left_in_order(groups, most=most)
+    order = left_in_order(queue, most=most)
     assert sorted(order, key=id) == sorted(stay, key=id)
-    for key in map(group_key, stay):
-        of_group = [one for one in stay if group_key(one) == key]
-        assert [one for one in order if group_key(one) == key] == of_group
+    for one in stay:
+        same = [x for x in stay if (x.flow, group_key(x)) == (one.flow, group_key(one))]
+        assert [x for x in order if x in same] == same
 
 
-def test_one_attempt_at_least_leaves_however_large_it_is():
-    a = deployment(max_inputs=2, max_tokens=10)
-    large, small = attempt(a, 5, tokens=50), attempt(a)
-    assert fill([large, small], a, T) == [large]
-    assert fill([small, large], a, T) == [small]
+# Keys
+
+
+def test_a_key_with_one_attempt_is_next_beside_one_with_hundreds():
+    many_, one = many(300, "bulk", tokens=50), many(1, "query")
+    queue = waiting(many_)
+    assert queue.take(queue.next(always), None) == many_[:1]
+    queue.add(one[0])
+    assert left_in_order(queue)[0] is one[0]
+
+
+@pytest.mark.parametrize("most", [1, 7])
+def test_keys_leave_in_proportion_to_their_shares(most):
+    queue = waiting([*many(400, "a", share=1), *many(400, "b", share=2), *many(400, "c", share=4)])
+    first = keys_of(left_in_order(queue, most=most))[:420]
+    assert [first.count(key) for key in "abc"] == pytest.approx([60, 120, 240], abs=most + 1)
+
+
+def test_tokens_are_shared_and_not_attempts():
+    queue = waiting([*many(400, "long", tokens=30), *many(400, "short", tokens=10)])
+    first = keys_of(left_in_order(queue))[:200]
+    assert first.count("short") == pytest.approx(150, abs=3)
+
+
+def test_a_key_saves_no_turns_while_it_does_not_wait():
+    queue = waiting(many(100, "busy"))
+    for _ in range(50):
+        queue.take(queue.next(always), None)
+    for one in many(60, "new"):
+        queue.add(one)
+    first = keys_of(left_in_order(queue))[:20]
+    assert first.count("new") == pytest.approx(10, abs=1)
+
+
+def test_tokens_that_the_provider_counted_replace_those_expected():
+    queue = waiting([*many(300, "a", tokens=10), *many(300, "b", tokens=10)])
+    order = []
+    for _ in range(200):
+        (one,) = queue.take(queue.next(always), None)
+        queue.correct(one, 30 if one.flow.key == "a" else 10)
+        order.append(one.flow.key)
+    assert order.count("b") == pytest.approx(150, abs=3)
+
+
+def test_keys_that_wait_no_longer_are_forgotten():
+    queue = waiting(many(4 * _MAX_IDLE_MEMBERS, "busy"))
+    for number in range(3 * _MAX_IDLE_MEMBERS):
+        (one,) = many(1, f"k{number}")
+        queue.add(one)
+        for _ in range(2):
+            queue.take(queue.next(always), None)
+    assert len(queue._tiers["default"].members) <= 2 * _MAX_IDLE_MEMBERS
+
+
+# End users
+
+
+def test_end_users_share_the_part_of_their_key_evenly():
+    users = [one for name in "xyz" for one in many(200, "k", user=name)]
+    queue = waiting([*many(400, "other"), *users])
+    first = left_in_order(queue)[:300]
+    assert keys_of(first).count("other") == pytest.approx(150, abs=2)
+    of_users = [one.flow.user for one in first if one.flow.user]
+    assert [of_users.count(name) for name in "xyz"] == pytest.approx([50] * 3, abs=2)
+
+
+# Tiers
+
+
+def test_a_better_tier_leaves_first():
+    queue = waiting([*many(3, "bulk", "flex"), *many(3, "q"), *many(3, "vip", "priority")])
+    assert keys_of(left_in_order(queue)) == ["vip"] * 3 + ["q"] * 3 + ["bulk"] * 3
+
+
+@pytest.mark.parametrize("tier", ["default", "flex"])
+def test_a_worse_tier_gets_its_minimum_share(tier):
+    queue = waiting([*many(2000, "vip", "priority"), *many(2000, "bulk", tier)])
+    first = keys_of(left_in_order(queue))[:1000]
+    assert first.count("bulk") == pytest.approx(1000 * MIN_TIER_SHARE, abs=2)
+
+
+def test_a_tier_saves_no_credit_while_it_does_not_wait():
+    queue = waiting(many(1000, "q"))
+    for _ in range(500):
+        queue.take(queue.next(always), None)
+    for one in many(10, "bulk", "flex"):
+        queue.add(one)
+    assert keys_of(left_in_order(queue)[:15]) == ["q"] * 15
+
+
+# Calls
+
+
+def test_a_call_is_filled_in_the_order_of_turns():
+    queue = waiting([*many(6, "a"), *many(6, "b", share=2), *many(1, "c", "priority")])
+    first, *_ = left(queue, most=7)
+    assert keys_of(first)[0] == "c"
+    assert sorted(keys_of(first)) == ["a", "a", "b", "b", "b", "b", "c"]
+
+
+def test_other_groups_are_not_in_the_call():
+    queue = waiting([*many(2, "a"), *many(2, "b", group="other"), *many(2, "c")])
+    assert sorted(sorted(keys_of(call)) for call in left(queue, most=9)) == [
+        list("aacc"),
+        ["b"] * 2,
+    ]
+
+
+# A full queue
+
+
+def test_the_newest_request_of_the_flow_with_most_waiting_is_displaced():
+    old, new, other = *many(2, "noisy"), *many(1, "quiet")
+    old.arrived_at, new.arrived_at, other.arrived_at = 1.0, 2.0, 3.0
+    queue = waiting([new, old, other])
+    assert queue.newest_of_largest() is new
+    assert queue.has_more_waiting(Flow("third"))
+    assert not queue.has_more_waiting(Flow("quiet"))
+    assert not queue.has_more_waiting(Flow("noisy"))
+
+
+def test_a_greater_share_allows_more_to_wait():
+    queue = waiting([*many(4, "large", share=4), *many(2, "small")])
+    assert queue.newest_of_largest().flow.key == "small"
+
+
+def test_of_a_key_the_end_user_with_most_waiting_loses_one():
+    queue = waiting([*many(4, "k", user="noisy"), *many(1, "k", user="quiet")])
+    assert queue.has_more_waiting(Flow("k", user="quiet"))
+    assert not queue.has_more_waiting(Flow("k", user="noisy"))
+    assert queue.newest_of_largest().flow.user == "noisy"
+
+
+def test_nothing_is_displaced_where_nothing_waits():
+    assert WaitingAttempts().newest_of_largest() is None
+    assert not WaitingAttempts().has_more_waiting(Flow("k"))

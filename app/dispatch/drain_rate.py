@@ -1,0 +1,28 @@
+"""How fast attempts leave a queue. No I/O, no lock."""
+
+from __future__ import annotations
+
+from collections import deque
+
+_REMEMBERED = 32  # calls
+
+
+class DrainRate:
+    """Learns from the recent calls how many attempts leave a queue in a second."""
+
+    def __init__(self) -> None:
+        self._left: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)  # time, attempts
+
+    def left(self, attempts: int, waiting: int, now: float) -> None:
+        """Record that a call takes so many attempts out of the queue, in which others wait."""
+        if waiting <= attempts:  # the queue is empty for a time that is not known
+            self._left.clear()
+        else:
+            self._left.append((now, attempts))
+
+    def seconds_for(self, attempts: int, now: float) -> float | None:
+        """Return the seconds until so many attempts have left; None while that is not known."""
+        if not self._left:
+            return None
+        seconds = now - self._left[0][0]
+        return attempts * seconds / sum(number for _, number in self._left) if seconds else None
