@@ -62,7 +62,7 @@ class Attempt:
     is_space_check: bool = False  # of `app.dispatch.drift`: its vectors are compared, not served
     flow: Flow = NO_FLOW  # decides when it leaves the queue
     arrived_at: float = 0.0  # when its request came to dispatch, as `queued_at`
-    charged: int = 0  # tokens for which its flow was charged as it left the queue
+    charged: float = 0.0  # tokens for which its flow was charged as it left the queue
     state: AttemptState = AttemptState.NEW
     call_started_at: float | None = None  # of its last call: a bisection makes several
     batch: Batch | None = None  # while it is in flight

@@ -5,8 +5,8 @@ arrive while all slots are taken are sent together in the next call, as many as 
 fit. So an idle provider adds no wait, and batches grow with load. A batch is *open for additions*
 from when its slot is taken until its sender runs, so that attempts of that moment join it.
 
-With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last one free: a query
-finds it even while bulk work takes all it can get.
+With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
+a query finds it even while bulk work takes all it can get.
 
 No I/O here: `SlotQueue` chooses the next batch, `app.dispatch.sender` sends it. The states of the
 attempts are in `app.dispatch.attempts`, the order of the queue in `app.dispatch.waiting`, and which
@@ -108,7 +108,7 @@ class SlotQueue:
             if open_batch is not None and open_batch.try_add(attempt, now):
                 attempts.set_in_flight([attempt], open_batch)
                 return None
-            if not attempts.waiting and self._may_leave(attempt):
+            if not attempts.waiting and self._may_start(attempt):
                 batch = self._start(key, [attempt], now)
                 if batch is not None:
                     return batch
@@ -121,7 +121,7 @@ class SlotQueue:
         None where no slot is free, an attempt waits for one, or the quota has no room.
         """
         with self._lock:
-            if self.waiting or not self._may_leave(attempt):
+            if self.waiting or not self._may_start(attempt):
                 return None
             batch = self._start(group_key(attempt), [attempt], now)
             if batch is not None:
@@ -158,7 +158,7 @@ class SlotQueue:
         with self._lock:
             attempt.batch_size = batch_size
             if tokens is not None and attempt.charged:
-                self._attempts.queue.correct(attempt, tokens)
+                self._attempts.queue.settle(attempt, tokens)
             return self._attempts.end(attempt)
 
     def discard(self, attempt: Attempt) -> None:
@@ -232,10 +232,14 @@ class SlotQueue:
         if not self.free or not self._attempts.waiting:
             return None
         queue = self._attempts.queue
-        first = queue.next(self._may_leave)
+        first = queue.next(self._has_slot, self._is_last_slot_kept)
         if first is None:
             return None
         deployment = first.deployment
+        if first.size > 1 and not deployment.fits(first.size, first.tokens):
+            # It was found meanwhile that such calls take long: its job splits it.
+            self._attempts.end(first)
+            return Batch.without_slot([first])
         if deployment.quota.wait(first.tokens, now) > 0:  # they may ask another deployment
             return Batch.without_slot(self._attempts.take_queued(deployment))
         merging = Merging(first, deployment.quota.room(now), now)
@@ -264,12 +268,17 @@ class SlotQueue:
         self._attempts.set_in_flight(attempts, batch)
         return batch
 
-    def _may_leave(self, attempt: Attempt) -> bool:
-        """Whether there is a slot for an attempt, at its provider and of its deployment."""
-        if self.free <= 1 and (not self.free or self._is_last_slot_kept_from(attempt)):
+    def _may_start(self, attempt: Attempt) -> bool:
+        """Whether there is a slot for an attempt, where no other waits for one."""
+        if not self.free or (self._is_last_slot_kept and attempt.flow.tier == "flex"):
             return False
+        return self._has_slot(attempt)
+
+    @property
+    def _is_last_slot_kept(self) -> bool:
+        return self.free == 1 and self.slots >= MIN_SLOTS_FOR_RESERVE
+
+    def _has_slot(self, attempt: Attempt) -> bool:
+        """Whether the deployment of an attempt has a slot of its own."""
         limit = attempt.deployment.concurrency
         return limit is None or self._calls.get(attempt.deployment, 0) < limit
-
-    def _is_last_slot_kept_from(self, attempt: Attempt) -> bool:
-        return attempt.flow.tier == "flex" and self.slots >= MIN_SLOTS_FOR_RESERVE

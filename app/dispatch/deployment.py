@@ -28,7 +28,6 @@ from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.vectors import BadVector, cut
 
 _log = logging.getLogger("app.dispatch")
-_EXTRAPOLATION = 2  # times the usual items of a call: it is not cut to fewer
 _LONGEST_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
 _PLAIN_TEXT = (True, None, None, None, b"")  # the kind of most requests: see `Deployment.kind`
 
@@ -163,8 +162,8 @@ class Deployment:
         So bulk work leaves slots free often. There are three cases of a call that is expected to
         take longer than ``longest_call``:
 
-        1. Calls of several sizes are known: the call is cut, but not to less than a few times what
-           is known, and not so far that the shorter calls mostly take what any call takes.
+        1. Calls of several sizes are known: the call is cut, but not so far that the shorter
+           calls mostly take what any call takes.
         2. Calls of one size are known: a call of that size is cut in proportion.
         3. It is larger than those: nothing is known of it until one is sent.
         """
@@ -172,16 +171,15 @@ class Deployment:
         longest = self._longest_call
         if seconds is None or seconds <= longest:
             return None
-        for_a_call, at_least, usual = 0.0, 1, self.costs.usual_items
+        for_a_call = 0.0
         if self.costs.sizes_differ:
             for_a_call = self.costs.expected(0, 0) or 0.0
             longest = max(longest, _LONGEST_OVERHEADS * for_a_call)
-            at_least = int(_EXTRAPOLATION * usual)
-        elif inputs > usual:
+        elif inputs > self.costs.usual_items:
             return None
-        if seconds <= longest or inputs <= at_least:
+        if seconds <= longest:
             return None
-        return max(at_least, int((longest - for_a_call) * inputs / (seconds - for_a_call)))
+        return max(1, int((longest - for_a_call) * inputs / (seconds - for_a_call)))
 
     @property
     def max_call_tokens(self) -> int | None:

@@ -197,8 +197,10 @@ class JobState:
                 assert isinstance(error, Rejected)
                 if not self._parts.halve(part, attempt.deployment, error, self._pool):
                     self._end_part(part, retry.refusal(error))
-            case retry.Wait():
-                part.retry_not_charged = True
+            case retry.Wait(is_charged):
+                part.retry_not_charged = is_charged
+                if not is_charged:  # the same deployment may be called again after its rest
+                    part.failed_at.pop(attempt.deployment, None)
                 self._parts.transition(part, PartState.WAITING)
             case retry.FailOver(cost) | retry.Retry(cost=cost):
                 # Another request may have spent the budget since the decision.

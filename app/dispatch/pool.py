@@ -151,6 +151,10 @@ class Pool:
         """Seconds until the first of ``suitable`` may be called again, by rests and quotas."""
         return min(max(d.standing.wait(now), d.quota_wait(expected, now)) for d in suitable)
 
+    def is_throttled(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:
+        """Whether a quota, or a rest that a provider asked for, keeps one from being called."""
+        return any(d.standing.is_throttled(now) or d.quota_wait(expected, now) for d in suitable)
+
     def is_full(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:
         """Whether a full queue is all that keeps one of ``suitable`` from being called."""
         return any(

@@ -44,7 +44,12 @@ class FailOver:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait until a deployment may be called, or give up. The budget is charged at that call."""
+    """Wait until a deployment may be called, or give up.
+
+    The budget is charged at that call, if ``is_charged``.
+    """
+
+    is_charged: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +110,23 @@ def decide(
 ) -> Decision:
     """Decide what follows a failure; ``part.failures`` holds it already, except a `NotSent`.
 
-    There are six cases:
+    There are seven cases:
 
     1. The attempt was not sent: choose a deployment again, free of charge.
     2. The provider refused it with 400: see `_after_refusal`.
-    3. Every deployment would fail it again: give up. Or none may be called now: wait.
-    4. No other deployment may be called, and this one has timed out: give up.
-    5. The part has failed too often, or the budget is used up: give up.
-    6. Else call another deployment at once; without one, the same after a pause.
+    3. Every provider throttles a request of tier flex: wait for them, free of charge, since each
+       call follows a rest.
+    4. Every deployment would fail it again: give up. Or none may be called now: wait.
+    5. No other deployment may be called, and this one has timed out: give up.
+    6. The part has failed too often, or the budget is used up: give up.
+    7. Else call another deployment at once; without one, the same after a pause.
     """
     if isinstance(failure, NotSent):
         return Wait() if part.retry_not_charged else FailOver(cost=0.0)
     if isinstance(failure, Rejected):
         return _after_refusal(part, attempt, failure, options, pool)
+    if isinstance(failure, Throttled) and part.flow.tier == "flex" and not options.has_other:
+        return Wait(is_charged=False)
     if not options.has_candidate:
         return Fail()
     if not options.has_any:

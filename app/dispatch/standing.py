@@ -18,6 +18,8 @@ from app.errors import ProviderError, ProviderTimeout, Rejected
 if TYPE_CHECKING:
     from app.dispatch.batch import Batch
 
+_AS_EXPECTED = 0.1  # the share by which a call may take more or less than what was expected
+
 
 class Standing:
     """Health, latency and calls in flight of one deployment; times are in monotonic seconds.
@@ -164,7 +166,7 @@ class Standing:
         ``tokens`` are those that were expected of it.
         """
         with self._lock:
-            self.costs.add(items, tokens, now - call_started_at)
+            self._learn_costs(items, tokens, now - call_started_at)
             was_ejected = self.health.is_ejected
             is_silent_call = self._silent_call == (call_started_at, self.health.ejections_ever)
             straggler = self.health.is_straggler(call_started_at) and not is_silent_call
@@ -174,6 +176,15 @@ class Standing:
             if not straggler:
                 self.health.succeeded(now, call_started_at)
             return was_ejected and not straggler
+
+    def _learn_costs(self, items: int, tokens: int, seconds: float) -> None:
+        """Learn from what a call took; a call that took what was expected teaches nothing.
+
+        So what is known of other sizes is not forgotten while all calls have one size.
+        """
+        expected = self.costs.expected(items, tokens)
+        if expected is None or abs(seconds - expected) > _AS_EXPECTED * expected:
+            self.costs.add(items, tokens, seconds)
 
     def refused(self, trusted: bool, is_test: bool, call_started_at: float, now: float) -> None:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""

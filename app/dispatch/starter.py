@@ -111,6 +111,7 @@ class Starter:
         deployment = self._choose(part, expected, now)
         if deployment is None:
             wait = max(_MIN_WAIT_S, pool.wait(now, expected, self._suitable))
+            may_wait = may_wait or self._waits_for_quota(part, now)
             if not may_wait or now + wait >= self._job.deadline.at:
                 return False
             part.due = now + wait
@@ -127,6 +128,13 @@ class Starter:
         else:  # each goes its own way from here
             self._parts.split(part, cuts)
         return True
+
+    def _waits_for_quota(self, part: Part, now: float) -> bool:
+        """Whether a part of tier flex waits for a quota or a rest, instead of an early 429."""
+        pool, expected = self._job.pool, part.expected
+        if part.flow.tier != "flex" or pool.is_full(now, expected, self._suitable):
+            return False
+        return pool.is_throttled(now, expected, self._suitable)
 
     def _choose(self, part: Part, expected: Expected, now: float) -> Deployment | None:
         """Choose a deployment that has not failed this part; without one, one that may recover."""

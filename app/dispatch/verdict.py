@@ -60,7 +60,7 @@ def verdict(
             "Too many requests are waiting here. Try again soon.",
             retry_after=_seconds_to_drain(suitable, now),
         )
-    if all_throttled and (failures or _is_throttled(suitable, expected, now)):
+    if all_throttled and (failures or pool.is_throttled(now, expected, suitable)):
         return RateLimited(
             "Rate limit reached at every provider of this model. Try again later.",
             retry_after=wait,
@@ -85,10 +85,6 @@ def _seconds_to_drain(suitable: Sequence[Deployment], now: float) -> float:
     known = [d.queue.seconds_to_drain(now) for d in suitable]
     seconds = min((s for s in known if s is not None), default=_UNKNOWN_DRAIN_S)
     return min(max(seconds, _MIN_RETRY_AFTER_S), _MAX_DRAIN_S)
-
-
-def _is_throttled(suitable: Sequence[Deployment], expected: Expected, now: float) -> bool:
-    return any(d.standing.is_throttled(now) or d.quota_wait(expected, now) for d in suitable)
 
 
 def _is_refused(suitable: Sequence[Deployment], failures: Sequence[ProviderError]) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TIERS: tuple[Tier, ...] = get_args(Tier)
 #: Share of the tokens that a tier gets while better ones wait.
 MIN_TIER_SHARE = 0.05
+_NEWEST_WEIGHT = 0.1  # of the newest count of tokens in the moving average
 
 
 class CallToFill(Protocol):
@@ -46,6 +47,7 @@ class WaitingAttempts:
 
     def __init__(self) -> None:
         self._tiers = {tier: QueuedFlow() for tier in TIERS}
+        self._counted_per_expected = 1.0  # tokens: a moving average
         self._credits = dict.fromkeys(TIERS, 0.0)  # tokens that a tier may send before better ones
 
     # Changes
@@ -62,7 +64,7 @@ class WaitingAttempts:
             user, key = self._begin(attempt), group_key(attempt)
             group = {attempt: None, **user.groups.pop(key, {})}
             user.groups = {key: group, **user.groups}
-            self.correct(attempt, 0)
+            self._correct(attempt, 0.0)
 
     def remove(self, attempt: Attempt) -> None:
         """Take an attempt out, if it is here."""
@@ -81,8 +83,18 @@ class WaitingAttempts:
         if not path[0].waiting:
             self._credits[attempt.flow.tier] = 0.0
 
-    def correct(self, attempt: Attempt, tokens: int) -> None:
-        """Charge an attempt that has left for ``tokens`` instead of those expected."""
+    def settle(self, attempt: Attempt, tokens: int) -> None:
+        """Charge an attempt that has left for the tokens that its provider has counted.
+
+        If many are charged too much at first, the flows with most calls in flight get too little:
+        so what is charged first follows from the counts before.
+        """
+        ratio = tokens / max(1, attempt.tokens)
+        self._counted_per_expected += _NEWEST_WEIGHT * (ratio - self._counted_per_expected)
+        self._correct(attempt, tokens)
+
+    def _correct(self, attempt: Attempt, tokens: float) -> None:
+        """Charge an attempt that has left for so many tokens instead of those charged before."""
         path = self._path(attempt)
         if path is not None and attempt.charged:
             for member in path[1:]:
@@ -91,16 +103,25 @@ class WaitingAttempts:
 
     # Who is next
 
-    def next(self, may_leave: Callable[[Attempt], bool]) -> Attempt | None:
-        """Return the attempt that is next, of those that may leave now."""
+    def next(
+        self, may_leave: Callable[[Attempt], bool], is_last_slot: bool = False
+    ) -> Attempt | None:
+        """Return the attempt that is next, of those that may leave now.
+
+        ``is_last_slot``: tier flex gets it for its minimum share only.
+        """
         best = None
         for name, tier in self._tiers.items():
-            if not tier.waiting or (best is not None and self._credits[name] <= 0):
+            needs_credit = best is not None or (is_last_slot and name == "flex")
+            if not tier.waiting or (needs_credit and self._credits[name] <= 0):
                 continue
             attempt = tier.first(may_leave)
-            if attempt is not None and best is not None and self._credits[name] >= attempt.tokens:
+            if attempt is None:
+                continue
+            if best is not None and self._credits[name] >= attempt.tokens:
                 return attempt
-            best = best or attempt
+            if not needs_credit or self._credits[name] >= attempt.tokens:
+                best = best or attempt
         return best
 
     def take(self, first: Attempt, call: CallToFill | None) -> list[Attempt]:
@@ -142,7 +163,7 @@ class WaitingAttempts:
         path, name = self._path(attempt), group_key(attempt)
         assert path is not None
         tier, key, user = path
-        tokens = attempt.charged = max(1, attempt.tokens)
+        tokens = attempt.charged = max(1, attempt.tokens) * self._counted_per_expected
         tier.charge(key, tokens)
         key.charge(user, tokens)
         self.remove(attempt)
@@ -150,7 +171,7 @@ class WaitingAttempts:
             user.groups[name] = rest
         self._share_among_tiers(attempt.flow.tier, tokens)
 
-    def _share_among_tiers(self, sending: Tier, tokens: int) -> None:
+    def _share_among_tiers(self, sending: Tier, tokens: float) -> None:
         """Give worse tiers that wait their share of what leaves; charge that of the sending one."""
         place = TIERS.index(sending)
         for tier in TIERS[place + 1 :]:

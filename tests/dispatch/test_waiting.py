@@ -140,7 +140,7 @@ def test_tokens_that_the_provider_counted_replace_those_expected():
     order = []
     for _ in range(200):
         (one,) = queue.take(queue.next(always), None)
-        queue.correct(one, 30 if one.flow.key == "a" else 10)
+        queue.settle(one, 30 if one.flow.key == "a" else 10)
         order.append(one.flow.key)
     assert order.count("b") == pytest.approx(150, abs=3)
 

@@ -1,0 +1,190 @@
+"""Who is served when many wait for few slots, in virtual time with the real dispatch."""
+
+from collections import defaultdict
+from itertools import count
+
+import pytest
+
+from app.domain import Flow
+from app.errors import Throttled
+from tests.dispatch.members import good
+from tests.dispatch.simulator import simulated
+
+QUERY, BULK = Flow("query"), Flow("bulk")
+A_CALL, A_TEXT = 0.001, 0.002  # seconds that calls of the provider take
+SLOTS, MOST = 4, 64  # texts in a call
+FULL_CALL = A_CALL + MOST * A_TEXT
+SECONDS = 20
+
+
+def sized(a_call=A_CALL, a_text=A_TEXT):
+    """Return a provider whose calls take longer with more texts."""
+    return lambda world, call: (a_call + a_text * len(call.items), None)
+
+
+def provider(behaviour=None, slots=SLOTS, most=MOST, **options):
+    deployment = {"provider": "a", "max_inputs": most}
+    return simulated({"a": behaviour or sized()}, {"m": [deployment]}, concurrency=slots, **options)
+
+
+def keep_asking(run, flow, clients, texts, seconds=SECONDS):
+    """Let clients ask again and again. The texts begin with the name of the key."""
+    numbers = count()
+
+    def client():
+        while run.world.now < 1000 + seconds:
+            names = [f"{flow.key} {next(numbers):09}" for _ in range(texts)]
+            asked = run.ask("m", names, flow=flow)
+            while asked.heard is None:
+                run.world.pause(0.005)
+
+    for _ in range(clients):
+        run.world.spawn(client)
+
+
+def ask_queries(run, number=150, flow=QUERY, every=0.0801):
+    return [run.ask("m", [f"q{n}"], after=2 + n * every, flow=flow) for n in range(number)]
+
+
+def waits(asked):
+    assert all(one.error is None for one in asked)
+    return sorted(one.heard - one.at for one in asked)
+
+
+def at(share, values):
+    return values[min(len(values) - 1, int(share * len(values)))]
+
+
+def served(run, start=0.0, stop=SECONDS):
+    """Return the texts that the provider has embedded in some seconds, by key."""
+    texts = defaultdict(int)
+    for call in run.calls():
+        if 1000 + start <= call.ended < 1000 + stop:
+            for item in call.items:
+                texts[item.split()[0]] += 1
+    return texts
+
+
+def jain(values):
+    """Jain's fairness index: 1 where all have the same."""
+    return sum(values) ** 2 / (len(values) * sum(value**2 for value in values))
+
+
+@pytest.mark.parametrize("tier", ["default", "flex"])
+@pytest.mark.parametrize("key", ["query", "bulk"])
+def test_a_query_does_not_wait_behind_an_ingest(tier, key):
+    with provider() as run:
+        keep_asking(run, Flow("bulk", tier=tier), clients=64, texts=500)
+        queries = ask_queries(run, flow=Flow(key))
+        run.world.run()
+    waited = waits(queries)
+    assert at(0.5, waited) <= (0.060 if tier == "default" else 0.040)
+    assert at(0.99, waited) <= FULL_CALL + 3 * A_TEXT
+
+
+def test_an_ingest_keeps_its_rate_beside_queries():
+    rates = []
+    for with_queries in (False, True):
+        with provider() as run:
+            keep_asking(run, BULK, clients=64, texts=500)
+            if with_queries:
+                ask_queries(run)
+            run.world.run()
+        rates.append(served(run)["bulk"])
+    assert rates[1] >= 0.97 * rates[0]
+    assert rates[0] >= 0.97 * SECONDS * SLOTS * MOST / FULL_CALL
+
+
+@pytest.mark.parametrize(("texts", "most"), [(1, 4), (40, MOST), (500, MOST)])
+def test_keys_share_an_overloaded_provider_evenly(texts, most):
+    keys = [f"k{n}" for n in range(8)]
+    with provider(sized(0.1, 0.002), most=most) as run:
+        for n, key in enumerate(keys):
+            keep_asking(
+                run, Flow(key), (2 if texts > MOST else 20) + 5 * n, texts
+            )  # each key with more clients
+        run.world.run()
+    for start in (2, 10):
+        texts_of = served(run, start, start + 10)
+        assert jain([texts_of[key] for key in keys]) >= 0.98
+
+
+def test_keys_are_served_by_their_shares():
+    with provider() as run:
+        for share in (1, 2, 4):
+            keep_asking(run, Flow(f"k{share}", share=share), clients=32, texts=200)
+        run.world.run()
+    texts = served(run, 2)
+    assert texts["k2"] / texts["k1"] == pytest.approx(2, rel=0.05)
+    assert texts["k4"] / texts["k1"] == pytest.approx(4, rel=0.05)
+
+
+def test_flex_gets_its_minimum_beside_others_and_else_all():
+    with provider() as run:
+        keep_asking(run, Flow("flex", tier="flex"), clients=32, texts=500)
+        keep_asking(run, QUERY, clients=16, texts=200, seconds=SECONDS / 2)
+        run.world.run()
+    beside, alone = served(run, 1, SECONDS / 2), served(run, SECONDS / 2 + 3, SECONDS)
+    assert beside["flex"] >= 0.045 * sum(beside.values())
+    # The last slot stays free for queries.
+    full = (SECONDS / 2 - 3) * (SLOTS - 1) * MOST / FULL_CALL
+    assert alone["flex"] >= 0.97 * full
+
+
+def test_a_small_share_of_bulk_work_takes_no_time_from_small_requests():
+    alone, beside = [], []
+    for into, clients in ((alone, 0), (beside, 16)):
+        with provider(sized(0.050, 0.001), slots=8) as run:
+            keep_asking(run, Flow("bulk", tier="flex"), clients, texts=500)
+            into += ask_queries(run)
+            run.world.run()
+    assert at(0.99, waits(beside)) <= 2 * at(0.99, waits(alone))
+
+
+def test_a_noisy_key_does_not_fill_the_queue_for_others():
+    with provider(good(0.5), most=1, merge=False, waiting=100) as run:
+        noisy = [run.ask("m", [f"n{n}"], after=n * 0.01, flow=Flow("noisy")) for n in range(600)]
+        quiet = [run.ask("m", [f"q{n}"], after=3 + n * 0.3, flow=QUERY) for n in range(20)]
+        run.to_the_end()
+    assert at(1, waits(quiet)) <= 2.0
+    refused = [one.error for one in noisy if one.error]
+    assert {error.code for error in refused} == {"overloaded"}
+    # 100 wait, and 8 leave in a second.
+    assert at(0.5, sorted(error.retry_after for error in refused)) == pytest.approx(12, rel=0.3)
+
+
+def test_bulk_work_is_cut_so_that_no_call_is_long():
+    with provider(sized(0.010, 0.010), slots=2, most=2048) as run:
+        keep_asking(run, BULK, clients=8, texts=4096, seconds=120)
+        queries = ask_queries(run, flow=QUERY, every=1.0, number=100)
+        run.world.run()
+    known = [call for call in run.calls() if call.began > 1060]
+    assert max(call.ended - call.began for call in known) <= 1.1
+    assert at(0.9, waits(queries[60:])) <= 1.1
+
+
+def test_flex_waits_for_a_quota_instead_of_an_early_429():
+    deployment = {"provider": "a", "requests_per_minute": 10}
+    for tier, refused in (("flex", 0), ("default", 20)):
+        with simulated({"a": good()}, {"m": [deployment]}, merge=False) as run:
+            flow = Flow("k", tier=tier)
+            asked = [run.ask("m", [f"t{n}"], after=n * 0.01, flow=flow) for n in range(30)]
+            run.to_the_end()
+        assert sum(one.code == "rate_limit_exceeded" for one in asked) == refused
+
+
+def test_flex_waits_for_a_rest_until_its_deadline():
+    def resting(world, call):
+        if world.now < 1000 + 200:
+            return 0.01, Throttled("asked us to slow down (429)", retry_after=20)
+        return 0.01, None
+
+    with simulated({"a": resting}, {"m": [{"provider": "a"}]}) as run:
+        flow = Flow("k", tier="flex")
+        served_, late = run.ask("m", ["x"], flow=flow), run.ask("m", ["y"], timeout=30, flow=flow)
+        early = run.ask("m", ["z"])
+        run.to_the_end()
+    assert served_.error is None
+    assert early.code == "rate_limit_exceeded"
+    assert late.code in ("rate_limit_exceeded", "timeout")
+    assert len(run.calls()) <= 200 / 20 + 3
