@@ -106,6 +106,14 @@ if os.environ.get("OPENAI_API_KEY"):
 #:   end user of the key.
 #: - "warn_at" (number over 0, up to 1; default None): Share of each limit of a day or a month at
 #:   which operators are warned, once a period: by a log line, a metric and, with NOTIFY, a webhook.
+#: - "share" (number over 0, up to 1,000,000; default 1): Its weight where calls queue for a
+#:   provider: of two keys of one tier, the one with twice the share gets twice the tokens.
+#: - "fair_users" (True or False; default False): Whether its end users (the field `user`) divide
+#:   its share evenly.
+#: - "service_tier" ('priority' or 'default' or 'flex'; default 'default'): The tier of its requests
+#:   that ask for none, or for 'auto'.
+#: - "service_tiers" (a list of 'priority', 'default', 'flex'; default ['default', 'flex']): Tiers
+#:   that its requests may ask for; its own is always among them.
 KEYS = {}
 if os.environ.get("ALPHANEURAL_API_KEY"):
     KEYS["default"] = {
