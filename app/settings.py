@@ -182,11 +182,12 @@ USAGE = None
 #: - "algorithms" (a list; default 'RS256', 'ES256', 'EdDSA'): How tokens may be signed.
 #: - "leeway" (number from 0 to 300; default 30): Seconds by which clocks may differ.
 #: - "refresh" (number from 1 to 86,400; default 300): Seconds between reads of the public keys.
-#: - "claims" ('name', 'models', 'admin' or a limit of KEYS: path of a claim; default {'name':
-#:   'sub'}): The claims with a caller's name, rights and limits.
+#: - "claims" ('name' or a setting of KEYS, but 'sha256': path of a claim; default {'name': 'sub'}):
+#:   The claims with a caller's name, rights, limits, share and service tiers.
 #: - "admins" (a list; default empty): Values of the claim 'admin' that make an administrator.
 #: - "models" (as in KEYS; default ['*']): For callers whose token says nothing of models.
-#: - "limits" (limits as in KEYS; default empty): For callers whose token says nothing of them.
+#: - "limits" (limits, 'share', 'fair_users', 'service_tier', 'service_tiers' as in KEYS; default
+#:   empty): For callers whose token says nothing of them.
 OIDC = None
 
 #: End users (the field `user`) that get a 403. Taken on reload.

@@ -82,3 +82,5 @@ KEY_LIMITS = tuple(
     for name in declared(KeySettings)
     if name not in ("sha256", "models", "admin", *KEY_QUEUEING)
 )
+#: What rows of the table of keys, and OIDC["limits"] and claims, can say besides models and admin.
+KEY_OPTIONS = (*KEY_LIMITS, *KEY_QUEUEING)

@@ -63,7 +63,7 @@ keys = sa.Table(
     sa.Column("name", sa.Text(), nullable=False),
     sa.Column("models", sa.JSON(), nullable=False),  # a list; ["*"]: every model
     sa.Column("admin", sa.Boolean(), nullable=False),
-    sa.Column("limits", sa.JSON(), nullable=False),  # as in KEYS
+    sa.Column("limits", sa.JSON(), nullable=False),  # and share, tiers … as in KEYS
     sa.Column("networks", sa.JSON(), nullable=False),  # a list; empty: any
     sa.Column("created", _BIG, nullable=False),
     sa.Column("expires", _BIG),
