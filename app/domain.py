@@ -58,6 +58,7 @@ class Caller:
     dollars_per_month: float | None = None
     user_requests_per_minute: int | None = None  # for each end user of the key
     user_tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
     warn_at: float | None = None  # the soft limit, as a share of each quota and budget
     share: float = 1.0  # its weight in the queues of providers
     fair_users: bool = False  # its end users divide its share evenly

@@ -104,6 +104,8 @@ if os.environ.get("OPENAI_API_KEY"):
 #:   each end user (the field `user`) of the key.
 #: - "user_tokens_per_minute" (whole number from 1; default None): Tokens in any 60 seconds of each
 #:   end user of the key.
+#: - "concurrent_requests" (whole number from 1; default None): Requests at the same time, of all
+#:   workers together (see LIMITS).
 #: - "warn_at" (number over 0, up to 1; default None): Share of each limit of a day or a month at
 #:   which operators are warned, once a period: by a log line, a metric and, with NOTIFY, a webhook.
 #: - "share" (number over 0, up to 1,000,000; default 1): Its weight where calls queue for a

@@ -16,9 +16,10 @@ class KeySettings:
     """One of ``KEYS``. Each limit is None where there is none.
 
     The name of a limit says its unit and its period, and ``user_`` that it is one of each end user
-    (`app.limits.rules.parse_limit`). A new limit is a field of this class, after the last limit and
-    before ``warn_at``, and of `app.domain.Caller`. The order must not change: the counters in Redis
-    are numbered by it, so that another order would mix the counters of keys in use.
+    (`app.limits.rules.parse_limit`); only ``concurrent_requests`` has no period. A new limit is a
+    field of this class, after the last limit and before ``warn_at``, and of `app.domain.Caller`.
+    The order must not change: the counters in Redis are numbered by it, so that another order would
+    mix the counters of keys in use.
     """
 
     name: str
@@ -46,6 +47,9 @@ class KeySettings:
     )
     user_tokens_per_minute: int | None = count(
         None, "Tokens in any 60 seconds of each end user of the key."
+    )
+    concurrent_requests: int | None = count(
+        None, "Requests at the same time, of all workers together (see LIMITS)."
     )
     warn_at: float | None = positive(
         None,
