@@ -17,6 +17,7 @@ _TYPES: dict[str, Any] = {
     "user": sa.String(256),
     "error_code": sa.String(64),
     "space": sa.String(100),
+    "service_tier": sa.String(16),
     **dict.fromkeys(("key", "model", "provider", "deployment"), sa.Text()),
 }
 
@@ -54,6 +55,7 @@ def _hours(name: str, *dimensions: str) -> sa.Table:
 
 hours = _hours("usage_hours", *HOUR_DIMENSIONS)
 user_hours = _hours("usage_user_hours", "user", *HOUR_DIMENSIONS)
+tier_hours = _hours("usage_tier_hours", "service_tier", *HOUR_DIMENSIONS)
 
 #: Keys besides those of the settings, as hashes. Times are in seconds since 1970.
 keys = sa.Table(

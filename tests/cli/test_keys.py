@@ -210,7 +210,7 @@ def test_show_prints_rights_and_the_last_use(table):
     assert (found["networks"], found["last_use"]) == ("10.0.0.0/8", "")
     row = dict.fromkeys(COLUMNS, 0) | {"key": "team", "time": 1_700_000_000_999, "writer": "w"}
     row |= dict.fromkeys(("request_id", "user", "model", "provider", "deployment"), "")
-    row["error_code"] = ""
+    row |= dict.fromkeys(("error_code", "space", "service_tier"), "")
     rows = [row, row | {"number": 1, "time": 1_600_000_000_000}, row | {"number": 2, "key": "x"}]
     table._run(lambda connection: connection.execute(sa.insert(requests), rows))
     assert shown("team")[0]["last_use"] == "2023-11-14T22:13:20+00:00"
