@@ -216,6 +216,14 @@ class ModelNotAllowed(ClientError):
     type = "invalid_request_error"
 
 
+class ServiceTierNotAllowed(ClientError):
+    """The key may not ask for the service tier. A retry cannot help."""
+
+    status = 403
+    code = "service_tier_not_allowed"
+    type = "invalid_request_error"
+
+
 class AdminOnly(ClientError):
     """The key is not an administrator's. A retry cannot help."""
 

@@ -15,6 +15,7 @@ from app.auth.table_keys import TableKeys
 from app.database.engine import Database, Unavailable
 from app.database.migrations import migrate
 from app.database.tables import keys as rows
+from app.domain import Caller
 from app.errors import KeysUnavailable, Unauthorized
 from tests.support.postgres import Postgres
 from tests.support.server import eventually
@@ -82,6 +83,10 @@ def test_new_key_identifies_caller_with_rights(table, known):
     assert (caller.name, caller.models, caller.admin) == ("team", frozenset("ab"), True)
     assert (caller.requests_per_minute, caller.dollars_per_month) == (5, 2.5)
     assert [str(network) for network in networks] == ["10.0.0.0/8", "::1/128"]
+    queueing = {"share": 2, "fair_users": True, "service_tier": "flex", "service_tiers": []}
+    bulk = table.new(KeyEntry("bulk", limits=tuple(queueing.items())))
+    known.refresh()
+    assert known.identify(bulk)[0] == Caller("bulk", **queueing | {"service_tiers": frozenset()})
     plain = table.new(KeyEntry("plain"))
     known.refresh()
     assert known.identify(plain)[0].models is None
@@ -214,6 +219,12 @@ ODD = [
     {"limits": {"warn_at": 7}},
     {"limits": {"tokens_per_day": None}},
     {"limits": {"tokens_per_day": 1.5}},
+    {"limits": {"share": 0}},
+    {"limits": {"share": True}},
+    {"limits": {"fair_users": 1}},
+    {"limits": {"service_tier": "auto"}},
+    {"limits": {"service_tiers": "flex"}},
+    {"limits": {"service_tiers": ["scale"]}},
     {"limits": 5},
     {"networks": ["10.0.0.1/8"]},
     {"networks": None},
