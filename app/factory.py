@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from app.usage.queries import VolumeLimits
     from app.usage.reporter import Reporter
     from app.usage.store import Store
-    from app.usage.watch import Watch
+    from app.usage.volume_alert import VolumeAlert
 
 _log = logging.getLogger("app.factory")
 PURGE_INTERVAL_S = 3600.0
@@ -173,8 +173,8 @@ def _register_gauges(
     if services.ledger is not None:
         ledger = services.ledger
         gauges.ledger(lambda: ledger.state)
-    if services.watch is not None:
-        gauges.watch(services.watch)
+    if services.volume_alert is not None:
+        gauges.volume(services.volume_alert)
     gauges.limits(limiter.windows.state)
     gauges.soft_limits(limiter.soft_limits)
 
@@ -193,7 +193,7 @@ class Services:
     reporter: Reporter | None = None
     unusual: VolumeLimits | None = None
     ledger: Ledger | None = None
-    watch: Watch | None = None
+    volume_alert: VolumeAlert | None = None
     _starts: list[Callable[[], None]] = field(default_factory=list)
     _ends: list[Callable[[], None]] = field(default_factory=list)
 
@@ -256,7 +256,7 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     from app.usage.shipper import Chore, Shipper
     from app.usage.spool import Spool
     from app.usage.store import DAY_MS, Store, VolumeLimits
-    from app.usage.watch import VolumeAlert, Watch
+    from app.usage.volume_alert import VolumeAlert
 
     database, reports = Database(usage.url), Database(usage.url, REPORT_TIME_LIMIT_S)
     services.add(None, database.close)
@@ -267,7 +267,7 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     services.unusual = unusual = VolumeLimits(
         usage.unusual.requests_per_hour, usage.unusual.tokens_per_hour
     )
-    services.watch = watch = Watch(settings.keys)
+    services.volume_alert = alert = VolumeAlert(store, unusual)
     chores = [Chore(AUDIT_RETRY_S, SettingsAudit(database, settings))]
     if usage.retention_days is not None:
         age = usage.retention_days * DAY_MS
@@ -275,14 +275,14 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
             Chore(PURGE_INTERVAL_S, lambda: store.purge_older(age, int(time.time() * 1000)))
         )
     if unusual:
-        chores.append(Chore(VOLUME_CHECK_INTERVAL_S, VolumeAlert(store, unusual, watch)))
+        chores.append(Chore(VOLUME_CHECK_INTERVAL_S, alert))
     writer = Ledger.new_writer()
     journals = directory_of(usage.spool)
     spool = Spool(usage.spool, writer, usage.spool_bytes, journals)
     shipper = Shipper(store, spool, chores)
     journal, recorder = Journal(journals, writer), Recorder(settings.models)
     services.ledger = ledger = Ledger(recorder, spool, shipper, writer, journal)
-    services.observers += [ledger, watch]
+    services.observers.append(ledger)
     services.add(ledger.start, ledger.close)
     if usage.keys:
         from app.auth.key_table import KeyTable

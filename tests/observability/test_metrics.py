@@ -70,6 +70,44 @@ def exchange(model="embed", error=None, outcome=None, admitted=True):
 # Counters
 
 
+def test_requests_are_counted_by_key_and_result(files):
+    meter = Meter(files, ["embed"], keys=["team"])
+    for name, status in [
+        ("team", 200),
+        ("team", 200),
+        ("team", 429),
+        ("team", 403),
+        ("team", 400),
+        ("team", 404),
+        ("team", 503),
+        (None, 401),
+        ("oidc:a-subject", 200),
+        ("of-the-table", 200),
+    ]:
+        finished = exchange()
+        finished.caller = Caller(name) if name else None
+        meter.finished(finished, status)
+    meter.finished(Exchange("r", "GET", "/v1/models", route="api.models"), 200)
+    found = values(files)
+    assert {name: found[name] for name in found if name.startswith("key_requests")} == {
+        "key_requests_total{key=team,result=ok}": 2,
+        "key_requests_total{key=team,result=refused}": 2,
+        "key_requests_total{key=team,result=invalid}": 2,
+        "key_requests_total{key=team,result=failed}": 1,
+        "key_requests_total{key=,result=refused}": 1,
+        "key_requests_total{key=other,result=ok}": 2,
+    }
+
+
+def test_number_of_key_labels_is_bounded(files):
+    meter = Meter(files, ["embed"], keys=[f"key-{n}" for n in range(1000)])
+    for n in range(1000):
+        finished = exchange()
+        finished.caller = Caller(f"key-{n}")
+        meter.finished(finished, 200)
+    assert len([name for name in values(files) if name.startswith("key_requests")]) == 201
+
+
 def test_cost_is_counted_by_model_and_by_key(files):
     deployments = (DeploymentSettings("p", "x", price_per_million_tokens=2.0),)
     prices = Prices({"embed": ModelSettings("embed", deployments)})
@@ -207,7 +245,7 @@ def test_labels_have_no_text_of_clients(meter, files):
     assert found["requests_total{model=,route=unknown,status=404}"] == 1
     assert not re.search("made up|no/such", str(found))
     assert not {"user", "path"} & {name for m in catalog.ALL for name in m.labels}
-    # Of the settings, and few: see app.limits.key_labels and app.usage.watch.
+    # Of the settings, and few: see app.limits.key_labels.
     with_keys = [catalog.KEY_COST, catalog.SOFT_LIMITS, catalog.KEY_REQUESTS]
     assert [m for m in catalog.ALL if "key" in m.labels] == with_keys
 

@@ -1,4 +1,4 @@
-"""Metrics of the shared servers, and of requests by key."""
+"""Metrics of the shared servers, of unusual volume and of checks of vectors."""
 
 from types import SimpleNamespace
 
@@ -11,9 +11,7 @@ from app.limits.windows import WindowsState
 from app.observability.metrics.files import Files
 from app.observability.metrics.gauges import Gauges
 from app.observability.metrics.meter import Meter
-from app.usage.watch import Watch
 from tests.observability.test_metrics import values
-from tests.usage.conftest import exchange
 
 
 @pytest.fixture
@@ -27,11 +25,11 @@ def gauges(files):
 
 
 def test_cache_server_metrics(gauges, files):
-    told = [
+    states = [
         CacheStats(5, 9, shared=SharedStats(4, 1, 6, 2, True)),
         CacheStats(7, 9, shared=SharedStats(4, 2, 9, 2, False)),
     ]
-    gauges.cache("redis", lambda: told[0] if len(told) == 1 else told.pop(0))
+    gauges.cache("redis", lambda: states[0] if len(states) == 1 else states.pop(0))
     gauges.cache("memory", lambda: CacheStats(1, 1))
     gauges.look()
     found = values(files)
@@ -46,8 +44,8 @@ def test_cache_server_metrics(gauges, files):
 
 
 def test_unchecked_limits_are_counted(gauges, files):
-    told = [WindowsState(3, 0, True), WindowsState(5, 2, False)]
-    gauges.limits(lambda: told[0] if len(told) == 1 else told.pop(0))
+    states = [WindowsState(3, 0, True), WindowsState(5, 2, False)]
+    gauges.limits(lambda: states[0] if len(states) == 1 else states.pop(0))
     gauges.look()
     assert values(files)["limits_down"] == 1
     gauges.look()
@@ -62,21 +60,15 @@ def test_limits_in_memory_have_no_metrics(gauges, files):
     assert not [name for name in values(files) if name.startswith("limits")]
 
 
-def test_requests_are_counted_by_key_and_not_by_user(gauges, files):
-    watch = Watch(["team"])
-    gauges.watch(watch)
-    for caller, user, status in [("team", "a", 200), ("team", "b", 429), ("table", "c", 200)]:
-        watch.finished(exchange(caller=caller, user=user), status)
-    gauges.look()
-    watch.finished(exchange(caller="team", user="d"), 429)
-    watch.set_unusual([{"user": "loud"}, {"user": "louder"}, {"user": ""}])
+def test_unusual_volume_is_shown(gauges, files):
+    alert = SimpleNamespace(counts={"key": 1, "user": 2})
+    gauges.volume(alert)
     gauges.look()
     found = values(files)
-    assert found["key_requests_total{key=team,result=ok}"] == 1
-    assert found["key_requests_total{key=team,result=refused}"] == 2
-    assert found["key_requests_total{key=other,result=ok}"] == 1
-    assert len([name for name in found if name.startswith("key_requests")]) == 3
     assert (found["unusual{who=user}"], found["unusual{who=key}"]) == (2, 1)
+    alert.counts = {"key": 0, "user": 2}
+    gauges.look()
+    assert values(files)["unusual{who=key}"] == 0
 
 
 def test_worst_agreement_of_a_model_at_a_provider_is_shown(gauges, files):

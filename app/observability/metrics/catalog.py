@@ -215,7 +215,7 @@ NOTIFICATIONS = Metric(
     "counter", "notifications", "Webhook messages by result: sent, failed, dropped.", ("result",)
 )
 
-# Abuse, where there is a ledger
+# Abuse
 
 KEY_REQUESTS = Metric(
     "counter",
@@ -223,6 +223,7 @@ KEY_REQUESTS = Metric(
     "Requests for embeddings, by key and result: ok, refused, invalid, failed.",
     ("key", "result"),
 )
+# … where there is a ledger:
 UNUSUAL = Metric(
     "gauge",
     "unusual",
