@@ -1,7 +1,8 @@
 """What a provider is to the rest of the proxy, and what a wire format has to say.
 
-A module of this package offers ``OPTIONS`` (the settings that only its kind knows, as marshmallow
-fields) and ``make(settings)``, which returns a `WireFormat`, or a `Provider` that needs no HTTP.
+A module of this package offers ``OPTIONS`` (the settings that only its kind knows:
+`app.providers.effects.Option`) and ``make(settings)``, which returns a `WireFormat`, or a
+`Provider` that needs no HTTP.
 """
 
 from __future__ import annotations

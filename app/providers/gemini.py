@@ -32,12 +32,11 @@ from app.providers.base import (
     row_of,
 )
 from app.providers.counts import count_in
-from app.providers.effects import Effect
+from app.providers.effects import Option
 from app.providers.refusals import UNREADABLE, bounded_wait
 from app.vectors import BYTES_PER_VALUE, cut
 
-OPTIONS: dict[str, Any] = {}
-EFFECTS: dict[str, Effect] = {}
+OPTIONS: dict[str, Option] = {}
 
 #: The portable hint as Google's task type.
 TASKS = {"query": "RETRIEVAL_QUERY", "document": "RETRIEVAL_DOCUMENT"}

@@ -35,7 +35,7 @@ from app.providers.base import (
     row_of,
 )
 from app.providers.counts import count_in
-from app.providers.dialect import Dialect, effects, limits_of, options
+from app.providers.dialect import Dialect, limits_of, options
 from app.providers.refusals import blamed, bounded_wait, clean, message_of
 
 OPENAI = Dialect(
@@ -45,10 +45,7 @@ OPENAI = Dialect(
     user=True,
     models={"text-embedding-ada-002": {"dimensions": False}},
 )
-
-
 OPTIONS = options(OPENAI)
-EFFECTS = effects(OPENAI)
 
 
 def make(settings: ProviderSettings) -> OpenAI:
