@@ -151,11 +151,6 @@ class Outcome:
     purchases: Mapping[Source, int] = field(default_factory=dict)
 
     @property
-    def billed_tokens(self) -> int:
-        """Tokens bought for this request, over all deployments."""
-        return sum(self.purchases.values())
-
-    @property
     def prompt_tokens(self) -> int:
         """Tokens of all items, those from the cache too."""
         return sum(self.vectors.tokens)

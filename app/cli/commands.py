@@ -12,6 +12,7 @@ import click
 from app import config
 from app.cli.cache import cache
 from app.cli.common import fail, verified_settings
+from app.cli.tables import json_option
 
 if TYPE_CHECKING:
     from app.dispatch import Dispatcher
@@ -39,23 +40,20 @@ def check_settings() -> None:
 @click.argument("name")
 def new_key(name: str) -> None:
     """Create a key, show it once, and print its line for KEYS."""
-    from marshmallow import ValidationError
-
     from app.auth.keys import new_key as create
-    from app.config.fields import key_name, text
+    from app.config.keys import check_name
 
     try:
-        text(key_name).deserialize(name)
-    except ValidationError as error:
-        fail(f"the name {name!r:.100} {' '.join(error.messages)}")
-
+        check_name(name)
+    except ValueError as error:
+        fail(error)
     key, digest = create()
     click.echo(f"The key, shown only now:\n\n    {key}\n\nThe line for KEYS:\n")
     click.echo(f'    {name!r}: {{"sha256": "{digest}", "models": ["*"]}},')
 
 
 @click.command("check")
-@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+@json_option
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds each call may take.")
 @click.option("--no-batch", is_flag=True, help="Do not try a call of max_inputs inputs.")
 @click.option("--all", "with_services", is_flag=True, help="Ask Valkey, database, JWKS … too.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from marshmallow import ValidationError
+
 from app.config import fields as own
 from app.config.declaration import REQUIRED, count, declared, flag, positive, setting
 
@@ -54,3 +56,11 @@ class KeySettings:
 
 #: The limits that a key can have, and ``warn_at``.
 KEY_LIMITS = tuple(n for n in declared(KeySettings) if n not in ("sha256", "models", "admin"))
+
+
+def check_name(name: object) -> None:
+    """Raise ValueError if this may not be the name of a key."""
+    try:
+        own.text(own.key_name).deserialize(name)
+    except ValidationError as error:
+        raise ValueError(f"the name {name!r:.100} {' '.join(error.messages)}") from error

@@ -77,7 +77,6 @@ def set_aside_entries(tmp_path):
 
 def test_each_request_is_one_row_and_the_spool_is_emptied(make, store, tmp_path):
     ledger = make()
-    ledger.started(exchange(), {})
     finish_requests(ledger, 50)
     finish_requests(ledger, 5, path="/v1/models", method="GET")
     eventually(lambda: len(store.rows) == 50)
