@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint
 
 from app.auth.authenticator import KeySource
-from app.concurrency.host_memory import directory_for
+from app.concurrency.shared_files import directory_for
 from app.config import Settings, UsageSettings
 from app.domain import Caller
 from app.exchange import Observer
