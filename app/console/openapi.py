@@ -13,6 +13,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask
 from marshmallow import fields
 
+from app import __version__
 from app.api.schemas import EmbeddingSchema
 from app.config import Settings
 from app.console import descriptions
@@ -29,7 +30,7 @@ def document(app: Flask, settings: Settings) -> dict[str, Any]:
     plugin = MarshmallowPlugin()
     spec = APISpec(
         title=descriptions.TITLE,
-        version=app.__version__,
+        version=__version__,
         openapi_version="3.1.0",
         info={"description": descriptions.ABOUT},
         servers=[{"url": "/"}],

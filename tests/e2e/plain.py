@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -85,3 +86,28 @@ def _connection(port: int) -> Iterator[http.client.HTTPConnection]:
         # http.client would reconnect by itself, and hide a lost request.
         connection.auto_open = 0
         yield connection
+
+
+LINE = b"POST /x HTTP/1.1\r\nHost: x\r\n"
+
+
+def connect(server: Plain, timeout: float = 20) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=timeout)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Read until the server closes; a reset fails the test."""
+    pieces = []
+    while piece := connection.recv(2**16):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """Read one answer of `plain_app` on a connection that stays open."""
+    data = b""
+    while b"}" not in data:
+        piece = connection.recv(2**16)
+        assert piece, f"closed after {data!r}"
+        data += piece
+    return data
