@@ -88,11 +88,11 @@ def test_every_error_of_the_app_is_defined_in_errors(document):
 
 def test_document_has_every_error(with_usage):
     document = with_usage.get("/openapi.json").json
-    told = set().union(*codes_by_operation(document).values())
+    documented = set().union(*codes_by_operation(document).values())
     for answer in document["components"]["responses"].values():
-        told |= {(int(name), code) for name in ("404", "405") for code in _codes(answer)}
+        documented |= {(int(name), code) for name in ("404", "405") for code in _codes(answer)}
     for kind in _kinds(errors.ClientError):
-        assert (kind.status, kind.code) in told, kind
+        assert (kind.status, kind.code) in documented, kind
 
 
 @pytest.mark.parametrize("unit", HEADER_UNITS)

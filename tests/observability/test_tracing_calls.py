@@ -39,12 +39,12 @@ def test_attributes_of_a_call_span(plain, result, expected):
     assert found.attributes["gen_ai.provider.name"] == "azure.ai.openai"
     assert (found.attributes["server.address"], found.attributes["server.port"]) == ("up", 81)
     assert "gen_ai.embeddings.dimension.count" not in found.attributes
-    told = {
+    attributes = {
         n: v
         for n, v in found.attributes.items()
         if n in ("gen_ai.usage.input_tokens", "error.type")
     }
-    assert told == expected
+    assert attributes == expected
     assert sent.items == call.items
     assert sent.headers["traceparent"].split("-")[2] == f"{found.context.span_id:016x}"
 
