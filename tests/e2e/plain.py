@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.server import Proxy
+from tests.support.settings import KEY
 
 
 class Plain(Proxy):
@@ -111,3 +112,16 @@ def read_answer(connection: socket.socket) -> bytes:
         assert piece, f"closed after {data!r}"
         data += piece
     return data
+
+
+def too_large_request(framing: str) -> bytes:
+    """Return a request of 40 MiB with a "length" or "chunked", over every limit."""
+    data = b"x" * (40 * 2**20)
+    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n".encode()
+    if framing == "chunked":
+        return b"%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (
+            head,
+            len(data),
+            data,
+        )
+    return b"%sContent-Length: %d\r\n\r\n%s" % (head, len(data), data)

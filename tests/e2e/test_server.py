@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import WORKER_CLASSES
-from tests.e2e.plain import LINE, Plain, connect, read_all, read_answer
+from tests.e2e.plain import LINE, Plain, connect, read_all, read_answer, too_large_request
 from tests.support.server import Proxy
-from tests.support.settings import KEY
 
 SECRET = "sk-planted-secret"
 
@@ -191,14 +190,7 @@ def test_a_small_unread_body_keeps_the_connection(server: Plain):
 def test_a_body_over_the_limit_is_refused(
     proxy_of: Callable[[str], Proxy], worker_class: str, framing: str
 ):
-    data = b"x" * (40 * MEBIBYTE)
-    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n".encode()
-    if framing == "chunked":
-        head += b"Transfer-Encoding: chunked\r\n\r\n"
-        data = b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data)
-    else:
-        head += b"Content-Length: %d\r\n\r\n" % len(data)
-    answer = proxy_of(worker_class).client().raw(head + data)
+    answer = proxy_of(worker_class).client().raw(too_large_request(framing))
     assert (answer.status, answer.error["code"]) == (413, "request_too_large")
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from app.errors import ConnectionFailed, ProviderError, ProviderTimeout
 from tests.providers.http import (
-    WIDTH,
     InThread,
     assert_embeds,
     call,
@@ -16,31 +15,10 @@ from tests.providers.http import (
     within,
 )
 from tests.support import refusals, stalls
-from tests.support.upstream import Upstream, good
+from tests.support.upstream import good
 from tests.support.wire import read_request
 
 LATE = 0.8  # maximum seconds after the deadline
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """One provider for all tests here."""
-    with Upstream(WIDTH) as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def upstream(shared):
-    """The provider, reset."""
-    shared.reset()
-    yield shared
-    shared.reset()
-
-
-@pytest.fixture
-def provider(upstream):
-    """The proxy's provider for it."""
-    return provider_at(upstream)
 
 
 def assert_cut(provider, error, seconds=0.15):
