@@ -78,9 +78,7 @@ def options(dialect: Dialect) -> dict[str, Option]:
 def address() -> fields.Field[Any]:
     """``base_url``, for kinds that have no default."""
     valid = validate.URL(
-        schemes={"http", "https"},
-        require_tld=False,
-        error="must be an http:// or https:// address",
+        schemes={"http", "https"}, require_tld=False, error="must be an http:// or https:// address"
     )
     return fields.String(required=True, validate=valid)
 

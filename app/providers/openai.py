@@ -20,20 +20,8 @@ from app.concurrency.yielding import ROWS_PER_YIELD, map_with_yields
 from app.config import ProviderSettings
 from app.domain import Call, Encoding, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
-from app.providers.base import (
-    Capabilities,
-    Incoming,
-    LongText,
-    Outgoing,
-    WireFormat,
-    encode,
-    guard,
-    in_order,
-    is_base64,
-    only_text,
-    read,
-    row_of,
-)
+from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
+from app.providers.bodies import encode, guard, in_order, is_base64, only_text, read, row_of
 from app.providers.counts import count_in
 from app.providers.dialect import Dialect, limits_of, options
 from app.providers.refusals import blamed, bounded_wait, clean, message_of

@@ -24,6 +24,7 @@ from app.providers.presets import PRESETS
 #: Modules of app/providers that are no wire format, beside its packages.
 _INFRASTRUCTURE = {
     "base",
+    "bodies",
     "bedrock_models",
     "contexts",
     "counts",

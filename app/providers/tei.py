@@ -17,17 +17,8 @@ from marshmallow import fields, validate
 from app.config import ProviderSettings
 from app.config.fields import boolean
 from app.domain import Call, Vectors
-from app.providers.base import (
-    Capabilities,
-    Incoming,
-    LongText,
-    Outgoing,
-    WireFormat,
-    encode,
-    guard,
-    read,
-    row_of,
-)
+from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
+from app.providers.bodies import encode, guard, read, row_of
 from app.providers.counts import count_in_header
 from app.providers.dialect import Dialect
 from app.providers.effects import Option, changes_vector

@@ -27,17 +27,8 @@ from marshmallow import ValidationError, fields, validate
 from app.config import ProviderSettings, SettingsError
 from app.domain import Call, Vectors
 from app.errors import CredentialsRefused, ProviderUnavailable
-from app.providers.base import (
-    Capabilities,
-    Incoming,
-    LongText,
-    Outgoing,
-    encode,
-    guard,
-    only_text,
-    read,
-    row_of,
-)
+from app.providers.base import Capabilities, Incoming, LongText, Outgoing
+from app.providers.bodies import encode, guard, only_text, read, row_of
 from app.providers.counts import count_in
 from app.providers.credentials.refreshing import Refreshing, sendable
 from app.providers.effects import NO_EFFECT, Option
