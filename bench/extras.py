@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from socket import create_connection, socket
 from time import perf_counter, process_time, sleep
 
+from app.usage.watch import Watch
+
 from app.cache.memory import MemoryCache
 from app.cache.shared import SharedCache
 from app.cache.tiered import TieredCache
@@ -30,7 +32,6 @@ from app.usage.record import Recorder
 from app.usage.shipper import Shipper
 from app.usage.spool import Spool
 from app.usage.store import Store
-from app.usage.watch import Watch
 
 #: Bounds: µs of CPU a request, and ms for a batch of 64.
 BOUND_CPU, BOUND_HIT = 40.0, 2.5

@@ -2,10 +2,7 @@
 
 import pytest
 
-from tests.providers.http import (
-    WIDTH,
-    provider_at,
-)
+from tests.providers.http import WIDTH, provider_at
 from tests.support.upstream import Upstream
 
 

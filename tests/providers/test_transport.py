@@ -5,10 +5,7 @@ import threading
 import pytest
 
 from app.config import ProviderSettings
-from app.errors import (
-    ConnectionFailed,
-    ProviderError,
-)
+from app.errors import ConnectionFailed, ProviderError
 from app.providers.http import sockets, transport
 from app.providers.http.transport import session
 from tests.providers.http import (

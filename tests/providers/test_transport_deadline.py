@@ -6,14 +6,7 @@ import time
 import pytest
 
 from app.errors import ConnectionFailed, ProviderError, ProviderTimeout
-from tests.providers.http import (
-    InThread,
-    assert_embeds,
-    call,
-    listening,
-    provider_at,
-    within,
-)
+from tests.providers.http import InThread, assert_embeds, call, listening, provider_at, within
 from tests.support import refusals, stalls
 from tests.support.upstream import good
 from tests.support.wire import read_request
