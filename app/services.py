@@ -141,12 +141,15 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     services.observers.append(ledger)
     services.add(ledger.start, ledger.close)
     if usage.keys:
-        from app.auth.key_table import KeyTable
-        from app.auth.snapshot import Snapshot
-        from app.auth.table_keys import TableKeys
+        _add_table_keys(services, database, Path(usage.spool))
 
-        # In the spool's directory: it is on this host, and all workers can write to it.
-        snapshot = Snapshot(Path(usage.spool) / "keys.json")
-        keys = TableKeys(KeyTable(database), snapshot=snapshot)
-        services.key_sources.append(keys)
-        services.add(keys.start, keys.stop)
+
+def _add_table_keys(services: Services, database: Database, spool: Path) -> None:
+    from app.auth.key_table import KeyTable
+    from app.auth.snapshot import Snapshot
+    from app.auth.table_keys import TableKeys
+
+    # In the spool's directory: it is on this host, and all workers can write to it.
+    keys = TableKeys(KeyTable(database), snapshot=Snapshot(spool / "keys.json"))
+    services.key_sources.append(keys)
+    services.add(keys.start, keys.stop)

@@ -9,6 +9,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
+from app.config import addresses
 from app.config.fields import boolean
 from app.domain import InputType
 from app.providers.base import Capabilities, LongText
@@ -77,10 +78,7 @@ def options(dialect: Dialect) -> dict[str, Option]:
 
 def address() -> fields.Field[Any]:
     """``base_url``, for kinds that have no default."""
-    valid = validate.URL(
-        schemes={"http", "https"}, require_tld=False, error="must be an http:// or https:// address"
-    )
-    return fields.String(required=True, validate=valid)
+    return fields.String(required=True, validate=addresses.address)
 
 
 def limits_of(

@@ -5,6 +5,7 @@ import http.client
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -27,18 +28,15 @@ class Plain(Proxy):
         self._command = [app if word == "wsgi:app" else word for word in self._command]
 
 
-class Load:
-    """Clients that send requests over kept connections until the block ends: a context manager.
+class Clients(ABC):
+    """Threads that send requests until the block ends: a context manager.
 
-    `lost` lists requests without an answer, or with another status than 200. A refused connection
-    is not lost: nothing was sent.
+    `lost` lists requests without an answer.
     """
 
-    def __init__(self, port: int, clients: int = 8, path: str = "/sleep/0.02") -> None:
-        self.port, self.clients, self.path = port, clients, path
-        self.answered, self.refused = 0, 0
+    def __init__(self, port: int, clients: int) -> None:
+        self.port, self.clients = port, clients
         self.lost: list[Any] = []
-        self.pids: set[int] = set()
         self._end = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
@@ -51,6 +49,24 @@ class Load:
         self._end.set()
         for thread in self._threads:
             thread.join()
+
+    @abstractmethod
+    def _ask(self) -> None:
+        """Send requests until ``_end`` is set; run by each thread."""
+
+
+class Load(Clients):
+    """Clients that send requests over kept connections.
+
+    `lost` also lists answers with another status than 200. A refused connection is not lost:
+    nothing was sent.
+    """
+
+    def __init__(self, port: int, clients: int = 8, path: str = "/sleep/0.02") -> None:
+        super().__init__(port, clients)
+        self.path = path
+        self.answered, self.refused = 0, 0
+        self.pids: set[int] = set()
 
     def _ask(self) -> None:
         while not self._end.is_set():
