@@ -12,9 +12,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from app.cli.tables import aligned
 from app.config import NotifySettings, Settings, TracingSettings
@@ -30,9 +29,6 @@ class ServiceFinding:
     setting: str
     ok: bool
     message: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def services(settings: Settings, timeout_s: float) -> dict[str, Callable[[], str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -110,7 +111,7 @@ def check(
     services = check_services.check_services(checks, timeout)
     if as_json:
         found = [finding.as_dict() for finding in findings]
-        both = {"deployments": found, "services": [s.as_dict() for s in services]}
+        both = {"deployments": found, "services": [asdict(s) for s in services]}
         click.echo(json.dumps(both if with_services else found, indent=2))
     else:
         click.echo(table(findings))
@@ -142,5 +143,5 @@ def _compare(
     _models_exist("--compare", names, settings)
     min_cosine = min_cosine_of(settings)
     result = compare(settings.models, dispatcher.deployments(), names, timeout, min_cosine)
-    click.echo(json.dumps(result.as_dict(), indent=2) if as_json else text_of(result))
+    click.echo(json.dumps(asdict(result), indent=2) if as_json else text_of(result))
     sys.exit(not result.is_one_space)

@@ -60,8 +60,8 @@ class LongText(StrEnum):
         return self in (LongText.CUT_SILENTLY, LongText.NOT_KNOWN)
 
     @classmethod
-    def told(cls, cuts: bool) -> LongText:
-        """Return that of a provider which is told in each call whether to cut."""
+    def chosen(cls, cuts: bool) -> LongText:
+        """Return that of a provider to which each call says whether to cut."""
         return cls.TOLD_TO_CUT if cuts else cls.TOLD_NOT_TO_CUT
 
 

@@ -77,7 +77,7 @@ class Cohere(WireFormat):
             max_inputs=96,
             dimensions=options.get("send_dimensions", True),
             tokens=False,
-            long_text=LongText.told(options.get("truncate", "NONE") != "NONE"),
+            long_text=LongText.chosen(options.get("truncate", "NONE") != "NONE"),
         )
         self._own = {"dimensions"} if "send_dimensions" in options else set()
         self._encoding = options.get("encoding", "base64")

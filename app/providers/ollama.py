@@ -61,7 +61,7 @@ class Ollama(WireFormat):
             max_inputs=256,
             dimensions=options.get("send_dimensions", True),
             tokens=False,
-            long_text=LongText.told(options.get("truncate", False)),
+            long_text=LongText.chosen(options.get("truncate", False)),
         )
         self._always = {
             "truncate": options.get("truncate", False),

@@ -1,4 +1,4 @@
-"""OpenAI's wire format, and that of everybody who speaks it with an accent.
+"""OpenAI's wire format, and that of servers that differ from it in details.
 
 Source: platform.openai.com/docs/api-reference/embeddings and …/docs/guides/error-codes. What other
 servers do otherwise is data, a `Dialect`; those with a ``kind`` of their own are in `presets`.

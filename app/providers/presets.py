@@ -1,4 +1,4 @@
-"""Kinds that are OpenAI's wire format with an accent: a table of what each does otherwise.
+"""Kinds that speak OpenAI's wire format: a table of what each does otherwise.
 
 Each source is the provider's own reference or, of an engine, its source code; with the day on
 which it was read, and what it says of a text that is too long. Where no limit is documented, a

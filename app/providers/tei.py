@@ -78,7 +78,7 @@ class Tei(WireFormat):
         self.capabilities = Capabilities(
             max_inputs=_MAX_INPUTS,
             dimensions=options.get("send_dimensions", True),
-            long_text=LongText.told(options.get("truncate", False)),
+            long_text=LongText.chosen(options.get("truncate", False)),
         )
         self._prompts = options.get("prompts", {})
         self._always = {

@@ -37,5 +37,5 @@ OPTIONS = {**options(VOYAGE), "truncation": Option(boolean(), changes_vector(Fal
 
 def make(settings: ProviderSettings) -> OpenAI:
     cuts = settings.options.get("truncation", False)
-    long_text = LongText.told(cuts)
+    long_text = LongText.chosen(cuts)
     return OpenAI(settings, replace(VOYAGE, always={"truncation": cuts}, long_text=long_text))

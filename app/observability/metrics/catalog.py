@@ -70,7 +70,7 @@ OVERHEAD = Metric(
     FINE_BUCKETS,
 )
 ITEMS = Metric("counter", "items", "Items embedded for callers.", ("model",))
-TOKENS = Metric("counter", "tokens", "Tokens told to callers as used.", ("model",))
+TOKENS = Metric("counter", "tokens", "Tokens that answers report as used.", ("model",))
 CACHED_TOKENS = Metric(
     "counter", "cached_tokens", "The part of those that came from a cache.", ("model",)
 )
