@@ -22,6 +22,7 @@ from app.errors import (
     ClientError,
     ModelNotAllowed,
     ModelNotFound,
+    ServiceTierNotAllowed,
     SpaceChanged,
     Unauthorized,
     UserBlocked,
@@ -155,7 +156,7 @@ class Api:
     ) -> EmbeddingRequest:
         """Read the body (step 3), and check it against the schema and the model's settings."""
         exchange: Exchange = environ[EXCHANGE]
-        parsed = self._schema.parse(parse_json(read_body(environ, self._body_bytes)), model)
+        parsed = self._schema.parse(parse_json(read_body(environ, self._body_bytes)), model, caller)
         if exchange.trace is not None:
             parsed = parsed.with_trace(exchange.trace)
         checked = exchange.request = parsed.request
@@ -165,6 +166,11 @@ class Api:
         if not caller.may_use(checked.model):
             raise ModelNotAllowed(
                 f"This key may not use the model `{shown(checked.model, MAX_MODEL_SHOWN)}`."
+            )
+        if not caller.may_ask_for(checked.flow.tier):
+            raise ServiceTierNotAllowed(
+                f"This key may not ask for the service tier '{checked.flow.tier}'.",
+                param="service_tier",
             )
         exchange.space = settings.space
         wanted = environ.get("HTTP_X_PROXY_SPACE")

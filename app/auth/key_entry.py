@@ -30,7 +30,7 @@ class KeyEntry:
     sha256: str = ""  # empty in a new key: `KeyTable.new` makes it
     models: tuple[str, ...] = ("*",)
     admin: bool = False
-    limits: tuple[tuple[str, float], ...] = ()  # as in KEYS
+    limits: tuple[tuple[str, Any], ...] = ()  # `KEY_OPTIONS`, as in KEYS; tiers as a list
     networks: tuple[str, ...] = ()
     created: int = 0
     expires: int | None = None

@@ -159,9 +159,9 @@ def _rows(
 
 
 def _row(caller: Caller, rule: Rule, window: Window) -> dict[str, Any]:
-    from app.limits.periods import Calendar
+    from app.limits.periods import CONCURRENT, Calendar
 
-    resets = "slides"
+    resets = "as requests end" if rule.period is CONCURRENT else "slides"
     if isinstance(rule.period, Calendar):
         resets = datetime.fromtimestamp(window.end, rule.period.zone).isoformat()
     return {

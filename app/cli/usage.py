@@ -58,8 +58,8 @@ def report(
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Sum the requests up by any of: key, user, model, provider, deployment, status, error_code,
-    day. Where USAGE["unusual"] is set, unusual_hours counts the hours of unusual volume."""
+    """Sum the requests up by any of: key, user, model, provider, deployment, service_tier, status,
+    error_code, day. Where USAGE["unusual"] is set, unusual_hours counts hours of unusual volume."""
     _, settings = load_usage_settings()  # before the import, whose package only USAGE needs
     from app.usage.store import ReportQuery, Store, VolumeLimits
 

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from app.concurrency.deadline import Deadline
-from app.domain import Call, Vectors
+from app.domain import NO_FLOW, Call, Flow, Vectors
 from app.errors import ClientError, ProviderError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Attempt:
     is_probe: bool = False  # of an ejected deployment
     is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
     is_space_check: bool = False  # of `app.dispatch.drift`: its vectors are compared, not served
+    flow: Flow = NO_FLOW  # decides when it leaves the queue
     state: AttemptState = AttemptState.NEW
     call_started_at: float | None = None  # of its last call: a bisection makes several
     batch: Batch | None = None  # while it is in flight

@@ -108,6 +108,10 @@ class ModelNotAllowed(ClientError, status=403, code="model_not_allowed"):
     """The key may not use the model. A retry cannot help."""
 
 
+class ServiceTierNotAllowed(ClientError, status=403, code="service_tier_not_allowed"):
+    """The key may not ask for the service tier. A retry cannot help."""
+
+
 class AdminOnly(ClientError, status=403, code="admin_required", scopes=(Scope.ADMIN,)):
     """The key is not an administrator's. A retry cannot help."""
 

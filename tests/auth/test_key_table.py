@@ -9,6 +9,7 @@ from app.auth import table_keys as module
 from app.auth.key_entry import KeyEntry
 from app.auth.table_keys import TableKeys
 from app.database.engine import Unavailable
+from app.domain import Caller
 from app.errors import KeysUnavailable, Unauthorized
 from tests.support.server import eventually
 
@@ -38,6 +39,10 @@ def test_new_key_identifies_caller_with_rights(table, known):
     assert (caller.name, caller.models, caller.admin) == ("team", frozenset("ab"), True)
     assert (caller.requests_per_minute, caller.dollars_per_month) == (5, 2.5)
     assert [str(network) for network in networks] == ["10.0.0.0/8", "::1/128"]
+    queueing = {"share": 2, "fair_users": True, "service_tier": "flex", "service_tiers": []}
+    bulk = table.new(KeyEntry("bulk", limits=tuple(queueing.items())))
+    known.refresh()
+    assert known.identify(bulk)[0] == Caller("bulk", **queueing | {"service_tiers": frozenset()})
     plain = table.new(KeyEntry("plain"))
     known.refresh()
     assert known.identify(plain)[0].models is None

@@ -11,6 +11,7 @@ from app.database.columns import COLUMNS
 from app.database.engine import Database
 from app.database.migrations import migrate, newest, version
 from app.database.tables import metadata
+from app.usage.rollups import ROLLUPS
 from app.usage.store import HOUR_MS, Store
 from tests.support.server import ROOT
 from tests.usage.conftest import row
@@ -121,17 +122,18 @@ def test_migration_fills_rollups_from_existing_rows(url):
     rows = [row(n, time=n * HOUR_MS * 7, user=f"u{n % 2}") for n in range(20)]
     _insert_before_spaces(database, rows)
     assert migrate(database.engine) == ("0001", newest())
-    filled = sums(database), sums(database, "usage_user_hours")
-    for table in ("usage_requests", "usage_hours", "usage_user_hours"):
+    filled = [sums(database, table.name) for table in ROLLUPS]
+    for table in ("usage_requests", *(table.name for table in ROLLUPS)):
         database.run(lambda c, t=table: c.exec_driver_sql(f"DELETE FROM {t}"))
     Store(database).insert(rows)
-    assert filled == (sums(database), sums(database, "usage_user_hours"))
+    assert filled == [sums(database, table.name) for table in ROLLUPS]
+    assert all(filled)
     database.close()
 
 
 def _insert_before_spaces(database, rows):
-    """Insert rows as versions before 0004 did: without the column of spaces."""
-    names = [name for name in COLUMNS if name != "space"]
+    """Insert rows as versions before 0004 did: without columns of spaces and service tiers."""
+    names = [name for name in COLUMNS if name not in ("space", "service_tier")]
     values = [dict(zip(names, r, strict=False)) for r in rows]
     table = sa.table("usage_requests", *map(sa.column, names))
     database.run(lambda c: c.execute(sa.insert(table), values))
@@ -139,6 +141,8 @@ def _insert_before_spaces(database, rows):
 
 def test_rows_of_workers_of_the_version_before_are_taken_after_the_migration(database, store):
     _insert_before_spaces(database, [row(1)])
-    store.insert([row(2, space="acme/bge")])
-    select = sa.select(metadata.tables["usage_requests"].c.space).order_by("number")
-    assert database.run(lambda c: list(c.execute(select).scalars())) == ["", "acme/bge"]
+    store.insert([row(2, space="acme/bge", service_tier="flex")])
+    columns = metadata.tables["usage_requests"].c
+    select = sa.select(columns.space, columns.service_tier).order_by("number")
+    found = database.run(lambda c: [tuple(each) for each in c.execute(select)])
+    assert found == [("", "default"), ("acme/bge", "flex")]

@@ -77,6 +77,7 @@ def test_request_and_call_have_spans(client, provider, exporter):
         "embeddings_proxy.request.id": answer.headers["x-request-id"],
         "embeddings_proxy.key": "tests",
         "embeddings_proxy.items": 2,
+        "embeddings_proxy.service_tier": "default",
         "embeddings_proxy.cache": "off",
         "embeddings_proxy.attempts": 1,
     }

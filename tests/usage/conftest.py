@@ -127,6 +127,7 @@ def row(number, **values):
         "status": 200,
         "error_code": "",
         "space": "auto-0123456789abcdef",
+        "service_tier": "default",
     }
     return [(usual | values)[name] for name in COLUMNS]
 

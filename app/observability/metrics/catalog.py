@@ -96,7 +96,11 @@ CALL_REQUESTS = Metric(
     "histogram", "call_requests", "Requests merged into one call.", ("provider",), COUNT_BUCKETS
 )
 QUEUE = Metric(
-    "histogram", "queue_seconds", "Waits for a slot at a provider.", ("provider",), FINE_BUCKETS
+    "histogram",
+    "queue_seconds",
+    "Waits for a slot at a provider, by service tier; checks of vectors are flex.",
+    ("provider", "service_tier"),
+    FINE_BUCKETS,
 )
 RETRIES = Metric(
     "counter", "retries", "Failed attempts that were repeated.", (*_DEPLOYMENT, "error")

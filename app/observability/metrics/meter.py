@@ -129,10 +129,10 @@ class Meter(Events):
         name = deployment.name
         with self._lock:
             self._distribution(catalog.CALL_REQUESTS, name).observe(len(attempts))
-            waits = self._distribution(catalog.QUEUE, name)
             items = 0
             for attempt in attempts:
-                waits.observe(now - attempt.queued_at)
+                tier = "flex" if attempt.is_space_check else attempt.flow.tier
+                self._distribution(catalog.QUEUE, name, tier).observe(now - attempt.queued_at)
                 items += attempt.size
             self._distribution(catalog.CALL_ITEMS, name).observe(items)
 

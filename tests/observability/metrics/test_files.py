@@ -17,7 +17,7 @@ from app.observability.metrics import catalog
 from app.observability.metrics.files import Files
 files = Files(Path(sys.argv[1]))
 files.number(catalog.ITEMS, "m").add(int(sys.argv[2]))
-files.distribution(catalog.QUEUE, "p").observe(0.3)
+files.distribution(catalog.QUEUE, "p", "flex").observe(0.3)
 files.number(catalog.IN_FLIGHT).add(1)
 import os
 print(os.getpid(), flush=True)
@@ -42,10 +42,10 @@ def test_counters_of_ended_processes_are_kept_and_gauges_are_not(files, tmp_path
     for _ in range(2):  # the first also adds up files of ended processes
         after = values(files)
         assert after["items_total{model=m}"] == before["items_total{model=m}"] == 111
-        assert after["queue_seconds_count{provider=p}"] == 2
-        assert after["queue_seconds_sum{provider=p}"] == 0.6
-        assert after["queue_seconds_bucket{le=0.25,provider=p}"] == 0
-        assert after["queue_seconds_bucket{le=0.5,provider=p}"] == 2
+        assert after["queue_seconds_count{provider=p,service_tier=flex}"] == 2
+        assert after["queue_seconds_sum{provider=p,service_tier=flex}"] == 0.6
+        assert after["queue_seconds_bucket{le=0.25,provider=p,service_tier=flex}"] == 0
+        assert after["queue_seconds_bucket{le=0.5,provider=p,service_tier=flex}"] == 2
         assert "in_flight" not in after
     pid = die_counting(tmp_path, 1000)
     directory.remove_worker_files(pid)

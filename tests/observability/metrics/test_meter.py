@@ -9,7 +9,7 @@ import pytest
 
 from app import errors
 from app.config import DeploymentSettings, ModelSettings, check
-from app.domain import Caller, Outcome, Vectors
+from app.domain import NO_FLOW, TIERS, Caller, Flow, Outcome, Vectors
 from app.exchange import Exchange
 from app.limits.pricing import Prices
 from app.limits.webhook import NotifyState
@@ -202,9 +202,14 @@ def test_labels_have_no_text_of_clients(meter, files):
     assert [m for m in catalog.ALL if "key" in m.labels] == with_keys
 
 
+def attempt(queued_at, size, flow, is_space_check=False):
+    return SimpleNamespace(queued_at=queued_at, size=size, flow=flow, is_space_check=is_space_check)
+
+
 def test_events_of_dispatch_are_counted(meter, files):
     deployment = SimpleNamespace(name="p")
-    attempts = [SimpleNamespace(queued_at=9.0, size=2), SimpleNamespace(queued_at=9.5, size=3)]
+    attempts = [attempt(9.0, 2, Flow()), attempt(9.5, 3, Flow(tier="priority"))]
+    attempts.append(attempt(9.8, 20, NO_FLOW, is_space_check=True))
     meter.call_started(deployment, attempts, 10.0)
     meter.answered("embed", deployment, Vectors([b""], [11]), 0.03)
     error = errors.Throttled("x")
@@ -213,10 +218,11 @@ def test_events_of_dispatch_are_counted(meter, files):
     meter.hedged("embed", deployment)
     meter.ejected("embed", deployment)
     found = values(files)
-    assert found["call_requests_sum{provider=p}"] == 2
-    assert found["call_items_sum{provider=p}"] == 5
-    assert found["queue_seconds_sum{provider=p}"] == 1.5
-    assert found["queue_seconds_count{provider=p}"] == 2
+    assert found["call_requests_sum{provider=p}"] == 3
+    assert found["call_items_sum{provider=p}"] == 25
+    waits = {t: found[f"queue_seconds_sum{{provider=p,service_tier={t}}}"] for t in TIERS}
+    assert waits == {"default": 1.0, "priority": 0.5, "flex": pytest.approx(0.2)}
+    assert found["queue_seconds_count{provider=p,service_tier=default}"] == 1
     assert found["call_duration_seconds_count{error=,model=embed,provider=p}"] == 1
     assert found["call_duration_seconds_sum{error=throttled,model=embed,provider=p}"] == 0.5
     assert found["billed_tokens_total{model=embed,provider=p}"] == 11
@@ -230,7 +236,7 @@ import tempfile, timeit
 from pathlib import Path
 from types import SimpleNamespace
 from app.exchange import Exchange
-from app.domain import EmbeddingRequest, Outcome, Vectors
+from app.domain import NO_FLOW, EmbeddingRequest, Outcome, Vectors
 from app.observability.metrics.files import Files
 from app.observability.metrics.meter import Meter
 
@@ -238,7 +244,8 @@ meter = Meter(Files(), ["embed"])
 asked = Exchange("r", "POST", "/v1/embeddings", route="api.embeddings")
 asked.request = EmbeddingRequest("embed", ["a"])
 asked.outcome = Outcome(Vectors([b""], [3]), "p", 1, 0.001, cache="miss")
-deployment, attempts = SimpleNamespace(name="p"), [SimpleNamespace(queued_at=0.0, size=1)]
+deployment = SimpleNamespace(name="p")
+attempts = [SimpleNamespace(queued_at=0.0, size=1, flow=NO_FLOW, is_space_check=False)]
 vectors = Vectors([b""], [3])
 
 def request():
