@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 #: One item to embed: a text, or the ids of its tokens in the model's vocabulary.
 Item = str | list[int]
@@ -17,6 +17,9 @@ FROM_CACHE: Source = ("", "")
 
 #: OpenAI's ``service_tier``, in the order in which calls leave queues; "flex" is bulk work.
 Tier = Literal["priority", "default", "flex"]
+TIERS: tuple[Tier, ...] = get_args(Tier)
+#: Tiers that every key may ask for, unless the settings say otherwise.
+USUAL_TIERS: frozenset[Tier] = frozenset(("default", "flex"))
 
 #: Seconds until a request's deadline, where the request gives no ``timeout``.
 DEFAULT_TIMEOUT = 600
@@ -56,11 +59,25 @@ class Caller:
     dollars_per_month: float | None = None
     user_requests_per_minute: int | None = None  # for each end user of the key
     user_tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
     warn_at: float | None = None  # the soft limit, as a share of each quota and budget
+    share: float = 1.0  # its weight in the queues of providers
+    fair_users: bool = False  # its end users divide its share evenly
+    service_tier: Tier = "default"  # of requests that ask for none
+    service_tiers: frozenset[Tier] = USUAL_TIERS  # that requests may ask for, besides that
 
     def may_use(self, model: str) -> bool:
         """Return whether the key permits the model."""
         return self.models is None or model in self.models
+
+    def may_ask_for(self, tier: Tier) -> bool:
+        """Return whether a request with the key may be of this tier."""
+        return tier == self.service_tier or tier in self.service_tiers
+
+    def flow(self, tier: Tier | None, user: str | None) -> Flow:
+        """Return the flow of a request; ``tier`` None: it asks for none."""
+        own_user = user or "" if self.fair_users else ""
+        return Flow(self.name, self.share, tier or self.service_tier, own_user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +167,6 @@ class Outcome:
     cached_tokens: int = 0
     sources: Sequence[Source] = ()
     purchases: Mapping[Source, int] = field(default_factory=dict)
-
-    @property
-    def billed_tokens(self) -> int:
-        """Tokens bought for this request, over all deployments."""
-        return sum(self.purchases.values())
 
     @property
     def prompt_tokens(self) -> int:

@@ -104,8 +104,18 @@ if os.environ.get("OPENAI_API_KEY"):
 #:   each end user (the field `user`) of the key.
 #: - "user_tokens_per_minute" (whole number from 1; default None): Tokens in any 60 seconds of each
 #:   end user of the key.
+#: - "concurrent_requests" (whole number from 1; default None): Requests at the same time, of all
+#:   workers together (see LIMITS).
 #: - "warn_at" (number over 0, up to 1; default None): Share of each limit of a day or a month at
 #:   which operators are warned, once a period: by a log line, a metric and, with NOTIFY, a webhook.
+#: - "share" (number over 0, up to 1,000,000; default 1): Its weight where calls queue for a
+#:   provider: of two keys of one tier, the one with twice the share gets twice the tokens.
+#: - "fair_users" (True or False; default False): Whether its end users (the field `user`) divide
+#:   its share evenly.
+#: - "service_tier" ('priority' or 'default' or 'flex'; default 'default'): The tier of its requests
+#:   that ask for none, or for 'auto'.
+#: - "service_tiers" (a list of 'priority', 'default', 'flex'; default ['default', 'flex']): Tiers
+#:   that its requests may ask for; its own is always among them.
 KEYS = {}
 if os.environ.get("ALPHANEURAL_API_KEY"):
     KEYS["default"] = {
@@ -174,11 +184,12 @@ USAGE = None
 #: - "algorithms" (a list; default 'RS256', 'ES256', 'EdDSA'): How tokens may be signed.
 #: - "leeway" (number from 0 to 300; default 30): Seconds by which clocks may differ.
 #: - "refresh" (number from 1 to 86,400; default 300): Seconds between reads of the public keys.
-#: - "claims" ('name', 'models', 'admin' or a limit of KEYS: path of a claim; default {'name':
-#:   'sub'}): The claims with a caller's name, rights and limits.
+#: - "claims" ('name' or a setting of KEYS, but 'sha256': path of a claim; default {'name': 'sub'}):
+#:   The claims with a caller's name, rights, limits, share and service tiers.
 #: - "admins" (a list; default empty): Values of the claim 'admin' that make an administrator.
 #: - "models" (as in KEYS; default ['*']): For callers whose token says nothing of models.
-#: - "limits" (limits as in KEYS; default empty): For callers whose token says nothing of them.
+#: - "limits" (limits, 'share', 'fair_users', 'service_tier', 'service_tiers' as in KEYS; default
+#:   empty): For callers whose token says nothing of them.
 OIDC = None
 
 #: End users (the field `user`) that get a 403. Taken on reload.

@@ -72,6 +72,7 @@ def rows() -> Iterator[dict[str, object]]:
             for key, model, status in GROUPS:
                 number += 1
                 texts = {"writer": "w", "request_id": f"r{number}", "user": "", "error_code": ""}
+                texts |= {"space": "s", "service_tier": "default"}
                 names = {"key": key, "model": model, "provider": "p", "deployment": "d"}
                 place = {"number": number, "time": start + i * HOUR_MS // PER_GROUP}
                 amounts = {"status": status} | dict.fromkeys(HOUR_SUMS, 100)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import exchange as module
-from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
+from app.domain import Caller, EmbeddingRequest, Flow, Outcome, Vectors
 from app.errors import BadRequest, DeadlineExceeded, UpstreamFailed
 from app.exchange import Exchange, request_id
 from app.observability import request_log
@@ -55,7 +55,9 @@ def test_log_line_has_all_fields(logged):
     exchange = start(
         space="acme/bge",
         caller=Caller("team"),
-        request=EmbeddingRequest("m", ["secret text", "other"], user="u-1"),
+        request=EmbeddingRequest(
+            "m", ["secret text", "other"], user="u-1", flow=Flow("team", tier="flex")
+        ),
         outcome=Outcome(
             Vectors([b"1", b"2"], [3, 4]),
             provider="p",
@@ -79,6 +81,7 @@ def test_log_line_has_all_fields(logged):
         "key": "team",
         "user": "u-1",
         "model": "m",
+        "service_tier": "flex",
         "space": "acme/bge",
         "provider": "p",
         "items": 2,

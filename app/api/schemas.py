@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 from marshmallow import INCLUDE, Schema, ValidationError, fields
 
 from app.api.json_body import kind_of
-from app.domain import DEFAULT_TIMEOUT, EmbeddingRequest, Item
+from app.domain import DEFAULT_TIMEOUT, Caller, EmbeddingRequest, Item
 from app.errors import BadRequest, shown
 
 MAX_USER_LENGTH = 256  # characters
@@ -22,6 +22,9 @@ MAX_TIMEOUT = 3600  # seconds
 MAX_TOKEN_ID = 2**31 - 1
 ENCODINGS = ("float", "base64")
 INPUT_TYPES = ("query", "document")
+#: In the order of OpenAI's documentation. "auto" is the tier of the key.
+SERVICE_TIERS = ("auto", "default", "flex", "priority")
+_NO_CALLER = Caller("")
 
 
 class Constraint(NamedTuple):
@@ -204,15 +207,19 @@ class EmbeddingSchema(Schema):
     input_type = TypedField(str, "a string", _one_of(INPUT_TYPES))
     timeout = TypedField(int, "an integer", _between(1, MAX_TIMEOUT))
     caching = TypedField(bool, "a boolean")
+    service_tier = TypedField(str, "a string", _one_of(SERVICE_TIERS))
 
     def __init__(self, max_items: int) -> None:
         super().__init__()
         self.max_items = max_items  # inputs in one request
 
-    def parse(self, payload: dict[str, Any], model: str | None = None) -> Parsed:
+    def parse(
+        self, payload: dict[str, Any], model: str | None = None, caller: Caller = _NO_CALLER
+    ) -> Parsed:
         """Check a body, and return the request. Raises `BadRequest`.
 
-        ``model`` is the name in the path, if there is one; it replaces the field.
+        ``model`` is the name in the path, if there is one; it replaces the field. Whether the
+        caller may use the model and ask for the tier is not checked here.
         """
         given = {name: value for name, value in payload.items() if value is not None}
         if model is not None:
@@ -227,16 +234,18 @@ class EmbeddingSchema(Schema):
             name, messages = next(iter(error.normalized_messages().items()))
             raise BadRequest(messages[0], param=name) from error
         extra = {name: loaded.pop(name) for name in given if name not in self.fields}
+        tier, user = loaded.get("service_tier"), loaded.get("user")
         return Parsed(
             EmbeddingRequest(
                 model=loaded["model"],
                 items=loaded["input"],
                 encoding=loaded.get("encoding_format", "float"),
                 dimensions=loaded.get("dimensions"),
-                user=loaded.get("user"),
+                user=user,
                 input_type=loaded.get("input_type"),
                 timeout=loaded.get("timeout", DEFAULT_TIMEOUT),
                 caching=loaded.get("caching", False),
+                flow=caller.flow(None if tier == "auto" else tier, user),
             ),
             extra,
         )

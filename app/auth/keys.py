@@ -38,7 +38,9 @@ class Keyring:
 
 def caller_of(key: KeySettings) -> Caller:
     """Return the caller that a key of the settings identifies."""
-    return Caller(**{name: getattr(key, name) for name in Caller.__slots__})
+    values = {name: getattr(key, name) for name in Caller.__slots__}
+    tiers = frozenset(key.service_tiers)  # a list in rows of the table and in claims
+    return Caller(**values | {"service_tiers": tiers})
 
 
 def new_key() -> tuple[str, str]:

@@ -116,11 +116,14 @@ def _caller(claims: Mapping[str, Any], settings: OidcSettings) -> Caller:
         models = models if given is None else None if "*" in given else frozenset(given)
     limits: dict[str, Any] = dict(settings.limits)
     for limit in values.keys() - {"name", "models", "admin"}:
-        if values[limit] is None:
+        value = values[limit]
+        if value is None:
             continue
+        if limit == "service_tiers" and isinstance(value, str):
+            value = value.split()
         try:
-            check_limits({limit: values[limit]})
-            limits[limit] = values[limit]
+            check_limits({limit: value})
+            limits[limit] = value
         except ValueError as error:  # that of the settings applies
             _log.warning("%s: the claim %r is ignored: %s", name, settings.claims[limit], error)
     admin = bool(settings.admins.intersection(_words(values.get("admin")) or ()))

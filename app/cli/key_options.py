@@ -38,21 +38,31 @@ def expiry_of(given: float | str | None) -> Expiry:
     return UNCHANGED if given is None else end_of(given)
 
 
-def limits_of(given: Iterable[str]) -> dict[str, float]:
-    """Parse limits like ``requests_per_minute=600``, checked as in KEYS. Raises ValueError."""
+def limits_of(given: Iterable[str]) -> dict[str, Any]:
+    """Parse limits like ``requests_per_minute=600`` or ``service_tier=flex``, checked as in KEYS.
+
+    Returns values that JSON can hold; None for a limit to remove. Raises ValueError.
+    """
+    from app.config.keys import KEY_QUEUEING
     from app.config.messages import messages
     from app.config.services import LimitsOfKeySchema
 
     pairs = [limit.partition("=") for limit in given]
-    values = {name: _number(value) for name, _, value in pairs}
+    values = {name: _value(name, text) for name, _, text in pairs}
+    # In KEYS these are never None: a key that has none of them gets their default.
+    removed = {name: None for name in KEY_QUEUEING if values.get(name, "") is None}
     try:
-        loaded: dict[str, float] = LimitsOfKeySchema().load(values)
+        loaded: dict[str, Any] = LimitsOfKeySchema().load(
+            {name: value for name, value in values.items() if name not in removed}
+        )
     except ValidationError as error:
         raise ValueError("\n".join(messages(error.normalized_messages()))) from error
-    return loaded
+    if "service_tiers" in loaded:
+        loaded["service_tiers"] = sorted(loaded["service_tiers"])
+    return loaded | removed
 
 
-def changed_limits(before: Mapping[str, float], given: Iterable[str]) -> dict[str, float]:
+def changed_limits(before: Mapping[str, Any], given: Iterable[str]) -> dict[str, Any]:
     """Return the limits of a key after these changes; ``requests_per_minute=none`` removes one.
 
     Raises ValueError.
@@ -62,9 +72,13 @@ def changed_limits(before: Mapping[str, float], given: Iterable[str]) -> dict[st
     return {name: value for name, value in before.items() if name not in removed} | loaded
 
 
-def _number(text: str) -> Any:
+def _value(name: str, text: str) -> Any:
     if text == NONE:
         return None
+    if name == "service_tiers":
+        return [tier for tier in text.split(",") if tier]
+    if name == "fair_users":
+        return {"true": True, "false": False}.get(text.lower(), text)
     try:
         return int(text) if text.isdecimal() else float(text)
     except ValueError:

@@ -21,7 +21,7 @@ from app.cli.key_options import (
     limits_of,
 )
 from app.cli.parameters import Duration, Network
-from app.cli.tables import as_table
+from app.cli.tables import json_option, print_rows
 
 if TYPE_CHECKING:
     from app.auth.key_entry import KeyEntry
@@ -63,7 +63,12 @@ def _print_key(key: str) -> None:
 @click.option("--model", "models", multiple=True, help="May be repeated. Default: all.")
 @click.option("--admin", is_flag=True)
 @click.option("--expires", type=ExpiryOption(), default="never", help="90d, 12h …: from now.")
-@click.option("--limit", "limits", multiple=True, help="requests_per_minute=600 …, as in KEYS.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    help="requests_per_minute=600, service_tier=flex …, as in KEYS.",
+)
 @click.option("--network", "networks", type=Network(), multiple=True, help="10.0.0.0/8 …")
 def new(
     name: str,
@@ -90,20 +95,19 @@ def new(
 
 
 @key.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 def list_keys(as_json: bool) -> None:
     """List the keys of the table by name; the keys themselves are not stored."""
 
     def rows(_: config.Settings, table: KeyTable) -> list[dict[str, Any]]:
         return [_row(entry) for entry in table.read()[1]]
 
-    found = _change(rows)
-    click.echo(json.dumps(found, indent=2) if as_json else as_table(found, "No keys."))
+    print_rows(_change(rows), as_json, "No keys.")
 
 
 @key.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+@json_option
 def show(name: str, as_json: bool) -> None:
     """Show the rights of the keys of a name, and the time of the last request with it.
 
@@ -135,7 +139,7 @@ def _row(entry: KeyEntry) -> dict[str, Any]:
         "sha256": entry.sha256[:8],
         "models": ",".join(entry.models),
         "admin": entry.admin,
-        "limits": " ".join(f"{name}={value}" for name, value in entry.limits),
+        "limits": " ".join(f"{name}={_shown(value)}" for name, value in entry.limits),
         "networks": ",".join(entry.networks),
         "created": _date(entry.created),
         "expires": _date(entry.expires),
@@ -145,12 +149,21 @@ def _row(entry: KeyEntry) -> dict[str, Any]:
 def _row_of_settings(key: config.KeySettings) -> dict[str, Any]:
     """Return the row of a key of KEYS; its time of creation is not known."""
     from app.auth.key_entry import KeyEntry
-    from app.config.keys import KEY_LIMITS
+    from app.config.keys import KEY_OPTIONS
 
-    limits = tuple((n, getattr(key, n)) for n in KEY_LIMITS if getattr(key, n) is not None)
+    default = config.KeySettings(key.name, key.sha256)
+    values = {name: getattr(key, name) for name in KEY_OPTIONS}
+    limits = tuple((n, v) for n, v in values.items() if v != getattr(default, n))
     models = ("*",) if key.models is None else tuple(sorted(key.models))
     row = _row(KeyEntry(key.name, key.sha256, models, key.admin, limits))
     return row | {"state": "in KEYS", "created": ""}
+
+
+def _shown(value: Any) -> str:
+    """Return a value as ``--limit`` takes it."""
+    if isinstance(value, list | frozenset):
+        return ",".join(sorted(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _date(seconds: int | None) -> str:

@@ -13,17 +13,8 @@ from marshmallow import ValidationError, fields, validate
 
 from app.config import addresses
 from app.config import fields as own
-from app.config.declaration import (
-    REQUIRED,
-    address,
-    count,
-    flag,
-    number,
-    seconds,
-    setting,
-    text,
-)
-from app.config.keys import KEY_LIMITS, KeySettings
+from app.config.declaration import REQUIRED, address, count, flag, number, seconds, setting, text
+from app.config.keys import KEY_LIMITS, KEY_OPTIONS, KeySettings
 from app.config.messages import messages
 from app.config.schema import Section, Strict, fields_of
 
@@ -38,18 +29,19 @@ CLAIMS = ("name", "models", "admin")
 #: The networks that may read /metrics without a key: this host.
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 LimitsOfKeySchema = Strict.from_dict(
-    {name: check for name, check in fields_of(KeySettings).items() if name in KEY_LIMITS},
+    {name: check for name, check in fields_of(KeySettings).items() if name in KEY_OPTIONS},
     name="LimitsOfKeySchema",
 )
 
 
 def check_limits(limits: Mapping[str, Any]) -> None:
-    """Raise ValueError for limits that a key in KEYS may not have; the message names the limits.
+    """Raise ValueError for `KEY_OPTIONS` that a key in KEYS may not have; the message names them.
 
     Stricter than the schema, which reads numbers in text and takes None as no limit: limits that a
     row of a table or a token holds are enforced as they are.
     """
-    for name, value in limits.items():
+    for name in limits.keys() & {*KEY_LIMITS, "share"}:
+        value = limits[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{name}: must be a number, not {value!r:.100}")
         if not abs(value) <= sys.float_info.max:  # infinite, no number, or a larger integer
@@ -136,11 +128,11 @@ class OidcSettings:
     refresh: float = number(300.0, 1, 86400, "Seconds between reads of the public keys.")
     claims: Mapping[str, str] = setting(
         own.Named(
-            keys=fields.String(validate=validate.OneOf([*CLAIMS, *KEY_LIMITS])), values=own.text()
+            keys=fields.String(validate=validate.OneOf([*CLAIMS, *KEY_OPTIONS])), values=own.text()
         ),
         dict,
-        "'name', 'models', 'admin' or a limit of KEYS: path of a claim",
-        "The claims with a caller's name, rights and limits.",
+        "'name' or a setting of KEYS, but 'sha256': path of a claim",
+        "The claims with a caller's name, rights, limits, share and service tiers.",
         shown="{'name': 'sub'}",
     )
     admins: frozenset[str] = setting(
@@ -154,10 +146,10 @@ class OidcSettings:
         none=False,
         shown="['*']",
     )
-    limits: Mapping[str, float] = setting(
+    limits: Mapping[str, Any] = setting(
         fields.Nested(LimitsOfKeySchema),
         dict,
-        "limits as in KEYS",
+        "limits, 'share', 'fair_users', 'service_tier', 'service_tiers' as in KEYS",
         "For callers whose token says nothing of them.",
     )
 

@@ -25,6 +25,8 @@ FIELDS = {
     "input_type": "Purpose of the texts, in the terms of providers that distinguish purposes.",
     "timeout": "Total timeout in seconds, with queueing, retries and fail-overs. Default: 600.",
     "caching": "Whether vectors may come from the cache. Default: false.",
+    "service_tier": "Which requests go first where calls queue for a provider: `priority`, then "
+    "`default`, then `flex`, which is for bulk work. Default: `auto`, the tier of the key.",
 }
 
 _STRING: dict[str, Any] = {"type": "string"}
@@ -181,11 +183,7 @@ def _query(name: str, text: str) -> dict[str, Any]:
 #: Descriptions by Flask's endpoint. Other views are described by their docstring.
 ROUTES = {
     "api.embeddings": Route(
-        "embeddings",
-        "Vectors for inputs",
-        "EmbeddingResponse",
-        True,
-        (Scope.KEY, Scope.EMBEDDINGS),
+        "embeddings", "Vectors for inputs", "EmbeddingResponse", True, (Scope.KEY, Scope.EMBEDDINGS)
     ),
     "api.models": Route("models", "The models that the key may use", "ModelList", True, _KEY),
     "api.model": Route("models", "One of them", "Model", True, (Scope.KEY, Scope.MODEL)),

@@ -23,4 +23,5 @@ COLUMNS = (
     "status",
     "error_code",  # empty: none
     "space",  # the id of the model's vector space; empty: the model is not known
+    "service_tier",  # the one asked for, else the key's; empty: the request could not be read
 )

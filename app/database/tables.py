@@ -17,6 +17,7 @@ _TYPES: dict[str, Any] = {
     "user": sa.String(256),
     "error_code": sa.String(64),
     "space": sa.String(100),
+    "service_tier": sa.String(16),
     **dict.fromkeys(("key", "model", "provider", "deployment"), sa.Text()),
 }
 
@@ -54,6 +55,7 @@ def _hours(name: str, *dimensions: str) -> sa.Table:
 
 hours = _hours("usage_hours", *HOUR_DIMENSIONS)
 user_hours = _hours("usage_user_hours", "user", *HOUR_DIMENSIONS)
+tier_hours = _hours("usage_tier_hours", "service_tier", *HOUR_DIMENSIONS)
 
 #: Keys besides those of the settings, as hashes. Times are in seconds since 1970.
 keys = sa.Table(
@@ -63,7 +65,7 @@ keys = sa.Table(
     sa.Column("name", sa.Text(), nullable=False),
     sa.Column("models", sa.JSON(), nullable=False),  # a list; ["*"]: every model
     sa.Column("admin", sa.Boolean(), nullable=False),
-    sa.Column("limits", sa.JSON(), nullable=False),  # as in KEYS
+    sa.Column("limits", sa.JSON(), nullable=False),  # and share, tiers … as in KEYS
     sa.Column("networks", sa.JSON(), nullable=False),  # a list; empty: any
     sa.Column("created", _BIG, nullable=False),
     sa.Column("expires", _BIG),

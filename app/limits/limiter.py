@@ -2,7 +2,8 @@
 
 A request takes its expected usage before it is served (`Limiter.admit`); afterwards the estimate is
 replaced by the usage that was counted (`Limiter.settle`). A minute is a sliding window; days and
-months are those of the calendar, in ``LIMITS["timezone"]``.
+months are those of the calendar, in ``LIMITS["timezone"]``. Of the limit of concurrent requests a
+request takes one, and gives it back when it is settled.
 
 The counters are in memory, where each worker has its share of every limit, or in a Redis or Valkey
 (``LIMITS["url"]``), exact over all workers. While that server does not answer, keys with a quota or
@@ -22,7 +23,7 @@ from app.config import Settings
 from app.domain import Caller, EmbeddingRequest, Outcome, Source
 from app.errors import LimitsUnavailable
 from app.limits.memory import MemoryWindows
-from app.limits.periods import zone_of
+from app.limits.periods import CONCURRENT, zone_of
 from app.limits.pricing import Prices
 from app.limits.rules import Amounts, Rule, headers, make_periods, rules_of
 from app.limits.soft_limits import SoftLimits
@@ -117,7 +118,7 @@ class Limiter:
             return
         changes = []
         for rule, take, window in zip(grant.rules, grant.takes, grant.windows, strict=True):
-            amount = used[rule.unit]
+            amount = 0 if take.period is CONCURRENT else used[rule.unit]  # the request has ended
             # A right estimate needs no change in a sliding window. In a calendar window it has to
             # be settled all the same: its reservation would expire, and the usage with it.
             if amount != take.cost or not take.period.slides:
@@ -165,6 +166,9 @@ class Limiter:
         ]
         if changes:
             self.windows.change(changes)
+        ended = [Change(t.name, t.period, 0, 1, 0) for t in grant.takes if t.period is CONCURRENT]
+        if ended:
+            self.windows.change(ended, grant.reservation)
 
     def close(self) -> None:
         """Close the connections to the server that counts, if there is one."""

@@ -1,8 +1,9 @@
-"""The periods of limits: sliding minutes, and days and months of the calendar.
+"""The periods of limits: sliding minutes, days and months of the calendar, and none.
 
 A rate, which is the limit of a minute, protects a service, so its minute slides and never resets at
 once. A quota or a budget follows the calendar as invoices do, so days and months begin at midnight
-in the time zone ``LIMITS["timezone"]``.
+in the time zone ``LIMITS["timezone"]``. A limit of concurrent requests counts those that have begun
+and not ended.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-_DAY_S = 86_400
+_HOUR_S, _DAY_S = 3_600, 86_400
 
 
 class Span(NamedTuple):
@@ -77,8 +78,25 @@ class Calendar:
         return datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
 
 
-Period = Sliding | Calendar
+class Concurrent:
+    """No period: what a request takes is given back when it ends.
+
+    ``slides`` is True, because nothing stays used that would have to be charged later.
+    """
+
+    name = "concurrent"
+    slides = True
+    seconds = -1  # how scripts tell it from other periods
+    keep_s = 0
+
+    def span(self, now: float) -> Span:
+        """Return a span with a constant number; it ends later than any request in progress."""
+        return Span(0, 0.0, now + 2 * _HOUR_S)
+
+
+Period = Sliding | Calendar | Concurrent
 MINUTE = Sliding(60)
+CONCURRENT = Concurrent()
 
 
 def zone_of(name: str) -> tzinfo:

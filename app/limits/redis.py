@@ -18,7 +18,7 @@ from typing import Any
 
 from app.concurrency.locks import uncontended_lock
 from app.limits import redis_scripts as scripts
-from app.limits.periods import Calendar, Period, Span
+from app.limits.periods import CONCURRENT, Calendar, Period, Span
 from app.limits.redis_evaluation import evaluate_all, evaluate_take
 from app.limits.windows import Change, Reservation, Take, Taken, Window, WindowsState
 from app.redis.client import BestEffortClient
@@ -52,10 +52,12 @@ class SharedWindows:
     """`Windows` in a Redis or Valkey. ``clock`` None: the server's, which all workers share.
 
     Usage of days and months is charged exactly once, however long the server does not answer.
-    Corrections of a minute are dropped if they cannot be sent: they matter for a minute only.
+    Corrections of a minute are dropped if they cannot be sent: they matter for a minute only. The
+    end of a concurrent request is sent at once: a caller that sends one request after another must
+    not be refused by another worker.
 
-    The lock guards ``_changes`` and ``_charges``; nothing waits under it. ``_sending`` is used by
-    the background task of ``remote`` alone.
+    The lock guards ``_changes``, ``_charges`` and ``_ended``; nothing waits under it.
+    ``_sending`` is used by the background task of ``remote`` alone.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class SharedWindows:
             tuple[str, int], int
         ] = {}  # of minutes: (name, period's number) → amount
         self._charges: dict[_WindowId, _Charge] = {}
+        #: Counters and ids of concurrent requests whose end got no reply.
+        self._ended: list[tuple[str, str]] = []
         self._worker = secrets.token_hex(8)
         self._charge_numbers = itertools.count(1)
         self._sending: list[tuple[int, _WindowId, _Charge]] = []  # numbered; sent until it succeeds
@@ -100,9 +104,23 @@ class SharedWindows:
             for change in changes:
                 if isinstance(change.period, Calendar):
                     self._charge(change, reservation)
-                elif change.used != change.taken:
+                elif change.period is not CONCURRENT and change.used != change.taken:
                     self._correct(change)
+        if reservation is not None:
+            for change in changes:
+                if change.period is CONCURRENT:
+                    self._end(change.name, reservation.id)
         self.remote.wake()
+
+    def _end(self, name: str, request_id: str) -> None:
+        """Remove a request from the concurrent ones of a counter; it may wait for the server."""
+        redis_key = self._prefix + name
+        if self.remote.call(lambda client: int(client.zrem(redis_key, request_id))) is None:
+            with self._lock:
+                if len(self._ended) < MAX_WAITING:
+                    self._ended.append((redis_key, request_id))
+                else:
+                    self.dropped += 1  # it expires
 
     def _correct(self, change: Change) -> None:
         minute = (change.name, change.period_number)
@@ -176,6 +194,10 @@ class SharedWindows:
         except BaseException:
             self.dropped += len(changes)
             raise
+        ended = self._ended[:]  # others only append
+        self._run(client, [[scripts.END, 1, *sent] for sent in ended])
+        with self._lock:
+            del self._ended[: len(ended)]
         while self._sending or self._charges:
             self._send_charges(client)
 

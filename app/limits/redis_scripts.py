@@ -4,7 +4,8 @@ A sliding window is a hash: w, the number of its period; c, its count; p, the co
 before. A window of the calendar is a hash of counts by the period's number: a worker whose clock is
 ahead at midnight then counts in the next period, and the others still in this one. A sorted set
 holds the reservations of requests in flight, by the time of their expiry, as
-``r:<id>:<period's number>:<cost>``.
+``r:<id>:<period's number>:<cost>``. Concurrent requests are a sorted set of their ids, by the time
+of their expiry: those of a worker that is killed are counted until then.
 
 A charge without a reply is sent again, and must be counted once. So the hash also holds, as
 ``s:<worker>:<period's number>``, the number of each worker's last charge of that period: one batch
@@ -51,10 +52,11 @@ local function load_calendar(key, index)
 end
 """
 #: Take from all windows, or from none. KEYS: for each window its counter and its reservations (for
-#: a sliding one the counter twice). ARGV: now, the reservation's id and seconds; then for each
-#: window its limit, cost, seconds if it slides or 0, and for one of the calendar its period's
-#: number, start, end, and the seconds for which it is kept (else 0). Reply: the index of the first
-#: window that is too full or -1, now; then for each window number, count, count before.
+#: any other one the counter twice). ARGV: now, the reservation's id and seconds; then for each
+#: window its limit, cost, seconds if it slides, 0 if it is of the calendar or -1 if it is that of
+#: concurrent requests; and for one of the calendar its period's number, start, end, and the seconds
+#: for which it is kept (else 0). Reply: the index of the first window that is too full or -1, now;
+#: then for each window number, count, count before.
 TAKE = (
     _NOW
     + _LOAD
@@ -69,6 +71,10 @@ for i = 1, #KEYS / 2 do
     count, before = load_sliding(key, index)
     used = math.floor(before * ((index + 1) * seconds - now) / seconds + count)
     forget = (index + 2) * seconds
+  elseif seconds < 0 then
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+    index, count, before = 0, redis.call('ZCARD', key), 0
+    used = count
   else
     index = tonumber(ARGV[a + 3])
     if now < tonumber(ARGV[a + 4]) then index = index - 1 end
@@ -88,6 +94,12 @@ for i = 1, #found do
     count = count + cost
     if seconds > 0 then
       redis.call('HSET', key, 'w', index, 'c', count, 'p', before)
+    elseif seconds < 0 then
+      if ARGV[2] ~= '' and cost > 0 then
+        redis.call('ZADD', key, now + tonumber(ARGV[3]), ARGV[2])
+        local last = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
+        forget = math.ceil(tonumber(last[2])) + 1
+      end
     else
       redis.call('HSET', key, index, count)
       redis.call('HDEL', key, index - 1)
@@ -97,7 +109,7 @@ for i = 1, #found do
         redis.call('EXPIREAT', reservations, forget)
       end
     end
-    redis.call('EXPIREAT', key, forget)
+    if forget then redis.call('EXPIREAT', key, forget) end
   end
   reply[#reply + 1] = index
   reply[#reply + 1] = count
@@ -116,6 +128,8 @@ if not place then return end
 local count = tonumber(place == 'c' and kept[2] or kept[3]) + tonumber(ARGV[2])
 redis.call('HSET', KEYS[1], place, math.max(0, count))
 """
+#: Remove a request from the concurrent ones. ARGV: its id.
+END = "return redis.call('ZREM', KEYS[1], ARGV[1])"
 #: Charge a window of the calendar, and settle reservations. KEYS: its counter and its reservations.
 #: ARGV: now, the worker, the number of its charge, the period's number, the usage, when to remove
 #: the counter, the seconds for which a charge may be sent again, and the reservations. An expired

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, TypedDict, get_args
 from app.config.keys import KEY_LIMITS
 from app.domain import Caller
 from app.errors import ClientError, QuotaExhausted, RateLimited
-from app.limits.periods import MINUTE, Calendar, Period
+from app.limits.periods import CONCURRENT, MINUTE, Calendar, Period
 from app.limits.pricing import NANODOLLARS
 from app.limits.windows import Take, Window
 
@@ -54,14 +54,21 @@ class LimitName(NamedTuple):
 
 def make_periods(zone: tzinfo = UTC) -> dict[str, Period]:
     """Return the periods of limits by name; days and months begin at midnight in ``zone``."""
-    return {"minute": MINUTE, "day": Calendar("day", zone), "month": Calendar("month", zone)}
+    calendar = {"day": Calendar("day", zone), "month": Calendar("month", zone)}
+    return {"minute": MINUTE, **calendar, CONCURRENT.name: CONCURRENT}
 
 
-PERIODS = tuple(make_periods())
+#: The periods that names of limits have.
+PERIODS = tuple(name for name in make_periods() if name != CONCURRENT.name)
+#: Seconds after which a request over the limit of concurrent ones may be sent again. When others
+#: end is not known.
+CONCURRENT_RETRY_S = 1.0
 
 
 def parse_limit(setting: str) -> LimitName:
     """Return what the name of a limit says. Raises ValueError."""
+    if setting == "concurrent_requests":
+        return LimitName(setting, "requests", CONCURRENT.name, False)
     unit_name, _, period = setting.removeprefix("user_").partition("_per_")
     unit = next((unit for unit in UNITS if unit == unit_name), None)
     if unit is None or period not in PERIODS:
@@ -100,6 +107,12 @@ class Rule:
 
     def refusal(self, window: Window, cost: int) -> ClientError:
         """Return the 429 of a request whose cost does not fit into the window."""
+        if self.period is CONCURRENT:
+            return RateLimited(
+                f"Rate limit reached for concurrent requests: limit {self.limit}, in progress "
+                f"{window.current}. Please try again in {duration(CONCURRENT_RETRY_S)}.",
+                retry_after=CONCURRENT_RETRY_S,
+            )
         of_user = " of this end user" if self.is_per_user else ""
         amounts = (
             f"{self.unit} per {self.period.name}{of_user}: limit {self._shown(self.limit)}, "
@@ -159,12 +172,13 @@ def counters_of(caller: Caller) -> str:
 def headers(rules: Sequence[Rule], windows: Sequence[Window]) -> dict[str, str]:
     """Return OpenAI's ``x-ratelimit-*`` headers.
 
-    They describe, for each unit that has such headers, its limit with the least remaining.
+    They describe, for each unit that has such headers, its limit with the least remaining; not the
+    limit of concurrent requests, since no time is known at which it resets.
     """
     least: dict[Unit, tuple[int, Rule, Window]] = {}
     for rule, window in zip(rules, windows, strict=True):
         unit = rule.unit
-        if unit in _HEADERS:
+        if unit in _HEADERS and rule.period is not CONCURRENT:
             remaining = window.remaining
             known = least.get(unit)
             if known is None or remaining < known[0]:

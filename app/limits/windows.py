@@ -50,9 +50,10 @@ class Change(NamedTuple):
 class Window:
     """A window at the time ``now``: the counts of the current period and of the one before.
 
-    There are two cases: (1) a sliding window is as long as a period, and periods are counted from
+    There are three cases: (1) a sliding window is as long as a period, and periods are counted from
     1970; of the period before it counts the share that the window still covers, as if the usage
     were spread evenly. (2) A window of the calendar is the current period; ``before`` is 0.
+    (3) That of concurrent requests is no period; ``before`` is 0.
     """
 
     limit: int
@@ -117,7 +118,10 @@ class Windows(Protocol):
         """Take from all windows, or from none if one is too full; None: the server is silent."""
 
     def change(self, changes: Sequence[Change], reservation: Reservation | None = None) -> None:
-        """Correct what was taken, regardless of limits, and end the reservation. Never waits."""
+        """Correct what was taken, regardless of limits, and end the reservation.
+
+        It waits for a server only to end a concurrent request.
+        """
 
     def claim(self, name: str, period: Period, period_number: int) -> bool:
         """Return whether this process is the first to claim a period of a window.

@@ -23,6 +23,7 @@ class RequestLog:
                 "key": exchange.caller.name if exchange.caller else None,
                 "user": request.user if request else None,
                 "model": request.model if request else None,
+                "service_tier": request.flow.tier if request else None,
                 "space": exchange.space or None,
                 "provider": outcome.provider if outcome else None,
                 "items": len(request.items) if request else None,

@@ -55,9 +55,7 @@ def exporter(settings: TracingSettings) -> SpanProcessor:
 
     return BatchSpanProcessor(
         OTLPSpanExporter(
-            endpoint=settings.endpoint,
-            headers=dict(settings.headers),
-            timeout=settings.timeout,
+            endpoint=settings.endpoint, headers=dict(settings.headers), timeout=settings.timeout
         )
     )
 
@@ -176,6 +174,7 @@ def _request_attributes(exchange: Exchange, status: int) -> dict[str, Any]:
     if asked is not None:
         attributes["gen_ai.request.model"] = asked.model
         attributes["embeddings_proxy.items"] = len(asked.items)
+        attributes["embeddings_proxy.service_tier"] = asked.flow.tier
     if outcome is not None:
         attributes["gen_ai.usage.input_tokens"] = outcome.prompt_tokens
         attributes["embeddings_proxy.cache"] = outcome.cache

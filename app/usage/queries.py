@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.database.tables import HOUR_SUMS, hours, requests, user_hours
-from app.usage.rollups import HOUR_MS
+from app.database.tables import HOUR_SUMS, requests
+from app.usage.rollups import HOUR_MS, rollup_with
 
 DAY_MS = 24 * HOUR_MS
 _REFUSED = (401, 403, 429)
@@ -81,7 +81,8 @@ class ReportQuery:
     def _parts(self) -> list[_Part]:
         """Return what the report sums up. There are three cases:
 
-        1. No whole hour lies in the time, or days do not begin at whole hours: only rows.
+        1. No whole hour lies in the time, days do not begin at whole hours, or no rollup has the
+           groups (end users with service tiers): only rows.
         2. The time begins and ends at whole hours: only the rollup.
         3. Otherwise the rollup, and the rows of the incomplete hours at the ends. A row counts as
            an hour with one request.
@@ -92,9 +93,9 @@ class ReportQuery:
         offsets = [0]
         if "day" in self.by:
             offsets = offsets_of(self.zone, self.since_ms, self.until_ms)
-        if first >= end or any(offset % HOUR_MS for offset in offsets[::2]):
+        rollup = rollup_with(self.by)
+        if rollup is None or first >= end or any(offset % HOUR_MS for offset in offsets[::2]):
             return [_rows(self.since_ms, self.until_ms, offsets)]
-        rollup = user_hours if "user" in self.by else hours
         edges = ((self.since_ms, first), (end, self.until_ms))
         return [
             _Part(rollup, rollup.c.hour, rollup.c.hour, rollup.c.requests, first, end, offsets),

@@ -19,9 +19,11 @@ Row = list[Any]
 
 _TEXTS = frozenset(COLUMNS) & {
     *("writer", "request_id", "key", "user", "model", "provider", "deployment"),
-    *("error_code", "space"),
+    *("error_code", "space", "service_tier"),
 }
 _TYPES = tuple(str if name in _TEXTS else int for name in COLUMNS)
+#: Values of the newest columns in rows of versions before them.
+_ADDED = ("", "default")  # space, service_tier
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 STATUS, KEY = COLUMNS.index("status"), COLUMNS.index("key")
 
@@ -58,17 +60,19 @@ class Recorder:
         row += [sum(purchases.values()), cached, self._prices.cost_of(model, purchases)]
         code = (error.code or error.type) if error is not None else ""
         row += [round(exchange.seconds * 1000), status, code, exchange.space]
+        row.append(request.flow.tier if request is not None else "")
         return row
 
 
 def row_of(value: object) -> Row | None:
     """Return the row of a value read from JSON; None if it has not its columns and types.
 
-    Rows of before 0.3.0 have no space, and get an empty one.
+    Rows of before 0.3.0 have no space and no service tier, and get an empty one and "default".
     """
     if not isinstance(value, list):
         return None
-    row = [*value, ""] if len(value) == len(COLUMNS) - 1 else value
+    missing = len(COLUMNS) - len(value)
+    row = [*value, *_ADDED[-missing:]] if 0 < missing <= len(_ADDED) else value
     return row if tuple(map(type, row)) == _TYPES else None
 
 

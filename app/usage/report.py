@@ -12,7 +12,10 @@ from typing import Any
 from app.limits.periods import zone_of
 
 #: Dimensions that a report can be grouped by.
-DIMENSIONS = ("key", "user", "model", "provider", "deployment", "status", "error_code", "day")
+DIMENSIONS = (
+    *("key", "user", "model", "provider", "deployment", "service_tier", "status", "error_code"),
+    "day",
+)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 #: Spreadsheets run a cell that begins with one of these as a formula; clients choose user names.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

@@ -1,8 +1,9 @@
 """Rollups: sums by the hour, which reports read in the place of the rows.
 
 A rollup has a row for each hour (UTC) and each combination of its dimensions. It is updated in the
-transaction that inserts the rows. There are two rollups, without and with end users: with many end
-users the second has about as many rows as the ledger itself, and most reports do not need it.
+transaction that inserts the rows. There are three rollups: without, with end users and with service
+tiers. With many end users the second has about as many rows as the ledger itself, and most reports
+do not need it. The third was added to the others, which workers of the version before still write.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from app.database.columns import COLUMNS
-from app.database.tables import HOUR_DIMENSIONS, HOUR_SUMS, hours, user_hours
+from app.database.tables import HOUR_DIMENSIONS, HOUR_SUMS, hours, tier_hours, user_hours
 from app.usage.record import Row
 
 HOUR_MS = 3_600_000
-ROLLUPS = (hours, user_hours)
+ROLLUPS = (hours, user_hours, tier_hours)
 _TIME = COLUMNS.index("time")
 _SUMS = tuple(COLUMNS.index(name) for name in HOUR_SUMS)
 
@@ -64,4 +65,10 @@ class Rollups:
 
 def dimensions_of(table: sa.Table) -> list[str]:
     """Return the names of a rollup's dimensions, without the hour."""
-    return [name for name in ("user", *HOUR_DIMENSIONS) if name in table.c]
+    return [name for name in ("user", "service_tier", *HOUR_DIMENSIONS) if name in table.c]
+
+
+def rollup_with(dimensions: Iterable[str]) -> sa.Table | None:
+    """Return the smallest rollup with these dimensions (and days); None if there is none."""
+    names = set(dimensions) - {"day"}
+    return next((table for table in ROLLUPS if names <= {*dimensions_of(table)}), None)

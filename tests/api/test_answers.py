@@ -109,6 +109,12 @@ TABLE = {
     errors.BadRequest: (400, None, "invalid_request_error", None),
     errors.Unauthorized: (401, "invalid_api_key", "invalid_request_error", None),
     errors.ModelNotAllowed: (403, "model_not_allowed", "invalid_request_error", None),
+    errors.ServiceTierNotAllowed: (
+        403,
+        "service_tier_not_allowed",
+        "invalid_request_error",
+        None,
+    ),
     errors.AdminOnly: (403, "admin_required", "invalid_request_error", None),
     errors.ModelNotFound: (404, "model_not_found", "invalid_request_error", None),
     errors.NotFound: (404, "not_found", "invalid_request_error", None),

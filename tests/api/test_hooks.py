@@ -157,6 +157,7 @@ def test_request_is_logged_in_one_line_without_secrets(log):
         "key": "tests",
         "user": "u-7",
         "model": "embed",
+        "service_tier": "default",
         "space": line["space"],
         "provider": "fake",
         "items": 2,

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.api.schemas import EmbeddingSchema
-from app.domain import EmbeddingRequest
+from app.domain import Caller, EmbeddingRequest, Flow
 from app.errors import BadRequest
 
 schema = EmbeddingSchema(5)
@@ -37,13 +37,42 @@ def test_every_field_is_read():
         input_type="query",
         timeout=7,
         caching=True,
+        service_tier="flex",
     )
-    assert request == EmbeddingRequest("m", ["a", "b"], "base64", 3, "u", "query", 7, True)
+    flow = Flow(tier="flex")
+    expected = EmbeddingRequest("m", ["a", "b"], "base64", 3, "u", "query", 7, True, flow=flow)
+    assert request == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "flow"),
+    [
+        ({}, Flow("ingest", 3.0, "flex")),
+        ({"service_tier": None}, Flow("ingest", 3.0, "flex")),
+        ({"service_tier": "auto"}, Flow("ingest", 3.0, "flex")),
+        ({"service_tier": "default", "user": "u"}, Flow("ingest", 3.0, "default")),
+        ({"service_tier": "priority"}, Flow("ingest", 3.0, "priority")),
+    ],
+)
+def test_flow_is_of_the_key_and_of_the_tier_asked_for(fields, flow):
+    caller = Caller("ingest", share=3.0, service_tier="flex")
+    parsed = schema.parse({"model": "m", "input": "x", **fields}, caller=caller)
+    assert parsed.request.flow == flow
+
+
+@pytest.mark.parametrize(("user", "own"), [("u", "u"), (None, ""), ("", "")])
+def test_flow_has_the_user_where_the_key_is_fair_to_users(user, own):
+    caller = Caller("chat", fair_users=True)
+    parsed = schema.parse({"model": "m", "input": "x", "user": user}, caller=caller)
+    assert parsed.request.flow == Flow("chat", user=own)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["encoding_format", "dimensions", "user", "input_type", "timeout", "caching", "whatever"],
+    [
+        *("encoding_format", "dimensions", "user", "input_type", "timeout", "caching"),
+        *("service_tier", "whatever"),
+    ],
 )
 def test_null_means_absent(name):
     assert parse(**{name: None}) == parse()
@@ -133,6 +162,7 @@ TYPES = {
     "input_type": "a string",
     "timeout": "an integer",
     "caching": "a boolean",
+    "service_tier": "a string",
 }
 VALUES = {
     "a string": "text",
@@ -159,6 +189,11 @@ def test_wrong_type_is_refused(name, got):
         ("encoding_format", "FLOAT", "Supported values: ['float', 'base64']."),
         ("encoding_format", "", "Supported values: ['float', 'base64']."),
         ("input_type", "passage", "Supported values: ['query', 'document']."),
+        (
+            "service_tier",
+            "scale",
+            "Supported values: ['auto', 'default', 'flex', 'priority'].",
+        ),
         ("dimensions", 0, "Must be at least 1."),
         ("dimensions", -5, "Must be at least 1."),
         ("timeout", 0, "Must be between 1 and 3600."),

@@ -10,7 +10,7 @@ from flask import Response
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from tests.api.fake import AUTH, WIDTH, FakeProvider, app_with, ask, error_of
-from tests.support.settings import KEY, NARROW_KEY
+from tests.support.settings import KEY, NARROW_KEY, key
 from tests.support.vectors import assert_answers, vector
 
 PATHS = [
@@ -120,6 +120,42 @@ def test_a_key_may_use_its_own_models_and_no_others(client, provider):
     assert (error.status, error.code) == (403, "model_not_allowed")
     assert error.message == "This key may not use the model `embed`."
     assert len(provider.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "may", "may_not"),
+    [
+        ({}, ("auto", "default", "flex"), ("priority",)),
+        ({"service_tier": "priority"}, ("auto", "default", "flex", "priority"), ()),
+        ({"service_tier": "flex"}, ("auto", "default", "flex"), ("priority",)),
+        (
+            {"service_tier": "flex", "service_tiers": []},
+            ("auto", "flex"),
+            ("default", "priority"),
+        ),
+        ({"service_tiers": ["priority"]}, ("auto", "default", "priority"), ("flex",)),
+    ],
+)
+def test_a_key_may_ask_for_its_service_tiers_and_no_others(
+    monkeypatch, provider, options, may, may_not
+):
+    keys = {"team": {**key("sk-team", "*"), **options}}
+    client, headers = app_with(monkeypatch, provider, KEYS=keys), {"api-key": "sk-team"}
+    for tier in may:
+        response = ask(client, headers=headers, service_tier=tier)
+        assert response.status_code == 200
+        assert list(response.json) == ["object", "data", "model", "usage"]
+    assert len(provider.calls) == len(may)
+    for tier in may_not:
+        error = error_of(ask(client, headers=headers, service_tier=tier))
+        assert vars(error) == {
+            "status": 403,
+            "message": f"This key may not ask for the service tier '{tier}'.",
+            "type": "invalid_request_error",
+            "param": "service_tier",
+            "code": "service_tier_not_allowed",
+        }
+    assert len(provider.calls) == len(may)
 
 
 def test_an_unknown_model_is_openais_404(client):

@@ -84,10 +84,12 @@ def test_claims_set_rights_and_limits(make):
             "tokens_per_minute": "tpm",
             "dollars_per_month": "usd",
             "warn_at": "warn",
+            "service_tiers": "tiers",
+            "share": "weight",
         },
         admins=frozenset(["ops"]),
         models=frozenset(["small"]),
-        limits={"requests_per_minute": 10, "tokens_per_minute": 20},
+        limits={"requests_per_minute": 10, "tokens_per_minute": 20, "service_tier": "flex"},
     )
     said = {
         "scope": "a b",
@@ -95,11 +97,17 @@ def test_claims_set_rights_and_limits(make):
         "https://x.y/rpm": 5,
         "usd": 1.5,
         "warn": 0.8,
+        "tiers": "flex priority",
+        "weight": 3,
     }
     caller, _ = tokens.identify(token(email="a@b", tpm=True, **said))
     assert (caller.name, caller.models, caller.admin) == ("oidc:a@b", frozenset("ab"), True)
     assert (caller.requests_per_minute, caller.tokens_per_minute) == (5, 20)
     assert (caller.dollars_per_month, caller.warn_at) == (1.5, 0.8)
+    assert (caller.service_tier, caller.share) == ("flex", 3)
+    assert caller.service_tiers == {"flex", "priority"}
+    listed, _ = tokens.identify(token(email="a@b", tiers=["default"]))
+    assert listed.service_tiers == {"default"}
     plain, _ = tokens.identify(token(email="c", realm=["x"], tpm=-1))
     assert (plain.models, plain.admin, plain.requests_per_minute) == ({"small"}, False, 10)
     assert tokens.identify(token(email="d", scope=["*", 5]))[0].models is None
@@ -116,10 +124,17 @@ def test_claims_set_rights_and_limits(make):
         ("warn_at", 7),
         ("tokens_per_day", 1.5),
         ("tokens_per_day", [5]),
+        ("share", "2"),
+        ("service_tier", "auto"),
+        ("service_tiers", "flex scale"),
+        ("service_tiers", 5),
+        ("fair_users", 1),
     ],
 )
 def test_claim_that_is_no_valid_limit_is_ignored_and_logged(make, caplog, limit, value):
     before = {"dollars_per_month": 2.0, "warn_at": 0.5, "tokens_per_day": 9}
+    before |= {"share": 4.0, "fair_users": True, "service_tier": "flex"}
+    before |= {"service_tiers": frozenset(["flex"])}
     claims = {"name": "sub", limit: "given"}
     tokens = make(claims=claims, limits=before)
     caller, _ = tokens.identify(token(given=value))

@@ -21,6 +21,7 @@ from app.database.columns import COLUMNS
 from app.database.engine import Database
 from app.database.migrations import migrate
 from app.database.tables import requests
+from app.domain import Caller
 
 
 def invoke(command, *arguments):
@@ -67,6 +68,20 @@ def test_new_key_is_printed_once_and_has_the_given_rights(table):
     assert run("new", "team").stderr == "there is a key 'team': revoke or rotate it\n"
 
 
+def test_share_and_service_tiers_are_given_as_limits(table):
+    tiers = ("--limit", "service_tier=priority", "--limit", "service_tiers=flex")
+    secret = made(run("new", "team", "--limit", "share=2.5", "--limit", "fair_users=true", *tiers))
+    caller, _ = owner(table, secret)
+    assert (caller.share, caller.fair_users) == (2.5, True)
+    assert (caller.service_tier, caller.service_tiers) == ("priority", {"flex"})
+    limits = "fair_users=true service_tier=priority service_tiers=flex share=2.5"
+    assert sorted(shown("team")[0]["limits"].split()) == limits.split()
+    removed = [f"{name}=none" for name in ("share", "fair_users", "service_tier", "service_tiers")]
+    run("edit", "team", *(part for limit in removed for part in ("--limit", limit)))
+    assert shown("team")[0]["limits"] == ""
+    assert owner(table, secret)[0] == Caller("team")
+
+
 def test_list_shows_everything_but_the_keys(table):
     assert run("list").stdout == "No keys.\n"
     secret = made(run("new", "team", "--limit", "tokens_per_minute=9"))
@@ -102,6 +117,10 @@ def test_revoke_and_rotate(table):
         (("x", "--model", "wordlama"), 1, "no model 'wordlama' in MODELS (did you mean"),
         (("x", "--limit", "rpm=5"), 1, "rpm: unknown setting (known: requests_per_minute"),
         (("x", "--limit", "requests_per_minute=many"), 1, "must be a whole number"),
+        (("x", "--limit", "service_tier=auto"), 1, "service_tier: must be one of: priority"),
+        (("x", "--limit", "service_tiers=flex,scale"), 1, "service_tiers[1]: must be one of"),
+        (("x", "--limit", "fair_users=maybe"), 1, "fair_users: must be True or False"),
+        (("x", "--limit", "share=0"), 1, "share: "),
         (("",), 1, "the name '' must not be empty"),
         (("oidc:x",), 1, "the name 'oidc:x' must not begin with 'oidc:'"),
         (("a\nb",), 1, "must be printable"),
@@ -191,7 +210,7 @@ def test_show_prints_rights_and_the_last_use(table):
     assert (found["networks"], found["last_use"]) == ("10.0.0.0/8", "")
     row = dict.fromkeys(COLUMNS, 0) | {"key": "team", "time": 1_700_000_000_999, "writer": "w"}
     row |= dict.fromkeys(("request_id", "user", "model", "provider", "deployment"), "")
-    row["error_code"] = ""
+    row |= dict.fromkeys(("error_code", "space", "service_tier"), "")
     rows = [row, row | {"number": 1, "time": 1_600_000_000_000}, row | {"number": 2, "key": "x"}]
     table._run(lambda connection: connection.execute(sa.insert(requests), rows))
     assert shown("team")[0]["last_use"] == "2023-11-14T22:13:20+00:00"

@@ -72,6 +72,17 @@ def test_usage_of_each_key_is_shown(set_up, use):
     assert run("show", "free").stdout == "No limits.\n"
 
 
+def test_concurrent_requests_are_shown_and_reset(set_up, use):
+    set_up(KEYS={"search": {"sha256": "1" * 64, "concurrent_requests": 2}})
+    use(1, concurrent_requests=2)  # and it does not end
+    for expected in ([2, 1, 1], [2, 0, 2]):
+        (row,) = json.loads(run("show", "--json").stdout)
+        assert row["limit"] == "concurrent_requests"
+        assert [row["most"], row["used"], row["left"]] == expected
+        assert row["resets"] == "as requests end"
+        assert run("reset", "search").exit_code == 0
+
+
 def test_money_is_shown_in_dollars(set_up):
     set_up(KEYS={"search": {"sha256": "1" * 64, "dollars_per_month": 2.5}})
     (row,) = json.loads(run("show", "--json").stdout)

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from app.observability.metrics import catalog
-from tests.support import settings
+from tests.support import settings, stalls
 from tests.support.server import eventually
 from tests.support.valkey import Valkey
 
@@ -18,7 +18,7 @@ SECRETS = {
     name: f"sk-limited-{name}"
     for name in (
         *("minute", "day", "money", "users", "tokens", "exact", "long", "share", "free"),
-        *("away", "strict"),
+        *("away", "strict", "few", "one"),
     )
 }
 
@@ -36,6 +36,8 @@ def keys():
         "share": {"requests_per_minute": 200},
         "away": {"tokens_per_month": 50},
         "strict": {"tokens_per_month": 50},
+        "few": {"concurrent_requests": 3},
+        "one": {"concurrent_requests": 1},
         "free": {},
     }
     return {name: {**settings.key(SECRETS[name], "*"), **limits[name]} for name in limits}
@@ -176,6 +178,34 @@ def test_failed_request_costs_no_tokens(many, counted, upstream, fresh):
     eventually(lambda: client.embed(model, "w" * 400).headers[left] == "300")
 
 
+def test_concurrent_requests_are_limited_over_all_workers(many, counted, upstream, fresh):
+    upstream.always(stalls.silence)
+    model, answers = fresh("embed"), []
+
+    def ask():
+        answers.append(many.client(SECRETS["few"]).embed(model, "one", timeout=2))
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(answers) == 9)  # the others wait for the provider
+    assert {answer.status for answer in answers} == {429}
+    assert {answer.error["code"] for answer in answers} == {"rate_limit_exceeded"}
+    assert {answer.headers["retry-after"] for answer in answers} == {"1"}
+    assert many.client(SECRETS["free"]).embed("steady", "one").status == 200
+    for thread in threads:
+        thread.join()
+    assert [answer.status for answer in answers[9:]] == [504] * 3
+    upstream.reset()
+    assert many.client(SECRETS["few"]).embed("steady", "one").status == 200
+
+
+def test_a_request_that_follows_another_is_not_concurrent(many, counted, steady):
+    """Each may reach another worker, over a connection of its own."""
+    for _ in range(60):
+        assert many.client(SECRETS["one"]).embed("steady", "one").status == 200
+
+
 def test_in_memory_each_worker_has_a_share(start_proxy, steady):
     proxy = start_proxy(keys=keys(), workers=2)
     statuses, seconds = hammer(proxy, "share", 320)
@@ -183,7 +213,7 @@ def test_in_memory_each_worker_has_a_share(start_proxy, steady):
     assert 100 <= statuses[200] <= 200 + 200 * seconds / 60
 
 
-def told(proxy, metric):
+def value_of(proxy, metric):
     """Return a metric without labels."""
     lines = proxy.client(None).get("/metrics").text.splitlines()
     (value,) = [line.split()[1] for line in lines if line.split()[0] == metric.samples[0]]
@@ -191,17 +221,17 @@ def told(proxy, metric):
 
 
 def test_without_server_no_request_is_refused_or_late(many, counted, steady):
-    client, before = many.client(SECRETS["minute"]), told(many, catalog.LIMITS_UNCHECKED)
+    client, before = many.client(SECRETS["minute"]), value_of(many, catalog.LIMITS_UNCHECKED)
     assert client.embed("steady", "one").headers["x-ratelimit-limit-requests"] == "3"
     counted.kill()
     answers = [client.embed("steady", "one") for _ in range(20)]
     assert {answer.status for answer in answers} == {200}
     assert max(answer.seconds for answer in answers) < 0.3
-    eventually(lambda: told(many, catalog.LIMITS_UNCHECKED) >= before + 20)
-    assert told(many, catalog.LIMITS_DOWN) >= 1
+    eventually(lambda: value_of(many, catalog.LIMITS_UNCHECKED) >= before + 20)
+    assert value_of(many, catalog.LIMITS_DOWN) >= 1
     counted.start()
     eventually(lambda: client.embed("steady", "one").status == 429, 5)
-    eventually(lambda: told(many, catalog.LIMITS_DOWN) == 0)
+    eventually(lambda: value_of(many, catalog.LIMITS_DOWN) == 0)
 
 
 def test_usage_without_server_is_charged_afterwards(many, counted, steady):

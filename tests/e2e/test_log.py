@@ -15,6 +15,7 @@ GOOD = {"model": "embed", "input": "hello there"}
 def test_log_line_names_client_request_and_result(proxy, client, upstream):
     secret = "a text that must stay secret"
     body = {"model": "embed", "input": [secret, "b c"], "user": "u-17", "caching": True}
+    body["service_tier"] = "flex"
     answer = client.post(body)
     line = proxy.log_line(answer.headers["x-request-id"])
     expected = {
@@ -23,6 +24,7 @@ def test_log_line_names_client_request_and_result(proxy, client, upstream):
         "key": "tests",
         "user": "u-17",
         "model": "embed",
+        "service_tier": "flex",
         "space": answer.headers["x-proxy-space"],
         "provider": "scripted",
         "items": 2,

@@ -236,6 +236,21 @@ def test_model_of_other_keys_is_a_permission_error(proxy):
     assert caught.value.code == "model_not_allowed"
 
 
+def test_service_tier_is_a_field_of_the_body(sdk, stand):
+    for tier in ("auto", "default", "flex"):
+        answer = sdk.embeddings.create(
+            model=stand.model, input="x", extra_body={"service_tier": tier}
+        )
+        assert answer.data
+        assert answer.model_extra == {}  # the answer is OpenAI's for embeddings
+    with pytest.raises(openai.PermissionDeniedError) as denied:
+        sdk.embeddings.create(model=stand.model, input="x", extra_body={"service_tier": "priority"})
+    assert (denied.value.code, denied.value.param) == ("service_tier_not_allowed", "service_tier")
+    with pytest.raises(openai.BadRequestError) as bad:
+        sdk.embeddings.create(model=stand.model, input="x", extra_body={"service_tier": "scale"})
+    assert bad.value.param == "service_tier"
+
+
 @pytest.mark.parametrize(
     ("behaviour", "error", "code"),
     [

@@ -248,12 +248,17 @@ def test_take_change_and_charge_on_a_cluster(clock):
             eventually(lambda: b"cluster_state:ok" in admin.execute_command("CLUSTER", "INFO"))
         windows = SharedWindows(f"redis+cluster://127.0.0.1:{server.port}", timeout=5, clock=clock)
         limiter = Limiter(windows)
-        everything = team(requests_per_minute=2, tokens_per_day=100, user_tokens_per_minute=50)
+        everything = team(
+            requests_per_minute=2,
+            tokens_per_day=100,
+            user_tokens_per_minute=50,
+            concurrent_requests=1,
+        )
         grant = limiter.admit(everything, request(40, user="a"))
         limiter.settle(grant, outcome(30), {})
         sent(windows)
         grant = limiter.admit(everything, request(10, user="a"))
-        assert [window.current for window in grant.windows] == [2, 40, 40]
+        assert [window.current for window in grant.windows] == [2, 40, 40, 1]
         with pytest.raises(RateLimited):
             limiter.admit(everything, request(1, user="b"))
         windows.close()

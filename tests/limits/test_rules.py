@@ -30,6 +30,7 @@ ORDER = [
     "dollars_per_month",
     "user_requests_per_minute",
     "user_tokens_per_minute",
+    "concurrent_requests",
 ]
 
 

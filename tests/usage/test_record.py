@@ -6,23 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config import DeploymentSettings, ModelSettings
 from app.database.columns import COLUMNS
-from app.domain import FROM_CACHE
+from app.domain import FROM_CACHE, Flow
 from app.errors import BadRequest, Overloaded
-from app.usage.record import Recorder, is_metered
-from tests.usage.conftest import exchange
-
-MODELS = {
-    "m": ModelSettings(
-        "m",
-        (
-            DeploymentSettings("p", "upstream-m", price_per_million_tokens=2.0),
-            DeploymentSettings("q", "other-m", price_per_million_tokens=0.02),
-            DeploymentSettings("free", "upstream-m"),
-        ),
-    )
-}
+from app.usage.record import Recorder, is_metered, row_of
+from tests.usage.conftest import MODELS, exchange
 
 
 def row(ended, status=200):
@@ -52,6 +40,7 @@ def test_row_holds_caller_model_provider_amounts_and_result():
         "status": 200,
         "error_code": "",
         "space": "auto-0123456789abcdef",
+        "service_tier": "default",
     }
 
 
@@ -107,6 +96,19 @@ def test_row_without_caller_and_with_unknown_model():
     ended.request = None
     found = row(ended, 401)
     assert (found["user"], found["model"], found["items"]) == ("", "", 0)
+    assert found["service_tier"] == ""
+
+
+def test_row_has_the_service_tier_of_the_request():
+    assert row(exchange(flow=Flow("team", tier="flex")))["service_tier"] == "flex"
+
+
+def test_row_of_before_spaces_and_tiers_is_read():
+    values = Recorder(MODELS).row(exchange(), 200, "writer", 7)
+    assert row_of(values) == values
+    assert row_of(values[:-2]) == [*values[:-2], "", "default"]
+    assert row_of(values[:-1]) == [*values[:-1], "default"]
+    assert row_of(values[:-3]) is None
 
 
 @given(st.text(st.characters(), max_size=256))

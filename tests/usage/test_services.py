@@ -79,6 +79,22 @@ def test_usage_lists_requests(start, url):
     assert own["key"] == "narrow"
 
 
+def test_usage_by_service_tier(start, url):
+    client = start(url)
+    for fields in ({"service_tier": "flex"}, {"service_tier": "flex"}, {}):
+        assert ask(client, **fields, user="u-1").status_code == 200
+    assert ask(client, service_tier="priority", user="u-1").status_code == 403
+    assert ask(client, service_tier="scale").status_code == 400  # of no tier: it cannot be read
+
+    def found(by):
+        rows = usage(client, by=by).json["data"]
+        return {row["service_tier"]: (row["requests"], row["refused"]) for row in rows}
+
+    expected = {"flex": (2, 0), "default": (1, 0), "priority": (1, 1), "": (1, 0)}
+    eventually(lambda: found("service_tier") == expected)
+    assert found("service_tier,user") == expected  # of the rows: no rollup has both
+
+
 def test_usage_by_period_and_dimensions(start, tmp_path):
     client = start(unusual={"requests_per_hour": 1})
     store = client.application.extensions["services"].store
@@ -180,12 +196,9 @@ def test_blocked_key_gets_a_403_and_is_in_the_ledger(start):
     )
     refused = {(r["key"], r["user"]): r["refused"] for r in rows}
     assert refused == {("tests", "u-bad"): 1, ("tests", "u-good"): 0, ("narrow", ""): 1}
-    watch = client.application.extensions["services"].watch
-    assert watch.requests == {
-        ("tests", "ok"): 1,
-        ("tests", "refused"): 1,
-        ("narrow", "refused"): 1,
-    }
+    page = client.get("/metrics").text
+    for key, result in [("tests", "ok"), ("tests", "refused"), ("narrow", "refused")]:
+        assert f'key_requests_total{{key="{key}",result="{result}"}} 1.0' in page
 
 
 def test_keys_of_the_table_are_accepted(start, tmp_path):

@@ -68,10 +68,10 @@ def test_incomplete_and_invalid_lines_are_skipped_and_counted(spool):
     assert segment.not_rows == [b'{"no": "row"}\n', b"[1, 2]\n", b"\xff\xfe\n"]
 
 
-def test_rows_of_the_version_before_get_an_empty_space(spool):
+def test_rows_of_the_version_before_get_an_empty_space_and_the_default_tier(spool):
     spool.new().append(rows(1))  # its process is running
     older = spool.new()
-    older.append([row(2)[:-1], row(3)[:-1], row(4, space=5), [*row(5), "more"]])
+    older.append([row(2)[:-2], row(3)[:-2], row(4, space=5), [*row(5), "more"]])
     older.path.rename(older.path.with_suffix(".rows1"))
     older.release()
     found = spool.orphan()
