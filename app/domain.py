@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 #: One item to embed: a text, or the ids of its tokens in the model's vocabulary.
 Item = str | list[int]
@@ -17,6 +17,7 @@ FROM_CACHE: Source = ("", "")
 
 #: OpenAI's ``service_tier``, in the order in which calls leave queues; "flex" is bulk work.
 Tier = Literal["priority", "default", "flex"]
+_TIERS: tuple[Tier, ...] = get_args(Tier)
 
 #: Seconds until a request's deadline, where the request gives no ``timeout``.
 DEFAULT_TIMEOUT = 600
@@ -33,6 +34,10 @@ class Flow(NamedTuple):
     share: float = 1.0
     tier: Tier = "default"
     user: str = ""
+
+    def goes_before(self, other: Flow) -> bool:
+        """Whether its calls leave a queue before those of another one, by the tier."""
+        return _TIERS.index(self.tier) < _TIERS.index(other.tier)
 
 
 NO_FLOW = Flow()  # of requests that no key has made

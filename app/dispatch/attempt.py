@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from app.concurrency.deadline import Deadline
-from app.domain import Call, Vectors
+from app.domain import NO_FLOW, Call, Flow, Vectors
 from app.errors import ClientError, ProviderError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Attempt:
     on_result: Callable[[Attempt, Result, float], None]  # and the time
     queued_at: float  # of the monotonic clock, in seconds
     wanted: int | None = None  # width to cut the vectors to
+    flow: Flow = NO_FLOW  # in the queue: see `Part.flow`
     is_probe: bool = False  # of an ejected deployment
     is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
     is_space_check: bool = False  # of `app.dispatch.drift`: its vectors are compared, not served

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.dispatch import retry
 from app.dispatch.answer import Answer
@@ -65,8 +65,9 @@ class JobState:
         self._context = context
         self._rng = rng
         self._parts_are_published = parts_are_published
-        self._parts = Parts(context.prepared.tokens, self.effects)
+        self._parts = Parts(context.prepared.tokens, self.effects, request.flow)
         self.times = self._parts.times
+        self.want = self._parts.want
         self._starter = Starter(context, self._parts, on_result, self.effects)
         self._answer = Answer(len(request.items))
 
@@ -89,6 +90,15 @@ class JobState:
         """End the request, if it has not ended: no caller waits for it, so none gets the error."""
         if not self.finished:
             self._finish(self._deadline_exceeded())
+
+    def keep_only(self, positions: Sequence[int]) -> Sequence[tuple[int, int]]:
+        """Stop the parts with none of these items: see `Parts.keep_only`."""
+        stopped = self._parts.keep_only(positions)
+        for start, stop in stopped:
+            self._answer.give_up(start, stop)
+        if stopped and self._answer.is_complete:
+            self._finish()
+        return stopped
 
     def outcome(self) -> Outcome:
         """Return the vectors, or raise the error that ended the request, with its purchases set."""

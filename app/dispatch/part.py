@@ -10,6 +10,7 @@ from app.dispatch.attempt import Attempt
 from app.dispatch.deployment import Deployment
 from app.dispatch.halving import Halving
 from app.dispatch.plan import Expected
+from app.domain import NO_FLOW, Flow
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
 NEVER = float("inf")
@@ -49,6 +50,7 @@ class Part:
 
     start: int
     tokens: list[int]  # expected, per item
+    flow: Flow = NO_FLOW  # of its next attempt
     state: PartState = PartState.WAITING
     due: float = 0.0  # no attempt before that, of the monotonic clock
     attempts: list[Attempt] = field(default_factory=list)  # queued or in flight
@@ -65,6 +67,7 @@ class Part:
     is_late: bool = False  # another deployment was asked beside a late one
     retry_not_charged: bool = False  # the next attempt has still to be paid from the budget
     never_merge: bool = False
+    starts_first: bool = False  # another request waits for some of its items: see `Parts.want`
     halving: Halving | None = None  # it is one of the parts of that
     is_largest_served: bool = False  # the largest item of a larger part was sent alone before it
     size: int = field(init=False)  # items

@@ -82,7 +82,7 @@ class Starter:
             elif not self._start(part, now, has_vectors or bool(parts.running), later):
                 given_up = part
                 break
-        parts.waiting[:0] = later
+        parts.put_first(later)
         return given_up
 
     def next_time(self) -> float:
@@ -142,6 +142,7 @@ class Starter:
             self._on_result,
             now,
             request.dimensions,
+            part.flow,
         )
         if deployment.standing.state(now) != "ok":
             is_probe = deployment.standing.chosen(now)
@@ -226,8 +227,7 @@ class Starter:
     def _split_for(self, part: Part, other: Deployment, now: float) -> None:
         """Split a part into parts that fit a deployment, and submit them there."""
         cuts = split(part.tokens, other.max_inputs, other.max_call_tokens)
-        self._parts.split(part, cuts)
-        for smaller in self._parts.waiting[: len(cuts)]:
+        for smaller in self._parts.split(part, cuts):
             if other.queue.is_full or len(self._parts.running) >= self._job.pool.max_slots:
                 return  # the rest are started as any other
             self._parts.waiting.remove(smaller)
