@@ -225,10 +225,11 @@ class Starter:
         self._submit(part, other, now)
 
     def _split_for(self, part: Part, other: Deployment, now: float) -> None:
-        """Split a part into parts that fit a deployment, and submit them there."""
+        """Split a part into parts that fit a deployment; submit those that may be sent there."""
         cuts = split(part.tokens, other.max_inputs, other.max_call_tokens)
         for smaller in self._parts.split(part, cuts):
-            if other.queue.is_full or len(self._parts.running) >= self._job.pool.max_slots:
+            has_room = len(self._parts.running) < self._job.pool.max_slots
+            if not has_room or not self._job.pool.has_other(now, smaller.expected, [other], ()):
                 return  # the rest are started as any other
             self._parts.waiting.remove(smaller)
             self._submit(smaller, other, now)
