@@ -59,6 +59,7 @@ class Part:
     failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
     #: The attempts that were refused with 400, which may still be the provider's fault.
     refused_by: dict[Deployment, Attempt] = field(default_factory=dict)
+    has_doubtful_400: bool = False  # one of them was in doubt when it came
     #: When its call counts as failed, and another is sent beside it: see `Timers`.
     late_at: float = NEVER
     late_after: float = NEVER  # seconds from the start of the call; less near the deadline
@@ -99,8 +100,11 @@ class Part:
         return refused is not None and refused.batch_size == 1
 
     def is_refused_alone(self, now: float) -> bool:
-        """Whether it was refused with 400, in calls of its own, by deployments not in doubt."""
-        if not self.refused_by or self.has_merged_refusal:
+        """Whether it was refused with 400, in calls of its own, by deployments not in doubt.
+
+        Neither then nor now: one that refused everything for a while may be back since.
+        """
+        if not self.refused_by or self.has_merged_refusal or self.has_doubtful_400:
             return False
         refused = self.refused_by.items()
         return not any(d.standing.doubts_400(attempt.kind, now) for d, attempt in refused)
@@ -127,6 +131,7 @@ class Part:
         self.failed_at[deployment] = error
         if isinstance(error, Rejected):
             self.refused_by[deployment] = attempt
+            self.has_doubtful_400 |= deployment.standing.doubts_400(attempt.kind, now)
             if self.is_refusal_shared:
                 for refusing, refused in self.refused_by.items():
                     refusing.standing.refusal_confirmed(refused.kind, now)
