@@ -127,10 +127,11 @@ class Load:
         """
         if self.owner is not None and not waiter.is_owner:
             return ()
-        others = set[bytes]()
-        if not waiter.is_owner:
-            others = others.union(*(other.wanted for other in self.waiters))
-        own, unpaid, self.unpaid = set(waiter.wanted), self.unpaid, []
+        unpaid, self.unpaid = self.unpaid, []
+        if waiter.is_owner:
+            return unpaid
+        own, others = set(waiter.wanted), set[bytes]()
+        others = others.union(*(other.wanted for other in self.waiters))
         due: list[Purchase] = []
         for purchase in unpaid:
             is_due = others.isdisjoint(purchase.keys) or not own.isdisjoint(purchase.keys)

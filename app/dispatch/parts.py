@@ -59,7 +59,7 @@ class Parts:
             self.add_attempt(part, attempt)
         elif state is PartState.ANSWERED and part.halving is not None:
             part.halving.part_served()
-        if state in (PartState.ANSWERED, PartState.STOPPED):
+        if self._held and state in (PartState.ANSWERED, PartState.STOPPED):
             self.put_first(self._held.pop(part, ()))
         part.check()
 

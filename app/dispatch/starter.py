@@ -82,7 +82,8 @@ class Starter:
             elif not self._start(part, now, has_vectors or bool(parts.running), later):
                 given_up = part
                 break
-        parts.put_first(later)
+        if later:
+            parts.put_first(later)
         return given_up
 
     def next_time(self) -> float:
