@@ -17,7 +17,7 @@ FROM_CACHE: Source = ("", "")
 
 #: OpenAI's ``service_tier``, in the order in which calls leave queues; "flex" is bulk work.
 Tier = Literal["priority", "default", "flex"]
-_TIERS: tuple[Tier, ...] = get_args(Tier)
+TIERS: tuple[Tier, ...] = get_args(Tier)
 
 #: Seconds until a request's deadline, where the request gives no ``timeout``.
 DEFAULT_TIMEOUT = 600
@@ -37,7 +37,7 @@ class Flow(NamedTuple):
 
     def goes_before(self, other: Flow) -> bool:
         """Whether its calls leave a queue before those of another one, by the tier."""
-        return _TIERS.index(self.tier) < _TIERS.index(other.tier)
+        return TIERS.index(self.tier) < TIERS.index(other.tier)
 
 
 NO_FLOW = Flow()  # of requests that no key has made

@@ -26,8 +26,8 @@ The way of a request, and the file of each step::
   of calls, and ejects failing deployments.
 * `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
   minute; `standing`: its measured state, and the lock of that: `health` (a circuit breaker),
-  `failure_rate`, `latency` and `refusals` (whether its 400s are trusted); `time_limits`: how long
-  its calls may take.
+  `failure_rate`, `latency`, `unanswered` (calls in a row) and `refusals` (whether its 400s are
+  trusted); `time_limits`: how long its calls may take.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
   slots a worker has; `attempts`: the states of the attempts there; `waiting`: the order of the
   queue; `attempt`: the values in it; `batch`: attempts that share a call.

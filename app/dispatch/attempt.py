@@ -57,10 +57,10 @@ class Attempt:
     on_result: Callable[[Attempt, Result, float], None]  # and the time
     queued_at: float  # of the monotonic clock, in seconds
     wanted: int | None = None  # width to cut the vectors to
-    flow: Flow = NO_FLOW  # in the queue: see `Part.flow`
     is_probe: bool = False  # of an ejected deployment
     is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
     is_space_check: bool = False  # of `app.dispatch.drift`: its vectors are compared, not served
+    flow: Flow = NO_FLOW  # decides when it leaves the queue
     state: AttemptState = AttemptState.NEW
     call_started_at: float | None = None  # of its last call: a bisection makes several
     batch: Batch | None = None  # while it is in flight

@@ -143,7 +143,7 @@ class Starter:
             self._on_result,
             now,
             request.dimensions,
-            part.flow,
+            flow=part.flow,
         )
         if deployment.standing.state(now) != "ok":
             is_probe = deployment.standing.chosen(now)
