@@ -93,7 +93,11 @@ class JobState:
 
     def keep_only(self, positions: Sequence[int]) -> Sequence[tuple[int, int]]:
         """Stop the parts with none of these items: see `Parts.keep_only`."""
-        stopped = self._parts.keep_only(positions)
+        try:
+            stopped = self._parts.keep_only(positions)
+        except Exception as error:  # a bug, which must not leave its other callers waiting
+            self._end_by_bug(error)
+            return ()
         for start, stop in stopped:
             self._answer.give_up(start, stop)
         if stopped and self._answer.is_complete:
@@ -140,7 +144,6 @@ class JobState:
                 self._end_part(part, result)
             return self._start_due(now)
         except Exception as error:  # a bug, which must not leave the caller waiting
-            _log.exception("a request failed by a bug")
             self._end_by_bug(error)
             return now
 
@@ -244,6 +247,7 @@ class JobState:
 
     def _end_by_bug(self, error: Exception) -> None:
         """End the request after a bug, when the states of its parts may be inconsistent."""
+        _log.error("a request failed by a bug", exc_info=error)
         self.finished, self.error = True, InternalError("The proxy failed.")
         self.error.__cause__ = error
         self._parts.abandon_all()

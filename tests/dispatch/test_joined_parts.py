@@ -212,3 +212,16 @@ def test_each_item_is_published_once_or_stopped_once(data):
         made.answer(one, now)
     assert not made.sent.batches
     made.assert_nothing_left()
+
+
+def test_bug_while_parts_are_stopped_ends_the_request_for_its_other_callers(monkeypatch):
+    made = asking()
+    made.job.advance(T)
+    (one,) = made.take()
+    monkeypatch.setattr(made.job._state._parts, "_kept", lambda *_: 1 / 0)
+    assert made.job.keep_only([7], T + 1) == ()
+    assert isinstance(made.job.error, InternalError)
+    assert made.job.is_settled
+    assert made.wakes
+    made.answer(one, T + 2)
+    made.assert_nothing_left()
