@@ -38,6 +38,10 @@ class Flow(NamedTuple):
     tier: Tier = "default"
     user: str = ""
 
+    def goes_before(self, other: Flow) -> bool:
+        """Whether its calls leave a queue before those of another one, by the tier."""
+        return TIERS.index(self.tier) < TIERS.index(other.tier)
+
 
 NO_FLOW = Flow()  # of requests that no key has made
 
