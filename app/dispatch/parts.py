@@ -150,15 +150,15 @@ class Parts:
     def want(self, positions: Sequence[int], flow: Flow) -> None:
         """Let the parts with these items start first: a request that has joined waits for them.
 
-        They are queued in ``flow`` where that is better for it (see `JoinedItems`), those that are
-        queued already again.
+        They wait in ``flow`` where that is better for it (see `JoinedItems`).
         """
         self._joined.add(positions, flow)
         for part in [part for parts in (self.waiting, *self._held.values()) for part in parts]:
             self._joined.prefer(part)
         for part in list(dict.fromkeys(self.running.values())):
             if self._joined.prefer(part):
-                self._requeue(part)
+                for attempt in part.attempts:
+                    attempt.deployment.queue.move(attempt, part.flow)
         self.put_first(())
 
     def keep_only(self, positions: Sequence[int]) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.batching import SlotQueue
+from app.dispatch.flows import with_size
 from app.domain import Flow
 from app.errors import InternalError, ProviderUnavailable, Rejected
 from tests.dispatch.asking import Asking
@@ -56,33 +57,39 @@ def test_wanted_part_that_failed_starts_before_the_others():
     assert sent_items(made) == [[4, 5]]
 
 
-def test_wanted_part_of_a_better_tier_is_queued_again():
+def queued_beside_a_call(**options):
+    """Return a job whose attempt waits for the only slot, and that attempt."""
     a = deployment("a", SlotQueue(1))
-    busy, made = Asking(a), Asking(a, flow=FLEX)
+    busy, made = Asking(a), Asking(a, **options)
     busy.job.advance(T)
     busy.take()
     made.job.advance(T)
     (queued,) = made.job._state._parts.running
-    assert queued.flow == FLEX
-    made.job.want([0], PRIORITY)
-    assert a.queue.waiting == 0
-    made.job.advance(T)
-    (queued,) = made.job._state._parts.running
-    assert queued.flow == PRIORITY
     assert a.queue.waiting == 1
+    return made, queued
 
 
-def test_wanted_part_of_the_same_or_a_worse_tier_keeps_its_place_in_the_queue():
-    a = deployment("a", SlotQueue(1))
-    busy, made = Asking(a), Asking(a, flow=PRIORITY)
-    busy.job.advance(T)
-    busy.take()
-    made.job.advance(T)
-    (queued,) = made.job._state._parts.running
+def test_wanted_part_waits_in_the_flow_of_a_better_tier():
+    made, queued = queued_beside_a_call(flow=FLEX)
+    made.job.want([0], PRIORITY)
+    assert queued.flow == with_size(PRIORITY, 1)
+    assert queued.deployment.queue.waiting == 1
+    assert list(made.job._state._parts.running) == [queued]
+
+
+def test_part_wanted_by_a_small_request_waits_in_its_flow_and_not_in_that_of_a_bulk_request():
+    made, queued = queued_beside_a_call(size=16, flow=Flow("bulk"))
+    made.job.want([0], Flow("query"))
+    assert queued.flow == with_size(Flow("query"), 1)
+
+
+def test_wanted_part_of_the_same_size_or_of_a_better_tier_keeps_its_place_in_the_queue():
+    made, queued = queued_beside_a_call(flow=PRIORITY)
+    before = queued.flow
     for other in (FLEX, Flow("x"), Flow("y", tier="priority")):
         made.job.want([0], other)
         assert list(made.job._state._parts.running) == [queued]
-    assert queued.flow == PRIORITY
+    assert queued.flow == before
 
 
 def test_part_in_flight_is_not_sent_again_for_a_better_tier():
@@ -100,11 +107,12 @@ def test_only_parts_with_wanted_items_get_the_better_flow():
     made = asking(slots=4, flow=FLEX)
     made.job.want([5], PRIORITY)
     made.job.advance(T)
-    assert {tuple(one.call.items): one.flow for one in made.take()} == {
-        ("0", "1"): FLEX,
-        ("2", "3"): FLEX,
-        ("4", "5"): PRIORITY,
-        ("6", "7"): FLEX,
+    made.job.advance(T)
+    assert {tuple(one.call.items): one.flow.key for one in made.job._state._parts.running} == {
+        ("0", "1"): "bulk",
+        ("2", "3"): "bulk",
+        ("4", "5"): "search",
+        ("6", "7"): "bulk",
     }
 
 
