@@ -38,6 +38,10 @@ class Flow(NamedTuple):
     tier: Tier = "default"
     user: str = ""
 
+    def goes_before(self, other: Flow) -> bool:
+        """Whether its calls leave a queue before those of another one, by the tier."""
+        return TIERS.index(self.tier) < TIERS.index(other.tier)
+
 
 NO_FLOW = Flow()  # of requests that no key has made
 
@@ -167,11 +171,6 @@ class Outcome:
     cached_tokens: int = 0
     sources: Sequence[Source] = ()
     purchases: Mapping[Source, int] = field(default_factory=dict)
-
-    @property
-    def billed_tokens(self) -> int:
-        """Tokens bought for this request, over all deployments."""
-        return sum(self.purchases.values())
 
     @property
     def prompt_tokens(self) -> int:

@@ -17,7 +17,7 @@ from app.cache.memory import Cache, Caches
 from app.cache.singleflight import SingleFlight
 from app.dispatch import Dispatcher, drifted_rows
 from app.dispatch.drifted_rows import sum_purchases
-from app.domain import FROM_CACHE, Caller, EmbeddingRequest, Entry, Item, Outcome, Vectors
+from app.domain import FROM_CACHE, Caller, EmbeddingRequest, Entry, Flow, Item, Outcome, Vectors
 from app.errors import ClientError, IncompleteAnswer
 from app.vectors import BYTES_PER_VALUE
 
@@ -159,6 +159,10 @@ class _Embedding:
         self._items = items
         self._cache = cache
         self._width = width
+
+    @property
+    def flow(self) -> Flow:
+        return self._request.flow
 
     def start(
         self, keys: Sequence[bytes], deadline: float, wake: Callable[[], None], on_part: OnPart

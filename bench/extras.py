@@ -30,7 +30,6 @@ from app.usage.record import Recorder
 from app.usage.shipper import Shipper
 from app.usage.spool import Spool
 from app.usage.store import Store
-from app.usage.watch import Watch
 
 #: Bounds: µs of CPU a request, and ms for a batch of 64.
 BOUND_CPU, BOUND_HIT = 40.0, 2.5
@@ -52,7 +51,7 @@ CALLERS = {
 
 
 class Services:
-    """A ledger in a new SQLite database, with its watch."""
+    """A ledger in a new SQLite database."""
 
     def __init__(self, directory: str) -> None:
         database = Database(f"sqlite:///{directory}/usage.db")
@@ -62,11 +61,6 @@ class Services:
         spool = Spool(f"{directory}/spool", writer, 2**30, journals)
         shipper, journal = Shipper(store, spool, []), Journal(journals, writer)
         self.ledger = Ledger(Recorder(MODELS), spool, shipper, writer, journal)
-        self.watch = Watch(["two"])
-
-    def finished(self, exchange: Exchange) -> None:
-        self.ledger.finished(exchange, 200)
-        self.watch.finished(exchange, 200)
 
     def settle(self) -> None:
         """Wait until every row is in the database."""
@@ -88,7 +82,7 @@ def requests(caller: Caller, services: Services | None, limiter: Limiter | None)
         if limiter and grant:
             limiter.settle(grant, outcome, exchange.purchases)
         if services:
-            services.finished(exchange)
+            services.ledger.finished(exchange, 200)
     if services:
         services.settle()
     return (process_time() - start) / REQUESTS * 1e6

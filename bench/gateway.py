@@ -9,6 +9,7 @@ from bench.processes import Server, free_port
 
 ROOT = Path(__file__).parent.parent
 KEY = "sk-bench"
+OTHER_KEY = "sk-other-1"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Settings:
     local: bool = False
     """Whether the embedded model is configured as well."""
     cache_bytes: int = 256 << 20
+    max_inputs: int = 2048
 
     def text(self) -> str:
         """The settings as a Python module."""
@@ -35,7 +37,7 @@ class Settings:
             "kind": "openai",
             "base_url": f"http://127.0.0.1:{self.provider_port}/v1",
             "api_key": "sk-upstream",
-            "max_inputs": 2048,
+            "max_inputs": self.max_inputs,
         }
         if self.slots:
             provider["concurrency"] = self.slots

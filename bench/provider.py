@@ -1,4 +1,4 @@
-"""A fast OpenAI-shaped upstream: ``python -m bench.provider PORT [--delay S] [--slots N]``.
+"""A fast OpenAI-shaped upstream: ``python -m bench.provider PORT [--delay S] [--slots N] …``.
 
 One thread around epoll. It takes about 20 µs for a small call, so the gateway in front of it is
 measured. ``GET /stats`` returns the numbers of calls and items served.
@@ -33,17 +33,21 @@ class Connection:
 
 
 class Provider:
-    """Answers embedding calls after ``delay`` seconds, at most ``slots`` at a time."""
+    """Answers embedding calls after ``delay`` seconds, and ``item_delay`` more for each input, at
+    most ``slots`` at a time."""
 
-    def __init__(self, port: int, width: int, delay: float, slots: int) -> None:
+    def __init__(
+        self, port: int, width: int, delay: float, slots: int, item_delay: float = 0.0
+    ) -> None:
         self._width, self._delay, self._slots = width, delay, slots or 1 << 30
+        self._item_delay = item_delay
         self._listener = socket.create_server(("127.0.0.1", port), backlog=4096)
         self._listener.setblocking(False)
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
         self._connections: dict[int, Connection] = {}
         self._due: list[tuple[float, int, Connection, bytes]] = []  # being "computed"; a heap
-        self._queue: deque[tuple[Connection, bytes]] = deque()  # waiting for a slot
+        self._queue: deque[tuple[Connection, bytes, float]] = deque()  # waiting for a slot
         self._stats = {"calls": 0, "items": 0, "most_at_once": 0}
         self._answer = lru_cache(maxsize=4)(self._make_answer)  # large batches are repeated
 
@@ -86,12 +90,13 @@ class Provider:
         items, answer = self._answer(body) if len(body) > 1024 else self._make_answer(body)
         self._stats["calls"] += 1
         self._stats["items"] += items
-        if not self._delay:
+        delay = self._delay + items * self._item_delay
+        if not delay:
             self._send(connection, answer)
         elif len(self._due) < self._slots:
-            self._compute(connection, answer)
+            self._compute(connection, answer, delay)
         else:
-            self._queue.append((connection, answer))
+            self._queue.append((connection, answer, delay))
 
     def _make_answer(self, body: bytes) -> tuple[int, bytes]:
         payload = orjson.loads(body)
@@ -99,8 +104,8 @@ class Provider:
         encoding = payload.get("encoding_format") or "float"
         return len(items), _http(answers(self._width).body(items, encoding))
 
-    def _compute(self, connection: Connection, answer: bytes) -> None:
-        due = time.monotonic() + self._delay
+    def _compute(self, connection: Connection, answer: bytes, delay: float) -> None:
+        due = time.monotonic() + delay
         heapq.heappush(self._due, (due, connection.sock.fileno(), connection, answer))
         self._stats["most_at_once"] = max(self._stats["most_at_once"], len(self._due))
 
@@ -147,9 +152,10 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--width", type=int, default=1536)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds a call takes")
+    parser.add_argument("--item-delay", type=float, default=0.0, help="… and each input more")
     parser.add_argument("--slots", type=int, default=0, help="calls served at once; 0: no limit")
     given = parser.parse_args()
-    Provider(given.port, given.width, given.delay, given.slots).run()
+    Provider(given.port, given.width, given.delay, given.slots, given.item_delay).run()
 
 
 if __name__ == "__main__":

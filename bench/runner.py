@@ -4,11 +4,13 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -19,6 +21,8 @@ from bench.processes import Server
 from bench.scenarios import Metric, Scenario
 from bench.targets import Place, Setup, Target, start_provider
 
+SETTLE_S = 2.0
+"""For many other clients, until their requests wait in the queue."""
 TEXTS = 64
 """Different requests that a load goes round."""
 
@@ -32,22 +36,31 @@ class Running:
     provider_port: int
     width: int
 
-    def requests(self, items: int, encoding: str, *, cached: bool = False) -> list[Request]:
+    def requests(
+        self, items: int, encoding: str, *, cached: bool = False, **options: Any
+    ) -> list[Request]:
         """Return prebuilt requests, without a repeated text within a request."""
         return [
-            self.request([text(turn, i) for i in range(items)], encoding, cached=cached)
+            self.request([text(turn, i) for i in range(items)], encoding, cached=cached, **options)
             for turn in range(TEXTS if items < 100 else 2)
         ]
 
     def request(
-        self, texts: list[str], encoding: str, *, cached: bool = False, model: str = "bench"
+        self,
+        texts: list[str],
+        encoding: str,
+        *,
+        cached: bool = False,
+        model: str = "bench",
+        key: str = KEY,
+        tier: str | None = None,
     ) -> Request:
         """Return one prebuilt request."""
         query = f"?{len(texts)}&{encoding}&{self.width}" if self.target.floor else ""
-        headers = {"authorization": f"Bearer {KEY}", **self.target.headers(self.provider_port)}
+        headers = {"authorization": f"Bearer {key}", **self.target.headers(self.provider_port)}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         fields = {"model": model, "input": texts[0] if len(texts) == 1 else texts}
-        fields |= {"encoding_format": encoding}
+        fields |= {"encoding_format": encoding} | ({"service_tier": tier} if tier else {})
         fields |= dict(self.target.cached_fields or ()) if cached else {}
         body = orjson.dumps(fields)
         head = (
@@ -201,15 +214,17 @@ def check(outcome: Outcome, one: Running) -> None:
 
 @contextmanager
 def _background_load(scenario: Scenario, one: Running) -> Iterator[None]:
-    """Run another client, in its own process, that sends large batches meanwhile."""
-    if scenario.beside is None:
+    """Run other clients, in their own process, meanwhile."""
+    beside = scenario.beside
+    if beside is None:
         yield
         return
-    requests = one.requests(*scenario.beside)
+    requests = one.requests(beside.items, beside.encoding, key=beside.key, tier=beside.tier)
     other = multiprocessing.get_context("fork").Process(
-        target=lambda: Load(one.server.port, requests, 1).run(60), daemon=True
+        target=lambda: Load(one.server.port, requests, beside.clients).run(60), daemon=True
     )
     other.start()
+    time.sleep(SETTLE_S * (beside.clients > 1))
     try:
         yield
     finally:

@@ -17,6 +17,11 @@ class Setup:
 
     delay: float = 0.0
     """Seconds that the provider takes."""
+    item_delay: float = 0.0
+    """Seconds that it takes for each input besides."""
+    max_inputs: int = 2048
+    """Inputs that it takes in a call."""
+    keys: int = 1
     provider_slots: int = 0
     """Calls the provider serves at once (0: any number)."""
     proxy_slots: int | None = None
@@ -59,7 +64,8 @@ def start_provider(setup: Setup, folder: Path) -> Server:
     """Start the upstream that every target calls."""
     port = free_port()
     command = [sys.executable, "-m", "bench.provider", port, "--width", setup.width,
-               "--delay", setup.delay, "--slots", setup.provider_slots]  # fmt: skip
+               "--delay", setup.delay, "--item-delay", setup.item_delay,
+               "--slots", setup.provider_slots]  # fmt: skip
     server = Server(command, port, folder / "provider.log", {"PYTHONPATH": str(gateway.ROOT)})
     server.await_port()
     return server
@@ -107,7 +113,14 @@ def _flask(setup: Setup, place: Place) -> Server:
 
 
 def _proxy(setup: Setup, place: Place) -> Server:
-    settings = gateway.Settings(place.provider_port, setup.width, setup.proxy_slots, setup.merge)
+    settings = gateway.Settings(
+        place.provider_port,
+        setup.width,
+        setup.proxy_slots,
+        setup.merge,
+        setup.keys,
+        max_inputs=setup.max_inputs,
+    )
     return gateway.start(settings, place.folder, setup.workers, place.worker_class)
 
 

@@ -15,7 +15,6 @@ from app.dispatch import Dispatcher
 from app.domain import Caller, EmbeddingRequest
 from app.errors import (
     BadRequest,
-    ClientError,
     DeadlineExceeded,
     IncompleteAnswer,
     Rejected,
@@ -27,6 +26,7 @@ from tests.api.fake import settings as app_settings
 from tests.support.vectors import count_tokens, vector
 
 CALLER = Caller("me")
+WIDE, NARROW = bytes(4 * WIDTH), bytes(4 * (WIDTH - 1))
 
 
 class Bench:
@@ -99,6 +99,8 @@ def test_duplicate_item_is_embedded_once_and_counted_twice(bench):
 
 
 texts = st.sampled_from(["a", "b", "c d", "e", "1", "[1]"])
+
+
 tokens = st.sampled_from([(1,), (1, 2), (12,), (7,)]).map(list)
 
 
@@ -176,9 +178,6 @@ def test_a_bug_in_an_adapter_is_a_failure_of_its_provider(bench, caching):
     assert bench.run("a").cache == "miss"
 
 
-WIDE, NARROW = bytes(4 * WIDTH), bytes(4 * (WIDTH - 1))
-
-
 @pytest.mark.parametrize(
     ("rows", "count", "width"),
     [
@@ -222,84 +221,6 @@ def test_deadline_holds_while_a_provider_hangs(bench):
     assert time.monotonic() - start < 0.6
     assert caught.value.message == "Request timed out after 3 s."
     bench.provider.hold.set()
-
-
-class Together:
-    """A pipeline run in its own thread; ``join`` returns its outcome or raises its error."""
-
-    def __init__(self, bench, *items, **fields):
-        self._result = None
-        self._thread = threading.Thread(target=self._run, args=(bench, items, fields))
-        self._thread.start()
-
-    def _run(self, bench, items, fields):
-        try:
-            self._result = bench.run(*items, **fields)
-        except ClientError as error:
-            self._result = error
-
-    def join(self):
-        self._thread.join(10)
-        return self._result
-
-
-def wait_until_joined(bench, number):
-    """Wait until so many callers wait for loads; only private state shows it."""
-    flights = bench.pipeline._flights
-    end = time.monotonic() + 5
-    while sum(len(load.waiters) for load in set(flights._loads.values())) < number:
-        assert time.monotonic() < end
-
-
-def test_concurrent_requests_for_an_item_share_one_call(bench):
-    bench.provider.hold = threading.Event()
-    callers = [Together(bench, "a", f"own {n}") for n in range(3)]
-    wait_until_joined(bench, 5)  # each for its own load, two for another's as well
-    bench.provider.hold.set()
-    for n, caller in enumerate(callers):
-        assert_right(caller.join(), ["a", f"own {n}"])
-    assert bench.provider.items.count("a") == 1
-
-
-def test_models_of_one_space_share_flights_and_entries(bench):
-    spaces = {"embed": "acme/bge", "steady": "acme/bge"}
-    bench.pipeline = Pipeline(bench.dispatcher, bench.cache, spaces=spaces)
-    bench.provider.hold = threading.Event()
-    callers = [Together(bench, "a", model=model) for model in ("embed", "steady")]
-    wait_until_joined(bench, 2)
-    bench.provider.hold.set()
-    outcomes = [caller.join() for caller in callers]
-    assert sum(outcome.billed_tokens for outcome in outcomes) == 1
-    for outcome in (*outcomes, bench.run("a", model="steady"), bench.run("a")):
-        assert_right(outcome, ["a"])
-    assert bench.provider.items == ["a"]
-
-
-def test_models_of_other_spaces_share_nothing(bench):
-    spaces = {"embed": "acme/bge", "steady": "acme/other"}
-    bench.pipeline = Pipeline(bench.dispatcher, bench.cache, spaces=spaces)
-    bench.provider.hold = threading.Event()
-    callers = [Together(bench, "a", model=model) for model in ("embed", "steady")]
-    wait_until_joined(bench, 2)
-    bench.provider.hold.set()
-    assert [caller.join().cache for caller in callers] == ["miss", "miss"]
-    assert bench.provider.items == ["a", "a"]
-
-
-def test_waiter_retries_after_a_failed_load(bench):
-    bench.provider.hold = threading.Event()
-    bench.provider.fail = Rejected("Not yours.")
-    first = Together(bench, "a")
-    assert bench.provider.entered.acquire(timeout=5)
-    second = Together(bench, "a", "b")
-    assert bench.provider.entered.acquire(timeout=5)  # for "b": it has claimed
-    third = Together(bench, "a")
-    wait_until_joined(bench, 4)
-    bench.provider.fail = None
-    bench.provider.hold.set()
-    assert isinstance(first.join(), BadRequest)
-    assert isinstance(second.join(), BadRequest)  # its own load failed too
-    assert_right(third.join(), ["a"])
 
 
 def test_request_is_not_modified(bench):

@@ -1,13 +1,57 @@
-"""Parse a request body as strict JSON, and refuse anything else with a reason."""
+"""Read a request body, and parse it as strict JSON; anything else is refused with a reason."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from app.errors import BadRequest, shown
+from flask import request
 
+from app.errors import BadRequest, BodyTooLarge, UnsupportedMediaType, shown
+
+_JSON_TYPES = ("", "application/json")
 MAX_PASSED_DEPTH = 32  # levels of lists and objects in a field that is passed on
+
+
+def read_body(environ: dict[str, Any], limit: int) -> bytes:
+    """Return the body of a request of at most ``limit`` bytes. Raises a `ClientError`."""
+    # Compared as a text first: `mimetype` parses the header.
+    if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype not in _JSON_TYPES:
+        refused = UnsupportedMediaType(
+            f"Unsupported content type: '{shown(request.mimetype)}'. Send application/json."
+        )
+        # The header may hold anything, secrets too.
+        refused.log_message = "unsupported content type"
+        raise refused
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        raise UnsupportedMediaType("The body must not be compressed.")
+    # Not `request.data`: werkzeug truncates a body without a length instead of refusing it.
+    length = _length(environ)
+    if length is None and not environ.get("wsgi.input_terminated"):
+        return b""
+    if length is not None and length > limit:
+        raise _too_large(limit)
+    try:
+        body: bytes = environ["wsgi.input"].read(limit + 1 if length is None else length)
+    except Exception as error:  # of the server: invalid chunks, a closed connection
+        raise BadRequest("The request body could not be read.") from error
+    if len(body) > limit:
+        raise _too_large(limit)
+    if length is not None and len(body) < length:
+        raise BadRequest("The request body ended early.")
+    return body
+
+
+def _length(environ: dict[str, Any]) -> int | None:
+    """Return the length of the body in bytes; None if it is chunked or missing."""
+    text: str = environ.get("CONTENT_LENGTH", "")
+    if text.isascii() and text.isdigit() and "HTTP_TRANSFER_ENCODING" not in environ:
+        return int(text)
+    return request.content_length
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The request body is larger than the {limit} bytes allowed here.")
 
 
 def parse_json(body: bytes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import orjson
 from flask import Blueprint, Response, request
 
 from app.api.answers import embedding_response
-from app.api.json_body import check_passed_on, parse_json
+from app.api.json_body import check_passed_on, parse_json, read_body
 from app.api.schemas import EmbeddingSchema
 from app.auth.authenticator import Authenticator
 from app.config import ModelSettings, Settings
@@ -19,14 +19,12 @@ from app.domain import Caller, EmbeddingRequest
 from app.errors import (
     AdminOnly,
     BadRequest,
-    BodyTooLarge,
     ClientError,
     ModelNotAllowed,
     ModelNotFound,
     ServiceTierNotAllowed,
     SpaceChanged,
     Unauthorized,
-    UnsupportedMediaType,
     UserBlocked,
     shown,
 )
@@ -40,7 +38,6 @@ _NO_KEY = (
 )
 
 MAX_MODEL_SHOWN = 128  # characters of a model's name in an answer
-_JSON_TYPES = ("", "application/json")
 
 
 class Api:
@@ -159,7 +156,7 @@ class Api:
     ) -> EmbeddingRequest:
         """Read the body (step 3), and check it against the schema and the model's settings."""
         exchange: Exchange = environ[EXCHANGE]
-        parsed = self._schema.parse(parse_json(_body(environ, self._body_bytes)), model, caller)
+        parsed = self._schema.parse(parse_json(read_body(environ, self._body_bytes)), model, caller)
         if exchange.trace is not None:
             parsed = parsed.with_trace(exchange.trace)
         checked = exchange.request = parsed.request
@@ -186,47 +183,6 @@ class Api:
                 )
             check_passed_on(name, parsed.extra[name])
         return parsed.with_extra() if parsed.extra else checked
-
-
-def _body(environ: dict[str, Any], limit: int) -> bytes:
-    # Compared as a text first: `mimetype` parses the header.
-    if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype not in _JSON_TYPES:
-        refused = UnsupportedMediaType(
-            f"Unsupported content type: '{shown(request.mimetype)}'. Send application/json."
-        )
-        refused.log_message = (
-            "unsupported content type"  # the header may hold anything, secrets too
-        )
-        raise refused
-    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        raise UnsupportedMediaType("The body must not be compressed.")
-    # Not `request.data`: werkzeug truncates a body without a length instead of refusing it.
-    length = _length(environ)
-    if length is None and not environ.get("wsgi.input_terminated"):
-        return b""
-    if length is not None and length > limit:
-        raise _too_large(limit)
-    try:
-        body: bytes = environ["wsgi.input"].read(limit + 1 if length is None else length)
-    except Exception as error:  # of the server: invalid chunks, a closed connection
-        raise BadRequest("The request body could not be read.") from error
-    if len(body) > limit:
-        raise _too_large(limit)
-    if length is not None and len(body) < length:
-        raise BadRequest("The request body ended early.")
-    return body
-
-
-def _length(environ: dict[str, Any]) -> int | None:
-    """Return the length of the body in bytes; None if it is chunked or missing."""
-    text: str = environ.get("CONTENT_LENGTH", "")
-    if text.isascii() and text.isdigit() and "HTTP_TRANSFER_ENCODING" not in environ:
-        return int(text)
-    return request.content_length
-
-
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The request body is larger than the {limit} bytes allowed here.")
 
 
 def _no_such_model(name: str) -> ModelNotFound:

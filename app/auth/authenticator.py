@@ -28,10 +28,7 @@ class Authenticator:
     """Looks a key up in the settings, then in the other sources in order."""
 
     def __init__(
-        self,
-        keyring: Keyring,
-        sources: Collection[KeySource] = (),
-        blocked: Collection[str] = (),
+        self, keyring: Keyring, sources: Collection[KeySource] = (), blocked: Collection[str] = ()
     ) -> None:
         self._keyring = keyring
         self._sources = sources

@@ -46,13 +46,7 @@ RETRY_S = 15.0
 
 Fetch = Callable[[str], bytes]
 #: What a fetch raises, and what a document that is no JWKS raises (nested too deeply: recursion).
-_FETCH_ERRORS = (
-    OSError,
-    ValueError,
-    RecursionError,
-    http.client.HTTPException,
-    jwt.PyJWTError,
-)
+_FETCH_ERRORS = (OSError, ValueError, RecursionError, http.client.HTTPException, jwt.PyJWTError)
 
 
 class Jwks:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from app.concurrency.host_memory import prepare_private
+from app.concurrency.shared_files import prepare_private, write_atomically
 
 _log = logging.getLogger("app.auth")
 
@@ -29,12 +29,10 @@ class JwksSnapshot:
         """Replace the document as a whole; log why that fails."""
         if len(data) > MAX_DOCUMENT_BYTES:
             return
-        new = self._path.with_name(f"jwks.json.{os.getpid()}")
         try:
             prepare_private(self._directory)
-            new.write_bytes(data)
-            os.utime(new, (self._clock(), self._clock()))
-            new.replace(self._path)
+            write_atomically(self._path, data, 0o600)
+            os.utime(self._path, (self._clock(), self._clock()))
         except OSError as error:
             _log.warning("the JWKS cannot be kept for new workers: %s", error)
 

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from marshmallow import ValidationError
 
 from app.auth.keys import caller_of
 from app.config import KeySettings
-from app.config.fields import key_name, text
 from app.database.tables import keys
 from app.domain import Caller
 
@@ -57,14 +55,6 @@ class KeyEntry:
         the life of the others.
         """
         return self.created, math.inf if self.expires is None else self.expires
-
-
-def check_name(name: object) -> None:
-    """Raise ValueError if this may not be the name of a key; the rule is that of ``KEYS``."""
-    try:
-        text(key_name).deserialize(name)
-    except ValidationError as error:
-        raise ValueError(f"the name {name!r:.100} {' '.join(error.messages)}") from error
 
 
 def columns_of(entry: KeyEntry) -> dict[str, Any]:

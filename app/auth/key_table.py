@@ -12,8 +12,9 @@ from typing import Any, Final, Literal, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from app.auth.key_entry import KeyEntry, check_name, columns_of, entries_of, is_json
+from app.auth.key_entry import KeyEntry, columns_of, entries_of, is_json
 from app.auth.keys import new_key
+from app.config.keys import check_name
 from app.database import audit
 from app.database.engine import Database
 from app.database.tables import keys, keys_version, requests

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from app.concurrency.shared_files import write_atomically
 
 if TYPE_CHECKING:
     from app.auth.key_entry import KeyEntry
@@ -34,14 +35,7 @@ class Snapshot:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         keys = [asdict(entry) for entry in entries if entry.revoked is None]
         content = {"format": FORMAT, "confirmed": confirmed, "keys": keys}
-        fd, name = tempfile.mkstemp(prefix=f".{self._path.name}-", dir=self._path.parent)  # 0600
-        try:
-            with os.fdopen(fd, "w", encoding="ascii") as file:
-                json.dump(content, file)
-            os.replace(name, self._path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        write_atomically(self._path, json.dumps(content).encode(), 0o600)
 
     def read(self) -> tuple[float, list[dict[str, Any]]]:
         """Return when the keys were confirmed, and the keys as rows of the table.

@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from app.auth.authenticator import Network, networks
-from app.auth.key_entry import KeyEntry, check_name, entries_of, log_skipped
+from app.auth.key_entry import KeyEntry, entries_of, log_skipped
 from app.auth.key_table import KeyTable
 from app.auth.snapshot import Snapshot
 from app.concurrency.periodic import PeriodicTask
+from app.config.keys import check_name
 from app.config.services import check_limits
 from app.database.engine import Unavailable
 from app.domain import Caller

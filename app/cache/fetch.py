@@ -52,10 +52,11 @@ class Fetch:
         alone = [key for key in keys if self._failures[key] >= _MAX_SHARED_FAILURES]
         shared = [key for key in keys if self._failures[key] < _MAX_SHARED_FAILURES]
         made: list[Waiter] = []
+        flow = self._embedding.flow
         if shared:
-            made += self._flights.claim(shared, self._deadline, self._wakeup)
+            made += self._flights.claim(shared, self._deadline, self._wakeup, flow)
         if alone:
-            made.append(self._flights.make_unshared(alone, self._deadline, self._wakeup))
+            made.append(self._flights.make_unshared(alone, self._deadline, self._wakeup, flow))
         self._waiters += made
         for waiter in made:
             if waiter.is_owner:
@@ -102,8 +103,11 @@ class Fetch:
 
         try:
             own.job = job = embedding.start(own.keys, own.deadline, wake, on_part)
-            job.extend(own.deadline)  # a request may have joined meanwhile
-            own.wake()  # and waits without a time of its own
+            job.extend(own.deadline)  # requests may have joined meanwhile …
+            for waiter in list(own.waiters):
+                if not waiter.is_owner:
+                    own.start_first(waiter)
+            own.wake()  # … which wait without a time of their own
         except BaseException as error:
             flights.end(own, error)
             raise

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.concurrency.wakeup import Wakeup
-from app.domain import Entry, Source, Vectors
+from app.domain import NO_FLOW, Entry, Flow, Source, Vectors
 
 
 class Job(Protocol):
@@ -32,6 +32,10 @@ class Job(Protocol):
 
     def advance(self, now: float) -> float: ...
 
+    def want(self, positions: Sequence[int], flow: Flow) -> None: ...
+
+    def keep_only(self, positions: Sequence[int], now: float) -> Sequence[tuple[int, int]]: ...
+
     def cancel(self, now: float) -> None: ...
 
 
@@ -41,6 +45,10 @@ OnPart = Callable[[int, int, Vectors, Source], None]
 
 class Embedding(Protocol):
     """Embeds, checks and stores the items of one request, for `SingleFlight.fetch`."""
+
+    @property
+    def flow(self) -> Flow:
+        """The flow of the request."""
 
     def start(
         self, keys: Sequence[bytes], deadline: float, wake: Callable[[], None], on_part: OnPart
@@ -61,7 +69,14 @@ class Published:
     entry: Entry
     source: Source
     is_estimated: bool
-    is_paid: bool = False  # counted as bought by a request
+
+
+class Purchase(NamedTuple):
+    """Items of a load that were embedded together, and the tokens that were billed for them."""
+
+    keys: Sequence[bytes]
+    source: Source
+    tokens: int
 
 
 @dataclass(slots=True, eq=False)
@@ -70,18 +85,58 @@ class Load:
 
     keys: Sequence[bytes]
     deadline: float
+    flow: Flow = NO_FLOW  # of its owner
     owner: Waiter | None = None
     job: Job | None = None
     waiters: list[Waiter] = field(default_factory=list)
     published: dict[bytes, Published] = field(default_factory=dict)
+    unpaid: list[Purchase] = field(default_factory=list)
+    stopped: set[bytes] = field(default_factory=set)  # no request waited for them any more
     is_over: bool = False
     error: BaseException | None = None
+    _position_of: dict[bytes, int] | None = None  # of each item, once it is needed
 
-    def add_waiter(self, wakeup: Wakeup, wanted: Sequence[bytes]) -> Waiter:
+    def add_waiter(self, wakeup: Wakeup, wanted: Sequence[bytes], flow: Flow) -> Waiter:
         """Let a request wait for some of the items."""
-        waiter = Waiter(self, wakeup, wanted, set(wanted))
+        waiter = Waiter(self, wakeup, wanted, set(wanted), flow)
         self.waiters.append(waiter)
         return waiter
+
+    def missed(self) -> set[bytes]:
+        """Return the items that a waiter waits for."""
+        return set[bytes]().union(*(waiter.missing for waiter in self.waiters))
+
+    def positions(self, keys: Collection[bytes]) -> list[int]:
+        """Return the positions of some items in ascending order."""
+        if self._position_of is None:
+            self._position_of = {key: position for position, key in enumerate(self.keys)}
+        return sorted(self._position_of[key] for key in keys)
+
+    def start_first(self, waiter: Waiter) -> None:
+        """Let the job start the items of a waiter first that has joined the load."""
+        is_better = waiter.flow.goes_before(self.flow)
+        if self.job is not None and (is_better or len(waiter.wanted) < len(self.keys)):
+            self.job.want(self.positions(waiter.wanted), waiter.flow)
+
+    def take_unpaid(self, waiter: Waiter) -> Sequence[Purchase]:
+        """Take the purchases that a waiter pays for, which has left.
+
+        There are three cases: (1) its owner is still there, and will pay; (2) the owner itself pays
+        for everything until then; (3) once it has left, a waiter pays for what holds an item that
+        it wanted, or that no other waiter wanted: it has kept the load going.
+        """
+        if self.owner is not None and not waiter.is_owner:
+            return ()
+        unpaid, self.unpaid = self.unpaid, []
+        if waiter.is_owner:
+            return unpaid
+        own, others = set(waiter.wanted), set[bytes]()
+        others = others.union(*(other.wanted for other in self.waiters))
+        due: list[Purchase] = []
+        for purchase in unpaid:
+            is_due = others.isdisjoint(purchase.keys) or not own.isdisjoint(purchase.keys)
+            (due if is_due else self.unpaid).append(purchase)
+        return due
 
     def wake(self) -> None:
         """Wake all waiters, so that they check the load again."""
@@ -97,6 +152,7 @@ class Waiter:
     wakeup: Wakeup
     wanted: Sequence[bytes]
     missing: set[bytes]  # those of them that are not published
+    flow: Flow
 
     @property
     def is_owner(self) -> bool:
@@ -135,10 +191,7 @@ class Collected:
         self.queue_seconds += later.queue_seconds
         self.is_estimated |= later.is_estimated
 
-    def pay(self, load: Load) -> None:
-        """Count the published items of a load that are not paid yet as bought by this request."""
-        for published in load.published.values():
-            if not published.is_paid:
-                published.is_paid = True
-                tokens = self.purchases.get(published.source, 0) + published.entry.tokens
-                self.purchases[published.source] = tokens
+    def pay(self, purchases: Iterable[Purchase]) -> None:
+        """Count items as bought by this request."""
+        for _, source, tokens in purchases:
+            self.purchases[source] = self.purchases.get(source, 0) + tokens

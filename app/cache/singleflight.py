@@ -8,6 +8,8 @@ A load has no thread of its own: the callers that wait for its items drive its j
 `app.cache.fetch`), and it ends when the last of them leaves. When a load fails, its published items
 stay valid; its waiters claim the other items again, and after a second failure each embeds them in
 a load that it does not share.
+A request that joins a load has its items started first. Once the owner has left, the job embeds no
+more than the remaining waiters miss; the rest is embedded by the next request that claims it.
 (Source of the idea: golang.org/x/sync/singleflight.)
 
 It covers one process only: `app.cache.shared` says why.
@@ -18,10 +20,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.cache.fetch import Fetch
-from app.cache.load import Collected, Embedding, Load, Published, Waiter
+from app.cache.load import Collected, Embedding, Job, Load, Published, Purchase, Waiter
 from app.concurrency.locks import uncontended_lock
 from app.concurrency.wakeup import Wakeup
-from app.domain import Entry, Source, Vectors
+from app.domain import NO_FLOW, Entry, Flow, Source, Vectors
 from app.errors import ClientError, DeadlineExceeded
 
 
@@ -48,7 +50,9 @@ class SingleFlight:
             raise
         return fetch.collected
 
-    def claim(self, keys: Sequence[bytes], deadline: float, wakeup: Wakeup) -> list[Waiter]:
+    def claim(
+        self, keys: Sequence[bytes], deadline: float, wakeup: Wakeup, flow: Flow = NO_FLOW
+    ) -> list[Waiter]:
         """Join the loads under way of these keys, and make one load of the other keys, if any.
 
         Returns a waiter for each load. The caller must give the new load, which is the last, a job;
@@ -65,21 +69,24 @@ class SingleFlight:
                     joined.setdefault(id(load), (load, []))[1].append(key)
             waiters = []
             for load, wanted in joined.values():
-                waiters.append(load.add_waiter(wakeup, wanted))
+                waiters.append(load.add_waiter(wakeup, wanted, flow))
                 load.deadline = max(load.deadline, deadline)
             if own:
-                waiters.append(self.make_unshared(own, deadline, wakeup))
+                waiters.append(self.make_unshared(own, deadline, wakeup, flow))
                 self._loads.update(dict.fromkeys(own, waiters[-1].load))
         for waiter in waiters:
             if waiter.load.job is not None:
                 waiter.load.job.extend(deadline)
+                waiter.load.start_first(waiter)
         return waiters
 
     @staticmethod
-    def make_unshared(keys: Sequence[bytes], deadline: float, wakeup: Wakeup) -> Waiter:
+    def make_unshared(
+        keys: Sequence[bytes], deadline: float, wakeup: Wakeup, flow: Flow = NO_FLOW
+    ) -> Waiter:
         """Make a load that no other request can join; return its owner."""
-        load = Load(keys, deadline)
-        load.owner = load.add_waiter(wakeup, keys)
+        load = Load(keys, deadline, flow)
+        load.owner = load.add_waiter(wakeup, keys, flow)
         return load.owner
 
     def publish(
@@ -103,6 +110,7 @@ class SingleFlight:
         with self._lock:
             for key, entry in entries:
                 load.published[key] = Published(entry, source, vectors.estimated)
+            load.unpaid.append(Purchase(keys, source, sum(vectors.tokens)))
         embedding.store(entries)
         with self._lock:
             self._release(load, keys)
@@ -126,27 +134,49 @@ class SingleFlight:
     def leave(self, waiter: Waiter, into: Collected, now: float) -> None:
         """A waiter takes what has come for it, and waits no longer; the last one ends the load.
 
-        The owner pays for all that was published. Once it has left, the next one that leaves does:
-        it has kept the load going.
+        See `Load.take_unpaid` for what it pays.
         """
         load = waiter.load
         with self._lock:
             into.take(waiter)
-            if load.owner is None or waiter.is_owner:
-                into.pay(load)
-                load.owner = None
             load.waiters.remove(waiter)
+            into.pay(load.take_unpaid(waiter))
+            if waiter.is_owner:
+                load.owner = None
             is_last = not load.waiters
             job = load.job
             if is_last:
                 load.job = None  # the job refers to the load: a cycle for the garbage collector
         if not is_last:
+            if waiter.missing and load.owner is None and job is not None:
+                self._stop_unwanted(load, job, now)
             load.wake()  # another waiter must drive the job now
         elif not load.is_over:
             if job is not None:
                 job.cancel(now)
             # No request sees this error: the last one that waited has left.
             self.end(load, DeadlineExceeded("No request waits for this any more."))
+
+    def _stop_unwanted(self, load: Load, job: Job, now: float) -> None:
+        """Stop the parts of a load that no waiter misses.
+
+        Their items cannot be joined from before the parts are stopped. The job decides which parts
+        that are, so that other items may be joined again after it.
+        """
+        with self._lock:
+            missed = load.missed()
+            unwanted = [
+                key for key in load.keys if key not in missed and self._loads.get(key) is load
+            ]
+            self._release(load, unwanted)
+        ranges = job.keep_only(load.positions(missed), now)
+        with self._lock:
+            stopped = [key for start, stop in ranges for key in load.keys[start:stop]]
+            load.stopped.update(stopped)
+            self._release(load, stopped)  # another waiter that has left may have put them back
+            for key in unwanted:
+                if not (load.is_over or key in load.stopped or key in load.published):
+                    self._loads.setdefault(key, load)
 
     def _release(self, load: Load, keys: Sequence[bytes]) -> None:
         for key in keys:

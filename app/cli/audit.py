@@ -10,7 +10,7 @@ import click
 
 from app.cli.common import load_usage_settings, with_database
 from app.cli.parameters import Moment
-from app.cli.tables import as_table
+from app.cli.tables import json_option, print_rows
 from app.usage import report as reports
 
 
@@ -18,7 +18,7 @@ from app.usage import report as reports
 @click.option("--since", type=Moment(), default="30d", show_default=True, help="7d, 2026-01-31 …")
 @click.option("--until", type=Moment(), default="0m", help="The same. Default: now.")
 @click.option("--of", "subject", help="Only changes of this key.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+@json_option
 def audit(since: datetime, until: datetime, subject: str | None, as_json: bool) -> None:
     """Changes of keys and settings: when, by whom, what. The newest 1,000 of the time."""
     _, usage = load_usage_settings()
@@ -27,22 +27,15 @@ def audit(since: datetime, until: datetime, subject: str | None, as_json: bool) 
     # ``until`` is excluded; rows of the present millisecond are to be listed.
     times = reports.milliseconds(since), reports.milliseconds(until) + 1
     found = with_database(usage, lambda d: d.run(lambda c: events(c, *times, subject)))
-    if as_json:
-        shown = [row | {"time": _time(row["time"])} for row in found]
-        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
-    else:
-        click.echo(as_table([_line(row) for row in found], "No changes."))
+    rows = [row | {"time": _time(row["time"])} for row in found]
+    if not as_json:
+        rows = [_line(**row) for row in rows]
+    print_rows(rows, as_json, "No changes.")
 
 
 def _time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
-def _line(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "time": _time(row["time"]),
-        "actor": row["actor"],
-        "action": row["action"],
-        "subject": row["subject"],
-        "what": json.dumps(row["detail"], ensure_ascii=False, sort_keys=True),
-    }
+def _line(detail: Any, **row: Any) -> dict[str, Any]:
+    return row | {"what": json.dumps(detail, ensure_ascii=False, sort_keys=True)}

@@ -12,10 +12,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from app.cli.tables import aligned
 from app.config import NotifySettings, Settings, TracingSettings
@@ -31,9 +29,6 @@ class ServiceFinding:
     setting: str
     ok: bool
     message: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def services(settings: Settings, timeout_s: float) -> dict[str, Callable[[], str]]:
@@ -106,15 +101,11 @@ def _check_valkey(url: str, timeout_s: float) -> str:
 
 
 def _check_database(url: str) -> str:
-    from sqlalchemy.engine import make_url
-
-    from app.database.engine import Database
+    from app.database.engine import Database, is_missing_file
     from app.database.migrations import newest, version
 
     migrate = "run flask --app wsgi usage migrate"
-    parsed = make_url(url)
-    # SQLite would create the file, without tables.
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+    if is_missing_file(url):
         raise ValueError(f"the file does not exist: {migrate}")
     database = Database(url)
     try:

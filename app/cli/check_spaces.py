@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import combinations
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -146,12 +145,9 @@ def opened_references(settings: Settings, to_write: bool = False) -> Iterator[Re
     if usage is None:
         yield references(check, None)
         return
-    from sqlalchemy.engine import make_url
+    from app.database.engine import Database, is_missing_file
 
-    from app.database.engine import Database
-
-    url = make_url(usage.url)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+    if is_missing_file(usage.url):
         if to_write:
             raise ReferencesUnavailable(
                 "USAGE['url']: the file does not exist: flask --app wsgi usage migrate"

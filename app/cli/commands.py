@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -12,6 +13,7 @@ import click
 from app import config
 from app.cli.cache import cache
 from app.cli.common import fail, verified_settings
+from app.cli.tables import json_option
 
 if TYPE_CHECKING:
     from app.dispatch import Dispatcher
@@ -39,23 +41,20 @@ def check_settings() -> None:
 @click.argument("name")
 def new_key(name: str) -> None:
     """Create a key, show it once, and print its line for KEYS."""
-    from marshmallow import ValidationError
-
     from app.auth.keys import new_key as create
-    from app.config.fields import key_name, text
+    from app.config.keys import check_name
 
     try:
-        text(key_name).deserialize(name)
-    except ValidationError as error:
-        fail(f"the name {name!r:.100} {' '.join(error.messages)}")
-
+        check_name(name)
+    except ValueError as error:
+        fail(error)
     key, digest = create()
     click.echo(f"The key, shown only now:\n\n    {key}\n\nThe line for KEYS:\n")
     click.echo(f'    {name!r}: {{"sha256": "{digest}", "models": ["*"]}},')
 
 
 @click.command("check")
-@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+@json_option
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds each call may take.")
 @click.option("--no-batch", is_flag=True, help="Do not try a call of max_inputs inputs.")
 @click.option("--all", "with_services", is_flag=True, help="Ask Valkey, database, JWKS … too.")
@@ -112,7 +111,7 @@ def check(
     services = check_services.check_services(checks, timeout)
     if as_json:
         found = [finding.as_dict() for finding in findings]
-        both = {"deployments": found, "services": [s.as_dict() for s in services]}
+        both = {"deployments": found, "services": [asdict(s) for s in services]}
         click.echo(json.dumps(both if with_services else found, indent=2))
     else:
         click.echo(table(findings))
@@ -144,5 +143,5 @@ def _compare(
     _models_exist("--compare", names, settings)
     min_cosine = min_cosine_of(settings)
     result = compare(settings.models, dispatcher.deployments(), names, timeout, min_cosine)
-    click.echo(json.dumps(result.as_dict(), indent=2) if as_json else text_of(result))
+    click.echo(json.dumps(asdict(result), indent=2) if as_json else text_of(result))
     sys.exit(not result.is_one_space)

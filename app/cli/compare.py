@@ -7,8 +7,7 @@ cosines between their vectors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from app.cli.check import Finding, embed_probes
 from app.cli.check_spaces import DIGITS
@@ -39,9 +38,6 @@ class Comparison:
     lowest_cosine: float | None = None
     median_cosine: float | None = None
     lowest_text: str | None = None  # the name of the probe text with the lowest cosine
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def compare(

@@ -21,7 +21,7 @@ from app.cli.key_options import (
     limits_of,
 )
 from app.cli.parameters import Duration, Network
-from app.cli.tables import as_table
+from app.cli.tables import json_option, print_rows
 
 if TYPE_CHECKING:
     from app.auth.key_entry import KeyEntry
@@ -95,20 +95,19 @@ def new(
 
 
 @key.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 def list_keys(as_json: bool) -> None:
     """List the keys of the table by name; the keys themselves are not stored."""
 
     def rows(_: config.Settings, table: KeyTable) -> list[dict[str, Any]]:
         return [_row(entry) for entry in table.read()[1]]
 
-    found = _change(rows)
-    click.echo(json.dumps(found, indent=2) if as_json else as_table(found, "No keys."))
+    print_rows(_change(rows), as_json, "No keys.")
 
 
 @key.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+@json_option
 def show(name: str, as_json: bool) -> None:
     """Show the rights of the keys of a name, and the time of the last request with it.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import click
 from app import config
 from app.cli.common import fail, load_settings, with_database
 from app.cli.reconcile import reconciled
-from app.cli.tables import as_table
+from app.cli.tables import json_option, print_rows
 from app.domain import Caller
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def limits() -> None:
 
 @limits.command("show")
 @click.argument("key", required=False)
-@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+@json_option
 def show(key: str | None, as_json: bool) -> None:
     """Limits of a key, or of all keys: what is used, and when that resets.
 
@@ -45,10 +44,7 @@ def show(key: str | None, as_json: bool) -> None:
     found = _with_windows(
         settings, lambda w: [row for c in callers for row in _rows(settings, w, c)]
     )
-    if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        click.echo(as_table(found, "No limits."))
+    print_rows(found, as_json, "No limits.")
 
 
 @limits.command("reset")
@@ -66,7 +62,7 @@ def reset(key: str) -> None:
 @limits.command("reconcile")
 @click.argument("key", required=False)
 @click.option("--apply", "is_applied", is_flag=True, help="Count what the ledger says from now on.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+@json_option
 def reconcile(key: str | None, is_applied: bool, as_json: bool) -> None:
     """Compare daily and monthly counters with the ledger; --apply sets them to its amounts.
 
@@ -80,10 +76,7 @@ def reconcile(key: str | None, is_applied: bool, as_json: bool) -> None:
         fail("USAGE: must be set: it is the ledger that limits are compared with")
     callers = [_caller(settings, key)] if key is not None else list(_callers(settings).values())
     found = _with_windows(settings, lambda w: reconciled(settings, usage, w, callers, is_applied))
-    if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        click.echo(as_table(found, "No limits of days and months."))
+    print_rows(found, as_json, "No limits of days and months.")
 
 
 def _settings() -> config.Settings:

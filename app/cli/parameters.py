@@ -16,41 +16,54 @@ else:  # before click 8.2 it is not generic
     _Type = click.ParamType
 
 
-class Moment(_Type):
-    """A time; dates are in the time zone of the option ``timezone``, which must be eager."""
+class _Parsed(_Type):
+    """A type of which ``parse`` raises ValueError for a wrong text."""
 
-    name = "time"
+    def parse(self, value: Any, ctx: Any) -> Any:
+        raise NotImplementedError
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        zone = ctx.params.get("timezone", UTC) if ctx is not None else UTC
         try:
-            return reports.moment(value, datetime.now(zone))
+            return self.parse(value, ctx)
         except (ValueError, OverflowError) as error:
             self.fail(str(error), param, ctx)
 
 
-class TimeZone(_Type):
+class Moment(_Parsed):
+    """A time; dates are in the time zone of the option ``timezone``, which must be eager."""
+
+    name = "time"
+
+    def parse(self, value: Any, ctx: Any) -> datetime:
+        zone = ctx.params.get("timezone", UTC) if ctx is not None else UTC
+        return reports.moment(value, datetime.now(zone))
+
+
+class TimeZone(_Parsed):
     """A time zone by its name."""
 
     name = "zone"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        try:
-            return value if isinstance(value, tzinfo) else reports.time_zone(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def parse(self, value: Any, ctx: Any) -> tzinfo:
+        return value if isinstance(value, tzinfo) else reports.time_zone(value)
 
 
-class Dimensions(_Type):
+class Dimensions(_Parsed):
     """Dimensions of a report, separated by commas."""
 
     name = "names"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        try:
-            return reports.dimensions(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def parse(self, value: Any, ctx: Any) -> list[str]:
+        return reports.dimensions(value)
+
+
+class Network(_Parsed):
+    """A network in CIDR notation."""
+
+    name = "network"
+
+    def parse(self, value: Any, ctx: Any) -> str:
+        return str(ipaddress.ip_network(value))
 
 
 class Duration(_Type):
@@ -67,15 +80,3 @@ class Duration(_Type):
         if seconds < 0 or value[-1:].isdigit():
             self.fail(f"{value!r} is no duration: 90d, 12h, 30m", param, ctx)
         return seconds
-
-
-class Network(_Type):
-    """A network in CIDR notation."""
-
-    name = "network"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        try:
-            return str(ipaddress.ip_network(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)

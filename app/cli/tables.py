@@ -1,9 +1,20 @@
-"""Formats tables for the terminal."""
+"""Formats tables for the terminal, and lists for machines."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list.")
+
+
+def print_rows(rows: Sequence[dict[str, Any]], as_json: bool, empty_text: str) -> None:
+    """Print rows as a JSON list or as a table; `as_table` takes ``empty_text``."""
+    text = as_table(rows, empty_text)
+    click.echo(json.dumps(rows, indent=2, ensure_ascii=False) if as_json else text)
 
 
 def as_table(rows: Sequence[dict[str, Any]], empty_text: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, tzinfo
 
 import click
 
 from app.cli.common import fail, load_usage_settings, with_database
 from app.cli.parameters import Dimensions, Moment, TimeZone
-from app.cli.tables import as_table
+from app.cli.tables import json_option, print_rows
 from app.usage import report as reports
 
 
@@ -50,7 +49,7 @@ def migrate() -> None:
 @click.option("--since", type=Moment(), default="7d", show_default=True, help="7d, 2026-01-31 …")
 @click.option("--until", type=Moment(), default="0m", help="The same. Default: now.")
 @click.option("--csv", "as_csv", is_flag=True, help="For spreadsheets.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 def report(
     by: list[str],
     timezone: tzinfo,
@@ -69,9 +68,7 @@ def report(
     query = ReportQuery(by, *times, unusual=unusual, zone=timezone)
     rows = with_database(settings, lambda d: Store(d).report(query))
     shown = [reports.readable(row) for row in rows]
-    if as_json:
-        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
-    elif as_csv:
+    if as_csv and not as_json:
         click.echo(reports.as_csv(shown), nl=False)
     else:
-        click.echo(as_table(shown, "No requests in that time."))
+        print_rows(shown, as_json, "No requests in that time.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate
 
 from app.config import fields as own
 from app.config.declaration import REQUIRED, choice, count, declared, flag, positive, setting
@@ -88,3 +88,11 @@ KEY_LIMITS = tuple(
 )
 #: What rows of the table of keys, and OIDC["limits"] and claims, can say besides models and admin.
 KEY_OPTIONS = (*KEY_LIMITS, *KEY_QUEUEING)
+
+
+def check_name(name: object) -> None:
+    """Raise ValueError if this may not be the name of a key."""
+    try:
+        own.text(own.key_name).deserialize(name)
+    except ValidationError as error:
+        raise ValueError(f"the name {name!r:.100} {' '.join(error.messages)}") from error

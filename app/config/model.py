@@ -146,8 +146,7 @@ class Settings:
     )
     models: Mapping[str, ModelSettings] = setting(
         NamedSections(
-            ModelSettings,
-            validate=validate.Length(min=1, error="must name at least one model"),
+            ModelSettings, validate=validate.Length(min=1, error="must name at least one model")
         ),
         REQUIRED,
         "dictionaries by name",
@@ -181,8 +180,7 @@ class Settings:
         "`flask --app wsgi usage migrate` once, and after each upgrade. See docs/usage.md.",
     )
     oidc: OidcSettings | None = _optional(
-        OidcSettings,
-        "Tokens of an identity provider, used instead of keys.",
+        OidcSettings, "Tokens of an identity provider, used instead of keys."
     )
     blocked_users: frozenset[str] = _names(
         "End users (the field `user`) that get a 403. Taken on reload."

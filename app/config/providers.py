@@ -50,11 +50,7 @@ class ProviderSettings:
         own.Path_(), None, "path of a PEM file", "Certificates to trust for it."
     )
     headers: Mapping[str, str] = setting(
-        own.headers(),
-        dict,
-        "names and values",
-        "Headers sent with every call.",
-        secret=True,
+        own.headers(), dict, "names and values", "Headers sent with every call.", secret=True
     )
     #: What only this kind knows, an access key among it.
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -13,16 +13,7 @@ from marshmallow import ValidationError, fields, validate
 
 from app.config import addresses
 from app.config import fields as own
-from app.config.declaration import (
-    REQUIRED,
-    address,
-    count,
-    flag,
-    number,
-    seconds,
-    setting,
-    text,
-)
+from app.config.declaration import REQUIRED, address, count, flag, number, seconds, setting, text
 from app.config.keys import KEY_LIMITS, KEY_OPTIONS, KeySettings
 from app.config.messages import messages
 from app.config.schema import Section, Strict, fields_of

@@ -183,11 +183,7 @@ def _query(name: str, text: str) -> dict[str, Any]:
 #: Descriptions by Flask's endpoint. Other views are described by their docstring.
 ROUTES = {
     "api.embeddings": Route(
-        "embeddings",
-        "Vectors for inputs",
-        "EmbeddingResponse",
-        True,
-        (Scope.KEY, Scope.EMBEDDINGS),
+        "embeddings", "Vectors for inputs", "EmbeddingResponse", True, (Scope.KEY, Scope.EMBEDDINGS)
     ),
     "api.models": Route("models", "The models that the key may use", "ModelList", True, _KEY),
     "api.model": Route("models", "One of them", "Model", True, (Scope.KEY, Scope.MODEL)),

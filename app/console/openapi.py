@@ -5,7 +5,6 @@ from __future__ import annotations
 import http
 import re
 from collections.abc import Iterable, Iterator, Set
-from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +13,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask
 from marshmallow import fields
 
+from app import __version__
 from app.api.schemas import EmbeddingSchema
 from app.config import Settings
 from app.console import descriptions
@@ -30,7 +30,7 @@ def document(app: Flask, settings: Settings) -> dict[str, Any]:
     plugin = MarshmallowPlugin()
     spec = APISpec(
         title=descriptions.TITLE,
-        version=_version(),
+        version=__version__,
         openapi_version="3.1.0",
         info={"description": descriptions.ABOUT},
         servers=[{"url": "/"}],
@@ -55,13 +55,6 @@ def document(app: Flask, settings: Settings) -> dict[str, Any]:
                 )
         spec.path(_VARIABLE.sub(r"{\1}", path), operations=operations)
     return spec.to_dict()
-
-
-def _version() -> str:
-    try:
-        return version("embeddings-proxy")
-    except PackageNotFoundError:  # run from a copy of the tree
-        return "0"
 
 
 def _property(_: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -37,6 +38,15 @@ class Unavailable(Exception):
 
 class Refused(Exception):
     """The database does not accept these values. A retry fails again."""
+
+
+def is_missing_file(url: str) -> bool:
+    """Return whether this is SQLite's address of a file that does not exist.
+
+    A connection would create the file, without tables.
+    """
+    parsed = sa.engine.make_url(url)
+    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file()
 
 
 class Database:

@@ -16,8 +16,8 @@ The way of a request, and the file of each step::
   where the deadline passes meanwhile); `item_lengths`: whether its texts are within the context of
   the model.
 * `job`: one request, and the lock of its state; `job_state`: the state machine, which decides what
-  follows from each result; `parts` and `part`: its parts and their states; `starter`: starts
-  attempts of parts.
+  follows from each result; `parts` and `part`: its parts and their states; `joined`: which of them
+  other requests wait for, too; `starter`: starts attempts of parts.
 * `call_times`: the calls of a request, and how long it waited in queues and for providers.
 * `effects`: actions of a job on other objects, performed after its lock is released.
 * `retry`: the decision after a failed attempt; `verdict`: the error when no deployment could serve.
@@ -26,8 +26,9 @@ The way of a request, and the file of each step::
   of calls, and ejects failing deployments.
 * `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
   minute; `standing`: its measured state, and the lock of that: `health` (a circuit breaker),
-  `failure_rate`, `latency` and `refusals` (whether its 400s are trusted); `time_limits`: how long
-  its calls may take; `call_costs`: how long a call should take for its size.
+  `failure_rate`, `latency`, `unanswered` (calls in a row) and `refusals` (whether its 400s are
+  trusted); `time_limits`: how long its calls may take; `call_costs`: how long a call should take
+  for its size.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
   slots a worker has; `attempts`: the states of the attempts there; `waiting`: the order of the
   queue; `attempt`: the values in it; `batch`: attempts that share a call.

@@ -16,6 +16,7 @@ class Answer:
         self._rows: list[bytes] = [b""] * size
         self._tokens = [0] * size
         self._estimated = False
+        self._is_partial = False  # some items were given up
         self._parts: dict[int, tuple[int, Source]] = {}  # start of a part → its stop, deployment
         self.width: int | None = None  # bytes of each row, once one is there
         self.purchases: dict[Source, int] = {}  # tokens, by deployment
@@ -46,9 +47,15 @@ class Answer:
         self.width = len(vectors.rows[0])
         self.purchases[source] = self.purchases.get(source, 0) + sum(vectors.tokens)
 
+    def give_up(self, start: int, stop: int) -> None:
+        """Count items as not missing although they get no vectors: no request waits for them."""
+        self._missing -= stop - start
+        self._is_partial, self.is_complete = True, not self._missing
+
     def outcome(self, times: CallTimes) -> Outcome:
         """Return the vectors of all items; only once the answer is complete."""
         assert self.is_complete
+        assert not self._is_partial
         return Outcome(
             Vectors(self._rows, self._tokens, self._estimated),
             provider=",".join(dict.fromkeys(name for _, (name, _) in self._parts.values())),

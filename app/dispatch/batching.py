@@ -186,6 +186,11 @@ class SlotQueue:
                 return None
             return None if batch.is_wanted else batch
 
+    def move(self, attempt: Attempt, flow: Flow) -> None:
+        """Let a queued attempt wait in another flow."""
+        with self._lock:
+            self._attempts.queue.move(attempt, flow)
+
     def flush(self, deployment: Deployment) -> list[Attempt]:
         """Take out all attempts queued for a deployment. The caller must pass each a result."""
         with self._lock:

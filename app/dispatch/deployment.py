@@ -28,6 +28,7 @@ from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.vectors import BadVector, cut
 
 _log = logging.getLogger("app.dispatch")
+_MIN_BULK = 8  # inputs; smaller calls are not cut before it is known that this helps
 _LONGEST_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
 _PLAIN_TEXT = (True, None, None, None, b"")  # the kind of most requests: see `Deployment.kind`
 
@@ -164,7 +165,7 @@ class Deployment:
 
         1. Calls of several sizes are known: the call is cut, but not so far that the shorter
            calls mostly take what any call takes.
-        2. Calls of one size are known: a call of that size is cut in proportion.
+        2. Calls of one size are known: a call of that size that is not small is cut in proportion.
         3. It is larger than those: nothing is known of it until one is sent.
         """
         seconds = self.costs.expected(inputs, tokens)
@@ -175,7 +176,7 @@ class Deployment:
         if self.costs.sizes_differ:
             for_a_call = self.costs.expected(0, 0) or 0.0
             longest = max(longest, _LONGEST_OVERHEADS * for_a_call)
-        elif inputs > self.costs.usual_items:
+        elif inputs > self.costs.usual_items or inputs < _MIN_BULK:
             return None
         if seconds <= longest:
             return None

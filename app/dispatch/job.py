@@ -9,7 +9,7 @@ under the lock, and perform the `Effects` on other objects after they have relea
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.concurrency.locks import uncontended_lock
 from app.dispatch.attempt import Attempt, NotSent, Result
@@ -17,7 +17,7 @@ from app.dispatch.effects import Effects, OnPart, Sender
 from app.dispatch.job_state import JobState
 from app.dispatch.part import NEVER, Part
 from app.dispatch.starter import JobContext
-from app.domain import Outcome, Source, Vectors
+from app.domain import Flow, Outcome, Source, Vectors
 
 
 class Job:
@@ -98,6 +98,29 @@ class Job:
         if self._state.finished:
             self._wake()  # for the other callers of this job
         return wake_at
+
+    def want(self, positions: Sequence[int], flow: Flow) -> None:
+        """Let the parts with these items start first: another request with ``flow`` waits for them.
+
+        That must `advance` the job.
+        """
+        with self._lock:
+            self._state.want(positions, flow)
+
+    def keep_only(self, positions: Sequence[int], now: float) -> Sequence[tuple[int, int]]:
+        """Stop the parts with none of these items: no caller waits for them any more.
+
+        ``positions`` are in ascending order. Returns (start, stop) of the items that are stopped:
+        `on_part` is not called for them.
+        """
+        with self._lock:
+            stopped = self._state.keep_only(positions)
+            effects = self._state.effects.take()
+        if effects is not None:
+            self._perform(effects, now)
+        if self.is_settled:
+            self._wake()
+        return stopped
 
     def cancel(self, now: float) -> None:
         """End the job: no caller waits for it any more."""

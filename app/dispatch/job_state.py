@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.dispatch import retry
 from app.dispatch.answer import Answer
 from app.dispatch.attempt import Attempt, NotSent, Result
 from app.dispatch.effects import Effects
+from app.dispatch.flows import with_size
 from app.dispatch.part import NEVER, Part, PartState
 from app.dispatch.parts import Parts
-from app.dispatch.starter import JobContext, Starter, flow_of
+from app.dispatch.starter import JobContext, Starter
 from app.dispatch.verdict import verdict
 from app.domain import Outcome, Vectors
 from app.errors import (
@@ -65,8 +66,11 @@ class JobState:
         self._context = context
         self._rng = rng
         self._parts_are_published = parts_are_published
-        self._parts = Parts(context.prepared.tokens, self.effects, flow_of(request))
+        self._parts = Parts(
+            context.prepared.tokens, self.effects, with_size(request.flow, len(request.items))
+        )
         self.times = self._parts.times
+        self.want = self._parts.want
         self._starter = Starter(context, self._parts, on_result, self.effects)
         self._answer = Answer(len(request.items))
 
@@ -89,6 +93,19 @@ class JobState:
         """End the request, if it has not ended: no caller waits for it, so none gets the error."""
         if not self.finished:
             self._finish(self._deadline_exceeded())
+
+    def keep_only(self, positions: Sequence[int]) -> Sequence[tuple[int, int]]:
+        """Stop the parts with none of these items: see `Parts.keep_only`."""
+        try:
+            stopped = self._parts.keep_only(positions)
+        except Exception as error:  # a bug, which must not leave its other callers waiting
+            self._end_by_bug(error)
+            return ()
+        for start, stop in stopped:
+            self._answer.give_up(start, stop)
+        if stopped and self._answer.is_complete:
+            self._finish()
+        return stopped
 
     def outcome(self) -> Outcome:
         """Return the vectors, or raise the error that ended the request, with its purchases set."""
@@ -130,7 +147,6 @@ class JobState:
                 self._end_part(part, result)
             return self._start_due(now)
         except Exception as error:  # a bug, which must not leave the caller waiting
-            _log.exception("a request failed by a bug")
             self._end_by_bug(error)
             return now
 
@@ -236,6 +252,7 @@ class JobState:
 
     def _end_by_bug(self, error: Exception) -> None:
         """End the request after a bug, when the states of its parts may be inconsistent."""
+        _log.error("a request failed by a bug", exc_info=error)
         self.finished, self.error = True, InternalError("The proxy failed.")
         self.error.__cause__ = error
         self._parts.abandon_all()

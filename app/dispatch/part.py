@@ -59,6 +59,7 @@ class Part:
     failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
     #: The attempts that were refused with 400, which may still be the provider's fault.
     refused_by: dict[Deployment, Attempt] = field(default_factory=dict)
+    has_doubtful_400: bool = False  # one of them was in doubt when it came
     #: When its call counts as failed, and another is sent beside it: see `Timers`.
     late_at: float = NEVER
     late_after: float = NEVER  # seconds from the start of the call; less near the deadline
@@ -67,6 +68,7 @@ class Part:
     is_late: bool = False  # another deployment was asked beside a late one
     retry_not_charged: bool = False  # the next attempt has still to be paid from the budget
     never_merge: bool = False
+    starts_first: bool = False  # another request waits for some of its items: see `Parts.want`
     halving: Halving | None = None  # it is one of the parts of that
     is_largest_served: bool = False  # the largest item of a larger part was sent alone before it
     size: int = field(init=False)  # items
@@ -98,8 +100,11 @@ class Part:
         return refused is not None and refused.batch_size == 1
 
     def is_refused_alone(self, now: float) -> bool:
-        """Whether it was refused with 400, in calls of its own, by deployments not in doubt."""
-        if not self.refused_by or self.has_merged_refusal:
+        """Whether it was refused with 400, in calls of its own, by deployments not in doubt.
+
+        Neither then nor now: one that refused everything for a while may be back since.
+        """
+        if not self.refused_by or self.has_merged_refusal or self.has_doubtful_400:
             return False
         refused = self.refused_by.items()
         return not any(d.standing.doubts_400(attempt.kind, now) for d, attempt in refused)
@@ -126,9 +131,15 @@ class Part:
         self.failed_at[deployment] = error
         if isinstance(error, Rejected):
             self.refused_by[deployment] = attempt
+            self.has_doubtful_400 |= deployment.standing.doubts_400(attempt.kind, now)
             if self.is_refusal_shared:
                 for refusing, refused in self.refused_by.items():
                     refusing.standing.refusal_confirmed(refused.kind, now)
+
+    def set_flow(self, flow: Flow) -> None:
+        """Let its next attempt wait in another flow."""
+        self.flow = flow
+        self.expected = self.expected._replace(flow=flow)
 
     def check(self) -> None:
         """Assert the invariants of a part; called after every change."""

@@ -9,6 +9,7 @@ from app.dispatch.call_times import CallTimes
 from app.dispatch.deployment import Deployment
 from app.dispatch.effects import Effects
 from app.dispatch.halving import MAX_FREE_HALVINGS, Halving, cuts_of_halves
+from app.dispatch.joined import JoinedItems, extent
 from app.dispatch.part import NEVER, NEXT_STATES, Part, PartState
 from app.dispatch.pool import Pool
 from app.domain import Flow
@@ -28,9 +29,10 @@ class Parts:
         self.running: dict[Attempt, Part] = {}
         self.times = CallTimes()
         #: By the part of one item that must be answered before them, those that it was cut from.
-        self._flow = flow  # of the request
         self._held: dict[Part, list[Part]] = {}
+        self._flow = flow  # of the request
         self._halvings = 0
+        self._joined = JoinedItems(flow, len(tokens))
         self._effects = effects
 
     @property
@@ -51,15 +53,21 @@ class Parts:
         part.late_at = part.hedge_at = NEVER
         part.state = state
         if state is PartState.WAITING:
-            self.waiting.append(part)
+            self.waiting.insert(0 if part.starts_first else len(self.waiting), part)
         elif state is PartState.RUNNING:
             assert attempt is not None
             self.add_attempt(part, attempt)
-        elif state is PartState.ANSWERED:
-            self.waiting[:0] = self._held.pop(part, ())
-            if part.halving is not None:
-                part.halving.part_served()
+        elif state is PartState.ANSWERED and part.halving is not None:
+            part.halving.part_served()
+        if self._held and state in (PartState.ANSWERED, PartState.STOPPED):
+            self.put_first(self._held.pop(part, ()))
         part.check()
+
+    def put_first(self, parts: Sequence[Part]) -> None:
+        """Put waiting parts before the others, except for those that start first."""
+        self.waiting[:0] = parts
+        if self._joined:
+            self.waiting.sort(key=lambda part: not part.starts_first)  # a stable sort
 
     def add_attempt(self, part: Part, attempt: Attempt) -> None:
         """Add an attempt to a running part: a hedge, or a call beside a late one."""
@@ -85,21 +93,33 @@ class Parts:
             self.times.count(attempt)
         return part
 
-    def split(self, part: Part, cuts: Sequence[tuple[int, int]]) -> None:
-        """Replace a part by smaller parts: (start, stop) of its items for each."""
+    def split(self, part: Part, cuts: Sequence[tuple[int, int]]) -> list[Part]:
+        """Replace a part by smaller parts, and return them: (start, stop) of its items for each."""
+        smaller = self._cut(part, cuts)
+        self.put_first(smaller)
+        return smaller
+
+    def _cut(self, part: Part, cuts: Sequence[tuple[int, int]]) -> list[Part]:
+        """Return the parts that take the place of one; the caller puts them among the waiting."""
         self.transition(part, PartState.SPLIT)
-        self.waiting[:0] = [
+        smaller = [
             Part(
                 part.start + start,
                 part.tokens[start:stop],
                 self._flow,
+                due=part.due,
                 failures=list(part.failures),
                 failed_at=dict(part.failed_at),
+                retry_not_charged=part.retry_not_charged,
                 never_merge=part.never_merge,
                 is_largest_served=part.is_largest_served,
             )
             for start, stop in cuts
         ]
+        if self._joined:
+            for one in smaller:
+                self._joined.prefer(one)
+        return smaller
 
     def halve(self, part: Part, deployment: Deployment, error: ProviderError, pool: Pool) -> bool:
         """Replace a part whose call was too large by smaller ones; False if no budget is left.
@@ -112,19 +132,81 @@ class Parts:
         part.failures.remove(error)  # the halves may be well: only the size was refused
         del part.failed_at[deployment]
         cuts = cuts_of_halves(part.tokens, part.is_largest_served)
-        self.split(part, cuts)
-        smaller, self.waiting[:] = self.waiting[: len(cuts)], self.waiting[len(cuts) :]
+        smaller = self._cut(part, cuts)
         halving = Halving(len(cuts), pool.estimate)
         for one in smaller:
             one.halving, one.is_largest_served = halving, True
         if part.is_largest_served:
-            self.waiting[:0] = smaller
+            self.put_first(smaller)
         else:
             largest, *others = smaller
             largest.never_merge = True
-            self.waiting.insert(0, largest)
+            self.put_first([largest])
             self._held[largest] = others
         return True
+
+    # For requests that join this one, or leave it
+
+    def want(self, positions: Sequence[int], flow: Flow) -> None:
+        """Let the parts with these items start first: a request that has joined waits for them.
+
+        They wait in ``flow`` where that is better for it (see `JoinedItems`).
+        """
+        self._joined.add(positions, flow)
+        for part in [part for parts in (self.waiting, *self._held.values()) for part in parts]:
+            self._joined.prefer(part)
+        for part in list(dict.fromkeys(self.running.values())):
+            if self._joined.prefer(part):
+                for attempt in part.attempts:
+                    attempt.deployment.queue.move(attempt, part.flow)
+        self.put_first(())
+
+    def keep_only(self, positions: Sequence[int]) -> list[tuple[int, int]]:
+        """Stop the parts with none of these items, whose positions are in ascending order.
+
+        A part whose call was not sent is cut to the items from the first to the last of these.
+        Returns (start, stop) of the items that are stopped.
+        """
+        stopped: list[tuple[int, int]] = []
+        for held in self._held.values():
+            held[:] = self._kept(held, positions, stopped)
+        for part in list(dict.fromkeys(self.running.values())):
+            start, stop = extent(part, positions)
+            if start == stop:
+                self.transition(part, PartState.STOPPED)
+                stopped.append((part.start, part.stop))
+            elif stop - start < part.size:
+                self._requeue(part)
+        waiting, self.waiting[:] = list(self.waiting), []
+        kept = self._kept(waiting, positions, stopped)
+        self.put_first(kept)  # before those that were held behind a stopped one
+        return stopped
+
+    def _kept(
+        self, waiting: Sequence[Part], positions: Sequence[int], stopped: list[tuple[int, int]]
+    ) -> list[Part]:
+        """Return what is kept of waiting parts; add the other items to ``stopped``."""
+        kept = []
+        for part in waiting:
+            start, stop = extent(part, positions)
+            if start == stop:
+                self.transition(part, PartState.STOPPED)
+            elif stop - start < part.size:
+                kept += self._cut(part, [(start - part.start, stop - part.start)])
+            else:
+                kept.append(part)
+            ends = (part.start, start), (stop, part.stop)
+            stopped += [(begin, end) for begin, end in ends if begin < end]
+        return kept
+
+    def _requeue(self, part: Part) -> None:
+        """Take a running part out of its queue, to be started again, unless its call was sent."""
+        attempt = part.attempts[0]
+        if len(part.attempts) == 1 and self._withdraw(attempt):
+            self.take_result(attempt)
+            self.transition(part, PartState.WAITING)
+
+    # The end
 
     def stop_all(self) -> None:
         """End every part: the request has ended."""
@@ -146,8 +228,17 @@ class Parts:
         """Abandon an attempt; cancel its call where no other request waits for that."""
         if self.running.pop(attempt, None) is not None:
             self.times.count(attempt)
-        if attempt.deployment.queue.withdraw(attempt):
-            if attempt.is_probe:
-                attempt.deployment.standing.probe_ended()
-        elif (batch := attempt.deployment.queue.abandon(attempt)) is not None:
+        if self._withdraw(attempt):
+            return
+        batch = attempt.deployment.queue.abandon(attempt)
+        if batch is not None:
             self._effects.cancel.append(batch)
+
+    @staticmethod
+    def _withdraw(attempt: Attempt) -> bool:
+        """Take an attempt out of its queue; False where it is in flight or done."""
+        if not attempt.deployment.queue.withdraw(attempt):
+            return False
+        if attempt.is_probe:
+            attempt.deployment.standing.probe_ended()
+        return True

@@ -13,6 +13,7 @@ from app.dispatch.health import Health
 from app.dispatch.latency import Latency
 from app.dispatch.refusals import Refusals
 from app.dispatch.time_limits import TimeLimits
+from app.dispatch.unanswered import UnansweredCalls
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ class Standing:
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
         self.is_ejected_for_drift = False
         self.time_limits = TimeLimits(timeout, settings)
-        self._silence_floor = settings.silence_floor
         #: When each call in flight started, and its items; by batch, oldest first.
         self._in_flight: dict[object, tuple[float, int]] = {}
         self._refusals = Refusals(settings)
+        self._unanswered = UnansweredCalls()
         self._silent_call = (0.0, 0)  # its start, and the number of the ejection that it caused
         self._probes_cut = 0  # probes in a row that reached their timeout
         self._lock = uncontended_lock()
@@ -47,9 +48,8 @@ class Standing:
         if self.is_ejected_for_drift:
             return False
         with self._lock:
-            if is_only:
-                return self.health.may_serve_alone(now)
-            return self.health.may_serve(now, last_resort)
+            health = self.health
+            return health.may_serve_alone(now) if is_only else health.may_serve(now, last_resort)
 
     def chosen(self, now: float) -> bool:
         """Record that an attempt is submitted; return whether it is the half-open probe."""
@@ -149,7 +149,7 @@ class Standing:
         with self._lock:
             call_started_at, items = next(iter(self._in_flight.values()), (now, 0))
             age = now - call_started_at
-            if age < self._silence_floor or other_started_at < call_started_at:
+            if age < self.time_limits.silence_floor or other_started_at < call_started_at:
                 return False
             limit = self.time_limits.silence_after(
                 self.latency.p95(items), now - other_started_at, self.latency.average
@@ -173,6 +173,7 @@ class Standing:
             self.latency.add(items, now - call_started_at, now)
             self._refusals.served(kind, call_started_at, now)
             self._probes_cut = 0
+            self._unanswered.reset()
             if not straggler:
                 self.health.succeeded(now, call_started_at)
             return was_ejected and not straggler
@@ -224,12 +225,15 @@ class Standing:
             if isinstance(error, ProviderTimeout):
                 self._probes_cut += health.is_probing
                 age, p95 = now - call_started_at, self.latency.p95(items)
+                limits, average = self.time_limits, self.latency.average
                 answered = others_answered_at is not None and others_answered_at >= call_started_at
-                if age < self.time_limits.evidence_after(p95, answered, self.latency.average):
+                silent_s = age
+                if answered and p95 is not None and age >= p95:
+                    silent_s = max(age, self._unanswered.add(call_started_at, now))
+                is_silence = answered and silent_s >= limits.silence_after(p95, average=average)
+                if age < limits.evidence_after(p95, answered, average) and not is_silence:
                     health.probe_ended()  # the caller's deadline was too short to prove a fault
                     return False
-                silence_s = self.time_limits.silence_after(p95, average=self.latency.average)
-                is_silence = answered and age >= silence_s
             was_ejected = health.is_ejected
             if health.failed(error, now, call_started_at) or is_silence:
                 if was_ejected or may_eject():

@@ -19,11 +19,9 @@ from app.dispatch.plan import Expected
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import Prepared
 from app.dispatch.timers import Timers
-from app.domain import EmbeddingRequest, Flow
+from app.domain import EmbeddingRequest
 from app.errors import ProviderTimeout
 
-#: Names for requests of up to 1, 8, 64, 512 … items, by the bits of their number less 1.
-_SIZES = [f"\0{8 ** -(-bits // 3)}" for bits in range(64)]
 _MIN_WAIT_S = 0.01  # for a deployment to come back
 
 
@@ -42,15 +40,6 @@ class JobContext:
     def suitable(self) -> Sequence[Deployment]:
         """The deployments that can serve the request while all is well."""
         return self.prepared.suitable
-
-
-def flow_of(request: EmbeddingRequest) -> Flow:
-    """Return the flow of a request; without an end user that of requests of about its size.
-
-    So the small requests of a key do not wait until all its large ones have left.
-    """
-    flow = request.flow
-    return flow if flow.user else flow._replace(user=_SIZES[(len(request.items) - 1).bit_length()])
 
 
 def _ignore_result(attempt: Attempt, result: Result, now: float) -> None:
@@ -93,7 +82,8 @@ class Starter:
             elif not self._start(part, now, has_vectors or bool(parts.running), later):
                 given_up = part
                 break
-        parts.waiting[:0] = later
+        if later:
+            parts.put_first(later)
         return given_up
 
     def next_time(self) -> float:
@@ -247,14 +237,10 @@ class Starter:
         self._submit(part, other, now)
 
     def _split_for(self, part: Part, other: Deployment, now: float) -> None:
-        """Split a part into parts that fit a deployment, and submit them there."""
-        cuts = other.split(part.tokens)
-        self._parts.split(part, cuts)
-        for smaller in self._parts.waiting[: len(cuts)]:
-            if (
-                not other.queue.has_room(smaller.flow)
-                or len(self._parts.running) >= self._job.pool.max_slots
-            ):
+        """Split a part into parts that fit a deployment; submit those that may be sent there."""
+        for smaller in self._parts.split(part, other.split(part.tokens)):
+            has_room = len(self._parts.running) < self._job.pool.max_slots
+            if not has_room or not self._job.pool.has_other(now, smaller.expected, [other], ()):
                 return  # the rest are started as any other
             self._parts.waiting.remove(smaller)
             self._submit(smaller, other, now)

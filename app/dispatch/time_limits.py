@@ -15,6 +15,7 @@ class TimeLimits:
 
     def __init__(self, timeout: float, settings: DispatchSettings) -> None:
         self.timeout = timeout
+        self.silence_floor = settings.silence_floor
         self._settings = settings
 
     def late_after(self, p95: float | None) -> float:

@@ -66,15 +66,21 @@ class WaitingAttempts:
             user.groups = {key: group, **user.groups}
             self._correct(attempt, 0.0)
 
-    def remove(self, attempt: Attempt) -> None:
-        """Take an attempt out, if it is here."""
+    def move(self, attempt: Attempt, flow: Flow) -> None:
+        """Put an attempt at the end of another flow, if it is here."""
+        if self.remove(attempt):
+            attempt.flow = flow
+            self.add(attempt)
+
+    def remove(self, attempt: Attempt) -> bool:
+        """Take an attempt out; return False if it is not here."""
         path = self._path(attempt)
         if path is None:
-            return
+            return False
         groups, key = path[-1].groups, group_key(attempt)
         group = groups.get(key)
         if group is None or attempt not in group:
-            return
+            return False
         del group[attempt]
         if not group:
             del groups[key]
@@ -82,6 +88,7 @@ class WaitingAttempts:
             flow.end()
         if not path[0].waiting:
             self._credits[attempt.flow.tier] = 0.0
+        return True
 
     def settle(self, attempt: Attempt, tokens: int) -> None:
         """Charge an attempt that has left for the tokens that its provider has counted.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from app.concurrency.shared_files import write_atomically
 from app.drift.reference import BadReference, Reference, ReferencesUnavailable
 
 _log = logging.getLogger("app.drift")
@@ -70,18 +69,3 @@ class FileReferences:
     def _unavailable(self, error: Exception) -> ReferencesUnavailable:
         reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
         return ReferencesUnavailable(f"{self._path}: {reason}")
-
-
-def write_atomically(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file as a whole, also if the machine stops meanwhile. Raises OSError."""
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(fd, mode)
-            file.write(content)
-            file.flush()
-            os.fsync(fd)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

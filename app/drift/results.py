@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from app.drift.file import write_atomically
+from app.concurrency.shared_files import write_atomically
 
 _log = logging.getLogger("app.drift")
 

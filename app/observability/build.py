@@ -33,9 +33,9 @@ class Metrics:
 
     def page(self, require_admin: Callable[[], object], are_within: AreWithin) -> Blueprint:
         """Return the blueprint of ``GET /metrics``."""
-        from app.observability.metrics.page import Page
+        from app.observability.metrics.page import page
 
-        return Page(self.files, self.gauges, self.allowed, require_admin, are_within).blueprint()
+        return page(self.files, self.gauges, self.allowed, require_admin, are_within)
 
 
 def metrics(settings: Settings) -> Metrics | None:

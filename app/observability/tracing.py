@@ -55,9 +55,7 @@ def exporter(settings: TracingSettings) -> SpanProcessor:
 
     return BatchSpanProcessor(
         OTLPSpanExporter(
-            endpoint=settings.endpoint,
-            headers=dict(settings.headers),
-            timeout=settings.timeout,
+            endpoint=settings.endpoint, headers=dict(settings.headers), timeout=settings.timeout
         )
     )
 

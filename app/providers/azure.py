@@ -21,24 +21,18 @@ from app.errors import CredentialsRefused
 from app.providers import openai
 from app.providers.credentials.refreshing import Refreshing, sendable
 from app.providers.dialect import address
-from app.providers.effects import NO_EFFECT
+from app.providers.effects import NO_EFFECT, Option
 from app.providers.openai import OPENAI, OpenAI
 
 OPTIONS = {
     **openai.OPTIONS,
-    "base_url": address(),
+    "base_url": Option(address(), NO_EFFECT),
     # For instance "2024-10-21": /openai/deployments/… with that version. Without: /openai/v1.
-    "api_version": fields.String(validate=validate.Regexp(r"^[\w.-]+\Z")),
+    # It is of the API, not of the model.
+    "api_version": Option(fields.String(validate=validate.Regexp(r"^[\w.-]+\Z")), NO_EFFECT),
     # "entra": a token of the environment's identity (azure-identity, DefaultAzureCredential).
-    "auth": fields.String(validate=validate.OneOf(["key", "entra"])),
-    "scope": fields.String(validate=validate.URL(schemes={"https"})),
-}
-EFFECTS = {
-    **openai.EFFECTS,
-    "base_url": NO_EFFECT,
-    "api_version": NO_EFFECT,  # of the API, not of the model
-    "auth": NO_EFFECT,
-    "scope": NO_EFFECT,
+    "auth": Option(fields.String(validate=validate.OneOf(["key", "entra"])), NO_EFFECT),
+    "scope": Option(fields.String(validate=validate.URL(schemes={"https"})), NO_EFFECT),
 }
 _SCOPE = "https://cognitiveservices.azure.com/.default"
 _V1 = "/openai/v1"

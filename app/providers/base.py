@@ -1,7 +1,8 @@
 """What a provider is to the rest of the proxy, and what a wire format has to say.
 
-A module of this package offers ``OPTIONS`` (the settings that only its kind knows, as marshmallow
-fields) and ``make(settings)``, which returns a `WireFormat`, or a `Provider` that needs no HTTP.
+A module of this package offers ``OPTIONS`` (the settings that only its kind knows:
+`app.providers.effects.Option`) and ``make(settings)``, which returns a `WireFormat`, or a
+`Provider` that needs no HTTP.
 """
 
 from __future__ import annotations
@@ -10,12 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
-import msgspec
-import pybase64
-
-from app import vectors
 from app.concurrency.deadline import Deadline
 from app.domain import Call, Vectors
 from app.errors import (
@@ -24,17 +21,9 @@ from app.errors import (
     NotServed,
     ProviderError,
     ProviderUnavailable,
-    Rejected,
     Throttled,
 )
-from app.providers.counts import MAX_TOKENS_OF_A_CALL
-from app.providers.refusals import UNREADABLE, clean, message_of, rejected, retry_after
-from app.tokens.counting import estimate, share, weigh
-
-_T = TypeVar("_T")
-_floats: msgspec.json.Decoder[Sequence[float]] = msgspec.json.Decoder(list[float])
-_base64 = msgspec.json.Decoder(bytes)
-_encode = msgspec.json.Encoder().encode
+from app.providers.refusals import clean, message_of, rejected, retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +60,8 @@ class LongText(StrEnum):
         return self in (LongText.CUT_SILENTLY, LongText.NOT_KNOWN)
 
     @classmethod
-    def told(cls, cuts: bool) -> LongText:
-        """Return that of a provider which is told in each call whether to cut."""
+    def chosen(cls, cuts: bool) -> LongText:
+        """Return that of a provider to which each call says whether to cut."""
         return cls.TOLD_TO_CUT if cuts else cls.TOLD_NOT_TO_CUT
 
 
@@ -150,85 +139,3 @@ class WireFormat(ABC):
                 return ProviderUnavailable(f"failed with {status}", retry_after=after)
             case status:
                 return BrokenContract(f"answered with status {status}")
-
-
-def guard(
-    rows: Sequence[bytes], call: Call, total: int | None, each: Sequence[int] | None = None
-) -> Vectors:
-    """The contract guard: N good vectors of the right width for N items, or `BrokenContract`.
-
-    ``total`` is the provider's token count, shared out over the items unless it gave ``each``;
-    None: it gave none.
-    """
-    if len(rows) != len(call.items):
-        raise BrokenContract(f"answered {len(rows)} vectors for {len(call.items)} inputs")
-    try:
-        vectors.check(rows, call.width)
-    except vectors.BadVector as error:
-        raise BrokenContract(f"answered {error}") from error
-    if each is not None and len(each) == len(rows) and sum(each) <= MAX_TOKENS_OF_A_CALL:
-        return Vectors(rows, each)
-    if total is None:
-        return Vectors(rows, [estimate(item) for item in call.items], estimated=True)
-    return Vectors(rows, share(total, [weigh(item) for item in call.items]))
-
-
-def encode(body: Mapping[str, Any]) -> bytes:
-    """The body of a request as JSON; `Rejected` where a text or passed-on field cannot be it."""
-    try:
-        return _encode(body)
-    except (ValueError, TypeError, RecursionError) as error:  # a lone surrogate, 4,300 digits …
-        raise Rejected("The request is invalid: it cannot be written as JSON.") from error
-
-
-def only_text(call: Call) -> None:
-    """Refuse token ids: another tokenizer's ids would be embedded as if they were nonsense."""
-    if not isinstance(call.items[0], str):
-        raise Rejected(
-            "'$.input' is invalid. This model takes only text: send the text itself instead of "
-            "token ids.",
-            param="input",
-        )
-
-
-def read(decoder: msgspec.json.Decoder[_T], body: bytes | msgspec.Raw, what: str) -> _T:
-    """JSON of a provider by its decoder; `BrokenContract`, that it is not ``what``, otherwise."""
-    try:
-        return decoder.decode(body)
-    except UNREADABLE as error:
-        raise BrokenContract(f"answered something that is not {what}") from error
-
-
-def is_base64(raw: msgspec.Raw) -> bool:
-    """Whether an embedding is written as a string."""
-    return bytes(memoryview(raw)[:1]) == b'"'
-
-
-def row_of(raw: msgspec.Raw) -> bytes:
-    """One embedding as it stands in an answer, floats or base64 of float32s → its row.
-
-    One at a time: the Python floats of all rows at once take ten times the memory of the answer.
-    """
-    if is_base64(raw):
-        try:
-            return pybase64.b64decode(
-                memoryview(raw)[1:-1], validate=True
-            )  # at six times msgspec's speed
-        except ValueError:  # broken, or "/" is written "\/" as JSON may
-            return read(_base64, raw, "an embedding in base64")
-    try:
-        return vectors.from_floats(read(_floats, raw, "an embedding of numbers"))
-    except vectors.BadVector as error:
-        raise BrokenContract(f"answered {error}") from error
-
-
-def in_order(rows: Sequence[tuple[int, Any]], count: int) -> list[Any]:
-    """(index, row) pairs in any order → the rows in order; `BrokenContract` unless 0…count-1."""
-    if len(rows) != count:
-        raise BrokenContract(f"answered {len(rows)} vectors for {count} inputs")
-    ordered: list[Any] = [None] * count
-    for index, row in rows:
-        if not 0 <= index < count or ordered[index] is not None:
-            raise BrokenContract(f"answered index {index} twice or out of range")
-        ordered[index] = row
-    return ordered

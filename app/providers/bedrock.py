@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -27,19 +26,11 @@ from app.errors import (
     Rejected,
     Throttled,
 )
-from app.providers.base import (
-    Capabilities,
-    Incoming,
-    Outgoing,
-    WireFormat,
-    encode,
-    guard,
-    only_text,
-    row_of,
-)
+from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
 from app.providers.bedrock_models import FAMILIES, Family, family_of
+from app.providers.bodies import encode, guard, only_text, row_of
 from app.providers.counts import count_in_header
-from app.providers.effects import NO_EFFECT, changes_vector
+from app.providers.effects import NO_EFFECT, Option, changes_vector
 from app.providers.refusals import UNREADABLE, retry_after
 
 #: Headers that authorize a request for a URL with a body.
@@ -60,22 +51,20 @@ class _Problem(msgspec.Struct):
 
 _problem = msgspec.json.Decoder(_Problem)
 
-OPTIONS: dict[str, Any] = {
-    "region": fields.String(required=True, validate=validate.Regexp(r"^[a-z0-9-]+\Z")),
-    # Of models whose id does not tell: an ARN of a profile, a custom or a provisioned model.
-    "family": fields.String(validate=validate.OneOf(list(FAMILIES))),
+OPTIONS = {
+    "region": Option(
+        fields.String(required=True, validate=validate.Regexp(r"^[a-z0-9-]+\Z")), NO_EFFECT
+    ),
+    # Of models whose id does not tell: an ARN of a profile, a custom or a provisioned model. It
+    # says which fields are sent, and their defaults.
+    "family": Option(
+        fields.String(validate=validate.OneOf(list(FAMILIES))),
+        changes_vector(None, lambda _options, model: family_of(model) is None),
+    ),
     # Then `api_key` is the secret access key. With neither, what botocore finds: the role of the
     # machine or pod, the environment, `profile` … With `api_key` alone, it is a Bedrock API key.
-    "access_key_id": fields.String(validate=validate.Length(min=1)),
-    "profile": fields.String(validate=validate.Length(min=1)),
-}
-
-EFFECTS = {
-    "region": NO_EFFECT,
-    # Which fields are sent, and their defaults: only of models whose id does not tell.
-    "family": changes_vector(None, lambda _options, model: family_of(model) is None),
-    "access_key_id": NO_EFFECT,
-    "profile": NO_EFFECT,
+    "access_key_id": Option(fields.String(validate=validate.Length(min=1)), NO_EFFECT),
+    "profile": Option(fields.String(validate=validate.Length(min=1)), NO_EFFECT),
 }
 
 #: AWS's names of errors → ours, where the status alone would mislead.

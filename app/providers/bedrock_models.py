@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from app.domain import Call
-from app.providers.base import Capabilities, LongText, read
+from app.providers.base import Capabilities, LongText
+from app.providers.bodies import read
 from app.providers.counts import count_in
 
 #: Embeddings, and the count of tokens where the body has one.

@@ -18,40 +18,32 @@ from app.config import ProviderSettings
 from app.config.fields import boolean
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
-from app.providers.base import (
-    Capabilities,
-    Incoming,
-    LongText,
-    Outgoing,
-    WireFormat,
-    encode,
-    guard,
-    only_text,
-    read,
-    row_of,
-)
+from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
+from app.providers.bodies import encode, guard, only_text, read, row_of
 from app.providers.counts import count_in
 from app.providers.dialect import limits_of
-from app.providers.effects import NO_EFFECT, changes_vector
+from app.providers.effects import NO_EFFECT, Option, changes_vector
 
 _MODELS: dict[str, dict[str, Any]] = {"embed-*-v[23].0": {"dimensions": False}}
 _HINTS = {"query": "search_query", "document": "search_document"}
 OPTIONS = {
-    "encoding": fields.String(validate=validate.OneOf(["base64", "float"])),
-    "send_dimensions": boolean(),
-    "truncate": fields.String(validate=validate.OneOf(["NONE", "START", "END"])),
+    "encoding": Option(fields.String(validate=validate.OneOf(["base64", "float"])), NO_EFFECT),
+    "send_dimensions": Option(
+        boolean(),
+        changes_vector(lambda model: limits_of(model, Capabilities(), _MODELS).dimensions),
+    ),
+    "truncate": Option(
+        fields.String(validate=validate.OneOf(["NONE", "START", "END"])), changes_vector("NONE")
+    ),
     # What a text is where the caller does not say: Cohere wants to be told.
-    "input_type": fields.String(
-        validate=validate.OneOf(["search_document", "search_query", "classification", "clustering"])
+    "input_type": Option(
+        fields.String(
+            validate=validate.OneOf(
+                ["search_document", "search_query", "classification", "clustering"]
+            )
+        ),
+        changes_vector("search_document"),
     ),
-}
-EFFECTS = {
-    "encoding": NO_EFFECT,
-    "send_dimensions": changes_vector(
-        lambda model: limits_of(model, Capabilities(), _MODELS).dimensions
-    ),
-    "truncate": changes_vector("NONE"),
-    "input_type": changes_vector("search_document"),
 }
 #: Seconds: a trial key's calls are counted by the month, so a minute changes nothing.
 _MONTHLY_REST = 3600.0
@@ -85,7 +77,7 @@ class Cohere(WireFormat):
             max_inputs=96,
             dimensions=options.get("send_dimensions", True),
             tokens=False,
-            long_text=LongText.told(options.get("truncate", "NONE") != "NONE"),
+            long_text=LongText.chosen(options.get("truncate", "NONE") != "NONE"),
         )
         self._own = {"dimensions"} if "send_dimensions" in options else set()
         self._encoding = options.get("encoding", "base64")

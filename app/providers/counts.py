@@ -1,6 +1,6 @@
 """Token counts as providers report them.
 
-They are read apart from the vectors, and leniently: an odd count is no count, and good vectors are
+They are read apart from the vectors, and leniently: an invalid count is none, and good vectors are
 not lost for it. Usage is then estimated.
 """
 

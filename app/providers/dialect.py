@@ -9,10 +9,11 @@ from typing import Any
 
 from marshmallow import fields, validate
 
+from app.config import addresses
 from app.config.fields import boolean
 from app.domain import InputType
 from app.providers.base import Capabilities, LongText
-from app.providers.effects import NO_EFFECT, Effect, changes_vector
+from app.providers.effects import NO_EFFECT, Option, changes_vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,46 +55,30 @@ class Dialect:
         return self.hints.get(input_type, {})
 
 
-def options(dialect: Dialect) -> dict[str, fields.Field[Any]]:
+def options(dialect: Dialect) -> dict[str, Option]:
     """The settings that a server of that dialect has a use for."""
-    found: dict[str, fields.Field[Any]] = {}
-    if dialect.base_url is None:
-        found["base_url"] = address()
-    if len(dialect.encodings) > 1:
-        found["encoding"] = fields.String(validate=validate.OneOf(dialect.encodings))
-    if dialect.dimensions_field:
-        found["send_dimensions"] = boolean()
-    if dialect.tokens:
-        found["send_tokens"] = boolean()
-    if dialect.user:
-        found["send_user"] = boolean()
-    return found
-
-
-def effects(dialect: Dialect) -> dict[str, Effect]:
-    """Whether each of those settings changes vectors."""
 
     def takes_dimensions(model: str) -> bool:
         return limits_of(model, Capabilities(), dialect.models).dimensions
 
-    known = {
-        "base_url": NO_EFFECT,
-        "encoding": NO_EFFECT,
-        "send_dimensions": changes_vector(takes_dimensions),  # else the proxy cuts
-        "send_tokens": changes_vector(True),  # else they are sent as text, framed by the server
-        "send_user": NO_EFFECT,
-    }
-    return {name: known[name] for name in options(dialect)}
+    found: dict[str, Option] = {}
+    if dialect.base_url is None:
+        found["base_url"] = Option(address(), NO_EFFECT)
+    if len(dialect.encodings) > 1:
+        encoding = fields.String(validate=validate.OneOf(dialect.encodings))
+        found["encoding"] = Option(encoding, NO_EFFECT)
+    if dialect.dimensions_field:  # where they are not sent, the proxy cuts
+        found["send_dimensions"] = Option(boolean(), changes_vector(takes_dimensions))
+    if dialect.tokens:  # where they are not sent, their text is, framed by the server
+        found["send_tokens"] = Option(boolean(), changes_vector(True))
+    if dialect.user:
+        found["send_user"] = Option(boolean(), NO_EFFECT)
+    return found
 
 
 def address() -> fields.Field[Any]:
     """``base_url``, for kinds that have no default."""
-    valid = validate.URL(
-        schemes={"http", "https"},
-        require_tld=False,
-        error="must be an http:// or https:// address",
-    )
-    return fields.String(required=True, validate=valid)
+    return fields.String(required=True, validate=addresses.address)
 
 
 def limits_of(

@@ -1,14 +1,12 @@
-"""Which options of a kind of provider change its vectors: a model's space id is made of those.
-
-Each module of a kind has ``EFFECTS`` beside its ``OPTIONS``: an `Effect` for every option. A test
-fails where one is missing.
-"""
+"""Options of kinds of provider, and which change vectors: a model's space id is made of those."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from marshmallow import fields
 
 
 def _always(_options: Mapping[str, Any], _model: str) -> bool:
@@ -45,12 +43,20 @@ def changes_vector(
     return Effect(True, default, applies)
 
 
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A setting that only one kind of provider knows: ``check`` is its marshmallow field."""
+
+    check: fields.Field[Any]
+    effect: Effect
+
+
 def values_in_use(
-    effects: Mapping[str, Effect], options: Mapping[str, Any], model: str
+    options: Mapping[str, Option], given: Mapping[str, Any], model: str
 ) -> dict[str, Any]:
     """The options that change vectors of a model, with their values in use."""
     return {
-        name: effect.value(name, options, model)
-        for name, effect in effects.items()
-        if effect.changes_vector and effect.applies(options, model)
+        name: option.effect.value(name, given, model)
+        for name, option in options.items()
+        if option.effect.changes_vector and option.effect.applies(given, model)
     }

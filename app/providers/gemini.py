@@ -19,25 +19,14 @@ import msgspec
 from app.config import ProviderSettings
 from app.domain import Call, InputType, Vectors
 from app.errors import CredentialsRefused, ProviderError, Throttled
-from app.providers.base import (
-    Capabilities,
-    Incoming,
-    LongText,
-    Outgoing,
-    WireFormat,
-    encode,
-    guard,
-    only_text,
-    read,
-    row_of,
-)
+from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
+from app.providers.bodies import encode, guard, only_text, read, row_of
 from app.providers.counts import count_in
-from app.providers.effects import Effect
+from app.providers.effects import Option
 from app.providers.refusals import UNREADABLE, bounded_wait
 from app.vectors import BYTES_PER_VALUE, cut
 
-OPTIONS: dict[str, Any] = {}
-EFFECTS: dict[str, Effect] = {}
+OPTIONS: dict[str, Option] = {}
 
 #: The portable hint as Google's task type.
 TASKS = {"query": "RETRIEVAL_QUERY", "document": "RETRIEVAL_DOCUMENT"}

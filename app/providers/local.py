@@ -22,12 +22,11 @@ from app.config import ProviderSettings
 from app.domain import Call, Item, Vectors
 from app.errors import BrokenContract, ProviderTimeout, Rejected
 from app.providers.base import Capabilities, LongText
-from app.providers.effects import Effect
+from app.providers.effects import Option
 from app.tokens.slices import bounded_slices
 from app.vectors import BadVector, check
 
-OPTIONS: dict[str, Any] = {}
-EFFECTS: dict[str, Effect] = {}
+OPTIONS: dict[str, Option] = {}
 #: Items embedded before the worker's event loop gets a turn.
 MAX_GROUP_ITEMS = 32
 #: Characters, or token ids, embedded before it does: about 20 ms of work.

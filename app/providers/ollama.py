@@ -17,35 +17,21 @@ from app.config import ProviderSettings
 from app.config.fields import boolean
 from app.domain import Call, Vectors
 from app.errors import ProviderError
-from app.providers.base import (
-    Capabilities,
-    Incoming,
-    LongText,
-    Outgoing,
-    WireFormat,
-    encode,
-    guard,
-    only_text,
-    read,
-    row_of,
-)
+from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
+from app.providers.bodies import encode, guard, only_text, read, row_of
 from app.providers.counts import count_in
-from app.providers.effects import NO_EFFECT, changes_vector
+from app.providers.effects import NO_EFFECT, Option, changes_vector
 from app.providers.refusals import blamed, clean, message_of
 
 OPTIONS = {
-    "truncate": boolean(),
+    "truncate": Option(boolean(), changes_vector(False)),
     # False for servers and models that ignore it: the proxy may then cut (see "matryoshka").
-    "send_dimensions": boolean(),
-    "keep_alive": fields.String(validate=validate.Regexp(r"^-?\d+(?:\.\d+)?(?:ms|s|m|h)\Z")),
-    "options": fields.Dict(keys=fields.String()),  # the model's own, for instance {"num_ctx": 8192}
-}
-
-EFFECTS = {
-    "truncate": changes_vector(False),
-    "send_dimensions": changes_vector(True),
-    "keep_alive": NO_EFFECT,
-    "options": changes_vector({}),
+    "send_dimensions": Option(boolean(), changes_vector(True)),
+    "keep_alive": Option(
+        fields.String(validate=validate.Regexp(r"^-?\d+(?:\.\d+)?(?:ms|s|m|h)\Z")), NO_EFFECT
+    ),
+    # The model's own, for instance {"num_ctx": 8192}.
+    "options": Option(fields.Dict(keys=fields.String()), changes_vector({})),
 }
 
 
@@ -75,7 +61,7 @@ class Ollama(WireFormat):
             max_inputs=256,
             dimensions=options.get("send_dimensions", True),
             tokens=False,
-            long_text=LongText.told(options.get("truncate", False)),
+            long_text=LongText.chosen(options.get("truncate", False)),
         )
         self._always = {
             "truncate": options.get("truncate", False),

@@ -1,4 +1,4 @@
-"""OpenAI's wire format, and that of everybody who speaks it with an accent.
+"""OpenAI's wire format, and that of servers that differ from it in details.
 
 Source: platform.openai.com/docs/api-reference/embeddings and …/docs/guides/error-codes. What other
 servers do otherwise is data, a `Dialect`; those with a ``kind`` of their own are in `presets`.
@@ -20,22 +20,10 @@ from app.concurrency.yielding import ROWS_PER_YIELD, map_with_yields
 from app.config import ProviderSettings
 from app.domain import Call, Encoding, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
-from app.providers.base import (
-    Capabilities,
-    Incoming,
-    LongText,
-    Outgoing,
-    WireFormat,
-    encode,
-    guard,
-    in_order,
-    is_base64,
-    only_text,
-    read,
-    row_of,
-)
+from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
+from app.providers.bodies import encode, guard, in_order, is_base64, only_text, read, row_of
 from app.providers.counts import count_in
-from app.providers.dialect import Dialect, effects, limits_of, options
+from app.providers.dialect import Dialect, limits_of, options
 from app.providers.refusals import blamed, bounded_wait, clean, message_of
 
 OPENAI = Dialect(
@@ -45,10 +33,7 @@ OPENAI = Dialect(
     user=True,
     models={"text-embedding-ada-002": {"dimensions": False}},
 )
-
-
 OPTIONS = options(OPENAI)
-EFFECTS = effects(OPENAI)
 
 
 def make(settings: ProviderSettings) -> OpenAI:

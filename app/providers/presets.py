@@ -1,4 +1,4 @@
-"""Kinds that are OpenAI's wire format with an accent: a table of what each does otherwise.
+"""Kinds that speak OpenAI's wire format: a table of what each does otherwise.
 
 Each source is the provider's own reference or, of an engine, its source code; with the day on
 which it was read, and what it says of a text that is too long. Where no limit is documented, a
@@ -8,14 +8,10 @@ an API does not list is not sent to it, because some refuse what they do not kno
 
 from __future__ import annotations
 
-from typing import Any
-
-from marshmallow import fields
-
 from app.config import ProviderSettings
 from app.providers.base import LongText
-from app.providers.dialect import Dialect, effects, options
-from app.providers.effects import Effect
+from app.providers.dialect import Dialect, options
+from app.providers.effects import Option
 from app.providers.openai import OpenAI
 
 _MODEST = 256
@@ -182,14 +178,9 @@ PRESETS: dict[str, Dialect] = {
 }
 
 
-def options_of(kind: str) -> dict[str, fields.Field[Any]]:
+def options_of(kind: str) -> dict[str, Option]:
     """The settings only that preset knows."""
     return options(PRESETS[kind])
-
-
-def effects_of(kind: str) -> dict[str, Effect]:
-    """Whether each of those settings changes vectors."""
-    return effects(PRESETS[kind])
 
 
 def make(settings: ProviderSettings) -> OpenAI:

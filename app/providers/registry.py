@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -17,12 +18,13 @@ import app.providers
 from app.config import ProviderSettings, Settings
 from app.providers import presets
 from app.providers.base import Provider, WireFormat
-from app.providers.effects import Effect, values_in_use
+from app.providers.effects import Effect, Option, values_in_use
 from app.providers.presets import PRESETS
 
 #: Modules of app/providers that are no wire format, beside its packages.
 _INFRASTRUCTURE = {
     "base",
+    "bodies",
     "bedrock_models",
     "contexts",
     "counts",
@@ -43,17 +45,17 @@ def kinds() -> list[str]:
 
 def options(kind: str) -> dict[str, fields.Field[Any]]:
     """The settings only that kind knows. `ModuleNotFoundError` where its library is missing."""
-    return presets.options_of(kind) if kind in PRESETS else dict(_module(kind).OPTIONS)
+    return {name: option.check for name, option in _options(kind).items()}
 
 
 def effects(kind: str) -> dict[str, Effect]:
     """Whether each of those settings changes vectors."""
-    return presets.effects_of(kind) if kind in PRESETS else dict(_module(kind).EFFECTS)
+    return {name: option.effect for name, option in _options(kind).items()}
 
 
 def vector_options(provider: ProviderSettings, model: str) -> dict[str, Any]:
     """The options of a provider that change the vectors of its ``model``, as in use."""
-    return values_in_use(effects(provider.kind), provider.options, model)
+    return values_in_use(_options(provider.kind), provider.options, model)
 
 
 def make(settings: ProviderSettings) -> Provider:
@@ -84,6 +86,13 @@ def make_used(settings: Settings) -> dict[str, Provider]:
     """The providers that some deployment names."""
     used = {d.provider for model in settings.models.values() for d in model.deployments}
     return {name: make(p) for name, p in settings.providers.items() if name in used}
+
+
+def _options(kind: str) -> Mapping[str, Option]:
+    if kind in PRESETS:
+        return presets.options_of(kind)
+    options: Mapping[str, Option] = _module(kind).OPTIONS
+    return options
 
 
 def _module(kind: str) -> ModuleType:

@@ -17,49 +17,39 @@ from marshmallow import fields, validate
 from app.config import ProviderSettings
 from app.config.fields import boolean
 from app.domain import Call, Vectors
-from app.providers.base import (
-    Capabilities,
-    Incoming,
-    LongText,
-    Outgoing,
-    WireFormat,
-    encode,
-    guard,
-    read,
-    row_of,
-)
+from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
+from app.providers.bodies import encode, guard, read, row_of
 from app.providers.counts import count_in_header
 from app.providers.dialect import Dialect
-from app.providers.effects import changes_vector
+from app.providers.effects import Option, changes_vector
 from app.providers.openai import OpenAI
 
 #: Its --max-client-batch-size, unless the operator sets another.
 _MAX_INPUTS = 32
 _BASE_URL = "http://127.0.0.1:8080"
-OPTIONS = {
-    "api": fields.String(validate=validate.OneOf(["native", "openai"])),
-    "send_dimensions": boolean(),
-    # The names of the model's own prompts, for instance {"query": "query", "document": "passage"}:
-    # which there are, its config_sentence_transformers.json says. Without: none is used.
-    "prompts": fields.Dict(
-        keys=fields.String(validate=validate.OneOf(["query", "document"])),
-        values=fields.String(validate=validate.Length(min=1)),
-    ),
-    "truncate": boolean(),  # default False
-    "normalize": boolean(),  # default True, as TEI's
-}
 
 
 def _is_native(options: Mapping[str, Any], _model: str) -> bool:
     return options.get("api") != "openai"
 
 
-EFFECTS = {
-    "api": changes_vector("native"),  # the OpenAI one leaves truncation and prompts to the server
-    "send_dimensions": changes_vector(True),
-    "prompts": changes_vector({}, _is_native),
-    "truncate": changes_vector(False, _is_native),
-    "normalize": changes_vector(True, _is_native),
+OPTIONS = {
+    # The OpenAI one leaves truncation and prompts to the server.
+    "api": Option(
+        fields.String(validate=validate.OneOf(["native", "openai"])), changes_vector("native")
+    ),
+    "send_dimensions": Option(boolean(), changes_vector(True)),
+    # The names of the model's own prompts, for instance {"query": "query", "document": "passage"}:
+    # which there are, its config_sentence_transformers.json says. Without: none is used.
+    "prompts": Option(
+        fields.Dict(
+            keys=fields.String(validate=validate.OneOf(["query", "document"])),
+            values=fields.String(validate=validate.Length(min=1)),
+        ),
+        changes_vector({}, _is_native),
+    ),
+    "truncate": Option(boolean(), changes_vector(False, _is_native)),
+    "normalize": Option(boolean(), changes_vector(True, _is_native)),  # TEI's default
 }
 _OPENAI = Dialect(
     # Its OpenAI API takes no field for it, and --auto-truncate is on unless set otherwise
@@ -88,7 +78,7 @@ class Tei(WireFormat):
         self.capabilities = Capabilities(
             max_inputs=_MAX_INPUTS,
             dimensions=options.get("send_dimensions", True),
-            long_text=LongText.told(options.get("truncate", False)),
+            long_text=LongText.chosen(options.get("truncate", False)),
         )
         self._prompts = options.get("prompts", {})
         self._always = {

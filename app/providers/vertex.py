@@ -27,20 +27,11 @@ from marshmallow import ValidationError, fields, validate
 from app.config import ProviderSettings, SettingsError
 from app.domain import Call, Vectors
 from app.errors import CredentialsRefused, ProviderUnavailable
-from app.providers.base import (
-    Capabilities,
-    Incoming,
-    LongText,
-    Outgoing,
-    encode,
-    guard,
-    only_text,
-    read,
-    row_of,
-)
+from app.providers.base import Capabilities, Incoming, LongText, Outgoing
+from app.providers.bodies import encode, guard, only_text, read, row_of
 from app.providers.counts import count_in
 from app.providers.credentials.refreshing import Refreshing, sendable
-from app.providers.effects import NO_EFFECT
+from app.providers.effects import NO_EFFECT, Option
 from app.providers.gemini import SECOND, TASKS, Google, of_length_1, with_task
 from app.providers.refusals import UNREADABLE
 
@@ -66,7 +57,7 @@ def _key_file(path: str) -> None:
         raise ValidationError(f"{path!r} is not the key file of a service account") from error
 
 
-OPTIONS: dict[str, Any] = {
+_OPTIONS: dict[str, fields.Field[Any]] = {
     "project": fields.String(required=True, validate=validate.Length(min=1)),
     # "us-central1", "europe-west4" …, or "global".
     "location": fields.String(required=True, validate=validate.Regexp(r"^[a-z0-9-]+\Z")),
@@ -80,13 +71,7 @@ OPTIONS: dict[str, Any] = {
         ),
     ),
 }
-
-EFFECTS = {
-    "project": NO_EFFECT,
-    "location": NO_EFFECT,
-    "key_file": NO_EFFECT,
-    "api_key": NO_EFFECT,
-}
+OPTIONS = {name: Option(check, NO_EFFECT) for name, check in _OPTIONS.items()}
 
 
 def make(settings: ProviderSettings) -> Vertex:

@@ -13,8 +13,8 @@ from dataclasses import replace
 from app.config import ProviderSettings
 from app.config.fields import boolean
 from app.providers.base import LongText
-from app.providers.dialect import Dialect, effects, options
-from app.providers.effects import changes_vector
+from app.providers.dialect import Dialect, options
+from app.providers.effects import Option, changes_vector
 from app.providers.openai import OpenAI
 
 VOYAGE = Dialect(
@@ -32,18 +32,10 @@ VOYAGE = Dialect(
     tokens=False,
     hints={"query": {"input_type": "query"}, "document": {"input_type": "document"}},
 )
-OPTIONS = {
-    **options(VOYAGE),
-    "truncation": boolean(),  # default False
-}
-
-EFFECTS = {
-    **effects(VOYAGE),
-    "truncation": changes_vector(False),
-}
+OPTIONS = {**options(VOYAGE), "truncation": Option(boolean(), changes_vector(False))}
 
 
 def make(settings: ProviderSettings) -> OpenAI:
     cuts = settings.options.get("truncation", False)
-    long_text = LongText.told(cuts)
+    long_text = LongText.chosen(cuts)
     return OpenAI(settings, replace(VOYAGE, always={"truncation": cuts}, long_text=long_text))

@@ -1,8 +1,8 @@
 """The journal: files in memory with the rows that are not in the spool yet.
 
 A row is written to it before the answer of its request is sent, so a worker that is killed loses no
-row. The files are in a tmpfs (`app.concurrency.host_memory`): a write is a copy in memory, which no
-slow or full disk holds up, and the file survives the process, though not the host. They are
+row. The files are in a tmpfs (`app.concurrency.shared_files`): a write is a copy in memory, which
+no slow or full disk holds up, and the file survives the process, though not the host. They are
 segments like those of the spool, which takes over the ones whose process has ended
 (`Spool.take_over_journals`).
 """
@@ -13,7 +13,7 @@ import contextlib
 import logging
 from pathlib import Path
 
-from app.concurrency.host_memory import directory_for, prepare_private
+from app.concurrency.shared_files import directory_for, prepare_private
 from app.database.columns import COLUMNS
 from app.usage.record import Row
 from app.usage.segment import Segment, encode_row, new_segment

@@ -16,8 +16,8 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.concurrency.locks import uncontended_lock
 from app.concurrency.periodic import PeriodicTask
@@ -100,9 +100,6 @@ class Ledger:
         self._journal.open()
         self._task.start()
         self._shipper.start()
-
-    def started(self, exchange: Exchange, environ: Mapping[str, Any]) -> None:
-        """Do nothing: the row is complete only when the request has finished."""
 
     def finished(self, exchange: Exchange, status: int) -> None:
         """Queue the row of a request for embeddings that has a valid key."""

@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from app.concurrency.host_memory import require_private
+from app.concurrency.shared_files import require_private
 from app.usage.segment import Segment, new_segment, orphans
 
 _log = logging.getLogger("app.usage")

@@ -1,7 +1,31 @@
-"""Fixtures of the ledger's database."""
+"""Fixtures of the ledger's database, and of its table of keys."""
 
+import pytest
+
+from app.auth import table_keys as module
+from app.auth.key_table import KeyTable
 from tests.usage.conftest import database as database
 from tests.usage.conftest import postgres as postgres
 from tests.usage.conftest import sqlite as sqlite
 from tests.usage.conftest import store as store
 from tests.usage.conftest import url as url
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module.time, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def table(database, clock):
+    return KeyTable(database, clock)

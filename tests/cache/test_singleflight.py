@@ -7,7 +7,7 @@ import pytest
 
 from app.cache.singleflight import SingleFlight
 from app.concurrency.wakeup import Wakeup
-from app.domain import Entry, Vectors
+from app.domain import NO_FLOW, Entry, Vectors
 from app.errors import BadRequest, ClientError, DeadlineExceeded
 
 SOURCE = ("p", "m")
@@ -19,6 +19,7 @@ class FakeJob:
     def __init__(self, flights, keys, deadline, wake, on_part):
         self.keys, self.deadline, self.wake, self.on_part = list(keys), deadline, wake, on_part
         self.error, self.is_settled, self.is_cancelled = None, False, False
+        self.wants, self.kept, self.stops = [], None, ()
         self.attempts, self.upstream_seconds, self.queue_seconds = 1, 0.25, 0.125
 
     def extend(self, deadline):
@@ -26,6 +27,13 @@ class FakeJob:
 
     def advance(self, now):
         return float("inf") if self.is_settled else self.deadline
+
+    def want(self, positions, flow):
+        self.wants.append(([self.keys[position] for position in positions], flow.tier))
+
+    def keep_only(self, positions, now):
+        self.kept = [self.keys[position] for position in positions]
+        return self.stops
 
     def cancel(self, now):
         self.is_cancelled = self.is_settled = True
@@ -46,7 +54,7 @@ class Flights:
 
     def __init__(self):
         self.flights, self.jobs, self.stored = SingleFlight(), [], {}
-        self.fail_start = None
+        self.fail_start, self.flow = None, NO_FLOW
         self.started = threading.Semaphore(0)
 
     def start(self, keys, deadline, wake, on_part):

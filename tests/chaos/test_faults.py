@@ -101,8 +101,10 @@ def test_no_request_is_lost_while_the_disk_of_the_ledger_is_full(stack, note, tm
             eventually(lambda: load.answered > after + 200, 20)
         books = running.books.compare()
         metrics = running.proxy.client().get("/metrics").text
-        told = [line for line in metrics.splitlines() if line.startswith("embeddings_proxy_ledger")]
-        note(during=during, ledger=told, **load.seen(), **books.noted())
+        counters = [
+            line for line in metrics.splitlines() if line.startswith("embeddings_proxy_ledger")
+        ]
+        note(during=during, ledger=counters, **load.seen(), **books.noted())
         assert during > 50
         assert load.lost == []
         assert books.differences() == {}

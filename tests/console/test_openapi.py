@@ -1,8 +1,6 @@
 """/openapi.json is valid, complete, and agrees with the app."""
 
 import re
-from importlib.util import find_spec
-from urllib.parse import urljoin
 
 import jsonschema_rs
 import pytest
@@ -16,17 +14,11 @@ from app import errors
 from app.api.schemas import EmbeddingSchema
 from app.config import check
 from app.console import descriptions as words
-from app.console import openapi, pages
+from app.console import openapi
 from app.errors import BadRequest
 from app.limits.rules import HEADER_UNITS
-from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of, settings
-
-CONFIGURED = settings(LIMITS={"inputs": 3})
-
-
-@pytest.fixture
-def client(monkeypatch):
-    return app_with(monkeypatch, FakeProvider(), LIMITS={"inputs": 3})
+from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of
+from tests.console.conftest import CONFIGURED
 
 
 @pytest.fixture
@@ -96,11 +88,11 @@ def test_every_error_of_the_app_is_defined_in_errors(document):
 
 def test_document_has_every_error(with_usage):
     document = with_usage.get("/openapi.json").json
-    told = set().union(*codes_by_operation(document).values())
+    documented = set().union(*codes_by_operation(document).values())
     for answer in document["components"]["responses"].values():
-        told |= {(int(name), code) for name in ("404", "405") for code in _codes(answer)}
+        documented |= {(int(name), code) for name in ("404", "405") for code in _codes(answer)}
     for kind in _kinds(errors.ClientError):
-        assert (kind.status, kind.code) in told, kind
+        assert (kind.status, kind.code) in documented, kind
 
 
 @pytest.mark.parametrize("unit", HEADER_UNITS)
@@ -231,6 +223,8 @@ VALUES = st.one_of(
     st.sampled_from([1, 3600, 3601]),
     st.lists(st.one_of(st.integers(-1, 5), st.text(max_size=2), st.lists(st.integers(0, 9)))),
 )
+
+
 FIELDS = st.sampled_from(sorted(EmbeddingSchema(3).fields))
 
 
@@ -294,79 +288,3 @@ def test_examples_name_only_public_models(models, example):
     found = openapi.document(Flask("x"), checked)
     assert found["components"]["examples"]["two-texts"]["value"]["model"] == example
     assert "secret-project" not in str(found)
-
-
-def test_a_copy_of_the_tree_has_no_version(monkeypatch):
-    def missing(_):
-        raise openapi.PackageNotFoundError
-
-    monkeypatch.setattr(openapi, "version", missing)
-    found = openapi.document(Flask("x"), check(CONFIGURED))
-    assert found["info"]["version"] == "0"
-
-
-# The page
-
-
-def test_page_and_its_files_are_served(client):
-    page = client.get("/docs")
-    assert page.status_code == 200
-    parts = re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text)
-    assert len(parts) == 4
-    assert not re.search(r"(src|href)=.https?:", page.text)
-    for part in parts:
-        answer = client.get(f"/{part}")
-        assert answer.status_code == 200, part
-        assert "max-age" in answer.headers["Cache-Control"]
-        again = client.get(f"/{part}", headers={"If-None-Match": answer.headers["ETag"]})
-        assert again.status_code == 304
-        answer.close()
-
-
-def test_path_with_trailing_slash_redirects_to_the_page(client):
-    """The page has relative links, which would be wrong below ``/docs/``."""
-    answer = client.get("/docs/")
-    assert (answer.status_code, answer.headers["Location"]) == (308, "../docs")
-    assert (
-        urljoin("http://proxy/below/docs/", answer.headers["Location"]) == "http://proxy/below/docs"
-    )
-
-
-@pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/openapi.json"])
-def test_page_may_contact_only_this_server(client, path):
-    headers = client.get(path).headers
-    policy = headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
-    assert "script-src 'self';" in policy
-    assert "connect-src 'self'" in policy
-    assert "frame-ancestors 'none'" in policy
-    assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == (
-        "nosniff",
-        "no-referrer",
-    )
-
-
-@pytest.mark.parametrize("name", ["swagger-ui.js", "nothing.js", "../words.py", "index.css"])
-def test_other_files_of_the_bundle_are_not_served(client, name):
-    assert client.get(f"/docs/{name}").status_code == 404
-
-
-def test_without_the_bundle_there_is_a_404(client, monkeypatch):
-    assert find_spec("flask_swagger_ui")
-    monkeypatch.setattr(pages, "find_spec", lambda _: None)
-    assert client.get("/docs/swagger-ui.css").status_code == 404
-
-
-def test_docs_can_be_disabled(monkeypatch):
-    """The 404 is that of any unknown path."""
-    client = app_with(monkeypatch, FakeProvider(), DOCS={"enabled": False})
-    for path in ("/docs", "/docs/", "/docs/start.js", "/docs/swagger-ui.css", "/openapi.json"):
-        answer = error_of(client.get(path))
-        assert (answer.status, answer.code) == (404, "not_found")
-        assert answer.message == error_of(client.get("/no" + path)).message.replace("/no", "", 1)
-    assert ask(client).status_code == 200
-
-
-def test_docs_are_enabled_by_default(monkeypatch):
-    client = app_with(monkeypatch, FakeProvider(), DOCS={})
-    assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 200

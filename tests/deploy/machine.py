@@ -90,8 +90,8 @@ class Machine:
             )
         os.close(writing)
         threading.Thread(target=_copy, args=(controller, log), daemon=True).start()
-        with os.fdopen(reading) as told:
-            text = told.read()
+        with os.fdopen(reading) as info:
+            text = info.read()
         try:
             assert text, log.read_text()
             yield Booted(json.loads(text)["child-pid"], log)
@@ -116,10 +116,10 @@ class Machine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def _bwrap(self, groups: Path, console: str, told: int) -> list[str]:
+    def _bwrap(self, groups: Path, console: str, info_fd: int) -> list[str]:
         for place in ("sys", "root", "home", "boot", "var/tmp"):
             self.tree.mountpoint(place)
-        line = ["bwrap", "--as-pid-1", "--die-with-parent", "--info-fd", str(told)]
+        line = ["bwrap", "--as-pid-1", "--die-with-parent", "--info-fd", str(info_fd)]
         line += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--cap-add", "ALL"]
         line += [
             "--clearenv",

@@ -198,8 +198,8 @@ class Container:
                 command, stdout=output, stderr=subprocess.STDOUT, pass_fds=[writing]
             )
         os.close(writing)
-        with os.fdopen(reading) as told:
-            text = told.read()
+        with os.fdopen(reading) as info:
+            text = info.read()
         assert text, log.read_text()
         running = Started(process, json.loads(text)["child-pid"], log)
         try:

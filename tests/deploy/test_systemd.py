@@ -54,8 +54,8 @@ def test_documents_name_the_state_directory():
     """Documents name the directory that unit and image can write to, and no other."""
     (name,) = settings(SERVICE)["StateDirectory"]
     container = ROOT / "deploy" / "container"
-    told = [ROOT / "README.md", ROOT / "app" / "settings.py", *(ROOT / "docs").glob("*.md")]
-    for path in [*told, SERVICE, container / "settings.py", container / "Dockerfile"]:
+    pages = [ROOT / "README.md", ROOT / "app" / "settings.py", *(ROOT / "docs").glob("*.md")]
+    for path in [*pages, SERVICE, container / "settings.py", container / "Dockerfile"]:
         assert set(re.findall(r"/var/lib/([\w-]+)", path.read_text())) <= {name}, path
 
 
@@ -106,13 +106,13 @@ def test_command_serves_on_a_socket_of_systemd_and_notifies(tmp_path: Path):
     environment = kept | {"ALPHANEURAL_API_KEY": "sk-any", "WEB_CONCURRENCY": "1"}
     passed = [f"--setenv={name}" for name in environment]
     unprivileged = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
-    told = tmp_path / "notify"
+    notify_socket = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(told))
+        listener.bind(str(notify_socket))
         listener.settimeout(30)
         process = subprocess.Popen(
             ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", *passed,
-             f"--setenv=NOTIFY_SOCKET={told}", *unprivileged,
+             f"--setenv=NOTIFY_SOCKET={notify_socket}", *unprivileged,
              sys.executable, "-c", MDWE, sys.executable, gunicorn, *words],
             cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

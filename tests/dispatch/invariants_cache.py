@@ -9,6 +9,7 @@ from tests.dispatch.arrangement import Arrangement
 from tests.dispatch.members import Seen
 from tests.dispatch.rows import text_of
 from tests.dispatch.simulator import Asked, Simulation
+from tests.dispatch.trouble import OTHER_WIDTH
 
 #: Seconds within which the vectors of a call must have reached the callers that wait for them.
 PUBLISHED = 0.05
@@ -33,7 +34,7 @@ def check_shared_items(run: Simulation, made: Arrangement) -> Iterator[str]:
     items of a single short call that ended while the request waited: dispatch may have abandoned
     other calls.
     """
-    if not made.caching:
+    if not made.caching or _has_other_width(made):  # then all items are embedded again
         return
     plain = [a for a in run.asked if a.request.dimensions is None]
     came = _came(run, plain)
@@ -48,6 +49,12 @@ def check_shared_items(run: Simulation, made: Arrangement) -> Iterator[str]:
             what = asked.bug or asked.error or "vectors"
             late = asked.heard - there
             yield f"not published: {asked.request.items[:3]} heard {what!r} {late:.2f} s too late"
+
+
+def _has_other_width(made: Arrangement) -> bool:
+    """Whether a provider answers vectors of another width for some time."""
+    spans = [span for provider in made.providers.values() for span in provider.spans]
+    return any(trouble.words == OTHER_WIDTH for _, _, trouble in spans)
 
 
 def _came(run: Simulation, plain: list[Asked]) -> dict[Key, float]:
@@ -95,6 +102,7 @@ def check_purchases(run: Simulation, made: Arrangement) -> Iterator[str]:
         for call in member.seen:
             billed[name, call.model] += call.total
     clean = all(a.outcome is not None for a in run.asked) and all(c.good for c in run.calls())
+    clean = clean and not _has_other_width(made)  # a failure that is billed
     hedged = any(settings["hedge"] for settings in made.model_settings.values())
     for source in bought.keys() | billed.keys():
         if bought[source] > billed[source]:

@@ -70,14 +70,27 @@ def _tokens(member: Member, call: Seen, now: float) -> int:
 
 
 def check_quota_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """Check that no request is refused for a quota that is less than half used, without faults."""
+    """Check that no request is refused for a quota that is less than half used, without faults.
+
+    After a 400 that may be the provider's fault another one is asked within the retry budget only.
+    """
     for asked in run.asked:
         refused = asked.code in ("rate_limit_exceeded", "no_provider_available")
-        if not refused or is_poisoned(asked.request):
+        if not refused or is_poisoned(asked.request) or _was_refused(run, asked):
             continue
         for d in serving(made, asked.request):
             if d["provider"] not in made.ill and _has_room(run, d, asked):
                 yield f"refused: {asked.code} while half of the quota of {d['provider']} was free"
+
+
+def _was_refused(run: Simulation, asked: Asked) -> bool:
+    """Whether a provider answered 400 to an item of a request meanwhile."""
+    items, heard = asked.request.items, asked.heard or asked.at
+    return any(
+        isinstance(call.error, Rejected) and any(item in items for item in call.items)
+        for call in run.calls()
+        if asked.at <= call.began <= heard
+    )
 
 
 def _has_room(run: Simulation, d: dict[str, Any], asked: Asked) -> bool:
@@ -172,6 +185,7 @@ def check_guilty(run: Simulation, made: Arrangement) -> Iterator[str]:
             if (
                 len(keys) == 1
                 and isinstance(call.error, Rejected)
+                and not call.cut  # the proxy did not read that 400
                 and POISON in next(iter(keys))[0]
             ):
                 guilty[next(iter(keys))] = call.ended

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from app.domain import EmbeddingRequest
+from app.domain import EmbeddingRequest, Flow, Tier
 from tests.dispatch.arrangement import Arrangement, arrange
 from tests.dispatch.asks import AFTERWARDS, Ask
 from tests.dispatch.invariants import violations
@@ -17,6 +17,7 @@ from tests.dispatch.simulator import Asked, Simulation, simulated
 
 #: Maximum events of a simulation, a hundred times the usual number: it would not end.
 MOST_EVENTS = 1_000_000
+TIERS: list[Tier] = ["priority", "default", "default", "flex"]
 
 
 def search(seed: int) -> list[str]:
@@ -57,15 +58,16 @@ def running(made: Arrangement) -> Iterator[Simulation]:
         for name, provider in members:
             run.members[name].refuses_over = provider.refuses_over
         _shorten_threads(run, made)
-        _ask(run, [ask for ask in made.asks if ask.phase not in AFTERWARDS], 0.0)
+        dice = random.Random(made.seed)
+        _ask(run, [ask for ask in made.asks if ask.phase not in AFTERWARDS], 0.0, dice)
         run.world.run()  # until the requests of the first phase have ended
         began = max(made.trouble_over, run.world.now - 1000)
-        _ask(run, [ask for ask in made.asks if ask.phase in AFTERWARDS], began)
+        _ask(run, [ask for ask in made.asks if ask.phase in AFTERWARDS], began, dice)
         run.world.run()
         yield run
 
 
-def _ask(run: Simulation, asks: Sequence[Ask], began: float) -> None:
+def _ask(run: Simulation, asks: Sequence[Ask], began: float, dice: random.Random) -> None:
     """Schedule requests, relative to the start of the simulation or of its last phase."""
     for ask in asks:
         run.ask(
@@ -75,6 +77,7 @@ def _ask(run: Simulation, asks: Sequence[Ask], began: float) -> None:
             timeout=ask.timeout,
             dimensions=ask.dimensions,
             input_type=ask.input_type,
+            flow=Flow(dice.choice("xyz"), tier=dice.choice(TIERS)),
         )
 
 

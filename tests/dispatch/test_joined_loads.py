@@ -102,3 +102,63 @@ def test_callers_without_a_thread_fail_at_once():
         assert codes(early) == {"overloaded": 20}
         assert max(waited(one) for one in early) < 0.05
         assert codes(late) == {"ok": 20}
+
+
+def test_parts_that_no_caller_waits_for_are_not_sent():
+    """The first caller leaves: the other one gets its own part, and pays for no other."""
+    with simulated({"a": good(0.5)}, TENS, caching=True, concurrency=2) as run:
+        large = run.ask("m", ingest(1000), timeout=1)
+        patient = run.ask("m", ["doc999"], after=0.9, timeout=30)
+        run.to_the_end()
+        assert codes([large, patient]) == {"timeout": 1, "ok": 1}
+        assert waited(patient) < 2
+        sent_after = [call for call in run.calls() if call.began > large.heard]
+        assert sum("doc999" in call.items for call in run.calls()) == 1
+        assert len(sent_after) <= 1
+        part = next(call for call in run.calls() if "doc999" in call.items)
+        assert sum(patient.outcome.purchases.values()) == part.total
+
+
+def test_a_caller_that_outlives_the_first_one_buys_only_its_own_items():
+    """Its part was not sent yet: the other items of the part are not sent at all."""
+    with simulated({"a": good(0.5)}, TENS, caching=True, concurrency=1) as run:
+        large = run.ask("m", ingest(100), timeout=0.3)
+        patient = run.ask("m", ["doc57", "doc58"], after=0.1, timeout=30)
+        run.to_the_end()
+        assert codes([large, patient]) == {"timeout": 1, "ok": 1}
+        after = [call for call in run.calls() if call.began >= large.heard]
+        assert [list(call.items) for call in after] == [["doc57", "doc58"]]
+
+
+def test_items_of_stopped_parts_are_embedded_for_the_next_caller():
+    with simulated({"a": good(0.5)}, TENS, caching=True, concurrency=2) as run:
+        large = run.ask("m", ingest(100), timeout=0.8)
+        run.ask("m", ["doc99"], after=0.75, timeout=30)
+        again = run.ask("m", ingest(100), after=0.9, timeout=30)
+        run.to_the_end()
+        assert codes([large, again]) == {"timeout": 1, "ok": 1}
+        for item in ingest(100):
+            calls = [call for call in run.calls() if item in call.items and call.good]
+            assert len(calls) == 1
+
+
+def test_a_caller_does_not_wait_for_other_parts_of_the_load_that_it_joins():
+    with simulated({"a": good(0.05)}, TENS, caching=True, concurrency=4) as run:
+        large = run.ask("m", ingest(8000))
+        at_once = run.ask("m", ["doc7999"], after=0.001, timeout=5)
+        later = run.ask("m", ["doc6001", "doc7001"], after=1.0, timeout=5)
+        run.to_the_end()
+        assert codes([large, at_once, later]) == {"ok": 3}
+        assert waited(at_once) < 0.3
+        assert waited(later) < 0.3
+        assert len(run.calls()) == 800
+
+
+def test_a_failed_part_of_a_caller_that_joined_is_tried_before_other_parts():
+    failing_first = between(1000.9, 1001.1, failing(1), good(0.05))
+    with simulated({"a": failing_first}, TENS, caching=True, concurrency=4) as run:
+        large = run.ask("m", ingest(4000))
+        query = run.ask("m", ["doc3999"], after=0.9, timeout=20)
+        run.to_the_end()
+        assert codes([large, query]) == {"ok": 2}
+        assert waited(query) < 1.5

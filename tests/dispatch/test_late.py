@@ -2,8 +2,12 @@
 
 import pytest
 
+from app.dispatch.batching import SlotQueue
+from app.errors import ProviderTimeout
 from tests.dispatch.arrangements import START, codes, load, models
+from tests.dispatch.asking import Asking
 from tests.dispatch.members import between, dead, good, silent
+from tests.dispatch.parts import T, deployment
 from tests.dispatch.simulator import simulated
 
 AB = models("a", "b")
@@ -44,3 +48,17 @@ def test_request_does_not_wait_to_its_deadline_while_another_deployment_is_back(
         load(run, 200, 0.05, timeout=timeout)
         run.to_the_end()
         assert not run.errors()
+
+
+def test_request_that_is_split_for_an_ejected_deployment_sends_it_one_probe():
+    """The ejected one takes single items, and may get its probe when the request is late."""
+    a, b = deployment("a", SlotQueue(1)), deployment("b", max_inputs=1, tier=1)
+    b.standing.eject(ProviderTimeout("did not answer in time"), T - 100)
+    busy, late = Asking(a), Asking(a, b, size=5)
+    busy.job.advance(T)
+    busy.take()
+    late_at = late.job.advance(T)
+    assert a.queue.waiting == 1
+    late.job.advance(late_at)
+    sent = [one for one in late.take() if one.deployment is b]
+    assert [one.is_probe for one in sent] == [True]

@@ -5,6 +5,7 @@ import pytest
 from app.errors import CredentialsRefused, Rejected, Throttled
 from tests.dispatch.arrangements import codes, load, models, waited
 from tests.dispatch.members import POISON, between, failing, good, throttling
+from tests.dispatch.parts import T, attempt, deployment, part
 from tests.dispatch.simulator import simulated
 
 AB = models("a", "b")
@@ -233,3 +234,16 @@ def test_wrong_400_beside_a_failing_deployment_reaches_no_caller(other, every):
         asked = load(run, 600, every, timeout=30)
         run.world.run()
         assert not [one for one in asked if one.error is not None and one.error.status == 400]
+
+
+@pytest.mark.parametrize("refusals", [1, 11])
+def test_a_400_of_a_deployment_in_doubt_stays_in_doubt_when_that_is_back(refusals):
+    """It answered 400 to everything for a while; what it refused then is not told to the caller."""
+    refusing, refused = deployment("b"), part()
+    standing = refusing.standing
+    standing.succeeded(1, T - 20, T - 19, "kind")
+    for _ in range(refusals):
+        standing.refused(False, False, T - 1, T - 0.5)
+    refused.add_failure(attempt(refusing), Rejected("API version not supported"), T)
+    standing.succeeded(1, T + 1, T + 2, "kind")
+    assert refused.is_refused_alone(T + 3) == (refusals == 1)

@@ -34,6 +34,27 @@ def test_silent_deployment_is_ejected_within_five_seconds(seed):
         assert codes(run.asked) == {"ok": 120}
 
 
+@pytest.mark.parametrize("names", ["ab", "abc"])
+@pytest.mark.parametrize(
+    ("every", "timeout", "hedge"),
+    [(0.01, 60, True), (0.1, 60, True), (0.1, 3, True), (0.1, 3, False), (0.5, 3, True)],
+)
+def test_silent_deployment_whose_calls_are_cut_early_is_ejected(names, every, timeout, hedge):
+    """A call usually takes 0.2 s. Hedges win, or callers leave, before one has lasted for 2 s."""
+    members = {name: good(0.2) for name in names} | {"a": silent_from_then_on(0.2)}
+    with simulated(members, models(*names), hedge=hedge) as run:
+        load(run, int(90 / every), every, timeout=timeout)
+        run.world.run(until=SILENCE)
+        before, ejected_at = len(run.calls("a")), None
+        while run.world.now < SILENCE + 30 and ejected_at is None:
+            run.world.run(until=run.world.now + 0.1)
+            if run.deployment("a").health.ejections_ever:
+                ejected_at = run.world.now
+        assert ejected_at is not None
+        assert ejected_at < run.calls("a")[before].began + (5 if every < 0.5 else 10)
+        run.world.run()
+
+
 @pytest.mark.parametrize(
     ("p95", "timeout", "every"), [(0.05, 3, 0.05), (0.5, 10, 0.1), (0.5, 10, 0.02), (0.05, 1, 0.02)]
 )

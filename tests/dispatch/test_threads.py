@@ -16,23 +16,25 @@ from typing import Any
 
 import pytest
 
+import app.cache
 import app.dispatch
 from app.cache.memory import MemoryCache
 from app.concurrency.deadline import Deadline
 from app.dispatch import Dispatcher
-from app.domain import Call, Caller, EmbeddingRequest, Vectors
+from app.domain import Call, Caller, EmbeddingRequest, Flow, Tier, Vectors
 from app.errors import ClientError, ProviderUnavailable
 from app.pipeline import Pipeline
 from tests.dispatch.arrangements import Stub, dispatcher, vectors
+from tests.dispatch.rows import row
 
 SECONDS = 2.0
 THREADS = 24
-DISPATCH = str(Path(app.dispatch.__file__).parent)
+TRACED = tuple(str(Path(package.__file__).parent) for package in (app.dispatch, app.cache))
 
 
 @contextmanager
 def switching_anywhere() -> Iterator[None]:
-    """Let new threads yield between any two instructions of dispatch, at random.
+    """Let new threads yield between any two instructions of dispatch and cache, at random.
 
     The interpreter alone does so rarely, and never at some instructions.
     """
@@ -44,7 +46,7 @@ def switching_anywhere() -> Iterator[None]:
         return instruction
 
     def call(frame: FrameType, event: str, _: object) -> Any:
-        if not frame.f_code.co_filename.startswith(DISPATCH):
+        if not frame.f_code.co_filename.startswith(TRACED):
             return None
         frame.f_trace_opcodes = True
         return instruction
@@ -148,5 +150,35 @@ def test_single_flight_returns_own_vectors_and_keeps_no_load(caplog):
     assert set(heard) <= {"ok", "504"}
     await_nothing_in_flight(made)
     for i in range(7):
+        ask(0, i, patience=5)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_callers_that_leave_large_loads_leave_others_their_vectors_and_no_state(caplog):
+    """Loads of several parts, which are joined and left all the time, in all tiers."""
+
+    def own(call: Call) -> Vectors:
+        return Vectors([row(item) for item in call.items], [1] * len(call.items))
+
+    providers = {name: Stub(own) for name in "ab"}
+    made = dispatcher(providers, provider={"concurrency": 2, "max_inputs": 2})
+    pipeline = Pipeline(made, MemoryCache(200, 0.001, time.monotonic))
+    tiers: list[Tier] = ["priority", "default", "flex"]
+
+    def ask(number: int, i: int, patience: float | None = None) -> None:
+        size = 14 if number % 2 else 1
+        items = [f"{(i + number + k) % 40}" for k in range(size)]
+        flow = Flow(f"{number % 3}", tier=tiers[number % 3])
+        request = EmbeddingRequest("m", items, caching=True, flow=flow)
+        patience = patience or (60 if i % 3 else 0.002)
+        outcome = pipeline.run(request, Caller("tests"), time.monotonic() + patience)
+        assert list(outcome.vectors.rows) == [row(item) for item in items]
+
+    heard = hammer(ask)
+    assert set(heard) <= {"ok", "504"}
+    assert heard["504"]
+    await_nothing_in_flight(made)
+    assert pipeline._flights._loads == {}
+    for i in range(40):
         ask(0, i, patience=5)
     assert not [record for record in caplog.records if record.exc_info]

@@ -6,12 +6,7 @@ import pytest
 
 from app.drift.checker import MAX_PARALLEL_CHECKS
 from app.drift.texts import PROBES
-from app.errors import (
-    ConnectionFailed,
-    CredentialsRefused,
-    ProviderTimeout,
-    ProviderUnavailable,
-)
+from app.errors import ConnectionFailed, CredentialsRefused, ProviderTimeout, ProviderUnavailable
 from tests.drift.fake import FakeProvider, Host, checks, deployment_of
 
 

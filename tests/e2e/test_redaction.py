@@ -121,16 +121,16 @@ def repeating(code: int):
 
     def behaviour(exchange: Any) -> None:
         call = exchange.call
-        told = f"{refusals.message_with_secrets(exchange)} {call.headers} {call.path} {call.body}"
+        said = f"{refusals.message_with_secrets(exchange)} {call.headers} {call.path} {call.body}"
         headers = {"X-Echo": call.headers["authorization"], "Set-Cookie": "planted-cookie=1"}
-        exchange.reply(code, {"error": {"message": told, "code": told, "type": told}}, **headers)
+        exchange.reply(code, {"error": {"message": said, "code": said, "type": said}}, **headers)
 
     return behaviour
 
 
 def ask_everything(proxy: Proxy, provider: Upstream) -> list[str]:
     """Return every answer as text: status, headers, body."""
-    client, told = proxy.client(CLIENT), []
+    client, answers = proxy.client(CLIENT), []
     behaviours = [
         *(repeating(code) for code in (400, 401, 403, 404, 413, 422, 429, 500, 503)),
         *(refusals.page(code) for code in (200, 401, 500)),
@@ -143,11 +143,11 @@ def ask_everything(proxy: Proxy, provider: Upstream) -> list[str]:
     for name in ("plain", "userinfo", "aws"):
         for behaviour in behaviours:
             provider.always(behaviour)
-            told.append(client.embed(name, "planted-input", timeout=2, caching=True))
+            answers.append(client.embed(name, "planted-input", timeout=2, caching=True))
     provider.reset()
     for name in ("closed", "egress", "nowhere", "aws-closed", "google", "azure"):
-        told.append(client.embed(name, ["planted-input"], timeout=2, user="someone"))
-    told += [
+        answers.append(client.embed(name, ["planted-input"], timeout=2, user="someone"))
+    answers += [
         client.embed("plain", "planted-input", caching=True),
         client.post(b'{"model": "plain", "input": "planted-input", }'),
         client.post({"model": "plain", "input": ["planted-input", 3]}),
@@ -155,7 +155,7 @@ def ask_everything(proxy: Proxy, provider: Upstream) -> list[str]:
         client.post(b"planted-body", Content_Type="text/planted-type"),
     ]
     other = proxy.client(WRONG)
-    told += [
+    answers += [
         other.embed("plain", "planted-input"),
         other.get("/v1/models?api_key=sk-planted-in-the-query"),
         other.get("/v1/models", Cookie="session=planted-cookie", api_key="planted-api-key"),
@@ -163,7 +163,7 @@ def ask_everything(proxy: Proxy, provider: Upstream) -> list[str]:
         other.get("/metrics?key=planted-metrics"),
         proxy.client(TOKEN).embed("plain", "planted-input"),
     ]
-    texts = [f"{answer.status} {answer.headers} {answer.text}" for answer in told]
+    texts = [f"{answer.status} {answer.headers} {answer.text}" for answer in answers]
     for data in (
         f"GET /v1/models HTTP/1.1 {WRONG}\r\nAuthorization: {WRONG}\r\n\r\n".encode(),
         framed(f"Authorization : Bearer {WRONG}"),

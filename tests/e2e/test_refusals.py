@@ -51,8 +51,8 @@ def test_error_of_a_provider_is_answered_without_secrets(
 def assert_discreet(proxy, upstream, answer):
     log = str(proxy.log_line(answer.headers["x-request-id"]))
     for secret in (upstream.api_key, upstream.base_url, f"127.0.0.1:{upstream.port}", "<h1>"):
-        for told in (answer.text, str(answer.headers), log, proxy.stderr()):
-            assert secret not in told
+        for text in (answer.text, str(answer.headers), log, proxy.stderr()):
+            assert secret not in text
 
 
 @pytest.mark.parametrize("kind", ["closed", "hole"])
@@ -61,7 +61,7 @@ def test_unreachable_address_is_not_named(proxy, client, providers, fresh, kind)
     log = str(proxy.log_line(answer.headers["x-request-id"]))
     address = getattr(providers, kind).removeprefix("http://").removesuffix("/v1")
     assert answer.status in (502, 503, 504)
-    assert not any(address in told for told in (answer.text, log, proxy.stderr()))
+    assert not any(address in text for text in (answer.text, log, proxy.stderr()))
     assert "sk-unknown" not in answer.text + log + proxy.stderr()
 
 

@@ -1,9 +1,7 @@
 """The server under the app: gunicorn's workers as `app.server` changes them, over real sockets."""
 
 import json
-import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import WORKER_CLASSES
-from tests.e2e.plain import Load, Plain
-from tests.support.server import Proxy, eventually
-from tests.support.settings import KEY
+from tests.e2e.plain import LINE, Plain, connect, read_all, read_answer, too_large_request
+from tests.support.server import Proxy
 
 SECRET = "sk-planted-secret"
+
+
 MEBIBYTE = 2**20
 
 
@@ -41,33 +40,12 @@ def start(worker_class: str, tmp_path: Path) -> Iterator[Callable[..., Plain]]:
         )
 
 
-def connect(server: Plain, timeout: float = 20) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=timeout)
-
-
-def read_all(connection: socket.socket) -> bytes:
-    """Read until the server closes; a reset fails the test."""
-    pieces = []
-    while piece := connection.recv(2**16):
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def read_answer(connection: socket.socket) -> bytes:
-    """Read one answer of `plain_app` on a connection that stays open."""
-    data = b""
-    while b"}" not in data:
-        piece = connection.recv(2**16)
-        assert piece, f"closed after {data!r}"
-        data += piece
-    return data
-
-
-# Framing ------------------------------------------------------------------------------------------
-
-LINE = b"POST /x HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = LINE + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
 PLANTED = SECRET.encode()
+
+
 REFUSED = {
     "garbage": (b"\x16\x03\x01\x02\x00" + PLANTED + b"\r\n\r\n", 400),
     "no version": (b"GET /" + PLANTED + b"\r\n\r\n", 400),
@@ -98,6 +76,8 @@ REFUSED = {
     "not chunked at last": (LINE + b"Transfer-Encoding: gzip\r\n\r\n", 400),
     "unknown expectation": (LINE + b"Expect: " + PLANTED + b"\r\n\r\n", 417),
 }
+
+
 BROKEN_BODIES = {
     "chunk size is a word": CHUNKED + PLANTED + b"\r\nabc\r\n0\r\n\r\n",
     "chunk size is signed": CHUNKED + b"+3\r\nabc\r\n0\r\n\r\n",
@@ -160,9 +140,6 @@ def test_exception_of_the_app_is_a_500_in_json(server: Plain):
     assert "gunicorn" not in str(answer.headers)
 
 
-# Clients ----------------------------------------------------------------------------------
-
-
 def test_server_header_names_no_software(server: Plain):
     assert server.client(None).get("/").headers["server"] == "embeddings-proxy"
 
@@ -213,14 +190,7 @@ def test_a_small_unread_body_keeps_the_connection(server: Plain):
 def test_a_body_over_the_limit_is_refused(
     proxy_of: Callable[[str], Proxy], worker_class: str, framing: str
 ):
-    data = b"x" * (40 * MEBIBYTE)
-    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n".encode()
-    if framing == "chunked":
-        head += b"Transfer-Encoding: chunked\r\n\r\n"
-        data = b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data)
-    else:
-        head += b"Content-Length: %d\r\n\r\n" % len(data)
-    answer = proxy_of(worker_class).client().raw(head + data)
+    answer = proxy_of(worker_class).client().raw(too_large_request(framing))
     assert (answer.status, answer.error["code"]) == (413, "request_too_large")
 
 
@@ -278,128 +248,6 @@ def test_silent_connections_do_not_delay_others(server: Plain):
         for _ in range(300):  # more than gthread has threads
             stack.enter_context(connect(server))
         assert server.client(None).get("/").seconds < 1
-
-
-# Stop -----------------------------------------------------------------------------------------
-
-
-def children(server: Plain) -> set[int]:
-    return set(server.workers())
-
-
-def test_sigterm_under_load_loses_no_request(start: Callable[..., Plain]):
-    server = start(workers=2)
-    with Load(server.port) as load:
-        eventually(lambda: load.answered > 100, 20)
-        server.process.terminate()
-        assert server.process.wait(10) == 0
-        eventually(lambda: load.refused > 8, 5)
-    assert load.lost == []
-
-
-def test_hup_under_load_loses_no_request(start: Callable[..., Plain]):
-    server = start(workers=2)
-    with Load(server.port) as load:
-        for _ in range(2):
-            old = eventually(lambda: len(children(server)) == 2 and children(server), 10)
-            answered = load.answered
-            eventually(lambda answered=answered: load.answered > answered + 100, 20)
-            server.process.send_signal(signal.SIGHUP)
-            eventually(lambda old=old: not children(server) & old, 15, "the old workers are gone")
-        answered = load.answered
-        eventually(lambda: load.answered > answered + 100, 20)
-    assert load.lost == []
-    assert load.refused == 0
-
-
-def test_stop_waits_for_requests_and_not_for_idle_connections(start: Callable[..., Plain]):
-    server = start()
-    with ExitStack() as stack:
-        silent, idle, late, begun, working = (
-            stack.enter_context(connect(server)) for _ in range(5)
-        )
-        for connection in (idle, late):
-            connection.sendall(LINE + b"\r\n")
-            assert b"Connection: keep-alive" in read_answer(connection)
-        begun.sendall(LINE)
-        working.sendall(b"POST /sleep/3.5 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-        time.sleep(0.5)
-        server.process.terminate()
-        stopped = time.monotonic()
-        time.sleep(1)
-        late.sendall(LINE + b"\r\n")  # the client could not know of the stop
-        answer = read_all(late)
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert b"Connection: close" in answer
-        for connection in (idle, silent):
-            assert read_all(connection) == b""
-        assert 1.5 < time.monotonic() - stopped < 3.2
-        begun.sendall(b"\r\n")
-        assert read_all(begun).startswith(b"HTTP/1.1 200 ")
-        answer = read_all(working)
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert b"Connection: close" in answer
-        server.process.wait(3)
-    assert "Traceback" not in server.stderr()
-
-
-def test_server_stops_at_once_during_its_start(start: Callable[..., Plain]):
-    server = start(workers=2)  # the second is still booting
-    begin = time.monotonic()
-    server.process.terminate()
-    server.process.wait(5)
-    assert time.monotonic() - begin < 1.5
-
-
-# Start ----------------------------------------------------------------------------------------
-
-
-def run(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a server that is expected not to start; return its result."""
-    plain = Plain(tmp_path, "gevent", **environment)
-    return subprocess.run(
-        plain._command,
-        cwd=Path(__file__).parents[2],
-        env=plain._environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
-def test_wrong_settings_stop_the_start_with_one_line_for_each(tmp_path: Path):
-    settings = tmp_path / "settings.py"
-    settings.write_text(WRONG)
-    result = run(tmp_path, PROXY_SETTINGS=str(settings))
-    assert result.returncode == 1
-    assert "opnai" in result.stderr
-    lines = [line for line in result.stderr.splitlines() if "Starting gunicorn" not in line]
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("MODELS['x']['deployments'][0]['provider']")
-
-
-WRONG = """
-PROVIDERS = {"openai": {"kind": "openai", "base_url": "http://127.0.0.1:9", "api_key": "sk"}}
-MODELS = {"x": {"dimensions": 8, "deployments": [{"provider": "opnai", "model": "x"}]}}
-"""
-
-
-def test_wrong_settings_do_not_replace_good_ones(start: Callable[..., Plain], tmp_path: Path):
-    settings = tmp_path / "settings.py"
-    settings.write_text("")
-    server = start(PROXY_SETTINGS=str(settings))
-    old = children(server)
-    settings.write_text(WRONG)
-    server.process.send_signal(signal.SIGHUP)
-    eventually(lambda: "opnai" in server.stderr(), 10)
-    assert server.client(None).get("/").status == 200
-    assert children(server) == old
-    settings.write_text("")
-    server.process.send_signal(signal.SIGHUP)
-    eventually(lambda: children(server) and not children(server) & old, 10)
-    assert server.client(None).get("/").status == 200
-    assert "Traceback" not in server.stderr()
 
 
 def test_gevent_is_imported_only_if_chosen(server: Plain, worker_class: str):

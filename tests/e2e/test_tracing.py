@@ -49,10 +49,10 @@ def test_trace_goes_from_the_caller_to_the_provider(tmp_path):
         assert server.parent_span_id.hex() == "b7ad6b7169203331"
         assert call.parent_span_id == server.span_id
         assert call.name == "embeddings upstream-model"
-        told = attributes(call)
-        assert told["gen_ai.usage.input_tokens"] == 3
-        assert told["server.address"] == "127.0.0.1"
-        assert told["server.port"] == upstream.port
+        found = attributes(call)
+        assert found["gen_ai.usage.input_tokens"] == 3
+        assert found["server.address"] == "127.0.0.1"
+        assert found["server.port"] == upstream.port
         assert 0 < call.end_time_unix_nano - call.start_time_unix_nano < 10e9
         sent = upstream.calls[0].headers["traceparent"]
         assert sent == f"00-{TRACE}-{call.span_id.hex()}-01"

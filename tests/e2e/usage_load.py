@@ -3,39 +3,25 @@
 import contextlib
 import http.client
 import json
-import threading
 import time
-from typing import Any, Self
 
+from tests.e2e.plain import Clients
 from tests.support.settings import KEY
 
 BODY = json.dumps({"model": "embed", "input": ["a b", "c"], "user": "u-1"}).encode()
 HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
 
 
-class Load:
+class Load(Clients):
     """A context manager. `answered`: request ids and times; `lost`: requests without an answer.
 
     A refused connection is not lost, nor is a kept one that was closed before the request.
     """
 
     def __init__(self, port: int, clients: int = 4) -> None:
-        self.port, self.clients = port, clients
+        super().__init__(port, clients)
         self.answered: dict[str, float] = {}
         self.seconds: list[float] = []
-        self.lost: list[Any] = []
-        self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
 
     def _ask(self) -> None:
         while not self._end.is_set():

@@ -5,7 +5,6 @@ import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -13,15 +12,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from app import errors
-from app.config import SettingsError, TracingSettings
-from app.domain import Call, Vectors
-from app.exchange import Exchange
+from app.config import SettingsError
 from app.observability import tracing
 from tests.api.fake import AUTH, FakeProvider, app_with, ask, settings
 from tests.support.server import eventually
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
+
+
 PROVIDERS = {
     "fake": {"kind": "openai", "api_key": "sk-upstream-secret", "base_url": "https://up.example/v1"}
 }
@@ -258,70 +257,3 @@ def test_missing_package_is_a_settings_error(monkeypatch):
         with pytest.raises(SettingsError, match=r"pip install '\.\[tracing\]'"):
             config.check(settings(TRACING={"endpoint": "http://c/v1/traces"}))
     config.check(settings())
-
-
-# Again without threads, because coverage does not follow threads
-
-
-@pytest.fixture
-def plain():
-    """A tracing object and its exporter."""
-    made = InMemorySpanExporter()
-    kinds, addresses = {"p": "azure", "local": "local"}, {"p": "http://up:81/v1", "local": ""}
-    settings = TracingSettings("http://127.0.0.1:1/v1/traces")
-    return tracing.Tracing(settings, kinds, addresses, SimpleSpanProcessor(made)), made
-
-
-@pytest.mark.parametrize(
-    ("result", "expected"),
-    [
-        (Vectors([b""], [7], encoding="base64"), {"gen_ai.usage.input_tokens": 7}),
-        (Vectors([b""], [7], estimated=True), {}),
-        (errors.Throttled("asked us to slow down"), {"error.type": "throttled"}),
-    ],
-)
-def test_attributes_of_a_call_span(plain, result, expected):
-    traces, exporter = plain
-    call = Call("m", ["x"], None)
-    span, sent = traces.start_call_span("embed", SimpleNamespace(name="p"), call, [None])
-    traces.end_call_span(span, result)
-    (found,) = exporter.get_finished_spans()
-    assert found.attributes["gen_ai.provider.name"] == "azure.ai.openai"
-    assert (found.attributes["server.address"], found.attributes["server.port"]) == ("up", 81)
-    assert "gen_ai.embeddings.dimension.count" not in found.attributes
-    told = {
-        n: v
-        for n, v in found.attributes.items()
-        if n in ("gen_ai.usage.input_tokens", "error.type")
-    }
-    assert told == expected
-    assert sent.items == call.items
-    assert sent.headers["traceparent"].split("-")[2] == f"{found.context.span_id:016x}"
-
-
-def test_span_of_a_merged_call_has_links(plain):
-    traces, exporter = plain
-    asked = []
-    for number in range(3):
-        exchange = Exchange(
-            f"r{number}", "POST", "/v1/embeddings", route="r", rule="/v1/embeddings"
-        )
-        traces.started(exchange, {})
-        asked.append(exchange.trace)
-    span, _ = traces.start_call_span(
-        "embed", SimpleNamespace(name="local"), Call("m", ["x"], 8), asked
-    )
-    traces.end_call_span(span, Vectors([b""], [1]))
-    (found,) = exporter.get_finished_spans()
-    assert [link.context for link in found.links] == [span.get_span_context() for span in asked]
-    assert found.parent == asked[0].get_span_context()
-    assert "server.address" not in found.attributes
-
-
-def test_exporter_has_the_settings():
-    made = tracing.exporter(TracingSettings("http://127.0.0.1:1/v1/traces", {"x-tenant": "t"}))
-    exporter = (
-        made.span_exporter if hasattr(made, "span_exporter") else made._batch_processor._exporter
-    )
-    assert exporter._endpoint == "http://127.0.0.1:1/v1/traces"
-    made.shutdown()

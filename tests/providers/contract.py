@@ -17,13 +17,7 @@ from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
 from app.config.providers import ProviderEntry
 from app.domain import Call, Vectors
-from app.errors import (
-    BrokenContract,
-    CredentialsRefused,
-    ProviderUnavailable,
-    Rejected,
-    Throttled,
-)
+from app.errors import BrokenContract, CredentialsRefused, ProviderUnavailable, Rejected, Throttled
 from app.providers import registry
 from app.providers.base import Provider, WireFormat
 from tests.providers.fakes.base import Fake, Refused

@@ -15,7 +15,7 @@ from app.config import ProviderSettings
 from app.domain import Call
 from app.providers.http.transport import HttpProvider
 from app.providers.openai import make
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, good
 from tests.support.vectors import vector
 
 WIDTH = 32
@@ -37,6 +37,11 @@ def provider_at(upstream, **options):
         address = {"base_url": upstream.base_url, "api_key": upstream.api_key}
     settings = ProviderSettings("p", "openai", **{**address, **options})
     return HttpProvider(settings, make(settings))
+
+
+def connections(upstream):
+    """Return the number of the connection of each call."""
+    return [call.connection for call in upstream.calls]
 
 
 def assert_embeds(provider, *texts, seconds=5.0):
@@ -65,6 +70,19 @@ class InThread:
         self._thread.join(seconds)
         assert not self._thread.is_alive(), f"still blocked after {seconds} s"
         return self._result
+
+
+def embed_together(upstream, provider, number):
+    """Make calls that are all in flight at the same time, and check their answers."""
+    barrier = threading.Barrier(number)
+
+    def together(exchange):
+        barrier.wait(5)
+        good(exchange)
+
+    upstream.script(*[together] * number)
+    for task in [InThread(provider, within(), f"text {n}") for n in range(number)]:
+        assert not isinstance(task.join(), Exception)
 
 
 class TlsUpstream(Upstream):

@@ -19,7 +19,8 @@ from app.errors import (
     Rejected,
     Throttled,
 )
-from app.providers.base import Incoming, guard, in_order, row_of
+from app.providers.base import Incoming
+from app.providers.bodies import guard, in_order, row_of
 from app.providers.refusals import clean, message_of, retry_after
 from tests.providers.contract import wire_of
 

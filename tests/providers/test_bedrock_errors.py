@@ -4,13 +4,7 @@ import json
 
 import pytest
 
-from app.errors import (
-    CredentialsRefused,
-    NotServed,
-    ProviderUnavailable,
-    Rejected,
-    Throttled,
-)
+from app.errors import CredentialsRefused, NotServed, ProviderUnavailable, Rejected, Throttled
 from app.providers.base import Incoming
 from tests.providers.contract import wire_of
 from tests.providers.fakes.bedrock import ACCESS_KEY

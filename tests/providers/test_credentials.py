@@ -13,7 +13,7 @@ HOUR = 3600.0
 
 
 class World:
-    """A clock, a server that numbers its tokens, and threads that run when told."""
+    """A clock, a server that numbers its tokens, and threads that run at a call of `run`."""
 
     def __init__(self, life=HOUR, **options):
         self.now = 1_000_000.0

@@ -174,11 +174,11 @@ def test_settings_change_what_becomes_of_a_long_text(kind, model, options, long_
 
 
 def test_a_context_is_the_default_where_the_provider_cuts_and_at_openai():
-    cut, told = LongText.CUT_SILENTLY, LongText.TOLD_NOT_TO_CUT
+    cut, not_cut = LongText.CUT_SILENTLY, LongText.TOLD_NOT_TO_CUT
     assert context_of("gemini", "gemini-embedding-001", cut) == 2048
     assert context_of("gemini", "models/gemini-embedding-2-preview", cut) == 8160
     assert context_of("tei", "BAAI/bge-small-en-v1.5", cut) == 512
-    assert context_of("tei", "BAAI/bge-small-en-v1.5", told) is None
+    assert context_of("tei", "BAAI/bge-small-en-v1.5", not_cut) is None
     assert context_of("openai", "text-embedding-3-large", LongText.ERROR_THERE) == 8192
     assert context_of("openai", "text-embedding-4", LongText.ERROR_THERE) is None
     assert set(CONTEXTS) <= set(registry.kinds())

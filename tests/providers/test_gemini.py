@@ -7,13 +7,7 @@ import numpy as np
 import pytest
 
 from app.domain import Call
-from app.errors import (
-    CredentialsRefused,
-    NotServed,
-    ProviderUnavailable,
-    Rejected,
-    Throttled,
-)
+from app.errors import CredentialsRefused, NotServed, ProviderUnavailable, Rejected, Throttled
 from app.providers.base import Incoming
 from tests.providers.contract import TEXTS, ProviderContract, soon, wire_of
 from tests.providers.fakes.gemini import GeminiFake

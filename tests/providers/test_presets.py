@@ -123,9 +123,9 @@ OTHERWISE = {
 def suite(kind):
     """Return the test class of the contract for a preset."""
     variants = [{}] + [{"encoding": name} for name in PRESETS[kind].encodings[1:]]
-    told = {"kind": kind, "variants": variants, **OTHERWISE.get(kind, {})}
-    told["new_fake"] = lambda self: OpenAIFake(SPECS[kind])
-    return type(f"Test{kind.title()}", (ProviderContract,), told)
+    attributes = {"kind": kind, "variants": variants, **OTHERWISE.get(kind, {})}
+    attributes["new_fake"] = lambda self: OpenAIFake(SPECS[kind])
+    return type(f"Test{kind.title()}", (ProviderContract,), attributes)
 
 
 globals().update({f"Test{kind.title()}": suite(kind) for kind in PRESETS})

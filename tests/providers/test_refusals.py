@@ -12,7 +12,8 @@ from requests.structures import CaseInsensitiveDict
 from app import errors
 from app.config import ProviderSettings
 from app.domain import Call
-from app.providers.base import Incoming, guard, in_order
+from app.providers.base import Incoming
+from app.providers.bodies import guard, in_order
 from app.providers.openai import make
 from app.providers.refusals import clean, message_of, retry_after
 

@@ -5,49 +5,21 @@ import threading
 import pytest
 
 from app.config import ProviderSettings
-from app.errors import (
-    ConnectionFailed,
-    ProviderError,
-)
+from app.errors import ConnectionFailed, ProviderError
 from app.providers.http import sockets, transport
 from app.providers.http.transport import session
 from tests.providers.http import (
-    WIDTH,
     assert_embeds,
     call,
+    connections,
     forward_proxy,
     provider_at,
     within,
 )
 from tests.support import refusals, stalls
 from tests.support.server import eventually
-from tests.support.upstream import Upstream, good
+from tests.support.upstream import good
 from tests.support.wire import head
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """One provider for all tests here."""
-    with Upstream(WIDTH) as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def upstream(shared):
-    """The provider, reset."""
-    shared.reset()
-    yield shared
-    shared.reset()
-
-
-@pytest.fixture
-def provider(upstream):
-    """The proxy's provider for it."""
-    return provider_at(upstream)
-
-
-def connections(upstream):
-    return [call.connection for call in upstream.calls]
 
 
 def test_connection_is_reused(upstream, provider):

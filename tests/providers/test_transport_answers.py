@@ -23,36 +23,11 @@ from app.errors import (
     Rejected,
     Throttled,
 )
-from tests.providers.http import WIDTH, assert_embeds, call, provider_at, within
+from tests.providers.http import WIDTH, assert_embeds, call, connections, provider_at, within
 from tests.support import refusals, stalls
-from tests.support.upstream import Upstream, good
+from tests.support.upstream import good
 from tests.support.wire import chunked, head
 from tests.support.wrong_answers import BROKEN, UNUSUAL
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """One provider for all tests here."""
-    with Upstream(WIDTH) as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def upstream(shared):
-    """The provider, reset."""
-    shared.reset()
-    yield shared
-    shared.reset()
-
-
-@pytest.fixture
-def provider(upstream):
-    """The proxy's provider for it."""
-    return provider_at(upstream)
-
-
-def connections(upstream):
-    return [call.connection for call in upstream.calls]
 
 
 @pytest.mark.parametrize("oddity", UNUSUAL)

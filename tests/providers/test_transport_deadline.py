@@ -6,41 +6,12 @@ import time
 import pytest
 
 from app.errors import ConnectionFailed, ProviderError, ProviderTimeout
-from tests.providers.http import (
-    WIDTH,
-    InThread,
-    assert_embeds,
-    call,
-    listening,
-    provider_at,
-    within,
-)
+from tests.providers.http import InThread, assert_embeds, call, listening, provider_at, within
 from tests.support import refusals, stalls
-from tests.support.upstream import Upstream, good
+from tests.support.upstream import good
 from tests.support.wire import read_request
 
 LATE = 0.8  # maximum seconds after the deadline
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """One provider for all tests here."""
-    with Upstream(WIDTH) as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def upstream(shared):
-    """The provider, reset."""
-    shared.reset()
-    yield shared
-    shared.reset()
-
-
-@pytest.fixture
-def provider(upstream):
-    """The proxy's provider for it."""
-    return provider_at(upstream)
 
 
 def assert_cut(provider, error, seconds=0.15):

@@ -1,6 +1,5 @@
 """A call on a kept connection that the provider closes is sent again, once, on a new one."""
 
-import threading
 import time
 
 import pytest
@@ -12,6 +11,8 @@ from tests.providers.http import (
     TlsUpstream,
     assert_embeds,
     call,
+    connections,
+    embed_together,
     forward_proxy,
     make_certificate,
     provider_at,
@@ -51,10 +52,6 @@ def provider(both, upstream):
 def close(exchange):
     """Read the request and close the connection without a byte."""
     exchange.last = True
-
-
-def connections(upstream):
-    return [call.connection for call in upstream.calls]
 
 
 def test_call_is_repeated_on_a_new_connection(upstream, provider):
@@ -134,15 +131,7 @@ def test_repeated_call_ends_by_the_deadline(upstream, provider):
 
 def test_repeated_call_uses_no_other_kept_connection(upstream, provider):
     """A provider that restarts closes all of them."""
-    barrier = threading.Barrier(4)
-
-    def together(exchange):
-        barrier.wait(5)
-        good(exchange)
-
-    upstream.script(*[together] * 4)
-    for task in [InThread(provider, within(), f"text {n}") for n in range(4)]:
-        assert not isinstance(task.join(), Exception)
+    embed_together(upstream, provider, 4)
     kept = set(connections(upstream))
     assert len(kept) == 4
 

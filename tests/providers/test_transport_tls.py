@@ -1,7 +1,6 @@
 """TLS to providers: certificates are checked, and deadlines hold inside of it."""
 
 import json
-import threading
 import time
 
 import pytest
@@ -12,6 +11,7 @@ from tests.providers.http import (
     TlsUpstream,
     assert_embeds,
     call,
+    embed_together,
     forward_proxy,
     make_certificate,
     provider_at,
@@ -34,14 +34,6 @@ def shared(certificate):
     """One provider for all tests here."""
     with TlsUpstream(*certificate) as upstream:
         yield upstream
-
-
-@pytest.fixture
-def upstream(shared):
-    """The provider, reset."""
-    shared.reset()
-    yield shared
-    shared.reset()
 
 
 @pytest.fixture
@@ -195,14 +187,5 @@ def test_stall_behind_an_egress_proxy_is_cut(upstream, certificate):
 
 
 def test_concurrent_calls_are_answered(upstream, provider):
-    barrier = threading.Barrier(8)
-
-    def together(exchange):
-        barrier.wait(5)
-        good(exchange)
-
-    upstream.script(*[together] * 8)
-    tasks = [InThread(provider, within(), f"text {n}") for n in range(8)]
-    results = [task.join() for task in tasks]
-    assert not [result for result in results if isinstance(result, Exception)]
+    embed_together(upstream, provider, 8)
     assert len({seen.connection for seen in upstream.calls}) == 8

@@ -4,6 +4,9 @@ import contextlib
 import socket
 import threading
 import time
+from urllib.parse import urlsplit
+
+from tests.support import stalls
 
 
 @contextlib.contextmanager
@@ -74,16 +77,9 @@ def drips_for_ever(connection):
 
 @contextlib.contextmanager
 def black_hole():
-    """Return a port of loopback on which no connection is completed: its backlog is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
+    """Return a port of loopback on which no connection is completed."""
+    with stalls.black_hole() as url:
+        yield urlsplit(url).port
 
 
 class SlowRelay:

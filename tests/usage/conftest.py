@@ -5,12 +5,32 @@ from types import SimpleNamespace
 
 import pytest
 
+from app.config import DeploymentSettings, ModelSettings
 from app.database.columns import COLUMNS
 from app.database.engine import Database
 from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
+from app.usage import ledger as ledgers
+from app.usage import shipper as shippers
+from app.usage.journal import Journal
+from app.usage.ledger import Ledger
+from app.usage.record import Recorder
+from app.usage.shipper import Shipper
+from app.usage.spool import Spool
 from app.usage.store import Store
 from tests.support.postgres import Postgres
+from tests.usage.fake_store import FakeStore
+
+MODELS = {
+    "m": ModelSettings(
+        "m",
+        (
+            DeploymentSettings("p", "upstream-m", price_per_million_tokens=2.0),
+            DeploymentSettings("q", "other-m", price_per_million_tokens=0.02),
+            DeploymentSettings("free", "upstream-m"),
+        ),
+    )
+}
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +69,41 @@ def sqlite(tmp_path) -> Iterator[Database]:
 @pytest.fixture
 def store(database) -> Store:
     return Store(database)
+
+
+@pytest.fixture
+def fast_ledger(monkeypatch):
+    monkeypatch.setattr(ledgers, "SPOOL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(ledgers, "SHIP_INTERVAL_S", 0.02)
+    monkeypatch.setattr(ledgers, "SHUTDOWN_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(shippers, "MAX_RETRY_PAUSE_S", 0.05)
+    monkeypatch.setattr(shippers, "ORPHAN_INTERVAL_S", 0.05)
+
+
+@pytest.fixture
+def fake_store(fast_ledger):
+    return FakeStore()
+
+
+@pytest.fixture
+def make_ledger(tmp_path, fake_store):
+    """Make ledgers that share one spool, and close them after the test."""
+    made = []
+
+    def make(max_bytes=2**20, chores=(), start=True, memory=None):
+        writer = Ledger.new_writer()
+        spool = Spool(str(tmp_path / "spool"), writer, max_bytes, memory)
+        shipper = Shipper(fake_store, spool, list(chores))
+        ledger = Ledger(Recorder(MODELS), spool, shipper, writer, Journal(memory, writer))
+        made.append(ledger)
+        if start:
+            ledger.start()
+        return ledger
+
+    yield make
+    fake_store.hold.set()
+    for ledger in made:
+        ledger.close()
 
 
 def row(number, **values):

@@ -11,32 +11,19 @@ from hypothesis import strategies as st
 from app.config import ProviderSettings, check
 from app.database import audit
 from app.database.engine import Database, Unavailable
-from app.database.migrations import migrate
 from app.database.tables import audit_log
 from app.factory import create_app
 from app.usage.audit_digests import digests_of
 from app.usage.audit_settings import SettingsAudit
 from tests.api.fake import settings
-from tests.support.postgres import Postgres
 from tests.support.server import eventually
 
 
-@pytest.fixture(scope="module")
-def postgres():
-    with Postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request, tmp_path):
-    url = f"sqlite:///{tmp_path}/usage.db"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres").url()
-    opened = Database(url)
-    migrate(opened.engine)
-    opened.run(lambda connection: connection.execute(sa.delete(audit_log)))
-    yield opened
-    opened.close()
+@pytest.fixture
+def database(database):
+    """A database of either kind without the entries that migrations have written."""
+    database.run(lambda connection: connection.execute(sa.delete(audit_log)))
+    return database
 
 
 def rows(database):

@@ -6,23 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config import DeploymentSettings, ModelSettings
 from app.database.columns import COLUMNS
 from app.domain import FROM_CACHE, Flow
 from app.errors import BadRequest, Overloaded
 from app.usage.record import Recorder, is_metered, row_of
-from tests.usage.conftest import exchange
-
-MODELS = {
-    "m": ModelSettings(
-        "m",
-        (
-            DeploymentSettings("p", "upstream-m", price_per_million_tokens=2.0),
-            DeploymentSettings("q", "other-m", price_per_million_tokens=0.02),
-            DeploymentSettings("free", "upstream-m"),
-        ),
-    )
-}
+from tests.usage.conftest import MODELS, exchange
 
 
 def row(ended, status=200):

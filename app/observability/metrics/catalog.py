@@ -13,41 +13,12 @@ PREFIX = "embeddings_proxy_"
 
 #: Seconds of calls over a network: the buckets of gen_ai.client.operation.duration.
 #: Source: opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics.
-CALL_BUCKETS = (
-    0.01,
-    0.02,
-    0.04,
-    0.08,
-    0.16,
-    0.32,
-    0.64,
-    1.28,
-    2.56,
-    5.12,
-    10.24,
-    20.48,
-    40.96,
-    81.92,
-)
+CALL_BUCKETS = tuple(0.01 * 2**n for n in range(14))  # 10 ms to 82 s
 #: Seconds of waits and overhead, which are usually below a millisecond.
-FINE_BUCKETS = (
-    0.0001,
-    0.00025,
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    10.0,
+FINE_BUCKETS = tuple(
+    ms / 1000 for ms in (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000)
 )
-COUNT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+COUNT_BUCKETS = tuple(2**n for n in range(12))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +70,7 @@ OVERHEAD = Metric(
     FINE_BUCKETS,
 )
 ITEMS = Metric("counter", "items", "Items embedded for callers.", ("model",))
-TOKENS = Metric("counter", "tokens", "Tokens told to callers as used.", ("model",))
+TOKENS = Metric("counter", "tokens", "Tokens that answers report as used.", ("model",))
 CACHED_TOKENS = Metric(
     "counter", "cached_tokens", "The part of those that came from a cache.", ("model",)
 )
@@ -219,7 +190,7 @@ NOTIFICATIONS = Metric(
     "counter", "notifications", "Webhook messages by result: sent, failed, dropped.", ("result",)
 )
 
-# Abuse, where there is a ledger
+# Abuse
 
 KEY_REQUESTS = Metric(
     "counter",
@@ -227,6 +198,7 @@ KEY_REQUESTS = Metric(
     "Requests for embeddings, by key and result: ok, refused, invalid, failed.",
     ("key", "result"),
 )
+# … where there is a ledger:
 UNUSUAL = Metric(
     "gauge",
     "unusual",

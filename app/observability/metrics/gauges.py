@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from app.limits.soft_limits import SoftLimits
     from app.limits.windows import WindowsState
     from app.usage.ledger import LedgerState
-    from app.usage.watch import Watch
+    from app.usage.volume_alert import VolumeAlert
 
 _log = logging.getLogger("app.observability.metrics")
 #: Seconds between two readings of a worker.
@@ -121,14 +121,11 @@ class Gauges:
 
         self._looks.append(look)
 
-    def watch(self, watch: Watch) -> None:
-        """Register the requests by key, and the unusual volume."""
+    def volume(self, alert: VolumeAlert) -> None:
+        """Register the numbers of keys and end users with unusual volume."""
 
         def look() -> None:
-            # A copy: other threads change the counter meanwhile.
-            for (key, result), number in list(watch.requests.items()):
-                self._count(catalog.KEY_REQUESTS, number, key, result)
-            for who, number in watch.unusual.items():
+            for who, number in alert.counts.items():
                 self._show(catalog.UNUSUAL, number, who)
 
         self._looks.append(look)

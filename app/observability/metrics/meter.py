@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from app.concurrency.locks import uncontended_lock
 from app.dispatch.events import Events
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
     from app.exchange import Exchange
 
+Result = Literal["ok", "refused", "invalid", "failed"]
+
 _N = TypeVar("_N", Number, Distribution)
+#: Flask's endpoint of all paths for embeddings.
+EMBEDDINGS_ROUTE = "api.embeddings"
 #: The side that caused an error, by its status. Other statuses below 500 are of the caller, others
 #: of the proxy. A provider's 429, and a timeout that the caller has set, count for the provider.
 _SIDES = {401: "policy", 403: "policy", 429: "policy", 502: "provider", 504: "provider"}
@@ -81,11 +85,14 @@ class Meter(Events):
     def finished(self, exchange: Exchange, status: int) -> None:
         request, outcome, error = exchange.request, exchange.outcome, exchange.error
         model = request.model if request is not None and request.model in self._models else ""
+        key = self._key_labels.label(exchange.caller.name if exchange.caller else NO_KEY)
         with self._lock:
             self._in_flight.add(-1)
             self._requests(exchange.route, model, status).add(1)
+            if exchange.route == EMBEDDINGS_ROUTE:
+                self._number(catalog.KEY_REQUESTS, key, result_of(status)).add(1)
             if exchange.purchases:
-                self._count_cost(exchange, model)
+                self._count_cost(exchange, model, key)
             if error is not None:
                 self._count_error(error, model, exchange.admitted)
             elif outcome is not None and request is not None:
@@ -100,13 +107,11 @@ class Meter(Events):
                 if outcome.cached_tokens:
                     served.cached.add(outcome.cached_tokens)
 
-    def _count_cost(self, exchange: Exchange, model: str) -> None:
+    def _count_cost(self, exchange: Exchange, model: str, key: str) -> None:
         dollars = self._prices.cost_of(model, exchange.purchases) / NANODOLLARS
         if dollars:
-            caller = exchange.caller
-            label = self._key_labels.label(caller.name if caller is not None else NO_KEY)
             self._number(catalog.COST, model).add(dollars)
-            self._number(catalog.KEY_COST, label).add(dollars)
+            self._number(catalog.KEY_COST, key).add(dollars)
 
     def _count_error(self, error: ClientError, model: str, admitted: bool) -> None:
         code = error.code or error.type
@@ -207,6 +212,15 @@ class Meter(Events):
         if found is None:
             found = self._numbers[key] = make(metric, *labels)
         return found
+
+
+def result_of(status: int) -> Result:
+    """Return the result that a status counts as, the same as in `app.usage.queries.measures_of`."""
+    if status < 400:
+        return "ok"
+    if status in (401, 403, 429):
+        return "refused"
+    return "invalid" if status < 500 else "failed"
 
 
 def side_of(error: ClientError, admitted: bool) -> str:

@@ -11,19 +11,12 @@ from typing import get_args
 
 from app.config import Settings
 from app.drift.checker import CheckOutcome
-from app.errors import (
-    ClientError,
-    InternalError,
-    ProviderError,
-    RateLimited,
-    Scope,
-    client_errors,
-)
+from app.errors import ClientError, InternalError, ProviderError, RateLimited, Scope, client_errors
 from app.limits.key_labels import MAX_LABELLED_KEYS, NO_KEY, OTHER_KEYS
 from app.observability.metrics import catalog
 from app.observability.metrics.catalog import Metric
 from app.observability.metrics.files import Files
-from app.observability.metrics.meter import LIMITS_BY_CODE, side_of
+from app.observability.metrics.meter import LIMITS_BY_CODE, Result, side_of
 
 #: Bounds of the series that start at zero: each is read at every scrape, from every worker.
 MAX_MODELS_FROM_ZERO = 50
@@ -67,12 +60,9 @@ def _counters(settings: Settings) -> Iterator[tuple[Metric, *tuple[str, ...]]]:
         if settings.check is not None:
             for outcome in get_args(CheckOutcome):
                 yield catalog.SPACE_CHECKS, *deployment, outcome
-    if settings.usage is not None:
-        from app.usage.watch import Result
-
-        for key in (NO_KEY, OTHER_KEYS, *sorted(settings.keys)[:MAX_LABELLED_KEYS]):
-            for result in get_args(Result):
-                yield catalog.KEY_REQUESTS, key, result
+    for key in (NO_KEY, OTHER_KEYS, *sorted(settings.keys)[:MAX_LABELLED_KEYS]):
+        for result in get_args(Result):
+            yield catalog.KEY_REQUESTS, key, result
 
 
 def _counts(kind: type[ClientError]) -> bool:

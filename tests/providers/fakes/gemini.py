@@ -122,8 +122,8 @@ class GeminiFake(GoogleFake):
         if not isinstance(parts, list) or len(parts) != 1:
             raise AssertionError("several parts of one content become one vector")
         item = text(known(parts[0], {"text"}, "content.parts[0]").get("text"))
-        item, told = with_task(item, model)
-        task = task or told
+        item, task_in_text = with_task(item, model)
+        task = task or task_in_text
         return item, width(request.get("outputDimensionality", self.width), self.width), task
 
     def answer_to(self, asked, rows, tokens):

@@ -25,8 +25,8 @@ class TeiFake(Fake):
         return [row.tolist() for _, row in rows]
 
     def headers_of(self, tokens: int | None) -> dict[str, str]:
-        told = {} if tokens is None else {"x-compute-tokens": str(tokens)}
-        return {"x-compute-type": "cpu", "x-compute-characters": "99", **told}
+        counted = {} if tokens is None else {"x-compute-tokens": str(tokens)}
+        return {"x-compute-type": "cpu", "x-compute-characters": "99", **counted}
 
     def error(self, status: int, message: str) -> Any:
         return {"error": message, "error_type": "Validation"}

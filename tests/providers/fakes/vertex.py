@@ -11,15 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
 
 from tests.providers.fakes.base import Asked, Refused
-from tests.providers.fakes.gemini import (
-    SHORT,
-    TASKS,
-    GoogleFake,
-    known,
-    text,
-    width,
-    with_task,
-)
+from tests.providers.fakes.gemini import SHORT, TASKS, GoogleFake, known, text, width, with_task
 from tests.support.upstream import Exchange
 
 PROJECT, LOCATION = "a-project", "europe-west4"

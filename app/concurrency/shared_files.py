@@ -1,10 +1,14 @@
-"""Private directories in the host's memory: files there survive a worker that ends."""
+"""Files that processes of a host share.
+
+Those in a private directory in the host's memory survive a worker that ends.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
+import tempfile
 from hashlib import blake2b
 from pathlib import Path
 
@@ -36,3 +40,18 @@ def require_private(directory: Path) -> None:
     is_private = found.st_uid == os.geteuid() and not found.st_mode & 0o077
     if not stat.S_ISDIR(found.st_mode) or not is_private:
         raise PermissionError(1, "not a directory of this user alone", str(directory))
+
+
+def write_atomically(path: Path, content: bytes, mode: int) -> None:
+    """Replace a file as a whole, also if the machine stops meanwhile. Raises OSError."""
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

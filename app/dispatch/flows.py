@@ -1,0 +1,17 @@
+"""The flow of a request without an end user: that of the requests of its size. Pure."""
+
+from __future__ import annotations
+
+from app.domain import Flow
+
+#: Names of up to 1, 8, 64, 512 … items, by the bits of their number less 1; no user has such a one.
+_SIZES = [f"\0{8 ** -(-bits // 3)}" for bits in range(64)]
+
+
+def with_size(flow: Flow, items: int) -> Flow:
+    """Return the flow of a request of so many items.
+
+    Where the key does not divide its share among end users, it divides it among sizes of requests,
+    so that its small requests do not wait until all its large ones have left.
+    """
+    return flow if flow.user else flow._replace(user=_SIZES[(items - 1).bit_length()])

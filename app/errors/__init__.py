@@ -1,0 +1,238 @@
+"""All errors of the proxy, one class for each kind.
+
+There are two families below the root `ProxyError` (`app.errors.base`):
+
+* `ClientError` and its subclasses, in this file, become responses: each has an HTTP status,
+  OpenAI's error ``type`` and ``code``, and says whether a retry can help.
+* `ProviderError` and its subclasses (`app.errors.provider`) are failures of one attempt at one
+  provider. They never reach a client: dispatch retries, fails over, and turns the last one into a
+  `ClientError`.
+
+Messages of both families are safe to show: they hold no secret and no provider address. Messages of
+a `ClientError` are shortened in its constructor, so that the response stays below
+`MAX_ANSWER_BYTES`, whatever the request was.
+
+Every `ClientError` is defined in this file: /openapi.json, the counters and the responses of the
+server itself (`app.server.contract`) are made from the classes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.errors.base import MAX_ANSWER_BYTES as MAX_ANSWER_BYTES
+from app.errors.base import MAX_CHAIN as MAX_CHAIN
+from app.errors.base import MAX_MESSAGE_LENGTH as MAX_MESSAGE_LENGTH
+from app.errors.base import MAX_NAME_LENGTH as MAX_NAME_LENGTH
+from app.errors.base import ClientError as ClientError
+from app.errors.base import ProxyError as ProxyError
+from app.errors.base import Scope as Scope
+from app.errors.base import drop_tracebacks as drop_tracebacks
+from app.errors.base import shown as shown
+from app.errors.provider import BrokenContract as BrokenContract
+from app.errors.provider import ConnectionFailed as ConnectionFailed
+from app.errors.provider import CredentialsRefused as CredentialsRefused
+from app.errors.provider import Drifted as Drifted
+from app.errors.provider import NotServed as NotServed
+from app.errors.provider import ProviderError as ProviderError
+from app.errors.provider import ProviderTimeout as ProviderTimeout
+from app.errors.provider import ProviderUnavailable as ProviderUnavailable
+from app.errors.provider import Rejected as Rejected
+from app.errors.provider import Throttled as Throttled
+
+
+def client_errors(kind: type[ClientError] = ClientError) -> Iterator[type[ClientError]]:
+    """Yield every subclass of `ClientError` in this module."""
+    for subclass in kind.__subclasses__():
+        if globals().get(subclass.__name__) is subclass:  # tests define others
+            yield subclass
+        yield from client_errors(subclass)
+
+
+class InternalError(ClientError, scopes=(Scope.EVERY,)):
+    """A bug of the proxy. A retry is safe and may help."""
+
+
+class IncompleteAnswer(InternalError, code="incomplete_answer", scopes=(Scope.EMBEDDINGS,)):
+    """A bug of the proxy: vectors are missing, empty or of another width. A retry is safe."""
+
+
+class BadRequest(ClientError, status=400, code=None, scopes=(Scope.EMBEDDINGS, Scope.USAGE)):
+    """The caller's payload is wrong. A retry cannot help."""
+
+
+class RefusedByProvider(BadRequest, scopes=(Scope.EMBEDDINGS,)):
+    """A provider's 400, with its message without secrets. A retry cannot help."""
+
+    max_message_length = 502  # `app.providers.refusals` shortens it
+
+
+class InvalidHttp(BadRequest, code="invalid_http", scopes=(Scope.EVERY,)):
+    """The request is not valid HTTP/1.1, or its framing is ambiguous. A retry cannot help."""
+
+
+class RequestTimeout(ClientError, status=408, code="request_timeout", scopes=(Scope.EVERY,)):
+    """The request did not arrive in time. A retry is safe."""
+
+
+class RequestLineTooLong(
+    ClientError, status=414, code="request_line_too_long", scopes=(Scope.EVERY,)
+):
+    """The request line is longer than the server reads. A retry cannot help."""
+
+
+class ExpectationFailed(ClientError, status=417, code="expectation_failed", scopes=(Scope.EVERY,)):
+    """``Expect`` names something else than ``100-continue``. A retry cannot help."""
+
+
+class HeadersTooLarge(ClientError, status=431, code="headers_too_large", scopes=(Scope.EVERY,)):
+    """More headers, or longer ones, than the server reads. A retry cannot help."""
+
+
+class UnsupportedTransferCoding(
+    ClientError,
+    status=501,
+    code="unsupported_transfer_coding",
+    type="invalid_request_error",
+    scopes=(Scope.EVERY,),
+):
+    """``Transfer-Encoding`` is something else than ``chunked``. A retry cannot help."""
+
+
+class Unauthorized(ClientError, status=401, code="invalid_api_key", scopes=(Scope.KEY,)):
+    """The key is missing or unknown. A retry cannot help."""
+
+
+class ModelNotAllowed(ClientError, status=403, code="model_not_allowed"):
+    """The key may not use the model. A retry cannot help."""
+
+
+class ServiceTierNotAllowed(ClientError, status=403, code="service_tier_not_allowed"):
+    """The key may not ask for the service tier. A retry cannot help."""
+
+
+class AdminOnly(ClientError, status=403, code="admin_required", scopes=(Scope.ADMIN,)):
+    """The key is not an administrator's. A retry cannot help."""
+
+
+class KeyBlocked(ClientError, status=403, code="key_blocked", scopes=(Scope.KEY,)):
+    """The key is named in ``BLOCKED_KEYS``. A retry cannot help."""
+
+
+class UserBlocked(ClientError, status=403, code="user_blocked"):
+    """The end user is named in ``BLOCKED_USERS``. A retry cannot help."""
+
+
+class NetworkNotAllowed(ClientError, status=403, code="network_not_allowed", scopes=(Scope.KEY,)):
+    """The key is bound to other networks. A retry cannot help."""
+
+
+class ModelNotFound(
+    ClientError, status=404, code="model_not_found", scopes=(Scope.EMBEDDINGS, Scope.MODEL)
+):
+    """No such model. A retry cannot help."""
+
+
+class NotFound(ClientError, status=404, code="not_found", scopes=(Scope.ELSEWHERE, Scope.VARIABLE)):
+    """No such path. A retry cannot help."""
+
+
+class MethodNotAllowed(
+    ClientError, status=405, code="method_not_allowed", scopes=(Scope.ELSEWHERE,)
+):
+    """The path exists, the method does not. A retry cannot help."""
+
+    def __init__(self, message: str, *, allow: str = "") -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class SpaceChanged(ClientError, status=412, code="space_changed", should_retry=False):
+    """The model serves another vector space than ``x-proxy-space`` asks for. A retry cannot help.
+
+    Vectors of the two must not be mixed: see docs/operations.md, "Move to another model".
+    """
+
+
+class BodyTooLarge(ClientError, status=413, code="request_too_large"):
+    """The body is larger than ``LIMITS["body_bytes"]``. A retry cannot help."""
+
+
+class UnsupportedMediaType(ClientError, status=415, code="unsupported_media_type"):
+    """The Content-Type is not JSON, or the body is compressed. A retry cannot help."""
+
+
+class RateLimited(ClientError, status=429, code="rate_limit_exceeded"):
+    """A limit of the key is reached, or every provider answered 429.
+
+    A retry helps after ``retry_after``. ``type`` is ``requests`` or ``tokens``, as OpenAI's: what
+    the limit counts.
+    """
+
+    #: All values of ``type``.
+    types = ("requests", "tokens")
+
+    def __init__(self, message: str, *, type: str = "requests", **kwargs: Any) -> None:  # noqa: A002 - OpenAI's
+        super().__init__(message, **kwargs)
+        self.type = type
+
+
+class QuotaExhausted(
+    ClientError,
+    status=429,
+    code="insufficient_quota",
+    type="insufficient_quota",
+    should_retry=False,
+):
+    """A quota of a day or a month, or a budget, is used up. A retry cannot help before it resets.
+
+    The status, type and code are OpenAI's for an account without credit.
+    """
+
+
+class UpstreamFailed(ClientError, status=502, code="upstream_error"):
+    """All attempts at providers failed. A retry is safe and may help."""
+
+
+class NoProviderAvailable(ClientError, status=503, code="no_provider_available"):
+    """All deployments of the model are ejected or throttled. A retry helps later."""
+
+
+class Overloaded(ClientError, status=503, code="overloaded"):
+    """The queue of the proxy is full. A retry helps after ``retry_after``."""
+
+
+class SpaceDrifted(ClientError, status=503, code="space_drifted", should_retry=False):
+    """The vectors of every deployment have drifted from the reference vectors of their space.
+
+    A retry helps only after an operator has acted, which takes longer than the retries of an SDK.
+    """
+
+
+class KeysUnavailable(ClientError, status=503, code="keys_unavailable", scopes=(Scope.KEY,)):
+    """The database or identity provider that knows the key does not answer. A retry may help."""
+
+
+class LimitsUnavailable(ClientError, status=503, code="usage_unavailable"):
+    """The server that counts usage does not answer, and ``LIMITS["when_away"]`` is "refuse".
+
+    A retry may help.
+    """
+
+
+class UsageUnavailable(ClientError, status=503, code="usage_unavailable", scopes=(Scope.USAGE,)):
+    """The ledger's database does not answer in time, or is busy. A retry is safe and may help."""
+
+
+class DeadlineExceeded(ClientError, status=504, code="timeout", type="timeout", should_retry=False):
+    """The caller's ``timeout`` has passed. An SDK must not retry: its caller no longer waits.
+
+    It is not `RequestTimeout` (408: the request took too long to arrive), nor `ProviderTimeout`
+    (one attempt took too long, after which the proxy tries again or answers 502).
+    """
+
+    @classmethod
+    def after(cls, timeout: float) -> DeadlineExceeded:
+        """Return the error of a request with this ``timeout`` in seconds."""
+        return cls(f"Request timed out after {timeout} s.")

@@ -1,0 +1,85 @@
+"""Failures of one attempt at one provider. None reaches a client: see `app.dispatch.verdict`."""
+
+from __future__ import annotations
+
+from app.errors.base import ProxyError
+
+
+class ProviderError(ProxyError):
+    """A failed attempt. ``transient``: another attempt at the same provider may succeed at once."""
+
+    transient = False
+    #: The name of the failure in logs and metrics.
+    cause = "error"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        #: Seconds until the provider accepts requests again (Retry-After), or None.
+        self.retry_after = retry_after
+
+
+class Rejected(ProviderError):
+    """The provider answered 400: the request is wrong. Never retried."""
+
+    cause = "rejected"
+
+    def __init__(self, message: str, *, param: str | None = None, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.param = param
+        #: The call was too large for the provider: fewer or shorter items may be accepted.
+        self.too_large = too_large
+
+
+class NotServed(ProviderError):
+    """The provider answered 404, 405 or 410. Only another provider can help."""
+
+    cause = "not_found"
+
+
+class Throttled(ProviderError):
+    """The provider answered 429. Another provider can help now, this one after ``retry_after``."""
+
+    cause = "throttled"
+
+
+class CredentialsRefused(ProviderError):
+    """The provider refuses the proxy's key (401, 402, 403). Only another provider can help."""
+
+    cause = "credentials"
+
+
+class ProviderUnavailable(ProviderError):
+    """The provider answered 408, 409 or 5xx. A retry is safe and may help."""
+
+    transient = True
+    cause = "unavailable"
+
+
+class ConnectionFailed(ProviderError):
+    """No connection: refused, reset, name not resolved, TLS. A retry is safe and may help."""
+
+    transient = True
+    cause = "connection"
+
+
+class BrokenContract(ProviderError):
+    """The answer is not N valid vectors for N inputs. A retry may help, better elsewhere."""
+
+    transient = True
+    cause = "contract"
+
+
+class Drifted(ProviderError):
+    """Its vectors have drifted from the reference of their space. Only another provider can help.
+
+    The call has answered vectors, but the deployment was ejected for drift meanwhile.
+    """
+
+    cause = "drifted"
+
+
+class ProviderTimeout(ProviderError):
+    """The time of the attempt has passed. A retry at another provider may help."""
+
+    cause = "timeout"

@@ -1,0 +1,155 @@
+"""The services that only some settings name: ledger, table of keys, identity provider.
+
+They are made here and started in the process that serves. Their packages are imported only where
+they are configured.
+"""
+
+from __future__ import annotations
+
+import atexit
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask import Blueprint
+
+from app.auth.authenticator import KeySource
+from app.concurrency.shared_files import directory_for
+from app.config import Settings, UsageSettings
+from app.domain import Caller
+from app.exchange import Observer
+
+if TYPE_CHECKING:
+    from app.database.engine import Database
+    from app.usage.ledger import Ledger
+    from app.usage.queries import VolumeLimits
+    from app.usage.reporter import Reporter
+    from app.usage.store import Store
+    from app.usage.volume_alert import VolumeAlert
+
+PURGE_INTERVAL_S = 3600.0
+VOLUME_CHECK_INTERVAL_S = 60.0
+#: Seconds between two attempts to write the settings in use to the audit log.
+AUDIT_RETRY_S = 60.0
+
+
+@dataclass
+class Services:
+    """The configured services: ledger, table of keys, identity provider.
+
+    `start` them in the process that serves.
+    """
+
+    key_sources: list[KeySource] = field(default_factory=list)
+    observers: list[Observer] = field(default_factory=list)
+    database: Database | None = None
+    store: Store | None = None
+    reporter: Reporter | None = None
+    unusual: VolumeLimits | None = None
+    ledger: Ledger | None = None
+    volume_alert: VolumeAlert | None = None
+    _starts: list[Callable[[], None]] = field(default_factory=list)
+    _ends: list[Callable[[], None]] = field(default_factory=list)
+
+    def add(self, start: Callable[[], None] | None, end: Callable[[], None] | None) -> None:
+        """Register a function for the start of the process that serves, and one for its end."""
+        if start is not None:
+            self._starts.append(start)
+        if end is not None:
+            self._ends.append(end)
+
+    def start(self) -> None:
+        """Start all services, and register `close` for the end of the process."""
+        for start in self._starts:
+            start()
+        atexit.register(self.close)  # gunicorn's workers end by sys.exit, whatever the signal
+
+    def close(self) -> None:
+        """End all services in reverse order; what is not written yet is written."""
+        atexit.unregister(self.close)
+        while self._ends:
+            self._ends.pop()()
+
+    def page(self, identify: Callable[[], Caller]) -> Blueprint:
+        """Return the route ``GET /v1/usage``; there must be a ledger."""
+        from app.api.usage import UsageApi
+
+        assert self.reporter is not None and self.unusual is not None  # noqa: S101, PT018 - for mypy
+        return UsageApi(self.reporter, self.unusual, identify).blueprint()
+
+
+def make_services(settings: Settings) -> Services:
+    """Make the services that the settings name; packages of others need not be installed."""
+    services = Services()
+    if settings.usage is not None:
+        _add_database(services, settings, settings.usage)
+    else:
+        from app.usage.audit_digests import log_settings
+
+        services.add(lambda: log_settings(settings), None)
+    if settings.oidc is not None:
+        from app.auth.jwks import Jwks
+        from app.auth.jwks_snapshot import JwksSnapshot
+        from app.auth.oidc import JwtAuthenticator
+
+        url = settings.oidc.jwks_url
+        snapshot = JwksSnapshot(directory_for(f"jwks {url}"))
+        jwks = Jwks(url, settings.oidc.refresh, snapshot=snapshot)
+        services.key_sources.append(JwtAuthenticator(settings.oidc, jwks))
+        services.add(jwks.start, jwks.stop)
+    return services
+
+
+def _add_database(services: Services, settings: Settings, usage: UsageSettings) -> None:
+    from app.database.engine import Database
+    from app.usage.audit_settings import SettingsAudit
+    from app.usage.journal import Journal, directory_of
+    from app.usage.ledger import Ledger
+    from app.usage.record import Recorder
+    from app.usage.reporter import REPORT_TIME_LIMIT_S, Reporter
+    from app.usage.shipper import Chore, Shipper
+    from app.usage.spool import Spool
+    from app.usage.store import DAY_MS, Store, VolumeLimits
+    from app.usage.volume_alert import VolumeAlert
+
+    database, reports = Database(usage.url), Database(usage.url, REPORT_TIME_LIMIT_S)
+    services.add(None, database.close)
+    services.add(None, reports.close)
+    services.database = database
+    services.store = store = Store(database)
+    services.reporter = Reporter(Store(reports))
+    services.unusual = unusual = VolumeLimits(
+        usage.unusual.requests_per_hour, usage.unusual.tokens_per_hour
+    )
+    services.volume_alert = alert = VolumeAlert(store, unusual)
+    chores = [Chore(AUDIT_RETRY_S, SettingsAudit(database, settings))]
+    if usage.retention_days is not None:
+        age = usage.retention_days * DAY_MS
+        chores.append(
+            Chore(PURGE_INTERVAL_S, lambda: store.purge_older(age, int(time.time() * 1000)))
+        )
+    if unusual:
+        chores.append(Chore(VOLUME_CHECK_INTERVAL_S, alert))
+    writer = Ledger.new_writer()
+    journals = directory_of(usage.spool)
+    spool = Spool(usage.spool, writer, usage.spool_bytes, journals)
+    shipper = Shipper(store, spool, chores)
+    journal, recorder = Journal(journals, writer), Recorder(settings.models)
+    services.ledger = ledger = Ledger(recorder, spool, shipper, writer, journal)
+    services.observers.append(ledger)
+    services.add(ledger.start, ledger.close)
+    if usage.keys:
+        _add_table_keys(services, database, Path(usage.spool))
+
+
+def _add_table_keys(services: Services, database: Database, spool: Path) -> None:
+    from app.auth.key_table import KeyTable
+    from app.auth.snapshot import Snapshot
+    from app.auth.table_keys import TableKeys
+
+    # In the spool's directory: it is on this host, and all workers can write to it.
+    keys = TableKeys(KeyTable(database), snapshot=Snapshot(spool / "keys.json"))
+    services.key_sources.append(keys)
+    services.add(keys.start, keys.stop)

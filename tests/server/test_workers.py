@@ -1,0 +1,222 @@
+"""Both workers over real sockets, without a fork. tests/e2e/test_server.py has the whole server."""
+
+import errno
+import io
+import json
+import logging
+import time
+from collections.abc import Callable
+
+import pytest
+
+from app.server import body, contract
+from tests.server.running import Running, everything, get
+
+SECRET = "sk-planted-secret"
+
+
+def test_a_worker_answers_and_keeps_connections(start: Callable[..., Running]):
+    worker = start()
+    with worker.connect() as connection:
+        for _ in range(2):
+            connection.sendall(get(b"/") + get(b"/"))  # the second arrives before it is read
+            answer = b""
+            while answer.count(b"\r\n\r\nok") < 2:
+                answer += connection.recv(1000)
+            assert answer.count(b"Connection: keep-alive") == 2
+            assert b"Server: embeddings-proxy\r\n" in answer
+        connection.sendall(get(b"/", b"Connection: close"))
+        assert everything(connection).endswith(b"\r\n\r\nok")
+
+
+def test_connection_with_a_late_request_is_served(start: Callable[..., Running]):
+    worker = start()
+    with worker.connect() as connection:
+        time.sleep(0.1)
+        connection.sendall(get(b"/", b"Connection: close"))
+        assert everything(connection).endswith(b"\r\n\r\nok")
+
+
+def test_an_idle_connection_is_closed_after_a_while(start: Callable[..., Running]):
+    worker = start(keepalive=1)
+    with worker.connect() as idle:
+        begun = time.monotonic()
+        idle.sendall(get(b"/"))
+        assert everything(idle).endswith(b"ok")  # and then the connection is closed
+        assert 0.9 < time.monotonic() - begun < 4
+
+
+def test_a_busy_client_does_not_starve_the_others(start: Callable[..., Running]):
+    worker = start()
+    with worker.connect() as busy:
+        busy.sendall(get(b"/busy") * 400 + get(b"/busy", b"Connection: close"))
+        begun = time.monotonic()
+        assert worker.ask(get(b"/")).endswith(b"ok")
+        assert time.monotonic() - begun < 0.4
+        assert everything(busy).count(b"\r\n\r\nok") == 401
+
+
+def test_errors_are_json_without_text_of_the_request(start: Callable[..., Running]):
+    worker = start()
+    for data, status, code in (
+        (get(b"/", SECRET.encode()), 400, "invalid_http"),
+        (get(b"/" + SECRET.encode() * 1000), 414, "request_line_too_long"),
+        (get(b"/crash", b"X-Request-ID: mine"), 500, "internal_error"),
+        (get(b"/crash", b"X-Request-ID: {}"), 500, "internal_error"),
+    ):
+        head, _, body = worker.ask(data).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert b"application/json" in head
+        assert json.loads(body)["error"]["code"] == code
+        assert SECRET.encode() not in head + body
+        if b"mine" in data:
+            assert b"x-request-id: mine" in head
+    head, _, body = worker.ask(b"HEAD /crash HTTP/1.1\r\nHost: x\r\n\r\n").partition(b"\r\n\r\n")
+    assert body == b""
+    worker.stop()
+    assert "Refused a request of 127.0.0.1: InvalidHeader" in worker.log_lines.getvalue()
+    assert "RuntimeError: a bug" in worker.log_lines.getvalue()
+    assert SECRET not in worker.log_lines.getvalue()
+
+
+def test_slow_client_gets_408(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(body, "IDLE_CLIENT_TIMEOUT_S", 0.1)
+    worker = start()
+    with worker.connect() as connection:
+        connection.sendall(b"GET / HT")
+        answer = connection.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_broken_connection_is_not_logged(start: Callable[..., Running]):
+    worker = start()
+    assert worker.ask(get(b"/gone")) == b""
+    assert worker.ask(b"GET / HT") == b""
+    assert worker.ask(b"") == b""
+    worker.stop()
+    assert worker.log_lines.getvalue() == ""
+
+
+def test_wsgi_errors_are_written_to_the_current_log(start: Callable[..., Running]):
+    worker, later = start(), io.StringIO()
+    assert worker.ask(get(b"/complain")).endswith(b"ok")
+    worker.worker.log.error_log.addHandler(logging.StreamHandler(later))
+    assert worker.ask(get(b"/complain")).endswith(b"ok")
+    assert later.getvalue() == "a complaint\n"
+
+
+def test_other_socket_errors_are_logged(start: Callable[..., Running]):
+    worker = start()
+    assert worker.ask(get(b"/odd")) == b""
+    worker.stop()
+    assert "no socket's fault" in worker.log_lines.getvalue()
+
+
+def test_unread_body_is_discarded_and_the_connection_closed(start: Callable[..., Running]):
+    worker = start()
+    data = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 5_000_000
+    answer = worker.ask(data)
+    assert b"Connection: close" in answer
+    assert answer.endswith(b"\r\n\r\nok")
+
+
+def test_stop_serves_accepted_requests_and_closes_idle_connections(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(contract, "STOP_LINGER_S", 0.3)
+    monkeypatch.setattr("gunicorn.workers.gthread.STOP_KEEPALIVE_LINGER", 0.3)
+    worker = start(keepalive=30)
+    with worker.connect() as silent, worker.connect() as kept, worker.connect() as working:
+        kept.sendall(get(b"/"))
+        answer = b""
+        while not answer.endswith(b"\r\n\r\nok"):
+            answer += kept.recv(1000)
+        assert b"keep-alive" in answer
+        working.sendall(get(b"/slow"))
+        time.sleep(0.2)
+        begun = time.monotonic()
+        worker.worker.handle_exit(15, None)
+        assert b"Connection: close" in everything(working)
+        assert everything(kept) == b""
+        assert everything(silent) == b""
+        worker.thread.join(5)
+        assert time.monotonic() - begun < 2.5
+
+
+def test_stop_after_its_timeout_is_logged():
+    worker = Running("gevent", graceful_timeout=0)
+    with worker.connect() as connection:
+        connection.sendall(get(b"/slow"))
+        time.sleep(0.2)
+        worker.stop()
+    assert "Stopping with 1 connections still at work" in worker.log_lines.getvalue()
+
+
+def test_signal_before_start_stops_the_worker(start: Callable[..., Running]):
+    worker = start(stopped=True)
+    worker.thread.join(3)
+    assert not worker.thread.is_alive()
+
+
+def test_no_free_descriptors_do_not_end_a_worker(monkeypatch: pytest.MonkeyPatch):
+    worker = Running("gthread")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("gunicorn.workers.gthread.ThreadWorker.accept", refuse)
+    with worker.connect() as connection:
+        time.sleep(0.3)
+        monkeypatch.undo()
+        connection.sendall(get(b"/", b"Connection: close"))
+        assert everything(connection).endswith(b"\r\n\r\nok")
+    worker.stop()
+    assert "Cannot accept a connection: Too many open files" in worker.log_lines.getvalue()
+
+
+@pytest.mark.parametrize(
+    "start_of_connection",
+    [
+        b"PROXY TCP4 192.0.2.7 198.51.100.1 5000 8000\r\n",
+        b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"
+        + bytes([192, 0, 2, 7, 198, 51, 100, 1])
+        + b"\x13\x88\x1f\x40",
+    ],
+    ids=["v1", "v2"],
+)
+def test_client_of_the_proxy_protocol_applies_to_the_whole_connection(
+    start: Callable[..., Running], start_of_connection: bytes
+):
+    worker = start(proxy_protocol="auto")
+    asked = start_of_connection + get(b"/client") * 2 + get(b"/client", b"Connection: close")
+    assert worker.ask(asked).count(b"\r\n\r\n192.0.2.7") == 3
+    # Not of another connection.
+    assert worker.ask(get(b"/client")).endswith(b"\r\n\r\n127.0.0.1")
+
+
+def test_worker_always_uses_gunicorns_python_parser(start: Callable[..., Running]):
+    worker = start(http_parser="auto")
+    assert worker.config.http_parser == "python"
+
+
+@pytest.mark.parametrize("header", [b"Connection: close, x", b"Connection: x\r\nConnection: Close"])
+def test_close_among_other_options_closes(start: Callable[..., Running], header: bytes):
+    answer = start().ask(get(b"/", header) + get(b"/"))
+    assert answer.count(b"\r\n\r\nok") == 1
+    assert b"Connection: close" in answer
+
+
+def test_refused_clients_that_stay_do_not_stop_gthread(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(contract, "DRAIN_TIMEOUT_S", 5.0)
+    worker, staying = Running("gthread", threads=4), []
+    try:
+        for _ in range(12):
+            staying.append(worker.connect())
+            staying[-1].sendall(b"nonsense\r\n\r\n")
+        begun = time.monotonic()
+        assert worker.ask(get(b"/")).endswith(b"ok")
+        assert time.monotonic() - begun < 4  # each would block a thread for 5 s
+    finally:
+        for connection in staying:
+            connection.close()
+        worker.stop()
