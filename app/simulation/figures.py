@@ -18,9 +18,10 @@ Group = tuple[str, str]  # a key and a service tier
 
 @dataclass(frozen=True, slots=True)
 class GroupFigures:
-    """Of the requests of a key in a service tier. Times are in milliseconds, by percentile.
+    """Of the requests of a key in a service tier that were in progress in the time that counts.
 
-    Times are those of answered requests; they are empty where none was answered.
+    Times are those of answered requests, in milliseconds by percentile; empty where none was
+    answered.
     """
 
     key: str
@@ -50,7 +51,7 @@ def group_figures(run: Run) -> list[GroupFigures]:
     groups = _groups(run)
     requests: dict[Group, list[AnsweredRequest]] = {group: [] for group in groups}
     for request in run.requests:
-        if run.starts_at <= request.arrived_at < run.ends_at:
+        if request.arrived_at < run.ends_at and request.ended_at >= run.starts_at:
             requests[groups[request.caller]].append(request)
     texts = _texts(run, groups)
     all_texts = sum(texts.values()) or 1
