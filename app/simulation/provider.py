@@ -57,8 +57,8 @@ def call_seconds(settings: ProviderSettings, said: ProviderLoad | None) -> CallS
 
 
 @dataclass(slots=True)
-class AnsweredCall:
-    """A call that a provider has answered, and its texts."""
+class EndedCall:
+    """A call to a provider, and the texts that it embedded: none where the call was cut."""
 
     started_at: float
     ended_at: float
@@ -71,7 +71,7 @@ class SimulatedProvider:
     def __init__(self, world: World, real: WireFormat | Provider, seconds: CallSeconds) -> None:
         self.capabilities = real.capabilities
         self.seconds = seconds
-        self.calls: list[AnsweredCall] = []
+        self.calls: list[EndedCall] = []
         self._world = world
         self._real = real
 
@@ -82,10 +82,13 @@ class SimulatedProvider:
         """Do nothing: nothing is loaded."""
 
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
-        started_at, texts = self._world.now, Counter(map(str, call.items))
         tokens = [weigh(item) // BYTES_PER_TOKEN for item in call.items]
-        wait_for_answer(self._world, self.seconds.total(len(tokens), sum(tokens)), deadline)
-        self.calls.append(AnsweredCall(started_at, self._world.now, texts))
+        started_at, embedded = self._world.now, Counter[str]()
+        try:
+            wait_for_answer(self._world, self.seconds.total(len(tokens), sum(tokens)), deadline)
+            embedded.update(map(str, call.items))
+        finally:
+            self.calls.append(EndedCall(started_at, self._world.now, embedded))
         return Vectors([_ROW] * len(tokens), tokens)
 
 

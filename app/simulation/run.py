@@ -26,8 +26,8 @@ from app.simulation.world import World
 
 #: Share of the time whose requests do not count: first it must be learned how long calls take.
 WARM_UP_SHARE = 0.1
-#: Events after which a simulation is given up: some minutes of work.
-MAX_EVENTS = 10_000_000
+#: Events after which a simulation is given up: one or two minutes of work.
+MAX_EVENTS = 2_000_000
 #: Maximum seconds from the wake-up of a thread to its running.
 MAX_DELAY_S = 0.0005
 
@@ -82,7 +82,9 @@ def simulate(
         traffic.start(load.callers, ends_at)
         world.run()
         if world.wrong:
-            raise SimulationError(f"the simulation was stopped: {world.wrong[0]}")
+            raise SimulationError(
+                f"the simulation was stopped: {world.wrong[0]}; try fewer seconds or requests"
+            )
     return Run(load, settings, starts_at, ends_at, traffic.answered, providers)
 
 
