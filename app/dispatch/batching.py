@@ -65,7 +65,7 @@ class SlotQueue:
 
         When the queue is full, it may where another flow has more waiting, and loses one.
         """
-        if not self.is_full:
+        if self._attempts.waiting < self._max_waiting:
             return True
         with self._lock:
             return self._attempts.queue.has_more_waiting(flow)
@@ -275,7 +275,9 @@ class SlotQueue:
 
     def _may_start(self, attempt: Attempt) -> bool:
         """Whether there is a slot for an attempt, where no other waits for one."""
-        if not self.free or (self._is_last_slot_kept and attempt.flow.tier == "flex"):
+        if self.free < 2 and (
+            not self.free or (self._is_last_slot_kept and attempt.flow.tier == "flex")
+        ):
             return False
         return self._has_slot(attempt)
 
