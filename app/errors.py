@@ -39,6 +39,7 @@ class Scope(Enum):
     ADMIN = "what only an administrator's key may see"
     USAGE = "/v1/usage"
     ELSEWHERE = "paths and methods that the proxy does not have"
+    UNREAD = "requests whose client has closed the connection; /openapi.json has no such error"
 
 
 def shown(name: object, length: int = MAX_NAME_LENGTH) -> str:
@@ -413,6 +414,25 @@ class DeadlineExceeded(ClientError):
     def after(cls, timeout: float) -> DeadlineExceeded:
         """Return the error of a request with this ``timeout`` in seconds."""
         return cls(f"Request timed out after {timeout} s.")
+
+
+class ClientClosedRequest(ClientError):
+    """The client has closed the connection before its answer; the status is nginx's own.
+
+    The log, the metrics and the ledger have it. A client that has closed only its sending side may
+    read it.
+    """
+
+    scopes = (Scope.UNREAD,)
+    status = 499
+    code = "client_closed_request"
+    type = "invalid_request_error"
+    should_retry = False
+
+    @classmethod
+    def before_answer(cls) -> ClientClosedRequest:
+        """Return the error of a request whose client has closed its side of the connection."""
+        return cls("The client closed the connection before the answer.")
 
 
 class ProviderError(ProxyError):

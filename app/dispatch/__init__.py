@@ -11,7 +11,8 @@ The way of a request, and the file of each step::
                  │                             │
                  └── retry, fail over, hedge ◄─┘ health and latency are updated
 
-* `dispatcher`: the entry. Makes the pools from the settings, and a job for each request.
+* `dispatcher`: the entry. Makes the pools from the settings, and a job for each request; ends it
+  where the client has left.
 * `preparation`: the deployments that can serve a request, and its tokens, before it has a job (504
   where the deadline passes meanwhile); `item_lengths`: whether its texts are within the context of
   the model.

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from app.concurrency.deadline import Deadline
+from app.concurrency.peer import CLIENT_LOOK_S, still_there
 from app.concurrency.wakeup import Wakeup
 from app.config import ModelSettings, Settings
 from app.dispatch.batching import SlotQueue
@@ -25,6 +26,7 @@ from app.dispatch.sender import Sender
 from app.dispatch.shares import calls_of_worker
 from app.dispatch.starter import JobContext
 from app.domain import EmbeddingRequest, Outcome, Source
+from app.errors import ClientClosedRequest
 from app.providers.base import Provider
 from app.tokens.tokenizers import Tokenizer
 
@@ -82,16 +84,32 @@ class Dispatcher:
         context = JobContext(request, pool, prepared, at, self._events, hedged)
         return Job(context, self._sender, self._rng, wake, on_part)
 
-    def embed(self, request: EmbeddingRequest, deadline: float) -> Outcome:
-        """Vectors for the request's items, in order, by ``deadline``; or a `ClientError`."""
+    def embed(
+        self,
+        request: EmbeddingRequest,
+        deadline: float,
+        has_client_left: Callable[[], bool] = still_there,
+    ) -> Outcome:
+        """Vectors for the request's items, in order, by ``deadline``; or a `ClientError`.
+
+        ``has_client_left`` is called once a second. Where it is true, the request ends: its queued
+        attempts are withdrawn, and calls are cancelled that no other request shares.
+        """
         wakeup = Wakeup()
         job = self.start(request, deadline, wakeup.set)
         try:
-            wake_at = job.advance(time.monotonic())
+            now = time.monotonic()
+            look_at = now + CLIENT_LOOK_S
+            wake_at = job.advance(now)
             while not job.finished:
-                wakeup.wait(wake_at - time.monotonic())
+                wakeup.wait(min(wake_at, look_at) - time.monotonic())
+                now = time.monotonic()
+                if now >= look_at:
+                    look_at = now + CLIENT_LOOK_S
+                    if has_client_left():
+                        job.cancel(now, ClientClosedRequest.before_answer())
                 if not job.finished:
-                    wake_at = job.advance(time.monotonic())
+                    wake_at = job.advance(now)
         except BaseException:  # the worker stops, or a bug
             job.cancel(time.monotonic())
             raise

@@ -85,10 +85,10 @@ class JobState:
             self._starter.handle_slow_calls(now)
         return self._start_due(now)
 
-    def cancel(self) -> None:
-        """End the request, if it has not ended: no caller waits for it, so none gets the error."""
+    def cancel(self, error: ClientError | None = None) -> None:
+        """End the request, if it has not ended, with ``error``: no caller waits for it."""
         if not self.finished:
-            self._finish(self._deadline_exceeded())
+            self._finish(error or self._deadline_exceeded())
 
     def outcome(self) -> Outcome:
         """Return the vectors, or raise the error that ended the request, with its purchases set."""
