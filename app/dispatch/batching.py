@@ -28,7 +28,8 @@ class SlotQueue:
     """The slots of one provider and the attempts that wait for them.
 
     The lock guards all fields, and the state of the attempts and batches; no thread waits while it
-    holds the lock. Slots taken equal calls in flight.
+    holds the lock. Slots taken equal calls in flight, so that ``free`` is below 0 after a change to
+    fewer slots, until enough calls have ended.
     """
 
     def __init__(self, slots: int, max_waiting: int = 1000) -> None:
@@ -53,7 +54,7 @@ class SlotQueue:
     @property
     def outstanding_calls(self) -> float:
         """Attempts that wait and calls in flight, of all models, for each slot."""
-        return (self._attempts.waiting + self.slots - self.free) / self.slots
+        return (self._attempts.waiting + self.slots - self.free) / max(1, self.slots)
 
     def outstanding(self, deployment: Deployment) -> int:
         """Attempts of a deployment that are queued or in flight."""
@@ -72,7 +73,7 @@ class SlotQueue:
             if open_batch is not None and open_batch.try_add(attempt, now):
                 attempts.set_in_flight([attempt], open_batch)
                 return None
-            if self.free and not attempts.waiting and self._has_slot(attempt.deployment):
+            if self.free > 0 and not attempts.waiting and self._has_slot(attempt.deployment):
                 batch = self._start(key, [attempt], now)
                 if batch is not None:
                     return batch
@@ -85,7 +86,7 @@ class SlotQueue:
         None where no slot is free, an attempt waits for one, or the quota has no room.
         """
         with self._lock:
-            if not self.free or self.waiting or not self._has_slot(attempt.deployment):
+            if self.free <= 0 or self.waiting or not self._has_slot(attempt.deployment):
                 return None
             batch = self._start(group_key(attempt), [attempt], now)
             if batch is not None:
@@ -107,6 +108,17 @@ class SlotQueue:
         with self._lock:
             self.free += 1
             self._calls[batch.deployment] -= 1
+            return self._next(now)
+
+    def set_slots(self, slots: int, now: float) -> Batch | None:
+        """Change the number of slots; the batch to send now, if any, and `next` has the others.
+
+        With fewer slots, calls in flight end as they would have; no new one is sent before a slot
+        is free. With 0 slots attempts wait.
+        """
+        with self._lock:
+            self.free += slots - self.slots
+            self.slots = slots
             return self._next(now)
 
     def next(self, now: float) -> Batch | None:
@@ -188,7 +200,7 @@ class SlotQueue:
 
     def _next(self, now: float) -> Batch | None:
         """Return a batch of the group whose turn it is, if a slot may be taken for it."""
-        if not self.free or not self._attempts.waiting:
+        if self.free <= 0 or not self._attempts.waiting:
             return None
         groups = self._attempts.groups
         turn = groups.next_group(self._has_slot)

@@ -112,6 +112,13 @@ class AnyQueue(RuleBasedStateMachine):
 
     # Senders
 
+    @rule(slots=st.sampled_from([0, 1, SLOTS, SLOTS, 3]))
+    def set_slots(self, slots):
+        before = len(self.calls)
+        self.take(self.queue.set_slots(slots, self.now))
+        self.take_all()
+        assert len(self.calls) <= max(before, slots)
+
     @rule(which=st.integers(0, 2))
     def flush(self, which):
         to = self.deployments[which]
@@ -199,7 +206,7 @@ class AnyQueue(RuleBasedStateMachine):
 
     @invariant()
     def slots_taken_are_calls_in_flight(self):
-        assert self.queue.free == SLOTS - len(self.calls) >= 0
+        assert self.queue.free == self.queue.slots - len(self.calls)
         of = Counter(batch.deployment for batch in self.calls)
         assert of == +Counter(self.queue._calls)
         assert of[self.deployments[1]] <= 1
@@ -255,12 +262,13 @@ class AnyQueue(RuleBasedStateMachine):
 
     @invariant()
     def no_attempt_waits_beside_a_slot_that_it_could_have(self):
-        if self.queue.free:
+        if self.queue.free > 0:
             busy = any(batch.deployment is self.deployments[1] for batch in self.calls)
             assert all(busy and one.deployment is self.deployments[1] for one in self.in_queues())
 
     def teardown(self):
         """Serve all remaining attempts."""
+        self.set_slots(SLOTS)
         while self.calls:
             batch = self.calls[0]
             self.queue.close(batch)
