@@ -30,8 +30,9 @@ The way of a request, and the file of each step::
   `failure_rate`, `latency` and `refusals` (whether its 400s are trusted); `time_limits`: how long
   its calls may take; `call_costs`: how long a call should take for its size.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
-  slots a worker has; `adaptive`: finds the number of slots where it is "auto"; `attempts`: the states of the attempts there; `waiting`: the order of the
-  queue; `attempt`: the values in it; `batch`: attempts that share a call.
+  slots a worker has; `adaptive`: finds their number where it is "auto"; `attempts`: the states of
+  the attempts there; `waiting`: the order of the queue; `attempt`: the values in it; `batch`:
+  attempts that share a call.
 * `sender`: the threads that make calls; `calls`: one call; `bisection`: isolates the refused
   request of a batch; `refused_items`: items that are not merged again.
 * `token_counts`: a provider's count of tokens, by item.

@@ -28,7 +28,7 @@ _MAX_FALL = 0.35  # the same, at a gradient of 1
 _CUT = 0.7  # times the limit, after a 429 or a timeout
 _MIN_CALLS = 16  # in a cycle, before its gradient counts
 _MIN_VARIANCE = 1e-3  # of the logarithm of the calls in flight, likewise
-_KEPT = 0.7  # the weight of a cycle, relative to that of the next one
+_KEPT = 0.8  # the weight of a cycle, relative to that of the next one, at an equal limit
 _MIN_HALF_S = 0.25  # seconds of half a cycle, and times a call takes that it lasts at least
 _CALLS_IN_A_ROW = 4
 _HYSTERESIS = 1.5  # that many times longer than needed is half a cycle before it is halved
@@ -98,7 +98,7 @@ class AdaptiveLimit:
         size: tuple[int, int],
         started_at: float,
         now: float,
-        is_timeout: bool,
+        is_timeout: bool = False,
     ) -> None:
         """Learn from a call that was refused with 429, or timed out: cut the limit.
 
@@ -135,12 +135,16 @@ class AdaptiveLimit:
         self._gradient.end_cycle(is_counted=not self._is_partial)
         self._is_partial = False
         gradient = self._gradient.value()
+        step = 0.0
         if gradient is not None:
             if gradient < _TARGET_GRADIENT:
                 step = _MAX_RISE * (1 - max(0.0, gradient) / _TARGET_GRADIENT)
             else:
                 step = -_MAX_FALL * (gradient - _TARGET_GRADIENT) / (1 - _TARGET_GRADIENT)
-            self._set_limit(self._limit * math.exp(max(-_MAX_FALL, step)))
+            step = max(-_MAX_FALL, step)
+            self._set_limit(self._limit * math.exp(step))
+        # A cycle says less of a limit that is further away from its own.
+        self._gradient.forget(_KEPT ** (1 + abs(step) / _DITHER))
         self._set_half(now)
 
     def _set_half(self, now: float) -> None:
@@ -149,6 +153,8 @@ class AdaptiveLimit:
         They are a power of two, so that workers whose calls take about as long have equal cycles.
         """
         long_enough = max(_MIN_HALF_S, _CALLS_IN_A_ROW * self._mean_s)
+        if long_enough > self._half_s:
+            self._gradient = _Gradient()  # that of before says nothing of slower calls
         if long_enough > self._half_s or _HYSTERESIS * long_enough < self._half_s / 2:
             self._half_s = 2.0 ** math.ceil(math.log2(long_enough))
             self._cycle = int((now + self._offset) / (2 * self._half_s))
@@ -177,15 +183,18 @@ class _Gradient:
         self._xy += x * y
 
     def end_cycle(self, is_counted: bool) -> None:
-        """Count the calls of this cycle, or drop them; those of earlier cycles count less now."""
-        self._calls, self._variance, self._covariance = (
-            _KEPT * value for value in (self._calls, self._variance, self._covariance)
-        )
+        """Count the calls of this cycle, or drop them."""
         if self._n and is_counted:
             self._calls += self._n
             self._variance += self._xx - self._x * self._x / self._n
             self._covariance += self._xy - self._x * self._y / self._n
         self._n = self._x = self._y = self._xx = self._xy = 0.0
+
+    def forget(self, kept: float) -> None:
+        """Let the cycles until now count less, by a factor."""
+        self._calls *= kept
+        self._variance *= kept
+        self._covariance *= kept
 
     def value(self) -> float | None:
         """Return the slope; None where too few calls were made, or all with as many in flight."""

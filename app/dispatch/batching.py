@@ -21,6 +21,7 @@ from app.dispatch.batch import Batch, tokens_of
 from app.dispatch.waiting import fill, group_key
 
 if TYPE_CHECKING:
+    from app.dispatch.adaptive import AdaptiveLimit
     from app.dispatch.deployment import Deployment
 
 
@@ -32,14 +33,22 @@ class SlotQueue:
     fewer slots, until enough calls have ended.
     """
 
-    def __init__(self, slots: int, max_waiting: int = 1000) -> None:
+    def __init__(
+        self, slots: int, max_waiting: int = 1000, adaptive: AdaptiveLimit | None = None
+    ) -> None:
         self.slots = slots
+        self.adaptive = adaptive  # finds the number of slots, where the settings give none
         self.free = slots
         self._max_waiting = max_waiting
         self._attempts = Attempts()
         self._open: dict[Hashable, Batch] = {}  # for additions
         self._calls: dict[Deployment, int] = {}  # in flight
         self._lock = uncontended_lock()
+
+    @property
+    def concurrency(self) -> int:
+        """Calls at once; where they are found out, the number around which `slots` alternate."""
+        return self.slots if self.adaptive is None else self.adaptive.limit
 
     @property
     def waiting(self) -> int:

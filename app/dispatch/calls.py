@@ -8,7 +8,7 @@ from app.dispatch.batch import Batch
 from app.dispatch.events import Events, Tracer
 from app.dispatch.pool import Pool
 from app.domain import Call, Vectors
-from app.errors import Drifted, ProviderError, drop_tracebacks
+from app.errors import Drifted, ProviderError, ProviderTimeout, Throttled, drop_tracebacks
 
 
 def make_call(
@@ -32,6 +32,8 @@ def make_call(
     events.call_started(deployment, attempts, call_started_at)
     if not attempts[0].is_space_check:  # its age is no sign that the deployment is silent
         standing.call_started(batch, batch.inputs, call_started_at)
+    adaptive, slots_left = deployment.queue.adaptive, deployment.queue.free
+    in_flight = deployment.queue.slots - slots_left
     call, wanted = attempts[0].call, attempts[0].wanted
     result: Vectors | ProviderError
     try:
@@ -49,7 +51,15 @@ def make_call(
     finally:
         standing.call_ended(batch)
         batch.deadline.close()
-    return result, call_started_at, time.monotonic()
+    now = time.monotonic()
+    if adaptive is not None and not attempts[0].is_space_check:
+        size, times = (batch.inputs, batch.tokens), (call_started_at, now)
+        if isinstance(result, Vectors):
+            adaptive.succeeded(deployment.label, size, in_flight, slots_left <= 0, *times)
+        elif isinstance(result, Throttled | ProviderTimeout) and not batch.deadline.cancelled:
+            is_timeout = isinstance(result, ProviderTimeout)
+            adaptive.failed(deployment.label, size, *times, is_timeout)
+    return result, call_started_at, now
 
 
 def _embed_in_span(tracer: Tracer, batch: Batch, call: Call, model: str) -> Vectors:

@@ -13,6 +13,7 @@ from app.concurrency.deadline import Deadline
 from app.concurrency.peer import CLIENT_LOOK_S, still_there
 from app.concurrency.wakeup import Wakeup
 from app.config import ModelSettings, Settings
+from app.dispatch.adaptive import AdaptiveLimit
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
 from app.dispatch.drift import Agreement, BackgroundCalls
@@ -48,13 +49,7 @@ class Dispatcher:
         self._rng = rng or random.Random()
         self._events = GuardedEvents(events) if events is not None else Events()
         share = 1 / settings.workers
-        self._queues = {
-            name: SlotQueue(
-                calls_of_worker(settings.providers[name].concurrency, settings.workers),
-                settings.limits.waiting,
-            )
-            for name in providers
-        }
+        self._queues = {name: _make_queue(settings, name) for name in providers}
         self._pools = {
             name: self._make_pool(model, share, (tokenizers or {}).get(name))
             for name, model in settings.models.items()
@@ -167,6 +162,8 @@ class Dispatcher:
                 "state": d.standing.state(now),
                 "retry_in_seconds": _finite(d.standing.wait(now)),
                 "in_flight": d.standing.in_flight,
+                "concurrency": d.queue.concurrency,
+                "concurrency_is_auto": d.queue.adaptive is not None,
                 "outstanding": d.queue.outstanding(d),
                 "latency_ms": _ms(d.standing.latency.average),
                 "ejections": d.health.ejections_ever,
@@ -195,6 +192,18 @@ class Dispatcher:
         ]
         estimate.is_used = any(d.limits_tokens for d in deployments)
         return Pool(model.name, deployments, self._rng, settings.dispatch, estimate)
+
+
+def _make_queue(settings: Settings, provider: str) -> SlotQueue:
+    """Return the queue of a provider with the slots of this worker."""
+    limit, workers = settings.providers[provider].concurrency, settings.workers
+    waiting = settings.limits.waiting
+    if isinstance(limit, int):
+        return SlotQueue(calls_of_worker(limit, workers), waiting)
+    least, most = (calls_of_worker(bound, workers) for bound in (limit.least, limit.most))
+    # The workers of all hosts should alternate together: by the time of day, not since the boot.
+    adaptive = AdaptiveLimit(least, most, workers, clock_offset=time.time() - time.monotonic())
+    return SlotQueue(adaptive.slots(time.monotonic()), waiting, adaptive)
 
 
 def _ms(seconds: float | None) -> float | None:

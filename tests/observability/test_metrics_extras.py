@@ -86,7 +86,7 @@ def test_worst_agreement_of_a_model_at_a_provider_is_shown(gauges, files):
         return "embed", SimpleNamespace(
             name=provider,
             agreement=agreement,
-            queue=SimpleNamespace(waiting=0),
+            queue=SimpleNamespace(waiting=0, concurrency=8),
             standing=SimpleNamespace(state=lambda now: "drifted", in_flight=0),
         )
 
