@@ -10,6 +10,9 @@ The gradient must be measured, so the limit alternates between a little less and
 the clock that all workers share: the calls in flight of all of them rise and fall together, and
 each worker measures what all of them do to the provider. (Alone, each would see only its own share
 of the effect.) It needs no latency of an idle provider, which a busy one never shows.
+
+With fewer calls, those that requests share are larger. What a provider saves by that is added to
+the gradient: else a provider that computes one call at a time would get many small ones.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ _MAX_FALL = 0.35  # the same, at a gradient of 1
 _CUT = 0.7  # times the limit, after a 429 or a timeout
 _MIN_CALLS = 16  # in a cycle, before its gradient counts
 _MIN_VARIANCE = 1e-3  # of the logarithm of the calls in flight, likewise
+#: The part of what merging saves that counts: below the target, so that the limit does not fall
+#: where fewer, larger calls would only be as good.
+_MERGED = 0.8
 _KEPT = 0.8  # the weight of a cycle, relative to that of the next one, at an equal limit
 _MIN_HALF_S = 0.25  # seconds of half a cycle, and times a call takes that it lasts at least
 _CALLS_IN_A_ROW = 4
@@ -69,12 +75,13 @@ class AdaptiveLimit:
         self,
         deployment: Hashable,
         size: tuple[int, int],
+        requests: int,
         in_flight: int,
         was_full: bool,
         started_at: float,
         now: float,
     ) -> None:
-        """Learn from an answered call of ``size`` (items, tokens).
+        """Learn from an answered call of ``size`` (items, tokens), of so many ``requests``.
 
         ``in_flight`` are the calls at its start, with itself; ``was_full``: they were as many as
         allowed. Only then does their number follow from the limit, and not the other way round.
@@ -89,7 +96,10 @@ class AdaptiveLimit:
             if expected is None or not self._is_high(started_at):
                 costs.add(*size, seconds)
             if expected is not None and was_full:
-                self._gradient.add(math.log(in_flight), math.log(seconds / expected))
+                slower = math.log(seconds / expected)
+                if requests > 1:  # what fewer, larger calls would save
+                    slower -= _MERGED * costs.fixed_share(*size) * math.log(requests)
+                self._gradient.add(math.log(in_flight), slower)
             self._end_cycle(now)
 
     def failed(

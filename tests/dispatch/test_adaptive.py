@@ -106,7 +106,7 @@ def test_refused_calls_cut_the_limit_once():
 def test_timeout_cuts_unless_the_deadline_was_short():
     one = limit()
     for number in range(10):
-        one.succeeded("d", (1, 10), 1, False, 100.0 + number, 101.0 + number)
+        one.succeeded("d", (1, 10), 1, 1, False, 100.0 + number, 101.0 + number)
     one.failed("d", (1, 10), 200.0, 201.5, is_timeout=True)
     assert one.limit == 8
     one.failed("d", (1, 10), 200.0, 203.0, is_timeout=True)
@@ -124,7 +124,7 @@ def test_stays_within_its_bounds(low, more, events, start):
     for succeeds, in_flight, flag, took, pause in events:
         now += took + pause
         if succeeds:
-            one.succeeded("d", (in_flight, 10), in_flight, flag, now - took, now)
+            one.succeeded("d", (in_flight, 10), 1, in_flight, flag, now - took, now)
         else:
             one.failed("d", (in_flight, 10), now - took, now, is_timeout=flag)
         assert low <= one.limit <= low + more

@@ -3,13 +3,14 @@
 import pytest
 
 from app.config.calls_at_once import AutoConcurrency
+from app.domain import EmbeddingRequest
 from app.errors import Throttled
 from tests.dispatch.arrangements import START, Stub, codes, dispatcher, models
 from tests.dispatch.arrangements import vectors as good_vectors
 from tests.dispatch.members import between, engine, good
-from tests.dispatch.simulator import simulated
+from tests.dispatch.simulator import Asked, simulated
 
-SINGLE = models("a", max_inputs=1)
+ALONE, SINGLE = models("a"), models("a", max_inputs=1)
 SETTLED_S = 15
 
 
@@ -59,15 +60,31 @@ def test_follows_the_engine():
         assert seen[-1][1] <= 14
 
 
-def test_merged_calls_stay_large():
-    """An engine that computes one call at a time is best served by few large calls."""
-    options = {"concurrency": AutoConcurrency(), "max_inputs": 64}
-    with simulated({"a": engine(lambda now: 1)}, models("a"), **options) as run:
-        asked = [
-            run.ask("m", [f"{number}"], after=number / 200, timeout=60) for number in range(6000)
-        ]
-        run.to_the_end()
-        assert codes(asked) == {"ok": 6000}
+def served(concurrency, capacity, seconds=12.0, clients=200):
+    """Return the requests of the second half, of clients that ask without a pause."""
+    member = engine(lambda now: capacity, lambda items: 0.005 + 0.001 * items)
+    with simulated({"a": member}, ALONE, max_inputs=64, concurrency=concurrency) as run:
+        ended = []
+
+        def ask(client):
+            while run.world.now < START + seconds:
+                asked = Asked(EmbeddingRequest("m", [f"{client} {len(ended)}"]), 0)
+                run._ask(asked)
+                assert asked.outcome is not None
+                ended.append(run.world.now)
+
+        for client in range(clients):
+            run.world.at(START, lambda client=client: run.world.spawn(ask, client))
+        run.world.run()
+        return sum(at > START + seconds / 2 for at in ended)
+
+
+@pytest.mark.parametrize("capacity", [1, 4])
+def test_merged_calls_stay_large(capacity):
+    """More calls at once are smaller ones, whose own cost the engine pays more often."""
+    found = served(AutoConcurrency(), capacity)
+    assert found >= 0.9 * served(capacity, capacity)
+    assert found > 1.2 * served(64, capacity)
 
 
 def test_429_cuts_the_concurrency():
