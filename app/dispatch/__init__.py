@@ -31,6 +31,7 @@ The way of a request, and the file of each step::
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
   slots a worker has; `attempts`: the states of the attempts there; `waiting`: the order of the
   queue; `attempt`: the values in it; `batch`: attempts that share a call.
+* `paused`: the thread that looks at queues again which wait for a quota.
 * `sender`: the threads that make calls; `calls`: one call; `bisection`: isolates the refused
   request of a batch; `refused_items`: items that are not merged again.
 * `token_counts`: a provider's count of tokens, by item.
@@ -40,9 +41,10 @@ The way of a request, and the file of each step::
   `drifted_rows`: embeds rows of a deployment again that is ejected for drift meanwhile.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
-Only `sender` starts threads, only `deployment` calls providers. The files beside `dispatcher`,
-`sender`, `calls` and `drift` (whose calls wait for a slot) get the time and the random numbers as
-arguments, so that tests simulate hours in seconds. The settings are in `app.config.dispatch`.
+Only `sender` and `paused` start threads, only `deployment` calls providers. The files beside
+`dispatcher`, `sender`, `paused`, `calls` and `drift` (whose calls wait for a slot) get the time and
+the random numbers as arguments, so that tests simulate hours in seconds. The settings are in
+`app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

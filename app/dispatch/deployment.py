@@ -154,13 +154,19 @@ class Deployment:
     def quota_wait(self, expected: Expected, now: float) -> float:
         """Return the seconds until the quota has room for these items, or for their first call.
 
-        An item over ``max_call_tokens`` has a call of its own, with all its tokens.
+        And for all that waits in the queue already. An item over ``max_call_tokens`` has a call of
+        its own, with all its tokens.
         """
+        quota = self.quota
+        if not quota.is_limited:
+            return 0.0
         tokens = expected.total
         max_tokens = None if self.max_tokens is None else self.max_call_tokens
         if max_tokens is not None:
             tokens = max(expected.largest, min(tokens, max_tokens))
-        return self.quota.wait(tokens, now)
+        attempts_before, tokens_before = self.queue.waiting_of(self)
+        calls_before = min(attempts_before, 1) if self.merges else attempts_before
+        return quota.wait(tokens_before + tokens, now, calls_before + 1)
 
     # Calls
 

@@ -18,6 +18,7 @@ from app.dispatch.drift import Agreement, BackgroundCalls
 from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
+from app.dispatch.paused import PausedQueues
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import prepare
@@ -62,6 +63,9 @@ class Dispatcher:
         guarded = GuardedTracer(tracer) if tracer is not None else None
         self._pool_of = pool_of
         self._sender = Sender(pool_of, self._events, guarded)
+        self._paused = PausedQueues(self._sender.send)
+        for queue in self._queues.values():
+            queue.on_pause = self._paused.resume_at
         self.background_calls = BackgroundCalls(pool_of, self._sender)
 
     def start(
