@@ -18,6 +18,7 @@ from app.dispatch.drift import Agreement, BackgroundCalls
 from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
+from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.paused import PausedQueues
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
@@ -112,6 +113,22 @@ class Dispatcher:
             for deployment in pool.deployments:
                 yield name, deployment
 
+    def leased_quotas(self) -> dict[str, Deployment]:
+        """Return the deployments whose quota is leased of the whole, by a name of that quota."""
+        found = dict[str, Deployment]()
+        for model, deployment in self.deployments():
+            if isinstance(deployment.quota, LeasedQuota):
+                name = f"{model}/{deployment.label}"
+                while name in found:
+                    name += "+"
+                found[name] = deployment
+        return found
+
+    def resume(self, queue: SlotQueue) -> None:
+        """Send what waits in a queue, if its quotas have room now."""
+        if queue.waiting:
+            self._paused.resume_at(queue, time.monotonic())
+
     def set_agreement(
         self, deployment: Deployment, agreement: Agreement | None, ejects: bool
     ) -> None:
@@ -176,6 +193,7 @@ class Dispatcher:
                 share,
                 estimate.tokenizer,
                 settings.dispatch,
+                settings.limits.url is not None,
             )
             for d in model.deployments
         ]

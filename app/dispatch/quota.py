@@ -26,6 +26,7 @@ class Reservation:
     at: float
     tokens: int
     is_counted: bool = False  # in the window of tokens
+    is_settled: bool = False  # the tokens are those that the provider counted
 
 
 _NOT_COUNTED = Reservation(0.0, 0)  # of a deployment without limits
@@ -79,12 +80,7 @@ class Quota:
         if not self._limited:
             return 0.0
         with self._lock:
-            wait = self._wait(tokens, now)
-            if wait > 0:
-                self._drop_burst(now)
-                return wait if wait <= MAX_WAIT_S else 0.0
-            spacing = self._spacing(now)
-            return spacing if now + spacing < deadline else 0.0
+            return self._pause(tokens, now, deadline)
 
     def reserve(self, tokens: int, now: float) -> Reservation | None:
         """Count a call that is sent now; return None where it has to wait."""
@@ -92,18 +88,14 @@ class Quota:
             return _NOT_COUNTED
         made = Reservation(now, tokens)
         with self._lock:
-            if self._wait(tokens, now) > 0:
-                return None
-            self._count(made)
-        return made
+            return made if self._try_count(made) else None
 
     def room(self, now: float) -> float:
         """Return the tokens that calls may still use now."""
         if not self._limited:
             return float("inf")
         with self._lock:
-            self._expire(now)
-            return self._max_tokens - self._tokens
+            return self._room(now)
 
     def used_share(self, calls: int, tokens: int, now: float) -> float:
         """Return the share of the limits that is used with so many calls and tokens more."""
@@ -125,8 +117,7 @@ class Quota:
         """Add tokens to the reservation of a call not yet sent; return False above the limit."""
         if self._limited:
             with self._lock:
-                self._expire(now)
-                if self._tokens + tokens > self._max_tokens:
+                if tokens > self._room(now):
                     return False
                 self._change(reservation, tokens)
         return True
@@ -136,19 +127,43 @@ class Quota:
         if self._limited:
             with self._lock:
                 self._change(reservation, tokens - reservation.tokens)
+                reservation.is_settled = True
 
     def release(self, reservation: Reservation) -> None:
         """Remove a call that was not sent after all."""
         if self._limited:
             with self._lock:
-                if reservation in self._calls:
-                    self._calls.remove(reservation)
-                    self._calls_due -= self._call_s
-                if reservation.is_counted:
-                    self._counted.remove(reservation)
-                    self._tokens -= reservation.tokens
-                    self._tokens_due -= reservation.tokens * self._token_s
-                    reservation.is_counted = False
+                self._release(reservation)
+
+    # Under the lock
+
+    def _pause(self, tokens: int, now: float, deadline: float) -> float:
+        wait = self._wait(tokens, now)
+        if wait > 0:
+            self._drop_burst(now)
+            return wait if wait <= MAX_WAIT_S else 0.0
+        spacing = self._spacing(now)
+        return spacing if now + spacing < deadline else 0.0
+
+    def _room(self, now: float) -> float:
+        self._expire(now)
+        return self._max_tokens - self._tokens
+
+    def _try_count(self, made: Reservation) -> bool:
+        if self._wait(made.tokens, made.at) > 0:
+            return False
+        self._count(made)
+        return True
+
+    def _release(self, reservation: Reservation) -> None:
+        if reservation in self._calls:
+            self._calls.remove(reservation)
+            self._calls_due -= self._call_s
+        if reservation.is_counted:
+            self._counted.remove(reservation)
+            self._tokens -= reservation.tokens
+            self._tokens_due -= reservation.tokens * self._token_s
+            reservation.is_counted = False
 
     def _count(self, made: Reservation) -> None:
         self._calls.append(made)
