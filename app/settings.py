@@ -46,10 +46,10 @@ PROVIDERS = {"local": {"kind": "local"}}
 #:     docs/providers.md): Tokens of one input; a longer one is a 400. None: no limit. A number
 #:     needs the model's 'tokenizer'.
 #:   - "concurrency" (whole number from 1; default the provider's): Calls at once, as in PROVIDERS.
-#:   - "requests_per_minute" (whole number from 1; default None): Calls a minute, of all workers
-#:     together.
-#:   - "tokens_per_minute" (whole number from 1; default None): Tokens a minute, of all workers
-#:     together.
+#:   - "requests_per_minute" (whole number from 1; default None): Calls a minute, of all workers; of
+#:     all hosts with LIMITS['url'].
+#:   - "tokens_per_minute" (whole number from 1; default None): Tokens a minute, of all workers; of
+#:     all hosts with LIMITS['url'].
 #:   - "price_per_million_tokens" (number from 0 to 1,000,000; default 0): Dollars; for budgets and
 #:     reports.
 #: - "dimensions" (whole number from 1; default None): Values of a vector; each answer is checked

@@ -11,7 +11,7 @@ attempts are in `app.dispatch.attempts`, the order of the queue in `app.dispatch
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
 from app.concurrency.locks import uncontended_lock
@@ -39,6 +39,8 @@ class SlotQueue:
         self.slots = slots
         self.adaptive = adaptive  # finds the number of slots, where the settings give none
         self.free = slots
+        #: Called under the lock when attempts wait for a quota until a time: see `paused`.
+        self.on_pause: Callable[[SlotQueue, float], None] | None = None
         self._max_waiting = max_waiting
         self._attempts = Attempts()
         self._open: dict[Hashable, Batch] = {}  # for additions
@@ -69,6 +71,10 @@ class SlotQueue:
         """Attempts of a deployment that are queued or in flight."""
         return self._attempts.outstanding.get(deployment, 0)
 
+    def waiting_of(self, deployment: Deployment) -> tuple[int, int]:
+        """Attempts of a deployment that wait here, and their expected tokens."""
+        return self._attempts.waiting_of.get(deployment, (0, 0))
+
     def submit(self, attempt: Attempt, now: float) -> Batch | None:
         """Take an attempt; the batch to send now, if any.
 
@@ -82,7 +88,7 @@ class SlotQueue:
             if open_batch is not None and open_batch.try_add(attempt, now):
                 attempts.set_in_flight([attempt], open_batch)
                 return None
-            if self.free > 0 and not attempts.waiting and self._has_slot(attempt.deployment):
+            if self.free > 0 and not attempts.waiting and self._may_leave(attempt, now):
                 batch = self._start(key, [attempt], now)
                 if batch is not None:
                     return batch
@@ -95,7 +101,7 @@ class SlotQueue:
         None where no slot is free, an attempt waits for one, or the quota has no room.
         """
         with self._lock:
-            if self.free <= 0 or self.waiting or not self._has_slot(attempt.deployment):
+            if self.free <= 0 or self.waiting or not self._may_leave(attempt, now):
                 return None
             batch = self._start(group_key(attempt), [attempt], now)
             if batch is not None:
@@ -212,7 +218,7 @@ class SlotQueue:
         if self.free <= 0 or not self._attempts.waiting:
             return None
         groups = self._attempts.groups
-        turn = groups.next_group(self._has_slot)
+        turn = groups.next_group(lambda attempt: self._may_leave(attempt, now))
         if turn is None:
             return None
         key, deployment, group = turn
@@ -237,6 +243,19 @@ class SlotQueue:
         self._attempts.set_in_flight(attempts, batch)
         return batch
 
-    def _has_slot(self, deployment: Deployment) -> bool:
+    def _may_leave(self, attempt: Attempt, now: float) -> bool:
+        """Whether its deployment has a slot for an attempt, and its quota no pause.
+
+        After a pause the queue is looked at again. A probe does not wait for one.
+        """
+        deployment = attempt.deployment
         limit = deployment.concurrency
-        return limit is None or self._calls.get(deployment, 0) < limit
+        if limit is not None and self._calls.get(deployment, 0) >= limit:
+            return False
+        quota = deployment.quota
+        if not quota.is_limited or attempt.is_probe:
+            return True
+        pause = quota.pause(attempt.tokens, now, attempt.deadline.at)
+        if pause and self.on_pause is not None:
+            self.on_pause(self, now + pause)
+        return not pause

@@ -20,6 +20,8 @@ from app.dispatch.drift import Agreement, BackgroundCalls
 from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
+from app.dispatch.leased_quota import LeasedQuota
+from app.dispatch.paused import PausedQueues
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import prepare
@@ -59,6 +61,9 @@ class Dispatcher:
         guarded = GuardedTracer(tracer) if tracer is not None else None
         self._pool_of = pool_of
         self._sender = Sender(pool_of, self._events, guarded)
+        self._paused = PausedQueues(self._sender.send)
+        for queue in self._queues.values():
+            queue.on_pause = self._paused.resume_at
         self.background_calls = BackgroundCalls(pool_of, self._sender)
 
     def start(
@@ -120,6 +125,22 @@ class Dispatcher:
         for name, pool in self._pools.items():
             for deployment in pool.deployments:
                 yield name, deployment
+
+    def leased_quotas(self) -> dict[str, Deployment]:
+        """Return the deployments whose quota is leased of the whole, by a name of that quota."""
+        found = dict[str, Deployment]()
+        for model, deployment in self.deployments():
+            if isinstance(deployment.quota, LeasedQuota):
+                name = f"{model}/{deployment.label}"
+                while name in found:
+                    name += "+"
+                found[name] = deployment
+        return found
+
+    def resume(self, queue: SlotQueue) -> None:
+        """Send what waits in a queue, if its quotas have room now."""
+        if queue.waiting:
+            self._paused.resume_at(queue, time.monotonic())
 
     def set_agreement(
         self, deployment: Deployment, agreement: Agreement | None, ejects: bool
@@ -187,6 +208,7 @@ class Dispatcher:
                 share,
                 estimate.tokenizer,
                 settings.dispatch,
+                settings.limits.url is not None,
             )
             for d in model.deployments
         ]

@@ -58,18 +58,18 @@ class WaitingGroups:
             self._groups[key] = group
 
     def next_group(
-        self, has_slot: Callable[[Deployment], bool]
+        self, may_leave: Callable[[Attempt], bool]
     ) -> tuple[Hashable, Deployment, Iterable[Attempt]] | None:
         """Return the group whose turn it is: its key, its deployment and its attempts.
 
-        It is the first one whose deployment ``has_slot``; None where there is none. A group keeps
+        It is the first one whose head ``may_leave``; None where there is none. A group keeps
         its place while it holds attempts, so the head of that group has waited longest, except for
         attempts that were taken along before.
         """
         for key, group in self._groups.items():
-            deployment = next(iter(group)).deployment
-            if has_slot(deployment):
-                return key, deployment, group
+            head = next(iter(group))
+            if may_leave(head):
+                return key, head.deployment, group
         return None
 
     def of_deployment(self, deployment: Deployment) -> list[Attempt]:

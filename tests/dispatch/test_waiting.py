@@ -40,7 +40,7 @@ def test_a_group_whose_deployment_has_no_slot_is_passed_over():
     a, b = deployment("a"), deployment("b")
     attempts = [attempt(a), attempt(b), attempt(a)]
     groups = waiting(attempts)
-    assert left_in_order(groups, lambda of: of is b) == [attempts[1]]
+    assert left_in_order(groups, lambda head: head.deployment is b) == [attempts[1]]
     assert groups.of_deployment(a) == [attempts[0], attempts[2]]
     assert groups.of_deployment(b) == []
 
