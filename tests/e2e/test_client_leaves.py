@@ -159,6 +159,19 @@ def test_cached_item_is_embedded_for_those_who_stay(proxy, upstream):
     assert upstream.seen == ["shared"]
 
 
+def test_client_that_closes_only_its_sending_side_gets_a_quick_answer_or_499(proxy, upstream):
+    if proxy.front != proxy.port:
+        pytest.skip("nginx closes such a connection at once")
+    with ask(proxy, "quick", "half-quick") as connection:
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+    upstream.script(stalls.silence)
+    with ask(proxy, "slow", "half-slow") as connection:
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(100).startswith(b"HTTP/1.1 499 ")
+    assert_logged_as_left(proxy, "half-slow")
+
+
 def test_pipelined_request_is_no_end(proxy, upstream):
     upstream.script(refusals.delayed(2.5, good))  # two looks
     with ask(proxy, "first", "pipelined-first") as connection:
