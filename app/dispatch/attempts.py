@@ -25,6 +25,7 @@ class Attempts:
         self.waiting = 0  # attempts in state `QUEUED`; some of them may be held outside ``queue``
         self.queue = WaitingAttempts()
         self.outstanding: dict[Deployment, int] = {}  # attempts queued or in flight
+        self.waiting_of: dict[Deployment, tuple[int, int]] = {}  # `waiting`, and their tokens
 
     def add(self, attempt: Attempt) -> None:
         """Count a new attempt as outstanding. The caller must enqueue or send it."""
@@ -35,13 +36,13 @@ class Attempts:
         """Put a new attempt into the queue."""
         attempt.state = _QUEUED
         self.queue.add(attempt)
-        self.waiting += 1
+        self._count_waiting(attempt, 1)
 
     def set_in_flight(self, attempts: Iterable[Attempt], batch: Batch) -> None:
         """Mark attempts as in flight in a batch. They must have been taken out of the queue."""
         for attempt in attempts:
             if attempt.state is _QUEUED:
-                self.waiting -= 1
+                self._count_waiting(attempt, -1)
             attempt.state = _IN_FLIGHT
             attempt.batch = batch
 
@@ -52,7 +53,7 @@ class Attempts:
             if attempt.state is _IN_FLIGHT:
                 attempt.state = _QUEUED
                 attempt.batch = None
-                self.waiting += 1
+                self._count_waiting(attempt, 1)
         return wanted
 
     def wanted(self, attempts: Iterable[Attempt]) -> list[Attempt]:
@@ -90,9 +91,14 @@ class Attempts:
         if before in (AttemptState.DONE, AttemptState.WITHDRAWN):
             return False
         if before is _QUEUED:
-            self.waiting -= 1
+            self._count_waiting(attempt, -1)
             self.queue.remove(attempt)
         attempt.state = state
         attempt.batch = None
         self.outstanding[attempt.deployment] -= 1
         return before is not AttemptState.ABANDONED
+
+    def _count_waiting(self, attempt: Attempt, number: int) -> None:
+        self.waiting += number
+        attempts, tokens = self.waiting_of.get(attempt.deployment, (0, 0))
+        self.waiting_of[attempt.deployment] = attempts + number, tokens + number * attempt.tokens

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 
 from app.dispatch import bisection
+from app.dispatch.adaptive import AdaptiveLimit
 from app.dispatch.attempt import Attempt, NotSent, Result
 from app.dispatch.batch import Batch
+from app.dispatch.batching import SlotQueue
 from app.dispatch.calls import make_call
 from app.dispatch.deployment import Deployment
 from app.dispatch.events import Events, Tracer
@@ -101,12 +103,23 @@ class Sender:
         """Make one call and deliver its result; return the next test of a bisection, if any."""
         pool = self._pool_of[batch.deployment]
         result, call_started_at, now = make_call(batch, pool, self._events, self._tracer)
+        if batch.deployment.queue.adaptive is not None:
+            self._adapt(batch.deployment.queue, batch.deployment.queue.adaptive, now)
         if batch.attempts[0].is_space_check:
             self._checked(batch, result, now - call_started_at, now)
             return None
         if isinstance(result, Vectors):
             return self._answered(batch, result, call_started_at, now)
         return self._failed(batch, result, call_started_at, now)
+
+    def _adapt(self, queue: SlotQueue, adaptive: AdaptiveLimit, now: float) -> None:
+        """Change the slots of a queue to what is found out; send what has a slot by that."""
+        slots = adaptive.slots(now)
+        if slots != queue.slots:
+            batch = queue.set_slots(slots, now)
+            while batch is not None:
+                self.send(batch)
+                batch = queue.next(now)
 
     def _checked(
         self, batch: Batch, result: Vectors | ProviderError, seconds: float, now: float

@@ -19,7 +19,7 @@ def exceeded_limits(settings: Settings) -> list[str]:
     for model in settings.models.values():
         for number, deployment in enumerate(model.deployments):
             name = deployment.provider
-            limits[f"PROVIDERS[{name!r}]"] = settings.providers[name].concurrency
+            limits[f"PROVIDERS[{name!r}]"] = settings.providers[name].max_concurrency
             place = f"MODELS[{model.name!r}]['deployments'][{number}]"
             limits[place] = deployment.concurrency or settings.workers
     return [

@@ -1,5 +1,6 @@
 """``requests_per_minute`` and ``tokens_per_minute`` hold for the calls sent."""
 
+import itertools
 from contextlib import suppress
 
 import pytest
@@ -33,6 +34,26 @@ def test_calls_of_a_minute_are_within_the_quota(slots, merge):
         assert most_in_a_window(run.calls()) <= 10
         assert set(codes(asked)) <= {"ok", "rate_limit_exceeded", "timeout"}
         assert codes(asked)["ok"] >= 10
+
+
+def test_calls_beyond_half_of_the_quota_are_spread_over_the_minute():
+    with simulated({"a": good(0.2)}, models("a", requests_per_minute=60), merge=False) as run:
+        asked = load(run, 60, 0.0001, timeout=100)
+        run.to_the_end()
+        assert codes(asked) == {"ok": 60}
+        left = sorted(call.began - START for call in run.calls())
+        assert left[30] < 1
+        assert left[-1] == pytest.approx(29, abs=1)
+        assert all(later - call < 1.1 for call, later in itertools.pairwise(left))
+
+
+def test_what_waits_for_a_quota_leaves_together():
+    with simulated({"a": good(0.2)}, TEN) as run:
+        load(run, 1, 1.0)
+        asked = load(run, 100, 0.01, after=1, timeout=100)
+        run.to_the_end()
+        assert codes(asked) == {"ok": 100}
+        assert len(run.calls()) <= 10
 
 
 def test_parts_over_the_quota_wait_for_the_next_minute():

@@ -46,7 +46,7 @@ class HttpProvider:
         self._wire = wire
         self._base_url = (settings.base_url or wire.base_url or "").rstrip("/")
         self._connect_timeout = settings.connect_timeout
-        self._adapter = _Adapter(pool_maxsize=settings.concurrency)
+        self._adapter = _Adapter(pool_maxsize=settings.max_concurrency)
         self._verify: bool | str = settings.ca_bundle or True
         self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
         own = {name.lower() for name in settings.headers}

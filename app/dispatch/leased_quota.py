@@ -1,0 +1,322 @@
+"""A deployment's quota that all workers and hosts share: this worker's lease of it. No I/O.
+
+A shared store counts calls and tokens of the last minute, and leases pieces of the rest to workers.
+`LeasedQuota` says what to ask the store for (`start_exchange`), and takes its answer
+(`end_exchange`); `app.limits.leases` asks. In an exchange the worker reports calls that are final,
+names what it keeps of its lease, which returns the rest, and asks for what it expects to need.
+
+There are two modes:
+
+1. *leased*: calls leave as far as the lease goes. It expires some seconds after the question for it
+   was sent, so that an answer that is late is worth less, and one that is lost nothing: the store
+   counts what it has leased until the lease has expired for a minute.
+2. *share*: the store is away, or cannot lease yet. The worker has its share of the quota, as
+   without a store. After a lease it begins with what no other can have used: see `_begin_share`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.dispatch.quota import BURST_SHARE, MAX_WAIT_S, WINDOW_S, Quota, Reservation
+
+#: Seconds for which a lease lasts.
+LEASE_S = 5.0
+#: A worker leases what it needs in so many seconds.
+AHEAD_S = 1.0
+#: Seconds after which a call is reported with its expected tokens, if they are not settled.
+FINAL_S = 10.0
+#: Seconds after which a queue that waits for a lease looks again, if nothing else makes it.
+POLL_S = 0.25
+#: Seconds between two exchanges of a worker, at most.
+EXCHANGE_S = 1.0
+#: The share of the quota that all workers together may lease without need.
+IDLE_SHARE = 0.02
+_INFINITE = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question to the store. ``calls`` are final: seconds since they were sent, their tokens."""
+
+    at: float
+    kept: tuple[float, float]  # calls and tokens, those of calls that are not final among them
+    needed: tuple[float, float]  # without which nothing helps; 0: nothing waits
+    wanted: tuple[float, float]
+    calls: list[tuple[float, int]]  # in the order in which they became final
+    final: int  # calls that ever became final
+    is_leaving: bool  # the worker ends, and returns all
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The store's answer."""
+
+    is_leased: bool  # else the store cannot lease yet, and the worker uses its share
+    is_known: bool  # the store knew the worker; else it took no report
+    calls: float
+    tokens: float
+    members: int  # workers that use the quota
+    window_wait: float  # seconds until the minute has room for what was needed; 0: it was leased
+    pace_wait: float  # seconds until that is due at the rate of the quota
+    # If the store is away from then on:
+    spare_calls: float  # that no worker can have leased since
+    spare_tokens: float
+    share_wait: float  # seconds until the shares of all workers fit into each minute
+
+
+class LeasedQuota(Quota):
+    """A `Quota` of all workers: ``requests`` and ``tokens`` are the whole.
+
+    ``on_need`` is called, under the lock, when an exchange should come soon.
+    """
+
+    def __init__(self, requests: float | None, tokens: float | None, workers: int) -> None:
+        self.whole = requests, tokens
+        self._workers = workers
+        self.members = workers
+        self.on_need: Callable[[], None] | None = None
+        self._until = -_INFINITE  # when the lease expires
+        self._is_leased = False
+        self._lease_calls = self._lease_tokens = 0.0
+        self._exchange: Exchange | None = None  # under way
+        self._open: deque[Reservation] = deque()  # calls not reported as final, oldest first
+        self._final: deque[Reservation] = deque()  # to be reported, in the order of becoming final
+        self._reported: deque[Reservation] = deque()  # of the last minute
+        self._finals = 0
+        self._needed_tokens = -1  # of a call that waits for a lease; -1: none waits
+        self._window_until = self._pace_until = -_INFINITE
+        self._rates = [0.0, 0.0]  # calls and tokens a second, lately
+        self._spent = [0.0, 0.0]  # since the last exchange
+        self._exchanged_at = -_INFINITE
+        self._spare = [0.0, 0.0]  # calls and tokens, at the beginning of a share
+        self._strict_until = -_INFINITE
+        self._last: Lease | None = None
+        self._leased_at = -_INFINITE  # when that came
+        super().__init__(*self._share(workers))
+
+    def _share(self, members: int) -> tuple[float | None, float | None]:
+        requests, tokens = self.whole
+        return (
+            None if requests is None else requests / members,
+            None if tokens is None else tokens / members,
+        )
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether calls leave as far as a lease goes."""
+        return self._is_leased
+
+    # Exchanges with the store
+
+    def start_exchange(self, now: float, is_leaving: bool = False) -> Exchange:
+        """Return what to ask the store now. What is not kept is not used from here on."""
+        with self._lock:
+            self._collect_final(now, is_leaving)
+            self._update_rates(now)
+            kept, needed, wanted = self._amounts(is_leaving)
+            self._lease_calls, self._lease_tokens = kept
+            held = (
+                kept[0] + len(self._open),
+                kept[1] + sum(call.tokens for call in self._open),
+            )
+            calls = [(now - call.at, call.tokens) for call in self._final]
+            made = Exchange(now, held, needed, wanted, calls, self._finals, is_leaving)
+            self._exchange = made
+            return made
+
+    def end_exchange(self, exchange: Exchange, lease: Lease | None, now: float) -> bool:
+        """Take the store's answer, None for none; return whether what waits may leave now."""
+        with self._lock:
+            if self._exchange is not exchange:
+                return False
+            self._exchange = None
+            was_leased = self._is_leased
+            self._is_leased = lease is not None and lease.is_leased
+            if was_leased and not self._is_leased:
+                self._begin_share(now)
+            if lease is not None:
+                self._acknowledge(exchange, lease)
+                if lease.is_leased:
+                    self._take(exchange, lease, now)
+            return True
+
+    def _acknowledge(self, exchange: Exchange, lease: Lease) -> None:
+        """Forget the calls that were reported; after a loss of the store report them again."""
+        if not lease.is_known:
+            self._final.extendleft(reversed(self._reported))
+            self._finals += len(self._reported)
+            self._reported.clear()
+        else:
+            for _ in exchange.calls:
+                self._reported.append(self._final.popleft())
+        if lease.members != self.members:
+            self.members = max(1, lease.members)
+            self._set_limits(*self._share(max(self.members, self._workers)))
+
+    def _take(self, exchange: Exchange, lease: Lease, now: float) -> None:
+        """Add a lease to what was kept. The times are counted from when it was asked for."""
+        self._last, self._leased_at = lease, now
+        self._lease_calls += lease.calls
+        self._lease_tokens += lease.tokens
+        self._until = exchange.at + LEASE_S
+        if exchange.needed[0] or exchange.needed[1]:
+            self._needed_tokens = -1
+        self._window_until = exchange.at + lease.window_wait
+        self._pace_until = exchange.at + lease.pace_wait
+
+    def _collect_final(self, now: float, all_of_them: bool) -> None:
+        still_open = deque[Reservation]()
+        for call in self._open:
+            if all_of_them or call.is_settled or now - call.at >= FINAL_S:
+                self._final.append(call)
+                self._finals += 1
+            else:
+                still_open.append(call)
+        self._open = still_open
+        while self._reported and self._reported[0].at + WINDOW_S + FINAL_S < now:
+            self._reported.popleft()
+        while self._final and self._final[0].at + WINDOW_S + FINAL_S < now:
+            self._final.popleft()
+
+    def _update_rates(self, now: float) -> None:
+        seconds = min(now - self._exchanged_at, 10.0)
+        if seconds < 0.2:
+            return
+        weight = min(1.0, seconds / AHEAD_S)
+        for i in (0, 1):
+            self._rates[i] += weight * (self._spent[i] / seconds - self._rates[i])
+        self._spent, self._exchanged_at = [0.0, 0.0], now
+
+    def _amounts(
+        self, is_leaving: bool
+    ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+        """Return the calls and tokens of the lease to keep, to need, and to want in addition."""
+        if is_leaving or not self._is_leased:
+            self._lease_calls = self._lease_tokens = 0.0
+        lease = self._lease_calls, self._lease_tokens
+        rate_c, rate_t = self._rates
+        target = [math.ceil(rate_c * AHEAD_S), math.ceil(rate_t * AHEAD_S)]
+        requests, tokens = self.whole
+        if (requests or _INFINITE) * IDLE_SHARE >= self.members and not is_leaving:
+            mean = math.ceil(rate_t / rate_c) if rate_c > 0.01 else 0
+            target = [max(target[0], 1), max(target[1], mean)]
+        needed = (0.0, 0.0)
+        if self._needed_tokens >= 0:
+            needed = max(0.0, 1 - lease[0]), max(0.0, self._needed_tokens - lease[1])
+            kept = lease
+        else:
+            kept = min(lease[0], target[0]), min(lease[1], target[1])
+        wanted = (
+            max(needed[0], target[0] - kept[0], 0.0),
+            max(needed[1], target[1] - kept[1], 0.0),
+        )
+        if requests is None:
+            kept, needed, wanted = (0.0, kept[1]), (0.0, needed[1]), (0.0, wanted[1])
+        if tokens is None:
+            kept, needed, wanted = (kept[0], 0.0), (needed[0], 0.0), (wanted[0], 0.0)
+        return kept, needed, wanted
+
+    def _begin_share(self, now: float) -> None:
+        """Use the share of the quota from now on, but never more than all workers together may.
+
+        Other workers may have leased until the store went away. The store's last answer says when
+        the shares of all workers begin to fit beside that, and what they can use before.
+        """
+        last = self._last
+        if last is None:
+            return
+        starts_at = max(now, self._leased_at + last.share_wait)
+        self._strict_until = now + WINDOW_S
+        self._calls_due = self._tokens_due = starts_at + BURST_SHARE * WINDOW_S
+        members = max(self.members, self._workers)
+        self._spare = [last.spare_calls / members, last.spare_tokens / members]
+
+    # Under the lock
+
+    def _has_lease(self, tokens: float, now: float, calls: int = 1) -> bool:
+        requests, limit = self.whole
+        return (
+            now < self._until
+            and (requests is None or self._lease_calls >= calls)
+            and (limit is None or self._lease_tokens >= tokens)
+        )
+
+    def _has_spare(self, tokens: float, now: float) -> bool:
+        is_early = now < self._strict_until
+        return is_early and self._spare[0] >= 1 and self._spare[1] >= tokens
+
+    def _wait(self, tokens: int, now: float, calls: int = 1) -> float:
+        if self._has_lease(tokens, now, calls):
+            return 0.0
+        if not self._is_leased:
+            return super()._wait(tokens, now, calls)
+        wait = self._window_until - now
+        return wait if wait > MAX_WAIT_S else 0.0
+
+    def _pause(self, tokens: int, now: float, deadline: float) -> float:
+        if self._has_lease(tokens, now):
+            return 0.0
+        if self._is_leased:
+            if self._window_until - now > MAX_WAIT_S:
+                return 0.0
+            pause = max(self._window_until, self._pace_until) - now
+            if pause > 0:
+                return pause
+            self._need(tokens)
+            return POLL_S
+        if self._exchange is not None:  # the store may count this call only after its answer
+            return POLL_S
+        if self._has_spare(tokens, now):
+            return 0.0
+        if now < self._strict_until:
+            deadline = _INFINITE
+        return super()._pause(tokens, now, deadline)
+
+    def _need(self, tokens: int) -> None:
+        if tokens != self._needed_tokens:
+            self._needed_tokens = tokens
+            if self.on_need is not None:
+                self.on_need()
+
+    def _room(self, now: float) -> float:
+        if self.whole[1] is None:
+            return _INFINITE
+        if now < self._until and self._lease_tokens > 0:
+            return self._lease_tokens
+        return 0.0 if self._is_leased else super()._room(now)
+
+    def _try_count(self, made: Reservation) -> bool:
+        if self._has_lease(made.tokens, made.at):
+            self._lease_calls -= 1
+            self._lease_tokens -= made.tokens
+            self._count(made)
+            if self._lease_calls < self._rates[0] * AHEAD_S / 2 and self.on_need is not None:
+                self.on_need()
+        elif self._is_leased or self._exchange is not None:
+            return False
+        elif self._has_spare(made.tokens, made.at):
+            self._spare[0] -= 1
+            self._spare[1] -= made.tokens
+            self._count(made)
+        elif not super()._try_count(made):
+            return False
+        self._open.append(made)
+        self._spent[0] += 1
+        self._spent[1] += made.tokens
+        return True
+
+    def _change(self, reservation: Reservation, tokens: int) -> None:
+        super()._change(reservation, tokens)
+        if tokens > 0 and reservation in self._open and not reservation.is_settled:
+            self._lease_tokens -= tokens
+
+    def _release(self, reservation: Reservation) -> None:
+        super()._release(reservation)
+        if reservation in self._open:
+            self._open.remove(reservation)
+            self._lease_calls += 1
+            self._lease_tokens += reservation.tokens
