@@ -244,9 +244,11 @@ class SlotQueue:
         if limit is not None and self._calls.get(deployment, 0) >= limit:
             return False
         quota = deployment.quota
-        if not quota.is_limited or attempt.is_probe:
-            return True
-        pause = quota.pause(attempt.tokens, now, attempt.deadline.at)
+        pause = quota.rests_until - now
+        if pause <= 0:
+            if not quota.is_limited or attempt.is_probe:
+                return True
+            pause = quota.pause(attempt.tokens, now, attempt.deadline.at)
         if pause and self.on_pause is not None:
             self.on_pause(self, now + pause)
         return not pause

@@ -16,56 +16,21 @@ There are two modes:
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from app.dispatch.lease import AHEAD_S, Exchange, Lease, amounts, lease_size
 from app.dispatch.quota import BURST_SHARE, MAX_WAIT_S, WINDOW_S, Quota, Reservation
 
 #: Seconds for which a lease lasts.
 LEASE_S = 5.0
-#: A worker leases what it needs in so many seconds.
-AHEAD_S = 1.0
 #: Seconds after which a call is reported with its expected tokens, if they are not settled.
 FINAL_S = 10.0
 #: Seconds after which a queue that waits for a lease looks again, if nothing else makes it.
 POLL_S = 0.25
 #: Seconds between two exchanges of a worker, at most.
 EXCHANGE_S = 1.0
-#: The share of the quota that all workers together may lease without need.
-IDLE_SHARE = 0.02
 _INFINITE = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """A question to the store. ``calls`` are final: seconds since they were sent, their tokens."""
-
-    at: float
-    kept: tuple[float, float]  # calls and tokens, those of calls that are not final among them
-    needed: tuple[float, float]  # without which nothing helps; 0: nothing waits
-    wanted: tuple[float, float]
-    calls: list[tuple[float, int]]  # in the order in which they became final
-    final: int  # calls that ever became final
-    is_leaving: bool  # the worker ends, and returns all
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The store's answer."""
-
-    is_leased: bool  # else the store cannot lease yet, and the worker uses its share
-    is_known: bool  # the store knew the worker; else it took no report
-    calls: float
-    tokens: float
-    members: int  # workers that use the quota
-    window_wait: float  # seconds until the minute has room for what was needed; 0: it was leased
-    pace_wait: float  # seconds until that is due at the rate of the quota
-    # If the store is away from then on:
-    spare_calls: float  # that no worker can have leased since
-    spare_tokens: float
-    share_wait: float  # seconds until the shares of all workers fit into each minute
 
 
 class LeasedQuota(Quota):
@@ -117,7 +82,11 @@ class LeasedQuota(Quota):
         with self._lock:
             self._collect_final(now, is_leaving)
             self._update_rates(now)
-            kept, needed, wanted = self._amounts(is_leaving)
+            if is_leaving or not self._is_leased:
+                self._lease_calls = self._lease_tokens = 0.0
+            target = (0, 0) if is_leaving else lease_size(self._rates, self.whole[0], self.members)
+            held = self._lease_calls, self._lease_tokens
+            kept, needed, wanted = amounts(self.whole, held, target, self._needed_tokens)
             self._lease_calls, self._lease_tokens = kept
             held = (
                 kept[0] + len(self._open),
@@ -190,35 +159,6 @@ class LeasedQuota(Quota):
         for i in (0, 1):
             self._rates[i] += weight * (self._spent[i] / seconds - self._rates[i])
         self._spent, self._exchanged_at = [0.0, 0.0], now
-
-    def _amounts(
-        self, is_leaving: bool
-    ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
-        """Return the calls and tokens of the lease to keep, to need, and to want in addition."""
-        if is_leaving or not self._is_leased:
-            self._lease_calls = self._lease_tokens = 0.0
-        lease = self._lease_calls, self._lease_tokens
-        rate_c, rate_t = self._rates
-        target = [math.ceil(rate_c * AHEAD_S), math.ceil(rate_t * AHEAD_S)]
-        requests, tokens = self.whole
-        if (requests or _INFINITE) * IDLE_SHARE >= self.members and not is_leaving:
-            mean = math.ceil(rate_t / rate_c) if rate_c > 0.01 else 0
-            target = [max(target[0], 1), max(target[1], mean)]
-        needed = (0.0, 0.0)
-        if self._needed_tokens >= 0:
-            needed = max(0.0, 1 - lease[0]), max(0.0, self._needed_tokens - lease[1])
-            kept = lease
-        else:
-            kept = min(lease[0], target[0]), min(lease[1], target[1])
-        wanted = (
-            max(needed[0], target[0] - kept[0], 0.0),
-            max(needed[1], target[1] - kept[1], 0.0),
-        )
-        if requests is None:
-            kept, needed, wanted = (0.0, kept[1]), (0.0, needed[1]), (0.0, wanted[1])
-        if tokens is None:
-            kept, needed, wanted = (kept[0], 0.0), (needed[0], 0.0), (wanted[0], 0.0)
-        return kept, needed, wanted
 
     def _begin_share(self, now: float) -> None:
         """Use the share of the quota from now on, but never more than all workers together may.

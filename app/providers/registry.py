@@ -29,6 +29,7 @@ _INFRASTRUCTURE = {
     "dialect",
     "effects",
     "presets",
+    "rate_limits",
     "refusals",
     "registry",
 }
