@@ -132,8 +132,7 @@ class LeasedQuota(Quota):
         self._lease_calls += lease.calls
         self._lease_tokens += lease.tokens
         self._until = exchange.at + LEASE_S
-        if exchange.needed[0] or exchange.needed[1]:
-            self._needed_tokens = -1
+        self._needed_tokens = -1  # what still waits is asked for again
         self._window_until = exchange.at + lease.window_wait
         self._pace_until = exchange.at + lease.pace_wait
 
@@ -142,6 +141,7 @@ class LeasedQuota(Quota):
         for call in self._open:
             if all_of_them or call.is_settled or now - call.at >= FINAL_S:
                 self._final.append(call)
+                call.is_unreported = False
                 self._finals += 1
             else:
                 still_open.append(call)
@@ -245,18 +245,20 @@ class LeasedQuota(Quota):
         elif not super()._try_count(made):
             return False
         self._open.append(made)
+        made.is_unreported = True
         self._spent[0] += 1
         self._spent[1] += made.tokens
         return True
 
     def _change(self, reservation: Reservation, tokens: int) -> None:
         super()._change(reservation, tokens)
-        if tokens > 0 and reservation in self._open and not reservation.is_settled:
+        if tokens > 0 and reservation.is_unreported:
             self._lease_tokens -= tokens
 
     def _release(self, reservation: Reservation) -> None:
         super()._release(reservation)
-        if reservation in self._open:
+        if reservation.is_unreported:
             self._open.remove(reservation)
+            reservation.is_unreported = False
             self._lease_calls += 1
             self._lease_tokens += reservation.tokens

@@ -29,6 +29,7 @@ class Reservation:
     tokens: int
     is_counted: bool = False  # in the window of tokens
     is_settled: bool = False  # the tokens are those that the provider counted
+    is_unreported: bool = False  # of a `LeasedQuota`: the store does not know of the call
 
 
 _NOT_COUNTED = Reservation(0.0, 0)  # of a deployment without limits
