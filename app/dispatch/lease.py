@@ -31,7 +31,7 @@ class Exchange:
 class Lease:
     """The store's answer."""
 
-    is_leased: bool  # else the store cannot lease yet, and the worker uses its share
+    is_leased: bool  # else the worker leaves
     is_known: bool  # the store knew the worker; else it took no report
     calls: float
     tokens: float
@@ -42,6 +42,7 @@ class Lease:
     spare_calls: float  # that no worker can have leased since
     spare_tokens: float
     share_wait: float  # seconds until the shares of all workers fit into each minute
+    rank: int  # how many of the workers come before this one: of a share that does not divide
 
 
 def lease_size(rates: Sequence[float], requests: float | None, members: int) -> tuple[int, int]:

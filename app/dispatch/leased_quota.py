@@ -24,6 +24,8 @@ from app.dispatch.quota import BURST_SHARE, MAX_WAIT_S, WINDOW_S, Quota, Reserva
 
 #: Seconds for which a lease lasts.
 LEASE_S = 5.0
+#: Seconds for which a worker that starts waits for the store's first answer.
+JOIN_S = 1.0
 #: Seconds after which a call is reported with its expected tokens, if they are not settled.
 FINAL_S = 10.0
 #: Seconds after which a queue that waits for a lease looks again, if nothing else makes it.
@@ -41,7 +43,9 @@ class LeasedQuota(Quota):
 
     def __init__(self, requests: float | None, tokens: float | None, workers: int) -> None:
         self.whole = requests, tokens
-        self._workers = workers
+        self._workers, self._rank = workers, -1
+        self._has_share = True  # of the calls: else there are fewer calls than workers
+        self._joins_until = -_INFINITE
         self.members = workers
         self.on_need: Callable[[], None] | None = None
         self._until = -_INFINITE  # when the lease expires
@@ -77,6 +81,10 @@ class LeasedQuota(Quota):
 
     # Exchanges with the store
 
+    def join(self, now: float) -> None:
+        """Wait a moment for the store's first answer, before the share is used."""
+        self._joins_until = now + JOIN_S
+
     def start_exchange(self, now: float, is_leaving: bool = False) -> Exchange:
         """Return what to ask the store now. What is not kept is not used from here on."""
         with self._lock:
@@ -103,6 +111,7 @@ class LeasedQuota(Quota):
             if self._exchange is not exchange:
                 return False
             self._exchange = None
+            self._joins_until = -_INFINITE
             was_leased = self._is_leased
             self._is_leased = lease is not None and lease.is_leased
             if was_leased and not self._is_leased:
@@ -122,9 +131,14 @@ class LeasedQuota(Quota):
         else:
             for _ in exchange.calls:
                 self._reported.append(self._final.popleft())
-        if lease.members != self.members:
-            self.members = max(1, lease.members)
-            self._set_limits(*self._share(max(self.members, self._workers)))
+        if (lease.members, lease.rank) != (self.members, self._rank):
+            self.members, self._rank = max(1, lease.members), lease.rank
+            requests, tokens = self._share(max(self.members, self._workers))
+            if requests is not None:  # whole calls: together they are no more than the quota
+                calls, rest = divmod(int(self.whole[0] or 0), max(self.members, self._workers))
+                requests = calls + (lease.rank < rest)
+            self._has_share = requests != 0
+            self._set_limits(1 if requests == 0 else requests, tokens)
 
     def _take(self, exchange: Exchange, lease: Lease, now: float) -> None:
         """Add a lease to what was kept. The times are counted from when it was asked for."""
@@ -193,7 +207,7 @@ class LeasedQuota(Quota):
         if self._has_lease(tokens, now, calls):
             return 0.0
         if not self._is_leased:
-            return super()._wait(tokens, now, calls)
+            return super()._wait(tokens, now, calls) if self._has_share else WINDOW_S
         wait = self._window_until - now
         return wait if wait > MAX_WAIT_S else 0.0
 
@@ -208,13 +222,18 @@ class LeasedQuota(Quota):
                 return pause
             self._need(tokens)
             return POLL_S
-        if self._exchange is not None:  # the store may count this call only after its answer
-            return POLL_S
+        if self._exchange is not None or now < self._joins_until:
+            return POLL_S  # the store counts this call only if it is sent after its answer
         if self._has_spare(tokens, now):
             return 0.0
-        if now < self._strict_until:
-            deadline = _INFINITE
-        return super()._pause(tokens, now, deadline)
+        if now >= self._strict_until:
+            return super()._pause(tokens, now, deadline)
+        wait = self._wait(tokens, now)
+        if wait > 0:
+            return wait if wait <= MAX_WAIT_S else 0.0
+        # No call leaves before it is due, or the first ones of all workers would come at once.
+        due = max(self._calls_due + self._call_s, self._tokens_due + tokens * self._token_s)
+        return max(0.0, due - now - BURST_SHARE * WINDOW_S)
 
     def _need(self, tokens: int) -> None:
         if tokens != self._needed_tokens:
