@@ -138,8 +138,9 @@ if os.environ.get("ALPHANEURAL_API_KEY"):
 #:   the hit is lost.
 CACHE = {"ttl": 3600, "max_bytes": 256 * 2**20, "scope": "shared"}
 
-#: The size of requests, and where the limits of keys are counted. Without url, each worker counts
-#: for its share of them, and from 0 after a restart; with a url, counts are exact.
+#: The size of requests, and where the limits of keys and the quotas of deployments are counted.
+#: Without url, each worker counts for its share of them, and from 0 after a restart; with a url,
+#: counts are exact.
 #: - "body_bytes" (whole number from 1; default 32 MiB): Size of a request's body.
 #: - "inputs" (whole number from 1; default 8,192): Inputs of a request.
 #: - "waiting" (whole number from 1; default 1,000): Requests that may wait for a provider's slot in

@@ -25,7 +25,7 @@ from app.dispatch.batch import Batch, tokens_of
 from app.dispatch.drain_rate import DrainRate
 from app.dispatch.merging import Merging
 from app.dispatch.waiting import group_key
-from app.domain import Flow
+from app.domain import Flow, Tier
 
 if TYPE_CHECKING:
     from app.dispatch.adaptive import AdaptiveLimit
@@ -107,9 +107,11 @@ class SlotQueue:
         """Attempts of a deployment that are queued or in flight."""
         return self._attempts.outstanding.get(deployment, 0)
 
-    def waiting_of(self, deployment: Deployment) -> tuple[int, int]:
-        """Attempts of a deployment that wait here, and their expected tokens."""
-        return self._attempts.waiting_of.get(deployment, (0, 0))
+    def waiting_before(self, deployment: Deployment, tier: Tier) -> tuple[int, int]:
+        """Attempts that wait for a deployment before one of a tier, and their expected tokens."""
+        if not self._attempts.waiting:
+            return 0, 0
+        return self._attempts.waiting_before(deployment, tier)
 
     def submit(self, attempt: Attempt, now: float) -> Batch | None:
         """Take an attempt; the batch to send now, if any.
@@ -216,7 +218,7 @@ class SlotQueue:
     def move(self, attempt: Attempt, flow: Flow) -> None:
         """Let a queued attempt wait in another flow."""
         with self._lock:
-            self._attempts.queue.move(attempt, flow)
+            self._attempts.move(attempt, flow)
 
     def flush(self, deployment: Deployment) -> list[Attempt]:
         """Take out all attempts queued for a deployment. The caller must pass each a result."""
@@ -322,9 +324,11 @@ class SlotQueue:
         if limit is not None and self._calls.get(deployment, 0) >= limit:
             return False
         quota = deployment.quota
-        if not quota.is_limited or attempt.is_probe:
-            return True
-        pause = quota.pause(attempt.tokens, now, attempt.deadline.at)
+        pause = quota.rests_until - now
+        if pause <= 0:
+            if not quota.is_limited or attempt.is_probe:
+                return True
+            pause = quota.pause(attempt.tokens, now, attempt.deadline.at)
         if pause and self.on_pause is not None:
             self.on_pause(self, now + pause)
         return not pause

@@ -15,11 +15,10 @@ from app.config.dispatch import DispatchSettings
 from app.dispatch.batching import SlotQueue
 from app.dispatch.drift import Agreement
 from app.dispatch.item_lengths import max_item_tokens
-from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.plan import Expected, TokenEstimate, split
-from app.dispatch.quota import Quota
+from app.dispatch.quota import MAX_WAIT_S
 from app.dispatch.refused_items import RefusedItems
-from app.dispatch.shares import calls_of_worker
+from app.dispatch.shares import calls_of_worker, quota_of_worker
 from app.dispatch.standing import Standing
 from app.dispatch.token_counts import recounted
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
@@ -74,7 +73,7 @@ class Deployment:
         self.long_text = takes.long_text
         self.max_item_tokens = max_item_tokens(settings, provider_settings.kind, takes, tokenizer)
         self.merges = provider_settings.merge and self.max_inputs != 1
-        self.quota = _make_quota(settings, worker_share, shares_quota)
+        self.quota = quota_of_worker(settings, worker_share, shares_quota)
         self.standing = Standing(self.timeout, rng, dispatch)
         self.health = self.standing.health
         self.costs = self.standing.costs
@@ -192,17 +191,19 @@ class Deployment:
     def quota_wait(self, expected: Expected, now: float) -> float:
         """Return the seconds until the quota has room for these items, or for their first call.
 
-        And for all that waits in the queue already. An item over ``max_call_tokens`` has a call of
+        And for all that waits in the queue before them. An item over ``max_call_tokens`` has a call of
         its own, with all its tokens.
         """
         quota = self.quota
+        if quota.rests_until > now + MAX_WAIT_S:
+            return quota.rests_until - now
         if not quota.is_limited:
             return 0.0
         tokens = expected.total
         max_tokens = None if self.max_tokens is None else self.max_call_tokens
         if max_tokens is not None:
             tokens = max(expected.largest, min(tokens, max_tokens))
-        attempts_before, tokens_before = self.queue.waiting_of(self)
+        attempts_before, tokens_before = self.queue.waiting_before(self, expected.flow.tier)
         calls_before = min(attempts_before, 1) if self.merges else attempts_before
         return quota.wait(tokens_before + tokens, now, calls_before + 1)
 
@@ -281,12 +282,3 @@ class Deployment:
             return replace(vectors, rows=[cut(row, wanted) for row in vectors.rows])
         except BadVector as error:
             raise BrokenContract(f"answered {error}") from error
-
-
-def _make_quota(settings: DeploymentSettings, worker_share: float, is_shared: bool) -> Quota:
-    """Return the quota of a worker: with leases of the whole, or a fixed share."""
-    limits = settings.requests_per_minute, settings.tokens_per_minute
-    if is_shared and limits != (None, None):
-        return LeasedQuota(*limits, round(1 / worker_share))
-    requests, tokens = (None if limit is None else limit * worker_share for limit in limits)
-    return Quota(requests, tokens)

@@ -16,56 +16,23 @@ There are two modes:
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from app.dispatch.lease import AHEAD_S, Exchange, Lease, amounts, lease_size
 from app.dispatch.quota import BURST_SHARE, MAX_WAIT_S, WINDOW_S, Quota, Reservation
 
 #: Seconds for which a lease lasts.
 LEASE_S = 5.0
-#: A worker leases what it needs in so many seconds.
-AHEAD_S = 1.0
+#: Seconds for which a worker that starts waits for the store's first answer.
+JOIN_S = 1.0
 #: Seconds after which a call is reported with its expected tokens, if they are not settled.
 FINAL_S = 10.0
 #: Seconds after which a queue that waits for a lease looks again, if nothing else makes it.
 POLL_S = 0.25
 #: Seconds between two exchanges of a worker, at most.
 EXCHANGE_S = 1.0
-#: The share of the quota that all workers together may lease without need.
-IDLE_SHARE = 0.02
 _INFINITE = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """A question to the store. ``calls`` are final: seconds since they were sent, their tokens."""
-
-    at: float
-    kept: tuple[float, float]  # calls and tokens, those of calls that are not final among them
-    needed: tuple[float, float]  # without which nothing helps; 0: nothing waits
-    wanted: tuple[float, float]
-    calls: list[tuple[float, int]]  # in the order in which they became final
-    final: int  # calls that ever became final
-    is_leaving: bool  # the worker ends, and returns all
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The store's answer."""
-
-    is_leased: bool  # else the store cannot lease yet, and the worker uses its share
-    is_known: bool  # the store knew the worker; else it took no report
-    calls: float
-    tokens: float
-    members: int  # workers that use the quota
-    window_wait: float  # seconds until the minute has room for what was needed; 0: it was leased
-    pace_wait: float  # seconds until that is due at the rate of the quota
-    # If the store is away from then on:
-    spare_calls: float  # that no worker can have leased since
-    spare_tokens: float
-    share_wait: float  # seconds until the shares of all workers fit into each minute
 
 
 class LeasedQuota(Quota):
@@ -76,7 +43,9 @@ class LeasedQuota(Quota):
 
     def __init__(self, requests: float | None, tokens: float | None, workers: int) -> None:
         self.whole = requests, tokens
-        self._workers = workers
+        self._workers, self._rank = workers, -1
+        self._has_share = True  # of the calls: else there are fewer calls than workers
+        self._joins_until = -_INFINITE
         self.members = workers
         self.on_need: Callable[[], None] | None = None
         self._until = -_INFINITE  # when the lease expires
@@ -112,12 +81,20 @@ class LeasedQuota(Quota):
 
     # Exchanges with the store
 
+    def join(self, now: float) -> None:
+        """Wait a moment for the store's first answer, before the share is used."""
+        self._joins_until = now + JOIN_S
+
     def start_exchange(self, now: float, is_leaving: bool = False) -> Exchange:
         """Return what to ask the store now. What is not kept is not used from here on."""
         with self._lock:
             self._collect_final(now, is_leaving)
             self._update_rates(now)
-            kept, needed, wanted = self._amounts(is_leaving)
+            if is_leaving or not self._is_leased:
+                self._lease_calls = self._lease_tokens = 0.0
+            target = (0, 0) if is_leaving else lease_size(self._rates, self.whole[0], self.members)
+            held = self._lease_calls, self._lease_tokens
+            kept, needed, wanted = amounts(self.whole, held, target, self._needed_tokens)
             self._lease_calls, self._lease_tokens = kept
             held = (
                 kept[0] + len(self._open),
@@ -134,6 +111,7 @@ class LeasedQuota(Quota):
             if self._exchange is not exchange:
                 return False
             self._exchange = None
+            self._joins_until = -_INFINITE
             was_leased = self._is_leased
             self._is_leased = lease is not None and lease.is_leased
             if was_leased and not self._is_leased:
@@ -153,9 +131,14 @@ class LeasedQuota(Quota):
         else:
             for _ in exchange.calls:
                 self._reported.append(self._final.popleft())
-        if lease.members != self.members:
-            self.members = max(1, lease.members)
-            self._set_limits(*self._share(max(self.members, self._workers)))
+        if (lease.members, lease.rank) != (self.members, self._rank):
+            self.members, self._rank = max(1, lease.members), lease.rank
+            requests, tokens = self._share(max(self.members, self._workers))
+            if requests is not None:  # whole calls: together they are no more than the quota
+                calls, rest = divmod(int(self.whole[0] or 0), max(self.members, self._workers))
+                requests = calls + (lease.rank < rest)
+            self._has_share = requests != 0
+            self._set_limits(1 if requests == 0 else requests, tokens)
 
     def _take(self, exchange: Exchange, lease: Lease, now: float) -> None:
         """Add a lease to what was kept. The times are counted from when it was asked for."""
@@ -163,8 +146,7 @@ class LeasedQuota(Quota):
         self._lease_calls += lease.calls
         self._lease_tokens += lease.tokens
         self._until = exchange.at + LEASE_S
-        if exchange.needed[0] or exchange.needed[1]:
-            self._needed_tokens = -1
+        self._needed_tokens = -1  # what still waits is asked for again
         self._window_until = exchange.at + lease.window_wait
         self._pace_until = exchange.at + lease.pace_wait
 
@@ -173,6 +155,7 @@ class LeasedQuota(Quota):
         for call in self._open:
             if all_of_them or call.is_settled or now - call.at >= FINAL_S:
                 self._final.append(call)
+                call.is_unreported = False
                 self._finals += 1
             else:
                 still_open.append(call)
@@ -190,35 +173,6 @@ class LeasedQuota(Quota):
         for i in (0, 1):
             self._rates[i] += weight * (self._spent[i] / seconds - self._rates[i])
         self._spent, self._exchanged_at = [0.0, 0.0], now
-
-    def _amounts(
-        self, is_leaving: bool
-    ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
-        """Return the calls and tokens of the lease to keep, to need, and to want in addition."""
-        if is_leaving or not self._is_leased:
-            self._lease_calls = self._lease_tokens = 0.0
-        lease = self._lease_calls, self._lease_tokens
-        rate_c, rate_t = self._rates
-        target = [math.ceil(rate_c * AHEAD_S), math.ceil(rate_t * AHEAD_S)]
-        requests, tokens = self.whole
-        if (requests or _INFINITE) * IDLE_SHARE >= self.members and not is_leaving:
-            mean = math.ceil(rate_t / rate_c) if rate_c > 0.01 else 0
-            target = [max(target[0], 1), max(target[1], mean)]
-        needed = (0.0, 0.0)
-        if self._needed_tokens >= 0:
-            needed = max(0.0, 1 - lease[0]), max(0.0, self._needed_tokens - lease[1])
-            kept = lease
-        else:
-            kept = min(lease[0], target[0]), min(lease[1], target[1])
-        wanted = (
-            max(needed[0], target[0] - kept[0], 0.0),
-            max(needed[1], target[1] - kept[1], 0.0),
-        )
-        if requests is None:
-            kept, needed, wanted = (0.0, kept[1]), (0.0, needed[1]), (0.0, wanted[1])
-        if tokens is None:
-            kept, needed, wanted = (kept[0], 0.0), (needed[0], 0.0), (wanted[0], 0.0)
-        return kept, needed, wanted
 
     def _begin_share(self, now: float) -> None:
         """Use the share of the quota from now on, but never more than all workers together may.
@@ -253,7 +207,7 @@ class LeasedQuota(Quota):
         if self._has_lease(tokens, now, calls):
             return 0.0
         if not self._is_leased:
-            return super()._wait(tokens, now, calls)
+            return super()._wait(tokens, now, calls) if self._has_share else WINDOW_S
         wait = self._window_until - now
         return wait if wait > MAX_WAIT_S else 0.0
 
@@ -268,13 +222,18 @@ class LeasedQuota(Quota):
                 return pause
             self._need(tokens)
             return POLL_S
-        if self._exchange is not None:  # the store may count this call only after its answer
-            return POLL_S
+        if self._exchange is not None or now < self._joins_until:
+            return POLL_S  # the store counts this call only if it is sent after its answer
         if self._has_spare(tokens, now):
             return 0.0
-        if now < self._strict_until:
-            deadline = _INFINITE
-        return super()._pause(tokens, now, deadline)
+        if now >= self._strict_until:
+            return super()._pause(tokens, now, deadline)
+        wait = self._wait(tokens, now)
+        if wait > 0:
+            return wait if wait <= MAX_WAIT_S else 0.0
+        # No call leaves before it is due, or the first ones of all workers would come at once.
+        due = max(self._calls_due + self._call_s, self._tokens_due + tokens * self._token_s)
+        return max(0.0, due - now - BURST_SHARE * WINDOW_S)
 
     def _need(self, tokens: int) -> None:
         if tokens != self._needed_tokens:
@@ -305,18 +264,20 @@ class LeasedQuota(Quota):
         elif not super()._try_count(made):
             return False
         self._open.append(made)
+        made.is_unreported = True
         self._spent[0] += 1
         self._spent[1] += made.tokens
         return True
 
     def _change(self, reservation: Reservation, tokens: int) -> None:
         super()._change(reservation, tokens)
-        if tokens > 0 and reservation in self._open and not reservation.is_settled:
+        if tokens > 0 and reservation.is_unreported:
             self._lease_tokens -= tokens
 
     def _release(self, reservation: Reservation) -> None:
         super()._release(reservation)
-        if reservation in self._open:
+        if reservation.is_unreported:
             self._open.remove(reservation)
+            reservation.is_unreported = False
             self._lease_calls += 1
             self._lease_tokens += reservation.tokens

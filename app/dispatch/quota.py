@@ -17,6 +17,8 @@ FULL_SHARE = 0.9
 #: The longest wait for room in the window that a call in the queue waits; before a longer one it is
 #: refused.
 MAX_WAIT_S = 2.0
+#: The longest rest for what a provider says of its limits: a wrong header must not stop it long.
+MAX_REST_S = 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +29,7 @@ class Reservation:
     tokens: int
     is_counted: bool = False  # in the window of tokens
     is_settled: bool = False  # the tokens are those that the provider counted
+    is_unreported: bool = False  # of a `LeasedQuota`: the store does not know of the call
 
 
 _NOT_COUNTED = Reservation(0.0, 0)  # of a deployment without limits
@@ -48,6 +51,8 @@ class Quota:
     """
 
     def __init__(self, requests: float | None, tokens: float | None) -> None:
+        #: Until when the provider says that nothing remains of its own limits.
+        self.rests_until = float("-inf")
         self.is_limited = self._limited = requests is not None or tokens is not None
         self._calls: deque[Reservation] = deque()  # in the window of calls, oldest first
         self._counted: deque[Reservation] = deque()  # in the window of tokens, oldest first
@@ -105,6 +110,10 @@ class Quota:
             self._expire(now)
             of_calls = (len(self._calls) + calls) / self._max_calls
             return max(of_calls, (self._tokens + tokens) / self._max_tokens)
+
+    def rest(self, seconds: float, now: float) -> None:
+        """Let no call leave until a limit of the provider has reset, but at most a minute."""
+        self.rests_until = max(self.rests_until, now + min(seconds, MAX_REST_S))
 
     def spread_s(self, tokens: int, share: float) -> float:
         """Return the seconds between calls of so many tokens that use that share of the limits."""

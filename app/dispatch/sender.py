@@ -20,6 +20,7 @@ from app.dispatch.calls import make_call
 from app.dispatch.deployment import Deployment
 from app.dispatch.events import Events, Tracer
 from app.dispatch.pool import Pool
+from app.dispatch.quota import MAX_WAIT_S
 from app.domain import Vectors
 from app.errors import (
     Drifted,
@@ -73,6 +74,17 @@ class Sender:
         if not deployment.standing.may_be_asked(now, last_resort=True, is_only=pool.is_alone):
             for attempt in deployment.queue.flush(deployment):
                 attempt.on_result(attempt, NotSent("may not be asked now"), now)
+
+    @staticmethod
+    def _rest(deployment: Deployment, seconds: float, now: float) -> None:
+        """Let a deployment rest until its provider's limit resets.
+
+        For a long rest its queued attempts go back to their jobs, which may have another.
+        """
+        deployment.quota.rest(seconds, now)
+        if deployment.quota.rests_until > now + MAX_WAIT_S:
+            for attempt in deployment.queue.flush(deployment):
+                attempt.on_result(attempt, NotSent("has used up its provider's limit"), now)
 
     # In its thread
 
@@ -147,6 +159,8 @@ class Sender:
             deployment.quota.settle(batch.reservation, sum(vectors.tokens))
             if pool.estimate.is_used:
                 pool.estimate.learn(batch.items, sum(vectors.tokens))
+        if vectors.limit_resets_in is not None:
+            self._rest(deployment, vectors.limit_resets_in, now)
         silent = pool.ejector.succeeded(batch, call_started_at, now)
         self._events.answered(pool.model, deployment, vectors, now - call_started_at)
         start = 0

@@ -7,13 +7,13 @@ A hash holds the state of one quota (calls and tokens of any minute), or of the 
 * ``w:<worker>``: when the worker was seen; whether it has a lease; the calls and tokens it holds;
   until when; how many calls it has reported ever; whether it was refused what it needed.
 * ``since``: when the store began to know all workers. It leases nothing for some seconds from
-  then: workers that use their share meanwhile have to report that first.
+  then: workers that have used their share have to report that first.
 * ``seen``: the last question. ``calls_due``, ``tokens_due``: when all calls and tokens leased so
   far are due at the rate of the quota (the generic cell rate algorithm, ITU-T I.371).
 
 What a worker holds counts until a minute after its lease has expired: a worker that has died may
-have used it at the last moment. Of workers that are silent, or have no lease yet, the shares are
-held back, because they may be using them: a worker that the store cannot reach does.
+have used it at the last moment. Of workers that are silent the shares are
+held back, because they may be using them: a worker that cannot reach the store does.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from __future__ import annotations
 #: reported ever; then of each call to report the seconds since it was sent, and its tokens.
 #: Reply: whether it has a lease, whether it was known, calls, tokens, workers, milliseconds until
 #: the window has room and until the rate allows for it, calls and tokens that stay spare and
-#: milliseconds until the shares fit if the store is away from now on, whether another worker lacks
-#: what it needs.
+#: milliseconds until the shares fit if the store is away from now on, how many of the workers come
+#: before it.
 EXCHANGE = """
 local now = tonumber(ARGV[1])
 if not now then
@@ -96,7 +96,7 @@ end
 table.sort(places)
 
 -- The other workers.
-local members, joined, lacking = 1, 1, 0
+local members, joined, lacking, rank = 1, 1, 0, 0
 for other, w in pairs(workers) do
   if other ~= id then
     local seen, leased, until_ = w[1], w[2], w[5]
@@ -104,6 +104,7 @@ for other, w in pairs(workers) do
       redis.call('HDEL', KEYS[1], 'w:' .. other)
     else
       members = members + 1
+      if other < id then rank = rank + 1 end
       if leased == 1 and now - seen <= SILENT then joined = joined + 1 end
       if w[7] == 1 and now - seen <= SILENT then lacking = lacking + 1 end
       if now < until_ + window then used = {used[1] + w[3], used[2] + w[4]} end
@@ -120,14 +121,16 @@ if leaves then
     set_bucket(place, bucket[1] + keep[1], bucket[2] + keep[2])
   end
 end
-local leased = not leaves and me ~= nil and now - meta.since >= GRACE
+local grace = me and GRACE - (now - meta.since) or 0.05
 local got, free, waits, lacks = {0, 0}, {0, 0}, {0, 0}, false
 for u = 1, 2 do
   local returned = had[u] - keep[u] - reported[u]
   due[u] = math.max(due[u] - returned * unit_s[u], now)
   free[u] = math.floor(limit[u] * joined / members - used[u] - keep[u])
 end
-if leased then
+if grace > 0 then
+  waits, lacks = {0, grace}, needs
+elseif not leaves then
   local enough = true
   for u = 1, 2 do
     local room, paced = free[u], 1e15
@@ -168,7 +171,7 @@ for u = 1, 2 do
 end
 if not leaves then
   redis.call('HSET', KEYS[1], 'w:' .. id, table.concat({
-    exact(now), leased and 1 or 0, whole(keep[1] + got[1]), whole(keep[2] + got[2]),
+    exact(now), 1, whole(keep[1] + got[1]), whole(keep[2] + got[2]),
     exact(now + lease_s), whole(final), lacks and 1 or 0,
   }, ' '))
 end
@@ -193,8 +196,8 @@ for u = 1, 2 do
   end
 end
 return {
-  leased and 1 or 0, me and 1 or 0, whole(got[1]), whole(got[2]), members,
+  leaves and 0 or 1, me and 1 or 0, whole(got[1]), whole(got[2]), members,
   whole(waits[1] * 1000 + 0.5), whole(waits[2] * 1000 + 0.5),
-  whole(spare[1]), whole(spare[2]), whole(share_wait * 1000), lacking > 0 and 1 or 0,
+  whole(spare[1]), whole(spare[2]), whole(share_wait * 1000), rank,
 }
 """

@@ -15,7 +15,8 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from app.dispatch.leased_quota import LEASE_S, Exchange, Lease, LeasedQuota
+from app.dispatch.lease import Exchange, Lease
+from app.dispatch.leased_quota import LEASE_S, LeasedQuota
 from app.dispatch.quota import BURST_SHARE, WINDOW_S
 from app.limits.lease_script import EXCHANGE
 from app.redis.client import BestEffortClient
@@ -51,6 +52,7 @@ class QuotaLeases:
         self.remote.start()
         for name, quota in self._quotas.items():
             quota.on_need = partial(self._need, name)
+            quota.join(time.monotonic())
 
     def close(self) -> None:
         """Return all leases, and close the connections."""
@@ -111,7 +113,7 @@ def ask(
     except NoScriptError:  # the server has restarted and lost its scripts
         reply = client.eval(EXCHANGE, 1, redis_key, *arguments)
     leased, known, *numbers = (int(value) for value in reply)
-    calls, tokens, members, window_ms, pace_ms, spare_calls, spare_tokens, share_ms, _ = numbers
+    calls, tokens, members, window_ms, pace_ms, spare_calls, spare_tokens, share_ms, rank = numbers
     return Lease(
         bool(leased),
         bool(known),
@@ -123,4 +125,5 @@ def ask(
         spare_calls,
         spare_tokens,
         share_ms / 1000,
+        rank,
     )

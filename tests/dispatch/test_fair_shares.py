@@ -188,3 +188,14 @@ def test_flex_waits_for_a_rest_until_its_deadline():
     assert early.code == "rate_limit_exceeded"
     assert late.code in ("rate_limit_exceeded", "timeout")
     assert len(run.calls()) <= 200 / 20 + 3
+
+
+def test_bulk_work_that_waits_for_a_quota_does_not_delay_queries():
+    deployment = {"provider": "a", "requests_per_minute": 60}
+    with simulated({"a": good()}, {"m": [deployment]}, merge=False) as run:
+        flow = Flow("bulk", tier="flex")
+        bulk = [run.ask("m", [f"t{n}"], after=n * 0.01, flow=flow) for n in range(300)]
+        queries = ask_queries(run, number=60, every=3.0)
+        run.to_the_end()
+    assert not [one.error for one in bulk if one.error]
+    assert at(1, waits(queries)) <= 2.5

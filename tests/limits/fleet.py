@@ -66,6 +66,7 @@ class Fleet:
         quota = LeasedQuota(*self.limits, self.per_host)
         worker = Worker(f"w{next(self.numbers)}", quota, self.rng.uniform(0, 1e5))
         quota.on_need = lambda: self.after(0.01, lambda: self.exchange(worker))
+        quota.join(self.now + worker.clock_offset)
         self.workers.append(worker)
         self.round(worker)
         return worker
