@@ -329,6 +329,8 @@ class SlotQueue:
             if not quota.is_limited or attempt.is_probe:
                 return True
             pause = quota.pause(attempt.tokens, now, attempt.deadline.at)
+            if attempt.flow.tier == "flex":
+                pause = max(pause, quota.bulk_pause(attempt.tokens, now))
         if pause and self.on_pause is not None:
             self.on_pause(self, now + pause)
         return not pause

@@ -14,6 +14,8 @@ WINDOW_S = 60.1
 BURST_SHARE = 0.5
 #: The share of the tokens from which a window counts as full.
 FULL_SHARE = 0.9
+#: The share of the window that bulk work (tier flex) may use.
+BULK_SHARE = 0.9
 #: The longest wait for room in the window that a call in the queue waits; before a longer one it is
 #: refused.
 MAX_WAIT_S = 2.0
@@ -86,6 +88,20 @@ class Quota:
             return 0.0
         with self._lock:
             return self._pause(tokens, now, deadline)
+
+    def bulk_pause(self, tokens: int, now: float) -> float:
+        """Return the seconds for which a call of bulk work waits in the queue.
+
+        Such calls have no burst, and leave a part of the window to others.
+        """
+        if not self._limited:
+            return 0.0
+        used, with_call = self.used_share(0, 0, now), self.used_share(1, tokens, now)
+        with self._lock:
+            spacing = max(0.0, max(self._calls_due, self._tokens_due) - now)
+        if used > 0 and with_call > BULK_SHARE:
+            return max(spacing, self.spread_s(tokens, 1.0))
+        return spacing
 
     def reserve(self, tokens: int, now: float) -> Reservation | None:
         """Count a call that is sent now; return None where it has to wait."""

@@ -315,7 +315,11 @@ class AnyQueue(RuleBasedStateMachine):
             if one.deployment is self.deployments[1]:
                 assert busy or is_kept_back
             elif not is_kept_back:
-                assert one.deployment.quota.pause(one.tokens, self.now, one.deadline.at) > 0
+                quota = one.deployment.quota
+                pause = quota.pause(one.tokens, self.now, one.deadline.at)
+                if one.flow.tier == "flex":
+                    pause = max(pause, quota.bulk_pause(one.tokens, self.now))
+                assert pause > 0
 
     def teardown(self):
         """Serve all remaining attempts."""

@@ -19,7 +19,10 @@ SECONDS = 20
 
 def sized(a_call=A_CALL, a_text=A_TEXT):
     """Return a provider whose calls take longer with more texts."""
-    return lambda world, call: (a_call + a_text * len(call.items), None)
+    return lambda world, call: (
+        (a_call + a_text * len(call.items)) * world.rng.uniform(0.97, 1.03),
+        None,
+    )
 
 
 def provider(behaviour=None, slots=SLOTS, most=MOST, **options):
