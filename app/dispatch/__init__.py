@@ -32,8 +32,9 @@ The way of a request, and the file of each step::
   `call_costs`: how long a call should take for its size.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
   slots a worker has; `adaptive`: finds their number where it is "auto"; `attempts`: the states of
-  the attempts there; `waiting`: the order of the queue; `attempt`: the values in it; `batch`:
-  attempts that share a call.
+  the attempts there; `waiting`: the order of the queue, by tiers and flows (`queued_flow`,
+  `flows`); `drain_rate`: how fast it empties; `attempt`: the values in it; `batch`: attempts that
+  share a call, and `merging`: which ones may.
 * `paused`: the thread that looks at queues again which wait for a quota.
 * `sender`: the threads that make calls; `calls`: one call; `bisection`: isolates the refused
   request of a batch; `refused_items`: items that are not merged again.
