@@ -131,13 +131,15 @@ class Vectors:
     """N vectors, each as float32 little-endian bytes, and the tokens of each.
 
     ``tokens`` sum to the count of the provider, or are ``estimated`` if it gave none. ``encoding``
-    is the format in which the provider sent the vectors, if there was a choice.
+    is the format in which the provider sent the vectors, if there was a choice. ``limit_resets_in``
+    are the seconds until a rate limit of the provider resets that this call has used up.
     """
 
     rows: Sequence[bytes]
     tokens: Sequence[int]
     estimated: bool = False
     encoding: Encoding | None = None
+    limit_resets_in: float | None = None
 
     def slice(self, start: int, stop: int) -> Vectors:
         """Return the vectors from index ``start`` up to, not including, ``stop``."""

@@ -22,6 +22,7 @@ from app.cache.memory import Caches
 from app.config import Settings
 from app.console.pages import Console
 from app.dispatch import Dispatcher
+from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.shares import exceeded_limits
 from app.limits.limiter import Limiter, make_limiter
 from app.observability import build as observability
@@ -67,6 +68,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     finish_observers = [*start_observers, *services.observers, RequestLog()]
     addresses = ClientAddresses(checked.trusted_proxies)
     hooks.install(flask, finish_observers, start_observers, addresses)
+    _add_leases(services, checked, dispatcher)
     drift_watch = _add_drift_watch(services, checked, dispatcher)
     limiter = make_limiter(checked)
     services.add(limiter.soft_limits.start, limiter.soft_limits.close)
@@ -87,6 +89,23 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         _warn_of_exceeded_limits(checked)
         services.start()
     return flask
+
+
+def _add_leases(services: Services, settings: Settings, dispatcher: Dispatcher) -> None:
+    """Share the quotas of deployments with all workers, where ``LIMITS`` has a url."""
+    limits, deployments = settings.limits, dispatcher.leased_quotas()
+    if limits.url is None or not deployments:
+        return
+    from app.limits.leases import QuotaLeases
+
+    leases = QuotaLeases(
+        limits.url,
+        limits.namespace,
+        limits.timeout,
+        {name: d.quota for name, d in deployments.items() if isinstance(d.quota, LeasedQuota)},
+        lambda name: dispatcher.resume(deployments[name].queue),
+    )
+    services.add(leases.start, leases.close)
 
 
 def _add_drift_watch(

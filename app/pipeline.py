@@ -15,6 +15,7 @@ from app.cache.keys import keys_of
 from app.cache.load import Collected, Entries, Job, OnPart
 from app.cache.memory import Cache, Caches
 from app.cache.singleflight import SingleFlight
+from app.concurrency.peer import still_there
 from app.dispatch import Dispatcher, drifted_rows
 from app.dispatch.drifted_rows import sum_purchases
 from app.domain import FROM_CACHE, Caller, EmbeddingRequest, Entry, Flow, Item, Outcome, Vectors
@@ -50,10 +51,17 @@ class Pipeline:
         self._per_key = scope == "key"
         self._flights = SingleFlight()
 
-    def run(self, request: EmbeddingRequest, caller: Caller, deadline: float) -> Outcome:
+    def run(
+        self,
+        request: EmbeddingRequest,
+        caller: Caller,
+        deadline: float,
+        has_client_left: Callable[[], bool] = still_there,
+    ) -> Outcome:
         """Return the vectors of a request. Raises `ClientError`.
 
-        ``deadline`` is a time of the monotonic clock, in seconds.
+        ``deadline`` is a time of the monotonic clock, in seconds. ``has_client_left`` is called now
+        and then during a long wait; `ClientClosedRequest` is raised where it is true.
         """
         width = request.dimensions or self._widths.get(request.model)
         if request.caching and self._caches is not None:
@@ -62,9 +70,9 @@ class Pipeline:
             owner = caller.name if self._per_key else ""
             tokenizer = self._tokenizers.get(request.model, "")
             keys = keys_of(request, space, owner, width, tokenizer)
-            outcome = self._run_cached(request, deadline, keys, cache, width)
+            outcome = self._run_cached(request, deadline, keys, cache, width, has_client_left)
         else:
-            outcome = drifted_rows.embed(self._dispatch, request, deadline)
+            outcome = drifted_rows.embed(self._dispatch, request, deadline, has_client_left)
         try:
             verify(outcome.vectors.rows, len(request.items), width)
         except ClientError as error:
@@ -79,6 +87,7 @@ class Pipeline:
         keys: list[bytes],
         cache: Cache,
         width: int | None,
+        has_client_left: Callable[[], bool],
     ) -> Outcome:
         """Return the vectors of a request that uses the cache.
 
@@ -93,28 +102,34 @@ class Pipeline:
         missing = [key for key in items if key not in cached]
         if missing:
             embedding = _Embedding(self._dispatch, request, items, cache, width)
-            loaded = self._fetch(missing, request, deadline, embedding)
+            loaded = self._fetch(missing, request, deadline, embedding, has_client_left)
         entries = [*cached.values(), *loaded.entries.values()]
         if len({len(entry.row) for entry in entries}) > 1:
             # The model has changed its width, and the settings do not name the right one. Vectors
             # that one job embeds have the same width.
-            return self._embed_all(request, deadline, keys, cache, loaded)
+            return self._embed_all(request, deadline, keys, cache, loaded, has_client_left)
         return _outcome(keys, cached, loaded)
 
     def _fetch(
-        self, keys: Sequence[bytes], request: EmbeddingRequest, deadline: float, own: _Embedding
+        self,
+        keys: Sequence[bytes],
+        request: EmbeddingRequest,
+        deadline: float,
+        own: _Embedding,
+        has_client_left: Callable[[], bool],
     ) -> Collected:
         """Return the entries of keys, none of them of a deployment that is ejected for drift.
 
         See `app.dispatch.drifted_rows`. Entries that are embedded again replace the cached ones.
         """
-        loaded = self._flights.fetch(keys, deadline, request.timeout, own)
+        arguments = deadline, request.timeout, own, has_client_left
+        loaded = self._flights.fetch(keys, *arguments)
         while drifted := self._dispatch.drifted_sources(request.model):
             again = [key for key, source in loaded.sources.items() if source in drifted]
             if not again:
                 break
             try:
-                loaded.update(self._flights.fetch(again, deadline, request.timeout, own))
+                loaded.update(self._flights.fetch(again, *arguments))
             except ClientError as error:
                 error.attempts += loaded.attempts
                 error.purchases = sum_purchases(loaded.purchases, error.purchases)
@@ -128,10 +143,11 @@ class Pipeline:
         keys: list[bytes],
         cache: Cache,
         loaded: Collected,
+        has_client_left: Callable[[], bool],
     ) -> Outcome:
         """Embed all items again, and store them; ``loaded`` is what was bought before, too."""
         try:
-            outcome = drifted_rows.embed(self._dispatch, request, deadline)
+            outcome = drifted_rows.embed(self._dispatch, request, deadline, has_client_left)
         except ClientError as error:
             error.purchases = sum_purchases(loaded.purchases, error.purchases)
             raise

@@ -22,8 +22,9 @@ import os
 #: - "connect_timeout" (seconds over 0, up to 3,600; default 5): Maximum time of connecting.
 #: - "max_inputs" (whole number from 1; default what its kind takes): Inputs of one call.
 #: - "max_tokens" (whole number from 1; default what its kind takes): Tokens of one call.
-#: - "concurrency" (whole number from 1; default 64): Calls at once, of all workers together; each
-#:   makes at least one.
+#: - "concurrency" (whole number from 1, "auto", `{"auto": [least, most]}`; default 64): Calls at
+#:   once, of all workers together; each makes at least one. "auto": as many as help, found out from
+#:   1 to 256, for engines of your own.
 #: - "merge" (True or False; default True): Whether requests that wait leave in one call.
 #: - "proxy" (http:// or https:// address; default None): A proxy on the way to it.
 #: - "ca_bundle" (path of a PEM file; default None): Certificates to trust for it.
@@ -45,10 +46,10 @@ PROVIDERS = {"local": {"kind": "local"}}
 #:     docs/providers.md): Tokens of one input; a longer one is a 400. None: no limit. A number
 #:     needs the model's 'tokenizer'.
 #:   - "concurrency" (whole number from 1; default the provider's): Calls at once, as in PROVIDERS.
-#:   - "requests_per_minute" (whole number from 1; default None): Calls a minute, of all workers
-#:     together.
-#:   - "tokens_per_minute" (whole number from 1; default None): Tokens a minute, of all workers
-#:     together.
+#:   - "requests_per_minute" (whole number from 1; default None): Calls a minute, of all workers; of
+#:     all hosts with LIMITS['url'].
+#:   - "tokens_per_minute" (whole number from 1; default None): Tokens a minute, of all workers; of
+#:     all hosts with LIMITS['url'].
 #:   - "price_per_million_tokens" (number from 0 to 1,000,000; default 0): Dollars; for budgets and
 #:     reports.
 #: - "dimensions" (whole number from 1; default None): Values of a vector; each answer is checked
@@ -137,8 +138,9 @@ if os.environ.get("ALPHANEURAL_API_KEY"):
 #:   the hit is lost.
 CACHE = {"ttl": 3600, "max_bytes": 256 * 2**20, "scope": "shared"}
 
-#: The size of requests, and where the limits of keys are counted. Without url, each worker counts
-#: for its share of them, and from 0 after a restart; with a url, counts are exact.
+#: The size of requests, and where the limits of keys and the quotas of deployments are counted.
+#: Without url, each worker counts for its share of them, and from 0 after a restart; with a url,
+#: counts are exact.
 #: - "body_bytes" (whole number from 1; default 32 MiB): Size of a request's body.
 #: - "inputs" (whole number from 1; default 8,192): Inputs of a request.
 #: - "waiting" (whole number from 1; default 1,000): Requests that may wait for a provider's slot in

@@ -7,6 +7,7 @@ import pytest
 from app import config
 from app.auth.keys import caller_of
 from app.config import ModelSettings, ProviderSettings
+from app.config.calls_at_once import AutoConcurrency
 from app.config.deployments import KNOWN_CONTEXT
 from app.config.keys import KEY_LIMITS
 from app.providers import registry
@@ -171,6 +172,22 @@ def test_settings_are_frozen():
         model.name = "other"
     with pytest.raises(TypeError):
         checked.models["other"] = model
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "most"),
+    [
+        (8, 8, 8),
+        ("auto", AutoConcurrency(1, 256), 256),
+        ({"auto": [4, 32]}, AutoConcurrency(4, 32), 32),
+    ],
+    ids=str,
+)
+def test_concurrency_of_a_provider(value, limit, most):
+    settings = good()
+    settings["PROVIDERS"]["openai"]["concurrency"] = value
+    provider = config.check(settings).providers["openai"]
+    assert (provider.concurrency, provider.max_concurrency) == (limit, most)
 
 
 def test_defaults_are_applied():

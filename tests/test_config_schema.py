@@ -7,6 +7,11 @@ from app.providers import registry
 
 URL = "must be an http:// or https:// address"
 SECONDS = "must be greater than 0 and less than or equal to 3600"
+CONCURRENCY = (
+    "PROVIDERS['openai']['concurrency']: must be a whole number from 1, 'auto', or its bounds, "
+    "for instance {'auto': [1, 64]}"
+)
+WRONG_CONCURRENCIES = (0, 1.5, True, "64", {"auto": 8}, {"auto": [8, 4]}, {"auto": [0, 4]}, {})
 POSITIVE = "must be greater than or equal to 1"
 WIDTHS = "must be True, False or a list of widths, for instance [256, 512]"
 DICTIONARY = "must be a dictionary"
@@ -147,7 +152,7 @@ TABLE = [
     ((*P, "max_inputs"), 0, f"PROVIDERS['openai']['max_inputs']: {POSITIVE}"),
     ((*P, "max_inputs"), 1.5, "PROVIDERS['openai']['max_inputs']: must be a whole number"),
     ((*P, "max_tokens"), True, "PROVIDERS['openai']['max_tokens']: must be a whole number"),
-    ((*P, "concurrency"), 0, f"PROVIDERS['openai']['concurrency']: {POSITIVE}"),
+    *(((*P, "concurrency"), value, CONCURRENCY) for value in WRONG_CONCURRENCIES),
     ((*P, "merge"), "yes", "PROVIDERS['openai']['merge']: must be True or False"),
     ((*P, "proxy"), "proxy:3128", f"PROVIDERS['openai']['proxy']: {URL}"),
     ((*P, "ca_bundle"), "/no/such", "PROVIDERS['openai']['ca_bundle']: no file '/no/such'"),

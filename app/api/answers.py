@@ -57,12 +57,10 @@ def embedding_response(
 
 
 def _server_timing(outcome: Outcome, total_s: float) -> str:
-    seconds = {
-        "queue": outcome.queue_seconds,
-        "upstream": outcome.upstream_seconds,
-        "total": total_s,
-    }
-    return ", ".join(f"{name};dur={value * 1000:.2f}" for name, value in seconds.items())
+    return (
+        f"queue;dur={outcome.queue_seconds * 1000:.2f}, "
+        f"upstream;dur={outcome.upstream_seconds * 1000:.2f}, total;dur={total_s * 1000:.2f}"
+    )
 
 
 def body(outcome: Outcome, model: str, encoding: Encoding) -> list[bytes]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import orjson
 from flask import Blueprint, Response, request
 
 from app.api.answers import embedding_response
+from app.api.client_connection import has_left
 from app.api.json_body import check_passed_on, parse_json, read_body
 from app.api.schemas import EmbeddingSchema
 from app.auth.authenticator import Authenticator
@@ -94,7 +96,9 @@ class Api:
         grant = exchange.grant = self._limiter.admit(caller, checked)
         exchange.admitted = True
         try:
-            outcome = exchange.outcome = self._pipeline.run(checked, caller, deadline)
+            outcome = exchange.outcome = self._pipeline.run(
+                checked, caller, deadline, partial(has_left, environ)
+            )
         except ClientError as error:
             exchange.error = error
             raise

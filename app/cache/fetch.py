@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from app.cache.load import Collected, Embedding, Load, Waiter
+from app.concurrency.peer import CLIENT_LOOK_S
 from app.concurrency.wakeup import Wakeup
 from app.domain import Source, Vectors
-from app.errors import DeadlineExceeded
+from app.errors import ClientClosedRequest, DeadlineExceeded
 
 if TYPE_CHECKING:
     from app.cache.singleflight import SingleFlight
@@ -23,13 +24,19 @@ class Fetch:
     """One call of `SingleFlight.fetch`: waits for loads, and drives their jobs meanwhile."""
 
     def __init__(
-        self, flights: SingleFlight, embedding: Embedding, deadline: float, timeout: float
+        self,
+        flights: SingleFlight,
+        embedding: Embedding,
+        deadline: float,
+        timeout: float,
+        has_client_left: Callable[[], bool],
     ) -> None:
         self.collected = Collected()
         self._flights = flights
         self._embedding = embedding
         self._deadline = deadline
         self._timeout = timeout
+        self._has_client_left = has_client_left
         self._wakeup = Wakeup()
         self._waiters: list[Waiter] = []
         self._failures = Counter[bytes]()  # of loads, by key
@@ -38,11 +45,16 @@ class Fetch:
         """Wait until all keys are published. Raises as `SingleFlight.fetch`."""
         try:
             self._claim(keys)
+            look_at = time.monotonic() + CLIENT_LOOK_S
             while not self._has_all():
                 now = time.monotonic()
                 if now >= self._deadline:
                     raise DeadlineExceeded.after(self._timeout)
-                self._wakeup.wait(self._drive(now) - time.monotonic())
+                if now >= look_at:
+                    look_at = now + CLIENT_LOOK_S
+                    if self._has_client_left():
+                        raise ClientClosedRequest.before_answer()
+                self._wakeup.wait(min(self._drive(now), look_at) - time.monotonic())
         finally:
             for waiter in list(self._waiters):
                 self._leave(waiter)

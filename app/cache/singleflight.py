@@ -17,11 +17,12 @@ It covers one process only: `app.cache.shared` says why.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from app.cache.fetch import Fetch
 from app.cache.load import Collected, Embedding, Job, Load, Published, Purchase, Waiter
 from app.concurrency.locks import uncontended_lock
+from app.concurrency.peer import still_there
 from app.concurrency.wakeup import Wakeup
 from app.domain import NO_FLOW, Entry, Flow, Source, Vectors
 from app.errors import ClientError, DeadlineExceeded
@@ -35,14 +36,20 @@ class SingleFlight:
         self._lock = uncontended_lock()
 
     def fetch(
-        self, keys: Sequence[bytes], deadline: float, timeout: float, embedding: Embedding
+        self,
+        keys: Sequence[bytes],
+        deadline: float,
+        timeout: float,
+        embedding: Embedding,
+        has_client_left: Callable[[], bool] = still_there,
     ) -> Collected:
         """Return the entries of distinct keys.
 
-        Raises the `ClientError` of the request's own load, or `DeadlineExceeded`, which names the
-        ``timeout``. The error holds the attempts and purchases until then.
+        Raises the `ClientError` of the request's own load, `DeadlineExceeded`, which names the
+        ``timeout``, or `ClientClosedRequest`. The error holds the attempts and purchases until
+        then.
         """
-        fetch = Fetch(self, embedding, deadline, timeout)
+        fetch = Fetch(self, embedding, deadline, timeout, has_client_left)
         try:
             fetch.run(keys)
         except ClientError as error:

@@ -35,8 +35,12 @@ class DeploymentSettings:
         shown="what is known of the model: docs/providers.md",
     )
     concurrency: int | None = count(None, "Calls at once, as in PROVIDERS.", shown="the provider's")
-    requests_per_minute: int | None = count(None, "Calls a minute, of all workers together.")
-    tokens_per_minute: int | None = count(None, "Tokens a minute, of all workers together.")
+    requests_per_minute: int | None = count(
+        None, "Calls a minute, of all workers; of all hosts with LIMITS['url']."
+    )
+    tokens_per_minute: int | None = count(
+        None, "Tokens a minute, of all workers; of all hosts with LIMITS['url']."
+    )
     price_per_million_tokens: float = number(0.0, 0, 1e6, "Dollars; for budgets and reports.")
 
 

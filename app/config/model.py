@@ -169,8 +169,9 @@ class Settings:
     )
     limits: LimitSettings = _section(
         LimitSettings,
-        "The size of requests, and where the limits of keys are counted. Without url, each worker "
-        "counts for its share of them, and from 0 after a restart; with a url, counts are exact.",
+        "The size of requests, and where the limits of keys and the quotas of deployments are "
+        "counted. Without url, each worker counts for its share of them, and from 0 after a "
+        "restart; with a url, counts are exact.",
     )
     logs: LogSettings = _section(LogSettings, "Log lines, on the standard output.")
     workers: int = 1  # processes that share the limits: WEB_CONCURRENCY

@@ -10,6 +10,7 @@ from marshmallow import EXCLUDE, ValidationError, fields, validate
 
 from app.config import addresses
 from app.config import fields as own
+from app.config.calls_at_once import AutoConcurrency, Concurrency
 from app.config.declaration import REQUIRED, address, count, flag, seconds, setting, text
 from app.config.messages import needs_package, unknown
 from app.config.schema import Strict, fields_of, schema_of
@@ -37,7 +38,13 @@ class ProviderSettings:
     max_tokens: int | None = count(
         None, "Tokens of one call.", none=False, shown="what its kind takes"
     )
-    concurrency: int = count(64, "Calls at once, of all workers together; each makes at least one.")
+    concurrency: int | AutoConcurrency = setting(
+        Concurrency(),
+        64,
+        'whole number from 1, "auto", `{"auto": [least, most]}`',
+        'Calls at once, of all workers together; each makes at least one. "auto": as many as help, '
+        "found out from 1 to 256, for engines of your own.",
+    )
     merge: bool = flag(True, "Whether requests that wait leave in one call.")
     proxy: str | None = setting(
         fields.String(validate=addresses.address),
@@ -54,6 +61,12 @@ class ProviderSettings:
     )
     #: What only this kind knows, an access key among it.
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def max_concurrency(self) -> int:
+        """The most calls at once, of all workers together."""
+        limit = self.concurrency
+        return limit.most if isinstance(limit, AutoConcurrency) else limit
 
 
 class ProviderKinds(Protocol):

@@ -11,7 +11,8 @@ The way of a request, and the file of each step::
                  │                             │
                  └── retry, fail over, hedge ◄─┘ health and latency are updated
 
-* `dispatcher`: the entry. Makes the pools from the settings, and a job for each request.
+* `dispatcher`: the entry. Makes the pools from the settings, and a job for each request; ends it
+  where the client has left.
 * `preparation`: the deployments that can serve a request, and its tokens, before it has a job (504
   where the deadline passes meanwhile); `item_lengths`: whether its texts are within the context of
   the model.
@@ -25,13 +26,16 @@ The way of a request, and the file of each step::
 * `pool`: the deployments of one model. Chooses one for each attempt; `ejector`: records the results
   of calls, and ejects failing deployments.
 * `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
-  minute; `standing`: its measured state, and the lock of that: `health` (a circuit breaker),
-  `failure_rate`, `latency`, `unanswered` (calls in a row) and `refusals` (whether its 400s are
-  trusted); `time_limits`: how long its calls may take; `call_costs`: how long a call should take
-  for its size.
+  minute, `leased_quota` (by `lease`) those of all hosts; `standing`: its measured state, and the
+  lock of that: `health` (a circuit breaker), `failure_rate`, `latency`, `unanswered` (calls in a
+  row) and `refusals` (whether its 400s are trusted); `time_limits`: how long its calls may take;
+  `call_costs`: how long a call should take for its size.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
-  slots a worker has; `attempts`: the states of the attempts there; `waiting`: the order of the
-  queue; `attempt`: the values in it; `batch`: attempts that share a call.
+  slots a worker has; `adaptive`: finds their number where it is "auto"; `attempts`: the states of
+  the attempts there; `waiting`: the order of the queue, by tiers and flows (`queued_flow`,
+  `flows`); `drain_rate`: how fast it empties; `attempt`: the values in it; `batch`: attempts that
+  share a call, and `merging`: which ones may.
+* `paused`: the thread that looks at queues again which wait for a quota.
 * `sender`: the threads that make calls; `calls`: one call; `bisection`: isolates the refused
   request of a batch; `refused_items`: items that are not merged again.
 * `token_counts`: a provider's count of tokens, by item.
@@ -41,9 +45,10 @@ The way of a request, and the file of each step::
   `drifted_rows`: embeds rows of a deployment again that is ejected for drift meanwhile.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
-Only `sender` starts threads, only `deployment` calls providers. The files beside `dispatcher`,
-`sender`, `calls` and `drift` (whose calls wait for a slot) get the time and the random numbers as
-arguments, so that tests simulate hours in seconds. The settings are in `app.config.dispatch`.
+Only `sender` and `paused` start threads, only `deployment` calls providers. The files beside
+`dispatcher`, `sender`, `paused`, `calls` and `drift` (whose calls wait for a slot) get the time and
+the random numbers as arguments, so that tests simulate hours in seconds. The settings are in
+`app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.dispatch.attempt import Attempt, AttemptState
 from app.dispatch.waiting import WaitingAttempts
+from app.domain import TIERS, Flow, Tier
 
 if TYPE_CHECKING:
     from app.dispatch.batch import Batch
@@ -25,6 +26,8 @@ class Attempts:
         self.waiting = 0  # attempts in state `QUEUED`; some of them may be held outside ``queue``
         self.queue = WaitingAttempts()
         self.outstanding: dict[Deployment, int] = {}  # attempts queued or in flight
+        #: `waiting` of a deployment and a tier, and their tokens.
+        self._waiting_of: dict[tuple[Deployment, Tier], tuple[int, int]] = {}
 
     def add(self, attempt: Attempt) -> None:
         """Count a new attempt as outstanding. The caller must enqueue or send it."""
@@ -35,13 +38,13 @@ class Attempts:
         """Put a new attempt into the queue."""
         attempt.state = _QUEUED
         self.queue.add(attempt)
-        self.waiting += 1
+        self._count_waiting(attempt, 1)
 
     def set_in_flight(self, attempts: Iterable[Attempt], batch: Batch) -> None:
         """Mark attempts as in flight in a batch. They must have been taken out of the queue."""
         for attempt in attempts:
             if attempt.state is _QUEUED:
-                self.waiting -= 1
+                self._count_waiting(attempt, -1)
             attempt.state = _IN_FLIGHT
             attempt.batch = batch
 
@@ -52,7 +55,7 @@ class Attempts:
             if attempt.state is _IN_FLIGHT:
                 attempt.state = _QUEUED
                 attempt.batch = None
-                self.waiting += 1
+                self._count_waiting(attempt, 1)
         return wanted
 
     def wanted(self, attempts: Iterable[Attempt]) -> list[Attempt]:
@@ -90,9 +93,34 @@ class Attempts:
         if before in (AttemptState.DONE, AttemptState.WITHDRAWN):
             return False
         if before is _QUEUED:
-            self.waiting -= 1
+            self._count_waiting(attempt, -1)
             self.queue.remove(attempt)
         attempt.state = state
         attempt.batch = None
         self.outstanding[attempt.deployment] -= 1
         return before is not AttemptState.ABANDONED
+
+    def _count_waiting(self, attempt: Attempt, number: int) -> None:
+        self.waiting += number
+        key = attempt.deployment, attempt.flow.tier
+        attempts, tokens = self._waiting_of.get(key, (0, 0))
+        self._waiting_of[key] = attempts + number, tokens + number * attempt.tokens
+
+    def waiting_before(self, deployment: Deployment, tier: Tier) -> tuple[int, int]:
+        """Return the attempts, and their tokens, that wait for a deployment before one of a tier.
+
+        Those of worse tiers leave later.
+        """
+        attempts = tokens = 0
+        for better in TIERS[: TIERS.index(tier) + 1]:
+            of_tier = self._waiting_of.get((deployment, better), (0, 0))
+            attempts, tokens = attempts + of_tier[0], tokens + of_tier[1]
+        return attempts, tokens
+
+    def move(self, attempt: Attempt, flow: Flow) -> None:
+        """Put an attempt at the end of another flow, if it is in the queue."""
+        if self.queue.remove(attempt):
+            self._count_waiting(attempt, -1)
+            attempt.flow = flow
+            self._count_waiting(attempt, 1)
+            self.queue.add(attempt)

@@ -15,7 +15,7 @@ attempts share a call in `app.dispatch.merging`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
 from app.concurrency.locks import uncontended_lock
@@ -25,9 +25,10 @@ from app.dispatch.batch import Batch, tokens_of
 from app.dispatch.drain_rate import DrainRate
 from app.dispatch.merging import Merging
 from app.dispatch.waiting import group_key
-from app.domain import Flow
+from app.domain import Flow, Tier
 
 if TYPE_CHECKING:
+    from app.dispatch.adaptive import AdaptiveLimit
     from app.dispatch.deployment import Deployment
 
 MIN_SLOTS_FOR_RESERVE = 4
@@ -37,18 +38,29 @@ class SlotQueue:
     """The slots of one provider and the attempts that wait for them.
 
     The lock guards all fields, and the state of the attempts and batches; no thread waits while it
-    holds the lock. Slots taken equal calls in flight.
+    holds the lock. Slots taken equal calls in flight, so that ``free`` is below 0 after a change to
+    fewer slots, until enough calls have ended.
     """
 
-    def __init__(self, slots: int, max_waiting: int = 1000) -> None:
+    def __init__(
+        self, slots: int, max_waiting: int = 1000, adaptive: AdaptiveLimit | None = None
+    ) -> None:
         self.slots = slots
+        self.adaptive = adaptive  # finds the number of slots, where the settings give none
         self.free = slots
+        #: Called under the lock when attempts wait for a quota until a time: see `paused`.
+        self.on_pause: Callable[[SlotQueue, float], None] | None = None
         self._max_waiting = max_waiting
         self._attempts = Attempts()
         self._open: dict[Hashable, Batch] = {}  # for additions
         self._calls: dict[Deployment, int] = {}  # in flight
         self._drain_rate = DrainRate()
         self._lock = uncontended_lock()
+
+    @property
+    def concurrency(self) -> int:
+        """Calls at once; where they are found out, the number around which `slots` alternate."""
+        return self.slots if self.adaptive is None else self.adaptive.limit
 
     @property
     def waiting(self) -> int:
@@ -65,7 +77,7 @@ class SlotQueue:
 
         When the queue is full, it may where another flow has more waiting, and loses one.
         """
-        if not self.is_full:
+        if self._attempts.waiting < self._max_waiting:
             return True
         with self._lock:
             return self._attempts.queue.has_more_waiting(flow)
@@ -89,11 +101,17 @@ class SlotQueue:
     @property
     def outstanding_calls(self) -> float:
         """Attempts that wait and calls in flight, of all models, for each slot."""
-        return (self._attempts.waiting + self.slots - self.free) / self.slots
+        return (self._attempts.waiting + self.slots - self.free) / max(1, self.slots)
 
     def outstanding(self, deployment: Deployment) -> int:
         """Attempts of a deployment that are queued or in flight."""
         return self._attempts.outstanding.get(deployment, 0)
+
+    def waiting_before(self, deployment: Deployment, tier: Tier) -> tuple[int, int]:
+        """Attempts that wait for a deployment before one of a tier, and their expected tokens."""
+        if not self._attempts.waiting:
+            return 0, 0
+        return self._attempts.waiting_before(deployment, tier)
 
     def submit(self, attempt: Attempt, now: float) -> Batch | None:
         """Take an attempt; the batch to send now, if any.
@@ -108,7 +126,7 @@ class SlotQueue:
             if open_batch is not None and open_batch.try_add(attempt, now):
                 attempts.set_in_flight([attempt], open_batch)
                 return None
-            if not attempts.waiting and self._may_start(attempt):
+            if not attempts.waiting and self._may_start(attempt, now):
                 batch = self._start(key, [attempt], now)
                 if batch is not None:
                     return batch
@@ -121,7 +139,7 @@ class SlotQueue:
         None where no slot is free, an attempt waits for one, or the quota has no room.
         """
         with self._lock:
-            if self.waiting or not self._may_start(attempt):
+            if self.waiting or not self._may_start(attempt, now):
                 return None
             batch = self._start(group_key(attempt), [attempt], now)
             if batch is not None:
@@ -143,6 +161,17 @@ class SlotQueue:
         with self._lock:
             self.free += 1
             self._calls[batch.deployment] -= 1
+            return self._next(now)
+
+    def set_slots(self, slots: int, now: float) -> Batch | None:
+        """Change the number of slots; the batch to send now, if any, and `next` has the others.
+
+        With fewer slots, calls in flight end as they would have; no new one is sent before a slot
+        is free. With 0 slots attempts wait.
+        """
+        with self._lock:
+            self.free += slots - self.slots
+            self.slots = slots
             return self._next(now)
 
     def next(self, now: float) -> Batch | None:
@@ -189,7 +218,7 @@ class SlotQueue:
     def move(self, attempt: Attempt, flow: Flow) -> None:
         """Let a queued attempt wait in another flow."""
         with self._lock:
-            self._attempts.queue.move(attempt, flow)
+            self._attempts.move(attempt, flow)
 
     def flush(self, deployment: Deployment) -> list[Attempt]:
         """Take out all attempts queued for a deployment. The caller must pass each a result."""
@@ -234,10 +263,10 @@ class SlotQueue:
 
     def _next(self, now: float) -> Batch | None:
         """Return a batch of the group whose turn it is, if a slot may be taken for it."""
-        if not self.free or not self._attempts.waiting:
+        if self.free <= 0 or not self._attempts.waiting:
             return None
         queue = self._attempts.queue
-        first = queue.next(self._has_slot, self._is_last_slot_kept)
+        first = queue.next(lambda attempt: self._may_leave(attempt, now), self._is_last_slot_kept)
         if first is None:
             return None
         deployment = first.deployment
@@ -273,17 +302,35 @@ class SlotQueue:
         self._attempts.set_in_flight(attempts, batch)
         return batch
 
-    def _may_start(self, attempt: Attempt) -> bool:
+    def _may_start(self, attempt: Attempt, now: float) -> bool:
         """Whether there is a slot for an attempt, where no other waits for one."""
-        if not self.free or (self._is_last_slot_kept and attempt.flow.tier == "flex"):
+        if self.free < 2 and (
+            self.free <= 0 or (self._is_last_slot_kept and attempt.flow.tier == "flex")
+        ):
             return False
-        return self._has_slot(attempt)
+        return self._may_leave(attempt, now)
 
     @property
     def _is_last_slot_kept(self) -> bool:
         return self.free == 1 and self.slots >= MIN_SLOTS_FOR_RESERVE
 
-    def _has_slot(self, attempt: Attempt) -> bool:
-        """Whether the deployment of an attempt has a slot of its own."""
-        limit = attempt.deployment.concurrency
-        return limit is None or self._calls.get(attempt.deployment, 0) < limit
+    def _may_leave(self, attempt: Attempt, now: float) -> bool:
+        """Whether its deployment has a slot for an attempt, and its quota no pause.
+
+        After a pause the queue is looked at again. A probe does not wait for one.
+        """
+        deployment = attempt.deployment
+        limit = deployment.concurrency
+        if limit is not None and self._calls.get(deployment, 0) >= limit:
+            return False
+        quota = deployment.quota
+        pause = quota.rests_until - now
+        if pause <= 0:
+            if not quota.is_limited or attempt.is_probe:
+                return True
+            pause = quota.pause(attempt.tokens, now, attempt.deadline.at)
+            if attempt.flow.tier == "flex":
+                pause = max(pause, quota.bulk_pause(attempt.tokens, now))
+        if pause and self.on_pause is not None:
+            self.on_pause(self, now + pause)
+        return not pause

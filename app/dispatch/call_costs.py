@@ -84,6 +84,13 @@ class CallCosts:
         a, b, c = self._coefficients
         return max(a + b * items + c * tokens, _MIN_SECONDS)
 
+    def fixed_share(self, items: int, tokens: int) -> float:
+        """Return the share of `expected` that does not grow with the size; 0 while unknown."""
+        expected = self.expected(items, tokens)
+        if expected is None or self._coefficients is None:
+            return 0.0
+        return min(1.0, self._coefficients[0] / expected)
+
 
 def _solve(products: Sequence[Sequence[float]], targets: Sequence[float]) -> list[float]:
     """Return the coefficients ≥ 0 of the least squares with these normal equations.

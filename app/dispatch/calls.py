@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
+from app.dispatch.adaptive import AdaptiveLimit
 from app.dispatch.batch import Batch
 from app.dispatch.events import Events, Tracer
 from app.dispatch.pool import Pool
 from app.domain import Call, Vectors
-from app.errors import Drifted, ProviderError, drop_tracebacks
+from app.errors import Drifted, ProviderError, ProviderTimeout, Throttled, drop_tracebacks
 
 
 def make_call(
@@ -32,6 +33,8 @@ def make_call(
     events.call_started(deployment, attempts, call_started_at)
     if not attempts[0].is_space_check:  # its age is no sign that the deployment is silent
         standing.call_started(batch, batch.inputs, call_started_at)
+    queue = deployment.queue
+    slots, slots_left = queue.slots, queue.free
     call, wanted = attempts[0].call, attempts[0].wanted
     result: Vectors | ProviderError
     try:
@@ -49,7 +52,26 @@ def make_call(
     finally:
         standing.call_ended(batch)
         batch.deadline.close()
-    return result, call_started_at, time.monotonic()
+    now = time.monotonic()
+    if queue.adaptive is not None and not attempts[0].is_space_check:
+        _adapt(queue.adaptive, batch, result, (slots, slots_left), (call_started_at, now))
+    return result, call_started_at, now
+
+
+def _adapt(
+    adaptive: AdaptiveLimit,
+    batch: Batch,
+    result: Vectors | ProviderError,
+    slots: tuple[int, int],
+    times: tuple[float, float],
+) -> None:
+    """Let the limit learn from a call; ``slots`` are all and the free ones, when it started."""
+    label, size, (number, free) = batch.deployment.label, (batch.inputs, batch.tokens), slots
+    if isinstance(result, Vectors):
+        requests = len(batch.attempts)
+        adaptive.succeeded(label, size, requests, number - free, free <= 0, *times)
+    elif isinstance(result, Throttled | ProviderTimeout) and not batch.deadline.cancelled:
+        adaptive.failed(label, size, *times, isinstance(result, ProviderTimeout))
 
 
 def _embed_in_span(tracer: Tracer, batch: Batch, call: Call, model: str) -> Vectors:

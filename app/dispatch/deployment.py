@@ -16,9 +16,9 @@ from app.dispatch.batching import SlotQueue
 from app.dispatch.drift import Agreement
 from app.dispatch.item_lengths import max_item_tokens
 from app.dispatch.plan import Expected, TokenEstimate, split
-from app.dispatch.quota import Quota
+from app.dispatch.quota import MAX_WAIT_S
 from app.dispatch.refused_items import RefusedItems
-from app.dispatch.shares import calls_of_worker
+from app.dispatch.shares import calls_of_worker, quota_of_worker
 from app.dispatch.standing import Standing
 from app.dispatch.token_counts import recounted
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
@@ -37,7 +37,8 @@ class Deployment:
     """Makes calls within a provider's limits, and does itself what the provider cannot.
 
     It cuts vectors and counts tokens where the provider does not. ``standing`` is its measured
-    state, ``quota`` bounds its calls and tokens per minute, of both a ``worker_share``.
+    state, ``quota`` bounds its calls and tokens per minute, of both a ``worker_share``, or a lease
+    where ``shares_quota``.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Deployment:
         worker_share: float = 1.0,
         tokenizer: BoundedTokenizer | None = None,
         dispatch: DispatchSettings | None = None,
+        shares_quota: bool = False,
     ) -> None:
         takes = provider.limits(settings.model)
         dispatch = dispatch or DispatchSettings()
@@ -71,10 +73,7 @@ class Deployment:
         self.long_text = takes.long_text
         self.max_item_tokens = max_item_tokens(settings, provider_settings.kind, takes, tokenizer)
         self.merges = provider_settings.merge and self.max_inputs != 1
-        self.quota = Quota(
-            _share(settings.requests_per_minute, worker_share),
-            _share(settings.tokens_per_minute, worker_share),
-        )
+        self.quota = quota_of_worker(settings, worker_share, shares_quota)
         self.standing = Standing(self.timeout, rng, dispatch)
         self.health = self.standing.health
         self.costs = self.standing.costs
@@ -192,13 +191,21 @@ class Deployment:
     def quota_wait(self, expected: Expected, now: float) -> float:
         """Return the seconds until the quota has room for these items, or for their first call.
 
-        An item over ``max_call_tokens`` has a call of its own, with all its tokens.
+        And for all that waits in the queue before them. An item over ``max_call_tokens`` has a call
+        of its own, with all its tokens.
         """
+        quota = self.quota
+        if quota.rests_until > now + MAX_WAIT_S:
+            return quota.rests_until - now
+        if not quota.is_limited:
+            return 0.0
         tokens = expected.total
         max_tokens = None if self.max_tokens is None else self.max_call_tokens
         if max_tokens is not None:
             tokens = max(expected.largest, min(tokens, max_tokens))
-        return self.quota.wait(tokens, now)
+        attempts_before, tokens_before = self.queue.waiting_before(self, expected.flow.tier)
+        calls_before = min(attempts_before, 1) if self.merges else attempts_before
+        return quota.wait(tokens_before + tokens, now, calls_before + 1)
 
     # Calls
 
@@ -275,7 +282,3 @@ class Deployment:
             return replace(vectors, rows=[cut(row, wanted) for row in vectors.rows])
         except BadVector as error:
             raise BrokenContract(f"answered {error}") from error
-
-
-def _share(limit: int | None, worker_share: float) -> float | None:
-    return None if limit is None else limit * worker_share

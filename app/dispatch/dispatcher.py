@@ -10,14 +10,18 @@ from dataclasses import asdict
 from typing import Any
 
 from app.concurrency.deadline import Deadline
+from app.concurrency.peer import CLIENT_LOOK_S, still_there
 from app.concurrency.wakeup import Wakeup
 from app.config import ModelSettings, Settings
+from app.dispatch.adaptive import AdaptiveLimit
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
 from app.dispatch.drift import Agreement, BackgroundCalls
 from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
+from app.dispatch.leased_quota import LeasedQuota
+from app.dispatch.paused import PausedQueues
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import prepare
@@ -25,6 +29,7 @@ from app.dispatch.sender import Sender
 from app.dispatch.shares import calls_of_worker
 from app.dispatch.starter import JobContext
 from app.domain import EmbeddingRequest, Outcome, Source
+from app.errors import ClientClosedRequest
 from app.providers.base import Provider
 from app.tokens.tokenizers import Tokenizer
 
@@ -46,13 +51,7 @@ class Dispatcher:
         self._rng = rng or random.Random()
         self._events = GuardedEvents(events) if events is not None else Events()
         share = 1 / settings.workers
-        self._queues = {
-            name: SlotQueue(
-                calls_of_worker(settings.providers[name].concurrency, settings.workers),
-                settings.limits.waiting,
-            )
-            for name in providers
-        }
+        self._queues = {name: _make_queue(settings, name) for name in providers}
         self._pools = {
             name: self._make_pool(model, share, (tokenizers or {}).get(name))
             for name, model in settings.models.items()
@@ -62,6 +61,9 @@ class Dispatcher:
         guarded = GuardedTracer(tracer) if tracer is not None else None
         self._pool_of = pool_of
         self._sender = Sender(pool_of, self._events, guarded)
+        self._paused = PausedQueues(self._sender.send)
+        for queue in self._queues.values():
+            queue.on_pause = self._paused.resume_at
         self.background_calls = BackgroundCalls(pool_of, self._sender)
 
     def start(
@@ -82,16 +84,32 @@ class Dispatcher:
         context = JobContext(request, pool, prepared, at, self._events, hedged)
         return Job(context, self._sender, self._rng, wake, on_part)
 
-    def embed(self, request: EmbeddingRequest, deadline: float) -> Outcome:
-        """Vectors for the request's items, in order, by ``deadline``; or a `ClientError`."""
+    def embed(
+        self,
+        request: EmbeddingRequest,
+        deadline: float,
+        has_client_left: Callable[[], bool] = still_there,
+    ) -> Outcome:
+        """Vectors for the request's items, in order, by ``deadline``; or a `ClientError`.
+
+        ``has_client_left`` is called once a second. Where it is true, the request ends: its queued
+        attempts are withdrawn, and calls are cancelled that no other request shares.
+        """
         wakeup = Wakeup()
         job = self.start(request, deadline, wakeup.set)
         try:
-            wake_at = job.advance(time.monotonic())
+            now = time.monotonic()
+            look_at = now + CLIENT_LOOK_S
+            wake_at = job.advance(now)
             while not job.finished:
-                wakeup.wait(wake_at - time.monotonic())
+                wakeup.wait(min(wake_at, look_at) - time.monotonic())
+                now = time.monotonic()
+                if now >= look_at:
+                    look_at = now + CLIENT_LOOK_S
+                    if has_client_left():
+                        job.cancel(now, ClientClosedRequest.before_answer())
                 if not job.finished:
-                    wake_at = job.advance(time.monotonic())
+                    wake_at = job.advance(now)
         except BaseException:  # the worker stops, or a bug
             job.cancel(time.monotonic())
             raise
@@ -107,6 +125,22 @@ class Dispatcher:
         for name, pool in self._pools.items():
             for deployment in pool.deployments:
                 yield name, deployment
+
+    def leased_quotas(self) -> dict[str, Deployment]:
+        """Return the deployments whose quota is leased of the whole, by a name of that quota."""
+        found = dict[str, Deployment]()
+        for model, deployment in self.deployments():
+            if isinstance(deployment.quota, LeasedQuota):
+                name = f"{model}/{deployment.label}"
+                while name in found:
+                    name += "+"
+                found[name] = deployment
+        return found
+
+    def resume(self, queue: SlotQueue) -> None:
+        """Send what waits in a queue, if its quotas have room now."""
+        if queue.waiting:
+            self._paused.resume_at(queue, time.monotonic())
 
     def set_agreement(
         self, deployment: Deployment, agreement: Agreement | None, ejects: bool
@@ -149,6 +183,8 @@ class Dispatcher:
                 "state": d.standing.state(now),
                 "retry_in_seconds": _finite(d.standing.wait(now)),
                 "in_flight": d.standing.in_flight,
+                "concurrency": d.queue.concurrency,
+                "concurrency_is_auto": d.queue.adaptive is not None,
                 "outstanding": d.queue.outstanding(d),
                 "latency_ms": _ms(d.standing.latency.average),
                 "ejections": d.health.ejections_ever,
@@ -172,11 +208,24 @@ class Dispatcher:
                 share,
                 estimate.tokenizer,
                 settings.dispatch,
+                settings.limits.url is not None,
             )
             for d in model.deployments
         ]
         estimate.is_used = any(d.limits_tokens for d in deployments)
         return Pool(model.name, deployments, self._rng, settings.dispatch, estimate)
+
+
+def _make_queue(settings: Settings, provider: str) -> SlotQueue:
+    """Return the queue of a provider with the slots of this worker."""
+    limit, workers = settings.providers[provider].concurrency, settings.workers
+    waiting = settings.limits.waiting
+    if isinstance(limit, int):
+        return SlotQueue(calls_of_worker(limit, workers), waiting)
+    least, most = (calls_of_worker(bound, workers) for bound in (limit.least, limit.most))
+    # The workers of all hosts should alternate together: by the time of day, not since the boot.
+    adaptive = AdaptiveLimit(least, most, workers, clock_offset=time.time() - time.monotonic())
+    return SlotQueue(adaptive.slots(time.monotonic()), waiting, adaptive)
 
 
 def _ms(seconds: float | None) -> float | None:

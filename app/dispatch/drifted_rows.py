@@ -8,22 +8,31 @@ after drift is. The request pays for the rows that are dropped, too: they were b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from app.concurrency.peer import still_there
 from app.dispatch.dispatcher import Dispatcher
 from app.domain import EmbeddingRequest, Outcome, Source, Vectors
 from app.errors import ClientError
 
 
-def embed(dispatch: Dispatcher, request: EmbeddingRequest, deadline: float) -> Outcome:
-    """Return the vectors of a request, none of them of a deployment that is ejected for drift."""
-    outcome = dispatch.embed(request, deadline)
+def embed(
+    dispatch: Dispatcher,
+    request: EmbeddingRequest,
+    deadline: float,
+    has_client_left: Callable[[], bool] = still_there,
+) -> Outcome:
+    """Return the vectors of a request, none of them of a deployment that is ejected for drift.
+
+    The arguments are those of `Dispatcher.embed`.
+    """
+    outcome = dispatch.embed(request, deadline, has_client_left)
     places = _drifted(dispatch, request, outcome)
     while places:
         part = replace(request, items=[request.items[place] for place in places])
         try:
-            again = dispatch.embed(part, deadline)
+            again = dispatch.embed(part, deadline, has_client_left)
         except ClientError as error:
             error.attempts += outcome.attempts
             error.purchases = sum_purchases(outcome.purchases, error.purchases)

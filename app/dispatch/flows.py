@@ -14,4 +14,6 @@ def with_size(flow: Flow, items: int) -> Flow:
     Where the key does not divide its share among end users, it divides it among sizes of requests,
     so that its small requests do not wait until all its large ones have left.
     """
-    return flow if flow.user else flow._replace(user=_SIZES[(items - 1).bit_length()])
+    if flow.user:
+        return flow
+    return Flow(flow.key, flow.share, flow.tier, _SIZES[(items - 1).bit_length()])

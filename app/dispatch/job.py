@@ -18,6 +18,7 @@ from app.dispatch.job_state import JobState
 from app.dispatch.part import NEVER, Part
 from app.dispatch.starter import JobContext
 from app.domain import Flow, Outcome, Source, Vectors
+from app.errors import ClientError
 
 
 class Job:
@@ -122,10 +123,10 @@ class Job:
             self._wake()
         return stopped
 
-    def cancel(self, now: float) -> None:
-        """End the job: no caller waits for it any more."""
+    def cancel(self, now: float, error: ClientError | None = None) -> None:
+        """End the job, with ``error``: no caller waits for it any more."""
         with self._lock:
-            self._state.cancel()
+            self._state.cancel(error)
             effects = self._state.effects.take()
         if effects is not None:
             self._perform(effects, now)

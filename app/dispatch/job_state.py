@@ -89,10 +89,10 @@ class JobState:
             self._starter.handle_slow_calls(now)
         return self._start_due(now)
 
-    def cancel(self) -> None:
-        """End the request, if it has not ended: no caller waits for it, so none gets the error."""
+    def cancel(self, error: ClientError | None = None) -> None:
+        """End the request, if it has not ended, with ``error``: no caller waits for it."""
         if not self.finished:
-            self._finish(self._deadline_exceeded())
+            self._finish(error or self._deadline_exceeded())
 
     def keep_only(self, positions: Sequence[int]) -> Sequence[tuple[int, int]]:
         """Stop the parts with none of these items: see `Parts.keep_only`."""

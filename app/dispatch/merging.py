@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.dispatch.attempt import Attempt
-from app.dispatch.waiting import TIERS
+from app.domain import TIERS
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment

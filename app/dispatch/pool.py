@@ -42,7 +42,6 @@ class Pool:
         self.retries = Budget(settings.retry_ratio, settings.saved_retries, settings.max_saved)
         self.hedges = Budget(settings.hedge_ratio, 0.0, settings.max_saved)
         self.ejector = Ejector(model, self.deployments)
-        self.max_slots = max(d.queue.slots for d in deployments)
         self._rng = rng
 
     # Choosing
@@ -146,6 +145,13 @@ class Pool:
         return (before + 1) * seconds / deployment.standing.share(now)
 
     # The state of all deployments
+
+    @property
+    def max_slots(self) -> int:
+        """The most slots of one provider, at least 1: the parts of a request that run at once."""
+        if self.is_alone:
+            return self.deployments[0].queue.slots or 1
+        return max(d.queue.slots for d in self.deployments) or 1
 
     def wait(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> float:
         """Seconds until the first of ``suitable`` may be called again, by rests and quotas."""

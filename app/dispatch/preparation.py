@@ -49,25 +49,23 @@ def prepare(pool: Pool, request: EmbeddingRequest, deadline: Deadline) -> Prepar
     Raises `BadRequest`, with the reason of the last deployment, if none can serve all of it, and
     `DeadlineExceeded` (504) if the deadline passes first.
     """
-    try:
-        return _prepare(pool, request, deadline)
-    except TimeoutError as error:
-        raise DeadlineExceeded.after(request.timeout) from error
-
-
-def _prepare(pool: Pool, request: EmbeddingRequest, deadline: Deadline) -> Prepared:
     items, estimate = request.items, pool.estimate
     suitable: Sequence[Deployment] = pool.deployments
     if request.dimensions is not None:
         suitable = _without(suitable, lambda d: d.refusal_of(request.dimensions))
     counts: Sequence[int | None] = ()
-    if estimate.tokenizer is not None:  # the check of the settings demands one for a limit
-        counts = estimate.count(items, deadline)
-        suitable, counts = _without_too_long(suitable, items, counts, estimate.tokenizer, deadline)
     texts: Sequence[str] | None = None
-    if not isinstance(items[0], str) and not all(d.takes_tokens for d in suitable):
-        refusal, texts = _decode(items, estimate.tokenizer, deadline)
-        suitable = _without(suitable, lambda d: None if d.takes_tokens else refusal)
+    try:
+        if estimate.tokenizer is not None:  # the check of the settings demands one for a limit
+            counts = estimate.count(items, deadline)
+            suitable, counts = _without_too_long(
+                suitable, items, counts, estimate.tokenizer, deadline
+            )
+        if not isinstance(items[0], str) and not all(d.takes_tokens for d in suitable):
+            refusal, texts = _decode(items, estimate.tokenizer, deadline)
+            suitable = _without(suitable, lambda d: None if d.takes_tokens else refusal)
+    except TimeoutError as error:
+        raise DeadlineExceeded.after(request.timeout) from error
     return Prepared(suitable, estimate.expect(items, counts), counts, texts)
 
 

@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Mapping
 
 from app.dispatch import bisection
+from app.dispatch.adaptive import AdaptiveLimit
 from app.dispatch.attempt import Attempt, NotSent, Result
 from app.dispatch.batch import Batch
+from app.dispatch.batching import SlotQueue
 from app.dispatch.calls import make_call
 from app.dispatch.deployment import Deployment
 from app.dispatch.events import Events, Tracer
 from app.dispatch.pool import Pool
+from app.dispatch.quota import MAX_WAIT_S
 from app.domain import Vectors
 from app.errors import (
     Drifted,
@@ -72,6 +75,17 @@ class Sender:
             for attempt in deployment.queue.flush(deployment):
                 attempt.on_result(attempt, NotSent("may not be asked now"), now)
 
+    @staticmethod
+    def _rest(deployment: Deployment, seconds: float, now: float) -> None:
+        """Let a deployment rest until its provider's limit resets.
+
+        For a long rest its queued attempts go back to their jobs, which may have another.
+        """
+        deployment.quota.rest(seconds, now)
+        if deployment.quota.rests_until > now + MAX_WAIT_S:
+            for attempt in deployment.queue.flush(deployment):
+                attempt.on_result(attempt, NotSent("has used up its provider's limit"), now)
+
     # In its thread
 
     def _run(self, batch: Batch | None) -> None:
@@ -101,12 +115,23 @@ class Sender:
         """Make one call and deliver its result; return the next test of a bisection, if any."""
         pool = self._pool_of[batch.deployment]
         result, call_started_at, now = make_call(batch, pool, self._events, self._tracer)
+        if batch.deployment.queue.adaptive is not None:
+            self._adapt(batch.deployment.queue, batch.deployment.queue.adaptive, now)
         if batch.attempts[0].is_space_check:
             self._checked(batch, result, now - call_started_at, now)
             return None
         if isinstance(result, Vectors):
             return self._answered(batch, result, call_started_at, now)
         return self._failed(batch, result, call_started_at, now)
+
+    def _adapt(self, queue: SlotQueue, adaptive: AdaptiveLimit, now: float) -> None:
+        """Change the slots of a queue to what is found out; send what has a slot by that."""
+        slots = adaptive.slots(now)
+        if slots != queue.slots:
+            batch = queue.set_slots(slots, now)
+            while batch is not None:
+                self.send(batch)
+                batch = queue.next(now)
 
     def _checked(
         self, batch: Batch, result: Vectors | ProviderError, seconds: float, now: float
@@ -134,6 +159,8 @@ class Sender:
             deployment.quota.settle(batch.reservation, sum(vectors.tokens))
             if pool.estimate.is_used:
                 pool.estimate.learn(batch.items, sum(vectors.tokens))
+        if vectors.limit_resets_in is not None:
+            self._rest(deployment, vectors.limit_resets_in, now)
         silent = pool.ejector.succeeded(batch, call_started_at, now)
         self._events.answered(pool.model, deployment, vectors, now - call_started_at)
         start = 0

@@ -1,16 +1,29 @@
-"""The share that each worker has of a ``concurrency``. Pure.
+"""The share that each worker has of a ``concurrency`` and of a quota. Pure.
 
 Workers do not know which other workers run, so the division is fixed: a remainder is used by none.
 """
 
 from __future__ import annotations
 
-from app.config import Settings
+from app.config import DeploymentSettings, Settings
+from app.dispatch.leased_quota import LeasedQuota
+from app.dispatch.quota import Quota
 
 
 def calls_of_worker(concurrency: int, workers: int) -> int:
     """Return how many calls at once one of so many workers may make: at least one."""
     return max(1, concurrency // workers)
+
+
+def quota_of_worker(
+    settings: DeploymentSettings, worker_share: float, is_leased: bool = False
+) -> Quota:
+    """Return the quota of one worker: a fixed share of the whole, or what it leases of it."""
+    limits = settings.requests_per_minute, settings.tokens_per_minute
+    if is_leased and limits != (None, None):
+        return LeasedQuota(*limits, round(1 / worker_share))
+    requests, tokens = (None if limit is None else limit * worker_share for limit in limits)
+    return Quota(requests, tokens)
 
 
 def exceeded_limits(settings: Settings) -> list[str]:
@@ -19,7 +32,7 @@ def exceeded_limits(settings: Settings) -> list[str]:
     for model in settings.models.values():
         for number, deployment in enumerate(model.deployments):
             name = deployment.provider
-            limits[f"PROVIDERS[{name!r}]"] = settings.providers[name].concurrency
+            limits[f"PROVIDERS[{name!r}]"] = settings.providers[name].max_concurrency
             place = f"MODELS[{model.name!r}]['deployments'][{number}]"
             limits[place] = deployment.concurrency or settings.workers
     return [

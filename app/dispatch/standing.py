@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from app.dispatch.batch import Batch
 
 _AS_EXPECTED = 0.1  # the share by which a call may take more or less than what was expected
+_ALL_OF_FIRST = 16  # calls of one size in a row that are all learned from,
+_ONE_OF = 8  # and then one of so many
 
 
 class Standing:
@@ -32,6 +34,7 @@ class Standing:
         self.health = Health(rng.random, settings)
         self.latency = Latency()
         self.costs = CallCosts()
+        self._last_items = self._calls_of_size = 0  # of the calls in a row of one size
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
         self.is_ejected_for_drift = False
         self.time_limits = TimeLimits(timeout, settings)
@@ -179,10 +182,18 @@ class Standing:
             return was_ejected and not straggler
 
     def _learn_costs(self, items: int, tokens: int, seconds: float) -> None:
-        """Learn from what a call took; a call that took what was expected teaches nothing.
+        """Learn from what a call took, unless it teaches nothing.
 
-        So what is known of other sizes is not forgotten while all calls have one size.
+        There are two such cases, so that what is known of other sizes is not forgotten while all
+        calls have one size: the call took what was expected; or it is one of many of that size,
+        of which every eighth is enough.
         """
+        self._calls_of_size += 1
+        if items == self._last_items and self._calls_of_size > _ALL_OF_FIRST:
+            if self._calls_of_size % _ONE_OF:
+                return
+        elif items != self._last_items:
+            self._last_items, self._calls_of_size = items, 0
         expected = self.costs.expected(items, tokens)
         if expected is None or abs(seconds - expected) > _AS_EXPECTED * expected:
             self.costs.add(items, tokens, seconds)

@@ -220,7 +220,7 @@ class Starter:
 
     def _move(self, part: Part, queued: Attempt, other: Deployment, now: float) -> None:
         """Give the free slot of another deployment to a queued attempt: it costs no extra call."""
-        if not other.queue.free:
+        if other.queue.free <= 0:
             return
         fits, is_only = other.fits(part.size, part.expected.total), len(part.attempts) == 1
         if not (fits or is_only):

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from heapq import heapify, heappop, heapreplace
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol
 
 from app.dispatch.attempt import Attempt
 from app.dispatch.queued_flow import QueuedFlow
-from app.domain import Flow, Tier
+from app.domain import TIERS, Flow, Tier
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
 
-TIERS: tuple[Tier, ...] = get_args(Tier)
 #: Share of the tokens that a tier gets while better ones wait.
 MIN_TIER_SHARE = 0.05
 _NEWEST_WEIGHT = 0.1  # of the newest count of tokens in the moving average
@@ -65,12 +64,6 @@ class WaitingAttempts:
             group = {attempt: None, **user.groups.pop(key, {})}
             user.groups = {key: group, **user.groups}
             self._correct(attempt, 0.0)
-
-    def move(self, attempt: Attempt, flow: Flow) -> None:
-        """Put an attempt at the end of another flow, if it is here."""
-        if self.remove(attempt):
-            attempt.flow = flow
-            self.add(attempt)
 
     def remove(self, attempt: Attempt) -> bool:
         """Take an attempt out; return False if it is not here."""

@@ -236,3 +236,23 @@ class DeadlineExceeded(ClientError, status=504, code="timeout", type="timeout", 
     def after(cls, timeout: float) -> DeadlineExceeded:
         """Return the error of a request with this ``timeout`` in seconds."""
         return cls(f"Request timed out after {timeout} s.")
+
+
+class ClientClosedRequest(
+    ClientError,
+    status=499,
+    code="client_closed_request",
+    type="invalid_request_error",
+    should_retry=False,
+    scopes=(Scope.UNREAD,),
+):
+    """The client has closed the connection before its answer; the status is nginx's own.
+
+    The log, the metrics and the ledger have it. A client that has closed only its sending side may
+    read it.
+    """
+
+    @classmethod
+    def before_answer(cls) -> ClientClosedRequest:
+        """Return the error of a request whose client has closed its side of the connection."""
+        return cls("The client closed the connection before the answer.")

@@ -23,6 +23,7 @@ from app.errors import (
     ProviderUnavailable,
     Throttled,
 )
+from app.providers.rate_limits import seconds_to_reset
 from app.providers.refusals import clean, message_of, rejected, retry_after
 
 
@@ -132,6 +133,8 @@ class WireFormat(ABC):
             case 404 | 405 | 410:
                 return NotServed(f"does not know the model or the path ({answer.status})")
             case 429:
+                if after is None:
+                    after = seconds_to_reset(answer.headers)
                 return Throttled("asked us to slow down (429)", retry_after=after)
             case 408 | 409 | 424 | 499:  # 424: a backend behind the provider failed
                 return ProviderUnavailable(f"failed with {answer.status}", retry_after=after)

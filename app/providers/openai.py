@@ -8,7 +8,6 @@ Request and limits as in openapi.yaml of github.com/openai/openai-openapi (Augus
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,7 +23,7 @@ from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireF
 from app.providers.bodies import encode, guard, in_order, is_base64, only_text, read, row_of
 from app.providers.counts import count_in
 from app.providers.dialect import Dialect, limits_of, options
-from app.providers.refusals import blamed, bounded_wait, clean, message_of
+from app.providers.refusals import blamed, clean, message_of
 
 OPENAI = Dialect(
     long_text=LongText.ERROR_THERE,  # "maximum context length", "maximum input length"
@@ -68,9 +67,6 @@ _refusal = msgspec.json.Decoder(_Refusal)
 _UNPAID = {"billing_hard_limit_reached", "billing_not_active", "account_deactivated", "Arrearage"}
 #: Seconds a provider rests whose quota is used up: an operator must act before it can serve again.
 QUOTA_REST = 600.0
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhd])"
-_DURATION = re.compile(f"(?:{_PART})+")
 
 
 class OpenAI(WireFormat):
@@ -139,8 +135,6 @@ class OpenAI(WireFormat):
         if code == "insufficient_quota" and self.dialect.quota_is_money:
             rest = max(error.retry_after or 0, QUOTA_REST)
             return Throttled("says that our quota is used up (429)", retry_after=rest)
-        if error.retry_after is None:
-            error.retry_after = _reset(answer.headers)
         return error
 
 
@@ -149,20 +143,3 @@ def _code_of(body: bytes) -> str:
         return str(read(_refusal, body, "an error").error.code or "")
     except BrokenContract:
         return ""
-
-
-def _reset(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the limit that is used up is full again, of headers like ``6m0s``."""
-    waits = [
-        _seconds(headers.get(f"x-ratelimit-reset-{what}", ""))
-        for what in ("requests", "tokens")
-        if headers.get(f"x-ratelimit-remaining-{what}") == "0"
-    ]
-    return bounded_wait(max(waits, default=0.0)) or None
-
-
-def _seconds(text: str) -> float:
-    """Seconds of a duration like ``1m30s``; 0 of what is none."""
-    if not _DURATION.fullmatch(text):
-        return 0.0
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text))

@@ -31,6 +31,7 @@ _INFRASTRUCTURE = {
     "dialect",
     "effects",
     "presets",
+    "rate_limits",
     "refusals",
     "registry",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.config import Settings
@@ -58,7 +58,7 @@ class Run:
     def slots(self, provider: str) -> int:
         """Return the slots of a provider, of all workers together."""
         workers = self.settings.workers
-        return workers * calls_of_worker(self.settings.providers[provider].concurrency, workers)
+        return workers * calls_of_worker(self.settings.providers[provider].max_concurrency, workers)
 
 
 def simulate(
@@ -103,19 +103,23 @@ def _providers(world: World, load: Load, settings: Settings) -> dict[str, Simula
 def _workers(
     world: World, settings: Settings, providers: Mapping[str, SimulatedProvider], seed: int
 ) -> list[SimulatedWorker]:
-    """Make the workers; with ``LIMITS["url"]`` their limits are counted for all together."""
+    """Make the workers; with ``LIMITS["url"]`` limits of keys are counted for all together.
+
+    Quotas of deployments are not: without a store no worker gets a lease, only its share.
+    """
 
     def clock() -> float:
         return world.now
 
     shared = MemoryWindows(1, clock) if settings.limits.url else None
+    unleased = replace(settings, limits=replace(settings.limits, url=None))
     made = []
     for number in range(settings.workers):
         windows = shared or MemoryWindows(settings.workers, clock)
         counts_cached = settings.limits.count_cached_tokens
         limiter = Limiter(windows, Prices(settings.models), counts_cached, clock=clock)
         rng = random.Random(f"{seed} worker {number}")
-        made.append(SimulatedWorker(Dispatcher(settings, providers, rng), limiter))
+        made.append(SimulatedWorker(Dispatcher(unleased, providers, rng), limiter))
     return made
 
 

@@ -121,6 +121,7 @@ TABLE = {
     errors.MethodNotAllowed: (405, "method_not_allowed", "invalid_request_error", None),
     errors.BodyTooLarge: (413, "request_too_large", "invalid_request_error", None),
     errors.UnsupportedMediaType: (415, "unsupported_media_type", "invalid_request_error", None),
+    errors.ClientClosedRequest: (499, "client_closed_request", "invalid_request_error", "false"),
     errors.RateLimited: (429, "rate_limit_exceeded", "requests", None),
     errors.UpstreamFailed: (502, "upstream_error", "server_error", None),
     errors.NoProviderAvailable: (503, "no_provider_available", "server_error", None),

@@ -6,9 +6,10 @@ import time
 import pytest
 
 from app.cache.singleflight import SingleFlight
+from app.concurrency.peer import still_there
 from app.concurrency.wakeup import Wakeup
 from app.domain import NO_FLOW, Entry, Vectors
-from app.errors import BadRequest, ClientError, DeadlineExceeded
+from app.errors import BadRequest, ClientClosedRequest, ClientError, DeadlineExceeded
 
 SOURCE = ("p", "m")
 
@@ -70,8 +71,8 @@ class Flights:
     def store(self, pairs):
         self.stored.update(pairs)
 
-    def fetch(self, *keys, seconds=10.0):
-        return Fetch(self, keys, seconds)
+    def fetch(self, *keys, seconds=10.0, has_left=still_there):
+        return Fetch(self, keys, seconds, has_left)
 
     def job(self):
         """Return the next job that is started."""
@@ -88,15 +89,15 @@ class Flights:
 
 
 class Fetch:
-    def __init__(self, flights, keys, seconds):
+    def __init__(self, flights, keys, seconds, has_left):
         self.result = None
-        self._thread = threading.Thread(target=self._run, args=(flights, keys, seconds))
+        self._thread = threading.Thread(target=self._run, args=(flights, keys, seconds, has_left))
         self._thread.start()
 
-    def _run(self, flights, keys, seconds):
+    def _run(self, flights, keys, seconds, has_left):
         deadline = time.monotonic() + seconds
         try:
-            self.result = flights.flights.fetch(keys, deadline, seconds, flights)
+            self.result = flights.flights.fetch(keys, deadline, seconds, flights, has_left)
         except ClientError as error:
             self.result = error
 
@@ -208,6 +209,30 @@ def test_waiter_pays_if_the_owner_timed_out(flights):
     other = flights.fetch(b"a", seconds=10)
     flights.wait_for_waiters(b"a", 2)
     assert isinstance(owner.join(), DeadlineExceeded)
+    assert not job.is_cancelled
+    job.publish()
+    job.end()
+    assert other.join().purchases == {SOURCE: 1}
+
+
+def test_load_ends_when_its_last_client_has_left(flights):
+    gone = threading.Event()
+    owner = flights.fetch(b"a", has_left=gone.is_set)
+    job = flights.job()
+    other = flights.fetch(b"a", has_left=gone.is_set)
+    flights.wait_for_waiters(b"a", 2)
+    gone.set()
+    assert isinstance(owner.join(), ClientClosedRequest)
+    assert isinstance(other.join(), ClientClosedRequest)
+    assert job.is_cancelled
+
+
+def test_load_goes_on_for_those_whose_client_stays(flights):
+    owner = flights.fetch(b"a", has_left=lambda: True)
+    job = flights.job()
+    other = flights.fetch(b"a")
+    flights.wait_for_waiters(b"a", 2)
+    assert isinstance(owner.join(), ClientClosedRequest)
     assert not job.is_cancelled
     job.publish()
     job.end()

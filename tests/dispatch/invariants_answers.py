@@ -1,5 +1,6 @@
 """Invariants of the search: answers to callers."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -133,8 +134,15 @@ def check_unavailable(run: Simulation, made: Arrangement) -> Iterator[str]:
         if asked.code == "overloaded" and not made.no_threads[2]:
             first = min((d.get("tier", 0) for d in could), default=0)
             for d in well:
-                if d.get("tier", 0) == first and not is_limited(d) and _is_idle(run, d, asked):
+                # What waits for the quota of a deployment fills the queue of its provider.
+                limited = any(map(is_limited, _at(made, d["provider"])))
+                if d.get("tier", 0) == first and not limited and _is_idle(run, d, asked):
                     yield f"503: {asked.request.items[:3]} while {d['provider']} was idle"
+
+
+def _at(made: Arrangement, provider: str) -> list[dict[str, Any]]:
+    deployments = itertools.chain(*made.models.values())
+    return [d for d in deployments if d["provider"] == provider]
 
 
 def _picky(made: Arrangement) -> set[str]:

@@ -101,7 +101,8 @@ def _has_room(run: Simulation, d: dict[str, Any], asked: Asked) -> bool:
         c
         for c in _calls(run, asked.request.model, d)
         # A minute is counted a little longer, and a call over the limit for more than one.
-        if now - (WINDOW + 0.3) * max(1, c.total / share) < c.began <= now
+        # Later ones may have waited in the queue.
+        if now - (WINDOW + 0.3) * max(1, c.total / share) < c.began <= now + WINDOW
     ]
     tokens = sum(max(c.total, member.tokens(c.items), tokens_expected(c.items)) for c in calls)
     tokens += max(member.tokens(wanted), tokens_expected(wanted))

@@ -98,6 +98,26 @@ def flapping(up: float, down: float, then: Behaviour = dead, offset: float = 0.0
     return behaviour
 
 
+def engine(
+    capacity: Callable[[float], int], seconds: Callable[[int], float] = lambda items: 0.05
+) -> Behaviour:
+    """Compute so many calls at once, by the time; the others wait, in order.
+
+    ``seconds`` are those of a call, by its items.
+    """
+    ends: list[float] = []  # of the calls that are computed
+
+    def behaviour(world: World, call: Call) -> Verdict:
+        begins, at_once = world.now, capacity(world.now)
+        ends[:] = sorted(end for end in ends if end > world.now)
+        if len(ends) >= at_once:
+            begins = ends[-at_once]
+        ends.append(begins + seconds(len(call.items)) * world.rng.uniform(0.7, 1.3))
+        return ends[-1] - world.now, None
+
+    return behaviour
+
+
 def between(start: float, stop: float, ill: Behaviour, otherwise: Behaviour) -> Behaviour:
     """Fail between two times."""
 

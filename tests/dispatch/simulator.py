@@ -115,7 +115,7 @@ class Simulation:
     def _tell_the_members(self) -> None:
         """Let members record calls over a limit."""
         for name, member in self.members.items():
-            member.slots = self.settings.providers[name].concurrency
+            member.slots = self.settings.providers[name].max_concurrency
         for model in self.settings.models.values():
             for d in model.deployments:
                 provider = self.settings.providers[d.provider]

@@ -4,7 +4,7 @@ from collections import Counter
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from app.dispatch import bisection
 from app.dispatch.attempt import AttemptState
@@ -32,8 +32,7 @@ class AnyQueue(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.now = T
-        self.slots = 2
-        self.queue = SlotQueue(self.slots, WAITING)
+        self.queue = SlotQueue(2, WAITING)
         self.deployments = [
             deployment("a", self.queue, max_inputs=4),
             deployment("b", self.queue, concurrency=1, max_tokens=30),
@@ -74,15 +73,12 @@ class AnyQueue(RuleBasedStateMachine):
             self.open.remove(batch)
         return batch
 
-    @initialize(slots=st.sampled_from([1, 2, 4]))
-    def start(self, slots):
-        self.slots = self.queue.slots = self.queue.free = slots
-
     # Jobs
 
     @rule(seconds=st.floats(0, 40))
     def time_passes(self, seconds):
         self.now += seconds
+        self.take_all()  # as after the pause of a quota
 
     @rule(
         which=st.integers(0, 2),
@@ -143,6 +139,13 @@ class AnyQueue(RuleBasedStateMachine):
             assert not cut.is_probe
 
     # Senders
+
+    @rule(slots=st.sampled_from([0, 1, 2, 4, 4, 5]))
+    def set_slots(self, slots):
+        before = len(self.calls)
+        self.take(self.queue.set_slots(slots, self.now))
+        self.take_all()
+        assert len(self.calls) <= max(before, slots)
 
     @rule(which=st.integers(0, 2))
     def flush(self, which):
@@ -226,6 +229,11 @@ class AnyQueue(RuleBasedStateMachine):
     def in_queues(self):
         return [one for flow in self.flows() for one in flow.attempts()]
 
+    def heads(self):
+        """Return the first attempt of each group of each flow."""
+        users = [u for t in self.flows() for k in t.members.values() for u in k.members.values()]
+        return [next(iter(group)) for user in users for group in user.groups.values()]
+
     def flows(self):
         return self.queue._attempts.queue._tiers.values()
 
@@ -234,7 +242,7 @@ class AnyQueue(RuleBasedStateMachine):
 
     @invariant()
     def slots_taken_are_calls_in_flight(self):
-        assert self.queue.free == self.slots - len(self.calls) >= 0
+        assert self.queue.free == self.queue.slots - len(self.calls)
         of = Counter(batch.deployment for batch in self.calls)
         assert of == +Counter(self.queue._calls)
         assert of[self.deployments[1]] <= 1
@@ -297,24 +305,35 @@ class AnyQueue(RuleBasedStateMachine):
 
     @invariant()
     def no_attempt_waits_beside_a_slot_that_it_could_have(self):
-        is_last_kept = self.slots >= 4 and self.queue.free == 1
-        if self.queue.free:
-            busy = any(batch.deployment is self.deployments[1] for batch in self.calls)
-            for one in self.in_queues():
-                is_kept_back = is_last_kept and one.flow.tier == "flex"
-                assert is_kept_back or (busy and one.deployment is self.deployments[1])
+        """Except for a quota's pause, for flex beside the last slot, and for what is behind."""
+        is_last_kept = self.queue.slots >= 4 and self.queue.free == 1
+        if self.queue.free <= 0:
+            return
+        busy = any(batch.deployment is self.deployments[1] for batch in self.calls)
+        for one in self.heads():
+            is_kept_back = is_last_kept and one.flow.tier == "flex"
+            if one.deployment is self.deployments[1]:
+                assert busy or is_kept_back
+            elif not is_kept_back:
+                quota = one.deployment.quota
+                pause = quota.pause(one.tokens, self.now, one.deadline.at)
+                if one.flow.tier == "flex":
+                    pause = max(pause, quota.bulk_pause(one.tokens, self.now))
+                assert pause > 0
 
     def teardown(self):
         """Serve all remaining attempts."""
+        self.set_slots(2)
+        self.time_passes(60)
         while self.calls:
             batch = self.calls[0]
             self.queue.close(batch)
             self.tell(batch)
             self.queue.requeue(batch.rest)
             self.finish(batch)
-            self.take_all()
+            self.time_passes(60)
         assert all(one.state in ENDED for one in self.attempts)
-        assert self.queue.free == self.slots
+        assert self.queue.free == self.queue.slots
         assert not self.in_queues()
         assert not self.queue._open
 

@@ -77,6 +77,16 @@ def test_slow_first_call_is_forgotten_soon():
     assert costs.expected(1, 10) < 0.5
 
 
+def test_share_of_a_call_that_its_size_does_not_change():
+    costs = CallCosts()
+    assert costs.fixed_share(1, 10) == 0
+    for number in range(200):
+        items = 1 + number % 16
+        costs.add(items, 10 * items, 0.030 + 0.010 * items)
+    assert costs.fixed_share(1, 10) == pytest.approx(0.75, rel=0.05)
+    assert costs.fixed_share(9, 90) == pytest.approx(0.25, rel=0.1)
+
+
 @given(st.lists(_calls, min_size=1, max_size=30), _sizes, _sizes)
 def test_positive_and_never_less_for_a_larger_call(calls, items, more):
     costs = CallCosts()

@@ -188,8 +188,8 @@ def test_rows_that_cannot_be_embedded_again_after_drift_fail_the_request_which_p
         a = run.deployment("a")
         embed, failed = run.dispatcher.embed, []
 
-        def embed_then_drift(request, deadline):
-            outcome = embed(request, deadline)
+        def embed_then_drift(*args):
+            outcome = embed(*args)
             run.dispatcher.set_agreement(a, GONE, ejects=True)
             failed.append(outcome)
             return outcome

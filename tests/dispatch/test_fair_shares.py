@@ -19,7 +19,10 @@ SECONDS = 20
 
 def sized(a_call=A_CALL, a_text=A_TEXT):
     """Return a provider whose calls take longer with more texts."""
-    return lambda world, call: (a_call + a_text * len(call.items), None)
+    return lambda world, call: (
+        (a_call + a_text * len(call.items)) * world.rng.uniform(0.97, 1.03),
+        None,
+    )
 
 
 def provider(behaviour=None, slots=SLOTS, most=MOST, **options):
@@ -188,3 +191,14 @@ def test_flex_waits_for_a_rest_until_its_deadline():
     assert early.code == "rate_limit_exceeded"
     assert late.code in ("rate_limit_exceeded", "timeout")
     assert len(run.calls()) <= 200 / 20 + 3
+
+
+def test_bulk_work_that_waits_for_a_quota_does_not_delay_queries():
+    deployment = {"provider": "a", "requests_per_minute": 60}
+    with simulated({"a": good()}, {"m": [deployment]}, merge=False) as run:
+        flow = Flow("bulk", tier="flex")
+        bulk = [run.ask("m", [f"t{n}"], after=n * 0.01, flow=flow) for n in range(300)]
+        queries = ask_queries(run, number=60, every=3.0)
+        run.to_the_end()
+    assert not [one.error for one in bulk if one.error]
+    assert at(1, waits(queries)) <= 2.5

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from app.dispatch.part import NEXT_STATES, PartState
 from app.errors import (
     BadRequest,
+    ClientClosedRequest,
     DeadlineExceeded,
     InternalError,
     ProviderTimeout,
@@ -209,6 +210,21 @@ def test_cancelled_job_withdraws_queued_attempts():
     assert a.queue.waiting == 0
     first.answer(one, T + 1)
     first.assert_nothing_left()
+
+
+def test_cancelled_job_reports_what_it_has_bought():
+    asking = Asking(deployment("a", max_inputs=1, provider={"merge": False}), size=2)
+    asking.job.advance(T)
+    other, one = asking.take()
+    asking.answer(one, T + 1)
+    batch = other.batch
+    asking.job.cancel(T + 2, ClientClosedRequest.before_answer())
+    assert batch.deadline.cancelled
+    with pytest.raises(ClientClosedRequest) as caught:
+        asking.job.outcome()
+    assert (caught.value.attempts, caught.value.purchases) == (2, {("a", "m"): 1})
+    asking.answer(other, T + 3)
+    asking.assert_nothing_left()
 
 
 @pytest.mark.parametrize("when", ["at a result", "when it is published"])

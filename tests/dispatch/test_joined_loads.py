@@ -14,7 +14,7 @@ def ingest(number):
 def test_item_of_a_large_request_is_available_when_it_is_embedded():
     with simulated({"a": good(0.05)}, TENS, caching=True, concurrency=4) as run:
         large = run.ask("m", ingest(4000))
-        query = run.ask("m", ["doc0"], after=2.0, timeout=5)
+        query = run.ask("m", ["doc0"], after=1.5, timeout=5)
         run.to_the_end()
         assert waited(large) > 4
         assert codes([large, query]) == {"ok": 2}

@@ -14,7 +14,7 @@ AB = models("a", "b")
 SECOND_TIER = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1}]}
 
 
-@pytest.mark.parametrize(("number", "limits"), [(30, {}), (16, {"max_inputs": 1})], ids=str)
+@pytest.mark.parametrize(("number", "limits"), [(24, {}), (16, {"max_inputs": 1})], ids=str)
 def test_queued_attempt_moves_to_an_idle_deployment_of_the_next_tier(number, limits):
     """Requests queue for one slot of a, which serves one a second; b is idle."""
     tiers = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1, **limits}]}

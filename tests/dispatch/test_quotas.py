@@ -1,6 +1,8 @@
 """``requests_per_minute`` and ``tokens_per_minute`` hold for the calls sent."""
 
+import itertools
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -33,6 +35,26 @@ def test_calls_of_a_minute_are_within_the_quota(slots, merge):
         assert most_in_a_window(run.calls()) <= 10
         assert set(codes(asked)) <= {"ok", "rate_limit_exceeded", "timeout"}
         assert codes(asked)["ok"] >= 10
+
+
+def test_calls_beyond_half_of_the_quota_are_spread_over_the_minute():
+    with simulated({"a": good(0.2)}, models("a", requests_per_minute=60), merge=False) as run:
+        asked = load(run, 60, 0.0001, timeout=100)
+        run.to_the_end()
+        assert codes(asked) == {"ok": 60}
+        left = sorted(call.began - START for call in run.calls())
+        assert left[30] < 1
+        assert left[-1] == pytest.approx(29, abs=1)
+        assert all(later - call < 1.1 for call, later in itertools.pairwise(left))
+
+
+def test_what_waits_for_a_quota_leaves_together():
+    with simulated({"a": good(0.2)}, TEN) as run:
+        load(run, 1, 1.0)
+        asked = load(run, 100, 0.01, after=1, timeout=100)
+        run.to_the_end()
+        assert codes(asked) == {"ok": 100}
+        assert len(run.calls()) <= 10
 
 
 def test_parts_over_the_quota_wait_for_the_next_minute():
@@ -146,3 +168,54 @@ def test_item_larger_than_a_call_waits_for_the_quota_or_fails_over(other):
         found = codes(asked)
         assert set(found) <= {"ok", "rate_limit_exceeded"}
         assert found["ok"] == (10 if other else 2)
+
+
+def ask_after_a_limit_is_used_up(resets_in: float, others: bool = False) -> tuple[list, list]:
+    """Ask, be told that nothing remains, ask again; return the answers' times and the errors."""
+    answered, errors = [], []
+    with World().installed() as world:
+
+        def answer(call):
+            return replace(vectors(call.items), limit_resets_in=resets_in)
+
+        providers = {"a": Stub(answer)}
+        if others:
+            providers["b"] = Stub(lambda call: vectors(call.items))
+        made = dispatcher(providers)
+
+        def ask(number):
+            try:
+                made.embed(EmbeddingRequest("m", [f"{number}"], timeout=100), world.now + 100)
+                answered.append(world.now - START)
+            except ClientError as error:
+                errors.append(error)
+
+        def ask_all():
+            for number in range(6):
+                ask(number)
+                world.pause(0.1)
+
+        world.spawn(ask_all)
+        world.run()
+        assert not world.wrong
+        assert world.threads == 0
+    return answered, errors
+
+
+def test_call_waits_for_the_reset_of_a_limit_that_the_provider_says_is_used_up():
+    answered, errors = ask_after_a_limit_is_used_up(1.5)
+    assert not errors
+    assert all(later - one >= 1.4 for one, later in itertools.pairwise(answered))
+
+
+def test_long_rest_is_a_429_and_at_most_a_minute():
+    answered, errors = ask_after_a_limit_is_used_up(40 * 86_400)
+    assert len(answered) == 1
+    assert {error.status for error in errors} == {429}
+    assert all(55 <= error.retry_after <= 60 for error in errors)
+
+
+def test_other_deployment_is_called_while_one_rests():
+    answered, errors = ask_after_a_limit_is_used_up(30, others=True)
+    assert not errors
+    assert answered[-1] < 2

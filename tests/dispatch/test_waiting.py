@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.queued_flow import _MAX_IDLE_MEMBERS
-from app.dispatch.waiting import MIN_TIER_SHARE, TIERS, WaitingAttempts, group_key
-from app.domain import Flow
+from app.dispatch.waiting import MIN_TIER_SHARE, WaitingAttempts, group_key
+from app.domain import TIERS, Flow
 from tests.dispatch.parts import attempt, deployment
 
 

@@ -62,7 +62,7 @@ def test_count_in_a_header_is_read(name, header):
         ("1d", 86_400),
         ("1.2.3s", None),
         ("soon", None),
-        ("5", None),
+        ("5", 5),  # Azure's
         ("9" * 400 + "s", None),
         ("٣s", None),
         ("", None),

@@ -109,6 +109,9 @@ HEDGES = Metric("counter", "hedges", "Calls sent beside a slow one.", _DEPLOYMEN
 EJECTIONS = Metric("counter", "ejections", "Deployments ejected, probes included.", _DEPLOYMENT)
 WAITING = Metric("gauge", "waiting", "Requests that wait for a slot.", ("provider",))
 CALLS_IN_FLIGHT = Metric("gauge", "calls_in_flight", "Calls under way.", ("provider",))
+CONCURRENCY = Metric(
+    "gauge", "concurrency", "Calls at once that may be made, of all workers.", ("provider",)
+)
 STATE = Metric(
     "gauge",
     "deployment_workers",

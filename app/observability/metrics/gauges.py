@@ -159,6 +159,7 @@ class Gauges:
                 states[*place, deployment.standing.state(now)] += 1
                 calls[deployment.name] += deployment.standing.in_flight
                 self._show(catalog.WAITING, deployment.queue.waiting, deployment.name)
+                self._show(catalog.CONCURRENCY, deployment.queue.concurrency, deployment.name)
             self._look_at_agreements(dispatcher)
             for name, number in calls.items():
                 self._show(catalog.CALLS_IN_FLIGHT, number, name)

@@ -23,7 +23,7 @@ MAX_MODELS_FROM_ZERO = 50
 MAX_DEPLOYMENTS_FROM_ZERO = 20  # each has 17 series for each error
 
 #: Scopes of the errors of embeddings requests; errors of HTTP itself are not counted.
-_EMBEDDINGS_SCOPES = {Scope.EMBEDDINGS, Scope.KEY}
+_EMBEDDINGS_SCOPES = {Scope.EMBEDDINGS, Scope.KEY, Scope.UNREAD}
 
 
 def start_at_zero(files: Files, settings: Settings) -> None:

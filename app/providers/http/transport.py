@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
 from app.providers.http.answers import Answer, MalformedAnswer
 from app.providers.http.connection import Pool, StaleConnection, TlsPool, Unsendable
 from app.providers.http.sockets import Until
+from app.providers.rate_limits import seconds_to_reset
 
 #: What an answer may hold at most: this many bytes for each value of each vector (a float of 17
 #: digits with sign, exponent and comma is 25), and as much again for everything around them.
@@ -46,7 +48,7 @@ class HttpProvider:
         self._wire = wire
         self._base_url = (settings.base_url or wire.base_url or "").rstrip("/")
         self._connect_timeout = settings.connect_timeout
-        self._adapter = _Adapter(pool_maxsize=settings.concurrency)
+        self._adapter = _Adapter(pool_maxsize=settings.max_concurrency)
         self._verify: bool | str = settings.ca_bundle or True
         self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
         own = {name.lower() for name in settings.headers}
@@ -80,7 +82,9 @@ class HttpProvider:
             CALL_DEADLINE.reset(token)
         answer = self._send(outgoing, call, deadline)
         if 200 <= answer.status < 300:
-            return self._wire.parse(answer, call)
+            vectors = self._wire.parse(answer, call)
+            reset = seconds_to_reset(answer.headers)
+            return vectors if reset is None else replace(vectors, limit_resets_in=reset)
         secrets = {*self._secrets, *_sent_secrets(outgoing.headers)}
         raise self._wire.refuse(answer, sorted(secrets, key=len, reverse=True))
 

@@ -63,7 +63,7 @@ def test_deployments_are_counted_by_state(meter, files):
     def deployment(name, state):
         return SimpleNamespace(
             name=name,
-            queue=SimpleNamespace(waiting=3),
+            queue=SimpleNamespace(waiting=3, concurrency=8),
             standing=SimpleNamespace(state=lambda now: state, in_flight=2),
             agreement=None,
         )
@@ -78,6 +78,7 @@ def test_deployments_are_counted_by_state(meter, files):
     assert found["deployment_workers{model=embed,provider=q,state=ejected}"] == 1
     assert found["waiting{provider=p}"] == 3
     assert found["calls_in_flight{provider=q}"] == 2
+    assert found["concurrency{provider=q}"] == 8
 
 
 def test_failed_reading_does_not_stop_the_others(meter, files, caplog):
@@ -193,7 +194,7 @@ def test_worst_agreement_of_a_model_at_a_provider_is_shown(gauges, files):
         return "embed", SimpleNamespace(
             name=provider,
             agreement=agreement,
-            queue=SimpleNamespace(waiting=0),
+            queue=SimpleNamespace(waiting=0, concurrency=8),
             standing=SimpleNamespace(state=lambda now: "drifted", in_flight=0),
         )
 

@@ -1,0 +1,75 @@
+"""What a worker asks the store of a shared quota, and what it answers. See `leased_quota`. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: A worker leases what it needs in so many seconds.
+AHEAD_S = 1.0
+#: The share of the quota that all workers together may lease without need.
+IDLE_SHARE = 0.02
+#: Calls and tokens.
+Amount = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question to the store. ``calls`` are final: seconds since they were sent, their tokens."""
+
+    at: float
+    kept: Amount  # calls and tokens, those of calls that are not final among them
+    needed: Amount  # without which nothing helps; 0: nothing waits
+    wanted: Amount
+    calls: list[tuple[float, int]]  # in the order in which they became final
+    final: int  # calls that ever became final
+    is_leaving: bool  # the worker ends, and returns all
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The store's answer."""
+
+    is_leased: bool  # else the worker leaves
+    is_known: bool  # the store knew the worker; else it took no report
+    calls: float
+    tokens: float
+    members: int  # workers that use the quota
+    window_wait: float  # seconds until the minute has room for what was needed; 0: it was leased
+    pace_wait: float  # seconds until that is due at the rate of the quota
+    # If the store is away from then on:
+    spare_calls: float  # that no worker can have leased since
+    spare_tokens: float
+    share_wait: float  # seconds until the shares of all workers fit into each minute
+    rank: int  # how many of the workers come before this one: of a share that does not divide
+
+
+def lease_size(rates: Sequence[float], requests: float | None, members: int) -> tuple[int, int]:
+    """Return the calls and tokens to lease for so many a second; one call at rest, if cheap."""
+    calls, tokens = (math.ceil(rate * AHEAD_S) for rate in rates)
+    if requests is None or requests * IDLE_SHARE >= members:
+        mean = math.ceil(rates[1] / rates[0]) if rates[0] > 0.01 else 0
+        return max(calls, 1), max(tokens, mean)
+    return calls, tokens
+
+
+def amounts(
+    limits: tuple[float | None, float | None],
+    held: Amount,
+    size: tuple[int, int],
+    needed_tokens: int,
+) -> tuple[Amount, Amount, Amount]:
+    """Return what to keep of a lease, and what to need and to want in addition.
+
+    ``needed_tokens`` are those of a call that waits, -1 for none. While one waits all is kept.
+    """
+    waits = needed_tokens >= 0
+    need = (1, needed_tokens) if waits else (0, 0)
+    kept, needed, wanted = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]
+    for unit, limit in enumerate(limits):
+        if limit is not None:
+            kept[unit] = held[unit] if waits else min(held[unit], size[unit])
+            needed[unit] = max(0.0, need[unit] - kept[unit]) if waits else 0.0
+            wanted[unit] = max(needed[unit], size[unit] - kept[unit], 0.0)
+    return (kept[0], kept[1]), (needed[0], needed[1]), (wanted[0], wanted[1])

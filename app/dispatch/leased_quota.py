@@ -1,0 +1,283 @@
+"""A deployment's quota that all workers and hosts share: this worker's lease of it. No I/O.
+
+A shared store counts calls and tokens of the last minute, and leases pieces of the rest to workers.
+`LeasedQuota` says what to ask the store for (`start_exchange`), and takes its answer
+(`end_exchange`); `app.limits.leases` asks. In an exchange the worker reports calls that are final,
+names what it keeps of its lease, which returns the rest, and asks for what it expects to need.
+
+There are two modes:
+
+1. *leased*: calls leave as far as the lease goes. It expires some seconds after the question for it
+   was sent, so that an answer that is late is worth less, and one that is lost nothing: the store
+   counts what it has leased until the lease has expired for a minute.
+2. *share*: the store is away, or cannot lease yet. The worker has its share of the quota, as
+   without a store. After a lease it begins with what no other can have used: see `_begin_share`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from app.dispatch.lease import AHEAD_S, Exchange, Lease, amounts, lease_size
+from app.dispatch.quota import BURST_SHARE, MAX_WAIT_S, WINDOW_S, Quota, Reservation
+
+#: Seconds for which a lease lasts.
+LEASE_S = 5.0
+#: Seconds for which a worker that starts waits for the store's first answer.
+JOIN_S = 1.0
+#: Seconds after which a call is reported with its expected tokens, if they are not settled.
+FINAL_S = 10.0
+#: Seconds after which a queue that waits for a lease looks again, if nothing else makes it.
+POLL_S = 0.25
+#: Seconds between two exchanges of a worker, at most.
+EXCHANGE_S = 1.0
+_INFINITE = float("inf")
+
+
+class LeasedQuota(Quota):
+    """A `Quota` of all workers: ``requests`` and ``tokens`` are the whole.
+
+    ``on_need`` is called, under the lock, when an exchange should come soon.
+    """
+
+    def __init__(self, requests: float | None, tokens: float | None, workers: int) -> None:
+        self.whole = requests, tokens
+        self._workers, self._rank = workers, -1
+        self._has_share = True  # of the calls: else there are fewer calls than workers
+        self._joins_until = -_INFINITE
+        self.members = workers
+        self.on_need: Callable[[], None] | None = None
+        self._until = -_INFINITE  # when the lease expires
+        self._is_leased = False
+        self._lease_calls = self._lease_tokens = 0.0
+        self._exchange: Exchange | None = None  # under way
+        self._open: deque[Reservation] = deque()  # calls not reported as final, oldest first
+        self._final: deque[Reservation] = deque()  # to be reported, in the order of becoming final
+        self._reported: deque[Reservation] = deque()  # of the last minute
+        self._finals = 0
+        self._needed_tokens = -1  # of a call that waits for a lease; -1: none waits
+        self._window_until = self._pace_until = -_INFINITE
+        self._rates = [0.0, 0.0]  # calls and tokens a second, lately
+        self._spent = [0.0, 0.0]  # since the last exchange
+        self._exchanged_at = -_INFINITE
+        self._spare = [0.0, 0.0]  # calls and tokens, at the beginning of a share
+        self._strict_until = -_INFINITE
+        self._last: Lease | None = None
+        self._leased_at = -_INFINITE  # when that came
+        super().__init__(*self._share(workers))
+
+    def _share(self, members: int) -> tuple[float | None, float | None]:
+        requests, tokens = self.whole
+        return (
+            None if requests is None else requests / members,
+            None if tokens is None else tokens / members,
+        )
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether calls leave as far as a lease goes."""
+        return self._is_leased
+
+    # Exchanges with the store
+
+    def join(self, now: float) -> None:
+        """Wait a moment for the store's first answer, before the share is used."""
+        self._joins_until = now + JOIN_S
+
+    def start_exchange(self, now: float, is_leaving: bool = False) -> Exchange:
+        """Return what to ask the store now. What is not kept is not used from here on."""
+        with self._lock:
+            self._collect_final(now, is_leaving)
+            self._update_rates(now)
+            if is_leaving or not self._is_leased:
+                self._lease_calls = self._lease_tokens = 0.0
+            target = (0, 0) if is_leaving else lease_size(self._rates, self.whole[0], self.members)
+            held = self._lease_calls, self._lease_tokens
+            kept, needed, wanted = amounts(self.whole, held, target, self._needed_tokens)
+            self._lease_calls, self._lease_tokens = kept
+            held = (
+                kept[0] + len(self._open),
+                kept[1] + sum(call.tokens for call in self._open),
+            )
+            calls = [(now - call.at, call.tokens) for call in self._final]
+            made = Exchange(now, held, needed, wanted, calls, self._finals, is_leaving)
+            self._exchange = made
+            return made
+
+    def end_exchange(self, exchange: Exchange, lease: Lease | None, now: float) -> bool:
+        """Take the store's answer, None for none; return whether what waits may leave now."""
+        with self._lock:
+            if self._exchange is not exchange:
+                return False
+            self._exchange = None
+            self._joins_until = -_INFINITE
+            was_leased = self._is_leased
+            self._is_leased = lease is not None and lease.is_leased
+            if was_leased and not self._is_leased:
+                self._begin_share(now)
+            if lease is not None:
+                self._acknowledge(exchange, lease)
+                if lease.is_leased:
+                    self._take(exchange, lease, now)
+            return True
+
+    def _acknowledge(self, exchange: Exchange, lease: Lease) -> None:
+        """Forget the calls that were reported; after a loss of the store report them again."""
+        if not lease.is_known:
+            self._final.extendleft(reversed(self._reported))
+            self._finals += len(self._reported)
+            self._reported.clear()
+        else:
+            for _ in exchange.calls:
+                self._reported.append(self._final.popleft())
+        if (lease.members, lease.rank) != (self.members, self._rank):
+            self.members, self._rank = max(1, lease.members), lease.rank
+            requests, tokens = self._share(max(self.members, self._workers))
+            if requests is not None:  # whole calls: together they are no more than the quota
+                calls, rest = divmod(int(self.whole[0] or 0), max(self.members, self._workers))
+                requests = calls + (lease.rank < rest)
+            self._has_share = requests != 0
+            self._set_limits(1 if requests == 0 else requests, tokens)
+
+    def _take(self, exchange: Exchange, lease: Lease, now: float) -> None:
+        """Add a lease to what was kept. The times are counted from when it was asked for."""
+        self._last, self._leased_at = lease, now
+        self._lease_calls += lease.calls
+        self._lease_tokens += lease.tokens
+        self._until = exchange.at + LEASE_S
+        self._needed_tokens = -1  # what still waits is asked for again
+        self._window_until = exchange.at + lease.window_wait
+        self._pace_until = exchange.at + lease.pace_wait
+
+    def _collect_final(self, now: float, all_of_them: bool) -> None:
+        still_open = deque[Reservation]()
+        for call in self._open:
+            if all_of_them or call.is_settled or now - call.at >= FINAL_S:
+                self._final.append(call)
+                call.is_unreported = False
+                self._finals += 1
+            else:
+                still_open.append(call)
+        self._open = still_open
+        while self._reported and self._reported[0].at + WINDOW_S + FINAL_S < now:
+            self._reported.popleft()
+        while self._final and self._final[0].at + WINDOW_S + FINAL_S < now:
+            self._final.popleft()
+
+    def _update_rates(self, now: float) -> None:
+        seconds = min(now - self._exchanged_at, 10.0)
+        if seconds < 0.2:
+            return
+        weight = min(1.0, seconds / AHEAD_S)
+        for i in (0, 1):
+            self._rates[i] += weight * (self._spent[i] / seconds - self._rates[i])
+        self._spent, self._exchanged_at = [0.0, 0.0], now
+
+    def _begin_share(self, now: float) -> None:
+        """Use the share of the quota from now on, but never more than all workers together may.
+
+        Other workers may have leased until the store went away. The store's last answer says when
+        the shares of all workers begin to fit beside that, and what they can use before.
+        """
+        last = self._last
+        if last is None:
+            return
+        starts_at = max(now, self._leased_at + last.share_wait)
+        self._strict_until = now + WINDOW_S
+        self._calls_due = self._tokens_due = starts_at + BURST_SHARE * WINDOW_S
+        members = max(self.members, self._workers)
+        self._spare = [last.spare_calls / members, last.spare_tokens / members]
+
+    # Under the lock
+
+    def _has_lease(self, tokens: float, now: float, calls: int = 1) -> bool:
+        requests, limit = self.whole
+        return (
+            now < self._until
+            and (requests is None or self._lease_calls >= calls)
+            and (limit is None or self._lease_tokens >= tokens)
+        )
+
+    def _has_spare(self, tokens: float, now: float) -> bool:
+        is_early = now < self._strict_until
+        return is_early and self._spare[0] >= 1 and self._spare[1] >= tokens
+
+    def _wait(self, tokens: int, now: float, calls: int = 1) -> float:
+        if self._has_lease(tokens, now, calls):
+            return 0.0
+        if not self._is_leased:
+            return super()._wait(tokens, now, calls) if self._has_share else WINDOW_S
+        wait = self._window_until - now
+        return wait if wait > MAX_WAIT_S else 0.0
+
+    def _pause(self, tokens: int, now: float, deadline: float) -> float:
+        if self._has_lease(tokens, now):
+            return 0.0
+        if self._is_leased:
+            if self._window_until - now > MAX_WAIT_S:
+                return 0.0
+            pause = max(self._window_until, self._pace_until) - now
+            if pause > 0:
+                return pause
+            self._need(tokens)
+            return POLL_S
+        if self._exchange is not None or now < self._joins_until:
+            return POLL_S  # the store counts this call only if it is sent after its answer
+        if self._has_spare(tokens, now):
+            return 0.0
+        if now >= self._strict_until:
+            return super()._pause(tokens, now, deadline)
+        wait = self._wait(tokens, now)
+        if wait > 0:
+            return wait if wait <= MAX_WAIT_S else 0.0
+        # No call leaves before it is due, or the first ones of all workers would come at once.
+        due = max(self._calls_due + self._call_s, self._tokens_due + tokens * self._token_s)
+        return max(0.0, due - now - BURST_SHARE * WINDOW_S)
+
+    def _need(self, tokens: int) -> None:
+        if tokens != self._needed_tokens:
+            self._needed_tokens = tokens
+            if self.on_need is not None:
+                self.on_need()
+
+    def _room(self, now: float) -> float:
+        if self.whole[1] is None:
+            return _INFINITE
+        if now < self._until and self._lease_tokens > 0:
+            return self._lease_tokens
+        return 0.0 if self._is_leased else super()._room(now)
+
+    def _try_count(self, made: Reservation) -> bool:
+        if self._has_lease(made.tokens, made.at):
+            self._lease_calls -= 1
+            self._lease_tokens -= made.tokens
+            self._count(made)
+            if self._lease_calls < self._rates[0] * AHEAD_S / 2 and self.on_need is not None:
+                self.on_need()
+        elif self._is_leased or self._exchange is not None:
+            return False
+        elif self._has_spare(made.tokens, made.at):
+            self._spare[0] -= 1
+            self._spare[1] -= made.tokens
+            self._count(made)
+        elif not super()._try_count(made):
+            return False
+        self._open.append(made)
+        made.is_unreported = True
+        self._spent[0] += 1
+        self._spent[1] += made.tokens
+        return True
+
+    def _change(self, reservation: Reservation, tokens: int) -> None:
+        super()._change(reservation, tokens)
+        if tokens > 0 and reservation.is_unreported:
+            self._lease_tokens -= tokens
+
+    def _release(self, reservation: Reservation) -> None:
+        super()._release(reservation)
+        if reservation.is_unreported:
+            self._open.remove(reservation)
+            reservation.is_unreported = False
+            self._lease_calls += 1
+            self._lease_tokens += reservation.tokens

@@ -1,0 +1,129 @@
+"""Shares the quotas of deployments between all workers and hosts, by leases of a Redis or Valkey.
+
+A background task asks the server for leases, so that no call waits for a round trip of its own. The
+arithmetic of a worker is `app.dispatch.leased_quota`, that of the server `app.limits.lease_script`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from hashlib import sha1
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from app.dispatch.lease import Exchange, Lease
+from app.dispatch.leased_quota import LEASE_S, LeasedQuota
+from app.dispatch.quota import BURST_SHARE, WINDOW_S
+from app.limits.lease_script import EXCHANGE
+from app.redis.client import BestEffortClient
+
+_SHA = sha1(EXCHANGE.encode(), usedforsecurity=False).hexdigest()
+
+
+class QuotaLeases:
+    """Keeps the leases of one worker. ``quotas`` are those of its deployments, by name.
+
+    ``resume`` is called with a name when calls that wait for that quota may leave.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        timeout_s: float,
+        quotas: Mapping[str, LeasedQuota],
+        resume: Callable[[str], None],
+    ) -> None:
+        self._prefix = f"{namespace}:quota:1:"
+        self._quotas = quotas
+        self._resume = resume
+        self._worker = ""
+        self._needed: set[str] = set()  # quotas that need an exchange before the next round
+        self._is_leaving = False
+        self.remote = BestEffortClient(url, timeout_s, "quotas", self._exchange)
+
+    def start(self) -> None:
+        """Start the background task, in the process that serves."""
+        self._worker = secrets.token_hex(8)
+        self.remote.start()
+        for name, quota in self._quotas.items():
+            quota.on_need = partial(self._need, name)
+            quota.join(time.monotonic())
+
+    def close(self) -> None:
+        """Return all leases, and close the connections."""
+        self._is_leaving = True
+        self.remote.close()
+
+    def _need(self, name: str) -> None:
+        self._needed.add(name)
+        self.remote.wake()
+
+    def _exchange(self, client: Any, is_due: bool) -> None:
+        """Exchange what is needed with the server; called by the task of ``remote``."""
+        names = list(self._quotas) if is_due or self._is_leaving else list(self._needed)
+        try:
+            for name in names:
+                self._needed.discard(name)
+                if not self._exchange_one(client, name):
+                    self._exchange_one(client, name)
+        except BaseException:
+            for name, quota in self._quotas.items():  # a lease is of no use without the next
+                now = time.monotonic()
+                now = time.monotonic()
+                quota.end_exchange(quota.start_exchange(now), None, now)
+                self._resume(name)
+            raise
+
+    def _exchange_one(self, client: Any, name: str) -> bool:
+        """Make one exchange; return False for a worker that the server did not know."""
+        quota = self._quotas[name]
+        exchange = quota.start_exchange(time.monotonic(), self._is_leaving)
+        lease = None
+        try:
+            lease = ask(client, self._prefix + name, self._worker, quota.whole, exchange)
+        finally:
+            quota.end_exchange(exchange, lease, time.monotonic())
+        self._resume(name)
+        return lease.is_known or exchange.is_leaving
+
+
+def ask(
+    client: Any,
+    redis_key: str,
+    worker: str,
+    limits: tuple[float | None, float | None],
+    exchange: Exchange,
+    now: float | None = None,
+) -> Lease:
+    """Make one exchange with the server. ``now`` None: the server's clock."""
+    arguments: list[Any] = ["" if now is None else repr(now), worker, int(exchange.is_leaving)]
+    arguments += [LEASE_S, WINDOW_S, BURST_SHARE, *("" if n is None else n for n in limits)]
+    for amounts in (exchange.kept, exchange.needed, exchange.wanted):
+        arguments += [f"{amount:.0f}" for amount in amounts]
+    arguments.append(exchange.final)
+    for age, tokens in exchange.calls:
+        arguments += [f"{age:.6f}", tokens]
+    try:
+        reply = client.evalsha(_SHA, 1, redis_key, *arguments)
+    except NoScriptError:  # the server has restarted and lost its scripts
+        reply = client.eval(EXCHANGE, 1, redis_key, *arguments)
+    leased, known, *numbers = (int(value) for value in reply)
+    calls, tokens, members, window_ms, pace_ms, spare_calls, spare_tokens, share_ms, rank = numbers
+    return Lease(
+        bool(leased),
+        bool(known),
+        calls,
+        tokens,
+        members,
+        window_ms / 1000,
+        pace_ms / 1000,
+        spare_calls,
+        spare_tokens,
+        share_ms / 1000,
+        rank,
+    )

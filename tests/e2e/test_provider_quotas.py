@@ -1,0 +1,87 @@
+"""The quota of a deployment is one for all workers of all hosts."""
+
+import threading
+import time
+
+import pytest
+
+from tests.conftest import WORKER_CLASSES
+from tests.support import settings
+from tests.support.server import Proxy, eventually
+from tests.support.upstream import Upstream
+from tests.support.valkey import Valkey
+
+QUOTA = 40  # calls a minute
+
+
+@pytest.fixture
+def upstream():
+    """The provider, which counts."""
+    with Upstream() as provider:
+        yield provider
+
+
+@pytest.fixture
+def valkey():
+    """The Valkey that leases."""
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture(params=WORKER_CLASSES)
+def hosts(request, upstream, valkey, tmp_path):
+    """Two proxies of two workers each."""
+    deployment = {"provider": "p", "model": "m", "requests_per_minute": QUOTA}
+    path = settings.settings_file(
+        tmp_path,
+        providers={"p": settings.provider(upstream, merge=False)},
+        models={"m": {"dimensions": settings.WIDTH, "deployments": [deployment]}},
+        keys={"tests": settings.key(settings.KEY, "*")},
+        LIMITS={"url": valkey.url},
+    )
+    directories = [tmp_path / "one", tmp_path / "two"]
+    for directory in directories:
+        directory.mkdir()
+    one, two = (
+        Proxy(directory, path, worker_class=request.param, workers=2) for directory in directories
+    )
+    with one, two:
+        yield one, two
+
+
+def load(hosts, seconds):
+    """Send requests of several clients to all hosts."""
+    end = time.monotonic() + seconds
+
+    def ask(host, number):
+        client, count = host.client(), 0
+        while time.monotonic() < end:
+            count += 1
+            client.embed("m", f"{host.port} {number} {count}", timeout=1)
+            time.sleep(0.05)
+
+    threads = [threading.Thread(target=ask, args=(host, i)) for host in hosts for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_all_workers_together_use_the_quota_and_keep_it(hosts, upstream, valkey):
+    with valkey.client() as client:
+        key = eventually(lambda: client.keys("embeddings:quota:*"), 10)[0]
+
+        def are_leased():
+            workers = [v.split() for k, v in client.hgetall(key).items() if k.startswith(b"w:")]
+            return len(workers) == 4 and all(fields[1] == b"1" for fields in workers)
+
+        eventually(are_leased, 20)
+    began = time.monotonic()
+    load(hosts, 33)
+    calls = [call.time - began for call in upstream.calls]
+    assert len(calls) <= QUOTA
+    assert len(calls) >= 0.9 * QUOTA  # half at once, and the others spread over half a minute
+    assert sum(at < 5 for at in calls) <= 0.5 * QUOTA + 6
+    valkey.kill()
+    load(hosts, 5)
+    assert len(upstream.calls) <= QUOTA
