@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -99,6 +100,32 @@ def test_limits_of_keys_refuse_requests_and_clients_wait_before_they_repeat_one(
     ]
     assert found.errors.keys() == {"rate_limit_exceeded"}
     assert found.errors["rate_limit_exceeded"] <= 100
+
+
+@pytest.mark.parametrize(("url", "in_progress"), [(None, 2), ("redis://127.0.0.1:9/0", 1)])
+def test_a_url_makes_limits_of_keys_those_of_all_workers(url, in_progress):
+    made = settings({"k": {"concurrent_requests": 1}}, workers=2)
+    made = replace(made, limits=replace(made.limits, url=url))
+    run = simulate(load({"key": "k", "clients": 6}, a_call=2.0), made, 60)
+    calls = run.providers["p"].calls
+    most = max(sum(b.started_at <= a.started_at < b.ended_at for b in calls) for a in calls)
+    assert most == in_progress  # without a url each worker counts for itself, and allows one
+
+
+@pytest.mark.parametrize("url", [None, "redis://127.0.0.1:9/0"])
+def test_the_quota_of_a_deployment_is_not_passed(url):
+    made = settings({"k": {}}, workers=2)
+    model = made.models["m"]
+    deployment = replace(model.deployments[0], requests_per_minute=120)
+    made = replace(
+        made,
+        models={"m": replace(model, deployments=(deployment,))},
+        limits=replace(made.limits, url=url),
+    )
+    run = simulate(load({"key": "k", "per_second": 10, "texts": (2, 2)}), made, 180)
+    starts = sorted(call.started_at for call in run.providers["p"].calls)
+    in_a_minute = [sum(at <= other < at + 60 for other in starts) for at in starts]
+    assert 60 < max(in_a_minute) <= 120
 
 
 def test_a_full_queue_and_a_deadline_are_errors():
