@@ -22,7 +22,8 @@
 10. Observers (`app.observability`, `app.usage.ledger`): a log line, metrics, spans, and a row in
     the ledger, which a thread of its own writes.
 
-Beside requests, `app.drift` compares deployments with recorded reference vectors.
+Beside requests, `app.drift` compares deployments with recorded reference vectors. `app.simulation`
+runs dispatch in virtual time, for the command ``simulate`` only.
 
 Threads: a request has one of gunicorn's (a greenlet under gevent). Each call to a provider has its
 own, so that a request can end at its deadline while the call still runs. Background work uses
