@@ -89,7 +89,7 @@ class Health:
         return now >= self._end_of_ejection(self._ejected_until, last_resort)
 
     def may_serve_alone(self, now: float) -> bool:
-        """`may_serve` for a model's only deployment: True also while ejected.
+        """`may_serve` for a request that no other deployment can serve: True also while ejected.
 
         Only a rest that its provider requested by Retry-After is kept.
         """

@@ -47,7 +47,7 @@ class Standing:
         self._lock = uncontended_lock()
 
     def may_be_asked(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
-        """Whether a call may be sent. ``is_only``: its model has no other deployment."""
+        """Whether a call may be sent. ``is_only``: no other deployment can serve the request."""
         if self.is_ejected_for_drift:
             return False
         with self._lock:

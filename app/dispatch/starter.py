@@ -240,7 +240,7 @@ class Starter:
         """Split a part into parts that fit a deployment; submit those that may be sent there."""
         for smaller in self._parts.split(part, other.split(part.tokens)):
             has_room = len(self._parts.running) < self._job.pool.max_slots
-            if not has_room or not self._job.pool.has_other(now, smaller.expected, [other], ()):
+            if not has_room or not self._job.pool.may_be_asked(other, smaller.expected, now, True):
                 return  # the rest are started as any other
             self._parts.waiting.remove(smaller)
             self._submit(smaller, other, now)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.dispatch import Dispatcher
+from app.dispatch.attempt import Attempt
 from app.dispatch.batch import Batch
 from app.dispatch.deployment import Deployment
 from app.dispatch.plan import Expected, TokenEstimate
@@ -43,12 +44,22 @@ class WatchedSender(Sender):
             return super()._call(batch)
         calls.append(started_at)
         number = sum(at > started_at - LOST_AFTER_S for at in calls)
-        if number > 1 and not self._pool_of[deployment].is_alone:
+        if number > 1 and not self._is_for_only_one(batch):
             self.world.wrong.append(f"{deployment.label}: {number} calls at once while ejected")
         try:
             return super()._call(batch)
         finally:
             calls.remove(started_at)
+
+    def _is_for_only_one(self, batch: Batch) -> bool:
+        """Whether no other deployment may take one of its requests: then it is called anyway."""
+
+        def takes(deployment: Deployment, attempt: Attempt) -> bool:
+            is_text = isinstance(attempt.call.items[0], str)
+            return deployment.can_serve(attempt.wanted) and (is_text or deployment.takes_tokens)
+
+        deployments = self._pool_of[batch.deployment].deployments
+        return any(sum(takes(d, a) for d in deployments) == 1 for a in batch.attempts)
 
     @staticmethod
     def _is_call_to_ejected(batch: Batch) -> bool:

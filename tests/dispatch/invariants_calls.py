@@ -102,9 +102,9 @@ def _has_room(run: Simulation, d: dict[str, Any], asked: Asked) -> bool:
         for c in _calls(run, asked.request.model, d)
         # A minute is counted a little longer, and a call over the limit for more than one.
         # Later ones may have waited in the queue.
-        if now - (WINDOW + 0.3) * max(1, c.total / share) < c.began <= now + WINDOW
+        if now - (WINDOW + 0.3) * max(1, _counted(member, c) / share) < c.began <= now + WINDOW
     ]
-    tokens = sum(max(c.total, member.tokens(c.items), tokens_expected(c.items)) for c in calls)
+    tokens = sum(_counted(member, c) for c in calls)
     tokens += max(member.tokens(wanted), tokens_expected(wanted))
     no_limit = float("inf")
     return (
@@ -112,6 +112,11 @@ def _has_room(run: Simulation, d: dict[str, Any], asked: Asked) -> bool:
         and 2 * tokens < d.get("tokens_per_minute", no_limit)
         and len(wanted) <= d.get("max_inputs", no_limit)
     )
+
+
+def _counted(member: Member, call: Seen) -> int:
+    """Return the most tokens that a quota can count for a call, refused ones included."""
+    return max(call.total, member.tokens(call.items), tokens_expected(call.items))
 
 
 def check_rests(run: Simulation, made: Arrangement) -> Iterator[str]:

@@ -17,7 +17,7 @@ def check_recovery(run: Simulation, made: Arrangement) -> Iterator[str]:
             continue
         if ask.phase == "soon" and asked.code == "rate_limit_exceeded":
             yield f"burst: {asked.code} {asked.at - 1000:.1f} s after the start"
-        if ask.phase != "last" or _is_overloaded(made, ask.model):
+        if ask.phase != "last" or _is_overloaded(made, ask.model) or _is_bulk(made, asked):
             continue
         took = asked.heard - asked.at
         if asked.outcome is None:
@@ -34,6 +34,12 @@ def _has_no_quota(made: Arrangement, asked: Asked) -> bool:
     could = serving(made, asked.request)
     free = [d for d in could if not is_limited(d)]
     return len(free) == len(could) or any(d["provider"] not in made.ill for d in free)
+
+
+def _is_bulk(made: Arrangement, asked: Asked) -> bool:
+    """Return whether a request waits for a quota, although others would not: that of tier flex."""
+    could = serving(made, asked.request)
+    return asked.request.flow.tier == "flex" and any(map(is_limited, could))
 
 
 def _is_overloaded(made: Arrangement, model: str) -> bool:
