@@ -54,10 +54,15 @@ class Standing:
             health = self.health
             return health.may_serve_alone(now) if is_only else health.may_serve(now, last_resort)
 
-    def chosen(self, now: float) -> bool:
-        """Record that an attempt is submitted; return whether it is the half-open probe."""
+    def chosen(self, now: float, is_only: bool = False) -> bool | None:
+        """Record that an attempt is submitted; return whether it is the half-open probe.
+
+        None: no call may be sent any more, since another request has sent the probe meanwhile.
+        """
         with self._lock:
-            return self.health.chosen(now)
+            health = self.health
+            may_serve = health.may_serve_alone(now) if is_only else health.may_serve(now, True)
+            return health.chosen(now) if may_serve else None
 
     def probe_ended(self) -> None:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""

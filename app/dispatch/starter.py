@@ -153,9 +153,10 @@ class Starter:
             request.dimensions,
             flow=part.flow,
         )
+        is_probe: bool | None = False
         if deployment.standing.state(now) != "ok":
-            is_probe = deployment.standing.chosen(now)
-            attempt.is_probe = is_probe and not self._job.pool.is_alone
+            is_probe = deployment.standing.chosen(now, is_only=len(self._suitable) == 1)
+            attempt.is_probe = bool(is_probe) and not self._job.pool.is_alone
         times = self._parts.times
         if times.first_queued_at is None:
             times.first_queued_at = now
@@ -166,11 +167,14 @@ class Starter:
         else:
             self._parts.transition(part, PartState.RUNNING, attempt)
         self._timers.set(part, attempt, deadline.at, now)
+        if is_probe is None:
+            self._effects.not_sent.append((attempt, "has another request's probe"))
+            return
         batch = deployment.queue.submit(attempt, now)
         if batch is not None:
             self._effects.send.append(batch)
         elif (excess := deployment.queue.take_excess()) is not None:
-            self._effects.displaced.append(excess)
+            self._effects.not_sent.append((excess, "was displaced in a full queue"))
 
     # Slow calls
 

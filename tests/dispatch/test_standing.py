@@ -200,9 +200,9 @@ def test_timeout_of_a_probe_without_known_latency_is_that_of_a_call():
 def test_timeout_doubles_after_each_cancelled_probe():
     made = standing(0.1, timeout=60.0)
     fails(made, ILL, 0.1)
-    for allowed in (10.0, 20.0, 40.0, 60.0):
+    for now, allowed in zip(range(200, 1000, 200), (10.0, 20.0, 40.0, 60.0), strict=True):
         assert made.call_timeout(call(is_probe=True)) == allowed
-        assert made.chosen(T + 200)
-        made.failed(TIMEOUT, 1, T + 200, T + 200 + allowed, None, lambda: True)
+        assert made.chosen(T + now)
+        made.failed(TIMEOUT, 1, T + now, T + now + allowed, None, lambda: True)
     made.succeeded(1, T + 1000, T + 1001, "kind")
     assert made.call_timeout(call(is_probe=True)) == pytest.approx(10.0)
