@@ -217,6 +217,8 @@ class JobState:
                 part.retry_not_charged = is_charged
                 if not is_charged:  # the same deployment may be called again after its rest
                     part.failed_at.pop(attempt.deployment, None)
+                    rest_s = self._pool.wait(now, part.expected, self._context.suitable)
+                    part.due = now + max(rest_s, self._pause(part))
                 self._parts.transition(part, PartState.WAITING)
             case retry.FailOver(cost) | retry.Retry(cost=cost):
                 # Another request may have spent the budget since the decision.
