@@ -11,7 +11,7 @@ QUICK = 3.0  # maximum seconds of a request without faults, in addition to its c
 
 def check_recovery(run: Simulation, made: Arrangement) -> Iterator[str]:
     """Check that the last wave succeeds quickly, and that a burst of 429 has no later effect."""
-    slowest = max(provider.seconds for provider in made.providers.values())
+    slowest = max(provider.longest_short_call() for provider in made.providers.values())
     for ask, asked in zip(made.asks, run.asked, strict=True):
         if asked.heard is None or not _has_no_quota(made, asked):
             continue
@@ -53,7 +53,9 @@ def _is_overloaded(made: Arrangement, model: str) -> bool:
         provider = made.providers[name]
         if provider.settings.get("merge", True):
             return False
-        calls_per_s += provider.settings.get("concurrency", 64) / provider.seconds
+        slots = provider.settings.get("concurrency", 64)
+        slots = slots if isinstance(slots, int) else slots.least
+        calls_per_s += slots / provider.longest_short_call()
     free_at = 0.0
     for after in sorted(ask.after for ask in made.asks if ask.phase == "last"):
         if free_at > after + QUICK:
