@@ -35,8 +35,9 @@ The way of a request, and the file of each step::
   the attempts there; `waiting`: the order of the queue; `attempt`: the values in it; `batch`:
   attempts that share a call.
 * `paused`: the thread that looks at queues again which wait for a quota.
-* `sender`: the threads that make calls; `calls`: one call; `bisection`: isolates the refused
-  request of a batch; `refused_items`: items that are not merged again.
+* `sender`: the threads that make calls; `calls`: one call; `delivery`: passes attempts their
+  results; `bisection`: isolates the refused request of a batch; `refused_items`: items that are
+  not merged again.
 * `token_counts`: a provider's count of tokens, by item.
 * `plan`: expected tokens, and the split of a large request; `halving`: the split of a part whose
   call was refused as too large; `answer`: joins the vectors of parts.
@@ -45,9 +46,9 @@ The way of a request, and the file of each step::
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
 Only `sender` and `paused` start threads, only `deployment` calls providers. The files beside
-`dispatcher`, `sender`, `paused`, `calls` and `drift` (whose calls wait for a slot) get the time and
-the random numbers as arguments, so that tests simulate hours in seconds. The settings are in
-`app.config.dispatch`.
+`dispatcher`, `sender`, `paused`, `calls`, `delivery` and `drift` (whose calls wait for a slot) get
+the time and the random numbers as arguments, so that tests simulate hours in seconds. The settings
+are in `app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher
