@@ -42,11 +42,11 @@ class WatchedSender(Sender):
         )
         started_at = self.world.now
         calls = self.probes[deployment, deployment.health.ejections_ever]
-        if not self._is_call_to_ejected(batch):
+        if not self._is_call_to_ejected(batch) or self._is_for_only_one(batch):
             return super()._call(batch)
         calls.append(started_at)
         number = sum(at > started_at - LOST_AFTER_S for at in calls)
-        if number > 1 and not self._is_for_only_one(batch):
+        if number > 1:
             self.world.wrong.append(f"{deployment.label}: {number} calls at once while ejected")
         try:
             return super()._call(batch)
