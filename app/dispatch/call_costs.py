@@ -13,6 +13,9 @@ _RIDGE = 0.003
 _MIN_SECONDS = 1e-6
 #: Calls after which the coefficients are computed again, which costs more than to add a call.
 _SOLVE_EVERY = 8
+_AS_EXPECTED = 0.1  # the share by which a call may take more or less than what was expected
+_ALL_OF_FIRST = 16  # calls of one size in a row that are all learned from,
+_ONE_OF = 8  # and then one of so many
 _MIN_DEVIATION = 0.2  # of sizes, as a share of their mean: with less they are alike
 
 #: The terms of a sum of three that may be used, as their numbers: the fewest last.
@@ -33,6 +36,24 @@ class CallCosts:
         self._targets = [0.0] * 3  # weighted sums, of their products with the seconds
         self._sizes = [0.0] * 3  # weighted sums: of calls, of their items, of the squares of those
         self._coefficients: Sequence[float] | None = None
+        self._last_items = self._calls_of_size = 0  # of the calls in a row of one size
+
+    def learn(self, items: int, tokens: int, seconds: float) -> None:
+        """Learn from what a call took, unless it teaches nothing.
+
+        There are two such cases, so that what is known of other sizes is not forgotten while all
+        calls have one size: the call took what was expected; or it is one of many of that size,
+        of which every eighth is enough.
+        """
+        self._calls_of_size += 1
+        if items == self._last_items and self._calls_of_size > _ALL_OF_FIRST:
+            if self._calls_of_size % _ONE_OF:
+                return
+        elif items != self._last_items:
+            self._last_items, self._calls_of_size = items, 0
+        expected = self.expected(items, tokens)
+        if expected is None or abs(seconds - expected) > _AS_EXPECTED * expected:
+            self.add(items, tokens, seconds)
 
     def add(self, items: int, tokens: int, seconds: float) -> None:
         """Learn from an answered call of so many items and tokens."""

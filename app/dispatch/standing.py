@@ -12,38 +12,30 @@ from app.dispatch.call_costs import CallCosts
 from app.dispatch.health import Health
 from app.dispatch.latency import Latency
 from app.dispatch.refusals import Refusals
+from app.dispatch.silence import Evidence, Silence
 from app.dispatch.time_limits import TimeLimits
-from app.dispatch.unanswered import UnansweredCalls
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
 if TYPE_CHECKING:
     from app.dispatch.batch import Batch
 
-_AS_EXPECTED = 0.1  # the share by which a call may take more or less than what was expected
-_ALL_OF_FIRST = 16  # calls of one size in a row that are all learned from,
-_ONE_OF = 8  # and then one of so many
-
 
 class Standing:
-    """Health, latency and calls in flight of one deployment; times are in monotonic seconds.
+    """Health, latency and calls in flight of one deployment, all guarded by the lock.
 
-    The lock guards all fields, and those of the objects in them.
+    Times are in seconds of the monotonic clock.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
         self.health = Health(rng.random, settings)
         self.latency = Latency()
         self.costs = CallCosts()
-        self._last_items = self._calls_of_size = 0  # of the calls in a row of one size
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
         self.is_ejected_for_drift = False
         self.time_limits = TimeLimits(timeout, settings)
-        #: When each call in flight started, and its items; by batch, oldest first.
-        self._in_flight: dict[object, tuple[float, int]] = {}
         self._refusals = Refusals(settings)
-        self._unanswered = UnansweredCalls()
-        self._silent_call = (0.0, 0)  # its start, and the number of the ejection that it caused
-        self._probes_cut = 0  # probes in a row that reached their timeout
+        self._silence = Silence(self.time_limits, self.latency)
+        self._probes_cut = 0  # in a row, by their timeout
         self._lock = uncontended_lock()
 
     def may_be_asked(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
@@ -51,8 +43,7 @@ class Standing:
         if self.is_ejected_for_drift:
             return False
         with self._lock:
-            health = self.health
-            return health.may_serve_alone(now) if is_only else health.may_serve(now, last_resort)
+            return self.health.may_serve(now, last_resort, is_only)
 
     def chosen(self, now: float, is_only: bool = False) -> bool | None:
         """Record that an attempt is submitted; return whether it is the half-open probe.
@@ -60,9 +51,8 @@ class Standing:
         None: no call may be sent any more, since another request has sent the probe meanwhile.
         """
         with self._lock:
-            health = self.health
-            may_serve = health.may_serve_alone(now) if is_only else health.may_serve(now, True)
-            return health.chosen(now) if may_serve else None
+            may_serve = self.health.may_serve(now, last_resort=True, is_only=is_only)
+            return self.health.chosen(now) if may_serve else None
 
     def probe_ended(self) -> None:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""
@@ -77,8 +67,8 @@ class Standing:
         """
         with self._lock:
             known = self.latency.known(now)
-            oldest_started_at, _ = next(iter(self._in_flight.values()), (now, 0))
-            seconds = max(unknown if known is None else known, now - oldest_started_at)
+            age_s = self._silence.age_of_oldest(now)
+            seconds = max(unknown if known is None else known, age_s)
             return seconds / max(0.05, 1 - self.health.failure_rate.value(now))
 
     def p95(self, items: int) -> float | None:
@@ -104,7 +94,7 @@ class Standing:
     @property
     def in_flight(self) -> int:
         """The number of calls that have started and not ended."""
-        return len(self._in_flight)
+        return self._silence.in_flight
 
     def state(self, now: float) -> str:
         """``ok``, ``resting``, ``ejected`` or ``drifted``."""
@@ -146,23 +136,16 @@ class Standing:
 
     def call_started(self, batch: object, items: int, now: float) -> None:
         with self._lock:
-            self._in_flight[batch] = (now, items)
+            self._silence.call_started(batch, items, now)
 
     def call_ended(self, batch: object) -> None:
         with self._lock:
-            self._in_flight.pop(batch, None)
+            self._silence.call_ended(batch)
 
     def is_silent(self, now: float, other_started_at: float) -> bool:
         """Whether its oldest call is silent: another deployment answered one started after it."""
         with self._lock:
-            call_started_at, items = next(iter(self._in_flight.values()), (now, 0))
-            age = now - call_started_at
-            if age < self.time_limits.silence_floor or other_started_at < call_started_at:
-                return False
-            limit = self.time_limits.silence_after(
-                self.latency.p95(items), now - other_started_at, self.latency.average
-            )
-            return age >= limit and not self.health.is_ejected
+            return self._silence.is_shown(now, other_started_at) and not self.health.is_ejected
 
     # After a call
 
@@ -174,34 +157,19 @@ class Standing:
         ``tokens`` are those that were expected of it.
         """
         with self._lock:
-            self._learn_costs(items, tokens, now - call_started_at)
-            was_ejected = self.health.is_ejected
-            is_silent_call = self._silent_call == (call_started_at, self.health.ejections_ever)
-            straggler = self.health.is_straggler(call_started_at) and not is_silent_call
+            self.costs.learn(items, tokens, now - call_started_at)
+            health, silence = self.health, self._silence
+            was_ejected = health.is_ejected
+            straggler = health.is_straggler(call_started_at)
+            if straggler and silence.has_ejected(call_started_at, health.ejections_ever):
+                straggler = False
             self.latency.add(items, now - call_started_at, now)
             self._refusals.served(kind, call_started_at, now)
             self._probes_cut = 0
-            self._unanswered.reset()
+            silence.answered()
             if not straggler:
-                self.health.succeeded(now, call_started_at)
+                health.succeeded(now, call_started_at)
             return was_ejected and not straggler
-
-    def _learn_costs(self, items: int, tokens: int, seconds: float) -> None:
-        """Learn from what a call took, unless it teaches nothing.
-
-        There are two such cases, so that what is known of other sizes is not forgotten while all
-        calls have one size: the call took what was expected; or it is one of many of that size,
-        of which every eighth is enough.
-        """
-        self._calls_of_size += 1
-        if items == self._last_items and self._calls_of_size > _ALL_OF_FIRST:
-            if self._calls_of_size % _ONE_OF:
-                return
-        elif items != self._last_items:
-            self._last_items, self._calls_of_size = items, 0
-        expected = self.costs.expected(items, tokens)
-        if expected is None or abs(seconds - expected) > _AS_EXPECTED * expected:
-            self.costs.add(items, tokens, seconds)
 
     def refused(self, trusted: bool, is_test: bool, call_started_at: float, now: float) -> None:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""
@@ -234,24 +202,18 @@ class Standing:
         there is no other. ``may_eject`` says whether the pool allows an ejection.
         """
         with self._lock:
-            health = self.health
+            health, silence = self.health, self._silence
             if health.is_straggler(call_started_at):
                 return False  # it started before the ejection: no news about the time since
-            is_silence = False
+            evidence = Evidence.FAULT
             if isinstance(error, ProviderTimeout):
                 self._probes_cut += health.is_probing
-                age, p95 = now - call_started_at, self.latency.p95(items)
-                limits, average = self.time_limits, self.latency.average
-                answered = others_answered_at is not None and others_answered_at >= call_started_at
-                silent_s = age
-                if answered and p95 is not None and age >= p95:
-                    silent_s = max(age, self._unanswered.add(call_started_at, now))
-                is_silence = answered and silent_s >= limits.silence_after(p95, average=average)
-                if age < limits.evidence_after(p95, answered, average) and not is_silence:
-                    health.probe_ended()  # the caller's deadline was too short to prove a fault
+                evidence = silence.evidence_of(items, call_started_at, now, others_answered_at)
+                if evidence is Evidence.NONE:
+                    health.probe_ended()
                     return False
             was_ejected = health.is_ejected
-            if health.failed(error, now, call_started_at) or is_silence:
+            if health.failed(error, now, call_started_at) or evidence is Evidence.SILENCE:
                 if was_ejected or may_eject():
                     health.eject(error, now)
                 else:
@@ -284,5 +246,4 @@ class Standing:
         with self._lock:
             self.health.failed(error, now, now)
             self.health.eject(error, now)
-            oldest_started_at, _ = next(iter(self._in_flight.values()), (now, 0))
-            self._silent_call = (oldest_started_at, self.health.ejections_ever)
+            self._silence.ejected(now, self.health.ejections_ever)
