@@ -202,7 +202,9 @@ class Sender:
         if isinstance(error, Drifted):
             deployment.standing.probe_ended()
         is_fault = not isinstance(error, Rejected | Drifted)
-        if is_fault and pool.ejector.failed(deployment, error, batch.inputs, call_started_at, now):
+        if is_fault and pool.ejector.failed(
+            deployment, error, batch.inputs, call_started_at, now, batch.is_probe
+        ):
             self.ejected(pool, deployment, now)
         if isinstance(error, Throttled | Drifted) or error.retry_after is not None:
             self._flush(pool, deployment, now)

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """Health, latency and calls in flight of one deployment, all guarded by the lock.
-
-    Times are in seconds of the monotonic clock.
-    """
+    """Health, latency and calls in flight of one deployment; one lock guards all of it."""
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
         self.health = Health(rng.random, settings)
@@ -67,8 +64,7 @@ class Standing:
         """
         with self._lock:
             known = self.latency.known(now)
-            age_s = self._silence.age_of_oldest(now)
-            seconds = max(unknown if known is None else known, age_s)
+            seconds = max(unknown if known is None else known, self._silence.age_of_oldest(now))
             return seconds / max(0.05, 1 - self.health.failure_rate.value(now))
 
     def p95(self, items: int) -> float | None:
@@ -171,15 +167,15 @@ class Standing:
                 health.succeeded(now, call_started_at)
             return was_ejected and not straggler
 
-    def refused(self, trusted: bool, is_test: bool, call_started_at: float, now: float) -> None:
+    def refused(self, batch: Batch, trusted: bool, call_started_at: float, now: float) -> None:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""
         with self._lock:
-            self._refusals.refused(is_test, now)
+            self._refusals.refused(bool(batch.rest), now)
             if self.health.is_straggler(call_started_at):
                 return
             if trusted:
                 self.health.succeeded(now, call_started_at)
-            else:
+            elif batch.is_probe:
                 self.health.probe_ended()
 
     def refusal_confirmed(self, kind: Hashable, now: float) -> None:
@@ -195,16 +191,18 @@ class Standing:
         now: float,
         others_answered_at: float | None,
         may_eject: Callable[[], bool],
+        is_probe: bool = True,
     ) -> bool:
         """Record a call that failed; return whether that ejects the deployment.
 
         ``others_answered_at`` is when another deployment of the model last answered; None where
-        there is no other. ``may_eject`` says whether the pool allows an ejection.
+        there is no other. ``may_eject`` says whether the pool allows an ejection. A call beside
+        the half-open probe (not ``is_probe``) decides nothing.
         """
         with self._lock:
             health, silence = self.health, self._silence
-            if health.is_straggler(call_started_at):
-                return False  # it started before the ejection: no news about the time since
+            if health.is_straggler(call_started_at) or (health.is_probing and not is_probe):
+                return False  # no news about the time since the ejection, or the probe brings them
             evidence = Evidence.FAULT
             if isinstance(error, ProviderTimeout):
                 self._probes_cut += health.is_probing

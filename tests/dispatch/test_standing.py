@@ -150,7 +150,7 @@ def test_trusted_400_counts_as_healthy():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.chosen(T + 200)
-    made.refused(trusted=True, is_test=False, call_started_at=T + 200, now=T + 200.1)
+    made.refused(call(is_probe=True), True, T + 200, T + 200.1)
     assert not made.health.is_ejected
 
 
@@ -158,9 +158,11 @@ def test_untrusted_400_of_a_probe_does_not_count():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.chosen(T + 200)
-    made.refused(trusted=False, is_test=False, call_started_at=T + 200, now=T + 200.1)
+    made.refused(call(is_probe=False), False, T + 200, T + 200.1)
+    assert made.health.is_probing, "the call was beside the probe"
+    made.refused(call(is_probe=True), False, T + 200, T + 200.1)
     assert made.health.is_ejected
-    assert made.chosen(T + 200.2)
+    assert made.chosen(T + 202)
 
 
 def test_call_started_before_ejection_changes_no_health():
@@ -169,7 +171,7 @@ def test_call_started_before_ejection_changes_no_health():
     assert made.chosen(T + 100)
     for call_started_at in (T, T + 99):
         assert not made.failed(ILL, 1, call_started_at, T + 101, None, lambda: True)
-        made.refused(True, False, call_started_at, T + 101)
+        made.refused(call(is_probe=False), True, call_started_at, T + 101)
         assert not made.succeeded(1, call_started_at, T + 101, "kind")
     assert made.health.is_ejected
     assert made.health.is_probing
