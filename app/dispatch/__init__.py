@@ -30,7 +30,7 @@ The way of a request, and the file of each step::
   minute, `leased_quota` (by `lease`) those of all hosts; `standing`: its measured state, and the
   lock of that: `health` (a circuit breaker), `failure_rate`, `latency`, `silence` (by `unanswered`,
   calls in a row) and `refusals` (whether its 400s are trusted); `time_limits`: how long its calls
-  may take; `call_costs`: how long a call should take for its size.
+  may take; `call_costs`: how long a call should take for its size, and its size for a time.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
   slots a worker has; `adaptive`: finds their number where it is "auto"; `attempts`: the states of
   the attempts there; `waiting`: the order of the queue; `attempt`: the values in it; `batch`:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.concurrency.deadline import Deadline
-from app.dispatch.attempt import Attempt, Result
+from app.dispatch.attempt import Attempt, Result, kind_of
 from app.dispatch.deployment import Deployment
 from app.dispatch.effects import Effects
 from app.dispatch.events import Events
@@ -140,7 +140,7 @@ class Starter:
         prepared = self._job.prepared
         items = prepared.items(deployment, request, part.start, part.stop)
         call = deployment.call(request, items, prepared.counts[part.start : part.stop])
-        kind = deployment.kind(call, request.dimensions)
+        kind = kind_of(call, request.dimensions)
         attempt = Attempt(
             deployment,
             call,
