@@ -22,7 +22,8 @@ The way of a request, and the file of each step::
   deployment beside slow ones.
 * `call_times`: the calls of a request, and how long it waited in queues and for providers.
 * `effects`: actions of a job on other objects, performed after its lock is released.
-* `retry`: the decision after a failed attempt; `verdict`: the error when no deployment could serve.
+* `retry`: the decision after a failed attempt, which `next_step` carries out; `verdict`: the error
+  when no deployment could serve.
 * `timers`: when a call is hedged, and when it counts as late.
 * `pool`: the deployments of one model. Chooses one for each attempt; `ejector`: records the results
   of calls, and ejects failing deployments.
