@@ -7,8 +7,6 @@ import random
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-import msgspec
-
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
 from app.config.dispatch import DispatchSettings
@@ -28,9 +26,6 @@ from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.vectors import BadVector, cut
 
 _log = logging.getLogger("app.dispatch")
-_MIN_BULK = 8  # inputs; smaller calls are not cut before it is known that this helps
-_LONGEST_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
-_PLAIN_TEXT = (True, None, None, None, b"")  # the kind of most requests: see `Deployment.kind`
 
 
 class Deployment:
@@ -148,38 +143,13 @@ class Deployment:
         max_tokens = None if self.max_tokens is None else self.max_call_tokens
         if max_tokens is not None and tokens > max_tokens:
             return False
-        return inputs == 1 or self._max_inputs_in_time(inputs, tokens) is None
+        return inputs == 1 or not self.costs.most_items_within(self._longest_call, inputs, tokens)
 
     def split(self, tokens: Sequence[int]) -> list[tuple[int, int]]:
         """Split items of so many tokens into calls that fit: (start, stop) for each."""
-        in_time = self._max_inputs_in_time(len(tokens), sum(tokens))
+        in_time = self.costs.most_items_within(self._longest_call, len(tokens), sum(tokens))
         limits = [limit for limit in (self.max_inputs, in_time) if limit is not None]
         return split(tokens, min(limits, default=None), self.max_call_tokens)
-
-    def _max_inputs_in_time(self, inputs: int, tokens: int) -> int | None:
-        """Return how many of such inputs a call may hold that is to end soon; None: all of them.
-
-        So bulk work leaves slots free often. There are three cases of a call that is expected to
-        take longer than ``longest_call``:
-
-        1. Calls of several sizes are known: the call is cut, but not so far that the shorter
-           calls mostly take what any call takes.
-        2. Calls of one size are known: a call of that size that is not small is cut in proportion.
-        3. It is larger than those: nothing is known of it until one is sent.
-        """
-        seconds = self.costs.expected(inputs, tokens)
-        longest = self._longest_call
-        if seconds is None or seconds <= longest:
-            return None
-        for_a_call = 0.0
-        if self.costs.sizes_differ:
-            for_a_call = self.costs.expected(0, 0) or 0.0
-            longest = max(longest, _LONGEST_OVERHEADS * for_a_call)
-        elif inputs > self.costs.usual_items or inputs < _MIN_BULK:
-            return None
-        if seconds <= longest:
-            return None
-        return max(1, int((longest - for_a_call) * inputs / (seconds - for_a_call)))
 
     @property
     def max_call_tokens(self) -> int | None:
@@ -229,14 +199,6 @@ class Deployment:
             trace=request.trace,
             counts=counts,
         )
-
-    def kind(self, call: Call, wanted: int | None) -> Hashable:
-        """Return a key that is equal for calls that differ only in their items and end user."""
-        is_text = isinstance(call.items[0], str)
-        if is_text and not (call.dimensions or wanted or call.input_type or call.passed):
-            return _PLAIN_TEXT
-        passed = msgspec.json.encode(call.passed, order="sorted") if call.passed else b""
-        return (is_text, call.dimensions, wanted, call.input_type, passed)
 
     def group(self, call: Call, kind: Hashable, now: float) -> Hashable | None:
         """Return a key that is equal for calls that may be merged; None: never merge this call."""

@@ -40,8 +40,11 @@ class OtherWidth:
     width: int
 
 
-def good(seconds: float = 0.05) -> Behaviour:
-    return lambda world, call: (seconds * world.rng.uniform(0.8, 1.2), None)
+def good(seconds: float = 0.05, seconds_an_item: float = 0.0) -> Behaviour:
+    def behaviour(world: World, call: Call) -> Verdict:
+        return (seconds + seconds_an_item * len(call.items)) * world.rng.uniform(0.8, 1.2), None
+
+    return behaviour
 
 
 def failing(rate: float, seconds: float = 0.05) -> Behaviour:
