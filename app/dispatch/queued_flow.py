@@ -3,8 +3,8 @@
 (Goyal, Vin, Cheng: "Start-time Fair Queueing", SIGCOMM 1996.) Each flow has a start tag, and the
 flow with the lowest tag is next; its tag then grows by the tokens that leave, divided by its share.
 The virtual time is the tag of the flow that left last. A flow that begins to wait gets the virtual
-time as its tag, unless its own is later: so it can neither save turns nor use one twice. All tags
-are forgotten when nothing waits any more.
+time as its tag, unless its own is later: so it can neither save turns nor use one twice. Nor does a
+flow save turns that waits for a quota. All tags are forgotten when nothing waits any more.
 """
 
 from __future__ import annotations
@@ -71,15 +71,23 @@ class QueuedFlow:
         return waiting
 
     def first(self, may_leave: Callable[[Attempt], bool]) -> Attempt | None:
-        """Return the attempt that is next, of those at the head of their groups that may leave."""
+        """Return the attempt that is next, of those at the head of their groups that may leave.
+
+        A flow that is passed over, because nothing of it may leave, loses its turn: else it would
+        have saved turns for all that time, and no other flow would leave until they are used.
+        """
         for group in self.groups.values():
             attempt = next(iter(group))
             if may_leave(attempt):
                 return attempt
+        passed = list[QueuedFlow]()
         for member in self.in_turn():
             found = member.first(may_leave)
             if found is not None:
+                for earlier in passed:
+                    earlier.start_tag = member.start_tag
                 return found
+            passed.append(member)
         return None
 
     def attempts(self) -> Iterator[Attempt]:
