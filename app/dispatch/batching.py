@@ -24,6 +24,7 @@ from app.dispatch.attempts import Attempts
 from app.dispatch.batch import Batch, tokens_of
 from app.dispatch.drain_rate import DrainRate
 from app.dispatch.merging import Merging
+from app.dispatch.must_wait import MustWait
 from app.dispatch.waiting import group_key
 from app.domain import Flow, Tier
 
@@ -266,7 +267,7 @@ class SlotQueue:
         if self.free <= 0 or not self._attempts.waiting:
             return None
         queue = self._attempts.queue
-        first = queue.next(lambda attempt: self._may_leave(attempt, now), self._is_last_slot_kept)
+        first = queue.next(self._one_look(now), self._is_last_slot_kept)
         if first is None:
             return None
         deployment = first.deployment
@@ -313,6 +314,20 @@ class SlotQueue:
     @property
     def _is_last_slot_kept(self) -> bool:
         return self.free == 1 and self.slots >= MIN_SLOTS_FOR_RESERVE
+
+    def _one_look(self, now: float) -> Callable[[Attempt], bool]:
+        """Return `_may_leave` for one look at the queue, which may hold very many attempts."""
+        must_wait = MustWait()
+
+        def may_leave(attempt: Attempt) -> bool:
+            if must_wait.has(attempt):
+                return False
+            if self._may_leave(attempt, now):
+                return True
+            must_wait.add(attempt)
+            return False
+
+        return may_leave
 
     def _may_leave(self, attempt: Attempt, now: float) -> bool:
         """Whether its deployment has a slot for an attempt, and its quota no pause.
