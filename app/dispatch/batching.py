@@ -271,7 +271,8 @@ class SlotQueue:
         if first is None:
             return None
         deployment = first.deployment
-        if first.size > 1 and not deployment.fits(first.size, first.tokens):
+        is_bulk = first.flow.tier == "flex"
+        if first.size > 1 and not deployment.fits(first.size, first.tokens, is_bulk):
             # It was found meanwhile that such calls take long: its job splits it.
             self._attempts.end(first)
             return Batch.without_slot([first])

@@ -29,6 +29,9 @@ from app.vectors import BadVector, cut
 
 _log = logging.getLogger("app.dispatch")
 _MIN_BULK = 8  # inputs; smaller calls are not cut before it is known that this helps
+#: Inputs of a call of bulk work while nothing is known of such calls; and how many times those of
+#: the usual calls, while nothing is known of larger ones.
+_FIRST_BULK, _BULK_GROWTH = 64, 4
 _LONGEST_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
 _PLAIN_TEXT = (True, None, None, None, b"")  # the kind of most requests: see `Deployment.kind`
 
@@ -141,22 +144,22 @@ class Deployment:
             return min((w for w in model.matryoshka if w != model.dimensions), default=None)
         return max(1, model.dimensions // 2) if model.matryoshka and model.dimensions else None
 
-    def fits(self, inputs: int, tokens: int) -> bool:
-        """Whether one call may hold so many inputs and tokens."""
+    def fits(self, inputs: int, tokens: int, is_bulk: bool = False) -> bool:
+        """Whether one call may hold so many inputs and tokens. ``is_bulk``: it is of tier flex."""
         if self.max_inputs is not None and inputs > self.max_inputs:
             return False
         max_tokens = None if self.max_tokens is None else self.max_call_tokens
         if max_tokens is not None and tokens > max_tokens:
             return False
-        return inputs == 1 or self._max_inputs_in_time(inputs, tokens) is None
+        return inputs == 1 or self._max_inputs_in_time(inputs, tokens, is_bulk) is None
 
-    def split(self, tokens: Sequence[int]) -> list[tuple[int, int]]:
+    def split(self, tokens: Sequence[int], is_bulk: bool = False) -> list[tuple[int, int]]:
         """Split items of so many tokens into calls that fit: (start, stop) for each."""
-        in_time = self._max_inputs_in_time(len(tokens), sum(tokens))
+        in_time = self._max_inputs_in_time(len(tokens), sum(tokens), is_bulk)
         limits = [limit for limit in (self.max_inputs, in_time) if limit is not None]
         return split(tokens, min(limits, default=None), self.max_call_tokens)
 
-    def _max_inputs_in_time(self, inputs: int, tokens: int) -> int | None:
+    def _max_inputs_in_time(self, inputs: int, tokens: int, is_bulk: bool) -> int | None:
         """Return how many of such inputs a call may hold that is to end soon; None: all of them.
 
         So bulk work leaves slots free often. There are three cases of a call that is expected to
@@ -165,18 +168,23 @@ class Deployment:
         1. Calls of several sizes are known: the call is cut, but not so far that the shorter
            calls mostly take what any call takes.
         2. Calls of one size are known: a call of that size that is not small is cut in proportion.
-        3. It is larger than those: nothing is known of it until one is sent.
+        3. It is larger than those: nothing is known of it until one is sent. Bulk work, which must
+           not hold a slot for long, sends one that is a few times as large as those.
         """
         seconds = self.costs.expected(inputs, tokens)
         longest = self._longest_call
-        if seconds is None or seconds <= longest:
+        largest = max(_FIRST_BULK, int(_BULK_GROWTH * self.costs.usual_items))
+        if_unknown = largest if is_bulk and inputs > largest else None
+        if seconds is None:
+            return if_unknown
+        if seconds <= longest:
             return None
         for_a_call = 0.0
         if self.costs.sizes_differ:
             for_a_call = self.costs.expected(0, 0) or 0.0
             longest = max(longest, _LONGEST_OVERHEADS * for_a_call)
         elif inputs > self.costs.usual_items or inputs < _MIN_BULK:
-            return None
+            return if_unknown
         if seconds <= longest:
             return None
         return max(1, int((longest - for_a_call) * inputs / (seconds - for_a_call)))

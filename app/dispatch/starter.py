@@ -111,8 +111,8 @@ class Starter:
             return False
         part.retry_not_charged = False
         cuts = [(0, part.size)]
-        if not deployment.fits(part.size, expected.total):
-            cuts = deployment.split(part.tokens)
+        if not deployment.fits(part.size, expected.total, part.is_bulk):
+            cuts = deployment.split(part.tokens, part.is_bulk)
         if len(cuts) == 1:
             self._submit(part, deployment, now)
         else:  # each goes its own way from here
@@ -187,7 +187,7 @@ class Starter:
         """Send one more call elsewhere; the first answer wins."""
         pool, expected = self._job.pool, part.expected
         other = pool.choose(now, expected, self._suitable, part.asked)
-        if other is None or not other.fits(part.size, expected.total):
+        if other is None or not other.fits(part.size, expected.total, part.is_bulk):
             return
         budget = pool.retries if attempt.is_probe else pool.hedges
         if budget.spend():
@@ -210,7 +210,9 @@ class Starter:
         part.is_late = True
         part.failures.append(late)
         part.failed_at[attempt.deployment] = late
-        if not other.fits(part.size, part.expected.total):  # no attempt runs beside a split part
+        if not other.fits(
+            part.size, part.expected.total, part.is_bulk
+        ):  # no attempt runs beside a split part
             self._parts.transition(part, PartState.WAITING)
             return
         if len(part.attempts) > 1:
@@ -222,7 +224,10 @@ class Starter:
         """Give the free slot of another deployment to a queued attempt: it costs no extra call."""
         if other.queue.free <= 0:
             return
-        fits, is_only = other.fits(part.size, part.expected.total), len(part.attempts) == 1
+        fits, is_only = (
+            other.fits(part.size, part.expected.total, part.is_bulk),
+            len(part.attempts) == 1,
+        )
         if not (fits or is_only):
             return  # no attempt runs beside a split part
         if not is_only:
@@ -238,7 +243,7 @@ class Starter:
 
     def _split_for(self, part: Part, other: Deployment, now: float) -> None:
         """Split a part into parts that fit a deployment; submit those that may be sent there."""
-        for smaller in self._parts.split(part, other.split(part.tokens)):
+        for smaller in self._parts.split(part, other.split(part.tokens, part.is_bulk)):
             has_room = len(self._parts.running) < self._job.pool.max_slots
             if not has_room or not self._job.pool.has_other(now, smaller.expected, [other], ()):
                 return  # the rest are started as any other

@@ -166,6 +166,17 @@ def test_bulk_work_is_cut_so_that_no_call_is_long():
     assert at(0.9, waits(queries[60:])) <= 1.1
 
 
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_the_first_bulk_work_at_an_unknown_provider_does_not_hold_slots_for_long(slots):
+    with provider(sized(0.010, 0.010), slots=slots, most=2048) as run:
+        keep_asking(run, Flow("bulk", tier="flex"), clients=4, texts=2048, seconds=8)
+        queries = [run.ask("m", [f"q{n}"], after=0.1 + n * 0.15, flow=QUERY) for n in range(50)]
+        run.world.run(until=1000 + 60)
+    # While a few sizes are unknown, one call of four times the known sizes may be long.
+    assert at(0.9, waits(queries)) <= 1.1
+    assert at(1, waits(queries)) <= 3.0
+
+
 def test_flex_waits_for_a_quota_instead_of_an_early_429():
     deployment = {"provider": "a", "requests_per_minute": 10}
     for tier, refused in (("flex", 0), ("default", 20)):
