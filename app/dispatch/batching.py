@@ -6,7 +6,7 @@ fit. So an idle provider adds no wait, and batches grow with load. A batch is *o
 from when its slot is taken until its sender runs, so that attempts of that moment join it.
 
 With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
-a query finds it even while bulk work takes all it can get.
+a query finds it even while bulk work takes all it can get. So it is with a deployment's own slots.
 
 No I/O here: `SlotQueue` chooses the next batch, `app.dispatch.sender` sends it. The states of the
 attempts are in `app.dispatch.attempts`, the order of the queue in `app.dispatch.waiting`, and which
@@ -316,6 +316,14 @@ class SlotQueue:
     def _is_last_slot_kept(self) -> bool:
         return self.free == 1 and self.slots >= MIN_SLOTS_FOR_RESERVE
 
+    def _has_own_slot(self, attempt: Attempt) -> bool:
+        """Whether an attempt may take a slot of its deployment; flex leaves the last one, too."""
+        limit = attempt.deployment.concurrency or 0
+        free = limit - self._calls.get(attempt.deployment, 0)
+        if free == 1 and limit >= MIN_SLOTS_FOR_RESERVE and attempt.flow.tier == "flex":
+            return self._attempts.queue.has_credit(attempt)
+        return free > 0
+
     def _one_look(self, now: float) -> Callable[[Attempt], bool]:
         """Return `_may_leave` for one look at the queue, which may hold very many attempts."""
         must_wait = MustWait()
@@ -336,8 +344,7 @@ class SlotQueue:
         After a pause the queue is looked at again. A probe does not wait for one.
         """
         deployment = attempt.deployment
-        limit = deployment.concurrency
-        if limit is not None and self._calls.get(deployment, 0) >= limit:
+        if deployment.concurrency is not None and not self._has_own_slot(attempt):
             return False
         quota = deployment.quota
         pause = quota.rests_until - now

@@ -189,6 +189,8 @@ class Starter:
         other = pool.choose(now, expected, self._suitable, part.asked)
         if other is None or not other.fits(part.size, expected.total, part.is_bulk):
             return
+        if other.queue.is_full:  # no other request loses its only attempt for a second one
+            return
         budget = pool.retries if attempt.is_probe else pool.hedges
         if budget.spend():
             self._job.events.hedged(pool.model, other)

@@ -127,11 +127,15 @@ class WaitingAttempts:
             # What a tier has saved while it might not leave would delay the better ones later.
             most = attempt.tokens + self._last_call_tokens
             self._credits[name] = min(self._credits[name], most)
-            if best is not None and self._credits[name] >= attempt.tokens:
+            if best is not None and self.has_credit(attempt):
                 return attempt
-            if not needs_credit or self._credits[name] >= attempt.tokens:
+            if not needs_credit or self.has_credit(attempt):
                 best = best or attempt
         return best
+
+    def has_credit(self, attempt: Attempt) -> bool:
+        """Whether its tier may send an attempt before better ones, for its minimum share."""
+        return self._credits[attempt.flow.tier] >= attempt.tokens
 
     def take(self, first: Attempt, call: CallToFill | None) -> list[Attempt]:
         """Take out an attempt and those that join its call, if any may, in order of their turn."""

@@ -134,6 +134,22 @@ def test_flex_gets_its_minimum_beside_others_and_else_all():
     assert alone["flex"] >= 0.97 * full
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_flex_leaves_the_last_slot_of_a_deployment_to_queries(both):
+    deployment = {"provider": "a", "max_inputs": MOST, "concurrency": SLOTS}
+    with simulated({"a": sized()}, {"m": [deployment]}, concurrency=64) as run:
+        keep_asking(run, Flow("bulk", tier="flex"), clients=64, texts=500, seconds=10)
+        if both:
+            keep_asking(run, QUERY, clients=16, texts=200, seconds=10)
+        queries = ask_queries(run, number=0 if both else 80)
+        run.world.run()
+    if both:
+        texts = served(run, 1, 10)
+        assert texts["bulk"] >= 0.045 * sum(texts.values())
+    else:
+        assert at(0.99, waits(queries)) <= 0.020
+
+
 def test_a_small_share_of_bulk_work_takes_no_time_from_small_requests():
     alone, beside = [], []
     for into, clients in ((alone, 0), (beside, 16)):
