@@ -96,7 +96,8 @@ class DispatchSettings:
         0,
         100,
         "Share of its time by which a call of small requests, or of a better service tier, may get "
-        "longer by others.",
+        "longer by others. With more, calls are fewer and larger: more throughput at a provider "
+        "whose calls take long whatever their size.",
     )
 
     # When a deployment is not asked
