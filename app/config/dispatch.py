@@ -91,12 +91,19 @@ class DispatchSettings:
         600,
         "that a call is expected to take: larger ones are split, so that a slot is soon free.",
     )
+    longest_flex_call: float = _seconds(
+        0.1,
+        600,
+        "the same, of service tier flex in a worker with fewer than 4 slots, where none is kept "
+        "for other tiers.",
+    )
     max_lengthening: float = _number(
         0.25,
         0,
         100,
         "Share of its time by which a call of small requests, or of a better service tier, may get "
-        "longer by others.",
+        "longer by others. With more, calls are fewer and larger: more throughput at a provider "
+        "whose calls take long whatever their size.",
     )
 
     # When a deployment is not asked

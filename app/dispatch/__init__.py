@@ -34,9 +34,11 @@ The way of a request, and the file of each step::
   may take; `call_costs`: how long a call should take for its size, and its size for a time.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
   slots a worker has; `adaptive`: finds their number where it is "auto"; `attempts`: the states of
-  the attempts there; `waiting`: the order of the queue, by tiers and flows (`queued_flow`,
-  `flows`); `drain_rate`: how fast it empties; `attempt`: the values in it; `batch`: attempts that
-  share a call, and `merging`: which ones may.
+  the attempts there; `drain_rate`: how fast they leave; `attempt`: the values in the queue;
+  `batch`: attempts that share a call.
+* `waiting`: the order of the queue, by fair queueing (`queued_flow`) among tiers, keys, and end
+  users or sizes of requests (`flows`); `must_wait`: those that may not leave now; `merging`: which
+  attempts share a call.
 * `paused`: the thread that looks at queues again which wait for a quota.
 * `sender`: the threads that make calls; `calls`: one call; `delivery`: passes attempts their
   results; `bisection`: isolates the refused request of a batch; `refused_items`: items that are

@@ -6,7 +6,7 @@ fit. So an idle provider adds no wait, and batches grow with load. A batch is *o
 from when its slot is taken until its sender runs, so that attempts of that moment join it.
 
 With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
-a query finds it even while bulk work takes all it can get.
+a query finds it even while bulk work takes all it can get. So it is with a deployment's own slots.
 
 No I/O here: `SlotQueue` chooses the next batch, `app.dispatch.sender` sends it. The states of the
 attempts are in `app.dispatch.attempts`, the order of the queue in `app.dispatch.waiting`, and which
@@ -24,6 +24,7 @@ from app.dispatch.attempts import Attempts
 from app.dispatch.batch import Batch, tokens_of
 from app.dispatch.drain_rate import DrainRate
 from app.dispatch.merging import Merging
+from app.dispatch.must_wait import MustWait
 from app.dispatch.waiting import group_key
 from app.domain import Flow, Tier
 
@@ -266,11 +267,12 @@ class SlotQueue:
         if self.free <= 0 or not self._attempts.waiting:
             return None
         queue = self._attempts.queue
-        first = queue.next(lambda attempt: self._may_leave(attempt, now), self._is_last_slot_kept)
+        first = queue.next(self._one_look(now), self._is_last_slot_kept)
         if first is None:
             return None
         deployment = first.deployment
-        if first.size > 1 and not deployment.fits(first.size, first.tokens):
+        is_bulk = first.flow.tier == "flex"
+        if first.size > 1 and not deployment.fits(first.size, first.tokens, is_bulk):
             # It was found meanwhile that such calls take long: its job splits it.
             self._attempts.end(first)
             return Batch.without_slot([first])
@@ -311,8 +313,35 @@ class SlotQueue:
         return self._may_leave(attempt, now)
 
     @property
+    def keeps_slots(self) -> bool:
+        """Whether tier flex leaves the last slot to others."""
+        return self.slots >= MIN_SLOTS_FOR_RESERVE
+
+    @property
     def _is_last_slot_kept(self) -> bool:
-        return self.free == 1 and self.slots >= MIN_SLOTS_FOR_RESERVE
+        return self.free == 1 and self.keeps_slots
+
+    def _has_own_slot(self, attempt: Attempt) -> bool:
+        """Whether an attempt may take a slot of its deployment; flex leaves the last one, too."""
+        limit = attempt.deployment.concurrency or 0
+        free = limit - self._calls.get(attempt.deployment, 0)
+        if free == 1 and limit >= MIN_SLOTS_FOR_RESERVE and attempt.flow.tier == "flex":
+            return self._attempts.queue.has_credit(attempt)
+        return free > 0
+
+    def _one_look(self, now: float) -> Callable[[Attempt], bool]:
+        """Return `_may_leave` for one look at the queue, which may hold very many attempts."""
+        must_wait = MustWait()
+
+        def may_leave(attempt: Attempt) -> bool:
+            if must_wait.has(attempt):
+                return False
+            if self._may_leave(attempt, now):
+                return True
+            must_wait.add(attempt)
+            return False
+
+        return may_leave
 
     def _may_leave(self, attempt: Attempt, now: float) -> bool:
         """Whether its deployment has a slot for an attempt, and its quota no pause.
@@ -320,8 +349,7 @@ class SlotQueue:
         After a pause the queue is looked at again. A probe does not wait for one.
         """
         deployment = attempt.deployment
-        limit = deployment.concurrency
-        if limit is not None and self._calls.get(deployment, 0) >= limit:
+        if deployment.concurrency is not None and not self._has_own_slot(attempt):
             return False
         quota = deployment.quota
         pause = quota.rests_until - now

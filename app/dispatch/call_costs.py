@@ -16,6 +16,9 @@ _SOLVE_EVERY = 8
 _AS_EXPECTED = 0.1  # the share by which a call may take more or less than what was expected
 _ALL_OF_FIRST = 16  # calls of one size in a row that are all learned from,
 _ONE_OF = 8  # and then one of so many
+#: Items of a call of bulk work while nothing is known of such calls; and how many times those of
+#: the usual calls, while nothing is known of larger ones.
+_FIRST_BULK, _BULK_GROWTH = 64, 4
 _MIN_BULK = 8  # items; smaller calls are not cut before it is known that this helps
 _LONGEST_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
 _MIN_DEVIATION = 0.2  # of sizes, as a share of their mean: with less they are alike
@@ -81,7 +84,9 @@ class CallCosts:
         if self._calls <= _SOLVE_EVERY or self._calls % _SOLVE_EVERY == 0:
             self._coefficients = _solve(self._products, targets)
 
-    def most_items_within(self, longest: float, items: int, tokens: int) -> int | None:
+    def most_items_within(
+        self, longest: float, items: int, tokens: int, is_bulk: bool = False
+    ) -> int | None:
         """Return how many of such items a call may hold that is to end soon; None: all of them.
 
         So bulk work leaves slots free often. There are three cases of a call that is expected to
@@ -90,17 +95,22 @@ class CallCosts:
         1. Calls of several sizes are known: the call is cut, but not so far that the shorter
            calls mostly take what any call takes.
         2. Calls of one size are known: a call of that size that is not small is cut in proportion.
-        3. It is larger than those: nothing is known of it until one is sent.
+        3. It is larger than those: nothing is known of it until one is sent. Bulk work, which must
+           not hold a slot for long, sends one that is a few times as large as those.
         """
         seconds = self.expected(items, tokens)
-        if seconds is None or seconds <= longest:
+        largest = max(_FIRST_BULK, int(_BULK_GROWTH * self.usual_items))
+        if_unknown = largest if is_bulk and items > largest else None
+        if seconds is None:
+            return if_unknown
+        if seconds <= longest:
             return None
         for_a_call = 0.0
         if self.sizes_differ:
             for_a_call = self.expected(0, 0) or 0.0
             longest = max(longest, _LONGEST_OVERHEADS * for_a_call)
         elif items > self.usual_items or items < _MIN_BULK:
-            return None
+            return if_unknown
         if seconds <= longest:
             return None
         return max(1, int((longest - for_a_call) * items / (seconds - for_a_call)))

@@ -74,6 +74,7 @@ class Deployment:
         self.costs = self.standing.costs
         self.max_lengthening = dispatch.max_lengthening
         self._longest_call = dispatch.longest_call
+        self._longest_flex_call = dispatch.longest_flex_call
         self.agreement: Agreement | None = None  # with the reference of its space, if known
         self._model = model
         self._provider = provider
@@ -136,20 +137,27 @@ class Deployment:
             return min((w for w in model.matryoshka if w != model.dimensions), default=None)
         return max(1, model.dimensions // 2) if model.matryoshka and model.dimensions else None
 
-    def fits(self, inputs: int, tokens: int) -> bool:
-        """Whether one call may hold so many inputs and tokens."""
+    def fits(self, inputs: int, tokens: int, is_bulk: bool = False) -> bool:
+        """Whether one call may hold so many inputs and tokens. ``is_bulk``: it is of tier flex."""
         if self.max_inputs is not None and inputs > self.max_inputs:
             return False
         max_tokens = None if self.max_tokens is None else self.max_call_tokens
         if max_tokens is not None and tokens > max_tokens:
             return False
-        return inputs == 1 or not self.costs.most_items_within(self._longest_call, inputs, tokens)
+        return inputs == 1 or self._most_items_in_time(inputs, tokens, is_bulk) is None
 
-    def split(self, tokens: Sequence[int]) -> list[tuple[int, int]]:
+    def split(self, tokens: Sequence[int], is_bulk: bool = False) -> list[tuple[int, int]]:
         """Split items of so many tokens into calls that fit: (start, stop) for each."""
-        in_time = self.costs.most_items_within(self._longest_call, len(tokens), sum(tokens))
+        in_time = self._most_items_in_time(len(tokens), sum(tokens), is_bulk)
         limits = [limit for limit in (self.max_inputs, in_time) if limit is not None]
         return split(tokens, min(limits, default=None), self.max_call_tokens)
+
+    def _most_items_in_time(self, items: int, tokens: int, is_bulk: bool) -> int | None:
+        """Return how many of such items a call may hold that is to end soon; None: all of them."""
+        longest = self._longest_call
+        if is_bulk and not self.queue.keeps_slots:
+            longest = min(longest, self._longest_flex_call)
+        return self.costs.most_items_within(longest, items, tokens, is_bulk)
 
     @property
     def max_call_tokens(self) -> int | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from app.concurrency.deadline import Deadline
 from app.concurrency.wakeup import Wakeup
 from app.dispatch.attempt import Attempt, NotSent, Result, kind_of
-from app.domain import EmbeddingRequest, Vectors
+from app.domain import EmbeddingRequest, Flow, Vectors
 from app.errors import ProviderError, ProviderTimeout
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ class BackgroundCalls:
             on_result=on_result,
             queued_at=now,
             is_space_check=True,
+            flow=Flow(tier="flex"),
         )
         while (batch := deployment.queue.submit_if_idle(attempt, now)) is None:
             if now >= give_up_at or is_stopping():

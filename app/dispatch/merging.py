@@ -32,7 +32,16 @@ _RANK = {tier: rank for rank, tier in enumerate(TIERS)}
 class Merging:
     """A call that is being filled, from its first attempt on."""
 
-    __slots__ = ("_deployment", "_now", "_room", "_short", "_smallest", "inputs", "tokens")
+    __slots__ = (
+        "_deployment",
+        "_is_bulk",
+        "_now",
+        "_room",
+        "_short",
+        "_smallest",
+        "inputs",
+        "tokens",
+    )
 
     def __init__(self, first: Attempt, room: float, now: float) -> None:
         self.inputs = first.size
@@ -40,6 +49,7 @@ class Merging:
         self._deployment: Deployment = first.deployment
         self._room = room  # tokens that the quota has left
         self._now = now
+        self._is_bulk = first.flow.tier == "flex"
         self._smallest = first  # of the best tier
         self._short = (first.size, first.tokens)  # items and tokens of it, and of those like it
 
@@ -47,13 +57,13 @@ class Merging:
     def is_full(self) -> bool:
         """Whether not even the smallest possible attempt fits."""
         inputs, tokens = self.inputs + 1, self.tokens + 1
-        return tokens > self._room or not self._deployment.fits(inputs, tokens)
+        return tokens > self._room or not self._deployment.fits(inputs, tokens, self._is_bulk)
 
     def try_add(self, attempt: Attempt) -> bool:
         """Add an attempt, if it may join the call."""
         deployment, smallest, size = self._deployment, self._smallest, attempt.size
         inputs, tokens = self.inputs + size, self.tokens + attempt.tokens
-        if tokens > self._room or not deployment.fits(inputs, tokens):
+        if tokens > self._room or not deployment.fits(inputs, tokens, self._is_bulk):
             return False
         if deployment.has_refused(attempt.call.items, self._now):
             return False

@@ -81,6 +81,11 @@ class Part:
         self.expected = Expected(sum(self.tokens), max(self.tokens, default=0), self.flow)
 
     @property
+    def is_bulk(self) -> bool:
+        """Whether its next attempt is bulk work."""
+        return self.flow.tier == "flex"
+
+    @property
     def permanently_failed_at(self) -> Collection[Deployment]:
         """The deployments whose last error would come again, such as a 400 or a 404.
 

@@ -124,6 +124,8 @@ class Pool:
 
     def _draw(self, fit: list[Deployment], now: float) -> Deployment:
         """Draw two deployments by weight; return the one with the shorter expected wait."""
+        if len(fit) > 1:  # in a full queue it would take the place of another request
+            fit = [d for d in fit if not d.queue.is_full] or fit
         if len(fit) == 1:
             return fit[0]
         weights = [d.settings.weight * d.standing.share(now) for d in fit]

@@ -3,8 +3,8 @@
 (Goyal, Vin, Cheng: "Start-time Fair Queueing", SIGCOMM 1996.) Each flow has a start tag, and the
 flow with the lowest tag is next; its tag then grows by the tokens that leave, divided by its share.
 The virtual time is the tag of the flow that left last. A flow that begins to wait gets the virtual
-time as its tag, unless its own is later: so it can neither save turns nor use one twice. All tags
-are forgotten when nothing waits any more.
+time as its tag, unless its own is later: so it can neither save turns nor use one twice. Nor does a
+flow save turns that waits for a quota. All tags are forgotten when nothing waits any more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable, Iterator
 
 from app.dispatch.attempt import Attempt
 
-#: Members from which on those that do not wait are looked for, and removed.
+#: Members from which on those that do not wait are looked for, and removed; then again at twice as
+#: many as are left.
 _MAX_IDLE_MEMBERS = 64
 
 
@@ -23,7 +24,15 @@ class QueuedFlow:
     The attempts of a group may share a call; groups are in the order of their turn.
     """
 
-    __slots__ = ("groups", "members", "share", "start_tag", "virtual_time", "waiting")
+    __slots__ = (
+        "_forget_at",
+        "groups",
+        "members",
+        "share",
+        "start_tag",
+        "virtual_time",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.share = 1.0
@@ -31,13 +40,14 @@ class QueuedFlow:
         self.waiting = 0  # attempts, those of the members included
         self.virtual_time = 0.0  # of the members
         self.members: dict[str, QueuedFlow] = {}
+        self._forget_at = _MAX_IDLE_MEMBERS
         self.groups: dict[Hashable, dict[Attempt, None]] = {}
 
     def begin(self, name: str, share: float = 1.0) -> QueuedFlow:
         """Return the member of that name for one more attempt, which makes it wait."""
         member = self.members.get(name)
         if member is None:
-            if len(self.members) >= _MAX_IDLE_MEMBERS:
+            if len(self.members) >= self._forget_at:
                 self._forget_idle()
             member = self.members[name] = QueuedFlow()
         if not member.waiting:
@@ -51,6 +61,7 @@ class QueuedFlow:
         for name, member in list(self.members.items()):
             if not member.waiting and member.start_tag <= self.virtual_time:
                 del self.members[name]
+        self._forget_at = max(_MAX_IDLE_MEMBERS, 2 * len(self.members))
 
     def charge(self, member: QueuedFlow, tokens: float) -> None:
         """Charge a member for tokens that leave."""
@@ -71,15 +82,23 @@ class QueuedFlow:
         return waiting
 
     def first(self, may_leave: Callable[[Attempt], bool]) -> Attempt | None:
-        """Return the attempt that is next, of those at the head of their groups that may leave."""
+        """Return the attempt that is next, of those at the head of their groups that may leave.
+
+        A flow that is passed over, because nothing of it may leave, loses its turn: else it would
+        have saved turns for all that time, and no other flow would leave until they are used.
+        """
         for group in self.groups.values():
             attempt = next(iter(group))
             if may_leave(attempt):
                 return attempt
+        passed = list[QueuedFlow]()
         for member in self.in_turn():
             found = member.first(may_leave)
             if found is not None:
+                for earlier in passed:
+                    earlier.start_tag = member.start_tag
                 return found
+            passed.append(member)
         return None
 
     def attempts(self) -> Iterator[Attempt]:

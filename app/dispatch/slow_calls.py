@@ -45,7 +45,9 @@ class SlowCalls:
         """Send one more call elsewhere; the first answer wins."""
         pool, expected = self._job.pool, part.expected
         other = pool.choose(now, expected, self._job.suitable, part.asked)
-        if other is None or not other.fits(part.size, expected.total):
+        if other is None or not other.fits(part.size, expected.total, part.is_bulk):
+            return
+        if other.queue.is_full:  # no other request loses its only attempt for a second one
             return
         budget = pool.retries if attempt.is_probe else pool.hedges
         if budget.spend():
@@ -68,7 +70,8 @@ class SlowCalls:
         part.is_late = True
         part.failures.append(late)
         part.failed_at[attempt.deployment] = late
-        if not other.fits(part.size, part.expected.total):  # no attempt runs beside a split part
+        fits = other.fits(part.size, part.expected.total, part.is_bulk)
+        if not fits:  # no attempt runs beside a split part
             self._parts.transition(part, PartState.WAITING)
             return
         if len(part.attempts) > 1:
@@ -80,7 +83,8 @@ class SlowCalls:
         """Give the free slot of another deployment to a queued attempt: it costs no extra call."""
         if other.queue.free <= 0:
             return
-        fits, is_only = other.fits(part.size, part.expected.total), len(part.attempts) == 1
+        fits = other.fits(part.size, part.expected.total, part.is_bulk)
+        is_only = len(part.attempts) == 1
         if not (fits or is_only):
             return  # no attempt runs beside a split part
         if not is_only:
@@ -96,7 +100,7 @@ class SlowCalls:
 
     def _split_for(self, part: Part, other: Deployment, now: float) -> None:
         """Split a part into parts that fit a deployment; submit those that may be sent there."""
-        for smaller in self._parts.split(part, other.split(part.tokens)):
+        for smaller in self._parts.split(part, other.split(part.tokens, part.is_bulk)):
             has_room = len(self._parts.running) < self._job.pool.max_slots
             if not has_room or not self._job.pool.may_be_asked(other, smaller.expected, now, True):
                 return  # the rest are started as any other

@@ -111,8 +111,8 @@ class Starter:
             return False
         part.retry_not_charged = False
         cuts = [(0, part.size)]
-        if not deployment.fits(part.size, expected.total):
-            cuts = deployment.split(part.tokens)
+        if not deployment.fits(part.size, expected.total, part.is_bulk):
+            cuts = deployment.split(part.tokens, part.is_bulk)
         if len(cuts) == 1:
             self._submit(part, deployment, now)
         else:  # each goes its own way from here

@@ -58,7 +58,7 @@ def verdict(
     if all_throttled and pool.is_full(now, expected, suitable):
         return Overloaded(
             "Too many requests are waiting here. Try again soon.",
-            retry_after=_seconds_to_drain(suitable, now),
+            retry_after=_seconds_to_drain(suitable, expected, now),
         )
     if all_throttled and (failures or pool.is_throttled(now, expected, suitable)):
         return RateLimited(
@@ -80,9 +80,10 @@ def verdict(
     )
 
 
-def _seconds_to_drain(suitable: Sequence[Deployment], now: float) -> float:
+def _seconds_to_drain(suitable: Sequence[Deployment], expected: Expected, now: float) -> float:
     """Return the seconds until the first of the full queues is expected to be empty."""
-    known = [d.queue.seconds_to_drain(now) for d in suitable]
+    full = [d.queue for d in suitable if not d.queue.has_room(expected.flow)]
+    known = [queue.seconds_to_drain(now) for queue in full]
     seconds = min((s for s in known if s is not None), default=_UNKNOWN_DRAIN_S)
     return min(max(seconds, _MIN_RETRY_AFTER_S), _MAX_DRAIN_S)
 

@@ -12,12 +12,12 @@ Attempts that wait are in a tree of flows (see `app.dispatch.queued_flow`) with 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from heapq import heapify, heappop, heapreplace
+from heapq import heappop, heapreplace
 from typing import TYPE_CHECKING, Protocol
 
 from app.dispatch.attempt import Attempt
 from app.dispatch.queued_flow import QueuedFlow
-from app.domain import TIERS, Flow, Tier
+from app.domain import TIERS, Flow
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 #: Share of the tokens that a tier gets while better ones wait.
 MIN_TIER_SHARE = 0.05
 _NEWEST_WEIGHT = 0.1  # of the newest count of tokens in the moving average
+_MAX_COUNT_FACTOR = 16  # times the expected tokens, more or less: beyond, a count is a mistake
 
 
 class CallToFill(Protocol):
@@ -48,6 +49,7 @@ class WaitingAttempts:
         self._tiers = {tier: QueuedFlow() for tier in TIERS}
         self._counted_per_expected = 1.0  # tokens: a moving average
         self._credits = dict.fromkeys(TIERS, 0.0)  # tokens that a tier may send before better ones
+        self._last_call_tokens = 0.0
 
     # Changes
 
@@ -87,11 +89,15 @@ class WaitingAttempts:
         """Charge an attempt that has left for the tokens that its provider has counted.
 
         If many are charged too much at first, the flows with most calls in flight get too little:
-        so what is charged first follows from the counts before.
+        so what is charged first follows from the counts before. A provider that counts nothing for
+        every call does not count: no flow would ever use up its turn.
         """
-        ratio = tokens / max(1, attempt.tokens)
+        if tokens <= 0:
+            return
+        expected = max(1, attempt.tokens)
+        ratio = min(max(tokens / expected, 1 / _MAX_COUNT_FACTOR), _MAX_COUNT_FACTOR)
         self._counted_per_expected += _NEWEST_WEIGHT * (ratio - self._counted_per_expected)
-        self._correct(attempt, tokens)
+        self._correct(attempt, ratio * expected)
 
     def _correct(self, attempt: Attempt, tokens: float) -> None:
         """Charge an attempt that has left for so many tokens instead of those charged before."""
@@ -118,11 +124,18 @@ class WaitingAttempts:
             attempt = tier.first(may_leave)
             if attempt is None:
                 continue
-            if best is not None and self._credits[name] >= attempt.tokens:
+            # What a tier has saved while it might not leave would delay the better ones later.
+            most = attempt.tokens + self._last_call_tokens
+            self._credits[name] = min(self._credits[name], most)
+            if best is not None and self.has_credit(attempt):
                 return attempt
-            if not needs_credit or self._credits[name] >= attempt.tokens:
+            if not needs_credit or self.has_credit(attempt):
                 best = best or attempt
         return best
+
+    def has_credit(self, attempt: Attempt) -> bool:
+        """Whether its tier may send an attempt before better ones, for its minimum share."""
+        return self._credits[attempt.flow.tier] >= attempt.tokens
 
     def take(self, first: Attempt, call: CallToFill | None) -> list[Attempt]:
         """Take out an attempt and those that join its call, if any may, in order of their turn."""
@@ -132,6 +145,7 @@ class WaitingAttempts:
             for tier in self._tiers.values():
                 if tier.waiting:
                     taken += self._take_joining(tier, group_key(first), call)
+        self._share_among_tiers(taken)
         return taken
 
     def _take_joining(
@@ -141,22 +155,28 @@ class WaitingAttempts:
 
         Those of an end user are taken in order: when one may not join, the later ones wait, too.
         """
-        keys = [(key.start_tag, n, key) for n, key in enumerate(tier.in_turn())]
-        heapify(keys)
-        passed: set[QueuedFlow] = set()
+        keys = _heap(tier.in_turn())
+        users_of: dict[QueuedFlow, list[tuple[float, int, QueuedFlow]]] = {}
         while keys and not call.is_full:
-            _, n, key = keys[0]
-            user = next((u for u in key.in_turn() if group in u.groups and u not in passed), None)
-            if user is None:
+            _, number, key = keys[0]
+            users = users_of.get(key)
+            if users is None:
+                users = users_of[key] = _heap(u for u in key.in_turn() if group in u.groups)
+            if not users:
                 heappop(keys)
                 continue
+            _, place, user = users[0]
             attempt = next(iter(user.groups[group]))
-            if call.try_add(attempt):
-                self._take(attempt)
-                heapreplace(keys, (key.start_tag, n, key))
-                yield attempt
+            if not call.try_add(attempt):
+                heappop(users)
+                continue
+            self._take(attempt)
+            heapreplace(keys, (key.start_tag, number, key))
+            if group in user.groups:
+                heapreplace(users, (user.start_tag, place, user))
             else:
-                passed.add(user)
+                heappop(users)
+            yield attempt
 
     def _take(self, attempt: Attempt) -> None:
         """Take an attempt out, and charge its flows; then it is the turn of other groups."""
@@ -169,16 +189,26 @@ class WaitingAttempts:
         self.remove(attempt)
         if rest := user.groups.pop(name, None):
             user.groups[name] = rest
-        self._share_among_tiers(attempt.flow.tier, tokens)
 
-    def _share_among_tiers(self, sending: Tier, tokens: float) -> None:
-        """Give worse tiers that wait their share of what leaves; charge that of the sending one."""
-        place = TIERS.index(sending)
-        for tier in TIERS[place + 1 :]:
-            if self._tiers[tier].waiting:
-                self._credits[tier] += tokens * MIN_TIER_SHARE / (1 - MIN_TIER_SHARE)
-        if any(self._tiers[tier].waiting for tier in TIERS[:place]):
-            self._credits[sending] -= tokens
+    def _share_among_tiers(self, call: Iterable[Attempt]) -> None:
+        """Give the tiers that wait their share of a call of better ones; charge those in the call.
+
+        A tier owes at most what it has in this call. It may have sent much while the better ones
+        might not leave; a debt of all that would keep it from its minimum share for as long.
+        """
+        sent = dict.fromkeys(TIERS, 0.0)
+        for attempt in call:
+            sent[attempt.flow.tier] += attempt.charged
+        sent_by_better, is_better_waiting = 0.0, False
+        for name, tokens in sent.items():
+            waits = self._tiers[name].waiting > 0
+            if waits:
+                self._credits[name] += sent_by_better * MIN_TIER_SHARE / (1 - MIN_TIER_SHARE)
+            if tokens and is_better_waiting:
+                self._credits[name] = max(self._credits[name] - tokens, -tokens)
+            sent_by_better += tokens
+            is_better_waiting |= waits
+        self._last_call_tokens = sent_by_better
 
     # What waits
 
@@ -229,6 +259,11 @@ class WaitingAttempts:
         user = key.begin(flow.user)
         user.waiting += 1
         return user
+
+
+def _heap(in_turn: Iterable[QueuedFlow]) -> list[tuple[float, int, QueuedFlow]]:
+    """Return a heap of flows by their start tags; they are in that order already."""
+    return [(flow.start_tag, number, flow) for number, flow in enumerate(in_turn)]
 
 
 def _largest_user(key: QueuedFlow) -> QueuedFlow:

@@ -4,6 +4,7 @@ import pytest
 
 from app.dispatch.attempt import AttemptState
 from app.dispatch.batching import SlotQueue
+from app.domain import Flow
 from tests.dispatch.parts import T, attempt, deployment
 from tests.dispatch.queues import finished, sent
 
@@ -208,3 +209,17 @@ def test_next_returns_nothing_without_a_free_slot(queue):
     sent(queue, [attempt(a), attempt(a)])
     assert queue.next(T) is None
     assert (queue.free, queue.waiting) == (0, 1)
+
+
+@pytest.mark.parametrize("tier", ["default", "flex"])
+def test_many_attempts_that_wait_for_a_quota_are_not_asked_for_one_by_one(tier):
+    queue = SlotQueue(4)
+    a = deployment(queue=queue, requests_per_minute=60)
+    looks = []
+    queue.on_pause = lambda *_: looks.append(1)
+    flow = Flow("k", tier=tier)
+    for number in range(500):
+        one = attempt(a, group=None, tokens=100 + number % 20, deadline=T + 600 + number, flow=flow)
+        sent(queue, [one])
+    assert queue.waiting > 400
+    assert len(looks) < 20 * 500

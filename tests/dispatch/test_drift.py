@@ -313,6 +313,15 @@ def test_background_call_waits_for_an_idle_slot():
     assert background.slept == 3
 
 
+def test_background_call_leaves_the_last_slot_to_requests():
+    background = Background()
+    background.queue.set_slots(4, T)
+    for number in range(3):
+        background.queue.submit(attempt(background.b, group=number), T)
+    with pytest.raises(NoIdleSlot):
+        background.apart.embed(background.a, ["1"], 0.0)
+
+
 def test_background_call_is_charged_to_the_quota():
     background = Background(requests_per_minute=1)
     background.apart.embed(background.a, ["1"], 0.0)

@@ -134,6 +134,22 @@ def test_flex_gets_its_minimum_beside_others_and_else_all():
     assert alone["flex"] >= 0.97 * full
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_flex_leaves_the_last_slot_of_a_deployment_to_queries(both):
+    deployment = {"provider": "a", "max_inputs": MOST, "concurrency": SLOTS}
+    with simulated({"a": sized()}, {"m": [deployment]}, concurrency=64) as run:
+        keep_asking(run, Flow("bulk", tier="flex"), clients=64, texts=500, seconds=10)
+        if both:
+            keep_asking(run, QUERY, clients=16, texts=200, seconds=10)
+        queries = ask_queries(run, number=0 if both else 80)
+        run.world.run()
+    if both:
+        texts = served(run, 1, 10)
+        assert texts["bulk"] >= 0.045 * sum(texts.values())
+    else:
+        assert at(0.99, waits(queries)) <= 0.020
+
+
 def test_a_small_share_of_bulk_work_takes_no_time_from_small_requests():
     alone, beside = [], []
     for into, clients in ((alone, 0), (beside, 16)):
@@ -164,6 +180,17 @@ def test_bulk_work_is_cut_so_that_no_call_is_long():
     known = [call for call in run.calls() if call.began > 1060]
     assert max(call.ended - call.began for call in known) <= 1.1
     assert at(0.9, waits(queries[60:])) <= 1.1
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_the_first_bulk_work_at_an_unknown_provider_does_not_hold_slots_for_long(slots):
+    with provider(sized(0.010, 0.010), slots=slots, most=2048) as run:
+        keep_asking(run, Flow("bulk", tier="flex"), clients=4, texts=2048, seconds=8)
+        queries = [run.ask("m", [f"q{n}"], after=0.1 + n * 0.15, flow=QUERY) for n in range(50)]
+        run.world.run(until=1000 + 60)
+    # While a few sizes are unknown, one call of four times the known sizes may be long.
+    assert at(0.9, waits(queries)) <= 1.1
+    assert at(1, waits(queries)) <= 3.0
 
 
 def test_flex_waits_for_a_quota_instead_of_an_early_429():

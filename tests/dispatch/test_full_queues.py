@@ -5,6 +5,8 @@ import weakref
 
 import pytest
 
+from app.domain import Flow
+from app.errors import ProviderUnavailable
 from tests.dispatch.arrangements import codes, load, models, waited
 from tests.dispatch.members import good
 from tests.dispatch.simulator import simulated
@@ -30,6 +32,37 @@ def test_full_queue_of_the_hedge_does_not_fail_a_request(hedge):
         run.world.run()
         assert codes(slow) == {"ok": 5}
         assert max(waited(one) for one in slow) < 1.5
+
+
+def test_a_hedge_takes_no_place_in_a_full_queue():
+    """Model n fills the queue of b; a hedge of m would be the second attempt of its request."""
+    members = {"a": by_first_letter(s=1.0), "b": by_first_letter(n=20.0)}
+    options = {"hedge": True, "concurrency": 2, "merge": False, "waiting": 5}
+    with simulated(members, SHARED, **options) as run:
+        load(run, 400, 0.05)
+        noisy = [
+            run.ask("n", [f"n{i}"], after=25, timeout=300, flow=Flow("noisy")) for i in range(7)
+        ]
+        slow = [run.ask("m", [f"slow{i}"], after=26 + i * 2, timeout=30) for i in range(5)]
+        run.world.run()
+        assert codes(slow) == {"ok": 5}
+        assert codes(noisy) == {"ok": 7}
+
+
+def test_retry_after_is_that_of_the_queue_that_is_full():
+    """The queue of b was flushed as b was ejected: nothing waits there, and its rate is known."""
+    down = [False]
+
+    def b(world, call):
+        return 0.5, ProviderUnavailable("failed") if down[0] else None
+
+    with simulated({"a": good(0.5), "b": b}, SHARED, concurrency=1, merge=False, waiting=40) as run:
+        run.world.at(1003, lambda: down.__setitem__(0, True))
+        asked = load(run, 500, 0.05, timeout=300)
+        run.world.run()
+    refused = [one for one in asked if one.code == "overloaded" and one.at > 1012]
+    assert refused
+    assert min(one.error.retry_after for one in refused) > 5
 
 
 def test_deployment_with_a_free_slot_is_used_if_another_queue_is_full():

@@ -106,3 +106,18 @@ def test_a_size_that_alone_is_known_is_cut_in_proportion():
     cuts = to.split([1] * 512)
     assert [stop - start for start, stop in cuts] == [128] * 4
     assert to.fits(2000, 2000)  # nothing is known of it
+
+
+def test_bulk_work_does_not_begin_with_a_long_call():
+    to = deployment()
+    cuts = to.split([1] * 500, is_bulk=True)
+    assert max(stop - start for start, stop in cuts) == 64
+    assert to.split([1] * 500) == [(0, 500)]
+
+
+def test_bulk_work_grows_while_larger_calls_are_unknown():
+    to = deployment()
+    for _ in range(10):
+        to.costs.add(64, 64, 0.9)
+    assert to.fits(256, 256, is_bulk=True)
+    assert not to.fits(257, 257, is_bulk=True)

@@ -1,5 +1,7 @@
 """The order in which attempts leave the queue: tiers, keys by share, end users, groups."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,6 +137,25 @@ def test_a_key_saves_no_turns_while_it_does_not_wait():
     assert first.count("new") == pytest.approx(10, abs=1)
 
 
+def test_a_key_saves_no_turns_while_it_may_not_leave():
+    """As where the quota of one model is used up, and another model of the provider has room."""
+    queue = waiting([*many(1000, "x", group="a"), *many(1000, "y", group="b")])
+    for _ in range(500):
+        queue.take(queue.next(lambda one: one.flow.key == "y"), None)
+    assert keys_of(left_in_order(queue)[:20]).count("x") == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize("counted", [0, 10**8])
+def test_a_provider_that_counts_wrongly_does_not_stop_the_turns(counted):
+    queue = waiting([*many(300, "a"), *many(300, "b")])
+    order = []
+    for number in range(200):
+        (one,) = queue.take(queue.next(always), None)
+        queue.settle(one, counted if number < 100 and one.flow.key == "a" else 1)
+        order.append(one.flow.key)
+    assert order[100:].count("a") == pytest.approx(50, abs=10)
+
+
 def test_tokens_that_the_provider_counted_replace_those_expected():
     queue = waiting([*many(300, "a", tokens=10), *many(300, "b", tokens=10)])
     order = []
@@ -191,6 +212,21 @@ def test_a_tier_saves_no_credit_while_it_does_not_wait():
     assert keys_of(left_in_order(queue)[:15]) == ["q"] * 15
 
 
+def test_a_tier_saves_no_credit_while_it_may_not_leave():
+    """As where bulk work waits for the quota of its model, and other models do not."""
+    queue = waiting([*many(2000, "q"), *many(500, "bulk", "flex", group="other")])
+    for _ in range(1500):
+        queue.take(queue.next(lambda one: one.flow.tier != "flex"), None)
+    assert keys_of(left_in_order(queue)[:100]).count("bulk") <= 0.05 * 100 + 2
+
+
+def test_a_tier_that_was_served_more_than_its_minimum_is_served_later_as_well():
+    queue = waiting([*many(3000, "q"), *many(3000, "bulk", "flex")])
+    for _ in range(200):  # while no other may leave
+        queue.take(queue.next(lambda one: one.flow.tier == "flex"), None)
+    assert keys_of(left_in_order(queue)[:400]).count("bulk") >= 0.045 * 400
+
+
 # Calls
 
 
@@ -207,6 +243,32 @@ def test_other_groups_are_not_in_the_call():
         list("aacc"),
         ["b"] * 2,
     ]
+
+
+class NoneMayJoin:
+    is_full = False
+
+    def try_add(self, _):
+        return False
+
+
+@pytest.mark.parametrize("call", [NoneMayJoin(), CallOf(64)])
+def test_many_end_users_are_looked_at_once_for_a_call(call):
+    users = 500
+    waits = [one for n in range(users) for one in many(2, "k", user=f"u{n}")]
+    queue = waiting([*many(1, "first"), *waits])
+    first, calls = queue.next(always), 0
+
+    def count(*_):
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        queue.take(first, call)
+    finally:
+        sys.setprofile(None)
+    assert calls < 20 * users
 
 
 # A full queue
