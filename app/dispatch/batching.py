@@ -357,7 +357,7 @@ class SlotQueue:
             if not quota.is_limited or attempt.is_probe:
                 return True
             pause = quota.pause(attempt.tokens, now, attempt.deadline.at)
-            if attempt.flow.tier == "flex":
+            if attempt.flow.tier == "flex" and not self._attempts.queue.has_credit(attempt):
                 pause = max(pause, quota.bulk_pause(attempt.tokens, now))
         if pause and self.on_pause is not None:
             self.on_pause(self, now + pause)

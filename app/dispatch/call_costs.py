@@ -99,10 +99,8 @@ class CallCosts:
            not hold a slot for long, sends one that is a few times as large as those.
         """
         seconds = self.expected(items, tokens)
-        largest = max(_FIRST_BULK, int(_BULK_GROWTH * self.usual_items))
-        if_unknown = largest if is_bulk and items > largest else None
         if seconds is None:
-            return if_unknown
+            return self._most_if_unknown(items, is_bulk)
         if seconds <= longest:
             return None
         for_a_call = 0.0
@@ -110,10 +108,14 @@ class CallCosts:
             for_a_call = self.expected(0, 0) or 0.0
             longest = max(longest, _LONGEST_OVERHEADS * for_a_call)
         elif items > self.usual_items or items < _MIN_BULK:
-            return if_unknown
+            return self._most_if_unknown(items, is_bulk)
         if seconds <= longest:
             return None
         return max(1, int((longest - for_a_call) * items / (seconds - for_a_call)))
+
+    def _most_if_unknown(self, items: int, is_bulk: bool) -> int | None:
+        largest = max(_FIRST_BULK, int(_BULK_GROWTH * self.usual_items))
+        return largest if is_bulk and items > largest else None
 
     def _mean(self) -> float:
         """Return the expected seconds of a call of the mean size."""

@@ -204,8 +204,9 @@ class WaitingAttempts:
             waits = self._tiers[name].waiting > 0
             if waits:
                 self._credits[name] += sent_by_better * MIN_TIER_SHARE / (1 - MIN_TIER_SHARE)
-            if tokens and is_better_waiting:
-                self._credits[name] = max(self._credits[name] - tokens, -tokens)
+            if tokens:  # also where no better one waits: it has its share of what it sends then
+                least = -tokens if is_better_waiting else min(0.0, self._credits[name])
+                self._credits[name] = max(self._credits[name] - tokens, least)
             sent_by_better += tokens
             is_better_waiting |= waits
         self._last_call_tokens = sent_by_better
