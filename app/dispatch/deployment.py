@@ -32,7 +32,7 @@ _MIN_BULK = 8  # inputs; smaller calls are not cut before it is known that this 
 #: Inputs of a call of bulk work while nothing is known of such calls; and how many times those of
 #: the usual calls, while nothing is known of larger ones.
 _FIRST_BULK, _BULK_GROWTH = 64, 4
-_LONGEST_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
+_MIN_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
 _PLAIN_TEXT = (True, None, None, None, b"")  # the kind of most requests: see `Deployment.kind`
 
 
@@ -179,15 +179,15 @@ class Deployment:
             return if_unknown
         if seconds <= longest:
             return None
-        for_a_call = 0.0
+        overhead_s = 0.0
         if self.costs.sizes_differ:
-            for_a_call = self.costs.expected(0, 0) or 0.0
-            longest = max(longest, _LONGEST_OVERHEADS * for_a_call)
+            overhead_s = self.costs.expected(0, 0) or 0.0
+            longest = max(longest, _MIN_OVERHEADS * overhead_s)
         elif inputs > self.costs.usual_items or inputs < _MIN_BULK:
             return if_unknown
         if seconds <= longest:
             return None
-        return max(1, int((longest - for_a_call) * inputs / (seconds - for_a_call)))
+        return max(1, int((longest - overhead_s) * inputs / (seconds - overhead_s)))
 
     @property
     def max_call_tokens(self) -> int | None:
