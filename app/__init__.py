@@ -12,16 +12,18 @@
 6. Cache (`app.cache.tiered`): cached items need no provider; for an item that another request is
    embedding, the request waits (`app.cache.singleflight`, `app.cache.fetch`).
 7. Dispatch (`app.dispatch`, which names its files): the request is split into parts (`job`), a
-   deployment is chosen for each (`pool`), parts that wait for the same provider share a call
-   (`batching`), each call runs in a thread of its own (`sender`); failed calls are retried
-   (`retry`), all within the caller's deadline (`app.concurrency.deadline`).
+   deployment is chosen for each (`pool`), parts that wait for the same provider leave in an order
+   that is fair to all keys (`waiting`) and share calls (`batching`), each call runs in a thread of
+   its own (`sender`); failed calls are retried (`retry`), all within the caller's deadline
+   (`app.concurrency.deadline`).
 8. Provider (`app.providers`): one file for each wire format builds the call and reads the answer;
    `app.providers.http.transport` does the HTTP.
 9. Answer (`app.api.answers`): float32 bytes (`app.vectors`) → base64 or floats.
 10. Observers (`app.observability`, `app.usage.ledger`): a log line, metrics, spans, and a row in
     the ledger, which a thread of its own writes.
 
-Beside requests, `app.drift` compares deployments with recorded reference vectors.
+Beside requests, `app.drift` compares deployments with recorded reference vectors. `app.simulation`
+runs dispatch in virtual time, for the command ``simulate`` only.
 
 Threads: a request has one of gunicorn's (a greenlet under gevent). Each call to a provider has its
 own, so that a request can end at its deadline while the call still runs. Background work uses

@@ -13,6 +13,7 @@ from app.cli import commands as cli
 from app.cli.audit import audit
 from app.cli.keys import key
 from app.cli.limits import limits
+from app.cli.simulate import simulate
 from app.cli.usage import usage
 
 
@@ -51,6 +52,16 @@ def _shadowing(directory: Path) -> Path | None:
     return None
 
 
-_COMMANDS = (cli.check_settings, cli.check, cli.new_key, cli.cache, usage, key, limits, audit)
+_COMMANDS = (
+    cli.check_settings,
+    cli.check,
+    cli.new_key,
+    cli.cache,
+    usage,
+    key,
+    limits,
+    audit,
+    simulate,
+)
 for _command in _COMMANDS:
     main.add_command(_command)

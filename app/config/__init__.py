@@ -17,7 +17,7 @@ from app.config.deployments import DeploymentSettings, ModelSettings
 from app.config.dispatch import DispatchSettings
 from app.config.drift import DEFAULT_MIN_COSINE, CheckSettings
 from app.config.keys import KeySettings
-from app.config.loading import check, load, load_tokenizers
+from app.config.loading import check, load, load_tokenizers, read
 from app.config.messages import SettingsError, needs_package, unknown
 from app.config.model import (
     NAMES,
@@ -61,5 +61,6 @@ __all__ = [
     "load",
     "load_tokenizers",
     "needs_package",
+    "read",
     "unknown",
 ]

@@ -91,6 +91,12 @@ class DispatchSettings:
         600,
         "that a call is expected to take: larger ones are split, so that a slot is soon free.",
     )
+    longest_flex_call: float = _seconds(
+        0.1,
+        600,
+        "the same, of service tier flex in a worker with fewer than 4 slots, where none is kept "
+        "for other tiers.",
+    )
     max_lengthening: float = _number(
         0.25,
         0,

@@ -26,13 +26,18 @@ def load(kinds: ProviderKinds | None = None) -> Settings:
 
     ``kinds`` as for `check`. Raises `SettingsError`.
     """
+    return check(read(), kinds)
+
+
+def read() -> dict[str, Any]:
+    """The same settings by name, unchecked. Raises `SettingsError` for a file that does not run."""
     # Reloaded, because it reads the environment: a process may load settings more than once.
     module = importlib.reload(importlib.import_module("app.settings"))
     names = {name: getattr(module, name) for name in NAMES}
     path = os.environ.get("PROXY_SETTINGS")
     if path:
         names |= overlay(Path(path), NAMES)
-    return check(names, kinds)
+    return names
 
 
 def check(names: Mapping[str, Any], kinds: ProviderKinds | None = None) -> Settings:

@@ -18,18 +18,20 @@ The way of a request, and the file of each step::
   the model.
 * `job`: one request, and the lock of its state; `job_state`: the state machine, which decides what
   follows from each result; `parts` and `part`: its parts and their states; `joined`: which of them
-  other requests wait for, too; `starter`: starts attempts of parts.
+  other requests wait for, too; `starter`: starts attempts of parts; `slow_calls`: calls another
+  deployment beside slow ones.
 * `call_times`: the calls of a request, and how long it waited in queues and for providers.
 * `effects`: actions of a job on other objects, performed after its lock is released.
-* `retry`: the decision after a failed attempt; `verdict`: the error when no deployment could serve.
+* `retry`: the decision after a failed attempt, which `next_step` carries out; `verdict`: the error
+  when no deployment could serve.
 * `timers`: when a call is hedged, and when it counts as late.
 * `pool`: the deployments of one model. Chooses one for each attempt; `ejector`: records the results
   of calls, and ejects failing deployments.
 * `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
   minute, `leased_quota` (by `lease`) those of all hosts; `standing`: its measured state, and the
-  lock of that: `health` (a circuit breaker), `failure_rate`, `latency`, `unanswered` (calls in a
-  row) and `refusals` (whether its 400s are trusted); `time_limits`: how long its calls may take;
-  `call_costs`: how long a call should take for its size.
+  lock of that: `health` (a circuit breaker), `failure_rate`, `latency`, `silence` (by `unanswered`,
+  calls in a row) and `refusals` (whether its 400s are trusted); `time_limits`: how long its calls
+  may take; `call_costs`: how long a call should take for its size, and its size for a time.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
   slots a worker has; `adaptive`: finds their number where it is "auto"; `attempts`: the states of
   the attempts there; `drain_rate`: how fast they leave; `attempt`: the values in the queue;
@@ -38,8 +40,9 @@ The way of a request, and the file of each step::
   users or sizes of requests (`flows`); `must_wait`: those that may not leave now; `merging`: which
   attempts share a call.
 * `paused`: the thread that looks at queues again which wait for a quota.
-* `sender`: the threads that make calls; `calls`: one call; `bisection`: isolates the refused
-  request of a batch; `refused_items`: items that are not merged again.
+* `sender`: the threads that make calls; `calls`: one call; `delivery`: passes attempts their
+  results; `bisection`: isolates the refused request of a batch; `refused_items`: items that are
+  not merged again.
 * `token_counts`: a provider's count of tokens, by item.
 * `plan`: expected tokens, and the split of a large request; `halving`: the split of a part whose
   call was refused as too large; `answer`: joins the vectors of parts.
@@ -48,9 +51,9 @@ The way of a request, and the file of each step::
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
 Only `sender` and `paused` start threads, only `deployment` calls providers. The files beside
-`dispatcher`, `sender`, `paused`, `calls` and `drift` (whose calls wait for a slot) get the time and
-the random numbers as arguments, so that tests simulate hours in seconds. The settings are in
-`app.config.dispatch`.
+`dispatcher`, `sender`, `paused`, `calls`, `delivery` and `drift` (whose calls wait for a slot) get
+the time and the random numbers as arguments, so that tests simulate hours in seconds. The settings
+are in `app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

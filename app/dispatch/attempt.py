@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from app.concurrency.deadline import Deadline
 from app.domain import NO_FLOW, Call, Flow, Vectors
 from app.errors import ClientError, ProviderError
@@ -17,6 +19,8 @@ from app.errors import ClientError, ProviderError
 if TYPE_CHECKING:
     from app.dispatch.batch import Batch
     from app.dispatch.deployment import Deployment
+
+_PLAIN_TEXT = (True, None, None, None, b"")  # the kind of most requests: see `kind_of`
 
 #: The result of an attempt: vectors, a failure at the provider, or an error for the caller.
 Result = Vectors | ProviderError | ClientError
@@ -27,6 +31,15 @@ class NotSent(ProviderError):
 
     transient = True
     cause = "not_sent"
+
+
+def kind_of(call: Call, wanted: int | None) -> Hashable:
+    """Return a key that is equal for calls that differ only in their items and end user."""
+    is_text = isinstance(call.items[0], str)
+    if is_text and not (call.dimensions or wanted or call.input_type or call.passed):
+        return _PLAIN_TEXT
+    passed = msgspec.json.encode(call.passed, order="sorted") if call.passed else b""
+    return (is_text, call.dimensions, wanted, call.input_type, passed)
 
 
 class AttemptState(Enum):

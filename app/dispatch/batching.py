@@ -313,8 +313,13 @@ class SlotQueue:
         return self._may_leave(attempt, now)
 
     @property
+    def keeps_slots(self) -> bool:
+        """Whether tier flex leaves the last slot to others."""
+        return self.slots >= MIN_SLOTS_FOR_RESERVE
+
+    @property
     def _is_last_slot_kept(self) -> bool:
-        return self.free == 1 and self.slots >= MIN_SLOTS_FOR_RESERVE
+        return self.free == 1 and self.keeps_slots
 
     def _has_own_slot(self, attempt: Attempt) -> bool:
         """Whether an attempt may take a slot of its deployment; flex leaves the last one, too."""

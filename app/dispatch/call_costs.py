@@ -13,6 +13,14 @@ _RIDGE = 0.003
 _MIN_SECONDS = 1e-6
 #: Calls after which the coefficients are computed again, which costs more than to add a call.
 _SOLVE_EVERY = 8
+_AS_EXPECTED = 0.1  # the share by which a call may take more or less than what was expected
+_ALL_OF_FIRST = 16  # calls of one size in a row that are all learned from,
+_ONE_OF = 8  # and then one of so many
+#: Items of a call of bulk work while nothing is known of such calls; and how many times those of
+#: the usual calls, while nothing is known of larger ones.
+_FIRST_BULK, _BULK_GROWTH = 64, 4
+_MIN_BULK = 8  # items; smaller calls are not cut before it is known that this helps
+_MIN_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
 _MIN_DEVIATION = 0.2  # of sizes, as a share of their mean: with less they are alike
 
 #: The terms of a sum of three that may be used, as their numbers: the fewest last.
@@ -33,6 +41,24 @@ class CallCosts:
         self._targets = [0.0] * 3  # weighted sums, of their products with the seconds
         self._sizes = [0.0] * 3  # weighted sums: of calls, of their items, of the squares of those
         self._coefficients: Sequence[float] | None = None
+        self._last_items = self._calls_of_size = 0  # of the calls in a row of one size
+
+    def learn(self, items: int, tokens: int, seconds: float) -> None:
+        """Learn from what a call took, unless it teaches nothing.
+
+        There are two such cases, so that what is known of other sizes is not forgotten while all
+        calls have one size: the call took what was expected; or it is one of many of that size,
+        of which every eighth is enough.
+        """
+        self._calls_of_size += 1
+        if items == self._last_items and self._calls_of_size > _ALL_OF_FIRST:
+            if self._calls_of_size % _ONE_OF:
+                return
+        elif items != self._last_items:
+            self._last_items, self._calls_of_size = items, 0
+        expected = self.expected(items, tokens)
+        if expected is None or abs(seconds - expected) > _AS_EXPECTED * expected:
+            self.add(items, tokens, seconds)
 
     def add(self, items: int, tokens: int, seconds: float) -> None:
         """Learn from an answered call of so many items and tokens."""
@@ -57,6 +83,37 @@ class CallCosts:
         self._calls += 1
         if self._calls <= _SOLVE_EVERY or self._calls % _SOLVE_EVERY == 0:
             self._coefficients = _solve(self._products, targets)
+
+    def most_items_within(
+        self, longest: float, items: int, tokens: int, is_bulk: bool = False
+    ) -> int | None:
+        """Return how many of such items a call may hold that is to end soon; None: all of them.
+
+        So bulk work leaves slots free often. There are three cases of a call that is expected to
+        take longer than ``longest`` seconds:
+
+        1. Calls of several sizes are known: the call is cut, but not so far that the shorter
+           calls mostly take what any call takes.
+        2. Calls of one size are known: a call of that size that is not small is cut in proportion.
+        3. It is larger than those: nothing is known of it until one is sent. Bulk work, which must
+           not hold a slot for long, sends one that is a few times as large as those.
+        """
+        seconds = self.expected(items, tokens)
+        largest = max(_FIRST_BULK, int(_BULK_GROWTH * self.usual_items))
+        if_unknown = largest if is_bulk and items > largest else None
+        if seconds is None:
+            return if_unknown
+        if seconds <= longest:
+            return None
+        overhead_s = 0.0
+        if self.sizes_differ:
+            overhead_s = self.expected(0, 0) or 0.0
+            longest = max(longest, _MIN_OVERHEADS * overhead_s)
+        elif items > self.usual_items or items < _MIN_BULK:
+            return if_unknown
+        if seconds <= longest:
+            return None
+        return max(1, int((longest - overhead_s) * items / (seconds - overhead_s)))
 
     def _mean(self) -> float:
         """Return the expected seconds of a call of the mean size."""

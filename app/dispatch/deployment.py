@@ -7,8 +7,6 @@ import random
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-import msgspec
-
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
 from app.config.dispatch import DispatchSettings
@@ -28,12 +26,6 @@ from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.vectors import BadVector, cut
 
 _log = logging.getLogger("app.dispatch")
-_MIN_BULK = 8  # inputs; smaller calls are not cut before it is known that this helps
-#: Inputs of a call of bulk work while nothing is known of such calls; and how many times those of
-#: the usual calls, while nothing is known of larger ones.
-_FIRST_BULK, _BULK_GROWTH = 64, 4
-_MIN_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
-_PLAIN_TEXT = (True, None, None, None, b"")  # the kind of most requests: see `Deployment.kind`
 
 
 class Deployment:
@@ -82,6 +74,7 @@ class Deployment:
         self.costs = self.standing.costs
         self.max_lengthening = dispatch.max_lengthening
         self._longest_call = dispatch.longest_call
+        self._longest_flex_call = dispatch.longest_flex_call
         self.agreement: Agreement | None = None  # with the reference of its space, if known
         self._model = model
         self._provider = provider
@@ -151,43 +144,20 @@ class Deployment:
         max_tokens = None if self.max_tokens is None else self.max_call_tokens
         if max_tokens is not None and tokens > max_tokens:
             return False
-        return inputs == 1 or self._max_inputs_in_time(inputs, tokens, is_bulk) is None
+        return inputs == 1 or self._most_items_in_time(inputs, tokens, is_bulk) is None
 
     def split(self, tokens: Sequence[int], is_bulk: bool = False) -> list[tuple[int, int]]:
         """Split items of so many tokens into calls that fit: (start, stop) for each."""
-        in_time = self._max_inputs_in_time(len(tokens), sum(tokens), is_bulk)
+        in_time = self._most_items_in_time(len(tokens), sum(tokens), is_bulk)
         limits = [limit for limit in (self.max_inputs, in_time) if limit is not None]
         return split(tokens, min(limits, default=None), self.max_call_tokens)
 
-    def _max_inputs_in_time(self, inputs: int, tokens: int, is_bulk: bool) -> int | None:
-        """Return how many of such inputs a call may hold that is to end soon; None: all of them.
-
-        So bulk work leaves slots free often. There are three cases of a call that is expected to
-        take longer than ``longest_call``:
-
-        1. Calls of several sizes are known: the call is cut, but not so far that the shorter
-           calls mostly take what any call takes.
-        2. Calls of one size are known: a call of that size that is not small is cut in proportion.
-        3. It is larger than those: nothing is known of it until one is sent. Bulk work, which must
-           not hold a slot for long, sends one that is a few times as large as those.
-        """
-        seconds = self.costs.expected(inputs, tokens)
+    def _most_items_in_time(self, items: int, tokens: int, is_bulk: bool) -> int | None:
+        """Return how many of such items a call may hold that is to end soon; None: all of them."""
         longest = self._longest_call
-        largest = max(_FIRST_BULK, int(_BULK_GROWTH * self.costs.usual_items))
-        if_unknown = largest if is_bulk and inputs > largest else None
-        if seconds is None:
-            return if_unknown
-        if seconds <= longest:
-            return None
-        overhead_s = 0.0
-        if self.costs.sizes_differ:
-            overhead_s = self.costs.expected(0, 0) or 0.0
-            longest = max(longest, _MIN_OVERHEADS * overhead_s)
-        elif inputs > self.costs.usual_items or inputs < _MIN_BULK:
-            return if_unknown
-        if seconds <= longest:
-            return None
-        return max(1, int((longest - overhead_s) * inputs / (seconds - overhead_s)))
+        if is_bulk and not self.queue.keeps_slots:
+            longest = min(longest, self._longest_flex_call)
+        return self.costs.most_items_within(longest, items, tokens, is_bulk)
 
     @property
     def max_call_tokens(self) -> int | None:
@@ -237,14 +207,6 @@ class Deployment:
             trace=request.trace,
             counts=counts,
         )
-
-    def kind(self, call: Call, wanted: int | None) -> Hashable:
-        """Return a key that is equal for calls that differ only in their items and end user."""
-        is_text = isinstance(call.items[0], str)
-        if is_text and not (call.dimensions or wanted or call.input_type or call.passed):
-            return _PLAIN_TEXT
-        passed = msgspec.json.encode(call.passed, order="sorted") if call.passed else b""
-        return (is_text, call.dimensions, wanted, call.input_type, passed)
 
     def group(self, call: Call, kind: Hashable, now: float) -> Hashable | None:
         """Return a key that is equal for calls that may be merged; None: never merge this call."""

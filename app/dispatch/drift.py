@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from app.concurrency.deadline import Deadline
 from app.concurrency.wakeup import Wakeup
-from app.dispatch.attempt import Attempt, NotSent, Result
+from app.dispatch.attempt import Attempt, NotSent, Result, kind_of
 from app.domain import EmbeddingRequest, Flow, Vectors
 from app.errors import ProviderError, ProviderTimeout
 
@@ -110,7 +110,7 @@ class BackgroundCalls:
             deployment=deployment,
             call=call,
             group=None,
-            kind=deployment.kind(call, None),
+            kind=kind_of(call, None),
             tokens=self._tokens(deployment, texts),
             deadline=Deadline(min(now + MAX_CALL_S, end)),
             on_result=on_result,

@@ -33,15 +33,16 @@ class Effects:
 
     send: list[Batch] = field(default_factory=list)
     cancel: list[Batch] = field(default_factory=list)  # calls that no request waits for any more
-    displaced: list[Attempt] = field(default_factory=list)  # taken out of a queue that was full
+    #: Attempts that get `NotSent`, and why.
+    not_sent: list[tuple[Attempt, str]] = field(default_factory=list)
     refuted: list[Attempt] = field(default_factory=list)  # got a 400 for what another embedded
     answered: list[tuple[Part, Vectors, Source]] = field(default_factory=list)  # to be published
 
     def take(self) -> Effects | None:
         """Remove and return what was collected; None where that is nothing."""
-        if not (self.send or self.cancel or self.displaced or self.refuted or self.answered):
+        if not (self.send or self.cancel or self.not_sent or self.refuted or self.answered):
             return None
-        taken = Effects(self.send, self.cancel, self.displaced, self.refuted, self.answered)
-        self.send, self.cancel, self.displaced = [], [], []
+        taken = Effects(self.send, self.cancel, self.not_sent, self.refuted, self.answered)
+        self.send, self.cancel, self.not_sent = [], [], []
         self.refuted, self.answered = [], []
         return taken

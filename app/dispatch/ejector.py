@@ -65,8 +65,12 @@ class Ejector:
         items: int,
         call_started_at: float,
         now: float,
+        is_probe: bool = True,
     ) -> bool:
-        """Record a call that failed; return whether that ejects its deployment."""
+        """Record a call that failed; return whether that ejects its deployment.
+
+        ``is_probe``: while it is ejected, the call is its half-open probe.
+        """
         others = [d.standing.latency.answered_at for d in self._deployments if d is not deployment]
         ejected = deployment.standing.failed(
             error,
@@ -75,6 +79,7 @@ class Ejector:
             now,
             max(others, default=None),
             lambda: self._may_eject(deployment, error, now),
+            is_probe or self._is_alone,
         )
         if ejected:
             self._log_ejection(deployment, error)
@@ -84,7 +89,7 @@ class Ejector:
         """Record a call that ended with 400; return whether that is taken as the caller's fault."""
         standing = batch.deployment.standing
         trusted = self._is_alone or standing.trusts_400(batch.attempts[0].kind, now)
-        standing.refused(trusted, bool(batch.rest), call_started_at, now)
+        standing.refused(batch, trusted, call_started_at, now)
         return trusted
 
     def refuted(self, attempt: Attempt, now: float) -> bool:

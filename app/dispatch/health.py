@@ -78,8 +78,10 @@ class Health:
         """Whether it rests because it answered 429."""
         return self._throttled and now < self._resting_until
 
-    def may_serve(self, now: float, last_resort: bool = False) -> bool:
-        """Whether a call may be sent. ``last_resort``: no other deployment can serve."""
+    def may_serve(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
+        """Whether a call may be sent. ``last_resort``: no other may be now; ``is_only``: ever."""
+        if is_only:
+            return self.may_serve_alone(now)
         if now < self._resting_until:
             return last_resort and self._may_probe_rest(now)
         if self._ejected_until is None:
@@ -89,7 +91,7 @@ class Health:
         return now >= self._end_of_ejection(self._ejected_until, last_resort)
 
     def may_serve_alone(self, now: float) -> bool:
-        """`may_serve` for a model's only deployment: True also while ejected.
+        """`may_serve` for a request that no other deployment can serve: True also while ejected.
 
         Only a rest that its provider requested by Retry-After is kept.
         """

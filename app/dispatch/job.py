@@ -163,8 +163,8 @@ class Job:
             batch.deadline.cancel()
         for batch in effects.send:
             self._sender.send(batch)
-        for attempt in effects.displaced:
-            attempt.on_result(attempt, NotSent("was displaced in a full queue"), now)
+        for attempt, reason in effects.not_sent:
+            attempt.on_result(attempt, NotSent(reason), now)
         for attempt in effects.refuted:
             if self._pool.ejector.refuted(attempt, now):
                 self._sender.ejected(self._pool, attempt.deployment, now)

@@ -23,6 +23,7 @@ from app.dispatch.answer import Answer
 from app.dispatch.attempt import Attempt, NotSent, Result
 from app.dispatch.effects import Effects
 from app.dispatch.flows import with_size
+from app.dispatch.next_step import NextStep
 from app.dispatch.part import NEVER, Part, PartState
 from app.dispatch.parts import Parts
 from app.dispatch.starter import JobContext, Starter
@@ -35,11 +36,9 @@ from app.errors import (
     DeadlineExceeded,
     InternalError,
     ProviderError,
-    Rejected,
 )
 
 _log = logging.getLogger("app.dispatch")
-_NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chosen
 _MIN_TIME_FOR_ATTEMPT_S = 0.01  # with less until the deadline, nothing is tried again: 504
 
 
@@ -186,55 +185,19 @@ class JobState:
                 attempt.deployment.standing.probe_ended()
         else:
             part.add_failure(attempt, error, now)
+        step = NextStep(self._context, self._parts, self._rng)
         if part.attempts:  # another attempt of it may still succeed
             if part.is_late:
-                part.late_at = now + self._pause(part)
+                part.late_at = now + step.pause(part)
             return
         options = retry.options(part, attempt, self._pool, self._context.suitable, now)
         decision = retry.decide(part, attempt, error, self._pool, options)
         is_400 = isinstance(decision, retry.Fail) and isinstance(decision.error, BadRequest)
         if now > self._context.deadline.at - _MIN_TIME_FOR_ATTEMPT_S and not is_400:
             decision = retry.Fail(self._deadline_exceeded())
-        self._follow(part, attempt, error, decision, now)
-
-    def _follow(
-        self,
-        part: Part,
-        attempt: Attempt,
-        error: ProviderError,
-        decision: retry.Decision,
-        now: float,
-    ) -> None:
-        """Carry out a decision about a part whose attempt has failed."""
-        match decision:
-            case retry.Fail(client_error):
-                self._end_part(part, client_error or self._verdict(part, now))
-            case retry.Halve():
-                assert isinstance(error, Rejected)
-                if not self._parts.halve(part, attempt.deployment, error, self._pool):
-                    self._end_part(part, retry.refusal(error))
-            case retry.Wait(is_charged):
-                part.retry_not_charged = is_charged
-                if not is_charged:  # the same deployment may be called again after its rest
-                    part.failed_at.pop(attempt.deployment, None)
-                self._parts.transition(part, PartState.WAITING)
-            case retry.FailOver(cost) | retry.Retry(cost=cost):
-                # Another request may have spent the budget since the decision.
-                if cost and not self._pool.retries.spend(cost):
-                    self._end_part(part, self._verdict(part, now))
-                    return
-                # Without a pause, an attempt that no queue accepts would be submitted in a loop.
-                part.due = now + (_NOT_SENT_PAUSE_S if isinstance(error, NotSent) else 0.0)
-                if isinstance(decision, retry.Retry):
-                    part.never_merge |= decision.never_merge
-                    part.due += self._pause(part) if cost else 0.0
-                if not isinstance(error, NotSent):
-                    self._context.events.retried(self._pool.model, attempt.deployment, error)
-                self._parts.transition(part, PartState.WAITING)
-
-    def _pause(self, part: Part) -> float:
-        max_pause_s = retry.max_pause(len(part.failures), self._pool.settings)
-        return self._rng.uniform(0, max_pause_s)
+        end = step.take(part, attempt, error, decision, now)
+        if end is not None:
+            self._end_part(part, end.error or self._verdict(part, now))
 
     # The end
 

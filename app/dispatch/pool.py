@@ -57,7 +57,7 @@ class Pool:
 
         There are three cases:
 
-        1. A model has one deployment only: it is called whatever its health, since there is no
+        1. Only one can serve the request: it is called whatever its health, since there is no
            alternative and its own error tells the caller most.
         2. Several are healthy: the first tier with one that may be called is used. In that tier two
            are drawn by weight, and the one with the shorter expected wait is called (the power of
@@ -65,15 +65,18 @@ class Pool:
         3. None is healthy: an ejected one may get its half-open probe early.
         """
         candidates = self.deployments if suitable is None else suitable
-        if self.is_alone:
-            only = self.deployments[0]
-            return only if only not in avoid and self._may_be_asked(only, expected, now) else None
+        if len(candidates) == 1:
+            only = candidates[0]
+            may_be_asked = only not in avoid and self.may_be_asked(
+                only, expected, now, is_only=True
+            )
+            return only if may_be_asked else None
         for last_resort in (False, True):
             for tier in self._tiers(candidates, avoid):
-                fit = [d for d in tier if self._may_be_asked(d, expected, now, last_resort)]
+                fit = [d for d in tier if self.may_be_asked(d, expected, now, last_resort)]
                 if fit:
                     return self._draw(fit, now)
-            if avoid and any(self._may_be_asked(d, expected, now) for d in candidates):
+            if avoid and any(self.may_be_asked(d, expected, now) for d in candidates):
                 return None  # one of ``avoid`` is healthy: no ejected one is probed early
         return None
 
@@ -86,6 +89,8 @@ class Pool:
     ) -> bool:
         """Whether `choose` would return a deployment; draws no random number."""
         others = [d for d in suitable if d not in avoid]
+        if len(suitable) == 1:
+            return any(self.may_be_asked(d, expected, now, is_only=True) for d in others)
         return self._any(now, expected, others, False) or (
             not self._any(now, expected, suitable, False) and self._any(now, expected, others, True)
         )
@@ -93,14 +98,20 @@ class Pool:
     def _any(
         self, now: float, expected: Expected, among: Sequence[Deployment], last_resort: bool
     ) -> bool:
-        return any(self._may_be_asked(d, expected, now, last_resort) for d in among)
+        return any(self.may_be_asked(d, expected, now, last_resort) for d in among)
 
-    def _may_be_asked(
-        self, deployment: Deployment, expected: Expected, now: float, last_resort: bool = False
+    @staticmethod
+    def may_be_asked(
+        deployment: Deployment,
+        expected: Expected,
+        now: float,
+        last_resort: bool = False,
+        is_only: bool = False,
     ) -> bool:
+        """Whether a deployment may be called, by its queue, its health and its quota."""
         return (
             deployment.queue.has_room(expected.flow)
-            and deployment.standing.may_be_asked(now, last_resort, self.is_alone)
+            and deployment.standing.may_be_asked(now, last_resort, is_only)
             and not deployment.quota_wait(expected, now)
         )
 
@@ -167,7 +178,7 @@ class Pool:
         """Whether a full queue is all that keeps one of ``suitable`` from being called."""
         return any(
             not d.queue.has_room(expected.flow)
-            and d.standing.may_be_asked(now, True, self.is_alone)
+            and d.standing.may_be_asked(now, True, is_only=len(suitable) == 1)
             and not d.quota_wait(expected, now)
             for d in suitable
         )

@@ -76,7 +76,10 @@ class Quota:
         if not self._limited:
             return 0.0
         with self._lock:
-            return self._wait(tokens, now, calls)
+            wait = self._wait(tokens, now, calls)
+            if wait > 0:  # then no attempt waits in the queue, where `pause` would see it
+                self._drop_burst(now)
+            return wait
 
     def pause(self, tokens: int, now: float, deadline: float = float("inf")) -> float:
         """Return the seconds for which a call of so many tokens waits in the queue; 0: it leaves.

@@ -13,10 +13,18 @@ from collections.abc import Callable, Mapping
 
 from app.dispatch import bisection
 from app.dispatch.adaptive import AdaptiveLimit
-from app.dispatch.attempt import Attempt, NotSent, Result
+from app.dispatch.attempt import NotSent
 from app.dispatch.batch import Batch
 from app.dispatch.batching import SlotQueue
 from app.dispatch.calls import make_call
+from app.dispatch.delivery import (
+    abort,
+    deliver,
+    deliver_not_sent,
+    fail_without_thread,
+    release,
+    return_unsent,
+)
 from app.dispatch.deployment import Deployment
 from app.dispatch.events import Events, Tracer
 from app.dispatch.pool import Pool
@@ -24,8 +32,6 @@ from app.dispatch.quota import MAX_WAIT_S
 from app.domain import Vectors
 from app.errors import (
     Drifted,
-    InternalError,
-    Overloaded,
     ProviderError,
     ProviderTimeout,
     Rejected,
@@ -55,14 +61,14 @@ class Sender:
         """Start a thread that makes the call of a batch."""
         while batch is not None:
             if batch.reservation is None:
-                batch = self._return_unsent(batch)
+                batch = return_unsent(batch)
                 continue
             try:
                 self._start_thread(self._run, (batch,))
                 return
             except RuntimeError:
                 _log.exception("no thread can be started for a call")
-                batch = self._fail_without_thread(batch)
+                batch = fail_without_thread(batch)
 
     def ejected(self, pool: Pool, deployment: Deployment, now: float) -> None:
         """Report an ejection, and return the deployment's queued attempts to their jobs."""
@@ -92,12 +98,12 @@ class Sender:
         """Make the call of a batch, then the calls of batches that wait for its slot."""
         while batch is not None:
             if batch.reservation is None:
-                batch = self._return_unsent(batch)
+                batch = return_unsent(batch)
                 continue
             queue = batch.deployment.queue
             test: Batch | None = batch if queue.close(batch) else None
             if test is None:  # every caller has left before the call
-                self._release(batch)
+                release(batch)
             try:
                 while test is not None and test.reservation is not None:
                     batch = test
@@ -105,10 +111,10 @@ class Sender:
             except BaseException:  # a bug must leave no caller waiting, and no slot taken
                 _log.exception("sending a call failed")
                 test = None
-                self._abort(batch)
+                abort(batch)
             following = queue.finish(batch, time.monotonic())
             if test is not None:
-                self._deliver_not_sent(test)
+                deliver_not_sent(test)
             batch = following
 
     def _call(self, batch: Batch) -> Batch | None:
@@ -148,7 +154,7 @@ class Sender:
             self._events.answered(model, deployment, result, seconds)
         else:
             self._events.failed(model, deployment, result, seconds)
-        self._deliver(attempt, result, 1, now)
+        deliver(attempt, result, 1, now)
 
     def _answered(
         self, batch: Batch, vectors: Vectors, call_started_at: float, now: float
@@ -167,7 +173,7 @@ class Sender:
         for attempt in attempts:
             stop = start + attempt.size
             rows = vectors if len(attempts) == 1 else vectors.slice(start, stop)
-            self._deliver(attempt, rows, len(attempts), now)
+            deliver(attempt, rows, len(attempts), now)
             start = stop
         for other in silent:
             self.ejected(pool, other, now)
@@ -196,12 +202,14 @@ class Sender:
         if isinstance(error, Drifted):
             deployment.standing.probe_ended()
         is_fault = not isinstance(error, Rejected | Drifted)
-        if is_fault and pool.ejector.failed(deployment, error, batch.inputs, call_started_at, now):
+        if is_fault and pool.ejector.failed(
+            deployment, error, batch.inputs, call_started_at, now, batch.is_probe
+        ):
             self.ejected(pool, deployment, now)
         if isinstance(error, Throttled | Drifted) or error.retry_after is not None:
             self._flush(pool, deployment, now)
         for attempt in attempts:
-            self._deliver(attempt, error, number, now)
+            deliver(attempt, error, number, now)
         return None
 
     def _next_test(self, batch: Batch, step: bisection.Step, now: float) -> Batch | None:
@@ -215,51 +223,3 @@ class Sender:
         while (other := queue.next(now)) is not None:  # a slot may be free
             self.send(other)
         return test
-
-    # Results
-
-    def _deliver(self, attempt: Attempt, result: Result, batch_size: int, now: float) -> None:
-        """Pass an attempt its result, unless its job has abandoned it."""
-        counted = None
-        if attempt.charged and isinstance(result, Vectors) and not result.estimated:
-            counted = sum(result.tokens)
-        if attempt.deployment.queue.done(attempt, batch_size, counted):
-            attempt.on_result(attempt, result, now)
-
-    def _return_unsent(self, batch: Batch) -> Batch | None:
-        """Return attempts without quota to their jobs; return the batch to send next, if any."""
-        queue = batch.deployment.queue
-        self._deliver_not_sent(batch)
-        return queue.next(time.monotonic())
-
-    def _deliver_not_sent(self, batch: Batch) -> None:
-        for attempt in batch.attempts:
-            attempt.on_result(attempt, NotSent("has no quota left"), time.monotonic())
-
-    def _fail_without_thread(self, batch: Batch) -> Batch | None:
-        """Fail a batch for which no thread could be started; return the next batch, if any."""
-        now, queue = time.monotonic(), batch.deployment.queue
-        queue.close(batch)
-        self._release(batch)
-        for attempt in batch.attempts:
-            self._deliver(attempt, Overloaded("The proxy is overloaded.", retry_after=1), 1, now)
-        return queue.finish(batch, now)
-
-    def _release(self, batch: Batch) -> None:
-        """Release the quota and the probe of a call that is not made."""
-        if batch.reservation is not None:
-            batch.deployment.quota.release(batch.reservation)
-        if batch.is_probe:
-            batch.deployment.standing.probe_ended()
-        for attempt in batch.attempts:
-            batch.deployment.queue.discard(attempt)
-
-    def _abort(self, batch: Batch) -> None:
-        """Fail all attempts of a batch whose call was ended by a bug."""
-        now = time.monotonic()
-        batch.deployment.standing.probe_ended()
-        for attempt in [*batch.attempts, *batch.rest]:
-            try:
-                self._deliver(attempt, InternalError("The proxy failed."), 1, now)
-            except Exception:
-                _log.exception("a request could not be told that its call failed")

@@ -12,52 +12,44 @@ from app.dispatch.call_costs import CallCosts
 from app.dispatch.health import Health
 from app.dispatch.latency import Latency
 from app.dispatch.refusals import Refusals
+from app.dispatch.silence import Evidence, Silence
 from app.dispatch.time_limits import TimeLimits
-from app.dispatch.unanswered import UnansweredCalls
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
 if TYPE_CHECKING:
     from app.dispatch.batch import Batch
 
-_AS_EXPECTED = 0.1  # the share by which a call may take more or less than what was expected
-_ALL_OF_FIRST = 16  # calls of one size in a row that are all learned from,
-_ONE_OF = 8  # and then one of so many
-
 
 class Standing:
-    """Health, latency and calls in flight of one deployment; times are in monotonic seconds.
-
-    The lock guards all fields, and those of the objects in them.
-    """
+    """Health, latency and calls in flight of one deployment; one lock guards all of it."""
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
         self.health = Health(rng.random, settings)
         self.latency = Latency()
         self.costs = CallCosts()
-        self._last_items = self._calls_of_size = 0  # of the calls in a row of one size
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
         self.is_ejected_for_drift = False
         self.time_limits = TimeLimits(timeout, settings)
-        #: When each call in flight started, and its items; by batch, oldest first.
-        self._in_flight: dict[object, tuple[float, int]] = {}
         self._refusals = Refusals(settings)
-        self._unanswered = UnansweredCalls()
-        self._silent_call = (0.0, 0)  # its start, and the number of the ejection that it caused
-        self._probes_cut = 0  # probes in a row that reached their timeout
+        self._silence = Silence(self.time_limits, self.latency)
+        self._probes_cut = 0  # in a row, by their timeout
         self._lock = uncontended_lock()
 
     def may_be_asked(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
-        """Whether a call may be sent. ``is_only``: its model has no other deployment."""
+        """Whether a call may be sent. ``is_only``: no other deployment can serve the request."""
         if self.is_ejected_for_drift:
             return False
         with self._lock:
-            health = self.health
-            return health.may_serve_alone(now) if is_only else health.may_serve(now, last_resort)
+            return self.health.may_serve(now, last_resort, is_only)
 
-    def chosen(self, now: float) -> bool:
-        """Record that an attempt is submitted; return whether it is the half-open probe."""
+    def chosen(self, now: float, is_only: bool = False) -> bool | None:
+        """Record that an attempt is submitted; return whether it is the half-open probe.
+
+        None: no call may be sent any more, since another request has sent the probe meanwhile.
+        """
         with self._lock:
-            return self.health.chosen(now)
+            may_serve = self.health.may_serve(now, last_resort=True, is_only=is_only)
+            return self.health.chosen(now) if may_serve else None
 
     def probe_ended(self) -> None:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""
@@ -72,8 +64,7 @@ class Standing:
         """
         with self._lock:
             known = self.latency.known(now)
-            oldest_started_at, _ = next(iter(self._in_flight.values()), (now, 0))
-            seconds = max(unknown if known is None else known, now - oldest_started_at)
+            seconds = max(unknown if known is None else known, self._silence.age_of_oldest(now))
             return seconds / max(0.05, 1 - self.health.failure_rate.value(now))
 
     def p95(self, items: int) -> float | None:
@@ -99,7 +90,7 @@ class Standing:
     @property
     def in_flight(self) -> int:
         """The number of calls that have started and not ended."""
-        return len(self._in_flight)
+        return self._silence.in_flight
 
     def state(self, now: float) -> str:
         """``ok``, ``resting``, ``ejected`` or ``drifted``."""
@@ -141,23 +132,16 @@ class Standing:
 
     def call_started(self, batch: object, items: int, now: float) -> None:
         with self._lock:
-            self._in_flight[batch] = (now, items)
+            self._silence.call_started(batch, items, now)
 
     def call_ended(self, batch: object) -> None:
         with self._lock:
-            self._in_flight.pop(batch, None)
+            self._silence.call_ended(batch)
 
     def is_silent(self, now: float, other_started_at: float) -> bool:
         """Whether its oldest call is silent: another deployment answered one started after it."""
         with self._lock:
-            call_started_at, items = next(iter(self._in_flight.values()), (now, 0))
-            age = now - call_started_at
-            if age < self.time_limits.silence_floor or other_started_at < call_started_at:
-                return False
-            limit = self.time_limits.silence_after(
-                self.latency.p95(items), now - other_started_at, self.latency.average
-            )
-            return age >= limit and not self.health.is_ejected
+            return self._silence.is_shown(now, other_started_at) and not self.health.is_ejected
 
     # After a call
 
@@ -169,44 +153,29 @@ class Standing:
         ``tokens`` are those that were expected of it.
         """
         with self._lock:
-            self._learn_costs(items, tokens, now - call_started_at)
-            was_ejected = self.health.is_ejected
-            is_silent_call = self._silent_call == (call_started_at, self.health.ejections_ever)
-            straggler = self.health.is_straggler(call_started_at) and not is_silent_call
+            self.costs.learn(items, tokens, now - call_started_at)
+            health, silence = self.health, self._silence
+            was_ejected = health.is_ejected
+            straggler = health.is_straggler(call_started_at)
+            if straggler and silence.has_ejected(call_started_at, health.ejections_ever):
+                straggler = False
             self.latency.add(items, now - call_started_at, now)
             self._refusals.served(kind, call_started_at, now)
             self._probes_cut = 0
-            self._unanswered.reset()
+            silence.answered()
             if not straggler:
-                self.health.succeeded(now, call_started_at)
+                health.succeeded(now, call_started_at)
             return was_ejected and not straggler
 
-    def _learn_costs(self, items: int, tokens: int, seconds: float) -> None:
-        """Learn from what a call took, unless it teaches nothing.
-
-        There are two such cases, so that what is known of other sizes is not forgotten while all
-        calls have one size: the call took what was expected; or it is one of many of that size,
-        of which every eighth is enough.
-        """
-        self._calls_of_size += 1
-        if items == self._last_items and self._calls_of_size > _ALL_OF_FIRST:
-            if self._calls_of_size % _ONE_OF:
-                return
-        elif items != self._last_items:
-            self._last_items, self._calls_of_size = items, 0
-        expected = self.costs.expected(items, tokens)
-        if expected is None or abs(seconds - expected) > _AS_EXPECTED * expected:
-            self.costs.add(items, tokens, seconds)
-
-    def refused(self, trusted: bool, is_test: bool, call_started_at: float, now: float) -> None:
+    def refused(self, batch: Batch, trusted: bool, call_started_at: float, now: float) -> None:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""
         with self._lock:
-            self._refusals.refused(is_test, now)
+            self._refusals.refused(bool(batch.rest), now)
             if self.health.is_straggler(call_started_at):
                 return
             if trusted:
                 self.health.succeeded(now, call_started_at)
-            else:
+            elif batch.is_probe:
                 self.health.probe_ended()
 
     def refusal_confirmed(self, kind: Hashable, now: float) -> None:
@@ -222,31 +191,27 @@ class Standing:
         now: float,
         others_answered_at: float | None,
         may_eject: Callable[[], bool],
+        is_probe: bool = True,
     ) -> bool:
         """Record a call that failed; return whether that ejects the deployment.
 
         ``others_answered_at`` is when another deployment of the model last answered; None where
-        there is no other. ``may_eject`` says whether the pool allows an ejection.
+        there is no other. ``may_eject`` says whether the pool allows an ejection. A call beside
+        the half-open probe (not ``is_probe``) decides nothing.
         """
         with self._lock:
-            health = self.health
-            if health.is_straggler(call_started_at):
-                return False  # it started before the ejection: no news about the time since
-            is_silence = False
+            health, silence = self.health, self._silence
+            if health.is_straggler(call_started_at) or (health.is_probing and not is_probe):
+                return False  # no news about the time since the ejection, or the probe brings them
+            evidence = Evidence.FAULT
             if isinstance(error, ProviderTimeout):
                 self._probes_cut += health.is_probing
-                age, p95 = now - call_started_at, self.latency.p95(items)
-                limits, average = self.time_limits, self.latency.average
-                answered = others_answered_at is not None and others_answered_at >= call_started_at
-                silent_s = age
-                if answered and p95 is not None and age >= p95:
-                    silent_s = max(age, self._unanswered.add(call_started_at, now))
-                is_silence = answered and silent_s >= limits.silence_after(p95, average=average)
-                if age < limits.evidence_after(p95, answered, average) and not is_silence:
-                    health.probe_ended()  # the caller's deadline was too short to prove a fault
+                evidence = silence.evidence_of(items, call_started_at, now, others_answered_at)
+                if evidence is Evidence.NONE:
+                    health.probe_ended()
                     return False
             was_ejected = health.is_ejected
-            if health.failed(error, now, call_started_at) or is_silence:
+            if health.failed(error, now, call_started_at) or evidence is Evidence.SILENCE:
                 if was_ejected or may_eject():
                     health.eject(error, now)
                 else:
@@ -279,5 +244,4 @@ class Standing:
         with self._lock:
             self.health.failed(error, now, now)
             self.health.eject(error, now)
-            oldest_started_at, _ = next(iter(self._in_flight.values()), (now, 0))
-            self._silent_call = (oldest_started_at, self.health.ejections_ever)
+            self._silence.ejected(now, self.health.ejections_ever)

@@ -1,4 +1,4 @@
-"""Starts the attempts of a request's parts: first ones, retries, hedges. No I/O.
+"""Starts the attempts of a request's parts: first ones, retries. No I/O.
 
 It belongs to one `app.dispatch.job_state.JobState`, and runs under the lock of its job.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.concurrency.deadline import Deadline
-from app.dispatch.attempt import Attempt, Result
+from app.dispatch.attempt import Attempt, Result, kind_of
 from app.dispatch.deployment import Deployment
 from app.dispatch.effects import Effects
 from app.dispatch.events import Events
@@ -18,9 +18,9 @@ from app.dispatch.parts import Parts
 from app.dispatch.plan import Expected
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import Prepared
+from app.dispatch.slow_calls import SlowCalls
 from app.dispatch.timers import Timers
 from app.domain import EmbeddingRequest
-from app.errors import ProviderTimeout
 
 _MIN_WAIT_S = 0.01  # for a deployment to come back
 
@@ -140,7 +140,7 @@ class Starter:
         prepared = self._job.prepared
         items = prepared.items(deployment, request, part.start, part.stop)
         call = deployment.call(request, items, prepared.counts[part.start : part.stop])
-        kind = deployment.kind(call, request.dimensions)
+        kind = kind_of(call, request.dimensions)
         attempt = Attempt(
             deployment,
             call,
@@ -153,9 +153,10 @@ class Starter:
             request.dimensions,
             flow=part.flow,
         )
+        is_probe: bool | None = False
         if deployment.standing.state(now) != "ok":
-            is_probe = deployment.standing.chosen(now)
-            attempt.is_probe = is_probe and not self._job.pool.is_alone
+            is_probe = deployment.standing.chosen(now, is_only=len(self._suitable) == 1)
+            attempt.is_probe = bool(is_probe) and not self._job.pool.is_alone
         times = self._parts.times
         if times.first_queued_at is None:
             times.first_queued_at = now
@@ -166,96 +167,17 @@ class Starter:
         else:
             self._parts.transition(part, PartState.RUNNING, attempt)
         self._timers.set(part, attempt, deadline.at, now)
+        if is_probe is None:
+            self._effects.not_sent.append((attempt, "has another request's probe"))
+            return
         batch = deployment.queue.submit(attempt, now)
         if batch is not None:
             self._effects.send.append(batch)
         elif (excess := deployment.queue.take_excess()) is not None:
-            self._effects.displaced.append(excess)
-
-    # Slow calls
+            self._effects.not_sent.append((excess, "was displaced in a full queue"))
 
     def handle_slow_calls(self, now: float) -> None:
         """Hedge slow calls, and call another deployment beside those that are late."""
-        for part in self._timers.due(self._parts.running, now):
-            attempt = part.attempts[0]
-            if self._timers.is_hedge_due(part, attempt, now):
-                self._hedge(part, attempt, now)
-            if self._timers.is_late(part, attempt, now):
-                self._call_beside(part, attempt, now)
-
-    def _hedge(self, part: Part, attempt: Attempt, now: float) -> None:
-        """Send one more call elsewhere; the first answer wins."""
-        pool, expected = self._job.pool, part.expected
-        other = pool.choose(now, expected, self._suitable, part.asked)
-        if other is None or not other.fits(part.size, expected.total, part.is_bulk):
-            return
-        if other.queue.is_full:  # no other request loses its only attempt for a second one
-            return
-        budget = pool.retries if attempt.is_probe else pool.hedges
-        if budget.spend():
-            self._job.events.hedged(pool.model, other)
-            self._submit(part, other, now)
-
-    def _call_beside(self, part: Part, attempt: Attempt, now: float) -> None:
-        """Call another deployment beside a late one, if one may be called and the budget allows."""
-        other = self._choose_beside(part, now)
-        if other is None:
-            return
-        queued = next((a for a in part.attempts if a.call_started_at is None), None)
-        if queued is not None:
-            self._move(part, queued, other, now)
-            return
-        pool, late = self._job.pool, ProviderTimeout("was too slow")
-        if not pool.retries.spend():
-            return
-        self._job.events.retried(pool.model, attempt.deployment, late)
-        part.is_late = True
-        part.failures.append(late)
-        part.failed_at[attempt.deployment] = late
-        if not other.fits(
-            part.size, part.expected.total, part.is_bulk
-        ):  # no attempt runs beside a split part
-            self._parts.transition(part, PartState.WAITING)
-            return
-        if len(part.attempts) > 1:
-            self._parts.drop_attempt(part, attempt)
-        part.late_at = now + part.late_after  # of the new call
-        self._submit(part, other, now)
-
-    def _move(self, part: Part, queued: Attempt, other: Deployment, now: float) -> None:
-        """Give the free slot of another deployment to a queued attempt: it costs no extra call."""
-        if other.queue.free <= 0:
-            return
-        fits, is_only = (
-            other.fits(part.size, part.expected.total, part.is_bulk),
-            len(part.attempts) == 1,
-        )
-        if not (fits or is_only):
-            return  # no attempt runs beside a split part
-        if not is_only:
-            self._parts.drop_attempt(part, queued)
-            part.late_at = now + part.late_after
-        elif fits:
-            self._parts.transition(part, PartState.WAITING)
-            self._parts.waiting.remove(part)
-        else:
-            self._split_for(part, other, now)
-            return
-        self._submit(part, other, now)
-
-    def _split_for(self, part: Part, other: Deployment, now: float) -> None:
-        """Split a part into parts that fit a deployment; submit those that may be sent there."""
-        for smaller in self._parts.split(part, other.split(part.tokens, part.is_bulk)):
-            has_room = len(self._parts.running) < self._job.pool.max_slots
-            if not has_room or not self._job.pool.has_other(now, smaller.expected, [other], ()):
-                return  # the rest are started as any other
-            self._parts.waiting.remove(smaller)
-            self._submit(smaller, other, now)
-
-    def _choose_beside(self, part: Part, now: float) -> Deployment | None:
-        pool, expected, suitable = self._job.pool, part.expected, self._suitable
-        other = pool.choose(now, expected, suitable, part.asked)
-        if other is None and part.is_late:  # then one whose failure may have passed
-            running = {attempt.deployment for attempt in part.attempts}
-            other = pool.choose(now, expected, suitable, running.union(part.permanently_failed_at))
-        return other
+        due = self._timers.due(self._parts.running, now)
+        if due:
+            SlowCalls(self._job, self._parts, self._submit).handle(due, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from app.dispatch.attempt import Attempt
 from app.dispatch.deployment import Deployment
@@ -59,7 +59,7 @@ class Timers:
             return NEVER
         return min((min(p.late_at, p.hedge_at) for p in running.values()), default=NEVER)
 
-    def due(self, running: Mapping[Attempt, Part], now: float) -> Iterable[Part]:
+    def due(self, running: Mapping[Attempt, Part], now: float) -> Sequence[Part]:
         """Return the parts that may be late or due for a hedge."""
         if not self._is_used:
             return ()

@@ -69,7 +69,7 @@ def verdict(
         return UpstreamFailed(
             "The provider of this model refused the proxy's credentials.", should_retry=False
         )
-    if not failures or (not pool.is_alone and not pool.can_serve(now)):
+    if not failures or (len(suitable) > 1 and not pool.can_serve(now)):
         return NoProviderAvailable(
             "No provider of this model is available now. Try again soon.", retry_after=wait
         )

@@ -61,7 +61,7 @@ def vector_options(provider: ProviderSettings, model: str) -> dict[str, Any]:
 
 def make(settings: ProviderSettings) -> Provider:
     """The provider that the settings describe."""
-    made: WireFormat | Provider = _module(settings.kind).make(settings)
+    made = describe(settings)
     if not isinstance(made, WireFormat):
         made.load()
         return made
@@ -74,9 +74,13 @@ def verify(settings: Settings) -> None:
     """Have every wire format look at its settings and its models. Raises `SettingsError`."""
     for model in settings.models.values():
         for deployment in model.deployments:
-            provider = settings.providers[deployment.provider]
-            made = _module(provider.kind).make(provider)
-            made.limits(deployment.model)
+            describe(settings.providers[deployment.provider]).limits(deployment.model)
+
+
+def describe(settings: ProviderSettings) -> WireFormat | Provider:
+    """What says the limits of a provider; it loads no model, and opens no connection."""
+    made: WireFormat | Provider = _module(settings.kind).make(settings)
+    return made
 
 
 def make_used(settings: Settings) -> dict[str, Provider]:

@@ -49,9 +49,14 @@ class Provider:
     takes: Capabilities
     bytes_per_token: int = 4
     refuses_over: int | None = None  # tokens of one call
+    seconds_an_item: float = 0.0  # of a call, beside ``seconds``
 
     def behaviour(self, began: float) -> Spans:
-        return Spans(self.spans, good(self.seconds), began)
+        return Spans(self.spans, good(self.seconds, self.seconds_an_item), began)
+
+    def longest_short_call(self) -> float:
+        """Return the seconds of a call with the most items of a request of the last wave."""
+        return self.seconds + 2 * self.seconds_an_item
 
 
 class Words:

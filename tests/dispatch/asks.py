@@ -121,7 +121,7 @@ def _afterwards(dice: random.Random, made: "Arrangement") -> Iterator[Ask]:
 
 def _at_last(dice: random.Random, made: "Arrangement") -> Iterator[Ask]:
     """Return a wave in which every request must succeed quickly."""
-    every = 4 * max(provider.seconds for provider in made.providers.values())
+    every = 4 * max(provider.longest_short_call() for provider in made.providers.values())
     start = BACK + 10
     for model, deployments in made.models.items():
         number = 10

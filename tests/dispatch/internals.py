@@ -4,16 +4,19 @@
 other simulation code in this folder uses public names only.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from app.dispatch import Dispatcher
+from app.dispatch.attempt import Attempt
 from app.dispatch.batch import Batch
+from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
 from app.dispatch.plan import Expected, TokenEstimate
+from app.dispatch.pool import Pool
 from app.dispatch.sender import Sender
-from app.domain import Item
+from app.domain import Flow, Item, Tier
 from app.pipeline import Pipeline
 from tests.dispatch.virtual import World
 
@@ -39,16 +42,26 @@ class WatchedSender(Sender):
         )
         started_at = self.world.now
         calls = self.probes[deployment, deployment.health.ejections_ever]
-        if not self._is_call_to_ejected(batch):
+        if not self._is_call_to_ejected(batch) or self._is_for_only_one(batch):
             return super()._call(batch)
         calls.append(started_at)
         number = sum(at > started_at - LOST_AFTER_S for at in calls)
-        if number > 1 and not self._pool_of[deployment].is_alone:
+        if number > 1:
             self.world.wrong.append(f"{deployment.label}: {number} calls at once while ejected")
         try:
             return super()._call(batch)
         finally:
             calls.remove(started_at)
+
+    def _is_for_only_one(self, batch: Batch) -> bool:
+        """Whether no other deployment may take one of its requests: then it is called anyway."""
+
+        def takes(deployment: Deployment, attempt: Attempt) -> bool:
+            is_text = isinstance(attempt.call.items[0], str)
+            return deployment.can_serve(attempt.wanted) and (is_text or deployment.takes_tokens)
+
+        deployments = self._pool_of[batch.deployment].deployments
+        return any(sum(takes(d, a) for d in deployments) == 1 for a in batch.attempts)
 
     @staticmethod
     def _is_call_to_ejected(batch: Batch) -> bool:
@@ -63,13 +76,40 @@ class WatchedSender(Sender):
         )
 
 
+class WatchedPool(Pool):
+    """The real pool; it checks that no request finds a queue full in which others have more."""
+
+    world: World
+
+    def is_full(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:
+        result = super().is_full(now, expected, suitable)
+        for deployment in suitable:
+            if not deployment.queue.has_room(expected.flow):
+                self._check_full(deployment.queue, expected.flow)
+        return result
+
+    def _check_full(self, queue: SlotQueue, flow: Flow) -> None:
+        waiting = Counter[tuple[Tier, str]]()
+        shares = {(flow.tier, flow.key): flow.share}
+        for tier in queue._attempts.queue._tiers.values():
+            for attempt in tier.attempts():
+                key = attempt.flow.tier, attempt.flow.key
+                waiting[key] += 1
+                shares.setdefault(key, attempt.flow.share)
+        own = (waiting[flow.tier, flow.key] + 1) / flow.share
+        if any(number / shares[key] > own for key, number in waiting.items()):
+            self.world.wrong.append(f"full for {flow}, although others wait more: {waiting}")
+
+
 class WatchedDispatcher(Dispatcher):
-    """The real dispatcher with a `WatchedSender`."""
+    """The real dispatcher with a `WatchedSender` and `WatchedPool`s."""
 
     def __init__(self, world: World, *args: Any, **options: Any) -> None:
         super().__init__(*args, rng=world.rng, **options)
         self._sender.__class__ = WatchedSender
         self._sender.world, self._sender.probes = world, defaultdict(list)
+        for pool in self._pools.values():
+            pool.__class__, pool.world = WatchedPool, world
         self.first_calls = self._sender.first_calls = defaultdict(int)
 
 
@@ -88,12 +128,23 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
             "probes in flight": int(deployment.health.is_probing),
         }
         left += [f"{label}: {count} {what} are left" for what, count in counts.items() if count]
+        left += [f"{label}: {line}" for line in _left_in_flows(queue)]
         if not deployment.health.may_serve(now + FORGOTTEN):
             left.append(f"{label} may not serve {FORGOTTEN:g} s after the end")
         if deployment.quota_wait(Expected(0, 0), now + FORGOTTEN):
             left.append(f"{label}: its quota is taken {FORGOTTEN:g} s after the end")
     loads = len(pipeline._flights._loads)
     return [*left, f"{loads} items are left in the single flight"] if loads else left
+
+
+def _left_in_flows(queue: SlotQueue) -> list[str]:
+    attempts = queue._attempts
+    tiers = attempts.queue._tiers.items()
+    left = [
+        f"flows {list(tier.members)} of {name} are left" for name, tier in tiers if tier.members
+    ]
+    waiting = [count for count in attempts._waiting_of.values() if count != (0, 0)]
+    return left + [f"{waiting} are counted as waiting in a tier"] * bool(waiting)
 
 
 def kept_in_vain(dispatcher: Dispatcher) -> list[str]:

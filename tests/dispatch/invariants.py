@@ -10,6 +10,7 @@ from tests.dispatch.internals import kept_in_vain, leftovers
 from tests.dispatch.invariants_answers import (
     check_answers,
     check_errors_are_not_shared,
+    check_leaving,
     check_refusals,
     check_unavailable,
 )
@@ -53,6 +54,7 @@ CHECKS: tuple[Check, ...] = (
     check_answers,
     check_refusals,
     check_unavailable,
+    check_leaving,
     check_errors_are_not_shared,
     check_noted,
     check_nothing_left,

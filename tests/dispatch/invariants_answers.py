@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from app.concurrency.peer import CLIENT_LOOK_S
 from app.domain import EmbeddingRequest
-from app.errors import BadRequest, InternalError
+from app.errors import BadRequest, ClientClosedRequest, InternalError
 from tests.dispatch.arrangement import Arrangement
 from tests.dispatch.asks import NOT_TEXT
 from tests.dispatch.members import POISON
@@ -158,6 +159,17 @@ def _is_idle(run: Simulation, deployment: dict[str, Any], asked: Asked) -> bool:
     calls = run.members[deployment["provider"]].seen
     soon = asked.heard + 2 * LATE  # queued attempts are sent
     return not any(c.began <= soon and c.ended >= asked.heard - IDLE for c in calls)
+
+
+def check_leaving(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """Check that a request ends soon after its client has left, and no other for that reason."""
+    for asked in run.asked:
+        assert asked.heard is not None
+        if isinstance(asked.error, ClientClosedRequest) and asked.heard < asked.leaves_at:
+            yield f"left: {asked.request.items[:3]} ended although its client was there"
+        late = asked.heard - max(asked.at, asked.leaves_at) - CLIENT_LOOK_S
+        if late > GRACE:
+            yield f"left: {asked.request.items[:3]} went on for {late:.2f} s without its client"
 
 
 def check_errors_are_not_shared(run: Simulation, made: Arrangement) -> Iterator[str]:

@@ -16,16 +16,16 @@ from app.errors import (
     BrokenContract,
     ConnectionFailed,
     CredentialsRefused,
-    ProviderTimeout,
     ProviderUnavailable,
     Rejected,
     Throttled,
 )
 from app.providers.base import Capabilities
+from app.simulation.provider import wait_for_answer
 from app.tokens.counting import share, weigh
 from tests.dispatch.internals import tokens_expected
 from tests.dispatch.rows import WIDTH, row
-from tests.dispatch.virtual import Wait, World
+from tests.dispatch.virtual import World
 
 Verdict = tuple[float, Any] | tuple[float, Any, bool]
 Behaviour = Callable[[World, Call], Verdict]
@@ -40,8 +40,11 @@ class OtherWidth:
     width: int
 
 
-def good(seconds: float = 0.05) -> Behaviour:
-    return lambda world, call: (seconds * world.rng.uniform(0.8, 1.2), None)
+def good(seconds: float = 0.05, seconds_an_item: float = 0.0) -> Behaviour:
+    def behaviour(world: World, call: Call) -> Verdict:
+        return (seconds + seconds_an_item * len(call.items)) * world.rng.uniform(0.8, 1.2), None
+
+    return behaviour
 
 
 def failing(rate: float, seconds: float = 0.05) -> Behaviour:
@@ -238,16 +241,10 @@ class Member:
 
     def _pause(self, seconds: float, deadline: Deadline, deaf: bool) -> None:
         """Wait as the transport does: until a time or the deadline, or a cancellation."""
-        world, end = self.world, self.world.now + seconds
         if deaf:
-            world.pause(seconds)
-            return
-        while world.now < end:
-            if deadline.remaining() <= 0:
-                raise ProviderTimeout("did not answer in time")
-            wait = Wait(world)
-            deadline.on_cancel(wait.wake)
-            world.pause(min(end, deadline.at) - world.now, wait)
+            self.world.pause(seconds)
+        else:
+            wait_for_answer(self.world, seconds, deadline)
 
     def _look(self, call: Call) -> None:
         """Record violations."""

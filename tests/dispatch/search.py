@@ -9,15 +9,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from app.domain import EmbeddingRequest, Flow, Tier
+from app.domain import EmbeddingRequest
 from tests.dispatch.arrangement import Arrangement, arrange
 from tests.dispatch.asks import AFTERWARDS, Ask
+from tests.dispatch.extras import Extras
 from tests.dispatch.invariants import violations
 from tests.dispatch.simulator import Asked, Simulation, simulated
 
 #: Maximum events of a simulation, a hundred times the usual number: it would not end.
 MOST_EVENTS = 1_000_000
-TIERS: list[Tier] = ["priority", "default", "default", "flex"]
 
 
 def search(seed: int) -> list[str]:
@@ -40,6 +40,7 @@ def again(seed: int) -> str:
 @contextmanager
 def running(made: Arrangement) -> Iterator[Simulation]:
     """Run an arrangement to its end; return the simulation."""
+    extras = Extras(made)
     members = made.providers.items()
     with simulated(
         {name: provider.behaviour(began=1000.0) for name, provider in members},
@@ -58,16 +59,15 @@ def running(made: Arrangement) -> Iterator[Simulation]:
         for name, provider in members:
             run.members[name].refuses_over = provider.refuses_over
         _shorten_threads(run, made)
-        dice = random.Random(made.seed)
-        _ask(run, [ask for ask in made.asks if ask.phase not in AFTERWARDS], 0.0, dice)
+        _ask(run, [ask for ask in made.asks if ask.phase not in AFTERWARDS], 0.0, extras)
         run.world.run()  # until the requests of the first phase have ended
         began = max(made.trouble_over, run.world.now - 1000)
-        _ask(run, [ask for ask in made.asks if ask.phase in AFTERWARDS], began, dice)
+        _ask(run, [ask for ask in made.asks if ask.phase in AFTERWARDS], began, extras)
         run.world.run()
         yield run
 
 
-def _ask(run: Simulation, asks: Sequence[Ask], began: float, dice: random.Random) -> None:
+def _ask(run: Simulation, asks: Sequence[Ask], began: float, extras: Extras) -> None:
     """Schedule requests, relative to the start of the simulation or of its last phase."""
     for ask in asks:
         run.ask(
@@ -77,7 +77,8 @@ def _ask(run: Simulation, asks: Sequence[Ask], began: float, dice: random.Random
             timeout=ask.timeout,
             dimensions=ask.dimensions,
             input_type=ask.input_type,
-            flow=Flow(dice.choice("xyz"), tier=dice.choice(TIERS)),
+            flow=extras.flow(),
+            leaves_after=extras.leaves_after(ask.phase),
         )
 
 
@@ -99,7 +100,8 @@ def tell(seed: int) -> list[str]:
     print(f"share of threads that cannot be had: {made.no_threads[2]:g}")
     for name, provider in made.providers.items():
         print(f"provider {name}: {provider.settings} {provider.takes}")
-        print(f"  {provider.seconds} s a call, {provider.bytes_per_token} bytes a token")
+        print(f"  {provider.seconds} s a call, {provider.seconds_an_item} s an item")
+        print(f"  {provider.bytes_per_token} bytes a token")
         for start, stop, trouble in provider.spans:
             print(f"  from {start:.2f} to {stop:.2f}: {trouble.words}")
     for model, deployments in made.models.items():
@@ -128,7 +130,9 @@ def _tell_what_happened(run: Simulation) -> None:
 def _request_line(request: EmbeddingRequest, asked: Asked) -> str:
     heard = "never" if asked.heard is None else f"{asked.heard - 1000:.3f}"
     what = asked.bug or asked.error or (asked.outcome and asked.outcome.cache)
-    options = f"timeout {request.timeout:g}, dimensions {request.dimensions}"
+    options = f"timeout {request.timeout:g}, dimensions {request.dimensions}, {request.flow}"
+    if asked.leaves_at < float("inf"):
+        options += f", leaves {asked.leaves_at - 1000:.3f}"
     items = f"{list(request.items)[:4]} ({len(request.items)})"
     return f"request {request.model} {items}, {options}, heard {heard}: {what!r}"
 

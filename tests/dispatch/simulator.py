@@ -48,6 +48,7 @@ class Asked:
 
     request: EmbeddingRequest
     at: float
+    leaves_at: float = float("inf")  # when its client closes the connection
     heard: float | None = None
     outcome: Outcome | None = None
     error: ClientError | None = None
@@ -135,11 +136,19 @@ class Simulation:
         return [call for name in members or self.members for call in self.members[name].seen]
 
     def ask(
-        self, model: str, items: Sequence[Item], after: float = 0.0, timeout: float = 600, **f: Any
+        self,
+        model: str,
+        items: Sequence[Item],
+        after: float = 0.0,
+        timeout: float = 600,
+        leaves_after: float | None = None,
+        **f: Any,
     ) -> Asked:
-        """Make a request after some seconds."""
+        """Make a request after some seconds; its client leaves after further seconds, or never."""
         request = EmbeddingRequest(model, items, timeout=timeout, caching=self.caching, **f)
         asked = Asked(request, self.world.now + after)
+        if leaves_after is not None:
+            asked.leaves_at = asked.at + leaves_after
         self.asked.append(asked)
         self.world.at(asked.at, lambda: self.world.spawn(self._ask, asked))
         return asked
@@ -148,7 +157,10 @@ class Simulation:
         asked.at = self.world.now
         try:
             asked.outcome = self._pipeline.run(
-                asked.request, Caller("tests"), asked.at + asked.request.timeout
+                asked.request,
+                Caller("tests"),
+                asked.at + asked.request.timeout,
+                lambda: self.world.now >= asked.leaves_at,
             )
         except ClientError as error:
             asked.error = error

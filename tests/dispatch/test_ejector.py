@@ -146,3 +146,17 @@ def test_refuted_400s_eject_also_the_last_deployment():
     of, *members = abc()
     for member in members:
         assert [of.ejector.refuted(attempt(member), T) for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.parametrize("error", [ill, ProviderTimeout("did not answer in time")], ids=type)
+def test_call_beside_the_probe_neither_ends_it_nor_ejects_for_longer(error):
+    """A request that only the ejected deployment can serve is sent there, whatever its health."""
+    of, a, *_ = abc()
+    eject(of, a)
+    ejections = a.health.ejections_ever
+    assert a.standing.chosen(T + 1)
+    assert not of.ejector.failed(a, error, 1, T + 1.1, T + 1.2, is_probe=False)
+    assert a.health.is_probing
+    assert a.health.ejections_ever == ejections
+    of.ejector.succeeded(batch(attempt(a, is_probe=True)), T + 1, T + 1.3)
+    assert not a.standing.is_ejected

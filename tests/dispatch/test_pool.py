@@ -146,7 +146,9 @@ def test_only_a_suitable_deployment_is_chosen():
     assert chosen(of, suitable=[b]) == {"b": 1000}
     assert set(chosen(of, suitable=[a, b])) == {"a", "b"}
     eject(of, b)
-    assert chosen(of, suitable=[b]) == {None: 1000}
+    assert chosen(of, suitable=[a, b]) == {"a": 1000}
+    assert chosen(of, suitable=[b]) == {"b": 1000}, "no other can serve the request"
+    assert chosen(of, suitable=[b], avoid=[b]) == {None: 1000}
 
 
 def test_deployment_with_a_full_queue_is_not_chosen():

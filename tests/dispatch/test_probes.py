@@ -5,9 +5,11 @@ import time
 import pytest
 
 from app.domain import EmbeddingRequest
-from app.errors import UpstreamFailed
+from app.errors import ProviderTimeout, UpstreamFailed
 from tests.dispatch.arrangements import START, Stub, codes, dispatcher, load, models, waited
+from tests.dispatch.asking import Asking
 from tests.dispatch.members import between, dead, good, silent
+from tests.dispatch.parts import T, deployment
 from tests.dispatch.simulator import simulated
 
 AB = models("a", "b")
@@ -114,3 +116,41 @@ def test_deployment_with_calls_longer_than_a_probe_recovers(names):
         assert codes(one for one in run.asked if one.at > 1300) == {
             "ok": sum(one.at > 1300 for one in run.asked)
         }
+
+
+def _two_requests_that_choose_an_ejected_deployment():
+    """The second has chosen it before the first one submits its probe."""
+    a, b = deployment("a"), deployment("b")
+    first, second = Asking(a, b), Asking(a, b)
+    a.standing.eject(ProviderTimeout("did not answer in time"), T - 2)
+    for one in (first, second):
+        choose = one.pool.choose
+        choices = iter([a])
+        one.pool.choose = lambda *args, choose=choose, choices=choices: (
+            next(choices, None) or choose(*args)
+        )
+        one.job.advance(T)
+    return a, b, first, second
+
+
+def test_only_one_of_two_requests_that_chose_an_ejected_deployment_calls_it():
+    a, b, first, second = _two_requests_that_choose_an_ejected_deployment()
+    (probe,) = first.take()
+    assert (probe.deployment, probe.is_probe) == (a, True)
+    assert not second.take()
+    second.job.advance(T + 0.01)
+    (call,) = second.take()
+    assert (call.deployment, call.is_probe) == (b, False)
+    second.answer(call, T + 0.1)
+    first.answer(probe, T + 0.1)
+    assert first.job.error is second.job.error is None
+    assert (first.job.attempts, second.job.attempts) == (1, 1)
+    first.assert_nothing_left()
+
+
+def test_request_that_ends_before_its_unsent_attempt_comes_back_leaves_nothing():
+    a, _, first, second = _two_requests_that_choose_an_ejected_deployment()
+    second.job.cancel(T)
+    first.job.cancel(T)
+    assert a.queue.waiting == 0
+    assert a.queue.outstanding(a) == 1, "the probe, which goes on"

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from app.dispatch.attempt import AttemptState, NotSent
+from app.dispatch.attempt import AttemptState, NotSent, kind_of
 from app.dispatch.batching import SlotQueue
 from app.dispatch.events import Events
 from app.dispatch.plan import Expected
@@ -96,7 +96,7 @@ def test_an_item_that_was_refused_is_not_merged_for_a_while():
     sending.refused = ["0"]
     bad = sending.submit(sending.a, 0)
     sending.run()
-    kind = sending.a.kind(bad.call, None)
+    kind = kind_of(bad.call, None)
     assert sending.a.group(bad.call, kind, bad.call_started_at + 1) is None
     assert sending.a.group(bad.call, kind, bad.call_started_at + 10_000) is not None
 

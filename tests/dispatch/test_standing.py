@@ -150,7 +150,7 @@ def test_trusted_400_counts_as_healthy():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.chosen(T + 200)
-    made.refused(trusted=True, is_test=False, call_started_at=T + 200, now=T + 200.1)
+    made.refused(call(is_probe=True), True, T + 200, T + 200.1)
     assert not made.health.is_ejected
 
 
@@ -158,9 +158,11 @@ def test_untrusted_400_of_a_probe_does_not_count():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.chosen(T + 200)
-    made.refused(trusted=False, is_test=False, call_started_at=T + 200, now=T + 200.1)
+    made.refused(call(is_probe=False), False, T + 200, T + 200.1)
+    assert made.health.is_probing, "the call was beside the probe"
+    made.refused(call(is_probe=True), False, T + 200, T + 200.1)
     assert made.health.is_ejected
-    assert made.chosen(T + 200.2)
+    assert made.chosen(T + 202)
 
 
 def test_call_started_before_ejection_changes_no_health():
@@ -169,7 +171,7 @@ def test_call_started_before_ejection_changes_no_health():
     assert made.chosen(T + 100)
     for call_started_at in (T, T + 99):
         assert not made.failed(ILL, 1, call_started_at, T + 101, None, lambda: True)
-        made.refused(True, False, call_started_at, T + 101)
+        made.refused(call(is_probe=False), True, call_started_at, T + 101)
         assert not made.succeeded(1, call_started_at, T + 101, "kind")
     assert made.health.is_ejected
     assert made.health.is_probing
@@ -200,9 +202,9 @@ def test_timeout_of_a_probe_without_known_latency_is_that_of_a_call():
 def test_timeout_doubles_after_each_cancelled_probe():
     made = standing(0.1, timeout=60.0)
     fails(made, ILL, 0.1)
-    for allowed in (10.0, 20.0, 40.0, 60.0):
+    for now, allowed in zip(range(200, 1000, 200), (10.0, 20.0, 40.0, 60.0), strict=True):
         assert made.call_timeout(call(is_probe=True)) == allowed
-        assert made.chosen(T + 200)
-        made.failed(TIMEOUT, 1, T + 200, T + 200 + allowed, None, lambda: True)
+        assert made.chosen(T + now)
+        made.failed(TIMEOUT, 1, T + now, T + now + allowed, None, lambda: True)
     made.succeeded(1, T + 1000, T + 1001, "kind")
     assert made.call_timeout(call(is_probe=True)) == pytest.approx(10.0)

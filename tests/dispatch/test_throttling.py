@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from app.domain import Flow
 from app.errors import Throttled
 from tests.dispatch.arrangements import (
     START,
@@ -12,8 +13,9 @@ from tests.dispatch.arrangements import (
     load,
     models,
     most_in_a_window,
+    waited,
 )
-from tests.dispatch.members import good, throttling
+from tests.dispatch.members import between, good, throttling
 from tests.dispatch.simulator import simulated
 
 AB = models("a", "b")
@@ -113,3 +115,15 @@ def test_early_recovery_of_the_only_deployment_is_found():
         run.world.run()
         assert codes([one for one in asked if one.at < START + 19]) == {"rate_limit_exceeded": 190}
         assert not [one for one in asked if one.at > START + 31 and one.error]
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+@pytest.mark.parametrize("retry_after", [None, 0.0, 2.0])
+def test_flex_request_calls_a_throttled_provider_once_for_each_rest(names, retry_after):
+    ill = {name: between(START, START + 60, throttling(0, retry_after), good()) for name in names}
+    with simulated(ill, models(*names)) as run:
+        asked = run.ask("m", ["x"], flow=Flow("bulk", tier="flex"))
+        run.world.run()
+        assert asked.error is None
+        assert waited(asked) < 130
+        assert len(run.calls()) < 80

@@ -1,42 +1,12 @@
-"""Virtual time: the threads, locks and clock of dispatch, as a discrete-event simulation.
+"""The virtual time of `app.simulation.world`, with exceptions that a test raises on purpose."""
 
-    with World(seed=1).installed() as world:
-        world.spawn(function, arguments)
-        world.run()
+from collections.abc import Callable
+from typing import Any
 
-Threads are greenlets that run until they wait; then the clock jumps to the next event. So the real
-code runs, hours of it in seconds, and a seed repeats a run exactly. Events of the same time have a
-random order, and a woken thread runs a little later, as real threads do.
-"""
+from app.simulation import world
+from app.simulation.world import LATE, Wait
 
-import _thread
-import heapq
-import logging
-import random
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
-from itertools import count
-from types import ModuleType, SimpleNamespace
-from typing import Any, Self
-from unittest.mock import patch
-
-from greenlet import getcurrent, greenlet
-
-import app.pipeline  # noqa: F401 - loads every module that `_virtual_modules` looks for
-
-LATE = 0.002  # maximum seconds from wake-up to running
-#: Modules that use virtual time: these, and all below them.
-VIRTUAL = (
-    "app.dispatch",
-    "app.pipeline",
-    "app.concurrency",
-    "app.cache.fetch",
-    "app.cache.singleflight",
-)
-CLOCKS = ("monotonic", "perf_counter", "time")
+__all__ = ["DEADLY", "INJECTED", "LATE", "AbruptEnd", "Wait", "World"]
 INJECTED = "injected"  # in the message of each exception that a simulation raises on purpose
 
 
@@ -45,165 +15,24 @@ class AbruptEnd(BaseException):
 
 
 #: Exceptions that end a thread; a keyboard interrupt or a test's timeout ends the simulation.
-DEADLY = (Exception, SystemExit, AbruptEnd)
+DEADLY = (*world.World.deadly, AbruptEnd)
 
 
-class Wait:
-    """A waiting greenlet, woken once, by the first event."""
+class World(world.World):
+    """Virtual time in which threads may fail to start, and exceptions may be no bugs."""
 
-    __slots__ = ("_greenlet", "_woken", "_world")
-
-    def __init__(self, world: "World") -> None:
-        self._world, self._greenlet, self._woken = world, getcurrent(), False
-
-    def wake(self, value: Any = True) -> None:
-        if not self._woken:
-            self._woken = True
-            self._world.soon(partial(self._greenlet.switch, value))
-
-    @property
-    def is_over(self) -> bool:
-        return self._woken
-
-
-class Lock:
-    """A lock of `_thread.allocate_lock`, as far as a `Wakeup` uses it."""
-
-    def __init__(self, world: "World") -> None:
-        self._world, self._locked = world, False
-        self._wait: Wait | None = None
-
-    def acquire(self, timeout: float = float("inf")) -> bool:
-        if not self._locked:
-            self._locked = True
-            return True
-        self._wait = Wait(self._world)
-        got = self._world.pause(timeout, self._wait)
-        self._wait = None
-        return got
-
-    def release(self) -> None:
-        if not self._locked:
-            raise RuntimeError("release unlocked lock")
-        if self._wait is None:
-            self._locked = False
-        else:  # it stays locked by the waiting thread
-            wait, self._wait = self._wait, None
-            wait.wake()
-
-
-class World:
-    """The clock, the random numbers and all future events."""
+    deadly = DEADLY
 
     def __init__(self, seed: int = 0) -> None:
-        self.now = 1000.0
-        self.rng = random.Random(seed)
-        self.wrong: list[str] = []  # violations
-        self.threads = 0  # threads that have not ended
-        self.most_events = 10**8
+        super().__init__(seed)
         self.may_start: Callable[[], bool] = lambda: True  # whether a thread can be started now
-        self._events: list[tuple[float, float, int, Callable[[], Any], Wait | None]] = []
-        self._numbers = count()
-        self._hub = getcurrent()
 
-    def at(self, when: float, do: Callable[[], Any], wait: Wait | None = None) -> None:
-        """Schedule an event; the end of a wait that is over by then is skipped."""
-        event = (max(when, self.now), self.rng.random(), next(self._numbers), do, wait)
-        heapq.heappush(self._events, event)
-
-    def soon(self, do: Callable[[], Any]) -> None:
-        self.at(self.now + self.rng.uniform(0, LATE), do)
-
-    def spawn(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Run a function in a thread of its own."""
-
-        def body() -> None:
-            try:
-                function(*arguments)
-            except DEADLY as error:
-                if INJECTED not in str(error):
-                    self.wrong.append(f"a thread died of {error!r}")
-            finally:
-                self.threads -= 1
-
-        self.threads += 1
-        self.soon(greenlet(body, parent=self._hub).switch)
-
-    def _start_new_thread(self, function: Callable[..., Any], arguments: Any) -> None:
-        """Replace `_thread.start_new_thread`, which fails if the system has no thread."""
+    def start_new_thread(self, function: Callable[..., Any], arguments: Any) -> None:
+        """Do as `_thread.start_new_thread`, which fails if the system has no thread."""
         if not self.may_start():
             raise RuntimeError(f"can't start new thread ({INJECTED})")
-        self.spawn(function, *arguments)
+        super().start_new_thread(function, arguments)
 
-    def pause(self, seconds: float, wait: Wait | None = None) -> bool:
-        """Wait as a thread; return True when woken, False when the time has passed."""
-        wait = wait or Wait(self)
-        if seconds < float("inf"):
-            self.at(self.now + seconds, partial(wait.wake, False), wait)
-        return self._hub.switch()
-
-    def run(self, until: float = float("inf")) -> None:
-        """Run events, up to a time or until there are none."""
-        while self._events and self._events[0][0] <= until:
-            when, _, number, do, wait = heapq.heappop(self._events)
-            if wait is not None and wait.is_over:
-                continue
-            self.now = when
-            if number > self.most_events:
-                self.wrong.append(f"no end after {number} events")
-                return
-            do()
-        if until < float("inf"):
-            self.now = until
-
-    @contextmanager
-    def installed(self) -> Iterator[Self]:
-        """Let dispatch use this world within the block."""
-        clock = SimpleNamespace(**dict.fromkeys(CLOCKS, lambda: self.now))
-        threads = SimpleNamespace(
-            start_new_thread=self._start_new_thread,
-            allocate_lock=lambda: Lock(self),
-        )
-        with ExitStack() as stack:
-            for module in _virtual_modules():
-                if getattr(module, "time", None) is time:
-                    stack.enter_context(patch.object(module, "time", clock))
-                if getattr(module, "_thread", None) is _thread:
-                    stack.enter_context(patch.object(module, "_thread", threads))
-            stack.enter_context(_bugs(self.wrong))
-            yield self
-
-
-def _virtual_modules() -> list[ModuleType]:
-    return [
-        module
-        for name, module in sorted(sys.modules.items())
-        if name in VIRTUAL or name.startswith(tuple(f"{parent}." for parent in VIRTUAL))
-    ]
-
-
-def _is_injected(error: BaseException | None) -> bool:
-    """Return whether the simulation raised an error, or a cause of it, on purpose."""
-    while error is not None:
-        if INJECTED in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-@contextmanager
-def _bugs(wrong: list[str]) -> Iterator[None]:
-    """Record lines that dispatch logs as a bug of its own; drop all others."""
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.exc_info and not _is_injected(record.exc_info[1]):
-                wrong.append(f"{record.getMessage()}: {record.exc_info[1]!r}")
-
-    logger = logging.getLogger("app.dispatch")
-    before = logger.handlers, logger.propagate
-    logger.handlers, logger.propagate = [Handler()], False
-    try:
-        yield
-    finally:
-        logger.handlers, logger.propagate = before
+    def is_injected(self, error: BaseException) -> bool:
+        """Return whether the simulation raised an error on purpose."""
+        return INJECTED in str(error)
