@@ -281,7 +281,7 @@ class SlotQueue:
         merging = Merging(first, deployment.quota.room(now), now)
         is_suspect = deployment.has_refused(first.call.items, now)
         attempts = queue.take(first, None if is_suspect else merging)
-        self._drain_rate.left(len(attempts), self._attempts.waiting, now)
+        self._drain_rate.record_call(len(attempts), self._attempts.waiting, now)
         batch = self._start(group_key(first), attempts, now, merging)
         if batch is None:  # the quota has changed meanwhile
             self._attempts.queue.add_first(attempts)

@@ -20,7 +20,7 @@ _ONE_OF = 8  # and then one of so many
 #: the usual calls, while nothing is known of larger ones.
 _FIRST_BULK, _BULK_GROWTH = 64, 4
 _MIN_BULK = 8  # items; smaller calls are not cut before it is known that this helps
-_LONGEST_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
+_MIN_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
 _MIN_DEVIATION = 0.2  # of sizes, as a share of their mean: with less they are alike
 
 #: The terms of a sum of three that may be used, as their numbers: the fewest last.
@@ -103,15 +103,15 @@ class CallCosts:
             return self._most_if_unknown(items, is_bulk)
         if seconds <= longest:
             return None
-        for_a_call = 0.0
+        overhead_s = 0.0
         if self.sizes_differ:
-            for_a_call = self.expected(0, 0) or 0.0
-            longest = max(longest, _LONGEST_OVERHEADS * for_a_call)
+            overhead_s = self.expected(0, 0) or 0.0
+            longest = max(longest, _MIN_OVERHEADS * overhead_s)
         elif items > self.usual_items or items < _MIN_BULK:
             return self._most_if_unknown(items, is_bulk)
         if seconds <= longest:
             return None
-        return max(1, int((longest - for_a_call) * items / (seconds - for_a_call)))
+        return max(1, int((longest - overhead_s) * items / (seconds - overhead_s)))
 
     def _most_if_unknown(self, items: int, is_bulk: bool) -> int | None:
         largest = max(_FIRST_BULK, int(_BULK_GROWTH * self.usual_items))

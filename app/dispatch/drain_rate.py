@@ -11,18 +11,18 @@ class DrainRate:
     """Learns from the recent calls how many attempts leave a queue in a second."""
 
     def __init__(self) -> None:
-        self._left: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)  # time, attempts
+        self._calls: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)  # time, attempts
 
-    def left(self, attempts: int, waiting: int, now: float) -> None:
+    def record_call(self, attempts: int, waiting: int, now: float) -> None:
         """Record that a call takes so many attempts out of the queue, in which others wait."""
         if waiting <= attempts:  # the queue is empty for a time that is not known
-            self._left.clear()
+            self._calls.clear()
         else:
-            self._left.append((now, attempts))
+            self._calls.append((now, attempts))
 
     def seconds_for(self, attempts: int, now: float) -> float | None:
         """Return the seconds until so many attempts have left; None while that is not known."""
-        if not self._left:
+        if not self._calls:
             return None
-        seconds = now - self._left[0][0]
-        return attempts * seconds / sum(number for _, number in self._left) if seconds else None
+        seconds = now - self._calls[0][0]
+        return attempts * seconds / sum(number for _, number in self._calls) if seconds else None
