@@ -51,13 +51,13 @@ def _is_bulk(made: Arrangement, asked: Asked) -> bool:
 def _is_overloaded(made: Arrangement, model: str) -> bool:
     """Return whether a request of the last wave waits for a slot, though all deployments are well.
 
-    Providers that merge serve any number of short requests. Each request counts as one call, of
-    whatever model.
+    Providers that merge serve any number of short requests, unless a call takes longer with more
+    items. Each request counts as one call, of whatever model.
     """
     calls_per_s = 0.0
     for name in {deployment["provider"] for deployment in made.models[model]}:
         provider = made.providers[name]
-        if provider.settings.get("merge", True):
+        if provider.settings.get("merge", True) and not provider.seconds_an_item:
             return False
         slots = provider.settings.get("concurrency", 64)
         slots = slots if isinstance(slots, int) else slots.least
