@@ -6,6 +6,7 @@ from tests.dispatch.arrangement import Arrangement
 from tests.dispatch.invariants_answers import is_limited, serving
 from tests.dispatch.simulator import Asked, Simulation
 
+SHORT_QUEUE = 100  # requests that may wait; the last wave has fewer
 LATE_CALLS = 25  # after so many calls at most an attempt in a spread quota's queue goes elsewhere
 QUICK = 3.0  # maximum seconds of a request without faults, in addition to its calls
 
@@ -51,17 +52,19 @@ def _is_bulk(made: Arrangement, asked: Asked) -> bool:
 def _is_overloaded(made: Arrangement, model: str) -> bool:
     """Return whether a request of the last wave waits for a slot, though all deployments are well.
 
-    Providers that merge serve any number of short requests. Each request counts as one call, of
-    whatever model.
+    Providers that merge serve any number of short requests, unless a call takes longer with more
+    items: then a short queue may be full. Each request counts as one call, of whatever model.
     """
     calls_per_s = 0.0
     for name in {deployment["provider"] for deployment in made.models[model]}:
         provider = made.providers[name]
-        if provider.settings.get("merge", True):
+        if provider.settings.get("merge", True) and not provider.seconds_an_item:
             return False
         slots = provider.settings.get("concurrency", 64)
         slots = slots if isinstance(slots, int) else slots.least
         calls_per_s += slots / provider.longest_short_call()
+        if provider.seconds_an_item and made.waiting < SHORT_QUEUE:
+            return True
     free_at = 0.0
     for after in sorted(ask.after for ask in made.asks if ask.phase == "last"):
         if free_at > after + QUICK:

@@ -11,16 +11,9 @@ from tests.dispatch.simulator import simulated
 MEMBERS = [engine(lambda now: 2, lambda items: 0.4), failing(0.3, 1.0), silent, good(1.5)]
 
 
-def let_leave(run, rng, mean_s):
-    """Let half of all clients leave, after random times."""
-    serve = run.pipeline.run
-
-    def serve_and_leave(request, caller, deadline):
-        leaves = rng.random() < 0.5
-        at = run.world.now + rng.expovariate(1 / mean_s) if leaves else float("inf")
-        return serve(request, caller, deadline, lambda: run.world.now >= at)
-
-    run.pipeline.run = serve_and_leave
+def leaves_after(rng, mean_s):
+    """Draw the seconds after which a client leaves; None for half of all clients, which stay."""
+    return rng.expovariate(1 / mean_s) if rng.random() < 0.5 else None
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -34,19 +27,27 @@ def test_clients_leave_at_any_time(seed):
         "hedge": rng.random() < 0.3,
     }
     with simulated(members, models("a", "b"), caching=caching, seed=seed, **options) as run:
-        let_leave(run, rng, 3.0)
         for number in range(100):
             name = rng.randrange(60) if caching else number
             items = [f"{name} {item}" for item in range(rng.choice([1, 1, 1, 20]))]
-            run.ask("m", items, after=rng.random() * 12, timeout=rng.choice([5, 60]))
+            run.ask(
+                "m",
+                items,
+                after=rng.random() * 12,
+                timeout=rng.choice([5, 60]),
+                leaves_after=leaves_after(rng, 3.0),
+            )
         run.to_the_end()
         assert codes(run.asked)["client_closed_request"]
 
 
 def test_request_whose_client_has_left_gets_no_call():
     with simulated({"a": good(3.0)}, models("a"), concurrency=1, merge=False) as run:
-        let_leave(run, random.Random(2), 1.0)
-        asked = [run.ask("m", [f"{number}"], after=number / 10) for number in range(10)]
+        rng = random.Random(2)
+        asked = [
+            run.ask("m", [f"{number}"], after=number / 10, leaves_after=leaves_after(rng, 1.0))
+            for number in range(10)
+        ]
         run.to_the_end()
         left = {one.request.items[0] for one in asked if one.error is not None}
         sent = {item for call in run.calls() for item in call.items}
