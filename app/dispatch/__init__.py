@@ -31,7 +31,8 @@ The way of a request, and the file of each step::
   row) and `refusals` (whether its 400s are trusted); `time_limits`: how long its calls may take;
   `call_costs`: how long a call should take for its size.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
-  slots a worker has; `adaptive`: finds their number where it is "auto"; `attempts`: the states of
+  slots a worker has; `leased_slots` (by `slot_lease`): those that it leases of all hosts';
+  `adaptive`: finds their number where it is "auto"; `attempts`: the states of
   the attempts there; `waiting`: the order of the queue; `attempt`: the values in it; `batch`:
   attempts that share a call.
 * `paused`: the thread that looks at queues again which wait for a quota.

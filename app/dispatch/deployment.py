@@ -191,8 +191,8 @@ class Deployment:
     def quota_wait(self, expected: Expected, now: float) -> float:
         """Return the seconds until the quota has room for these items, or for their first call.
 
-        And for all that waits in the queue before them. An item over ``max_call_tokens`` has a call of
-        its own, with all its tokens.
+        And for all that waits in the queue before them. An item over ``max_call_tokens`` has a call
+        of its own, with all its tokens.
         """
         quota = self.quota
         if quota.rests_until > now + MAX_WAIT_S:

@@ -21,12 +21,13 @@ from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
 from app.dispatch.leased_quota import LeasedQuota
+from app.dispatch.leased_slots import LeasedSlotQueue
 from app.dispatch.paused import PausedQueues
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import prepare
 from app.dispatch.sender import Sender
-from app.dispatch.shares import calls_of_worker
+from app.dispatch.shares import calls_of_worker, leases_slots
 from app.dispatch.starter import JobContext
 from app.domain import EmbeddingRequest, Outcome, Source
 from app.errors import ClientClosedRequest
@@ -137,6 +138,11 @@ class Dispatcher:
                 found[name] = deployment
         return found
 
+    def leased_queues(self) -> dict[str, LeasedSlotQueue]:
+        """Return the queues whose slots are leased of all, by the name of their provider."""
+        queues = self._queues.items()
+        return {name: queue for name, queue in queues if isinstance(queue, LeasedSlotQueue)}
+
     def resume(self, queue: SlotQueue) -> None:
         """Send what waits in a queue, if its quotas have room now."""
         if queue.waiting:
@@ -217,10 +223,12 @@ class Dispatcher:
 
 
 def _make_queue(settings: Settings, provider: str) -> SlotQueue:
-    """Return the queue of a provider with the slots of this worker."""
-    limit, workers = settings.providers[provider].concurrency, settings.workers
-    waiting = settings.limits.waiting
+    """Return the queue of a provider with the slots of this worker, or its lease of all."""
+    its, workers, waiting = settings.providers[provider], settings.workers, settings.limits.waiting
+    limit = its.concurrency
     if isinstance(limit, int):
+        if leases_slots(settings, provider):
+            return LeasedSlotQueue(limit, workers, its.timeout, waiting)
         return SlotQueue(calls_of_worker(limit, workers), waiting)
     least, most = (calls_of_worker(bound, workers) for bound in (limit.least, limit.most))
     # The workers of all hosts should alternate together: by the time of day, not since the boot.
