@@ -20,7 +20,8 @@ from collections import deque
 from collections.abc import Callable
 
 from app.dispatch.lease import AHEAD_S, Exchange, Lease, amounts, lease_size
-from app.dispatch.quota import BURST_SHARE, MAX_WAIT_S, WINDOW_S, Quota, Reservation
+from app.dispatch.quota import BURST_SHARE, MAX_WAIT_S, WINDOW_S, Quota
+from app.dispatch.reservation import Reservation
 
 #: Seconds for which a lease lasts.
 LEASE_S = 5.0
@@ -46,7 +47,6 @@ class LeasedQuota(Quota):
         self._workers, self._rank = workers, -1
         self._has_share = True  # of the calls: else there are fewer calls than workers
         self._joins_until = -_INFINITE
-        self.members = workers
         self.on_need: Callable[[], None] | None = None
         self._until = -_INFINITE  # when the lease expires
         self._is_leased = False
@@ -66,6 +66,7 @@ class LeasedQuota(Quota):
         self._last: Lease | None = None
         self._leased_at = -_INFINITE  # when that came
         super().__init__(*self._share(workers))
+        self.members = workers
 
     def _share(self, members: int) -> tuple[float | None, float | None]:
         requests, tokens = self.whole

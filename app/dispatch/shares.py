@@ -24,7 +24,9 @@ def quota_of_worker(
     if is_leased and limits != (None, None):
         return LeasedQuota(*limits, round(1 / worker_share))
     requests, tokens = (None if limit is None else limit * worker_share for limit in limits)
-    return Quota(requests, tokens)
+    quota = Quota(requests, tokens)
+    quota.members = round(1 / worker_share)
+    return quota
 
 
 def leases_slots(settings: Settings, provider: str) -> bool:
