@@ -42,6 +42,8 @@ class SlotQueue:
     fewer slots, until enough calls have ended.
     """
 
+    is_leased = False  # see `app.dispatch.leased_slots`
+
     def __init__(
         self, slots: int, max_waiting: int = 1000, adaptive: AdaptiveLimit | None = None
     ) -> None:

@@ -41,6 +41,8 @@ class Quota:
     The lock guards all fields.
     """
 
+    is_leased = False  # see `app.dispatch.leased_quota`
+
     def __init__(self, requests: float | None, tokens: float | None) -> None:
         #: Until when the provider says that nothing remains of its own limits.
         self.rests_until = float("-inf")
@@ -108,6 +110,12 @@ class Quota:
         with self._lock:
             return self._believed_room(now)
 
+    def left(self, now: float) -> tuple[float, float]:
+        """Return the calls and tokens that this worker may use now; infinite where not limited."""
+        with self._lock:
+            tokens = self._believed_room(now)
+            return min(self._calls_left(now), self._remaining.calls_left(now)), tokens
+
     def used_share(self, calls: int, tokens: int, now: float) -> float:
         """Return the share of the limits that is used with so many calls and tokens more."""
         if not self._limited:
@@ -162,6 +170,10 @@ class Quota:
 
     def _believed_room(self, now: float) -> float:
         return min(self._room(now), self._remaining.tokens_left(now))
+
+    def _calls_left(self, now: float) -> float:
+        self._expire(now)
+        return self._max_calls - len(self._calls)
 
     def _pause(self, tokens: int, now: float, deadline: float) -> float:
         wait = self._wait(tokens, now)

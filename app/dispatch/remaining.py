@@ -90,6 +90,10 @@ class RemainingCallsAndTokens:
         self._calls.take(calls)
         self._tokens.take(tokens)
 
+    def calls_left(self, now: float) -> float:
+        """Return the calls that remain, at least 0; infinite where nothing is said."""
+        return max(0.0, self._calls.left(now))
+
     def tokens_left(self, now: float) -> float:
         """Return the tokens that remain, at least 0; infinite where nothing is said."""
         return max(0.0, self._tokens.left(now))
