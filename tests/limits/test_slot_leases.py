@@ -5,7 +5,10 @@ import random
 
 import pytest
 
-from tests.limits.fleet import Network
+from app.dispatch.leased_slots import LeasedSlotQueue
+from app.dispatch.slot_lease import SlotExchange
+from app.limits.slot_leases import ask_for_slots
+from tests.limits.fleet import START, Network
 from tests.limits.slot_fleet import MAX_CALL_S, SlotFleet
 
 JOINED_S = 4  # until all workers of a new store have leases
@@ -151,3 +154,19 @@ def test_slots_of_a_dead_worker_are_lent_again(redis):
     fleet.run(80)
     assert fleet.used(5)[1] >= 0.95
     assert fleet.most <= 16
+
+
+def test_question_that_comes_after_a_later_one_changes_nothing(redis):
+    """It names fewer slots than the worker keeps: others would get them."""
+    queue = LeasedSlotQueue(4, 1, MAX_CALL_S)
+
+    def ask(worker, number, kept):
+        asked = SlotExchange(0.0, number, kept, 4, True, True, False)
+        return ask_for_slots(redis, "slots", worker, queue, asked, START + at)
+
+    at = 0.0
+    ask("a", 1, 0)
+    at = 2.5
+    ask("a", 3, 4)
+    assert ask("a", 2, 0) is None
+    assert ask("b", 1, 0).slots == 0
