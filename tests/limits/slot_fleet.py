@@ -29,7 +29,7 @@ class SlotFleet(Fleet):
     exchange_s = EXCHANGE_S
 
     def __init__(self, redis, workers, slots, seed=0, network=None, per_host=16):
-        self.in_flight = self.most = 0
+        self.in_flight = self.most = self.asked = 0
         self.waits = []  # when, in which worker, and how many seconds a call has waited
         super().__init__(redis, workers, slots, seed=seed, network=network, per_host=per_host)
 
@@ -41,6 +41,7 @@ class SlotFleet(Fleet):
         return self.join(worker)
 
     def ask(self, worker, asked):
+        self.asked += 1
         return ask_for_slots(
             self.redis, "slots", worker.name, worker.queue, asked, START + self.now
         )

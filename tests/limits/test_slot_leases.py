@@ -170,3 +170,16 @@ def test_question_that_comes_after_a_later_one_changes_nothing(redis):
     ask("a", 3, 4)
     assert ask("a", 2, 0) is None
     assert ask("b", 1, 0).slots == 0
+
+
+def test_calls_cost_no_exchange_of_their_own(redis):
+    """Each worker makes 200 calls a second, more wait, and it makes up to 6 exchanges."""
+    fleet = SlotFleet(redis, 4, 8)
+    fleet.run(JOINED_S)
+    for worker in fleet.workers:
+        fleet.demand(worker, 10, (0.01, 0.01), backlog=True)
+    fleet.run(2)
+    asked, calls = fleet.asked, len(fleet.waits)
+    fleet.run(10)
+    assert len(fleet.waits) - calls >= 0.95 * 8 * 100 * 10
+    assert fleet.asked - asked <= 6.2 * 10 * len(fleet.workers)
