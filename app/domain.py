@@ -126,6 +126,14 @@ class Call:
         return replace(self, headers=headers)
 
 
+class StatedLimit(NamedTuple):
+    """What a provider says of one of its rate limits."""
+
+    remaining: float
+    limit: float | None  # None: it does not say
+    reset_s: float  # seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Vectors:
     """N vectors, each as float32 little-endian bytes, and the tokens of each.
@@ -133,6 +141,7 @@ class Vectors:
     ``tokens`` sum to the count of the provider, or are ``estimated`` if it gave none. ``encoding``
     is the format in which the provider sent the vectors, if there was a choice. ``limit_resets_in``
     are the seconds until a rate limit of the provider resets that this call has used up.
+    ``limit_headers`` are those in which it says what remains: `app.providers.rate_limits`.
     """
 
     rows: Sequence[bytes]
@@ -140,6 +149,7 @@ class Vectors:
     estimated: bool = False
     encoding: Encoding | None = None
     limit_resets_in: float | None = None
+    limit_headers: tuple[str, ...] | None = None
 
     def slice(self, start: int, stop: int) -> Vectors:
         """Return the vectors from index ``start`` up to, not including, ``stop``."""

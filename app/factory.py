@@ -23,6 +23,7 @@ from app.config import Settings
 from app.console.pages import Console
 from app.dispatch import Dispatcher
 from app.dispatch.leased_quota import LeasedQuota
+from app.dispatch.leased_slots import EXCHANGE_S as SLOT_EXCHANGE_S
 from app.dispatch.shares import exceeded_limits
 from app.limits.limiter import Limiter, make_limiter
 from app.observability import build as observability
@@ -92,20 +93,34 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
 
 
 def _add_leases(services: Services, settings: Settings, dispatcher: Dispatcher) -> None:
-    """Share the quotas of deployments with all workers, where ``LIMITS`` has a url."""
+    """Share quotas of deployments and slots of providers with all workers, where there is a url."""
     limits, deployments = settings.limits, dispatcher.leased_quotas()
-    if limits.url is None or not deployments:
+    if limits.url is None:
         return
-    from app.limits.leases import QuotaLeases
+    from app.limits.leases import Leases, ask_for_quota
+    from app.limits.slot_leases import ask_for_slots
 
-    leases = QuotaLeases(
-        limits.url,
-        limits.namespace,
-        limits.timeout,
-        {name: d.quota for name, d in deployments.items() if isinstance(d.quota, LeasedQuota)},
-        lambda name: dispatcher.resume(deployments[name].queue),
-    )
-    services.add(leases.start, leases.close)
+    server = limits.url, limits.namespace, limits.timeout
+    quotas = {n: d.quota for n, d in deployments.items() if isinstance(d.quota, LeasedQuota)}
+    if quotas:
+        leases = Leases(
+            *server,
+            "quota",
+            quotas,
+            ask_for_quota,
+            lambda name: dispatcher.resume(deployments[name].queue),
+        )
+        services.add(leases.start, leases.close)
+    if queues := dispatcher.leased_queues():
+        slots = Leases(
+            *server,
+            "slots",
+            queues,
+            ask_for_slots,
+            lambda name: dispatcher.resume(queues[name]),
+            SLOT_EXCHANGE_S,
+        )
+        services.add(slots.start, slots.close)
 
 
 def _add_drift_watch(

@@ -34,7 +34,9 @@ class DeploymentSettings:
         none=True,
         shown="what is known of the model: docs/providers.md",
     )
-    concurrency: int | None = count(None, "Calls at once, as in PROVIDERS.", shown="the provider's")
+    concurrency: int | None = count(
+        None, "Calls at once, of all workers of a host.", shown="the provider's"
+    )
     requests_per_minute: int | None = count(
         None, "Calls a minute, of all workers; of all hosts with LIMITS['url']."
     )

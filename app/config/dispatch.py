@@ -94,8 +94,8 @@ class DispatchSettings:
     longest_flex_call: float = _seconds(
         0.1,
         600,
-        "the same, of service tier flex in a worker with fewer than 4 slots, where none is kept "
-        "for other tiers.",
+        "that a call of service tier flex is expected to take in a worker with fewer than 4 slots, "
+        "where none is kept for other tiers.",
     )
     max_lengthening: float = _number(
         0.25,

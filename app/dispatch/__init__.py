@@ -28,14 +28,16 @@ The way of a request, and the file of each step::
 * `pool`: the deployments of one model. Chooses one for each attempt; `ejector`: records the results
   of calls, and ejects failing deployments.
 * `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
-  minute, `leased_quota` (by `lease`) those of all hosts; `standing`: its measured state, and the
-  lock of that: `health` (a circuit breaker), `failure_rate`, `latency`, `silence` (by `unanswered`,
-  calls in a row) and `refusals` (whether its 400s are trusted); `time_limits`: how long its calls
-  may take; `call_costs`: how long a call should take for its size, and its size for a time.
+  minute, `remaining` what its provider says of them, `leased_quota` (by `lease` and
+  `call_reports`) those of all hosts; `standing`: its measured state, and the lock of that: `health`
+  (a circuit breaker), `failure_rate`, `latency`, `silence` (by `unanswered`, calls in a row) and
+  `refusals` (whether its 400s are trusted); `time_limits`: how long its calls may take;
+  `call_costs`: how long a call should take for its size, and its size for a time.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
-  slots a worker has; `adaptive`: finds their number where it is "auto"; `attempts`: the states of
-  the attempts there; `drain_rate`: how fast they leave; `attempt`: the values in the queue;
-  `batch`: attempts that share a call.
+  slots a worker has; `leased_slots` (by `slot_lease`): those that it leases of all hosts';
+  `adaptive`: finds their number where it is "auto"; `attempts`: the states of the attempts there;
+  `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`: attempts that
+  share a call.
 * `waiting`: the order of the queue, by fair queueing (`queued_flow`) among tiers, keys, and end
   users or sizes of requests (`flows`); `must_wait`: those that may not leave now; `merging`: which
   attempts share a call.
@@ -48,6 +50,7 @@ The way of a request, and the file of each step::
   call was refused as too large; `answer`: joins the vectors of parts.
 * `drift`: whether a deployment agrees with the reference of its space; calls outside requests.
   `drifted_rows`: embeds rows of a deployment again that is ejected for drift meanwhile.
+* `report`: the state of a deployment for operators.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
 Only `sender` and `paused` start threads, only `deployment` calls providers. The files beside

@@ -13,7 +13,7 @@ from app.domain import Item
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
-    from app.dispatch.quota import Reservation
+    from app.dispatch.reservation import Reservation
 
 
 class CallDeadline(Deadline):

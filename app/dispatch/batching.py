@@ -43,6 +43,8 @@ class SlotQueue:
     fewer slots, until enough calls have ended.
     """
 
+    is_leased = False  # see `app.dispatch.leased_slots`
+
     def __init__(
         self, slots: int, max_waiting: int = 1000, adaptive: AdaptiveLimit | None = None
     ) -> None:
@@ -243,14 +245,16 @@ class SlotQueue:
     ) -> Batch | None:
         """Return a batch of ``attempts`` in the slot of a batch that has ended.
 
-        None where none of them is wanted any more. Without quota all of them, and ``rest``, are
-        taken out, as `next` does.
+        None where none of them is wanted any more. Without quota, or the slot, all of them, and
+        ``rest``, are taken out, as `next` does.
         """
         with self._lock:
             wanted = self._attempts.wanted(attempts)
             if not wanted:
                 return None
-            reservation = batch.deployment.quota.reserve(tokens_of(wanted), now)
+            reservation = None
+            if self._may_retake():
+                reservation = batch.deployment.quota.reserve(tokens_of(wanted), now)
             if reservation is None:
                 returned = [*wanted, *self._attempts.wanted(rest)]
                 for attempt in returned:
@@ -311,6 +315,10 @@ class SlotQueue:
         ):
             return False
         return self._may_leave(attempt, now)
+
+    def _may_retake(self) -> bool:
+        """Whether a call may follow in the slot of one that ends."""
+        return True
 
     @property
     def keeps_slots(self) -> bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from app.concurrency.deadline import Deadline
@@ -21,12 +19,14 @@ from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
 from app.dispatch.leased_quota import LeasedQuota
+from app.dispatch.leased_slots import LeasedSlotQueue
 from app.dispatch.paused import PausedQueues
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import prepare
+from app.dispatch.report import state_of
 from app.dispatch.sender import Sender
-from app.dispatch.shares import calls_of_worker
+from app.dispatch.shares import calls_of_worker, leases_slots
 from app.dispatch.starter import JobContext
 from app.domain import EmbeddingRequest, Outcome, Source
 from app.errors import ClientClosedRequest
@@ -137,6 +137,11 @@ class Dispatcher:
                 found[name] = deployment
         return found
 
+    def leased_queues(self) -> dict[str, LeasedSlotQueue]:
+        """Return the queues whose slots are leased of all, by the name of their provider."""
+        queues = self._queues.items()
+        return {name: queue for name, queue in queues if isinstance(queue, LeasedSlotQueue)}
+
     def resume(self, queue: SlotQueue) -> None:
         """Send what waits in a queue, if its quotas have room now."""
         if queue.waiting:
@@ -171,28 +176,8 @@ class Dispatcher:
     def report(self) -> list[dict[str, Any]]:
         """Return the state of each deployment, for the operator's report."""
         now = time.monotonic()
-        return [
-            {
-                "model": name,
-                "space": self._settings.models[name].space,
-                "provider": d.name,
-                "deployment": d.settings.model,
-                "tier": d.settings.tier,
-                "weight": d.settings.weight,
-                "share": round(d.standing.share(now), 3),
-                "state": d.standing.state(now),
-                "retry_in_seconds": _finite(d.standing.wait(now)),
-                "in_flight": d.standing.in_flight,
-                "concurrency": d.queue.concurrency,
-                "concurrency_is_auto": d.queue.adaptive is not None,
-                "outstanding": d.queue.outstanding(d),
-                "latency_ms": _ms(d.standing.latency.average),
-                "ejections": d.health.ejections_ever,
-                "last_error": d.health.last_error,
-                "agreement": d.agreement and asdict(d.agreement),
-            }
-            for name, d in self.deployments()
-        ]
+        spaces = {name: model.space for name, model in self._settings.models.items()}
+        return [state_of(name, spaces[name], d, now) for name, d in self.deployments()]
 
     def _make_pool(self, model: ModelSettings, share: float, tokenizer: Tokenizer | None) -> Pool:
         settings = self._settings
@@ -217,21 +202,14 @@ class Dispatcher:
 
 
 def _make_queue(settings: Settings, provider: str) -> SlotQueue:
-    """Return the queue of a provider with the slots of this worker."""
-    limit, workers = settings.providers[provider].concurrency, settings.workers
-    waiting = settings.limits.waiting
+    """Return the queue of a provider with the slots of this worker, or its lease of all."""
+    its, workers, waiting = settings.providers[provider], settings.workers, settings.limits.waiting
+    limit = its.concurrency
     if isinstance(limit, int):
+        if leases_slots(settings, provider):
+            return LeasedSlotQueue(limit, workers, its.timeout, waiting)
         return SlotQueue(calls_of_worker(limit, workers), waiting)
     least, most = (calls_of_worker(bound, workers) for bound in (limit.least, limit.most))
     # The workers of all hosts should alternate together: by the time of day, not since the boot.
     adaptive = AdaptiveLimit(least, most, workers, clock_offset=time.time() - time.monotonic())
     return SlotQueue(adaptive.slots(time.monotonic()), waiting, adaptive)
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 2)
-
-
-def _finite(seconds: float) -> float | None:
-    """Return rounded seconds; None for ever."""
-    return round(seconds, 3) if math.isfinite(seconds) else None

@@ -16,18 +16,17 @@ There are two modes:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
+from app.dispatch.call_reports import CallReports
 from app.dispatch.lease import AHEAD_S, Exchange, Lease, amounts, lease_size
-from app.dispatch.quota import BURST_SHARE, MAX_WAIT_S, WINDOW_S, Quota, Reservation
+from app.dispatch.quota import BURST_SHARE, MAX_WAIT_S, WINDOW_S, Quota
+from app.dispatch.reservation import Reservation
 
 #: Seconds for which a lease lasts.
 LEASE_S = 5.0
 #: Seconds for which a worker that starts waits for the store's first answer.
 JOIN_S = 1.0
-#: Seconds after which a call is reported with its expected tokens, if they are not settled.
-FINAL_S = 10.0
 #: Seconds after which a queue that waits for a lease looks again, if nothing else makes it.
 POLL_S = 0.25
 #: Seconds between two exchanges of a worker, at most.
@@ -46,26 +45,20 @@ class LeasedQuota(Quota):
         self._workers, self._rank = workers, -1
         self._has_share = True  # of the calls: else there are fewer calls than workers
         self._joins_until = -_INFINITE
-        self.members = workers
         self.on_need: Callable[[], None] | None = None
         self._until = -_INFINITE  # when the lease expires
-        self._is_leased = False
+        self.is_leased = False  # whether calls leave as far as a lease goes
         self._lease_calls = self._lease_tokens = 0.0
         self._exchange: Exchange | None = None  # under way
-        self._open: deque[Reservation] = deque()  # calls not reported as final, oldest first
-        self._final: deque[Reservation] = deque()  # to be reported, in the order of becoming final
-        self._reported: deque[Reservation] = deque()  # of the last minute
-        self._finals = 0
+        self._reports = CallReports()
         self._needed_tokens = -1  # of a call that waits for a lease; -1: none waits
         self._window_until = self._pace_until = -_INFINITE
-        self._rates = [0.0, 0.0]  # calls and tokens a second, lately
-        self._spent = [0.0, 0.0]  # since the last exchange
-        self._exchanged_at = -_INFINITE
         self._spare = [0.0, 0.0]  # calls and tokens, at the beginning of a share
         self._strict_until = -_INFINITE
         self._last: Lease | None = None
         self._leased_at = -_INFINITE  # when that came
         super().__init__(*self._share(workers))
+        self.members = workers
 
     def _share(self, members: int) -> tuple[float | None, float | None]:
         requests, tokens = self.whole
@@ -73,11 +66,6 @@ class LeasedQuota(Quota):
             None if requests is None else requests / members,
             None if tokens is None else tokens / members,
         )
-
-    @property
-    def is_leased(self) -> bool:
-        """Whether calls leave as far as a lease goes."""
-        return self._is_leased
 
     # Exchanges with the store
 
@@ -88,20 +76,21 @@ class LeasedQuota(Quota):
     def start_exchange(self, now: float, is_leaving: bool = False) -> Exchange:
         """Return what to ask the store now. What is not kept is not used from here on."""
         with self._lock:
-            self._collect_final(now, is_leaving)
-            self._update_rates(now)
-            if is_leaving or not self._is_leased:
+            calls = self._reports.collect(now, is_leaving)
+            if is_leaving or not self.is_leased:
                 self._lease_calls = self._lease_tokens = 0.0
-            target = (0, 0) if is_leaving else lease_size(self._rates, self.whole[0], self.members)
+            target = (
+                (0, 0)
+                if is_leaving
+                else lease_size(self._reports.rates, self.whole[0], self.members)
+            )
             held = self._lease_calls, self._lease_tokens
             kept, needed, wanted = amounts(self.whole, held, target, self._needed_tokens)
             self._lease_calls, self._lease_tokens = kept
-            held = (
-                kept[0] + len(self._open),
-                kept[1] + sum(call.tokens for call in self._open),
-            )
-            calls = [(now - call.at, call.tokens) for call in self._final]
-            made = Exchange(now, held, needed, wanted, calls, self._finals, is_leaving)
+            open_calls, open_tokens = self._reports.open_amount()
+            held = kept[0] + open_calls, kept[1] + open_tokens
+            finals = self._reports.finals
+            made = Exchange(now, held, needed, wanted, calls, finals, is_leaving)
             self._exchange = made
             return made
 
@@ -112,9 +101,9 @@ class LeasedQuota(Quota):
                 return False
             self._exchange = None
             self._joins_until = -_INFINITE
-            was_leased = self._is_leased
-            self._is_leased = lease is not None and lease.is_leased
-            if was_leased and not self._is_leased:
+            was_leased = self.is_leased
+            self.is_leased = lease is not None and lease.is_leased
+            if was_leased and not self.is_leased:
                 self._begin_share(now)
             if lease is not None:
                 self._acknowledge(exchange, lease)
@@ -124,13 +113,10 @@ class LeasedQuota(Quota):
 
     def _acknowledge(self, exchange: Exchange, lease: Lease) -> None:
         """Forget the calls that were reported; after a loss of the store report them again."""
-        if not lease.is_known:
-            self._final.extendleft(reversed(self._reported))
-            self._finals += len(self._reported)
-            self._reported.clear()
+        if lease.is_known:
+            self._reports.acknowledge(len(exchange.calls))
         else:
-            for _ in exchange.calls:
-                self._reported.append(self._final.popleft())
+            self._reports.repeat()
         if (lease.members, lease.rank) != (self.members, self._rank):
             self.members, self._rank = max(1, lease.members), lease.rank
             requests, tokens = self._share(max(self.members, self._workers))
@@ -149,30 +135,6 @@ class LeasedQuota(Quota):
         self._needed_tokens = -1  # what still waits is asked for again
         self._window_until = exchange.at + lease.window_wait
         self._pace_until = exchange.at + lease.pace_wait
-
-    def _collect_final(self, now: float, all_of_them: bool) -> None:
-        still_open = deque[Reservation]()
-        for call in self._open:
-            if all_of_them or call.is_settled or now - call.at >= FINAL_S:
-                self._final.append(call)
-                call.is_unreported = False
-                self._finals += 1
-            else:
-                still_open.append(call)
-        self._open = still_open
-        while self._reported and self._reported[0].at + WINDOW_S + FINAL_S < now:
-            self._reported.popleft()
-        while self._final and self._final[0].at + WINDOW_S + FINAL_S < now:
-            self._final.popleft()
-
-    def _update_rates(self, now: float) -> None:
-        seconds = min(now - self._exchanged_at, 10.0)
-        if seconds < 0.2:
-            return
-        weight = min(1.0, seconds / AHEAD_S)
-        for i in (0, 1):
-            self._rates[i] += weight * (self._spent[i] / seconds - self._rates[i])
-        self._spent, self._exchanged_at = [0.0, 0.0], now
 
     def _begin_share(self, now: float) -> None:
         """Use the share of the quota from now on, but never more than all workers together may.
@@ -206,7 +168,7 @@ class LeasedQuota(Quota):
     def _wait(self, tokens: int, now: float, calls: int = 1) -> float:
         if self._has_lease(tokens, now, calls):
             return 0.0
-        if not self._is_leased:
+        if not self.is_leased:
             return super()._wait(tokens, now, calls) if self._has_share else WINDOW_S
         wait = self._window_until - now
         return wait if wait > MAX_WAIT_S else 0.0
@@ -214,7 +176,7 @@ class LeasedQuota(Quota):
     def _pause(self, tokens: int, now: float, deadline: float) -> float:
         if self._has_lease(tokens, now):
             return 0.0
-        if self._is_leased:
+        if self.is_leased:
             if self._window_until - now > MAX_WAIT_S:
                 return 0.0
             pause = max(self._window_until, self._pace_until) - now
@@ -241,21 +203,31 @@ class LeasedQuota(Quota):
             if self.on_need is not None:
                 self.on_need()
 
+    def _calls_left(self, now: float) -> float:
+        if self.whole[0] is None:
+            return _INFINITE
+        if self.is_leased:
+            return self._lease_calls if now < self._until else 0.0
+        return super()._calls_left(now)
+
     def _room(self, now: float) -> float:
         if self.whole[1] is None:
             return _INFINITE
         if now < self._until and self._lease_tokens > 0:
             return self._lease_tokens
-        return 0.0 if self._is_leased else super()._room(now)
+        return 0.0 if self.is_leased else super()._room(now)
 
     def _try_count(self, made: Reservation) -> bool:
         if self._has_lease(made.tokens, made.at):
             self._lease_calls -= 1
             self._lease_tokens -= made.tokens
             self._count(made)
-            if self._lease_calls < self._rates[0] * AHEAD_S / 2 and self.on_need is not None:
+            if (
+                self._lease_calls < self._reports.rates[0] * AHEAD_S / 2
+                and self.on_need is not None
+            ):
                 self.on_need()
-        elif self._is_leased or self._exchange is not None:
+        elif self.is_leased or self._exchange is not None:
             return False
         elif self._has_spare(made.tokens, made.at):
             self._spare[0] -= 1
@@ -263,10 +235,7 @@ class LeasedQuota(Quota):
             self._count(made)
         elif not super()._try_count(made):
             return False
-        self._open.append(made)
-        made.is_unreported = True
-        self._spent[0] += 1
-        self._spent[1] += made.tokens
+        self._reports.add(made)
         return True
 
     def _change(self, reservation: Reservation, tokens: int) -> None:
@@ -277,7 +246,6 @@ class LeasedQuota(Quota):
     def _release(self, reservation: Reservation) -> None:
         super()._release(reservation)
         if reservation.is_unreported:
-            self._open.remove(reservation)
-            reservation.is_unreported = False
+            self._reports.remove(reservation)
             self._lease_calls += 1
             self._lease_tokens += reservation.tokens

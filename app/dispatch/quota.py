@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from app.concurrency.locks import uncontended_lock
+from app.dispatch.remaining import RemainingCallsAndTokens
+from app.dispatch.reservation import Reservation
+from app.domain import StatedLimit
 
 #: A little more than a minute: a provider counts calls as they arrive, and two calls that were sent
 #: a minute apart may arrive closer together.
@@ -21,18 +24,6 @@ BULK_SHARE = 0.9
 MAX_WAIT_S = 2.0
 #: The longest rest for what a provider says of its limits: a wrong header must not stop it long.
 MAX_REST_S = 60.0
-
-
-@dataclass(slots=True, eq=False)
-class Reservation:
-    """The quota taken for one call: its time, and the tokens that it counts for."""
-
-    at: float
-    tokens: int
-    is_counted: bool = False  # in the window of tokens
-    is_settled: bool = False  # the tokens are those that the provider counted
-    is_unreported: bool = False  # of a `LeasedQuota`: the store does not know of the call
-
 
 _NOT_COUNTED = Reservation(0.0, 0)  # of a deployment without limits
 
@@ -52,6 +43,8 @@ class Quota:
     The lock guards all fields.
     """
 
+    is_leased = False  # see `app.dispatch.leased_quota`
+
     def __init__(self, requests: float | None, tokens: float | None) -> None:
         #: Until when the provider says that nothing remains of its own limits.
         self.rests_until = float("-inf")
@@ -61,6 +54,8 @@ class Quota:
         self._tokens = 0  # of those
         #: When the calls, and the tokens, sent so far are all due at the rate of the limits.
         self._calls_due = self._tokens_due = 0.0
+        self.members = 1  # workers that use the provider's limits, as far as is known
+        self._remaining = RemainingCallsAndTokens()  # of the provider's own limits
         self._lock = uncontended_lock()
         self._set_limits(requests, tokens)
 
@@ -79,6 +74,9 @@ class Quota:
             wait = self._wait(tokens, now, calls)
             if wait > 0:  # then no attempt waits in the queue, where `pause` would see it
                 self._drop_burst(now)
+            if now < self._remaining.until:
+                told = self._remaining.wait(tokens, now, calls)
+                return max(wait, told) if told > MAX_WAIT_S else wait  # a shorter one in the queue
             return wait
 
     def pause(self, tokens: int, now: float, deadline: float = float("inf")) -> float:
@@ -90,6 +88,10 @@ class Quota:
         if not self._limited:
             return 0.0
         with self._lock:
+            if now < self._remaining.until:
+                wait = self._remaining.wait(tokens, now)
+                if wait > 0:
+                    return wait if wait <= MAX_WAIT_S else 0.0
             return self._pause(tokens, now, deadline)
 
     def bulk_pause(self, tokens: int, now: float) -> float:
@@ -112,14 +114,25 @@ class Quota:
             return _NOT_COUNTED
         made = Reservation(now, tokens)
         with self._lock:
-            return made if self._try_count(made) else None
+            is_told = now < self._remaining.until
+            if (is_told and self._remaining.wait(tokens, now) > 0) or not self._try_count(made):
+                return None
+            if is_told:
+                self._remaining.take(1, tokens)
+            return made
 
     def room(self, now: float) -> float:
         """Return the tokens that calls may still use now."""
         if not self._limited:
             return float("inf")
         with self._lock:
-            return self._room(now)
+            return self._believed_room(now)
+
+    def left(self, now: float) -> tuple[float, float]:
+        """Return the calls and tokens that this worker may use now; infinite where not limited."""
+        with self._lock:
+            tokens = self._believed_room(now)
+            return min(self._calls_left(now), self._remaining.calls_left(now)), tokens
 
     def used_share(self, calls: int, tokens: int, now: float) -> float:
         """Return the share of the limits that is used with so many calls and tokens more."""
@@ -134,6 +147,12 @@ class Quota:
         """Let no call leave until a limit of the provider has reset, but at most a minute."""
         self.rests_until = max(self.rests_until, now + min(seconds, MAX_REST_S))
 
+    def believe(self, stated: Sequence[StatedLimit | None], now: float) -> None:
+        """Use no more calls and tokens than the provider says remain, until its limits reset."""
+        if self._limited:
+            with self._lock:
+                self._remaining.update(stated, self.members, now)
+
     def spread_s(self, tokens: int, share: float) -> float:
         """Return the seconds between calls of so many tokens that use that share of the limits."""
         if not self._limited:
@@ -145,9 +164,10 @@ class Quota:
         """Add tokens to the reservation of a call not yet sent; return False above the limit."""
         if self._limited:
             with self._lock:
-                if tokens > self._room(now):
+                if tokens > self._believed_room(now):
                     return False
                 self._change(reservation, tokens)
+                self._remaining.take(0, tokens)
         return True
 
     def settle(self, reservation: Reservation, tokens: int) -> None:
@@ -162,8 +182,16 @@ class Quota:
         if self._limited:
             with self._lock:
                 self._release(reservation)
+                self._remaining.take(-1, -reservation.tokens)
 
     # Under the lock
+
+    def _believed_room(self, now: float) -> float:
+        return min(self._room(now), self._remaining.tokens_left(now))
+
+    def _calls_left(self, now: float) -> float:
+        self._expire(now)
+        return self._max_calls - len(self._calls)
 
     def _pause(self, tokens: int, now: float, deadline: float) -> float:
         wait = self._wait(tokens, now)

@@ -37,6 +37,7 @@ from app.errors import (
     Rejected,
     Throttled,
 )
+from app.providers.rate_limits import stated_limits
 
 _log = logging.getLogger("app.dispatch")
 
@@ -167,6 +168,8 @@ class Sender:
                 pool.estimate.learn(batch.items, sum(vectors.tokens))
         if vectors.limit_resets_in is not None:
             self._rest(deployment, vectors.limit_resets_in, now)
+        if vectors.limit_headers is not None and deployment.quota.is_limited:
+            deployment.quota.believe(stated_limits(vectors.limit_headers), now)
         silent = pool.ejector.succeeded(batch, call_started_at, now)
         self._events.answered(pool.model, deployment, vectors, now - call_started_at)
         start = 0

@@ -1,6 +1,7 @@
 """The share that each worker has of a ``concurrency`` and of a quota. Pure.
 
-Workers do not know which other workers run, so the division is fixed: a remainder is used by none.
+Without a store, workers do not know which other workers run, so the division is fixed: a remainder
+is used by none.
 """
 
 from __future__ import annotations
@@ -23,7 +24,19 @@ def quota_of_worker(
     if is_leased and limits != (None, None):
         return LeasedQuota(*limits, round(1 / worker_share))
     requests, tokens = (None if limit is None else limit * worker_share for limit in limits)
-    return Quota(requests, tokens)
+    quota = Quota(requests, tokens)
+    quota.members = round(1 / worker_share)
+    return quota
+
+
+def leases_slots(settings: Settings, provider: str) -> bool:
+    """Whether workers lease the slots of a provider from a store, and have no share of them.
+
+    Slots that are found out are no number to lease of; those of kind ``local`` are in each worker.
+    """
+    its = settings.providers[provider]
+    is_number = isinstance(its.concurrency, int)
+    return is_number and its.kind != "local" and settings.limits.url is not None
 
 
 def exceeded_limits(settings: Settings) -> list[str]:
@@ -32,7 +45,8 @@ def exceeded_limits(settings: Settings) -> list[str]:
     for model in settings.models.values():
         for number, deployment in enumerate(model.deployments):
             name = deployment.provider
-            limits[f"PROVIDERS[{name!r}]"] = settings.providers[name].max_concurrency
+            if not leases_slots(settings, name):
+                limits[f"PROVIDERS[{name!r}]"] = settings.providers[name].max_concurrency
             place = f"MODELS[{model.name!r}]['deployments'][{number}]"
             limits[place] = deployment.concurrency or settings.workers
     return [

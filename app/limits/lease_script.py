@@ -1,7 +1,6 @@
-"""The Lua script with which `app.limits.leases` shares an amount between workers.
+"""The Lua script with which `app.limits.leases` shares a quota between workers.
 
-A hash holds the state of one quota (calls and tokens of any minute), or of the slots of a provider
-(an amount without a window). Its fields:
+A hash holds the state of one quota (calls and tokens of any minute). Its fields:
 
 * ``b:<number>``: calls and tokens that were sent in that second, as they were reported.
 * ``w:<worker>``: when the worker was seen; whether it has a lease; the calls and tokens it holds;
@@ -19,7 +18,7 @@ held back, because they may be using them: a worker that cannot reach the store 
 from __future__ import annotations
 
 #: KEYS: the hash. ARGV: now ("": the server's clock), the worker, 1 where it leaves, seconds of a
-#: lease, seconds of the window (0: none), share of it that may leave at once, limits of calls and
+#: lease, seconds of the window, share of it that may leave at once, limits of calls and
 #: tokens ("": none), calls and tokens that it keeps, needs, wants (in pairs), how many calls it has
 #: reported ever; then of each call to report the seconds since it was sent, and its tokens.
 #: Reply: whether it has a lease, whether it was known, calls, tokens, workers, milliseconds until
@@ -115,7 +114,7 @@ end
 local had = me and me[2] == 1 and {me[3], me[4]} or {0, 0}
 if leaves then
   redis.call('HDEL', KEYS[1], 'w:' .. id)
-  if (keep[1] > 0 or keep[2] > 0) and window > 0 then
+  if keep[1] > 0 or keep[2] > 0 then
     local place = math.floor(now / BUCKET)
     local bucket = buckets[place] or {0, 0}
     set_bucket(place, bucket[1] + keep[1], bucket[2] + keep[2])
@@ -133,13 +132,11 @@ if grace > 0 then
 elseif not leaves then
   local enough = true
   for u = 1, 2 do
-    local room, paced = free[u], 1e15
+    local room, paced = free[u], 0
     local fair = math.ceil(room / (lacking + 1))
     room = math.min(room, math.max(need[u], fair))
-    if window > 0 then
-      local left = burst - (due[u] - now)
-      paced = left >= -0.000001 and math.max(need[u], math.floor(left / unit_s[u])) or 0
-    end
+    local left = burst - (due[u] - now)
+    paced = left >= -0.000001 and math.max(need[u], math.floor(left / unit_s[u])) or 0
     -- More than the whole limit fits into an empty window.
     local is_empty = used[2] + keep[2] <= 0
     if u == 2 and need[2] > limit[2] * joined / members and is_empty then room = need[2] end
@@ -158,9 +155,9 @@ elseif not leaves then
     -- No burst when a full window has room again: it would come again with each window.
     local room_at = now + waits[1] + burst
     for u = 1, 2 do
-      local is_full = window > 0 and free[u] < 0.1 * limit[u] and waits[1] > 0
+      local is_full = free[u] < 0.1 * limit[u] and waits[1] > 0
       if is_full then due[u] = math.max(due[u], room_at) end
-      if window > 0 then waits[2] = math.max(waits[2], due[u] - now - burst) end
+      waits[2] = math.max(waits[2], due[u] - now - burst)
     end
     waits[2] = math.max(waits[2], 0.05)
   end
@@ -183,7 +180,7 @@ redis.call('EXPIRE', KEYS[1], 600)
 -- Then the workers' shares fit into each minute, if they begin after a wait, or use what is spare.
 local share_wait, spare = 0, {free[1], free[2]}
 for u = 1, 2 do
-  if window > 0 and limit[u] < 1e15 then
+  if limit[u] < 1e15 then
     local may_lease = (math.max(0, burst - due[u] + now) + 2) / unit_s[u]
     spare[u] = math.floor(math.max(0, free[u] - may_lease))
     local taken = used[u] + keep[u] + got[u] + math.min(free[u], may_lease)

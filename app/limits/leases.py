@@ -1,7 +1,8 @@
-"""Shares the quotas of deployments between all workers and hosts, by leases of a Redis or Valkey.
+"""Shares quotas and slots between all workers and hosts, by leases of a Redis or Valkey.
 
 A background task asks the server for leases, so that no call waits for a round trip of its own. The
-arithmetic of a worker is `app.dispatch.leased_quota`, that of the server `app.limits.lease_script`.
+arithmetic of a worker is `app.dispatch.leased_quota`, that of the server `app.limits.lease_script`;
+for slots `app.dispatch.leased_slots` and `app.limits.slot_lease_script`.
 """
 
 from __future__ import annotations
@@ -11,23 +12,38 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha1
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from redis.exceptions import NoScriptError
 
 from app.dispatch.lease import Exchange, Lease
-from app.dispatch.leased_quota import LEASE_S, LeasedQuota
+from app.dispatch.leased_quota import EXCHANGE_S, LEASE_S, LeasedQuota
 from app.dispatch.quota import BURST_SHARE, WINDOW_S
 from app.limits.lease_script import EXCHANGE
 from app.redis.client import BestEffortClient
 
 _SHA = sha1(EXCHANGE.encode(), usedforsecurity=False).hexdigest()
+L = TypeVar("L", bound="Leased")
 
 
-class QuotaLeases:
-    """Keeps the leases of one worker. ``quotas`` are those of its deployments, by name.
+class Leased(Protocol):
+    """What a worker leases: a `LeasedQuota`, or the slots of a `LeasedSlotQueue`."""
 
-    ``resume`` is called with a name when calls that wait for that quota may leave.
+    on_need: Callable[[], None] | None
+
+    def join(self, now: float) -> None: ...
+
+    def start_exchange(self, now: float, is_leaving: bool = False) -> Any: ...
+
+    def end_exchange(self, exchange: Any, lease: Any, now: float) -> bool: ...
+
+
+class Leases(Generic[L]):
+    """Keeps the leases of one worker. ``leased`` is what it leases, by name.
+
+    ``purpose`` names that in the log and in the server's keys. ``ask`` makes one exchange; those of
+    all names are made every ``round_s``. ``resume`` is called with a name when calls that wait for
+    that may leave.
     """
 
     def __init__(
@@ -35,24 +51,28 @@ class QuotaLeases:
         url: str,
         namespace: str,
         timeout_s: float,
-        quotas: Mapping[str, LeasedQuota],
+        purpose: str,
+        leased: Mapping[str, L],
+        ask: Callable[[Any, str, str, L, Any], Any],
         resume: Callable[[str], None],
+        round_s: float = EXCHANGE_S,
     ) -> None:
-        self._prefix = f"{namespace}:quota:1:"
-        self._quotas = quotas
+        self._prefix = f"{namespace}:{purpose}:1:"
+        self._leased = leased
+        self._ask = ask
         self._resume = resume
         self._worker = ""
-        self._needed: set[str] = set()  # quotas that need an exchange before the next round
+        self._needed: set[str] = set()  # names that need an exchange before the next round
         self._is_leaving = False
-        self.remote = BestEffortClient(url, timeout_s, "quotas", self._exchange)
+        self.remote = BestEffortClient(url, timeout_s, purpose, self._exchange, round_s=round_s)
 
     def start(self) -> None:
         """Start the background task, in the process that serves."""
         self._worker = secrets.token_hex(8)
         self.remote.start()
-        for name, quota in self._quotas.items():
-            quota.on_need = partial(self._need, name)
-            quota.join(time.monotonic())
+        for name, leased in self._leased.items():
+            leased.on_need = partial(self._need, name)
+            leased.join(time.monotonic())
 
     def close(self) -> None:
         """Return all leases, and close the connections."""
@@ -65,44 +85,43 @@ class QuotaLeases:
 
     def _exchange(self, client: Any, is_due: bool) -> None:
         """Exchange what is needed with the server; called by the task of ``remote``."""
-        names = list(self._quotas) if is_due or self._is_leaving else list(self._needed)
+        names = list(self._leased) if is_due or self._is_leaving else list(self._needed)
         try:
             for name in names:
                 self._needed.discard(name)
                 if not self._exchange_one(client, name):
                     self._exchange_one(client, name)
         except BaseException:
-            for name, quota in self._quotas.items():  # a lease is of no use without the next
+            for name, leased in self._leased.items():  # a lease is of no use without the next
                 now = time.monotonic()
-                now = time.monotonic()
-                quota.end_exchange(quota.start_exchange(now), None, now)
+                leased.end_exchange(leased.start_exchange(now), None, now)
                 self._resume(name)
             raise
 
     def _exchange_one(self, client: Any, name: str) -> bool:
-        """Make one exchange; return False for a worker that the server did not know."""
-        quota = self._quotas[name]
-        exchange = quota.start_exchange(time.monotonic(), self._is_leaving)
+        """Make one exchange; return False for a worker that has to report again."""
+        leased = self._leased[name]
+        exchange = leased.start_exchange(time.monotonic(), self._is_leaving)
         lease = None
         try:
-            lease = ask(client, self._prefix + name, self._worker, quota.whole, exchange)
+            lease = self._ask(client, self._prefix + name, self._worker, leased, exchange)
         finally:
-            quota.end_exchange(exchange, lease, time.monotonic())
+            leased.end_exchange(exchange, lease, time.monotonic())
         self._resume(name)
-        return lease.is_known or exchange.is_leaving
+        return lease is None or lease.is_known or exchange.is_leaving
 
 
-def ask(
+def ask_for_quota(
     client: Any,
     redis_key: str,
     worker: str,
-    limits: tuple[float | None, float | None],
+    quota: LeasedQuota,
     exchange: Exchange,
     now: float | None = None,
 ) -> Lease:
-    """Make one exchange with the server. ``now`` None: the server's clock."""
+    """Make one exchange of a quota with the server. ``now`` None: the server's clock."""
     arguments: list[Any] = ["" if now is None else repr(now), worker, int(exchange.is_leaving)]
-    arguments += [LEASE_S, WINDOW_S, BURST_SHARE, *("" if n is None else n for n in limits)]
+    arguments += [LEASE_S, WINDOW_S, BURST_SHARE, *("" if n is None else n for n in quota.whole)]
     for amounts in (exchange.kept, exchange.needed, exchange.wanted):
         arguments += [f"{amount:.0f}" for amount in amounts]
     arguments.append(exchange.final)

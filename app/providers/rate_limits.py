@@ -1,4 +1,4 @@
-"""The rate limits of a provider in the headers of its answers: when one that is used up resets.
+"""The rate limits of a provider in the headers of its answers: what remains, and when they reset.
 
 A successful answer has them, too: a provider that says that nothing remains would refuse the next
 call. Pure. Nothing here trusts what it reads: a value that cannot be read counts as missing.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from app.domain import StatedLimit
 from app.providers.refusals import bounded_wait
 
 #: Headers with what remains, and with when it resets. The first are OpenAI's, which Azure and most
 #: others have; the last those of a draft of the IETF (draft-ietf-httpapi-ratelimit-headers-07).
-_OPENAI = [(f"x-ratelimit-remaining-{u}", f"x-ratelimit-reset-{u}") for u in ("requests", "tokens")]
+_OF = {u: (f"x-ratelimit-remaining-{u}", f"x-ratelimit-reset-{u}") for u in ("requests", "tokens")}
+_OPENAI = [*_OF.values()]
 _PAIRS = [
     *_OPENAI,
     *(
@@ -25,6 +27,10 @@ _PAIRS = [
     ),
     ("x-ratelimit-remaining", "x-ratelimit-reset"),
     ("ratelimit-remaining", "ratelimit-reset"),
+]
+_STATED = [
+    *(name for u in ("requests", "tokens") for name in (*_OF[u], f"x-ratelimit-limit-{u}")),
+    "date",
 ]
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhd])"
@@ -39,6 +45,36 @@ def seconds_to_reset(headers: Mapping[str, str]) -> float | None:
     """Return the seconds until every limit that is used up has reset; None where none is."""
     used_up = [reset for remaining, reset in _PAIRS if headers.get(remaining) == "0"]
     return _longest(headers, used_up) if used_up else None
+
+
+def limit_headers(headers: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the headers for `stated_limits`, unread; None where a provider sends none.
+
+    Of calls and of tokens: what remains, when that resets, the limit; then the date.
+    """
+    if _OPENAI[0][0] not in headers and _OPENAI[1][0] not in headers:
+        return None
+    return tuple(headers.get(name, "") for name in _STATED)
+
+
+def stated_limits(found: Sequence[str]) -> list[StatedLimit | None]:
+    """Return what they say of calls and of tokens; None where that is nothing, or not readable.
+
+    Nothing remains: that is a rest, for `seconds_to_reset`.
+    """
+    *of_each, date = found
+    return [_stated(of_each[i], of_each[i + 1], of_each[i + 2], date) for i in (0, 3)]
+
+
+def _stated(remaining: str, reset: str, limit: str, date: str) -> StatedLimit | None:
+    left, reset_s = _count(remaining), bounded_wait(_seconds(reset, date)) if reset else None
+    if not left or not reset_s:
+        return None
+    return StatedLimit(left, _count(limit), reset_s)
+
+
+def _count(text: str) -> float | None:
+    return float(text) if _NUMBER.fullmatch(text) and text.isascii() else None
 
 
 def _longest(headers: Mapping[str, str], names: Iterable[str]) -> float | None:

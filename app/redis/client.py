@@ -49,13 +49,14 @@ class Chores(Protocol):
     """Work in the background. What it raises is a failure of the server."""
 
     def __call__(self, client: Client, is_due: bool) -> object:
-        """``is_due``: `ROUND_S` have passed; else `BestEffortClient.wake` was called."""
+        """``is_due``: ``round_s`` have passed; else `BestEffortClient.wake` was called."""
 
 
 class BestEffortClient:
     """Asks one server for requests, each within ``timeout_s``, while the circuit breaker lets it.
 
-    ``purpose`` names in the log what the server is for. ``chores`` run in the background.
+    ``purpose`` names in the log what the server is for. ``chores`` run in the background, every
+    ``round_s``.
     """
 
     def __init__(
@@ -65,15 +66,17 @@ class BestEffortClient:
         purpose: str,
         chores: Chores = lambda client, is_due: None,
         breaker: CircuitBreaker | None = None,
+        round_s: float = ROUND_S,
     ) -> None:
         self._url, self._timeout_s, self._purpose, self._chores = url, timeout_s, purpose, chores
         self.breaker = breaker or CircuitBreaker()
         self.calls = self.failures = self.skipped = 0  # counts for reports; not exact under threads
         self._client: Client | None = None
         self._is_probed = threading.Event()  # the first probe has ended, well or not
+        self._round_s = round_s
         self._round_at = 0.0  # monotonic; the first round is due at once
         self._helpers = HelperCalls()
-        self._task = PeriodicTask(f"redis-{purpose}", self._round, ROUND_S, at_stop=self._finish)
+        self._task = PeriodicTask(f"redis-{purpose}", self._round, round_s, at_stop=self._finish)
 
     @property
     def url(self) -> str:
@@ -180,7 +183,7 @@ class BestEffortClient:
         if not self.breaker.is_open:
             is_due = began >= self._round_at
             if is_due:
-                self._round_at = began + ROUND_S
+                self._round_at = began + self._round_s
             self._do_chores(is_due)
         self._is_probed.set()
         return self.breaker.probe_interval_s if self.breaker.is_open else self._round_at - began

@@ -2,8 +2,9 @@
 
 import pytest
 
+from app.dispatch.call_reports import FINAL_S
 from app.dispatch.lease import Lease
-from app.dispatch.leased_quota import EXCHANGE_S, FINAL_S, LEASE_S, LeasedQuota
+from app.dispatch.leased_quota import EXCHANGE_S, LEASE_S, LeasedQuota
 from tests.dispatch.parts import T
 
 CALL = 10  # tokens of a call
@@ -137,3 +138,11 @@ def test_what_is_spare_leaves_at_once_when_the_store_is_lost(quota):
     exchange(quota, T, lease(spare_calls=8, spare_tokens=1000))
     exchange(quota, T + 1, None)
     assert sent(quota, T + 1) == 4  # half of it: another worker has the other
+
+
+def test_left_is_what_the_lease_has(quota):
+    assert quota.left(T) == (30, 3000)
+    exchange(quota, T, lease(3, 1000))
+    assert sent(quota, T, most=1) == 1
+    assert quota.left(T) == (2, 1000 - CALL)
+    assert quota.left(T + LEASE_S) == (0, 0)

@@ -3,6 +3,7 @@
 import itertools
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -172,16 +173,26 @@ def test_item_larger_than_a_call_waits_for_the_quota_or_fails_over(other):
 
 def ask_after_a_limit_is_used_up(resets_in: float, others: bool = False) -> tuple[list, list]:
     """Ask, be told that nothing remains, ask again; return the answers' times and the errors."""
+    return ask_again(others, limit_resets_in=resets_in)
+
+
+def ask_again(
+    others: bool = False, quota: int | None = None, often: bool = True, **said: Any
+) -> tuple[list, list]:
+    """Ask a provider that says something of its limits, in each answer or in the first.
+
+    Return the answers' times and the errors.
+    """
     answered, errors = [], []
     with World().installed() as world:
 
         def answer(call):
-            return replace(vectors(call.items), limit_resets_in=resets_in)
+            return replace(vectors(call.items), **(said if often or not answered else {}))
 
         providers = {"a": Stub(answer)}
         if others:
             providers["b"] = Stub(lambda call: vectors(call.items))
-        made = dispatcher(providers)
+        made = dispatcher(providers, requests_per_minute=quota)
 
         def ask(number):
             try:
@@ -219,3 +230,13 @@ def test_other_deployment_is_called_while_one_rests():
     answered, errors = ask_after_a_limit_is_used_up(30, others=True)
     assert not errors
     assert answered[-1] < 2
+
+
+def test_no_more_calls_are_made_than_a_provider_says_remain():
+    """Its first answer says that two calls remain, and that its limit resets after 1.5 s."""
+    headers = ("2", "1.5", "", "", "", "", "")
+    answered, errors = ask_again(often=False, quota=600, limit_headers=headers)
+    assert not errors
+    assert answered[2] < 1
+    assert answered[3] >= answered[0] + 1.4
+    assert answered[5] < answered[3] + 1

@@ -65,3 +65,30 @@ def test_start_warns_of_a_limit_that_workers_exceed_together(monkeypatch, capsys
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "at once" in line]
     assert "16 workers" in line
     assert "PROVIDERS['fake']['concurrency'] (8)" in line
+
+
+@pytest.mark.parametrize(
+    ("url", "concurrency", "is_leased"),
+    [
+        (None, 8, False),
+        ("redis://127.0.0.1:1/0", 8, True),
+        ("redis://127.0.0.1:1/0", "auto", False),
+    ],
+)
+def test_slots_are_leased_where_the_limits_have_a_url(monkeypatch, url, concurrency, is_leased):
+    monkeypatch.setenv("WEB_CONCURRENCY", "16")
+    checked = config.check(_settings(concurrency) | {"LIMITS": {"url": url}})
+    dispatcher = Dispatcher(checked, {"fake": FakeProvider()})
+    assert bool(dispatcher.leased_queues()) == is_leased
+    assert bool(exceeded_limits(checked)) == (not is_leased and concurrency == 8)
+
+
+def test_report_says_what_is_left_of_a_quota(monkeypatch):
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    made = _settings(8)
+    made["MODELS"]["narrow"]["deployments"][0] |= {"requests_per_minute": 60}
+    dispatcher = Dispatcher(config.check(made), {"fake": FakeProvider()})
+    quotas = {row["model"]: row["quota"] for row in dispatcher.report()}
+    assert quotas["narrow"] == {"is_leased": False, "requests_left": 30, "tokens_left": None}
+    assert {quota for model, quota in quotas.items() if model != "narrow"} == {None}
+    assert not any(row["concurrency_is_leased"] for row in dispatcher.report())

@@ -1,4 +1,4 @@
-"""Workers that lease a quota of a real Valkey, in virtual time."""
+"""Workers that have leases of a real Valkey, in virtual time: `Fleet` those of a quota."""
 
 import heapq
 import itertools
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from app.dispatch.leased_quota import EXCHANGE_S, LeasedQuota
-from app.limits.leases import ask
+from app.limits.leases import ask_for_quota
 
 START = 1_000_000.0  # of the server's clock
 WINDOW = 60.0
@@ -29,7 +29,7 @@ class Worker:
     """One worker: its quota, its calls that wait, and whether it lives."""
 
     name: str
-    quota: LeasedQuota
+    quota: object  # or slots: what is leased
     clock_offset: float  # of its monotonic clock
     waiting: int = 0
     tokens: int = 0  # of each call
@@ -50,6 +50,8 @@ class _Event:
 class Fleet:
     """Workers of several hosts, all their calls, and the events to come."""
 
+    exchange_s = EXCHANGE_S
+
     def __init__(self, redis, workers, requests, tokens=None, seed=0, network=None, per_host=16):
         self.redis, self.rng = redis, random.Random(seed)
         self.network = network or Network()
@@ -65,6 +67,10 @@ class Fleet:
     def add_worker(self):
         quota = LeasedQuota(*self.limits, self.per_host)
         worker = Worker(f"w{next(self.numbers)}", quota, self.rng.uniform(0, 1e5))
+        return self.join(worker)
+
+    def join(self, worker):
+        quota = worker.quota
         quota.on_need = lambda: self.after(0.01, lambda: self.exchange(worker))
         quota.join(self.now + worker.clock_offset)
         self.workers.append(worker)
@@ -87,7 +93,7 @@ class Fleet:
     def round(self, worker):
         if worker.alive:
             self.exchange(worker)
-            self.after(EXCHANGE_S, lambda: self.round(worker))
+            self.after(self.exchange_s, lambda: self.round(worker))
 
     def exchange(self, worker):
         """One exchange at a time, with two tries for a worker that the store did not know."""
@@ -107,7 +113,7 @@ class Fleet:
         self.after(wait, lambda: self.at_store(worker, asked, rng.random()))
 
     def at_store(self, worker, asked, luck):
-        lease = ask(self.redis, "quota", worker.name, self.limits, asked, START + self.now)
+        lease = self.ask(worker, asked)
         network, rng = self.network, self.rng
         wait = rng.uniform(0, 2 * network.latency)
         if luck < network.lost:
@@ -116,6 +122,11 @@ class Fleet:
         if luck < network.lost + network.late:
             wait = rng.uniform(0, 3)
         self.after(wait, lambda: self.answered(worker, asked, lease))
+
+    def ask(self, worker, asked):
+        return ask_for_quota(
+            self.redis, "quota", worker.name, worker.quota, asked, START + self.now
+        )
 
     def answered(self, worker, asked, lease):
         worker.asks = False

@@ -29,7 +29,7 @@ from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
 from app.providers.http.answers import Answer, MalformedAnswer
 from app.providers.http.connection import Pool, StaleConnection, TlsPool, Unsendable
 from app.providers.http.sockets import Until
-from app.providers.rate_limits import seconds_to_reset
+from app.providers.rate_limits import limit_headers, seconds_to_reset
 
 #: What an answer may hold at most: this many bytes for each value of each vector (a float of 17
 #: digits with sign, exponent and comma is 25), and as much again for everything around them.
@@ -83,8 +83,11 @@ class HttpProvider:
         answer = self._send(outgoing, call, deadline)
         if 200 <= answer.status < 300:
             vectors = self._wire.parse(answer, call)
+            found = limit_headers(answer.headers)
             reset = seconds_to_reset(answer.headers)
-            return vectors if reset is None else replace(vectors, limit_resets_in=reset)
+            if found is None and reset is None:
+                return vectors
+            return replace(vectors, limit_resets_in=reset, limit_headers=found)
         secrets = {*self._secrets, *_sent_secrets(outgoing.headers)}
         raise self._wire.refuse(answer, sorted(secrets, key=len, reverse=True))
 

@@ -1,0 +1,187 @@
+"""The slots of a provider that all workers and hosts share: this worker's lease of them. No I/O.
+
+A shared store leases slots to workers. `LeasedSlotQueue` says what to ask it for
+(`start_exchange`), and takes its answer (`end_exchange`); `app.limits.slot_leases` asks. In an
+exchange the worker names the slots that it keeps, which returns the others, and what it needs.
+There are two modes:
+
+1. *leased*: calls start in the slots of the lease, until some seconds after the question for it
+   was sent. The store counts the slots of a silent worker until calls that started then have ended.
+2. *share*: the store is away. The worker has its share of the slots, as without a store. What it
+   has less than that when it loses the store, other workers may use, and calls in flight last: the
+   rest of the share comes when these have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from app.dispatch.batching import SlotQueue
+from app.dispatch.shares import calls_of_worker
+from app.dispatch.slot_lease import SlotExchange, SlotLease
+
+if TYPE_CHECKING:
+    from app.dispatch.attempt import Attempt
+    from app.dispatch.batch import Batch
+
+#: Seconds for which a lease lasts.
+LEASE_S = 5.0
+#: Seconds between two exchanges of a worker, at most.
+EXCHANGE_S = 0.5
+#: Seconds between two, at least, of a worker in which something waits: without any slot …
+POLL_S = 0.1
+#: … and with some.
+BUSY_POLL_S = 0.25
+#: Seconds between two, at least, of a worker that returns slots as its calls end.
+RETURN_S = 0.02
+#: Seconds for which a worker that starts waits for the store's first answer.
+JOIN_S = 1.0
+#: Seconds for which a worker whose last call has ended still needs a slot.
+RECENT_S = 10.0
+#: Seconds that a call may last beyond its provider's timeout, with the start of its thread.
+CALL_MARGIN_S = 2.0
+_INFINITE = float("inf")
+
+
+class LeasedSlotQueue(SlotQueue):
+    """A `SlotQueue` whose slots are leased; all workers together have ``limit``.
+
+    ``workers`` are those of this host; a call lasts at most ``max_call_s``. ``on_need`` is called,
+    under the lock, when an exchange should come soon.
+    """
+
+    def __init__(
+        self, limit: int, workers: int, max_call_s: float, max_waiting: int = 1000
+    ) -> None:
+        self.limit = limit
+        self.is_leased = False
+        self.on_need: Callable[[], None] | None = None
+        self._workers = workers
+        self._share = calls_of_worker(limit, workers)
+        self._held = 0  # slots that the store counts for this worker, at least
+        self._entitled = 0
+        self._is_urgent = False
+        #: Leased: when the lease expires. Else when the whole share may be used; infinite: it is.
+        self._until = _INFINITE
+        #: How long after an answer that does not come other workers' calls may last.
+        self.hold_s = LEASE_S + max_call_s + CALL_MARGIN_S
+        self._exchange: SlotExchange | None = None  # under way
+        self._exchanged_at = self._asked_at = -_INFINITE  # the last one, and of one that lacks
+        self._number = 0
+        self._peak = 0  # slots that could have been used since then
+        self._used_at = -_INFINITE  # when a slot was last looked for
+        super().__init__(self._share, max_waiting)
+
+    # Exchanges with the store
+
+    def join(self, now: float) -> None:
+        """Wait a moment for the store's first answer, before the share is used."""
+        with self._lock:
+            self._until = now + JOIN_S
+            self._change_slots(0)
+
+    def start_exchange(self, now: float, is_leaving: bool = False) -> SlotExchange:
+        """Return what to ask the store now. What is not kept is not used from here on."""
+        with self._lock:
+            if now >= self._until:
+                self._end_mode(now)
+            taken, waiting = self.slots - self.free, self._attempts.waiting
+            lacks = waiting > 0 and self.free <= 0
+            needed = max(taken + waiting if lacks else taken, self._peak)
+            if now < self._used_at + RECENT_S:
+                needed = max(1, needed)
+            usable = min(self._held, self._entitled) if self.is_leased else self.slots
+            self._held = 0 if is_leaving else max(taken, usable)
+            self._peak, self._exchanged_at = taken, now
+            if lacks:
+                self._asked_at = now
+            self._number += 1
+            is_busy = taken > 0 or lacks
+            needed = min(self.limit, needed)
+            self._exchange = SlotExchange(
+                now, self._number, self._held, needed, is_busy, lacks, is_leaving
+            )
+            return self._exchange
+
+    def end_exchange(self, exchange: SlotExchange, lease: SlotLease | None, now: float) -> bool:
+        """Take the store's answer, None for none; return whether it was waited for."""
+        with self._lock:
+            if self._exchange is not exchange:
+                return False
+            self._exchange = None
+            if lease is not None:
+                self._take(exchange, lease)
+            elif self.is_leased:
+                self._begin_share(now)
+            return True
+
+    # Under the lock
+
+    def _take(self, exchange: SlotExchange, lease: SlotLease) -> None:
+        """Use a lease. Its time is counted from when it was asked for."""
+        self.is_leased, self._until = True, exchange.at + LEASE_S
+        self._held, self._entitled = max(lease.slots, exchange.kept), lease.entitled
+        self._is_urgent = lease.is_urgent
+        slots, rest = divmod(self.limit, max(lease.members, self._workers))
+        self._share = max(1, slots + (lease.rank < rest))
+        self._change_slots(min(self._held, self._entitled))
+
+    def _begin_share(self, now: float) -> None:
+        self.is_leased, self._until = False, now + self.hold_s
+        self._change_slots(min(self.slots, self._share))
+
+    def _end_mode(self, now: float) -> None:
+        """Pass from an expired lease to what is left of it, or from that to the whole share."""
+        if self.is_leased:
+            self._begin_share(now)
+        elif self._exchange is None:  # the store counts what was used when it was asked
+            self._until = _INFINITE
+            self._change_slots(self._share)
+
+    def _change_slots(self, slots: int) -> None:
+        self.free += slots - self.slots
+        self.slots = slots
+
+    def _may_start(self, attempt: Attempt, now: float) -> bool:
+        if now >= self._until:
+            self._end_mode(now)
+        self._used_at = now
+        wanted = self.slots - self.free + 1
+        if wanted > self._peak:  # more calls may follow where a request has as many as slots
+            self._peak = 2 * wanted if wanted >= self.slots > 0 else wanted
+        return super()._may_start(attempt, now)
+
+    def _next(self, now: float) -> Batch | None:
+        if now >= self._until:
+            self._end_mode(now)
+        batch = super()._next(now)
+        if batch is None:
+            self._look_ahead(now)
+        return batch
+
+    def _may_retake(self) -> bool:
+        """Whether a call may follow in the slot of one that ends: the lease, or share, has it."""
+        return self.is_leased or self.free >= 0
+
+    def _look_ahead(self, now: float) -> None:
+        """Have an exchange made soon if something waits for slots, or others wait for these."""
+        waiting = self._attempts.waiting
+        if not self.is_leased:
+            if waiting and self._until < _INFINITE and self.on_pause is not None:
+                self.on_pause(self, max(self._until, now + RETURN_S))
+            return
+        if self._is_urgent and self._held > max(self._entitled, self.slots - self.free):
+            every, due_at = RETURN_S, self._exchanged_at + RETURN_S
+        elif waiting and self.free <= 0 and self.slots < self.limit:
+            every = BUSY_POLL_S if self.slots > 0 else POLL_S
+            due_at = self._asked_at + every
+        else:
+            return
+        if due_at > now:
+            if self.on_pause is not None:
+                self.on_pause(self, due_at)
+        elif self.on_need is not None:
+            self.on_need()
+            if self.on_pause is not None:
+                self.on_pause(self, now + every)

@@ -1,0 +1,30 @@
+"""What a worker asks the store of a provider's slots, and what it answers. See `leased_slots`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SlotExchange:
+    """A question to the store, at a time of the worker's clock."""
+
+    at: float
+    number: int  # of this worker's questions: the store ignores one that comes after a later one
+    kept: int  # slots that the worker goes on using, those of calls in flight among them
+    needed: int  # slots that it could use now
+    is_busy: bool  # a call is in flight, or waits for a slot
+    lacks: bool  # something waits for a slot
+    is_leaving: bool  # the worker ends, and returns all
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLease:
+    """The store's answer."""
+
+    slots: int  # leased, those that the worker has kept among them
+    entitled: int  # that it may go on using: those above are returned as their calls end
+    is_urgent: bool  # another worker lacks slots
+    members: int  # workers that use the provider
+    rank: int  # how many of the workers come before this one: of a share that does not divide
+    is_known: bool = True

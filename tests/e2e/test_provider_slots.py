@@ -1,0 +1,112 @@
+"""The calls at once at a provider are bounded over all workers of all hosts."""
+
+import threading
+import time
+
+import pytest
+
+from tests.conftest import WORKER_CLASSES
+from tests.support import settings
+from tests.support.server import Proxy, eventually
+from tests.support.upstream import Upstream
+from tests.support.valkey import Valkey
+
+SLOTS = 6
+CALL_S = 0.25
+
+
+class CountingUpstream(Upstream):
+    """The provider, which counts calls at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = threading.Lock()
+        self.now = self.most = self.answered = 0
+
+    def answer_slowly(self, exchange):
+        with self.counts:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(CALL_S)
+        with self.counts:
+            self.now -= 1
+            self.answered += 1
+        exchange.reply(200, exchange.answer())
+
+
+@pytest.fixture
+def upstream():
+    """The provider."""
+    with CountingUpstream() as provider:
+        provider.always(provider.answer_slowly)
+        yield provider
+
+
+@pytest.fixture
+def valkey():
+    """The Valkey that leases."""
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture(params=WORKER_CLASSES)
+def hosts(request, upstream, valkey, tmp_path):
+    """Two proxies of two workers each."""
+    provider = settings.provider(upstream, merge=False, max_inputs=1, concurrency=SLOTS)
+    path = settings.settings_file(
+        tmp_path,
+        providers={"p": provider},
+        models={"m": settings.model("p")},
+        keys={"tests": settings.key(settings.KEY, "*")},
+        LIMITS={"url": valkey.url},
+    )
+    directories = [tmp_path / "one", tmp_path / "two"]
+    for directory in directories:
+        directory.mkdir()
+    one, two = (
+        Proxy(directory, path, worker_class=request.param, workers=2) for directory in directories
+    )
+    with one, two:
+        yield one, two
+
+
+def have_joined(valkey):
+    """Whether all four workers have a lease, and the store has waited for others."""
+    with valkey.client() as client:
+        for key in client.keys("embeddings:slots:*"):
+            fields = client.hgetall(key)
+            held = [int(v.split()[1]) for k, v in fields.items() if k.startswith(b"w:")]
+            return len(held) == 4 and all(held)
+    return False
+
+
+def load(hosts, seconds):
+    """Send requests of several clients to all hosts; return how many were answered."""
+    end, answers = time.monotonic() + seconds, []
+
+    def ask(host, number):
+        client, count = host.client(), 0
+        while time.monotonic() < end:
+            count += 1
+            answers.append(client.embed("m", f"{host.port} {number} {count}").status)
+
+    threads = [threading.Thread(target=ask, args=(host, i)) for host in hosts for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(answers) == {200}
+    return len(answers)
+
+
+def test_all_workers_together_keep_to_the_slots_and_use_them(hosts, upstream, valkey):
+    eventually(lambda: have_joined(valkey), 20)
+    texts = [f"text {number}" for number in range(20 * SLOTS)]
+    began = time.monotonic()
+    assert hosts[0].client().embed("m", texts, timeout=60).status == 200
+    assert time.monotonic() - began < 20 * CALL_S * 1.5  # in one worker, with the slots of all
+    load(hosts, 1)
+    assert load(hosts, 4) >= 0.7 * 4 / CALL_S * SLOTS
+    valkey.kill()
+    load(hosts, 3)
+    assert upstream.most == SLOTS
