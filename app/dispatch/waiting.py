@@ -16,6 +16,7 @@ from heapq import heappop, heapreplace
 from typing import TYPE_CHECKING, Protocol
 
 from app.dispatch.attempt import Attempt
+from app.dispatch.displacement import has_more_waiting, newest_of_largest
 from app.dispatch.queued_flow import QueuedFlow
 from app.domain import TIERS, Flow
 
@@ -223,27 +224,12 @@ class WaitingAttempts:
         ]
 
     def has_more_waiting(self, flow: Flow) -> bool:
-        """Whether another flow has more attempts waiting than this one has with one more."""
-        key = self._tiers[flow.tier].members.get(flow.key) or QueuedFlow()
-        user = key.members.get(flow.user) or QueuedFlow()
-        largest = self._largest_key()
-        if largest is None:
-            return False
-        if largest is key:
-            return _largest_user(key).waiting > user.waiting + 1
-        return largest.waiting / largest.share > (key.waiting + 1) / flow.share
+        """Whether another flow is the first to lose an attempt: see `app.dispatch.displacement`."""
+        return has_more_waiting(self._tiers, flow)
 
     def newest_of_largest(self) -> Attempt | None:
         """Return the attempt of the newest request of the flow with most waiting."""
-        largest = self._largest_key()
-        if largest is None:
-            return None
-        return max(_largest_user(largest).attempts(), key=lambda attempt: attempt.arrived_at)
-
-    def _largest_key(self) -> QueuedFlow | None:
-        """Return the key with most attempts waiting for each of its shares."""
-        keys = [key for tier in self._tiers.values() for key in tier.members.values()]
-        return max(keys, key=lambda key: key.waiting / key.share, default=None)
+        return newest_of_largest(self._tiers)
 
     def _path(self, attempt: Attempt) -> tuple[QueuedFlow, QueuedFlow, QueuedFlow] | None:
         """Return the tier, the key and the user of an attempt; None where none of it waits."""
@@ -265,7 +251,3 @@ class WaitingAttempts:
 def _heap(in_turn: Iterable[QueuedFlow]) -> list[tuple[float, int, QueuedFlow]]:
     """Return a heap of flows by their start tags; they are in that order already."""
     return [(flow.start_tag, number, flow) for number, flow in enumerate(in_turn)]
-
-
-def _largest_user(key: QueuedFlow) -> QueuedFlow:
-    return max(key.members.values(), key=lambda user: user.waiting)

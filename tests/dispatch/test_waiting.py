@@ -299,3 +299,11 @@ def test_of_a_key_the_end_user_with_most_waiting_loses_one():
 def test_nothing_is_displaced_where_nothing_waits():
     assert WaitingAttempts().newest_of_largest() is None
     assert not WaitingAttempts().has_more_waiting(Flow("k"))
+
+
+def test_of_equal_keys_that_of_the_worse_tier_loses_one():
+    queue = waiting([*many(1, "bulk", "flex"), *many(1, "q")])
+    assert queue.has_more_waiting(Flow("vip", tier="priority"))
+    assert queue.has_more_waiting(Flow("new"))
+    assert not queue.has_more_waiting(Flow("more", tier="flex"))
+    assert queue.newest_of_largest().flow.key == "bulk"
