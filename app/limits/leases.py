@@ -7,7 +7,6 @@ for slots `app.dispatch.leased_slots` and `app.limits.slot_lease_script`.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,6 +19,7 @@ from app.dispatch.lease import Exchange, Lease
 from app.dispatch.leased_quota import EXCHANGE_S, LEASE_S, LeasedQuota
 from app.dispatch.quota import BURST_SHARE, WINDOW_S
 from app.limits.lease_script import EXCHANGE
+from app.limits.worker_names import new_worker_name
 from app.redis.client import BestEffortClient
 
 _SHA = sha1(EXCHANGE.encode(), usedforsecurity=False).hexdigest()
@@ -68,7 +68,7 @@ class Leases(Generic[L]):
 
     def start(self) -> None:
         """Start the background task, in the process that serves."""
-        self._worker = secrets.token_hex(8)
+        self._worker = new_worker_name()
         self.remote.start()
         for name, leased in self._leased.items():
             leased.on_need = partial(self._need, name)

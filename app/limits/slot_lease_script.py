@@ -14,7 +14,7 @@ other, and an even part of what no worker needs. Where more workers than slots n
 is held for a turn, and the worker that has waited longest is next.
 
 The slots of a worker that is silent count until its calls have ended, or its share if that is more:
-one that cannot reach the store uses it.
+one that cannot reach the store uses it. A worker of its host that sees that it has died removes it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from __future__ import annotations
 #: seconds for which the slots of a silent worker count, the number of the question, the slots that
 #: it keeps and that it needs, 1 where it is busy, 1 where something waits for a slot.
 #: Reply: 0 where a later question came first, slots that it has, slots that it is entitled to,
-#: whether another worker lacks slots, workers, how many of them come before it.
+#: whether another worker lacks slots, workers, how many of them come before it, the names of those
+#: that are silent.
 EXCHANGE_SLOTS = """
 local now = tonumber(ARGV[1])
 if not now then
@@ -53,19 +54,20 @@ for i = 1, #state, 2 do
     others[#others + 1] = worker
   end
 end
-if me and number <= me.number then return {0, 0, 0, 0, 0, 0} end
+if me and number <= me.number then return {0, 0, 0, 0, 0, 0, {}} end
 local is_new = not meta.seen or (now - meta.seen > SILENT and (me or #others > 0))
 local since = is_new and now or meta.since
 
 -- What the others have, and what those that are not silent need.
 local members, rank, share = #others + 1, 0, math.floor(limit / (#others + 1))
 local taken, pool, busy, others_lack, has_line = 0, limit, is_busy and 1 or 0, false, false
-local live = {{id = id, need = need, is_busy = is_busy}}
+local live, silent = {{id = id, need = need, is_busy = is_busy}}, {}
 for _, other in ipairs(others) do
   if other.id < id then rank = rank + 1 end
   if now - other.seen > SILENT then
     local counted = math.max(other.held, share)
     taken, pool = taken + counted, pool - counted
+    silent[#silent + 1] = other.id
   else
     taken = taken + other.held
     live[#live + 1] = other
@@ -134,5 +136,5 @@ else
 end
 redis.call('HSET', KEYS[1], 'since', exact(since), 'seen', exact(now))
 redis.call('EXPIRE', KEYS[1], 604800)
-return {1, held, entitled, others_lack and 1 or 0, members, rank}
+return {1, held, entitled, others_lack and 1 or 0, members, rank, silent}
 """

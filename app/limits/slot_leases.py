@@ -10,6 +10,7 @@ from redis.exceptions import NoScriptError
 from app.dispatch.leased_slots import LeasedSlotQueue
 from app.dispatch.slot_lease import SlotExchange, SlotLease
 from app.limits.slot_lease_script import EXCHANGE_SLOTS
+from app.limits.worker_names import has_ended
 
 _SHA = sha1(EXCHANGE_SLOTS.encode(), usedforsecurity=False).hexdigest()
 
@@ -33,7 +34,11 @@ def ask_for_slots(
         reply = client.evalsha(_SHA, 1, redis_key, *arguments)
     except NoScriptError:  # the server has restarted and lost its scripts
         reply = client.eval(EXCHANGE_SLOTS, 1, redis_key, *arguments)
-    is_latest, slots, entitled, others_lack, members, rank = (int(value) for value in reply)
+    *numbers, silent = reply
+    is_latest, slots, entitled, others_lack, members, rank = (int(number) for number in numbers)
+    names = [name.decode() if isinstance(name, bytes) else str(name) for name in silent]
+    if ended := [f"w:{name}" for name in names if has_ended(name)]:
+        client.hdel(redis_key, *ended)  # their calls have ended with them
     if not is_latest:
         return None
     return SlotLease(slots, entitled, bool(others_lack), members, rank)

@@ -1,5 +1,7 @@
 """The calls at once at a provider are bounded over all workers of all hosts."""
 
+import os
+import signal
 import threading
 import time
 
@@ -80,6 +82,13 @@ def have_joined(valkey):
     return False
 
 
+def pids_with_leases(valkey):
+    """Return the pids of the workers that the store knows."""
+    with valkey.client() as client:
+        fields = [f for key in client.keys("embeddings:slots:*") for f in client.hkeys(key)]
+        return {int(f.split(b"-")[1]) for f in fields if f.startswith(b"w:")}
+
+
 def load(hosts, seconds):
     """Send requests of several clients to all hosts; return how many were answered."""
     end, answers = time.monotonic() + seconds, []
@@ -110,3 +119,12 @@ def test_all_workers_together_keep_to_the_slots_and_use_them(hosts, upstream, va
     valkey.kill()
     load(hosts, 3)
     assert upstream.most == SLOTS
+
+
+def test_lease_of_a_killed_worker_ends_soon(hosts, valkey):
+    eventually(lambda: have_joined(valkey), 20)
+    pid = hosts[0].workers()[0]
+    assert pid in pids_with_leases(valkey)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: pid not in pids_with_leases(valkey), 10)
+    assert len(pids_with_leases(valkey)) >= 3

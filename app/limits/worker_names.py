@@ -1,0 +1,41 @@
+"""Names of workers that have leases, by which those of one host see that one has died."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from hashlib import blake2s
+from pathlib import Path
+
+
+def new_worker_name() -> str:
+    """Return a name for this process that no other has: its host, its pid, and random digits."""
+    return f"{_host() or secrets.token_hex(8)}-{os.getpid()}-{secrets.token_hex(8)}"
+
+
+def has_ended(name: str) -> bool:
+    """Whether a worker is known to have ended; False of one on another host.
+
+    False also where its pid is that of another process by now.
+    """
+    host, _, rest = name.partition("-")
+    pid = rest.partition("-")[0]
+    if host != _host() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # it may not be asked
+        return False
+    return False
+
+
+def _host() -> str | None:
+    """Return a name of the host and its space of pids, which containers have of their own."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        return None
+    return blake2s((boot + space).encode(), digest_size=8).hexdigest()
