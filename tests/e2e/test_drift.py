@@ -247,9 +247,10 @@ def test_two_hosts_check_once_and_eject_alike(install, valkey):
     made = install(CHECK={"every": 3600, "on_drift": "eject"}, LIMITS={"url": valkey.url})
     made.record()
     made.a.always(drifted)
-    hosts = [made.start(workers=2) for _ in range(2)]
-    for host in hosts:
-        workers_with_drift(host, 2)
+    hosts = []
+    for _ in range(2):  # a check of a new store waits for its first slot
+        hosts.append(made.start(workers=2))
+        workers_with_drift(hosts[-1], 2)
     assert checks(made.a, made.b) == [1, 1]
     lines = [x for host in hosts for x in host.log_lines() if "has drifted" in str(x)]
     assert len(lines) == 1
