@@ -26,7 +26,7 @@ class Attempts:
         self.waiting = 0  # attempts in state `QUEUED`; some of them may be held outside ``queue``
         self.queue = WaitingAttempts()
         self.outstanding: dict[Deployment, int] = {}  # attempts queued or in flight
-        #: `waiting` of a deployment and a tier, and their tokens.
+        #: `waiting` of a deployment with a quota and a tier, and their tokens.
         self._waiting_of: dict[tuple[Deployment, Tier], tuple[int, int]] = {}
 
     def add(self, attempt: Attempt) -> None:
@@ -102,6 +102,8 @@ class Attempts:
 
     def _count_waiting(self, attempt: Attempt, number: int) -> None:
         self.waiting += number
+        if not attempt.deployment.quota.is_limited:
+            return
         key = attempt.deployment, attempt.flow.tier
         attempts, tokens = self._waiting_of.get(key, (0, 0))
         self._waiting_of[key] = attempts + number, tokens + number * attempt.tokens

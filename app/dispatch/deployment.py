@@ -154,10 +154,13 @@ class Deployment:
 
     def _most_items_in_time(self, items: int, tokens: int, is_bulk: bool) -> int | None:
         """Return how many of such items a call may hold that is to end soon; None: all of them."""
-        longest = self._longest_call
+        return self.costs.most_items_within(self.longest_call(is_bulk), items, tokens, is_bulk)
+
+    def longest_call(self, is_bulk: bool) -> float:
+        """Return the seconds that a call may be expected to take, before it is looked at."""
         if is_bulk and not self.queue.keeps_slots:
-            longest = min(longest, self._longest_flex_call)
-        return self.costs.most_items_within(longest, items, tokens, is_bulk)
+            return min(self._longest_call, self._longest_flex_call)
+        return self._longest_call
 
     @property
     def max_call_tokens(self) -> int | None:

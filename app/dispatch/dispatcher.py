@@ -65,6 +65,7 @@ class Dispatcher:
         for queue in self._queues.values():
             queue.on_pause = self._paused.resume_at
         self.background_calls = BackgroundCalls(pool_of, self._sender)
+        self.has_drifted = False  # a deployment is ejected for drift
 
     def start(
         self,
@@ -157,12 +158,16 @@ class Dispatcher:
         standing, was_ejected = deployment.standing, deployment.standing.is_ejected_for_drift
         deployment.agreement = agreement
         has_drifted = agreement is not None and agreement.has_drifted
+        self.has_drifted |= ejects and has_drifted  # before a request looks at the deployment
         standing.is_ejected_for_drift = ejects and has_drifted
+        self.has_drifted = any(d.standing.is_ejected_for_drift for _, d in self.deployments())
         if standing.is_ejected_for_drift and not was_ejected:
             self._sender.ejected(self._pool_of[deployment], deployment, time.monotonic())
 
     def drifted_sources(self, model: str) -> list[Source]:
         """Return the deployments of a model that are ejected for drift."""
+        if not self.has_drifted:
+            return []
         return [d.source for d in self._pools[model].deployments if d.standing.is_ejected_for_drift]
 
     def cutting_deployments(self) -> list[str]:

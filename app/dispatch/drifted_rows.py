@@ -28,7 +28,7 @@ def embed(
     The arguments are those of `Dispatcher.embed`.
     """
     outcome = dispatch.embed(request, deadline, has_client_left)
-    places = _drifted(dispatch, request, outcome)
+    places = _drifted(dispatch, request, outcome) if dispatch.has_drifted else ()
     while places:
         part = replace(request, items=[request.items[place] for place in places])
         try:

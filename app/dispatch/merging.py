@@ -16,6 +16,7 @@ Where it is not known yet how long calls take, an attempt of case 4 or 5 waits.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from app.dispatch.attempt import Attempt
@@ -35,8 +36,10 @@ class Merging:
     __slots__ = (
         "_deployment",
         "_is_bulk",
+        "_longest_s",
+        "_max_inputs",
+        "_max_tokens",
         "_now",
-        "_room",
         "_short",
         "_smallest",
         "inputs",
@@ -47,23 +50,29 @@ class Merging:
         self.inputs = first.size
         self.tokens = first.tokens
         self._deployment: Deployment = first.deployment
-        self._room = room  # tokens that the quota has left
         self._now = now
         self._is_bulk = first.flow.tier == "flex"
+        self._max_inputs = self._deployment.max_inputs or math.inf
+        max_tokens = self._deployment.max_call_tokens
+        self._max_tokens = room if max_tokens is None else min(room, max_tokens)
+        self._longest_s = self._deployment.longest_call(self._is_bulk)
         self._smallest = first  # of the best tier
         self._short = (first.size, first.tokens)  # items and tokens of it, and of those like it
 
     @property
     def is_full(self) -> bool:
         """Whether not even the smallest possible attempt fits."""
-        inputs, tokens = self.inputs + 1, self.tokens + 1
-        return tokens > self._room or not self._deployment.fits(inputs, tokens, self._is_bulk)
+        return self.inputs >= self._max_inputs or self.tokens >= self._max_tokens
 
     def try_add(self, attempt: Attempt) -> bool:
         """Add an attempt, if it may join the call."""
         deployment, smallest, size = self._deployment, self._smallest, attempt.size
         inputs, tokens = self.inputs + size, self.tokens + attempt.tokens
-        if tokens > self._room or not deployment.fits(inputs, tokens, self._is_bulk):
+        if inputs > self._max_inputs or tokens > self._max_tokens:
+            return False
+        seconds = deployment.costs.expected(inputs, tokens)
+        is_long = seconds is None or seconds > self._longest_s
+        if is_long and not deployment.fits(inputs, tokens, self._is_bulk):
             return False
         if deployment.has_refused(attempt.call.items, self._now):
             return False

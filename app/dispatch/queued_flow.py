@@ -68,12 +68,6 @@ class QueuedFlow:
         self.virtual_time = max(self.virtual_time, member.start_tag)
         member.start_tag += tokens / member.share
 
-    def end(self) -> None:
-        """Count an attempt that has left."""
-        self.waiting -= 1
-        if not self.waiting:
-            self.members.clear()
-
     def in_turn(self) -> list[QueuedFlow]:
         """Return the members that wait, in the order of their turn."""
         waiting = [member for member in self.members.values() if member.waiting]

@@ -90,8 +90,8 @@ class Starter:
         """Return the time at which the next part is due, to be hedged, or late."""
         due = self._timers.next(self._parts.running)
         waiting = self._parts.waiting
-        has_room = len(self._parts.running) < self._job.pool.max_slots  # else a result is first
-        if waiting and has_room:
+        # Without room for another attempt, a result is first.
+        if waiting and len(self._parts.running) < self._job.pool.max_slots:
             due = min(due, min(part.due for part in waiting))
         return due
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from app.dispatch.attempt import Attempt
 from app.dispatch.displacement import has_more_waiting, newest_of_largest
 from app.dispatch.queued_flow import QueuedFlow
-from app.domain import TIERS, Flow
+from app.domain import TIERS, Flow, Tier
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
@@ -80,11 +80,17 @@ class WaitingAttempts:
         del group[attempt]
         if not group:
             del groups[key]
-        for flow in path:
-            flow.end()
-        if not path[0].waiting:
-            self._credits[attempt.flow.tier] = 0.0
+        self._count_left(path, attempt.flow.tier)
         return True
+
+    def _count_left(self, path: tuple[QueuedFlow, ...], tier: Tier) -> None:
+        """Count an attempt that has left its flows; nothing is remembered of empty ones."""
+        for flow in path:
+            flow.waiting -= 1
+            if not flow.waiting:
+                flow.members.clear()
+        if not path[0].waiting:
+            self._credits[tier] = 0.0
 
     def settle(self, attempt: Attempt, tokens: int) -> None:
         """Charge an attempt that has left for the tokens that its provider has counted.
@@ -184,12 +190,14 @@ class WaitingAttempts:
         path, name = self._path(attempt), group_key(attempt)
         assert path is not None
         tier, key, user = path
+        group = user.groups.pop(name)
+        del group[attempt]
+        if group:
+            user.groups[name] = group
         tokens = attempt.charged = max(1, attempt.tokens) * self._counted_per_expected
         tier.charge(key, tokens)
         key.charge(user, tokens)
-        self.remove(attempt)
-        if rest := user.groups.pop(name, None):
-            user.groups[name] = rest
+        self._count_left(path, attempt.flow.tier)
 
     def _share_among_tiers(self, call: Iterable[Attempt]) -> None:
         """Give the tiers that wait their share of a call of better ones; charge those in the call.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from app.concurrency.locks import uncontended_lock
 from app.dispatch.events import Events
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Result = Literal["ok", "refused", "invalid", "failed"]
 
-_N = TypeVar("_N", Number, Distribution)
 #: Flask's endpoint of all paths for embeddings.
 EMBEDDINGS_ROUTE = "api.embeddings"
 #: The side that caused an error, by its status. Other statuses below 500 are of the caller, others
@@ -201,16 +200,17 @@ class Meter(Events):
         return found
 
     def _number(self, metric: Metric, *labels: str) -> Number:
-        return self._bound(self._files.number, metric, labels)
+        key = (metric, *labels)
+        found: Number | None = self._numbers.get(key)
+        if found is None:
+            found = self._numbers[key] = self._files.number(metric, *labels)
+        return found
 
     def _distribution(self, metric: Metric, *labels: str) -> Distribution:
-        return self._bound(self._files.distribution, metric, labels)
-
-    def _bound(self, make: Callable[..., _N], metric: Metric, labels: tuple[str, ...]) -> _N:
         key = (metric, *labels)
-        found: _N | None = self._numbers.get(key)
+        found: Distribution | None = self._numbers.get(key)
         if found is None:
-            found = self._numbers[key] = make(metric, *labels)
+            found = self._numbers[key] = self._files.distribution(metric, *labels)
         return found
 
 
