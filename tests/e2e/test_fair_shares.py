@@ -67,7 +67,7 @@ class Held:
         for n in range(number):
             items = [f"{key} {n} {i}" for i in range(texts)] if isinstance(texts, int) else [texts]
             self._answers.append((self._pool.submit(client.embed, "m", items, **fields), items))
-            if self._outstanding < WAITING:
+            if self._outstanding <= WAITING:  # and the call in flight
                 self._outstanding += 1
             eventually(lambda: self._waiting() >= self._outstanding)
 
