@@ -13,7 +13,7 @@ from app.config.dispatch import DispatchSettings
 from app.dispatch.batching import SlotQueue
 from app.dispatch.drift import Agreement
 from app.dispatch.item_lengths import max_item_tokens
-from app.dispatch.plan import Expected, TokenEstimate, split
+from app.dispatch.plan import Expected, TokenEstimate, staggered
 from app.dispatch.quota import MAX_WAIT_S
 from app.dispatch.refused_items import RefusedItems
 from app.dispatch.shares import calls_of_worker, quota_of_worker
@@ -150,7 +150,7 @@ class Deployment:
         """Split items of so many tokens into calls that fit: (start, stop) for each."""
         in_time = self._most_items_in_time(len(tokens), sum(tokens), is_bulk)
         limits = [limit for limit in (self.max_inputs, in_time) if limit is not None]
-        return split(tokens, min(limits, default=None), self.max_call_tokens)
+        return staggered(tokens, min(limits, default=None), self.max_call_tokens)
 
     def _most_items_in_time(self, items: int, tokens: int, is_bulk: bool) -> int | None:
         """Return how many of such items a call may hold that is to end soon; None: all of them."""

@@ -16,6 +16,7 @@ from app.tokens.tokenizers import Tokenizer
 _CAUTIOUS_BYTES_PER_TOKEN = 3.0
 _MIN_BYTES_PER_TOKEN, _MAX_BYTES_PER_TOKEN = 0.5, 32.0
 _MIN_LEARNED_BYTES = 200.0  # seen, before something is learned from them
+_MIN_STAGGERED = 8  # calls of a request, from which on the first ones are smaller
 _DECAY = 0.95  # of what was seen, with each further call
 _TOO_LOW_FACTOR = 1.25  # more tokens are assumed in a call after one was too large,
 _MAX_CORRECTION = 4.0  # so many times more at most,
@@ -117,3 +118,28 @@ def split(
         inputs += 1
         total += count
     return list(zip(cuts, [*cuts[1:], len(tokens)], strict=True))
+
+
+def staggered(
+    tokens: Sequence[int], max_inputs: int | None, max_tokens: int | None
+) -> list[tuple[int, int]]:
+    """Split items as `split` does; of many calls the first ones are smaller.
+
+    Equal calls that start together end together, again and again: a query would find no slot until
+    all of them are free at once. Calls of a quarter, a half and three quarters spread their ends.
+    """
+    cuts = split(tokens, max_inputs, max_tokens)
+    if len(cuts) < _MIN_STAGGERED:
+        return cuts
+    usual, start = cuts[0][1], 0
+    made = []
+    sizes = [max(1, quarters * usual // 4) for quarters in (1, 2, 3)]
+    for size in (*sizes, len(tokens)):
+        if piece := tokens[start : start + size]:
+            made += _shifted(split(piece, max_inputs, max_tokens), start)
+        start += size
+    return made
+
+
+def _shifted(cuts: Sequence[tuple[int, int]], by: int) -> list[tuple[int, int]]:
+    return [(start + by, stop + by) for start, stop in cuts]

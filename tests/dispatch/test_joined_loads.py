@@ -30,7 +30,7 @@ def test_queued_item_of_a_large_request_is_available_with_its_part():
         run.to_the_end()
         assert codes([large, query]) == {"ok": 2}
         assert waited(query) < 0.2
-        assert len(run.calls()) == 400
+        assert len(run.calls()) == 401
 
 
 def test_embedded_parts_are_kept_if_a_later_part_is_refused():
@@ -151,7 +151,7 @@ def test_a_caller_does_not_wait_for_other_parts_of_the_load_that_it_joins():
         assert codes([large, at_once, later]) == {"ok": 3}
         assert waited(at_once) < 0.3
         assert waited(later) < 0.3
-        assert len(run.calls()) == 800
+        assert len(run.calls()) == 801
 
 
 def test_a_failed_part_of_a_caller_that_joined_is_tried_before_other_parts():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.plan import TokenEstimate, split
+from app.dispatch.plan import TokenEstimate, split, staggered
 from app.tokens.counting import weigh
 
 COUNTS = st.lists(st.integers(0, 50), min_size=1, max_size=60)
@@ -119,3 +119,25 @@ def test_too_large_calls_make_calls_smaller_within_a_bound_for_some_time():
     for _ in range(200):
         estimate.learn(["x" * 400], 100)
     assert estimate.correction == 1.0
+
+
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=200),
+    st.integers(1, 20),
+    st.one_of(st.none(), st.integers(1, 200)),
+)
+def test_staggered_calls_hold_each_item_once_and_keep_the_limits(tokens, most, max_tokens):
+    cuts = staggered(tokens, most, max_tokens)
+    assert [place for start, stop in cuts for place in range(start, stop)] == list(
+        range(len(tokens))
+    )
+    for start, stop in cuts:
+        assert 1 <= stop - start <= most
+        assert max_tokens is None or sum(tokens[start:stop]) <= max_tokens or stop - start == 1
+    assert len(cuts) <= len(split(tokens, most, max_tokens)) + 6
+
+
+def test_the_first_of_many_calls_are_smaller():
+    sizes = [stop - start for start, stop in staggered([1] * 500, 64, None)]
+    assert sizes == [16, 32, 48, 64, 64, 64, 64, 64, 64, 20]
+    assert staggered([1] * 448, 64, None) == split([1] * 448, 64, None)

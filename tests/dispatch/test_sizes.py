@@ -48,7 +48,7 @@ def test_a_request_is_split_by_the_tokens_of_the_models_tokenizer():
     provider = strict(tokenizer)
     outcome = embed(dispatcher({"a": provider}, tokenizer, max_tokens=LIMIT), ["x" * 20] * 500)
     assert len(outcome.vectors.rows) == 500
-    assert len(provider.calls) == 17
+    assert len(provider.calls) == 18
 
 
 def test_request_that_fits_by_the_tokenizer_is_not_split():
