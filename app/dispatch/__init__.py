@@ -39,8 +39,8 @@ The way of a request, and the file of each step::
   `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`: attempts that
   share a call.
 * `waiting`: the order of the queue, by fair queueing (`queued_flow`) among tiers, keys, and end
-  users or sizes of requests (`flows`); `must_wait`: those that may not leave now; `displacement`:
-  the one that a full queue loses; `merging`: which attempts share a call.
+  users or sizes of requests (`flows`); `leaving`: which may leave now (`must_wait`: which may
+  not); `displacement`: the one that a full queue loses; `merging`: which attempts share a call.
 * `paused`: the thread that looks at queues again which wait for a quota.
 * `sender`: the threads that make calls; `calls`: one call; `delivery`: passes attempts their
   results; `bisection`: isolates the refused request of a batch; `refused_items`: items that are

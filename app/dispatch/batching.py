@@ -9,8 +9,8 @@ With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last
 a query finds it even while bulk work takes all it can get. So it is with a deployment's own slots.
 
 No I/O here: `SlotQueue` chooses the next batch, `app.dispatch.sender` sends it. The states of the
-attempts are in `app.dispatch.attempts`, the order of the queue in `app.dispatch.waiting`, and which
-attempts share a call in `app.dispatch.merging`.
+attempts are in `app.dispatch.attempts`, the order of the queue in `app.dispatch.waiting`, which
+attempt may leave in `app.dispatch.leaving`, and which share a call in `app.dispatch.merging`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,14 @@ from app.dispatch.attempt import Attempt, AttemptState
 from app.dispatch.attempts import Attempts
 from app.dispatch.batch import Batch, tokens_of
 from app.dispatch.drain_rate import DrainRate
+from app.dispatch.leaving import MIN_SLOTS_FOR_RESERVE, Leaving
 from app.dispatch.merging import Merging
-from app.dispatch.must_wait import MustWait
 from app.dispatch.waiting import group_key
 from app.domain import Flow, Tier
 
 if TYPE_CHECKING:
     from app.dispatch.adaptive import AdaptiveLimit
     from app.dispatch.deployment import Deployment
-
-MIN_SLOTS_FOR_RESERVE = 4
 
 
 class SlotQueue:
@@ -56,7 +54,7 @@ class SlotQueue:
         self._max_waiting = max_waiting
         self._attempts = Attempts()
         self._open: dict[Hashable, Batch] = {}  # for additions
-        self._calls: dict[Deployment, int] = {}  # in flight
+        self._leaving = Leaving(self._attempts.queue, self._pause_until)
         self._drain_rate = DrainRate()
         self._lock = uncontended_lock()
 
@@ -163,7 +161,7 @@ class SlotQueue:
         """A call has ended: free its slot; the batch to send next, if any."""
         with self._lock:
             self.free += 1
-            self._calls[batch.deployment] -= 1
+            self._leaving.calls[batch.deployment] -= 1
             return self._next(now)
 
     def set_slots(self, slots: int, now: float) -> Batch | None:
@@ -271,7 +269,7 @@ class SlotQueue:
         if self.free <= 0 or not self._attempts.waiting:
             return None
         queue = self._attempts.queue
-        first = queue.next(self._one_look(now), self._is_last_slot_kept)
+        first = queue.next(self._leaving.one_look(now), self._is_last_slot_kept)
         if first is None:
             return None
         deployment = first.deployment
@@ -303,7 +301,8 @@ class SlotQueue:
         if reservation is None:
             return None
         self.free -= 1
-        self._calls[deployment] = self._calls.get(deployment, 0) + 1
+        calls = self._leaving.calls
+        calls[deployment] = calls.get(deployment, 0) + 1
         batch = self._open[key] = Batch.with_slot(attempts, key, reservation, [], merging)
         self._attempts.set_in_flight(attempts, batch)
         return batch
@@ -314,7 +313,11 @@ class SlotQueue:
             self.free <= 0 or (self._is_last_slot_kept and attempt.flow.tier == "flex")
         ):
             return False
-        return self._may_leave(attempt, now)
+        return self._leaving.may_leave(attempt, now)
+
+    def _pause_until(self, at: float) -> None:
+        if self.on_pause is not None:
+            self.on_pause(self, at)
 
     def _may_retake(self) -> bool:
         """Whether a call may follow in the slot of one that ends."""
@@ -328,45 +331,3 @@ class SlotQueue:
     @property
     def _is_last_slot_kept(self) -> bool:
         return self.free == 1 and self.keeps_slots
-
-    def _has_own_slot(self, attempt: Attempt) -> bool:
-        """Whether an attempt may take a slot of its deployment; flex leaves the last one, too."""
-        limit = attempt.deployment.concurrency or 0
-        free = limit - self._calls.get(attempt.deployment, 0)
-        if free == 1 and limit >= MIN_SLOTS_FOR_RESERVE and attempt.flow.tier == "flex":
-            return self._attempts.queue.has_credit(attempt)
-        return free > 0
-
-    def _one_look(self, now: float) -> Callable[[Attempt], bool]:
-        """Return `_may_leave` for one look at the queue, which may hold very many attempts."""
-        must_wait = MustWait()
-
-        def may_leave(attempt: Attempt) -> bool:
-            if must_wait.has(attempt):
-                return False
-            if self._may_leave(attempt, now):
-                return True
-            must_wait.add(attempt)
-            return False
-
-        return may_leave
-
-    def _may_leave(self, attempt: Attempt, now: float) -> bool:
-        """Whether its deployment has a slot for an attempt, and its quota no pause.
-
-        After a pause the queue is looked at again. A probe does not wait for one.
-        """
-        deployment = attempt.deployment
-        if deployment.concurrency is not None and not self._has_own_slot(attempt):
-            return False
-        quota = deployment.quota
-        pause = quota.rests_until - now
-        if pause <= 0:
-            if not quota.is_limited or attempt.is_probe:
-                return True
-            pause = quota.pause(attempt.tokens, now, attempt.deadline.at)
-            if attempt.flow.tier == "flex" and not self._attempts.queue.has_credit(attempt):
-                pause = max(pause, quota.bulk_pause(attempt.tokens, now))
-        if pause and self.on_pause is not None:
-            self.on_pause(self, now + pause)
-        return not pause

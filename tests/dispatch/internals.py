@@ -122,7 +122,7 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
             "requests counted as waiting": queue.waiting,
             "parts outstanding": queue.outstanding(deployment),
             "slots taken at its provider": queue.slots - queue.free,
-            "of its own slots taken": queue._calls.get(deployment, 0),
+            "of its own slots taken": queue._leaving.calls.get(deployment, 0),
             "batches open for additions": len(queue._open),
             "calls in flight": deployment.standing.in_flight,
             "probes in flight": int(deployment.health.is_probing),

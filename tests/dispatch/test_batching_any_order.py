@@ -244,7 +244,7 @@ class AnyQueue(RuleBasedStateMachine):
     def slots_taken_are_calls_in_flight(self):
         assert self.queue.free == self.queue.slots - len(self.calls)
         of = Counter(batch.deployment for batch in self.calls)
-        assert of == +Counter(self.queue._calls)
+        assert of == +Counter(self.queue._leaving.calls)
         assert of[self.deployments[1]] <= 1
         assert {id(b) for b in self.queue._open.values()} <= {id(b) for b in self.open}
 

@@ -1,0 +1,68 @@
+"""Whether an attempt may leave a queue: by the slots and the quota of its deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from app.dispatch.attempt import Attempt
+from app.dispatch.must_wait import MustWait
+from app.dispatch.waiting import WaitingAttempts
+
+if TYPE_CHECKING:
+    from app.dispatch.deployment import Deployment
+
+#: Slots from which on tier flex leaves the last one to others: of a provider, and of a deployment.
+MIN_SLOTS_FOR_RESERVE = 4
+
+
+class Leaving:
+    """The calls in flight of each deployment, and the rules that follow from them and from quotas.
+
+    ``on_pause`` is called with the time at which the queue is to be looked at again. A
+    `app.dispatch.batching.SlotQueue` owns it, and holds its own lock during every call.
+    """
+
+    def __init__(self, waiting: WaitingAttempts, on_pause: Callable[[float], None]) -> None:
+        self.calls: dict[Deployment, int] = {}  # in flight
+        self._waiting = waiting
+        self._on_pause = on_pause
+
+    def may_leave(self, attempt: Attempt, now: float) -> bool:
+        """Whether an attempt may leave, where its provider has a slot; a probe has no pause."""
+        deployment = attempt.deployment
+        if deployment.concurrency is not None and not self._has_own_slot(attempt):
+            return False
+        quota = deployment.quota
+        pause = quota.rests_until - now
+        if pause <= 0:
+            if not quota.is_limited or attempt.is_probe:
+                return True
+            pause = quota.pause(attempt.tokens, now, attempt.deadline.at)
+            if attempt.flow.tier == "flex" and not self._waiting.has_credit(attempt):
+                pause = max(pause, quota.bulk_pause(attempt.tokens, now))
+        if pause:
+            self._on_pause(now + pause)
+        return not pause
+
+    def one_look(self, now: float) -> Callable[[Attempt], bool]:
+        """Return `may_leave` for one look at the queue, which may hold very many attempts."""
+        must_wait = MustWait()
+
+        def may_leave(attempt: Attempt) -> bool:
+            if must_wait.has(attempt):
+                return False
+            if self.may_leave(attempt, now):
+                return True
+            must_wait.add(attempt)
+            return False
+
+        return may_leave
+
+    def _has_own_slot(self, attempt: Attempt) -> bool:
+        """Whether an attempt may take a slot of its deployment; flex leaves the last one, too."""
+        limit = attempt.deployment.concurrency or 0
+        free = limit - self.calls.get(attempt.deployment, 0)
+        if free == 1 and limit >= MIN_SLOTS_FOR_RESERVE and attempt.flow.tier == "flex":
+            return self._waiting.has_credit(attempt)
+        return free > 0
