@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint
 
 from app.auth.authenticator import KeySource
+from app.auth.blocklist import Blocklist
 from app.concurrency.shared_files import directory_for
 from app.config import Settings, UsageSettings
 from app.domain import Caller
@@ -42,6 +43,7 @@ class Services:
     `start` them in the process that serves.
     """
 
+    blocklist: Blocklist = field(default_factory=Blocklist)
     key_sources: list[KeySource] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=list)
     database: Database | None = None
@@ -82,7 +84,7 @@ class Services:
 
 def make_services(settings: Settings) -> Services:
     """Make the services that the settings name; packages of others need not be installed."""
-    services = Services()
+    services = Services(Blocklist(settings.blocked_keys, settings.blocked_users))
     if settings.usage is not None:
         _add_database(services, settings, settings.usage)
     else:
@@ -140,8 +142,18 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     services.ledger = ledger = Ledger(recorder, spool, shipper, writer, journal)
     services.observers.append(ledger)
     services.add(ledger.start, ledger.close)
+    _add_blocks(services, database, Path(usage.spool))
     if usage.keys:
         _add_table_keys(services, database, Path(usage.spool))
+
+
+def _add_blocks(services: Services, database: Database, spool: Path) -> None:
+    from app.auth.block_refresh import BlocklistRefresh
+    from app.auth.block_table import BlockTable
+
+    table, path = BlockTable(database), spool / "blocks.json"
+    refresh = BlocklistRefresh(table, services.blocklist, path)
+    services.add(refresh.start, refresh.stop)
 
 
 def _add_table_keys(services: Services, database: Database, spool: Path) -> None:

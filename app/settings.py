@@ -195,10 +195,10 @@ USAGE = None
 #:   empty): For callers whose token says nothing of them.
 OIDC = None
 
-#: End users (the field `user`) that get a 403. Taken on reload.
+#: End users (the field `user`) that get a 403. Taken on reload; `user block` needs none.
 BLOCKED_USERS: list[str] = []
 
-#: Keys (by name, of any origin) that get a 403. Taken on reload.
+#: Keys (by name, of any origin) that get a 403. Taken on reload; `key block` needs none.
 BLOCKED_KEYS: list[str] = []
 
 #: The proxies in front of this one, whose X-Forwarded-For is used: for keys that are bound to

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from app import config
+from app.cli.blocks import BLOCK_COMMANDS
 from app.cli.common import fail, load_usage_settings, with_database
 from app.cli.key_options import (
     ExpiryOption,
@@ -34,6 +35,10 @@ T = TypeVar("T")
 @click.group("key")
 def key() -> None:
     """Keys in the ledger's database, besides those of KEYS."""
+
+
+for _command in BLOCK_COMMANDS["key"]:
+    key.add_command(_command)
 
 
 def _change(work: Callable[[config.Settings, KeyTable], T]) -> T:
