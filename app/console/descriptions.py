@@ -218,7 +218,8 @@ ROUTES = {
     "metrics.metrics": Route(
         "operation", "Numbers for Prometheus", "text/plain", False, (Scope.KEY, Scope.ADMIN)
     ),
-    "console.openapi": Route("operation", "This description"),
-    "console.docs": Route("operation", "This page", "text/html"),
-    "console.part": Route("operation", "What the page is made of", "*/*"),
+    "root.index": Route("operation", "Where the API is; sends a browser to the console"),
+    "docs.openapi": Route("operation", "This description"),
+    "docs.docs": Route("operation", "This page", "text/html"),
+    "docs.part": Route("operation", "What the page is made of", "*/*"),
 }
