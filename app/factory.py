@@ -79,7 +79,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     api = Api(checked, authenticator, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
     flask.register_blueprint(Docs(checked).blueprint())
-    for blueprint in make_console(checked, authenticator, addresses):
+    pages = services.console_pages(checked)
+    for blueprint in make_console(checked, authenticator, addresses, pages):
         flask.register_blueprint(blueprint)
     if metrics:
         _register_gauges(metrics, dispatcher, cache, services, limiter)

@@ -49,6 +49,10 @@ class BlocklistRefresh:
     def stop(self) -> None:
         self._task.stop()
 
+    def wake(self) -> None:
+        """Refresh now, in the background: this process has changed a block."""
+        self._task.wake()
+
     def refresh(self) -> None:
         """Read the version, and all blocks if it has changed."""
         try:

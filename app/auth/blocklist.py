@@ -69,6 +69,10 @@ class Blocklist:
         self._until_by_key = found["key"] | self._of_settings["key"]
         self._until_by_user = found["user"] | self._of_settings["user"]
 
+    def in_settings(self) -> list[tuple[BlockedKind, str]]:
+        """Return what the settings block, in order."""
+        return [(kind, name) for kind in BLOCKED_KINDS for name in sorted(self._of_settings[kind])]
+
     def is_in_settings(self, kind: BlockedKind, name: str) -> bool:
         """Return whether the settings block it, which only a change of them can end."""
         return name in self._of_settings[kind]

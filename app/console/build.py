@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import Blueprint
 
 from app.api.client_address import ClientAddresses
@@ -13,12 +15,15 @@ from app.console.root import root
 
 
 def make_console(
-    settings: Settings, authenticator: Authenticator, addresses: ClientAddresses
+    settings: Settings,
+    authenticator: Authenticator,
+    addresses: ClientAddresses,
+    others: Sequence[Page] = (),
 ) -> list[Blueprint]:
     """Return the routes of the console, and ``GET /``.
 
-    What a page shows is an argument here, given by `app.factory`.
+    What a page shows is an argument here, given by `app.factory`; ``others`` are made already.
     """
-    pages: list[Page] = []
+    pages: list[Page] = [*others]
     console = Console(settings, authenticator, addresses, pages)
     return [console.blueprint(), root(settings)]

@@ -70,6 +70,7 @@ class Responses:
         template = self._templates.get_template(answer.template)
         text = template.render(self._context(session, message), **answer.values)
         response = Response(text, answer.status, content_type="text/html; charset=utf-8")
+        response.headers["Cache-Control"] = "no-store"  # it may show a key, and shows usage
         if signed:
             self.set_cookie(response, MESSAGE_COOKIE, "", 0)
         return with_policy(response)
