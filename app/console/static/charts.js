@@ -66,7 +66,7 @@ export async function timeSeries(figure, options) {
       width: parts.plot.clientWidth || 300,
       height,
       legend: { show: false },
-      padding: [6, 20, 0, 0],
+      padding: [6, 26, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: { y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] } },
       axes: [
