@@ -70,6 +70,7 @@ class JwtAuthenticator:
         if key.count(".") != 2:
             raise Unauthorized(_WRONG)
         claims = self._check(key)
+        _caller(claims, self._settings)  # raises where it names no owner
         kept = {path: _claim(claims, path) for path in self._settings.claims.values()}
         kid = jwt.get_unverified_header(key).get("kid")
         end = float(claims["exp"]) + self._settings.leeway

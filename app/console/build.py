@@ -12,6 +12,7 @@ from app.config import Settings
 from app.console.console import Console
 from app.console.page import Page
 from app.console.root import root
+from app.console.settings_page import settings_page
 
 
 def make_console(
@@ -24,6 +25,6 @@ def make_console(
 
     What a page shows is an argument here, given by `app.factory`; ``others`` are made already.
     """
-    pages: list[Page] = [*others]
+    pages: list[Page] = [*others, settings_page(settings)]
     console = Console(settings, authenticator, addresses, pages)
     return [console.blueprint(), root(settings)]

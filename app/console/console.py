@@ -48,7 +48,13 @@ class Console:
         self._static = StaticFiles()
         self._sessions = Sessions(authenticator, settings.console.secret)
         self._responses = Responses(self._pages, self._sessions, addresses, self._static)
-        self._login = Login(self._sessions, self._responses, takes_tokens=settings.oidc is not None)
+        first = next(iter(settings.keys.values()), None)
+        self._login = Login(
+            self._sessions,
+            self._responses,
+            takes_tokens=settings.oidc is not None,
+            operator_key=(first.name, bytes.fromhex(first.sha256)) if first else None,
+        )
 
     def blueprint(self) -> Blueprint:
         """Return the routes; none if ``CONSOLE`` disables them, so that they answer 404."""

@@ -12,6 +12,7 @@ from app.console.login_attempts import LoginAttempts
 from app.console.page import redirect, render
 from app.console.responses import SESSION_COOKIE, Responses
 from app.console.sessions import Session, Sessions
+from app.console.start import take_code
 from app.errors import (
     ClientError,
     KeyBlocked,
@@ -24,6 +25,7 @@ from app.exchange import EXCHANGE
 
 MAX_LOGIN_BYTES = 32 * 1024
 _INSIDE = re.compile(r"[\w/.~-]+(\?[^\s\\]*)?")
+_USED_CODE = "This link was used already, or is too old. Log in with a key."
 _REFUSED = "This key is not known, or has ended."
 
 
@@ -37,16 +39,29 @@ class Login:
         attempts: LoginAttempts | None = None,
         *,
         takes_tokens: bool = False,
+        operator_key: tuple[str, bytes] | None = None,
     ) -> None:
-        """``takes_tokens``: whether there is an identity provider, for the form's text."""
+        """``takes_tokens``: whether there is an identity provider, for the form's text.
+
+        ``operator_key``: name and SHA-256 of the key that the code of ``make run`` stands for.
+        """
         self._sessions = sessions
         self._takes_tokens = takes_tokens
+        self._operator_key = operator_key
         self._responses = responses
         self._attempts = attempts or LoginAttempts()
 
     def form(self) -> Response:
-        """Show the form."""
-        return self._form("", 200)
+        """Show the form, or begin a session with the code of ``make run``."""
+        code = request.args.get("code")
+        # A look ahead of a browser must not use it up.
+        if not code or request.method != "GET" or "Sec-Purpose" in request.headers:
+            return self._form("", 200)
+        address: Address | None = request.environ[EXCHANGE].client
+        if not self._attempts.wait_s(address) and self._operator_key and take_code(code):
+            return self._begun(*self._sessions.begin_as_operator(*self._operator_key))
+        self._attempts.count_failure(address)
+        return self._refuse(Unauthorized(_USED_CODE), _USED_CODE)
 
     def log_in(self, given: str) -> Response:
         """Begin a session with a key or token, and go to the page that was asked for."""

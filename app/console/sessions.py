@@ -6,7 +6,7 @@ the caller anew, and a session ends with its key: revoked, rotated, expired, blo
 networks. Nothing is stored on the server; any worker with the same secret takes the token.
 
 The secret is ``CONSOLE["secret"]``, or what gunicorn's master made at its start
-(`app.server.configuration`), which its workers share, also after a reload.
+(`app.console.start`), which its workers share, also after a reload.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from typing import Any
 from itsdangerous import BadData, URLSafeSerializer
 
 from app.auth.authenticator import Address, Authenticator
+from app.console.start import SECRET_VARIABLE
 from app.domain import Caller
 from app.errors import Unauthorized
 
-#: The environment variable in which gunicorn's master hands its workers a secret.
-SECRET_VARIABLE = "PROXY_CONSOLE_SECRET"  # noqa: S105 - a name
 LIFETIME_S = 8 * 3600
 #: Bytes of a token that a browser surely keeps: a cookie may have 4,096 with its attributes.
 MAX_TOKEN_LENGTH = 3800
