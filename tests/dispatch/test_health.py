@@ -207,7 +207,7 @@ def test_resting_deployment_without_alternative_is_probed(is_only):
     health.failed(Throttled("come back in an hour", retry_after=3600), T, T)
 
     def may_serve(now):
-        return health.may_serve_alone(now) if is_only else health.may_serve(now, last_resort=True)
+        return health.may_serve(now, last_resort=not is_only, is_only=is_only)
 
     assert not may_serve(T + 9.9)
     assert may_serve(T + 10)
@@ -221,10 +221,10 @@ def test_resting_deployment_without_alternative_is_probed(is_only):
 def test_only_deployment_is_excluded_only_by_retry_after():
     for health in (ejected(), healthy()):
         health.failed(Throttled("slow down"), T, T)
-        assert health.may_serve_alone(T)
+        assert health.may_serve(T, is_only=True)
         health.failed(Throttled("slow down", retry_after=5), T, T)
-        assert not health.may_serve_alone(T + 4.9)
-        assert health.may_serve_alone(T + 5)
+        assert not health.may_serve(T + 4.9, is_only=True)
+        assert health.may_serve(T + 5, is_only=True)
 
 
 def test_calls_in_flight_together_are_one_episode_of_rest():

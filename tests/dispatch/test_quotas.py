@@ -2,10 +2,10 @@
 
 import itertools
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from app.concurrency.deadline import Deadline
 from app.domain import Call, EmbeddingRequest, Vectors
