@@ -1,7 +1,8 @@
 """Bars over time as SVG that needs no script: what templates/bars.html draws.
 
-Widths and horizontal places are percentages, heights are pixels, so that the bars fill the width of
-any screen and their texts are not distorted.
+The bars are drawn in a picture as wide as they are many, which is stretched to the width of the
+screen, and as high as pixels; texts are beside it, so that they are not distorted. A series is one
+path, as that takes a tenth of the bytes of an element for each part of a bar.
 """
 
 from __future__ import annotations
@@ -19,27 +20,6 @@ _STEPS = (1, 2, 2.5, 5, 10)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One colour of a bar."""
-
-    series: int  # its place among the series
-    y: float
-    height: float
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A bar. ``x`` and ``width`` are percentages."""
-
-    x: float
-    width: float
-    hover_x: float  # the whole place of the bar, to point at
-    hover_width: float
-    title: str
-    parts: Sequence[Part]
-
-
-@dataclass(frozen=True, slots=True)
 class Label:
     """A text at a line (``at`` in pixels from the top), or below a bar (in percent)."""
 
@@ -50,9 +30,10 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """All that is drawn."""
+    """All that is drawn. ``paths`` are those of the series, ``titles`` what the bars show."""
 
-    bars: Sequence[Bar]
+    paths: Sequence[str]
+    titles: Sequence[str]
     lines: Sequence[Label]
     labels: Sequence[Label]
     height: int = HEIGHT
@@ -68,22 +49,20 @@ def make_bars(
 
     ``titles`` say what a bar shows; ``shown`` formats a value.
     """
-    sums = [sum(values) for values in zip(*series, strict=True)] if series else []
-    top = top_of(max(sums, default=0))
-    place = 100 / max(1, len(times))
-    bars = []
-    for i, title in enumerate(titles):
-        parts, y = [], float(HEIGHT)
-        for number, values in enumerate(series):
-            height = values[i] / top * HEIGHT
+    sums = [0.0] * len(times)
+    top = top_of(max(map(sum, zip(*series, strict=True)), default=0))
+    paths = []
+    for values in series:
+        path = []
+        for i, value in enumerate(values):
+            below, sums[i] = sums[i], sums[i] + value
+            y, height = HEIGHT * (1 - below / top), value / top * HEIGHT
             if height > 0:
-                y -= height
-                parts.append(Part(number, round(y, 2), round(height, 2)))
-        x = round(i * place, 4)
-        left = round(x + place * (1 - FILL) / 2, 4)
-        bars.append(Bar(left, round(place * FILL, 4), x, round(place, 4), title, parts))
+                x = f"{i + (1 - FILL) / 2:.2f}"
+                path.append(f"M{x} {y:.2f}v{-height:.2f}h{FILL}v{height:.2f}z")
+        paths.append("".join(path))
     lines = [Label(HEIGHT * (1 - share), shown(top * share)) for share in (1.0, 0.5, 0.0)]
-    return Bars(bars, lines, _labels(times, place))
+    return Bars(paths, titles, lines, _labels(times, 100 / max(1, len(times))))
 
 
 def top_of(value: float) -> float:

@@ -78,7 +78,6 @@ class KeyForm:
     def of(cls, entry: KeyEntry) -> KeyForm:
         """Return the form that shows a key."""
         limits = dict(entry.limits)
-        ends = entry.expires
         return cls(
             entry.name,
             "*" in entry.models,
@@ -91,7 +90,7 @@ class KeyForm:
             bool(limits.get("fair_users")),
             "\n".join(entry.networks),
             KEEP,
-            "" if ends is None else f"{datetime.fromtimestamp(ends, UTC):%Y-%m-%d}",
+            _date(entry.expires),
             version_of(entry),
         )
 
@@ -122,8 +121,11 @@ class KeyForm:
 
     def end(self, now: float, before: int | None) -> int | None:
         """Return when the key expires; ``before``: as it is. Raises ValueError."""
-        if self.expires == KEEP:
+        is_date_given = self.expires_on not in ("", _date(before))
+        if self.expires == KEEP and not is_date_given:
             return before
+        if is_date_given and self.expires not in (KEEP, AT_DATE):
+            raise ValueError("a date is given and another end, too: choose one of them")
         if self.expires == NEVER:
             return None
         if self.expires in LIFETIMES:
@@ -152,8 +154,12 @@ def choices(models: Mapping[str, Any], *, is_new: bool) -> dict[str, Any]:
         "limit_titles": LIMIT_TITLES,
         "tiers": TIERS,
         "is_new": is_new,
-        "today": f"{datetime.fromtimestamp(time.time(), UTC):%Y-%m-%d}",
+        "today": _date(int(time.time())),
     }
+
+
+def _date(seconds: int | None) -> str:
+    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
 
 def _text(value: Any) -> str:

@@ -28,7 +28,9 @@ from app.usage.reporter import MAX_GROUPS, Report, Reporter
 from app.usage.volume_alert import VolumeAlert
 
 #: Rows of the table; the file to download has all.
-MAX_ROWS_SHOWN = 200
+MAX_ROWS_SHOWN = 100
+#: Bars whose titles say what they are made of; of more, the page would get too large.
+MAX_BARS_WITH_PARTS = 120
 #: Budgets that an administrator sees; those that run out first come first.
 MAX_BUDGETS_SHOWN = 50
 
@@ -166,6 +168,8 @@ def _bars(figures: Figures, asked: Asked) -> Bars:
         times.append(f"{moment:%-d %b}" if is_day else f"{moment:%H:%M}")
         parts = [(one, one.values[i]) for one in figures.series if one.values[i]]
         named = [f"{series_name(one.value)}: {whole(value)}" for one, value in parts]
+        if len(figures.buckets) > MAX_BARS_WITH_PARTS:
+            named = []
         title = [bar_title(at, asked), f"{whole(sum(v for _, v in parts))} in all", *named]
         titles.append("\n".join(title))
     values: Sequence[Sequence[float]] = [one.values for one in figures.series]

@@ -4,6 +4,7 @@ import html
 import re
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from werkzeug.datastructures import MultiDict
@@ -111,6 +112,7 @@ def test_invalid_new_key_is_refused_with_the_form_as_it_was(app, admin):
         ({"expires": "date", "expires_on": "2020-01-01"}, "That date is over"),
         ({"expires": "date", "expires_on": "soon"}, "is no date"),
         ({"expires": "9y"}, "is no date"),
+        ({"expires_on": "2099-01-01"}, "A date is given and another end, too"),
     ):
         answer = admin.post("keys/new", **{**NEW, "tokens_per_day": "77", **fields})
         assert (answer.status_code, message in answer.text) == (400, True), (fields, answer.text)
@@ -144,6 +146,12 @@ def test_edit_changes_what_the_form_says_and_nothing_else(app, admin):
         "service_tiers": ["flex"],
     }
     assert replace(after, limits=before.limits, networks=before.networks) == before
+    fields = form_of(admin.get("keys/key", name="team"))
+    admin.post("keys/edit", **{**fields, "expires_on": "2099-01-31"})  # with "As it is" chosen
+    (dated,) = active(app)
+    assert datetime.fromtimestamp(dated.expires, UTC).isoformat() == "2099-01-31T23:59:59+00:00"
+    app.keys.edit("team", lambda entry: replace(entry, expires=after.expires))
+    fields["seen"] = "0" * 16
     # The form of before the change would undo it.
     stale = admin.post("keys/edit", **fields)
     assert (stale.status_code, "changed meanwhile" in stale.text) == (400, True)

@@ -150,7 +150,7 @@ def test_key_of_the_settings_is_blocked_with_its_session(admin, browser, console
 
 def test_figures_sort_by_links_and_download_as_csv(admin, usage):
     admin.goto("/console/use?by=model&since=30d&key=narrow")
-    assert admin.has("svg[role=img] g.bar")
+    assert admin.has("svg[role=img] path.c1")
     link = "[...document.querySelectorAll('thead a')].find((a) => a.innerText === 'Cost')"
     assert admin.evaluate(f"{link}.closest('th').ariaSort") is None
     path = admin.evaluate(f"{link}.href").removeprefix(admin.url).partition("#")[0]
