@@ -189,7 +189,7 @@ class Sender:
     ) -> Batch | None:
         deployment, attempts = batch.deployment, batch.attempts
         pool, number = self._pool_of[deployment], len(attempts)
-        if batch.deadline.cancelled:
+        if batch.deadline.cancelled and not _is_answer_to_heed(error):
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
@@ -226,3 +226,8 @@ class Sender:
         while (other := queue.next(now)) is not None:  # a slot may be free
             self.send(other)
         return test
+
+
+def _is_answer_to_heed(error: ProviderError) -> bool:
+    """Whether the provider has said when to call again: also where no request waited any more."""
+    return isinstance(error, Throttled) or error.retry_after is not None
