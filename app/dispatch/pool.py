@@ -11,6 +11,7 @@ from app.dispatch.budget import Budget
 from app.dispatch.deployment import Deployment
 from app.dispatch.ejector import Ejector
 from app.dispatch.plan import Expected, TokenEstimate
+from app.dispatch.unpaid import UnpaidTokens
 
 #: Expected waits within this factor count as equal: while all are healthy, weights alone decide.
 _EQUAL_WAIT_FACTOR = 2.0
@@ -42,6 +43,7 @@ class Pool:
         self.retries = Budget(settings.retry_ratio, settings.saved_retries, settings.max_saved)
         self.hedges = Budget(settings.hedge_ratio, 0.0, settings.max_saved)
         self.ejector = Ejector(model, self.deployments)
+        self.unpaid = UnpaidTokens()
         self._rng = rng
 
     # Choosing

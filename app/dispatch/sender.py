@@ -176,7 +176,8 @@ class Sender:
         for attempt in attempts:
             stop = start + attempt.size
             rows = vectors if len(attempts) == 1 else vectors.slice(start, stop)
-            deliver(attempt, rows, len(attempts), now)
+            if not deliver(attempt, rows, len(attempts), now):
+                pool.unpaid.add(attempt.flow.key, deployment.source, sum(rows.tokens))
             start = stop
         for other in silent:
             self.ejected(pool, other, now)
