@@ -1,0 +1,25 @@
+"""Makes the console with its pages; a new page is added here."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from app.api.client_address import ClientAddresses
+from app.auth.authenticator import Authenticator
+from app.config import Settings
+from app.console.console import Console
+from app.console.page import Page
+from app.console.root import root
+from app.console.settings_page import settings_page
+
+
+def make_console(
+    settings: Settings, authenticator: Authenticator, addresses: ClientAddresses
+) -> list[Blueprint]:
+    """Return the routes of the console, and ``GET /``.
+
+    What a page shows is an argument here, given by `app.factory`.
+    """
+    pages: list[Page] = [settings_page(settings)]
+    console = Console(settings, authenticator, addresses, pages)
+    return [console.blueprint(), root(settings)]
