@@ -13,7 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.api.client_address import ClientAddresses
 from app.auth.authenticator import Authenticator
 from app.config import Settings
-from app.console.login import MAX_LOGIN_BYTES, Login
+from app.console.login import MAX_LOGIN_BYTES, Login, inside
 from app.console.page import ORDER, Answer, Page, Route, redirect, render
 from app.console.responses import SESSION_COOKIE, Responses, with_policy
 from app.console.sessions import Session, Sessions, is_csrf_token
@@ -67,7 +67,7 @@ class Console:
             console.add_url_rule(path, endpoint, view, methods=[method], strict_slashes=False)
 
         add("/console", "home", "GET", self._view(Route("", "GET", self._home)))
-        add("/console/login", "login", "GET", self._login.form)
+        add("/console/login", "login", "GET", self._log_in_form)
         add("/console/login", "log_in", "POST", self._log_in)
         add(
             "/console/logout", "log_out", "POST", self._view(Route("", "POST", self._login.log_out))
@@ -112,11 +112,17 @@ class Console:
         request.environ[EXCHANGE].error = error
         drop_tracebacks(error)
         if session is None and isinstance(error, Unauthorized):
-            asked = request.full_path.removeprefix("/console").lstrip("/").rstrip("?")
-            following = f"?next={quote(asked)}" if asked and request.method == "GET" else ""
-            return self._responses.make(redirect(f"login{following}"), None)
+            return self._responses.make(_to_login(), None)
         page = render("error.html", error.status, text=error.message, code=error.code)
         return self._responses.make(page, session)
+
+    def _log_in_form(self) -> Response:
+        """Show the form, or go on where there is a session."""
+        try:
+            session = self._session()
+        except ClientError:
+            return self._login.form()
+        return self._responses.make(redirect(inside(request.args.get("next"))), session)
 
     def _log_in(self) -> Response:
         request.max_content_length = MAX_LOGIN_BYTES
@@ -154,6 +160,19 @@ def _unknown(_: Session, path: str) -> Answer:
 def _asks_for_json() -> bool:
     accepted = request.headers.get("Accept", "")
     return "application/json" in accepted and "text/html" not in accepted
+
+
+def _to_login() -> Answer:
+    """Lead to the login, and from there to the page that was asked for.
+
+    On a link from another site a browser sends no cookie that is SameSite=Strict. So a page of this
+    site sends it on: the login then sees whether there is a session.
+    """
+    asked = request.full_path.removeprefix("/console").lstrip("/").rstrip("?")
+    path = f"login?next={quote(asked)}" if asked and request.method == "GET" else "login"
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        return render("continue.html", path=path)
+    return redirect(path)
 
 
 def _check_change(session: Session, max_bytes: int) -> None:

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 
-from app.auth.authenticator import Authenticator
+from app.auth.authenticator import Authenticator, networks
 from app.auth.keys import Keyring
 from app.config import KeySettings
 from app.console import login_attempts, start
@@ -19,7 +19,8 @@ from app.console.login import inside
 from app.console.login_attempts import MAX_FAILURES, WINDOW_S, LoginAttempts
 from app.console.responses import SESSION_COOKIE
 from app.console.sessions import LIFETIME_S, Sessions
-from app.errors import KeyBlocked, Unauthorized
+from app.domain import Caller
+from app.errors import KeyBlocked, NetworkNotAllowed, Unauthorized
 from tests.console.visitor import ADMIN, ADMIN_KEY, Visitor, app_of
 from tests.support.settings import KEY, KEYS, key
 
@@ -203,6 +204,40 @@ def test_login_leads_to_the_page_that_was_asked_for(path):
     assert inside(path) == path
     answer = Visitor().log_in(path=f"/console/login?next={path.replace('&', '%26')}")
     assert answer.headers["Location"] == f"../console/{path}"
+
+
+def test_link_of_another_site_is_sent_on_by_a_page_of_this_one():
+    visitor = Visitor()
+    page = visitor.get("/console/keys?a=b", **{"Sec-Fetch-Site": "cross-site"})
+    assert page.status_code == 200
+    assert 'content="0; url=../console/login?next=keys%3Fa%3Db"' in page.text
+    visitor.log_in()
+    answer = visitor.get("/console/login?next=keys")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "../console/keys")
+
+
+class BoundSource:
+    """A table with one key, which is bound to a network."""
+
+    def identify(self, key):
+        return Caller("bound"), networks(["10.0.0.0/8"])
+
+    def remember(self, key, seal):
+        return {"name": "bound", "seal": ""}
+
+    def recall(self, remembered, seal):
+        return self.identify("")
+
+
+def test_session_is_of_no_use_outside_the_networks_of_its_key():
+    bound = Sessions(Authenticator(Keyring([]), [BoundSource()]), SECRET)
+    inside_network = ipaddress.ip_address("10.1.2.3")
+    with pytest.raises(NetworkNotAllowed):
+        bound.begin("sk-any", ADDRESS)
+    token, _ = bound.begin("sk-any", inside_network)
+    assert bound.check(token, inside_network).caller.name == "bound"
+    with pytest.raises(NetworkNotAllowed):
+        bound.check(token, ADDRESS)
 
 
 @pytest.fixture

@@ -49,6 +49,20 @@ def test_browser_is_led_to_the_login_and_back_to_the_page_it_asked_for(browser, 
         assert page.path().startswith("/console/login")
 
 
+def test_link_on_another_site_opens_the_page_within_the_session(browser, console_proxy):
+    """The cookie is SameSite=Strict; localhost is another site than 127.0.0.1."""
+    with browser.open(console_proxy.url) as page:
+        page.login(ADMIN_KEY)
+        here, page.url = page.url, page.url.replace("127.0.0.1", "localhost")
+        for path in ("/console/settings?a=b", "/"):
+            page.goto("/docs")
+            page.evaluate(f"setTimeout(() => {{ location.href = {here + path!r}; }}, 0)")
+            page.wait("location.pathname === '/console/settings' && document.querySelector('h1')")
+        page.url = here
+        page.goto("/console/login")
+        assert page.path() == "/console/settings"
+
+
 def test_wrong_key_is_refused_with_a_message(browser, console_proxy):
     with browser.open(console_proxy.url) as page:
         page.goto("/console/login")
