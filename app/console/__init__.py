@@ -4,6 +4,9 @@
   `page`: what a page is made of, and how to add one; `build` lists the pages; `responses` makes
   responses of their answers, by the templates of ``templates/`` (`templating`).
 * `sessions`: signed sessions, good as long as their key is; `login`, `login_attempts`: the way in.
+* `use_page`: usage, of `use_query` (what is asked), `use_figures` (reports), `use_columns`, `bars`
+  (SVG); `without_ledger` where there is none. `keys_page`: keys of the database, of `key_form` and
+  `key_views`. `blocking` blocks keys and end users in both; `changes`: what changes share.
 * `root`: ``GET /``.
 * `docs` serves the API's description and a page to try it. `openapi` makes the description out of
   what the app itself goes by: Flask's routes, the marshmallow schema of requests, the error

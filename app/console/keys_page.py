@@ -24,6 +24,8 @@ from app.console.sessions import Session
 from app.database.engine import Database
 from app.errors import BadRequest, NotFound, shown
 
+#: Keys of one list; others are found by their names.
+MAX_KEYS_SHOWN = 200
 #: How long the old key of a rotation stays valid, as the form offers it: seconds.
 GRACES = {
     "0": ("not at all: it ends now", 0),
@@ -70,15 +72,23 @@ def _add_views(page: Page, keys: Keys) -> None:
     def listing(_: Session) -> Answer:
         with answered_errors():
             entries = keys.table().read()[1]
-            names = {*settings.keys, *(entry.name for entry in entries)}
-            used = keys.table().last_uses(names)
         views = [*views_of(entries, time.time()), *map(view_of_settings, settings.keys.values())]
-        views = [v.with_state(used.get(v.name), keys.blocklist.blocks_key(v.name)) for v in views]
         wanted, is_all = request.args.get("q", "").strip(), request.args.get("ended") == "yes"
         found = [v for v in views if wanted.lower() in v.name.lower()]
-        visible = [v for v in found if is_all or not v.has_ended]
-        values: dict[str, Any] = {"wanted": wanted, "is_all": is_all}
-        return render("keys.html", keys=visible, ended=len(found) - len(visible), **values)
+        valid = [v for v in found if is_all or not v.has_ended]
+        some = valid[:MAX_KEYS_SHOWN]
+        with answered_errors():
+            used = keys.table().last_uses(view.name for view in some)
+        shown_keys = [
+            v.with_state(used.get(v.name), keys.blocklist.blocks_key(v.name)) for v in some
+        ]
+        values: dict[str, Any] = {
+            "wanted": wanted,
+            "is_all": is_all,
+            "ended": len(found) - len(valid),
+            "left_out": len(valid) - len(some),
+        }
+        return render("keys.html", keys=shown_keys, **values)
 
     @page.get("/key")
     def one(session: Session) -> Answer:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Response, request
 
@@ -20,12 +20,15 @@ from app.console.use_columns import COLUMNS, MEASURES, TIMES, TITLES
 from app.console.use_figures import Figures, figures_of
 from app.console.use_query import NONE, RANGES, Asked, dimensions_for, read
 from app.domain import Caller
+from app.exchange import EXCHANGE
 from app.limits.periods import zone_of
 from app.usage.budgets import Budget, budgets_of, sums_by_key
 from app.usage.queries import VolumeLimits
 from app.usage.report import as_csv, readable
 from app.usage.reporter import MAX_GROUPS, Report, Reporter
 from app.usage.volume_alert import VolumeAlert
+
+T = TypeVar("T")
 
 #: Rows of the table; the file to download has all.
 MAX_ROWS_SHOWN = 100
@@ -58,6 +61,11 @@ def use_page(settings: Settings, ledger: Ledger, blocking: Blocking) -> Page:
         sums = sums_by_key(report, None if session.is_admin else session.caller.name)
         return budgets_of(callers, zone_of(zone), count_cached, sums, time.time())
 
+    def made(session: Session, work: Callable[[Report], T]) -> T:
+        """Make reports within a limit of the session: two people may use one key, and two tabs."""
+        request_id = request.environ[EXCHANGE].id
+        return ledger.reporter.run(f"console {session.id}", work, f"console {request_id}")
+
     @page.get()
     def show(session: Session) -> Answer:
         asked = asked_by(session)
@@ -65,10 +73,10 @@ def use_page(settings: Settings, ledger: Ledger, blocking: Blocking) -> Page:
         def work(report: Report) -> tuple[Figures, list[Budget]]:
             return figures_of(report, asked, ledger.unusual), budgets(report, session)
 
-        # A limit of reports for each session: two people may use one key at the same time.
-        figures, of_keys = ledger.reporter.run(f"console {session.id}", work)
+        figures, of_keys = made(session, work)
         values: dict[str, Any] = {
             **_of_form(asked, session.caller),
+            "zone": asked.given.get("timezone", zone),
             **_of_table(figures, asked, bool(ledger.unusual)),
             "budgets": of_keys[:MAX_BUDGETS_SHOWN],
             "budgets_left_out": max(0, len(of_keys) - MAX_BUDGETS_SHOWN),
@@ -84,7 +92,7 @@ def use_page(settings: Settings, ledger: Ledger, blocking: Blocking) -> Page:
     def download(session: Session) -> Answer:
         asked = asked_by(session)
         query = asked.groups(ledger.unusual)
-        rows = ledger.reporter.run(f"console {session.id}", lambda report: report(query))
+        rows = made(session, lambda report: report(query))
         text = as_csv([readable(row, asked.zone) for row in rows])
         response = Response(text, content_type="text/csv; charset=utf-8")
         name = f"usage-{asked.since:%Y-%m-%d}-{asked.until:%Y-%m-%d}-by-{'-'.join(asked.by)}.csv"

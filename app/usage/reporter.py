@@ -50,13 +50,14 @@ class Reporter:
         """Return the groups in the query's order. Raises `RateLimited` or `UsageUnavailable`."""
         return self.run(key, lambda report: report(query))
 
-    def run(self, key: str, work: Callable[[Report], T]) -> T:
+    def run(self, key: str, work: Callable[[Report], T], slot: str | None = None) -> T:
         """Return the result of ``work``, which makes several reports that count as one.
 
-        Raises `RateLimited` or `UsageUnavailable`.
+        ``slot`` names what runs one at a time, the key unless given. Raises `RateLimited` or
+        `UsageUnavailable`.
         """
         self._check_rate(key)
-        with self._slot(key):
+        with self._slot(slot or key):
             try:
                 return work(lambda query: self._store.report(query, MAX_GROUPS))
             except Unavailable as error:

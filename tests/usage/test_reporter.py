@@ -68,6 +68,8 @@ def test_a_key_makes_one_report_at_a_time_and_a_worker_two():
     with pytest.raises(RateLimited, match="one at a time") as caught:
         reporter.report("a", ALL)
     assert caught.value.retry_after == 1
+    with pytest.raises(UsageUnavailable, match="Other reports"):
+        reporter.run("a", lambda report: report(ALL), slot="another tab")
     with pytest.raises(UsageUnavailable, match="Other reports") as caught:
         reporter.report("c", ALL)
     assert caught.value.retry_after == 1
