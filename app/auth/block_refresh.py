@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,8 @@ from app.database.engine import Unavailable
 _log = logging.getLogger("app.auth")
 
 POLL_S = 2.0
+#: Seconds that a start waits for the first query: the blocks of the file are in force meanwhile.
+START_WAIT_S = 2.0
 #: Incremented when the meaning of the file's content changes.
 FORMAT = 1
 
@@ -34,20 +37,25 @@ class BlocklistRefresh:
         self._table, self._blocklist, self._path = table, blocklist, path
         self._version: int | None = None
         self._is_away = False  # the last query got no answer
-        self._task = PeriodicTask("access-blocks", self.refresh, poll_s, first_after_s=poll_s)
+        self._first_query_ended = threading.Event()
+        self._task = PeriodicTask("access-blocks", self._poll, poll_s)
 
     def start(self) -> None:
-        """Read the blocks, from the file if the database does not answer; then poll."""
-        try:
-            self.refresh()
-        except Exception:  # a bug must not prevent the start; the next poll tries again
-            _log.exception("the table of blocks cannot be read")
-        if self._version is None:
-            self._use_file()
+        """Use the blocks of the file, then those of the database, and poll."""
+        has_file = self._use_file()
         self._task.start()
+        self._first_query_ended.wait(START_WAIT_S)
+        if self._version is None and not has_file:
+            _log.warning("the table of blocks is away, and no file has a copy: none is in force")
 
     def stop(self) -> None:
         self._task.stop()
+
+    def _poll(self) -> None:
+        try:
+            self.refresh()
+        finally:
+            self._first_query_ended.set()
 
     def wake(self) -> None:
         """Refresh now, in the background: this process has changed a block."""
@@ -77,13 +85,16 @@ class BlocklistRefresh:
         except OSError as error:
             _log.warning("the blocks cannot be kept in a file: %s", error)
 
-    def _use_file(self) -> None:
+    def _use_file(self) -> bool:
+        """Put the blocks of the file in force; return whether there are any to rely on."""
         try:
             content = read_private(self._path)
             if not isinstance(content, dict) or content.get("format") != FORMAT:
                 raise ValueError("it is of another version")
             self._blocklist.replace([Block(**row) for row in content["blocks"]])
+            return True
         except FileNotFoundError:
-            _log.warning("the table of blocks is away, and no file has a copy: none is in force")
+            return False
         except (OSError, ValueError, KeyError, TypeError) as error:
             _log.warning("the blocks that are kept in a file cannot be used: %s", error)
+            return False

@@ -1,8 +1,11 @@
 """Blocks in memory, in the table, and in the file for workers that start without the database."""
 
+import threading
+
 import pytest
 import sqlalchemy as sa
 
+from app.auth import block_refresh
 from app.auth.block_refresh import BlocklistRefresh
 from app.auth.block_table import BlockTable
 from app.auth.blocklist import Block, Blocklist
@@ -148,6 +151,21 @@ def test_worker_that_starts_without_the_database_uses_the_file(
     assert not late.blocks_user("u")
 
 
+def test_start_waits_no_longer_than_its_limit_for_a_database_that_hangs(
+    blocks, make_refresh, monkeypatch, clock
+):
+    blocks.block("user", "u")
+    make_refresh(Blocklist()).refresh()  # writes the file
+    answers, late = threading.Event(), Blocklist(clock=clock)
+    monkeypatch.setattr(blocks, "version", lambda: answers.wait(10) and away())
+    monkeypatch.setattr(block_refresh, "START_WAIT_S", 0.01)
+    refresh = make_refresh(late)
+    refresh.start()
+    assert late.blocks_user("u")
+    answers.set()
+    assert refresh._task.stop(10)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}', '{"format": 1, "blocks": [5]}'])
 def test_invalid_file_is_not_used(make_refresh, monkeypatch, blocks, tmp_path, caplog, text):
     path = tmp_path / "spool" / "blocks.json"
@@ -168,5 +186,5 @@ def test_start_succeeds_without_tables_and_without_a_file(
     refresh = make_refresh(Blocklist(["leaked"]))
     refresh.start()
     refresh.stop()
-    assert "the table of blocks cannot be read" in caplog.text
+    assert "access-blocks failed" in caplog.text
     assert "no file has a copy" in caplog.text
