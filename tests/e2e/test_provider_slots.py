@@ -8,8 +8,9 @@ import time
 import pytest
 
 from tests.conftest import WORKER_CLASSES
+from tests.e2e.hosts import in_threads, two_hosts
 from tests.support import settings
-from tests.support.server import Proxy, eventually
+from tests.support.server import eventually
 from tests.support.upstream import Upstream
 from tests.support.valkey import Valkey
 
@@ -55,21 +56,8 @@ def valkey():
 def hosts(request, upstream, valkey, tmp_path):
     """Two proxies of two workers each."""
     provider = settings.provider(upstream, merge=False, max_inputs=1, concurrency=SLOTS)
-    path = settings.settings_file(
-        tmp_path,
-        providers={"p": provider},
-        models={"m": settings.model("p")},
-        keys={"tests": settings.key(settings.KEY, "*")},
-        LIMITS={"url": valkey.url},
-    )
-    directories = [tmp_path / "one", tmp_path / "two"]
-    for directory in directories:
-        directory.mkdir()
-    one, two = (
-        Proxy(directory, path, worker_class=request.param, workers=2) for directory in directories
-    )
-    with one, two:
-        yield one, two
+    with two_hosts(tmp_path, request.param, valkey, provider, settings.model("p")) as both:
+        yield both
 
 
 def have_joined(valkey):
@@ -99,11 +87,7 @@ def load(hosts, seconds):
             count += 1
             answers.append(client.embed("m", f"{host.port} {number} {count}").status)
 
-    threads = [threading.Thread(target=ask, args=(host, i)) for host in hosts for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(hosts, 8, ask)
     assert set(answers) == {200}
     return len(answers)
 
