@@ -38,6 +38,7 @@ The way of a request, and the file of each step::
   `adaptive`: finds their number where it is "auto"; `attempts`: the states of the attempts there;
   `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`: attempts that
   share a call.
+* `room`: the jobs that wait until a full queue has room.
 * `waiting`: the order of the queue, by fair queueing (`queued_flow`) among tiers (`tier_credits`),
   keys, and end users or sizes of requests (`flows`); `leaving`: which may leave now (`must_wait`:
   which may not); `displacement`: the one that a full queue loses; `merging`: which attempts share a

@@ -25,6 +25,7 @@ from app.dispatch.batch import Batch, tokens_of
 from app.dispatch.drain_rate import DrainRate
 from app.dispatch.leaving import MIN_SLOTS_FOR_RESERVE, Leaving
 from app.dispatch.merging import Merging
+from app.dispatch.room import RoomWaiters
 from app.dispatch.waiting import group_key
 from app.domain import Flow, Tier
 
@@ -51,6 +52,7 @@ class SlotQueue:
         self.free = slots
         #: Called under the lock when attempts wait for a quota until a time: see `paused`.
         self.on_pause: Callable[[SlotQueue, float], None] | None = None
+        self.room_waiters = RoomWaiters()  # jobs that wait until it is full no more
         self._max_waiting = max_waiting
         self._attempts = Attempts()
         self._open: dict[Hashable, Batch] = {}  # for additions
@@ -72,6 +74,11 @@ class SlotQueue:
     def is_full(self) -> bool:
         """Whether no more attempts may wait here."""
         return self._attempts.waiting >= self._max_waiting
+
+    @property
+    def room(self) -> int:
+        """Attempts that may still wait here."""
+        return self._max_waiting - self._attempts.waiting
 
     def has_room(self, flow: Flow) -> bool:
         """Whether an attempt of a flow may wait here.

@@ -55,11 +55,13 @@ class JobState:
         context: JobContext,
         rng: random.Random,
         on_result: Callable[[Attempt, Result, float], None],
+        on_room: Callable[[], None],
         parts_are_published: bool,
     ) -> None:
         request, self._pool = context.request, context.pool
         self.finished = False
         self.error: BaseException | None = None
+        self.has_room = False  # in a queue that was full, since the last `advance`
         self.unpublished = 0  # parts in ``effects`` for which `published` is still to be called
         self.effects = Effects()
         self._context = context
@@ -70,7 +72,7 @@ class JobState:
         )
         self.times = self._parts.times
         self.want = self._parts.want
-        self._starter = Starter(context, self._parts, on_result, self.effects)
+        self._starter = Starter(context, self._parts, on_result, on_room, self.effects)
         self._answer = Answer(len(request.items))
 
     @property
@@ -84,6 +86,9 @@ class JobState:
         """Start what is due, and end the request at its deadline; return when to call it again."""
         if now >= self._context.deadline.at and not self.finished:
             self._finish(self._deadline_exceeded())
+        if self.has_room:
+            self.has_room = False
+            self._starter.retry_full_queues(now)
         if self._parts.running:
             self._starter.handle_slow_calls(now)
         return self._start_due(now)

@@ -159,9 +159,12 @@ class Parts:
         for part in [part for parts in (self.waiting, *self._held.values()) for part in parts]:
             joined.prefer(part)
         for part in list(dict.fromkeys(self.running.values())):
+            was_bulk = part.is_bulk
             if joined.prefer(part):
                 for attempt in part.attempts:
                     attempt.deployment.queue.move(attempt, part.flow)
+                if was_bulk and not part.is_bulk:  # no more does it wait where only flex does
+                    part.late_at = float("-inf")
         self.put_first(())
 
     def keep_only(self, positions: Sequence[int]) -> list[tuple[int, int]]:

@@ -114,6 +114,7 @@ class Sender:
                 test = None
                 abort(batch)
             following = queue.finish(batch, time.monotonic())
+            queue.room_waiters.wake(queue.room)
             if test is not None:
                 deliver_not_sent(test)
             batch = following

@@ -24,6 +24,9 @@ from app.dispatch.timers import Timers
 from app.domain import EmbeddingRequest
 
 _MIN_WAIT_S = 0.01  # for a deployment to come back
+#: A job before full queues looks at them again after so long, if none wakes it: attempts may have
+#: left without a call, or another deployment may be back.
+_FULL_POLL_S = 0.5
 
 
 class JobContext(Struct):
@@ -54,11 +57,15 @@ class Starter:
         job: JobContext,
         parts: Parts,
         on_result: Callable[[Attempt, Result, float], None],
+        on_room: Callable[[], None],
         effects: Effects,
     ) -> None:
         self._job = job
         self._parts = parts
         self._on_result = on_result
+        self._on_room: Callable[[], None] | None = on_room
+        self._has_waited_for_room = False
+        self._before_full: set[Part] = set()  # that wait until a queue is full no more
         self._effects = effects
         self._suitable = job.prepared.suitable
         self._timers = Timers(job.pool, self._suitable, job.is_hedged)
@@ -66,6 +73,17 @@ class Starter:
     def close(self) -> None:
         """Drop the reference to the job, whose cycle only the garbage collector could free."""
         self._on_result = _ignore_result
+        if self._has_waited_for_room and self._on_room is not None:
+            for deployment in self._suitable:
+                deployment.queue.room_waiters.remove(self._on_room)
+            self._before_full.clear()
+        self._on_room = None
+
+    def retry_full_queues(self, now: float) -> None:
+        """Let the parts start again that found all queues full: one has room now."""
+        for part in self._before_full:
+            part.due = now
+        self._before_full.clear()
 
     def start_due(self, now: float, has_vectors: bool) -> Part | None:
         """Start the parts that are due; return one that no deployment can take in time, if any.
@@ -105,8 +123,12 @@ class Starter:
             if not may_wait or now + wait >= self._job.deadline.at:
                 return False
             part.due = now + wait
+            if pool.is_full(now, expected, self._suitable):
+                self._wait_for_room(part, now)
             later.append(part)
             return True
+        if self._before_full:
+            self._before_full.discard(part)
         if part.retry_not_charged and not pool.retries.spend():
             return False
         part.retry_not_charged = False
@@ -118,6 +140,17 @@ class Starter:
         else:  # each goes its own way from here
             self._parts.split(part, cuts)
         return True
+
+    def _wait_for_room(self, part: Part, now: float) -> None:
+        """Have the job woken when one of the full queues has room."""
+        assert self._on_room is not None
+        self._has_waited_for_room = True
+        self._before_full.add(part)
+        full = [d.queue for d in self._suitable if d.queue.is_full]
+        for queue in full:
+            queue.room_waiters.add(self._on_room)
+        if all(queue.is_full for queue in full):  # else one got room meanwhile, and woke no job
+            part.due = max(part.due, min(now + _FULL_POLL_S, self._job.deadline.at - _MIN_WAIT_S))
 
     def _waits_for_quota(self, part: Part, now: float) -> bool:
         """Whether a part of tier flex waits for a quota or a rest, instead of an early 429."""

@@ -28,11 +28,11 @@ class CsrfTokenWrong(ClientError, status=403, code="csrf_token_wrong", scopes=(S
 
 
 class KeyBlocked(ClientError, status=403, code="key_blocked", scopes=(Scope.KEY,)):
-    """The key is named in ``BLOCKED_KEYS``. A retry cannot help."""
+    """The key is blocked, at run time or by ``BLOCKED_KEYS``. A retry cannot help."""
 
 
 class UserBlocked(ClientError, status=403, code="user_blocked"):
-    """The end user is named in ``BLOCKED_USERS``. A retry cannot help."""
+    """The end user is blocked, at run time or by ``BLOCKED_USERS``. A retry cannot help."""
 
 
 class NetworkNotAllowed(ClientError, status=403, code="network_not_allowed", scopes=(Scope.KEY,)):
