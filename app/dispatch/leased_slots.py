@@ -1,7 +1,8 @@
 """The slots of a provider that all workers and hosts share: this worker's lease of them. No I/O.
 
 A shared store leases slots to workers. `LeasedSlotQueue` says what to ask it for
-(`start_exchange`), and takes its answer (`end_exchange`); `app.limits.slot_leases` asks. In an
+(`start_exchange`), and takes its answer (`end_exchange`); `app.limits.slot_leases` asks a server,
+`app.limits.host_store`, without one, a file that the workers of this host share. In an
 exchange the worker names the slots that it keeps, which returns the others, and what it needs.
 There are two modes:
 
@@ -33,6 +34,8 @@ EXCHANGE_S = 0.5
 POLL_S = 0.1
 #: … and with some.
 BUSY_POLL_S = 0.25
+#: Times these, where the store is a file of this host.
+HOST_POLL_FACTOR = 0.2
 #: Seconds between two, at least, of a worker that returns slots as its calls end.
 RETURN_S = 0.02
 #: Seconds for which a worker that starts waits for the store's first answer.
@@ -48,16 +51,23 @@ class LeasedSlotQueue(SlotQueue):
     """A `SlotQueue` whose slots are leased; all workers together have ``limit``.
 
     ``workers`` are those of this host; a call lasts at most ``max_call_s``. ``on_need`` is called,
-    under the lock, when an exchange should come soon.
+    under the lock, when an exchange should come soon: for what waits after `POLL_S` and
+    `BUSY_POLL_S`, times ``poll_factor``.
     """
 
     def __init__(
-        self, limit: int, workers: int, max_call_s: float, max_waiting: int = 1000
+        self,
+        limit: int,
+        workers: int,
+        max_call_s: float,
+        max_waiting: int = 1000,
+        poll_factor: float = 1.0,
     ) -> None:
         self.limit = limit
         self.is_leased = False
         self.on_need: Callable[[], None] | None = None
         self._workers = workers
+        self._poll_factor = poll_factor
         self._share = calls_of_worker(limit, workers)
         self._held = 0  # slots that the store counts for this worker, at least
         self._entitled = 0
@@ -174,7 +184,7 @@ class LeasedSlotQueue(SlotQueue):
         if self._is_urgent and self._held > max(self._entitled, self.slots - self.free):
             every, due_at = RETURN_S, self._exchanged_at + RETURN_S
         elif waiting and self.free <= 0 and self.slots < self.limit:
-            every = BUSY_POLL_S if self.slots > 0 else POLL_S
+            every = (BUSY_POLL_S if self.slots > 0 else POLL_S) * self._poll_factor
             due_at = self._asked_at + every
         else:
             return

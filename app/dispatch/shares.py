@@ -29,23 +29,26 @@ def quota_of_worker(
     return quota
 
 
-def leases_slots(settings: Settings, provider: str) -> bool:
+def leases_slots(settings: Settings, provider: str, has_host_store: bool = False) -> bool:
     """Whether workers lease the slots of a provider from a store, and have no share of them.
+
+    That is the server of ``LIMITS``, or a file of this host that its workers share.
 
     Slots that are found out are no number to lease of; those of kind ``local`` are in each worker.
     """
     its = settings.providers[provider]
     is_number = isinstance(its.concurrency, int)
-    return is_number and its.kind != "local" and settings.limits.url is not None
+    has_store = has_host_store or settings.limits.url is not None
+    return is_number and its.kind != "local" and has_store
 
 
-def exceeded_limits(settings: Settings) -> list[str]:
+def exceeded_limits(settings: Settings, has_host_store: bool = False) -> list[str]:
     """Return the limits of calls at once that all workers together exceed, as their settings."""
     limits = dict[str, int]()
     for model in settings.models.values():
         for number, deployment in enumerate(model.deployments):
             name = deployment.provider
-            if not leases_slots(settings, name):
+            if not leases_slots(settings, name, has_host_store):
                 limits[f"PROVIDERS[{name!r}]"] = settings.providers[name].max_concurrency
             place = f"MODELS[{model.name!r}]['deployments'][{number}]"
             limits[place] = deployment.concurrency or settings.workers
