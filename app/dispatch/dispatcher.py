@@ -95,7 +95,7 @@ class Dispatcher:
         deadline: float,
         has_client_left: Callable[[], bool] = still_there,
     ) -> Outcome:
-        """Vectors for the request's items, in order, by ``deadline``; or a `ClientError`.
+        """Return the vectors of a request's items, in order. Raises `ClientError` by ``deadline``.
 
         ``has_client_left`` is called once a second. Where it is true, the request ends: its queued
         attempts are withdrawn, and calls are cancelled that no other request shares.
@@ -132,7 +132,7 @@ class Dispatcher:
                 yield name, deployment
 
     def leased_quotas(self) -> dict[str, Deployment]:
-        """Return the deployments whose quota is leased of the whole, by a name of that quota."""
+        """Return the deployments whose quota is leased from a store, by a name of that quota."""
         found = dict[str, Deployment]()
         for model, deployment in self.deployments():
             if isinstance(deployment.quota, LeasedQuota):
@@ -143,12 +143,12 @@ class Dispatcher:
         return found
 
     def leased_queues(self) -> dict[str, LeasedSlotQueue]:
-        """Return the queues whose slots are leased of all, by the name of their provider."""
+        """Return the queues whose slots are leased from a store, by the name of their provider."""
         queues = self._queues.items()
         return {name: queue for name, queue in queues if isinstance(queue, LeasedSlotQueue)}
 
     def resume(self, queue: SlotQueue) -> None:
-        """Send what waits in a queue, if its quotas have room now."""
+        """Send the attempts that wait in a queue, if their quotas have room now."""
         if queue.waiting:
             self._paused.resume_at(queue, time.monotonic())
 
@@ -215,7 +215,7 @@ class Dispatcher:
 
 
 def _make_queue(settings: Settings, provider: str, has_host_store: bool) -> SlotQueue:
-    """Return the queue of a provider with the slots of this worker, or its lease of all."""
+    """Return the queue of a provider, with this worker's share of its slots, or a lease of them."""
     its, workers, waiting = settings.providers[provider], settings.workers, settings.limits.waiting
     limit = its.concurrency
     if isinstance(limit, int):
@@ -224,6 +224,6 @@ def _make_queue(settings: Settings, provider: str, has_host_store: bool) -> Slot
             return LeasedSlotQueue(limit, workers, its.timeout, waiting, poll_factor)
         return SlotQueue(calls_of_worker(limit, workers), waiting)
     least, most = (calls_of_worker(bound, workers) for bound in (limit.least, limit.most))
-    # The workers of all hosts should alternate together: by the time of day, not since the boot.
+    # By the time of day, not the time since boot: the workers of all hosts alternate together.
     adaptive = AdaptiveLimit(least, most, workers, clock_offset=time.time() - time.monotonic())
     return SlotQueue(adaptive.slots(time.monotonic()), waiting, adaptive)

@@ -103,7 +103,7 @@ class Job:
     def want(self, positions: Sequence[int], flow: Flow) -> None:
         """Let the parts with these items start first: another request with ``flow`` waits for them.
 
-        That must `advance` the job.
+        The other request must call `advance` then.
         """
         with self._lock:
             self._state.want(positions, flow)

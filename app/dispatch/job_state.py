@@ -45,9 +45,9 @@ _MIN_TIME_FOR_ATTEMPT_S = 0.01  # with less until the deadline, nothing is tried
 class JobState:
     """The parts of one request, its answer, and what follows from the results of its attempts.
 
-    `app.dispatch.job.Job` owns it, and holds its own lock during every call. It collects in
-    ``effects`` what the job does after that. With ``parts_are_published`` each part that has its
-    vectors is among them, and the job calls `published` for it.
+    `app.dispatch.job.Job` owns it, and holds its own lock during every call. ``effects``
+    are what the job does after it has released the lock. With ``parts_are_published`` each part
+    that has its vectors is among them, and the job calls `published` for it.
     """
 
     def __init__(
@@ -94,7 +94,10 @@ class JobState:
         return self._start_due(now)
 
     def cancel(self, error: ClientError | None = None) -> None:
-        """End the request, if it has not ended, with ``error``: no caller waits for it."""
+        """End the request, if it has not ended, with ``error``: no caller waits for it.
+
+        ``error`` None: with a `DeadlineExceeded` that no caller gets.
+        """
         if not self.finished:
             self._finish(error or self._deadline_exceeded())
 
@@ -185,7 +188,7 @@ class JobState:
             self._finish()
 
     def _leave_unpaid(self, attempt: Attempt, vectors: Vectors) -> None:
-        """Let the next request of the key pay for vectors that this one does not use."""
+        """Charge vectors that this request does not use to the next request of its key."""
         self._pool.unpaid.add(attempt.flow.key, attempt.deployment.source, sum(vectors.tokens))
 
     def _after_failure(

@@ -1,4 +1,4 @@
-"""Starts the attempts of a request's parts: first ones, retries. No I/O.
+"""Starts the attempts of a request's parts: first attempts and retries. No I/O.
 
 It belongs to one `app.dispatch.job_state.JobState`, and runs under the lock of its job.
 """
@@ -23,9 +23,9 @@ from app.dispatch.slow_calls import SlowCalls
 from app.dispatch.timers import Timers
 from app.domain import EmbeddingRequest
 
-_MIN_WAIT_S = 0.01  # for a deployment to come back
-#: A job before full queues looks at them again after so long, if none wakes it: attempts may have
-#: left without a call, or another deployment may be back.
+_MIN_WAIT_S = 0.01  # before a part without a deployment is tried again
+#: A job that finds all queues full checks them again after so long, if none wakes it: attempts may
+#: have left without a call, or another deployment may be back.
 _FULL_POLL_S = 0.5
 
 
@@ -41,7 +41,7 @@ class JobContext(Struct):
 
     @property
     def suitable(self) -> Sequence[Deployment]:
-        """The deployments that can serve the request while all is well."""
+        """The deployments that can serve the request, whatever their health."""
         return self.prepared.suitable
 
 
@@ -89,7 +89,7 @@ class Starter:
         """Start the parts that are due; return one that no deployment can take in time, if any.
 
         ``has_vectors``: other parts are paid for already, so that a part waits for a deployment.
-        Else the request fails at once, because SDKs retry by themselves.
+        Without them the request fails at once, because SDKs retry by themselves.
         """
         parts, later = self._parts, list[Part]()
         given_up = None
@@ -137,7 +137,7 @@ class Starter:
             cuts = deployment.split(part.tokens, part.is_bulk)
         if len(cuts) == 1:
             self._submit(part, deployment, now)
-        else:  # each goes its own way from here
+        else:  # each of the parts is started by itself
             self._parts.split(part, cuts)
         return True
 
