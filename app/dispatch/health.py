@@ -1,7 +1,7 @@
 """The circuit breaker of one deployment. No I/O, no lock; the time is an argument.
 
 A deployment is *ejected* after failures in a row, or when too many of its recent calls failed. Each
-ejection is twice as long as the one before, with jitter so that workers do not return in step. Then
+ejection is twice as long as the one before, with jitter so that workers do not probe together. Then
 one call, the *half-open probe*, decides whether it is back. One that is back starts slowly: its
 share of the requests grows to the full weight within seconds, and until then a further failure
 makes the next ejection longer.
@@ -22,7 +22,7 @@ from app.errors import ConnectionFailed, CredentialsRefused, ProviderError, Thro
 _CLOCK_ERROR_S = 1e-6
 _ROUNDING = 1e-6  # of a sum of fractions of calls
 _FIRST_SHARE = 0.1  # of its weight that a deployment gets at once when it is back
-_LOST_PROBE_FACTOR = 6.0  # times `probe_timeout`: a probe counts as lost then, or later
+_LOST_PROBE_FACTOR = 6.0  # times `probe_timeout`, after which a probe may count as lost
 _NEVER = float("-inf")
 
 
@@ -81,9 +81,9 @@ class Health:
     def may_serve(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
         """Whether a call may be sent.
 
-        ``last_resort``: no other deployment may be called now. ``is_only``: none ever can serve the
-        request; then only a rest that the provider requested by Retry-After is kept, and a call may
-        be sent while this one is ejected.
+        ``last_resort``: no other deployment may be called now. ``is_only``: no other can ever serve
+        the request; then a call may be sent while this one is ejected, or rests without a
+        Retry-After of its provider.
         """
         if now < self._resting_until:
             if is_only and not self._rest_is_requested:
@@ -228,7 +228,7 @@ class Health:
         return now >= since + self._settings.rest_probe
 
     def _rest(self, retry_after: float | None, now: float, call_started_at: float) -> None:
-        """Rest after a 429. All calls in flight when a rest begins are one episode."""
+        """Rest after a 429. A call that started before a rest does not count for another one."""
         settings = self._settings
         if retry_after is not None:
             length = min(retry_after, settings.longest_asked_rest)

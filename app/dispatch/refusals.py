@@ -55,10 +55,10 @@ class Refusals:
         return is_odd and not self._is_confirmed(kind, now)
 
     def _is_confirmed(self, kind: Hashable, now: float) -> bool:
-        """Whether a confirmed 400 still speaks for further ones.
+        """Whether the last confirmation of a 400 to that kind is recent enough for further ones.
 
-        It does for some seconds and some calls: a text that every provider refuses says nothing of
-        a deployment that refuses everything from then on.
+        It counts for some seconds and some calls only: a text that every provider refuses proves
+        nothing about a deployment that refuses everything from then on.
         """
         last, settings = self._confirmed.get(kind), self._settings
         if last is None or now - last.at > settings.trust_400_for:
