@@ -19,7 +19,7 @@ def calls_of_worker(concurrency: int, workers: int) -> int:
 def quota_of_worker(
     settings: DeploymentSettings, worker_share: float, is_leased: bool = False
 ) -> Quota:
-    """Return the quota of one worker: a fixed share of the whole, or what it leases of it."""
+    """Return the quota of one worker: a fixed share of the whole, or a lease of it."""
     limits = settings.requests_per_minute, settings.tokens_per_minute
     if is_leased and limits != (None, None):
         return LeasedQuota(*limits, round(1 / worker_share))
@@ -32,9 +32,9 @@ def quota_of_worker(
 def leases_slots(settings: Settings, provider: str, has_host_store: bool = False) -> bool:
     """Whether workers lease the slots of a provider from a store, and have no share of them.
 
-    That is the server of ``LIMITS``, or a file of this host that its workers share.
-
-    Slots that are found out are no number to lease of; those of kind ``local`` are in each worker.
+    The store is the server of ``LIMITS``, or a file of this host that its workers share. Not leased
+    are the slots of a ``concurrency`` of "auto", whose number is not known, and those of kind
+    ``local``, whose model runs in each worker.
     """
     its = settings.providers[provider]
     is_number = isinstance(its.concurrency, int)
