@@ -14,7 +14,7 @@ class DrainRate:
         self._calls: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)  # time, attempts
 
     def record_call(self, attempts: int, waiting: int, now: float) -> None:
-        """Record that a call takes so many attempts out of the queue, in which others wait."""
+        """Record a call with so many attempts of the queue; ``waiting``: of all before the call."""
         if waiting <= attempts:  # the queue is empty for a time that is not known
             self._calls.clear()
         else:

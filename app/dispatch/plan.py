@@ -42,15 +42,15 @@ class TokenEstimate:
     """Expects the tokens of items of one model: limits and quotas need them before a call.
 
     There are two cases: the model's settings name a tokenizer, which counts texts that are not too
-    long for that; or they are computed from the bytes of the text, by the provider's counts for
-    earlier calls. The second is an estimate above the average, to avoid calls that are too large.
+    long for that; or the tokens are computed from the bytes of the text, by the provider's counts
+    for earlier calls. The second is an estimate above the average, to avoid too large calls.
     """
 
     def __init__(self, tokenizer: Tokenizer | None = None, is_used: bool = True) -> None:
         self.is_used = is_used  # a limit of tokens depends on it
         self.tokenizer = None if tokenizer is None else BoundedTokenizer(tokenizer)
-        self._bytes = self._tokens = 0.0  # seen, recent calls first
-        #: Of the size of calls: so many times more tokens than expected are assumed for them.
+        self._bytes = self._tokens = 0.0  # of the calls so far, recent ones count more
+        #: So many times the expected tokens are assumed where a call's size is limited.
         self.correction = 1.0
 
     def count(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[int]:
