@@ -54,7 +54,7 @@ class Login:
     def form(self) -> Response:
         """Show the form, or begin a session with the code of ``make run``."""
         code = request.args.get("code")
-        # A look ahead of a browser must not use it up.
+        # The prefetch of a browser, and a HEAD, must not use the code up.
         if not code or request.method != "GET" or "Sec-Purpose" in request.headers:
             return self._form("", 200)
         address: Address | None = request.environ[EXCHANGE].client
@@ -108,7 +108,7 @@ class Login:
 
 
 def inside(path: str | None) -> str:
-    """Return a path below /console that a login may lead to; else that of the first page."""
+    """Return the path if it is one below /console, which a login may redirect to; else ""."""
     if path and _INSIDE.fullmatch(path) and ".." not in path and not path.startswith("/"):
         return path
     return ""

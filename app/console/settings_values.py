@@ -1,7 +1,7 @@
-"""The settings in force as rows to read: without their secrets, and with where each comes from.
+"""The settings in force as rows of a page: without secrets, and with the origin of each value.
 
-What may hold a secret is a field that is left out of reprs (`app.config.declaration.setting`). Of
-it only addresses are shown, without password and query.
+A field that may hold a secret is one that is left out of reprs (`app.config.declaration.setting`).
+Of such fields only addresses are shown, without password and query.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class SettingsFile:
-    """The file of ``PROXY_SETTINGS``, and whether it is still what is in force."""
+    """The file of ``PROXY_SETTINGS``, and whether it was changed since it was loaded."""
 
     path: str
     is_changed: bool
@@ -109,7 +109,7 @@ class _Reader:
             self.read((*path, str(name)), value)
 
     def _read_fields(self, path: tuple[str, ...], settings: Any) -> None:
-        is_entry = len(path) > 1  # of its values only those are shown that differ from the default
+        is_entry = len(path) > 1  # then only values that differ from their default are shown
         for each in dataclasses.fields(settings):
             value = getattr(settings, each.name)
             if each.name == "name" and is_entry:
