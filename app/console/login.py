@@ -24,7 +24,7 @@ from app.errors import (
 from app.exchange import EXCHANGE
 
 MAX_LOGIN_BYTES = 32 * 1024
-_INSIDE = re.compile(r"[\w/.~-]+(\?[^\s\\]*)?")
+_SAFE_PATH = re.compile(r"[\w/.~-]+(\?[^\s\\]*)?")
 _USED_CODE = "This link was used already, or is too old. Log in with a key."
 _REFUSED = "This key is not known, or has ended."
 
@@ -109,6 +109,6 @@ class Login:
 
 def inside(path: str | None) -> str:
     """Return the path if it is one below /console, which a login may redirect to; else ""."""
-    if path and _INSIDE.fullmatch(path) and ".." not in path and not path.startswith("/"):
+    if path and _SAFE_PATH.fullmatch(path) and ".." not in path and not path.startswith("/"):
         return path
     return ""

@@ -55,7 +55,7 @@ class SettingsFile:
 def sections_of(settings: Settings) -> list[Section]:
     """Return all settings in force, in the order of app/settings.py."""
     given = os.environ.get("PROXY_SETTINGS")
-    own = origins(_in_force(Path(given))) if given else {}
+    own = origins(_loaded_source(Path(given))) if given else {}
     module = origins(_MODULE.read_bytes())
     found = []
     for name in NAMES:
@@ -72,12 +72,12 @@ def file_of() -> SettingsFile | None:
         return None
     path = Path(given)
     try:
-        return SettingsFile(given, path.read_bytes() != _in_force(path))
+        return SettingsFile(given, path.read_bytes() != _loaded_source(path))
     except OSError:
         return SettingsFile(given, is_changed=True)
 
 
-def _in_force(path: Path) -> bytes:
+def _loaded_source(path: Path) -> bytes:
     try:
         return source_of(path)
     except OSError:

@@ -28,13 +28,13 @@ _DITHER = 0.1  # the share of the limit by which it alternates, down and up
 _TARGET_GRADIENT = 0.85  # at which the limit stays
 _MAX_RISE = 0.25  # of the logarithm of the limit, in one cycle without a gradient
 _MAX_FALL = 0.35  # the same, at a gradient of 1
-_CUT = 0.7  # times the limit, after a 429 or a timeout
+_CUT_FACTOR = 0.7  # times the limit, after a 429 or a timeout
 _MIN_CALLS = 16  # in a cycle, before its gradient counts
 _MIN_VARIANCE = 1e-3  # of the logarithm of the calls in flight, likewise
 #: The part of what merging saves that counts: below the target, so that the limit does not fall
 #: where fewer, larger calls would only be as good.
-_MERGED = 0.8
-_KEPT = 0.8  # the weight of a cycle, relative to that of the next one, at an equal limit
+_MERGING_WEIGHT = 0.8
+_CYCLE_WEIGHT = 0.8  # the weight of a cycle, relative to that of the next one, at an equal limit
 _MIN_HALF_S = 0.25  # seconds of half a cycle, at least; and …
 _MIN_HALF_CALLS = 4  # … times as long as a call takes
 _HYSTERESIS = 1.5  # half a cycle is made shorter if its half is so many times what is needed
@@ -98,7 +98,7 @@ class AdaptiveLimit:
             if expected is not None and was_full:
                 slower = math.log(seconds / expected)
                 if requests > 1:  # what fewer, larger calls would save
-                    slower -= _MERGED * costs.fixed_share(*size) * math.log(requests)
+                    slower -= _MERGING_WEIGHT * costs.fixed_share(*size) * math.log(requests)
                 self._gradient.add(math.log(in_flight), slower)
             self._end_cycle(now)
 
@@ -121,7 +121,7 @@ class AdaptiveLimit:
             expected = costs.expected(*size) if costs is not None else None
             if is_timeout and expected is not None and now - started_at < _LATE_FACTOR * expected:
                 return  # the caller's deadline was short
-            self._set_limit(self._limit * _CUT)
+            self._set_limit(self._limit * _CUT_FACTOR)
             self._cut_at = now
             self._gradient = _Gradient()
 
@@ -154,7 +154,7 @@ class AdaptiveLimit:
             step = max(-_MAX_FALL, step)
             self._set_limit(self._limit * math.exp(step))
         # A cycle says less of a limit that is further away from its own.
-        self._gradient.forget(_KEPT ** (1 + abs(step) / _DITHER))
+        self._gradient.forget(_CYCLE_WEIGHT ** (1 + abs(step) / _DITHER))
         self._set_half(now)
 
     def _set_half(self, now: float) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
-_MEMORY = 50.0  # calls: each one counts a fiftieth less than the next; fewer in the beginning
+_MEMORY_CALLS = 50.0  # calls: each one counts a fiftieth less than the next; fewer in the beginning
 _MAX_EXCESS = 4.0  # times the expectation, up to which the seconds of one call count
 #: Of the ridge regression, relative to the diagonal: makes the coefficients alike where the calls
 #: do not tell them apart. The bias is a third of it.
@@ -14,7 +14,7 @@ _RIDGE = 0.003
 _MIN_SECONDS = 1e-6
 #: Calls after which the coefficients are computed again, which costs more than to add a call.
 _SOLVE_EVERY = 8
-_AS_EXPECTED = 0.1  # the share by which a call may take more or less than what was expected
+_EXPECTED_TOLERANCE = 0.1  # the share by which a call may take more or less than what was expected
 _FIRST_LEARNED = 16  # calls of one size in a row that are all learned from,
 _LEARNED_EVERY = 8  # and then one of so many
 #: The most items of a call of bulk work before any call has been timed; and so many times those of
@@ -57,7 +57,7 @@ class CallCosts:
         elif items != self._last_items:
             self._last_items, self._calls_of_size = items, 0
         expected = self.expected(items, tokens)
-        if expected is None or abs(seconds - expected) > _AS_EXPECTED * expected:
+        if expected is None or abs(seconds - expected) > _EXPECTED_TOLERANCE * expected:
             self.add(items, tokens, seconds)
 
     def add(self, items: int, tokens: int, seconds: float) -> None:
@@ -69,7 +69,7 @@ class CallCosts:
             seconds = min(seconds, _MAX_EXCESS * expected)
             weight = (self._mean() / expected) ** 2
         # The first call, which may load a model, is forgotten soon.
-        kept = 1 - 1 / min(_MEMORY, 1 + self._calls / 2)
+        kept = 1 - 1 / min(_MEMORY_CALLS, 1 + self._calls / 2)
         terms = (1.0, items, tokens)
         targets = self._targets
         for i, row in enumerate(self._products):

@@ -48,8 +48,8 @@ class Health:
         self._rest_began = _NEVER
         self._rest_probed = _NEVER
         self._rest_is_requested = False  # by the provider's Retry-After
-        self._rests = 0  # in a row
-        self._throttled = False  # it rests because it answered 429
+        self._rests_in_a_row = 0
+        self._rests_after_429 = False
         self.failure_rate = FailureRate(self._settings)
         self._refuted_400s = 0.0  # calls, in a row
 
@@ -76,7 +76,7 @@ class Health:
 
     def is_throttled(self, now: float) -> bool:
         """Whether it rests because it answered 429."""
-        return self._throttled and now < self._resting_until
+        return self._rests_after_429 and now < self._resting_until
 
     def may_serve(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
         """Whether a call may be sent.
@@ -153,7 +153,7 @@ class Health:
         self.failures_in_a_row = 0
         self._refuted_400s = 0.0
         if call_started_at >= self._rest_began:
-            self._rests = 0
+            self._rests_in_a_row = 0
             self._resting_until = _NEVER
         if self._ejected_until is not None:
             self._ejected_until = None
@@ -171,14 +171,14 @@ class Health:
         probed, self._probe_until = self._probe_until is not None, None
         if isinstance(error, Throttled):
             self._rest(error.retry_after, now, call_started_at)
-            self._throttled = True
+            self._rests_after_429 = True
             if self._ejected_until is not None:  # a deployment that answers 429 is running again
                 self._ejected_until = None
                 self._back_since = now
             return False
         if error.retry_after is not None:
             self._rest(error.retry_after, now, call_started_at)
-            self._throttled = False
+            self._rests_after_429 = False
         self.failure_rate.count(now, failed=True)
         self.failures_in_a_row += 1
         settings = self._settings
@@ -235,10 +235,10 @@ class Health:
         elif call_started_at < self._rest_began:
             return
         else:
-            doubled = settings.first_rest * 2.0 ** min(self._rests, 16)
+            doubled = settings.first_rest * 2.0 ** min(self._rests_in_a_row, 16)
             length = min(doubled, settings.longest_rest) * (0.5 + self._jitter() / 2)
         if call_started_at >= self._rest_began:
-            self._rests += 1
+            self._rests_in_a_row += 1
             self._rest_began = now
         is_still_requested = self._rest_is_requested and now < self._resting_until
         self._rest_is_requested = retry_after is not None or is_still_requested
