@@ -52,7 +52,7 @@ class SlotQueue:
         self.free = slots
         #: Called under the lock when attempts wait for a quota until a time: see `paused`.
         self.on_pause: Callable[[SlotQueue, float], None] | None = None
-        self.room_waiters = RoomWaiters()  # jobs that wait until it is full no more
+        self.room_waiters = RoomWaiters()  # jobs that wait until it has room
         self._max_waiting = max_waiting
         self._attempts = Attempts()
         self._open: dict[Hashable, Batch] = {}  # for additions

@@ -163,7 +163,7 @@ class Parts:
             if joined.prefer(part):
                 for attempt in part.attempts:
                     attempt.deployment.queue.move(attempt, part.flow)
-                if was_bulk and not part.is_bulk:  # no more does it wait where only flex does
+                if was_bulk and not part.is_bulk:  # the call may leave elsewhere at once
                     part.late_at = float("-inf")
         self.put_first(())
 

@@ -1,7 +1,7 @@
 """The jobs with parts that no queue accepts, because it is full. No I/O.
 
 A job that has bought vectors, or whose other parts run, waits until a full queue has room for its
-next part. It is woken then, instead of looking at the queue again and again.
+next part. It is woken then, so that it need not poll the queue.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from app.concurrency.locks import uncontended_lock
 class RoomWaiters:
     """Functions that wake jobs, in the order in which these began to wait for a queue.
 
-    The lock guards ``_wakes``; it may be taken under the lock of a job, and no other is under it.
+    The lock guards ``_wakes``. It may be taken under the lock of a job; none is taken under it.
     """
 
     def __init__(self) -> None:

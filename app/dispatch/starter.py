@@ -65,7 +65,7 @@ class Starter:
         self._on_result = on_result
         self._on_room: Callable[[], None] | None = on_room
         self._has_waited_for_room = False
-        self._before_full: set[Part] = set()  # that wait until a queue is full no more
+        self._before_full: set[Part] = set()  # that wait until a full queue has room
         self._effects = effects
         self._suitable = job.prepared.suitable
         self._timers = Timers(job.pool, self._suitable, job.is_hedged)
