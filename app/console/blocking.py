@@ -10,6 +10,9 @@ from flask import request
 
 from app.auth.block_table import BlockTable
 from app.auth.blocklist import BLOCKED_KINDS, Block, BlockedKind, Blocklist
+from app.auth.key_rights import check_exists
+from app.auth.key_table import KeyTable
+from app.config import Settings
 from app.console.changes import actor_of, answered_errors, require_admin
 from app.console.page import Answer, Page, redirect, render
 from app.console.sessions import Session
@@ -28,7 +31,14 @@ DURATIONS: dict[str, tuple[str, int | None]] = {
 class Blocking:
     """Reads and changes blocks; ``wake`` is called after a change of this process."""
 
-    def __init__(self, database: Database, blocklist: Blocklist, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        blocklist: Blocklist,
+        wake: Callable[[], None],
+    ) -> None:
+        self._settings = settings
         self._database = database
         self._blocklist = blocklist
         self._wake = wake
@@ -54,6 +64,8 @@ class Blocking:
         words, seconds = DURATIONS[duration]
         until = None if seconds is None else int(time.time()) + seconds
         with answered_errors():
+            if kind == "key":
+                check_exists(name, self._settings, KeyTable(self._database))
             BlockTable(self._database, actor=actor_of(session)).block(kind, name, until, why)
         self._wake()
         lasts = f"for {words}" if seconds else words

@@ -259,6 +259,7 @@ def test_invalid_block_changes_nothing(make, sqlite):
     visitor = app.visitor()
     for fields in (
         {"kind": "key", "name": "root"},  # the key of this session
+        {"kind": "key", "name": "narow"},  # there is none
         {"kind": "team", "name": "x"},
         {"kind": "user", "name": ""},
         {"kind": "user", "name": "x" * 300},
