@@ -17,8 +17,9 @@ from app.usage.rollups import HOUR_MS
 
 #: Groups that have a colour of their own in the bars; the others share one.
 MAX_SERIES = 5
-#: Bars that are shown; of a time with more, the last ones.
-MAX_BUCKETS = 400
+#: Bars of the longest time, 400 days from any moment of the first; of one that is longer, the last
+#: are shown.
+MAX_BUCKETS = 401
 
 Row = Mapping[str, Any]
 
