@@ -34,7 +34,7 @@ The way of a request, and the file of each step::
   `refusals` (whether its 400s are trusted); `time_limits`: how long its calls may take;
   `call_costs`: how long a call should take for its size, and its size for a time.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
-  slots a worker has; `leased_slots` (by `slot_lease`): those that it leases of all hosts';
+  slots a worker has; `leased_slots` (by `slot_lease`): those that it leases of all workers';
   `adaptive`: finds their number where it is "auto"; `attempts`: the states of the attempts there;
   `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`: attempts that
   share a call.
