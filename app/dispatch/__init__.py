@@ -35,7 +35,7 @@ The path of a request, and the file of each step::
   `time_limits`: how long its calls may take; `call_costs`: how long a call should take for its
   size, and which size fits a time.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
-  slots a worker has; `leased_slots` (by `slot_lease`): a lease of the slots of all hosts;
+  slots a worker has; `leased_slots` (by `slot_lease`): a lease of the slots of all workers;
   `adaptive`: measures their number where it is "auto"; `attempts`: the states of the attempts
   there; `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`: attempts
   that share a call.
