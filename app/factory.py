@@ -20,11 +20,14 @@ from app.auth.keys import Keyring
 from app.cache import make_cache
 from app.cache.memory import Caches
 from app.config import Settings
+from app.console.live import LiveApi
 from app.console.pages import Console
 from app.dispatch import Dispatcher
+from app.dispatch.events import Events
 from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.leased_slots import EXCHANGE_S as SLOT_EXCHANGE_S
 from app.dispatch.shares import exceeded_limits
+from app.exchange import Observer
 from app.limits.limiter import Limiter, make_limiter
 from app.observability import build as observability
 from app.observability import logs
@@ -55,7 +58,11 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     metrics = observability.metrics(checked)
     tracing = observability.tracing(checked, providers)
     meter = metrics.meter if metrics else None
-    dispatcher = Dispatcher(checked, providers, tokenizers=tokenizers, events=meter, tracer=tracing)
+    live = observability.live(checked)
+    events: list[Events] = [meter] if meter is not None else []
+    if live is not None:
+        events.append(live.figures)
+    dispatcher = Dispatcher(checked, providers, None, tokenizers, events, tracing)
     cache = make_cache(checked.cache)
     widths = {name: model.dimensions for name, model in checked.models.items()}
     scope = checked.cache.scope if checked.cache else "shared"
@@ -66,7 +73,11 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     flask = Proxy("app")
     services = flask.extensions["services"] = make_services(checked)
     start_observers = [observer for observer in (tracing, meter) if observer is not None]
-    finish_observers = [*start_observers, *services.observers, RequestLog()]
+    finish_observers: list[Observer] = [*start_observers, *services.observers, RequestLog()]
+    if live is not None:
+        live.dispatcher = dispatcher
+        finish_observers.append(live)
+        services.add(live.start, live.stop)
     addresses = ClientAddresses(checked.trusted_proxies)
     hooks.install(flask, finish_observers, start_observers, addresses)
     _add_leases(services, checked, dispatcher)
@@ -78,6 +89,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     api = Api(checked, authenticator, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
     flask.register_blueprint(Console(checked).blueprint())
+    if live is not None:
+        flask.register_blueprint(LiveApi(live, api.caller, api.require_admin).blueprint())
     if metrics:
         _register_gauges(metrics, dispatcher, cache, services, limiter)
         if drift_watch is not None:

@@ -230,6 +230,11 @@ TRACING = None
 #: - "enabled" (True or False; default True): False makes both a 404.
 DOCS = {"enabled": True}
 
+#: Pages for people at /console: what happens, what is used, and a playground. They need a key. See
+#: docs/console.md.
+#: - "enabled" (True or False; default True): False makes it a 404.
+CONSOLE = {"enabled": True}
+
 #: Numbers of dispatch that differ from the defaults: {"late_floor": 5.0}. See docs/dispatch.md.
 #: All of them, with ranges and reasons: docs/settings.md.
 DISPATCH: dict[str, float] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from typing import Any
 
@@ -54,7 +55,7 @@ class Api:
         dispatcher: Dispatcher,
     ) -> None:
         self._models = settings.models
-        self._schema = EmbeddingSchema(settings.limits.inputs)
+        self._schema = EmbeddingSchema(settings.limits.inputs, settings.console.enabled)
         self._body_bytes = settings.limits.body_bytes
         self._authenticator = authenticator
         self._blocked_users = settings.blocked_users
@@ -94,7 +95,7 @@ class Api:
             raise UserBlocked("This user is blocked. Ask the operators of this service.")
         deadline = exchange.started + checked.timeout
         grant = exchange.grant = self._limiter.admit(caller, checked)
-        exchange.admitted = True
+        exchange.admitted, exchange.admitted_at = True, time.monotonic()
         try:
             outcome = exchange.outcome = self._pipeline.run(
                 checked, caller, deadline, partial(has_left, environ)

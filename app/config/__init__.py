@@ -22,6 +22,7 @@ from app.config.messages import SettingsError, needs_package, unknown
 from app.config.model import (
     NAMES,
     CacheSettings,
+    ConsoleSettings,
     DocsSettings,
     LimitSettings,
     LogSettings,
@@ -41,6 +42,7 @@ __all__ = [
     "NAMES",
     "CacheSettings",
     "CheckSettings",
+    "ConsoleSettings",
     "DeploymentSettings",
     "DispatchSettings",
     "DocsSettings",

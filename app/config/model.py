@@ -118,6 +118,13 @@ class DocsSettings:
     enabled: bool = flag(True, "False makes both a 404.")
 
 
+@dataclass(frozen=True, slots=True)
+class ConsoleSettings:
+    """``CONSOLE``."""
+
+    enabled: bool = flag(True, "False makes it a 404.")
+
+
 def _section(settings: type, reason: str) -> Any:
     """A dictionary; its default is made of the defaults of its settings."""
     return setting(Section(settings), settings, "a dictionary", reason)
@@ -208,6 +215,11 @@ class Settings:
         DocsSettings,
         "The description of the API at /openapi.json, and a page to try it at /docs. Both need no "
         "key, and show only names of public models.",
+    )
+    console: ConsoleSettings = _section(
+        ConsoleSettings,
+        "Pages for people at /console: what happens, what is used, and a playground. They need a "
+        "key. See docs/console.md.",
     )
     dispatch: DispatchSettings = _section(
         DispatchSettings,

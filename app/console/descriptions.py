@@ -96,6 +96,7 @@ _VECTOR = {
     ]
 }
 _NUMBER = {"type": "integer", "minimum": 0}
+_SECONDS = {"type": "number", "description": "Seconds since 1970."}
 
 
 def _object(**properties: Any) -> dict[str, Any]:
@@ -106,6 +107,18 @@ def _list_of(name: str) -> dict[str, Any]:
     rows = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
     return _object(object={"const": "list"}, data=rows)
 
+
+def _array(text: str) -> dict[str, Any]:
+    return {"type": "array", "items": {"type": "object"}, "description": text}
+
+
+_WORKERS = {
+    **_object(
+        answered={"type": "array", "items": _NUMBER},
+        silent={"type": "array", "items": _NUMBER},
+    ),
+    "description": "Process ids of the workers that are in it, and of those that gave no answer.",
+}
 
 #: Schemas of responses, by name.
 SCHEMAS = {
@@ -137,6 +150,27 @@ SCHEMAS = {
         until=_STRING,
         data={"type": "array", "items": {"$ref": "#/components/schemas/Usage"}},
     ),
+    "Now": {
+        **_object(
+            at=_SECONDS,
+            until={**_SECONDS, "description": "Where the next series begins: `since` of a poll."},
+            workers=_WORKERS,
+            figures={"type": "object", "description": "Of the last half minute, and of today."},
+            errors=_array("Errors of the last hour by side and code."),
+            calls=_array("Calls of the last hour by deployment."),
+            series={"type": "object", "description": "Sums by bucket of `step` seconds."},
+            marks=_array("When settings were reloaded, and deployments ejected."),
+            models=_array("Models with their deployments, as all workers see them."),
+        ),
+        "description": "Figures of all workers.",
+    },
+    "Stories": {
+        **_object(
+            workers=_WORKERS,
+            data=_array("What happened to each request with this id, the newest first."),
+        ),
+        "description": "What happened to a request, step by step. It has no inputs.",
+    },
     "Status": {**_object(status=_STRING), "description": "With the models that cannot be served."},
     "Error": _object(
         error=_object(
@@ -217,6 +251,26 @@ ROUTES = {
     "api.ready": Route("operation", "Whether each model can be served", "Status"),
     "metrics.metrics": Route(
         "operation", "Numbers for Prometheus", "text/plain", False, (Scope.KEY, Scope.ADMIN)
+    ),
+    "live.now": Route(
+        "operation",
+        "Figures of the last hour and the state of deployments, for administrators",
+        "Now",
+        True,
+        (Scope.KEY, Scope.ADMIN, Scope.LIVE),
+        (
+            _query(
+                "since",
+                "The first moment of the series, in seconds since 1970. Default: an hour ago.",
+            ),
+        ),
+    ),
+    "live.request": Route(
+        "operation",
+        "What happened to a request; a key sees its own, an administrator all",
+        "Stories",
+        True,
+        (Scope.KEY,),
     ),
     "console.openapi": Route("operation", "This description"),
     "console.docs": Route("operation", "This page", "text/html"),

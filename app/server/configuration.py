@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from app.config.check_process import mistakes
 from app.config.overlay import (
     KEPT_FD,
 )  # names the descriptor with the settings' text for the workers
+from app.observability.live import reloads
 from app.observability.metrics import directory
 
 
@@ -146,6 +148,7 @@ def on_starting(server: Any) -> None:
         if wrong := take_settings(server):
             server.log.error("Not reloading, the settings are wrong: %s", " | ".join(wrong))
         else:
+            reloads.record(time.time())
             type(server).handle_hup(server)
 
     def spawn_worker() -> None:
