@@ -1,10 +1,17 @@
-"""The values that all steps of a request share: frozen, and without imports from the app."""
+"""The values that all steps of a request share: frozen, and without imports from the app.
+
+Those that are made for each request are msgspec's: its C code makes one in a sixth of the time of
+a frozen dataclass, and a request has about eight.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 #: One item to embed: a text, or the ids of its tokens in the model's vocabulary.
 Item = str | list[int]
@@ -102,8 +109,7 @@ class Caller:
         return Flow(self.name, self.share, tier or self.service_tier, own_user)
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingRequest:
+class EmbeddingRequest(Struct, frozen=True):
     """A checked request. ``items`` are all texts or all token lists, in the caller's order."""
 
     model: str
@@ -119,11 +125,10 @@ class EmbeddingRequest:
     flow: Flow = NO_FLOW
     #: Dispatch adds the ended attempts, each as the values of a `CallRecord`; None: no observer
     #: keeps them.
-    calls: list[tuple[Any, ...]] | None = field(default=None, compare=False)
+    calls: list[tuple[Any, ...]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One call to a provider: the items, and all fields that change the vectors."""
 
     model: str  # the provider's name for it
@@ -155,8 +160,7 @@ class StatedLimit(NamedTuple):
     reset_s: float  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Vectors:
+class Vectors(Struct, frozen=True):
     """N vectors, each as float32 little-endian bytes, and the tokens of each.
 
     ``tokens`` sum to the count of the provider, or are ``estimated`` if it gave none. ``encoding``
@@ -177,16 +181,14 @@ class Vectors:
         return Vectors(self.rows[start:stop], self.tokens[start:stop], self.estimated)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """An entry of the cache: a vector as float32 bytes, and the tokens its provider counted."""
 
     row: bytes
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """The vectors of a request, and where they came from.
 
     There are three cases of ``sources``: (1) none: all rows came from the cache; (2) one: this

@@ -20,8 +20,8 @@ from app.auth.keys import Keyring
 from app.cache import make_cache
 from app.cache.memory import Caches
 from app.config import Settings
-from app.console.live import LiveApi
-from app.console.pages import Console
+from app.console.build import make_console
+from app.console.docs import Docs
 from app.dispatch import Dispatcher
 from app.dispatch.events import Events
 from app.dispatch.leased_quota import LeasedQuota
@@ -88,9 +88,9 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     authenticator = Authenticator(keyring, services.key_sources, checked.blocked_keys)
     api = Api(checked, authenticator, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
-    flask.register_blueprint(Console(checked).blueprint())
-    if live is not None:
-        flask.register_blueprint(LiveApi(live, api.caller, api.require_admin).blueprint())
+    flask.register_blueprint(Docs(checked).blueprint())
+    for blueprint in make_console(checked, authenticator, addresses, live):
+        flask.register_blueprint(blueprint)
     if metrics:
         _register_gauges(metrics, dispatcher, cache, services, limiter)
         if drift_watch is not None:

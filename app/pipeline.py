@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
+
+from msgspec.structs import replace
 
 from app.cache.keys import keys_of
 from app.cache.load import Collected, Entries, Job, OnPart
@@ -63,6 +64,24 @@ class Pipeline:
         ``deadline`` is a time of the monotonic clock, in seconds. ``has_client_left`` is called now
         and then during a long wait; `ClientClosedRequest` is raised where it is true.
         """
+        try:
+            outcome = self._run(request, caller, deadline, has_client_left)
+        except ClientError as error:
+            unpaid = self._dispatch.take_unpaid(request)
+            error.purchases = sum_purchases(error.purchases, unpaid)
+            raise
+        if unpaid := self._dispatch.take_unpaid(request):
+            outcome = replace(outcome, purchases=sum_purchases(outcome.purchases, unpaid))
+        return outcome
+
+    def _run(
+        self,
+        request: EmbeddingRequest,
+        caller: Caller,
+        deadline: float,
+        has_client_left: Callable[[], bool],
+    ) -> Outcome:
+        """Return the vectors of a request; what it pays for earlier ones is not among its costs."""
         width = request.dimensions or self._widths.get(request.model)
         if request.caching and self._caches is not None:
             space = self._spaces.get(request.model, request.model)

@@ -233,6 +233,8 @@ DOCS = {"enabled": True}
 #: Pages for people at /console: what happens, what is used, and a playground. They need a key. See
 #: docs/console.md.
 #: - "enabled" (True or False; default True): False makes it a 404.
+#: - "secret" (16 characters or more; default None): Signs sessions: read it from the environment.
+#:   Needed where several hosts are behind one address; without it a restart ends all sessions.
 CONSOLE = {"enabled": True}
 
 #: Numbers of dispatch that differ from the defaults: {"late_floor": 5.0}. See docs/dispatch.md.

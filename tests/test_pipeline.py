@@ -3,11 +3,11 @@
 import logging
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app import config
 from app.cache.memory import MemoryCache

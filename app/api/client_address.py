@@ -48,6 +48,14 @@ class ClientAddresses:
         # RFC 7239's Forwarded header is not parsed, so its client is not known.
         return forwarded and is_in(self.find(environ), allowed)
 
+    def uses_https(self, environ: Mapping[str, Any]) -> bool:
+        """Return whether the client's connection is encrypted, as far as a trusted proxy says."""
+        if environ.get("wsgi.url_scheme") == "https":
+            return True
+        peer = parse_address(environ.get("REMOTE_ADDR", ""))
+        is_trusted = peer is None or is_in(peer, self._trusted)
+        return is_trusted and environ.get("HTTP_X_FORWARDED_PROTO", "").strip() == "https"
+
     def _find_uncached(self, peer: str, forwarded: str) -> Address | None:
         address = parse_address(peer)
         named = forwarded.split(",")

@@ -7,10 +7,10 @@ the live API.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 from marshmallow import INCLUDE, Schema, ValidationError, fields
+from msgspec import Struct, structs
 
 from app.api.json_body import kind_of
 from app.domain import DEFAULT_TIMEOUT, Caller, EmbeddingRequest, Item
@@ -177,8 +177,7 @@ def _check_tokens(tokens: list[Any]) -> None:
         raise ValueError(f"Every token id must be between 0 and {MAX_TOKEN_ID}.")
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(Struct, frozen=True):
     """A request, and its further fields: those that the model's settings may pass on."""
 
     request: EmbeddingRequest
@@ -186,11 +185,11 @@ class Parsed:
 
     def with_extra(self) -> EmbeddingRequest:
         """Return the request with the further fields, to be passed on."""
-        return replace(self.request, passed=self.extra)
+        return structs.replace(self.request, passed=self.extra)
 
     def with_trace(self, trace: Any) -> Parsed:
         """Return the same with the trace context of the caller's span."""
-        return replace(self, request=replace(self.request, trace=trace))
+        return structs.replace(self, request=structs.replace(self.request, trace=trace))
 
 
 class EmbeddingSchema(Schema):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol, TypeVar
 
 from app.auth.keys import Keyring
 from app.domain import Caller
 from app.errors import KeyBlocked, KeysUnavailable, NetworkNotAllowed, Unauthorized
 
+T = TypeVar("T")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+#: Makes a digest with a secret key, so that who reads it can guess nothing from it.
+Seal = Callable[[bytes], str]
 
 
 class KeySource(Protocol):
@@ -21,6 +26,20 @@ class KeySource(Protocol):
         """Return the key's owner, and the networks that the key is bound to; empty: any network.
 
         Raises `Unauthorized` for an unknown key, `KeysUnavailable` if the source does not answer.
+        """
+
+    def remember(self, key: str, seal: Seal) -> Mapping[str, Any]:
+        """Return what `recall` finds the key's owner by, without the key, as JSON can hold it.
+
+        Raises like `identify`.
+        """
+
+    def recall(
+        self, remembered: Mapping[str, Any], seal: Seal
+    ) -> tuple[Caller, tuple[Network, ...]]:
+        """Return what `identify` would return now for the key that `remember` was given.
+
+        Raises like `identify`.
         """
 
 
@@ -54,6 +73,33 @@ class Authenticator:
             except KeysUnavailable as error:
                 unavailable = error
         raise unavailable or unknown
+
+    def remember(self, key: str, seal: Seal) -> Mapping[str, Any]:
+        """Return what a session keeps of a key or token instead of it. Raises like `identify`."""
+        return self._first_answer(lambda source: source.remember(key, seal))
+
+    def recall(
+        self, remembered: Mapping[str, Any], seal: Seal
+    ) -> tuple[Caller, tuple[Network, ...]]:
+        """Return the owner of the key that a session began with, as it is now.
+
+        Raises `Unauthorized` where that key has ended, and like `identify`.
+        """
+        return self._first_answer(lambda source: source.recall(remembered, seal))
+
+    def _first_answer(self, ask: Callable[[KeySource | Keyring], T]) -> T:
+        """Return the first answer of the settings' keys and the other sources, as `identify`."""
+        unknown: Unauthorized | None = None
+        unavailable: KeysUnavailable | None = None
+        sources: list[KeySource | Keyring] = [self._keyring, *self._sources]
+        for source in sources:
+            try:
+                return ask(source)
+            except Unauthorized as error:
+                unknown = error
+            except KeysUnavailable as error:
+                unavailable = error
+        raise unavailable or unknown or Unauthorized("Incorrect API key provided.")
 
     def check(self, caller: Caller, bound_to: tuple[Network, ...], address: Address | None) -> None:
         """Refuse a blocked key, and a key used outside the networks that it is bound to.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from app.config import KeySettings
 from app.domain import Caller
@@ -34,6 +35,33 @@ class Keyring:
         if hmac.compare_digest(known, digest) and caller is not None:
             return caller
         raise Unauthorized("Incorrect API key provided.")
+
+    def remember(self, key: str, seal: Callable[[bytes], str]) -> Mapping[str, Any]:
+        """Return what `recall` finds the key's owner by, without the key. Raises `Unauthorized`."""
+        return {"name": self.identify(key).name, "seal": seal(digest_of(key))}
+
+    def recall(
+        self, remembered: Mapping[str, Any], seal: Callable[[bytes], str]
+    ) -> tuple[Caller, tuple[()]]:
+        """Return the owner of the key that `remember` was given. Raises `Unauthorized`."""
+        for digest, caller in self._callers.values():
+            if is_remembered(caller, digest, remembered, seal):
+                return caller, ()
+        raise Unauthorized("The key of this session has ended.")
+
+
+def digest_of(key: str) -> bytes:
+    """Return the SHA-256 of a key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def is_remembered(
+    caller: Caller, digest: bytes, remembered: Mapping[str, Any], seal: Callable[[bytes], str]
+) -> bool:
+    """Return whether this key is the one that a session remembers."""
+    if remembered.get("name") != caller.name:
+        return False
+    return hmac.compare_digest(str(remembered.get("seal")), seal(digest))
 
 
 def caller_of(key: KeySettings) -> Caller:

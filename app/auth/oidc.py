@@ -17,7 +17,7 @@ import jwt
 from cachetools import LRUCache
 from jwt.types import Options
 
-from app.auth.authenticator import Network
+from app.auth.authenticator import Network, Seal
 from app.auth.jwks import Jwks
 from app.auth.keys import caller_of
 from app.concurrency.locks import uncontended_lock
@@ -61,6 +61,38 @@ class JwtAuthenticator:
             end = float(claims["exp"]) + self._settings.leeway
             self._known[digest] = (version, end, caller)
         return caller, ()
+
+    def remember(self, key: str, seal: Seal) -> Mapping[str, Any]:
+        """Return the claims that its owner is made of, and ``end``: when the token expires.
+
+        Raises as `identify`.
+        """
+        if key.count(".") != 2:
+            raise Unauthorized(_WRONG)
+        claims = self._check(key)
+        _caller(claims, self._settings)  # raises where it names no owner
+        kept = {path: _claim(claims, path) for path in self._settings.claims.values()}
+        kid = jwt.get_unverified_header(key).get("kid")
+        end = float(claims["exp"]) + self._settings.leeway
+        issued = {"iss": claims["iss"], "aud": claims["aud"]}
+        return {**issued, "kid": kid, "end": end, "claims": kept}
+
+    def recall(
+        self, remembered: Mapping[str, Any], seal: Seal
+    ) -> tuple[Caller, tuple[Network, ...]]:
+        """Return the owner that the claims describe, by the settings as they are now.
+
+        Raises `Unauthorized` where the token has expired, or the provider has withdrawn its key;
+        `KeysUnavailable` as `identify`.
+        """
+        settings, audience = self._settings, remembered.get("aud")
+        audience = [audience] if isinstance(audience, str) else audience or ()
+        is_ours = remembered.get("iss") == settings.issuer
+        if not is_ours or not set(settings.audience).intersection(audience):
+            raise Unauthorized(_WRONG)
+        if time.time() >= remembered["end"] or self._jwks.find(remembered["kid"]) is None:
+            raise Unauthorized(_WRONG)
+        return _caller(remembered["claims"], settings), ()
 
     def _check(self, token: str) -> dict[str, Any]:
         try:

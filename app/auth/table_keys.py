@@ -13,11 +13,13 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
-from app.auth.authenticator import Network, networks
+from app.auth.authenticator import Network, Seal, networks
 from app.auth.key_entry import KeyEntry, entries_of, log_skipped
 from app.auth.key_table import KeyTable
+from app.auth.keys import digest_of, is_remembered
 from app.auth.snapshot import Snapshot
 from app.concurrency.periodic import PeriodicTask
 from app.config.keys import check_name
@@ -34,6 +36,7 @@ TRUST_S = 3600.0
 #: Seconds between two writes of the snapshot where no key changes.
 SNAPSHOT_INTERVAL_S = 60.0
 _WRONG = "Incorrect API key provided."
+_AWAY = "The keys cannot be looked up now. Try again."
 
 #: The owner of a key, the networks that it is bound to, and when it expires (since 1970).
 KnownKey = tuple[Caller, tuple[Network, ...], float]
@@ -63,11 +66,31 @@ class TableKeys:
         if self._confirmed_at is None or time.monotonic() - self._confirmed_at > TRUST_S:
             if key.count(".") == 2:  # a token (JWT): keys of the table have no dots
                 raise Unauthorized(_WRONG)
-            raise KeysUnavailable("The keys cannot be looked up now. Try again.", retry_after=5)
+            raise KeysUnavailable(_AWAY, retry_after=5)
         known = self._known.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
         if known is None or known[2] <= time.time():
             raise Unauthorized(_WRONG)
         return known[:2]
+
+    def remember(self, key: str, seal: Seal) -> Mapping[str, Any]:
+        """Return what `recall` finds the key's owner by, without the key. Raises as `identify`."""
+        return {"name": self.identify(key)[0].name, "seal": seal(digest_of(key))}
+
+    def recall(
+        self, remembered: Mapping[str, Any], seal: Seal
+    ) -> tuple[Caller, tuple[Network, ...]]:
+        """Return the owner and the networks of the key that `remember` was given, from memory.
+
+        Raises like `identify`.
+        """
+        if "seal" not in remembered:  # a token
+            raise Unauthorized(_WRONG)
+        if self._confirmed_at is None or time.monotonic() - self._confirmed_at > TRUST_S:
+            raise KeysUnavailable(_AWAY, retry_after=5)
+        for digest, (caller, bound_to, end) in self._known.items():
+            if end > time.time() and is_remembered(caller, digest, remembered, seal):
+                return caller, bound_to
+        raise Unauthorized(_WRONG)
 
     def start(self) -> None:
         """Read the keys, from the snapshot if the database does not answer; then poll."""

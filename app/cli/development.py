@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from app.console.start import CODE_VARIABLE, new_code
+
 KEY = "sk-local-development"
 
 
@@ -16,6 +18,10 @@ def main() -> None:
         print(f"No key is set: use {KEY}, which is for this machine alone.", flush=True)
     command = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py"]
     bind = f"127.0.0.1:{environment.get('PORT') or 8000}"
+    code, environment[CODE_VARIABLE] = new_code()
+    print(
+        f"The console, once and for 15 minutes: http://{bind}/console/login?code={code}", flush=True
+    )
     os.execve(sys.executable, [*command, "-b", bind, "wsgi:app"], environment)  # noqa: S606 - fixed words, no shell
 
 

@@ -123,6 +123,14 @@ class ConsoleSettings:
     """``CONSOLE``."""
 
     enabled: bool = flag(True, "False makes it a 404.")
+    secret: str | None = setting(
+        fields.String(validate=own.webhook_secret),
+        None,
+        "16 characters or more",
+        "Signs sessions: read it from the environment. Needed where several hosts are behind one "
+        "address; without it a restart ends all sessions.",
+        secret=True,
+    )
 
 
 def _section(settings: type, reason: str) -> Any:

@@ -21,7 +21,7 @@ def overlay(path: Path, known: Collection[str]) -> dict[str, Any]:
     Raises `SettingsError`.
     """
     try:
-        source = _source(path)
+        source = source_of(path)
     except OSError as error:
         raise SettingsError(f"PROXY_SETTINGS: cannot read {path}: {error.strerror}") from error
     names: dict[str, Any] = {"__file__": str(path), "__name__": "proxy_settings"}
@@ -44,7 +44,7 @@ def _imported(tree: ast.Module) -> set[str]:
     return {alias.asname or alias.name for node in imports for alias in node.names}
 
 
-def _source(path: Path) -> bytes:
+def source_of(path: Path) -> bytes:
     """The file's text; under gunicorn, as it was when it was checked (deploy/gunicorn.conf.py)."""
     kept = os.environ.get(KEPT_FD)
     if kept is None:

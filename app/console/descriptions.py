@@ -171,6 +171,7 @@ SCHEMAS = {
         ),
         "description": "What happened to a request, step by step. It has no inputs.",
     },
+    "MistakeList": _object(object={"const": "list"}, data={"type": "array", "items": _STRING}),
     "Status": {**_object(status=_STRING), "description": "With the models that cannot be served."},
     "Error": _object(
         error=_object(
@@ -204,6 +205,7 @@ TAGS = {
     "models": "",
     "other SDKs": "The same under the paths that AzureOpenAI, openai 0.28 and others ask.",
     "operation": "For operators.",
+    "console": "For the console's pages: with its cookie, and `x-csrf-token` for a change.",
     "other": "",
 }
 
@@ -252,8 +254,8 @@ ROUTES = {
     "metrics.metrics": Route(
         "operation", "Numbers for Prometheus", "text/plain", False, (Scope.KEY, Scope.ADMIN)
     ),
-    "live.now": Route(
-        "operation",
+    "console.console_api_now": Route(
+        "console",
         "Figures of the last hour and the state of deployments, for administrators",
         "Now",
         True,
@@ -265,14 +267,22 @@ ROUTES = {
             ),
         ),
     ),
-    "live.request": Route(
-        "operation",
+    "console.console_api_requests_request_id": Route(
+        "console",
         "What happened to a request; a key sees its own, an administrator all",
         "Stories",
         True,
         (Scope.KEY,),
     ),
-    "console.openapi": Route("operation", "This description"),
-    "console.docs": Route("operation", "This page", "text/html"),
-    "console.part": Route("operation", "What the page is made of", "*/*"),
+    "console.console_api_settings_check_post": Route(
+        "console",
+        "The mistakes in the settings file as it is now, for administrators",
+        "MistakeList",
+        True,
+        (Scope.KEY, Scope.ADMIN),
+    ),
+    "root.index": Route("operation", "Where the API is; sends a browser to the console"),
+    "docs.openapi": Route("operation", "This description"),
+    "docs.docs": Route("operation", "This page", "text/html"),
+    "docs.part": Route("operation", "What the page is made of", "*/*"),
 }

@@ -12,11 +12,13 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask
 from marshmallow import fields
+from werkzeug.routing import Rule
 
 from app import __version__
 from app.api.schemas import EmbeddingSchema
 from app.config import Settings
 from app.console import descriptions
+from app.console.responses import SESSION_COOKIE
 from app.errors import ClientError, Scope, client_errors
 
 #: Examples name only these models, because the names of others may be confidential.
@@ -47,14 +49,20 @@ def document(app: Flask, settings: Settings) -> dict[str, Any]:
         sorted(app.url_map.iter_rules(), key=lambda r: r.rule), lambda r: r.rule
     ):
         operations = {}
-        for rule in rules:
+        for rule in filter(_is_described, rules):
             view = app.view_functions[rule.endpoint]
             for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
                 operations[method.lower()] = _operation(
                     rule.endpoint, view.__doc__ or "", method.lower(), path
                 )
-        spec.path(_VARIABLE.sub(r"{\1}", path), operations=operations)
+        if operations:
+            spec.path(_VARIABLE.sub(r"{\1}", path), operations=operations)
     return spec.to_dict()
+
+
+def _is_described(rule: Rule) -> bool:
+    """Return whether a route is part of the API: the console's pages and forms are not."""
+    return not rule.endpoint.startswith("console.") or rule.rule.startswith("/console/api/")
 
 
 def _property(_: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
@@ -72,6 +80,8 @@ def _components(spec: APISpec, settings: Settings) -> None:
     for status, kinds in _by_status({Scope.ELSEWHERE}):
         spec.components.response(f"Elsewhere{status}", _error(status, kinds))
     spec.components.security_scheme("key", {"type": "http", "scheme": "bearer"})
+    cookie = {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE}
+    spec.components.security_scheme("session", cookie)
     spec.components.security_scheme("azure", {"type": "apiKey", "in": "header", "name": "api-key"})
     model = next((name for name in _PUBLIC_MODELS if name in settings.models), "your-model")
     example = {"model": model, "input": ["first text", "second text"]}
@@ -103,6 +113,8 @@ def _operation(endpoint: str, doc: str, method: str, path: str) -> dict[str, Any
     embeds = endpoint == "api.embeddings"
     variables = _VARIABLE.findall(path)
     scopes = {Scope.EVERY, *route.scopes, *([Scope.VARIABLE] if variables else [])}
+    if path.startswith("/console/") and method != "get":
+        scopes.add(Scope.CONSOLE)
     found: dict[str, Any] = {
         "tags": [route.tag if _is_canonical(route, path) else "other SDKs"],
         "summary": route.summary,
@@ -136,7 +148,9 @@ def _operation(endpoint: str, doc: str, method: str, path: str) -> dict[str, Any
                 }
             },
         }
-    if route.needs_key:
+    if path.startswith("/console/api/"):
+        found["security"] = [{"session": []}]
+    elif route.needs_key:
         found["security"] = [{"key": []}, {"azure": []}]
     elif Scope.KEY in route.scopes:
         found["security"] = [{}, {"key": []}]

@@ -52,6 +52,7 @@ The way of a request, and the file of each step::
 * `drift`: whether a deployment agrees with the reference of its space; calls outside requests.
   `drifted_rows`: embeds rows of a deployment again that is ejected for drift meanwhile.
 * `report`: the state of a deployment for operators.
+* `unpaid`: what the next request of a key pays for attempts whose requests had ended.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
 Only `sender` and `paused` start threads, only `deployment` calls providers. The files beside

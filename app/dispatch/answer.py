@@ -58,13 +58,20 @@ class Answer:
         assert not self._is_partial
         return Outcome(
             Vectors(self._rows, self._tokens, self._estimated),
-            provider=",".join(dict.fromkeys(name for _, (name, _) in self._parts.values())),
+            provider=self._providers(),
             attempts=times.calls,
             upstream_seconds=times.upstream_seconds,
             queue_seconds=times.queue_seconds,
             sources=self._sources(),
             purchases=self.purchases,
         )
+
+    def _providers(self) -> str:
+        """Return the names of the providers, in the order of their first answers."""
+        if len(self.purchases) == 1:
+            ((name, _),) = self.purchases
+            return name
+        return ",".join(dict.fromkeys(name for name, _ in self.purchases))
 
     def _sources(self) -> Sequence[Source]:
         """Return the deployment of each row; a list of one where it is the same for all."""

@@ -6,11 +6,11 @@ Only `app.dispatch.attempts` changes their state, under the lock of their `SlotQ
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
 from app.domain import NO_FLOW, Call, Flow, Vectors
@@ -53,8 +53,7 @@ class AttemptState(Enum):
     ABANDONED = "abandoned"  # in flight, and its result is not wanted any more
 
 
-@dataclass(slots=True, eq=False)
-class Attempt:
+class Attempt(Struct, eq=False):
     """One try to embed a part of a request at one deployment.
 
     Attempts may share a call where ``deployment`` and ``group`` are equal; with ``group`` None an
@@ -81,7 +80,7 @@ class Attempt:
     call_started_at: float | None = None  # of its last call: a bisection makes several
     batch: Batch | None = None  # while it is in flight
     batch_size: int = 1  # attempts in its last call, this one included
-    size: int = field(init=False)  # items
+    size: int = 0  # items: those of the call
 
     def __post_init__(self) -> None:
         self.size = len(self.call.items)

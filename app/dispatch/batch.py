@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
 from app.dispatch.attempt import Attempt, AttemptState
@@ -59,8 +60,7 @@ class CallDeadline(Deadline):
         self._attempts = []
 
 
-@dataclass(slots=True, eq=False)
-class Batch:
+class Batch(Struct, eq=False):
     """Attempts that share one call, which holds a slot of the provider.
 
     Only `app.dispatch.batching.SlotQueue` changes it, under its lock.

@@ -285,7 +285,7 @@ class SlotQueue:
         if deployment.quota.wait(first.tokens, now) > 0:  # they may ask another deployment
             return Batch.without_slot(self._attempts.take_queued(deployment))
         merging = Merging(first, deployment.quota.room(now), now)
-        is_suspect = deployment.has_refused(first.call.items, now)
+        is_suspect = deployment.refused_items.has_any(first.call.items, now)
         attempts = queue.take(first, None if is_suspect else merging)
         self._drain_rate.record_call(len(attempts), self._attempts.waiting, now)
         batch = self._start(group_key(first), attempts, now, merging)

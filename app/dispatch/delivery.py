@@ -13,13 +13,15 @@ from app.errors import InternalError, Overloaded
 _log = logging.getLogger("app.dispatch")
 
 
-def deliver(attempt: Attempt, result: Result, batch_size: int, now: float) -> None:
-    """Pass an attempt its result, unless its job has abandoned it."""
+def deliver(attempt: Attempt, result: Result, batch_size: int, now: float) -> bool:
+    """Pass an attempt its result; return False where its job has abandoned it."""
     counted = None
     if attempt.charged and isinstance(result, Vectors) and not result.estimated:
         counted = sum(result.tokens)
-    if attempt.deployment.queue.done(attempt, batch_size, counted):
-        attempt.on_result(attempt, result, now)
+    if not attempt.deployment.queue.done(attempt, batch_size, counted):
+        return False
+    attempt.on_result(attempt, result, now)
+    return True
 
 
 def deliver_not_sent(batch: Batch) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
@@ -80,7 +81,7 @@ class Deployment:
         self._provider = provider
         self._takes = takes
         self._tokenizer = tokenizer
-        self._refused_items = RefusedItems(dispatch.max_refused_items, dispatch.refused_item_ttl)
+        self.refused_items = RefusedItems(dispatch.max_refused_items, dispatch.refused_item_ttl)
 
     # Limits
 
@@ -213,18 +214,14 @@ class Deployment:
 
     def group(self, call: Call, kind: Hashable, now: float) -> Hashable | None:
         """Return a key that is equal for calls that may be merged; None: never merge this call."""
-        if not self.merges or self.has_refused(call.items, now):
+        if not self.merges or self.refused_items.has_any(call.items, now):
             return None
         return (kind, call.user)
-
-    def has_refused(self, items: Sequence[Item], now: float) -> bool:
-        """Whether one of the items was refused lately, in a call of its own."""
-        return self._refused_items.has_any(items, now)
 
     def remember_refused(self, items: Sequence[Item], now: float) -> None:
         """Remember items that were refused in a call of their own, so as not to merge them."""
         if self.merges:
-            self._refused_items.add(items, now)
+            self.refused_items.add(items, now)
 
     def embed(self, call: Call, wanted: int | None, deadline: Deadline) -> Vectors:
         """Make the call; cut the vectors to the width ``wanted`` where the provider did not.

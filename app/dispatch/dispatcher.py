@@ -170,6 +170,10 @@ class Dispatcher:
             return []
         return [d.source for d in self._pools[model].deployments if d.standing.is_ejected_for_drift]
 
+    def take_unpaid(self, request: EmbeddingRequest) -> Mapping[Source, int]:
+        """Remove and return what a request pays for earlier ones: see `app.dispatch.unpaid`."""
+        return self._pools[request.model].unpaid.take(request.flow.key)
+
     def cutting_deployments(self) -> list[str]:
         """Return the deployments whose provider may cut a long text without an error."""
         return [

@@ -9,7 +9,8 @@ after drift is. The request pays for the rows that are dropped, too: they were b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from app.concurrency.peer import still_there
 from app.dispatch.dispatcher import Dispatcher

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 from app.dispatch.attempt import Attempt
 from app.dispatch.batch import Batch
@@ -27,8 +28,7 @@ class Sender(Protocol):
     def ejected(self, pool: Pool, deployment: Deployment, now: float) -> None: ...
 
 
-@dataclass(slots=True)
-class Effects:
+class Effects(Struct):
     """Actions that a job collects under its lock, and performs after it has released the lock."""
 
     send: list[Batch] = field(default_factory=list)

@@ -79,25 +79,23 @@ class Health:
         return self._throttled and now < self._resting_until
 
     def may_serve(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
-        """Whether a call may be sent. ``last_resort``: no other may be now; ``is_only``: ever."""
-        if is_only:
-            return self.may_serve_alone(now)
+        """Whether a call may be sent.
+
+        ``last_resort``: no other deployment may be called now. ``is_only``: none ever can serve the
+        request; then only a rest that the provider requested by Retry-After is kept, and a call may
+        be sent while this one is ejected.
+        """
         if now < self._resting_until:
-            return last_resort and self._may_probe_rest(now)
+            if is_only and not self._rest_is_requested:
+                return True
+            return (last_resort or is_only) and self._may_probe_rest(now)
+        if is_only:
+            return True
         if self._ejected_until is None:
             return last_resort or now >= self._suspect_until
         if self._probe_until is not None and now < self._probe_until:
             return False
         return now >= self._end_of_ejection(self._ejected_until, last_resort)
-
-    def may_serve_alone(self, now: float) -> bool:
-        """`may_serve` for a request that no other deployment can serve: True also while ejected.
-
-        Only a rest that its provider requested by Retry-After is kept.
-        """
-        if now < self._resting_until and self._rest_is_requested:
-            return self._may_probe_rest(now)
-        return True
 
     def wait(self, now: float) -> float:
         """Return the seconds until a call may be sent again; 0 where it may be sent now."""

@@ -136,6 +136,8 @@ class JobState:
         if part is None or self.finished:  # the slower call of a hedge, or after the end
             if attempt.is_probe and isinstance(result, NotSent):
                 attempt.deployment.standing.probe_ended()
+            if isinstance(result, Vectors):
+                self._leave_unpaid(attempt, result)
             return None
         self.times.add([attempt, *part.attempts], now)
         if self.times.records is not None:
@@ -166,6 +168,7 @@ class JobState:
         """Put the vectors of a part into the answer."""
         if not self._answer.fits(vectors):
             error = BrokenContract("answered vectors of another width than other deployments")
+            self._leave_unpaid(attempt, vectors)
             self._after_failure(part, attempt, error, now)
             return
         source = attempt.deployment.source
@@ -178,6 +181,10 @@ class JobState:
             self.effects.answered.append((part, vectors, source))
         if self._answer.is_complete:
             self._finish()
+
+    def _leave_unpaid(self, attempt: Attempt, vectors: Vectors) -> None:
+        """Let the next request of the key pay for vectors that this one does not use."""
+        self._pool.unpaid.add(attempt.flow.key, attempt.deployment.source, sum(vectors.tokens))
 
     def _after_failure(
         self, part: Part, attempt: Attempt, error: ProviderError, now: float

@@ -28,9 +28,6 @@ class JoinedItems:
         self._flows: dict[int, Flow] = {}
         self._positions: list[int] = []  # in ascending order
 
-    def __len__(self) -> int:
-        return len(self._positions)
-
     def add(self, positions: Sequence[int], flow: Flow) -> None:
         """Record that a request with that flow has joined some items."""
         is_small = len(positions) * _MUCH_LARGER_FACTOR < self._items

@@ -197,6 +197,15 @@ class LeasedQuota(Quota):
         due = max(self._calls_due + self._call_s, self._tokens_due + tokens * self._token_s)
         return max(0.0, due - now - BURST_SHARE * WINDOW_S)
 
+    def _held_back(self, tokens: int, now: float) -> float:
+        if self._has_lease(tokens, now):
+            return 0.0
+        if self.is_leased:  # what is left of it for all; a call waits a moment for its lease
+            return max(self._window_until, self._pace_until) - now
+        if self._exchange is not None or now < self._joins_until or self._has_spare(tokens, now):
+            return 0.0
+        return super()._held_back(tokens, now)
+
     def _need(self, tokens: int) -> None:
         if tokens != self._needed_tokens:
             self._needed_tokens = tokens

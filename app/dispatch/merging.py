@@ -74,7 +74,7 @@ class Merging:
         is_long = seconds is None or seconds > self._longest_s
         if is_long and not deployment.fits(inputs, tokens, self._is_bulk):
             return False
-        if deployment.has_refused(attempt.call.items, self._now):
+        if deployment.refused_items.has_any(attempt.call.items, self._now):
             return False
         rank, other_rank = _RANK[attempt.flow.tier], _RANK[smallest.flow.tier]
         is_larger = size > smallest.size * _SAME_SIZE_FACTOR

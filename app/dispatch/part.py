@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from app.dispatch.attempt import Attempt
 from app.dispatch.deployment import Deployment
 from app.dispatch.halving import Halving
-from app.dispatch.plan import Expected
+from app.dispatch.plan import NOTHING_EXPECTED, Expected
 from app.domain import NO_FLOW, Flow
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
@@ -41,8 +42,7 @@ NEXT_STATES = {
 }
 
 
-@dataclass(slots=True, eq=False)
-class Part:
+class Part(Struct, eq=False):
     """Consecutive items of a request, from ``start``: their state, attempts and failures.
 
     `app.dispatch.job_state.JobState` owns it: ``state`` is changed by `Parts.transition` alone.
@@ -71,9 +71,10 @@ class Part:
     starts_first: bool = False  # another request waits for some of its items: see `Parts.want`
     halving: Halving | None = None  # it is one of the parts of that
     is_largest_served: bool = False  # the largest item of a larger part was sent alone before it
-    size: int = field(init=False)  # items
-    stop: int = field(init=False)  # the first item after it
-    expected: Expected = field(init=False)  # tokens: of all items, and of the largest
+    # Computed from the fields above:
+    size: int = 0  # items
+    stop: int = 0  # the first item after it
+    expected: Expected = NOTHING_EXPECTED  # tokens: of all items, and of the largest
 
     def __post_init__(self) -> None:
         self.size = len(self.tokens)

@@ -32,7 +32,8 @@ class Parts:
         self._held: dict[Part, list[Part]] = {}
         self._flow = flow  # of the request
         self._halvings = 0
-        self._joined = JoinedItems(flow, len(tokens))
+        self._items = len(tokens)
+        self._joined: JoinedItems | None = None  # until another request joins this one
         self._effects = effects
 
     @property
@@ -56,7 +57,8 @@ class Parts:
             self.waiting.insert(0 if part.starts_first else len(self.waiting), part)
         elif state is PartState.RUNNING:
             assert attempt is not None
-            self.add_attempt(part, attempt)
+            part.attempts.append(attempt)
+            self.running[attempt] = part
         elif state is PartState.ANSWERED and part.halving is not None:
             part.halving.part_served()
         if self._held and state in (PartState.ANSWERED, PartState.STOPPED):
@@ -66,7 +68,7 @@ class Parts:
     def put_first(self, parts: Sequence[Part]) -> None:
         """Put waiting parts before the others, except for those that start first."""
         self.waiting[:0] = parts
-        if self._joined:
+        if self._joined is not None:
             self.waiting.sort(key=lambda part: not part.starts_first)  # a stable sort
 
     def add_attempt(self, part: Part, attempt: Attempt) -> None:
@@ -116,7 +118,7 @@ class Parts:
             )
             for start, stop in cuts
         ]
-        if self._joined:
+        if self._joined is not None:
             for one in smaller:
                 self._joined.prefer(one)
         return smaller
@@ -152,11 +154,12 @@ class Parts:
 
         They wait in ``flow`` where that is better for it (see `JoinedItems`).
         """
-        self._joined.add(positions, flow)
+        joined = self._joined = self._joined or JoinedItems(self._flow, self._items)
+        joined.add(positions, flow)
         for part in [part for parts in (self.waiting, *self._held.values()) for part in parts]:
-            self._joined.prefer(part)
+            joined.prefer(part)
         for part in list(dict.fromkeys(self.running.values())):
-            if self._joined.prefer(part):
+            if joined.prefer(part):
                 for attempt in part.attempts:
                     attempt.deployment.queue.move(attempt, part.flow)
         self.put_first(())
@@ -210,11 +213,12 @@ class Parts:
 
     def stop_all(self) -> None:
         """End every part: the request has ended."""
-        held = [part for parts in self._held.values() for part in parts]
-        for part in [*self.waiting, *held, *dict.fromkeys(self.running.values())]:
-            self.transition(part, PartState.STOPPED)
-        self.waiting.clear()
-        self._held.clear()
+        if self.waiting or self._held or self.running:  # not where all parts are answered
+            held = [part for parts in self._held.values() for part in parts]
+            for part in [*self.waiting, *held, *dict.fromkeys(self.running.values())]:
+                self.transition(part, PartState.STOPPED)
+            self.waiting.clear()
+            self._held.clear()
         assert not self.running, "an attempt runs for a request that has ended"
 
     def abandon_all(self) -> None:

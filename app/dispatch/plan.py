@@ -35,6 +35,9 @@ class Expected(NamedTuple):
     flow: Flow = NO_FLOW
 
 
+NOTHING_EXPECTED = Expected(0, 0)
+
+
 class TokenEstimate:
     """Expects the tokens of items of one model: limits and quotas need them before a call.
 

@@ -11,9 +11,12 @@ from app.dispatch.budget import Budget
 from app.dispatch.deployment import Deployment
 from app.dispatch.ejector import Ejector
 from app.dispatch.plan import Expected, TokenEstimate
+from app.dispatch.quota import MAX_WAIT_S
+from app.dispatch.unpaid import UnpaidTokens
 
 #: Expected waits within this factor count as equal: while all are healthy, weights alone decide.
 _EQUAL_WAIT_FACTOR = 2.0
+_NOW = float("-inf")  # a deadline that leaves no time to wait for a quota
 _UNKNOWN_LATENCY_S = 0.1  # assumed for a call while no deployment has answered one
 
 
@@ -42,6 +45,7 @@ class Pool:
         self.retries = Budget(settings.retry_ratio, settings.saved_retries, settings.max_saved)
         self.hedges = Budget(settings.hedge_ratio, 0.0, settings.max_saved)
         self.ejector = Ejector(model, self.deployments)
+        self.unpaid = UnpaidTokens()
         self._rng = rng
 
     # Choosing
@@ -52,33 +56,81 @@ class Pool:
         expected: Expected,
         suitable: Sequence[Deployment] | None = None,
         avoid: Collection[Deployment] = (),
+        deadline: float = _NOW,
     ) -> Deployment | None:
         """Return the deployment to call now, or None where none may be called.
 
-        There are three cases:
+        ``deadline``: before it, a call may wait a moment for a quota (`MAX_WAIT_S`). There are
+        four cases:
 
         1. Only one can serve the request: it is called whatever its health, since there is no
            alternative and its own error tells the caller most.
         2. Several are healthy: the first tier with one that may be called is used. In that tier two
            are drawn by weight, and the one with the shorter expected wait is called (the power of
-           two choices: Mitzenmacher 2001).
-        3. None is healthy: an ejected one may get its half-open probe early.
+           two choices: Mitzenmacher 2001). One whose quota holds the call back is passed over where
+           another would send it at once: see `_without_pause`.
+        3. None of them has room in its quota, but one will have it in a moment: that is called.
+        4. None is healthy: an ejected one may get its half-open probe early.
         """
         candidates = self.deployments if suitable is None else suitable
         if len(candidates) == 1:
             only = candidates[0]
             may_be_asked = only not in avoid and self.may_be_asked(
-                only, expected, now, is_only=True
+                only, expected, now, is_only=True, deadline=deadline
             )
             return only if may_be_asked else None
         for last_resort in (False, True):
             for tier in self._tiers(candidates, avoid):
                 fit = [d for d in tier if self.may_be_asked(d, expected, now, last_resort)]
                 if fit:
+                    if not last_resort and expected.flow.tier != "flex":
+                        fit = self._without_pause(fit, candidates, avoid, expected, now)
                     return self._draw(fit, now)
+            if deadline > now and not last_resort:
+                soon = [
+                    d
+                    for d in candidates
+                    if d not in avoid and self.may_be_asked(d, expected, now, deadline=deadline)
+                ]
+                if soon:
+                    return min(soon, key=lambda d: d.quota_wait(expected, now))
             if avoid and any(self.may_be_asked(d, expected, now) for d in candidates):
                 return None  # one of ``avoid`` is healthy: no ejected one is probed early
         return None
+
+    def _without_pause(
+        self,
+        fit: list[Deployment],
+        candidates: Sequence[Deployment],
+        avoid: Collection[Deployment],
+        expected: Expected,
+        now: float,
+    ) -> list[Deployment]:
+        """Return those of the first tier that fits whose quota does not hold a call back now.
+
+        Without one, those of the next tiers that are idle; else the one with the shortest pause.
+        """
+        for one in fit:
+            if one.quota.is_limited or one.quota.rests_until > now:
+                break
+        else:
+            return fit
+        pauses = {d: d.quota.held_back_s(expected.largest, now) for d in fit}
+        at_once = [d for d, pause in pauses.items() if not pause]
+        if at_once:
+            return at_once
+        for tier in self._tiers(candidates, avoid):
+            idle = [
+                d
+                for d in tier
+                if d.queue.free > 0
+                and not d.queue.waiting
+                and not d.quota.held_back_s(expected.largest, now)
+                and self.may_be_asked(d, expected, now)
+            ]
+            if idle:
+                return idle
+        return [min(fit, key=lambda d: (pauses[d], d.queue.outstanding(d)))]
 
     def has_other(
         self,
@@ -107,13 +159,18 @@ class Pool:
         now: float,
         last_resort: bool = False,
         is_only: bool = False,
+        deadline: float = _NOW,
     ) -> bool:
-        """Whether a deployment may be called, by its queue, its health and its quota."""
-        return (
-            deployment.queue.has_room(expected.flow)
-            and deployment.standing.may_be_asked(now, last_resort, is_only)
-            and not deployment.quota_wait(expected, now)
-        )
+        """Whether a deployment may be called, by its queue, its health and its quota.
+
+        ``deadline``: before it, a call may wait a moment for the quota.
+        """
+        if not deployment.queue.has_room(expected.flow):
+            return False
+        if not deployment.standing.may_be_asked(now, last_resort, is_only):
+            return False
+        wait = deployment.quota_wait(expected, now)
+        return not wait or (wait <= MAX_WAIT_S and now + wait < deadline)
 
     @staticmethod
     def _tiers(

@@ -8,7 +8,8 @@ take only text.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
 from app.dispatch.deployment import Deployment
@@ -25,8 +26,7 @@ TEXT_ONLY = (
 )
 
 
-@dataclass(slots=True)  # not frozen, which takes four times as long for each request
-class Prepared:
+class Prepared(Struct):
     """What the parts of a request need to know; positions are those of its items."""
 
     suitable: Sequence[Deployment]  # that can serve it while all is well

@@ -94,6 +94,18 @@ class Quota:
                     return wait if wait <= MAX_WAIT_S else 0.0
             return self._pause(tokens, now, deadline)
 
+    def held_back_s(self, tokens: int, now: float) -> float:
+        """Return the seconds for which a call that is submitted now would wait in the queue.
+
+        As `pause`, but it asks for nothing: another deployment may be called instead.
+        """
+        rest = self.rests_until - now
+        if not self._limited:
+            return max(0.0, rest)
+        with self._lock:
+            told = self._remaining.wait(tokens, now) if now < self._remaining.until else 0.0
+            return max(0.0, rest, told, self._held_back(tokens, now))
+
     def bulk_pause(self, tokens: int, now: float) -> float:
         """Return the seconds for which a call of bulk work waits in the queue.
 
@@ -200,6 +212,9 @@ class Quota:
             return wait if wait <= MAX_WAIT_S else 0.0
         spacing = self._spacing(now)
         return spacing if now + spacing < deadline else 0.0
+
+    def _held_back(self, tokens: int, now: float) -> float:
+        return max(self._wait(tokens, now), self._spacing(now))
 
     def _room(self, now: float) -> float:
         self._expire(now)

@@ -176,7 +176,8 @@ class Sender:
         for attempt in attempts:
             stop = start + attempt.size
             rows = vectors if len(attempts) == 1 else vectors.slice(start, stop)
-            deliver(attempt, rows, len(attempts), now)
+            if not deliver(attempt, rows, len(attempts), now):
+                pool.unpaid.add(attempt.flow.key, deployment.source, sum(rows.tokens))
             start = stop
         for other in silent:
             self.ejected(pool, other, now)
@@ -189,7 +190,7 @@ class Sender:
     ) -> Batch | None:
         deployment, attempts = batch.deployment, batch.attempts
         pool, number = self._pool_of[deployment], len(attempts)
-        if batch.deadline.cancelled:
+        if batch.deadline.cancelled and not _is_answer_to_heed(error):
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
@@ -226,3 +227,8 @@ class Sender:
         while (other := queue.next(now)) is not None:  # a slot may be free
             self.send(other)
         return test
+
+
+def _is_answer_to_heed(error: ProviderError) -> bool:
+    """Whether the provider has said when to call again: also where no request waited any more."""
+    return isinstance(error, Throttled) or error.retry_after is not None

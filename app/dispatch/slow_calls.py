@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from app.dispatch.attempt import Attempt
+from app.dispatch.attempt import Attempt, AttemptState
 from app.dispatch.deployment import Deployment
 from app.dispatch.part import Part, PartState
 from app.dispatch.parts import Parts
@@ -38,7 +38,7 @@ class SlowCalls:
             attempt = part.attempts[0]
             if Timers.is_hedge_due(part, attempt, now):
                 self._hedge(part, attempt, now)
-            if Timers.is_late(part, attempt, now):
+            if Timers.is_late(part, now):
                 self._call_beside(part, attempt, now)
 
     def _hedge(self, part: Part, attempt: Attempt, now: float) -> None:
@@ -59,7 +59,7 @@ class SlowCalls:
         other = self._choose_beside(part, now)
         if other is None:
             return
-        queued = next((a for a in part.attempts if a.call_started_at is None), None)
+        queued = next((a for a in part.attempts if _waits_for_slot(a)), None)
         if queued is not None:
             self._move(part, queued, other, now)
             return
@@ -114,3 +114,11 @@ class SlowCalls:
             running = {attempt.deployment for attempt in part.attempts}
             other = pool.choose(now, expected, suitable, running.union(part.permanently_failed_at))
         return other
+
+
+def _waits_for_slot(attempt: Attempt) -> bool:
+    """Whether no call is in flight for an attempt; it may have had one that was refused with 400.
+
+    Then it waits for the next test of the bisection.
+    """
+    return attempt.call_started_at is None or attempt.state is AttemptState.QUEUED

@@ -6,7 +6,8 @@ It belongs to one `app.dispatch.job_state.JobState`, and runs under the lock of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
 from app.dispatch.attempt import Attempt, Result, kind_of
@@ -25,8 +26,7 @@ from app.domain import EmbeddingRequest
 _MIN_WAIT_S = 0.01  # for a deployment to come back
 
 
-@dataclass(slots=True)
-class JobContext:
+class JobContext(Struct):
     """The values of a request that do not change while it is in dispatch."""
 
     request: EmbeddingRequest
@@ -128,10 +128,10 @@ class Starter:
 
     def _choose(self, part: Part, expected: Expected, now: float) -> Deployment | None:
         """Choose a deployment that has not failed this part; without one, one that may recover."""
-        pool, suitable = self._job.pool, self._suitable
-        chosen = pool.choose(now, expected, suitable, part.failed_at)
+        pool, suitable, deadline = self._job.pool, self._suitable, self._job.deadline.at
+        chosen = pool.choose(now, expected, suitable, part.failed_at, deadline)
         if chosen is None and part.failed_at:
-            chosen = pool.choose(now, expected, suitable, part.permanently_failed_at)
+            chosen = pool.choose(now, expected, suitable, part.permanently_failed_at, deadline)
         return chosen
 
     def _submit(self, part: Part, deployment: Deployment, now: float) -> None:

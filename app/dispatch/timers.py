@@ -79,10 +79,14 @@ class Timers:
         return len(part.attempts) == 1
 
     @staticmethod
-    def is_late(part: Part, attempt: Attempt, now: float) -> bool:
-        """Whether the first attempt of a part is late now, in flight or in its queue."""
+    def is_late(part: Part, now: float) -> bool:
+        """Whether a part is late now, by its newest attempt, in flight or in its queue.
+
+        Beside a late call another one may have left its queue a moment ago: it gets its time.
+        """
         if part.late_at > now:
             return False
+        attempt = part.attempts[-1]
         deadline = attempt.deadline.at
         if attempt.call_started_at is not None:
             part.late_at = _late_at(part, attempt.call_started_at, deadline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from app.concurrency.deadline import Deadline
 from app.domain import Call, Vectors

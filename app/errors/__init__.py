@@ -118,6 +118,10 @@ class AdminOnly(ClientError, status=403, code="admin_required", scopes=(Scope.AD
     """The key is not an administrator's. A retry cannot help."""
 
 
+class CsrfTokenWrong(ClientError, status=403, code="csrf_token_wrong", scopes=(Scope.CONSOLE,)):
+    """A change in the console came without the token of its session. Load the page again."""
+
+
 class KeyBlocked(ClientError, status=403, code="key_blocked", scopes=(Scope.KEY,)):
     """The key is named in ``BLOCKED_KEYS``. A retry cannot help."""
 

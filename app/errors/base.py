@@ -23,6 +23,7 @@ class Scope(Enum):
     ADMIN = "what only an administrator's key may see"
     USAGE = "/v1/usage"
     LIVE = "/console/api/now"
+    CONSOLE = "changes in the console"
     ELSEWHERE = "paths and methods that the proxy does not have"
     UNREAD = "requests whose client has closed the connection; /openapi.json has no such error"
 

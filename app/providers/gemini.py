@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec import structs
 
 from app.config import ProviderSettings
 from app.domain import Call, InputType, Vectors
@@ -148,7 +149,9 @@ def of_length_1(vectors: Vectors, call: Call) -> Vectors:
     """
     if call.dimensions is None:
         return vectors
-    return replace(vectors, rows=[cut(row, len(row) // BYTES_PER_VALUE) for row in vectors.rows])
+    return structs.replace(
+        vectors, rows=[cut(row, len(row) // BYTES_PER_VALUE) for row in vectors.rows]
+    )
 
 
 def _delay(details: Sequence[_Detail]) -> float | None:

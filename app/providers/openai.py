@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
+from msgspec import structs
 
 from app.concurrency.yielding import ROWS_PER_YIELD, map_with_yields
 from app.config import ProviderSettings
@@ -122,7 +123,7 @@ class OpenAI(WireFormat):
             row_of, raw, 8 * ROWS_PER_YIELD if encoding == "base64" else ROWS_PER_YIELD
         )
         total = count_in(found.usage, "prompt_tokens", "total_tokens")
-        return replace(guard(rows, call, total), encoding=encoding)
+        return structs.replace(guard(rows, call, total), encoding=encoding)
 
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
         code = _code_of(answer.body)

@@ -22,6 +22,7 @@ from app.config.check_process import mistakes
 from app.config.overlay import (
     KEPT_FD,
 )  # names the descriptor with the settings' text for the workers
+from app.console.start import prepare_secret
 from app.observability.live import reloads
 from app.observability.metrics import directory
 
@@ -141,6 +142,7 @@ def on_starting(server: Any) -> None:
             server.pidfile.unlink()
         sys.exit(1)
     directory.prepare(server.cfg.worker_tmp_dir)
+    prepare_secret()
 
     def handle_hup() -> None:
         # Not gunicorn's on_reload: it is too late to keep the old workers. The new ones would fail

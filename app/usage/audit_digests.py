@@ -45,7 +45,9 @@ def _without_secrets(value: Any) -> Any:
     if is_dataclass(value):
         public = {f.name: getattr(value, f.name) for f in fields(value) if f.repr}
         hidden = {f.name: getattr(value, f.name) for f in fields(value) if not f.repr}
-        public |= {name: _address(hidden[name]) for name in hidden.keys() & ADDRESSES}
+        public |= {
+            name: address_without_secrets(hidden[name]) for name in hidden.keys() & ADDRESSES
+        }
         return _without_secrets(public)
     if isinstance(value, Mapping):
         return {str(name): _without_secrets(entry) for name, entry in value.items()}
@@ -56,7 +58,8 @@ def _without_secrets(value: Any) -> Any:
     return value
 
 
-def _address(url: str | None) -> str | None:
+def address_without_secrets(url: str | None) -> str | None:
+    """Return an address without its password and its query."""
     if url is None:
         return None
     parts = urlsplit(url)

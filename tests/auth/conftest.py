@@ -4,6 +4,7 @@ import pytest
 
 from app.auth import table_keys as module
 from app.auth.key_table import KeyTable
+from tests.support.clock import Clock
 from tests.usage.conftest import database as database
 from tests.usage.conftest import postgres as postgres
 from tests.usage.conftest import sqlite as sqlite
@@ -11,17 +12,9 @@ from tests.usage.conftest import store as store
 from tests.usage.conftest import url as url
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
+    clock = Clock(1_000_000)
     monkeypatch.setattr(module.time, "time", clock)
     return clock
 

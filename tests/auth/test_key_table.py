@@ -173,3 +173,28 @@ def test_start_succeeds_after_an_exception(table, monkeypatch, caplog):
     assert "the table of keys cannot be read" in caplog.text
     with pytest.raises(KeysUnavailable):
         keys.identify("sk-any")
+
+
+def test_remembered_key_is_recalled_until_it_is_revoked(table, clock):
+    def seal(digest):
+        return digest.hex()[::-1]
+
+    keys = TableKeys(table)
+    old = table.new(KeyEntry("team", networks=("10.0.0.0/8",), expires=int(clock.now) + 1000))
+    keys.refresh()
+    remembered = keys.remember(old, seal)
+    caller, bound_to = keys.recall(remembered, seal)
+    assert (caller.name, [str(network) for network in bound_to]) == ("team", ["10.0.0.0/8"])
+    table.rotate("team", grace=60)
+    keys.refresh()
+    assert keys.recall(remembered, seal)[0].name == "team"  # its last 60 seconds
+    clock.now += 61
+    with pytest.raises(Unauthorized):
+        keys.recall(remembered, seal)
+    with pytest.raises(Unauthorized):
+        keys.recall({"claims": {}}, seal)
+
+
+def test_remembered_keys_are_unavailable_before_the_first_read(table):
+    with pytest.raises(KeysUnavailable):
+        TableKeys(table).recall({"name": "team", "seal": "x"}, str)

@@ -1,5 +1,6 @@
 """Tokens: signature, issuer, audience and times are checked; claims set rights and limits."""
 
+import json
 import time
 
 import pytest
@@ -183,3 +184,60 @@ def test_invalid_entries_of_jwks_are_skipped(provider, make):
     odd = [{"kty": "RSA", "kid": "x", "n": 5, "e": []}, {"kty": "EC", "kid": ["l"]}, 7]
     provider.data = document(*odd, public(RSA, ["a", "list"]), public(RSA, "one"))
     make().identify(token())
+
+
+def seal(digest):
+    """A session of a token keeps its claims: nothing is sealed."""
+    raise AssertionError
+
+
+def test_remembered_token_is_recalled_without_it(make):
+    tokens = make(claims={"name": "sub", "admin": "roles"}, admins=frozenset({"ops"}))
+    given = token(roles=["ops"], email="alice@example.org")
+    remembered = json.loads(json.dumps(tokens.remember(given, seal)))
+    assert given not in str(remembered)
+    assert "example.org" not in str(remembered)  # claims that say nothing of the caller
+    caller, networks = tokens.recall(remembered, seal)
+    assert (caller.name, caller.admin, networks) == ("oidc:alice", True, ())
+    demoted = make(claims={"name": "sub", "admin": "roles"}, admins=frozenset({"root"}))
+    assert not demoted.recall(remembered, seal)[0].admin
+
+
+@pytest.mark.parametrize("trick", BAD)
+def test_invalid_token_is_not_remembered(make, trick):
+    with pytest.raises(Unauthorized):
+        make(algorithms=("RS256", "ES256")).remember(BAD[trick](), seal)
+
+
+def test_remembered_token_ends_when_it_expires(make, monkeypatch):
+    tokens = make(leeway=0)
+    now = int(time.time())
+    remembered = tokens.remember(token(exp=now + 60), seal)
+    assert remembered["end"] == now + 60
+    monkeypatch.setattr(module.time, "time", lambda: now + 60)
+    with pytest.raises(Unauthorized):
+        tokens.recall(remembered, seal)
+
+
+def test_remembered_token_ends_with_the_key_that_signed_it(make, provider):
+    tokens = make()
+    remembered = tokens.remember(token(), seal)
+    provider.data = document(public(EC, "two", use="sig"))
+    tokens._jwks.update()
+    with pytest.raises(Unauthorized):
+        tokens.recall(remembered, seal)
+
+
+@pytest.mark.parametrize(
+    "change", [{"iss": "https://other"}, {"aud": "other"}, {"aud": []}, {"aud": None}]
+)
+def test_remembered_token_of_another_issuer_or_audience_is_refused(make, change):
+    tokens = make()
+    remembered = {**tokens.remember(token(), seal), **change}
+    with pytest.raises(Unauthorized):
+        tokens.recall(remembered, seal)
+
+
+def test_remembered_key_is_no_token(make):
+    with pytest.raises(Unauthorized):
+        make().recall({"name": "oidc:alice", "seal": "x"}, seal)

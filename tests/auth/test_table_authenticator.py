@@ -9,7 +9,7 @@ from app.auth.keys import Keyring
 from app.config import KeySettings
 from app.domain import Caller
 from app.errors import KeyBlocked, KeysUnavailable, NetworkNotAllowed, Unauthorized
-from tests.support.settings import KEY, KEYS
+from tests.support.settings import KEY, KEYS, NARROW_KEY
 
 KEYRING = Keyring([KeySettings("file", KEYS["tests"]["sha256"])])
 
@@ -46,6 +46,9 @@ class Away:
     def identify(self, key):
         raise KeysUnavailable("away")
 
+    def recall(self, remembered, seal):
+        raise KeysUnavailable("away")
+
 
 def test_unavailable_source_is_skipped():
     for sources in ([Away(), Source("a", "first")], [Source("a", "first"), Away()]):
@@ -71,3 +74,31 @@ def test_bound_key_is_refused_from_other_networks():
     for address in (ip_address("11.0.0.1"), None):
         with pytest.raises(NetworkNotAllowed):
             authenticator.check(Caller("me"), bound, address)
+
+
+def seal(digest):
+    """Stand for the keyed digest of a session."""
+    return f"sealed {digest.hex()}"
+
+
+def test_remembered_key_is_recalled_by_the_source_that_knows_it():
+    other = Keyring([KeySettings("other", KEYS["narrow"]["sha256"])])
+    authenticator = Authenticator(KEYRING, [other])
+    for key, name in ((KEY, "file"), (NARROW_KEY, "other")):
+        remembered = authenticator.remember(key, seal)
+        assert key not in str(remembered)
+        assert authenticator.recall(remembered, seal)[0].name == name
+    with pytest.raises(Unauthorized):
+        authenticator.remember("sk-wrong", seal)
+
+
+@pytest.mark.parametrize("change", [{"name": "other"}, {"seal": "x"}, {"seal": None}])
+def test_remembered_key_with_another_name_or_digest_is_refused(change):
+    remembered = {**KEYRING.remember(KEY, seal), **change}
+    with pytest.raises(Unauthorized):
+        Authenticator(KEYRING).recall(remembered, seal)
+
+
+def test_remembered_key_may_be_of_a_source_that_is_away():
+    with pytest.raises(KeysUnavailable):
+        Authenticator(KEYRING, [Away()]).recall({"name": "x", "seal": "y"}, seal)

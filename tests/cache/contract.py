@@ -6,6 +6,8 @@ import pytest
 
 from app.domain import Entry
 
+TTL = 3600  # seconds, of most caches in tests
+
 
 def key(number):
     """A key as `app.cache.keys` makes them."""

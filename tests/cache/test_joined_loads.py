@@ -8,7 +8,7 @@ from app.cache.load import Collected
 from app.cache.singleflight import SingleFlight
 from app.concurrency.wakeup import Wakeup
 from app.domain import Flow, Vectors
-from tests.cache.test_singleflight import SOURCE, FakeJob, Flights
+from tests.cache.flights import SOURCE, FakeJob, Flights
 
 KEYS = [b"a", b"b", b"c", b"d", b"e", b"f"]
 

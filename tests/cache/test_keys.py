@@ -1,11 +1,11 @@
 """Cache keys are equal exactly if the vectors are equal."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.cache.keys import DIGEST_BYTES, keys_of
 from app.domain import EmbeddingRequest

@@ -11,6 +11,7 @@ import pytest
 from app.cache.memory import OVERHEAD_BYTES, MemoryCache
 from app.domain import Entry
 from tests.cache.contract import CacheContract, entry, key
+from tests.support.clock import Clock
 
 
 class TestContract(CacheContract):
@@ -21,19 +22,10 @@ class TestContract(CacheContract):
         return MemoryCache(2**20, 3600)
 
 
-class Clock:
-    """A clock that tests set."""
-
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
     """A clock at 0."""
-    return Clock()
+    return Clock(0)
 
 
 def room_for(number, width=8):

@@ -1,18 +1,21 @@
 """``make run``: gunicorn with defaults for development, which the environment overrides."""
 
 import os
+import re
 import sys
 
 import pytest
 
 from app.cli import development
+from app.console import start
+from app.console.start import CODE_VARIABLE
 
 
 @pytest.fixture
 def become(monkeypatch):
     """Return arguments and environment of the process that replaces this one."""
 
-    def start(**environment):
+    def run(**environment):
         became = []
         monkeypatch.setattr(os, "environ", environment)
         monkeypatch.setattr(os, "execve", lambda *what: became.append(what))
@@ -21,7 +24,12 @@ def become(monkeypatch):
         assert program == arguments[0] == sys.executable
         return arguments, given
 
-    return start
+    return run
+
+
+def without_code(environment):
+    """Return an environment without the one-time code."""
+    return {name: value for name, value in environment.items() if name != CODE_VARIABLE}
 
 
 def test_defaults_are_loopback_and_a_key_that_is_printed_once(become, capsys):
@@ -35,7 +43,7 @@ def test_defaults_are_loopback_and_a_key_that_is_printed_once(become, capsys):
         "127.0.0.1:8000",
         "wsgi:app",
     ]
-    assert environment == {
+    assert without_code(environment) == {
         "LOG_FORMAT": "human",
         "WEB_CONCURRENCY": "1",
         "ALPHANEURAL_API_KEY": "sk-local-development",
@@ -50,13 +58,24 @@ def test_environment_overrides_development_defaults(become, capsys):
     assert "127.0.0.1:9000" in arguments
     assert (environment["LOG_FORMAT"], environment["WEB_CONCURRENCY"]) == ("json", "3")
     assert environment["ALPHANEURAL_API_KEY"] == "sk-mine"
-    assert capsys.readouterr().out == ""
+    assert "sk-" not in capsys.readouterr().out
 
 
 def test_no_development_key_with_a_settings_file(become, capsys):
     _, environment = become(PROXY_SETTINGS="mine.py")
     assert "ALPHANEURAL_API_KEY" not in environment
-    assert capsys.readouterr().out == ""
+    assert "sk-" not in capsys.readouterr().out
+
+
+def test_link_to_the_console_has_a_code_that_only_its_workers_take(become, capsys, tmp_path):
+    _, environment = become(PORT="9000", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    printed = capsys.readouterr().out
+    (code,) = re.findall(r"http://127\.0\.0\.1:9000/console/login\?code=(\S+)", printed)
+    assert code not in str(environment)
+    assert not start.take_code(code)
+    os.environ.update(environment)
+    assert start.take_code(code)
+    assert not start.take_code(code)
 
 
 def test_empty_port_means_the_default(become):

@@ -41,6 +41,7 @@ def test_document_has_every_route(client, document):
     routes = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in client.application.url_map.iter_rules()
+        if not rule.endpoint.startswith("console.") or rule.rule.startswith("/console/api/")
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
     described = {(p, m) for p, item in document["paths"].items() for m in item}

@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -93,11 +94,27 @@ def test_the_wheel_serves_an_embedding_outside_the_checkout(installed: Installed
     try:
         found = eventually(lambda: embedding(port, process), 60, "an embedding is served")
         assert len(found["data"][0]["embedding"]) == 256
+        assert_pages(f"http://127.0.0.1:{port}")
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, output.read_text()
     finally:
         process.kill()
         process.wait()
+
+
+def assert_pages(url: str) -> None:
+    """Check that the wheel has the templates and the files of the console, and of /docs."""
+    page = text(f"{url}/console/login")
+    names = re.findall(r'(?:src|href)="\.\./(console/static/[^"]+)"', page)
+    assert len(names) == 4
+    folder = names[0].rpartition("/")[0]
+    for name in (*names, f"{folder}/vendor/uPlot.iife.min.js", "docs", "docs/start.js"):
+        assert text(f"{url}/{name}")
+
+
+def text(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return answer.read().decode()
 
 
 def embedding(port: int, process: "subprocess.Popen[bytes]") -> dict | None:

@@ -16,7 +16,7 @@ from app.dispatch.deployment import Deployment
 from app.dispatch.plan import Expected, TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.sender import Sender
-from app.domain import Flow, Item, Tier
+from app.domain import Flow, Item, Source, Tier
 from app.pipeline import Pipeline
 from tests.dispatch.virtual import World
 
@@ -161,3 +161,12 @@ def kept_in_vain(dispatcher: Dispatcher) -> list[str]:
 def tokens_expected(items: Sequence[Item]) -> int:
     """Return the tokens that dispatch expects of items, before a provider has counted them."""
     return sum(TokenEstimate().expect(items))
+
+
+def unpaid(dispatcher: Dispatcher) -> Counter[Source]:
+    """Return the tokens, by deployment, that later requests would pay for."""
+    left = Counter[Source]()
+    for pool in dispatcher._pools.values():
+        for tokens in pool.unpaid._of_key.values():
+            left.update(tokens)
+    return left

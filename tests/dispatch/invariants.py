@@ -22,6 +22,7 @@ from tests.dispatch.invariants_calls import (
     check_quota_refusals,
     check_quotas,
     check_rests,
+    check_short_waits,
     check_silence,
 )
 from tests.dispatch.invariants_recovery import check_recovery, check_shares
@@ -59,6 +60,7 @@ CHECKS: tuple[Check, ...] = (
     check_noted,
     check_nothing_left,
     check_quota_refusals,
+    check_short_waits,
     check_quotas,
     check_rests,
     check_budgets,

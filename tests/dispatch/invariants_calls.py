@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from app.dispatch.quota import MAX_WAIT_S
 from app.domain import Item
 from app.errors import ConnectionFailed, Rejected, Throttled
 from tests.dispatch.arrangement import Arrangement
@@ -83,6 +84,19 @@ def check_quota_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
                 yield f"refused: {asked.code} while half of the quota of {d['provider']} was free"
 
 
+def check_short_waits(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """Check that no request is refused for a quota that has room before it would end anyway."""
+    for asked in run.asked:
+        could = serving(made, asked.request)
+        if asked.code != "rate_limit_exceeded" or any(d["provider"] in made.ill for d in could):
+            continue
+        assert asked.heard is not None
+        assert asked.error is not None
+        wait = asked.error.retry_after or 0.0
+        if wait < min(MAX_WAIT_S, asked.at + asked.request.timeout - asked.heard):
+            yield f"refused: {asked.request.items[:3]} for {wait:.2f} s in which it might wait"
+
+
 def _was_refused(run: Simulation, asked: Asked) -> bool:
     """Whether a provider answered 400 to an item of a request meanwhile."""
     items, heard = asked.request.items, asked.heard or asked.at
@@ -127,8 +141,6 @@ def check_rests(run: Simulation, made: Arrangement) -> Iterator[str]:
         for call in throttled:
             rest = call.error.retry_after or 0.0  # type: ignore[union-attr]
             during = sum(call.ended + MOMENT < c.began < call.ended + rest for c in throttled)
-            if call.cut:  # the proxy did not read that 429
-                continue
             text = f"{d['provider']}/{model} got {during} calls in {rest:.1f} s that it asked for"
             if rest >= 1 and during > 3 + rest / 2:
                 worst = max(worst, (during, f"rest: {text}"))

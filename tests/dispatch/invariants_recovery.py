@@ -7,7 +7,6 @@ from tests.dispatch.invariants_answers import is_limited, serving
 from tests.dispatch.simulator import Asked, Simulation
 
 SHORT_QUEUE = 100  # requests that may wait; the last wave has fewer
-LATE_CALLS = 25  # after so many calls at most an attempt in a spread quota's queue goes elsewhere
 QUICK = 3.0  # maximum seconds of a request without faults, in addition to its calls
 
 
@@ -24,7 +23,7 @@ def check_recovery(run: Simulation, made: Arrangement) -> Iterator[str]:
         took = asked.heard - asked.at
         if asked.outcome is None:
             yield f"recovery: {asked.bug or asked.error!r} after the trouble"
-        elif took > QUICK + (2 if _is_unlimited(made, asked) else LATE_CALLS) * slowest:
+        elif took > QUICK + 2 * slowest:
             yield f"recovery: a request took {took:.1f} s after the trouble"
 
 
@@ -36,11 +35,6 @@ def _has_no_quota(made: Arrangement, asked: Asked) -> bool:
     could = serving(made, asked.request)
     free = [d for d in could if not is_limited(d)]
     return len(free) == len(could) or any(d["provider"] not in made.ill for d in free)
-
-
-def _is_unlimited(made: Arrangement, asked: Asked) -> bool:
-    """Return whether no deployment spreads its calls over a minute."""
-    return not any(map(is_limited, serving(made, asked.request)))
 
 
 def _is_bulk(made: Arrangement, asked: Asked) -> bool:

@@ -39,3 +39,9 @@ def eject(of, member, error=refused, now=T):
 def abc(**settings):
     members = [deployment(name, **settings) for name in "abc"]
     return pool(*members), *members
+
+
+def drift(*deployments):
+    """Eject deployments for drift."""
+    for made in deployments:
+        made.standing.is_ejected_for_drift = True

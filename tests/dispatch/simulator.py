@@ -26,7 +26,14 @@ from app.config import (
 )
 from app.dispatch.deployment import Deployment
 from app.domain import Caller, EmbeddingRequest, Item, Outcome
-from app.errors import BadRequest, ClientError, ConnectionFailed, InternalError, Rejected
+from app.errors import (
+    BadRequest,
+    ClientError,
+    ConnectionFailed,
+    InternalError,
+    Rejected,
+    Throttled,
+)
 from app.pipeline import Pipeline
 from app.providers.base import Capabilities
 from app.tokens.tokenizers import Tokenizer
@@ -217,7 +224,7 @@ class Simulation:
         assert not left, left[:5]
 
     def check_budget(self) -> None:
-        """Check that retries are within the budget; refused connections do not count.
+        """Check that retries are within the budget; refused connections and 429 do not count.
 
         Bisection of a refused batch is no retry. Not for cached items: calls do not show which
         request they are for.
@@ -228,7 +235,7 @@ class Simulation:
             1 / len({owner[str(item)] for item in first.items})
             for asked in self.asked
             for first in {first for first, _ in self._repeats(asked)}  # a retry, split or not
-            if not isinstance(first.error, ConnectionFailed | Rejected)
+            if not isinstance(first.error, ConnectionFailed | Rejected | Throttled)
         )
         models = len(self.settings.models)
         # A part earns a share when it is first sent, and a large request has several parts.

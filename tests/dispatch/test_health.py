@@ -10,28 +10,15 @@ from app.config.dispatch import DispatchSettings
 from app.dispatch.health import Health
 from app.errors import (
     BrokenContract,
-    ConnectionFailed,
     CredentialsRefused,
     ProviderTimeout,
-    ProviderUnavailable,
     Throttled,
 )
+from tests.dispatch.healths import ejected, healthy
 from tests.dispatch.parts import T
+from tests.dispatch.pools import ill, refused
 
 SETTINGS = DispatchSettings()
-ill = ProviderUnavailable("failed with 503")
-refused = ConnectionFailed("could not be reached")
-
-
-def healthy(jitter=lambda: 0.999999):
-    """Return health whose ejections and rests have their maximum length, without jitter."""
-    return Health(jitter)
-
-
-def ejected(error=ill, now=T):
-    health = healthy()
-    health.eject(error, now)
-    return health
 
 
 def failures_until_ejection(error, health=None, now=T):
@@ -181,68 +168,6 @@ def test_without_alternative_an_ejected_deployment_is_probed_every_second():
     assert health.wait(T) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("seconds", [0.25, 5, 30])
-@pytest.mark.parametrize("kind", [Throttled, ProviderUnavailable])
-def test_rest_is_as_long_as_retry_after(kind, seconds):
-    health = healthy()
-    health.failed(kind("leave me alone", retry_after=seconds), T, T)
-    assert health.state(T) == "resting"
-    assert health.is_throttled(T) == (kind is Throttled)
-    assert not health.may_serve(T + seconds - 0.01)
-    assert health.wait(T) == pytest.approx(seconds)
-    assert health.may_serve(T + seconds)
-    assert health.state(T + seconds) == "ok"
-
-
-def test_rest_is_at_most_an_hour():
-    health = healthy()
-    health.failed(Throttled("come back tomorrow", retry_after=86_400), T, T)
-    assert not health.may_serve(T + 3599)
-    assert health.may_serve(T + 3600)
-
-
-@pytest.mark.parametrize("is_only", [False, True])
-def test_resting_deployment_without_alternative_is_probed(is_only):
-    health = healthy()
-    health.failed(Throttled("come back in an hour", retry_after=3600), T, T)
-
-    def may_serve(now):
-        return health.may_serve_alone(now) if is_only else health.may_serve(now, last_resort=True)
-
-    assert not may_serve(T + 9.9)
-    assert may_serve(T + 10)
-    health.chosen(T + 10)
-    assert not may_serve(T + 19.9)
-    assert may_serve(T + 20)
-    health.succeeded(T + 20.1, T + 20)
-    assert health.state(T + 20.1) == "ok"
-
-
-def test_only_deployment_is_excluded_only_by_retry_after():
-    for health in (ejected(), healthy()):
-        health.failed(Throttled("slow down"), T, T)
-        assert health.may_serve_alone(T)
-        health.failed(Throttled("slow down", retry_after=5), T, T)
-        assert not health.may_serve_alone(T + 4.9)
-        assert health.may_serve_alone(T + 5)
-
-
-def test_calls_in_flight_together_are_one_episode_of_rest():
-    health = healthy()
-    for number in range(20):
-        health.failed(Throttled("slow down"), T + number / 100, T - 0.05)
-    assert health.wait(T) == pytest.approx(0.5)
-
-
-def test_answer_to_a_call_from_before_the_rest_does_not_end_it():
-    health = healthy()
-    health.failed(Throttled("slow down", retry_after=5), T, T - 1)
-    health.succeeded(T + 0.1, T - 0.5)
-    assert health.state(T + 0.2) == "resting"
-    health.succeeded(T + 0.3, T + 0.2)
-    assert health.state(T + 0.3) == "ok"
-
-
 def test_share_grows_after_an_ejection():
     health = ejected()
     health.chosen(T + 1)
@@ -293,64 +218,3 @@ def test_refused_batch_counts_refutations_of_all_its_attempts():
     for _ in range(2 * 7):
         assert not health.refuted(batch_size=7)
     assert [health.refuted(batch_size=7) for _ in range(7)] == [False] * 6 + [True]
-
-
-def test_a_shorter_rest_does_not_end_a_longer_one():
-    health = healthy()
-    health.failed(Throttled("slow down", retry_after=30), T, T)
-    health.failed(Throttled("slow down", retry_after=1), T + 1, T + 1)
-    assert not health.may_serve(T + 29)
-
-
-def test_rests_without_retry_after_double_until_a_success():
-    health, now = Health(lambda: 1.0), T
-    found = []
-    for _ in range(4):
-        health.failed(Throttled("slow down"), now, now)
-        found.append(health.wait(now))
-        now += found[-1]
-    assert found == pytest.approx([0.5, 1, 2, 4])
-    health.succeeded(now, now)
-    health.failed(Throttled("slow down"), now, now)
-    assert health.wait(now) == pytest.approx(0.5)
-
-
-def test_throttled_probe_ends_the_ejection():
-    health = ejected()
-    health.chosen(T + 1)
-    health.failed(Throttled("slow down", retry_after=2), T + 1, T + 1)
-    assert health.state(T + 1) == "resting"
-    assert health.may_serve(T + 3)
-
-
-EVENTS = st.lists(
-    st.tuples(
-        st.sampled_from(["success", "ill", "refused", "throttled", "credentials", "withdraw"]),
-        st.floats(0, 5),
-    ),
-    max_size=60,
-)
-
-
-@given(EVENTS, st.integers(0, 100))
-def test_deployment_is_available_after_the_longest_rest(events, seed):
-    errors = {
-        "ill": ill,
-        "refused": refused,
-        "throttled": Throttled("slow down", retry_after=4000),
-        "credentials": CredentialsRefused("refused our credentials (401)"),
-    }
-    health, now = Health(random.Random(seed).random), T
-    for event, later in events:
-        now += later
-        if health.may_serve(now):
-            health.chosen(now)
-        if event == "success":
-            health.succeeded(now, now)
-        elif event == "withdraw":
-            health.probe_ended()
-        elif health.failed(errors[event], now, now):
-            health.eject(errors[event], now)
-    health.probe_ended()
-    assert 0 <= health.wait(now) <= SETTINGS.longest_asked_rest + 1e-6
-    assert health.may_serve(now + SETTINGS.longest_asked_rest + 1e-6)

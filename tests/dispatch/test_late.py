@@ -36,6 +36,21 @@ def test_move_to_another_deployment_costs_no_retry():
         assert run.dispatcher._pools["m"].retries._saved > 20
 
 
+def test_attempt_that_waits_after_the_refusal_of_its_batch_moves_too():
+    """Else a call beside it would be charged, and both sent when a slot is free."""
+    asking = Asking(deployment("a", SlotQueue(1)), deployment("b"))
+    late_at = asking.job.advance(T)
+    (refused,) = asking.take()
+    first = refused.deployment
+    first.queue.requeue([refused])  # another test of the bisection has the slot
+    saved = asking.pool.retries._saved
+    asking.job.advance(late_at)
+    (moved,) = asking.take()
+    assert moved.deployment is not first
+    assert first.queue.waiting == 0
+    assert asking.pool.retries._saved == saved
+
+
 @pytest.mark.parametrize("timeout", [5, 60])
 @pytest.mark.parametrize("seed", range(2))
 def test_request_does_not_wait_to_its_deadline_while_another_deployment_is_back(timeout, seed):

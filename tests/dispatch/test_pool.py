@@ -3,6 +3,8 @@
 import pytest
 
 from app.dispatch.batching import SlotQueue
+from app.dispatch.plan import Expected
+from app.domain import Flow
 from app.errors import (
     Throttled,
 )
@@ -91,8 +93,8 @@ def test_deployment_over_its_request_quota_is_not_chosen():
 def test_deployment_over_its_token_quota_is_not_chosen():
     a, b = deployment("a", tokens_per_minute=100), deployment("b")
     of = pool(a, b)
-    assert a.quota.reserve(90, T)
-    assert of.choose(T, expected(50)) is b
+    assert a.quota.reserve(40, T)
+    assert of.choose(T, expected(70)) is b
     assert {of.choose(T, expected(10)) for _ in range(100)} == {a, b}
 
 
@@ -102,6 +104,31 @@ def test_only_deployment_over_its_quota_reports_the_wait():
     assert a.quota.reserve(1, T)
     assert of.choose(T + 20, expected(1)) is None
     assert of.wait(T + 20, expected(1), [a]) == pytest.approx(40, abs=0.2)
+
+
+def test_call_may_wait_for_room_that_its_quota_has_in_a_moment():
+    a, b = (deployment(name, requests_per_minute=1) for name in "ab")
+    assert a.quota.reserve(1, T - 1)
+    assert b.quota.reserve(1, T)
+    for of, soon in ((pool(a), a), (pool(a, b), a)):
+        later, only = T + 58, [soon] if of.is_alone else [a, b]
+        assert of.choose(later, expected(1), only, deadline=T + 100) is soon
+        assert of.choose(later, expected(1), only, deadline=later + 1) is None
+        assert of.choose(later - 2, expected(1), only, deadline=T + 100) is None
+
+
+def test_quota_that_holds_calls_back_is_passed_over_for_an_idle_deployment():
+    a, b = deployment("a", requests_per_minute=60), deployment("b", tier=1)
+    of, flex = pool(a, b), Expected(1, 1, Flow(tier="flex"))
+    for _ in range(30):
+        assert of.choose(T, expected(1)) is a
+        assert a.quota.reserve(1, T)
+    assert a.quota.reserve(1, T)
+    assert of.choose(T, expected(1)) is b
+    assert of.choose(T, flex) is a
+    assert of.choose(T + 2, expected(1)) is a
+    b.queue.free = 0
+    assert of.choose(T, expected(1)) is a
 
 
 @pytest.mark.parametrize("error", [ill, refused, credentials, Throttled("slow")])

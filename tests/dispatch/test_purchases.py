@@ -5,8 +5,12 @@ from collections import Counter
 
 import pytest
 
+from app.dispatch.unpaid import MAX_KEYS_REMEMBERED, UnpaidTokens
+from app.domain import Flow
 from tests.dispatch.arrangements import codes, models
+from tests.dispatch.asking import Asking
 from tests.dispatch.members import POISON, failing, good
+from tests.dispatch.parts import T, deployment, vectors
 from tests.dispatch.simulator import simulated
 
 TEXT = "some text of forty characters, more or less"
@@ -77,6 +81,47 @@ def test_a_failed_request_that_reached_no_provider_bought_nothing():
         asked = run.ask("m", [TEXT])
         run.to_the_end()
         assert bought(asked) == 0
+
+
+@pytest.mark.parametrize("caching", [False, True])
+def test_request_that_leaves_a_shared_call_is_paid_by_the_next_of_its_key(caching):
+    one, other = Flow("one", 1.0, "default", ""), Flow("other", 1.0, "default", "")
+    with simulated({"a": good(1)}, models("a"), caching=caching, concurrency=1) as run:
+        run.ask("m", ["first"])
+        left = run.ask("m", [f"{TEXT} of one"], after=0.1, timeout=1.5, flow=one)
+        shared = run.ask("m", [TEXT], after=0.2, flow=other)
+        unconcerned = run.ask("m", ["later"], after=9, flow=other)
+        following = run.ask("m", ["later still"], after=12, flow=one)
+        once_more = run.ask("m", ["at last"], after=15, flow=one)
+        run.to_the_end()
+        assert left.code == "timeout"
+        _, merged, *later = run.calls()
+        assert len(merged.items) == 2
+        assert bought(left) == 0
+        assert bought(shared) == shared.outcome.prompt_tokens
+        assert bought(unconcerned) == later[0].total
+        assert bought(following) == later[1].total + merged.total - bought(shared)
+        assert bought(once_more) == later[2].total
+
+
+def test_vectors_that_come_as_their_request_ends_are_left_to_the_next_one():
+    """Another thread ends the request between two locks of its call's thread."""
+    asking = Asking(deployment("a"))
+    asking.job.advance(T)
+    (one,) = asking.take()
+    assert one.deployment.queue.done(one, 1)
+    asking.job.cancel(T)
+    asking.job.receive(one, vectors([3]), T)
+    assert asking.pool.unpaid.take(one.flow.key) == {one.deployment.source: 3}
+    assert asking.pool.unpaid.take(one.flow.key) == {}
+
+
+def test_unpaid_tokens_of_a_bounded_number_of_keys_are_remembered():
+    unpaid = UnpaidTokens()
+    for number in range(MAX_KEYS_REMEMBERED + 1):
+        unpaid.add(f"{number}", ("a", "m"), number)
+    assert unpaid.take("0") == {}
+    assert unpaid.take("1") == {("a", "m"): 1}
 
 
 @pytest.mark.parametrize("merge", [False, True])

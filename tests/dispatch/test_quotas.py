@@ -2,23 +2,25 @@
 
 import itertools
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from app.concurrency.deadline import Deadline
-from app.domain import Call, EmbeddingRequest, Vectors
+from app.domain import Call, EmbeddingRequest, Flow, Vectors
 from app.errors import ClientError, DeadlineExceeded, RateLimited
 from tests.dispatch.arrangements import (
     START,
     Stub,
     codes,
     dispatcher,
+    later_than,
     load,
     models,
     most_in_a_window,
     vectors,
+    waited,
 )
 from tests.dispatch.members import POISON, good
 from tests.dispatch.simulator import simulated
@@ -47,6 +49,33 @@ def test_calls_beyond_half_of_the_quota_are_spread_over_the_minute():
         assert left[30] < 1
         assert left[-1] == pytest.approx(29, abs=1)
         assert all(later - call < 1.1 for call, later in itertools.pairwise(left))
+
+
+def test_calls_do_not_wait_for_a_spread_quota_beside_an_idle_deployment_of_the_next_tier():
+    tiers = {"m": [{"provider": "a", "requests_per_minute": 60}, {"provider": "b", "tier": 1}]}
+    with simulated(dict.fromkeys("ab", good(0.2)), tiers, merge=False) as run:
+        asked = load(run, 60, 0.01, timeout=100)
+        bulk = load(run, 3, 0.01, after=1, timeout=100, flow=Flow(tier="flex"))
+        run.to_the_end()
+        assert codes(asked + bulk) == {"ok": 63}
+        assert not later_than(0.5, asked)
+        assert 30 <= len(run.calls("a")) <= 36
+        assert len(later_than(0.5, bulk)) == 3  # it costs nothing to wait for the first tier
+
+
+def test_request_waits_a_moment_for_room_in_a_full_quota():
+    """For two seconds at most, as the docs say; before a longer wait it is refused."""
+    with simulated({"a": good(0.2)}, models("a", requests_per_minute=2)) as run:
+        load(run, 2, 0.01)
+        refused, impatient, waits = (
+            run.ask("m", [f"{after}"], after, timeout)
+            for after, timeout in ((57, 30), (58.5, 1), (58.6, 30))
+        )
+        run.to_the_end()
+        assert codes([refused, impatient]) == {"rate_limit_exceeded": 2}
+        assert refused.error.retry_after > 2
+        assert codes([waits]) == {"ok": 1}
+        assert 1 < waited(waits) < 2
 
 
 def test_what_waits_for_a_quota_leaves_together():

@@ -130,6 +130,33 @@ def ask_at_random(run, dice, number, caching):
     slots=2,
     waiting=1000,
 )
+@example(  # a third deployment was called as soon as the second had got a slot, beside a late call
+    kinds=["flapping", "silent", "flapping"],
+    seed=2442360760,
+    merge=False,
+    caching=False,
+    hedge=False,
+    slots=2,
+    waiting=5,
+)
+@example(  # another deployment was called beside an attempt that waited for a test of a bisection
+    kinds=["failing", "slow", "refusing", "flapping"],
+    seed=900146888,
+    merge=True,
+    caching=False,
+    hedge=False,
+    slots=4,
+    waiting=5,
+)
+@example(  # the check of the budget counted the calls after a 429, which cost nothing
+    kinds=["throttling", "silent", "failing"],
+    seed=234242812,
+    merge=True,
+    caching=False,
+    hedge=False,
+    slots=64,
+    waiting=5,
+)
 def test_invariants_hold_under_any_provider_faults(
     kinds, seed, merge, caching, hedge, slots, waiting
 ):

@@ -56,6 +56,28 @@ def test_a_burst_of_429_is_over_two_seconds_after_its_end(names, seed):
         assert all(10 - 0.4 <= second <= 12.3 for second in ill), f"{min(ill)} … {max(ill)}"
 
 
+def test_a_429_counts_also_where_the_caller_had_left():
+    """The call was cancelled, and its answer had come already."""
+
+    def behaviour(world, call):
+        error = Throttled("asked us to slow down (429)", retry_after=30)
+        return (3, error, True) if call.items == ["first"] else (0.05, None)
+
+    with simulated({"a": behaviour}, models("a")) as run:
+        left = run.ask("m", ["first"], leaves_after=0.5)
+        early, later = (
+            run.ask("m", ["early"], after=4, timeout=5),
+            run.ask("m", ["later"], after=40),
+        )
+        run.to_the_end()
+        assert codes([left, early, later]) == {
+            "client_closed_request": 1,
+            "rate_limit_exceeded": 1,
+            "ok": 1,
+        }
+        assert early.error.retry_after == pytest.approx(29, abs=0.1)
+
+
 def test_a_second_episode_rests_longer_than_the_first():
     """While it is throttled for 30 s, calls become rarer."""
     members = {"a": burst(START, START + 30), "b": good()}

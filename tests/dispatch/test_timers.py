@@ -30,7 +30,7 @@ class Timed:
         return self.timers.is_hedge_due(self.part, self.attempt, now)
 
     def is_late(self, now):
-        return self.timers.is_late(self.part, self.attempt, now)
+        return self.timers.is_late(self.part, now)
 
 
 def test_hedge_time_is_a_factor_times_the_p95():
@@ -107,6 +107,18 @@ def test_attempt_that_waits_too_long_for_a_slot_is_late():
     timed = Timed(usual=0.01)
     assert not timed.is_late(T + 1.9)
     assert timed.is_late(T + 2)
+
+
+def test_call_that_was_just_sent_beside_a_late_one_is_not_late():
+    """It had waited for a slot for all the time after which the part counts as late again."""
+    timed = Timed(usual=0.01)
+    timed.attempt.call_started_at = T
+    beside = attempt(timed.deployments[1])
+    timed.part.attempts.append(beside)
+    timed.part.late_at, beside.call_started_at = T + 4, T + 3.9
+    assert not timed.is_late(T + 4)
+    assert timed.part.late_at == T + 5.9
+    assert timed.is_late(T + 5.9)
 
 
 def test_without_another_deployment_no_time_is_set():

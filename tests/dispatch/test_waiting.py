@@ -7,59 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.queued_flow import _MAX_IDLE_MEMBERS
-from app.dispatch.waiting import MIN_TIER_SHARE, WaitingAttempts, group_key
+from app.dispatch.waiting import MIN_TIER_SHARE, group_key
 from app.domain import TIERS, Flow
 from tests.dispatch.parts import attempt, deployment
-
-
-def always(_):
-    return True
-
-
-class CallOf:
-    """A call that takes a number of attempts."""
-
-    def __init__(self, most):
-        self.room = most - 1
-
-    @property
-    def is_full(self):
-        return not self.room
-
-    def try_add(self, _):
-        self.room -= 1
-        return True
-
-
-def left(queue, may_leave=always, most=1):
-    """Take out all attempts that may leave, at most so many in a call; return the calls."""
-    calls = []
-    while (first := queue.next(may_leave)) is not None:
-        calls.append(queue.take(first, CallOf(most)))
-    return calls
-
-
-def left_in_order(queue, may_leave=always, most=1):
-    return [one for call in left(queue, may_leave, most) for one in call]
-
-
-def waiting(attempts):
-    queue = WaitingAttempts()
-    for one in attempts:
-        queue.add(one)
-    return queue
-
-
-A = deployment()
-
-
-def many(number, key="k", tier="default", share=1.0, user="", tokens=1, group="g"):
-    flow = Flow(key, share, tier, user)
-    return [attempt(A, group=group, tokens=tokens, flow=flow) for _ in range(number)]
-
-
-def keys_of(attempts):
-    return [one.flow.key for one in attempts]
+from tests.dispatch.queued import (
+    CallOf,
+    always,
+    keys_of,
+    left,
+    left_in_order,
+    many,
+    waiting,
+)
 
 
 def test_groups_of_a_flow_take_turns():
@@ -269,41 +228,3 @@ def test_many_end_users_are_looked_at_once_for_a_call(call):
     finally:
         sys.setprofile(None)
     assert calls < 20 * users
-
-
-# A full queue
-
-
-def test_the_newest_request_of_the_flow_with_most_waiting_is_displaced():
-    old, new, other = *many(2, "noisy"), *many(1, "quiet")
-    old.arrived_at, new.arrived_at, other.arrived_at = 1.0, 2.0, 3.0
-    queue = waiting([new, old, other])
-    assert queue.newest_of_largest() is new
-    assert queue.has_more_waiting(Flow("third"))
-    assert not queue.has_more_waiting(Flow("quiet"))
-    assert not queue.has_more_waiting(Flow("noisy"))
-
-
-def test_a_greater_share_allows_more_to_wait():
-    queue = waiting([*many(4, "large", share=4), *many(2, "small")])
-    assert queue.newest_of_largest().flow.key == "small"
-
-
-def test_of_a_key_the_end_user_with_most_waiting_loses_one():
-    queue = waiting([*many(4, "k", user="noisy"), *many(1, "k", user="quiet")])
-    assert queue.has_more_waiting(Flow("k", user="quiet"))
-    assert not queue.has_more_waiting(Flow("k", user="noisy"))
-    assert queue.newest_of_largest().flow.user == "noisy"
-
-
-def test_nothing_is_displaced_where_nothing_waits():
-    assert WaitingAttempts().newest_of_largest() is None
-    assert not WaitingAttempts().has_more_waiting(Flow("k"))
-
-
-def test_of_equal_keys_that_of_the_worse_tier_loses_one():
-    queue = waiting([*many(1, "bulk", "flex"), *many(1, "q")])
-    assert queue.has_more_waiting(Flow("vip", tier="priority"))
-    assert queue.has_more_waiting(Flow("new"))
-    assert not queue.has_more_waiting(Flow("more", tier="flex"))
-    assert queue.newest_of_largest().flow.key == "bulk"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.drift.fake import Clock, FakeProvider, FakeReferences, Host, reference
+from tests.drift.fake import FakeProvider, FakeReferences, Host, reference
+from tests.support.clock import Clock
 from tests.usage.conftest import database as database
 from tests.usage.conftest import postgres as postgres
 from tests.usage.conftest import url as url
@@ -10,7 +11,7 @@ from tests.usage.conftest import url as url
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1_000_000)
 
 
 @pytest.fixture

@@ -167,16 +167,6 @@ class Host:
         return self.dispatcher.embed(EmbeddingRequest("m", [text]), time.monotonic() + 10)
 
 
-class Clock:
-    """Seconds since 1970, moved by hand."""
-
-    def __init__(self):
-        self.now = 1_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
 def checks(providers):
     return [provider.checks for provider in providers.values()]
 

@@ -10,7 +10,8 @@ from app.domain import Vectors
 from app.drift.checker import MAX_CHECK_S, SLOT_WAIT_S, Checker
 from app.drift.targets import Target
 from app.drift.texts import PROBES
-from tests.drift.fake import Clock, reference, rows
+from tests.drift.fake import reference, rows
+from tests.support.clock import Clock
 
 
 class SlowCalls:
@@ -30,7 +31,7 @@ class SlowCalls:
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1_000_000)
 
 
 def target():

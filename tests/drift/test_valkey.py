@@ -9,7 +9,8 @@ from app.drift import valkey as module
 from app.drift.results import CheckResult
 from app.drift.targets import targets_of
 from app.drift.valkey import SharedResults, SharedUnavailable
-from tests.drift.fake import Clock, FakeProvider, FakeReferences, Host, reference
+from tests.drift.fake import FakeProvider, FakeReferences, Host, reference
+from tests.support.clock import Clock
 from tests.support.valkey import Valkey
 
 
@@ -47,7 +48,7 @@ def shared(up):
 @pytest.fixture
 def hosts(shared, tmp_path):
     """Two hosts, each with providers of its own, one clock and one reference."""
-    clock, references = Clock(), FakeReferences(reference())
+    clock, references = Clock(1_000_000), FakeReferences(reference())
     clock.now = time.time()
     made = []
     for name in "xy":
@@ -196,7 +197,7 @@ def test_each_host_checks_for_itself_while_the_server_is_away(hosts, up, caplog)
 def test_each_host_checks_the_providers_on_itself(tmp_path, shared, monkeypatch):
     provider = {"a": FakeProvider()}
     (tmp_path / "x").mkdir()
-    host = Host(tmp_path / "x", provider, FakeReferences(), Clock())
+    host = Host(tmp_path / "x", provider, FakeReferences(), Clock(1_000_000))
 
     def keys(base_url, kind, hostname):
         settings = replace(host.settings.providers["a"], base_url=base_url, kind=kind)

@@ -3,11 +3,13 @@
 import os
 import signal
 import time
+from functools import cache
 from itertools import chain
 
 import pytest
 
 from tests.support import settings
+from tests.support.console_session import session_cookie
 from tests.support.server import Proxy, eventually
 from tests.support.upstream import Upstream
 
@@ -65,15 +67,25 @@ def _good_answers(provider):
     provider.reset()
 
 
+@cache
+def cookie(proxy, key):
+    """The session of a key, which both workers take."""
+    return session_cookie(proxy.client(key))
+
+
+def ask(proxy, path, key=ADMIN):
+    return proxy.client(None).get(f"/console/api/{path}", Cookie=cookie(proxy, key))
+
+
 def now(proxy, query=""):
-    answer = proxy.client(ADMIN).get(f"/console/api/now{query}")
+    answer = ask(proxy, f"now{query}")
     assert answer.status == 200, answer.text
     return answer.json
 
 
 def stories(proxy, request_id, key=ADMIN):
     """Return the stories of a request as each worker finds them: the same."""
-    found = [proxy.client(key).get(f"/console/api/requests/{request_id}") for _ in range(8)]
+    found = [ask(proxy, f"requests/{request_id}", key) for _ in range(8)]
     assert {answer.status for answer in found} == {200}, found[0].text
     first = found[0].json["data"]
     assert all(answer.json["data"] == first for answer in found)
@@ -137,10 +149,11 @@ def test_refused_request(served):
 def test_key_sees_its_own_requests_only(served):
     answer = served.client().post({"model": "embed", "input": "a"}, x_request_id="of/tests")
     assert stories(served, "of/tests", settings.KEY)[0]["key"] == "tests"
-    assert served.client(settings.NARROW_KEY).get("/console/api/requests/of/tests").status == 404
-    assert served.client(None).get("/console/api/requests/of/tests").status == 401
-    assert served.client().get("/console/api/now").status == 403
-    assert served.client(None).get("/console/api/now").status == 401
+    assert ask(served, "requests/of/tests", settings.NARROW_KEY).status == 404
+    assert ask(served, "now", settings.KEY).status == 403
+    for path in ("requests/of/tests", "now"):
+        stranger = served.client(ADMIN).get(f"/console/api/{path}")
+        assert (stranger.status, stranger.error["code"]) == (401, "invalid_api_key")
     assert answer.status == 200
 
 
@@ -169,7 +182,7 @@ def test_series_of_a_poll_continue_those_before(served):
     assert second["series"]["size"] * 5 == second["until"] - first["until"]
     assert second["series"]["first"] == first["until"]
     for wrong in ("x", "nan", "inf"):
-        assert served.client(ADMIN).get(f"/console/api/now?since={wrong}").status == 400
+        assert ask(served, f"now?since={wrong}").status == 400
 
 
 def test_killed_worker_is_left_out(served):

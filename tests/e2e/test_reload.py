@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.e2e.usage_load import Load
 from tests.support.server import Proxy, eventually
-from tests.support.settings import KEYS, model, provider, settings_file
+from tests.support.settings import KEY, KEYS, model, provider, settings_file
 from tests.support.upstream import Upstream
 
 WRONG = "\nMODELS['embed']['deployments'][0]['provider'] = 'opnai'\n"
@@ -71,6 +72,24 @@ def test_reload_under_load_applies_settings_and_blocks(start, worker_class):
     assert proxy.ask(user="u-good") == (200, None)
     proxy.hup(proxy.good + "\nBLOCKED_KEYS = ['tests']\n")
     eventually(lambda: proxy.ask() == (403, "key_blocked"), 10)
+
+
+def test_session_of_the_console_outlives_a_reload_and_a_worker(start):
+    proxy = start("gevent")
+    with requests.Session() as browser:
+        began = browser.post(f"{proxy.url}/console/login", data={"key": KEY}, timeout=10)
+        assert began.status_code == 200
+        proxy.hup(proxy.good + "\nBLOCKED_USERS = ['u-bad']\n")
+        assert is_logged_in(browser, proxy)
+        proxy.replace_all()
+        assert is_logged_in(browser, proxy)
+        proxy.hup(proxy.good + "\nBLOCKED_KEYS = ['tests']\n")
+        eventually(lambda: not is_logged_in(browser, proxy), 10)
+
+
+def is_logged_in(browser: requests.Session, proxy: Proxy) -> bool:
+    answer = browser.get(f"{proxy.url}/console/none", timeout=10, allow_redirects=False)
+    return answer.status_code == 404
 
 
 def test_new_workers_get_the_old_settings_while_the_file_is_wrong(start):

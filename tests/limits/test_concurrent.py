@@ -15,37 +15,14 @@ from tests.support.valkey import Valkey
 DONE = Outcome(Vectors([b"1234"], [1]), provider="p")
 
 
-class Clock:
-    """A clock that tests set, at the beginning of a minute."""
-
-    now = 60.0 * 40_000_000  # far ahead, because the server expires keys by its own clock
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture(params=["memory", "valkey"])
 def make(request, clock):
     """Makes limiters that share their counters."""
-    made = []
     if request.param == "memory":
         windows = MemoryWindows(clock=clock)
-        yield lambda: Limiter(windows, clock=clock)
-        return
-    valkey, _ = (request.getfixturevalue(name) for name in ("valkey", "redis"))
-
-    def make():
-        made.append(SharedWindows(valkey.url, timeout=0.5, clock=clock))
-        return Limiter(made[-1], clock=clock)
-
-    yield make
-    for windows in made:
-        windows.close()
+        return lambda: Limiter(windows, clock=clock)
+    make_windows = request.getfixturevalue("make_windows")
+    return lambda: Limiter(make_windows(clock), clock=clock)
 
 
 def team(limit=2, **limits):

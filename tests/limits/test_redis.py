@@ -17,39 +17,12 @@ from app.limits.periods import MINUTE, Calendar, Sliding
 from app.limits.redis import SharedWindows
 from app.limits.windows import Change, Take
 from tests.api.fake import settings as app_settings
+from tests.limits.conftest import MIDNIGHT
+from tests.support.clock import Clock
 from tests.support.server import eventually, free_port
 from tests.support.valkey import Valkey
 
 DAY = Calendar("day")
-
-
-class Clock:
-    """A clock that tests set, at the beginning of a minute."""
-
-    now = 60.0 * 40_000_000  # far ahead, because the server expires keys by its own clock
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    """The time used instead of the server's clock."""
-    return Clock()
-
-
-@pytest.fixture
-def make(valkey, redis):
-    """Makes windows in the server, one for each worker."""
-    made = []
-
-    def make(clock=None, url=valkey.url, timeout=0.5):
-        made.append(SharedWindows(url, timeout=timeout, clock=clock))
-        return made[-1]
-
-    yield make
-    for windows in made:
-        windows.close()
 
 
 def sent(*many):
@@ -60,14 +33,14 @@ def sent(*many):
         time.sleep(0.02)
 
 
-def test_two_workers_share_counters(make, clock):
-    one, other = make(clock), make(clock)
+def test_two_workers_share_counters(make_windows, clock):
+    one, other = make_windows(clock), make_windows(clock)
     take = [Take("{k}:0", 3, MINUTE, 1)]
     assert [w.take(take).refused for w in (one, other, one, other)] == [-1, -1, -1, 0]
 
 
-def test_take_is_all_or_nothing(make, clock):
-    windows = make(clock)
+def test_take_is_all_or_nothing(make_windows, clock):
+    windows = make_windows(clock)
     takes = [
         Take("{k}:0", 10, MINUTE, 1),
         Take("{k}:1", 100, MINUTE, 60),
@@ -80,8 +53,8 @@ def test_take_is_all_or_nothing(make, clock):
         assert [w.current for w in taken.windows] == [1, 60, 5]
 
 
-def test_correction_applies_to_the_period_of_the_take(make, clock):
-    windows = make(clock)
+def test_correction_applies_to_the_period_of_the_take(make_windows, clock):
+    windows = make_windows(clock)
     take = [Take("{k}:0", 1000, MINUTE, 100)]
     period = windows.take(take).windows[0].period_number
     windows.change([Change("{k}:0", MINUTE, period, 40, 0)])
@@ -98,8 +71,8 @@ def test_correction_applies_to_the_period_of_the_take(make, clock):
     assert (window.before, window.current) == (0, 207)
 
 
-def test_counters_expire_by_the_clock_of_the_server(make, redis):
-    windows = make()
+def test_counters_expire_by_the_clock_of_the_server(make_windows, redis):
+    windows = make_windows()
     (window,) = windows.take([Take("{k}:0", 3, MINUTE, 1)]).windows
     assert abs(window.now - time.time()) < 5
     (name,) = redis.keys("*")
@@ -122,9 +95,9 @@ def test_counters_expire_by_the_clock_of_the_server(make, redis):
         max_size=25,
     )
 )
-def test_redis_and_memory_decide_alike(make, redis, steps):
-    clock = Clock()
-    shared, memory = make(clock), MemoryWindows(clock=clock)
+def test_redis_and_memory_decide_alike(make_windows, redis, steps):
+    clock = Clock(MIDNIGHT)
+    shared, memory = make_windows(clock), MemoryWindows(clock=clock)
     redis.flushdb()
     for gap, first, second, more in steps:
         clock.now += gap
@@ -142,7 +115,7 @@ def test_redis_and_memory_decide_alike(make, redis, steps):
         shared._send(shared.remote._client, False)
 
 
-def test_concurrent_takes_never_exceed_the_limit(make):
+def test_concurrent_takes_never_exceed_the_limit(make_windows):
     let_in = []
 
     def work(windows):
@@ -150,7 +123,7 @@ def test_concurrent_takes_never_exceed_the_limit(make):
             if windows.take([Take("{k}:0", 250, Calendar("month"), 1)]).refused < 0:
                 let_in.append(1)
 
-    workers = [make() for _ in range(4)]
+    workers = [make_windows() for _ in range(4)]
     threads = [threading.Thread(target=work, args=(windows,)) for windows in workers]
     for thread in threads:
         thread.start()
@@ -171,8 +144,8 @@ def outcome(tokens):
     return Outcome(Vectors([b"1234"], [tokens]), provider="p")
 
 
-def test_limiter_with_redis_windows(make, clock):
-    limiters = [Limiter(make(clock)) for _ in range(2)]
+def test_limiter_with_redis_windows(make_windows, clock):
+    limiters = [Limiter(make_windows(clock)) for _ in range(2)]
     busy = team(requests_per_minute=3, tokens_per_day=100, user_tokens_per_minute=50)
     grant = limiters[0].admit(busy, request(40, user="a"))
     limiters[0].settle(grant, outcome(30), {})
@@ -187,16 +160,16 @@ def test_limiter_with_redis_windows(make, clock):
         limiters[0].admit(busy, request(21, user="c"))
 
 
-def test_names_of_keys_and_users_are_not_sent_to_redis(make, redis):
-    limiter = Limiter(make())
+def test_names_of_keys_and_users_are_not_sent_to_redis(make_windows, redis):
+    limiter = Limiter(make_windows())
     limiter.admit(team(user_requests_per_minute=3), request(user="jane@example.org"))
     (name,) = redis.keys("*")
     assert b"jane" not in name
     assert b"team" not in name
 
 
-def test_dead_server_does_not_refuse_or_delay_requests(make):
-    windows = make(url=f"redis://127.0.0.1:{free_port()}", timeout=0.05)
+def test_dead_server_does_not_refuse_or_delay_requests(make_windows):
+    windows = make_windows(url=f"redis://127.0.0.1:{free_port()}", timeout=0.05)
     limiter = Limiter(windows)
     start = time.monotonic()
     for _ in range(20):
@@ -223,9 +196,9 @@ def test_counting_resumes_when_the_server_returns(clock):
         windows.close()
 
 
-def test_corrections_that_cannot_be_sent_are_dropped_and_counted(make, monkeypatch):
+def test_corrections_that_cannot_be_sent_are_dropped_and_counted(make_windows, monkeypatch):
     monkeypatch.setattr(shared_windows, "MAX_WAITING", 3)
-    windows = make(url=f"redis://127.0.0.1:{free_port()}", timeout=0.05)
+    windows = make_windows(url=f"redis://127.0.0.1:{free_port()}", timeout=0.05)
     windows.change([Change(f"{n}", MINUTE, 1, 0, 1) for n in range(5)])
     windows.change([Change("0", MINUTE, 1, 0, 1)])
     assert windows.dropped == 2

@@ -15,19 +15,10 @@ from app.limits.pricing import Prices
 from app.limits.redis import SharedWindows
 from app.limits.soft_limits import SoftLimits
 from tests.api.fake import settings
+from tests.support.clock import Clock
 from tests.support.server import eventually, free_port
 
 DAY = 86_400
-
-
-class Clock:
-    """A wall clock that tests set; it starts at midnight UTC."""
-
-    def __init__(self):
-        self.now = 20_000.0 * DAY
-
-    def __call__(self):
-        return self.now
 
 
 class Webhook:
@@ -48,7 +39,7 @@ class Webhook:
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(20_000.0 * DAY)  # in October 2024
 
 
 @pytest.fixture

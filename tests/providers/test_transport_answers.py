@@ -6,10 +6,10 @@ import os
 import time
 import tracemalloc
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from app.domain import Call
 from app.errors import (

@@ -10,19 +10,11 @@ from app.redis.circuit_breaker import (
     RELAPSE_WITHIN_S,
     CircuitBreaker,
 )
-
-
-class Clock:
-    """A clock that tests set."""
-
-    now = 100.0
-
-    def __call__(self):
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_opens_after_failures_in_a_row():
-    breaker = CircuitBreaker(Clock())
+    breaker = CircuitBreaker(Clock(100))
     for _ in range(FAILURES_TO_OPEN - 1):
         assert not breaker.record_failure()
     breaker.record_success()
@@ -35,7 +27,7 @@ def test_opens_after_failures_in_a_row():
 
 
 def test_only_a_good_probe_closes_it():
-    breaker = CircuitBreaker(Clock())
+    breaker = CircuitBreaker(Clock(100))
     assert breaker.record_failure(is_certain=True)
     breaker.record_success()
     assert breaker.is_open
@@ -46,13 +38,13 @@ def test_only_a_good_probe_closes_it():
 
 
 def test_bad_probe_opens_it():
-    breaker = CircuitBreaker(Clock())
+    breaker = CircuitBreaker(Clock(100))
     assert breaker.record_probe(is_good=False)
     assert breaker.is_open
 
 
 def test_probe_is_due_an_interval_after_opening_and_after_each_bad_probe():
-    clock = Clock()
+    clock = Clock(100)
     breaker = CircuitBreaker(clock)
     breaker.record_failure(is_certain=True)
     assert breaker.seconds_to_probe() == PROBE_INTERVAL_S
@@ -65,7 +57,7 @@ def test_probe_is_due_an_interval_after_opening_and_after_each_bad_probe():
 
 
 def test_interval_grows_for_a_server_that_passes_probes_and_fails_at_work():
-    clock = Clock()
+    clock = Clock(100)
     breaker = CircuitBreaker(clock)
     intervals = []
     for _ in range(6):
@@ -82,7 +74,7 @@ def test_interval_grows_for_a_server_that_passes_probes_and_fails_at_work():
 
 @given(st.lists(st.sampled_from(["failure", "certain", "success", "good", "bad"]), max_size=40))
 def test_each_change_is_reported_once(events):
-    breaker = CircuitBreaker(Clock())
+    breaker = CircuitBreaker(Clock(100))
     in_a_row = 0
     for event in events:
         was_open, changed = breaker.is_open, None

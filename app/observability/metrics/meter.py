@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from app.concurrency.locks import uncontended_lock
 from app.dispatch.events import Events
-from app.domain import Vectors
+from app.domain import Source, Vectors
 from app.errors import ClientError, ProviderError, RateLimited
 from app.limits.key_labels import NO_KEY, KeyLabels
 from app.limits.pricing import NANODOLLARS, Prices
@@ -80,8 +80,8 @@ class Meter(Events):
             self._requests(exchange.route, model, status).add(1)
             if exchange.route == EMBEDDINGS_ROUTE:
                 self._number(catalog.KEY_REQUESTS, key, result_of(status)).add(1)
-            if exchange.purchases:
-                self._count_cost(exchange, model, key)
+            if purchases := exchange.purchases:
+                self._count_cost(purchases, model, key)
             if error is not None:
                 self._count_error(error, model, exchange.admitted)
             elif outcome is not None and request is not None:
@@ -96,8 +96,8 @@ class Meter(Events):
                 if outcome.cached_tokens:
                     served.cached.add(outcome.cached_tokens)
 
-    def _count_cost(self, exchange: Exchange, model: str, key: str) -> None:
-        dollars = self._prices.cost_of(model, exchange.purchases) / NANODOLLARS
+    def _count_cost(self, purchases: Mapping[Source, int], model: str, key: str) -> None:
+        dollars = self._prices.cost_of(model, purchases) / NANODOLLARS
         if dollars:
             self._number(catalog.COST, model).add(dollars)
             self._number(catalog.KEY_COST, key).add(dollars)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from msgspec.structs import replace
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse, Timeout
 from urllib3.exceptions import HTTPError, ReadTimeoutError

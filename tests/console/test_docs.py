@@ -6,7 +6,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from app.console import pages
+from app.console import docs
 from tests.api.fake import FakeProvider, app_with, ask, error_of
 
 
@@ -55,7 +55,7 @@ def test_other_files_of_the_bundle_are_not_served(client, name):
 
 def test_without_the_bundle_there_is_a_404(client, monkeypatch):
     assert find_spec("flask_swagger_ui")
-    monkeypatch.setattr(pages, "find_spec", lambda _: None)
+    monkeypatch.setattr(docs, "find_spec", lambda _: None)
     assert client.get("/docs/swagger-ui.css").status_code == 404
 
 

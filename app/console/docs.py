@@ -31,7 +31,7 @@ _POLICY = (
 MAX_AGE_S = 24 * 3600
 
 
-class Console:
+class Docs:
     """The views. The OpenAPI document is built once, at the first request for it."""
 
     def __init__(self, settings: Settings) -> None:
@@ -40,16 +40,16 @@ class Console:
 
     def blueprint(self) -> Blueprint:
         """Return the routes; none if ``DOCS`` disables them, so that they answer 404."""
-        console = Blueprint("console", __name__)
+        docs = Blueprint("docs", __name__)
         if not self._settings.docs.enabled:
-            return console
+            return docs
         for path, view in (
             ("/openapi.json", self.openapi),
             ("/docs", self.docs),
             ("/docs/<name>", self.part),
         ):
-            console.add_url_rule(path, view_func=view, methods=["GET"], strict_slashes=False)
-        return console
+            docs.add_url_rule(path, view_func=view, methods=["GET"], strict_slashes=False)
+        return docs
 
     def openapi(self) -> Response:
         if self._document is None:
