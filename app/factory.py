@@ -22,6 +22,8 @@ from app.cache.memory import Caches
 from app.config import Settings
 from app.console.build import make_console
 from app.console.docs import Docs
+from app.console.now_page import now_page
+from app.console.request_page import request_page
 from app.dispatch import Dispatcher
 from app.dispatch.events import Events
 from app.dispatch.leased_quota import LeasedQuota
@@ -89,7 +91,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     api = Api(checked, authenticator, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
     flask.register_blueprint(Docs(checked).blueprint())
-    for blueprint in make_console(checked, authenticator, addresses, live):
+    pages = [] if live is None else [now_page(live, services.spent_today), request_page(live)]
+    for blueprint in make_console(checked, authenticator, addresses, pages):
         flask.register_blueprint(blueprint)
     if metrics:
         _register_gauges(metrics, dispatcher, cache, services, limiter)

@@ -157,12 +157,19 @@ SCHEMAS = {
             workers=_WORKERS,
             figures={"type": "object", "description": "Of the last half minute, and of today."},
             errors=_array("Errors of the last hour by side and code."),
-            calls=_array("Calls of the last hour by deployment."),
             series={"type": "object", "description": "Sums by bucket of `step` seconds."},
+            marks_since={
+                **_SECONDS,
+                "description": "The marks are all since then: some arrive late.",
+            },
             marks=_array("When settings were reloaded, and deployments ejected."),
             models=_array("Models with their deployments, as all workers see them."),
         ),
         "description": "Figures of all workers.",
+    },
+    "StoryList": {
+        **_object(workers=_WORKERS, data=_array("The last requests: how each ended, in brief.")),
+        "description": "At most 50 requests of the last 1,000 of each worker.",
     },
     "Stories": {
         **_object(
@@ -266,6 +273,14 @@ ROUTES = {
                 "The first moment of the series, in seconds since 1970. Default: an hour ago.",
             ),
         ),
+    ),
+    "console.console_api_requests": Route(
+        "console",
+        "The last requests; a key sees its own, an administrator all",
+        "StoryList",
+        True,
+        (Scope.KEY, Scope.LIVE),
+        (_query("show", "`newest` (default), `failed` or `slowest`: which come first."),),
     ),
     "console.console_api_requests_request_id": Route(
         "console",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.errors import ClientError
 
+SIDES = ("caller", "policy", "provider", "dependency", "proxy")
 #: The side that caused an error, by its status. Other statuses below 500 are of the caller, others
 #: of the proxy. A provider's 429, and a timeout that the caller has set, count for the provider.
 _SIDES = {401: "policy", 403: "policy", 429: "policy", 502: "provider", 504: "provider"}

@@ -168,11 +168,11 @@ def test_figures_are_those_of_all_workers(served):
     assert figures["requests_per_second"] > 0
     assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"] < 60_000
     assert figures["spent_today_dollars"] > 0
-    (row,) = [row for row in found["calls"] if row["model"] == "other"]
-    assert row["calls"] >= 30
     models = {model["model"]: model["deployments"] for model in found["models"]}
     assert models["other"][0]["workers_by_state"] == {"ok": WORKERS}
     assert models["other"][0]["state"] == "ok"
+    assert models["other"][0]["calls_hour"] >= 30
+    assert models["other"][0]["failed_hour"] == 0
 
 
 def test_series_of_a_poll_continue_those_before(served):

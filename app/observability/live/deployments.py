@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from app.observability.live.ring import Labels
 
 #: States of deployments, the worst last.
 STATES = ("ok", "resting", "ejected", "drifted")
 
 
-def merge_reports(reports: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+def merge_reports(
+    reports: Iterable[Sequence[dict[str, Any]]], hour: Mapping[Labels, float]
+) -> list[dict[str, Any]]:
     """Return the models with their deployments, from `Dispatcher.report` of each worker.
 
-    Numbers of calls, slots and quotas are added up; a share and a latency are averages.
+    Numbers of calls, slots and quotas are added up; a share and a latency are averages. ``hour``
+    has the sums of the last hour.
     """
     seen: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     spaces: dict[str, str] = {}
@@ -26,11 +31,22 @@ def merge_reports(reports: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str,
             spaces.setdefault(one["model"], one["space"])
     models: dict[str, list[dict[str, Any]]] = {name: [] for name in spaces}
     for place, states in seen.items():
-        models[place[0]].append(_merged(states))
+        models[place[0]].append({**_merged(states), **_calls(hour, place[:3])})
     return [
         {"model": name, "space": spaces[name], "deployments": deployments}
         for name, deployments in models.items()
     ]
+
+
+def _calls(hour: Mapping[Labels, float], source: Labels) -> dict[str, Any]:
+    """Return a deployment's calls of the last hour, its share of the model's, and failures."""
+    calls = hour.get(("calls", *source), 0)
+    of_model = sum(n for labels, n in hour.items() if labels[:2] == ("calls", source[0]))
+    return {
+        "calls_hour": int(calls),
+        "calls_share": round(calls / of_model, 3) if of_model else None,
+        "failed_hour": int(hour.get(("failed", *source), 0)),
+    }
 
 
 def _merged(states: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -49,10 +49,10 @@ class History:
             self._figures, self._seen = _counted(path), version
         return self._figures
 
-    def stories(self, request_id: str) -> list[dict[str, Any]]:
-        """Return the described stories of a request, of ended workers."""
+    def stories(self) -> list[dict[str, Any]]:
+        """Return the described stories of ended workers."""
         kept = _load(self._directory / STORIES) if self._directory is not None else None
-        return [story for story in kept or () if story["id"] == request_id]
+        return kept or []
 
     def add(self, figures: Merge, stories: Sequence[dict[str, Any]]) -> None:
         """Add what this worker has counted and kept. ``figures`` merges it with that of others."""

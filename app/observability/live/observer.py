@@ -13,11 +13,11 @@ from app.limits.periods import Calendar
 from app.limits.pricing import Prices
 from app.observability.live import reloads
 from app.observability.live.counted import Counted, add_up
-from app.observability.live.deployments import merge_reports
 from app.observability.live.figures import Figures, Mark
 from app.observability.live.history import History
+from app.observability.live.lists import ROW, Show, choose
 from app.observability.live.ring import BUCKET_S, BUCKETS
-from app.observability.live.steps import describe
+from app.observability.live.steps import describe, row_of
 from app.observability.live.stories import Stories, story_of
 from app.observability.live.summary import since_of, summarize
 from app.observability.live.workers import Workers
@@ -104,8 +104,7 @@ class Live:
             counted.append(ended.of_last_hour(now))
         return {
             "workers": {"answered": sorted(asked.by_worker), "silent": sorted(asked.silent)},
-            **summarize(counted, since, now),
-            "models": merge_reports(answer["deployments"] for answer in answers),
+            **summarize(counted, since, now, [answer["deployments"] for answer in answers]),
         }
 
     def find(self, request_id: str, key: str | None) -> dict[str, Any]:
@@ -116,12 +115,26 @@ class Live:
         asked = self._workers.ask({"ask": "story", "id": request_id})
         answers = asked.by_worker.items()
         found = [{**story, "worker": pid} for pid, stories in answers for story in stories]
-        found += [{**story, "worker": None} for story in self._history.stories(request_id)]
+        found += [
+            {**story, "worker": None}
+            for story in self._history.stories()
+            if story["id"] == request_id
+        ]
         found = [story for story in found if key is None or story["key"] == key]
         found.sort(key=lambda story: -story["started_at"])
         return {
             "workers": {"answered": sorted(asked.by_worker), "silent": sorted(asked.silent)},
             "data": found[:MAX_STORIES_OF_ONE_ID],
+        }
+
+    def last(self, show: Show, key: str | None) -> dict[str, Any]:
+        """Return rows of the requests to show, of all workers; ``key`` as in `find`."""
+        asked = self._workers.ask({"ask": "stories", "show": show, "key": key})
+        rows = [row for found in asked.by_worker.values() for row in found]
+        rows += [{name: story[name] for name in ROW} for story in self._history.stories()]
+        return {
+            "workers": {"answered": sorted(asked.by_worker), "silent": sorted(asked.silent)},
+            "data": choose(rows, show, key),
         }
 
     # Of this worker
@@ -130,6 +143,9 @@ class Live:
         """Answer the question of a worker."""
         if question["ask"] == "story":
             return [describe(story) for story in self.stories.find(question["id"])]
+        if question["ask"] == "stories":
+            rows = [row_of(story) for story in self.stories.all()]
+            return choose(rows, question["show"], question["key"])
         counted = self._counted(question["since"])
         report = self.dispatcher.report() if self.dispatcher is not None else []
         return {"counted": counted.to_json(), "deployments": report}

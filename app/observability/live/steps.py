@@ -15,28 +15,35 @@ _ABANDONED = "abandoned"
 def describe(story: Story) -> dict[str, Any]:
     """Return a story as JSON can hold it; times of steps are milliseconds since its start."""
     return {
+        **row_of(story),
+        "service_tier": story.tier,
+        "space": story.space or None,
+        "message": story.message,
+        "cached_tokens": story.cached_tokens,
+        "cost_dollars": story.cost / NANODOLLARS,
+        "queue_ms": _ms(story.queue_s),
+        "upstream_ms": _ms(story.upstream_s),
+        "steps": _steps(story),
+        "calls_left_out": _left_out(story),
+    }
+
+
+def row_of(story: Story) -> dict[str, Any]:
+    """Return a story as a row of a list, without its steps."""
+    return {
         "id": story.id,
         "started_at": round(story.ended_at - story.seconds, 3),
         "key": story.key,
         "user": story.user,
         "model": story.model,
-        "service_tier": story.tier,
-        "space": story.space or None,
         "status": story.status,
         "code": story.code,
         "side": story.side,
-        "message": story.message,
         "items": story.items,
         "tokens": story.tokens,
-        "cached_tokens": story.cached_tokens,
         "cache": story.cache,
         "attempts": story.attempts,
-        "cost_dollars": story.cost / NANODOLLARS,
-        "queue_ms": _ms(story.queue_s),
-        "upstream_ms": _ms(story.upstream_s),
         "total_ms": _ms(story.seconds),
-        "steps": _steps(story),
-        "calls_left_out": _left_out(story),
     }
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy
 
+from app.domain import TIERS
 from app.limits.pricing import NANODOLLARS
 from app.observability.live.counted import Counted, add_up
+from app.observability.live.deployments import merge_reports
 from app.observability.live.latencies import BOUNDS, percentile
 from app.observability.live.ring import BUCKET_S, BUCKETS, Labels, Window
+from app.observability.sides import SIDES
 
 HOUR_S = BUCKETS * BUCKET_S
 #: Seconds over which the figures of now are taken, besides the open bucket.
 NOW_S = 30
+#: Seconds after which a mark may still arrive: that of a reload comes with the new workers.
+MARK_DELAY_S = 120
 PERCENTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 
 
@@ -23,27 +28,40 @@ def since_of(since: float, now: float) -> float:
     return min(since, (now // BUCKET_S) * BUCKET_S - NOW_S)
 
 
-def summarize(counted: Sequence[Counted], since: float, now: float) -> dict[str, Any]:
-    """Return the figures of all workers; the series have the closed buckets from ``since`` on."""
+def summarize(
+    counted: Sequence[Counted],
+    since: float,
+    now: float,
+    reports: Iterable[Sequence[dict[str, Any]]] = (),
+) -> dict[str, Any]:
+    """Return the figures of all workers, and the states of deployments as they report them.
+
+    The series have the closed buckets from ``since`` on. Marks are those since ``marks_since``.
+    """
     stop = int(now // BUCKET_S)  # the number of the open bucket
     first = min(max(int(-(-since // BUCKET_S)), stop - BUCKETS + 1), stop)
     recent = stop - NOW_S // BUCKET_S
     all_of_them = add_up(counted, min(first, recent), stop + 1)
     window, hour = all_of_them.window, all_of_them.totals
+    marks_since = max(since - MARK_DELAY_S, now - HOUR_S)
     return {
         "at": round(now, 3),
         "until": stop * BUCKET_S,
         "figures": {
             **_figures(window.slice(recent, stop + 1), NOW_S + now - stop * BUCKET_S),
-            "waiting": all_of_them.waiting,
+            "waiting_calls": sum(all_of_them.waiting.values()),
+            "waiting": {tier: all_of_them.waiting.get(tier, 0) for tier in TIERS},
             "spent_today_dollars": all_of_them.today[1] / NANODOLLARS,
+            "spent_today_from": "workers",
             "spent_hour_dollars": hour.get(("cost",), 0) / NANODOLLARS,
             "requests_hour": int(hour.get(("requests",), 0)),
+            "failed_hour": int(sum(n for labels, n in hour.items() if labels[0] == "error")),
         },
         "errors": _errors(hour),
-        "calls": _calls(hour),
         "series": _series(window.slice(first, stop)),
-        "marks": [mark._asdict() for mark in all_of_them.marks if mark.at >= now - HOUR_S],
+        "marks_since": round(marks_since, 3),
+        "marks": [mark._asdict() for mark in all_of_them.marks if mark.at >= marks_since],
+        "models": merge_reports(reports, hour),
     }
 
 
@@ -61,7 +79,8 @@ def _figures(window: Window, seconds: float) -> dict[str, Any]:
     latencies = _latencies(window).sum(axis=0, keepdims=True)
     return {
         **rates,
-        "errors_per_second": {side: round(value / seconds, 3) for side, value in errors.items()},
+        "failed_per_second": round(sum(errors.values()) / seconds, 3),
+        "errors_per_second": {side: round(errors.get(side, 0.0) / seconds, 3) for side in SIDES},
         **{name: _ms(percentile(latencies, share)[0]) for name, share in PERCENTILES.items()},
         "cached_share": _share(sums.get(("cached_tokens",), 0.0), sums.get(("tokens",), 0.0)),
     }
@@ -115,20 +134,6 @@ def _errors(hour: Mapping[Labels, float]) -> list[dict[str, Any]]:
         if labels[0] == "error"
     ]
     return sorted(found, key=lambda error: (-error["number"], error["side"], error["code"]))
-
-
-def _calls(hour: Mapping[Labels, float]) -> list[dict[str, Any]]:
-    """Return the calls of the last hour by deployment."""
-    return [
-        {
-            **dict(zip(("model", "provider", "deployment"), labels[1:], strict=True)),
-            "calls": int(value),
-            "failed": int(hour.get(("failed", *labels[1:]), 0)),
-            "average_ms": _ms(hour.get(("seconds", *labels[1:]), 0.0) / value),
-        }
-        for labels, value in hour.items()
-        if labels[0] == "calls"
-    ]
 
 
 def _whole(values: Any) -> list[int]:
