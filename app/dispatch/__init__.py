@@ -29,23 +29,24 @@ The way of a request, and the file of each step::
 * `pool`: the deployments of one model. Chooses one for each attempt; `ejector`: records the results
   of calls, and ejects failing deployments.
 * `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
-  minute, `remaining` what its provider says of them, `leased_quota` (by `lease` and
-  `call_reports`) those of all hosts; `standing`: its measured state, and the lock of that: `health`
-  (a circuit breaker), `failure_rate`, `latency`, `silence` (by `unanswered`, calls in a row) and
-  `refusals` (whether its 400s are trusted); `time_limits`: how long its calls may take;
+  minute (`quota_window`), `remaining` what its provider says of them, `leased_quota` (by `lease`
+  and `call_reports`) those of all hosts; `standing`: its measured state, and the lock of that:
+  `health` (a circuit breaker), `failure_rate`, `latency`, `silence` (by `unanswered`, calls in a
+  row) and `refusals` (whether its 400s are trusted); `time_limits`: how long its calls may take;
   `call_costs`: how long a call should take for its size, and its size for a time.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
   slots a worker has; `leased_slots` (by `slot_lease`): those that it leases of all hosts';
   `adaptive`: finds their number where it is "auto"; `attempts`: the states of the attempts there;
   `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`: attempts that
   share a call.
-* `waiting`: the order of the queue, by fair queueing (`queued_flow`) among tiers, keys, and end
-  users or sizes of requests (`flows`); `leaving`: which may leave now (`must_wait`: which may
-  not); `displacement`: the one that a full queue loses; `merging`: which attempts share a call.
+* `waiting`: the order of the queue, by fair queueing (`queued_flow`) among tiers (`tier_credits`),
+  keys, and end users or sizes of requests (`flows`); `leaving`: which may leave now (`must_wait`:
+  which may not); `displacement`: the one that a full queue loses; `merging`: which attempts share a
+  call.
 * `paused`: the thread that looks at queues again which wait for a quota.
 * `sender`: the threads that make calls; `calls`: one call; `delivery`: passes attempts their
-  results; `bisection`: isolates the refused request of a batch; `refused_items`: items that are
-  not merged again.
+  results; `bisection`: isolates the refused request of a batch; `refused_items`: items that are not
+  merged again.
 * `token_counts`: a provider's count of tokens, by item.
 * `plan`: expected tokens, and the split of a large request; `halving`: the split of a part whose
   call was refused as too large; `answer`: joins the vectors of parts.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from app.dispatch.lease import AHEAD_S
-from app.dispatch.quota import WINDOW_S
+from app.dispatch.quota_window import WINDOW_S
 from app.dispatch.reservation import Reservation
 
 #: Seconds after which a call is reported with its expected tokens, if they are not settled.

@@ -20,7 +20,8 @@ from collections.abc import Callable
 
 from app.dispatch.call_reports import CallReports
 from app.dispatch.lease import AHEAD_S, Exchange, Lease, amounts, lease_size
-from app.dispatch.quota import BURST_SHARE, MAX_WAIT_S, WINDOW_S, Quota
+from app.dispatch.quota import MAX_WAIT_S, Quota
+from app.dispatch.quota_window import WINDOW_S
 from app.dispatch.reservation import Reservation
 
 #: Seconds for which a lease lasts.
@@ -124,7 +125,7 @@ class LeasedQuota(Quota):
                 calls, rest = divmod(int(self.whole[0] or 0), max(self.members, self._workers))
                 requests = calls + (lease.rank < rest)
             self._has_share = requests != 0
-            self._set_limits(1 if requests == 0 else requests, tokens)
+            self._window.set_limits(1 if requests == 0 else requests, tokens)
 
     def _take(self, exchange: Exchange, lease: Lease, now: float) -> None:
         """Add a lease to what was kept. The times are counted from when it was asked for."""
@@ -147,7 +148,7 @@ class LeasedQuota(Quota):
             return
         starts_at = max(now, self._leased_at + last.share_wait)
         self._strict_until = now + WINDOW_S
-        self._calls_due = self._tokens_due = starts_at + BURST_SHARE * WINDOW_S
+        self._window.space_from(starts_at)
         members = max(self.members, self._workers)
         self._spare = [last.spare_calls / members, last.spare_tokens / members]
 
@@ -194,8 +195,7 @@ class LeasedQuota(Quota):
         if wait > 0:
             return wait if wait <= MAX_WAIT_S else 0.0
         # No call leaves before it is due, or the first ones of all workers would come at once.
-        due = max(self._calls_due + self._call_s, self._tokens_due + tokens * self._token_s)
-        return max(0.0, due - now - BURST_SHARE * WINDOW_S)
+        return self._window.seconds_until_due(tokens, now)
 
     def _held_back(self, tokens: int, now: float) -> float:
         if self._has_lease(tokens, now):
@@ -230,7 +230,7 @@ class LeasedQuota(Quota):
         if self._has_lease(made.tokens, made.at):
             self._lease_calls -= 1
             self._lease_tokens -= made.tokens
-            self._count(made)
+            self._window.count(made)
             if (
                 self._lease_calls < self._reports.rates[0] * AHEAD_S / 2
                 and self.on_need is not None
@@ -241,7 +241,7 @@ class LeasedQuota(Quota):
         elif self._has_spare(made.tokens, made.at):
             self._spare[0] -= 1
             self._spare[1] -= made.tokens
-            self._count(made)
+            self._window.count(made)
         elif not super()._try_count(made):
             return False
         self._reports.add(made)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 from app.concurrency.locks import uncontended_lock
+from app.dispatch.quota_window import QuotaWindow
 from app.dispatch.remaining import RemainingCallsAndTokens
 from app.dispatch.reservation import Reservation
 from app.domain import StatedLimit
 
-#: A little more than a minute: a provider counts calls as they arrive, and two calls that were sent
-#: a minute apart may arrive closer together.
-WINDOW_S = 60.1
-#: The share of the window whose calls and tokens may leave at once; the others are spaced.
-BURST_SHARE = 0.5
-#: The share of the tokens from which a window counts as full.
-FULL_SHARE = 0.9
 #: The share of the window that bulk work (tier flex) may use.
 BULK_SHARE = 0.9
 #: The longest wait for room in the window that a call in the queue waits; before a longer one it is
@@ -31,14 +24,9 @@ _NOT_COUNTED = Reservation(0.0, 0)  # of a deployment without limits
 class Quota:
     """Limits calls and tokens in any 60 seconds, counted when a call is sent; None is no limit.
 
-    The limits may be a worker's share of the operator's setting. There are two special cases, which
-    keep the same rate: a share below one call is one call in a longer window; a call larger than
-    the share of tokens is sent only when the window is empty, and counts for as many minutes as it
-    has shares.
-
-    Calls are also spaced, so that a quota is not used up at the beginning of a window: by the
-    generic cell rate algorithm (ITU-T I.371), at the rate of the limits, after a small burst.
-    `pause` has the seconds; `reserve` does not refuse a call for it.
+    The limits may be a worker's share of the operator's setting. `QuotaWindow` has the rules: how
+    calls count, and how they are spaced. `pause` has the seconds for which a call is spaced;
+    `reserve` does not refuse a call for it.
 
     The lock guards all fields.
     """
@@ -49,22 +37,10 @@ class Quota:
         #: Until when the provider says that nothing remains of its own limits.
         self.rests_until = float("-inf")
         self.is_limited = self._limited = requests is not None or tokens is not None
-        self._calls: deque[Reservation] = deque()  # in the window of calls, oldest first
-        self._counted: deque[Reservation] = deque()  # in the window of tokens, oldest first
-        self._tokens = 0  # of those
-        #: When the calls, and the tokens, sent so far are all due at the rate of the limits.
-        self._calls_due = self._tokens_due = 0.0
+        self._window = QuotaWindow(requests, tokens)
         self.members = 1  # workers that use the provider's limits, as far as is known
         self._remaining = RemainingCallsAndTokens()  # of the provider's own limits
         self._lock = uncontended_lock()
-        self._set_limits(requests, tokens)
-
-    def _set_limits(self, requests: float | None, tokens: float | None) -> None:
-        self._max_calls = float("inf") if requests is None else max(1, int(requests))
-        self._call_window = WINDOW_S / min(1.0, requests) if requests else WINDOW_S
-        self._max_tokens = float("inf") if tokens is None else tokens
-        self._call_s = self._call_window / self._max_calls
-        self._token_s = WINDOW_S / self._max_tokens
 
     def wait(self, tokens: int, now: float, calls: int = 1) -> float:
         """Return the seconds until the window has room for calls of so many tokens; 0: it has."""
@@ -73,7 +49,7 @@ class Quota:
         with self._lock:
             wait = self._wait(tokens, now, calls)
             if wait > 0:  # then no attempt waits in the queue, where `pause` would see it
-                self._drop_burst(now)
+                self._window.drop_burst(now)
             if now < self._remaining.until:
                 told = self._remaining.wait(tokens, now, calls)
                 return max(wait, told) if told > MAX_WAIT_S else wait  # a shorter one in the queue
@@ -115,7 +91,7 @@ class Quota:
             return 0.0
         used, with_call = self.used_share(0, 0, now), self.used_share(1, tokens, now)
         with self._lock:
-            spacing = max(0.0, max(self._calls_due, self._tokens_due) - now)
+            spacing = self._window.spacing_without_burst(now)
         if used > 0 and with_call > BULK_SHARE:
             return max(spacing, self.spread_s(tokens, 1.0))
         return spacing
@@ -151,9 +127,7 @@ class Quota:
         if not self._limited:
             return 0.0
         with self._lock:
-            self._expire(now)
-            of_calls = (len(self._calls) + calls) / self._max_calls
-            return max(of_calls, (self._tokens + tokens) / self._max_tokens)
+            return self._window.used_share(calls, tokens, now)
 
     def rest(self, seconds: float, now: float) -> None:
         """Let no call leave until a limit of the provider has reset, but at most a minute."""
@@ -169,8 +143,7 @@ class Quota:
         """Return the seconds between calls of so many tokens that use that share of the limits."""
         if not self._limited:
             return 0.0
-        of_calls = self._call_window / self._max_calls
-        return max(of_calls, WINDOW_S * tokens / self._max_tokens) / share
+        return self._window.spread_s(tokens) / share
 
     def add(self, reservation: Reservation, tokens: int, now: float) -> bool:
         """Add tokens to the reservation of a call not yet sent; return False above the limit."""
@@ -202,91 +175,33 @@ class Quota:
         return min(self._room(now), self._remaining.tokens_left(now))
 
     def _calls_left(self, now: float) -> float:
-        self._expire(now)
-        return self._max_calls - len(self._calls)
+        return self._window.calls_left(now)
 
     def _pause(self, tokens: int, now: float, deadline: float) -> float:
         wait = self._wait(tokens, now)
         if wait > 0:
-            self._drop_burst(now)
+            self._window.drop_burst(now)
             return wait if wait <= MAX_WAIT_S else 0.0
-        spacing = self._spacing(now)
+        spacing = self._window.spacing(now)
         return spacing if now + spacing < deadline else 0.0
 
     def _held_back(self, tokens: int, now: float) -> float:
-        return max(self._wait(tokens, now), self._spacing(now))
+        return max(self._wait(tokens, now), self._window.spacing(now))
+
+    def _wait(self, tokens: int, now: float, calls: int = 1) -> float:
+        return self._window.wait(tokens, now, calls)
 
     def _room(self, now: float) -> float:
-        self._expire(now)
-        return self._max_tokens - self._tokens
+        return self._window.tokens_left(now)
 
     def _try_count(self, made: Reservation) -> bool:
         if self._wait(made.tokens, made.at) > 0:
             return False
-        self._count(made)
+        self._window.count(made)
         return True
 
-    def _release(self, reservation: Reservation) -> None:
-        if reservation in self._calls:
-            self._calls.remove(reservation)
-            self._calls_due -= self._call_s
-        if reservation.is_counted:
-            self._counted.remove(reservation)
-            self._tokens -= reservation.tokens
-            self._tokens_due -= reservation.tokens * self._token_s
-            reservation.is_counted = False
-
-    def _count(self, made: Reservation) -> None:
-        self._calls.append(made)
-        self._counted.append(made)
-        self._tokens += made.tokens
-        made.is_counted = True
-        self._calls_due = max(self._calls_due, made.at) + self._call_s
-        self._tokens_due = max(self._tokens_due, made.at) + made.tokens * self._token_s
-
-    def _spacing(self, now: float) -> float:
-        return max(0.0, max(self._calls_due, self._tokens_due) - now - BURST_SHARE * WINDOW_S)
-
-    def _drop_burst(self, now: float) -> None:
-        """Space calls from when a full window has room again: a burst would come each window."""
-        room_at = 0.0
-        if len(self._calls) >= self._max_calls:
-            room_at = self._calls[0].at + self._call_window
-        if self._counted and self._tokens >= FULL_SHARE * self._max_tokens:
-            room_at = max(room_at, self._end(self._counted[0]))
-        if room_at > now:
-            room_at += BURST_SHARE * WINDOW_S
-            self._calls_due = max(self._calls_due, room_at)
-            self._tokens_due = max(self._tokens_due, room_at)
-
     def _change(self, reservation: Reservation, tokens: int) -> None:
-        if reservation.is_counted:
-            self._tokens += tokens
-            self._tokens_due += tokens * self._token_s
-        reservation.tokens += tokens
+        self._window.change(reservation, tokens)
 
-    def _wait(self, tokens: int, now: float, calls: int = 1) -> float:
-        self._expire(now)
-        wait = 0.0
-        excess_calls = min(len(self._calls), len(self._calls) + calls - self._max_calls)
-        if excess_calls > 0:
-            wait = self._calls[int(excess_calls) - 1].at + self._call_window - now
-        excess = self._tokens + tokens - self._max_tokens
-        for counted in self._counted:
-            if excess <= 0:
-                break
-            excess -= counted.tokens
-            wait = max(wait, self._end(counted) - now)
-        return wait
-
-    def _expire(self, now: float) -> None:
-        while self._calls and self._calls[0].at + self._call_window <= now:
-            self._calls.popleft()
-        while self._counted and self._end(self._counted[0]) <= now:
-            expired = self._counted.popleft()
-            self._tokens -= expired.tokens
-            expired.is_counted = False
-
-    def _end(self, counted: Reservation) -> float:
-        """Return the time at which the tokens of a call leave the window."""
-        return counted.at + WINDOW_S * max(1.0, counted.tokens / self._max_tokens)
+    def _release(self, reservation: Reservation) -> None:
+        self._window.release(reservation)

@@ -3,7 +3,7 @@
 Attempts that wait are in a tree of flows (see `app.dispatch.queued_flow`) with three levels:
 
 1. Tiers. The best tier that waits is next; but each other tier that waits gets at least
-   `MIN_TIER_SHARE` of the tokens, so that it never starves.
+   a minimum share of the tokens (`app.dispatch.tier_credits`), so that it never starves.
 2. The keys of a tier, which share it in proportion to their ``share``.
 3. The end users of a key, which share it evenly; without ``fair_users`` the sizes of its requests,
    so that a key's own bulk requests do not delay its small ones (`app.dispatch.starter`).
@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Protocol
 from app.dispatch.attempt import Attempt
 from app.dispatch.displacement import has_more_waiting, newest_of_largest
 from app.dispatch.queued_flow import QueuedFlow
+from app.dispatch.tier_credits import TierCredits
 from app.domain import TIERS, Flow, Tier
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
 
-#: Share of the tokens that a tier gets while better ones wait.
-MIN_TIER_SHARE = 0.05
 _NEWEST_WEIGHT = 0.1  # of the newest count of tokens in the moving average
 _MAX_COUNT_FACTOR = 16  # times the expected tokens, more or less: beyond, a count is a mistake
 
@@ -49,8 +48,7 @@ class WaitingAttempts:
     def __init__(self) -> None:
         self._tiers = {tier: QueuedFlow() for tier in TIERS}
         self._counted_per_expected = 1.0  # tokens: a moving average
-        self._credits = dict.fromkeys(TIERS, 0.0)  # tokens that a tier may send before better ones
-        self._last_call_tokens = 0.0
+        self._credits = TierCredits()
 
     # Changes
 
@@ -90,7 +88,7 @@ class WaitingAttempts:
             if not flow.waiting:
                 flow.members.clear()
         if not path[0].waiting:
-            self._credits[tier] = 0.0
+            self._credits.forget(tier)
 
     def settle(self, attempt: Attempt, tokens: int) -> None:
         """Charge an attempt that has left for the tokens that its provider has counted.
@@ -130,14 +128,12 @@ class WaitingAttempts:
         best = None
         for name, tier in self._tiers.items():
             needs_credit = best is not None or (is_last_slot and name == "flex")
-            if not tier.waiting or (needs_credit and self._credits[name] <= 0):
+            if not tier.waiting or (needs_credit and not self._credits.is_positive(name)):
                 continue
             attempt = tier.first(may_leave)
             if attempt is None:
                 continue
-            # What a tier has saved while it might not leave would delay the better ones later.
-            most = attempt.tokens + self._last_call_tokens
-            self._credits[name] = min(self._credits[name], most)
+            self._credits.limit(attempt)
             if best is not None and self.has_credit(attempt):
                 return attempt
             if not needs_credit or self.has_credit(attempt):
@@ -146,7 +142,7 @@ class WaitingAttempts:
 
     def has_credit(self, attempt: Attempt) -> bool:
         """Whether its tier may send an attempt before better ones, for its minimum share."""
-        return self._credits[attempt.flow.tier] >= attempt.tokens
+        return self._credits.suffice(attempt)
 
     def take(self, first: Attempt, call: CallToFill | None) -> list[Attempt]:
         """Take out an attempt and those that join its call, if any may, in order of their turn."""
@@ -156,7 +152,8 @@ class WaitingAttempts:
             for tier in self._tiers.values():
                 if tier.waiting:
                     taken += self._take_joining(tier, group_key(first), call)
-        self._share_among_tiers(taken)
+        waiting = [name for name, tier in self._tiers.items() if tier.waiting]
+        self._credits.share_call(taken, waiting)
         return taken
 
     def _take_joining(
@@ -202,27 +199,6 @@ class WaitingAttempts:
         tier.charge(key, tokens)
         key.charge(user, tokens)
         self._count_left(path, attempt.flow.tier)
-
-    def _share_among_tiers(self, call: Iterable[Attempt]) -> None:
-        """Give the tiers that wait their share of a call of better ones; charge those in the call.
-
-        A tier owes at most what it has in this call. It may have sent much while the better ones
-        might not leave; a debt of all that would keep it from its minimum share for as long.
-        """
-        sent = dict.fromkeys(TIERS, 0.0)
-        for attempt in call:
-            sent[attempt.flow.tier] += attempt.charged
-        sent_by_better, is_better_waiting = 0.0, False
-        for name, tokens in sent.items():
-            waits = self._tiers[name].waiting > 0
-            if waits:
-                self._credits[name] += sent_by_better * MIN_TIER_SHARE / (1 - MIN_TIER_SHARE)
-            if tokens:  # also where no better one waits: it has its share of what it sends then
-                least = -tokens if is_better_waiting else min(0.0, self._credits[name])
-                self._credits[name] = max(self._credits[name] - tokens, least)
-            sent_by_better += tokens
-            is_better_waiting |= waits
-        self._last_call_tokens = sent_by_better
 
     # What waits
 

@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError
 
 from app.dispatch.lease import Exchange, Lease
 from app.dispatch.leased_quota import EXCHANGE_S, LEASE_S, LeasedQuota
-from app.dispatch.quota import BURST_SHARE, WINDOW_S
+from app.dispatch.quota_window import BURST_SHARE, WINDOW_S
 from app.limits.lease_script import EXCHANGE
 from app.limits.worker_names import new_worker_name
 from app.redis.client import BestEffortClient

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from app.dispatch import bisection
 from app.dispatch.attempt import AttemptState
 from app.dispatch.batching import SlotQueue
-from app.dispatch.quota import WINDOW_S
+from app.dispatch.quota_window import WINDOW_S
 from app.domain import Flow
 from tests.dispatch.parts import T, attempt, deployment
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.dispatch.quota import WINDOW_S, Quota
+from app.dispatch.quota import Quota
+from app.dispatch.quota_window import WINDOW_S
 from tests.dispatch.parts import T
 
 #: Seconds after the call before, and its tokens.

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.leased_quota import LeasedQuota
-from app.dispatch.quota import WINDOW_S, Quota
+from app.dispatch.quota import Quota
+from app.dispatch.quota_window import WINDOW_S
 from app.domain import StatedLimit
 from tests.dispatch.parts import T
 from tests.dispatch.test_leased_quota import exchange, lease

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.queued_flow import _MAX_IDLE_MEMBERS
-from app.dispatch.waiting import MIN_TIER_SHARE, group_key
+from app.dispatch.tier_credits import MIN_TIER_SHARE
+from app.dispatch.waiting import group_key
 from app.domain import TIERS, Flow
 from tests.dispatch.parts import attempt, deployment
 from tests.dispatch.queued import (
