@@ -19,8 +19,8 @@
 8. Provider (`app.providers`): one file for each wire format builds the call and reads the answer;
    `app.providers.http.transport` does the HTTP.
 9. Answer (`app.api.answers`): float32 bytes (`app.vectors`) → base64 or floats.
-10. Observers (`app.observability`, `app.usage.ledger`): a log line, metrics, spans, and a row in
-    the ledger, which a thread of its own writes.
+10. Observers (`app.observability`, `app.usage.ledger`): a log line, metrics, spans, what the
+    console shows live, and a row in the ledger, which a thread of its own writes.
 
 Beside requests, `app.drift` compares deployments with recorded reference vectors. `app.simulation`
 runs dispatch in virtual time, for the command ``simulate`` only. `app.console` has the pages for

@@ -53,6 +53,24 @@ class Flow(NamedTuple):
 NO_FLOW = Flow()  # of requests that no key has made
 
 
+class CallRecord(NamedTuple):
+    """An ended attempt to embed items of a request, for observers.
+
+    Times are those of the monotonic clock, in seconds.
+    """
+
+    start: int  # the first item
+    stop: int  # the first item after them
+    source: Source
+    queued_at: float
+    called_at: float | None  # None: no call was made
+    ended_at: float | None  # None: its result was not waited for any more
+    result: str  # empty: vectors; else the cause of the failure, or "abandoned"
+    requests: int  # that shared the call
+    is_hedge: bool  # it was sent beside a slow one
+    is_probe: bool  # of an ejected deployment
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The authenticated caller of a request: the name of its key, and what the key permits.
@@ -105,6 +123,9 @@ class EmbeddingRequest(Struct, frozen=True):
     passed: Mapping[str, Any] = field(default_factory=dict)  # fields passed on to the provider
     trace: Any = None  # the context of the caller's span, if traced; it changes no vector
     flow: Flow = NO_FLOW
+    #: Dispatch adds the ended attempts, each as the values of a `CallRecord`; None: no observer
+    #: keeps them.
+    calls: list[tuple[Any, ...]] | None = None
 
 
 class Call(Struct, frozen=True):

@@ -56,6 +56,7 @@ class Exchange:
     route: str = ""  # Flask's endpoint; empty for an unknown path or method
     rule: str = ""  # the route's path with its variables, as Flask's URL rule writes it
     admitted: bool = False  # the limits of its key have admitted it
+    admitted_at: float = 0.0  # when, of the monotonic clock; 0: they have not
     space: str = ""  # the id of the model's vector space, once the model is known
     client: Address | None = None  # the client's address: `app.api.client_address`
     trace: Any = None  # the context of its span, if requests are traced

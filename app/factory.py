@@ -23,11 +23,15 @@ from app.cache.memory import Caches
 from app.config import LimitSettings, Settings
 from app.console.build import make_console
 from app.console.docs import Docs
+from app.console.now_page import now_page
+from app.console.request_page import request_page
 from app.dispatch import Dispatcher
+from app.dispatch.events import Events
 from app.dispatch.leased_quota import EXCHANGE_S as QUOTA_EXCHANGE_S
 from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.leased_slots import EXCHANGE_S as SLOT_EXCHANGE_S
 from app.dispatch.shares import exceeded_limits
+from app.exchange import Observer
 from app.limits.limiter import Limiter, make_limiter
 from app.observability import build as observability
 from app.observability import logs
@@ -58,12 +62,16 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     metrics = observability.metrics(checked)
     tracing = observability.tracing(checked, providers)
     meter = metrics.meter if metrics else None
+    live = observability.live(checked)
+    events: list[Events] = [meter] if meter is not None else []
+    if live is not None:
+        events.append(live.figures)
     host_store = _host_store(checked)
     dispatcher = Dispatcher(
         checked,
         providers,
         tokenizers=tokenizers,
-        events=meter,
+        events=events,
         tracer=tracing,
         has_host_store=host_store is not None,
     )
@@ -77,7 +85,11 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     flask = Proxy("app")
     services = flask.extensions["services"] = make_services(checked)
     start_observers = [observer for observer in (tracing, meter) if observer is not None]
-    finish_observers = [*start_observers, *services.observers, RequestLog()]
+    finish_observers: list[Observer] = [*start_observers, *services.observers, RequestLog()]
+    if live is not None:
+        live.dispatcher = dispatcher
+        finish_observers.append(live)
+        services.add(live.start, live.stop)
     addresses = ClientAddresses(checked.trusted_proxies)
     hooks.install(flask, finish_observers, start_observers, addresses)
     _add_leases(services, checked, dispatcher, host_store)
@@ -89,7 +101,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     api = Api(checked, authenticator, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
     flask.register_blueprint(Docs(checked).blueprint())
-    pages = services.console_pages(checked)
+    pages = [] if live is None else [now_page(live, services.spent_today), request_page(live)]
+    pages += services.console_pages(checked)
     for blueprint in make_console(checked, authenticator, addresses, pages):
         flask.register_blueprint(blueprint)
     if metrics:

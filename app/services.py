@@ -23,6 +23,7 @@ from app.concurrency.shared_files import directory_for
 from app.config import Settings, UsageSettings
 from app.domain import Caller
 from app.exchange import Observer
+from app.limits.periods import Calendar, zone_of
 
 if TYPE_CHECKING:
     from app.auth.block_refresh import BlocklistRefresh
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from app.usage.ledger import Ledger
     from app.usage.queries import VolumeLimits
     from app.usage.reporter import Reporter
+    from app.usage.spent_today import SpentToday
     from app.usage.store import Store
     from app.usage.volume_alert import VolumeAlert
 
@@ -59,6 +61,7 @@ class Services:
     volume_alert: VolumeAlert | None = None
     table_keys: TableKeys | None = None
     blocklist_refresh: BlocklistRefresh | None = None
+    spent_today: SpentToday | None = None
     _starts: list[Callable[[], None]] = field(default_factory=list)
     _ends: list[Callable[[], None]] = field(default_factory=list)
 
@@ -153,6 +156,7 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     from app.usage.record import Recorder
     from app.usage.reporter import REPORT_TIME_LIMIT_S, Reporter
     from app.usage.shipper import Chore, Shipper
+    from app.usage.spent_today import SpentToday
     from app.usage.spool import Spool
     from app.usage.store import DAY_MS, Store, VolumeLimits
     from app.usage.volume_alert import VolumeAlert
@@ -163,6 +167,8 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     services.database = database
     services.store = store = Store(database)
     services.reporter = Reporter(Store(reports))
+    day = Calendar("day", zone_of(settings.limits.timezone))
+    services.spent_today = SpentToday(services.reporter, day)
     services.unusual = unusual = VolumeLimits(
         usage.unusual.requests_per_hour, usage.unusual.tokens_per_hour
     )

@@ -55,9 +55,10 @@ class EmbeddingSchema(Schema):
     caching = TypedField(bool, "a boolean")
     service_tier = TypedField(str, "a string", one_of(SERVICE_TIERS))
 
-    def __init__(self, max_items: int) -> None:
+    def __init__(self, max_items: int, records_calls: bool = False) -> None:
         super().__init__()
         self.max_items = max_items  # inputs in one request
+        self._records_calls = records_calls  # an observer keeps the calls of requests
 
     def parse(
         self, payload: dict[str, Any], model: str | None = None, caller: Caller = _NO_CALLER
@@ -92,6 +93,7 @@ class EmbeddingSchema(Schema):
                 timeout=loaded.get("timeout", DEFAULT_TIMEOUT),
                 caching=loaded.get("caching", False),
                 flow=caller.flow(None if tier == "auto" else tier, user),
+                calls=[] if self._records_calls else None,
             ),
             extra,
         )

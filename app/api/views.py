@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from typing import Any
 
@@ -53,7 +54,7 @@ class Api:
         dispatcher: Dispatcher,
     ) -> None:
         self._models = settings.models
-        self._schema = EmbeddingSchema(settings.limits.inputs)
+        self._schema = EmbeddingSchema(settings.limits.inputs, settings.console.enabled)
         self._body_bytes = settings.limits.body_bytes
         self._authenticator = authenticator
         self._limiter = limiter
@@ -92,7 +93,7 @@ class Api:
             self._authenticator.check_user(checked.user)
         deadline = exchange.started + checked.timeout
         grant = exchange.grant = self._limiter.admit(caller, checked)
-        exchange.admitted = True
+        exchange.admitted, exchange.admitted_at = True, time.monotonic()
         try:
             outcome = exchange.outcome = self._pipeline.run(
                 checked, caller, deadline, partial(has_left, environ)

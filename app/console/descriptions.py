@@ -96,6 +96,7 @@ _VECTOR = {
     ]
 }
 _NUMBER = {"type": "integer", "minimum": 0}
+_SECONDS = {"type": "number", "description": "Seconds since 1970."}
 
 
 def _object(**properties: Any) -> dict[str, Any]:
@@ -106,6 +107,18 @@ def _list_of(name: str) -> dict[str, Any]:
     rows = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
     return _object(object={"const": "list"}, data=rows)
 
+
+def _array(text: str) -> dict[str, Any]:
+    return {"type": "array", "items": {"type": "object"}, "description": text}
+
+
+_WORKERS = {
+    **_object(
+        answered={"type": "array", "items": _NUMBER},
+        silent={"type": "array", "items": _NUMBER},
+    ),
+    "description": "Process ids of the workers that are in it, and of those that gave no answer.",
+}
 
 #: Schemas of responses, by name.
 SCHEMAS = {
@@ -137,6 +150,34 @@ SCHEMAS = {
         until=_STRING,
         data={"type": "array", "items": {"$ref": "#/components/schemas/Usage"}},
     ),
+    "Now": {
+        **_object(
+            at=_SECONDS,
+            until={**_SECONDS, "description": "Where the next series begins: `since` of a poll."},
+            workers=_WORKERS,
+            figures={"type": "object", "description": "Of the last half minute, and of today."},
+            errors=_array("Errors of the last hour by side and code."),
+            series={"type": "object", "description": "Sums by bucket of `step` seconds."},
+            marks_since={
+                **_SECONDS,
+                "description": "The marks are all since then: some arrive late.",
+            },
+            marks=_array("When settings were reloaded, and deployments ejected."),
+            models=_array("Models with their deployments, as all workers see them."),
+        ),
+        "description": "Figures of all workers.",
+    },
+    "StoryList": {
+        **_object(workers=_WORKERS, data=_array("The last requests: how each ended, in brief.")),
+        "description": "At most 50 requests of the last 1,000 of each worker.",
+    },
+    "Stories": {
+        **_object(
+            workers=_WORKERS,
+            data=_array("What happened to each request with this id, the newest first."),
+        ),
+        "description": "What happened to a request, step by step. It has no inputs.",
+    },
     "MistakeList": _object(object={"const": "list"}, data={"type": "array", "items": _STRING}),
     "Status": {**_object(status=_STRING), "description": "With the models that cannot be served."},
     "Error": _object(
@@ -219,6 +260,34 @@ ROUTES = {
     "api.ready": Route("operation", "Whether each model can be served", "Status"),
     "metrics.metrics": Route(
         "operation", "Numbers for Prometheus", "text/plain", False, (Scope.KEY, Scope.ADMIN)
+    ),
+    "console.console_api_now": Route(
+        "console",
+        "Figures of the last hour and the state of deployments, for administrators",
+        "Now",
+        True,
+        (Scope.KEY, Scope.ADMIN, Scope.LIVE),
+        (
+            _query(
+                "since",
+                "The first moment of the series, in seconds since 1970. Default: an hour ago.",
+            ),
+        ),
+    ),
+    "console.console_api_requests": Route(
+        "console",
+        "The last requests; a key sees its own, an administrator all",
+        "StoryList",
+        True,
+        (Scope.KEY, Scope.LIVE),
+        (_query("show", "`newest` (default), `failed` or `slowest`: which come first."),),
+    ),
+    "console.console_api_requests_request_id": Route(
+        "console",
+        "What happened to a request; a key sees its own, an administrator all",
+        "Stories",
+        True,
+        (Scope.KEY,),
     ),
     "console.console_api_settings_check_post": Route(
         "console",

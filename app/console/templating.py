@@ -57,6 +57,7 @@ def make_environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"number": number, "short": short, "money": money, "time": time}
+    made.filters |= {"duration": duration, "percent": percent}
     return made
 
 
@@ -79,7 +80,24 @@ def money(value: float | None) -> str:
     """``$12.34``, with more digits below a dollar; a dash for None."""
     if value is None:
         return NOTHING
+    if 0 < value < 0.00005:
+        return "<$0.0001"
     return f"${value:,.2f}" if abs(value) >= 1 or not value else f"${value:.4f}"
+
+
+def duration(milliseconds: float | None) -> str:
+    """``12.3 ms``, ``1.23 s``; a dash for None."""
+    if milliseconds is None:
+        return NOTHING
+    if milliseconds < 999.5:
+        return f"{milliseconds:.3g} ms"
+    seconds = milliseconds / 1000
+    return f"{seconds:.3g} s" if seconds < 999.5 else f"{seconds:,.0f} s"
+
+
+def percent(share: float | None) -> str:
+    """``43 %``; a dash for None."""
+    return NOTHING if share is None else f"{100 * share:.3g} %"
 
 
 def time(seconds: float | None) -> Markup | str:

@@ -20,7 +20,8 @@ The path of a request, and the file of each step::
   follows from each result; `parts` and `part`: its parts and their states; `joined`: which of them
   other requests wait for, too; `starter`: starts attempts of parts; `slow_calls`: calls another
   deployment beside slow ones.
-* `call_times`: the calls of a request, and how long it waited in queues and for providers.
+* `call_times`: the calls of a request, and how long it waited in queues and for providers; records
+  of them for observers.
 * `effects`: actions of a job on other objects, performed after its lock is released.
 * `retry`: the decision after a failed attempt, which `next_step` carries out; `verdict`: the error
   when no deployment could serve.

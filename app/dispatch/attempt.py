@@ -71,6 +71,7 @@ class Attempt(Struct, eq=False):
     wanted: int | None = None  # width to cut the vectors to
     is_probe: bool = False  # of an ejected deployment
     is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
+    is_hedge: bool = False  # it is sent beside a slow call
     is_space_check: bool = False  # of `app.dispatch.drift`: its vectors are compared, not served
     flow: Flow = NO_FLOW  # decides when it leaves the queue
     arrived_at: float = 0.0  # when its request came to dispatch, as `queued_at`

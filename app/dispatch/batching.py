@@ -70,6 +70,10 @@ class SlotQueue:
         """Attempts that wait for a slot."""
         return self._attempts.waiting
 
+    def waiting_of(self, tier: Tier) -> int:
+        """Return the number of attempts of a tier in the queue."""
+        return self._attempts.queue.waiting_of(tier)
+
     @property
     def is_full(self) -> bool:
         """Whether no more attempts may wait here."""

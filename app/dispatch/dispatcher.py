@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from app.concurrency.deadline import Deadline
@@ -28,7 +28,7 @@ from app.dispatch.report import state_of
 from app.dispatch.sender import Sender
 from app.dispatch.shares import calls_of_worker, leases_slots
 from app.dispatch.starter import JobContext
-from app.domain import EmbeddingRequest, Outcome, Source
+from app.domain import TIERS, EmbeddingRequest, Outcome, Source, Tier
 from app.errors import ClientClosedRequest
 from app.providers.base import Provider
 from app.tokens.tokenizers import Tokenizer
@@ -46,14 +46,14 @@ class Dispatcher:
         providers: Mapping[str, Provider],
         rng: random.Random | None = None,
         tokenizers: Mapping[str, Tokenizer] | None = None,
-        events: Events | None = None,
+        events: Sequence[Events] = (),
         tracer: Tracer | None = None,
         has_host_store: bool = False,
     ) -> None:
         self._settings = settings
         self._providers = providers
         self._rng = rng or random.Random()
-        self._events = GuardedEvents(events) if events is not None else Events()
+        self._events = GuardedEvents(*events) if events else Events()
         share = 1 / settings.workers
         self._queues = {name: _make_queue(settings, name, has_host_store) for name in providers}
         self._pools = {
@@ -185,6 +185,11 @@ class Dispatcher:
             for model, deployment in self.deployments()
             if deployment.long_text.may_be_cut and deployment.max_item_tokens is None
         ]
+
+    def waiting_by_tier(self) -> dict[Tier, int]:
+        """Return the number of attempts that wait in the queues of all providers."""
+        queues = self._queues.values()
+        return {tier: sum(queue.waiting_of(tier) for queue in queues) for tier in TIERS}
 
     def report(self) -> list[dict[str, Any]]:
         """Return the state of each deployment, for the operator's report."""

@@ -64,50 +64,56 @@ class Tracer(Protocol):
 
 
 class GuardedEvents(Events):
-    """Forwards events, and logs exceptions of the observer instead of failing the call."""
+    """Forwards events to observers, and logs their exceptions instead of failing the call."""
 
-    def __init__(self, events: Events) -> None:
-        self._events = events
+    def __init__(self, *observers: Events) -> None:
+        self._observers = observers
 
     def call_started(self, deployment: Deployment, attempts: Sequence[Attempt], now: float) -> None:
-        try:
-            self._events.call_started(deployment, attempts, now)
-        except Exception:
-            _log.exception(_FAILED)
+        for observer in self._observers:
+            try:
+                observer.call_started(deployment, attempts, now)
+            except Exception:
+                _log.exception(_FAILED)
 
     def answered(
         self, model: str, deployment: Deployment, vectors: Vectors, seconds: float
     ) -> None:
-        try:
-            self._events.answered(model, deployment, vectors, seconds)
-        except Exception:
-            _log.exception(_FAILED)
+        for observer in self._observers:
+            try:
+                observer.answered(model, deployment, vectors, seconds)
+            except Exception:
+                _log.exception(_FAILED)
 
     def failed(
         self, model: str, deployment: Deployment, error: ProviderError, seconds: float
     ) -> None:
-        try:
-            self._events.failed(model, deployment, error, seconds)
-        except Exception:
-            _log.exception(_FAILED)
+        for observer in self._observers:
+            try:
+                observer.failed(model, deployment, error, seconds)
+            except Exception:
+                _log.exception(_FAILED)
 
     def ejected(self, model: str, deployment: Deployment) -> None:
-        try:
-            self._events.ejected(model, deployment)
-        except Exception:
-            _log.exception(_FAILED)
+        for observer in self._observers:
+            try:
+                observer.ejected(model, deployment)
+            except Exception:
+                _log.exception(_FAILED)
 
     def retried(self, model: str, deployment: Deployment, error: ProviderError) -> None:
-        try:
-            self._events.retried(model, deployment, error)
-        except Exception:
-            _log.exception(_FAILED)
+        for observer in self._observers:
+            try:
+                observer.retried(model, deployment, error)
+            except Exception:
+                _log.exception(_FAILED)
 
     def hedged(self, model: str, deployment: Deployment) -> None:
-        try:
-            self._events.hedged(model, deployment)
-        except Exception:
-            _log.exception(_FAILED)
+        for observer in self._observers:
+            try:
+                observer.hedged(model, deployment)
+            except Exception:
+                _log.exception(_FAILED)
 
 
 class GuardedTracer:

@@ -71,6 +71,7 @@ class JobState:
             context.prepared.tokens, self.effects, with_size(request.flow, len(request.items))
         )
         self.times = self._parts.times
+        self.times.records = request.calls
         self.want = self._parts.want
         self._starter = Starter(context, self._parts, on_result, on_room, self.effects)
         self._answer = Answer(len(request.items))
@@ -147,6 +148,8 @@ class JobState:
                 self._leave_unpaid(attempt, result)
             return None
         self.times.add([attempt, *part.attempts], now)
+        if self.times.records is not None:
+            self.times.record(part, attempt, result, now)
         try:
             if isinstance(result, Vectors):
                 self._accept(part, attempt, result, now)

@@ -233,8 +233,11 @@ class Parts:
 
     def _leave(self, attempt: Attempt) -> None:
         """Abandon an attempt; cancel its call where no other request waits for that."""
-        if self.running.pop(attempt, None) is not None:
+        part = self.running.pop(attempt, None)
+        if part is not None:
             self.times.count(attempt)
+            if self.times.records is not None:
+                self.times.record(part, attempt, None, None)
         if self._withdraw(attempt):
             return
         batch = attempt.deployment.queue.abandon(attempt)

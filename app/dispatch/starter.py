@@ -196,6 +196,7 @@ class Starter:
         attempt.arrived_at = times.first_queued_at
         attempt.is_first = not part.failures and not part.attempts
         if part.state is PartState.RUNNING:
+            attempt.is_hedge = not part.is_late
             self._parts.add_attempt(part, attempt)
         else:
             self._parts.transition(part, PartState.RUNNING, attempt)

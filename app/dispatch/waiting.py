@@ -112,6 +112,10 @@ class WaitingAttempts:
                 member.start_tag += (tokens - attempt.charged) / member.share
         attempt.charged = tokens
 
+    def waiting_of(self, tier: Tier) -> int:
+        """Return the number of attempts of a tier."""
+        return self._tiers[tier].waiting
+
     # Which is next
 
     def next(

@@ -70,7 +70,9 @@ class IncompleteAnswer(InternalError, code="incomplete_answer", scopes=(Scope.EM
     """A bug of the proxy: vectors are missing, empty or of another width. A retry is safe."""
 
 
-class BadRequest(ClientError, status=400, code=None, scopes=(Scope.EMBEDDINGS, Scope.USAGE)):
+class BadRequest(
+    ClientError, status=400, code=None, scopes=(Scope.EMBEDDINGS, Scope.USAGE, Scope.LIVE)
+):
     """The caller's payload is wrong. A retry cannot help."""
 
 

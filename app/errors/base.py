@@ -22,6 +22,7 @@ class Scope(Enum):
     MODEL = "/v1/models/{id}"
     ADMIN = "what only an administrator's key may see"
     USAGE = "/v1/usage"
+    LIVE = "/console/api/now and /console/api/requests"
     CONSOLE = "changes in the console"
     ELSEWHERE = "paths and methods that the proxy does not have"
     UNREAD = "requests whose client has closed the connection; /openapi.json has no such error"

@@ -1,4 +1,4 @@
-"""Builds metrics and tracing from the settings. Their packages are imported only if enabled."""
+"""Builds metrics, tracing and live figures from the settings; imports those that are enabled."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flask import Blueprint
 
     from app.config import Settings
+    from app.observability.live.observer import Live
     from app.observability.metrics.files import Files
     from app.observability.metrics.gauges import Gauges
     from app.observability.metrics.meter import Meter
@@ -56,6 +57,19 @@ def metrics(settings: Settings) -> Metrics | None:
     if shared:
         gauges.keep_looking()  # a process alone updates its gauges at each scrape
     return Metrics(files, meter, gauges, settings.metrics.allowed)
+
+
+def live(settings: Settings) -> Live | None:
+    """Return what the console shows live, shared by gunicorn's workers; None if it is disabled."""
+    if not settings.console.enabled:
+        return None
+    from app.limits.periods import Calendar, zone_of
+    from app.limits.pricing import Prices
+    from app.observability.live.observer import Live
+
+    shared = os.environ.get(VARIABLE)
+    day = Calendar("day", zone_of(settings.limits.timezone))
+    return Live(Prices(settings.models), day, Path(shared) if shared else None)
 
 
 def tracing(settings: Settings, providers: Mapping[str, Provider]) -> Tracing | None:

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from app.config.overlay import (
     KEPT_FD,
 )  # names the descriptor with the settings' text for the workers
 from app.console.start import prepare_secret
+from app.observability.live import reloads
 from app.observability.metrics import directory
 from app.server.balance import ConnectionCounts
 
@@ -150,6 +152,7 @@ def on_starting(server: Any) -> None:
         if wrong := take_settings(server):
             server.log.error("Not reloading, the settings are wrong: %s", " | ".join(wrong))
         else:
+            reloads.record(time.time())
             type(server).handle_hup(server)
 
     def spawn_worker() -> None:

@@ -134,8 +134,14 @@ function frame(figure, options) {
 
 function look(uPlot, options, i) {
   const stroke = () => colour(`--chart-${i + 1}`);
-  if (!options.bars) return { stroke, width: 1.5, points: { show: false }, spanGaps: false };
+  if (!options.bars) return { stroke, width: 1.5, points: { show: true, size: 3, fill: stroke, filter: isolated }, spanGaps: false };
   return { stroke, fill: stroke, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.75, 40] }) };
+}
+
+// The values without one before or after: no line shows them, so a point does.
+function isolated(u, series) {
+  const values = u.data[series];
+  return [...values.keys()].filter((i) => values[i] != null && values[i - 1] == null && values[i + 1] == null);
 }
 
 // Each series on top of those after it: uPlot draws the later ones over the earlier ones.
@@ -151,6 +157,7 @@ function drawMarks(u, marks) {
   ctx.strokeStyle = ctx.fillStyle = colour("--warn");
   ctx.font = `${11 * devicePixelRatio}px ${getComputedStyle(document.body).fontFamily}`;
   ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+  let free = -Infinity; // from where on there is place for a label
   for (const { time, label } of marks) {
     const x = u.valToPos(time, "x", true);
     if (!(x >= bbox.left && x <= bbox.left + bbox.width)) continue;
@@ -158,7 +165,11 @@ function drawMarks(u, marks) {
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
-    const isRight = x > bbox.left + bbox.width * 0.7;
+    const width = ctx.measureText(label).width + 8 * devicePixelRatio;
+    const isRight = x + width > bbox.left + bbox.width;
+    const from = isRight ? x - width : x;
+    if (from < free) continue;
+    free = from + width;
     ctx.textAlign = isRight ? "right" : "left";
     ctx.fillText(label, x + (isRight ? -4 : 4) * devicePixelRatio, bbox.top + 10 * devicePixelRatio);
   }

@@ -36,13 +36,14 @@ def prepare(place: str | None = None) -> Path | None:
 
 
 def remove_worker_files(pid: int) -> None:
-    """Remove the gauges of a worker that has ended.
+    """Remove the gauges of a worker that has ended, and its socket.
 
     The files of its counters stay: a scrape may be reading them.
     """
     if VARIABLE in os.environ:
-        for path in Path(os.environ[VARIABLE]).glob(f"gauge_*_{pid}-*.db"):
-            path.unlink(missing_ok=True)
+        for pattern in (f"gauge_*_{pid}-*.db", f"live-{pid}.sock"):
+            for path in Path(os.environ[VARIABLE]).glob(pattern):
+                path.unlink(missing_ok=True)
 
 
 def remove() -> None:

@@ -14,6 +14,7 @@ from app.limits.pricing import NANODOLLARS, Prices
 from app.observability.metrics import catalog
 from app.observability.metrics.catalog import Metric
 from app.observability.metrics.files import Distribution, Files, Number
+from app.observability.sides import side_of
 
 if TYPE_CHECKING:
     from app.dispatch.attempt import Attempt
@@ -24,17 +25,6 @@ Result = Literal["ok", "refused", "invalid", "failed"]
 
 #: Flask's endpoint of all paths for embeddings.
 EMBEDDINGS_ROUTE = "api.embeddings"
-#: The side that caused an error, by its status. Other statuses below 500 are of the caller, others
-#: of the proxy. A provider's 429, and a timeout that the caller has set, count for the provider.
-_SIDES = {401: "policy", 403: "policy", 429: "policy", 502: "provider", 504: "provider"}
-_SIDES_BY_CODE = {
-    "no_provider_available": "provider",
-    "space_drifted": "provider",
-    "overloaded": "policy",
-    # An outage of a database, an identity provider or a limits server is an expected state.
-    "keys_unavailable": "dependency",
-    "usage_unavailable": "dependency",
-}
 #: Limits by the code of their error; the limits of a key have its type instead.
 LIMITS_BY_CODE = {
     "overloaded": "waiting",
@@ -221,11 +211,3 @@ def result_of(status: int) -> Result:
     if status in (401, 403, 429):
         return "refused"
     return "invalid" if status < 500 else "failed"
-
-
-def side_of(error: ClientError, admitted: bool) -> str:
-    """Return the cause of an error: caller, policy, provider, dependency or proxy."""
-    if error.status == 429 and admitted:
-        return "provider"  # after the limits of the key: all providers have answered 429
-    default = "caller" if error.status < 500 else "proxy"
-    return _SIDES_BY_CODE.get(error.code or "") or _SIDES.get(error.status, default)

@@ -16,7 +16,8 @@ from app.limits.key_labels import MAX_LABELLED_KEYS, NO_KEY, OTHER_KEYS
 from app.observability.metrics import catalog
 from app.observability.metrics.catalog import Metric
 from app.observability.metrics.files import Files
-from app.observability.metrics.meter import LIMITS_BY_CODE, Result, side_of
+from app.observability.metrics.meter import LIMITS_BY_CODE, Result
+from app.observability.sides import side_of
 
 #: Bounds of the series that start at zero: each is read at every scrape, from every worker.
 MAX_MODELS_FROM_ZERO = 50

@@ -1,0 +1,183 @@
+"""Counts requests and calls of this process for the last hour."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from app.concurrency.locks import uncontended_lock
+from app.dispatch.events import Events
+from app.domain import Tier, Vectors
+from app.errors import ProviderError
+from app.limits.periods import Calendar
+from app.observability.live.latencies import BOUNDS, place_of
+from app.observability.live.ring import Labels, Ring, Window
+from app.observability.live.stories import Story, StoryValues
+
+if TYPE_CHECKING:
+    from app.dispatch.deployment import Deployment
+
+MAX_MARKS = 200
+#: Names of sums, besides ("error", side, code), ("waiting", tier), and those of deployments:
+#: ("calls" | "failed" | "seconds", model, provider, its name for the model).
+SUMS = ("requests", "served", "items", "tokens", "cached_tokens", "cost")
+_LATENCY = len(SUMS)  # the first column of the histogram
+#: Requests and calls that wait to be added to the sums.
+MAX_PENDING = 5_000
+_ENDED_AT, _CODE, _SIDE, _ITEMS, _TOKENS, _CACHED, _COST, _SECONDS = map(
+    Story._fields.index,
+    ("ended_at", "code", "side", "items", "tokens", "cached_tokens", "cost", "seconds"),
+)
+
+
+class Mark(NamedTuple):
+    """An event to show in charts: "reloaded", or "ejected" with the deployment."""
+
+    at: float  # seconds since 1970
+    kind: str
+    model: str = ""
+    provider: str = ""
+    deployment: str = ""
+
+
+class Figures(Events):
+    """The figures of this process: `Ring` has the sums.
+
+    What a request adds is pending at first, which costs least, and is added to the sums once a
+    second. The lock guards the ring, and what is spent today. ``clock`` gives seconds since 1970;
+    ``day`` is that of the budgets.
+    """
+
+    def __init__(self, day: Calendar, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._day = day
+        self._lock = uncontended_lock()
+        now = clock()
+        self._ring = Ring(now)
+        for name in SUMS:
+            self._ring.column(name)
+        for place in range(len(BOUNDS)):
+            self._ring.column("latency", str(place))
+        self._today, self._spent_today = day.span(now), 0
+        self._calls: dict[Deployment, tuple[int, int, int]] = {}
+        self._finished: deque[StoryValues] = deque()
+        self._ended: deque[tuple[str, Deployment, float, int]] = deque()
+        self._marks: deque[Mark] = deque(maxlen=MAX_MARKS)
+
+    # On the way of a request, where nothing is locked
+
+    def count(self, story: StoryValues) -> None:
+        """Count a finished request for embeddings."""
+        self._finished.append(story)
+        if len(self._finished) > MAX_PENDING:
+            self.fold()
+
+    def answered(
+        self, model: str, deployment: Deployment, vectors: Vectors, seconds: float
+    ) -> None:
+        self._ended.append((model, deployment, seconds, 0))
+        if len(self._ended) > MAX_PENDING:
+            self.fold()
+
+    def failed(
+        self, model: str, deployment: Deployment, error: ProviderError, seconds: float
+    ) -> None:
+        self._ended.append((model, deployment, seconds, 1))
+        if len(self._ended) > MAX_PENDING:
+            self.fold()
+
+    def ejected(self, model: str, deployment: Deployment) -> None:
+        self.mark(Mark(self._clock(), "ejected", model, *deployment.source))
+
+    # Of the process
+
+    def fold(self) -> None:
+        """Add what is pending to the sums."""
+        with self._lock:
+            self._fold()
+
+    def _fold(self) -> None:
+        ring, finished, ended = self._ring, self._finished, self._ended
+        for _ in range(len(finished)):  # no more than that: others are added meanwhile
+            story = finished.popleft()
+            if story[_ENDED_AT] >= ring.open_until:
+                ring.turn(story[_ENDED_AT])
+            sums = ring.open
+            sums[0] += 1
+            if story[_CODE] is None:
+                sums[1] += 1
+                sums[2] += story[_ITEMS]
+                sums[3] += story[_TOKENS]
+                sums[4] += story[_CACHED]
+                sums[_LATENCY + place_of(story[_SECONDS])] += 1
+            else:
+                sums[ring.column("error", story[_SIDE], story[_CODE])] += 1
+            if story[_COST]:
+                sums[5] += story[_COST]
+                self._spend(story[_COST], story[_ENDED_AT])
+        ring.turn(self._clock())
+        for _ in range(len(ended)):
+            model, deployment, seconds, failures = ended.popleft()
+            self._count_call(model, deployment, seconds, failures)
+
+    def _count_call(
+        self, model: str, deployment: Deployment, seconds: float, failures: int
+    ) -> None:
+        columns = self._calls.get(deployment)
+        if columns is None:
+            labels = model, *deployment.source
+            columns = self._calls[deployment] = (
+                self._ring.column("calls", *labels),
+                self._ring.column("failed", *labels),
+                self._ring.column("seconds", *labels),
+            )
+        sums = self._ring.open
+        sums[columns[0]] += 1
+        sums[columns[1]] += failures
+        sums[columns[2]] += seconds
+
+    def _spend(self, cost: int, now: float) -> None:
+        if not self._today.start <= now < self._today.end:
+            self._today, self._spent_today = self._day.span(now), 0
+        self._spent_today += cost
+
+    def mark(self, mark: Mark) -> None:
+        """Add a mark for charts."""
+        self._marks.append(mark)
+
+    def sample(self, waiting: Mapping[Tier, int]) -> None:
+        """Record how many attempts wait by tier: a bucket keeps the most."""
+        with self._lock:
+            self._fold()
+            sums = self._ring.open
+            for tier, number in waiting.items():
+                column = self._ring.column("waiting", tier)
+                sums[column] = max(sums[column], number)
+
+    def read(self, since: float) -> Window:
+        """Return the sums of the buckets from a time on, at most those of the last hour."""
+        with self._lock:
+            self._fold()
+            return self._ring.read(since, self._clock())
+
+    def totals(self) -> dict[Labels, float]:
+        """Return the sums of the last hour."""
+        with self._lock:
+            self._fold()
+            return self._ring.totals(self._clock())
+
+    def marks(self) -> list[Mark]:
+        """Return the last marks, in the order in which they were made."""
+        return list(self._marks)
+
+    def spent_today(self) -> tuple[float, int]:
+        """Return when today has begun, and what requests have cost since: billionths of a dollar.
+
+        What was spent before the start of the process is not in it.
+        """
+        with self._lock:
+            self._fold()
+            self._spend(0, self._clock())
+            return self._today.start, self._spent_today

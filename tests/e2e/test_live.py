@@ -1,0 +1,213 @@
+"""What the console shows live, of two real workers: the same from either, also after a reload."""
+
+import os
+import signal
+import time
+from functools import cache
+from itertools import chain
+
+import pytest
+
+from tests.support import settings
+from tests.support.console_session import session_cookie
+from tests.support.server import Proxy, eventually
+from tests.support.upstream import Upstream
+
+WORKERS = 2
+ADMIN = "sk-admin"
+
+
+def refuse(exchange):
+    exchange.reply(503, {"error": {"message": "not now"}})
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with Upstream(settings.WIDTH) as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module", params=["gevent", "gthread"])
+def served(request, tmp_path_factory, provider):
+    """A proxy with two workers, and the parent of the directory that they share."""
+    directory, place = (tmp_path_factory.mktemp(name) for name in ("proxy", "p"))
+    path = settings.settings_file(
+        directory,
+        {
+            "p": settings.provider(provider, max_inputs=4),
+            "free": settings.provider(provider),
+        },
+        {
+            "embed": {
+                "dimensions": settings.WIDTH,
+                "deployments": [
+                    {"provider": "p", "model": "upstream-model", "price_per_million_tokens": 1.0}
+                ],
+            },
+            "other": settings.model("free"),
+        },
+        {
+            "tests": settings.KEYS["tests"],
+            "narrow": settings.key(settings.NARROW_KEY, "other"),
+            "admin": {**settings.key(ADMIN, "*"), "admin": True},
+        },
+        CACHE={"ttl": 600, "max_bytes": 2**24},
+    )
+    arguments = ("--worker-tmp-dir", str(place))
+    with Proxy(
+        directory, path, worker_class=request.param, workers=WORKERS, arguments=arguments
+    ) as proxy:
+        proxy.place = place
+        eventually(lambda: len(now(proxy)["workers"]["answered"]) == WORKERS, 20)
+        yield proxy
+
+
+@pytest.fixture(autouse=True)
+def _good_answers(provider):
+    provider.reset()
+
+
+@cache
+def cookie(proxy, key):
+    """The session of a key, which both workers take."""
+    return session_cookie(proxy.client(key))
+
+
+def ask(proxy, path, key=ADMIN):
+    return proxy.client(None).get(f"/console/api/{path}", Cookie=cookie(proxy, key))
+
+
+def now(proxy, query=""):
+    answer = ask(proxy, f"now{query}")
+    assert answer.status == 200, answer.text
+    return answer.json
+
+
+def stories(proxy, request_id, key=ADMIN):
+    """Return the stories of a request as each worker finds them: the same."""
+    found = [ask(proxy, f"requests/{request_id}", key) for _ in range(8)]
+    assert {answer.status for answer in found} == {200}, found[0].text
+    first = found[0].json["data"]
+    assert all(answer.json["data"] == first for answer in found)
+    return first
+
+
+def calls(story):
+    return [step for step in story["steps"] if step["step"] == "call"]
+
+
+def test_split_request(served):
+    texts = [f"split {i}" for i in range(10)]
+    assert served.client().embed("embed", texts, user="u").status == 200
+    answer = served.client().post({"model": "embed", "input": texts}, x_request_id="split")
+    (story,) = stories(served, answer.headers["x-request-id"])
+    made = calls(story)
+    assert sorted(tuple(step["items"]) for step in made) == [(0, 4), (4, 8), (8, 10)]
+    assert {step["result"] for step in made} == {"vectors"}
+    assert (story["key"], story["status"], story["items"]) == ("tests", 200, 10)
+    assert story["worker"] in served.workers()
+    times = [(step["from_ms"], step["to_ms"]) for step in story["steps"]]
+    assert all(0 <= begin <= end <= story["total_ms"] + 0.1 for begin, end in times)
+    assert "split 3" not in str(story)
+
+
+def test_retried_request(served, provider):
+    provider.script(refuse)
+    answer = served.client().post({"model": "embed", "input": "again"}, x_request_id="retried")
+    assert answer.status == 200
+    (story,) = stories(served, "retried")
+    assert [(step["reason"], step["result"]) for step in calls(story)] == [
+        ("first", "unavailable"),
+        ("retry", "vectors"),
+    ]
+    assert story["attempts"] == 2
+
+
+def test_cached_request(served):
+    body = {"model": "embed", "input": "cached text", "caching": True}
+
+    def hit():
+        answer = served.client().post(body, x_request_id=f"hit-{time.monotonic_ns()}")
+        found = answer.headers["x-proxy-cache"] == "hit"
+        return found and answer.headers["x-request-id"]
+
+    (story,) = stories(served, eventually(hit, 10))
+    assert [step["step"] for step in story["steps"]] == ["read", "lookup"]
+    assert (story["cache"], story["attempts"]) == ("hit", 0)
+    assert story["cached_tokens"] == story["tokens"] > 0
+
+
+def test_refused_request(served):
+    answer = served.client().embed("unknown", "a")
+    (story,) = stories(served, answer.headers["x-request-id"])
+    assert (story["status"], story["code"], story["side"]) == (404, "model_not_found", "caller")
+    answer = served.client("wrong").embed("embed", "a")
+    (story,) = stories(served, answer.headers["x-request-id"])
+    assert (story["status"], story["code"], story["key"]) == (401, "invalid_api_key", None)
+
+
+def test_key_sees_its_own_requests_only(served):
+    answer = served.client().post({"model": "embed", "input": "a"}, x_request_id="of/tests")
+    assert stories(served, "of/tests", settings.KEY)[0]["key"] == "tests"
+    assert ask(served, "requests/of/tests", settings.NARROW_KEY).status == 404
+    assert ask(served, "now", settings.KEY).status == 403
+    for path in ("requests/of/tests", "now"):
+        stranger = served.client(ADMIN).get(f"/console/api/{path}")
+        assert (stranger.status, stranger.error["code"]) == (401, "invalid_api_key")
+    assert answer.status == 200
+
+
+def test_figures_are_those_of_all_workers(served):
+    before = now(served)["figures"]["requests_hour"]
+    for i in range(30):
+        assert served.client().embed("other", f"text {i}").status == 200
+    found = now(served)
+    for _ in range(8):
+        assert now(served)["figures"]["requests_hour"] == before + 30
+    figures = found["figures"]
+    assert figures["requests_per_second"] > 0
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"] < 60_000
+    assert figures["spent_today_dollars"] > 0
+    models = {model["model"]: model["deployments"] for model in found["models"]}
+    assert models["other"][0]["workers_by_state"] == {"ok": WORKERS}
+    assert models["other"][0]["state"] == "ok"
+    assert models["other"][0]["calls_hour"] >= 30
+    assert models["other"][0]["failed_hour"] == 0
+
+
+def test_series_of_a_poll_continue_those_before(served):
+    first = now(served)
+    assert first["series"]["size"] == 719
+    second = now(served, f"?since={first['until']}")
+    assert second["series"]["size"] * 5 == second["until"] - first["until"]
+    assert second["series"]["first"] == first["until"]
+    for wrong in ("x", "nan", "inf"):
+        assert ask(served, f"now?since={wrong}").status == 400
+
+
+def test_killed_worker_is_left_out(served):
+    victim, other = served.workers()
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: victim not in chain(*now(served)["workers"].values()), 20)
+    eventually(lambda: not list(served.place.glob(f"*/live-{victim}.sock")), 10)
+    eventually(lambda: len(now(served)["workers"]["answered"]) == WORKERS, 20)
+    assert other in now(served)["workers"]["answered"]
+
+
+def test_reload_keeps_figures_and_stories_and_makes_a_mark(served):
+    served.client().post({"model": "embed", "input": "a"}, x_request_id="before")
+    before, old = now(served), set(served.workers())
+    began = time.time()
+    served.process.send_signal(signal.SIGHUP)
+    eventually(lambda: not old & set(served.workers()) and len(served.workers()) == WORKERS, 60)
+    eventually(lambda: set(now(served)["workers"]["answered"]) == set(served.workers()), 20)
+    after = now(served)
+    assert after["figures"]["requests_hour"] == before["figures"]["requests_hour"]
+    assert after["figures"]["spent_today_dollars"] == before["figures"]["spent_today_dollars"]
+    assert sum(after["series"]["requests"]) >= sum(before["series"]["requests"])
+    reloads = [mark["at"] for mark in after["marks"] if mark["kind"] == "reloaded"]
+    assert len(reloads) == 1
+    assert began - 1 <= reloads[0] <= time.time()
+    (story,) = stories(served, "before")
+    assert story["worker"] is None
+    assert len(list(served.place.glob("*/live-*.sock"))) == WORKERS
