@@ -78,7 +78,7 @@ def test_figures_are_those_of_the_ledger(make, database):
     page = app.visitor().get("use", by="key", then="model")
     assert page.status_code == 200
     assert [cells[:6] for cells in table(page)] == [
-        ["tests", "embed", "3", "30", "6", "$0.0000"],
+        ["tests", "embed", "3", "30", "6", "<$0.0001"],
         ["narrow", "steady", "2", "20", "4", "$2.00"],
     ]
     figures = re.findall(r"<dt>([^<]+)</dt><dd>(.*?)</dd>", page.text)
