@@ -1,8 +1,8 @@
 """Bars over time as SVG that needs no script: what templates/bars.html draws.
 
-The bars are drawn in a picture as wide as they are many, which is stretched to the width of the
-screen, and as high as pixels; texts are beside it, so that they are not distorted. A series is one
-path, as that takes a tenth of the bytes of an element for each part of a bar.
+The viewBox has a unit of width for each bar, which is stretched to the width of the screen, and a
+unit of height for each pixel. Texts are beside the SVG, so that they are not distorted. A series is
+one path, as that takes a tenth of the bytes of an element for each part of a bar.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 HEIGHT = 180  # of the highest bar, in pixels
 #: Labels below the bars: as many as the width of a phone has room for.
 MAX_LABELS = 6
-#: Of a bar's place, what it fills; the rest is the gap to the next.
+#: The share of its place that a bar fills; the rest is the gap to the next one.
 FILL = 0.76
 _STEPS = (1, 2, 2.5, 5, 10)
 
@@ -78,7 +78,7 @@ def _labels(times: Sequence[str], place: float) -> list[Label]:
     found = []
     for i in range(0, len(times), max(1, every)):
         middle = (i + 0.5) * place
-        # One at an edge would be cut off there.
+        # A label at an edge would be cut off there.
         anchor = "start" if middle < 4 else "end" if middle > 96 else "middle"
         at = {"start": 0.0, "end": 100.0, "middle": middle}[anchor]
         found.append(Label(round(at, 3), times[i], anchor))

@@ -52,11 +52,11 @@ class Blocking:
         return sorted(found, key=lambda block: -block.created)
 
     def of_settings(self) -> list[tuple[BlockedKind, str]]:
-        """Return what the settings block, which only a change of them can end."""
+        """Return the blocks of the settings, which only a change of the settings can end."""
         return self._blocklist.in_settings()
 
     def block(self, session: Session, kind: BlockedKind, name: str, duration: str, why: str) -> str:
-        """Block a key or an end user; return what to say. Raises `BadRequest`."""
+        """Block a key or an end user; return the message to show. Raises `BadRequest`."""
         if kind == "key" and name == session.caller.name:
             raise BadRequest("That is the key of this session: it would end with the block.")
         if duration not in DURATIONS:
@@ -72,7 +72,7 @@ class Blocking:
         return f"{_NOUNS[kind]} {name} is blocked {lasts}. All workers refuse it within 2 seconds."
 
     def unblock(self, session: Session, kind: BlockedKind, name: str) -> str:
-        """End a block; return what to say."""
+        """End a block; return the message to show."""
         with answered_errors():
             found = BlockTable(self._database, actor=actor_of(session)).unblock(kind, name)
         self._wake()
@@ -110,7 +110,7 @@ def add_block_forms(page: Page, blocking: Blocking) -> None:
 
 
 def named(fields: Any) -> tuple[BlockedKind, str]:
-    """Return what a form or a link names. Raises `BadRequest`."""
+    """Return the key or the end user that a form or a link names. Raises `BadRequest`."""
     kind, name = fields.get("kind", ""), fields.get("name", "")
     if kind not in BLOCKED_KINDS or not name:
         raise BadRequest("Nothing is named that can be blocked.")

@@ -23,7 +23,7 @@ def require_admin(session: Session) -> None:
 
 @contextmanager
 def answered_errors() -> Iterator[None]:
-    """Raise errors of the database, and a ValueError for what was given, as `ClientError`."""
+    """Raise errors of the database, and a ValueError for a wrong input, as `ClientError`."""
     try:
         yield
     except Unavailable as error:

@@ -48,7 +48,7 @@ class KeyView:
 
 
 def views_of(entries: Sequence[KeyEntry], now: float) -> list[KeyView]:
-    """Return the keys of the table, those of a name together, the newest of it first."""
+    """Return the keys of the table, grouped by name, the newest of each name first."""
     newest = {entry.name: entry for entry in sorted(entries, key=_order)}
     ordered = sorted(entries, key=lambda e: (e.name.lower(), e is not newest[e.name], -e.created))
     return [_view(entry, entry is newest[entry.name], now) for entry in ordered]

@@ -103,7 +103,7 @@ def _add_views(page: Page, keys: Keys) -> None:
 def show_key(
     keys: Keys, name: str, form: KeyForm | None = None, error: str = "", status: int = 200
 ) -> Rendered:
-    """Show a key with its form, and a mistake in that if there is one."""
+    """Show a key with its form, and the mistake in the form if there is one."""
     with answered_errors():
         newest = keys.newest(name)
         entries = [entry for entry in keys.table().read()[1] if entry.name == name]

@@ -17,7 +17,7 @@ from app.usage.rollups import HOUR_MS
 
 #: Groups that have a colour of their own in the bars; the others share one.
 MAX_SERIES = 5
-#: Bars of the longest time; of one that is longer, the last are shown.
+#: Bars that are shown; of a time with more, the last ones.
 MAX_BUCKETS = 400
 
 Row = Mapping[str, Any]

@@ -32,9 +32,9 @@ T = TypeVar("T")
 
 #: Rows of the table; the file to download has all.
 MAX_ROWS_SHOWN = 100
-#: Bars whose titles say what they are made of; of more, the page would get too large.
+#: Bars up to which their titles name each part; of more bars, the page would get too large.
 MAX_BARS_WITH_PARTS = 120
-#: Budgets that an administrator sees; those that run out first come first.
+#: Budgets that an administrator sees, ordered by when they run out.
 MAX_BUDGETS_SHOWN = 50
 
 
@@ -62,7 +62,7 @@ def use_page(settings: Settings, ledger: Ledger, blocking: Blocking) -> Page:
         return budgets_of(callers, zone_of(zone), count_cached, sums, time.time())
 
     def made(session: Session, work: Callable[[Report], T]) -> T:
-        """Make reports within a limit of the session: two people may use one key, and two tabs."""
+        """Make reports, limited by session and not by key, which several people may use."""
         request_id = request.environ[EXCHANGE].id
         return ledger.reporter.run(f"console {session.id}", work, f"console {request_id}")
 

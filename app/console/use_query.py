@@ -47,12 +47,12 @@ class Asked:
         return "hour" if self.until - self.since <= MAX_HOURS_SHOWN else "day"
 
     def link(self, **changes: str) -> str:
-        """Return the query string of the same with these changes; an empty value removes one."""
+        """Return this query string with these changes; an empty value removes a parameter."""
         values = {**self.given, **changes}
         return urlencode({name: value for name, value in values.items() if value})
 
     def only_link(self, name: str, value: object) -> str:
-        """Return the query string of the same, of one group only."""
+        """Return this query string for one group of a dimension only."""
         return self.link(**{name: str(value) if value != "" else NONE})
 
     def query(self, by: tuple[str, ...], **options: Any) -> ReportQuery:
@@ -93,7 +93,7 @@ def read(
     dimensions = (by,) if then in ("", by) else (by, then)
     measure = _choice("measure", given.get("measure", "requests"), MEASURES)
     ordered = [*dimensions, *(c.name for c in COLUMNS if c.name != "unusual_hours" or has_unusual)]
-    # A time is shown from its beginning; all else from the most.
+    # Times are in ascending order; other groups begin with the largest value.
     default = by if by in TIMES else measure
     order = given.get("sort", default)
     order = order if order in ordered else default
