@@ -13,6 +13,7 @@ from flask import Flask
 from app import config
 from app.api import hooks
 from app.api.client_address import ClientAddresses
+from app.api.embedder import Embedder
 from app.api.proxy import Proxy
 from app.api.views import Api
 from app.auth.authenticator import Authenticator
@@ -76,7 +77,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     services.add(limiter.soft_limits.start, limiter.soft_limits.close)
     keyring = Keyring(checked.keys.values())
     authenticator = Authenticator(keyring, services.key_sources, checked.blocked_keys)
-    api = Api(checked, authenticator, limiter, pipeline, dispatcher)
+    embedder = Embedder(checked, limiter, pipeline)
+    api = Api(checked, authenticator, embedder, dispatcher)
     flask.register_blueprint(api.blueprint())
     flask.register_blueprint(Docs(checked).blueprint())
     for blueprint in make_console(checked, authenticator, addresses):
