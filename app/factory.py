@@ -23,6 +23,7 @@ from app.cache.memory import Caches
 from app.config import Settings
 from app.console.build import make_console
 from app.console.docs import Docs
+from app.console.playground.embedding import PlaygroundEmbedder
 from app.dispatch import Dispatcher
 from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.leased_slots import EXCHANGE_S as SLOT_EXCHANGE_S
@@ -81,7 +82,9 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     api = Api(checked, authenticator, embedder, dispatcher)
     flask.register_blueprint(api.blueprint())
     flask.register_blueprint(Docs(checked).blueprint())
-    for blueprint in make_console(checked, authenticator, addresses):
+    playground = PlaygroundEmbedder(embedder, pipeline, finish_observers, start_observers)
+    deployments = dispatcher.deployments()
+    for blueprint in make_console(checked, authenticator, addresses, playground, deployments):
         flask.register_blueprint(blueprint)
     if metrics:
         _register_gauges(metrics, dispatcher, cache, services, limiter)

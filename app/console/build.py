@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from flask import Blueprint
 
 from app.api.client_address import ClientAddresses
@@ -9,17 +11,27 @@ from app.auth.authenticator import Authenticator
 from app.config import Settings
 from app.console.console import Console
 from app.console.page import Page
+from app.console.playground.embedding import PlaygroundEmbedder
+from app.console.playground.page import playground_page
 from app.console.root import root
 from app.console.settings_page import settings_page
+from app.dispatch.deployment import Deployment
 
 
 def make_console(
-    settings: Settings, authenticator: Authenticator, addresses: ClientAddresses
+    settings: Settings,
+    authenticator: Authenticator,
+    addresses: ClientAddresses,
+    embedder: PlaygroundEmbedder,
+    deployments: Iterable[tuple[str, Deployment]],
 ) -> list[Blueprint]:
     """Return the routes of the console, and ``GET /``.
 
     What a page shows is an argument here, given by `app.factory`.
     """
-    pages: list[Page] = [settings_page(settings)]
+    pages: list[Page] = [
+        playground_page(settings, embedder, deployments, addresses),
+        settings_page(settings),
+    ]
     console = Console(settings, authenticator, addresses, pages)
     return [console.blueprint(), root(settings)]

@@ -54,13 +54,14 @@ def test_link_on_another_site_opens_the_page_within_the_session(browser, console
     with browser.open(console_proxy.url) as page:
         page.login(ADMIN_KEY)
         here, page.url = page.url, page.url.replace("127.0.0.1", "localhost")
-        for path in ("/console/settings?a=b", "/"):
+        places = {"/console/settings?a=b": "/console/settings", "/": "/console/playground"}
+        for path, place in places.items():
             page.goto("/docs")
             page.evaluate(f"setTimeout(() => {{ location.href = {here + path!r}; }}, 0)")
-            page.wait("location.pathname === '/console/settings' && document.querySelector('h1')")
+            page.wait(f"location.pathname === {place!r} && document.querySelector('h1')")
         page.url = here
         page.goto("/console/login")
-        assert page.path() == "/console/settings"
+        assert page.path() == "/console/playground"
 
 
 def test_wrong_key_is_refused_with_a_message(browser, console_proxy):
