@@ -179,7 +179,7 @@ def _to_login() -> Answer:
 def _check_change(session: Session, max_bytes: int) -> None:
     """Refuse a change that does not come from a page of this session. Raises `CsrfTokenWrong`."""
     _check_site()
-    request.max_content_length = max_bytes
+    request.max_content_length = request.max_form_memory_size = max_bytes
     given = request.headers.get("x-csrf-token") or _field("csrf")
     if not is_csrf_token(session, given):
         raise CsrfTokenWrong("This form is too old. Load the page again.")

@@ -53,6 +53,7 @@ The path of a request, and the file of each step::
   call was refused as too large; `answer`: joins the vectors of parts.
 * `drift`: whether a deployment agrees with the reference of its space; calls outside requests.
   `drifted_rows`: embeds rows of a deployment again that is ejected for drift meanwhile.
+* `one_deployment`: embeds a request on a deployment that an administrator names.
 * `report`: the state of a deployment for operators.
 * `unpaid`: what the next request of a key pays for attempts whose requests had ended.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.

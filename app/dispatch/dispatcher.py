@@ -20,6 +20,7 @@ from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
 from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.leased_slots import HOST_JOIN_S, HOST_POLL_FACTOR, LeasedSlotQueue
+from app.dispatch.one_deployment import embed_on
 from app.dispatch.paused import PausedQueues
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
@@ -119,6 +120,17 @@ class Dispatcher:
             job.cancel(time.monotonic())
             raise
         return job.outcome()
+
+    def embed_on(
+        self,
+        deployment: Deployment,
+        request: EmbeddingRequest,
+        deadline: float,
+        has_client_left: Callable[[], bool] = still_there,
+    ) -> Outcome:
+        """Vectors that this deployment has embedded, whatever its health; or a `ClientError`."""
+        pool, calls = self._pool_of[deployment], self.background_calls
+        return embed_on(pool, deployment, calls, request, deadline, has_client_left)
 
     def unavailable_models(self) -> list[str]:
         """Return the models of which all deployments are ejected."""
