@@ -19,7 +19,7 @@ from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
 from app.dispatch.leased_quota import LeasedQuota
-from app.dispatch.leased_slots import HOST_POLL_FACTOR, LeasedSlotQueue
+from app.dispatch.leased_slots import HOST_JOIN_S, HOST_POLL_FACTOR, LeasedSlotQueue
 from app.dispatch.paused import PausedQueues
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
@@ -216,8 +216,8 @@ def _make_queue(settings: Settings, provider: str, has_host_store: bool) -> Slot
     limit = its.concurrency
     if isinstance(limit, int):
         if leases_slots(settings, provider, has_host_store):
-            poll_factor = HOST_POLL_FACTOR if has_host_store else 1.0
-            return LeasedSlotQueue(limit, workers, its.timeout, waiting, poll_factor)
+            polling = (HOST_POLL_FACTOR, HOST_JOIN_S) if has_host_store else ()
+            return LeasedSlotQueue(limit, workers, its.timeout, waiting, *polling)
         return SlotQueue(calls_of_worker(limit, workers), waiting)
     least, most = (calls_of_worker(bound, workers) for bound in (limit.least, limit.most))
     # The workers of all hosts should alternate together: by the time of day, not since the boot.
