@@ -99,7 +99,9 @@ def test_table_is_aligned_and_has_no_control_characters():
     assert as_table([], "No requests in that time.") == "No requests in that time."
 
 
-@pytest.mark.parametrize("user", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff201"])
+@pytest.mark.parametrize(
+    "user", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff201"]
+)
 def test_csv_cells_are_never_formulas(user):
     lines = list(csv.reader(io.StringIO(as_csv([{"user": user, "cost": -1.0}]), newline="")))
     assert lines == [["user", "cost"], ["'" + user, "-1.0"]]
