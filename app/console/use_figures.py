@@ -17,8 +17,7 @@ from app.usage.rollups import HOUR_MS
 
 #: Groups that have a colour of their own in the bars; the others share one.
 MAX_SERIES = 5
-#: Bars of the longest time, 400 days from any moment of the first; of one that is longer, the last
-#: are shown.
+#: Bars that are shown: 400 days begin within a day, and end in the 401st. Of more, the last ones.
 MAX_BUCKETS = 401
 
 Row = Mapping[str, Any]
