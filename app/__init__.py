@@ -23,7 +23,8 @@
     console shows live, and a row in the ledger, which a thread of its own writes.
 
 Beside requests, `app.drift` compares deployments with recorded reference vectors. `app.simulation`
-runs dispatch in virtual time, for the command ``simulate`` only.
+runs dispatch in virtual time, for the command ``simulate`` only. `app.console` has the pages for
+browsers (`app.console.page` says how one is made); `app.cli` has the commands for operators.
 
 Threads: a request has one of gunicorn's (a greenlet under gevent). Each call to a provider has its
 own, so that a request can end at its deadline while the call still runs. Background work uses

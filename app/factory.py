@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,14 @@ from app.auth.authenticator import Authenticator
 from app.auth.keys import Keyring
 from app.cache import make_cache
 from app.cache.memory import Caches
-from app.config import Settings
+from app.config import LimitSettings, Settings
 from app.console.build import make_console
 from app.console.docs import Docs
 from app.console.now_page import now_page
 from app.console.request_page import request_page
 from app.dispatch import Dispatcher
 from app.dispatch.events import Events
+from app.dispatch.leased_quota import EXCHANGE_S as QUOTA_EXCHANGE_S
 from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.leased_slots import EXCHANGE_S as SLOT_EXCHANGE_S
 from app.dispatch.shares import exceeded_limits
@@ -64,7 +66,15 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     events: list[Events] = [meter] if meter is not None else []
     if live is not None:
         events.append(live.figures)
-    dispatcher = Dispatcher(checked, providers, None, tokenizers, events, tracing)
+    host_store = _host_store(checked)
+    dispatcher = Dispatcher(
+        checked,
+        providers,
+        tokenizers=tokenizers,
+        events=events,
+        tracer=tracing,
+        has_host_store=host_store is not None,
+    )
     cache = make_cache(checked.cache)
     widths = {name: model.dimensions for name, model in checked.models.items()}
     scope = checked.cache.scope if checked.cache else "shared"
@@ -82,16 +92,18 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         services.add(live.start, live.stop)
     addresses = ClientAddresses(checked.trusted_proxies)
     hooks.install(flask, finish_observers, start_observers, addresses)
-    _add_leases(services, checked, dispatcher)
+    _add_leases(services, checked, dispatcher, host_store)
     drift_watch = _add_drift_watch(services, checked, dispatcher)
     limiter = make_limiter(checked)
     services.add(limiter.soft_limits.start, limiter.soft_limits.close)
     keyring = Keyring(checked.keys.values())
-    authenticator = Authenticator(keyring, services.key_sources, checked.blocked_keys)
+    authenticator = Authenticator(keyring, services.key_sources, services.blocklist)
     api = Api(checked, authenticator, limiter, pipeline, dispatcher)
     flask.register_blueprint(api.blueprint())
     flask.register_blueprint(Docs(checked).blueprint())
-    pages = [] if live is None else [now_page(live, services.spent_today), request_page(live)]
+    pages = services.console_pages(checked)
+    if live is not None:
+        pages += [now_page(live, services.spent_today), request_page(live)]
     for blueprint in make_console(checked, authenticator, addresses, pages):
         flask.register_blueprint(blueprint)
     if metrics:
@@ -103,40 +115,71 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         flask.register_blueprint(services.page(api.caller))
     if start:
         _warn_of_cut_texts(dispatcher)
-        _warn_of_exceeded_limits(checked)
+        _warn_of_exceeded_limits(checked, host_store is not None)
         services.start()
     return flask
 
 
-def _add_leases(services: Services, settings: Settings, dispatcher: Dispatcher) -> None:
-    """Share quotas of deployments and slots of providers with all workers, where there is a url."""
-    limits, deployments = settings.limits, dispatcher.leased_quotas()
-    if limits.url is None:
-        return
-    from app.limits.leases import Leases, ask_for_quota
-    from app.limits.slot_leases import ask_for_slots
+def _host_store(settings: Settings) -> Path | None:
+    """Return the directory that gunicorn's workers share, where they lease slots by it."""
+    directory = os.environ.get(VARIABLE)
+    if directory is None or settings.limits.url is not None or settings.workers == 1:
+        return None
+    return Path(directory)
 
-    server = limits.url, limits.namespace, limits.timeout
-    quotas = {n: d.quota for n, d in deployments.items() if isinstance(d.quota, LeasedQuota)}
-    if quotas:
+
+def _add_leases(
+    services: Services, settings: Settings, dispatcher: Dispatcher, host_store: Path | None
+) -> None:
+    """Share quotas of deployments and slots of providers with all workers, where there is a url.
+
+    Without one, slots with the workers of this host.
+    """
+    if settings.limits.url is not None:
+        _add_leases_of_server(services, settings.limits, settings.limits.url, dispatcher)
+        return
+    queues = dispatcher.leased_queues()
+    if host_store is None or not queues:
+        return
+    from app.limits.host_store import HostStore, ask_host
+    from app.limits.leases import Leases
+
+    slots = Leases(
+        "",
+        queues,
+        ask_host,
+        lambda name: dispatcher.resume(queues[name]),
+        partial(HostStore, host_store),
+    )
+    services.add(slots.start, slots.close)
+
+
+def _add_leases_of_server(
+    services: Services, limits: LimitSettings, url: str, dispatcher: Dispatcher
+) -> None:
+    from app.limits.leases import Leases
+    from app.limits.quota_leases import ask_for_quota
+    from app.limits.slot_leases import ask_for_slots
+    from app.redis.client import BestEffortClient
+
+    def add(purpose: str, round_s: float, leased: Any, ask: Any, queue_of: Any) -> None:
         leases = Leases(
-            *server,
-            "quota",
-            quotas,
-            ask_for_quota,
-            lambda name: dispatcher.resume(deployments[name].queue),
+            f"{limits.namespace}:{purpose}:1:",
+            leased,
+            ask,
+            lambda name: dispatcher.resume(queue_of(name)),
+            lambda exchange: BestEffortClient(
+                url, limits.timeout, purpose, exchange, round_s=round_s
+            ),
         )
         services.add(leases.start, leases.close)
-    if queues := dispatcher.leased_queues():
-        slots = Leases(
-            *server,
-            "slots",
-            queues,
-            ask_for_slots,
-            lambda name: dispatcher.resume(queues[name]),
-            SLOT_EXCHANGE_S,
-        )
-        services.add(slots.start, slots.close)
+
+    deployments, queues = dispatcher.leased_quotas(), dispatcher.leased_queues()
+    quotas = {n: d.quota for n, d in deployments.items() if isinstance(d.quota, LeasedQuota)}
+    if quotas:
+        add("quota", QUOTA_EXCHANGE_S, quotas, ask_for_quota, lambda n: deployments[n].queue)
+    if queues:
+        add("slots", SLOT_EXCHANGE_S, queues, ask_for_slots, queues.__getitem__)
 
 
 def _add_drift_watch(
@@ -182,9 +225,9 @@ def _warn_of_cut_texts(dispatcher: Dispatcher) -> None:
         )
 
 
-def _warn_of_exceeded_limits(settings: Settings) -> None:
+def _warn_of_exceeded_limits(settings: Settings, has_host_store: bool) -> None:
     """Log the limits of calls at once that are below the number of workers, in one line."""
-    if exceeded := exceeded_limits(settings):
+    if exceeded := exceeded_limits(settings, has_host_store):
         _log.warning(
             "each of %d workers makes at least one call at once, which together may be more than "
             "%s: set WEB_CONCURRENCY to the smallest of these, or raise them (docs/dispatch.md)",

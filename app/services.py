@@ -10,12 +10,15 @@ import atexit
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask import Blueprint
 
 from app.auth.authenticator import KeySource
+from app.auth.blocklist import Blocklist
+from app.auth.keys import caller_of
 from app.concurrency.shared_files import directory_for
 from app.config import Settings, UsageSettings
 from app.domain import Caller
@@ -23,6 +26,9 @@ from app.exchange import Observer
 from app.limits.periods import Calendar, zone_of
 
 if TYPE_CHECKING:
+    from app.auth.block_refresh import BlocklistRefresh
+    from app.auth.table_keys import TableKeys
+    from app.console.page import Page
     from app.database.engine import Database
     from app.usage.ledger import Ledger
     from app.usage.queries import VolumeLimits
@@ -44,6 +50,7 @@ class Services:
     `start` them in the process that serves.
     """
 
+    blocklist: Blocklist = field(default_factory=Blocklist)
     key_sources: list[KeySource] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=list)
     database: Database | None = None
@@ -52,6 +59,8 @@ class Services:
     unusual: VolumeLimits | None = None
     ledger: Ledger | None = None
     volume_alert: VolumeAlert | None = None
+    table_keys: TableKeys | None = None
+    blocklist_refresh: BlocklistRefresh | None = None
     spent_today: SpentToday | None = None
     _starts: list[Callable[[], None]] = field(default_factory=list)
     _ends: list[Callable[[], None]] = field(default_factory=list)
@@ -82,10 +91,44 @@ class Services:
         assert self.reporter is not None and self.unusual is not None  # noqa: S101, PT018 - for mypy
         return UsageApi(self.reporter, self.unusual, identify).blueprint()
 
+    def console_pages(self, settings: Settings) -> list[Page]:
+        """Return the console's pages that need the ledger's database, or say how to have one."""
+        if not settings.console.enabled:
+            return []
+        if self.reporter is None or self.database is None:
+            from app.console.without_ledger import use_page_without_ledger
+
+            return [use_page_without_ledger(settings)]
+        from app.console.blocking import Blocking
+        from app.console.use_page import Ledger, use_page
+
+        assert self.unusual is not None and self.volume_alert is not None  # noqa: S101, PT018 - for mypy
+        blocking = Blocking(self.database, self.blocklist, self._wake)
+        callers = partial(self._callers, settings)
+        ledger = Ledger(self.reporter, self.unusual, self.volume_alert, callers)
+        pages = [use_page(settings, ledger, blocking)]
+        if self.table_keys is not None:
+            from app.console.keys_page import Keys, keys_page
+
+            keys = Keys(settings, self.database, self.blocklist, self._wake)
+            pages.append(keys_page(keys, blocking))
+        return pages
+
+    def _callers(self, settings: Settings) -> dict[str, Caller]:
+        """Return the callers of the table of keys and of the settings, by name."""
+        of_table = self.table_keys.callers() if self.table_keys is not None else {}
+        return of_table | {name: caller_of(key) for name, key in settings.keys.items()}
+
+    def _wake(self) -> None:
+        """Take over what this process has changed in the database, without a pause."""
+        for refresh in (self.table_keys, self.blocklist_refresh):
+            if refresh is not None:
+                refresh.wake()
+
 
 def make_services(settings: Settings) -> Services:
     """Make the services that the settings name; packages of others need not be installed."""
-    services = Services()
+    services = Services(Blocklist(settings.blocked_keys, settings.blocked_users))
     if settings.usage is not None:
         _add_database(services, settings, settings.usage)
     else:
@@ -146,8 +189,18 @@ def _add_database(services: Services, settings: Settings, usage: UsageSettings) 
     services.ledger = ledger = Ledger(recorder, spool, shipper, writer, journal)
     services.observers.append(ledger)
     services.add(ledger.start, ledger.close)
+    _add_blocks(services, database, Path(usage.spool))
     if usage.keys:
         _add_table_keys(services, database, Path(usage.spool))
+
+
+def _add_blocks(services: Services, database: Database, spool: Path) -> None:
+    from app.auth.block_refresh import BlocklistRefresh
+    from app.auth.block_table import BlockTable
+
+    table, path = BlockTable(database), spool / "blocks.json"
+    services.blocklist_refresh = refresh = BlocklistRefresh(table, services.blocklist, path)
+    services.add(refresh.start, refresh.stop)
 
 
 def _add_table_keys(services: Services, database: Database, spool: Path) -> None:
@@ -156,6 +209,8 @@ def _add_table_keys(services: Services, database: Database, spool: Path) -> None
     from app.auth.table_keys import TableKeys
 
     # In the spool's directory: it is on this host, and all workers can write to it.
-    keys = TableKeys(KeyTable(database), snapshot=Snapshot(spool / "keys.json"))
+    services.table_keys = keys = TableKeys(
+        KeyTable(database), snapshot=Snapshot(spool / "keys.json")
+    )
     services.key_sources.append(keys)
     services.add(keys.start, keys.stop)

@@ -23,8 +23,8 @@ import os
 #: - "max_inputs" (whole number from 1; default what its kind takes): Inputs of one call.
 #: - "max_tokens" (whole number from 1; default what its kind takes): Tokens of one call.
 #: - "concurrency" (whole number from 1, "auto", `{"auto": [least, most]}`; default 64): Calls at
-#:   once, of all workers together (and hosts, where LIMITS has a url); without, each makes at least
-#:   one. "auto": as many as help, found out from 1 to 256, for engines of your own.
+#:   once, of all workers of a host together (of all hosts, where LIMITS has a url). "auto": as many
+#:   as help, found out from 1 to 256, for engines of your own.
 #: - "merge" (True or False; default True): Whether requests that wait leave in one call.
 #: - "proxy" (http:// or https:// address; default None): A proxy on the way to it.
 #: - "ca_bundle" (path of a PEM file; default None): Certificates to trust for it.
@@ -195,10 +195,10 @@ USAGE = None
 #:   empty): For callers whose token says nothing of them.
 OIDC = None
 
-#: End users (the field `user`) that get a 403. Taken on reload.
+#: End users (the field `user`) that get a 403. Taken on reload; `user block` needs none.
 BLOCKED_USERS: list[str] = []
 
-#: Keys (by name, of any origin) that get a 403. Taken on reload.
+#: Keys (by name, of any origin) that get a 403. Taken on reload; `key block` needs none.
 BLOCKED_KEYS: list[str] = []
 
 #: The proxies in front of this one, whose X-Forwarded-For is used: for keys that are bound to

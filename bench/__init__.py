@@ -8,6 +8,7 @@
 3. `scenarios` defines the requests; `load` sends them, in a closed loop, and checks answers.
 4. `runner` measures the targets in turn, several times, so that other load affects all of them, and
    reads the processor time of each from its own processes (`processes`).
-5. `growth` and `footprint` measure cost by size, memory, start and disk.
+5. `connections` measures many that open at once; `growth` and `footprint` cost by size, memory,
+   start and disk.
 6. `report` writes the tables, `plot` the picture.
 """

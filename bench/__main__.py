@@ -6,14 +6,14 @@ from pathlib import Path
 
 import orjson
 
-from bench import footprint, growth, machine, plot, report, runner
+from bench import connections, footprint, growth, machine, plot, report, runner
 from bench.scenarios import SCENARIOS
 from bench.targets import TARGETS, Target
 
 RESULTS = Path(__file__).parent / "results"
 QUICK = runner.Effort(rounds=2, seconds=0.5)
 FULL = runner.Effort(rounds=3, seconds=1.2)
-EXTRAS = "idle", "peaks", "growth"
+EXTRAS = "idle", "peaks", "growth", "connections"
 """What is measured beside the scenarios, and can be named in --only as they can."""
 
 
@@ -35,7 +35,7 @@ def _default(scenario, given: argparse.Namespace) -> bool:
 
 
 def _extras(found: report.Report, given: argparse.Namespace, targets: list[Target]) -> None:
-    """Measure memory, start, disk and growth; of the proxy only if it is chosen."""
+    """Measure memory, start, disk, connections and growth; of the proxy only if it is chosen."""
 
     def wanted(name: str) -> bool:
         return name in given.only if given.only else not given.quick
@@ -48,6 +48,8 @@ def _extras(found: report.Report, given: argparse.Namespace, targets: list[Targe
         found.installed = footprint.installed()
     if wanted("peaks"):
         found.peaks = footprint.peaks()
+    if wanted("connections"):
+        found.openings = connections.run()
     if wanted("growth"):
         found.growth = growth.run()
 

@@ -1,8 +1,10 @@
 """The tables, in Markdown."""
 
+import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+from bench.connections import CLIENTS, Opening
 from bench.footprint import Idle, Peak
 from bench.growth import Point
 from bench.runner import Effort, Result
@@ -22,6 +24,7 @@ class Report:
     peaks: list[Peak] = field(default_factory=list)
     installed: dict[str, float] = field(default_factory=dict)
     growth: list[Point] = field(default_factory=list)
+    openings: list[Opening] = field(default_factory=list)
 
     def result(self, scenario: str, target: str) -> Result | None:
         """Return the result of one scenario on one target, if it has rounds."""
@@ -59,6 +62,8 @@ def markdown(report: Report) -> str:
         parts += ["## One large answer, memory above idle", _peaks(report.peaks)]
     if report.installed:
         parts += ["## On disk, without extras", _installed(report.installed)]
+    if report.openings:
+        parts += [f"## {CLIENTS:,} connections at once", _openings(report.openings)]
     if report.growth:
         parts += ["## Growth", _growth(report.growth)]
     return "\n\n".join(parts) + "\n"
@@ -157,6 +162,21 @@ def _growth(points: Sequence[Point]) -> str:
         each = _figure(1000 * point.cpu / point.size) if "inputs" in point.what else ""
         figures = _figure(point.cpu), each, _figure(point.p50), f"{point.memory:.0f}"
         rows.append([point.what, f"{point.size:,}", *figures])
+    return _table(head, rows)
+
+
+def _openings(rounds: Sequence[Opening]) -> str:
+    head = ["proxy", "last first answer, s", "answers a connection until then", "Jain's index",
+            "requests/s", "p50 ms", "p99 ms", "CPU ms/request"]  # fmt: skip
+    rows = []
+    for way in dict.fromkeys(opening.way for opening in rounds):
+        its = [opening for opening in rounds if opening.way == way]
+        cells = [way]
+        for name in [each.name for each in fields(Opening)][1:]:
+            values = [getattr(opening, name) for opening in its]
+            figures = map(_figure, (statistics.median(values), min(values), max(values)))
+            cells.append("{} ({} to {})".format(*figures))
+        rows.append(cells)
     return _table(head, rows)
 
 

@@ -1,14 +1,14 @@
 """Fixtures for all tests: proxies, and the providers behind them.
 
-The start of a proxy takes a second or two, so each is started once in a session, when a test first
-uses it. The providers' scripts and recorded calls are cleared before each test.
+The start of a proxy takes a second or two, so most tests share one, which is started when a test
+first uses it. The providers' scripts and recorded calls are cleared before each test.
 """
 
 import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +24,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 pytest.register_assert_rewrite("tests.support")
 
 from app.concurrency.periodic import PeriodicTask  # noqa: E402
-from tests.support import settings, stalls  # noqa: E402 - after the line above, for asserts
+from tests.support import ordering, settings, stalls  # noqa: E402 - after the line above, for asserts
 from tests.support.client import Client  # noqa: E402
 from tests.support.server import Proxy  # noqa: E402
 from tests.support.upstream import Upstream  # noqa: E402
@@ -32,6 +32,11 @@ from tests.support.valkey import Valkey  # noqa: E402
 
 WORKER_CLASSES = ["gevent", "gthread"]
 _used = Counter()  # models handed out by `fresh`
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long modules run first."""
+    ordering.arrange(items)
 
 
 @pytest.fixture(autouse=True)
@@ -105,11 +110,11 @@ def steady(providers: SimpleNamespace) -> Upstream:
     return providers.steady
 
 
-@pytest.fixture(scope="session")
-def start_proxy(
+@contextmanager
+def _starting(
     tmp_path_factory: pytest.TempPathFactory, providers: SimpleNamespace
 ) -> Iterator[Callable[..., Proxy]]:
-    """Starts proxies with the shared settings; keywords are CACHE, LIMITS … or those of `Proxy`."""
+    """Start proxies with the shared settings, and stop all at the end."""
     with ExitStack() as stack:
 
         def start(worker_class: str | None = None, **options: Any) -> Proxy:
@@ -124,23 +129,43 @@ def start_proxy(
         yield start
 
 
+@pytest.fixture(scope="module")
+def start_proxy(
+    tmp_path_factory: pytest.TempPathFactory, providers: SimpleNamespace
+) -> Iterator[Callable[..., Proxy]]:
+    """Starts proxies with the shared settings; keywords are CACHE, LIMITS … or those of `Proxy`.
+
+    They stop after the last test of a module: an idle worker takes 0.3 % of a core.
+    """
+    with _starting(tmp_path_factory, providers) as start:
+        yield start
+
+
 OVERLAY = {"CACHE", "LIMITS", "LOGS", "keys"}
 
 
 @pytest.fixture(scope="session")
-def proxy(start_proxy: Callable[..., Proxy]) -> Proxy:
-    """The proxy of most tests: shared settings, default worker class."""
-    return start_proxy()
+def _start_for_session(
+    tmp_path_factory: pytest.TempPathFactory, providers: SimpleNamespace
+) -> Iterator[Callable[..., Proxy]]:
+    with _starting(tmp_path_factory, providers) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
-def proxy_of(start_proxy: Callable[..., Proxy]) -> Callable[[str], Proxy]:
+def proxy(_start_for_session: Callable[..., Proxy]) -> Proxy:
+    """The proxy of most tests: shared settings, default worker class."""
+    return _start_for_session()
+
+
+@pytest.fixture(scope="session")
+def proxy_of(_start_for_session: Callable[..., Proxy]) -> Callable[[str], Proxy]:
     """Return the proxy of most tests under another worker class, started at its first use."""
     started: dict[str, Proxy] = {}
 
     def of(worker_class: str) -> Proxy:
         if worker_class not in started:
-            started[worker_class] = start_proxy(worker_class)
+            started[worker_class] = _start_for_session(worker_class)
         return started[worker_class]
 
     return of

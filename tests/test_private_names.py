@@ -11,7 +11,7 @@ import pytest
 import app
 from tests.support.server import ROOT
 
-LIBRARIES = ("gunicorn", "urllib3", "requests", "redis", "prometheus_client")
+LIBRARIES = ("gunicorn", "urllib3", "requests", "redis", "prometheus_client", "gevent")
 ROW = re.compile(r"\| `([\w.:]+)` \| `([^`]+)` \| `([\w.]+)` \| [^|]+ \|")
 ROWS = [
     row.groups()

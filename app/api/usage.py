@@ -50,7 +50,7 @@ class UsageApi:
             "object": "list",
             "since": since.isoformat(),
             "until": until.isoformat(),
-            "data": [readable(row) for row in rows],
+            "data": [readable(row, zone) for row in rows],
         }
         return Response(orjson.dumps(payload), content_type="application/json")
 

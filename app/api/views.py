@@ -28,7 +28,6 @@ from app.errors import (
     ServiceTierNotAllowed,
     SpaceChanged,
     Unauthorized,
-    UserBlocked,
     shown,
 )
 from app.exchange import EXCHANGE, Exchange
@@ -58,7 +57,6 @@ class Api:
         self._schema = EmbeddingSchema(settings.limits.inputs, settings.console.enabled)
         self._body_bytes = settings.limits.body_bytes
         self._authenticator = authenticator
-        self._blocked_users = settings.blocked_users
         self._limiter = limiter
         self._pipeline = pipeline
         self._dispatcher = dispatcher
@@ -91,8 +89,8 @@ class Api:
         exchange: Exchange = environ[EXCHANGE]
         caller = self._identify(environ)
         checked = self._read_request(environ, caller, model)
-        if checked.user in self._blocked_users:
-            raise UserBlocked("This user is blocked. Ask the operators of this service.")
+        if checked.user:
+            self._authenticator.check_user(checked.user)
         deadline = exchange.started + checked.timeout
         grant = exchange.grant = self._limiter.admit(caller, checked)
         exchange.admitted, exchange.admitted_at = True, time.monotonic()

@@ -6,9 +6,10 @@ import ipaddress
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
+from app.auth.blocklist import Blocklist
 from app.auth.keys import Keyring
 from app.domain import Caller
-from app.errors import KeyBlocked, KeysUnavailable, NetworkNotAllowed, Unauthorized
+from app.errors import KeyBlocked, KeysUnavailable, NetworkNotAllowed, Unauthorized, UserBlocked
 
 T = TypeVar("T")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -47,11 +48,14 @@ class Authenticator:
     """Looks a key up in the settings, then in the other sources in order."""
 
     def __init__(
-        self, keyring: Keyring, sources: Collection[KeySource] = (), blocked: Collection[str] = ()
+        self,
+        keyring: Keyring,
+        sources: Collection[KeySource] = (),
+        blocklist: Blocklist | None = None,
     ) -> None:
         self._keyring = keyring
         self._sources = sources
-        self._blocked = blocked
+        self._blocklist = blocklist or Blocklist()
 
     def identify(self, key: str) -> tuple[Caller, tuple[Network, ...]]:
         """Return a key's owner, and the networks that the key is bound to.
@@ -106,10 +110,15 @@ class Authenticator:
 
         Raises `KeyBlocked` or `NetworkNotAllowed`.
         """
-        if caller.name in self._blocked:
+        if self._blocklist.blocks_key(caller.name):
             raise KeyBlocked("This key is blocked. Ask the operators of this service.")
         if bound_to and not is_in(address, bound_to):
             raise NetworkNotAllowed("This key may not be used from your network.")
+
+    def check_user(self, user: str) -> None:
+        """Raise `UserBlocked` for a blocked end user."""
+        if self._blocklist.blocks_user(user):
+            raise UserBlocked("This user is blocked. Ask the operators of this service.")
 
 
 def networks(given: Collection[str]) -> tuple[Network, ...]:

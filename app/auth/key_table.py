@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar
 
@@ -22,6 +23,8 @@ from app.database.tables import keys, keys_version, requests
 T = TypeVar("T")
 
 _c = keys.c
+#: Keys whose last use one query asks for.
+NAMES_PER_QUERY = 100
 #: What `KeyTable.edit` can change.
 EDITABLE = ("models", "admin", "limits", "networks", "expires")
 
@@ -70,6 +73,21 @@ class KeyTable:
         newest = sa.select(sa.func.max(requests.c.time)).where(requests.c.key == name)
         milliseconds = self._run(lambda connection: connection.execute(newest).scalar_one())
         return None if milliseconds is None else int(milliseconds) // 1000
+
+    def last_uses(self, names: Iterable[str]) -> dict[str, int]:
+        """Return what `last_use` does for many keys, by name; those never used are missing."""
+        found: dict[str, int] = {}
+        ordered = sorted(set(names))
+        for start in range(0, len(ordered), NAMES_PER_QUERY):
+            some = ordered[start : start + NAMES_PER_QUERY]
+            # A subquery for each name: one step in the index by key and time, where grouping by key
+            # would read the whole index.
+            newest = sa.func.max(requests.c.time)
+            each = [sa.select(newest).where(requests.c.key == n).scalar_subquery() for n in some]
+            statement = sa.select(*each)
+            times = zip(some, self._run(partial(_one, statement)), strict=True)
+            found |= {name: int(time) // 1000 for name, time in times if time is not None}
+        return found
 
     def new(self, entry: KeyEntry) -> str:
         """Add a key, and return the plaintext; only its hash is stored. Raises ValueError."""
@@ -180,6 +198,10 @@ class KeyTable:
     ) -> None:
         event = audit.AuditEvent(self._actor, action, name, detail)
         audit.record(connection, event, self._clock())
+
+
+def _one(statement: sa.Select[Any], connection: Connection) -> Sequence[Any]:
+    return connection.execute(statement).one()
 
 
 def _version(connection: Connection) -> int:

@@ -32,23 +32,36 @@ class Snapshot:
 
     def write(self, entries: Iterable[KeyEntry], confirmed: float) -> None:
         """Write the keys that the database had at the time ``confirmed``. Raises OSError."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         keys = [asdict(entry) for entry in entries if entry.revoked is None]
         content = {"format": FORMAT, "confirmed": confirmed, "keys": keys}
-        write_atomically(self._path, json.dumps(content).encode(), 0o600)
+        write_private(self._path, json.dumps(content).encode())
 
     def read(self) -> tuple[float, list[dict[str, Any]]]:
         """Return when the keys were confirmed, and the keys as rows of the table.
 
         Raises OSError; ValueError, KeyError or TypeError for a file that must not be used.
         """
-        fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with os.fdopen(fd, encoding="ascii") as file:
-            found = os.fstat(fd)
-            if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-                raise ValueError("it belongs to others, or others may read or write it")
-            content = json.load(file)
+        content = read_private(self._path)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError("it is of another version")
         rows = [row for row in content["keys"] if isinstance(row, dict)]
         return float(content["confirmed"]), rows
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file that only this user can read, and make its directory. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(path, content, 0o600)
+
+
+def read_private(path: Path) -> Any:
+    """Return the JSON of a file of `write_private`.
+
+    Raises OSError; ValueError for a file that another user owns, may read or may write.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    with os.fdopen(fd, encoding="ascii") as file:
+        found = os.fstat(fd)
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise ValueError("it belongs to others, or others may read or write it")
+        return json.load(file)

@@ -105,6 +105,14 @@ class TableKeys:
     def stop(self) -> None:
         self._task.stop()
 
+    def wake(self) -> None:
+        """Refresh now, in the background: this process has changed a key."""
+        self._task.wake()
+
+    def callers(self) -> dict[str, Caller]:
+        """Return the callers by name, each of its newest active key, from memory."""
+        return newest_callers(self._entries, time.time(), lambda *_: None)  # logged when read
+
     def refresh(self) -> None:
         """Read the version of the keys, and all keys if it has changed."""
         began = time.monotonic()
@@ -142,7 +150,8 @@ class TableKeys:
         if not -SNAPSHOT_INTERVAL_S <= age <= TRUST_S:
             _log.warning("the keys that are kept in a file are too old: %d s", age)
             return
-        self._known = _by_digest(entries_of(rows))
+        self._entries = entries_of(rows)
+        self._known = _by_digest(self._entries)
         self._confirmed_at = time.monotonic() - max(0.0, age)
         _log.warning("the table of keys is away: using those confirmed %d s ago", age)
 
@@ -163,6 +172,16 @@ def enforceable(
             on_skipped(entry.name, error)
         else:
             yield entry, known
+
+
+def newest_callers(
+    entries: Iterable[KeyEntry],
+    now: float,
+    on_skipped: Callable[[object, Exception], None] = log_skipped,
+) -> dict[str, Caller]:
+    """Return the callers by name, each of the newest active key that workers accept."""
+    known = [(e, k[0]) for e, k in enforceable(entries, on_skipped) if e.state(now) == "active"]
+    return {e.name: caller for e, caller in sorted(known, key=lambda pair: pair[0].age_order())}
 
 
 def _by_digest(entries: Iterable[KeyEntry]) -> dict[bytes, KnownKey]:

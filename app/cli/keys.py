@@ -11,15 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from app import config
+from app.auth.key_rights import changed_limits, check_models, new_entry
+from app.cli.blocks import BLOCK_COMMANDS
 from app.cli.common import fail, load_usage_settings, with_database
-from app.cli.key_options import (
-    ExpiryOption,
-    changed_limits,
-    check_models,
-    end_of,
-    expiry_of,
-    limits_of,
-)
+from app.cli.key_options import ExpiryOption, end_of, expiry_of
 from app.cli.parameters import Duration, Network
 from app.cli.tables import json_option, print_rows
 
@@ -34,6 +29,10 @@ T = TypeVar("T")
 @click.group("key")
 def key() -> None:
     """Keys in the ledger's database, besides those of KEYS."""
+
+
+for _command in BLOCK_COMMANDS["key"]:
+    key.add_command(_command)
 
 
 def _change(work: Callable[[config.Settings, KeyTable], T]) -> T:
@@ -81,15 +80,9 @@ def new(
     """Create a key and show it once."""
 
     def make(settings: config.Settings, table: KeyTable) -> str:
-        from app.auth.key_entry import KeyEntry
-
-        if name in settings.keys:
-            raise ValueError(f"there is a key {name!r} in KEYS: choose another name")
-        check_models(models, settings.models)
-        end = end_of(expires)
-        given = tuple((n, v) for n, v in limits_of(limits).items() if v is not None)
-        entry = KeyEntry(name, models=models or ("*",), admin=admin, networks=networks)
-        return table.new(replace(entry, limits=given, expires=end))
+        rights: dict[str, Any] = {"models": models, "admin": admin, "limits": limits}
+        entry = new_entry(settings, name, **rights, networks=networks, expires=end_of(expires))
+        return table.new(entry)
 
     _print_key(_change(make))
 

@@ -102,15 +102,13 @@ def _callers(settings: config.Settings) -> dict[str, Caller]:
 def _callers_of_table(usage: config.UsageSettings) -> dict[str, Caller]:
     """Return the callers by name, each of the newest active key that workers accept."""
     from app.auth.key_table import KeyTable
-    from app.auth.table_keys import enforceable
+    from app.auth.table_keys import newest_callers
 
     def warn(name: object, error: Exception) -> None:
         click.echo(f"the key {name!r:.100} in the table is skipped: {error}", err=True)
 
     entries = with_database(usage, lambda database: KeyTable(database).read()[1])
-    now = time.time()
-    known = [(e, k[0]) for e, k in enforceable(entries, warn) if e.state(now) == "active"]
-    return {e.name: caller for e, caller in sorted(known, key=lambda pair: pair[0].age_order())}
+    return newest_callers(entries, time.time(), warn)
 
 
 def _caller(settings: config.Settings, name: str) -> Caller:

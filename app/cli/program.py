@@ -11,6 +11,7 @@ import click
 import app
 from app.cli import commands as cli
 from app.cli.audit import audit
+from app.cli.blocks import user
 from app.cli.keys import key
 from app.cli.limits import limits
 from app.cli.simulate import simulate
@@ -59,6 +60,7 @@ _COMMANDS = (
     cli.cache,
     usage,
     key,
+    user,
     limits,
     audit,
     simulate,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.config import Settings, UsageSettings
 from app.domain import Caller
 from app.limits.periods import Calendar, Span, zone_of
-from app.limits.rules import Rule, Unit, make_periods, rules_of
+from app.limits.rules import Rule
 
 if TYPE_CHECKING:
     from app.limits.redis import SharedWindows
@@ -22,22 +22,16 @@ def reconciled(
     callers: Iterable[Caller],
     is_applied: bool,
 ) -> list[dict[str, Any]] | None:
-    """Return a row for each limit, with its counter and the ledger's amount.
+    """Return a row for each limit (`ledger_rules`), with its counter and the ledger's amount.
 
-    Two kinds of limits are left out: (1) of requests, as the ledger also has rows of requests that
-    no limit counted, such as refused ones; (2) of end users, whose counters have digests as names.
     With ``is_applied`` the counters are set to the ledger's amounts. Returns None if the server of
     the limits does not answer.
     """
     from app.cli.common import with_database
+    from app.usage.budgets import amount_in_ledger, ledger_rules
 
-    periods = make_periods(zone_of(settings.limits.timezone))
-    limits = [
-        (caller, rule)
-        for caller in callers
-        for rule in rules_of(caller, periods)
-        if isinstance(rule.period, Calendar) and rule.unit != "requests" and not rule.is_per_user
-    ]
+    zone = zone_of(settings.limits.timezone)
+    limits = [(caller, rule) for caller in callers for rule in ledger_rules(caller, zone)]
     # One time for all rows: over midnight, the ledger's day and the counter's must be the same.
     now = time.time()
 
@@ -71,12 +65,3 @@ def reconciled(
             }
         )
     return rows
-
-
-def amount_in_ledger(unit: Unit, sums: dict[str, Any], count_cached: bool) -> int:
-    """Return the ledger's amount of a unit; dollars in billionths. Raises for other units."""
-    if unit == "dollars":
-        return int(sums["cost"])
-    if unit == "tokens":
-        return int(sums["prompt_tokens"] - (0 if count_cached else sums["cached_tokens"]))
-    raise ValueError(f"the ledger has no amount that a limit of {unit} counts")

@@ -59,7 +59,8 @@ def report(
     as_json: bool,
 ) -> None:
     """Sum the requests up by any of: key, user, model, provider, deployment, service_tier, status,
-    error_code, day. Where USAGE["unusual"] is set, unusual_hours counts hours of unusual volume."""
+    error_code, day, hour. Where USAGE["unusual"] is set, unusual_hours counts hours of unusual
+    volume."""
     _, settings = load_usage_settings()  # before the import, whose package only USAGE needs
     from app.usage.store import ReportQuery, Store, VolumeLimits
 
@@ -67,7 +68,7 @@ def report(
     times = reports.milliseconds(since), reports.milliseconds(until)
     query = ReportQuery(by, *times, unusual=unusual, zone=timezone)
     rows = with_database(settings, lambda d: Store(d).report(query))
-    shown = [reports.readable(row) for row in rows]
+    shown = [reports.readable(row, timezone) for row in rows]
     if as_csv and not as_json:
         click.echo(reports.as_csv(shown), nl=False)
     else:

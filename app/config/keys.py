@@ -17,7 +17,7 @@ class KeySettings:
 
     The name of a limit says its unit and its period, and ``user_`` that it is one of each end user
     (`app.limits.rules.parse_limit`); only ``concurrent_requests`` has no period. A new limit is a
-    field of this class, after the last limit and before ``warn_at``, and of `app.domain.Caller`.
+    field of this class, the last one before ``warn_at``, and of `app.domain.Caller`.
     The order must not change: the counters in Redis are numbered by it, so that another order would
     mix the counters of keys in use.
     """

@@ -199,10 +199,10 @@ class Settings:
         OidcSettings, "Tokens of an identity provider, used instead of keys."
     )
     blocked_users: frozenset[str] = _names(
-        "End users (the field `user`) that get a 403. Taken on reload."
+        "End users (the field `user`) that get a 403. Taken on reload; `user block` needs none."
     )
     blocked_keys: frozenset[str] = _names(
-        "Keys (by name, of any origin) that get a 403. Taken on reload."
+        "Keys (by name, of any origin) that get a 403. Taken on reload; `key block` needs none."
     )
     trusted_proxies: frozenset[str] = setting(
         own.Texts(fields.String(validate=addresses.network_or_any)),

@@ -42,9 +42,8 @@ class ProviderSettings:
         Concurrency(),
         64,
         'whole number from 1, "auto", `{"auto": [least, most]}`',
-        "Calls at once, of all workers together (and hosts, where LIMITS has a url); without, each "
-        'makes at least one. "auto": as many as help, found out from 1 to 256, for engines of your '
-        "own.",
+        "Calls at once, of all workers of a host together (of all hosts, where LIMITS has a url). "
+        '"auto": as many as help, found out from 1 to 256, for engines of your own.',
     )
     merge: bool = flag(True, "Whether requests that wait leave in one call.")
     proxy: str | None = setting(

@@ -108,7 +108,7 @@ class Console:
         return self._sessions.check(token, request.environ[EXCHANGE].client)
 
     def _failed(self, error: ClientError, session: Session | None) -> Response:
-        """Answer with a page that says what is wrong; without a session, with the way to log in."""
+        """Answer with a page that says what is wrong; without a session, redirect to the login."""
         request.environ[EXCHANGE].error = error
         drop_tracebacks(error)
         if session is None and isinstance(error, Unauthorized):
@@ -117,7 +117,7 @@ class Console:
         return self._responses.make(page, session)
 
     def _log_in_form(self) -> Response:
-        """Show the form, or go on where there is a session."""
+        """Show the form; with a session, redirect to the page that was asked for."""
         try:
             session = self._session()
         except ClientError:
@@ -133,7 +133,7 @@ class Console:
             return self._failed(error, None)
 
     def _home(self, session: Session) -> Answer:
-        """Go to the first page that the session may see."""
+        """Redirect to the first page that the session may see."""
         seen = [page for page in self._pages if session.is_admin or not page.admin_only]
         return redirect(seen[0].name) if seen else render("home.html")
 
@@ -163,10 +163,11 @@ def _asks_for_json() -> bool:
 
 
 def _to_login() -> Answer:
-    """Lead to the login, and from there to the page that was asked for.
+    """Redirect to the login, which redirects to the page that was asked for.
 
-    On a link from another site a browser sends no cookie that is SameSite=Strict. So a page of this
-    site sends it on: the login then sees whether there is a session.
+    Where a user has followed a link on another site, the browser has sent no cookie that is
+    SameSite=Strict. Then a page of this site asks for the login, so that the browser sends the
+    cookie, and the login sees whether there is a session.
     """
     asked = request.full_path.removeprefix("/console").lstrip("/").rstrip("?")
     path = f"login?next={quote(asked)}" if asked and request.method == "GET" else "login"
@@ -185,7 +186,7 @@ def _check_change(session: Session, max_bytes: int) -> None:
 
 
 def _check_site() -> None:
-    """Refuse what another site has a browser send; old browsers do not say where it is from."""
+    """Refuse a form that another site has sent, by a header that old browsers do not send."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         raise CsrfTokenWrong("Another site has sent this form.")
 

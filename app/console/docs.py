@@ -14,8 +14,8 @@ from flask import Blueprint, Response, current_app, request
 from app.config import Settings
 from app.errors import NotFound
 
-_OWN = Path(__file__).parent / "static"
-_PARTS = {
+_STATIC = Path(__file__).parent / "static"
+_FILES = {
     "start.js": "text/javascript",
     "swagger-ui.css": "text/css",
     "swagger-ui-bundle.js": "text/javascript",
@@ -65,15 +65,15 @@ class Docs:
             # The page refers to its files by relative paths, so that it works below a prefix. The
             # redirect is relative for the same reason.
             return _guarded(Response(status=308, headers={"Location": "../docs"}))
-        page = (_OWN / "docs.html").read_bytes()
+        page = (_STATIC / "docs.html").read_bytes()
         return _guarded(Response(page, content_type="text/html; charset=utf-8"))
 
     def part(self, name: str) -> Response:
         """Serve a file of the page."""
-        if name not in _PARTS:
+        if name not in _FILES:
             raise NotFound(f"Invalid URL (GET /docs/{name})")
-        place = _OWN if name == "start.js" else _bundle()
-        response = Response((place / name).read_bytes(), content_type=_PARTS[name])
+        place = _STATIC if name == "start.js" else _bundle()
+        response = Response((place / name).read_bytes(), content_type=_FILES[name])
         response.cache_control.max_age = MAX_AGE_S
         response.add_etag()
         response.make_conditional(request)

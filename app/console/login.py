@@ -24,7 +24,7 @@ from app.errors import (
 from app.exchange import EXCHANGE
 
 MAX_LOGIN_BYTES = 32 * 1024
-_INSIDE = re.compile(r"[\w/.~-]+(\?[^\s\\]*)?")
+_SAFE_PATH = re.compile(r"[\w/.~-]+(\?[^\s\\]*)?")
 _USED_CODE = "This link was used already, or is too old. Log in with a key."
 _REFUSED = "This key is not known, or has ended."
 
@@ -54,7 +54,7 @@ class Login:
     def form(self) -> Response:
         """Show the form, or begin a session with the code of ``make run``."""
         code = request.args.get("code")
-        # A look ahead of a browser must not use it up.
+        # The prefetch of a browser, and a HEAD, must not use the code up.
         if not code or request.method != "GET" or "Sec-Purpose" in request.headers:
             return self._form("", 200)
         address: Address | None = request.environ[EXCHANGE].client
@@ -108,7 +108,7 @@ class Login:
 
 
 def inside(path: str | None) -> str:
-    """Return a path below /console that a login may lead to; else that of the first page."""
-    if path and _INSIDE.fullmatch(path) and ".." not in path and not path.startswith("/"):
+    """Return the path if it is one below /console, which a login may redirect to; else ""."""
+    if path and _SAFE_PATH.fullmatch(path) and ".." not in path and not path.startswith("/"):
         return path
     return ""

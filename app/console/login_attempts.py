@@ -13,7 +13,7 @@ from app.auth.authenticator import Address
 WINDOW_S = 60
 #: Failed attempts of one address in a window, of one worker.
 MAX_FAILURES = 10
-#: Addresses whose attempts are counted; of more, the count of the one unused longest is dropped.
+#: Addresses whose attempts are counted; of more, the least recently used is dropped.
 MAX_ADDRESSES_REMEMBERED = 10_000
 
 
@@ -41,7 +41,7 @@ class LoginAttempts:
 
 
 def _network(address: Address | None) -> str:
-    """Return what is counted as one address: of IPv6 a subnet, in which a host has any address."""
+    """Return what is counted as one address: of IPv6 a /64, in which a host can use any address."""
     if isinstance(address, IPv6Address):
         return str(IPv6Network((int(address), 64), strict=False))
     return str(address)

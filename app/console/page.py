@@ -21,8 +21,8 @@ A page is one Python file with a function that returns its `Page`, and its templ
         return page
 
 A view is called with the session of the request, and the variables of the path by name; it may use
-Flask's ``request``. Before it runs, the console has checked that the session is good, that it is an
-administrator's where the page needs one, and the CSRF token of a POST. A `ClientError` that it
+Flask's ``request``. Before it runs, the console has checked that the session is valid, that it is
+an administrator's where the page needs one, and the CSRF token of a POST. A `ClientError` that it
 raises becomes a page, or JSON where a script asked.
 """
 
@@ -36,7 +36,7 @@ from flask import Response
 
 #: Bytes of a form, unless a route allows more.
 MAX_FORM_BYTES = 64 * 1024
-#: The pages in the order of the navigation; others follow.
+#: Names of pages in the order of the navigation; pages with other names follow.
 ORDER = ("now", "use", "keys", "request", "playground", "settings")
 
 
@@ -75,8 +75,8 @@ def render(template: str, status: int = 200, **values: Any) -> Rendered:
 def redirect(path: str, message: str = "", *, failed: bool = False) -> Redirect:
     """Answer a POST with a redirect to a path below /console, such as ``"keys"``.
 
-    The message is shown once, on the next page, and kept in a cookie until then: nothing secret.
-    ``failed``: it tells of a failure.
+    The message is shown once, on the next page. Until then it is in a cookie: no secrets in it.
+    ``failed``: it is shown as an error.
     """
     return Redirect(path, message, failed)
 

@@ -19,7 +19,7 @@ SESSION_COOKIE, MESSAGE_COOKIE = "console_session", "console_message"
 COOKIE_PATH = "/console"
 MESSAGE_LIFETIME_S = 60
 MAX_MESSAGE_LENGTH = 1000
-#: Nothing is loaded from or sent to other hosts, no script or style stands in a page itself.
+#: Pages load nothing from and send nothing to other hosts; scripts and styles are never inline.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -27,7 +27,7 @@ _POLICY = (
 
 
 class Responses:
-    """Makes a response of what a view answers."""
+    """Makes the response of what a view returns."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Responses:
         self._templates = make_environment()
 
     def make(self, answer: Answer, session: Session | None) -> Response:
-        """Return the response of an answer; ``session`` None: nobody has logged in."""
+        """Return the response of an answer; ``session`` None: the request has none."""
         if isinstance(answer, Rendered):
             return self._render(answer, session)
         if isinstance(answer, Redirect):
@@ -53,7 +53,7 @@ class Responses:
         return with_policy(Response(orjson.dumps(answer), content_type="application/json"))
 
     def set_cookie(self, response: Response, name: str, value: str, max_age: int) -> None:
-        """Set a cookie that no script can read, and no other site can have sent."""
+        """Set a cookie that no script can read, and that requests of other sites do not have."""
         response.set_cookie(
             name,
             value,
@@ -70,6 +70,7 @@ class Responses:
         template = self._templates.get_template(answer.template)
         text = template.render(self._context(session, message), **answer.values)
         response = Response(text, answer.status, content_type="text/html; charset=utf-8")
+        response.headers["Cache-Control"] = "no-store"  # it may show a key, and shows usage
         if signed:
             self.set_cookie(response, MESSAGE_COOKIE, "", 0)
         return with_policy(response)

@@ -1,11 +1,12 @@
-"""Sessions of the console: signed tokens in a cookie, good only as long as their key is.
+"""Sessions of the console: signed tokens in a cookie, valid only as long as their key is.
 
-A token says by what the authenticator finds the key again, never the key itself: a name and a
-digest with a secret key, or the claims of an OIDC token. So each request asks the authenticator for
-the caller anew, and a session ends with its key: revoked, rotated, expired, blocked or out of its
-networks. Nothing is stored on the server; any worker with the same secret takes the token.
+A token never holds the key. It holds what the authenticator needs to find the key again: its name
+and an HMAC of its SHA-256, or the claims of an OIDC token. With each request the authenticator
+looks the key up again, so that a session ends when its key is revoked, rotated, expired, blocked or
+used from another network. Nothing is stored on the server: any worker with the same secret takes
+the token.
 
-The secret is ``CONSOLE["secret"]``, or what gunicorn's master made at its start
+The secret is ``CONSOLE["secret"]``, or one that gunicorn's master made at its start
 (`app.console.start`), which its workers share, also after a reload.
 """
 
@@ -28,14 +29,14 @@ from app.domain import Caller
 from app.errors import Unauthorized
 
 LIFETIME_S = 8 * 3600
-#: Bytes of a token that a browser surely keeps: a cookie may have 4,096 with its attributes.
+#: Of a token, in bytes: browsers keep cookies of up to 4,096 bytes, attributes included.
 MAX_TOKEN_LENGTH = 3800
 _ENDED = "This session has ended. Log in again."
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session that is good at this request."""
+    """A session that is valid for this request."""
 
     caller: Caller  # as the key's settings are now
     csrf: str  # the token that forms and scripts send with a change
@@ -81,7 +82,7 @@ class Sessions:
         return self._begin({"key": self._authenticator.remember(key, self._seal)})
 
     def begin_as_operator(self, name: str, digest: bytes) -> tuple[str, float]:
-        """Likewise for the key with this name and SHA-256, with an administrator's rights."""
+        """Begin a session for the key of this name and SHA-256, with an administrator's rights."""
         remembered = {"name": name, "seal": self._seal(digest)}
         return self._begin({"key": remembered, "admin": True})
 
@@ -112,7 +113,7 @@ class Sessions:
         return str(self._messages.dumps([text, failed]))
 
     def read_message(self, signed: str) -> tuple[str, bool] | None:
-        """Return the message that `sign_message` signed; None if another has made it."""
+        """Return the message that `sign_message` signed; None if its signature is wrong."""
         try:
             text, failed = self._messages.loads(signed)
         except BadData:

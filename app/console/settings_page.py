@@ -18,7 +18,7 @@ CHECK_LIMIT_S = 30.0
 class FileCheck:
     """Checks the settings file as it is now, in a process of its own, as a reload would.
 
-    One check runs at a time in a worker: those that ask meanwhile get its result.
+    One check runs at a time in a worker: requests that come meanwhile get its result.
     """
 
     def __init__(self) -> None:

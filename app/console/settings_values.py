@@ -1,7 +1,7 @@
-"""The settings in force as rows to read: without their secrets, and with where each comes from.
+"""The settings in force as rows of a page: without secrets, and with the origin of each value.
 
-What may hold a secret is a field that is left out of reprs (`app.config.declaration.setting`). Of
-it only addresses are shown, without password and query.
+A field that may hold a secret is one that is left out of reprs (`app.config.declaration.setting`).
+Of such fields only addresses are shown, without password and query.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class SettingsFile:
-    """The file of ``PROXY_SETTINGS``, and whether it is still what is in force."""
+    """The file of ``PROXY_SETTINGS``, and whether it was changed since it was loaded."""
 
     path: str
     is_changed: bool
@@ -55,7 +55,7 @@ class SettingsFile:
 def sections_of(settings: Settings) -> list[Section]:
     """Return all settings in force, in the order of app/settings.py."""
     given = os.environ.get("PROXY_SETTINGS")
-    own = origins(_in_force(Path(given))) if given else {}
+    own = origins(_loaded_source(Path(given))) if given else {}
     module = origins(_MODULE.read_bytes())
     found = []
     for name in NAMES:
@@ -72,12 +72,12 @@ def file_of() -> SettingsFile | None:
         return None
     path = Path(given)
     try:
-        return SettingsFile(given, path.read_bytes() != _in_force(path))
+        return SettingsFile(given, path.read_bytes() != _loaded_source(path))
     except OSError:
         return SettingsFile(given, is_changed=True)
 
 
-def _in_force(path: Path) -> bytes:
+def _loaded_source(path: Path) -> bytes:
     try:
         return source_of(path)
     except OSError:
@@ -109,7 +109,7 @@ class _Reader:
             self.read((*path, str(name)), value)
 
     def _read_fields(self, path: tuple[str, ...], settings: Any) -> None:
-        is_entry = len(path) > 1  # of its values only those are shown that differ from the default
+        is_entry = len(path) > 1  # then only values that differ from their default are shown
         for each in dataclasses.fields(settings):
             value = getattr(settings, each.name)
             if each.name == "name" and is_entry:

@@ -1,7 +1,7 @@
-"""What is made once for all workers: the secret that signs sessions, and the code of ``make run``.
+"""Makes the secret that signs sessions, and the code of ``make run``, once for all workers.
 
-Both are handed down in the environment. gunicorn's master imports this before its workers patch the
-standard library, so it imports nothing that opens sockets.
+Both are passed on in environment variables. gunicorn's master imports this before its workers patch
+the standard library, so it imports nothing that opens sockets.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from app.observability.metrics.directory import VARIABLE as DIRECTORY_VARIABLE
 
 #: The secret that signs sessions, where the settings have none.
 SECRET_VARIABLE = "PROXY_CONSOLE_SECRET"  # noqa: S105 - a name
-#: The SHA-256 of the one-time code, and until when it is good (since 1970).
+#: The SHA-256 of the one-time code, and when it expires (seconds since 1970).
 CODE_VARIABLE = "PROXY_CONSOLE_CODE"
 CODE_LIFETIME_S = 15 * 60
-#: In the directory that the workers share: there once the code is used.
+#: A file in the directory that the workers share, which exists once the code is used.
 _USED = "console-code-used"
 
 
@@ -48,7 +48,7 @@ def take_code(code: str, clock: Callable[[], float] = time.time) -> bool:
         return False
     try:
         (Path(directory) / _USED).touch(mode=0o600, exist_ok=False)
-    except OSError:  # another worker was first, or it cannot be told
+    except OSError:  # another worker was first, or no file can be made
         return False
     return True
 

@@ -23,7 +23,7 @@ _TYPES = {
 class StaticFiles:
     """The files of ``static/``, in memory, below a path with a digest of them all.
 
-    So a browser keeps them for ever, and a module finds another by a relative path.
+    So browsers may cache them for ever, and a script can import another by a relative path.
     """
 
     def __init__(self, directory: Path = _HERE / "static") -> None:

@@ -23,7 +23,10 @@ MAX_EVENTS_LISTED = 1000
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One change. ``actor`` is from `os_actor` for commands, ``key:NAME`` for HTTP requests."""
+    """One change.
+
+    ``actor`` is from `os_actor` for commands, ``key:NAME (ADDRESS)`` for the console.
+    """
 
     actor: str
     action: str  # such as "key.new" or "settings.change"

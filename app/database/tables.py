@@ -73,7 +73,19 @@ keys = sa.Table(
     sa.Index("access_keys_name", "name"),
 )
 
-#: One row whose version each change of the keys increments; workers poll it.
+#: Keys, by name and of any origin, and end users that are refused. Times in seconds since 1970.
+blocks = sa.Table(
+    "access_blocks",
+    metadata,
+    sa.Column("kind", sa.String(8), primary_key=True),  # "key" or "user"
+    sa.Column("name", sa.String(256), primary_key=True),
+    sa.Column("until", _BIG),  # NULL: until it is unblocked
+    sa.Column("reason", sa.Text(), nullable=False),
+    sa.Column("created", _BIG, nullable=False),
+    sa.Column("actor", sa.Text(), nullable=False),  # as in the audit log
+)
+
+#: One row whose version each change of keys and blocks increments; workers poll it.
 keys_version = sa.Table(
     "access_keys_version",
     metadata,

@@ -1,6 +1,6 @@
 """Dispatch: load balancing, batching, retries and fail-over over the deployments of a model.
 
-The way of a request, and the file of each step::
+The path of a request, and the file of each step::
 
     request ──► job ──► pool ──► queue ──► sender ──► provider
                  ▲      chooses   slots;    one thread
@@ -29,21 +29,22 @@ The way of a request, and the file of each step::
 * `pool`: the deployments of one model. Chooses one for each attempt; `ejector`: records the results
   of calls, and ejects failing deployments.
 * `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
-  minute (`quota_window`), `remaining` what its provider says of them, `leased_quota` (by `lease`
-  and `call_reports`) those of all hosts; `standing`: its measured state, and the lock of that:
-  `health` (a circuit breaker), `failure_rate`, `latency`, `silence` (by `unanswered`, calls in a
-  row) and `refusals` (whether its 400s are trusted); `time_limits`: how long its calls may take;
-  `call_costs`: how long a call should take for its size, and its size for a time.
+  minute (`quota_window`; a `reservation` for each call), `remaining`: what its provider says of
+  them, `leased_quota` (by `lease` and `call_reports`): a lease of those of all hosts; `standing`:
+  its measured state, and the lock of that: `health` (a circuit breaker), `failure_rate`, `latency`,
+  `silence` (by `unanswered`, calls in a row) and `refusals` (whether its 400s are trusted);
+  `time_limits`: how long its calls may take; `call_costs`: how long a call should take for its
+  size, and which size fits a time.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
-  slots a worker has; `leased_slots` (by `slot_lease`): those that it leases of all hosts';
-  `adaptive`: finds their number where it is "auto"; `attempts`: the states of the attempts there;
-  `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`: attempts that
-  share a call.
+  slots a worker has; `leased_slots` (by `slot_lease`): a lease of the slots of all hosts;
+  `adaptive`: measures their number where it is "auto"; `attempts`: the states of the attempts
+  there; `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`: attempts
+  that share a call.
+* `room`: the jobs that wait until a full queue has room.
 * `waiting`: the order of the queue, by fair queueing (`queued_flow`) among tiers (`tier_credits`),
   keys, and end users or sizes of requests (`flows`); `leaving`: which may leave now (`must_wait`:
-  which may not); `displacement`: the one that a full queue loses; `merging`: which attempts share a
-  call.
-* `paused`: the thread that looks at queues again which wait for a quota.
+  which may not); `displacement`: which a full queue drops; `merging`: which share a call.
+* `paused`: the thread that sends attempts once their quota has room again.
 * `sender`: the threads that make calls; `calls`: one call; `delivery`: passes attempts their
   results; `bisection`: isolates the refused request of a batch; `refused_items`: items that are not
   merged again.
@@ -56,10 +57,10 @@ The way of a request, and the file of each step::
 * `unpaid`: what the next request of a key pays for attempts whose requests had ended.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
-Only `sender` and `paused` start threads, only `deployment` calls providers. The files beside
-`dispatcher`, `sender`, `paused`, `calls`, `delivery` and `drift` (whose calls wait for a slot) get
-the time and the random numbers as arguments, so that tests simulate hours in seconds. The settings
-are in `app.config.dispatch`.
+Only `sender` and `paused` start threads, only `deployment` calls providers. All files get the time
+and the random numbers as arguments, so that tests simulate hours in seconds; except `dispatcher`,
+`sender`, `paused`, `calls`, `delivery` and `drift` (whose calls wait for a slot). The settings are
+in `app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

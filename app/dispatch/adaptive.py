@@ -1,4 +1,4 @@
-"""How many calls at once a provider is sent whose ``concurrency`` is ``"auto"``.
+"""Measures how many calls at once help at a provider whose ``concurrency`` is ``"auto"``.
 
 More calls in flight help as long as they take no longer for it. By Little's law the throughput is
 calls in flight over seconds a call, so what counts is the gradient: by how many per cent the
@@ -9,9 +9,9 @@ lowered where it is close to 1: see Netflix's concurrency-limits, and Kleinrock'
 The gradient must be measured, so the limit alternates between a little less and a little more, by
 the clock that all workers share: the calls in flight of all of them rise and fall together, and
 each worker measures what all of them do to the provider. (Alone, each would see only its own share
-of the effect.) It needs no latency of an idle provider, which a busy one never shows.
+of the effect.) The latency of an idle provider, which a busy one never shows, is not needed.
 
-With fewer calls, those that requests share are larger. What a provider saves by that is added to
+With fewer calls at once, merged calls are larger. What a provider saves by that is added to
 the gradient: else a provider that computes one call at a time would get many small ones.
 """
 
@@ -28,16 +28,16 @@ _DITHER = 0.1  # the share of the limit by which it alternates, down and up
 _TARGET_GRADIENT = 0.85  # at which the limit stays
 _MAX_RISE = 0.25  # of the logarithm of the limit, in one cycle without a gradient
 _MAX_FALL = 0.35  # the same, at a gradient of 1
-_CUT = 0.7  # times the limit, after a 429 or a timeout
+_CUT_FACTOR = 0.7  # times the limit, after a 429 or a timeout
 _MIN_CALLS = 16  # in a cycle, before its gradient counts
 _MIN_VARIANCE = 1e-3  # of the logarithm of the calls in flight, likewise
 #: The part of what merging saves that counts: below the target, so that the limit does not fall
 #: where fewer, larger calls would only be as good.
-_MERGED = 0.8
-_KEPT = 0.8  # the weight of a cycle, relative to that of the next one, at an equal limit
-_MIN_HALF_S = 0.25  # seconds of half a cycle, and times a call takes that it lasts at least
-_CALLS_IN_A_ROW = 4
-_HYSTERESIS = 1.5  # that many times longer than needed is half a cycle before it is halved
+_MERGING_WEIGHT = 0.8
+_CYCLE_WEIGHT = 0.8  # the weight of a cycle, relative to that of the next one, at an equal limit
+_MIN_HALF_S = 0.25  # seconds of half a cycle, at least; and …
+_MIN_HALF_CALLS = 4  # … times as long as a call takes
+_HYSTERESIS = 1.5  # half a cycle is made shorter if its half is so many times what is needed
 _LATE_FACTOR = 2.0  # times the expected seconds, after which a timeout is the provider's fault
 
 
@@ -57,7 +57,7 @@ class AdaptiveLimit:
         self._half_s = _MIN_HALF_S
         self._mean_s = 0.0  # a call takes, a moving average
         self._cycle = 0
-        self._is_partial = True  # this cycle had not both halves
+        self._is_partial = True  # this cycle began in its middle
         self._cut_at = float("-inf")
         self._lock = uncontended_lock()
 
@@ -98,7 +98,7 @@ class AdaptiveLimit:
             if expected is not None and was_full:
                 slower = math.log(seconds / expected)
                 if requests > 1:  # what fewer, larger calls would save
-                    slower -= _MERGED * costs.fixed_share(*size) * math.log(requests)
+                    slower -= _MERGING_WEIGHT * costs.fixed_share(*size) * math.log(requests)
                 self._gradient.add(math.log(in_flight), slower)
             self._end_cycle(now)
 
@@ -121,7 +121,7 @@ class AdaptiveLimit:
             expected = costs.expected(*size) if costs is not None else None
             if is_timeout and expected is not None and now - started_at < _LATE_FACTOR * expected:
                 return  # the caller's deadline was short
-            self._set_limit(self._limit * _CUT)
+            self._set_limit(self._limit * _CUT_FACTOR)
             self._cut_at = now
             self._gradient = _Gradient()
 
@@ -154,7 +154,7 @@ class AdaptiveLimit:
             step = max(-_MAX_FALL, step)
             self._set_limit(self._limit * math.exp(step))
         # A cycle says less of a limit that is further away from its own.
-        self._gradient.forget(_KEPT ** (1 + abs(step) / _DITHER))
+        self._gradient.forget(_CYCLE_WEIGHT ** (1 + abs(step) / _DITHER))
         self._set_half(now)
 
     def _set_half(self, now: float) -> None:
@@ -162,9 +162,9 @@ class AdaptiveLimit:
 
         They are a power of two, so that workers whose calls take about as long have equal cycles.
         """
-        long_enough = max(_MIN_HALF_S, _CALLS_IN_A_ROW * self._mean_s)
+        long_enough = max(_MIN_HALF_S, _MIN_HALF_CALLS * self._mean_s)
         if long_enough > self._half_s:
-            self._gradient = _Gradient()  # that of before says nothing of slower calls
+            self._gradient = _Gradient()  # the old one says nothing of slower calls
         if long_enough > self._half_s or _HYSTERESIS * long_enough < self._half_s / 2:
             self._half_s = 2.0 ** math.ceil(math.log2(long_enough))
             self._cycle = int((now + self._offset) / (2 * self._half_s))
@@ -175,7 +175,7 @@ class AdaptiveLimit:
 
 
 class _Gradient:
-    """The slope of a least squares, y by x, within cycles: each has a level of its own.
+    """The slope of y by x, by least squares within cycles: each cycle has an intercept of its own.
 
     A cycle counts less than the next one.
     """

@@ -26,7 +26,7 @@ class Attempts:
         self.waiting = 0  # attempts in state `QUEUED`; some of them may be held outside ``queue``
         self.queue = WaitingAttempts()
         self.outstanding: dict[Deployment, int] = {}  # attempts queued or in flight
-        #: `waiting` of a deployment with a quota and a tier, and their tokens.
+        #: Waiting attempts and their tokens, by deployment and tier; only where it has a quota.
         self._waiting_of: dict[tuple[Deployment, Tier], tuple[int, int]] = {}
 
     def add(self, attempt: Attempt) -> None:
@@ -111,7 +111,7 @@ class Attempts:
     def waiting_before(self, deployment: Deployment, tier: Tier) -> tuple[int, int]:
         """Return the attempts, and their tokens, that wait for a deployment before one of a tier.
 
-        Those of worse tiers leave later.
+        Attempts of worse tiers leave later.
         """
         attempts = tokens = 0
         for better in TIERS[: TIERS.index(tier) + 1]:

@@ -99,7 +99,7 @@ class Batch(Struct, eq=False):
 
     @classmethod
     def without_slot(cls, attempts: list[Attempt]) -> Batch:
-        """Return a batch that is not sent: its attempts get `NotSent`, for want of quota."""
+        """Return a batch that is not sent: its attempts get `NotSent`."""
         return cls(attempts, None, 0, 0, None, [], False, CallDeadline(attempts, False))
 
     @property

@@ -3,10 +3,10 @@
 Batching works like a group commit: an attempt that finds a free slot is sent at once; attempts that
 arrive while all slots are taken are sent together in the next call, as many as may be merged and
 fit. So an idle provider adds no wait, and batches grow with load. A batch is *open for additions*
-from when its slot is taken until its sender runs, so that attempts of that moment join it.
+from when its slot is taken until its sender runs: attempts that arrive meanwhile join it.
 
 With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
-a query finds it even while bulk work takes all it can get. So it is with a deployment's own slots.
+a query finds it even while bulk work takes all others. The same holds for a deployment's own slots.
 
 No I/O here: `SlotQueue` chooses the next batch, `app.dispatch.sender` sends it. The states of the
 attempts are in `app.dispatch.attempts`, the order of the queue in `app.dispatch.waiting`, which
@@ -25,6 +25,7 @@ from app.dispatch.batch import Batch, tokens_of
 from app.dispatch.drain_rate import DrainRate
 from app.dispatch.leaving import MIN_SLOTS_FOR_RESERVE, Leaving
 from app.dispatch.merging import Merging
+from app.dispatch.room import RoomWaiters
 from app.dispatch.waiting import group_key
 from app.domain import Flow, Tier
 
@@ -51,6 +52,7 @@ class SlotQueue:
         self.free = slots
         #: Called under the lock when attempts wait for a quota until a time: see `paused`.
         self.on_pause: Callable[[SlotQueue, float], None] | None = None
+        self.room_waiters = RoomWaiters()  # jobs that wait until it has room
         self._max_waiting = max_waiting
         self._attempts = Attempts()
         self._open: dict[Hashable, Batch] = {}  # for additions
@@ -60,7 +62,7 @@ class SlotQueue:
 
     @property
     def concurrency(self) -> int:
-        """Calls at once; where they are found out, the number around which `slots` alternate."""
+        """The calls at once; if measured ("auto"), the number around which `slots` alternate."""
         return self.slots if self.adaptive is None else self.adaptive.limit
 
     @property
@@ -77,10 +79,15 @@ class SlotQueue:
         """Whether no more attempts may wait here."""
         return self._attempts.waiting >= self._max_waiting
 
+    @property
+    def room(self) -> int:
+        """Attempts that may still wait here."""
+        return self._max_waiting - self._attempts.waiting
+
     def has_room(self, flow: Flow) -> bool:
         """Whether an attempt of a flow may wait here.
 
-        When the queue is full, it may where another flow has more waiting, and loses one.
+        In a full queue it may if another flow has more attempts waiting: that flow loses one.
         """
         if self._attempts.waiting < self._max_waiting:
             return True
@@ -99,7 +106,7 @@ class SlotQueue:
             return self._attempts.take_newest() if is_over else None
 
     def seconds_to_drain(self, now: float) -> float | None:
-        """Return the seconds in which all that wait now will have left; None while unknown."""
+        """Return the seconds until all attempts that wait now have left; None while unknown."""
         with self._lock:
             return self._drain_rate.seconds_for(self._attempts.waiting, now)
 
@@ -113,13 +120,13 @@ class SlotQueue:
         return self._attempts.outstanding.get(deployment, 0)
 
     def waiting_before(self, deployment: Deployment, tier: Tier) -> tuple[int, int]:
-        """Attempts that wait for a deployment before one of a tier, and their expected tokens."""
+        """Return the attempts that wait for a deployment before one of a tier, and their tokens."""
         if not self._attempts.waiting:
             return 0, 0
         return self._attempts.waiting_before(deployment, tier)
 
     def submit(self, attempt: Attempt, now: float) -> Batch | None:
-        """Take an attempt; the batch to send now, if any.
+        """Take an attempt; return the batch to send now, if any.
 
         There are three cases: it joins a batch that is open for additions; it finds a free slot
         and becomes a batch; it waits.
@@ -139,7 +146,7 @@ class SlotQueue:
             return self._next(now)
 
     def submit_if_idle(self, attempt: Attempt, now: float) -> Batch | None:
-        """Take an attempt if that delays no other: the batch to send now, or None.
+        """Take an attempt if that delays no other; return the batch to send now, or None.
 
         None where no slot is free, an attempt waits for one, or the quota has no room.
         """
@@ -162,14 +169,14 @@ class SlotQueue:
             return batch.is_probe or batch.is_wanted
 
     def finish(self, batch: Batch, now: float) -> Batch | None:
-        """A call has ended: free its slot; the batch to send next, if any."""
+        """Free the slot of a call that has ended; return the batch to send next, if any."""
         with self._lock:
             self.free += 1
             self._leaving.calls[batch.deployment] -= 1
             return self._next(now)
 
     def set_slots(self, slots: int, now: float) -> Batch | None:
-        """Change the number of slots; the batch to send now, if any, and `next` has the others.
+        """Change the number of slots; return the batch to send now, if any: `next` has the others.
 
         With fewer slots, calls in flight end as they would have; no new one is sent before a slot
         is free. With 0 slots attempts wait.
@@ -180,7 +187,7 @@ class SlotQueue:
             return self._next(now)
 
     def next(self, now: float) -> Batch | None:
-        """The batch to send next, if any."""
+        """Return the batch to send next, if any."""
         with self._lock:
             return self._next(now)
 
@@ -247,8 +254,8 @@ class SlotQueue:
     ) -> Batch | None:
         """Return a batch of ``attempts`` in the slot of a batch that has ended.
 
-        None where none of them is wanted any more. Without quota, or the slot, all of them, and
-        ``rest``, are taken out, as `next` does.
+        None where none of them is wanted any more. Where the quota has no room, or the slot is
+        gone, all of them and ``rest`` are taken out of the queue, as by `next`.
         """
         with self._lock:
             wanted = self._attempts.wanted(attempts)
@@ -282,7 +289,7 @@ class SlotQueue:
             # It was found meanwhile that such calls take long: its job splits it.
             self._attempts.end(first)
             return Batch.without_slot([first])
-        if deployment.quota.wait(first.tokens, now) > 0:  # they may ask another deployment
+        if deployment.quota.wait(first.tokens, now) > 0:  # another may be called
             return Batch.without_slot(self._attempts.take_queued(deployment))
         merging = Merging(first, deployment.quota.room(now), now)
         is_suspect = deployment.refused_items.has_any(first.call.items, now)

@@ -6,18 +6,19 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
-_MEMORY = 50.0  # calls: each one counts a fiftieth less than the next; fewer in the beginning
+_MEMORY_CALLS = 50.0  # calls: each one counts a fiftieth less than the next; fewer in the beginning
 _MAX_EXCESS = 4.0  # times the expectation, up to which the seconds of one call count
-#: Makes coefficients alike where the calls do not tell them apart. The bias is a third of it.
+#: Of the ridge regression, relative to the diagonal: makes the coefficients alike where the calls
+#: do not tell them apart. The bias is a third of it.
 _RIDGE = 0.003
 _MIN_SECONDS = 1e-6
 #: Calls after which the coefficients are computed again, which costs more than to add a call.
 _SOLVE_EVERY = 8
-_AS_EXPECTED = 0.1  # the share by which a call may take more or less than what was expected
-_ALL_OF_FIRST = 16  # calls of one size in a row that are all learned from,
-_ONE_OF = 8  # and then one of so many
-#: Items of a call of bulk work while nothing is known of such calls; and how many times those of
-#: the usual calls, while nothing is known of larger ones.
+_EXPECTED_TOLERANCE = 0.1  # the share by which a call may take more or less than what was expected
+_FIRST_LEARNED = 16  # calls of one size in a row that are all learned from,
+_LEARNED_EVERY = 8  # and then one of so many
+#: The most items of a call of bulk work before any call has been timed; and so many times those of
+#: the usual calls, before larger ones have been timed.
 _FIRST_BULK, _BULK_GROWTH = 64, 4
 _MIN_BULK = 8  # items; smaller calls are not cut before it is known that this helps
 _MIN_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
@@ -44,20 +45,19 @@ class CallCosts:
         self._last_items = self._calls_of_size = 0  # of the calls in a row of one size
 
     def learn(self, items: int, tokens: int, seconds: float) -> None:
-        """Learn from what a call took, unless it teaches nothing.
+        """Learn from the seconds of a call, except in two cases.
 
-        There are two such cases, so that what is known of other sizes is not forgotten while all
-        calls have one size: the call took what was expected; or it is one of many of that size,
-        of which every eighth is enough.
+        (1) The call took what was expected. (2) It is one of many of its size, of which every
+        eighth is enough. So what is known of other sizes is kept while all calls have one size.
         """
         self._calls_of_size += 1
-        if items == self._last_items and self._calls_of_size > _ALL_OF_FIRST:
-            if self._calls_of_size % _ONE_OF:
+        if items == self._last_items and self._calls_of_size > _FIRST_LEARNED:
+            if self._calls_of_size % _LEARNED_EVERY:
                 return
         elif items != self._last_items:
             self._last_items, self._calls_of_size = items, 0
         expected = self.expected(items, tokens)
-        if expected is None or abs(seconds - expected) > _AS_EXPECTED * expected:
+        if expected is None or abs(seconds - expected) > _EXPECTED_TOLERANCE * expected:
             self.add(items, tokens, seconds)
 
     def add(self, items: int, tokens: int, seconds: float) -> None:
@@ -69,7 +69,7 @@ class CallCosts:
             seconds = min(seconds, _MAX_EXCESS * expected)
             weight = (self._mean() / expected) ** 2
         # The first call, which may load a model, is forgotten soon.
-        kept = 1 - 1 / min(_MEMORY, 1 + self._calls / 2)
+        kept = 1 - 1 / min(_MEMORY_CALLS, 1 + self._calls / 2)
         terms = (1.0, items, tokens)
         targets = self._targets
         for i, row in enumerate(self._products):
@@ -87,16 +87,17 @@ class CallCosts:
     def most_items_within(
         self, longest: float, items: int, tokens: int, is_bulk: bool = False
     ) -> int | None:
-        """Return how many of such items a call may hold that is to end soon; None: all of them.
+        """Return how many such items a call of ``longest`` seconds may hold; None: all of them.
 
-        So bulk work leaves slots free often. There are three cases of a call that is expected to
-        take longer than ``longest`` seconds:
+        Short calls free their slots often. There are three cases of a call that is expected to take
+        longer:
 
-        1. Calls of several sizes are known: the call is cut, but not so far that the shorter
-           calls mostly take what any call takes.
-        2. Calls of one size are known: a call of that size that is not small is cut in proportion.
-        3. It is larger than those: nothing is known of it until one is sent. Bulk work, which must
-           not hold a slot for long, sends one that is a few times as large as those.
+        1. Calls of several sizes are known: the call is cut, but not below a few times the seconds
+           that a call without items would take.
+        2. Calls of one size are known: a call of at most that size is cut in proportion, unless it
+           is small.
+        3. It is larger than those: how long it takes is not known before one is sent, so that it is
+           not cut. Bulk work, which must not hold a slot for long, is cut to a few times that size.
         """
         seconds = self.expected(items, tokens)
         if seconds is None:
@@ -132,7 +133,7 @@ class CallCosts:
 
     @property
     def sizes_differ(self) -> bool:
-        """Whether the calls differ in size, and so show what a call takes whatever its size."""
+        """Whether the calls differ enough in size to show the time of a call without items."""
         calls, items, _ = self._sizes
         return self.usual_items * calls > (1 + _MIN_DEVIATION) * items
 
@@ -152,9 +153,9 @@ class CallCosts:
 
 
 def _solve(products: Sequence[Sequence[float]], targets: Sequence[float]) -> list[float]:
-    """Return the coefficients ≥ 0 of the least squares with these normal equations.
+    """Solve the non-negative least squares of these normal equations; return the coefficients.
 
-    The best ones use all terms if none of them is negative then; else the best of fewer terms.
+    With all three terms, if none is negative then; else with the subset of terms that fits best.
     """
     best, best_gain = [0.0] * 3, 0.0
     for subset in _SUBSETS:

@@ -13,7 +13,9 @@ FINAL_S = 10.0
 
 
 class CallReports:
-    """Calls that are not final yet, that are to be reported, and that were, of the last minute.
+    """Calls of one worker: not final yet, final and to be reported, reported in the last minute.
+
+    A call is final when its tokens are settled, or `FINAL_S` after it was sent.
 
     `app.dispatch.leased_quota.LeasedQuota` owns it, and holds its own lock during every call.
     """

@@ -30,11 +30,11 @@ _log = logging.getLogger("app.dispatch")
 
 
 class Deployment:
-    """Makes calls within a provider's limits, and does itself what the provider cannot.
+    """Makes calls within a provider's limits.
 
     It cuts vectors and counts tokens where the provider does not. ``standing`` is its measured
-    state, ``quota`` bounds its calls and tokens per minute, of both a ``worker_share``, or a lease
-    where ``shares_quota``.
+    state. ``quota`` bounds its calls and tokens per minute: this worker has a ``worker_share`` of
+    them, or a lease where ``shares_quota``.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Deployment:
         )
 
     def refusal_of(self, dimensions: int | None) -> Rejected | None:
-        """Return why vectors of a width can never be had here; None where they can be."""
+        """Return the error for a width that it can never return; None for any other width."""
         if self.can_serve(dimensions):
             return None
         return Rejected(
@@ -154,18 +154,18 @@ class Deployment:
         return staggered(tokens, min(limits, default=None), self.max_call_tokens)
 
     def _most_items_in_time(self, items: int, tokens: int, is_bulk: bool) -> int | None:
-        """Return how many of such items a call may hold that is to end soon; None: all of them."""
+        """Return how many such items a call of `longest_call` seconds may hold; None: all."""
         return self.costs.most_items_within(self.longest_call(is_bulk), items, tokens, is_bulk)
 
     def longest_call(self, is_bulk: bool) -> float:
-        """Return the seconds that a call may be expected to take, before it is looked at."""
+        """Return the most seconds for which a call of several items is planned."""
         if is_bulk and not self.queue.keeps_slots:
             return min(self._longest_call, self._longest_flex_call)
         return self._longest_call
 
     @property
     def max_call_tokens(self) -> int | None:
-        """The expected tokens up to which a call is sent; less after one that was too large."""
+        """The most expected tokens of a call; fewer after one that was refused as too large."""
         if self.max_tokens is None:
             return None
         return int(self.max_tokens / self.estimate.correction)
@@ -173,8 +173,8 @@ class Deployment:
     def quota_wait(self, expected: Expected, now: float) -> float:
         """Return the seconds until the quota has room for these items, or for their first call.
 
-        And for all that waits in the queue before them. An item over ``max_call_tokens`` has a call
-        of its own, with all its tokens.
+        Attempts that wait in the queue before them are counted, too. An item over
+        ``max_call_tokens`` has a call of its own, with all its tokens.
         """
         quota = self.quota
         if quota.rests_until > now + MAX_WAIT_S:

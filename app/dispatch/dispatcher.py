@@ -19,7 +19,7 @@ from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
 from app.dispatch.leased_quota import LeasedQuota
-from app.dispatch.leased_slots import LeasedSlotQueue
+from app.dispatch.leased_slots import HOST_POLL_FACTOR, LeasedSlotQueue
 from app.dispatch.paused import PausedQueues
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
@@ -35,7 +35,10 @@ from app.tokens.tokenizers import Tokenizer
 
 
 class Dispatcher:
-    """Gets the vectors of a request from the deployments of its model."""
+    """Gets the vectors of a request from the deployments of its model.
+
+    ``has_host_store``: the workers of this host share a store for slots, where there is no server.
+    """
 
     def __init__(
         self,
@@ -45,13 +48,14 @@ class Dispatcher:
         tokenizers: Mapping[str, Tokenizer] | None = None,
         events: Sequence[Events] = (),
         tracer: Tracer | None = None,
+        has_host_store: bool = False,
     ) -> None:
         self._settings = settings
         self._providers = providers
         self._rng = rng or random.Random()
         self._events = GuardedEvents(*events) if events else Events()
         share = 1 / settings.workers
-        self._queues = {name: _make_queue(settings, name) for name in providers}
+        self._queues = {name: _make_queue(settings, name, has_host_store) for name in providers}
         self._pools = {
             name: self._make_pool(model, share, (tokenizers or {}).get(name))
             for name, model in settings.models.items()
@@ -91,7 +95,7 @@ class Dispatcher:
         deadline: float,
         has_client_left: Callable[[], bool] = still_there,
     ) -> Outcome:
-        """Vectors for the request's items, in order, by ``deadline``; or a `ClientError`.
+        """Return the vectors of a request's items, in order. Raises `ClientError` by ``deadline``.
 
         ``has_client_left`` is called once a second. Where it is true, the request ends: its queued
         attempts are withdrawn, and calls are cancelled that no other request shares.
@@ -128,7 +132,7 @@ class Dispatcher:
                 yield name, deployment
 
     def leased_quotas(self) -> dict[str, Deployment]:
-        """Return the deployments whose quota is leased of the whole, by a name of that quota."""
+        """Return the deployments whose quota is leased from a store, by a name of that quota."""
         found = dict[str, Deployment]()
         for model, deployment in self.deployments():
             if isinstance(deployment.quota, LeasedQuota):
@@ -139,12 +143,12 @@ class Dispatcher:
         return found
 
     def leased_queues(self) -> dict[str, LeasedSlotQueue]:
-        """Return the queues whose slots are leased of all, by the name of their provider."""
+        """Return the queues whose slots are leased from a store, by the name of their provider."""
         queues = self._queues.items()
         return {name: queue for name, queue in queues if isinstance(queue, LeasedSlotQueue)}
 
     def resume(self, queue: SlotQueue) -> None:
-        """Send what waits in a queue, if its quotas have room now."""
+        """Send the attempts that wait in a queue, if their quotas have room now."""
         if queue.waiting:
             self._paused.resume_at(queue, time.monotonic())
 
@@ -215,15 +219,16 @@ class Dispatcher:
         return Pool(model.name, deployments, self._rng, settings.dispatch, estimate)
 
 
-def _make_queue(settings: Settings, provider: str) -> SlotQueue:
-    """Return the queue of a provider with the slots of this worker, or its lease of all."""
+def _make_queue(settings: Settings, provider: str, has_host_store: bool) -> SlotQueue:
+    """Return the queue of a provider, with this worker's share of its slots, or a lease of them."""
     its, workers, waiting = settings.providers[provider], settings.workers, settings.limits.waiting
     limit = its.concurrency
     if isinstance(limit, int):
-        if leases_slots(settings, provider):
-            return LeasedSlotQueue(limit, workers, its.timeout, waiting)
+        if leases_slots(settings, provider, has_host_store):
+            poll_factor = HOST_POLL_FACTOR if has_host_store else 1.0
+            return LeasedSlotQueue(limit, workers, its.timeout, waiting, poll_factor)
         return SlotQueue(calls_of_worker(limit, workers), waiting)
     least, most = (calls_of_worker(bound, workers) for bound in (limit.least, limit.most))
-    # The workers of all hosts should alternate together: by the time of day, not since the boot.
+    # By the time of day, not the time since boot: the workers of all hosts alternate together.
     adaptive = AdaptiveLimit(least, most, workers, clock_offset=time.time() - time.monotonic())
     return SlotQueue(adaptive.slots(time.monotonic()), waiting, adaptive)

@@ -15,7 +15,7 @@ from app.domain import TIERS, Flow, Tier
 
 
 def has_more_waiting(tiers: Mapping[Tier, QueuedFlow], flow: Flow) -> bool:
-    """Whether another flow loses an attempt before this one, which has one more than it has now."""
+    """Whether another flow would lose an attempt if this one had one more."""
     key = tiers[flow.tier].members.get(flow.key) or QueuedFlow()
     user = key.members.get(flow.user) or QueuedFlow()
     found = _largest_key(tiers)

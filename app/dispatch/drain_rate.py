@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 
-_REMEMBERED = 32  # calls
+_MAX_CALLS_REMEMBERED = 32
 
 
 class DrainRate:
     """Learns from the recent calls how many attempts leave a queue in a second."""
 
     def __init__(self) -> None:
-        self._calls: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)  # time, attempts
+        #: Time and attempts of each.
+        self._calls: deque[tuple[float, int]] = deque(maxlen=_MAX_CALLS_REMEMBERED)
 
     def record_call(self, attempts: int, waiting: int, now: float) -> None:
-        """Record that a call takes so many attempts out of the queue, in which others wait."""
+        """Record a call with so many attempts of the queue; ``waiting``: of all before the call."""
         if waiting <= attempts:  # the queue is empty for a time that is not known
             self._calls.clear()
         else:

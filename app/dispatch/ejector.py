@@ -23,7 +23,7 @@ class Ejector:
     """Records each result in the `Standing` of its deployment; says when that is ejected.
 
     The `Standing` decides by the calls of its deployment alone. The ejector knows the other
-    deployments of the model: how they do, and how many of them are ejected already.
+    deployments of the model: when they answered, and how many of them are ejected already.
     """
 
     def __init__(self, model: str, deployments: Sequence[Deployment]) -> None:
@@ -110,7 +110,7 @@ class Ejector:
         return ejected
 
     def _may_eject(self, deployment: Deployment, error: ProviderError, now: float) -> bool:
-        """Whether an ejection leaves at least half of the deployments, or is certain anyway.
+        """Whether at least half of the deployments remain, or the error is surely this one's fault.
 
         An input that makes servers fail, or a fault of our own network, makes all deployments fail
         alike; then calling failing deployments serves more requests than calling none. Three errors

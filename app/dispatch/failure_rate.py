@@ -8,7 +8,7 @@ _NEVER = float("-inf")
 
 
 class FailureRate:
-    """Counts calls and failures in two windows side by side: it looks back one to two of them."""
+    """Counts calls and failures in the current window and in the one before it."""
 
     def __init__(self, settings: DispatchSettings) -> None:
         self._length = settings.rate_window

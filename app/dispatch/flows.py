@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from app.domain import Flow
 
-#: Names of up to 1, 8, 64, 512 … items, by the bits of their number less 1; no user has such a one.
+#: Names of the sizes up to 1, 8, 64, 512 … items, by the bits of the number of items less 1. No end
+#: user has such a name.
 _SIZES = [f"\0{8 ** -(-bits // 3)}" for bits in range(64)]
 
 

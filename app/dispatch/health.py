@@ -1,7 +1,7 @@
 """The circuit breaker of one deployment. No I/O, no lock; the time is an argument.
 
 A deployment is *ejected* after failures in a row, or when too many of its recent calls failed. Each
-ejection is twice as long as the one before, with jitter so that workers do not return in step. Then
+ejection is twice as long as the one before, with jitter so that workers do not probe together. Then
 one call, the *half-open probe*, decides whether it is back. One that is back starts slowly: its
 share of the requests grows to the full weight within seconds, and until then a further failure
 makes the next ejection longer.
@@ -22,7 +22,7 @@ from app.errors import ConnectionFailed, CredentialsRefused, ProviderError, Thro
 _CLOCK_ERROR_S = 1e-6
 _ROUNDING = 1e-6  # of a sum of fractions of calls
 _FIRST_SHARE = 0.1  # of its weight that a deployment gets at once when it is back
-_LOST_PROBE_FACTOR = 6.0  # times `probe_timeout`: a probe counts as lost then, or later
+_LOST_PROBE_FACTOR = 6.0  # times `probe_timeout`, after which a probe may count as lost
 _NEVER = float("-inf")
 
 
@@ -48,8 +48,8 @@ class Health:
         self._rest_began = _NEVER
         self._rest_probed = _NEVER
         self._rest_is_requested = False  # by the provider's Retry-After
-        self._rests = 0  # in a row
-        self._throttled = False  # it rests because it answered 429
+        self._rests_in_a_row = 0
+        self._rests_after_429 = False
         self.failure_rate = FailureRate(self._settings)
         self._refuted_400s = 0.0  # calls, in a row
 
@@ -76,14 +76,14 @@ class Health:
 
     def is_throttled(self, now: float) -> bool:
         """Whether it rests because it answered 429."""
-        return self._throttled and now < self._resting_until
+        return self._rests_after_429 and now < self._resting_until
 
     def may_serve(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
         """Whether a call may be sent.
 
-        ``last_resort``: no other deployment may be called now. ``is_only``: none ever can serve the
-        request; then only a rest that the provider requested by Retry-After is kept, and a call may
-        be sent while this one is ejected.
+        ``last_resort``: no other deployment may be called now. ``is_only``: no other can ever serve
+        the request; then a call may be sent while this one is ejected, or rests without a
+        Retry-After of its provider.
         """
         if now < self._resting_until:
             if is_only and not self._rest_is_requested:
@@ -153,7 +153,7 @@ class Health:
         self.failures_in_a_row = 0
         self._refuted_400s = 0.0
         if call_started_at >= self._rest_began:
-            self._rests = 0
+            self._rests_in_a_row = 0
             self._resting_until = _NEVER
         if self._ejected_until is not None:
             self._ejected_until = None
@@ -171,14 +171,14 @@ class Health:
         probed, self._probe_until = self._probe_until is not None, None
         if isinstance(error, Throttled):
             self._rest(error.retry_after, now, call_started_at)
-            self._throttled = True
+            self._rests_after_429 = True
             if self._ejected_until is not None:  # a deployment that answers 429 is running again
                 self._ejected_until = None
                 self._back_since = now
             return False
         if error.retry_after is not None:
             self._rest(error.retry_after, now, call_started_at)
-            self._throttled = False
+            self._rests_after_429 = False
         self.failure_rate.count(now, failed=True)
         self.failures_in_a_row += 1
         settings = self._settings
@@ -228,17 +228,17 @@ class Health:
         return now >= since + self._settings.rest_probe
 
     def _rest(self, retry_after: float | None, now: float, call_started_at: float) -> None:
-        """Rest after a 429. All calls in flight when a rest begins are one episode."""
+        """Rest after a 429. A call that started before a rest does not count for another one."""
         settings = self._settings
         if retry_after is not None:
             length = min(retry_after, settings.longest_asked_rest)
         elif call_started_at < self._rest_began:
             return
         else:
-            doubled = settings.first_rest * 2.0 ** min(self._rests, 16)
+            doubled = settings.first_rest * 2.0 ** min(self._rests_in_a_row, 16)
             length = min(doubled, settings.longest_rest) * (0.5 + self._jitter() / 2)
         if call_started_at >= self._rest_began:
-            self._rests += 1
+            self._rests_in_a_row += 1
             self._rest_began = now
         is_still_requested = self._rest_is_requested and now < self._resting_until
         self._rest_is_requested = retry_after is not None or is_still_requested

@@ -13,16 +13,16 @@ from app.providers.base import Capabilities
 from app.providers.contexts import context_of
 from app.tokens.bounded import SLICE_SIZE, BoundedTokenizer, groups
 
-#: Tokens by which a text of ASCII may exceed its characters: one that its tokenizer puts before it.
+#: How many more tokens than characters a text of ASCII may have: a tokenizer may add one before it.
 _MAX_SURPLUS_TOKENS = 1
 
 
 class ItemLengths:
-    """The tokens of a request's items, counted where a limit may be exceeded, and no further.
+    """Counts the tokens of a request's items, as far as the check of a limit needs them.
 
     All counts and limits here are without the tokens that a model adds to each item: how many it
-    adds depends on the deployment (`Deployment.added_tokens`). ``counts`` are those known before;
-    empty: none are.
+    adds depends on the deployment (`Deployment.added_tokens`). ``counts`` are those known
+    before; empty: none are.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ def max_item_tokens(
     takes: Capabilities,
     tokenizer: BoundedTokenizer | None,
 ) -> int | None:
-    """Return the limit of one item's tokens: the operator's, or that which is known of the model.
+    """Return the most tokens of one item: the operator's setting, or the model's known context.
 
-    Without a tokenizer the second is not in force, because no text can be counted.
+    Without a tokenizer the known context is no limit, because no text can be counted.
     """
     if settings.max_item_tokens != KNOWN_CONTEXT:
         return settings.max_item_tokens

@@ -44,7 +44,7 @@ class Job:
         self._on_part = on_part
         self._lock = uncontended_lock()
         self._wake_at = float("-inf")  # when a caller will call `advance` without a `wake`
-        self._state = JobState(context, rng, self.receive, on_part is not None)
+        self._state = JobState(context, rng, self.receive, self.on_room, on_part is not None)
 
     # For callers
 
@@ -103,7 +103,7 @@ class Job:
     def want(self, positions: Sequence[int], flow: Flow) -> None:
         """Let the parts with these items start first: another request with ``flow`` waits for them.
 
-        That must `advance` the job.
+        The other request must call `advance` then.
         """
         with self._lock:
             self._state.want(positions, flow)
@@ -152,6 +152,11 @@ class Job:
         finally:
             if must_wake or self.is_settled:
                 self._wake()
+
+    def on_room(self) -> None:
+        """Have a caller start the parts again that found all queues full. Takes no lock."""
+        self._state.has_room = True
+        self._wake()
 
     # Under no lock
 

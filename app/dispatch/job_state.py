@@ -45,9 +45,9 @@ _MIN_TIME_FOR_ATTEMPT_S = 0.01  # with less until the deadline, nothing is tried
 class JobState:
     """The parts of one request, its answer, and what follows from the results of its attempts.
 
-    `app.dispatch.job.Job` owns it, and holds its own lock during every call. It collects in
-    ``effects`` what the job does after that. With ``parts_are_published`` each part that has its
-    vectors is among them, and the job calls `published` for it.
+    `app.dispatch.job.Job` owns it, and holds its own lock during every call. ``effects``
+    are what the job does after it has released the lock. With ``parts_are_published`` each part
+    that has its vectors is among them, and the job calls `published` for it.
     """
 
     def __init__(
@@ -55,11 +55,13 @@ class JobState:
         context: JobContext,
         rng: random.Random,
         on_result: Callable[[Attempt, Result, float], None],
+        on_room: Callable[[], None],
         parts_are_published: bool,
     ) -> None:
         request, self._pool = context.request, context.pool
         self.finished = False
         self.error: BaseException | None = None
+        self.has_room = False  # in a queue that was full, since the last `advance`
         self.unpublished = 0  # parts in ``effects`` for which `published` is still to be called
         self.effects = Effects()
         self._context = context
@@ -71,7 +73,7 @@ class JobState:
         self.times = self._parts.times
         self.times.records = request.calls
         self.want = self._parts.want
-        self._starter = Starter(context, self._parts, on_result, self.effects)
+        self._starter = Starter(context, self._parts, on_result, on_room, self.effects)
         self._answer = Answer(len(request.items))
 
     @property
@@ -85,12 +87,18 @@ class JobState:
         """Start what is due, and end the request at its deadline; return when to call it again."""
         if now >= self._context.deadline.at and not self.finished:
             self._finish(self._deadline_exceeded())
+        if self.has_room:
+            self.has_room = False
+            self._starter.retry_full_queues(now)
         if self._parts.running:
             self._starter.handle_slow_calls(now)
         return self._start_due(now)
 
     def cancel(self, error: ClientError | None = None) -> None:
-        """End the request, if it has not ended, with ``error``: no caller waits for it."""
+        """End the request, if it has not ended, with ``error``: no caller waits for it.
+
+        ``error`` None: with a `DeadlineExceeded` that no caller gets.
+        """
         if not self.finished:
             self._finish(error or self._deadline_exceeded())
 
@@ -183,7 +191,7 @@ class JobState:
             self._finish()
 
     def _leave_unpaid(self, attempt: Attempt, vectors: Vectors) -> None:
-        """Let the next request of the key pay for vectors that this one does not use."""
+        """Charge vectors that this request does not use to the next request of its key."""
         self._pool.unpaid.add(attempt.flow.key, attempt.deployment.source, sum(vectors.tokens))
 
     def _after_failure(

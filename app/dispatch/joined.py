@@ -13,11 +13,11 @@ _MUCH_LARGER_FACTOR = 4
 
 
 class JoinedItems:
-    """The items that have been joined, by position, each with the flow in which it is to wait.
+    """The items that other requests wait for, by position, each with the flow in which it waits.
 
-    That is the flow of the request that has joined, if its tier is better, or if it is a small
-    request of the same tier: it must not wait in the flow of a bulk one. Else it is ``own``, the
-    flow of the request that was joined, of so many ``items``.
+    It is the flow of the request that has joined, if (1) its tier is better, or (2) its tier is the
+    same, and it is much smaller: it must not wait in the flow of a bulk request. Else it is
+    ``own``, the flow of the request that was joined, which has so many ``items``.
 
     `app.dispatch.parts.Parts` owns it, under the lock of its job.
     """
@@ -40,10 +40,7 @@ class JoinedItems:
         self._positions = sorted(self._flows)
 
     def prefer(self, part: Part) -> bool:
-        """Let a part start first that has joined items.
-
-        Returns whether one of them is to wait in another flow, which the part then has.
-        """
+        """Let a part start first if it has joined items; return whether that changes its flow."""
         first, last = _range(part, self._positions)
         before = part.flow
         for position in self._positions[first:last]:
@@ -55,14 +52,14 @@ class JoinedItems:
 
 
 def extent(part: Part, positions: Sequence[int]) -> tuple[int, int]:
-    """Return (start, stop) of the items of a part from the first to the last of some.
+    """Return (start, stop) of the first to the last of ``positions`` that are in a part.
 
-    ``positions`` are in ascending order; both are the end of the part where it has none of them.
+    ``positions`` are in ascending order. Where none is in the part, both are its end.
     """
     first, last = _range(part, positions)
     return (part.stop, part.stop) if first == last else (positions[first], positions[last - 1] + 1)
 
 
 def _range(part: Part, positions: Sequence[int]) -> tuple[int, int]:
-    """Return which of some positions, in ascending order, are of items of a part."""
+    """Return the indexes (first, after the last) of the ``positions`` that are in a part."""
     return bisect_left(positions, part.start), bisect_left(positions, part.stop)

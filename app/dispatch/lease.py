@@ -1,4 +1,4 @@
-"""What a worker asks the store of a shared quota, and what it answers. See `leased_quota`. Pure."""
+"""A worker's question to the store of a shared quota, and the answer. See `leased_quota`. Pure."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Exchange:
 
     at: float
     kept: Amount  # calls and tokens, those of calls that are not final among them
-    needed: Amount  # without which nothing helps; 0: nothing waits
-    wanted: Amount
+    needed: Amount  # the least with which a waiting call may leave; 0: none waits
+    wanted: Amount  # what the worker expects to use in `AHEAD_S`, if not more is needed
     calls: list[tuple[float, int]]  # in the order in which they became final
     final: int  # calls that ever became final
     is_leaving: bool  # the worker ends, and returns all
@@ -31,7 +31,7 @@ class Exchange:
 class Lease:
     """The store's answer."""
 
-    is_leased: bool  # else the worker leaves
+    is_leased: bool  # False for a worker that ends
     is_known: bool  # the store knew the worker; else it took no report
     calls: float
     tokens: float
@@ -42,11 +42,14 @@ class Lease:
     spare_calls: float  # that no worker can have leased since
     spare_tokens: float
     share_wait: float  # seconds until the shares of all workers fit into each minute
-    rank: int  # how many of the workers come before this one: of a share that does not divide
+    rank: int  # number of workers before this one: the first ones share the remainder of a division
 
 
 def lease_size(rates: Sequence[float], requests: float | None, members: int) -> tuple[int, int]:
-    """Return the calls and tokens to lease for so many a second; one call at rest, if cheap."""
+    """Return the calls and tokens to lease at these ``rates`` a second.
+
+    A worker without calls leases one, where the quota is large enough for that (`IDLE_SHARE`).
+    """
     calls, tokens = (math.ceil(rate * AHEAD_S) for rate in rates)
     if requests is None or requests * IDLE_SHARE >= members:
         mean = math.ceil(rates[1] / rates[0]) if rates[0] > 0.01 else 0
@@ -60,7 +63,7 @@ def amounts(
     size: tuple[int, int],
     needed_tokens: int,
 ) -> tuple[Amount, Amount, Amount]:
-    """Return what to keep of a lease, and what to need and to want in addition.
+    """Return what to keep of a lease, and what is needed and wanted in addition.
 
     ``needed_tokens`` are those of a call that waits, -1 for none. While one waits all is kept.
     """

@@ -2,14 +2,15 @@
 
 A shared store counts calls and tokens of the last minute, and leases pieces of the rest to workers.
 `LeasedQuota` says what to ask the store for (`start_exchange`), and takes its answer
-(`end_exchange`); `app.limits.leases` asks. In an exchange the worker reports calls that are final,
-names what it keeps of its lease, which returns the rest, and asks for what it expects to need.
+(`end_exchange`); `app.limits.quota_leases` asks. In an exchange the worker reports calls that are
+final, names what it keeps of its lease, which returns the rest, and asks for what it expects to
+need.
 
 There are two modes:
 
 1. *leased*: calls leave as far as the lease goes. It expires some seconds after the question for it
-   was sent, so that an answer that is late is worth less, and one that is lost nothing: the store
-   counts what it has leased until the lease has expired for a minute.
+   was sent, so that the lease of a late answer is shorter, and that of a lost answer is never used.
+   The store counts what it has leased until the lease has expired for a minute.
 2. *share*: the store is away, or cannot lease yet. The worker has its share of the quota, as
    without a store. After a lease it begins with what no other can have used: see `_begin_share`.
 """
@@ -28,7 +29,7 @@ from app.dispatch.reservation import Reservation
 LEASE_S = 5.0
 #: Seconds for which a worker that starts waits for the store's first answer.
 JOIN_S = 1.0
-#: Seconds after which a queue that waits for a lease looks again, if nothing else makes it.
+#: Seconds after which a queue that waits for a lease is checked again, at the latest.
 POLL_S = 0.25
 #: Seconds between two exchanges of a worker, at most.
 EXCHANGE_S = 1.0
@@ -36,7 +37,7 @@ _INFINITE = float("inf")
 
 
 class LeasedQuota(Quota):
-    """A `Quota` of all workers: ``requests`` and ``tokens`` are the whole.
+    """A `Quota` of all workers: ``requests`` and ``tokens`` are the limits of all together.
 
     ``on_need`` is called, under the lock, when an exchange should come soon.
     """
@@ -44,7 +45,7 @@ class LeasedQuota(Quota):
     def __init__(self, requests: float | None, tokens: float | None, workers: int) -> None:
         self.whole = requests, tokens
         self._workers, self._rank = workers, -1
-        self._has_share = True  # of the calls: else there are fewer calls than workers
+        self._has_share = True  # False: of fewer calls than workers, it has none
         self._joins_until = -_INFINITE
         self.on_need: Callable[[], None] | None = None
         self._until = -_INFINITE  # when the lease expires
@@ -71,11 +72,11 @@ class LeasedQuota(Quota):
     # Exchanges with the store
 
     def join(self, now: float) -> None:
-        """Wait a moment for the store's first answer, before the share is used."""
+        """Let calls wait up to `JOIN_S` for the store's first answer, before the share is used."""
         self._joins_until = now + JOIN_S
 
     def start_exchange(self, now: float, is_leaving: bool = False) -> Exchange:
-        """Return what to ask the store now. What is not kept is not used from here on."""
+        """Return what to ask the store now. What it does not keep is not used any more."""
         with self._lock:
             calls = self._reports.collect(now, is_leaving)
             if is_leaving or not self.is_leased:
@@ -96,7 +97,7 @@ class LeasedQuota(Quota):
             return made
 
     def end_exchange(self, exchange: Exchange, lease: Lease | None, now: float) -> bool:
-        """Take the store's answer, None for none; return whether what waits may leave now."""
+        """Take the store's answer, None for none; return whether waiting calls may leave now."""
         with self._lock:
             if self._exchange is not exchange:
                 return False
@@ -140,8 +141,8 @@ class LeasedQuota(Quota):
     def _begin_share(self, now: float) -> None:
         """Use the share of the quota from now on, but never more than all workers together may.
 
-        Other workers may have leased until the store went away. The store's last answer says when
-        the shares of all workers begin to fit beside that, and what they can use before.
+        Other workers may have leased calls until the store went away. The store's last answer says
+        from when the shares of all workers fit beside those, and what all may use before that.
         """
         last = self._last
         if last is None:
@@ -200,7 +201,7 @@ class LeasedQuota(Quota):
     def _held_back(self, tokens: int, now: float) -> float:
         if self._has_lease(tokens, now):
             return 0.0
-        if self.is_leased:  # what is left of it for all; a call waits a moment for its lease
+        if self.is_leased:  # until the store has room; the short wait for a lease does not count
             return max(self._window_until, self._pace_until) - now
         if self._exchange is not None or now < self._joins_until or self._has_spare(tokens, now):
             return 0.0

@@ -1,15 +1,16 @@
 """The slots of a provider that all workers and hosts share: this worker's lease of them. No I/O.
 
 A shared store leases slots to workers. `LeasedSlotQueue` says what to ask it for
-(`start_exchange`), and takes its answer (`end_exchange`); `app.limits.slot_leases` asks. In an
+(`start_exchange`), and takes its answer (`end_exchange`); `app.limits.slot_leases` asks a server,
+`app.limits.host_store`, without one, a file that the workers of this host share. In an
 exchange the worker names the slots that it keeps, which returns the others, and what it needs.
 There are two modes:
 
 1. *leased*: calls start in the slots of the lease, until some seconds after the question for it
    was sent. The store counts the slots of a silent worker until calls that started then have ended.
-2. *share*: the store is away. The worker has its share of the slots, as without a store. What it
-   has less than that when it loses the store, other workers may use, and calls in flight last: the
-   rest of the share comes when these have ended.
+2. *share*: the store is away. The worker has its share of the slots, as without a store. Where
+   its last lease was less than the share, other workers may still have calls in the rest: it uses
+   the rest once those must have ended.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 LEASE_S = 5.0
 #: Seconds between two exchanges of a worker, at most.
 EXCHANGE_S = 0.5
-#: Seconds between two, at least, of a worker in which something waits: without any slot …
+#: Seconds between two exchanges, at least, of a worker whose attempts wait, while it has no slot.
 POLL_S = 0.1
-#: … and with some.
+#: The same while it has slots.
 BUSY_POLL_S = 0.25
-#: Seconds between two, at least, of a worker that returns slots as its calls end.
+#: `POLL_S` and `BUSY_POLL_S` are times this, where the store is a file of this host.
+HOST_POLL_FACTOR = 0.2
+#: Seconds between two exchanges, at least, of a worker that returns slots as its calls end.
 RETURN_S = 0.02
 #: Seconds for which a worker that starts waits for the store's first answer.
 JOIN_S = 1.0
@@ -48,41 +51,49 @@ class LeasedSlotQueue(SlotQueue):
     """A `SlotQueue` whose slots are leased; all workers together have ``limit``.
 
     ``workers`` are those of this host; a call lasts at most ``max_call_s``. ``on_need`` is called,
-    under the lock, when an exchange should come soon.
+    under the lock, when an exchange should come soon: for what waits after `POLL_S` and
+    `BUSY_POLL_S`, times ``poll_factor``.
     """
 
     def __init__(
-        self, limit: int, workers: int, max_call_s: float, max_waiting: int = 1000
+        self,
+        limit: int,
+        workers: int,
+        max_call_s: float,
+        max_waiting: int = 1000,
+        poll_factor: float = 1.0,
     ) -> None:
         self.limit = limit
         self.is_leased = False
         self.on_need: Callable[[], None] | None = None
         self._workers = workers
+        self._poll_factor = poll_factor
         self._share = calls_of_worker(limit, workers)
         self._held = 0  # slots that the store counts for this worker, at least
-        self._entitled = 0
+        self._entitled = 0  # slots that it may go on using: see `SlotLease`
         self._is_urgent = False
         #: Leased: when the lease expires. Else when the whole share may be used; infinite: it is.
         self._until = _INFINITE
         #: How long after an answer that does not come other workers' calls may last.
         self.hold_s = LEASE_S + max_call_s + CALL_MARGIN_S
         self._exchange: SlotExchange | None = None  # under way
-        self._exchanged_at = self._asked_at = -_INFINITE  # the last one, and of one that lacks
+        self._exchanged_at = -_INFINITE  # the last exchange
+        self._asked_at = -_INFINITE  # the last exchange in which an attempt lacked a slot
         self._number = 0
-        self._peak = 0  # slots that could have been used since then
+        self._peak = 0  # slots that could have been used since the last exchange
         self._used_at = -_INFINITE  # when a slot was last looked for
         super().__init__(self._share, max_waiting)
 
     # Exchanges with the store
 
     def join(self, now: float) -> None:
-        """Wait a moment for the store's first answer, before the share is used."""
+        """Let calls wait up to `JOIN_S` for the store's first answer, before the share is used."""
         with self._lock:
             self._until = now + JOIN_S
             self._change_slots(0)
 
     def start_exchange(self, now: float, is_leaving: bool = False) -> SlotExchange:
-        """Return what to ask the store now. What is not kept is not used from here on."""
+        """Return what to ask the store now. What it does not keep is not used any more."""
         with self._lock:
             if now >= self._until:
                 self._end_mode(now)
@@ -105,7 +116,7 @@ class LeasedSlotQueue(SlotQueue):
             return self._exchange
 
     def end_exchange(self, exchange: SlotExchange, lease: SlotLease | None, now: float) -> bool:
-        """Take the store's answer, None for none; return whether it was waited for."""
+        """Take the store's answer, None for none; return False for that of an earlier exchange."""
         with self._lock:
             if self._exchange is not exchange:
                 return False
@@ -132,7 +143,7 @@ class LeasedSlotQueue(SlotQueue):
         self._change_slots(min(self.slots, self._share))
 
     def _end_mode(self, now: float) -> None:
-        """Pass from an expired lease to what is left of it, or from that to the whole share."""
+        """After an expired lease use at most its slots; some time later, the whole share."""
         if self.is_leased:
             self._begin_share(now)
         elif self._exchange is None:  # the store counts what was used when it was asked
@@ -165,7 +176,7 @@ class LeasedSlotQueue(SlotQueue):
         return self.is_leased or self.free >= 0
 
     def _look_ahead(self, now: float) -> None:
-        """Have an exchange made soon if something waits for slots, or others wait for these."""
+        """Request an exchange soon if an attempt lacks a slot, or another worker lacks these."""
         waiting = self._attempts.waiting
         if not self.is_leased:
             if waiting and self._until < _INFINITE and self.on_pause is not None:
@@ -174,7 +185,7 @@ class LeasedSlotQueue(SlotQueue):
         if self._is_urgent and self._held > max(self._entitled, self.slots - self.free):
             every, due_at = RETURN_S, self._exchanged_at + RETURN_S
         elif waiting and self.free <= 0 and self.slots < self.limit:
-            every = BUSY_POLL_S if self.slots > 0 else POLL_S
+            every = (BUSY_POLL_S if self.slots > 0 else POLL_S) * self._poll_factor
             due_at = self._asked_at + every
         else:
             return

@@ -29,7 +29,7 @@ class Leaving:
         self._on_pause = on_pause
 
     def may_leave(self, attempt: Attempt, now: float) -> bool:
-        """Whether an attempt may leave, where its provider has a slot; a probe has no pause."""
+        """Whether an attempt may leave, if its provider has a slot; a probe waits for no quota."""
         deployment = attempt.deployment
         if deployment.concurrency is not None and not self._has_own_slot(attempt):
             return False
@@ -46,7 +46,7 @@ class Leaving:
         return not pause
 
     def one_look(self, now: float) -> Callable[[Attempt], bool]:
-        """Return `may_leave` for one look at the queue, which may hold very many attempts."""
+        """Return a `may_leave` for one pass over the queue, which may hold very many attempts."""
         must_wait = MustWait()
 
         def may_leave(attempt: Attempt) -> bool:

@@ -1,4 +1,4 @@
-"""The attempts that may not leave a queue now, as far as one look at it has found out. Pure."""
+"""The attempts that may not leave a queue now, as far as one pass over it has found. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ class MustWait:
     """Attempts that may not leave, so that those like them are not looked at one by one.
 
     A quota without room for a call has none for a larger one of the same tier, and a call that is
-    spaced is so with a later deadline, too. While a thousand attempts wait for a quota, to ask it
-    for each would take a millisecond at each change of the queue. A call of twice the tokens is
-    asked for by itself: it may have to wait so long that it is refused.
+    spaced is so with a later deadline, too. While a thousand attempts wait for a quota, a check of
+    each would take a millisecond at each change of the queue. A call of twice the tokens is checked
+    by itself: it may have to wait so long that it is refused.
     """
 
     __slots__ = ("_least",)
 
     def __init__(self) -> None:
-        #: The tokens and the deadline of an attempt that must wait, by what it has in common.
+        #: The tokens and the deadline of an attempt that must wait, by `_kind`.
         self._least: dict[Hashable, tuple[int, float]] = {}
 
     def add(self, attempt: Attempt) -> None:

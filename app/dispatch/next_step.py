@@ -34,7 +34,7 @@ class NextStep:
         decision: retry.Decision,
         now: float,
     ) -> retry.Fail | None:
-        """Let the part wait for its next attempt, or split it; return how the request ends else."""
+        """Let the part wait for its next attempt, or split it; `Fail` is returned as it is."""
         match decision:
             case retry.Fail():
                 return decision

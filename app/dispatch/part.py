@@ -20,7 +20,7 @@ NEVER = float("inf")
 class PartState(StrEnum):
     """The state of a part. The request has its vectors when every part is answered or split."""
 
-    WAITING = "waiting"  # for its time, or for a deployment that may be asked
+    WAITING = "waiting"  # until it is due, or a deployment may be called
     RUNNING = "running"  # an attempt is queued or in flight; two, when it is hedged
     ANSWERED = "answered"  # its vectors are in the answer
     SPLIT = "split"  # smaller parts have taken its place
@@ -59,17 +59,17 @@ class Part(Struct, eq=False):
     failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
     #: The attempts that were refused with 400, which may still be the provider's fault.
     refused_by: dict[Deployment, Attempt] = field(default_factory=dict)
-    has_doubtful_400: bool = False  # one of them was in doubt when it came
+    has_doubtful_400: bool = False  # one such deployment was in doubt when it answered
     #: When its call counts as failed, and another is sent beside it: see `Timers`.
     late_at: float = NEVER
     late_after: float = NEVER  # seconds from the start of the call; less near the deadline
     hedge_at: float = NEVER  # when one more call is sent, without counting a failure
     hedge_after: float = NEVER  # seconds, likewise
     is_late: bool = False  # another deployment was asked beside a late one
-    retry_not_charged: bool = False  # the next attempt has still to be paid from the budget
+    retry_not_charged: bool = False  # the next attempt is still to be charged to the budget
     never_merge: bool = False
     starts_first: bool = False  # another request waits for some of its items: see `Parts.want`
-    halving: Halving | None = None  # it is one of the parts of that
+    halving: Halving | None = None  # that made this part, if one did
     is_largest_served: bool = False  # the largest item of a larger part was sent alone before it
     # Computed from the fields above:
     size: int = 0  # items
@@ -106,9 +106,9 @@ class Part(Struct, eq=False):
         return refused is not None and refused.batch_size == 1
 
     def is_refused_alone(self, now: float) -> bool:
-        """Whether it was refused with 400, in calls of its own, by deployments not in doubt.
+        """Whether deployments refused it with 400 in calls of its own, and none is in doubt now.
 
-        Neither then nor now: one that refused everything for a while may be back since.
+        None was in doubt at its 400, either: one that refused everything then may be back now.
         """
         if not self.refused_by or self.has_merged_refusal or self.has_doubtful_400:
             return False

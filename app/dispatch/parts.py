@@ -28,12 +28,12 @@ class Parts:
         #: The attempts of those in state `RUNNING`, oldest first.
         self.running: dict[Attempt, Part] = {}
         self.times = CallTimes()
-        #: By the part of one item that must be answered before them, those that it was cut from.
+        #: Parts that wait until another one is answered, by that one: see `halve`.
         self._held: dict[Part, list[Part]] = {}
         self._flow = flow  # of the request
         self._halvings = 0
         self._items = len(tokens)
-        self._joined: JoinedItems | None = None  # until another request joins this one
+        self._joined: JoinedItems | None = None  # None until another request joins this one
         self._effects = effects
 
     @property
@@ -131,7 +131,7 @@ class Parts:
         if self._halvings >= MAX_FREE_HALVINGS and not pool.retries.spend():
             return False
         self._halvings += 1
-        part.failures.remove(error)  # the halves may be well: only the size was refused
+        part.failures.remove(error)  # no failure of the halves: only the size was refused
         del part.failed_at[deployment]
         cuts = cuts_of_halves(part.tokens, part.is_largest_served)
         smaller = self._cut(part, cuts)
@@ -152,16 +152,19 @@ class Parts:
     def want(self, positions: Sequence[int], flow: Flow) -> None:
         """Let the parts with these items start first: a request that has joined waits for them.
 
-        They wait in ``flow`` where that is better for it (see `JoinedItems`).
+        In queues, the parts wait in ``flow`` if they leave earlier by that: see `JoinedItems`.
         """
         joined = self._joined = self._joined or JoinedItems(self._flow, self._items)
         joined.add(positions, flow)
         for part in [part for parts in (self.waiting, *self._held.values()) for part in parts]:
             joined.prefer(part)
         for part in list(dict.fromkeys(self.running.values())):
+            was_bulk = part.is_bulk
             if joined.prefer(part):
                 for attempt in part.attempts:
                     attempt.deployment.queue.move(attempt, part.flow)
+                if was_bulk and not part.is_bulk:  # the call may leave elsewhere at once
+                    part.late_at = float("-inf")
         self.put_first(())
 
     def keep_only(self, positions: Sequence[int]) -> list[tuple[int, int]]:

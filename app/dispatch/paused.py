@@ -1,4 +1,4 @@
-"""Looks again at queues in which attempts wait for a quota, when its pause has ended."""
+"""Sends the attempts of a queue that wait for a quota, when its pause has ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger("app.dispatch")
 
 
 class PausedQueues:
-    """Sends what waits in queues when their pauses have ended.
+    """Sends the attempts that wait in queues, when the pauses of these have ended.
 
     Its thread (a greenlet under gevent) runs while a queue is paused, and ends after the last
     pause. The lock guards all fields; nothing waits under it.
@@ -30,7 +30,7 @@ class PausedQueues:
         self._lock = uncontended_lock()
 
     def resume_at(self, queue: SlotQueue, at: float) -> None:
-        """Look at a queue at that time, or earlier. Never waits; may be called under its lock."""
+        """Check a queue at that time, or earlier. Never waits; may be called under its lock."""
         with self._lock:
             if at >= self._due.get(queue, float("inf")):
                 return

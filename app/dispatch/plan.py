@@ -18,7 +18,7 @@ _MIN_BYTES_PER_TOKEN, _MAX_BYTES_PER_TOKEN = 0.5, 32.0
 _MIN_LEARNED_BYTES = 200.0  # seen, before something is learned from them
 _MIN_STAGGERED = 8  # calls of a request, from which on the first ones are smaller
 _DECAY = 0.95  # of what was seen, with each further call
-_TOO_LOW_FACTOR = 1.25  # more tokens are assumed in a call after one was too large,
+_CORRECTION_FACTOR = 1.25  # more tokens are assumed in a call after one was too large,
 _MAX_CORRECTION = 4.0  # so many times more at most,
 _CORRECTION_DECAY = 0.99  # and less again with each call that was not
 _MARGIN = 0.8  # of the average: more tokens are expected than there are on average
@@ -42,15 +42,15 @@ class TokenEstimate:
     """Expects the tokens of items of one model: limits and quotas need them before a call.
 
     There are two cases: the model's settings name a tokenizer, which counts texts that are not too
-    long for that; or they are computed from the bytes of the text, by the provider's counts for
-    earlier calls. The second is an estimate above the average, to avoid calls that are too large.
+    long for that; or the tokens are computed from the bytes of the text, by the provider's counts
+    for earlier calls. The second is an estimate above the average, to avoid too large calls.
     """
 
     def __init__(self, tokenizer: Tokenizer | None = None, is_used: bool = True) -> None:
         self.is_used = is_used  # a limit of tokens depends on it
         self.tokenizer = None if tokenizer is None else BoundedTokenizer(tokenizer)
-        self._bytes = self._tokens = 0.0  # seen, recent calls first
-        #: Of the size of calls: so many times more tokens than expected are assumed for them.
+        self._bytes = self._tokens = 0.0  # of the calls so far, recent ones count more
+        #: So many times the expected tokens are assumed where a call's size is limited.
         self.correction = 1.0
 
     def count(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[int]:
@@ -91,7 +91,7 @@ class TokenEstimate:
         Only the size of calls follows from it. Quotas are charged by what is expected, as before:
         a few calls that were too large do not show that all callers use more tokens.
         """
-        self.correction = min(self.correction * _TOO_LOW_FACTOR, _MAX_CORRECTION)
+        self.correction = min(self.correction * _CORRECTION_FACTOR, _MAX_CORRECTION)
 
     @property
     def bytes_per_token(self) -> float:

@@ -16,7 +16,7 @@ from app.dispatch.unpaid import UnpaidTokens
 
 #: Expected waits within this factor count as equal: while all are healthy, weights alone decide.
 _EQUAL_WAIT_FACTOR = 2.0
-_NOW = float("-inf")  # a deadline that leaves no time to wait for a quota
+_NO_TIME = float("-inf")  # a deadline before which no call may wait for a quota
 _UNKNOWN_LATENCY_S = 0.1  # assumed for a call while no deployment has answered one
 
 
@@ -56,20 +56,20 @@ class Pool:
         expected: Expected,
         suitable: Sequence[Deployment] | None = None,
         avoid: Collection[Deployment] = (),
-        deadline: float = _NOW,
+        deadline: float = _NO_TIME,
     ) -> Deployment | None:
         """Return the deployment to call now, or None where none may be called.
 
-        ``deadline``: before it, a call may wait a moment for a quota (`MAX_WAIT_S`). There are
-        four cases:
+        ``deadline``: a call may wait for a quota, up to `MAX_WAIT_S`, if it is sent before that.
+        There are four cases:
 
         1. Only one can serve the request: it is called whatever its health, since there is no
-           alternative and its own error tells the caller most.
+           alternative, and its own error says more than that none was called.
         2. Several are healthy: the first tier with one that may be called is used. In that tier two
            are drawn by weight, and the one with the shorter expected wait is called (the power of
            two choices: Mitzenmacher 2001). One whose quota holds the call back is passed over where
            another would send it at once: see `_without_pause`.
-        3. None of them has room in its quota, but one will have it in a moment: that is called.
+        3. None of them has room in its quota, but one will have it soon: that is called.
         4. None is healthy: an ejected one may get its half-open probe early.
         """
         candidates = self.deployments if suitable is None else suitable
@@ -106,9 +106,10 @@ class Pool:
         expected: Expected,
         now: float,
     ) -> list[Deployment]:
-        """Return those of the first tier that fits whose quota does not hold a call back now.
+        """Return the deployments of ``fit`` whose quota does not hold a call back now.
 
-        Without one, those of the next tiers that are idle; else the one with the shortest pause.
+        ``fit``: those of the first tier with one that may be called. Where the quota of all holds a
+        call back: the idle ones of another tier; else the one with the shortest pause.
         """
         for one in fit:
             if one.quota.is_limited or one.quota.rests_until > now:
@@ -159,11 +160,11 @@ class Pool:
         now: float,
         last_resort: bool = False,
         is_only: bool = False,
-        deadline: float = _NOW,
+        deadline: float = _NO_TIME,
     ) -> bool:
         """Whether a deployment may be called, by its queue, its health and its quota.
 
-        ``deadline``: before it, a call may wait a moment for the quota.
+        ``deadline``: a call may wait for the quota, if it is sent before that: see `choose`.
         """
         if not deployment.queue.has_room(expected.flow):
             return False
@@ -218,7 +219,7 @@ class Pool:
 
     @property
     def max_slots(self) -> int:
-        """The most slots of one provider, at least 1: the parts of a request that run at once."""
+        """How many parts of a request may run at once: the most slots of a provider, at least 1."""
         if self.is_alone:
             return self.deployments[0].queue.slots or 1
         return max(d.queue.slots for d in self.deployments) or 1
@@ -228,7 +229,7 @@ class Pool:
         return min(max(d.standing.wait(now), d.quota_wait(expected, now)) for d in suitable)
 
     def is_throttled(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:
-        """Whether a quota, or a rest that a provider asked for, keeps one from being called."""
+        """Whether a quota, or a rest after a 429, keeps one of ``suitable`` from being called."""
         return any(d.standing.is_throttled(now) or d.quota_wait(expected, now) for d in suitable)
 
     def is_full(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:

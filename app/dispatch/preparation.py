@@ -1,4 +1,4 @@
-"""What is known of a request before its parts start: the deployments that can serve it, its tokens.
+"""Prepares a request before it has a job: the deployments that can serve it, and its tokens.
 
 All work on long texts is done here, in the caller's thread, under no lock and by its deadline: the
 tokens of an item are counted at most once, and token ids are decoded once, for deployments that
@@ -29,7 +29,7 @@ TEXT_ONLY = (
 class Prepared(Struct):
     """What the parts of a request need to know; positions are those of its items."""
 
-    suitable: Sequence[Deployment]  # that can serve it while all is well
+    suitable: Sequence[Deployment]  # that can serve it, whatever their health
     tokens: list[int]  # expected, of each item
     counts: Sequence[int | None] = ()  # by the tokenizer; empty: none are counted
     texts: Sequence[str] | None = None  # of token ids, for deployments that take only text
@@ -56,7 +56,7 @@ def prepare(pool: Pool, request: EmbeddingRequest, deadline: Deadline) -> Prepar
     counts: Sequence[int | None] = ()
     texts: Sequence[str] | None = None
     try:
-        if estimate.tokenizer is not None:  # the check of the settings demands one for a limit
+        if estimate.tokenizer is not None:  # settings with ``max_item_tokens`` must name one
             counts = estimate.count(items, deadline)
             suitable, counts = _without_too_long(
                 suitable, items, counts, estimate.tokenizer, deadline

@@ -1,10 +1,11 @@
-"""A flow of attempts that waits, by start-time fair queueing among the flows beside it.
+"""A flow of attempts in a queue, and the start-time fair queueing among its member flows.
 
 (Goyal, Vin, Cheng: "Start-time Fair Queueing", SIGCOMM 1996.) Each flow has a start tag, and the
 flow with the lowest tag is next; its tag then grows by the tokens that leave, divided by its share.
 The virtual time is the tag of the flow that left last. A flow that begins to wait gets the virtual
-time as its tag, unless its own is later: so it can neither save turns nor use one twice. Nor does a
-flow save turns that waits for a quota. All tags are forgotten when nothing waits any more.
+time as its tag, unless its own is later: so it can neither save turns nor use one twice. A flow
+that waits for a quota saves no turns, either (`QueuedFlow.first`). All tags are removed when no
+attempt waits any more.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Callable, Hashable, Iterator
 
 from app.dispatch.attempt import Attempt
 
-#: Members from which on those that do not wait are looked for, and removed; then again at twice as
-#: many as are left.
+#: Number of members at which those without waiting attempts are removed; the next time, at twice
+#: the number that is left.
 _MAX_IDLE_MEMBERS = 64
 
 
@@ -44,7 +45,7 @@ class QueuedFlow:
         self.groups: dict[Hashable, dict[Attempt, None]] = {}
 
     def begin(self, name: str, share: float = 1.0) -> QueuedFlow:
-        """Return the member of that name for one more attempt, which makes it wait."""
+        """Return the member of that name, which may be new, for one more attempt to wait in."""
         member = self.members.get(name)
         if member is None:
             if len(self.members) >= self._forget_at:
@@ -78,8 +79,8 @@ class QueuedFlow:
     def first(self, may_leave: Callable[[Attempt], bool]) -> Attempt | None:
         """Return the attempt that is next, of those at the head of their groups that may leave.
 
-        A flow that is passed over, because nothing of it may leave, loses its turn: else it would
-        have saved turns for all that time, and no other flow would leave until they are used.
+        A flow that is passed over, because none of its attempts may leave, loses its turn: else it
+        would save turns for all that time, and no other flow would leave until they are used.
         """
         for group in self.groups.values():
             attempt = next(iter(group))

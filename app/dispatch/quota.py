@@ -12,10 +12,10 @@ from app.domain import StatedLimit
 
 #: The share of the window that bulk work (tier flex) may use.
 BULK_SHARE = 0.9
-#: The longest wait for room in the window that a call in the queue waits; before a longer one it is
-#: refused.
+#: The longest time for which a call waits in the queue for room in the window. A call that would
+#: wait for longer is refused, so that another deployment may be called.
 MAX_WAIT_S = 2.0
-#: The longest rest for what a provider says of its limits: a wrong header must not stop it long.
+#: The longest rest that a provider's headers cause: a wrong header must not cause a long one.
 MAX_REST_S = 60.0
 
 _NOT_COUNTED = Reservation(0.0, 0)  # of a deployment without limits
@@ -25,8 +25,8 @@ class Quota:
     """Limits calls and tokens in any 60 seconds, counted when a call is sent; None is no limit.
 
     The limits may be a worker's share of the operator's setting. `QuotaWindow` has the rules: how
-    calls count, and how they are spaced. `pause` has the seconds for which a call is spaced;
-    `reserve` does not refuse a call for it.
+    calls count, and how they are spaced. `pause` returns the seconds by which a call is spaced;
+    `reserve` does not check the spacing.
 
     The lock guards all fields.
     """
@@ -51,15 +51,16 @@ class Quota:
             if wait > 0:  # then no attempt waits in the queue, where `pause` would see it
                 self._window.drop_burst(now)
             if now < self._remaining.until:
-                told = self._remaining.wait(tokens, now, calls)
-                return max(wait, told) if told > MAX_WAIT_S else wait  # a shorter one in the queue
+                stated_s = self._remaining.wait(tokens, now, calls)
+                if stated_s > MAX_WAIT_S:  # for a shorter time a call waits in the queue
+                    return max(wait, stated_s)
             return wait
 
     def pause(self, tokens: int, now: float, deadline: float = float("inf")) -> float:
-        """Return the seconds for which a call of so many tokens waits in the queue; 0: it leaves.
+        """Return the seconds for which a call of so many tokens waits in the queue; 0: for none.
 
-        A call is not spaced beyond its deadline. 0 also where the window has no room for long:
-        `reserve` refuses the call.
+        A call is not spaced beyond its deadline. 0 also where the window has no room for longer
+        than `MAX_WAIT_S`: `reserve` then refuses the call.
         """
         if not self._limited:
             return 0.0
@@ -73,14 +74,14 @@ class Quota:
     def held_back_s(self, tokens: int, now: float) -> float:
         """Return the seconds for which a call that is submitted now would wait in the queue.
 
-        As `pause`, but it asks for nothing: another deployment may be called instead.
+        Unlike `pause`, it changes nothing: another deployment may be called instead.
         """
         rest = self.rests_until - now
         if not self._limited:
             return max(0.0, rest)
         with self._lock:
-            told = self._remaining.wait(tokens, now) if now < self._remaining.until else 0.0
-            return max(0.0, rest, told, self._held_back(tokens, now))
+            stated_s = self._remaining.wait(tokens, now) if now < self._remaining.until else 0.0
+            return max(0.0, rest, stated_s, self._held_back(tokens, now))
 
     def bulk_pause(self, tokens: int, now: float) -> float:
         """Return the seconds for which a call of bulk work waits in the queue.
@@ -102,10 +103,10 @@ class Quota:
             return _NOT_COUNTED
         made = Reservation(now, tokens)
         with self._lock:
-            is_told = now < self._remaining.until
-            if (is_told and self._remaining.wait(tokens, now) > 0) or not self._try_count(made):
+            is_stated = now < self._remaining.until
+            if (is_stated and self._remaining.wait(tokens, now) > 0) or not self._try_count(made):
                 return None
-            if is_told:
+            if is_stated:
                 self._remaining.take(1, tokens)
             return made
 

@@ -19,11 +19,13 @@ FULL_SHARE = 0.9
 
 
 class QuotaWindow:
-    """The calls that count, oldest first, and when the next one is due; None is no limit.
+    """The calls of the last minute, and when the next one is due. A limit of None is no limit.
 
-    There are two special cases, which keep the same rate: a limit below one call is one call in a
-    longer window; a call larger than the limit of tokens is sent only when the window is empty, and
-    counts for as many minutes as it has limits.
+    There are two special cases, which keep the same rate:
+
+    1. A limit below one call a minute is one call in a longer window.
+    2. A call with more tokens than the limit is sent only when the window is empty, and counts for
+       longer: for twice the limit, two minutes.
 
     Calls are also spaced, so that a quota is not used up at the beginning of a window: by the
     generic cell rate algorithm (ITU-T I.371), at the rate of the limits, after a small burst.
@@ -33,7 +35,8 @@ class QuotaWindow:
         self._calls: deque[Reservation] = deque()  # in the window of calls, oldest first
         self._counted: deque[Reservation] = deque()  # in the window of tokens, oldest first
         self._tokens = 0  # of those
-        #: When the calls, and the tokens, sent so far are all due at the rate of the limits.
+        #: When all calls, and all tokens, sent so far are due at the rate of the limits (the
+        #: algorithm's "theoretical arrival time").
         self._calls_due = self._tokens_due = 0.0
         self.set_limits(requests, tokens)
 
@@ -98,7 +101,7 @@ class QuotaWindow:
         return max(self._call_s, WINDOW_S * tokens / self._max_tokens)
 
     def drop_burst(self, now: float) -> None:
-        """Space calls from when a full window has room again: a burst would come each window."""
+        """Allow no burst when a full window has room again: it would come with each window."""
         room_at = 0.0
         if len(self._calls) >= self._max_calls:
             room_at = self._calls[0].at + self._call_window

@@ -28,9 +28,9 @@ class Refusals:
     def __init__(self, settings: DispatchSettings) -> None:
         self._settings = settings
         self._served: dict[Hashable, float] = {}  # kind of request → when one was last embedded
-        self._in_a_row = 0  # calls that ended with 400
-        self._since = _NEVER  # when the first of these ended
-        self._refused = 0  # such calls, in all
+        self._refused_in_a_row = 0  # calls that ended with 400
+        self._first_refused_at = _NEVER  # when the first of these ended
+        self._refused_ever = 0  # such calls, in all
         self._confirmed: dict[Hashable, Confirmation] = {}  # the last one of each served kind
 
     def are_trusted(self, kind: Hashable, now: float) -> bool:
@@ -39,7 +39,7 @@ class Refusals:
         It is, if the deployment has embedded such a request lately, and has not answered more than
         `trusted_400s` calls in a row with 400 since.
         """
-        if self._in_a_row > self._settings.trusted_400s:
+        if self._refused_in_a_row > self._settings.trusted_400s:
             return False
         return now - self._served.get(kind, _NEVER) <= self._settings.trust_400_for
 
@@ -51,24 +51,24 @@ class Refusals:
         """
         if kind not in self._served:
             return True
-        is_odd = self._in_a_row > self._settings.trusted_400s
-        return is_odd and not self._is_confirmed(kind, now)
+        refuses_many = self._refused_in_a_row > self._settings.trusted_400s
+        return refuses_many and not self._is_confirmed(kind, now)
 
     def _is_confirmed(self, kind: Hashable, now: float) -> bool:
-        """Whether a confirmed 400 still speaks for further ones.
+        """Whether the last confirmation of a 400 to that kind is recent enough for further ones.
 
-        It does for some seconds and some calls: a text that every provider refuses says nothing of
-        a deployment that refuses everything from then on.
+        It counts for some seconds and some calls only: a text that every provider refuses proves
+        nothing about a deployment that refuses everything from then on.
         """
         last, settings = self._confirmed.get(kind), self._settings
         if last is None or now - last.at > settings.trust_400_for:
             return False
-        return self._refused - last.refused_before <= settings.trusted_400s
+        return self._refused_ever - last.refused_before <= settings.trusted_400s
 
     def served(self, kind: Hashable, call_started_at: float, now: float) -> None:
         """Record that the deployment embedded a request of that kind."""
-        if call_started_at >= self._since:
-            self._in_a_row = 0
+        if call_started_at >= self._first_refused_at:
+            self._refused_in_a_row = 0
         served = self._served
         # A kind moves to the end of the dictionary, so that the first one is the oldest.
         is_new = served.pop(kind, None) is None
@@ -84,16 +84,16 @@ class Refusals:
         ``is_test``: a call of a bisection. It is not counted as a further refusal, since it repeats
         items that were refused before.
         """
-        if not self._in_a_row:
-            self._since = now
+        if not self._refused_in_a_row:
+            self._first_refused_at = now
         if not is_test:
-            self._in_a_row += 1
-            self._refused += 1
+            self._refused_in_a_row += 1
+            self._refused_ever += 1
 
     def confirmed(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind."""
         if kind in self._served:
-            self._confirmed[kind] = Confirmation(now, self._refused)
+            self._confirmed[kind] = Confirmation(now, self._refused_ever)
 
     def refuted(self) -> None:
         """Record that another deployment embedded the same items."""

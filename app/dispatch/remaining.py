@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.domain import StatedLimit
 
-#: The longest time for which it is believed: a wrong header must not stop a deployment for long.
+#: The longest time for which a header is believed: a wrong one must not stop a deployment for long.
 MAX_BELIEVED_S = 60.0
 _MINUTE_S = 60.0
 _TOLERANCE = 0.2  # of the seconds until a token bucket is full, and …
@@ -14,13 +14,13 @@ _TOLERANCE_S = 1.0
 
 
 class Remaining:
-    """This worker's part of what remains of a limit, from the provider's last word to its reset.
+    """This worker's share of what remains of a limit, from the provider's answer to the reset.
 
     There are two kinds of limits, told apart by the reset:
 
     1. A token bucket that is full after a minute, as OpenAI has: the reset is when it is full, and
        in proportion to what is used. What remains grows until then.
-    2. Any other: what remains is all until the reset.
+    2. Any other: what remains does not grow until the reset.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Remaining:
         self._is_untouched = True
 
     def update(self, stated: StatedLimit, workers: int, now: float) -> None:
-        """Believe what the provider says; it is for all ``workers`` together."""
+        """Use what the provider states, which is for all ``workers`` together."""
         remaining, limit, reset_s = stated
         self.until = now + min(reset_s, MAX_BELIEVED_S)
         self._at, self._left, self._whole = now, remaining / workers, remaining
@@ -48,7 +48,7 @@ class Remaining:
     def wait(self, amount: float, now: float) -> float:
         """Return the seconds until so much remains.
 
-        The first call may use more than this worker's part: a part may be less than any call.
+        The first call may use more than this worker's share, which may be less than any call.
         """
         if now >= self.until or (self._is_untouched and amount <= self._whole):
             return 0.0
@@ -71,11 +71,11 @@ class RemainingCallsAndTokens:
     """
 
     def __init__(self) -> None:
-        self.until = float("-inf")  # when nothing is believed any more
+        self.until = float("-inf")  # when what the provider has stated no longer counts
         self._calls, self._tokens = Remaining(), Remaining()
 
     def update(self, stated: Sequence[StatedLimit | None], workers: int, now: float) -> None:
-        """Believe what is said of calls and of tokens; None: nothing."""
+        """Use what the provider states of calls and of tokens; None: it states nothing."""
         for remaining, said in zip((self._calls, self._tokens), stated, strict=True):
             if said is not None:
                 remaining.update(said, workers, now)
@@ -91,9 +91,9 @@ class RemainingCallsAndTokens:
         self._tokens.take(tokens)
 
     def calls_left(self, now: float) -> float:
-        """Return the calls that remain, at least 0; infinite where nothing is said."""
+        """Return the calls that remain, at least 0; infinite where nothing is stated."""
         return max(0.0, self._calls.left(now))
 
     def tokens_left(self, now: float) -> float:
-        """Return the tokens that remain, at least 0; infinite where nothing is said."""
+        """Return the tokens that remain, at least 0; infinite where nothing is stated."""
         return max(0.0, self._tokens.left(now))

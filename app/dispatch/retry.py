@@ -71,10 +71,10 @@ Decision = Retry | FailOver | Wait | Halve | Fail
 class Options:
     """The possible next steps for a part."""
 
-    has_other: bool  # another deployment than those that have failed it may be asked
-    has_any: bool  # a deployment may be asked that would not surely fail it again
-    has_candidate: bool  # there is such a deployment, though it may not be asked now
-    has_second_opinion: bool = True  # there is one that has not refused it alone
+    has_other: bool  # a deployment that has not failed it may be called now
+    has_any: bool  # a deployment that has not failed it permanently may be called now
+    has_candidate: bool  # one has not failed it permanently, but may not be callable now
+    has_second_opinion: bool = True  # one has not refused it in a call of its own
     trusts_400: bool = False  # the deployment has embedded requests of that kind lately
     doubts_400: bool = False  # its 400 may be its own fault: see `Standing.doubts_400`
 

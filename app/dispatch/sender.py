@@ -86,7 +86,7 @@ class Sender:
     def _rest(deployment: Deployment, seconds: float, now: float) -> None:
         """Let a deployment rest until its provider's limit resets.
 
-        For a long rest its queued attempts go back to their jobs, which may have another.
+        Before a long rest, its queued attempts go back to their jobs, which may have another one.
         """
         deployment.quota.rest(seconds, now)
         if deployment.quota.rests_until > now + MAX_WAIT_S:
@@ -114,6 +114,7 @@ class Sender:
                 test = None
                 abort(batch)
             following = queue.finish(batch, time.monotonic())
+            queue.room_waiters.wake(queue.room)
             if test is not None:
                 deliver_not_sent(test)
             batch = following
@@ -132,7 +133,7 @@ class Sender:
         return self._failed(batch, result, call_started_at, now)
 
     def _adapt(self, queue: SlotQueue, adaptive: AdaptiveLimit, now: float) -> None:
-        """Change the slots of a queue to what is found out; send what has a slot by that."""
+        """Set the slots of a queue to the measured number; send the batches that get a slot."""
         slots = adaptive.slots(now)
         if slots != queue.slots:
             batch = queue.set_slots(slots, now)
@@ -194,7 +195,7 @@ class Sender:
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
-            if error.too_large and number > 1 and not batch.rest:  # `Halving` does it for one
+            if error.too_large and number > 1 and not batch.rest:  # with one, `Halving` does it
                 pool.estimate.raise_expectation()
             trusted = pool.ejector.refused(batch, call_started_at, now)
             if number > 1 and trusted:
@@ -230,5 +231,5 @@ class Sender:
 
 
 def _is_answer_to_heed(error: ProviderError) -> bool:
-    """Whether the provider has said when to call again: also where no request waited any more."""
+    """Whether an error says when to call again, which counts even if no request waits for it."""
     return isinstance(error, Throttled) or error.retry_after is not None

@@ -19,7 +19,7 @@ def calls_of_worker(concurrency: int, workers: int) -> int:
 def quota_of_worker(
     settings: DeploymentSettings, worker_share: float, is_leased: bool = False
 ) -> Quota:
-    """Return the quota of one worker: a fixed share of the whole, or what it leases of it."""
+    """Return the quota of one worker: a fixed share of the whole, or a lease of it."""
     limits = settings.requests_per_minute, settings.tokens_per_minute
     if is_leased and limits != (None, None):
         return LeasedQuota(*limits, round(1 / worker_share))
@@ -29,23 +29,26 @@ def quota_of_worker(
     return quota
 
 
-def leases_slots(settings: Settings, provider: str) -> bool:
+def leases_slots(settings: Settings, provider: str, has_host_store: bool = False) -> bool:
     """Whether workers lease the slots of a provider from a store, and have no share of them.
 
-    Slots that are found out are no number to lease of; those of kind ``local`` are in each worker.
+    The store is the server of ``LIMITS``, or a file of this host that its workers share. Not leased
+    are the slots of a ``concurrency`` of "auto", whose number is not known, and those of kind
+    ``local``, whose model runs in each worker.
     """
     its = settings.providers[provider]
     is_number = isinstance(its.concurrency, int)
-    return is_number and its.kind != "local" and settings.limits.url is not None
+    has_store = has_host_store or settings.limits.url is not None
+    return is_number and its.kind != "local" and has_store
 
 
-def exceeded_limits(settings: Settings) -> list[str]:
+def exceeded_limits(settings: Settings, has_host_store: bool = False) -> list[str]:
     """Return the limits of calls at once that all workers together exceed, as their settings."""
     limits = dict[str, int]()
     for model in settings.models.values():
         for number, deployment in enumerate(model.deployments):
             name = deployment.provider
-            if not leases_slots(settings, name):
+            if not leases_slots(settings, name, has_host_store):
                 limits[f"PROVIDERS[{name!r}]"] = settings.providers[name].max_concurrency
             place = f"MODELS[{model.name!r}]['deployments'][{number}]"
             limits[place] = deployment.concurrency or settings.workers

@@ -1,4 +1,4 @@
-"""Whether a deployment is silent, by its calls in flight and those that were cut. No I/O, no lock.
+"""Whether a deployment is silent: it answers no calls while others do. No I/O, no lock.
 
 `app.dispatch.standing.Standing` owns it, and holds its own lock during every call.
 """
@@ -54,7 +54,7 @@ class Silence:
         return next(iter(self._in_flight.values()), (now, 0))
 
     def is_shown(self, now: float, other_started_at: float) -> bool:
-        """Whether the oldest call is silent: another deployment answered one started after it."""
+        """Whether the oldest call is overdue: another deployment has answered a later one."""
         call_started_at, items = self._oldest(now)
         age, limits = now - call_started_at, self._limits
         if age < limits.silence_floor or other_started_at < call_started_at:

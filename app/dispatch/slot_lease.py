@@ -1,4 +1,4 @@
-"""What a worker asks the store of a provider's slots, and what it answers. See `leased_slots`."""
+"""A worker's question to the store of a provider's slots, and the answer. See `leased_slots`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class SlotExchange:
     number: int  # of this worker's questions: the store ignores one that comes after a later one
     kept: int  # slots that the worker goes on using, those of calls in flight among them
     needed: int  # slots that it could use now
-    is_busy: bool  # a call is in flight, or waits for a slot
-    lacks: bool  # something waits for a slot
+    is_busy: bool  # a call is in flight, or an attempt waits for a slot
+    lacks: bool  # an attempt waits for a slot
     is_leaving: bool  # the worker ends, and returns all
 
 
@@ -26,5 +26,5 @@ class SlotLease:
     entitled: int  # that it may go on using: those above are returned as their calls end
     is_urgent: bool  # another worker lacks slots
     members: int  # workers that use the provider
-    rank: int  # how many of the workers come before this one: of a share that does not divide
+    rank: int  # number of workers before this one: the first ones share the remainder of a division
     is_known: bool = True

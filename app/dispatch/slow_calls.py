@@ -80,7 +80,7 @@ class SlowCalls:
         self._submit(part, other, now)
 
     def _move(self, part: Part, queued: Attempt, other: Deployment, now: float) -> None:
-        """Give the free slot of another deployment to a queued attempt: it costs no extra call."""
+        """Move a queued attempt to a free slot of another deployment, which costs no extra call."""
         if other.queue.free <= 0:
             return
         fits = other.fits(part.size, part.expected.total, part.is_bulk)
@@ -103,14 +103,14 @@ class SlowCalls:
         for smaller in self._parts.split(part, other.split(part.tokens, part.is_bulk)):
             has_room = len(self._parts.running) < self._job.pool.max_slots
             if not has_room or not self._job.pool.may_be_asked(other, smaller.expected, now, True):
-                return  # the rest are started as any other
+                return  # the other parts wait, and are started as any part
             self._parts.waiting.remove(smaller)
             self._submit(smaller, other, now)
 
     def _choose_beside(self, part: Part, now: float) -> Deployment | None:
         pool, expected, suitable = self._job.pool, part.expected, self._job.suitable
         other = pool.choose(now, expected, suitable, part.asked)
-        if other is None and part.is_late:  # then one whose failure may have passed
+        if other is None and part.is_late:  # one that failed before, but may not fail again
             running = {attempt.deployment for attempt in part.attempts}
             other = pool.choose(now, expected, suitable, running.union(part.permanently_failed_at))
         return other

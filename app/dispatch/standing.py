@@ -139,7 +139,7 @@ class Standing:
             self._silence.call_ended(batch)
 
     def is_silent(self, now: float, other_started_at: float) -> bool:
-        """Whether its oldest call is silent: another deployment answered one started after it."""
+        """Whether its oldest call is overdue: another deployment has answered a later one."""
         with self._lock:
             return self._silence.is_shown(now, other_started_at) and not self.health.is_ejected
 
@@ -202,7 +202,7 @@ class Standing:
         with self._lock:
             health, silence = self.health, self._silence
             if health.is_straggler(call_started_at) or (health.is_probing and not is_probe):
-                return False  # no news about the time since the ejection, or the probe brings them
+                return False  # it is older than the ejection, or only the probe decides
             evidence = Evidence.FAULT
             if isinstance(error, ProviderTimeout):
                 self._probes_cut += health.is_probing

@@ -1,4 +1,4 @@
-"""Starts the attempts of a request's parts: first ones, retries. No I/O.
+"""Starts the attempts of a request's parts: first attempts and retries. No I/O.
 
 It belongs to one `app.dispatch.job_state.JobState`, and runs under the lock of its job.
 """
@@ -23,7 +23,10 @@ from app.dispatch.slow_calls import SlowCalls
 from app.dispatch.timers import Timers
 from app.domain import EmbeddingRequest
 
-_MIN_WAIT_S = 0.01  # for a deployment to come back
+_MIN_WAIT_S = 0.01  # before a part without a deployment is tried again
+#: A job that finds all queues full checks them again after so long, if none wakes it: attempts may
+#: have left without a call, or another deployment may be back.
+_FULL_POLL_S = 0.5
 
 
 class JobContext(Struct):
@@ -38,7 +41,7 @@ class JobContext(Struct):
 
     @property
     def suitable(self) -> Sequence[Deployment]:
-        """The deployments that can serve the request while all is well."""
+        """The deployments that can serve the request, whatever their health."""
         return self.prepared.suitable
 
 
@@ -54,11 +57,15 @@ class Starter:
         job: JobContext,
         parts: Parts,
         on_result: Callable[[Attempt, Result, float], None],
+        on_room: Callable[[], None],
         effects: Effects,
     ) -> None:
         self._job = job
         self._parts = parts
         self._on_result = on_result
+        self._on_room: Callable[[], None] | None = on_room
+        self._has_waited_for_room = False
+        self._before_full: set[Part] = set()  # that wait until a full queue has room
         self._effects = effects
         self._suitable = job.prepared.suitable
         self._timers = Timers(job.pool, self._suitable, job.is_hedged)
@@ -66,12 +73,23 @@ class Starter:
     def close(self) -> None:
         """Drop the reference to the job, whose cycle only the garbage collector could free."""
         self._on_result = _ignore_result
+        if self._has_waited_for_room and self._on_room is not None:
+            for deployment in self._suitable:
+                deployment.queue.room_waiters.remove(self._on_room)
+            self._before_full.clear()
+        self._on_room = None
+
+    def retry_full_queues(self, now: float) -> None:
+        """Let the parts start again that found all queues full: one has room now."""
+        for part in self._before_full:
+            part.due = now
+        self._before_full.clear()
 
     def start_due(self, now: float, has_vectors: bool) -> Part | None:
         """Start the parts that are due; return one that no deployment can take in time, if any.
 
         ``has_vectors``: other parts are paid for already, so that a part waits for a deployment.
-        Else the request fails at once, because SDKs retry by themselves.
+        Without them the request fails at once, because SDKs retry by themselves.
         """
         parts, later = self._parts, list[Part]()
         given_up = None
@@ -105,8 +123,12 @@ class Starter:
             if not may_wait or now + wait >= self._job.deadline.at:
                 return False
             part.due = now + wait
+            if pool.is_full(now, expected, self._suitable):
+                self._wait_for_room(part, now)
             later.append(part)
             return True
+        if self._before_full:
+            self._before_full.discard(part)
         if part.retry_not_charged and not pool.retries.spend():
             return False
         part.retry_not_charged = False
@@ -115,9 +137,20 @@ class Starter:
             cuts = deployment.split(part.tokens, part.is_bulk)
         if len(cuts) == 1:
             self._submit(part, deployment, now)
-        else:  # each goes its own way from here
+        else:  # each of the parts is started by itself
             self._parts.split(part, cuts)
         return True
+
+    def _wait_for_room(self, part: Part, now: float) -> None:
+        """Have the job woken when one of the full queues has room."""
+        assert self._on_room is not None
+        self._has_waited_for_room = True
+        self._before_full.add(part)
+        full = [d.queue for d in self._suitable if d.queue.is_full]
+        for queue in full:
+            queue.room_waiters.add(self._on_room)
+        if all(queue.is_full for queue in full):  # else one got room meanwhile, and woke no job
+            part.due = max(part.due, min(now + _FULL_POLL_S, self._job.deadline.at - _MIN_WAIT_S))
 
     def _waits_for_quota(self, part: Part, now: float) -> bool:
         """Whether a part of tier flex waits for a quota or a rest, instead of an early 429."""

@@ -22,7 +22,7 @@ class TierCredits:
         self._last_call_tokens = 0.0
 
     def is_positive(self, tier: Tier) -> bool:
-        """Whether a tier has any."""
+        """Whether a tier has credit."""
         return self._credits[tier] > 0
 
     def suffice(self, attempt: Attempt) -> bool:
@@ -30,21 +30,24 @@ class TierCredits:
         return self._credits[attempt.flow.tier] >= attempt.tokens
 
     def limit(self, attempt: Attempt) -> None:
-        """Bound what its tier has saved while it might not leave, which would delay better ones."""
+        """Bound the credit of an attempt's tier: it grows while its attempts may not leave.
+
+        With more, the tier would then delay better ones for long.
+        """
         tier = attempt.flow.tier
         most = attempt.tokens + self._last_call_tokens
         self._credits[tier] = min(self._credits[tier], most)
 
     def forget(self, tier: Tier) -> None:
-        """Forget those of a tier of which nothing waits any more."""
+        """Set the credit of a tier without waiting attempts to 0."""
         self._credits[tier] = 0.0
 
     def share_call(self, call: Iterable[Attempt], waiting: Iterable[Tier]) -> None:
-        """Give the tiers that are ``waiting`` their share of a call of better ones; charge those in
-        the call.
+        """Credit the ``waiting`` tiers with their share of a call; charge the tiers in the call.
 
-        A tier owes at most what it has in this call. It may have sent much while the better ones
-        might not leave; a debt of all that would keep it from its minimum share for as long.
+        A tier's share is of the tokens of better tiers. Its debt is at most what it has in this
+        call: it may have sent much while better tiers might not leave, and a debt of all that would
+        keep it from its minimum share for as long.
         """
         sent = dict.fromkeys(TIERS, 0.0)
         for attempt in call:

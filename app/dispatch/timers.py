@@ -82,7 +82,7 @@ class Timers:
     def is_late(part: Part, now: float) -> bool:
         """Whether a part is late now, by its newest attempt, in flight or in its queue.
 
-        Beside a late call another one may have left its queue a moment ago: it gets its time.
+        A second call that was sent beside a late one gets its full time, from its own start.
         """
         if part.late_at > now:
             return False

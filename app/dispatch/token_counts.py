@@ -13,10 +13,11 @@ from app.tokens.counting import share
 def recounted(
     vectors: Vectors, call: Call, tokenizer: BoundedTokenizer, deadline: Deadline
 ) -> Vectors:
-    """Divide the provider's count in proportion to the tokenizer's; without one, use the latter.
+    """Return vectors with the provider's count, divided in proportion to the tokenizer's counts.
 
-    Only items that are not counted yet are counted. The vectors are paid for: where the time does
-    not suffice, they keep the counts that they have.
+    Without a provider's count, with the tokenizer's counts. Only items that are not counted yet are
+    counted. The vectors are paid for: where the time does not suffice, they keep the counts that
+    they have.
     """
     counts = list(call.counts or [None] * len(call.items))
     missing = [place for place, count in enumerate(counts) if count is None]

@@ -6,11 +6,11 @@ _MIN_CALLS = 3  # that prove a silence: one or two may be slow by chance
 
 
 class UnansweredCalls:
-    """Counts the calls since the last answer that were cut although they took longer than usual.
+    """Counts the calls since the last answer that took longer than usual and were then cut.
 
-    Such a call alone proves no fault: its hedge has won, or its caller was impatient. But several
-    in a row, without an answer to any other call meanwhile, prove as much as one that lasted from
-    the start of the first until the end of the last.
+    Such a call alone proves no fault: its hedge has won, or its caller's timeout was short. But
+    several in a row, without an answer to any other call meanwhile, prove as much as one that
+    lasted from the start of the first until the end of the last.
     """
 
     def __init__(self) -> None:

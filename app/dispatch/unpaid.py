@@ -1,8 +1,8 @@
 """Tokens that a provider has billed for attempts whose requests had ended. No I/O.
 
 A call that requests share goes on when one of them ends early: by its timeout, because its client
-has left, or because another call was faster. The provider bills the whole call, and only then is
-known what that attempt cost: the next request of its key for the model pays for it.
+has left, or because another call was faster. The provider bills the whole call, and what that
+attempt cost is known only then: the next request of its key for the model pays for it.
 """
 
 from __future__ import annotations

@@ -40,9 +40,9 @@ def verdict(
 ) -> ClientError:
     """Return the caller's error for the failures of a part; without any, for the pool's state.
 
-    A 400 counts only where all failures are 400s: one that is trusted has ended the request before.
-    Each must also be the answer to a call that held nothing else (``is_refused_alone``): another
-    request may have caused the 400 to a merged call.
+    A 400 counts only where all failures are 400s; a trusted one has already ended the request. Each
+    must also be the answer to a call of this part alone (``is_refused_alone``): another request may
+    have caused the 400 to a merged call.
     """
     others = [failure for failure in failures if not isinstance(failure, Rejected)]
     if failures and not others and is_refused_alone:

@@ -6,7 +6,7 @@ Attempts that wait are in a tree of flows (see `app.dispatch.queued_flow`) with 
    a minimum share of the tokens (`app.dispatch.tier_credits`), so that it never starves.
 2. The keys of a tier, which share it in proportion to their ``share``.
 3. The end users of a key, which share it evenly; without ``fair_users`` the sizes of its requests,
-   so that a key's own bulk requests do not delay its small ones (`app.dispatch.starter`).
+   so that a key's own bulk requests do not delay its small ones (`app.dispatch.flows`).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class WaitingAttempts:
         return True
 
     def _count_left(self, path: tuple[QueuedFlow, ...], tier: Tier) -> None:
-        """Count an attempt that has left its flows; nothing is remembered of empty ones."""
+        """Count an attempt that has left its flows; remove the members of empty ones."""
         for flow in path:
             flow.waiting -= 1
             if not flow.waiting:
@@ -93,9 +93,9 @@ class WaitingAttempts:
     def settle(self, attempt: Attempt, tokens: int) -> None:
         """Charge an attempt that has left for the tokens that its provider has counted.
 
-        If many are charged too much at first, the flows with most calls in flight get too little:
-        so what is charged first follows from the counts before. A provider that counts nothing for
-        every call does not count: no flow would ever use up its turn.
+        An attempt that leaves is charged for its expected tokens, corrected by the counts before:
+        if that were too much, the flows with most calls in flight would get too little. A count of
+        0 is ignored: with a provider that always counts 0, no flow would ever use up its turn.
         """
         if tokens <= 0:
             return
@@ -116,14 +116,14 @@ class WaitingAttempts:
         """Return the number of attempts of a tier."""
         return self._tiers[tier].waiting
 
-    # Who is next
+    # Which is next
 
     def next(
         self, may_leave: Callable[[Attempt], bool], is_last_slot: bool = False
     ) -> Attempt | None:
         """Return the attempt that is next, of those that may leave now.
 
-        ``is_last_slot``: tier flex gets it for its minimum share only.
+        ``is_last_slot``: the last free slot is kept; tier flex gets it for its minimum share only.
         """
         best = None
         for name, tier in self._tiers.items():
@@ -187,7 +187,7 @@ class WaitingAttempts:
             yield attempt
 
     def _take(self, attempt: Attempt) -> None:
-        """Take an attempt out, and charge its flows; then it is the turn of other groups."""
+        """Take an attempt out, and charge its flows; its group then comes after the others."""
         path, name = self._path(attempt), group_key(attempt)
         assert path is not None
         tier, key, user = path
@@ -220,7 +220,7 @@ class WaitingAttempts:
         return newest_of_largest(self._tiers)
 
     def _path(self, attempt: Attempt) -> tuple[QueuedFlow, QueuedFlow, QueuedFlow] | None:
-        """Return the tier, the key and the user of an attempt; None where none of it waits."""
+        """Return the flows of an attempt: tier, key and user; None where they are removed."""
         flow = attempt.flow
         tier = self._tiers[flow.tier]
         key = tier.members.get(flow.key)

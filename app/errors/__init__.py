@@ -2,8 +2,9 @@
 
 There are two families below the root `ProxyError` (`app.errors.base`):
 
-* `ClientError` and its subclasses, in this file, become responses: each has an HTTP status,
-  OpenAI's error ``type`` and ``code``, and says whether a retry can help.
+* `ClientError` and its subclasses become responses: each has an HTTP status, OpenAI's error
+  ``type`` and ``code``, and says whether a retry can help. Those of a caller's access are in
+  `app.errors.access`, the others in this file.
 * `ProviderError` and its subclasses (`app.errors.provider`) are failures of one attempt at one
   provider. They never reach a client: dispatch retries, fails over, and turns the last one into a
   `ClientError`.
@@ -12,15 +13,26 @@ Messages of both families are safe to show: they hold no secret and no provider 
 a `ClientError` are shortened in its constructor, so that the response stays below
 `MAX_ANSWER_BYTES`, whatever the request was.
 
-Every `ClientError` is defined in this file: /openapi.json, the counters and the responses of the
-server itself (`app.server.contract`) are made from the classes here.
+Every `ClientError` has its name in this file: /openapi.json, the counters and the responses of the
+server itself (`app.server.contract`) are made from the classes that have one here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from app.errors.access import AdminOnly as AdminOnly
+from app.errors.access import CsrfTokenWrong as CsrfTokenWrong
+from app.errors.access import KeyBlocked as KeyBlocked
+from app.errors.access import KeysUnavailable as KeysUnavailable
+from app.errors.access import LimitsUnavailable as LimitsUnavailable
+from app.errors.access import ModelNotAllowed as ModelNotAllowed
+from app.errors.access import NetworkNotAllowed as NetworkNotAllowed
+from app.errors.access import QuotaExhausted as QuotaExhausted
+from app.errors.access import RateLimited as RateLimited
+from app.errors.access import ServiceTierNotAllowed as ServiceTierNotAllowed
+from app.errors.access import Unauthorized as Unauthorized
+from app.errors.access import UserBlocked as UserBlocked
 from app.errors.base import MAX_ANSWER_BYTES as MAX_ANSWER_BYTES
 from app.errors.base import MAX_CHAIN as MAX_CHAIN
 from app.errors.base import MAX_MESSAGE_LENGTH as MAX_MESSAGE_LENGTH
@@ -43,7 +55,7 @@ from app.errors.provider import Throttled as Throttled
 
 
 def client_errors(kind: type[ClientError] = ClientError) -> Iterator[type[ClientError]]:
-    """Yield every subclass of `ClientError` in this module."""
+    """Yield every subclass of `ClientError` that has its name in this module."""
     for subclass in kind.__subclasses__():
         if globals().get(subclass.__name__) is subclass:  # tests define others
             yield subclass
@@ -102,38 +114,6 @@ class UnsupportedTransferCoding(
     """``Transfer-Encoding`` is something else than ``chunked``. A retry cannot help."""
 
 
-class Unauthorized(ClientError, status=401, code="invalid_api_key", scopes=(Scope.KEY,)):
-    """The key is missing or unknown. A retry cannot help."""
-
-
-class ModelNotAllowed(ClientError, status=403, code="model_not_allowed"):
-    """The key may not use the model. A retry cannot help."""
-
-
-class ServiceTierNotAllowed(ClientError, status=403, code="service_tier_not_allowed"):
-    """The key may not ask for the service tier. A retry cannot help."""
-
-
-class AdminOnly(ClientError, status=403, code="admin_required", scopes=(Scope.ADMIN,)):
-    """The key is not an administrator's. A retry cannot help."""
-
-
-class CsrfTokenWrong(ClientError, status=403, code="csrf_token_wrong", scopes=(Scope.CONSOLE,)):
-    """A change in the console came without the token of its session. Load the page again."""
-
-
-class KeyBlocked(ClientError, status=403, code="key_blocked", scopes=(Scope.KEY,)):
-    """The key is named in ``BLOCKED_KEYS``. A retry cannot help."""
-
-
-class UserBlocked(ClientError, status=403, code="user_blocked"):
-    """The end user is named in ``BLOCKED_USERS``. A retry cannot help."""
-
-
-class NetworkNotAllowed(ClientError, status=403, code="network_not_allowed", scopes=(Scope.KEY,)):
-    """The key is bound to other networks. A retry cannot help."""
-
-
 class ModelNotFound(
     ClientError, status=404, code="model_not_found", scopes=(Scope.EMBEDDINGS, Scope.MODEL)
 ):
@@ -169,34 +149,6 @@ class UnsupportedMediaType(ClientError, status=415, code="unsupported_media_type
     """The Content-Type is not JSON, or the body is compressed. A retry cannot help."""
 
 
-class RateLimited(ClientError, status=429, code="rate_limit_exceeded"):
-    """A limit of the key is reached, or every provider answered 429.
-
-    A retry helps after ``retry_after``. ``type`` is ``requests`` or ``tokens``, as OpenAI's: what
-    the limit counts.
-    """
-
-    #: All values of ``type``.
-    types = ("requests", "tokens")
-
-    def __init__(self, message: str, *, type: str = "requests", **kwargs: Any) -> None:  # noqa: A002 - OpenAI's
-        super().__init__(message, **kwargs)
-        self.type = type
-
-
-class QuotaExhausted(
-    ClientError,
-    status=429,
-    code="insufficient_quota",
-    type="insufficient_quota",
-    should_retry=False,
-):
-    """A quota of a day or a month, or a budget, is used up. A retry cannot help before it resets.
-
-    The status, type and code are OpenAI's for an account without credit.
-    """
-
-
 class UpstreamFailed(ClientError, status=502, code="upstream_error"):
     """All attempts at providers failed. A retry is safe and may help."""
 
@@ -213,17 +165,6 @@ class SpaceDrifted(ClientError, status=503, code="space_drifted", should_retry=F
     """The vectors of every deployment have drifted from the reference vectors of their space.
 
     A retry helps only after an operator has acted, which takes longer than the retries of an SDK.
-    """
-
-
-class KeysUnavailable(ClientError, status=503, code="keys_unavailable", scopes=(Scope.KEY,)):
-    """The database or identity provider that knows the key does not answer. A retry may help."""
-
-
-class LimitsUnavailable(ClientError, status=503, code="usage_unavailable"):
-    """The server that counts usage does not answer, and ``LIMITS["when_away"]`` is "refuse".
-
-    A retry may help.
     """
 
 

@@ -1,4 +1,4 @@
-"""The Lua script with which `app.limits.leases` shares a quota between workers.
+"""The Lua script with which `app.limits.quota_leases` shares a quota between workers.
 
 A hash holds the state of one quota (calls and tokens of any minute). Its fields:
 

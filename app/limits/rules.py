@@ -60,8 +60,8 @@ def make_periods(zone: tzinfo = UTC) -> dict[str, Period]:
 
 #: The periods that names of limits have.
 PERIODS = tuple(name for name in make_periods() if name != CONCURRENT.name)
-#: Seconds after which a request over the limit of concurrent ones may be sent again. When others
-#: end is not known.
+#: Seconds after which a request over the limit of concurrent requests may be sent again. A guess:
+#: when one of the others will end is not known.
 CONCURRENT_RETRY_S = 1.0
 
 

@@ -15,12 +15,15 @@
 6. The head of an answer leaves together with its body. nginx passes a head on as soon as it has
    one, and can repeat a request only until then: an answer in two writes is lost where the worker
    is killed between them (docs/reliability.md has the numbers).
+7. A gevent worker accepts its share of the connections that wait, not one in each turn of its loop,
+   so that workers have as many connections as others, and none waits for long.
 
 gunicorn imports this in its master, before gevent has patched anything: nothing here may import
 requests, nor gevent unless it is the choice.
 
-`contract` is what both workers do alike, `greenlets` and `threads` are the workers; `request` and
-`body` read a request, `answer` writes its answer, `heap` keeps its memory for the next.
+`contract` is what both workers do alike, `greenlets` and `threads` are the workers; `balance`
+shares new connections among workers; `request` and `body` read a request, `answer` writes its
+answer, `heap` keeps its memory for the next.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from app.config.overlay import (
 from app.console.start import prepare_secret
 from app.observability.live import reloads
 from app.observability.metrics import directory
+from app.server.balance import ConnectionCounts
 
 
 def usable_cores() -> int:
@@ -143,6 +144,7 @@ def on_starting(server: Any) -> None:
         sys.exit(1)
     directory.prepare(server.cfg.worker_tmp_dir)
     prepare_secret()
+    server.connection_counts = ConnectionCounts()
 
     def handle_hup() -> None:
         # Not gunicorn's on_reload: it is too late to keep the old workers. The new ones would fail
@@ -165,8 +167,16 @@ def on_starting(server: Any) -> None:
     server.handle_hup, server.spawn_worker = handle_hup, spawn_worker
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give a new worker its count of connections, which all workers see."""
+    used = {other.connection_count.cell for other in server.WORKERS.values()}
+    worker.connection_count = server.connection_counts.new(used)
+
+
 def child_exit(server: Any, worker: Any) -> None:
-    """Keep the counters of a worker that ended, and remove its gauges."""
+    """Let no worker wait for one that ended; keep its counters, and remove its gauges."""
+    if count := getattr(worker, "connection_count", None):
+        count.stop_accepting()
     directory.remove_worker_files(worker.pid)
 
 

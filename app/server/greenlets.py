@@ -17,14 +17,64 @@ from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
 from gunicorn.workers import ggevent  # type: ignore[import-untyped]
 
 from app.server import body, contract
+from app.server.balance import PAUSE_S, ConnectionCount, waiting_connections
 from app.server.body import Unreader
 from app.server.contract import Contract
 from app.server.request import Request
 
 
+class _BalancedServer(StreamServer):  # type: ignore[misc]
+    """gevent's server, which accepts this worker's share of the connections that wait."""
+
+    max_accept = 1000
+
+    def __init__(
+        self, sock: Any, handle: Any, pool: Pool, count: ConnectionCount, **options: Any
+    ) -> None:
+        super().__init__(sock, handle, spawn=pool, **options)
+        self._count = count
+        self._share = 0  # connections to accept until the counts are compared again
+        self._pause: Any = None
+
+    def do_read(self) -> Any:
+        """Accept a connection; return None where none waits, or it is left to other workers."""
+        if not self._share:
+            waiting = waiting_connections(self.socket)
+            if not waiting:
+                return None
+            self._share = self._count.share(waiting)
+            if not self._share:
+                self._leave_to_others()
+                return None
+        self._share -= 1
+        accepted = super().do_read()
+        if accepted:
+            self._count.add(1)
+        else:
+            self._share = 0
+        return accepted
+
+    def do_close(self, sock: Any, *args: Any) -> None:
+        super().do_close(sock, *args)
+        self._count.add(-1)
+
+    def _leave_to_others(self) -> None:
+        self.stop_accepting()
+        self._pause = self.loop.timer(PAUSE_S)
+        self._pause.start(self._end_pause)
+
+    def _end_pause(self) -> None:
+        if self.started:
+            self._share = self._count.share_after_pause(waiting_connections(self.socket))
+            self.start_accepting()
+            self._do_read()  # not in the next turn of the loop, which a busy worker reaches late
+
+
 class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
     """gunicorn's gevent worker that also records idle connections, as gthread does."""
 
+    #: Those of all workers, by gunicorn's hook before the fork.
+    connection_count: ConnectionCount | None = None
     _stopping: Any = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
@@ -36,20 +86,20 @@ class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
         self._stopping, self._idle = Event(), dict[Any, float]()
         connections = Pool(self.worker_connections)
         options = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        count = self.connection_count or ConnectionCount()
+        count.start_accepting()
         servers = []
         for sock in self.sockets:
             # By name: the listener is closed before its last connections are served.
             handle = functools.partial(self.handle, sock.getsockname())
-            servers.append(StreamServer(sock, handle, spawn=connections, **options))
-            servers[-1].max_accept = (
-                1 if self.cfg.workers > 1 else 100
-            )  # leave connections for other workers
+            servers.append(_BalancedServer(sock, handle, connections, count, **options))
             servers[-1].start()
         while self.alive:
             self.notify()
             self._close_idle(time.monotonic() - (self.cfg.keepalive or body.IDLE_CLIENT_TIMEOUT_S))
             self._stopping.wait(1.0)
 
+        count.stop_accepting()
         for server in servers:
             server.stop_accepting()
             with contextlib.suppress(OSError):

@@ -5,8 +5,8 @@ It sums up whole hours from a rollup, and the incomplete hours at both ends from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -56,11 +56,16 @@ class ReportQuery:
     key: str | None = None  # None: of all keys
     unusual: VolumeLimits = VolumeLimits()
     zone: tzinfo = UTC  # of days
+    #: By the name of a dimension, the values to include; without it all are.
+    only: Mapping[str, Collection[str | int]] = field(default_factory=dict)
+    order: str = "requests"  # a dimension, or one of `MEASURES`
+    is_ascending: bool = False
 
     def statement(self) -> sa.Select[Any]:
-        """Return the statement for the groups, most requests first.
+        """Return the statement for the groups, in ``order``.
 
-        ``day`` is the start of a date, as if that were in UTC, in milliseconds.
+        ``day`` is the start of a date, as if that were in UTC, ``hour`` that of an hour of UTC,
+        both in milliseconds.
         """
         parts = self._parts()
         # Each part is summed up by itself, as narrow as the groups are: a database passes on the
@@ -71,7 +76,16 @@ class ReportQuery:
         statement = sa.select(*groups, *measures).group_by(*groups)
         if self.unusual:
             statement = self._with_unusual_hours(statement.subquery(), parts)
-        return statement.order_by(sa.desc("requests"), *self.by)
+        found = statement.subquery()
+        return sa.select(found).order_by(self._order(found.c), *(found.c[name] for name in self.by))
+
+    def _order(self, columns: Any) -> sa.ColumnElement[Any]:
+        ratios = {"mean_ms": columns.ms, "error_rate": columns.failed}
+        if self.order in ratios:
+            ordered: sa.ColumnElement[Any] = ratios[self.order] * 1.0 / columns.requests
+        else:
+            ordered = columns[self.order]
+        return ordered.asc() if self.is_ascending else ordered.desc()
 
     def within(self, since_ms: int, until_ms: int) -> ReportQuery:
         """Return the same query for the part of its time that lies between these times."""
@@ -93,7 +107,7 @@ class ReportQuery:
         offsets = [0]
         if "day" in self.by:
             offsets = offsets_of(self.zone, self.since_ms, self.until_ms)
-        rollup = rollup_with(self.by)
+        rollup = rollup_with({*self.by, *self.only})
         if rollup is None or first >= end or any(offset % HOUR_MS for offset in offsets[::2]):
             return [_rows(self.since_ms, self.until_ms, offsets)]
         edges = ((self.since_ms, first), (end, self.until_ms))
@@ -132,13 +146,12 @@ class ReportQuery:
         return self._within(part, sa.select(start, *keys)).group_by(start, *keys).having(over)
 
     def _groups(self, part: _Part) -> list[sa.ColumnElement[Any]]:
-        return [
-            _day(part.time, part.offsets) if name == "day" else part.table.c[name]
-            for name in self.by
-        ]
+        times = {"day": _day(part.time, part.offsets), "hour": part.start.label("hour")}
+        return [times[name] if name in times else part.table.c[name] for name in self.by]
 
     def _within(self, part: _Part, statement: sa.Select[Any]) -> sa.Select[Any]:
         statement = statement.where(part.time >= part.since_ms, part.time < part.until_ms)
+        statement = statement.where(*(part.table.c[name].in_(v) for name, v in self.only.items()))
         return statement if self.key is None else statement.where(part.table.c.key == self.key)
 
 
@@ -159,6 +172,13 @@ def _rows(since_ms: int, until_ms: int, offsets: Sequence[int]) -> _Part:
     one = sa.literal_column("1", sa.BigInteger())
     time = requests.c.time
     return _Part(requests, time, time - time % HOUR_MS, one, since_ms, until_ms, offsets)
+
+
+#: What a report can be ordered by, besides its dimensions. Ratios are formed by `report.readable`.
+MEASURES = (
+    *("requests", "refused", "invalid", "failed", *HOUR_SUMS),
+    *("mean_ms", "error_rate"),
+)
 
 
 def measures_of(columns: Any) -> dict[str, sa.ColumnElement[Any]]:

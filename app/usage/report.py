@@ -15,6 +15,7 @@ from app.limits.periods import zone_of
 DIMENSIONS = (
     *("key", "user", "model", "provider", "deployment", "service_tier", "status", "error_code"),
     "day",
+    "hour",
 )
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 #: Spreadsheets run a cell that begins with one of these as a formula; clients choose user names.
@@ -57,11 +58,14 @@ def milliseconds(when: datetime) -> int:
     return int(when.timestamp() * 1000)
 
 
-def readable(row: dict[str, Any]) -> dict[str, Any]:
-    """Format a row of `Store.report`: the date, dollars, the mean time and the error rate."""
+def readable(row: dict[str, Any], zone: tzinfo = UTC) -> dict[str, Any]:
+    """Format a row of `Store.report`: times, dollars, the mean time and the error rate."""
     shown = dict(row)
     if "day" in shown:
         shown["day"] = datetime.fromtimestamp(shown["day"] / 1000, UTC).date().isoformat()
+    if "hour" in shown:
+        hour = datetime.fromtimestamp(shown["hour"] / 1000, zone)
+        shown["hour"] = hour.isoformat(timespec="minutes")
     shown["cost"] = shown["cost"] / 1e9
     shown["mean_ms"] = round(shown.pop("ms") / shown["requests"], 1)
     shown["error_rate"] = round(shown["failed"] / shown["requests"], 4)

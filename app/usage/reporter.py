@@ -6,9 +6,9 @@ of its own, so that the ledger's writes do not wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from app.concurrency.locks import uncontended_lock
 from app.database.engine import Unavailable
@@ -17,6 +17,10 @@ from app.limits.memory import MemoryWindows
 from app.limits.periods import MINUTE
 from app.limits.windows import Take
 from app.usage.store import ReportQuery, Store
+
+T = TypeVar("T")
+#: Makes one report: returns the groups in the query's order.
+Report = Callable[[ReportQuery], list[dict[str, Any]]]
 
 #: Reports that one worker runs at the same time.
 MAX_REPORTS_AT_ONCE = 2
@@ -43,11 +47,19 @@ class Reporter:
         self._running: set[str] = set()  # names of keys
 
     def report(self, key: str, query: ReportQuery) -> list[dict[str, Any]]:
-        """Return the groups, most requests first. Raises `RateLimited` or `UsageUnavailable`."""
+        """Return the groups in the query's order. Raises `RateLimited` or `UsageUnavailable`."""
+        return self.run(key, lambda report: report(query))
+
+    def run(self, key: str, work: Callable[[Report], T], slot: str | None = None) -> T:
+        """Return the result of ``work``, which makes several reports that count as one.
+
+        ``slot`` names what runs one at a time, the key unless given. Raises `RateLimited` or
+        `UsageUnavailable`.
+        """
         self._check_rate(key)
-        with self._slot(key):
+        with self._slot(slot or key):
             try:
-                return self._store.report(query, MAX_GROUPS)
+                return work(lambda query: self._store.report(query, MAX_GROUPS))
             except Unavailable as error:
                 raise UsageUnavailable(
                     "The usage cannot be read now. Try again, or ask for a shorter time.",

@@ -69,6 +69,6 @@ def dimensions_of(table: sa.Table) -> list[str]:
 
 
 def rollup_with(dimensions: Iterable[str]) -> sa.Table | None:
-    """Return the smallest rollup with these dimensions (and days); None if there is none."""
-    names = set(dimensions) - {"day"}
+    """Return the smallest rollup with these dimensions, times aside; None if there is none."""
+    names = set(dimensions) - {"day", "hour"}
     return next((table for table in ROLLUPS if names <= {*dimensions_of(table)}), None)

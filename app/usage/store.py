@@ -150,7 +150,7 @@ class Store:
         return self._database.run(lambda connection: connection.execute(statement).rowcount)
 
     def report(self, query: ReportQuery, max_groups: int | None = None) -> list[dict[str, Any]]:
-        """Return a dictionary for each group, most requests first; at most ``max_groups``.
+        """Return a dictionary for each group, in the query's order; at most ``max_groups``.
 
         With volume limits, ``unusual_hours`` is the number of hours in which the group exceeded
         them. See `ReportQuery.statement`.

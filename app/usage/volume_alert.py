@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from typing import Any
 
 from app.usage.store import HOUR_MS, Store, VolumeLimits
 
@@ -25,11 +26,14 @@ class VolumeAlert:
         self._logged_at: dict[tuple[str, str], float] = {}  # by key and user, monotonic
         #: Numbers of keys (``key``) and end users (``user``), of the whole database.
         self.counts = {"key": 0, "user": 0}
+        #: The keys (``user`` empty) and end users themselves, as `Store.unusual` returns them.
+        self.groups: list[dict[str, Any]] = []
 
     def __call__(self) -> None:
         groups = self._store.unusual(int(time.time() * 1000) - HOUR_MS, self._limits)
         counts = Counter("user" if group["user"] else "key" for group in groups)
         self.counts = {"key": counts["key"], "user": counts["user"]}
+        self.groups = groups
         now = time.monotonic()
         self._logged_at = {
             name: at for name, at in self._logged_at.items() if at > now - HOUR_MS / 1000

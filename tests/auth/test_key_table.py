@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from app.database.engine import Unavailable
 from app.domain import Caller
 from app.errors import KeysUnavailable, Unauthorized
 from tests.support.server import eventually
+from tests.usage.conftest import row
 
 
 @pytest.fixture
@@ -140,6 +142,28 @@ def test_keys_stay_valid_for_trust_s_without_database(table, known, monkeypatch,
     assert caught.value.status == 503
     with pytest.raises(Unauthorized):
         known.identify("a.good.token")  # it is no key of the table
+
+
+def test_last_uses_are_those_of_the_ledger(table, store):
+    times = [("a", 5_000), ("a", 9_999), ("b", 7_000), ("c", 1_000)]
+    store.insert([row(n, key=key, time=at) for n, (key, at) in enumerate(times)])
+    names = [*(f"unused-{n}" for n in range(250)), "a", "b", "a"]
+    assert table.last_uses(names) == {"a": 9, "b": 7}
+    assert table.last_uses([]) == {}
+    assert (table.last_use("a"), table.last_use("unused-1")) == (9, None)
+
+
+def test_callers_are_those_of_the_newest_active_keys(table, known, clock):
+    table.new(KeyEntry("team", models=("a",)))
+    clock.now += 5
+    table.rotate("team", 100, expires=int(clock.now) + 500)
+    table.edit("team", lambda entry: replace(entry, models=("a", "b")))
+    table.new(KeyEntry("late", expires=int(clock.now) + 10))
+    table.new(KeyEntry("gone"))
+    table.revoke("gone")
+    known.refresh()
+    clock.now += 10
+    assert known.callers() == {"team": Caller("team", models=frozenset("ab"))}
 
 
 def test_keys_are_unavailable_before_the_first_read(table):

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from app.auth.authenticator import Authenticator, networks
+from app.auth.blocklist import Blocklist
 from app.auth.keys import Keyring
 from app.config import KeySettings
 from app.domain import Caller
@@ -60,7 +61,7 @@ def test_unavailable_source_is_skipped():
 
 
 def test_blocked_name_is_refused():
-    authenticator = Authenticator(KEYRING, blocked=["oidc:me"])
+    authenticator = Authenticator(KEYRING, blocklist=Blocklist(["oidc:me"]))
     authenticator.check(Caller("me"), (), None)
     with pytest.raises(KeyBlocked) as caught:
         authenticator.check(Caller("oidc:me"), (), None)

@@ -16,6 +16,7 @@ from app.domain import Caller, EmbeddingRequest
 from app.limits import redis as shared_windows
 from app.limits.limiter import make_limiter
 from app.limits.periods import Calendar
+from app.usage.budgets import amount_in_ledger
 from app.usage.store import Store
 from tests.limits.new_limits import NewCaller, declare
 from tests.test_config import environment, overlay
@@ -92,7 +93,7 @@ def test_limits_of_requests_and_of_end_users_are_not_set_from_the_ledger(ledger,
 
 def test_a_unit_that_the_ledger_lacks_is_an_error():
     with pytest.raises(ValueError, match="no amount that a limit of requests counts"):
-        reconcile.amount_in_ledger("requests", {"prompt_tokens": 1}, True)
+        amount_in_ledger("requests", {"prompt_tokens": 1}, True)
 
 
 def test_cached_tokens_count_by_the_setting(ledger):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 
 from app.auth.authenticator import Authenticator, networks
+from app.auth.blocklist import Blocklist
 from app.auth.keys import Keyring
 from app.config import KeySettings
 from app.console import login_attempts, start
@@ -31,7 +32,7 @@ ADDRESS = ipaddress.ip_address("192.0.2.1")
 def sessions(keys=None, secret=SECRET, clock=time.time, blocked=()):
     """Sessions for the keys of `KEYS`, or for others."""
     known = [KeySettings(name, k["sha256"], None) for name, k in (keys or KEYS).items()]
-    return Sessions(Authenticator(Keyring(known), blocked=blocked), secret, clock)
+    return Sessions(Authenticator(Keyring(known), blocklist=Blocklist(blocked)), secret, clock)
 
 
 def test_cookie_is_for_this_site_alone_and_holds_no_key():

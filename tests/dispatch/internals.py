@@ -123,6 +123,7 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
             "parts outstanding": queue.outstanding(deployment),
             "slots taken at its provider": queue.slots - queue.free,
             "of its own slots taken": queue._leaving.calls.get(deployment, 0),
+            "jobs before its full queue": len(queue.room_waiters._wakes),
             "batches open for additions": len(queue._open),
             "calls in flight": deployment.standing.in_flight,
             "probes in flight": int(deployment.health.is_probing),

@@ -205,7 +205,7 @@ def check_guilty(run: Simulation, made: Arrangement) -> Iterator[str]:
             if (
                 len(keys) == 1
                 and isinstance(call.error, Rejected)
-                and not call.cut  # the proxy did not read that 400
+                and not call.cut  # a 400 that came after the cancellation counts as no answer
                 and POISON in next(iter(keys))[0]
             ):
                 guilty[next(iter(keys))] = call.ended
@@ -242,7 +242,8 @@ def check_silence(run: Simulation, made: Arrangement) -> Iterator[str]:
                 for a in run.asked
                 if a.request.model == model and known <= a.at < 1000 + stop
             ]
-            only = sum(serving(made, request) == [d] for request in asked)  # it is asked anyway
+            # The only deployment that can serve a request is called with any health.
+            only = sum(serving(made, request) == [d] for request in asked)
             if later > PROBES + 0.05 * len(asked) + only:
                 yield f"silence: {later} calls for {len(asked)} requests to silent {d['provider']}"
 

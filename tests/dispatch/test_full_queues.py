@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 
+from app.dispatch.job import Job
 from app.domain import Flow
 from app.errors import ProviderUnavailable
 from tests.dispatch.arrangements import codes, load, models, waited
@@ -79,6 +80,39 @@ def test_deployment_with_a_free_slot_is_used_if_another_queue_is_full():
         run.world.run()
         assert codes(asked) == {"ok": 50}
         assert max(waited(one) for one in asked) < 1
+
+
+def test_job_before_a_full_queue_is_woken_and_does_not_poll(monkeypatch):
+    """Three requests of twenty parts; two slots, and three attempts may wait."""
+    looks = []
+    advance = Job.advance
+    monkeypatch.setattr(Job, "advance", lambda job, now: looks.append(job) or advance(job, now))
+    many = models("a", max_inputs=1)
+    with simulated({"a": good(1)}, many, concurrency=2, merge=False, waiting=3) as run:
+        asked = [
+            run.ask("m", [f"{i} {k}" for k in range(20)], after=i * 0.1, timeout=300)
+            for i in range(3)
+        ]
+        run.to_the_end()
+        assert codes(asked) == {"ok": 3}
+        assert max(waited(one) for one in asked) < 32  # both slots are always taken
+    assert len(looks) < 300  # 60 calls; by looking a hundred times a second it would be thousands
+
+
+def test_ended_job_is_not_held_by_a_full_queue():
+    """Its client leaves while it waits for room."""
+    with simulated({"a": good(60)}, models("a", max_inputs=1), concurrency=2, waiting=2) as run:
+        run.ask("m", ["1", "2", "3"], timeout=300)
+        held = [Text(f"{i}") for i in range(5)]
+        references = [weakref.ref(text) for text in held]
+        run.ask("m", held, after=0.1, timeout=300, leaves_after=3)
+        run.ask("m", ["4"], after=0.05, timeout=300)
+        del held
+        run.world.run(until=1000 + 10)
+        run.asked.pop(1)
+        gc.collect()
+        assert not any(reference() for reference in references)
+        run.world.run()
 
 
 class Text(str):

@@ -1,5 +1,6 @@
 """Single flight: all waiting requests get an item as soon as it is embedded."""
 
+from app.domain import Flow
 from tests.dispatch.arrangements import codes, load, models, waited
 from tests.dispatch.members import POISON, between, failing, good
 from tests.dispatch.simulator import simulated
@@ -31,6 +32,19 @@ def test_queued_item_of_a_large_request_is_available_with_its_part():
         assert codes([large, query]) == {"ok": 2}
         assert waited(query) < 0.2
         assert len(run.calls()) == 401
+
+
+def test_joined_item_of_a_flex_request_does_not_wait_for_a_spread_quota():
+    """Flex waits for the first tier; a query for the same text is sent to the idle second one."""
+    tiers = {"m": [{"provider": "a", "requests_per_minute": 10}, {"provider": "b", "tier": 1}]}
+    with simulated(dict.fromkeys("ab", good(0.1)), tiers, caching=True) as run:
+        flex = Flow("x", tier="flex")
+        bulk = [run.ask("m", [f"{i}"], after=i * 0.01, flow=flex) for i in range(3)]
+        query = run.ask("m", ["2"], after=1, flow=Flow("y"))
+        run.to_the_end()
+        assert waited(bulk[1]) > 1
+        assert waited(query) < 0.3
+        assert [list(call.items) for call in run.calls("b")] == [["2"]]
 
 
 def test_embedded_parts_are_kept_if_a_later_part_is_refused():

@@ -68,19 +68,24 @@ def test_start_warns_of_a_limit_that_workers_exceed_together(monkeypatch, capsys
 
 
 @pytest.mark.parametrize(
-    ("url", "concurrency", "is_leased"),
+    ("url", "has_host_store", "concurrency", "is_leased"),
     [
-        (None, 8, False),
-        ("redis://127.0.0.1:1/0", 8, True),
-        ("redis://127.0.0.1:1/0", "auto", False),
+        (None, False, 8, False),
+        (None, True, 8, True),
+        (None, True, "auto", False),
+        ("redis://127.0.0.1:1/0", False, 8, True),
+        ("redis://127.0.0.1:1/0", False, "auto", False),
     ],
 )
-def test_slots_are_leased_where_the_limits_have_a_url(monkeypatch, url, concurrency, is_leased):
+def test_slots_are_leased_where_there_is_a_store(
+    monkeypatch, url, has_host_store, concurrency, is_leased
+):
     monkeypatch.setenv("WEB_CONCURRENCY", "16")
     checked = config.check(_settings(concurrency) | {"LIMITS": {"url": url}})
-    dispatcher = Dispatcher(checked, {"fake": FakeProvider()})
+    dispatcher = Dispatcher(checked, {"fake": FakeProvider()}, has_host_store=has_host_store)
     assert bool(dispatcher.leased_queues()) == is_leased
-    assert bool(exceeded_limits(checked)) == (not is_leased and concurrency == 8)
+    exceeds = not is_leased and concurrency == 8
+    assert bool(exceeded_limits(checked, has_host_store)) == exceeds
 
 
 def test_report_says_what_is_left_of_a_quota(monkeypatch):

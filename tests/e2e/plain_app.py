@@ -1,6 +1,7 @@
 """A small WSGI app for tests of the server."""
 
 import json
+import os
 import time
 
 
@@ -14,7 +15,11 @@ def app(environ, start_response):
         return [b""]
     status, answer = (
         "200 OK",
-        {"peer": environ["REMOTE_PORT"], "protocol": environ["SERVER_PROTOCOL"]},
+        {
+            "peer": environ["REMOTE_PORT"],
+            "protocol": environ["SERVER_PROTOCOL"],
+            "pid": os.getpid(),
+        },
     )
     if kind == "early":
         status = f"{argument} Early"

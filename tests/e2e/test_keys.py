@@ -15,6 +15,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from app.auth.block_table import BlockTable
 from app.auth.key_entry import KeyEntry
 from app.auth.key_table import KeyTable
 from app.database.engine import Database
@@ -130,6 +131,25 @@ def test_key_bound_to_networks_is_refused_elsewhere(proxy, table):
     eventually(lambda: statuses(proxy, key, X_Forwarded_For="10.1.2.3") == {200}, 5)
 
 
+def test_blocks_apply_in_every_worker(proxy, table, issuer):
+    name, user = f"blocked-{proxy.port}", f"u-{proxy.port}"
+    key, token = table.new(KeyEntry(name)), issuer.token(sub=user)
+    blocks = BlockTable(Database(table.url))
+    eventually(lambda: statuses(proxy, key) | statuses(proxy, token) == {200}, 5)
+    for blocked in (name, f"oidc:{user}"):
+        blocks.block("key", blocked)
+    blocks.block("user", user)
+    eventually(lambda: statuses(proxy, key) | statuses(proxy, token) == {403}, 5)
+    assert proxy.client(key).embed("embed", "a").error["code"] == "key_blocked"
+    blocks.unblock("key", name)
+    eventually(lambda: statuses(proxy, key) == {200}, 5)
+    refused = proxy.client(key).embed("embed", "a", user=user)
+    assert (refused.status, refused.error["code"]) == (403, "user_blocked")
+    assert proxy.client(key).embed("embed", "a", user="another").status == 200
+    blocks.unblock("user", user)
+    eventually(lambda: proxy.client(key).embed("embed", "a", user=user).status == 200, 5)
+
+
 def test_limits_of_the_table_apply(proxy, table):
     key = table.new(KeyEntry(f"slow-{proxy.port}", limits=(("requests_per_minute", 2),)))
     eventually(lambda: 429 in statuses(proxy, key), 5)
@@ -157,6 +177,8 @@ def test_workers_started_without_database_use_the_snapshot_and_accept_tokens(tmp
     migrate(database.engine)
     table = KeyTable(database)
     key, token = table.new(KeyEntry("team")), issuer.token()
+    blocks = BlockTable(database)
+    blocks.block("user", "mallory")
     with start(tmp_path, str(database.engine.url), issuer, "gevent") as proxy:
         eventually(lambda: statuses(proxy, key) | statuses(proxy, token) == {200}, 5)
         held.rename(tmp_path / "away")
@@ -166,6 +188,8 @@ def test_workers_started_without_database_use_the_snapshot_and_accept_tokens(tmp
         eventually(lambda: len(proxy.workers()) == 2 and not old & set(proxy.workers()), 20)
         eventually(lambda: statuses(proxy, key) | statuses(proxy, token) == {200}, 10)
         assert statuses(proxy, "sk-unknown") == {401}
+        blocked = [proxy.client(key).embed("embed", "a", user="mallory") for _ in range(8)]
+        assert {answer.error["code"] for answer in blocked} == {"user_blocked"}
         (tmp_path / "away").rename(held)
         table.revoke("team")
         eventually(lambda: statuses(proxy, key) == {401}, 5)

@@ -44,13 +44,6 @@ def keys():
 
 
 @pytest.fixture(scope="module")
-def valkey():
-    """The Valkey that counts."""
-    with Valkey() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def many(start_proxy, valkey):
     """Four workers that share counters. The timeout is long: uncounted requests are admitted."""
     limits = {"url": valkey.url, "timeout": 0.25}

@@ -1,13 +1,13 @@
 """The quota of a deployment is one for all workers of all hosts."""
 
-import threading
 import time
 
 import pytest
 
 from tests.conftest import WORKER_CLASSES
+from tests.e2e.hosts import in_threads, two_hosts
 from tests.support import settings
-from tests.support.server import Proxy, eventually
+from tests.support.server import eventually
 from tests.support.upstream import Upstream
 from tests.support.valkey import Valkey
 
@@ -32,21 +32,10 @@ def valkey():
 def hosts(request, upstream, valkey, tmp_path):
     """Two proxies of two workers each."""
     deployment = {"provider": "p", "model": "m", "requests_per_minute": QUOTA}
-    path = settings.settings_file(
-        tmp_path,
-        providers={"p": settings.provider(upstream, merge=False)},
-        models={"m": {"dimensions": settings.WIDTH, "deployments": [deployment]}},
-        keys={"tests": settings.key(settings.KEY, "*")},
-        LIMITS={"url": valkey.url},
-    )
-    directories = [tmp_path / "one", tmp_path / "two"]
-    for directory in directories:
-        directory.mkdir()
-    one, two = (
-        Proxy(directory, path, worker_class=request.param, workers=2) for directory in directories
-    )
-    with one, two:
-        yield one, two
+    model = {"dimensions": settings.WIDTH, "deployments": [deployment]}
+    provider = settings.provider(upstream, merge=False)
+    with two_hosts(tmp_path, request.param, valkey, provider, model) as both:
+        yield both
 
 
 def load(hosts, seconds):
@@ -60,11 +49,7 @@ def load(hosts, seconds):
             client.embed("m", f"{host.port} {number} {count}", timeout=1)
             time.sleep(0.05)
 
-    threads = [threading.Thread(target=ask, args=(host, i)) for host in hosts for i in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(hosts, 6, ask)
 
 
 def test_all_workers_together_use_the_quota_and_keep_it(hosts, upstream, valkey):

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.conftest import WORKER_CLASSES
+from tests.e2e.hosts import in_threads, two_hosts
 from tests.support import settings
 from tests.support.server import Proxy, eventually
 from tests.support.upstream import Upstream
@@ -55,21 +56,8 @@ def valkey():
 def hosts(request, upstream, valkey, tmp_path):
     """Two proxies of two workers each."""
     provider = settings.provider(upstream, merge=False, max_inputs=1, concurrency=SLOTS)
-    path = settings.settings_file(
-        tmp_path,
-        providers={"p": provider},
-        models={"m": settings.model("p")},
-        keys={"tests": settings.key(settings.KEY, "*")},
-        LIMITS={"url": valkey.url},
-    )
-    directories = [tmp_path / "one", tmp_path / "two"]
-    for directory in directories:
-        directory.mkdir()
-    one, two = (
-        Proxy(directory, path, worker_class=request.param, workers=2) for directory in directories
-    )
-    with one, two:
-        yield one, two
+    with two_hosts(tmp_path, request.param, valkey, provider, settings.model("p")) as both:
+        yield both
 
 
 def have_joined(valkey):
@@ -99,11 +87,7 @@ def load(hosts, seconds):
             count += 1
             answers.append(client.embed("m", f"{host.port} {number} {count}").status)
 
-    threads = [threading.Thread(target=ask, args=(host, i)) for host in hosts for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(hosts, 8, ask)
     assert set(answers) == {200}
     return len(answers)
 
@@ -128,3 +112,38 @@ def test_lease_of_a_killed_worker_ends_soon(hosts, valkey):
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: pid not in pids_with_leases(valkey), 10)
     assert len(pids_with_leases(valkey)) >= 3
+
+
+@pytest.fixture(params=WORKER_CLASSES)
+def host(request, upstream, tmp_path):
+    """A proxy of two workers that has no server for limits."""
+    provider = settings.provider(upstream, merge=False, max_inputs=1, concurrency=SLOTS)
+    path = settings.settings_file(
+        tmp_path,
+        providers={"p": provider},
+        models={"m": settings.model("p")},
+        keys={"tests": settings.key(settings.KEY, "*")},
+    )
+    with Proxy(tmp_path, path, worker_class=request.param, workers=2) as proxy:
+        yield proxy
+
+
+def test_workers_of_a_host_lend_each_other_slots_without_a_server(host, upstream):
+    texts = [f"text {number}" for number in range(20 * SLOTS)]
+    began = time.monotonic()
+    assert host.client().embed("m", texts, timeout=60).status == 200
+    assert time.monotonic() - began < 20 * CALL_S * 1.5  # in one worker, with the slots of both
+    assert load([host], 3) >= 0.7 * 3 / CALL_S * SLOTS
+    assert upstream.most == SLOTS
+
+
+def test_slots_are_kept_during_a_reload_and_after_a_death(host, upstream):
+    old = set(host.workers())
+    host.process.send_signal(signal.SIGHUP)
+    load([host], 4)
+    eventually(lambda: len(host.workers()) == 2 and not old & set(host.workers()), 20)
+    assert upstream.most <= SLOTS
+    eventually(lambda: not upstream.now, 10)
+    os.kill(host.workers()[0], signal.SIGKILL)
+    eventually(lambda: load([host], 2) >= 0.7 * 2 / CALL_S * SLOTS, 40, "all slots are used again")
+    assert upstream.most <= SLOTS

@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import WORKER_CLASSES
 from tests.support import settings
 from tests.support.server import ROOT, eventually
-from tests.support.valkey import Valkey
 from tests.support.vectors import assert_answers
 
 fresh = (f"not in any worker yet, number {i}" for i in itertools.count())
@@ -27,13 +26,6 @@ def take(number):
 def state(answer):
     assert answer.status == 200, answer.text
     return answer.headers["x-proxy-cache"]
-
-
-@pytest.fixture(scope="module")
-def valkey():
-    """The Valkey of the proxies of this module."""
-    with Valkey() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

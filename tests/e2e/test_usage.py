@@ -75,8 +75,8 @@ class Metered(Proxy):
         return Counter(request_id for (request_id,) in found)
 
     def spooled(self) -> list[Path]:
-        """Return files with rows; keys.json is beside them."""
-        return [path for path in self.spool.glob("*") if "keys.json" not in path.name]
+        """Return files with rows; keys.json and blocks.json are beside them."""
+        return [path for path in self.spool.glob("*") if ".json" not in path.name]
 
     def settled(self, expected: set[str]) -> None:
         """Return whether all these ids are in the ledger once, and the spool is empty."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from app.dispatch.leased_quota import EXCHANGE_S, LeasedQuota
-from app.limits.leases import ask_for_quota
+from app.limits.quota_leases import ask_for_quota
 
 START = 1_000_000.0  # of the server's clock
 WINDOW = 60.0

@@ -1,9 +1,10 @@
-"""Workers that lease the slots of a provider of a real Valkey, in virtual time."""
+"""Workers that lease the slots of a provider, in virtual time: of a real Valkey or a table."""
 
 from dataclasses import dataclass
 
 from app.dispatch.leased_slots import EXCHANGE_S, LeasedSlotQueue
 from app.limits.slot_leases import ask_for_slots
+from app.limits.slot_table import SlotTable
 from tests.dispatch.parts import attempt, deployment
 from tests.limits.fleet import START, Fleet, Worker
 
@@ -21,6 +22,23 @@ class SlotWorker(Worker):
     in_flight: int = 0
     busy_s: float = 0.0  # of calls
     changed_at: float = 0.0
+
+
+class HostTable:
+    """The store of one host's workers without its file."""
+
+    def __init__(self):
+        self.table = SlotTable(START, START)
+        self.is_lost = False
+
+    def ask(self, worker, asked, now):
+        if self.is_lost:
+            self.table, self.is_lost = SlotTable(now, now), False
+        queue = worker.queue
+        return self.table.exchange(worker.name, queue.limit, queue.hold_s, asked, now)
+
+    def flushall(self):
+        self.is_lost = True
 
 
 class SlotFleet(Fleet):
@@ -42,9 +60,10 @@ class SlotFleet(Fleet):
 
     def ask(self, worker, asked):
         self.asked += 1
-        return ask_for_slots(
-            self.redis, "slots", worker.name, worker.queue, asked, START + self.now
-        )
+        at = START + self.now
+        if isinstance(self.redis, HostTable):
+            return self.redis.ask(worker, asked, at)
+        return ask_for_slots(self.redis, "slots", worker.name, worker.queue, asked, at)
 
     def time_of(self, worker):
         return self.now + worker.clock_offset

@@ -15,6 +15,7 @@ def saturate(fleet, tokens=1):
         fleet.demand(worker, 10**6, tokens)
 
 
+@pytest.mark.no_cover  # see `tests.support.ordering`
 @pytest.mark.parametrize(
     ("workers", "requests", "tokens"),
     [(1, 60, None), (4, 100, None), (64, 60, None), (16, 2000, None), (8, None, 20_000)],

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.cli.tables import as_table
-from app.usage.report import as_csv, dimensions, milliseconds, moment, readable
+from app.usage.report import as_csv, dimensions, milliseconds, moment, readable, time_zone
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -61,6 +61,8 @@ def test_readable_rows_have_dates_dollars_means_and_rates():
         "error_rate": 0.25,
     }
     assert "day" not in readable(ROW)
+    hour = readable({"hour": milliseconds(NOW), **ROW}, time_zone("Asia/Kolkata"))["hour"]
+    assert hour == "2026-03-10T17:30+05:30"
 
 
 def test_table_is_aligned_and_has_no_control_characters():

@@ -39,6 +39,24 @@ class AwayStore:
         raise Unavailable("interrupted")
 
 
+def test_reports_made_together_count_as_one():
+    class CountingStore(QuickStore):
+        asked = 0
+
+        def report(self, query, max_groups):
+            self.asked += 1
+            return [{"requests": self.asked}]
+
+    reporter = Reporter(CountingStore())
+    for _ in range(MAX_REPORTS_PER_MINUTE):
+        rows = reporter.run("a", lambda report: report(ALL) + report(ALL))
+        assert rows[1]["requests"] == rows[0]["requests"] + 1
+    with pytest.raises(RateLimited):
+        reporter.run("a", lambda report: report(ALL))
+    with pytest.raises(UsageUnavailable):
+        Reporter(AwayStore()).run("a", lambda report: report(ALL))
+
+
 def test_a_key_makes_one_report_at_a_time_and_a_worker_two():
     store = SlowStore()
     reporter = Reporter(store)
@@ -50,6 +68,8 @@ def test_a_key_makes_one_report_at_a_time_and_a_worker_two():
     with pytest.raises(RateLimited, match="one at a time") as caught:
         reporter.report("a", ALL)
     assert caught.value.retry_after == 1
+    with pytest.raises(UsageUnavailable, match="Other reports"):
+        reporter.run("a", lambda report: report(ALL), slot="another tab")
     with pytest.raises(UsageUnavailable, match="Other reports") as caught:
         reporter.report("c", ALL)
     assert caught.value.retry_after == 1

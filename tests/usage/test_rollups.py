@@ -1,6 +1,7 @@
 """Rollups have the sums of the rows, and reports read both alike."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ from app.database.columns import COLUMNS
 from app.database.engine import Refused
 from app.limits.periods import zone_of
 from app.usage import queries
+from app.usage.queries import MEASURES
 from app.usage.report import readable
 from app.usage.store import DAY_MS, HOUR_MS, ReportQuery, Store, VolumeLimits
 from tests.usage.conftest import row
@@ -66,6 +68,7 @@ ZONES = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Joh
 GROUPS = [
     *([], ["day"], ["day", "user"], ["status"], ["user", "key"], ["day", "service_tier"]),
     ["user", "service_tier"],
+    *(["hour"], ["hour", "user"], ["day", "hour"]),
 ]
 
 
@@ -88,7 +91,9 @@ def test_report_equals_the_sum_of_its_rows(sqlite, by, rows, since, until, zone)
     for values in (dict(zip(COLUMNS, r, strict=True)) for r in rows):
         if since <= values["time"] < until:
             local = datetime.fromtimestamp(values["time"] / 1000, zone_of(zone)).date()
-            group = tuple((values | {"day": local.isoformat()})[name] for name in by)
+            hour = values["time"] - values["time"] % HOUR_MS
+            times = {"day": local.isoformat(), "hour": hour}
+            group = tuple((values | times)[name] for name in by)
             expected[group, "requests"] += 1
             expected[group, "cost"] += values["cost"]
             expected[group, "failed"] += values["status"] >= 500
@@ -105,6 +110,46 @@ def test_report_equals_the_sum_of_its_rows(sqlite, by, rows, since, until, zone)
         for measure in ("requests", "cost", "failed", "refused", "invalid", "unusual_hours"):
             shown[name, measure] += group[measure]
     assert +shown == +expected
+
+
+ONLY = [{}, {"user": ["u"]}, {"status": [200, 404], "user": ["", "u"]}, {"service_tier": ["flex"]}]
+
+
+@pytest.mark.parametrize("only", ONLY, ids=str)
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(ROWS, TIMES, TIMES)
+def test_report_of_some_values_has_only_their_rows(sqlite, only, rows, since, until):
+    rows = [row(n, **r) for n, r in enumerate(rows)]
+    since, until = min(since, until), max(since, until)
+    store = Store(sqlite)
+    store.purge(10**15)
+    store.insert(rows)
+    expected = Counter()
+    for values in (dict(zip(COLUMNS, r, strict=True)) for r in rows):
+        is_in = all(values[name] in given for name, given in only.items())
+        if since <= values["time"] < until and is_in:
+            expected[values["key"], values["status"]] += 1
+    found = store.report(ReportQuery(["key", "status"], since, until, only=only))
+    assert Counter({(r["key"], r["status"]): r["requests"] for r in found}) == expected
+
+
+@pytest.mark.parametrize("name", [*MEASURES, "user", "hour", "unusual_hours"])
+def test_groups_are_in_the_order_asked_for(store, name):
+    rows = [
+        row(n, user=f"u{n % 3}", time=n % 4 * HOUR_MS, status=(200, 401, 404, 503)[n % 4], ms=n * n)
+        for n in range(12)
+    ]
+    store.insert(rows)
+    query = ReportQuery(["user", "hour"], *ALL, unusual=VolumeLimits(requests=0), order=name)
+    found = store.report(query)
+    values = [readable(r).get(name, r.get(name)) for r in found]
+    assert values == sorted(values, reverse=True)
+    assert len(found) == 12
+    assert len(set(values)) > 1 or name not in ("mean_ms", "user", "hour", "failed")
+    ascending = store.report(replace(query, is_ascending=True))
+    assert [readable(r).get(name, r.get(name)) for r in ascending] == values[::-1]
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kolkata"])

@@ -19,10 +19,14 @@ def test_unusual_volume_is_counted_and_logged_once(sqlite, caplog):
     alert()
     alert()
     assert alert.counts == {"key": 1, "user": 1}
+    assert [(g["key"], g["user"], g["requests"]) for g in alert.groups] == [
+        ("team", "", 6),
+        ("team", "loud", 6),
+    ]
     assert [record.message for record in caplog.records] == [
         "unusual volume: key 'team', user '': 6 requests, 60 tokens within an hour",
         "unusual volume: key 'team', user 'loud': 6 requests, 60 tokens within an hour",
     ]
     store.purge(now + 1)
     alert()
-    assert alert.counts == {"key": 0, "user": 0}
+    assert (alert.counts, alert.groups) == ({"key": 0, "user": 0}, [])

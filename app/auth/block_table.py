@@ -1,0 +1,113 @@
+"""Read and change the blocks in the database (`app.auth.blocklist` refuses by them)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from app.auth.blocklist import BLOCKED_KINDS, Block, BlockedKind
+from app.database import audit
+from app.database.engine import Database
+from app.database.tables import blocks, keys_version
+
+T = TypeVar("T")
+
+#: Characters of the reason of a block.
+MAX_REASON_CHARACTERS = 500
+#: Characters of a name: as many as the field ``user`` of a request may have.
+MAX_NAME_CHARACTERS = 256
+
+_c = blocks.c
+
+
+class BlockTable:
+    """The table of blocks; each change increments the version that the keys have, too."""
+
+    def __init__(
+        self, database: Database, clock: Callable[[], float] = time.time, actor: str = ""
+    ) -> None:
+        """``actor`` is named in the audit log; empty: the user that runs the process."""
+        self._run = database.run
+        self._clock = clock
+        self._actor = actor or audit.os_actor()
+
+    def version(self) -> int:
+        """Return the number of changes that keys and blocks have had."""
+        return self._run(_version)
+
+    def read(self) -> tuple[int, list[Block]]:
+        """Return the version, and all blocks, also those that have ended.
+
+        The blocks may be newer than the version, never older: the version is read first.
+        """
+        return self._run(lambda connection: (_version(connection), _select(connection)))
+
+    def block(
+        self, kind: BlockedKind, name: str, until: int | None = None, reason: str = ""
+    ) -> Block:
+        """Block a key or an end user, or replace its block. Raises ValueError."""
+        reason = reason.strip()
+        if kind not in BLOCKED_KINDS:
+            raise ValueError(f"{kind!r:.100} cannot be blocked: {', '.join(BLOCKED_KINDS)}")
+        if not name or len(name) > MAX_NAME_CHARACTERS or "\0" in name:
+            raise ValueError(f"the name must have 1 to {MAX_NAME_CHARACTERS} characters")
+        if len(reason) > MAX_REASON_CHARACTERS:
+            raise ValueError(f"the reason may have {MAX_REASON_CHARACTERS} characters")
+        now = self._clock()
+        if until is not None and until <= now:
+            raise ValueError("the block would end before it begins")
+        made = Block(kind, name, until, reason, int(now), self._actor)
+
+        def change(connection: Connection) -> Block:
+            connection.execute(sa.delete(blocks).where(*_is(kind, name)))
+            connection.execute(sa.insert(blocks).values(asdict(made)))
+            self._record(connection, "block", made, {"until": until, "reason": reason})
+            return made
+
+        return self._change(change)
+
+    def unblock(self, kind: BlockedKind, name: str) -> Block | None:
+        """End a block, and return it; None if there is none."""
+
+        def change(connection: Connection) -> Block | None:
+            found = _select(connection, *_is(kind, name))
+            if not found:
+                return None
+            connection.execute(sa.delete(blocks).where(*_is(kind, name)))
+            self._record(connection, "unblock", found[0], {})
+            return found[0]
+
+        return self._change(change)
+
+    def _change(self, change: Callable[[Connection], T]) -> T:
+        def run(connection: Connection) -> T:
+            # First, as it locks the version's row: concurrent changes run one after the other.
+            counted = sa.update(keys_version).values(version=keys_version.c.version + 1)
+            connection.execute(counted)
+            return change(connection)
+
+        return self._run(run)
+
+    def _record(
+        self, connection: Connection, verb: str, block: Block, detail: dict[str, Any]
+    ) -> None:
+        event = audit.AuditEvent(self._actor, f"{block.kind}.{verb}", block.name, detail)
+        audit.record(connection, event, self._clock())
+
+
+def _is(kind: BlockedKind, name: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return _c.kind == kind, _c.name == name
+
+
+def _version(connection: Connection) -> int:
+    return int(connection.execute(sa.select(keys_version.c.version)).scalar_one())
+
+
+def _select(connection: Connection, *where: sa.ColumnElement[bool]) -> list[Block]:
+    statement = sa.select(blocks).where(*where).order_by(_c.kind, _c.name)
+    return [Block(**row) for row in connection.execute(statement).mappings()]

@@ -1,0 +1,335 @@
+"""The page Use: figures, what each session sees, filters, order, CSV, budgets, blocks."""
+
+import csv
+import io
+import re
+import time
+from urllib.parse import parse_qsl
+
+import pytest
+
+from app.database.audit import events
+from tests.api.fake import FakeProvider, app_with
+from tests.console.ledger_app import ADMIN_KEY, XSS, LedgerApp, Visitor
+from tests.support.settings import KEY, KEYS, NARROW_KEY, key
+from tests.usage.conftest import database as database
+from tests.usage.conftest import postgres as postgres
+from tests.usage.conftest import row
+from tests.usage.conftest import sqlite as sqlite
+from tests.usage.conftest import url as url
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 10_000)
+    monkeypatch.setattr("app.providers.registry.make", lambda _: FakeProvider())
+
+    made = []
+
+    def make(database, **options):
+        made.append(LedgerApp(database, tmp_path / "spool", **options))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.services.close()
+
+
+def used(app, *groups, ago_ms=60_000):
+    """Insert requests: (number, values of the row)."""
+    at = int(time.time() * 1000) - ago_ms
+    numbers = iter(range(10**6))
+    for number, values in groups:
+        writer = f"w{next(numbers)}"
+        app.store.insert(
+            [row(n, **{"time": at, "writer": writer, **values}) for n in range(number)]
+        )
+
+
+def table(page, heading="groups"):
+    """Return the cells of a table's body, by the id of its heading."""
+    part = page.text.partition(f'id="{heading}"')[2].partition("<tbody>")[2]
+    rows = part.partition("</tbody>")[0].split("<tr>")[1:]
+    return [
+        [_text(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", r, re.S)] for r in rows
+    ]
+
+
+def _query(link):
+    return dict(parse_qsl(link.replace("&amp;", "&")))
+
+
+def _text(html):
+    text = re.sub(r"<[^>]+>", " ", html).replace("&lt;", "<").replace("&gt;", ">")
+    return " ".join(text.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&").split())
+
+
+def test_figures_are_those_of_the_ledger(make, database):
+    app = make(database)
+    used(
+        app,
+        (3, {"key": "tests", "model": "embed"}),
+        (2, {"key": "narrow", "model": "steady", "cost": 10**9, "status": 503}),
+        (1, {"key": "tests", "model": "steady", "time": 0}),  # long ago
+    )
+    page = app.visitor().get("use", by="key", then="model")
+    assert page.status_code == 200
+    assert [cells[:6] for cells in table(page)] == [
+        ["tests", "embed", "3", "30", "6", "<$0.0001"],
+        ["narrow", "steady", "2", "20", "4", "$2.00"],
+    ]
+    figures = re.findall(r"<dt>([^<]+)</dt><dd>(.*?)</dd>", page.text)
+    shown = {name: _text(value) for name, value in figures}
+    assert (shown["Requests"], shown["Cost"], shown["Failed"]) == ("5", "$2.00", "2 40.00 %")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "style=" not in page.text
+
+
+def test_key_sees_its_own_use_only(make, sqlite):
+    app = make(sqlite)
+    used(app, (3, {"key": "tests", "user": "mine"}), (2, {"key": "narrow", "user": "other"}))
+    visitor = app.visitor(NARROW_KEY)
+    page = visitor.get("use", by="user")
+    assert [cells[:2] for cells in table(page)] == [["other", "2"]]
+    assert "mine" not in page.text
+    assert "Block" not in page.text
+    for arguments in ({"by": "key"}, {"then": "key"}):
+        assert visitor.get("use", **arguments).status_code == 400
+    assert [c[:2] for c in table(visitor.get("use", by="user", key="tests"))] == [["other", "2"]]
+    text = visitor.get("use/csv", by="user", key="tests").text
+    assert "mine" not in text
+    assert "other" in text
+    for path in ("use/block", "keys", "keys/new", "keys/key"):
+        assert visitor.get(path, kind="user", name="x").status_code == 403, path
+    for path in ("use/block", "use/unblock", "keys/block", "keys/new", "keys/revoke"):
+        assert visitor.post(path, kind="user", name="x").status_code == 403, path
+    assert app.blocks.read()[1] == []
+
+
+def test_table_is_filtered_and_ordered_by_links(make, sqlite):
+    app = make(sqlite)
+    groups = [(n, {"user": f"u{n}", "key": "tests", "ms": 1000 // n}) for n in (1, 2, 3)]
+    used(app, *groups, (4, {"user": "", "key": "narrow", "status": 429}))
+    visitor = app.visitor()
+    page = visitor.get("use", by="user")
+    assert [cells[0] for cells in table(page)] == ["(none)", "u3", "u2", "u1"]
+    (link,) = re.findall(r'href="\.\./console/use\?([^"#]*sort=mean_ms[^"#]*)#table"', page.text)
+    slowest = visitor.get("use", **_query(link))
+    assert [cells[0] for cells in table(slowest)][:3] == ["u1", "u2", "u3"]
+    assert 'aria-sort="descending"' in slowest.text
+    (link,) = re.findall(r'href="\.\./console/use\?([^"#]*sort=mean_ms[^"#]*)#table"', slowest.text)
+    assert [c[0] for c in table(visitor.get("use", **_query(link)))][1:] == [
+        "u3",
+        "u2",
+        "u1",
+    ]
+    for given, expected in (
+        ({"user": "u2"}, ["u2"]),
+        ({"user": "(none)"}, ["(none)"]),
+        ({"status": "429"}, ["(none)"]),
+        ({"key": "tests", "user": "(none)"}, []),
+    ):
+        page = visitor.get("use", by="user", **given)
+        assert [cells[0] for cells in table(page)] == expected
+    assert "No requests in that time." in page.text
+
+
+INVALID = [
+    {"by": "secret"},
+    {"then": "x"},
+    {"measure": "ms; DROP"},
+    {"since": "soon"},
+    {"until": "9999999w"},
+    {"timezone": "../etc"},
+    {"status": "x"},
+    {"status": "9" * 30},
+    {"user": "a\0b"},
+    {"day": "2026-01-01"},
+    {"dir": "up"},
+]
+ODD = [
+    {"sort": "nothing"},
+    {"since": "0m"},
+    {"since": "1970-01-01"},
+    {"since": "0001-01-01"},
+    {"until": "2020-01-01"},
+    {"by": "day"},
+    {"by": "hour", "then": "user"},
+    {"timezone": "Asia/Kolkata", "since": "24h", "by": "hour"},
+]
+
+
+def test_invalid_parameter_is_a_page_with_400(make, sqlite):
+    visitor = make(sqlite).visitor()
+    for arguments in INVALID:
+        answer = visitor.get("use", **arguments)
+        assert answer.status_code == 400, arguments
+        assert "That was not possible" in answer.text
+
+
+def test_odd_parameters_give_a_page(make, database):
+    app = make(database)
+    used(app, (2, {}), (1, {"time": 5}))
+    visitor = app.visitor()
+    for arguments in ODD:
+        assert visitor.get("use", **arguments).status_code == 200, arguments
+
+
+def test_csv_has_the_groups_and_no_formula(make, database):
+    app = make(database, usage={"unusual": {"requests_per_hour": 1}})
+    used(app, (2, {"user": "=1+1", "cost": 10**9}), (1, {"user": 'a,"b"\n'}))
+    answer = app.visitor().get("use/csv", by="user", then="model", sort="cost")
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert re.fullmatch(
+        r'attachment; filename="usage-[\d-]+-by-user-model\.csv"',
+        answer.headers["Content-Disposition"],
+    )
+    rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert [(r["user"], r["model"], r["requests"]) for r in rows] == [
+        ("'=1+1", "m", "2"),
+        ('a,"b"\n', "m", "1"),
+    ]
+    assert (rows[0]["cost"], rows[0]["unusual_hours"]) == ("2.0", "1")
+
+
+def test_bars_and_their_table_add_up_to_the_total(make, sqlite):
+    app = make(sqlite)
+    groups = [(n, {"user": f"u{n}", "prompt_tokens": 100}) for n in range(1, 9)]
+    used(app, *groups, ago_ms=26 * HOUR_MS)
+    used(app, (7, {"user": "u8", "prompt_tokens": 1, "writer": "later"}))
+    page = app.visitor().get("use", by="user", measure="prompt_tokens", since="7d")
+    names = re.findall(r'<span class="c\d"><i></i>([^<]+)</span>', page.text)
+    assert names == ["u8", "u7", "u6", "u5", "u4", "all others"]
+    rows = [
+        [int(cell.replace(",", "")) for cell in cells[1:]] for cells in table(page, "over-time")
+    ]
+    assert sum(map(sum, rows)) == 3600 + 7
+    assert [sum(column) for column in zip(*rows, strict=True)] == [807, 700, 600, 500, 400, 600]
+    assert len(rows) == 8  # days
+
+
+def test_budgets_are_shown_to_administrators_and_of_the_own_key(make, sqlite):
+    limited = {"narrow": {**KEYS["narrow"], "tokens_per_month": 100}}
+    app = make(sqlite, keys={**limited, "big": {**key("sk-big", "*"), "dollars_per_month": 5.0}})
+    used(app, (4, {"key": "narrow"}), (1, {"key": "big", "cost": 6 * 10**9}), ago_ms=1000)
+    rows = table(app.visitor().get("use"), "budgets")
+    assert [cells[:5] for cells in rows] == [
+        ["big", "$5.00 a month", "$6.00", "120 %", "$0.00"],
+        ["narrow", "100 tokens a month", "40", "40 %", "60"],
+    ]
+    assert rows[0][6] == "used up"
+    assert [c[0] for c in table(app.visitor(NARROW_KEY).get("use"), "budgets")] == ["narrow"]
+    page = app.visitor(KEY).get("use")
+    assert "Your key has no limit of a day or a month." in " ".join(page.text.split())
+
+
+def test_block_and_unblock_of_a_user_and_a_key(make, sqlite):
+    app = make(sqlite)
+    visitor = app.visitor()
+    assert app.status_of(KEY, user="u-bad")[0] == 200
+    form = visitor.get("use/block", kind="user", name="u-bad")
+    assert "an end user" in form.text
+    done = visitor.post("use/block", kind="user", name="u-bad", duration="24h", reason="spam")
+    assert "The end user u-bad is blocked for a day." in visitor.follow(done).text
+    visitor.post("use/block", kind="key", name="narrow", duration="")
+    assert app.status_of(KEY, user="u-bad") == (403, "user_blocked")
+    assert app.status_of(NARROW_KEY, model="steady") == (403, "key_blocked")
+    assert app.status_of(KEY, user="u-good")[0] == 200
+    of_key, of_user = app.blocks.read()[1]
+    assert of_user.until - of_user.created == 86_400
+    assert (of_user.reason, of_key.until) == ("spam", None)
+    assert of_key.actor == "key:root (127.0.0.1)"
+    rows = table(visitor.get("use"), "blocked")
+    assert [cells[:2] for cells in rows] == [["narrow", "key"], ["u-bad", "end user"]]
+    done = visitor.post("use/unblock", kind="user", name="u-bad")
+    assert "is no longer blocked" in visitor.follow(done).text
+    assert app.status_of(KEY, user="u-bad")[0] == 200
+    found = app.database.run(lambda c: events(c, 0, 10**15))
+    assert [(e["actor"], e["action"], e["subject"]) for e in found] == [
+        ("key:root (127.0.0.1)", "user.block", "u-bad"),
+        ("key:root (127.0.0.1)", "key.block", "narrow"),
+        ("key:root (127.0.0.1)", "user.unblock", "u-bad"),
+    ]
+
+
+def test_invalid_block_changes_nothing(make, sqlite):
+    app = make(sqlite)
+    visitor = app.visitor()
+    for fields in (
+        {"kind": "key", "name": "root"},  # the key of this session
+        {"kind": "team", "name": "x"},
+        {"kind": "user", "name": ""},
+        {"kind": "user", "name": "x" * 300},
+        {"kind": "user", "name": "x", "duration": "9y"},
+        {"kind": "user", "name": "x", "reason": "r" * 600},
+    ):
+        answer = visitor.post("use/block", **{"duration": "", **fields})
+        assert answer.status_code == 400, fields
+    assert app.blocks.read()[1] == []
+
+
+def test_change_without_the_csrf_token_is_refused(make, sqlite):
+    app = make(sqlite)
+    visitor = app.visitor()
+    for csrf in ("", "0" * 64, app.visitor(KEY).csrf()):
+        for path in ("use/block", "use/unblock", "keys/block", "keys/unblock"):
+            assert visitor.post(path, csrf, kind="user", name="x").status_code == 403
+    assert app.blocks.read()[1] == []
+
+
+def test_blocks_of_the_settings_are_shown_and_cannot_be_ended(make, sqlite):
+    app = make(sqlite, BLOCKED_USERS=["mallory"])
+    visitor = app.visitor()
+    assert table(visitor.get("use"), "blocked")[0][0] == "mallory"
+    answer = visitor.post("use/unblock", kind="user", name="mallory")
+    assert (answer.status_code, "BLOCKED_USERS" in answer.text) == (400, True)
+
+
+def test_names_are_escaped_everywhere(make, sqlite):
+    app = make(sqlite, usage={"unusual": {"requests_per_hour": 1}})
+    used(app, (3, {"user": XSS, "key": XSS, "model": XSS, "error_code": XSS}))
+    app.blocks.block("user", XSS, None, XSS)
+    app.services.volume_alert()
+    visitor = app.visitor()
+    for arguments in (
+        {"by": "user", "then": "key"},
+        {"by": "user", "user": XSS},
+        {"by": "error_code", "model": XSS, "since": "24h"},
+        {"by": XSS},
+        {"since": XSS},
+    ):
+        page = visitor.get("use", **arguments)
+        assert XSS not in page.text
+        assert "<img" not in page.text
+    assert table(visitor.get("use"), "unusual")[1][1] == XSS
+    page = visitor.get("use/block", kind="user", name=XSS)
+    assert "<img" not in page.text
+    assert "&lt;img" in page.text
+
+
+def test_database_that_is_away_is_a_503_page(make, sqlite, tmp_path):
+    app = make(sqlite)
+    visitor = app.visitor()
+    (tmp_path / "usage.db").rename(tmp_path / "away.db")
+    (tmp_path / "usage.db").mkdir()
+    assert visitor.get("use").status_code == 503
+    answer = visitor.post("use/block", kind="user", name="x", duration="")
+    assert (answer.status_code, "nothing was changed" in answer.text) == (503, True)
+    assert visitor.get("keys").status_code == 503
+
+
+def test_without_a_ledger_the_page_says_how_to_block_by_settings(monkeypatch):
+    keys = {**KEYS, "root": {**key(ADMIN_KEY, "*"), "admin": True}}
+    client = app_with(monkeypatch, FakeProvider(), KEYS=keys, BLOCKED_USERS=["mallory"])
+    page = Visitor(client.application, ADMIN_KEY).get("use")
+    assert (page.status_code, "BLOCKED_USERS = [&#39;mallory&#39;]" in page.text) == (200, True)
+    assert Visitor(client.application, KEY).get("use").status_code == 403
+    assert Visitor(client.application, ADMIN_KEY).get("keys").status_code == 404
+    client.application.extensions["services"].close()
+
+
+def test_disabled_console_has_no_pages(make, sqlite):
+    app = make(sqlite, CONSOLE={"enabled": False})
+    assert app.app.test_client().get("/console/use").status_code == 404

@@ -1,0 +1,52 @@
+"""The order in which test modules run, and which of them are measured for coverage."""
+
+from collections import Counter
+
+import pytest
+
+#: Modules whose simulations have thousands of requests. Coverage would take more than half of
+#: their time; shorter simulations and the tests of single files reach the same lines.
+SIMULATIONS = {
+    f"tests/{name}.py"
+    for name in (
+        "dispatch/test_answers_complete",
+        "dispatch/test_auto_concurrency",
+        "dispatch/test_bad_texts",
+        "dispatch/test_budgets",
+        "dispatch/test_fair_shares",
+        "dispatch/test_probes",
+        "dispatch/test_recovery",
+        "dispatch/test_refusals_believed",
+        "dispatch/test_scenarios",
+        "dispatch/test_search",
+        "dispatch/test_silence",
+        "dispatch/test_simulation",
+        "dispatch/test_slow_start",
+        "dispatch/test_throttling",
+        "simulation/test_any_load",
+    )
+}
+
+
+def arrange(items: list[pytest.Item]) -> None:
+    """Put long modules first, so that short ones fill the time until the last worker is done.
+
+    Simulations compute and end-to-end tests mostly wait. They take turns, because beside each
+    other they use all cores.
+    """
+    turns: dict[str, float] = {}
+    modules: Counter[str] = Counter()
+    for item in items:
+        name = _module(item)
+        if name in SIMULATIONS:
+            item.add_marker(pytest.mark.no_cover)
+        if name not in turns:
+            kind = "simulations" if name in SIMULATIONS else name.split("/")[1]
+            turns[name] = modules[kind] if kind in ("simulations", "e2e") else float("inf")
+            modules[kind] += 1
+    items.sort(key=lambda item: turns[_module(item)])
+
+
+def _module(item: pytest.Item) -> str:
+    """Return the path of its file: "tests/dispatch/test_search.py"."""
+    return item.nodeid.partition("::")[0]
