@@ -106,8 +106,9 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     flask.register_blueprint(Docs(checked).blueprint())
     playground = PlaygroundEmbedder(embedder, pipeline, finish_observers, start_observers)
     deployments = dispatcher.deployments()
-    pages = [] if live is None else [now_page(live, services.spent_today), request_page(live)]
-    pages += services.console_pages(checked)
+    pages = services.console_pages(checked)
+    if live is not None:
+        pages += [now_page(live, services.spent_today), request_page(live)]
     for blueprint in make_console(
         checked, authenticator, addresses, playground, deployments, pages
     ):

@@ -23,6 +23,9 @@ const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumSig
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
+// Rows of labels of marks; a label without place in any is left out.
+const MARK_ROWS = 2;
+
 // Seconds between two labels of the time axis.
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 2 * 86400, 7 * 86400, 30 * 86400];
 
@@ -153,11 +156,12 @@ function stack(values) {
 
 function drawMarks(u, marks) {
   const { ctx, bbox } = u;
+  const labels = []; // drawn last
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = colour("--warn");
   ctx.font = `${11 * devicePixelRatio}px ${getComputedStyle(document.body).fontFamily}`;
   ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
-  let free = -Infinity; // from where on there is place for a label
+  const free = Array(MARK_ROWS).fill(-Infinity); // by row: from where on there is place for a label
   for (const { time, label } of marks) {
     const x = u.valToPos(time, "x", true);
     if (!(x >= bbox.left && x <= bbox.left + bbox.width)) continue;
@@ -166,13 +170,19 @@ function drawMarks(u, marks) {
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
     const width = ctx.measureText(label).width + 8 * devicePixelRatio;
-    const isRight = x + width > bbox.left + bbox.width;
-    const from = isRight ? x - width : x;
-    if (from < free) continue;
-    free = from + width;
-    ctx.textAlign = isRight ? "right" : "left";
-    ctx.fillText(label, x + (isRight ? -4 : 4) * devicePixelRatio, bbox.top + 10 * devicePixelRatio);
+    const from = Math.min(x, bbox.left + bbox.width - width);
+    const row = free.findIndex((place) => place <= from);
+    if (row < 0) continue;
+    free[row] = from + width;
+    labels.push([label, from + 4 * devicePixelRatio, bbox.top + (10 + 14 * row) * devicePixelRatio]);
   }
+  ctx.textAlign = "left";
+  ctx.lineWidth = 3 * devicePixelRatio; // a rim, to be read over lines
+  ctx.lineJoin = "round";
+  ctx.strokeStyle = colour("--panel");
+  ctx.setLineDash([]);
+  for (const label of labels) ctx.strokeText(...label);
+  for (const label of labels) ctx.fillText(...label);
   ctx.restore();
 }
 

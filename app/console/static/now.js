@@ -4,6 +4,8 @@ import { timeSeries } from "./charts.js";
 import { digits, duration, KINDS, money, short, STATE_CLASSES } from "./live_values.js";
 
 const INTERVAL_MS = 2000;
+// A server that takes long, as it has many deployments, is asked less often.
+const PAUSE_OF_ANSWER_TIME = 20;
 const find = (id) => document.getElementById(id);
 const make = (tag, className, ...content) => {
   const made = Object.assign(document.createElement(tag), { className });
@@ -115,14 +117,16 @@ const shape = (answer) => JSON.stringify(answer.models.map((model) => [
   model.model, model.space, model.deployments.map((one) => [one.provider, one.deployment, one.tier, !one.quota]),
 ]));
 
-let since = 0, seen = "", shown = "", isPaused = false, isAsking = false, timer;
+let since = 0, seen = "", shown = "", isPaused = false, isAsking = false, took = 0, timer;
 
 async function poll() {
   clearTimeout(timer);
   if (isPaused || isAsking || document.hidden) return;
   isAsking = true;
+  const begun = performance.now();
   try {
     const answer = await getJson(`api/now?since=${since}`);
+    took = performance.now() - begun;
     if (seen && seen !== shape(answer)) return location.reload();
     seen = shape(answer);
     since = answer.until;
@@ -136,12 +140,12 @@ async function poll() {
       draw();
     }
     const workers = answer.workers.answered.length;
-    say(`${workers} worker${workers === 1 ? "" : "s"} · of the last half minute, every 2 seconds`);
+    say(`${workers} worker${workers === 1 ? "" : "s"} · figures of the last half minute, new every 2 seconds`);
   } catch (error) {
     say(`No new figures: ${error.message} Trying again.`);
   }
   isAsking = false;
-  timer = setTimeout(poll, INTERVAL_MS);
+  timer = setTimeout(poll, Math.max(INTERVAL_MS, PAUSE_OF_ANSWER_TIME * took));
 }
 
 function say(text) {

@@ -30,18 +30,22 @@ def merge_reports(
             seen.setdefault((*place, repeated[place]), []).append(one)
             spaces.setdefault(one["model"], one["space"])
     models: dict[str, list[dict[str, Any]]] = {name: [] for name in spaces}
+    calls = Counter[str]()  # of the last hour, by model
+    for labels, number in hour.items():
+        if labels[0] == "calls":
+            calls[labels[1]] += int(number)
     for place, states in seen.items():
-        models[place[0]].append({**_merged(states), **_calls(hour, place[:3])})
+        name = place[0]
+        models[name].append({**_merged(states), **_calls(hour, place[:3], calls[name])})
     return [
         {"model": name, "space": spaces[name], "deployments": deployments}
         for name, deployments in models.items()
     ]
 
 
-def _calls(hour: Mapping[Labels, float], source: Labels) -> dict[str, Any]:
+def _calls(hour: Mapping[Labels, float], source: Labels, of_model: float) -> dict[str, Any]:
     """Return a deployment's calls of the last hour, its share of the model's, and failures."""
     calls = hour.get(("calls", *source), 0)
-    of_model = sum(n for labels, n in hour.items() if labels[:2] == ("calls", source[0]))
     return {
         "calls_hour": int(calls),
         "calls_share": round(calls / of_model, 3) if of_model else None,

@@ -43,25 +43,37 @@ def summarize(
     recent = stop - NOW_S // BUCKET_S
     all_of_them = add_up(counted, min(first, recent), stop + 1)
     window, hour = all_of_them.window, all_of_them.totals
+    models = merge_reports(reports, hour)
+    states = [one["state"] for model in models for one in model["deployments"]]
     marks_since = max(since - MARK_DELAY_S, now - HOUR_S)
     return {
         "at": round(now, 3),
         "until": stop * BUCKET_S,
         "figures": {
             **_figures(window.slice(recent, stop + 1), NOW_S + now - stop * BUCKET_S),
-            "waiting_calls": sum(all_of_them.waiting.values()),
-            "waiting": {tier: all_of_them.waiting.get(tier, 0) for tier in TIERS},
-            "spent_today_dollars": all_of_them.today[1] / NANODOLLARS,
-            "spent_today_from": "workers",
-            "spent_hour_dollars": hour.get(("cost",), 0) / NANODOLLARS,
-            "requests_hour": int(hour.get(("requests",), 0)),
-            "failed_hour": int(sum(n for labels, n in hour.items() if labels[0] == "error")),
+            **_totals(all_of_them),
+            "deployments": len(states),
+            "deployments_ok": states.count("ok"),
         },
         "errors": _errors(hour),
         "series": _series(window.slice(first, stop)),
-        "marks_since": round(marks_since, 3),
+        "marks_since": marks_since,
         "marks": [mark._asdict() for mark in all_of_them.marks if mark.at >= marks_since],
-        "models": merge_reports(reports, hour),
+        "models": models,
+    }
+
+
+def _totals(counted: Counted) -> dict[str, Any]:
+    """Return the figures that are not of the last half minute: of now, the hour and today."""
+    hour, waiting = counted.totals, counted.waiting
+    return {
+        "waiting_calls": sum(waiting.values()),
+        "waiting": {tier: waiting.get(tier, 0) for tier in TIERS},
+        "spent_today_dollars": counted.today[1] / NANODOLLARS,
+        "spent_today_from": "workers",
+        "spent_hour_dollars": hour.get(("cost",), 0) / NANODOLLARS,
+        "requests_hour": int(hour.get(("requests",), 0)),
+        "failed_hour": int(sum(n for labels, n in hour.items() if labels[0] == "error")),
     }
 
 
