@@ -274,8 +274,8 @@ def test_code_of_make_run_is_good_once_in_all_workers(code):
     first, second = Visitor(), Visitor()
     ahead = first.get(f"/console/login?code={code}", **{"Sec-Purpose": "prefetch"})
     assert (ahead.status_code, first.is_logged_in()) == (200, False)
-    answer = first.get(f"/console/login?code={code}")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "../console/")
+    answer = first.get(f"/console/login?next=playground&code={code}")  # as `make run` prints it
+    assert (answer.status_code, answer.headers["Location"]) == (303, "../console/playground")
     assert first.get("/console/settings").status_code == 200  # with an administrator's rights
     again = second.get(f"/console/login?code={code}")
     assert again.status_code == 401

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.concurrency.yielding import yield_control
 from app.config import DEFAULT_MIN_COSINE, Settings
 from app.console.playground.download import packed
 from app.console.playground.embedding import Embedded
@@ -116,6 +117,7 @@ def results_of(settings: Settings, texts: Sequence[str], embedded: Sequence[Embe
     for name, one in zip("AB", embedded, strict=False):
         if one.outcome is not None:
             sides.append(_side(settings, prices, name, texts, one, one.outcome, sides))
+            yield_control()
     failures = [one for one in embedded if one.outcome is None]
     comparison = _comparison(settings, texts, *sides) if len(sides) == 2 else None
     rows = _rows(texts, sides, comparison)
@@ -133,7 +135,9 @@ def _side(
 ) -> Side:
     matrix = matrix_of(outcome.vectors.rows)
     similar = cosines(matrix)
+    yield_control()  # each of these steps may take some milliseconds
     points, variance = principal_map(matrix[:MAX_MAP_TEXTS])
+    yield_control()
     if before:  # as near as can be to the first map: axes are free to turn
         points = turned_to(points, before[0].map)
     model, exchange = embedded.choice.model, embedded.exchange
@@ -141,6 +145,7 @@ def _side(
     has_price = any(d.price_per_million_tokens for d in deployments)
     cost = prices.cost_of(model, exchange.purchases) / NANODOLLARS if has_price else None
     heat = heat_map(similar[:MAX_HEAT_TEXTS, :MAX_HEAT_TEXTS]) if len(texts) > 1 else None
+    yield_control()
     pairs = [Pair(i + 1, j + 1, c) for i, j, c in nearest_pairs(similar, MAX_PAIRS)]
     return Side(
         name,
