@@ -29,7 +29,7 @@ from app.console.playground.embedding import PlaygroundEmbedder
 from app.console.request_page import request_page
 from app.dispatch import Dispatcher
 from app.dispatch.events import Events
-from app.dispatch.leased_quota import EXCHANGE_S as QUOTA_EXCHANGE_S
+from app.dispatch.lease import EXCHANGE_S as QUOTA_EXCHANGE_S
 from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.leased_slots import EXCHANGE_S as SLOT_EXCHANGE_S
 from app.dispatch.shares import exceeded_limits

@@ -103,7 +103,7 @@ def embed_probes(finding: Finding, deployment: Deployment, model: str, seconds: 
 
 
 def _check_dimensions(finding: Finding, deployment: Deployment, model: str, seconds: float) -> None:
-    width = deployment.narrower_width()
+    width = deployment.widths.narrower()
     if width is None:
         return
     request = EmbeddingRequest(model, PROBES[:1], dimensions=width)

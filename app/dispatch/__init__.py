@@ -26,20 +26,20 @@ The path of a request, and the file of each step::
 * `retry`: the decision after a failed attempt, which `next_step` carries out; `verdict`: the error
   when no deployment could serve.
 * `timers`: when a call is hedged, and when it counts as late.
-* `pool`: the deployments of one model. Chooses one for each attempt; `ejector`: records the results
-  of calls, and ejects failing deployments.
+* `pool`: the deployments of one model. Chooses one for each attempt, by `draw`; `ejector`: records
+  the results of calls, and ejects failing deployments.
 * `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
   minute (`quota_window`; a `reservation` for each call), `remaining`: what its provider says of
   them, `leased_quota` (by `lease` and `call_reports`): a lease of those of all hosts; `standing`:
   its measured state, and the lock of that: `health` (a circuit breaker), `failure_rate`, `latency`,
   `silence` (by `unanswered`, calls in a row) and `refusals` (whether its 400s are trusted);
-  `time_limits`: how long its calls may take; `call_costs`: how long a call should take for its
-  size, and which size fits a time.
-* `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
-  slots a worker has; `leased_slots` (by `slot_lease`): a lease of the slots of all workers;
-  `adaptive`: measures their number where it is "auto"; `attempts`: the states of the attempts
-  there; `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`: attempts
-  that share a call.
+  `widths`: which widths it can return; `time_limits`: how long its calls may take; `call_costs`:
+  how long a call should take for its size, and which size fits a time.
+* `batching`: the slots of one provider, and the lock of the queue before them (`slots`); `shares`:
+  how many slots a worker has; `leased_slots` (by `slot_lease`): a lease of the slots of all
+  workers; `adaptive`: measures their number where it is "auto"; `attempts`: the states of the
+  attempts there; `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`:
+  attempts that share a call.
 * `room`: the jobs that wait until a full queue has room.
 * `waiting`: the order of the queue, by fair queueing (`queued_flow`) among tiers (`tier_credits`),
   keys, and end users or sizes of requests (`flows`); `leaving`: which may leave now (`must_wait`:

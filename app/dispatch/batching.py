@@ -18,112 +18,29 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
-from app.concurrency.locks import uncontended_lock
 from app.dispatch.attempt import Attempt, AttemptState
-from app.dispatch.attempts import Attempts
 from app.dispatch.batch import Batch, tokens_of
-from app.dispatch.drain_rate import DrainRate
-from app.dispatch.leaving import MIN_SLOTS_FOR_RESERVE, Leaving
+from app.dispatch.leaving import Leaving
 from app.dispatch.merging import Merging
 from app.dispatch.room import RoomWaiters
+from app.dispatch.slots import Slots
 from app.dispatch.waiting import group_key
-from app.domain import Flow, Tier
 
 if TYPE_CHECKING:
     from app.dispatch.adaptive import AdaptiveLimit
-    from app.dispatch.deployment import Deployment
 
 
-class SlotQueue:
-    """The slots of one provider and the attempts that wait for them.
-
-    The lock guards all fields, and the state of the attempts and batches; no thread waits while it
-    holds the lock. Slots taken equal calls in flight, so that ``free`` is below 0 after a change to
-    fewer slots, until enough calls have ended.
-    """
-
-    is_leased = False  # see `app.dispatch.leased_slots`
+class SlotQueue(Slots):
+    """Takes attempts, and returns the batches that are to be sent; see `Slots` for the lock."""
 
     def __init__(
         self, slots: int, max_waiting: int = 1000, adaptive: AdaptiveLimit | None = None
     ) -> None:
-        self.slots = slots
-        self.adaptive = adaptive  # finds the number of slots, where the settings give none
-        self.free = slots
+        super().__init__(slots, max_waiting, adaptive)
         #: Called under the lock when attempts wait for a quota until a time: see `paused`.
         self.on_pause: Callable[[SlotQueue, float], None] | None = None
         self.room_waiters = RoomWaiters()  # jobs that wait until it has room
-        self._max_waiting = max_waiting
-        self._attempts = Attempts()
-        self._open: dict[Hashable, Batch] = {}  # for additions
         self._leaving = Leaving(self._attempts.queue, self._pause_until)
-        self._drain_rate = DrainRate()
-        self._lock = uncontended_lock()
-
-    @property
-    def concurrency(self) -> int:
-        """The calls at once; if measured ("auto"), the number around which `slots` alternate."""
-        return self.slots if self.adaptive is None else self.adaptive.limit
-
-    @property
-    def waiting(self) -> int:
-        """Attempts that wait for a slot."""
-        return self._attempts.waiting
-
-    def waiting_of(self, tier: Tier) -> int:
-        """Return the number of attempts of a tier in the queue."""
-        return self._attempts.queue.waiting_of(tier)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more attempts may wait here."""
-        return self._attempts.waiting >= self._max_waiting
-
-    @property
-    def room(self) -> int:
-        """Attempts that may still wait here."""
-        return self._max_waiting - self._attempts.waiting
-
-    def has_room(self, flow: Flow) -> bool:
-        """Whether an attempt of a flow may wait here.
-
-        In a full queue it may if another flow has more attempts waiting: that flow loses one.
-        """
-        if self._attempts.waiting < self._max_waiting:
-            return True
-        with self._lock:
-            return self._attempts.queue.has_more_waiting(flow)
-
-    def take_excess(self) -> Attempt | None:
-        """Take out an attempt above the limit, of the flow with most waiting; None without one.
-
-        The caller must pass it a result.
-        """
-        if self._attempts.waiting <= self._max_waiting:
-            return None
-        with self._lock:
-            is_over = self._attempts.waiting > self._max_waiting
-            return self._attempts.take_newest() if is_over else None
-
-    def seconds_to_drain(self, now: float) -> float | None:
-        """Return the seconds until all attempts that wait now have left; None while unknown."""
-        with self._lock:
-            return self._drain_rate.seconds_for(self._attempts.waiting, now)
-
-    @property
-    def outstanding_calls(self) -> float:
-        """Attempts that wait and calls in flight, of all models, for each slot."""
-        return (self._attempts.waiting + self.slots - self.free) / max(1, self.slots)
-
-    def outstanding(self, deployment: Deployment) -> int:
-        """Attempts of a deployment that are queued or in flight."""
-        return self._attempts.outstanding.get(deployment, 0)
-
-    def waiting_before(self, deployment: Deployment, tier: Tier) -> tuple[int, int]:
-        """Return the attempts that wait for a deployment before one of a tier, and their tokens."""
-        if not self._attempts.waiting:
-            return 0, 0
-        return self._attempts.waiting_before(deployment, tier)
 
     def submit(self, attempt: Attempt, now: float) -> Batch | None:
         """Take an attempt; return the batch to send now, if any.
@@ -202,20 +119,6 @@ class SlotQueue:
                 self._attempts.queue.settle(attempt, tokens)
             return self._attempts.end(attempt)
 
-    def discard(self, attempt: Attempt) -> None:
-        """Mark an attempt as done if it is abandoned."""
-        with self._lock:
-            if attempt.state is AttemptState.ABANDONED:
-                self._attempts.end(attempt)
-
-    def withdraw(self, attempt: Attempt) -> bool:
-        """Take a queued attempt out; False where it is in flight or done."""
-        with self._lock:
-            if attempt.state is not AttemptState.QUEUED:
-                return False
-            self._attempts.end(attempt, AttemptState.WITHDRAWN)
-            return True
-
     def abandon(self, attempt: Attempt) -> Batch | None:
         """Mark an attempt in flight as abandoned; return its batch if all of it is abandoned."""
         with self._lock:
@@ -226,16 +129,6 @@ class SlotQueue:
             if batch is None or batch.is_probe or self._open.get(batch.key) is batch:
                 return None
             return None if batch.is_wanted else batch
-
-    def move(self, attempt: Attempt, flow: Flow) -> None:
-        """Let a queued attempt wait in another flow."""
-        with self._lock:
-            self._attempts.move(attempt, flow)
-
-    def flush(self, deployment: Deployment) -> list[Attempt]:
-        """Take out all attempts queued for a deployment. The caller must pass each a result."""
-        with self._lock:
-            return self._attempts.take_queued(deployment)
 
     # After a refusal (see `app.dispatch.bisection`)
 
@@ -333,12 +226,3 @@ class SlotQueue:
     def _may_retake(self) -> bool:
         """Whether a call may follow in the slot of one that ends."""
         return True
-
-    @property
-    def keeps_slots(self) -> bool:
-        """Whether tier flex leaves the last slot to others."""
-        return self.slots >= MIN_SLOTS_FOR_RESERVE
-
-    @property
-    def _is_last_slot_kept(self) -> bool:
-        return self.free == 1 and self.keeps_slots

@@ -20,8 +20,9 @@ from app.dispatch.refused_items import RefusedItems
 from app.dispatch.shares import calls_of_worker, quota_of_worker
 from app.dispatch.standing import Standing
 from app.dispatch.token_counts import recounted
+from app.dispatch.widths import Widths
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors
-from app.errors import BrokenContract, ProviderError, Rejected, shown
+from app.errors import BrokenContract, ProviderError
 from app.providers.base import Provider
 from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.vectors import BadVector, cut
@@ -80,6 +81,7 @@ class Deployment:
         self._model = model
         self._provider = provider
         self._takes = takes
+        self.widths = Widths(model, takes.dimensions)
         self._tokenizer = tokenizer
         self.refused_items = RefusedItems(dispatch.max_refused_items, dispatch.refused_item_ttl)
 
@@ -108,35 +110,6 @@ class Deployment:
         """Return the most tokens of an item, without those that the model adds; None: no limit."""
         limit = self.max_item_tokens
         return None if limit is None else limit - self.added_tokens(is_text)
-
-    def can_serve(self, dimensions: int | None) -> bool:
-        """Whether this deployment can return vectors of that width; None: of the model's own."""
-        widest = self._model.dimensions
-        if dimensions is not None and widest is not None and dimensions > widest:
-            return False
-        return (
-            dimensions is None
-            or self._takes.dimensions
-            or dimensions == self._model.dimensions
-            or self._model.can_cut_to(dimensions)
-        )
-
-    def refusal_of(self, dimensions: int | None) -> Rejected | None:
-        """Return the error for a width that it can never return; None for any other width."""
-        if self.can_serve(dimensions):
-            return None
-        return Rejected(
-            f"Invalid value for 'dimensions' = {shown(dimensions)}. "
-            "This model cannot give vectors of that width.",
-            param="dimensions",
-        )
-
-    def narrower_width(self) -> int | None:
-        """Return a width below the model's own to which its vectors can be cut, if any."""
-        model = self._model
-        if isinstance(model.matryoshka, tuple):
-            return min((w for w in model.matryoshka if w != model.dimensions), default=None)
-        return max(1, model.dimensions // 2) if model.matryoshka and model.dimensions else None
 
     def fits(self, inputs: int, tokens: int, is_bulk: bool = False) -> bool:
         """Whether one call may hold so many inputs and tokens. ``is_bulk``: it is of tier flex."""

@@ -6,6 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: Seconds for which a lease lasts.
+LEASE_S = 5.0
+#: Seconds for which a worker that starts waits for the store's first answer.
+JOIN_S = 1.0
+#: Seconds after which a queue that waits for a lease is checked again, at the latest.
+POLL_S = 0.25
+#: Seconds between two exchanges of a worker, at most.
+EXCHANGE_S = 1.0
 #: A worker leases what it needs in so many seconds.
 AHEAD_S = 1.0
 #: The share of the quota that all workers together may lease without need.
@@ -76,3 +84,19 @@ def amounts(
             needed[unit] = max(0.0, need[unit] - kept[unit]) if waits else 0.0
             wanted[unit] = max(needed[unit], size[unit] - kept[unit], 0.0)
     return (kept[0], kept[1]), (needed[0], needed[1]), (wanted[0], wanted[1])
+
+
+def share_of(
+    whole: tuple[float | None, float | None], members: int, rank: int | None = None
+) -> tuple[float | None, float | None]:
+    """Return a worker's share of the calls and tokens a minute; None is no limit.
+
+    ``rank`` is its place among the ``members``: its share of the calls is then whole calls, so that
+    all shares together are the quota, and some are 0 where there are more workers than calls.
+    """
+    requests, tokens = whole
+    calls = None if requests is None else requests / members
+    if requests is not None and rank is not None:
+        each, rest = divmod(int(requests), members)
+        calls = each + (rank < rest)
+    return calls, None if tokens is None else tokens / members

@@ -20,19 +20,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from app.dispatch.call_reports import CallReports
-from app.dispatch.lease import AHEAD_S, Exchange, Lease, amounts, lease_size
+from app.dispatch.lease import (
+    AHEAD_S,
+    JOIN_S,
+    LEASE_S,
+    POLL_S,
+    Exchange,
+    Lease,
+    amounts,
+    lease_size,
+    share_of,
+)
 from app.dispatch.quota import MAX_WAIT_S, Quota
 from app.dispatch.quota_window import WINDOW_S
 from app.dispatch.reservation import Reservation
 
-#: Seconds for which a lease lasts.
-LEASE_S = 5.0
-#: Seconds for which a worker that starts waits for the store's first answer.
-JOIN_S = 1.0
-#: Seconds after which a queue that waits for a lease is checked again, at the latest.
-POLL_S = 0.25
-#: Seconds between two exchanges of a worker, at most.
-EXCHANGE_S = 1.0
 _INFINITE = float("inf")
 
 
@@ -59,15 +61,8 @@ class LeasedQuota(Quota):
         self._strict_until = -_INFINITE
         self._last: Lease | None = None
         self._leased_at = -_INFINITE  # when that came
-        super().__init__(*self._share(workers))
+        super().__init__(*share_of(self.whole, workers))
         self.members = workers
-
-    def _share(self, members: int) -> tuple[float | None, float | None]:
-        requests, tokens = self.whole
-        return (
-            None if requests is None else requests / members,
-            None if tokens is None else tokens / members,
-        )
 
     # Exchanges with the store
 
@@ -81,11 +76,8 @@ class LeasedQuota(Quota):
             calls = self._reports.collect(now, is_leaving)
             if is_leaving or not self.is_leased:
                 self._lease_calls = self._lease_tokens = 0.0
-            target = (
-                (0, 0)
-                if is_leaving
-                else lease_size(self._reports.rates, self.whole[0], self.members)
-            )
+            size = lease_size(self._reports.rates, self.whole[0], self.members)
+            target = (0, 0) if is_leaving else size
             held = self._lease_calls, self._lease_tokens
             kept, needed, wanted = amounts(self.whole, held, target, self._needed_tokens)
             self._lease_calls, self._lease_tokens = kept
@@ -121,10 +113,7 @@ class LeasedQuota(Quota):
             self._reports.repeat()
         if (lease.members, lease.rank) != (self.members, self._rank):
             self.members, self._rank = max(1, lease.members), lease.rank
-            requests, tokens = self._share(max(self.members, self._workers))
-            if requests is not None:  # whole calls: together they are no more than the quota
-                calls, rest = divmod(int(self.whole[0] or 0), max(self.members, self._workers))
-                requests = calls + (lease.rank < rest)
+            requests, tokens = share_of(self.whole, max(self.members, self._workers), lease.rank)
             self._has_share = requests != 0
             self._window.set_limits(1 if requests == 0 else requests, tokens)
 
@@ -232,10 +221,8 @@ class LeasedQuota(Quota):
             self._lease_calls -= 1
             self._lease_tokens -= made.tokens
             self._window.count(made)
-            if (
-                self._lease_calls < self._reports.rates[0] * AHEAD_S / 2
-                and self.on_need is not None
-            ):
+            is_short = self._lease_calls < self._reports.rates[0] * AHEAD_S / 2
+            if is_short and self.on_need is not None:
                 self.on_need()
         elif self.is_leased or self._exchange is not None:
             return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 
 from msgspec import Struct, field
@@ -141,6 +141,23 @@ class Part(Struct, eq=False):
             if self.is_refusal_shared:
                 for refusing, refused in self.refused_by.items():
                     refusing.standing.refusal_confirmed(refused.kind, now)
+
+    def smaller(self, cuts: Sequence[tuple[int, int]], flow: Flow) -> list[Part]:
+        """Return the parts that can take its place: (start, stop) of its items for each."""
+        return [
+            Part(
+                self.start + start,
+                self.tokens[start:stop],
+                flow,
+                due=self.due,
+                failures=list(self.failures),
+                failed_at=dict(self.failed_at),
+                retry_not_charged=self.retry_not_charged,
+                never_merge=self.never_merge,
+                is_largest_served=self.is_largest_served,
+            )
+            for start, stop in cuts
+        ]
 
     def set_flow(self, flow: Flow) -> None:
         """Let its next attempt wait in another flow."""

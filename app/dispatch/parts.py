@@ -104,20 +104,7 @@ class Parts:
     def _cut(self, part: Part, cuts: Sequence[tuple[int, int]]) -> list[Part]:
         """Return the parts that take the place of one; the caller puts them among the waiting."""
         self.transition(part, PartState.SPLIT)
-        smaller = [
-            Part(
-                part.start + start,
-                part.tokens[start:stop],
-                self._flow,
-                due=part.due,
-                failures=list(part.failures),
-                failed_at=dict(part.failed_at),
-                retry_not_charged=part.retry_not_charged,
-                never_merge=part.never_merge,
-                is_largest_served=part.is_largest_served,
-            )
-            for start, stop in cuts
-        ]
+        smaller = part.smaller(cuts, self._flow)
         if self._joined is not None:
             for one in smaller:
                 self._joined.prefer(one)

@@ -9,15 +9,13 @@ from itertools import groupby
 from app.config.dispatch import DispatchSettings
 from app.dispatch.budget import Budget
 from app.dispatch.deployment import Deployment
+from app.dispatch.draw import draw
 from app.dispatch.ejector import Ejector
 from app.dispatch.plan import Expected, TokenEstimate
 from app.dispatch.quota import MAX_WAIT_S
 from app.dispatch.unpaid import UnpaidTokens
 
-#: Expected waits within this factor count as equal: while all are healthy, weights alone decide.
-_EQUAL_WAIT_FACTOR = 2.0
 _NO_TIME = float("-inf")  # a deadline before which no call may wait for a quota
-_UNKNOWN_LATENCY_S = 0.1  # assumed for a call while no deployment has answered one
 
 
 class Pool:
@@ -85,7 +83,7 @@ class Pool:
                 if fit:
                     if not last_resort and expected.flow.tier != "flex":
                         fit = self._without_pause(fit, candidates, avoid, expected, now)
-                    return self._draw(fit, now)
+                    return draw(fit, self._rng, now)
             if deadline > now and not last_resort:
                 soon = [
                     d
@@ -179,41 +177,6 @@ class Pool:
     ) -> Iterator[list[Deployment]]:
         for _, tier in groupby(candidates, key=lambda d: d.settings.tier):
             yield [d for d in tier if d not in avoid]
-
-    def _draw(self, fit: list[Deployment], now: float) -> Deployment:
-        """Draw two deployments by weight; return the one with the shorter expected wait."""
-        if len(fit) > 1:  # in a full queue it would take the place of another request
-            fit = [d for d in fit if not d.queue.is_full] or fit
-        if len(fit) == 1:
-            return fit[0]
-        weights = [d.settings.weight * d.standing.share(now) for d in fit]
-        first = self._rng.choices(fit, weights)[0]
-        others = [(d, w) for d, w in zip(fit, weights, strict=True) if d is not first]
-        second = others[0][0]
-        if len(others) > 1:
-            second = self._rng.choices([d for d, _ in others], [w for _, w in others])[0]
-        known = [d.standing.latency.known(now) for d in (first, second)]
-        unknown = min((k for k in known if k is not None), default=_UNKNOWN_LATENCY_S)
-        mean_weight = sum(d.settings.weight for d in fit) / len(fit)
-        wait, other_wait = (
-            self._expected_wait(d, now, mean_weight, unknown) for d in (first, second)
-        )
-        return second if other_wait * _EQUAL_WAIT_FACTOR < wait else first
-
-    @staticmethod
-    def _expected_wait(
-        deployment: Deployment, now: float, mean_weight: float, unknown: float
-    ) -> float:
-        """Seconds until an attempt submitted now is answered: calls before it times seconds a call.
-
-        The calls before it are the larger of two: the deployment's own outstanding attempts, scaled
-        up for a low weight, and all calls that wait at its provider. During the slow start the
-        result is divided by the deployment's share, so that it is chosen less often.
-        """
-        own = deployment.queue.outstanding(deployment) * mean_weight / deployment.settings.weight
-        before = max(own, deployment.queue.outstanding_calls)
-        seconds = deployment.standing.seconds_a_call(now, unknown)
-        return (before + 1) * seconds / deployment.standing.share(now)
 
     # The state of all deployments
 

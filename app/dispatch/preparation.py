@@ -57,7 +57,7 @@ def prepare(
     items, estimate = request.items, pool.estimate
     suitable: Sequence[Deployment] = pool.deployments if among is None else among
     if request.dimensions is not None:
-        suitable = _without(suitable, lambda d: d.refusal_of(request.dimensions))
+        suitable = _without(suitable, lambda d: d.widths.refusal_of(request.dimensions))
     counts: Sequence[int | None] = ()
     texts: Sequence[str] | None = None
     try:

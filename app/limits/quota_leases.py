@@ -7,8 +7,8 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from app.dispatch.lease import Exchange, Lease
-from app.dispatch.leased_quota import LEASE_S, LeasedQuota
+from app.dispatch.lease import LEASE_S, Exchange, Lease
+from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.quota_window import BURST_SHARE, WINDOW_S
 from app.limits.lease_script import EXCHANGE
 

@@ -58,7 +58,9 @@ class WatchedSender(Sender):
 
         def takes(deployment: Deployment, attempt: Attempt) -> bool:
             is_text = isinstance(attempt.call.items[0], str)
-            return deployment.can_serve(attempt.wanted) and (is_text or deployment.takes_tokens)
+            return deployment.widths.include(attempt.wanted) and (
+                is_text or deployment.takes_tokens
+            )
 
         deployments = self._pool_of[batch.deployment].deployments
         return any(sum(takes(d, a) for d in deployments) == 1 for a in batch.attempts)

@@ -3,8 +3,8 @@
 import pytest
 
 from app.dispatch.call_reports import FINAL_S
-from app.dispatch.lease import Lease
-from app.dispatch.leased_quota import EXCHANGE_S, LEASE_S, LeasedQuota
+from app.dispatch.lease import EXCHANGE_S, LEASE_S, Lease
+from app.dispatch.leased_quota import LeasedQuota
 from tests.dispatch.parts import T
 
 CALL = 10  # tokens of a call
