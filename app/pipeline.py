@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 from msgspec.structs import replace
 
+from app.cache.collected import Collected
 from app.cache.keys import keys_of
-from app.cache.load import Collected, Entries, Job, OnPart
+from app.cache.load import Entries, Job, OnPart
 from app.cache.memory import Cache, Caches
 from app.cache.singleflight import SingleFlight
 from app.concurrency.peer import still_there
 from app.dispatch import Dispatcher, drifted_rows
 from app.dispatch.deployment import Deployment
 from app.dispatch.drifted_rows import sum_purchases
-from app.domain import FROM_CACHE, Caller, EmbeddingRequest, Entry, Flow, Item, Outcome, Vectors
+from app.domain import Caller, EmbeddingRequest, Entry, Flow, Item, Outcome
 from app.errors import ClientError, IncompleteAnswer
 from app.vectors import BYTES_PER_VALUE
 
@@ -148,7 +148,7 @@ class Pipeline:
             # The model has changed its width, and the settings do not name the right one. Vectors
             # that one job embeds have the same width.
             return self._embed_all(request, deadline, keys, cache, loaded, has_client_left)
-        return _outcome(keys, cached, loaded)
+        return loaded.outcome(keys, cached)
 
     def _fetch(
         self,
@@ -246,25 +246,3 @@ def verify(rows: Sequence[bytes], count: int, width: int | None) -> None:
     sizes = sorted({len(row) for row in rows})
     _log.error("a bug: %d vectors of %s bytes for %d items of %d", len(rows), sizes, count, size)
     raise IncompleteAnswer("The proxy failed to put the answer together.")
-
-
-def _outcome(keys: list[bytes], cached: dict[bytes, Entry], loaded: Collected) -> Outcome:
-    entries = [cached.get(key) or loaded.entries[key] for key in keys]
-    kind: Literal["hit", "partial", "miss"] = (
-        "hit" if not loaded.entries else "partial" if cached else "miss"
-    )
-    sources = list(dict.fromkeys(loaded.sources.values()))
-    providers = dict.fromkeys(name for name, _ in sources)
-    if len(sources) > 1:
-        sources = [loaded.sources.get(key, FROM_CACHE) for key in keys]
-    return Outcome(
-        Vectors([e.row for e in entries], [e.tokens for e in entries], loaded.is_estimated),
-        provider=",".join(providers),
-        attempts=loaded.attempts,
-        upstream_seconds=loaded.upstream_seconds,
-        queue_seconds=loaded.queue_seconds,
-        cache=kind,
-        cached_tokens=sum(cached[key].tokens for key in keys if key in cached),
-        sources=sources,
-        purchases=loaded.purchases,
-    )

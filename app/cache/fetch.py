@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from app.cache.load import Collected, Embedding, Load, Waiter
+from app.cache.collected import Collected
+from app.cache.load import Embedding, Load, Waiter
 from app.concurrency.peer import CLIENT_LOOK_S
 from app.concurrency.wakeup import Wakeup
 from app.domain import Source, Vectors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -157,41 +157,3 @@ class Waiter:
     @property
     def is_owner(self) -> bool:
         return self.load.owner is self
-
-
-@dataclass(slots=True)
-class Collected:
-    """The entries that one request got from loads, their sources and their costs."""
-
-    entries: dict[bytes, Entry] = field(default_factory=dict)
-    sources: dict[bytes, Source] = field(default_factory=dict)
-    purchases: dict[Source, int] = field(default_factory=dict)  # tokens
-    attempts: int = 0  # calls made for this request
-    upstream_seconds: float = 0.0
-    queue_seconds: float = 0.0
-    is_estimated: bool = False
-
-    def take(self, waiter: Waiter) -> None:
-        """Copy the published entries that a waiter wants."""
-        for key in waiter.wanted:
-            published = waiter.load.published.get(key)
-            if published is not None:
-                self.entries[key] = published.entry
-                self.sources[key] = published.source
-                self.is_estimated |= published.is_estimated
-
-    def update(self, later: Collected) -> None:
-        """Add what the same request got later; its entries replace those of the same keys."""
-        self.entries |= later.entries
-        self.sources |= later.sources
-        for source, tokens in later.purchases.items():
-            self.purchases[source] = self.purchases.get(source, 0) + tokens
-        self.attempts += later.attempts
-        self.upstream_seconds += later.upstream_seconds
-        self.queue_seconds += later.queue_seconds
-        self.is_estimated |= later.is_estimated
-
-    def pay(self, purchases: Iterable[Purchase]) -> None:
-        """Count items as bought by this request."""
-        for _, source, tokens in purchases:
-            self.purchases[source] = self.purchases.get(source, 0) + tokens

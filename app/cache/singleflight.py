@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from app.cache.collected import Collected
 from app.cache.fetch import Fetch
-from app.cache.load import Collected, Embedding, Job, Load, Published, Purchase, Waiter
+from app.cache.load import Embedding, Job, Load, Published, Purchase, Waiter
 from app.concurrency.locks import uncontended_lock
 from app.concurrency.peer import still_there
 from app.concurrency.wakeup import Wakeup

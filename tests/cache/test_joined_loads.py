@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from app.cache.load import Collected
+from app.cache.collected import Collected
 from app.cache.singleflight import SingleFlight
 from app.concurrency.wakeup import Wakeup
 from app.domain import Flow, Vectors
