@@ -43,7 +43,7 @@ class Blocklist:
         self._clock = clock
         self._of_settings = {
             "key": dict.fromkeys(keys, math.inf),
-            "user": dict.fromkeys(users, math.inf),
+            "user": dict.fromkeys(map(_as_recorded, users), math.inf),
         }
         # Replaced as a whole, so they need no lock.
         self._until_by_key: Mapping[str, float] = self._of_settings["key"]
@@ -56,7 +56,7 @@ class Blocklist:
 
     def blocks_user(self, name: str) -> bool:
         """Return whether the end user of this name is blocked now."""
-        until = self._until_by_user.get(name)
+        until = self._until_by_user.get(_as_recorded(name))
         return until is not None and until > self._clock()
 
     def replace(self, blocks: Iterable[Block]) -> None:
@@ -76,3 +76,11 @@ class Blocklist:
     def is_in_settings(self, kind: BlockedKind, name: str) -> bool:
         """Return whether the settings block it, which only a change of them can end."""
         return name in self._of_settings[kind]
+
+
+def _as_recorded(user: str) -> str:
+    """Return an end user as the ledger has it, where operators read whom to block.
+
+    NUL cannot be stored there. With it in its name, a user could otherwise not be blocked.
+    """
+    return user.replace("\0", "\ufffd") if "\0" in user else user

@@ -86,7 +86,10 @@ _NOUNS = {"key": "The key", "user": "The end user"}
 
 
 def add_block_forms(page: Page, blocking: Blocking) -> None:
-    """Add the forms to a page, to which they lead back: ``/console/PAGE/block``, ``/unblock``."""
+    """Add the forms to a page, to which they lead back: ``/console/PAGE/block``, ``/unblock``.
+
+    The name is in the address: of a line end in a field a browser makes CRLF, another name.
+    """
 
     @page.get("/block")
     def form(session: Session) -> Answer:
@@ -99,14 +102,14 @@ def add_block_forms(page: Page, blocking: Blocking) -> None:
     def block(session: Session) -> Answer:
         require_admin(session)
         fields = request.form
-        kind, name = named(fields)
+        kind, name = named(request.args or fields)
         why, duration = fields.get("reason", ""), fields.get("duration", "")
         return redirect(page.name, blocking.block(session, kind, name, duration, why))
 
     @page.post("/unblock")
     def unblock(session: Session) -> Answer:
         require_admin(session)
-        return redirect(page.name, blocking.unblock(session, *named(request.form)))
+        return redirect(page.name, blocking.unblock(session, *named(request.args or request.form)))
 
 
 def named(fields: Any) -> tuple[BlockedKind, str]:

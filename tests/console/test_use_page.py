@@ -1,6 +1,7 @@
 """The page Use: figures, what each session sees, filters, order, CSV, budgets, blocks."""
 
 import csv
+import html
 import io
 import re
 import time
@@ -61,8 +62,8 @@ def _query(link):
     return dict(parse_qsl(link.replace("&amp;", "&")))
 
 
-def _text(html):
-    text = re.sub(r"<[^>]+>", " ", html).replace("&lt;", "<").replace("&gt;", ">")
+def _text(markup):
+    text = re.sub(r"<[^>]+>", " ", markup).replace("&lt;", "<").replace("&gt;", ">")
     return " ".join(text.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&").split())
 
 
@@ -252,6 +253,34 @@ def test_block_and_unblock_of_a_user_and_a_key(make, sqlite):
         ("key:root (127.0.0.1)", "key.block", "narrow"),
         ("key:root (127.0.0.1)", "user.unblock", "u-bad"),
     ]
+
+
+def send_form(visitor, page, path):
+    """Send the page's form with this path as a browser does: it makes a CRLF of each line end."""
+    action, inner = re.search(
+        rf'action="([^"]*{path}[^"]*)"[^>]*>(.*?)</form>', page, re.S
+    ).groups()
+    fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', inner)
+    data = {name: re.sub(r"\r\n?|\n", "\r\n", html.unescape(value)) for name, value in fields}
+    relative = html.unescape(action).rpartition("console/")[2]
+    return visitor.post(relative, **data, duration="")
+
+
+@pytest.mark.parametrize("user", ["a\nb", "a\rb", "\n", " ", "a&b;c=d?e#f%41+", '"><x', "a\0b"])
+def test_user_of_any_name_is_blocked_and_unblocked_by_the_forms(make, sqlite, user):
+    """A name must not be a way around: the page says that the user is blocked."""
+    app = make(sqlite, BLOCKED_USERS=["other"])
+    assert app.status_of(KEY, user=user)[0] == 200
+    used(app, (1, {"user": user.replace("\0", "\ufffd")}))  # as the ledger has it
+    visitor = app.visitor()
+    table_page = visitor.get("use", by="user")
+    link = re.search(r'href="[^"]*(use/block\?[^"]*)"', table_page.text)[1]
+    form = visitor.get(html.unescape(link))
+    assert send_form(visitor, form.text, "use/block").status_code == 303
+    assert app.status_of(KEY, user=user) == (403, "user_blocked")
+    assert app.status_of(KEY, user=user + "x")[0] == 200
+    assert send_form(visitor, visitor.get("use").text, "use/unblock").status_code == 303
+    assert app.status_of(KEY, user=user)[0] == 200
 
 
 def test_invalid_block_changes_nothing(make, sqlite):
