@@ -17,8 +17,8 @@ from app.usage.rollups import HOUR_MS
 
 #: Groups that have a colour of their own in the bars; the others share one.
 MAX_SERIES = 5
-#: Bars that are shown; of a time with more, the last ones.
-MAX_BUCKETS = 400
+#: Bars that are shown: 400 days begin within a day, and end in the 401st. Of more, the last ones.
+MAX_BUCKETS = 401
 
 Row = Mapping[str, Any]
 

@@ -211,6 +211,43 @@ def test_bars_and_their_table_add_up_to_the_total(make, sqlite):
     assert len(rows) == 8  # days
 
 
+def test_key_makes_one_report_at_a_time_in_all_its_sessions(make, sqlite):
+    """A key begins as many sessions as it likes, and must not take the reports of others."""
+    app = make(sqlite)
+    plain, again, admin = app.visitor(KEY), app.visitor(KEY), app.visitor()
+    reporter = app.services.reporter
+    report, meanwhile = reporter._store.report, []
+
+    class Slow:
+        def report(self, *arguments):
+            reporter._store.report = report
+            meanwhile.extend(visitor.get("use").status_code for visitor in (again, admin))
+            return report(*arguments)
+
+    reporter._store.report = Slow().report
+    assert plain.get("use").status_code == 200
+    assert meanwhile == [429, 200]
+
+
+def test_reports_of_a_key_are_limited_in_all_its_sessions(make, sqlite, monkeypatch):
+    app = make(sqlite)
+    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 3)
+    statuses = [app.visitor(KEY).get("use/csv").status_code for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    assert app.visitor().get("use").status_code == 200
+
+
+def test_the_longest_range_has_a_bar_for_each_of_its_days(make, sqlite):
+    """400 days that begin within a day end in the 401st."""
+    app = make(sqlite)
+    for day in range(401):
+        used(app, (1, {"writer": f"w{day}"}), ago_ms=max(60_000, day * 24 * HOUR_MS - 60_000))
+    page = app.visitor().get("use", by="model", since="400d")
+    rows = table(page, "over-time")
+    assert sum(int(cell) for cells in rows for cell in cells[1:]) == 401
+    assert len(rows) == 401
+
+
 def test_budgets_are_shown_to_administrators_and_of_the_own_key(make, sqlite):
     limited = {"narrow": {**KEYS["narrow"], "tokens_per_month": 100}}
     app = make(sqlite, keys={**limited, "big": {**key("sk-big", "*"), "dollars_per_month": 5.0}})
