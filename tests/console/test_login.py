@@ -2,6 +2,8 @@
 
 import hashlib
 import ipaddress
+import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -181,6 +183,24 @@ def test_attempts_are_counted_by_window_and_subnet():
     assert attempts.wait_s(other) == attempts.wait_s(None) == 0
     now[0] = float(WINDOW_S)
     assert attempts.wait_s(first) == 0
+
+
+def test_attempts_at_the_same_time_are_all_counted():
+    attempts = LoginAttempts(lambda: 0.0)
+    name, number, interval = str(ADDRESS), 3000, sys.getswitchinterval()
+    threads = [
+        threading.Thread(target=lambda: [attempts.count_failure(ADDRESS) for _ in range(number)])
+        for _ in range(4)
+    ]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert attempts._failures[name] == (0, 4 * number)
 
 
 def test_attempts_are_remembered_of_a_bounded_number_of_addresses(monkeypatch):
