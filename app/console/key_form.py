@@ -18,6 +18,7 @@ from app.auth.key_entry import KeyEntry, columns_of
 from app.auth.key_rights import NONE, check_models, limits_of
 from app.auth.key_table import EDITABLE
 from app.config.keys import KEY_LIMITS, KEY_OPTIONS
+from app.console.templating import datetime_of
 from app.domain import TIERS, USUAL_TIERS
 
 #: An amount with commas between thousands. Any other comma may be a decimal one: "10,50".
@@ -166,7 +167,8 @@ def choices(models: Mapping[str, Any], *, is_new: bool) -> dict[str, Any]:
 
 
 def _date(seconds: int | None) -> str:
-    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+    moment = None if seconds is None else datetime_of(seconds)
+    return "" if moment is None else f"{moment:%Y-%m-%d}"
 
 
 def check_known(entry: KeyEntry) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
@@ -16,6 +17,7 @@ from app.auth.key_table import KeyTable
 from app.config.keys import KEY_LIMITS
 from app.console.key_form import LIMIT_TITLES, KeyForm
 from app.database.audit import events
+from app.database.tables import keys
 from tests.api.fake import FakeProvider
 from tests.console.ledger_app import XSS, LedgerApp
 from tests.support.settings import KEY
@@ -310,6 +312,31 @@ def test_edit_refuses_a_key_with_a_limit_that_it_does_not_know(app, admin):
     answer = admin.post("keys/edit", **{**fields, "tokens_per_day": "8"})
     assert (answer.status_code, "images_per_day" in answer.text) == (400, True)
     assert dict(active(app)[0].limits) == {"images_per_day": 5, "tokens_per_day": 7}
+
+
+@pytest.mark.parametrize("end", [1_767_225_600_000_000, -(10**14), "2027-01-31"])
+def test_row_of_an_operators_own_sql_does_not_fail_the_pages(app, admin, end):
+    """The time is in another unit, or no number."""
+    for name in ("odd", "good"):
+        app.keys.new(KeyEntry(name, expires=int(time.time()) + 60))
+    odd = sa.update(keys).where(keys.c.name == "odd").values(expires=sa.literal(end, sa.Text()))
+    if isinstance(end, int):
+        odd = sa.update(keys).where(keys.c.name == "odd").values(expires=end)
+    app.database.run(lambda connection: connection.execute(odd))
+    app.blocks.block("user", "someone", 10**15)
+    app.keys.edit("good", lambda entry: replace(entry, admin=True))
+    app.refresh()
+    assert "keys/key?name=good" in admin.get("keys", ended="yes").text
+    assert admin.get("use").status_code == 200
+    assert admin.get("keys/key", name="odd").status_code in (200, 404)
+
+
+def test_name_of_a_new_key_is_bounded(app, admin):
+    """So that it fits into the database's index, an address, and the name of a block."""
+    answer = admin.post("keys/new", **{**NEW, "name": "n" * 257})
+    assert (answer.status_code, "256 characters" in answer.text) == (400, True)
+    plaintext(admin.post("keys/new", **{**NEW, "name": "n" * 256}))
+    assert admin.post("keys/block", kind="key", name="n" * 256, duration="").status_code == 303
 
 
 def test_form_has_every_limit_of_a_key():
