@@ -117,7 +117,10 @@ class Console:
         if session is None and isinstance(error, Unauthorized):
             return self._responses.make(_to_login(), None)
         page = render("error.html", error.status, text=error.message, code=error.code)
-        return self._responses.make(page, session)
+        response = self._responses.make(page, session)
+        if error.retry_after is not None:
+            response.headers["Retry-After"] = str(int(error.retry_after) + 1)
+        return response
 
     def _log_in_form(self) -> Response:
         """Show the form; with a session, redirect to the page that was asked for."""

@@ -387,6 +387,15 @@ def test_database_that_is_away_is_a_503_page(make, sqlite, tmp_path):
     assert visitor.get("keys").status_code == 503
 
 
+def test_page_that_is_refused_for_now_says_when_to_try_again(make, sqlite, monkeypatch):
+    visitor = make(sqlite).visitor(KEY)
+    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 1)
+    assert visitor.get("use").status_code == 200
+    refused = visitor.get("use")
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= 61
+
+
 def test_without_a_ledger_the_page_says_how_to_block_by_settings(monkeypatch):
     keys = {**KEYS, "root": {**key(ADMIN_KEY, "*"), "admin": True}}
     client = app_with(monkeypatch, FakeProvider(), KEYS=keys, BLOCKED_USERS=["mallory"])
