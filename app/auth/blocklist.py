@@ -25,7 +25,8 @@ class Block:
     actor: str = ""  # as in the audit log
 
     def is_in_force(self, now: float) -> bool:
-        return self.until is None or self.until > now
+        # A time that is no number, by an operator's own SQL: it stays blocked.
+        return not isinstance(self.until, int) or self.until > now
 
 
 class Blocklist:
@@ -63,7 +64,6 @@ class Blocklist:
         """Replace the blocks of the database."""
         found: dict[str, dict[str, float]] = {kind: {} for kind in BLOCKED_KINDS}
         for block in blocks:
-            # A time that is no number, by an operator's own SQL: it stays blocked.
             until = float(block.until) if isinstance(block.until, int) else math.inf
             found.get(block.kind, {})[block.name] = until
         self._until_by_key = found["key"] | self._of_settings["key"]

@@ -97,11 +97,11 @@ def time(seconds: float | None) -> Markup | str:
 def datetime_of(seconds: float) -> datetime | None:
     """Return a point in time, in UTC; None if it is in no year that Python knows.
 
-    A row that an operator's own SQL wrote may hold milliseconds, for instance.
+    A row that an operator's own SQL wrote may hold milliseconds, or a text.
     """
     try:
         return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
+    except (TypeError, ValueError, OverflowError, OSError):
         return None
 
 

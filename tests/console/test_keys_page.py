@@ -17,7 +17,7 @@ from app.auth.key_table import KeyTable
 from app.config.keys import KEY_LIMITS
 from app.console.key_form import LIMIT_TITLES, KeyForm
 from app.database.audit import events
-from app.database.tables import keys
+from app.database.tables import blocks, keys
 from tests.api.fake import FakeProvider
 from tests.console.ledger_app import XSS, LedgerApp
 from tests.support.settings import KEY
@@ -319,15 +319,17 @@ def test_row_of_an_operators_own_sql_does_not_fail_the_pages(app, admin, end):
     """The time is in another unit, or no number."""
     for name in ("odd", "good"):
         app.keys.new(KeyEntry(name, expires=int(time.time()) + 60))
-    odd = sa.update(keys).where(keys.c.name == "odd").values(expires=sa.literal(end, sa.Text()))
-    if isinstance(end, int):
-        odd = sa.update(keys).where(keys.c.name == "odd").values(expires=end)
+    value = sa.literal(end, sa.Text()) if isinstance(end, str) else end
+    odd = sa.update(keys).where(keys.c.name == "odd").values(expires=value)
     app.database.run(lambda connection: connection.execute(odd))
-    app.blocks.block("user", "someone", 10**15)
+    app.blocks.block("user", "someone")
+    until = sa.update(blocks).values(until=value)
+    app.database.run(lambda connection: connection.execute(until))
     app.keys.edit("good", lambda entry: replace(entry, admin=True))
     app.refresh()
     assert "keys/key?name=good" in admin.get("keys", ended="yes").text
     assert admin.get("use").status_code == 200
+    assert ("someone" in admin.get("use").text) is (end != -(10**14))  # that has ended
     assert admin.get("keys/key", name="odd").status_code in (200, 404)
 
 
