@@ -41,7 +41,7 @@ class BlockTable:
         return self._run(_version)
 
     def read(self) -> tuple[int, list[Block]]:
-        """Return the version, and all blocks, also those that have ended.
+        """Return the version, and all blocks, also some that have ended.
 
         The blocks may be newer than the version, never older: the version is read first.
         """
@@ -50,7 +50,10 @@ class BlockTable:
     def block(
         self, kind: BlockedKind, name: str, until: int | None = None, reason: str = ""
     ) -> Block:
-        """Block a key or an end user, or replace its block. Raises ValueError."""
+        """Block a key or an end user, or replace its block; remove those that have ended.
+
+        Raises ValueError.
+        """
         reason = reason.strip()
         if kind not in BLOCKED_KINDS:
             raise ValueError(f"{kind!r:.100} cannot be blocked: {', '.join(BLOCKED_KINDS)}")
@@ -65,6 +68,8 @@ class BlockTable:
 
         def change(connection: Connection) -> Block:
             connection.execute(sa.delete(blocks).where(*_is(kind, name)))
+            # The audit log has those that have ended; workers would read more and more of them.
+            connection.execute(sa.delete(blocks).where(_c.until <= int(now)))
             connection.execute(sa.insert(blocks).values(asdict(made)))
             self._record(connection, "block", made, {"until": until, "reason": reason})
             return made

@@ -154,6 +154,7 @@ def _add_changes(page: Page, keys: Keys) -> None:
         form = KeyForm.read(request.form)
         try:
             with answered_errors():
+                _check_own_rights(form, session, settings)
                 changed = keys.table(session).edit(form.name, _edited(form, settings.models))
         except BadRequest as error:
             return show_key(keys, form.name, form, error.message, 400)
@@ -197,6 +198,13 @@ def _edited(form: KeyForm, models: Mapping[str, Any]) -> Callable[[KeyEntry], Ke
         return replace(entry, **rights, expires=form.end(time.time(), entry.expires))
 
     return change
+
+
+def _check_own_rights(form: KeyForm, session: Session, settings: Settings) -> None:
+    """Raise ValueError where an administrator would lose the console, and could not undo it."""
+    is_own = form.name == session.caller.name and form.name not in settings.keys
+    if is_own and not form.admin:
+        raise ValueError("it is the key of this session: log in with another to take its rights")
 
 
 def _place(name: str) -> str:

@@ -26,7 +26,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from app.auth.authenticator import Address, Authenticator
 from app.console.start import SECRET_VARIABLE
 from app.domain import Caller
-from app.errors import Unauthorized
+from app.errors import BadRequest, Unauthorized
 
 LIFETIME_S = 8 * 3600
 #: Of a token, in bytes: browsers keep cookies of up to 4,096 bytes, attributes included.
@@ -75,7 +75,7 @@ class Sessions:
     def begin(self, key: str, address: Address | None) -> tuple[str, float]:
         """Return the token of a new session, and when it ends, for a key or an OIDC token.
 
-        Raises the errors of the authenticator.
+        Raises the errors of the authenticator, and `BadRequest` for claims that are too long.
         """
         caller, networks = self._authenticator.identify(key)
         self._authenticator.check(caller, networks, address)
@@ -91,7 +91,7 @@ class Sessions:
         ends = min(now + LIFETIME_S, float(values["key"].get("end", now + LIFETIME_S)))
         token = self._sessions.dumps({**values, "id": secrets.token_urlsafe(16), "ends": ends})
         if len(token) > MAX_TOKEN_LENGTH:
-            raise Unauthorized("The token's claims are too long for a session.")
+            raise BadRequest("The token's claims are too long for a session.")
         return str(token), ends
 
     def check(self, token: str, address: Address | None) -> Session:

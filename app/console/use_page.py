@@ -22,7 +22,7 @@ from app.console.use_query import NONE, RANGES, Asked, dimensions_for, read
 from app.domain import Caller
 from app.exchange import EXCHANGE
 from app.limits.periods import zone_of
-from app.usage.budgets import Budget, budgets_of, sums_by_key
+from app.usage.budgets import Budget, budgets_of, ledger_rules, sums_by_key
 from app.usage.queries import VolumeLimits
 from app.usage.report import as_csv, readable
 from app.usage.reporter import MAX_GROUPS, Report, Reporter
@@ -58,8 +58,10 @@ def use_page(settings: Settings, ledger: Ledger, blocking: Blocking) -> Page:
 
     def budgets(report: Report, session: Session) -> list[Budget]:
         callers = ledger.callers().values() if session.is_admin else [session.caller]
-        sums = sums_by_key(report, None if session.is_admin else session.caller.name)
-        return budgets_of(callers, zone_of(zone), count_cached, sums, time.time())
+        limited = [caller for caller in callers if ledger_rules(caller, zone_of(zone))]
+        own = None if session.is_admin else session.caller.name
+        sums = sums_by_key(report, own, [caller.name for caller in limited])
+        return budgets_of(limited, zone_of(zone), count_cached, sums, time.time())
 
     def made(session: Session, work: Callable[[Report], T]) -> T:
         """Make reports within the limits of the key, as ``GET /v1/usage`` does.

@@ -6,7 +6,7 @@ and not the reservations of requests in flight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
@@ -18,6 +18,9 @@ from app.usage.queries import ReportQuery
 
 #: Seconds before now whose usage is the pace, by the period of a limit.
 PACE_S = {"day": 3 * 3600.0, "month": 7 * 86_400.0}
+
+#: Keys that a report names: a statement may have 32,766 values, and a report has three parts.
+MAX_KEYS_NAMED = 5_000
 
 #: Returns the ledger's sums (see `ReportQuery`) of a time in seconds, by key.
 Sums = Callable[[float, float], Mapping[str, Mapping[str, Any]]]
@@ -70,11 +73,20 @@ def budgets_of(
     return sorted(found, key=lambda b: (b.runs_out or float("inf"), -b.used_share, b.key))
 
 
-def sums_by_key(report: Callable[[ReportQuery], list[dict[str, Any]]], key: str | None) -> Sums:
-    """Return a function for `budgets_of` that makes reports, of one key only unless it is None."""
+def sums_by_key(
+    report: Callable[[ReportQuery], list[dict[str, Any]]],
+    key: str | None,
+    names: Collection[str] = (),
+) -> Sums:
+    """Return a function for `budgets_of` that makes reports, of one key only unless it is None.
+
+    ``names`` are the keys that have budgets: a report has a limited number of groups, of which the
+    callers of an identity provider may be many. More than `MAX_KEYS_NAMED` are not named.
+    """
+    only = {"key": list(names)} if 0 < len(names) <= MAX_KEYS_NAMED else {}
 
     def sums(since: float, until: float) -> dict[str, Mapping[str, Any]]:
-        query = ReportQuery(["key"], int(since * 1000), int(until * 1000) + 1, key=key)
+        query = ReportQuery(["key"], int(since * 1000), int(until * 1000) + 1, key=key, only=only)
         return {row["key"]: row for row in report(query)}
 
     return sums

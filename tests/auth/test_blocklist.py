@@ -55,6 +55,14 @@ def test_block_ends_at_its_time_without_a_query(blocklist, clock):
     assert blocklist.blocks_key("k")
 
 
+def test_blocks_that_have_ended_do_not_add_up(blocks, clock):
+    for n in range(5):
+        blocks.block("user", f"u{n}", until=int(clock.now) + 10)
+        clock.now += 10
+    blocks.block("key", "k")
+    assert [block.name for block in blocks.read()[1]] == ["k"]
+
+
 def test_row_that_cannot_be_read_blocks_and_disables_no_other(blocklist):
     blocklist.replace([Block("team", "x"), Block("key", "k", until="soon"), Block("user", "u")])
     assert blocklist.blocks_key("k")

@@ -245,6 +245,12 @@ def test_session_of_a_key_of_the_table_ends_with_it_and_cannot_revoke_itself(app
     boss = app.visitor(key)
     assert boss.get("keys").status_code == 200
     assert boss.post("keys/revoke", name="boss").status_code == 400
+    fields = form_of(boss.get("keys/key", name="boss"))
+    assert boss.post("keys/edit", **{**fields, "tokens_per_day": "5"}).status_code == 303
+    fields = form_of(boss.get("keys/key", name="boss"))
+    answer = boss.post("keys/edit", **{**fields, "admin": ""})
+    assert (answer.status_code, "the key of this session" in answer.text) == (400, True)
+    assert active(app, "boss")[0].admin
     admin.post("keys/revoke", name="boss")
     app.refresh()
     answer = boss.get("keys")

@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+import secrets
 import sys
 import threading
 import time
@@ -157,6 +158,15 @@ def test_session_follows_the_rights_of_its_key():
     cookie = visitor.client.get_cookie(SESSION_COOKIE, path="/console")
     other.client.set_cookie(SESSION_COOKIE, cookie.value, path="/console")
     assert other.get("/console/settings").status_code == 403
+
+
+def test_token_with_too_many_claims_is_told_so_and_is_no_failed_attempt(monkeypatch):
+    claims = {"end": time.time() + 60, "claims": {"groups": secrets.token_hex(4000)}}
+    monkeypatch.setattr(Authenticator, "remember", lambda *_: claims)
+    visitor = Visitor()
+    for _ in range(MAX_FAILURES + 1):
+        answer = visitor.log_in()
+        assert (answer.status_code, "claims are too long" in answer.text) == (400, True)
 
 
 def test_attempts_of_an_address_are_limited():

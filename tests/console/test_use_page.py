@@ -263,6 +263,17 @@ def test_budgets_are_shown_to_administrators_and_of_the_own_key(make, sqlite):
     assert "Your key has no limit of a day or a month." in " ".join(page.text.split())
 
 
+def test_budget_is_right_where_there_are_more_keys_than_groups_of_a_report(
+    make, sqlite, monkeypatch
+):
+    monkeypatch.setattr("app.usage.reporter.MAX_GROUPS", 2)
+    app = make(sqlite, keys={"narrow": {**KEYS["narrow"], "tokens_per_month": 100}})
+    busy = [(5, {"key": f"oidc:{n}", "prompt_tokens": 1}) for n in range(3)]
+    used(app, *busy, (1, {"key": "narrow", "prompt_tokens": 40}), ago_ms=1000)
+    (cells,) = table(app.visitor().get("use"), "budgets")
+    assert (cells[0], cells[2]) == ("narrow", "40")
+
+
 def test_block_and_unblock_of_a_user_and_a_key(make, sqlite):
     app = make(sqlite)
     visitor = app.visitor()
