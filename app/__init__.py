@@ -3,8 +3,9 @@
 1. Edge: gunicorn's worker (`app.server`) reads the request; `app.api.hooks` gives it an id and
    records its start (`app.exchange`); `app.api.views` is the route.
 2. Authentication (`app.auth.authenticator`): bearer key or token → `Caller`.
-3. Validation (`app.api.json_body`, `app.api.schemas`): JSON → `EmbeddingRequest`, checked by
-   marshmallow, here and nowhere else. Its deadline is the start plus its ``timeout``.
+3. Validation (`app.api.json_body`, `app.api.embedder`, `app.api.schemas`): JSON →
+   `EmbeddingRequest`, checked by marshmallow, here and nowhere else. Its deadline is the start plus
+   its ``timeout``.
 4. Limits (`app.limits.limiter`): the expected usage is reserved in the key's rates, quotas and
    budget; at the end the real usage replaces it.
 5. Pipeline (`app.pipeline`): runs the next steps: look up, claim, plan, dispatch, verify, store,

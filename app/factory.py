@@ -14,6 +14,7 @@ from flask import Flask
 from app import config
 from app.api import hooks
 from app.api.client_address import ClientAddresses
+from app.api.embedder import Embedder
 from app.api.proxy import Proxy
 from app.api.views import Api
 from app.auth.authenticator import Authenticator
@@ -24,6 +25,7 @@ from app.config import LimitSettings, Settings
 from app.console.build import make_console
 from app.console.docs import Docs
 from app.console.now_page import now_page
+from app.console.playground.embedding import PlaygroundEmbedder
 from app.console.request_page import request_page
 from app.dispatch import Dispatcher
 from app.dispatch.events import Events
@@ -98,13 +100,18 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     services.add(limiter.soft_limits.start, limiter.soft_limits.close)
     keyring = Keyring(checked.keys.values())
     authenticator = Authenticator(keyring, services.key_sources, services.blocklist)
-    api = Api(checked, authenticator, limiter, pipeline, dispatcher)
+    embedder = Embedder(checked, authenticator, limiter, pipeline)
+    api = Api(checked, authenticator, embedder, dispatcher)
     flask.register_blueprint(api.blueprint())
     flask.register_blueprint(Docs(checked).blueprint())
+    playground = PlaygroundEmbedder(embedder, pipeline, finish_observers, start_observers)
+    deployments = dispatcher.deployments()
     pages = services.console_pages(checked)
     if live is not None:
         pages += [now_page(live, services.spent_today), request_page(live)]
-    for blueprint in make_console(checked, authenticator, addresses, pages):
+    for blueprint in make_console(
+        checked, authenticator, addresses, playground, deployments, pages
+    ):
         flask.register_blueprint(blueprint)
     if metrics:
         _register_gauges(metrics, dispatcher, cache, services, limiter)

@@ -18,6 +18,7 @@ from app.cache.memory import Cache, Caches
 from app.cache.singleflight import SingleFlight
 from app.concurrency.peer import still_there
 from app.dispatch import Dispatcher, drifted_rows
+from app.dispatch.deployment import Deployment
 from app.dispatch.drifted_rows import sum_purchases
 from app.domain import FROM_CACHE, Caller, EmbeddingRequest, Entry, Flow, Item, Outcome, Vectors
 from app.errors import ClientError, IncompleteAnswer
@@ -74,6 +75,22 @@ class Pipeline:
             outcome = replace(outcome, purchases=sum_purchases(outcome.purchases, unpaid))
         return outcome
 
+    def run_on(
+        self,
+        deployment: Deployment,
+        request: EmbeddingRequest,
+        deadline: float,
+        has_client_left: Callable[[], bool] = still_there,
+    ) -> Outcome:
+        """Return the vectors of a request as one deployment embeds them now: from no cache.
+
+        Raises `ClientError`.
+        """
+        outcome = self._dispatch.embed_on(deployment, request, deadline, has_client_left)
+        width = request.dimensions or self._widths.get(request.model)
+        self._verify(outcome, len(request.items), width)
+        return outcome
+
     def _run(
         self,
         request: EmbeddingRequest,
@@ -92,12 +109,16 @@ class Pipeline:
             outcome = self._run_cached(request, deadline, keys, cache, width, has_client_left)
         else:
             outcome = drifted_rows.embed(self._dispatch, request, deadline, has_client_left)
+        self._verify(outcome, len(request.items), width)
+        return outcome
+
+    def _verify(self, outcome: Outcome, count: int, width: int | None) -> None:
+        """Check what is about to be answered; an error has what was bought."""
         try:
-            verify(outcome.vectors.rows, len(request.items), width)
+            verify(outcome.vectors.rows, count, width)
         except ClientError as error:
             error.purchases = dict(outcome.purchases)
             raise
-        return outcome
 
     def _run_cached(
         self,

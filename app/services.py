@@ -103,7 +103,7 @@ class Services:
         from app.console.use_page import Ledger, use_page
 
         assert self.unusual is not None and self.volume_alert is not None  # noqa: S101, PT018 - for mypy
-        blocking = Blocking(self.database, self.blocklist, self._wake)
+        blocking = Blocking(settings, self.database, self.blocklist, self._wake)
         callers = partial(self._callers, settings)
         ledger = Ledger(self.reporter, self.unusual, self.volume_alert, callers)
         pages = [use_page(settings, ledger, blocking)]

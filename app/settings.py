@@ -94,7 +94,8 @@ if os.environ.get("OPENAI_API_KEY"):
 #: NAME` creates a key.
 #: - "sha256" (64 hex digits; must be set): Of the key. Never the key itself.
 #: - "models" (a list of names in MODELS; '*': every model; default ['*']): Models that it may use.
-#: - "admin" (True or False; default False): Whether it may see the state of providers, and metrics.
+#: - "admin" (True or False; default False): Whether it may see the state of providers, metrics and
+#:   all of the console, and make and change keys and blocks there.
 #: - "requests_per_minute" (whole number from 1; default None): Requests in any 60 seconds.
 #: - "tokens_per_minute" (whole number from 1; default None): Tokens in any 60 seconds.
 #: - "tokens_per_day" (whole number from 1; default None): Tokens in a calendar day of

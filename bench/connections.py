@@ -70,12 +70,14 @@ class Crowd:
             client.sock.connect_ex(("127.0.0.1", self._port))
             self._epoll.register(fd, select.EPOLLOUT)
         end = began + seconds
-        while (now := time.perf_counter()) < end:
-            for fd, events in self._epoll.poll(end - now):
-                self._serve(fd, self._by_fd[fd], events, began)
-        for client in self._clients:
-            client.sock.close()
-        self._epoll.close()
+        try:
+            while (now := time.perf_counter()) < end:
+                for fd, events in self._epoll.poll(end - now):
+                    self._serve(fd, self._by_fd[fd], events, began)
+        finally:
+            for client in self._clients:
+                client.sock.close()
+            self._epoll.close()
         if silent := sum(not client.answers for client in self._clients):
             raise LoadError(f"{silent} connections without an answer in {seconds} s")
         return [client.first for client in self._clients], [c.answers for c in self._clients]
@@ -122,14 +124,15 @@ class _Client:
 
 
 @contextmanager
-def proxies() -> Iterator[dict[str, Running]]:
-    """Start the proxy in each way, by name."""
+def proxies() -> Iterator[dict[str, tuple[Running, int]]]:
+    """Start the proxy in each way; return each, by name, with the port that clients use."""
     with (
         started(SLOW, [BY_NAME["proxy"]]) as (one, _),
         started(replace(SLOW, workers=2), [BY_NAME["proxy"]]) as (two, _),
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
     ):
-        found = {"1 worker": one[0], "2 workers": two[0]}
+        alone = ("1 worker", one[0]), ("2 workers", two[0])
+        found = {way: (proxy, proxy.server.port) for way, proxy in alone}
         nginx = BY_NAME["nginx"]
         if nginx.missing():
             yield found
@@ -137,7 +140,7 @@ def proxies() -> Iterator[dict[str, Running]]:
         front = nginx.start(replace(SLOW, workers=1), Place(two[0].server.port, Path(folder)))
         try:
             front.await_port()
-            yield found | {"2 workers behind nginx": replace(two[0], server=front)}
+            yield found | {"2 workers behind nginx": (two[0], front.port)}
         finally:
             front.stop()
 
@@ -148,25 +151,25 @@ def run() -> list[Opening]:
         return [
             opening
             for _ in range(ROUNDS)
-            for way, one in ways.items()
-            if (opening := _measure(way, one))
+            for way, (one, port) in ways.items()
+            if (opening := _measure(way, one, port))
         ]
 
 
-def _measure(way: str, one: Running) -> Opening | None:
+def _measure(way: str, one: Running, port: int) -> Opening | None:
     say(f"connections: {way}")
     try:
-        return measure(one, way)
+        return measure(one, port, way)
     except (LoadError, OSError) as error:
         say(f"  failed: {error}")
         return None
 
 
 def measure(
-    one: Running, way: str = "", clients: int = CLIENTS, seconds: float = SECONDS
+    one: Running, port: int, way: str = "", clients: int = CLIENTS, seconds: float = SECONDS
 ) -> Opening:
-    """Open connections to one target for some seconds."""
-    crowd = Crowd(one.server.port, one.requests(1, "base64"), clients)
+    """Open connections to a port for some seconds; the processor time is that of the proxy."""
+    crowd = Crowd(port, one.requests(1, "base64"), clients)
     before = one.server.cpu()
     firsts, answers = crowd.run(seconds)
     ordered = sorted(crowd.latencies)

@@ -25,6 +25,7 @@ SLOW = Setup(delay=0.05, workers=2)
 SCARCE = Setup(delay=0.05, provider_slots=8, proxy_slots=8, workers=2)
 CROWD = Setup(delay=0.05, provider_slots=8, proxy_slots=8)
 CACHED = Setup(cache=True)
+LENT = dataclasses.replace(SCARCE, max_inputs=8)
 
 
 INGEST = Setup(item_delay=0.002, provider_slots=4, proxy_slots=4, max_inputs=64, keys=2)
@@ -105,6 +106,8 @@ SCENARIOS = (
     Scenario("ingest-beside-query", "64 clients of 500 inputs, another key's queries",
              {"rate": None}, clients=64, items=500, beside=QUERIES, setup=INGEST, quick=False,
              only=("proxy",)),
+    Scenario("lent-slots", "1 client of 500 inputs, provider takes 8 inputs and 8 calls, 2 workers",
+             {"p50": 600}, items=500, setup=LENT, quick=False, only=("proxy",)),
     Scenario("cached-single", "one cached input, 32 clients", {"rate": 3000, "cpu": None},
              clients=32, cached=True, setup=CACHED),
     Scenario("cached-batch", "64 cached inputs, 1 client", {"p50": 1.2},

@@ -6,7 +6,7 @@ import pkgutil
 import pytest
 
 import bench
-from bench import extras
+from bench import connections, extras
 
 MODULES = [found.name for found in pkgutil.iter_modules(bench.__path__) if found.name != "__main__"]
 
@@ -21,3 +21,8 @@ def test_extras_measure_limits_the_ledger_and_the_shared_cache(monkeypatch, caps
         monkeypatch.setattr(extras, name, small)
     extras.main()
     assert len(capsys.readouterr().out.splitlines()) == len(extras.CALLERS) + 3
+
+
+def test_jains_index_is_1_where_all_connections_have_as_many_answers():
+    assert connections.jain([7, 7, 7]) == 1
+    assert connections.jain([9, 0, 0]) == pytest.approx(1 / 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from functools import partial
 from typing import Any
 
@@ -12,34 +11,19 @@ from flask import Blueprint, Response, request
 
 from app.api.answers import embedding_response
 from app.api.client_connection import has_left
-from app.api.json_body import check_passed_on, parse_json, read_body
-from app.api.schemas import EmbeddingSchema
+from app.api.embedder import Embedder, no_such_model
+from app.api.json_body import parse_json, read_body
 from app.auth.authenticator import Authenticator
 from app.config import ModelSettings, Settings
-from app.config.fields import MAX_SPACE_LENGTH
 from app.dispatch import Dispatcher
-from app.domain import Caller, EmbeddingRequest
-from app.errors import (
-    AdminOnly,
-    BadRequest,
-    ClientError,
-    ModelNotAllowed,
-    ModelNotFound,
-    ServiceTierNotAllowed,
-    SpaceChanged,
-    Unauthorized,
-    shown,
-)
+from app.domain import Caller
+from app.errors import AdminOnly, Unauthorized
 from app.exchange import EXCHANGE, Exchange
-from app.limits.limiter import Limiter
-from app.pipeline import Pipeline
 
 _NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header "
     "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
 )
-
-MAX_MODEL_SHOWN = 128  # characters of a model's name in an answer
 
 
 class Api:
@@ -49,16 +33,13 @@ class Api:
         self,
         settings: Settings,
         authenticator: Authenticator,
-        limiter: Limiter,
-        pipeline: Pipeline,
+        embedder: Embedder,
         dispatcher: Dispatcher,
     ) -> None:
         self._models = settings.models
-        self._schema = EmbeddingSchema(settings.limits.inputs, settings.console.enabled)
         self._body_bytes = settings.limits.body_bytes
         self._authenticator = authenticator
-        self._limiter = limiter
-        self._pipeline = pipeline
+        self._embedder = embedder
         self._dispatcher = dispatcher
 
     def blueprint(self) -> Blueprint:
@@ -88,22 +69,10 @@ class Api:
         environ = request.environ
         exchange: Exchange = environ[EXCHANGE]
         caller = self._identify(environ)
-        checked = self._read_request(environ, caller, model)
-        if checked.user:
-            self._authenticator.check_user(checked.user)
-        deadline = exchange.started + checked.timeout
-        grant = exchange.grant = self._limiter.admit(caller, checked)
-        exchange.admitted, exchange.admitted_at = True, time.monotonic()
-        try:
-            outcome = exchange.outcome = self._pipeline.run(
-                checked, caller, deadline, partial(has_left, environ)
-            )
-        except ClientError as error:
-            exchange.error = error
-            raise
-        finally:
-            if grant is not None:
-                self._limiter.settle(grant, exchange.outcome, exchange.purchases)
+        payload = parse_json(read_body(environ, self._body_bytes))
+        space = environ.get("HTTP_X_PROXY_SPACE")
+        checked = self._embedder.check(exchange, caller, payload, model, space)
+        outcome = self._embedder.embed(exchange, caller, checked, partial(has_left, environ))
         return embedding_response(
             outcome, checked.model, checked.encoding, lambda: exchange.seconds
         )
@@ -116,7 +85,7 @@ class Api:
     def model(self, name: str) -> Response:
         caller = self.caller()
         if name not in self._models or not caller.may_use(name):
-            raise _no_such_model(name)
+            raise no_such_model(name)
         return _json(_describe(self._models[name]))
 
     def providers(self) -> Response:
@@ -153,54 +122,6 @@ class Api:
         environ[EXCHANGE].caller = caller  # before the check: the ledger names refused callers, too
         self._authenticator.check(caller, networks, environ[EXCHANGE].client)
         return caller
-
-    def _read_request(
-        self, environ: dict[str, Any], caller: Caller, model: str | None
-    ) -> EmbeddingRequest:
-        """Read the body (step 3), and check it against the schema and the model's settings."""
-        exchange: Exchange = environ[EXCHANGE]
-        parsed = self._schema.parse(parse_json(read_body(environ, self._body_bytes)), model, caller)
-        if exchange.trace is not None:
-            parsed = parsed.with_trace(exchange.trace)
-        checked = exchange.request = parsed.request
-        settings = self._models.get(checked.model)
-        if settings is None:
-            raise _no_such_model(checked.model)
-        if not caller.may_use(checked.model):
-            raise ModelNotAllowed(
-                f"This key may not use the model `{shown(checked.model, MAX_MODEL_SHOWN)}`."
-            )
-        if not caller.may_ask_for(checked.flow.tier):
-            raise ServiceTierNotAllowed(
-                f"This key may not ask for the service tier '{checked.flow.tier}'.",
-                param="service_tier",
-            )
-        exchange.space = settings.space
-        wanted = environ.get("HTTP_X_PROXY_SPACE")
-        if wanted is not None and wanted != settings.space:
-            raise _space_changed(settings.space, wanted)
-        for name in parsed.extra:
-            if name not in settings.passes:
-                raise BadRequest(
-                    f"Unrecognized request argument supplied: {shown(name)}", param=name
-                )
-            check_passed_on(name, parsed.extra[name])
-        return parsed.with_extra() if parsed.extra else checked
-
-
-def _no_such_model(name: str) -> ModelNotFound:
-    name = shown(name, MAX_MODEL_SHOWN)
-    return ModelNotFound(f"The model `{name}` does not exist or you do not have access to it.")
-
-
-def _space_changed(space: str, wanted: str) -> SpaceChanged:
-    error = SpaceChanged(
-        f"This model serves the vector space `{space}`, not `{shown(wanted, MAX_SPACE_LENGTH)}` as "
-        "the header x-proxy-space asks for.",
-        param="x-proxy-space",
-    )
-    error.log_message = "another vector space was asked for"  # the header may hold anything
-    return error
 
 
 def _describe(model: ModelSettings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -78,9 +78,12 @@ class BlocklistRefresh:
         self._version = version
         self._write_file(blocks)
 
-    def _write_file(self, blocks: Iterable[Block]) -> None:
+    def _write_file(self, blocks: Sequence[Block]) -> None:
+        """Keep the blocks for workers that start without the database; no file means none."""
         content = {"format": FORMAT, "blocks": [asdict(block) for block in blocks]}
         try:
+            if not blocks and not self._path.exists():
+                return  # nor is a directory made where nothing was ever blocked
             write_private(self._path, json.dumps(content).encode())
         except OSError as error:
             _log.warning("the blocks cannot be kept in a file: %s", error)

@@ -25,7 +25,8 @@ class Block:
     actor: str = ""  # as in the audit log
 
     def is_in_force(self, now: float) -> bool:
-        return self.until is None or self.until > now
+        # A time that is no number, by an operator's own SQL: it stays blocked.
+        return not isinstance(self.until, int) or self.until > now
 
 
 class Blocklist:
@@ -43,7 +44,7 @@ class Blocklist:
         self._clock = clock
         self._of_settings = {
             "key": dict.fromkeys(keys, math.inf),
-            "user": dict.fromkeys(users, math.inf),
+            "user": dict.fromkeys(map(_as_recorded, users), math.inf),
         }
         # Replaced as a whole, so they need no lock.
         self._until_by_key: Mapping[str, float] = self._of_settings["key"]
@@ -56,14 +57,13 @@ class Blocklist:
 
     def blocks_user(self, name: str) -> bool:
         """Return whether the end user of this name is blocked now."""
-        until = self._until_by_user.get(name)
+        until = self._until_by_user.get(_as_recorded(name))
         return until is not None and until > self._clock()
 
     def replace(self, blocks: Iterable[Block]) -> None:
         """Replace the blocks of the database."""
         found: dict[str, dict[str, float]] = {kind: {} for kind in BLOCKED_KINDS}
         for block in blocks:
-            # A time that is no number, by an operator's own SQL: it stays blocked.
             until = float(block.until) if isinstance(block.until, int) else math.inf
             found.get(block.kind, {})[block.name] = until
         self._until_by_key = found["key"] | self._of_settings["key"]
@@ -76,3 +76,11 @@ class Blocklist:
     def is_in_settings(self, kind: BlockedKind, name: str) -> bool:
         """Return whether the settings block it, which only a change of them can end."""
         return name in self._of_settings[kind]
+
+
+def _as_recorded(user: str) -> str:
+    """Return an end user as the ledger has it, where operators read whom to block.
+
+    NUL cannot be stored there. With it in its name, a user could otherwise not be blocked.
+    """
+    return user.replace("\0", "\ufffd") if "\0" in user else user

@@ -87,6 +87,9 @@ def _entry(row: dict[str, Any]) -> KeyEntry:
     columns = {c.name for c in keys.c if is_json(c)}
     row |= {n: json.loads(row[n]) for n in columns if isinstance(row[n], str)}
     row |= {name: tuple(row[name]) for name in ("models", "networks")}
+    for name in ("created", "expires", "revoked"):  # SQLite takes any type
+        if not isinstance(row[name], int | float | None):
+            raise TypeError(f"{name} is no number of seconds")
     return KeyEntry(**row | {"limits": tuple(dict(row["limits"]).items())})
 
 

@@ -15,6 +15,7 @@ from app.config.services import LimitsOfKeySchema
 
 if TYPE_CHECKING:
     from app.auth.key_entry import KeyEntry
+    from app.auth.key_table import KeyTable
 
 #: Given as a limit: remove it.
 NONE = "none"
@@ -39,6 +40,16 @@ def new_entry(
     given = tuple((n, v) for n, v in limits_of(limits).items() if v is not None)
     entry = KeyEntry(name, models=tuple(models) or ("*",), admin=admin, networks=tuple(networks))
     return replace(entry, limits=given, expires=expires)
+
+
+def check_exists(name: str, settings: Settings, table: KeyTable) -> None:
+    """Raise ValueError for a name that no key has; any caller of a token may be named."""
+    if name in settings.keys or (name.startswith("oidc:") and settings.oidc is not None):
+        return
+    names = {entry.name for entry in table.read()[1]}
+    if name not in names:
+        known = sorted({*settings.keys, *names})
+        raise ValueError(unknown("key", name, known, "KEYS or the table of keys"))
 
 
 def limits_of(given: Iterable[str]) -> dict[str, Any]:

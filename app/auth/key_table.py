@@ -25,6 +25,8 @@ T = TypeVar("T")
 _c = keys.c
 #: Keys whose last use one query asks for.
 NAMES_PER_QUERY = 100
+#: Characters of the name of a new key: as many as the name of a block.
+MAX_NAME_CHARACTERS = 256
 #: What `KeyTable.edit` can change.
 EDITABLE = ("models", "admin", "limits", "networks", "expires")
 
@@ -92,6 +94,8 @@ class KeyTable:
     def new(self, entry: KeyEntry) -> str:
         """Add a key, and return the plaintext; only its hash is stored. Raises ValueError."""
         check_name(entry.name)
+        if len(entry.name) > MAX_NAME_CHARACTERS:
+            raise ValueError(f"the name may have {MAX_NAME_CHARACTERS} characters")
 
         def add(connection: Connection) -> str:
             if self._active(connection, entry.name):

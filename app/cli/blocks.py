@@ -12,6 +12,7 @@ import click
 
 from app import config
 from app.auth.blocklist import BLOCKED_KINDS, BlockedKind
+from app.auth.key_rights import check_exists
 from app.cli.common import fail, load_usage_settings, with_database
 from app.cli.parameters import Duration
 from app.cli.tables import json_option, print_rows
@@ -51,9 +52,10 @@ def _commands_for(kind: BlockedKind) -> tuple[click.Command, ...]:
 
         def change(settings: config.Settings, database: Database) -> None:
             from app.auth.block_table import BlockTable
+            from app.auth.key_table import KeyTable
 
             if kind == "key":
-                _check_key(name, settings, database)
+                check_exists(name, settings, KeyTable(database))
             BlockTable(database).block(kind, name, until, reason)
 
         _with_database(change)
@@ -88,18 +90,6 @@ def _commands_for(kind: BlockedKind) -> tuple[click.Command, ...]:
 BLOCK_COMMANDS = {kind: _commands_for(kind) for kind in BLOCKED_KINDS}
 for _command in BLOCK_COMMANDS["user"]:
     user.add_command(_command)
-
-
-def _check_key(name: str, settings: config.Settings, database: Database) -> None:
-    """Raise ValueError for a name that no key has; any caller of a token may be named."""
-    from app.auth.key_table import KeyTable
-
-    if name in settings.keys or (name.startswith("oidc:") and settings.oidc is not None):
-        return
-    names = {entry.name for entry in KeyTable(database).read()[1]}
-    if name not in names:
-        known = sorted({*settings.keys, *names})
-        raise ValueError(config.unknown("key", name, known, "KEYS or the table of keys"))
 
 
 def _blocked_by(settings: config.Settings, kind: BlockedKind) -> frozenset[str]:

@@ -19,9 +19,8 @@ def main() -> None:
     command = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py"]
     bind = f"127.0.0.1:{environment.get('PORT') or 8000}"
     code, environment[CODE_VARIABLE] = new_code()
-    print(
-        f"The console, once and for 15 minutes: http://{bind}/console/login?code={code}", flush=True
-    )
+    link = f"http://{bind}/console/login?next=playground&code={code}"
+    print(f"See vectors in the console, once and for 15 minutes: {link}", flush=True)
     os.execve(sys.executable, [*command, "-b", bind, "wsgi:app"], environment)  # noqa: S606 - fixed words, no shell
 
 

@@ -34,7 +34,11 @@ class KeySettings:
         none=False,
         shown="['*']",
     )
-    admin: bool = flag(False, "Whether it may see the state of providers, and metrics.")
+    admin: bool = flag(
+        False,
+        "Whether it may see the state of providers, metrics and all of the console, and make and "
+        "change keys and blocks there.",
+    )
     requests_per_minute: int | None = count(None, "Requests in any 60 seconds.")
     tokens_per_minute: int | None = count(None, "Tokens in any 60 seconds.")
     tokens_per_day: int | None = count(None, "Tokens in a calendar day of LIMITS['timezone'].")

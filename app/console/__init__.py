@@ -9,6 +9,7 @@
   `use_columns`: the table's columns; `bars`: bars over time (SVG); `without_ledger`: the page where
   there is no ledger. `keys_page`: keys of the database; `key_form`, `key_views`. `blocking` blocks
   keys and end users on both pages; `changes`: what pages that change something share.
+* `playground`: texts become vectors, with the session's own key.
 * `settings_page`: the settings in force, as `settings_values` reads them.
 * `root`: ``GET /``.
 * `docs` serves the API's description and a page to try it. `openapi` makes the description from

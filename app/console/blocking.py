@@ -10,6 +10,9 @@ from flask import request
 
 from app.auth.block_table import BlockTable
 from app.auth.blocklist import BLOCKED_KINDS, Block, BlockedKind, Blocklist
+from app.auth.key_rights import check_exists
+from app.auth.key_table import KeyTable
+from app.config import Settings
 from app.console.changes import actor_of, answered_errors, require_admin
 from app.console.page import Answer, Page, redirect, render
 from app.console.sessions import Session
@@ -28,7 +31,14 @@ DURATIONS: dict[str, tuple[str, int | None]] = {
 class Blocking:
     """Reads and changes blocks; ``wake`` is called after a change of this process."""
 
-    def __init__(self, database: Database, blocklist: Blocklist, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        blocklist: Blocklist,
+        wake: Callable[[], None],
+    ) -> None:
+        self._settings = settings
         self._database = database
         self._blocklist = blocklist
         self._wake = wake
@@ -54,6 +64,8 @@ class Blocking:
         words, seconds = DURATIONS[duration]
         until = None if seconds is None else int(time.time()) + seconds
         with answered_errors():
+            if kind == "key":
+                check_exists(name, self._settings, KeyTable(self._database))
             BlockTable(self._database, actor=actor_of(session)).block(kind, name, until, why)
         self._wake()
         lasts = f"for {words}" if seconds else words
@@ -74,7 +86,10 @@ _NOUNS = {"key": "The key", "user": "The end user"}
 
 
 def add_block_forms(page: Page, blocking: Blocking) -> None:
-    """Add the forms to a page, to which they lead back: ``/console/PAGE/block``, ``/unblock``."""
+    """Add the forms to a page, to which they lead back: ``/console/PAGE/block``, ``/unblock``.
+
+    The name is in the address: of a line end in a field a browser makes CRLF, another name.
+    """
 
     @page.get("/block")
     def form(session: Session) -> Answer:
@@ -87,14 +102,14 @@ def add_block_forms(page: Page, blocking: Blocking) -> None:
     def block(session: Session) -> Answer:
         require_admin(session)
         fields = request.form
-        kind, name = named(fields)
+        kind, name = named(request.args or fields)
         why, duration = fields.get("reason", ""), fields.get("duration", "")
         return redirect(page.name, blocking.block(session, kind, name, duration, why))
 
     @page.post("/unblock")
     def unblock(session: Session) -> Answer:
         require_admin(session)
-        return redirect(page.name, blocking.unblock(session, *named(request.form)))
+        return redirect(page.name, blocking.unblock(session, *named(request.args or request.form)))
 
 
 def named(fields: Any) -> tuple[BlockedKind, str]:

@@ -20,6 +20,7 @@ from app.console.sessions import Session, Sessions, is_csrf_token
 from app.console.templating import StaticFiles
 from app.errors import (
     AdminOnly,
+    BadRequest,
     BodyTooLarge,
     ClientError,
     CsrfTokenWrong,
@@ -31,6 +32,7 @@ from app.errors import (
 from app.exchange import EXCHANGE
 
 STATIC_MAX_AGE_S = 365 * 24 * 3600
+_TOO_LARGE = "The form is too large."
 
 
 class Console:
@@ -93,9 +95,10 @@ class Console:
                 if route.method != "GET":
                     _check_change(session, route.max_bytes)
                 return self._responses.make(route.view(session, **variables), session)
-            except ClientError as error:
+            except (ClientError, RequestEntityTooLarge) as caught:
+                error = caught if isinstance(caught, ClientError) else BodyTooLarge(_TOO_LARGE)
                 if route.is_api or _asks_for_json():
-                    raise  # the app answers with JSON
+                    raise error from None  # the app answers with JSON
                 return self._failed(error, session)
 
         view.__doc__ = route.view.__doc__
@@ -114,7 +117,10 @@ class Console:
         if session is None and isinstance(error, Unauthorized):
             return self._responses.make(_to_login(), None)
         page = render("error.html", error.status, text=error.message, code=error.code)
-        return self._responses.make(page, session)
+        response = self._responses.make(page, session)
+        if error.retry_after is not None:
+            response.headers["Retry-After"] = str(int(error.retry_after) + 1)
+        return response
 
     def _log_in_form(self) -> Response:
         """Show the form; with a session, redirect to the page that was asked for."""
@@ -125,9 +131,9 @@ class Console:
         return self._responses.make(redirect(inside(request.args.get("next"))), session)
 
     def _log_in(self) -> Response:
-        request.max_content_length = MAX_LOGIN_BYTES
         try:
             _check_site()
+            _bound_body(MAX_LOGIN_BYTES)
             return self._login.log_in(_field("key") or "")
         except ClientError as error:
             return self._failed(error, None)
@@ -179,7 +185,7 @@ def _to_login() -> Answer:
 def _check_change(session: Session, max_bytes: int) -> None:
     """Refuse a change that does not come from a page of this session. Raises `CsrfTokenWrong`."""
     _check_site()
-    request.max_content_length = max_bytes
+    _bound_body(max_bytes)
     given = request.headers.get("x-csrf-token") or _field("csrf")
     if not is_csrf_token(session, given):
         raise CsrfTokenWrong("This form is too old. Load the page again.")
@@ -191,9 +197,19 @@ def _check_site() -> None:
         raise CsrfTokenWrong("Another site has sent this form.")
 
 
+def _bound_body(max_bytes: int) -> None:
+    """Let a longer body be refused. Raises `BadRequest` for one whose length is not given.
+
+    Of that, werkzeug would read the beginning: fields of a form would be missing.
+    """
+    if request.content_length is None and "Transfer-Encoding" in request.headers:
+        raise BadRequest("Send the form with its length, in the header Content-Length.")
+    request.max_content_length = request.max_form_memory_size = max_bytes
+
+
 def _field(name: str) -> str | None:
     """Return a field of the form. Raises `BodyTooLarge`."""
     try:
         return request.form.get(name)
     except RequestEntityTooLarge as error:
-        raise BodyTooLarge("The form is too large.") from error
+        raise BodyTooLarge(_TOO_LARGE) from error

@@ -17,9 +17,12 @@ from werkzeug.datastructures import MultiDict
 from app.auth.key_entry import KeyEntry, columns_of
 from app.auth.key_rights import NONE, check_models, limits_of
 from app.auth.key_table import EDITABLE
-from app.config.keys import KEY_LIMITS
+from app.config.keys import KEY_LIMITS, KEY_OPTIONS
+from app.console.templating import datetime_of
 from app.domain import TIERS, USUAL_TIERS
 
+#: An amount with commas between thousands. Any other comma may be a decimal one: "10,50".
+_WITH_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d*)?")
 #: When a key expires, as the form offers it: seconds from now.
 LIFETIMES = {"30d": 30 * 86_400, "90d": 90 * 86_400, "365d": 365 * 86_400}
 NEVER, KEEP, AT_DATE = "never", "keep", "date"
@@ -81,7 +84,7 @@ class KeyForm:
         return cls(
             entry.name,
             "*" in entry.models,
-            frozenset(entry.models) - {"*"},
+            frozenset() if "*" in entry.models else frozenset(entry.models),
             entry.admin,
             {name: _text(limits.get(name)) for name in KEY_LIMITS},
             limits.get("service_tier", "default"),
@@ -96,6 +99,8 @@ class KeyForm:
 
     def rights(self, known_models: Mapping[str, Any]) -> dict[str, Any]:
         """Return models, limits and networks as a `KeyEntry` has them. Raises ValueError."""
+        if self.every_model and self.models:
+            raise ValueError("every model is chosen, and some models too: choose one of both")
         models = ("*",) if self.every_model else tuple(sorted(self.models))
         if not models:
             raise ValueError("choose a model, or every model")
@@ -116,8 +121,11 @@ class KeyForm:
         values["service_tier"] = NONE if self.service_tier == "default" else self.service_tier
         is_usual = self.service_tiers == USUAL_TIERS
         values["service_tiers"] = NONE if is_usual else ",".join(sorted(self.service_tiers))
-        return [f"{name}={value.replace(',', '') if name in KEY_LIMITS else value}"
-                for name, value in values.items()]  # fmt: skip
+        amounts = (*KEY_LIMITS, "share")
+        return [
+            f"{name}={_plain_number(name, value) if name in amounts else value}"
+            for name, value in values.items()
+        ]
 
     def end(self, now: float, before: int | None) -> int | None:
         """Return when the key expires; ``before``: as it is. Raises ValueError."""
@@ -159,16 +167,36 @@ def choices(models: Mapping[str, Any], *, is_new: bool) -> dict[str, Any]:
 
 
 def _date(seconds: int | None) -> str:
-    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+    moment = None if seconds is None else datetime_of(seconds)
+    return "" if moment is None else f"{moment:%Y-%m-%d}"
+
+
+def check_known(entry: KeyEntry) -> None:
+    """Raise ValueError for a key with a limit that the form cannot show: an edit would lose it."""
+    unknown = [name for name, _ in entry.limits if name not in KEY_OPTIONS]
+    if unknown:
+        raise ValueError(f"this version does not know {', '.join(unknown)!r:.100} of the key")
+
+
+def _plain_number(name: str, text: str) -> str:
+    """Return an amount without the commas between thousands. Raises ValueError for any other."""
+    if "," not in text:
+        return text
+    if not _WITH_THOUSANDS.fullmatch(text):
+        raise ValueError(f"{name}: write a point before decimals, as in 1,234.50")
+    return text.replace(",", "")
 
 
 def _text(value: Any) -> str:
+    """Return a limit exactly: what the form shows is what it saves."""
     if value is None:
         return ""
-    return f"{value:g}" if isinstance(value, float) and value < 1e6 else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _network(text: str) -> str:
+    if text == "*":  # every address, as the command takes it
+        return text
     try:
         return str(ipaddress.ip_network(text))
     except ValueError as error:

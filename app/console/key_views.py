@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from app.auth.key_entry import KeyEntry
 from app.config import KeySettings
 from app.config.keys import KEY_LIMITS, KEY_OPTIONS
 from app.console.key_form import LIMIT_TITLES
+from app.console.templating import datetime_of
 from app.database import audit
 from app.database.engine import Database
 from app.domain import USUAL_TIERS
@@ -129,7 +129,8 @@ def _what(action: str, detail: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _value_text(name: str, value: Any) -> str:
     if name in ("expires", "until"):
-        return "never" if value is None else f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M}"
+        moment = None if value is None else datetime_of(value)
+        return "never" if value is None else f"{moment:%Y-%m-%d %H:%M}" if moment else str(value)
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, dict):

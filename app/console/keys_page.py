@@ -17,7 +17,7 @@ from app.auth.key_table import UNCHANGED, KeyTable
 from app.config import Settings
 from app.console.blocking import Blocking, add_block_forms
 from app.console.changes import actor_of, answered_errors
-from app.console.key_form import KEEP, KeyForm, choices, version_of
+from app.console.key_form import KEEP, KeyForm, check_known, choices, version_of
 from app.console.key_views import KeyView, history_of, view_of_settings, views_of
 from app.console.page import Answer, Page, Rendered, redirect, render
 from app.console.sessions import Session
@@ -192,6 +192,7 @@ def _edited(form: KeyForm, models: Mapping[str, Any]) -> Callable[[KeyEntry], Ke
     def change(entry: KeyEntry) -> KeyEntry:
         if form.seen != version_of(entry):
             raise ValueError("the key has been changed meanwhile: load the page again")
+        check_known(entry)
         rights = form.rights(models)
         return replace(entry, **rights, expires=form.end(time.time(), entry.expires))
 

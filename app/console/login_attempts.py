@@ -9,6 +9,7 @@ from ipaddress import IPv6Address, IPv6Network
 from cachetools import LRUCache
 
 from app.auth.authenticator import Address
+from app.concurrency.locks import uncontended_lock
 
 WINDOW_S = 60
 #: Failed attempts of one address in a window, of one worker.
@@ -18,16 +19,21 @@ MAX_ADDRESSES_REMEMBERED = 10_000
 
 
 class LoginAttempts:
-    """Counts the failed attempts of each address in fixed windows of `WINDOW_S` seconds."""
+    """Counts the failed attempts of each address in fixed windows of `WINDOW_S` seconds.
+
+    The lock guards ``_failures``; nothing waits under it.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._lock = uncontended_lock()
         #: By address: the number of the window, and the failures in it.
         self._failures: LRUCache[str, tuple[int, int]] = LRUCache(MAX_ADDRESSES_REMEMBERED)
 
     def wait_s(self, address: Address | None) -> float:
         """Return the seconds until this address may try again; 0: it may now."""
-        number, failures = self._failures.get(_network(address), (-1, 0))
+        with self._lock:
+            number, failures = self._failures.get(_network(address), (-1, 0))
         now = self._clock()
         if number != now // WINDOW_S or failures < MAX_FAILURES:
             return 0.0
@@ -36,8 +42,9 @@ class LoginAttempts:
     def count_failure(self, address: Address | None) -> None:
         """Count a failed attempt."""
         name, current = _network(address), int(self._clock() // WINDOW_S)
-        number, failures = self._failures.get(name, (current, 0))
-        self._failures[name] = (current, failures + 1 if number == current else 1)
+        with self._lock:
+            number, failures = self._failures.get(name, (current, 0))
+            self._failures[name] = (current, failures + 1 if number == current else 1)
 
 
 def _network(address: Address | None) -> str:

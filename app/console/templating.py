@@ -104,10 +104,23 @@ def time(seconds: float | None) -> Markup | str:
     """A point in time, in UTC; static/console.js shows it in the reader's zone."""
     if seconds is None:
         return NOTHING
-    moment = datetime.fromtimestamp(seconds, UTC)
+    moment = datetime_of(seconds)
+    if moment is None:
+        return str(seconds)
     return Markup('<time datetime="{}">{}</time>').format(
         moment.isoformat(timespec="seconds"), f"{moment:%Y-%m-%d %H:%M:%S} UTC"
     )
+
+
+def datetime_of(seconds: float) -> datetime | None:
+    """Return a point in time, in UTC; None if it is in no year that Python knows.
+
+    A row that an operator's own SQL wrote may hold milliseconds, or a text.
+    """
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
 
 def csrf_field(token: str) -> Markup:

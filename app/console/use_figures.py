@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -16,8 +17,8 @@ from app.usage.rollups import HOUR_MS
 
 #: Groups that have a colour of their own in the bars; the others share one.
 MAX_SERIES = 5
-#: Bars that are shown; of a time with more, the last ones.
-MAX_BUCKETS = 400
+#: Bars that are shown: 400 days begin within a day, and end in the 401st. Of more, the last ones.
+MAX_BUCKETS = 401
 
 Row = Mapping[str, Any]
 
@@ -43,18 +44,18 @@ class Figures:
 
 def figures_of(report: Report, asked: Asked, unusual: VolumeLimits) -> Figures:
     """Make the reports. The series add up to the totals, as do the groups unless they are cut."""
-    totals = report(asked.query(()))
-    if not totals:
-        return Figures(None, (), False, (), ())
-    groups = report(asked.groups(unusual))
     grain, measure = asked.grain, asked.measure
-    over_time = {row[grain]: row for row in report(asked.query((grain,)))}
+    rows_over_time = report(asked.query((grain,)))
+    if not rows_over_time:
+        return Figures(None, (), False, (), ())
+    totals = {n: sum(row[n] for row in rows_over_time) for n in rows_over_time[0] if n != grain}
+    groups = report(asked.groups(unusual))
+    over_time = {row[grain]: row for row in rows_over_time}
     buckets = buckets_of(asked, sorted(over_time))
     told_apart = next((name for name in asked.by if name not in TIMES), None)
     series = []
     if told_apart is not None:
-        ordered = report(asked.query((told_apart,), order=measure))
-        top = [row[told_apart] for row in ordered if row[measure]][:MAX_SERIES]
+        top = _top(report, asked, told_apart, groups)
         series = _top_series(report, asked, told_apart, top, buckets)
     rest = [over_time.get(at, {}).get(measure, 0) for at in buckets]
     for one in series:
@@ -65,7 +66,17 @@ def figures_of(report: Report, asked: Asked, unusual: VolumeLimits) -> Figures:
         series = [Series(one.value, [value / 1e9 for value in one.values]) for one in series]
     rows = [readable(row, asked.zone) for row in groups]
     is_cut = len(groups) == MAX_GROUPS
-    return Figures(readable(totals[0]), rows, is_cut, buckets, series)
+    return Figures(readable(totals), rows, is_cut, buckets, series)
+
+
+def _top(report: Report, asked: Asked, dimension: str, groups: Sequence[Row]) -> list[Any]:
+    """Return the values of a dimension with the most of the measure, at most `MAX_SERIES`."""
+    if len(groups) == MAX_GROUPS:  # some may be missing
+        groups = report(asked.query((dimension,), order=asked.measure))
+    sums: Counter[Any] = Counter()
+    for row in groups:
+        sums[row[dimension]] += row[asked.measure]
+    return [value for value, amount in sums.most_common(MAX_SERIES) if amount]
 
 
 def _top_series(

@@ -62,7 +62,13 @@ def use_page(settings: Settings, ledger: Ledger, blocking: Blocking) -> Page:
         return budgets_of(callers, zone_of(zone), count_cached, sums, time.time())
 
     def made(session: Session, work: Callable[[Report], T]) -> T:
-        """Make reports, limited by session and not by key, which several people may use."""
+        """Make reports within the limits of the key, as ``GET /v1/usage`` does.
+
+        Not of the session, of which a key may begin any number. Administrators have a limit for
+        each, as two may use one key, and two tabs.
+        """
+        if not session.is_admin:
+            return ledger.reporter.run(session.caller.name, work)
         request_id = request.environ[EXCHANGE].id
         return ledger.reporter.run(f"console {session.id}", work, f"console {request_id}")
 

@@ -36,7 +36,7 @@ The path of a request, and the file of each step::
   `time_limits`: how long its calls may take; `call_costs`: how long a call should take for its
   size, and which size fits a time.
 * `batching`: the slots of one provider, and the lock of the queue before them; `shares`: how many
-  slots a worker has; `leased_slots` (by `slot_lease`): a lease of the slots of all hosts;
+  slots a worker has; `leased_slots` (by `slot_lease`): a lease of the slots of all workers;
   `adaptive`: measures their number where it is "auto"; `attempts`: the states of the attempts
   there; `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`: attempts
   that share a call.
@@ -53,6 +53,7 @@ The path of a request, and the file of each step::
   call was refused as too large; `answer`: joins the vectors of parts.
 * `drift`: whether a deployment agrees with the reference of its space; calls outside requests.
   `drifted_rows`: embeds rows of a deployment again that is ejected for drift meanwhile.
+* `one_deployment`: embeds a request on a deployment that an administrator names.
 * `report`: the state of a deployment for operators.
 * `unpaid`: what the next request of a key pays for attempts whose requests had ended.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.

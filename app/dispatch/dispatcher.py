@@ -19,7 +19,8 @@ from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
 from app.dispatch.leased_quota import LeasedQuota
-from app.dispatch.leased_slots import HOST_POLL_FACTOR, LeasedSlotQueue
+from app.dispatch.leased_slots import HOST_JOIN_S, HOST_POLL_FACTOR, LeasedSlotQueue
+from app.dispatch.one_deployment import embed_on
 from app.dispatch.paused import PausedQueues
 from app.dispatch.plan import TokenEstimate
 from app.dispatch.pool import Pool
@@ -119,6 +120,17 @@ class Dispatcher:
             job.cancel(time.monotonic())
             raise
         return job.outcome()
+
+    def embed_on(
+        self,
+        deployment: Deployment,
+        request: EmbeddingRequest,
+        deadline: float,
+        has_client_left: Callable[[], bool] = still_there,
+    ) -> Outcome:
+        """Vectors that this deployment has embedded, whatever its health; or a `ClientError`."""
+        pool, calls = self._pool_of[deployment], self.background_calls
+        return embed_on(pool, deployment, calls, request, deadline, has_client_left)
 
     def unavailable_models(self) -> list[str]:
         """Return the models of which all deployments are ejected."""
@@ -225,8 +237,8 @@ def _make_queue(settings: Settings, provider: str, has_host_store: bool) -> Slot
     limit = its.concurrency
     if isinstance(limit, int):
         if leases_slots(settings, provider, has_host_store):
-            poll_factor = HOST_POLL_FACTOR if has_host_store else 1.0
-            return LeasedSlotQueue(limit, workers, its.timeout, waiting, poll_factor)
+            polling = (HOST_POLL_FACTOR, HOST_JOIN_S) if has_host_store else ()
+            return LeasedSlotQueue(limit, workers, its.timeout, waiting, *polling)
         return SlotQueue(calls_of_worker(limit, workers), waiting)
     least, most = (calls_of_worker(bound, workers) for bound in (limit.least, limit.most))
     # By the time of day, not the time since boot: the workers of all hosts alternate together.

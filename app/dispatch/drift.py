@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from app.concurrency.deadline import Deadline
 from app.concurrency.wakeup import Wakeup
 from app.dispatch.attempt import Attempt, NotSent, Result, kind_of
-from app.domain import EmbeddingRequest, Flow, Vectors
+from app.domain import EmbeddingRequest, Flow, Item, Vectors
 from app.errors import ProviderError, ProviderTimeout
 
 if TYPE_CHECKING:
@@ -79,24 +79,26 @@ class BackgroundCalls:
         """Return the seconds between such calls that use that share of the quota."""
         return deployment.quota.spread_s(self._tokens(deployment, texts), share)
 
-    def _tokens(self, deployment: Deployment, texts: Sequence[str]) -> int:
+    def _tokens(self, deployment: Deployment, texts: Sequence[Item]) -> int:
         return sum(self._pool_of[deployment].estimate.expect(texts))
 
     def embed(
         self,
         deployment: Deployment,
-        texts: Sequence[str],
+        texts: Sequence[Item],
         slot_wait_s: float,
         is_stopping: Callable[[], bool] = lambda: False,
         end: float = float("inf"),
+        request: EmbeddingRequest | None = None,
     ) -> Vectors:
         """Return the vectors of texts that fit into one call, which ends before ``end``.
 
-        Raises `NoIdleSlot` after ``slot_wait_s`` without an idle slot, else the `ProviderError` of
-        the call.
+        ``request`` says what else changes the vectors, as its dimensions. Raises `NoIdleSlot` after
+        ``slot_wait_s`` without an idle slot, else the `ProviderError` of the call.
         """
-        pool = self._pool_of[deployment]
-        call = deployment.call(EmbeddingRequest(pool.model, texts), texts)
+        request = request or EmbeddingRequest(self._pool_of[deployment].model, texts)
+        wanted = request.dimensions
+        call = deployment.call(request, texts)
         results: list[Result] = []
         wakeup = Wakeup()
 
@@ -110,11 +112,12 @@ class BackgroundCalls:
             deployment=deployment,
             call=call,
             group=None,
-            kind=kind_of(call, None),
+            kind=kind_of(call, wanted),
             tokens=self._tokens(deployment, texts),
             deadline=Deadline(min(now + MAX_CALL_S, end)),
             on_result=on_result,
             queued_at=now,
+            wanted=wanted,
             is_space_check=True,
             flow=Flow(tier="flex"),
         )

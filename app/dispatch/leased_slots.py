@@ -40,6 +40,8 @@ HOST_POLL_FACTOR = 0.2
 RETURN_S = 0.02
 #: Seconds for which a worker that starts waits for the store's first answer.
 JOIN_S = 1.0
+#: The same, where the store is a file of this host: its answer is late only where the worker is.
+HOST_JOIN_S = 10.0
 #: Seconds for which a worker whose last call has ended still needs a slot.
 RECENT_S = 10.0
 #: Seconds that a call may last beyond its provider's timeout, with the start of its thread.
@@ -50,9 +52,10 @@ _INFINITE = float("inf")
 class LeasedSlotQueue(SlotQueue):
     """A `SlotQueue` whose slots are leased; all workers together have ``limit``.
 
-    ``workers`` are those of this host; a call lasts at most ``max_call_s``. ``on_need`` is called,
-    under the lock, when an exchange should come soon: for what waits after `POLL_S` and
-    `BUSY_POLL_S`, times ``poll_factor``.
+    ``workers`` are those of this host; a call lasts at most ``max_call_s``. A worker that starts
+    waits for the store's first answer up to ``join_s``. ``on_need`` is called, under the lock, when
+    an exchange should come soon: for what waits after `POLL_S` and `BUSY_POLL_S`, times
+    ``poll_factor``.
     """
 
     def __init__(
@@ -62,12 +65,13 @@ class LeasedSlotQueue(SlotQueue):
         max_call_s: float,
         max_waiting: int = 1000,
         poll_factor: float = 1.0,
+        join_s: float = JOIN_S,
     ) -> None:
         self.limit = limit
         self.is_leased = False
         self.on_need: Callable[[], None] | None = None
         self._workers = workers
-        self._poll_factor = poll_factor
+        self._poll_factor, self._join_s = poll_factor, join_s
         self._share = calls_of_worker(limit, workers)
         self._held = 0  # slots that the store counts for this worker, at least
         self._entitled = 0  # slots that it may go on using: see `SlotLease`
@@ -89,7 +93,7 @@ class LeasedSlotQueue(SlotQueue):
     def join(self, now: float) -> None:
         """Let calls wait up to `JOIN_S` for the store's first answer, before the share is used."""
         with self._lock:
-            self._until = now + JOIN_S
+            self._until = now + self._join_s
             self._change_slots(0)
 
     def start_exchange(self, now: float, is_leaving: bool = False) -> SlotExchange:

@@ -43,14 +43,19 @@ class Prepared(Struct):
         return request.items[start:stop]
 
 
-def prepare(pool: Pool, request: EmbeddingRequest, deadline: Deadline) -> Prepared:
-    """Prepare a request.
+def prepare(
+    pool: Pool,
+    request: EmbeddingRequest,
+    deadline: Deadline,
+    among: Sequence[Deployment] | None = None,
+) -> Prepared:
+    """Prepare a request; only these deployments are to serve it, None: all of its model.
 
     Raises `BadRequest`, with the reason of the last deployment, if none can serve all of it, and
     `DeadlineExceeded` (504) if the deadline passes first.
     """
     items, estimate = request.items, pool.estimate
-    suitable: Sequence[Deployment] = pool.deployments
+    suitable: Sequence[Deployment] = pool.deployments if among is None else among
     if request.dimensions is not None:
         suitable = _without(suitable, lambda d: d.refusal_of(request.dimensions))
     counts: Sequence[int | None] = ()

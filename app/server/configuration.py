@@ -45,6 +45,9 @@ bind = f"127.0.0.1:{os.environ.get('PORT') or 8000}"
 # and embedded model), and make cache hits and merging rarer.
 workers = int(os.environ.get("WEB_CONCURRENCY") or usable_cores())
 
+# numpy's threads would only contend with other workers: small matrices take ten times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when a worker imports numpy
+
 # gevent is the default because a request costs less CPU with it: gthread's threads contend for the
 # interpreter lock (docs/performance.md). gthread is for code that gevent cannot patch.
 # gthread needs nginx in front: a client that sends an incomplete head, or its body byte by byte,

@@ -86,7 +86,9 @@ class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
         self._stopping, self._idle = Event(), dict[Any, float]()
         connections = Pool(self.worker_connections)
         options = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
-        count = self.connection_count or ConnectionCount()
+        count = self.connection_count
+        if count is None or self.cfg.reuse_port:  # then others cannot accept what waits here
+            count = ConnectionCount()
         count.start_accepting()
         servers = []
         for sock in self.sockets:

@@ -59,10 +59,20 @@ def _without_secrets(value: Any) -> Any:
 
 
 def address_without_secrets(url: str | None) -> str | None:
-    """Return an address without its password and its query."""
+    """Return an address without its password and its query.
+
+    A password of a database may hold "/", "?", "#" and "[", where `urlsplit` would end the host:
+    only the scheme is left then.
+    """
     if url is None:
         return None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{url.partition('://')[0]}://"
+    is_http = parts.scheme in ("http", "https")  # checked by the same rules
+    if not is_http and "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        return f"{parts.scheme}://"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

@@ -18,17 +18,22 @@ DIMENSIONS = (
     "hour",
 )
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-#: Spreadsheets run a cell that begins with one of these as a formula; clients choose user names.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+#: Spreadsheets run a cell that begins with one of these as a formula, the last four (fullwidth
+#: forms of the first) where Japanese is set; clients choose user names.
+_FORMULA_STARTS = (*"=+-@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def moment(text: str, now: datetime) -> datetime:
     """Parse ``7d`` or ``12h`` (before now), or a date or time like ``2026-01-31``.
 
-    Dates are in the time zone of ``now``. Raises ValueError.
+    Dates are in the time zone of ``now``. Days and weeks keep the time of day; hours and minutes
+    are as long as any others where the zone's offset changes. Raises ValueError.
     """
     if found := re.fullmatch(r"(\d{1,6})([mhdw])", text):
-        return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
+        age = timedelta(**{_UNITS[found[2]]: int(found[1])})
+        if found[2] in "dw":
+            return now - age
+        return (now.astimezone(UTC) - age).astimezone(now.tzinfo)
     try:
         given = datetime.fromisoformat(text)
     except ValueError:

@@ -149,6 +149,18 @@ def test_worker_that_starts_without_the_database_uses_the_file(
     blocks.unblock("user", "u")
     refresh.refresh()
     assert not late.blocks_user("u")
+    with monkeypatch.context() as patch:
+        patch.setattr(blocks, "version", away)
+        later = Blocklist(clock=clock)
+        refresh = make_refresh(later)
+        refresh.start()
+        refresh.stop()
+    assert not later.blocks_user("u")
+
+
+def test_no_file_is_made_where_nothing_was_ever_blocked(make_refresh, tmp_path):
+    make_refresh(Blocklist(["leaked"])).refresh()
+    assert not (tmp_path / "spool").exists()
 
 
 def test_start_waits_no_longer_than_its_limit_for_a_database_that_hangs(

@@ -70,7 +70,9 @@ def test_no_development_key_with_a_settings_file(become, capsys):
 def test_link_to_the_console_has_a_code_that_only_its_workers_take(become, capsys, tmp_path):
     _, environment = become(PORT="9000", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     printed = capsys.readouterr().out
-    (code,) = re.findall(r"http://127\.0\.0\.1:9000/console/login\?code=(\S+)", printed)
+    (code,) = re.findall(
+        r"http://127\.0\.0\.1:9000/console/login\?next=playground&code=(\S+)", printed
+    )
     assert code not in str(environment)
     assert not start.take_code(code)
     os.environ.update(environment)

@@ -54,7 +54,7 @@ class Visitor:
 
     def get(self, path, **arguments):
         headers = {"Accept": "text/html"}
-        return self._client.get(f"/console/{path}", query_string=arguments, headers=headers)
+        return self._client.get(f"/console/{path}", query_string=arguments or None, headers=headers)
 
     def csrf(self):
         return re.search(r'name="csrf" value="([^"]+)"', self.get("none").text)[1]

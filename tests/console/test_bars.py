@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
+from app.console import use_figures
 from app.console.bars import HEIGHT, MAX_LABELS, make_bars, top_of
 from app.console.use_figures import MAX_SERIES, figures_of
 from app.console.use_query import read
@@ -91,7 +92,9 @@ def test_bars_and_groups_add_up_to_the_totals(sqlite, rows, since, measure, by, 
         {"since": since, "measure": measure, "by": by, "then": then, "timezone": zone}
     )
     asked = read(given, Caller("root", admin=True), "UTC", False, now.timestamp())
-    figures = figures_of(store.report, asked, VolumeLimits())
+    reports = []
+    figures = figures_of(lambda q: reports.append(q) or store.report(q), asked, VolumeLimits())
+    assert len(reports) <= 3
     first = int(asked.since.timestamp() * 1000)
     shown = [r for r in rows if first <= start + r["time"] * HOUR_MS <= now.timestamp() * 1000]
     if not shown:
@@ -109,3 +112,25 @@ def test_bars_and_groups_add_up_to_the_totals(sqlite, rows, since, measure, by, 
     assert len(figures.series) <= MAX_SERIES + 1
     assert {len(one.values) for one in figures.series} == {len(figures.buckets)}
     assert list(figures.buckets) == sorted(set(figures.buckets))
+
+
+def test_bars_are_right_where_the_groups_of_the_table_are_cut(sqlite, monkeypatch):
+    monkeypatch.setattr(use_figures, "MAX_GROUPS", 3)
+    store, now = Store(sqlite), datetime(2026, 3, 30, 12, tzinfo=UTC)
+    at = int(now.timestamp() * 1000) - HOUR_MS
+    numbers = {"few": 2, "many": 5, "none": 0}
+    rows = [(user, f"m{n}") for user, number in numbers.items() for n in range(number)]
+    # In the order of the table "one" comes first, but "many" has the most.
+    rows += [("one", "m")] * 4
+    store.insert([row(n, time=at, user=u, model=m) for n, (u, m) in enumerate(rows)])
+    given = MultiDict({"by": "user", "then": "model"})
+    asked = read(given, Caller("root", admin=True), "UTC", False, now.timestamp())
+    cut = {("user", "model"): 3}
+    figures = figures_of(lambda q: store.report(q, cut.get(q.by)), asked, VolumeLimits())
+    assert figures.is_cut
+    assert [(one.value, sum(one.values)) for one in figures.series] == [
+        ("many", 5),
+        ("one", 4),
+        ("few", 2),
+    ]
+    assert figures.totals["requests"] == 11

@@ -1,9 +1,10 @@
 """The console's routes: who may see what, the CSRF token, the headers, what is switched off."""
 
+import io
 import re
 
 import pytest
-from flask import Response
+from flask import Response, request
 
 from app.api.client_address import ClientAddresses
 from app.auth.authenticator import Authenticator
@@ -47,6 +48,11 @@ def visitor(changes):
     def revoke(session, name):
         changes.append((session.actor, name))
         return redirect("keys", f"The key {name} is <revoked>.")
+
+    @open_page.post("/note")
+    def note(session):
+        changes.append(request.form.get("text"))
+        return redirect("keys")
 
     @open_page.api("keys", "POST")
     def api(session):
@@ -146,6 +152,31 @@ def test_large_form_is_refused(visitor, changes):
     visitor.log_in()
     answer = visitor.post("/console/keys/x/revoke", visitor.csrf(), more="x" * MAX_FORM_BYTES)
     assert answer.status_code == 413
+    assert not changes
+
+
+def test_large_form_of_a_script_is_refused(visitor, changes):
+    """Its token is in a header, so that the view is the first to read the form."""
+    visitor.log_in()
+    headers = {"x-csrf-token": visitor.csrf(), "Accept": "text/html"}
+    answer = visitor.post("/console/keys/note", headers=headers, text="x" * MAX_FORM_BYTES)
+    assert (answer.status_code, "too large" in answer.text) == (413, True)
+    assert not changes
+
+
+@pytest.mark.parametrize("path", ["/console/keys/note", "/console/login"])
+def test_form_without_a_length_is_refused_and_not_cut(visitor, changes, path):
+    """Of one that is too large, werkzeug reads the beginning only: fields would be missing."""
+    visitor.log_in()
+    form = f"csrf={visitor.csrf()}&key={KEY}&more={'x' * MAX_FORM_BYTES}&text=lost".encode()
+    answer = visitor.client.post(
+        path,
+        input_stream=io.BytesIO(form),
+        headers={"Transfer-Encoding": "chunked", "Accept": "text/html"},
+        content_type="application/x-www-form-urlencoded",
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert (answer.status_code, "Content-Length" in answer.text) == (400, True)
     assert not changes
 
 

@@ -7,6 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from app.auth.key_entry import KeyEntry
@@ -14,6 +17,7 @@ from app.auth.key_table import KeyTable
 from app.config.keys import KEY_LIMITS
 from app.console.key_form import LIMIT_TITLES, KeyForm
 from app.database.audit import events
+from app.database.tables import blocks, keys
 from tests.api.fake import FakeProvider
 from tests.console.ledger_app import XSS, LedgerApp
 from tests.support.settings import KEY
@@ -113,6 +117,10 @@ def test_invalid_new_key_is_refused_with_the_form_as_it_was(app, admin):
         ({"expires": "date", "expires_on": "soon"}, "is no date"),
         ({"expires": "9y"}, "is no date"),
         ({"expires_on": "2099-01-01"}, "A date is given and another end, too"),
+        # A decimal comma: without it, the limit would be a hundred times as high.
+        ({"dollars_per_month": "10,50"}, "write a point before decimals"),
+        ({"share": "1,5"}, "write a point before decimals"),
+        ({"models": ["steady"]}, "choose one of both"),  # and every_model, as the form begins
     ):
         answer = admin.post("keys/new", **{**NEW, "tokens_per_day": "77", **fields})
         assert (answer.status_code, message in answer.text) == (400, True), (fields, answer.text)
@@ -280,6 +288,57 @@ def test_names_and_values_are_escaped(app, admin):
     ):
         assert "<img" not in page.text
         assert "&lt;img" in page.text
+
+
+@given(
+    dollars=st.floats(1e-9, 1e6),
+    share=st.floats(1e-9, 1e6),
+    tokens=st.integers(1, 10**18),
+    models=st.sampled_from([("*",), ("*", "steady"), ("steady",)]),
+    networks=st.sampled_from([(), ("*",), ("10.0.0.0/8", "::1/128")]),
+)
+def test_form_saves_what_it_shows(dollars, share, tokens, models, networks):
+    limits = (("tokens_per_day", tokens), ("dollars_per_month", dollars), ("share", share))
+    entry = KeyEntry("team", models=models, limits=limits, networks=networks)
+    rights = KeyForm.of(entry).rights(["steady"])
+    assert replace(entry, **rights).caller() == entry.caller()
+    assert (dict(rights["limits"]), rights["networks"]) == (dict(limits), networks)
+
+
+def test_edit_refuses_a_key_with_a_limit_that_it_does_not_know(app, admin):
+    """A newer version wrote it. The form would remove it, and the key would be valid without it."""
+    app.keys.new(KeyEntry("team", limits=(("images_per_day", 5), ("tokens_per_day", 7))))
+    fields = form_of(admin.get("keys/key", name="team"))
+    answer = admin.post("keys/edit", **{**fields, "tokens_per_day": "8"})
+    assert (answer.status_code, "images_per_day" in answer.text) == (400, True)
+    assert dict(active(app)[0].limits) == {"images_per_day": 5, "tokens_per_day": 7}
+
+
+@pytest.mark.parametrize("end", [1_767_225_600_000_000, -(10**14), "2027-01-31"])
+def test_row_of_an_operators_own_sql_does_not_fail_the_pages(app, admin, end):
+    """The time is in another unit, or no number."""
+    for name in ("odd", "good"):
+        app.keys.new(KeyEntry(name, expires=int(time.time()) + 60))
+    value = sa.literal(end, sa.Text()) if isinstance(end, str) else end
+    odd = sa.update(keys).where(keys.c.name == "odd").values(expires=value)
+    app.database.run(lambda connection: connection.execute(odd))
+    app.blocks.block("user", "someone")
+    until = sa.update(blocks).values(until=value)
+    app.database.run(lambda connection: connection.execute(until))
+    app.keys.edit("good", lambda entry: replace(entry, admin=True))
+    app.refresh()
+    assert "keys/key?name=good" in admin.get("keys", ended="yes").text
+    assert admin.get("use").status_code == 200
+    assert ("someone" in admin.get("use").text) is (end != -(10**14))  # that has ended
+    assert admin.get("keys/key", name="odd").status_code in (200, 404)
+
+
+def test_name_of_a_new_key_is_bounded(app, admin):
+    """So that it fits into the database's index, an address, and the name of a block."""
+    answer = admin.post("keys/new", **{**NEW, "name": "n" * 257})
+    assert (answer.status_code, "256 characters" in answer.text) == (400, True)
+    plaintext(admin.post("keys/new", **{**NEW, "name": "n" * 256}))
+    assert admin.post("keys/block", kind="key", name="n" * 256, duration="").status_code == 303
 
 
 def test_form_has_every_limit_of_a_key():

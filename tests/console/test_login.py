@@ -2,6 +2,8 @@
 
 import hashlib
 import ipaddress
+import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -183,6 +185,24 @@ def test_attempts_are_counted_by_window_and_subnet():
     assert attempts.wait_s(first) == 0
 
 
+def test_attempts_at_the_same_time_are_all_counted():
+    attempts = LoginAttempts(lambda: 0.0)
+    name, number, interval = str(ADDRESS), 3000, sys.getswitchinterval()
+    threads = [
+        threading.Thread(target=lambda: [attempts.count_failure(ADDRESS) for _ in range(number)])
+        for _ in range(4)
+    ]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert attempts._failures[name] == (0, 4 * number)
+
+
 def test_attempts_are_remembered_of_a_bounded_number_of_addresses(monkeypatch):
     monkeypatch.setattr(login_attempts, "MAX_ADDRESSES_REMEMBERED", 10)
     attempts = LoginAttempts()
@@ -254,8 +274,8 @@ def test_code_of_make_run_is_good_once_in_all_workers(code):
     first, second = Visitor(), Visitor()
     ahead = first.get(f"/console/login?code={code}", **{"Sec-Purpose": "prefetch"})
     assert (ahead.status_code, first.is_logged_in()) == (200, False)
-    answer = first.get(f"/console/login?code={code}")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "../console/")
+    answer = first.get(f"/console/login?next=playground&code={code}")  # as `make run` prints it
+    assert (answer.status_code, answer.headers["Location"]) == (303, "../console/playground")
     assert first.get("/console/settings").status_code == 200  # with an administrator's rights
     again = second.get(f"/console/login?code={code}")
     assert again.status_code == 401

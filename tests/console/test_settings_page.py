@@ -1,5 +1,7 @@
 """The page Settings: no secret, the origin of each value, the check of the file."""
 
+import re
+
 import pytest
 
 from app.config import check
@@ -7,6 +9,7 @@ from app.config.check_process import mistakes
 from app.console import settings_page
 from app.console.settings_values import MAX_ENTRIES, file_of, sections_of
 from app.errors import RateLimited
+from app.usage.audit_digests import address_without_secrets
 from tests.api.fake import error_of, settings
 from tests.console.visitor import ADMIN, ADMIN_KEY, HTML, Visitor, app_of
 from tests.support.settings import KEY, KEYS
@@ -67,6 +70,24 @@ def test_each_setting_is_shown_with_its_value_and_origin(monkeypatch, tmp_path):
     assert shown["OIDC"][1:3] == ("None", "default")
     assert shown["MODELS['embed']['pass']"].value == "task"
     assert shown["MODELS['embed']['deployments'][0]['provider']"].value == "fake"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://proxy:planted/secret@db/usage",
+        "postgresql://proxy:planted?secret@db/usage",
+        "postgresql://proxy:planted#secret@db/usage",
+        "postgresql://proxy:planted[secret@db/usage",
+        "postgresql://proxy:pla@nted/secret@db/usage",
+    ],
+)
+def test_no_part_of_a_password_is_shown_that_addresses_must_not_have(url):
+    """SQLAlchemy takes these addresses; by the rules of URLs the password begins the path."""
+    shown = address_without_secrets(url)
+    assert not re.search("pla|nted|secret", shown)
+    assert shown.startswith("postgresql://")
+    assert address_without_secrets("https://host/@cf/x?a=@b") == "https://host/@cf/x"
 
 
 def test_many_entries_are_left_out():

@@ -1,6 +1,7 @@
 """The page Use: figures, what each session sees, filters, order, CSV, budgets, blocks."""
 
 import csv
+import html
 import io
 import re
 import time
@@ -61,8 +62,8 @@ def _query(link):
     return dict(parse_qsl(link.replace("&amp;", "&")))
 
 
-def _text(html):
-    text = re.sub(r"<[^>]+>", " ", html).replace("&lt;", "<").replace("&gt;", ">")
+def _text(markup):
+    text = re.sub(r"<[^>]+>", " ", markup).replace("&lt;", "<").replace("&gt;", ">")
     return " ".join(text.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&").split())
 
 
@@ -210,6 +211,43 @@ def test_bars_and_their_table_add_up_to_the_total(make, sqlite):
     assert len(rows) == 8  # days
 
 
+def test_key_makes_one_report_at_a_time_in_all_its_sessions(make, sqlite):
+    """A key begins as many sessions as it likes, and must not take the reports of others."""
+    app = make(sqlite)
+    plain, again, admin = app.visitor(KEY), app.visitor(KEY), app.visitor()
+    reporter = app.services.reporter
+    report, meanwhile = reporter._store.report, []
+
+    class Slow:
+        def report(self, *arguments):
+            reporter._store.report = report
+            meanwhile.extend(visitor.get("use").status_code for visitor in (again, admin))
+            return report(*arguments)
+
+    reporter._store.report = Slow().report
+    assert plain.get("use").status_code == 200
+    assert meanwhile == [429, 200]
+
+
+def test_reports_of_a_key_are_limited_in_all_its_sessions(make, sqlite, monkeypatch):
+    app = make(sqlite)
+    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 3)
+    statuses = [app.visitor(KEY).get("use/csv").status_code for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    assert app.visitor().get("use").status_code == 200
+
+
+def test_the_longest_range_has_a_bar_for_each_of_its_days(make, sqlite):
+    """400 days that begin within a day end in the 401st."""
+    app = make(sqlite)
+    for day in range(401):
+        used(app, (1, {"writer": f"w{day}"}), ago_ms=max(60_000, day * 24 * HOUR_MS - 60_000))
+    page = app.visitor().get("use", by="model", since="400d")
+    rows = table(page, "over-time")
+    assert sum(int(cell) for cells in rows for cell in cells[1:]) == 401
+    assert len(rows) == 401
+
+
 def test_budgets_are_shown_to_administrators_and_of_the_own_key(make, sqlite):
     limited = {"narrow": {**KEYS["narrow"], "tokens_per_month": 100}}
     app = make(sqlite, keys={**limited, "big": {**key("sk-big", "*"), "dollars_per_month": 5.0}})
@@ -254,11 +292,40 @@ def test_block_and_unblock_of_a_user_and_a_key(make, sqlite):
     ]
 
 
+def send_form(visitor, page, path):
+    """Send the page's form with this path as a browser does: it makes a CRLF of each line end."""
+    action, inner = re.search(
+        rf'action="([^"]*{path}[^"]*)"[^>]*>(.*?)</form>', page, re.S
+    ).groups()
+    fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', inner)
+    data = {name: re.sub(r"\r\n?|\n", "\r\n", html.unescape(value)) for name, value in fields}
+    relative = html.unescape(action).rpartition("console/")[2]
+    return visitor.post(relative, **data, duration="")
+
+
+@pytest.mark.parametrize("user", ["a\nb", "a\rb", "\n", " ", "a&b;c=d?e#f%41+", '"><x', "a\0b"])
+def test_user_of_any_name_is_blocked_and_unblocked_by_the_forms(make, sqlite, user):
+    """A name must not be a way around: the page says that the user is blocked."""
+    app = make(sqlite, BLOCKED_USERS=["other"])
+    assert app.status_of(KEY, user=user)[0] == 200
+    used(app, (1, {"user": user.replace("\0", "\ufffd")}))  # as the ledger has it
+    visitor = app.visitor()
+    table_page = visitor.get("use", by="user")
+    link = re.search(r'href="[^"]*(use/block\?[^"]*)"', table_page.text)[1]
+    form = visitor.get(html.unescape(link))
+    assert send_form(visitor, form.text, "use/block").status_code == 303
+    assert app.status_of(KEY, user=user) == (403, "user_blocked")
+    assert app.status_of(KEY, user=user + "x")[0] == 200
+    assert send_form(visitor, visitor.get("use").text, "use/unblock").status_code == 303
+    assert app.status_of(KEY, user=user)[0] == 200
+
+
 def test_invalid_block_changes_nothing(make, sqlite):
     app = make(sqlite)
     visitor = app.visitor()
     for fields in (
         {"kind": "key", "name": "root"},  # the key of this session
+        {"kind": "key", "name": "narow"},  # there is none
         {"kind": "team", "name": "x"},
         {"kind": "user", "name": ""},
         {"kind": "user", "name": "x" * 300},
@@ -318,6 +385,15 @@ def test_database_that_is_away_is_a_503_page(make, sqlite, tmp_path):
     answer = visitor.post("use/block", kind="user", name="x", duration="")
     assert (answer.status_code, "nothing was changed" in answer.text) == (503, True)
     assert visitor.get("keys").status_code == 503
+
+
+def test_page_that_is_refused_for_now_says_when_to_try_again(make, sqlite, monkeypatch):
+    visitor = make(sqlite).visitor(KEY)
+    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 1)
+    assert visitor.get("use").status_code == 200
+    refused = visitor.get("use")
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= 61
 
 
 def test_without_a_ledger_the_page_says_how_to_block_by_settings(monkeypatch):

@@ -45,6 +45,14 @@ def test_worker_that_starts_waits_a_moment_for_the_store(queue):
     assert queue.slots == 4
 
 
+def test_worker_that_starts_waits_as_long_as_its_store_may_take():
+    queue = LeasedSlotQueue(8, 2, MAX_CALL_S, join_s=5)
+    queue.join(T)
+    assert calls(queue, 5) == []
+    assert queue.next(T + 4.9) is None
+    assert queue.next(T + 5) is not None
+
+
 def test_calls_start_in_the_slots_of_the_lease(queue):
     exchange(queue, T, 6)
     assert len(calls(queue, 9)) == 6

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,9 @@ def test_a_worker_that_replaces_a_dead_one_gets_the_next_connections(server: Pla
         eventually(lambda: len(set(server.workers()) - before) == 1, 20, "another is started")
         (new,) = set(server.workers()) - before
         eventually(lambda: pids_of(server, 20)[new] >= 18, 20, "the new worker gets them")
+
+
+def test_connections_to_a_listener_of_one_worker_are_not_left_to_others(tmp_path: Path):
+    with Plain(tmp_path, "gevent", "--reuse-port", workers=2) as server, ExitStack() as stack:
+        opened = [stack.enter_context(connect(server)) for _ in range(100)]
+        assert Counter(map(ask, opened)).total() == 100

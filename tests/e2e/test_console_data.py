@@ -166,6 +166,21 @@ def test_figures_sort_by_links_and_download_as_csv(admin, usage):
     assert {"'=1+1", "u-17", XSS_NAME} <= users
 
 
+def test_bar_says_what_it_is_made_of(admin):
+    admin.goto("/console/use?by=model&since=7d")
+    last = "[...document.querySelectorAll('.places rect')].at(-2)"
+    admin.evaluate(f"{last}.dispatchEvent(new PointerEvent('pointerenter'))")
+    _, total, *parts = admin.text(".tip").splitlines()
+    assert total.endswith(" in all")
+    assert sorted(part.partition(":")[0] for part in parts) == ["steady", "wordllama"]
+    assert int(total.split()[0]) == sum(int(part.split()[-1]) for part in parts)
+    admin.screenshot("use-bar")
+    admin.evaluate(
+        "document.querySelector('.plane').dispatchEvent(new PointerEvent('pointerleave'))"
+    )
+    assert not admin.evaluate("document.querySelector('.tip').checkVisibility()")
+
+
 def test_names_of_users_and_keys_are_not_read_as_markup(admin, console_keys):
     for path in ("use?by=key&then=user&since=30d", "use?by=user&since=30d", "keys"):
         admin.goto(f"/console/{path}")

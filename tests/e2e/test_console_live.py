@@ -183,7 +183,7 @@ def test_key_sees_its_own_requests_only(browser, proxy):
     send(proxy, "of-another", "embed", key=settings.NARROW_KEY)
     with browser.open(proxy.url) as page:
         page.login(settings.NARROW_KEY)
-        assert page.texts(".top nav a") == ["Request"]
+        assert page.texts(".top nav a") == ["Request", "Playground"]
         assert page.path() == "/console/request"
         assert page.texts(".requests th code") == ["of-another"]
         assert page.goto("/console/request?id=of-tests") == 404

@@ -89,19 +89,20 @@ def test_width_is_checked_against_dimensions(client, upstream, model):
 
     upstream.always(deaf)
     answer = client.embed(model, "x", dimensions=8)
-    if answer.status == 200:  # the proxy may cut it, because the model is a matryoshka model
-        assert_answers(answer.json, ["x"], 8)
+    # The proxy may cut it, because the model is a matryoshka model.
+    assert_answered_or_refused(answer, ["x"], 8)
+
+
+def assert_answered_or_refused(answer, texts, width=32):
+    if answer.status == 200:
+        assert_answers(answer.json, texts, width)
     else:
         assert_refused(answer)
 
 
 def assert_no_other_answer(client, model):
     others = ["quite", "other", "texts"]
-    answer = client.embed(model, others)
-    if answer.status == 200:
-        assert_answers(answer.json, others, 32)
-    else:
-        assert_refused(answer)
+    assert_answered_or_refused(client.embed(model, others), others)
 
 
 def test_second_answer_in_the_same_bytes_is_not_the_next_requests(client, upstream, model):
@@ -198,10 +199,7 @@ def test_unknown_interim_answer_is_skipped(client, upstream, model):
 
     upstream.always(hints)
     answer = client.embed(model, TEXTS)
-    if answer.status == 200:
-        assert_answers(answer.json, TEXTS, 32)
-    else:
-        assert_refused(answer)
+    assert_answered_or_refused(answer, TEXTS)
 
 
 def test_endless_headers_are_a_failure_of_the_provider(client, upstream, model):

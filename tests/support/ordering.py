@@ -11,18 +11,14 @@ SIMULATIONS = {
     for name in (
         "dispatch/test_answers_complete",
         "dispatch/test_auto_concurrency",
-        "dispatch/test_bad_texts",
         "dispatch/test_budgets",
         "dispatch/test_fair_shares",
-        "dispatch/test_probes",
         "dispatch/test_recovery",
-        "dispatch/test_refusals_believed",
         "dispatch/test_scenarios",
         "dispatch/test_search",
         "dispatch/test_silence",
         "dispatch/test_simulation",
         "dispatch/test_slow_start",
-        "dispatch/test_throttling",
         "simulation/test_any_load",
     )
 }

@@ -5,6 +5,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.database.columns import COLUMNS
 from app.domain import FROM_CACHE, Flow
@@ -64,7 +65,7 @@ def test_a_row_costs_the_tokens_bought_at_the_price_of_their_deployment(
     sources, purchases, deployment, cost
 ):
     ended = exchange()
-    object.__setattr__(ended.outcome, "sources", sources)
+    ended.outcome = replace(ended.outcome, sources=sources)
     ended.purchases = purchases
     found = row(ended)
     assert (found["deployment"], found["cost"]) == (deployment, cost)

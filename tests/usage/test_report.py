@@ -3,8 +3,11 @@
 import csv
 import io
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.cli.tables import as_table
 from app.usage.report import as_csv, dimensions, milliseconds, moment, readable, time_zone
@@ -26,6 +29,23 @@ NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 )
 def test_time_is_an_age_or_a_date(text, expected):
     assert moment(text, NOW) == expected
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+CLOCKS_CHANGE = [datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)]
+
+
+@given(
+    change=st.sampled_from(CLOCKS_CHANGE),
+    minutes_after=st.integers(-300, 300),
+    age=st.sampled_from([("30m", 30), ("1h", 60), ("3h", 180), ("24h", 1440)]),
+)
+def test_hours_and_minutes_are_as_long_where_the_clock_changes(change, minutes_after, age):
+    text, minutes = age
+    now = change + timedelta(minutes=minutes_after)
+    found = moment(text, now.astimezone(BERLIN))
+    assert now - found == timedelta(minutes=minutes)
+    assert found.tzinfo is BERLIN
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-7d", "7y", "yesterday", "2026-13-01", "9999999d"])
@@ -79,7 +99,9 @@ def test_table_is_aligned_and_has_no_control_characters():
     assert as_table([], "No requests in that time.") == "No requests in that time."
 
 
-@pytest.mark.parametrize("user", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "user", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff201"]
+)
 def test_csv_cells_are_never_formulas(user):
     lines = list(csv.reader(io.StringIO(as_csv([{"user": user, "cost": -1.0}]), newline="")))
     assert lines == [["user", "cost"], ["'" + user, "-1.0"]]

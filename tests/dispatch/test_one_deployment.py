@@ -1,0 +1,106 @@
+"""A request on the deployment that an administrator names: its own vectors, or its own error."""
+
+import time
+
+import pytest
+
+from app.dispatch.one_deployment import embed_on
+from app.domain import EmbeddingRequest
+from app.errors import (
+    BadRequest,
+    ClientClosedRequest,
+    ConnectionFailed,
+    CredentialsRefused,
+    DeadlineExceeded,
+    Overloaded,
+    ProviderTimeout,
+    RateLimited,
+    RefusedByProvider,
+    Rejected,
+    Throttled,
+    UpstreamFailed,
+)
+from tests.dispatch.parts import vectors
+from tests.dispatch.pools import drift
+from tests.dispatch.test_background_calls import Background
+
+
+class Asking(Background):
+    """Asks deployment "a" for the vectors of items, which are numbers."""
+
+    left = False
+
+    def ask(self, *items, seconds=5.0, **fields):
+        request = EmbeddingRequest("m", [str(item) for item in items], **fields)
+        pool = self.sender._pool_of[self.a]
+        deadline = time.monotonic() + seconds
+        return embed_on(pool, self.a, self.apart, request, deadline, lambda: self.left)
+
+
+def test_vectors_are_in_order_over_several_calls():
+    asking = Asking(max_inputs=2)
+    outcome = asking.ask(5, 4, 3, 2, 1)
+    assert outcome.vectors.rows == vectors([5, 4, 3, 2, 1]).rows
+    assert asking.calls == [["5", "4"], ["3", "2"], ["1"]]
+    assert (outcome.attempts, outcome.provider, outcome.sources) == (3, "a", [("a", "m")])
+    assert outcome.purchases == {("a", "m"): outcome.prompt_tokens}
+
+
+def test_dimensions_and_input_type_are_those_of_the_request():
+    asking, seen = Asking(), []
+
+    def embed(call, wanted, deadline):
+        seen.append((call.input_type, wanted))
+        return vectors([1])
+
+    asking.a.embed = embed
+    asking.ask(1, dimensions=2, input_type="query")
+    assert seen == [("query", 2)]
+    asking.a.refusal_of = lambda _: Rejected("not that wide", param="dimensions")
+    with pytest.raises(BadRequest):
+        asking.ask(1, dimensions=3)
+
+
+def test_deployment_that_has_drifted_is_asked_all_the_same():
+    asking = Asking()
+    drift(asking.a)
+    assert asking.ask(1).vectors.rows == vectors([1]).rows
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "text"),
+    [
+        (Rejected("your input is invalid"), RefusedByProvider, "your input is invalid"),
+        (Throttled("429", retry_after=60), RateLimited, "rate limit"),
+        (CredentialsRefused("refused"), UpstreamFailed, "credentials"),
+        (ConnectionFailed("could not be reached"), UpstreamFailed, "it could not be reached"),
+        (ProviderTimeout("did not answer"), UpstreamFailed, "it did not answer"),
+    ],
+)
+def test_failure_of_the_deployment_is_the_answer(failure, kind, text):
+    asking = Asking()
+    asking.error = failure
+    with pytest.raises(kind, match=text) as found:
+        asking.ask(1)
+    assert found.value.attempts == 1
+
+
+def test_what_was_bought_before_a_failure_is_charged():
+    asking = Asking(max_inputs=1)
+    asking.refused = ("2",)
+    with pytest.raises(RefusedByProvider) as found:
+        asking.ask(1, 2, 3)
+    assert found.value.purchases == {("a", "m"): sum(vectors([1]).tokens)}
+    assert asking.calls == [["1"], ["2"]]
+
+
+def test_busy_deployment_is_waited_for_until_the_deadline():
+    asking = Asking(slots=1)
+    asking.queue.free = 0
+    with pytest.raises(Overloaded):
+        asking.ask(1, seconds=0.001)
+    with pytest.raises(DeadlineExceeded):
+        asking.ask(1, seconds=-1)
+    asking.left = True
+    with pytest.raises(ClientClosedRequest):
+        asking.ask(1)
