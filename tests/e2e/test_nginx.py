@@ -19,6 +19,7 @@ import pytest
 
 from tests.e2e.plain import Load, Plain, too_large_request
 from tests.support.client import Client
+from tests.support.console_session import session_cookie
 from tests.support.server import ROOT, Proxy, eventually, free_port
 from tests.support.settings import KEY
 
@@ -145,6 +146,17 @@ def test_request_id_is_passed_on_or_generated(nginx: Nginx):
     made = answer.headers["x-request-id"]
     assert re.fullmatch(r"req_[0-9a-f]{32}", made)
     eventually(lambda: {"mine-1", made} <= {line["request_id"] for line in nginx.log()}, 5)
+
+
+def test_console_tells_of_a_request_by_the_id_of_its_answer(nginx: Nginx):
+    cookie, browser = session_cookie(nginx.client()), nginx.client(None)
+    for given in ({}, {"x_request_id": "through-nginx"}):
+        answer = nginx.client().post({"model": "steady", "input": ["a", "b"]}, **given)
+        request_id = answer.headers["x-request-id"]
+        page = browser.get(f"/console/request?id={request_id}", Cookie=cookie)
+        assert (page.status, '<rect class="good"' in page.text) == (200, True)
+        found = browser.get(f"/console/api/requests/{request_id}", Cookie=cookie)
+        assert [story["id"] for story in found.json["data"]] == [request_id]
 
 
 # What nginx refuses -------------------------------------------------------------------------------
