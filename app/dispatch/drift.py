@@ -90,11 +90,13 @@ class BackgroundCalls:
         is_stopping: Callable[[], bool] = lambda: False,
         end: float = float("inf"),
         request: EmbeddingRequest | None = None,
+        on_sent: Callable[[Attempt], None] = lambda _: None,
     ) -> Vectors:
         """Return the vectors of texts that fit into one call, which ends before ``end``.
 
-        ``request`` says what else changes the vectors, as its dimensions. Raises `NoIdleSlot` after
-        ``slot_wait_s`` without an idle slot, else the `ProviderError` of the call.
+        ``request`` says what else changes the vectors, as its dimensions. ``on_sent`` gets the
+        attempt when it has a slot. Raises `NoIdleSlot` after ``slot_wait_s`` without an idle slot,
+        else the `ProviderError` of the call.
         """
         request = request or EmbeddingRequest(self._pool_of[deployment].model, texts)
         wanted = request.dimensions
@@ -127,6 +129,7 @@ class BackgroundCalls:
             self._sleep(SLOT_POLL_S)
             now = attempt.queued_at = time.monotonic()
             attempt.deadline.extend(min(now + MAX_CALL_S, end))
+        on_sent(attempt)
         self._sender.send(batch)
         wakeup.wait(attempt.deadline.remaining() + _GRACE_S)
         if not results:

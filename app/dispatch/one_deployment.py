@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.concurrency.deadline import Deadline
+from app.dispatch.attempt import Attempt
+from app.dispatch.call_times import MAX_CALLS_RECORDED
 from app.dispatch.deployment import Deployment
 from app.dispatch.drift import BackgroundCalls, NoIdleSlot
 from app.dispatch.plan import split
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import prepare
 from app.dispatch.retry import refusal
-from app.domain import EmbeddingRequest, Item, Outcome, Vectors
+from app.domain import EmbeddingRequest, Item, Outcome, Source, Vectors
 from app.errors import (
     ClientClosedRequest,
     ClientError,
@@ -46,53 +48,103 @@ def embed_on(
     Raises a `ClientError`, with what was bought before. ``deadline`` is of the monotonic clock.
     """
     prepared = prepare(pool, request, Deadline(deadline), [deployment])
-    started = time.monotonic()
-    done: list[Vectors] = []
+    made = _Calls(deployment, calls, request, deadline, has_client_left)
     for start, stop in split(prepared.tokens, deployment.max_inputs, deployment.max_tokens):
         items = prepared.items(deployment, request, start, stop)
         try:
-            done.append(_call(calls, deployment, request, items, deadline, has_client_left))
+            made.add(items, start, stop)
         except ClientError as error:
-            error.attempts = len(done) + 1
-            error.purchases = _purchases(deployment, done)
+            error.attempts = made.number
+            error.purchases = made.purchases
             raise
-    rows = [row for vectors in done for row in vectors.rows]
-    tokens = [count for vectors in done for count in vectors.tokens]
     return Outcome(
-        Vectors(rows, tokens, any(vectors.estimated for vectors in done)),
+        made.vectors,
         provider=deployment.name,
-        attempts=len(done),
-        upstream_seconds=time.monotonic() - started,
+        attempts=made.number,
+        upstream_seconds=made.upstream_s,
+        queue_seconds=made.queue_s,
         sources=[deployment.source],
-        purchases=_purchases(deployment, done),
+        purchases=made.purchases,
     )
 
 
-def _purchases(deployment: Deployment, done: Sequence[Vectors]) -> dict[tuple[str, str], int]:
-    tokens = sum(sum(vectors.tokens) for vectors in done)
-    return {deployment.source: tokens} if done else {}
+class _Calls:
+    """The calls of one request, one after the other, and what they took."""
 
+    def __init__(
+        self,
+        deployment: Deployment,
+        calls: BackgroundCalls,
+        request: EmbeddingRequest,
+        deadline: float,
+        has_client_left: Callable[[], bool],
+    ) -> None:
+        self.number = 0  # of calls that were sent
+        self.queue_s = self.upstream_s = 0.0
+        self._deployment = deployment
+        self._calls = calls
+        self._request = request
+        self._deadline = deadline
+        self._has_client_left = has_client_left
+        self._answers: list[Vectors] = []
 
-def _call(
-    calls: BackgroundCalls,
-    deployment: Deployment,
-    request: EmbeddingRequest,
-    items: Sequence[Item],
-    deadline: float,
-    has_client_left: Callable[[], bool],
-) -> Vectors:
-    """Make one call. Raises a `ClientError`."""
-    wait_s = deadline - time.monotonic()
-    if wait_s <= 0:
-        raise DeadlineExceeded.after(request.timeout)
-    try:
-        return calls.embed(deployment, items, wait_s, has_client_left, deadline, request)
-    except ProviderError as failure:
-        if has_client_left():
-            raise ClientClosedRequest.before_answer() from failure
-        if time.monotonic() >= deadline and not isinstance(failure, NoIdleSlot):
-            raise DeadlineExceeded.after(request.timeout) from failure
-        raise _error_of(failure) from failure
+    @property
+    def vectors(self) -> Vectors:
+        """The vectors of all calls, in order."""
+        answers = self._answers
+        rows = [row for vectors in answers for row in vectors.rows]
+        tokens = [count for vectors in answers for count in vectors.tokens]
+        return Vectors(rows, tokens, any(vectors.estimated for vectors in answers))
+
+    @property
+    def purchases(self) -> dict[Source, int]:
+        """The tokens bought, as `Outcome` has them."""
+        if not self._answers:
+            return {}
+        return {self._deployment.source: sum(sum(vectors.tokens) for vectors in self._answers)}
+
+    def add(self, items: Sequence[Item], start: int, stop: int) -> None:
+        """Make the call for some items. Raises a `ClientError`."""
+        queued_at, sent, cause = time.monotonic(), list[Attempt](), ""
+        wait_s = self._deadline - queued_at
+        if wait_s <= 0:
+            raise DeadlineExceeded.after(self._request.timeout)
+        try:
+            self._answers.append(
+                self._calls.embed(
+                    self._deployment,
+                    items,
+                    wait_s,
+                    self._has_client_left,
+                    self._deadline,
+                    self._request,
+                    sent.append,
+                )
+            )
+        except ProviderError as failure:
+            cause = failure.cause
+            raise self._error_of(failure) from failure
+        finally:
+            called_at = sent[0].call_started_at if sent else None
+            self._count(start, stop, queued_at, called_at, cause)
+
+    def _count(
+        self, start: int, stop: int, queued_at: float, called_at: float | None, cause: str
+    ) -> None:
+        now, records = time.monotonic(), self._request.calls
+        self.number += called_at is not None
+        self.queue_s += (called_at or now) - queued_at
+        self.upstream_s += now - (called_at or now)
+        if records is not None and len(records) < MAX_CALLS_RECORDED:
+            source = self._deployment.source
+            records.append((start, stop, source, queued_at, called_at, now, cause, 1, False, False))
+
+    def _error_of(self, failure: ProviderError) -> ClientError:
+        if self._has_client_left():
+            return ClientClosedRequest.before_answer()
+        if time.monotonic() >= self._deadline and not isinstance(failure, NoIdleSlot):
+            return DeadlineExceeded.after(self._request.timeout)
+        return _error_of(failure)
 
 
 def _error_of(failure: ProviderError) -> ClientError:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from app.dispatch.one_deployment import embed_on
-from app.domain import EmbeddingRequest
+from app.domain import CallRecord, EmbeddingRequest
 from app.errors import (
     BadRequest,
     ClientClosedRequest,
@@ -44,6 +44,29 @@ def test_vectors_are_in_order_over_several_calls():
     assert asking.calls == [["5", "4"], ["3", "2"], ["1"]]
     assert (outcome.attempts, outcome.provider, outcome.sources) == (3, "a", [("a", "m")])
     assert outcome.purchases == {("a", "m"): outcome.prompt_tokens}
+
+
+def test_calls_are_recorded_for_observers():
+    asking, records = Asking(max_inputs=2), []
+    asking.refused = ("3",)
+    with pytest.raises(RefusedByProvider):
+        asking.ask(1, 2, 3, calls=records)
+    made = [CallRecord._make(one) for one in records]
+    assert [(one.start, one.stop, one.source, one.result) for one in made] == [
+        (0, 2, ("a", "m"), ""),
+        (2, 3, ("a", "m"), "rejected"),
+    ]
+    assert all(one.queued_at <= one.called_at <= one.ended_at for one in made)
+
+
+def test_times_are_those_of_the_calls():
+    asking = Asking(max_inputs=1)
+    started = time.monotonic()
+    outcome = asking.ask(1, 2)
+    took_s = time.monotonic() - started
+    assert outcome.queue_seconds >= 0
+    assert outcome.upstream_seconds > 0
+    assert outcome.queue_seconds + outcome.upstream_seconds <= took_s
 
 
 def test_dimensions_and_input_type_are_those_of_the_request():

@@ -157,6 +157,20 @@ def test_two_models_are_side_by_side(page):
     assert "lowest 1.000000" in page.text("section[aria-labelledby=comparison]")
 
 
+def test_request_of_a_side_leads_to_its_story(browser, console_proxy):
+    with browser.open(console_proxy.url) as page:
+        page.login(ADMIN_KEY)
+        page.goto("/console/playground")
+        embed(page, other="steady", dimensions="7")
+        assert "cannot give vectors of that width" in page.text("[role=alert]")
+        assert page.click("[role=alert] a", leaves=True) == 200
+        page.goto("/console/playground")
+        embed(page)
+        assert page.click(".side a", leaves=True) == 200
+        assert page.path().startswith("/console/request?id=req_")
+        assert "wordllama" in page.text("main")
+
+
 def test_names_and_texts_of_markup_stay_text(browser, console_proxy, tmp_path):
     file = tmp_path / "<img src=x onerror=alert(1)>.txt"
     file.write_text(f"{MARKUP}\n</title><script>alert(1)</script>\n</textarea>{MARKUP}\n")
