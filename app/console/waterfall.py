@@ -27,9 +27,12 @@ REASONS = {
 }
 
 
+#: Reasons for which a call may follow after a pause.
+PAUSED = ("retry", "fail-over", "again")
 #: What the classes of segments mean.
 KINDS = {
     "own": "the proxy",
+    "pause": "a pause after a failure",
     "wait": "waiting",
     "good": "a call that gave vectors",
     "bad": "a failed call",
@@ -90,31 +93,51 @@ def _own(step: Mapping[str, Any], width: float) -> Row:
 def _call(story: Mapping[str, Any], step: Mapping[str, Any], width: float) -> Row:
     """Return the row of a call: how long it waited for a slot, and how long it took."""
     begin, called, end = step["from_ms"], step["called_ms"], step["to_ms"]
-    result, was_called = step["result"], called is not None
-    kind = {"vectors": "good", "abandoned": "abandoned"}.get(result, "bad")
-    sent_at = max(begin, min(called if was_called else end, end))
-    segments = (
-        [_segment(begin, sent_at, width, "wait")] if sent_at > begin or not was_called else []
-    )
-    if was_called:
+    sent_at = max(begin, min(end if called is None else called, end))
+    failed_at = _failed_at(story, step)
+    segments = [] if failed_at is None else [_segment(failed_at, begin, width, "pause")]
+    if sent_at > begin or called is None:
+        segments.append(_segment(begin, sent_at, width, "wait"))
+    if called is not None:
+        kind = {"vectors": "good", "abandoned": "abandoned"}.get(step["result"], "bad")
         segments.append(_segment(sent_at, end, width, kind))
-    details = [_texts(story, *step["items"])]
-    if step["requests"] > 1:
-        details.append(f"in one call with {step['requests'] - 1} more")
-    if step["is_probe"]:
-        details.append("a probe of the ejected deployment")
-    if not was_called:
-        details.append("not sent")
     return Row(
         f"{step['provider']} / {step['deployment']}",
-        details,
+        _details(story, step),
         step["reason"] if step["reason"] in REASONS else "",
-        result,
+        step["result"],
         begin,
         end - begin,
         sent_at - begin,
         segments,
     )
+
+
+def _failed_at(story: Mapping[str, Any], step: Mapping[str, Any]) -> float | None:
+    """Return when the call failed that this one repeats; None if there was no pause after it."""
+    if step["reason"] not in PAUSED:
+        return None
+    start, stop = step["items"]
+    ends = [
+        other["to_ms"]
+        for other in story["steps"]
+        if other["step"] == "call"
+        and other["items"][0] < stop
+        and start < other["items"][1]
+        and other["to_ms"] < step["from_ms"]
+    ]
+    return max(ends, default=None)
+
+
+def _details(story: Mapping[str, Any], step: Mapping[str, Any]) -> list[str]:
+    details = [_texts(story, *step["items"])]
+    if step["requests"] > 1:
+        details.append(f"in one call with {step['requests'] - 1} more")
+    if step["is_probe"]:
+        details.append("a probe of the ejected deployment")
+    if step["called_ms"] is None:
+        details.append("not sent")
+    return details
 
 
 def _texts(story: Mapping[str, Any], start: int, stop: int) -> str:

@@ -38,7 +38,10 @@ TIMES = st.floats(0, 1e7)
 
 @given(TIMES, st.lists(st.tuples(TIMES, TIMES, st.one_of(st.none(), TIMES)), max_size=5))
 def test_bars_are_on_the_scale_and_can_be_seen(total_ms, times):
-    steps = [{**CALL, "from_ms": a, "to_ms": max(a, b), "called_ms": c} for a, b, c in times]
+    steps = [
+        {**CALL, "from_ms": a, "to_ms": max(a, b), "called_ms": c, "reason": "retry"}
+        for a, b, c in times
+    ]
     made = drawn(story(own("read", 0.0, total_ms), *steps, total_ms=total_ms))
     for row in made["rows"]:
         assert row.segments
@@ -69,6 +72,18 @@ def test_call_waits_and_is_in_flight():
 def test_bar_shows_the_result(result, kind):
     (row,) = rows({**CALL, "result": result})
     assert row.segments[-1].kind == kind
+
+
+def test_pause_before_a_retry_is_shown():
+    failed = {**CALL, "result": "unavailable", "to_ms": 30.0}
+    again = {**CALL, "reason": "retry", "from_ms": 50.0, "called_ms": 50.0}
+    other = {**CALL, "items": [9, 10], "to_ms": 49.0}
+    row = rows(failed, other, again)[-1]
+    assert [tuple(segment) for segment in row.segments] == [
+        (300.0, 200.0, "pause"),
+        (500.0, 100.0, "good"),
+    ]
+    assert (row.from_ms, row.took_ms) == (50.0, 10.0)
 
 
 def test_call_that_was_never_sent_has_only_waited():
