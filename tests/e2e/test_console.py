@@ -5,7 +5,7 @@ import pytest
 from app.auth.key_entry import KeyEntry
 from tests.e2e.conftest import ADMIN_KEY, XSS_KEY, XSS_NAME
 from tests.support import settings
-from tests.support.server import eventually
+from tests.support.server import at_once, eventually
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -121,7 +121,7 @@ def test_session_ends_with_its_key(browser, console_proxy, console_keys):
     key = console_keys.new(KeyEntry("of-a-session"))
     asked = console_proxy.client(key)
     eventually(
-        lambda: {asked.get("/v1/models").status for _ in range(8)} == {200},
+        lambda: {a.status for a in at_once(lambda: asked.get("/v1/models"))} == {200},
         what="every worker knows the key",
     )
     with browser.open(console_proxy.url) as page:

@@ -12,7 +12,7 @@ from app.database.engine import Database
 from app.usage.store import Store
 from tests.e2e.conftest import ADMIN_KEY, XSS_NAME
 from tests.support import settings
-from tests.support.server import eventually
+from tests.support.server import at_once, eventually
 from tests.usage.conftest import row
 
 
@@ -52,7 +52,7 @@ def outcome(proxy, key, **fields):
 
 def every(proxy, key, code, **fields):
     """Wait until every worker answers so."""
-    eventually(lambda: {outcome(proxy, key, **fields) for _ in range(6)} == {code}, 8)
+    eventually(lambda: set(at_once(lambda: outcome(proxy, key, **fields), 8)) == {code}, 8)
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 390)])

@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -20,7 +19,7 @@ from app.auth.key_entry import KeyEntry
 from app.auth.key_table import KeyTable
 from app.database.engine import Database
 from app.database.migrations import migrate
-from tests.support.server import Proxy, eventually
+from tests.support.server import Proxy, at_once, eventually
 from tests.support.settings import model, provider, settings_file
 from tests.support.upstream import Upstream
 
@@ -105,9 +104,7 @@ def statuses(proxy: Proxy, key: str, **headers) -> set[int]:
     """Return the statuses of many concurrent requests, so that each worker answers some."""
     client = proxy.client(key)
     body = {"model": "embed", "input": "a"}
-    with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(client.post, body, **headers) for _ in range(16)]
-        return {answer.result().status for answer in asked}
+    return {answer.status for answer in at_once(lambda: client.post(body, **headers))}
 
 
 def test_new_rotated_and_revoked_keys_apply_in_every_worker(proxy, table):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import settings
 from tests.support.console_session import session_cookie
-from tests.support.server import Proxy, eventually
+from tests.support.server import Proxy, at_once, eventually
 from tests.support.upstream import Upstream
 
 WORKERS = 2
@@ -85,7 +85,7 @@ def now(proxy, query=""):
 
 def stories(proxy, request_id, key=ADMIN):
     """Return the stories of a request as each worker finds them: the same."""
-    found = [ask(proxy, f"requests/{request_id}", key) for _ in range(8)]
+    found = at_once(lambda: ask(proxy, f"requests/{request_id}", key), 8)
     assert {answer.status for answer in found} == {200}, found[0].text
     first = found[0].json["data"]
     assert all(answer.json["data"] == first for answer in found)

@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from tests.support.client import Client
 from tests.support.settings import KEY
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "wsgi:app"]
@@ -37,6 +40,15 @@ def eventually(condition: Callable[[], Any], seconds: float = 5, what: str = "")
         assert time.monotonic() < end, f"not within {seconds} s: {what or condition}"
         time.sleep(0.01)
     return value
+
+
+def at_once(ask: Callable[[], T], number: int = 16) -> list[T]:
+    """Call it as often at the same time, so that each worker answers some; return the results.
+
+    One after the other, a worker with fewer open connections would answer all.
+    """
+    with ThreadPoolExecutor(number) as pool:
+        return [asked.result() for asked in [pool.submit(ask) for _ in range(number)]]
 
 
 class Proxy:
