@@ -25,6 +25,8 @@ MAX_UNCUT_LINE_BYTES = 1024
 MAX_VALUE_LENGTHS = (300, 64, 16)
 #: The same for lines that are not of a request, such as a list of wrong settings.
 MAX_MESSAGE_LENGTHS = (1500, 500, 64)
+#: Bytes that the other values leave for the end of a traceback.
+MIN_TRACE_BYTES = 1024
 _ELLIPSIS = "…"
 #: The logger of request lines.
 _requests = logging.getLogger("app.requests")
@@ -110,9 +112,10 @@ def _encode_within_limit(line: dict[str, Any], lengths: Sequence[int], trace: st
     except orjson.JSONEncodeError:  # a lone surrogate, or a number that JSON cannot hold
         encoded = b"{}"
     max_bytes = MAX_LINE_BYTES - 1  # the line feed
+    max_values_bytes = max_bytes - MIN_TRACE_BYTES if trace else max_bytes
     for length in lengths:
         encoded = orjson.dumps({name: _cut(value, length) for name, value in line.items()})
-        if len(encoded) <= max_bytes:
+        if len(encoded) <= max_values_bytes:
             break
     else:  # many fields, or characters that JSON escapes
         kept = {name: line[name] for name in ("time", "level") if name in line}

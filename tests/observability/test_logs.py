@@ -211,6 +211,7 @@ VALUES = (
     failed=st.booleans(),
 )
 @example(fields={}, message="\ud800", times=1, failed=True)
+@example(fields={}, message="00\x1f\r\r\x80\x80\U00010000\U00010000", times=167, failed=True)
 def test_lines_are_at_most_the_size_of_an_atomic_write(fields, message, times, failed):
     exc_info = None
     if failed:
