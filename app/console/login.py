@@ -54,8 +54,10 @@ class Login:
     def form(self) -> Response:
         """Show the form, or begin a session with the code of ``make run``."""
         code = request.args.get("code")
-        # The prefetch of a browser, and a HEAD, must not use the code up.
-        if not code or request.method != "GET" or "Sec-Purpose" in request.headers:
+        # The prefetch of a browser, and a HEAD, must not use the code up. Nor may another site have
+        # its visitors try codes, until their address may not log in for a while.
+        is_elsewhere = request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+        if not code or request.method != "GET" or "Sec-Purpose" in request.headers or is_elsewhere:
             return self._form("", 200)
         address: Address | None = request.environ[EXCHANGE].client
         if not self._attempts.wait_s(address) and self._operator_key and take_code(code):

@@ -298,6 +298,15 @@ def test_wrong_code_does_not_use_up_the_right_one(code):
     assert visitor.get(f"/console/login?code={code}").status_code == 303
 
 
+def test_another_site_can_neither_use_a_code_nor_lock_an_address_out(code):
+    visitor = Visitor()
+    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    for tried in ["x"] * 20 + [code]:
+        answer = visitor.get(f"/console/login?code={tried}", **elsewhere)
+        assert (answer.status_code, visitor.is_logged_in()) == (200, False)
+    assert visitor.get(f"/console/login?code={code}").status_code == 303
+
+
 def test_code_expires(code):
     later = SimpleNamespace(now=time.time() + start.CODE_LIFETIME_S + 1)
     assert not start.take_code(code, lambda: later.now)
