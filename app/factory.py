@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from app.auth.authenticator import Authenticator
 from app.auth.keys import Keyring
 from app.cache import make_cache
 from app.cache.memory import Caches
-from app.config import LimitSettings, Settings
+from app.config import Settings
 from app.console.build import make_console
 from app.console.docs import Docs
 from app.console.now_page import now_page
@@ -29,11 +28,9 @@ from app.console.playground.embedding import PlaygroundEmbedder
 from app.console.request_page import request_page
 from app.dispatch import Dispatcher
 from app.dispatch.events import Events
-from app.dispatch.lease import EXCHANGE_S as QUOTA_EXCHANGE_S
-from app.dispatch.leased_quota import LeasedQuota
-from app.dispatch.leased_slots import EXCHANGE_S as SLOT_EXCHANGE_S
 from app.dispatch.shares import exceeded_limits
 from app.exchange import Observer
+from app.limits.build import make_leases
 from app.limits.limiter import Limiter, make_limiter
 from app.observability import build as observability
 from app.observability import logs
@@ -94,7 +91,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         services.add(live.start, live.stop)
     addresses = ClientAddresses(checked.trusted_proxies)
     hooks.install(flask, finish_observers, start_observers, addresses)
-    _add_leases(services, checked, dispatcher, host_store)
+    for lease in make_leases(checked, dispatcher, host_store):
+        services.add(lease.start, lease.close)
     drift_watch = _add_drift_watch(services, checked, dispatcher)
     limiter = make_limiter(checked)
     services.add(limiter.soft_limits.start, limiter.soft_limits.close)
@@ -133,60 +131,6 @@ def _host_store(settings: Settings) -> Path | None:
     if directory is None or settings.limits.url is not None or settings.workers == 1:
         return None
     return Path(directory)
-
-
-def _add_leases(
-    services: Services, settings: Settings, dispatcher: Dispatcher, host_store: Path | None
-) -> None:
-    """Share quotas of deployments and slots of providers with all workers, where there is a url.
-
-    Without one, slots with the workers of this host.
-    """
-    if settings.limits.url is not None:
-        _add_leases_of_server(services, settings.limits, settings.limits.url, dispatcher)
-        return
-    queues = dispatcher.leased_queues()
-    if host_store is None or not queues:
-        return
-    from app.limits.host_store import HostStore, ask_host
-    from app.limits.leases import Leases
-
-    slots = Leases(
-        "",
-        queues,
-        ask_host,
-        lambda name: dispatcher.resume(queues[name]),
-        partial(HostStore, host_store),
-    )
-    services.add(slots.start, slots.close)
-
-
-def _add_leases_of_server(
-    services: Services, limits: LimitSettings, url: str, dispatcher: Dispatcher
-) -> None:
-    from app.limits.leases import Leases
-    from app.limits.quota_leases import ask_for_quota
-    from app.limits.slot_leases import ask_for_slots
-    from app.redis.client import BestEffortClient
-
-    def add(purpose: str, round_s: float, leased: Any, ask: Any, queue_of: Any) -> None:
-        leases = Leases(
-            f"{limits.namespace}:{purpose}:1:",
-            leased,
-            ask,
-            lambda name: dispatcher.resume(queue_of(name)),
-            lambda exchange: BestEffortClient(
-                url, limits.timeout, purpose, exchange, round_s=round_s
-            ),
-        )
-        services.add(leases.start, leases.close)
-
-    deployments, queues = dispatcher.leased_quotas(), dispatcher.leased_queues()
-    quotas = {n: d.quota for n, d in deployments.items() if isinstance(d.quota, LeasedQuota)}
-    if quotas:
-        add("quota", QUOTA_EXCHANGE_S, quotas, ask_for_quota, lambda n: deployments[n].queue)
-    if queues:
-        add("slots", SLOT_EXCHANGE_S, queues, ask_for_slots, queues.__getitem__)
 
 
 def _add_drift_watch(

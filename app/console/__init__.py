@@ -14,5 +14,5 @@
 * `root`: ``GET /``.
 * `docs` serves the API's description and a page to try it. `openapi` makes the description from
   what the app itself uses: Flask's routes, the marshmallow schema of requests, the error classes.
-  `descriptions` adds the texts.
+  `descriptions` adds the texts, `response_schemas` the schemas of responses.
 """

@@ -18,6 +18,7 @@ from app import __version__
 from app.api.schemas import EmbeddingSchema
 from app.config import Settings
 from app.console import descriptions
+from app.console.response_schemas import SCHEMAS
 from app.console.responses import SESSION_COOKIE
 from app.errors import ClientError, Scope, client_errors
 
@@ -73,7 +74,7 @@ def _property(_: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str
 
 def _components(spec: APISpec, settings: Settings) -> None:
     spec.components.schema("EmbeddingRequest", schema=EmbeddingSchema(settings.limits.inputs))
-    for name, schema in descriptions.SCHEMAS.items():
+    for name, schema in SCHEMAS.items():
         spec.components.schema(name, schema)
     for name, (text, schema) in descriptions.HEADERS.items():
         spec.components.header(name, {"description": text, "schema": schema})
@@ -162,7 +163,7 @@ def _is_canonical(route: descriptions.Route, path: str) -> bool:
 
 
 def _answer(answer: str, headers: Iterable[str], text: str = "As asked.") -> dict[str, Any]:
-    named = answer in descriptions.SCHEMAS
+    named = answer in SCHEMAS
     schema = {"$ref": f"#/components/schemas/{answer}"} if named else {}
     media = "application/json" if named else answer
     return {

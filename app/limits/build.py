@@ -1,0 +1,72 @@
+"""Makes what shares quotas and slots with other workers. Redis is imported only with a url."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.config import LimitSettings, Settings
+from app.dispatch.batching import SlotQueue
+from app.dispatch.lease import EXCHANGE_S as QUOTA_EXCHANGE_S
+from app.dispatch.leased_quota import LeasedQuota
+from app.dispatch.leased_slots import EXCHANGE_S as SLOT_EXCHANGE_S
+
+if TYPE_CHECKING:
+    from app.dispatch import Dispatcher
+    from app.limits.leases import Leases
+
+
+def make_leases(
+    settings: Settings, dispatcher: Dispatcher, host_store: Path | None
+) -> list[Leases[Any]]:
+    """Make the leases of quotas of deployments and slots of providers, where there is a url.
+
+    They are shared with all workers then. Without a url, ``host_store`` is the directory by which
+    slots are shared with the workers of this host; None: they are not.
+    """
+    if settings.limits.url is not None:
+        return _of_server(settings.limits, settings.limits.url, dispatcher)
+    queues = dispatcher.leased_queues()
+    if host_store is None or not queues:
+        return []
+    from app.limits.host_store import HostStore, ask_host
+    from app.limits.leases import Leases
+
+    store = partial(HostStore, host_store)
+    return [Leases("", queues, ask_host, lambda name: dispatcher.resume(queues[name]), store)]
+
+
+def _of_server(limits: LimitSettings, url: str, dispatcher: Dispatcher) -> list[Leases[Any]]:
+    from app.limits.leases import Leases
+    from app.limits.quota_leases import ask_for_quota
+    from app.limits.slot_leases import ask_for_slots
+    from app.redis.client import BestEffortClient
+
+    def make(
+        purpose: str,
+        round_s: float,
+        leased: Mapping[str, Any],
+        ask: Any,
+        queue_of: Callable[[str], SlotQueue],
+    ) -> Leases[Any]:
+        return Leases(
+            f"{limits.namespace}:{purpose}:1:",
+            leased,
+            ask,
+            lambda name: dispatcher.resume(queue_of(name)),
+            lambda exchange: BestEffortClient(
+                url, limits.timeout, purpose, exchange, round_s=round_s
+            ),
+        )
+
+    deployments, queues = dispatcher.leased_quotas(), dispatcher.leased_queues()
+    quotas = {n: d.quota for n, d in deployments.items() if isinstance(d.quota, LeasedQuota)}
+    made = []
+    if quotas:
+        queue_of = {name: d.queue for name, d in deployments.items()}.__getitem__
+        made.append(make("quota", QUOTA_EXCHANGE_S, quotas, ask_for_quota, queue_of))
+    if queues:
+        made.append(make("slots", SLOT_EXCHANGE_S, queues, ask_for_slots, queues.__getitem__))
+    return made
