@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from app.auth.blocklist import BLOCKED_KINDS, Block, BlockedKind
-from app.database import audit
-from app.database.engine import Database
-from app.database.tables import blocks, keys_version
-
-T = TypeVar("T")
+from app.database.tables import blocks
+from app.database.versioned_table import VersionedTable, version_in
 
 #: Characters of the reason of a block.
 MAX_REASON_CHARACTERS = 500
@@ -25,27 +19,15 @@ MAX_NAME_CHARACTERS = 256
 _c = blocks.c
 
 
-class BlockTable:
+class BlockTable(VersionedTable):
     """The table of blocks; each change increments the version that the keys have, too."""
-
-    def __init__(
-        self, database: Database, clock: Callable[[], float] = time.time, actor: str = ""
-    ) -> None:
-        """``actor`` is named in the audit log; empty: the user that runs the process."""
-        self._run = database.run
-        self._clock = clock
-        self._actor = actor or audit.os_actor()
-
-    def version(self) -> int:
-        """Return the number of changes that keys and blocks have had."""
-        return self._run(_version)
 
     def read(self) -> tuple[int, list[Block]]:
         """Return the version, and all blocks, also some that have ended.
 
         The blocks may be newer than the version, never older: the version is read first.
         """
-        return self._run(lambda connection: (_version(connection), _select(connection)))
+        return self._run(lambda connection: (version_in(connection), _select(connection)))
 
     def block(
         self, kind: BlockedKind, name: str, until: int | None = None, reason: str = ""
@@ -71,7 +53,7 @@ class BlockTable:
             # The audit log has those that have ended; workers would read more and more of them.
             connection.execute(sa.delete(blocks).where(_c.until <= int(now)))
             connection.execute(sa.insert(blocks).values(asdict(made)))
-            self._record(connection, "block", made, {"until": until, "reason": reason})
+            self._record(connection, f"{kind}.block", name, {"until": until, "reason": reason})
             return made
 
         return self._change(change)
@@ -84,33 +66,14 @@ class BlockTable:
             if not found:
                 return None
             connection.execute(sa.delete(blocks).where(*_is(kind, name)))
-            self._record(connection, "unblock", found[0], {})
+            self._record(connection, f"{kind}.unblock", name, {})
             return found[0]
 
         return self._change(change)
 
-    def _change(self, change: Callable[[Connection], T]) -> T:
-        def run(connection: Connection) -> T:
-            # First, as it locks the version's row: concurrent changes run one after the other.
-            counted = sa.update(keys_version).values(version=keys_version.c.version + 1)
-            connection.execute(counted)
-            return change(connection)
-
-        return self._run(run)
-
-    def _record(
-        self, connection: Connection, verb: str, block: Block, detail: dict[str, Any]
-    ) -> None:
-        event = audit.AuditEvent(self._actor, f"{block.kind}.{verb}", block.name, detail)
-        audit.record(connection, event, self._clock())
-
 
 def _is(kind: BlockedKind, name: str) -> tuple[sa.ColumnElement[bool], ...]:
     return _c.kind == kind, _c.name == name
-
-
-def _version(connection: Connection) -> int:
-    return int(connection.execute(sa.select(keys_version.c.version)).scalar_one())
 
 
 def _select(connection: Connection, *where: sa.ColumnElement[bool]) -> list[Block]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,11 +15,8 @@ from sqlalchemy.engine import Connection
 from app.auth.key_entry import KeyEntry, columns_of, entries_of, is_json
 from app.auth.keys import new_key
 from app.config.keys import check_name
-from app.database import audit
-from app.database.engine import Database
-from app.database.tables import keys, keys_version, requests
-
-T = TypeVar("T")
+from app.database.tables import keys, requests
+from app.database.versioned_table import VersionedTable, version_in
 
 _c = keys.c
 #: Keys whose last use one query asks for.
@@ -41,27 +37,15 @@ UNCHANGED: Final = _Unchanged.UNCHANGED
 Expiry = int | None | Literal[_Unchanged.UNCHANGED]
 
 
-class KeyTable:
+class KeyTable(VersionedTable):
     """The table of keys; each change increments the version in the same transaction."""
-
-    def __init__(
-        self, database: Database, clock: Callable[[], float] = time.time, actor: str = ""
-    ) -> None:
-        """``actor`` is named in the audit log; empty: the user that runs the process."""
-        self._run = database.run
-        self._clock = clock
-        self._actor = actor or audit.os_actor()
-
-    def version(self) -> int:
-        """Return the number of changes that the keys have had."""
-        return self._run(_version)
 
     def read(self) -> tuple[int, list[KeyEntry]]:
         """Return the version, and all keys, revoked ones too.
 
         The keys may be newer than the version, never older: the version is read first.
         """
-        return self._run(lambda c: (_version(c), _select(c)))
+        return self._run(lambda c: (version_in(c), _select(c)))
 
     def newest(self, name: str) -> KeyEntry:
         """Return the key of this name that was made last and is not revoked. Raises ValueError."""
@@ -163,15 +147,6 @@ class KeyTable:
 
         return self._change(run)
 
-    def _change(self, change: Callable[[Connection], T]) -> T:
-        def run(connection: Connection) -> T:
-            # First, as it locks the version's row: concurrent changes run one after the other.
-            counted = sa.update(keys_version).values(version=keys_version.c.version + 1)
-            connection.execute(counted)
-            return change(connection)
-
-        return self._run(run)
-
     def _active(self, connection: Connection, name: str) -> list[KeyEntry]:
         now = self._clock()
         return [e for e in _select(connection, _c.name == name) if e.state(now) == "active"]
@@ -197,19 +172,9 @@ class KeyTable:
         self._record(connection, action, entry.name, {**rights, **detail})
         return key
 
-    def _record(
-        self, connection: Connection, action: str, name: str, detail: Mapping[str, Any]
-    ) -> None:
-        event = audit.AuditEvent(self._actor, action, name, detail)
-        audit.record(connection, event, self._clock())
-
 
 def _one(statement: sa.Select[Any], connection: Connection) -> Sequence[Any]:
     return connection.execute(statement).one()
-
-
-def _version(connection: Connection) -> int:
-    return int(connection.execute(sa.select(keys_version.c.version)).scalar_one())
 
 
 def _select(connection: Connection, *where: sa.ColumnElement[bool]) -> list[KeyEntry]:
