@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,6 +65,7 @@ class Services:
     spent_today: SpentToday | None = None
     _starts: list[Callable[[], None]] = field(default_factory=list)
     _ends: list[Callable[[], None]] = field(default_factory=list)
+    _at_exit: Callable[[], None] | None = None  # registered for the end of the process
 
     def add(self, start: Callable[[], None] | None, end: Callable[[], None] | None) -> None:
         """Register a function for the start of the process that serves, and one for its end."""
@@ -76,11 +78,15 @@ class Services:
         """Start all services, and register `close` for the end of the process."""
         for start in self._starts:
             start()
-        atexit.register(self.close)  # gunicorn's workers end by sys.exit, whatever the signal
+        # Gunicorn's workers end by sys.exit, whatever the signal. By a weak reference: an app
+        # that is dropped is freed.
+        self._at_exit = partial(_close_at_exit, weakref.ref(self))
+        atexit.register(self._at_exit)
 
     def close(self) -> None:
         """End all services in reverse order; what is not written yet is written."""
-        atexit.unregister(self.close)
+        if self._at_exit is not None:
+            atexit.unregister(self._at_exit)
         while self._ends:
             self._ends.pop()()
 
@@ -124,6 +130,11 @@ class Services:
         for refresh in (self.table_keys, self.blocklist_refresh):
             if refresh is not None:
                 refresh.wake()
+
+
+def _close_at_exit(services: weakref.ref[Services]) -> None:
+    if (alive := services()) is not None:
+        alive.close()
 
 
 def make_services(settings: Settings) -> Services:

@@ -1,9 +1,12 @@
 """`create_app` makes a working app in the test process."""
 
+import gc
 import json
 import logging
+import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,15 @@ def test_two_apps_in_one_process_share_nothing(monkeypatch):
     for client in (first, second):
         assert ask(client, caching=True).headers["x-proxy-cache"] == "miss"
     assert (len(one.calls), len(other.calls)) == (1, 1)
+
+
+def test_app_that_is_dropped_is_freed_with_its_files():
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    dropped = [weakref.ref(create_app(settings())) for _ in range(3)]
+    gc.collect()
+    assert [made() for made in dropped] == [None] * 3
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_invalid_settings_raise():

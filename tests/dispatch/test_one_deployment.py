@@ -79,7 +79,7 @@ def test_dimensions_and_input_type_are_those_of_the_request():
     asking.a.embed = embed
     asking.ask(1, dimensions=2, input_type="query")
     assert seen == [("query", 2)]
-    asking.a.refusal_of = lambda _: Rejected("not that wide", param="dimensions")
+    asking.a.widths.refusal_of = lambda _: Rejected("not that wide", param="dimensions")
     with pytest.raises(BadRequest):
         asking.ask(1, dimensions=3)
 

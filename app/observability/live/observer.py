@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,8 @@ class Live:
         self._clock = clock
         self._workers = Workers(directory, self._answer)
         self._history = History(directory)
-        self._sampler = PeriodicTask("live-sampler", self.sample, SAMPLE_INTERVAL_S)
+        self._sampler = PeriodicTask("live-sampler", self._sample_of_live(), SAMPLE_INTERVAL_S)
+        weakref.finalize(self, self._sampler.stop)
         reloaded_at = reloads.last()
         if reloaded_at is not None:
             self.figures.mark(Mark(reloaded_at, "reloaded"))
@@ -91,6 +93,17 @@ class Live:
         """Record the lengths of queues."""
         if self.dispatcher is not None:
             self.figures.sample(self.dispatcher.waiting_by_tier())
+
+    def _sample_of_live(self) -> Callable[[], None]:
+        """Return `sample` without a reference to this object, so that the thread keeps no app."""
+        alive = weakref.ref(self)
+
+        def sample() -> None:
+            live = alive()
+            if live is not None:
+                live.sample()
+
+        return sample
 
     # For the console
 
