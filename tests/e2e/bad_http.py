@@ -95,7 +95,6 @@ PATHS = [
     *(
         Case(f"POST {path}", GOOD, 404, code="not_found", path=path)
         for path in (
-            "/",
             "/v1",
             "/v1/embedding",
             "/V1/embeddings",
@@ -133,6 +132,7 @@ METHODS = [
     *(
         Case(f"{method} {path}", b"", 405, code="method_not_allowed", method=method, path=path)
         for method, path in (
+            ("POST", "/"),
             ("POST", "/v1/models"),
             ("DELETE", "/v1/models/steady"),
             ("POST", "/health/live"),
