@@ -1,6 +1,7 @@
 """An app whose console has a ledger and keys in its database, without threads and sockets."""
 
 import re
+import time
 
 from app.auth.block_table import BlockTable
 from app.auth.key_table import KeyTable
@@ -8,6 +9,7 @@ from app.factory import create_app
 from app.usage.store import Store
 from tests.api.fake import ask, settings
 from tests.support.settings import KEYS, key
+from tests.usage.conftest import row
 
 ADMIN_KEY = "sk-proxy-administrator"
 XSS = "<img src=x onerror=alert(1)>'\""
@@ -68,3 +70,29 @@ class Visitor:
         """Return the page that a redirect leads to."""
         assert answer.status_code == 303, answer.text
         return self._client.get(answer.headers["Location"].removeprefix("../").replace("../", "/"))
+
+
+def used(app, *groups, ago_ms=60_000):
+    """Insert requests: (number, values of the row)."""
+    at = int(time.time() * 1000) - ago_ms
+    numbers = iter(range(10**6))
+    for number, values in groups:
+        writer = f"w{next(numbers)}"
+        app.store.insert(
+            [row(n, **{"time": at, "writer": writer, **values}) for n in range(number)]
+        )
+
+
+def table(page, heading="groups"):
+    """Return the cells of a table's body, by the id of its heading."""
+    part = page.text.partition(f'id="{heading}"')[2].partition("<tbody>")[2]
+    rows = part.partition("</tbody>")[0].split("<tr>")[1:]
+    return [
+        [text_of(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", r, re.S)] for r in rows
+    ]
+
+
+def text_of(markup):
+    """Return the text of markup, as a browser shows it."""
+    text = re.sub(r"<[^>]+>", " ", markup).replace("&lt;", "<").replace("&gt;", ">")
+    return " ".join(text.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&").split())
