@@ -45,6 +45,7 @@ def _unconfigured_logs() -> Iterator[None]:
     yield
     logging.getLogger("app").handlers = []
     logging.getLogger("app").propagate = True
+    logging.getLogger("app").setLevel(logging.NOTSET)
     logging.getLogger("app.requests").handlers = []
 
 

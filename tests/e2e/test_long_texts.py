@@ -19,7 +19,7 @@ SIZE = 5_000_000
 TEXTS = {
     "words": "lorem ipsum " * (SIZE // 12),
     "one word": "a" * SIZE,
-    "no spaces": "日本" * 800_000,
+    "no spaces": "日本" * 2_000_000,
 }
 LATEST_S = 0.5
 TIMEOUT_S = 1
