@@ -1,104 +1,25 @@
 """The page Playground: embeds as a request of the session's key, and shows errors in place."""
 
 import html
-import io
 import json
 import re
 
 import numpy as np
 import pytest
-from werkzeug.datastructures import FileStorage
-from werkzeug.test import encode_multipart
 
-from app.errors import Rejected, UpstreamFailed
-from app.factory import create_app
-from app.providers import registry
-from tests.api.fake import WIDTH, FakeProvider, settings
-from tests.console.visitor import ADMIN, ADMIN_KEY, HTML, Visitor
-from tests.support.settings import KEY, NARROW_KEY, key
+from app.errors import Rejected
+from tests.api.fake import WIDTH
+from tests.console.playground.player import (
+    MARKUP,
+    POOR_KEY,
+    TEXTS,
+    Player,
+    alert_of,
+    file_of,
+)
+from tests.console.visitor import Visitor
+from tests.support.settings import KEY, NARROW_KEY
 from tests.support.vectors import vector
-
-MARKUP = "<script>alert('x')</script>"
-TEXTS = ["one", "two two", MARKUP]
-POOR_KEY = "sk-proxy-with-one-request-a-minute"
-DEPLOYMENTS = [
-    {"provider": "fake", "model": "first"},
-    {"provider": "fake", "model": "second", "price_per_million_tokens": 1000},
-]
-
-
-class Log:
-    """An observer that keeps the exchanges."""
-
-    def __init__(self):
-        self.seen = []
-
-    def finished(self, exchange, status):
-        self.seen.append((exchange, status))
-
-    @property
-    def embeddings(self):
-        """Key, model, status and items of each request for embeddings."""
-        return [
-            (e.caller.name, e.request.model if e.request else None, status, e.outcome is not None)
-            for e, status in self.seen
-            if e.route == "api.embeddings"
-        ]
-
-
-@pytest.fixture
-def provider():
-    return FakeProvider()
-
-
-@pytest.fixture
-def log(monkeypatch):
-    made = Log()
-    monkeypatch.setattr("app.factory.RequestLog", lambda: made)
-    return made
-
-
-@pytest.fixture
-def app(monkeypatch, provider, log):
-    monkeypatch.setattr(registry, "make", lambda _: provider)
-    given = settings()
-    given["MODELS"]["pair"] = {"dimensions": WIDTH, "space": "pair", "deployments": DEPLOYMENTS}
-    poor = {**key(POOR_KEY, "*"), "requests_per_minute": 1}
-    given["KEYS"] = {**given["KEYS"], "admin": ADMIN, "poor": poor}
-    given["BLOCKED_USERS"] = ["mallory"]
-    return create_app(given, start=False)
-
-
-class Player(Visitor):
-    """A visitor of the playground, who has logged in."""
-
-    def __init__(self, app, given=KEY):
-        super().__init__(app)
-        self.log_in(given)
-        self._csrf = self.csrf()
-
-    def embed(self, texts=TEXTS, model="embed", **fields):
-        data = {"csrf": self._csrf, "model": model, "texts": "\r\n".join(texts), **fields}
-        boundary, body = encode_multipart(data)  # in memory: the client's own leaves files open
-        media = f"multipart/form-data; boundary={boundary}"
-        return self.client.post("/console/playground", data=body, headers=HTML, content_type=media)
-
-    def download(self, page, kind):
-        value = html.unescape(re.search(r'name="vectors" value="([^"]*)"', page.text)[1])
-        return self.post("/console/playground/download", self._csrf, vectors=value, kind=kind)
-
-
-@pytest.fixture
-def player(app):
-    return Player(app)
-
-
-def file_of(content, name="a.txt"):
-    return FileStorage(io.BytesIO(content), name)
-
-
-def alert_of(page):
-    return html.unescape(re.sub("<[^>]+>", "", re.search('role="alert".*?</p>', page.text)[0]))
 
 
 def test_vectors_are_those_of_the_texts(player, provider):
@@ -223,82 +144,6 @@ def test_limits_of_the_key_apply(app, provider, log):
     assert "rate_limit_exceeded" in page.text
     assert len(provider.calls) == 1
     assert [status for *_, status, _ in log.embeddings] == [200, 429]
-
-
-def test_one_side_may_fail(app, provider):
-    page = Player(app, POOR_KEY).embed(other="steady")
-    assert page.status_code == 200
-    assert "steady" in alert_of(page)
-    assert len(provider.calls) == 1
-
-
-def test_two_models_of_one_width_have_cosines_between_them(player, log):
-    page = player.embed(other="steady")
-    assert "lowest <strong>1.000000</strong>" in page.text  # the fake embeds alike
-    assert "two vector spaces" in page.text
-    assert [model for _, model, _, _ in log.embeddings] == ["embed", "steady"]
-
-
-def test_models_of_other_widths_have_no_cosines_between_them(player, provider):
-    page = player.embed(other="org/model", model="embed")
-    assert "lowest <strong>" in page.text
-    provider_embed = provider.embed
-
-    def embed(call, deadline):
-        from msgspec.structs import replace
-
-        return provider_embed(replace(call, width=call.width or 5), deadline)
-
-    provider.embed = embed
-    page = player.embed(other="org/model", model="embed")
-    assert "have no cosine: they are 8 and 5 values wide" in page.text
-    assert "The cosines of all pairs correlate" in page.text
-
-
-def test_administrator_compares_two_deployments(app, provider, log):
-    player = Player(app, ADMIN_KEY)
-    page = player.get("/console/playground").text
-    values = re.findall('<option value="(pair: [^"]+)"', page)
-    assert values[:2] == ["pair: fake/first", "pair: fake/second"]
-    page = player.embed(model=values[0], other=values[1])
-    assert [call.model for call in provider.calls] == ["first", "second"]
-    assert "They serve one vector space." in page.text
-    assert log.embeddings == [("admin", "pair", 200, True)] * 2
-    purchases = [dict(e.purchases) for e, _ in log.seen if e.route == "api.embeddings"]
-    assert [list(one) for one in purchases] == [[("fake", "first")], [("fake", "second")]]
-    stories = re.findall(r'href="([^"]*request\?id=req_\w+)"', page.text)
-    assert len(stories) == 2
-    for story in stories:
-        assert player.get(f"/console/{story.rpartition('/')[2]}").status_code == 200
-
-
-def test_deployments_are_for_administrators(player, provider):
-    assert "pair: fake/first" not in player.get("/console/playground").text
-    page = player.embed(model="pair: fake/first")
-    assert page.status_code == 403
-    assert not provider.calls
-
-
-def test_deployments_that_disagree_are_said_to(app, provider, monkeypatch):
-    embed = provider.embed
-
-    def other(call, deadline):
-        found = embed(call, deadline)
-        if call.model == "second":
-            found.rows[0] = found.rows[1]
-        return found
-
-    provider.embed = other
-    page = Player(app, ADMIN_KEY).embed(model="pair: fake/first", other="pair: fake/second")
-    assert "They do not serve one vector space." in page.text
-
-
-def test_failure_of_a_named_deployment_is_its_own(app, provider, log):
-    provider.fail = UpstreamFailed("bug")  # no error of a provider: a bug of its adapter
-    page = Player(app, ADMIN_KEY).embed(model="pair: fake/second")
-    assert page.status_code == 502
-    assert "This deployment failed" in alert_of(page)
-    assert [call.model for call in provider.calls] == ["second"]
 
 
 def test_one_text_has_numbers_and_no_drawings(player):
