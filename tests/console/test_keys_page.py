@@ -8,14 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
-from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from app.auth.key_entry import KeyEntry
 from app.auth.key_table import KeyTable
-from app.config.keys import KEY_LIMITS
-from app.console.key_form import LIMIT_TITLES, KeyForm
 from app.database.audit import events
 from app.database.tables import blocks, keys
 from tests.api.fake import FakeProvider
@@ -296,21 +292,6 @@ def test_names_and_values_are_escaped(app, admin):
         assert "&lt;img" in page.text
 
 
-@given(
-    dollars=st.floats(1e-9, 1e6),
-    share=st.floats(1e-9, 1e6),
-    tokens=st.integers(1, 10**18),
-    models=st.sampled_from([("*",), ("*", "steady"), ("steady",)]),
-    networks=st.sampled_from([(), ("*",), ("10.0.0.0/8", "::1/128")]),
-)
-def test_form_saves_what_it_shows(dollars, share, tokens, models, networks):
-    limits = (("tokens_per_day", tokens), ("dollars_per_month", dollars), ("share", share))
-    entry = KeyEntry("team", models=models, limits=limits, networks=networks)
-    rights = KeyForm.of(entry).rights(["steady"])
-    assert replace(entry, **rights).caller() == entry.caller()
-    assert (dict(rights["limits"]), rights["networks"]) == (dict(limits), networks)
-
-
 def test_edit_refuses_a_key_with_a_limit_that_it_does_not_know(app, admin):
     """A newer version wrote it. The form would remove it, and the key would be valid without it."""
     app.keys.new(KeyEntry("team", limits=(("images_per_day", 5), ("tokens_per_day", 7))))
@@ -345,9 +326,3 @@ def test_name_of_a_new_key_is_bounded(app, admin):
     assert (answer.status_code, "256 characters" in answer.text) == (400, True)
     plaintext(admin.post("keys/new", **{**NEW, "name": "n" * 256}))
     assert admin.post("keys/block", kind="key", name="n" * 256, duration="").status_code == 303
-
-
-def test_form_has_every_limit_of_a_key():
-    assert tuple(LIMIT_TITLES) == KEY_LIMITS
-    entry = KeyEntry("x", limits=tuple((name, 0.5) for name in KEY_LIMITS))
-    assert set(KeyForm.of(entry).limits.values()) == {"0.5"}
