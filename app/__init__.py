@@ -1,27 +1,33 @@
 """An OpenAI-compatible embeddings proxy. What happens to ``POST /v1/embeddings``, in order:
 
 1. Edge: gunicorn's worker (`app.server`) reads the request; `app.api.hooks` gives it an id and
-   records its start (`app.exchange`); `app.api.views` is the route.
-2. Authentication (`app.auth.authenticator`): bearer key or token → `Caller`.
+   records its start and its client (`app.exchange`). The Flask app is `app.api.proxy`, the route is
+   in `app.api.views`.
+2. Authentication (`app.auth.authenticator`): bearer key or token → `Caller`. `app.auth.keys` looks
+   keys up.
 3. Validation (`app.api.json_body`, `app.api.embedder`, `app.api.schemas`): JSON →
    `EmbeddingRequest`, checked by marshmallow, here and nowhere else. Its deadline is the start plus
    its ``timeout``.
 4. Limits (`app.limits.limiter`): the expected usage is reserved in the key's rates, quotas and
    budget; at the end the real usage replaces it.
-5. Pipeline (`app.pipeline`): runs the next steps: look up, claim, plan, dispatch, verify, store,
-   put back in order.
-6. Cache (`app.cache.tiered`): cached items need no provider; for an item that another request is
-   embedding, the request waits (`app.cache.singleflight`, `app.cache.fetch`).
+5. Pipeline (`app.pipeline`): runs steps 6 to 8: look up, claim, plan, dispatch, verify, store, put
+   back in order.
+6. Cache (`app.cache.memory`; with ``CACHE["url"]`` `app.cache.tiered`, in front of a server that
+   all workers share): cached items need no provider; for an item that another request is embedding,
+   the request waits (`app.cache.singleflight`, `app.cache.fetch`).
 7. Dispatch (`app.dispatch`, which names its files): the request is split into parts (`job`), a
    deployment is chosen for each (`pool`), parts that wait for the same provider leave in an order
    that is fair to all keys (`waiting`) and share calls (`batching`), each call runs in a thread of
    its own (`sender`); failed calls are retried (`retry`), all within the caller's deadline
    (`app.concurrency.deadline`).
-8. Provider (`app.providers`): one file for each wire format builds the call and reads the answer;
-   `app.providers.http.transport` does the HTTP.
+8. Provider (`app.providers`): one file for each wire format builds the call and reads the answer,
+   whose vectors `app.providers.bodies` checks; `app.providers.http.transport` does the HTTP.
 9. Answer (`app.api.answers`): float32 bytes (`app.vectors`) → base64 or floats.
-10. Observers (`app.observability`, `app.usage.ledger`): a log line, metrics, spans, what the
-    console shows live, and a row in the ledger, which a thread of its own writes.
+10. Observers (`app.observability`, `app.usage.ledger`), at the end of the request: a log line,
+    metrics, spans, what the console shows live, and a row in the ledger, which a thread of its own
+    writes. Some also observe the start of a request, and its calls (`app.dispatch.events`).
+
+The docstrings of packages say what their files do.
 
 Beside requests, `app.drift` compares deployments with recorded reference vectors. `app.simulation`
 runs dispatch in virtual time, for the command ``simulate`` only. `app.console` has the pages for

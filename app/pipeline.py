@@ -16,7 +16,7 @@ from app.cache.keys import keys_of
 from app.cache.load import Entries, Job, OnPart
 from app.cache.memory import Cache, Caches
 from app.cache.singleflight import SingleFlight
-from app.concurrency.peer import still_there
+from app.concurrency.peer import never_left
 from app.dispatch import Dispatcher, drifted_rows
 from app.dispatch.deployment import Deployment
 from app.dispatch.drifted_rows import sum_purchases
@@ -28,7 +28,7 @@ _log = logging.getLogger("app.pipeline")
 
 
 class Pipeline:
-    """Runs steps 5 to 7 of a request: cache, single flight, dispatch.
+    """Step 5 of a request: uses the cache and the single flight (6), and dispatch (7, 8).
 
     ``caches`` None: caching is not configured. ``widths`` are the dimensions by model, where the
     settings name them. ``spaces`` are the ids of the models' vector spaces; a model without one has
@@ -58,12 +58,13 @@ class Pipeline:
         request: EmbeddingRequest,
         caller: Caller,
         deadline: float,
-        has_client_left: Callable[[], bool] = still_there,
+        has_client_left: Callable[[], bool] = never_left,
     ) -> Outcome:
         """Return the vectors of a request. Raises `ClientError`.
 
-        ``deadline`` is a time of the monotonic clock, in seconds. ``has_client_left`` is called now
-        and then during a long wait; `ClientClosedRequest` is raised where it is true.
+        ``deadline`` is a time of the monotonic clock, in seconds. ``has_client_left`` is called
+        once a second while the request waits; where it returns True, `ClientClosedRequest` is
+        raised.
         """
         try:
             outcome = self._run(request, caller, deadline, has_client_left)
@@ -80,7 +81,7 @@ class Pipeline:
         deployment: Deployment,
         request: EmbeddingRequest,
         deadline: float,
-        has_client_left: Callable[[], bool] = still_there,
+        has_client_left: Callable[[], bool] = never_left,
     ) -> Outcome:
         """Return the vectors of a request as one deployment embeds them now: from no cache.
 

@@ -1,1 +1,10 @@
-"""HTTP and JSON: routes, request bodies, responses. No package below uses Flask."""
+"""HTTP and JSON: routes, request bodies, responses. The steps of a request below it use no Flask.
+
+* `proxy`: the Flask app; `views`: its routes for embeddings, models, providers and health; `usage`:
+  that for usage.
+* `hooks`: before and after each request: its id, its record, observers, errors as responses.
+* `client_address`: the address of the client, behind proxies; `client_connection`: whether it is
+  still there.
+* `json_body`: reads a body as JSON; `schemas` and `request_fields` check it; `embedder`: what
+  follows, until there are vectors; `answers`: the response.
+"""

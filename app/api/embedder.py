@@ -1,4 +1,7 @@
-"""Serves a request for embeddings of a known caller: steps 3 to 5, for the API and the console."""
+"""Serves a request for embeddings of a known caller, for the API and the console: steps 3 to 8.
+
+It checks the JSON (3) and takes from the limits (4); the pipeline (5) runs the other steps.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,7 @@ class Embedder:
         has_client_left: Callable[[], bool],
         run: Run | None = None,
     ) -> Outcome:
-        """Embed a checked request within the caller's limits (steps 4 and 5).
+        """Embed a checked request within the caller's limits (step 4), by the pipeline (5).
 
         Raises a `ClientError`. ``run`` replaces the pipeline's.
         """

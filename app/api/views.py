@@ -1,4 +1,4 @@
-"""The routes: steps 1 to 4 of a request, and its response."""
+"""The routes of the API. That of embeddings takes a request from step 2 to step 9 (see `app`)."""
 
 from __future__ import annotations
 

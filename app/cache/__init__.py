@@ -1,4 +1,11 @@
-"""Caches of vectors, item by item. The key holds all that changes a vector."""
+"""Caches of vectors, item by item. The key holds all that changes a vector (`keys`).
+
+* `memory`: the cache of a worker. With ``CACHE["url"]``: `shared`: the one of all workers, in a
+  server, by the `names`, `codec` and `chunks` of its entries; `tiered`: both as one; `admin`: what
+  commands do with it.
+* `singleflight`: items that are being embedded for another request are waited for. `load`: items
+  that are embedded together; `fetch`: the wait of one request; `collected`: what it has got.
+"""
 
 from __future__ import annotations
 

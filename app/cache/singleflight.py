@@ -23,7 +23,7 @@ from app.cache.collected import Collected
 from app.cache.fetch import Fetch
 from app.cache.load import Embedding, Job, Load, Published, Purchase, Waiter
 from app.concurrency.locks import uncontended_lock
-from app.concurrency.peer import still_there
+from app.concurrency.peer import never_left
 from app.concurrency.wakeup import Wakeup
 from app.domain import NO_FLOW, Entry, Flow, Source, Vectors
 from app.errors import ClientError, DeadlineExceeded
@@ -42,7 +42,7 @@ class SingleFlight:
         deadline: float,
         timeout: float,
         embedding: Embedding,
-        has_client_left: Callable[[], bool] = still_there,
+        has_client_left: Callable[[], bool] = never_left,
     ) -> Collected:
         """Return the entries of distinct keys.
 

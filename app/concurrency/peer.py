@@ -16,8 +16,8 @@ _CLOSED = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR | se
 CLIENT_LOOK_S = 1.0
 
 
-def still_there() -> bool:
-    """Return False: of a client without a connection, that it has not left."""
+def never_left() -> bool:
+    """Return False; the default of ``has_client_left``, for requests without a connection."""
     return False
 
 

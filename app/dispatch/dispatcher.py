@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from app.concurrency.deadline import Deadline
-from app.concurrency.peer import CLIENT_LOOK_S, still_there
+from app.concurrency.peer import CLIENT_LOOK_S, never_left
 from app.concurrency.wakeup import Wakeup
 from app.config import ModelSettings, Settings
 from app.dispatch.adaptive import AdaptiveLimit
@@ -94,7 +94,7 @@ class Dispatcher:
         self,
         request: EmbeddingRequest,
         deadline: float,
-        has_client_left: Callable[[], bool] = still_there,
+        has_client_left: Callable[[], bool] = never_left,
     ) -> Outcome:
         """Return the vectors of a request's items, in order. Raises `ClientError` by ``deadline``.
 
@@ -126,7 +126,7 @@ class Dispatcher:
         deployment: Deployment,
         request: EmbeddingRequest,
         deadline: float,
-        has_client_left: Callable[[], bool] = still_there,
+        has_client_left: Callable[[], bool] = never_left,
     ) -> Outcome:
         """Vectors that this deployment has embedded, whatever its health; or a `ClientError`."""
         pool, calls = self._pool_of[deployment], self.background_calls

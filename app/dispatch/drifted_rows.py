@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from app.concurrency.peer import still_there
+from app.concurrency.peer import never_left
 from app.dispatch.dispatcher import Dispatcher
 from app.domain import EmbeddingRequest, Outcome, Source, Vectors
 from app.errors import ClientError
@@ -22,7 +22,7 @@ def embed(
     dispatch: Dispatcher,
     request: EmbeddingRequest,
     deadline: float,
-    has_client_left: Callable[[], bool] = still_there,
+    has_client_left: Callable[[], bool] = never_left,
 ) -> Outcome:
     """Return the vectors of a request, none of them of a deployment that is ejected for drift.
 

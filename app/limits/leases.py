@@ -87,7 +87,7 @@ class Leases(Generic[L]):
         self._store.wake()
 
     def _exchange(self, client: Any, is_due: bool) -> None:
-        """Exchange what is needed with the server; called by the task of ``remote``."""
+        """Make the exchanges that are due or needed; in the background task of the store."""
         names = list(self._leased) if is_due or self._is_leaving else list(self._needed)
         try:
             for name in names:

@@ -1,7 +1,8 @@
 """How the slots of a provider are leased to the workers of one host. Pure.
 
-It is the rule of `app.limits.slot_lease_script`, which see, for where there is no store: both give
-the same answers to the same questions.
+The rules are those of `app.limits.slot_lease_script`, whose docstring explains them: this is the
+same algorithm for hosts without a Redis or Valkey, and gives the same answers to the same
+questions. A test compares the two.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ _QUEUE_OFFSET = 24  # of tcpi_unacked in Linux's struct tcp_info: of a listener,
 class ConnectionCounts:
     """The open connections of each worker, in memory that they share by fork.
 
-    Each worker has a cell of 8 bytes, which it alone writes; the master, too, once it has ended.
+    Each worker has a cell of 8 bytes, and only that worker writes it. When the worker has ended,
+    the master marks the cell as closed.
     """
 
     def __init__(self) -> None:

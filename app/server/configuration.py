@@ -177,7 +177,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Let no worker wait for one that ended; keep its counters, and remove its gauges."""
+    """Close the connection count of an ended worker; keep its counters, and remove its gauges."""
     if count := getattr(worker, "connection_count", None):
         count.stop_accepting()
     directory.remove_worker_files(worker.pid)

@@ -4,7 +4,7 @@ import threading
 import time
 
 from app.cache.singleflight import SingleFlight
-from app.concurrency.peer import still_there
+from app.concurrency.peer import never_left
 from app.domain import NO_FLOW, Vectors
 from app.errors import ClientError
 
@@ -68,7 +68,7 @@ class Flights:
     def store(self, pairs):
         self.stored.update(pairs)
 
-    def fetch(self, *keys, seconds=10.0, has_left=still_there):
+    def fetch(self, *keys, seconds=10.0, has_left=never_left):
         return Fetch(self, keys, seconds, has_left)
 
     def job(self):

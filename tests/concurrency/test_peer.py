@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from app.concurrency.peer import has_closed, still_there
+from app.concurrency.peer import has_closed, never_left
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def pair():
 
 def test_open_connection_is_not_closed(pair):
     assert not has_closed(pair[1])
-    assert not still_there()
+    assert not never_left()
 
 
 def test_unread_bytes_are_no_end(pair):

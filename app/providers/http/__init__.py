@@ -1,1 +1,6 @@
-"""HTTP to providers: requests over connections that end at a deadline."""
+"""HTTP to providers: requests over connections that end at a deadline.
+
+* `transport`: sends a request and returns the answer, or an error of `app.errors`.
+* `connection`: writes a request to a connection of a pool, and reads its answer by `answers`.
+* `opening`: opens connections; `sockets`: sockets that keep to a deadline.
+"""

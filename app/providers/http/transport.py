@@ -1,4 +1,4 @@
-"""HTTP to providers: the only module that imports requests.
+"""HTTP to providers: sends requests by the library requests, which no wire format imports.
 
 One `HttpProvider` per provider keeps its own pool of connections. Nothing is looked up in the
 environment: proxies and certificates are settings. requests' timeouts bound one read of the
