@@ -1,15 +1,16 @@
-"""gunicorn's gevent and gthread workers, changed only where the API's contract needs it.
+"""gunicorn's gevent and gthread workers, changed only where the API needs it.
 
 ``worker_class = "app.server.GeventWorker"`` or ``"app.server.ThreadWorker"``. What differs:
 
 1. Refusals of gunicorn's own (bad request line, headers, framing) are JSON in OpenAI's shape and
    repeat nothing of the request, because it may have a key; nor does the log.
 2. A stop loses no request: what has been accepted, or waits to be, is answered; idle connections
-   linger for two seconds, because a client may already send on them.
+   stay open for two seconds, because a client may already send on them.
 3. An answer given before the body was read (401, 413) reaches its client: the rest of the body is
    discarded, within bounds, because closing with unread bytes makes the kernel reset the
    connection.
-4. A client has to keep a pace, so that one that drips cannot hold a thread for ever.
+4. A client must send at a minimum rate (see `body`), so that a slow one cannot use a thread for
+   ever.
 5. HTTP/1 only, to the letter of RFC 9112 where gunicorn is not (see `request`): an offer of h2c is
    ignored. No ``Server: gunicorn``.
 6. The head of an answer leaves together with its body. nginx passes a head on as soon as it has
@@ -21,9 +22,10 @@
 gunicorn imports this in its master, before gevent has patched anything: nothing here may import
 requests, nor gevent unless it is the choice.
 
-`contract` is what both workers do alike, `greenlets` and `threads` are the workers; `balance`
-shares new connections among workers; `request` and `body` read a request, `answer` writes its
-answer, `heap` keeps its memory for the next.
+`base_worker` is the base class of both workers, which are in `greenlets` and `threads`. `request`
+and `body` read a request, `response_writer` writes its response; `heap` keeps its memory for the
+next. `balance` shares new connections among workers. `configuration` has gunicorn's settings, `log`
+the format of its log.
 """
 
 from __future__ import annotations

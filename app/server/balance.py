@@ -77,7 +77,10 @@ class ConnectionCount:
         return fair_share(waiting, self._open, self._others()) if self._is_accepting else waiting
 
     def share_after_pause(self, waiting: int) -> int:
-        """Return how many to accept of those that were left to others, and still wait: some."""
+        """Return how many to accept after a pause: an equal part of those that still wait.
+
+        The workers that they were left to may be busy, and these connections have waited once.
+        """
         return math.ceil(waiting / (len(self._others()) + 1))
 
     def _others(self) -> list[int]:
@@ -89,7 +92,9 @@ class ConnectionCount:
 def fair_share(waiting: int, own: int, others: Iterable[int]) -> int:
     """Return how many waiting connections a worker accepts so that all come to have as many. Pure.
 
-    Workers that have more than this number accept none, and those that have fewer the rest.
+    It finds the level: the number of connections that each worker has once those that wait are
+    accepted, where workers that have more already accept none. This worker accepts what it lacks
+    to that level.
     """
     total, workers = own + waiting, 1
     for count in sorted(others):

@@ -12,10 +12,15 @@ from typing import Any
 from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 
-IDLE_CLIENT_TIMEOUT_S = 30.0  # seconds that a client has for the head, and again for the body, …
-MIN_BYTES_PER_S = 16 * 2**10  # … plus one second for this number of bytes
-MAX_UNREAD_BYTES_TO_KEEP = 64 * 2**10  # maximum unread bytes that are read to keep a connection
-DRAIN_TIMEOUT_S = 5.0  # maximum seconds of discarding what a refused client still sends
+#: Seconds that a client has for the head, and again for the body; each byte that arrives extends
+#: them, by `MIN_BYTES_PER_S`.
+IDLE_CLIENT_TIMEOUT_S = 30.0
+#: A client that sends slower than this, for longer than `IDLE_CLIENT_TIMEOUT_S`, is too slow.
+MIN_BYTES_PER_S = 16 * 2**10
+#: Unread bytes of a body, at most, that are read so that the connection can be used again.
+MAX_UNREAD_BYTES_TO_KEEP = 64 * 2**10
+#: Seconds and bytes, at most, of discarding what a refused client still sends.
+DRAIN_TIMEOUT_S = 5.0
 MAX_DRAIN_BYTES = 64 * 2**20
 
 

@@ -16,10 +16,10 @@ from gunicorn.http import get_parser  # type: ignore[import-untyped]
 from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
 from gunicorn.workers import ggevent  # type: ignore[import-untyped]
 
-from app.server import body, contract
+from app.server import base_worker, body
 from app.server.balance import PAUSE_S, ConnectionCount, waiting_connections
+from app.server.base_worker import BaseWorker
 from app.server.body import Unreader
-from app.server.contract import Contract
 from app.server.request import Request
 
 
@@ -70,10 +70,10 @@ class _BalancedServer(StreamServer):  # type: ignore[misc]
             self._do_read()  # not in the next turn of the loop, which a busy worker reaches late
 
 
-class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
+class GeventWorker(BaseWorker, ggevent.GeventWorker):  # type: ignore[misc]
     """gunicorn's gevent worker that also records idle connections, as gthread does."""
 
-    #: Those of all workers, by gunicorn's hook before the fork.
+    #: Set by gunicorn's hook before the fork, `app.server.configuration.pre_fork`.
     connection_count: ConnectionCount | None = None
     _stopping: Any = None
 
@@ -108,11 +108,11 @@ class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
                 while not connections.full() and (accepted := server.do_read()):
                     server.do_handle(*accepted)
             server.close()
-        linger = time.monotonic() + contract.STOP_LINGER_S
+        idle_until = time.monotonic() + base_worker.STOP_IDLE_TIMEOUT_S
         deadline = time.monotonic() + self.cfg.graceful_timeout
         while not connections.join(0.25) and time.monotonic() < deadline:
             self.notify()
-            if time.monotonic() >= linger:
+            if time.monotonic() >= idle_until:
                 self._close_idle(time.monotonic())
         if len(connections):
             self.log.warning("Stopping with %d connections still at work", len(connections))
@@ -140,7 +140,7 @@ class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
             if not unreader.buf.getvalue() and not self._wait_for_more(client, unreader):
                 break
             answer = functools.partial(self._answer, listener_name, client, addr)
-            alive = self.exchange(parser, client, addr, answer)
+            alive = self.serve_request(parser, client, addr, answer)
             if loop.iteration == turn:
                 # Other greenlets first: if the next request has arrived, gevent's recv does not
                 # switch, and one busy client would starve the others (32 clients: p50 0.2 ms, p99
@@ -151,7 +151,7 @@ class GeventWorker(Contract, ggevent.GeventWorker):  # type: ignore[misc]
         """Read the first bytes of the next request; return whether there are any."""
         self._idle[client] = time.monotonic()
         try:
-            client.settimeout(None if self.alive else contract.STOP_LINGER_S)
+            client.settimeout(None if self.alive else base_worker.STOP_IDLE_TIMEOUT_S)
             data = client.recv(unreader.mxchunk)
         except OSError:
             return False

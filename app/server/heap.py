@@ -5,8 +5,11 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 
-_KEPT_BYTES = 24 * 2**20  # bytes
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
+#: Free bytes at the end of the heap that glibc keeps, and the size from which it would give a
+#: buffer a mapping of its own, which a free returns to the kernel.
+_KEPT_BYTES = 24 * 2**20
+#: The parameters M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3).
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed() -> None:

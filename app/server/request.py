@@ -110,7 +110,7 @@ class Request(message.Request):  # type: ignore[misc]
             name, _, value = line.partition(":")
             pair = name.upper(), value.strip(" ")
             if pair[0] in _POLICY_HEADERS or pair[0] in schemes:
-                # It keeps all of them: it drops only names with an underscore.
+                # Its result can be ignored: it drops only headers with an underscore in their name.
                 self._apply_header_policy(*pair, scheme_state, seen, schemes, forwarded)
             headers.append(pair)
         return headers

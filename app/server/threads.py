@@ -9,16 +9,16 @@ from typing import Any
 
 from gunicorn.workers import gthread  # type: ignore[import-untyped]
 
-from app.server import contract
-from app.server.body import Unreader
-from app.server.contract import Contract
+from app.server import base_worker
+from app.server.base_worker import BaseWorker
+from app.server.body import Unreader, close_after_answer
 from app.server.request import Request
 
 #: Share of the threads that may wait at the same time for refused clients to stop sending.
 DRAIN_SHARE = 1 / 4
 
 
-class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
+class ThreadWorker(BaseWorker, gthread.ThreadWorker):  # type: ignore[misc]
     """gunicorn's gthread worker that waits for clients only in the poller."""
 
     def load_wsgi(self) -> None:
@@ -31,10 +31,10 @@ class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
         300 clients that send nonsense and stay would hold all threads, 5 s each.
         """
         if not timeout_s or not self._drains.acquire(blocking=False):
-            super().close_after_answer(sock, 0)
+            close_after_answer(sock, 0)
             return
         try:
-            super().close_after_answer(sock, timeout_s)
+            close_after_answer(sock, timeout_s)
         finally:
             self._drains.release()
 
@@ -63,12 +63,12 @@ class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
             listener.close()
         # Connections without any byte are idle like kept ones, which gunicorn limits.
         for conn in self.pending_conns:
-            conn.timeout = min(conn.timeout, time.monotonic() + contract.STOP_LINGER_S)
+            conn.timeout = min(conn.timeout, time.monotonic() + base_worker.STOP_IDLE_TIMEOUT_S)
 
     def handle(self, conn: Any) -> Any:
         # gunicorn waits 5 s here, which would use a thread for each client that sends nothing.
         if not conn.initialized and not conn.wait_for_data(
-            0 if self.alive else contract.STOP_LINGER_S
+            0 if self.alive else base_worker.STOP_IDLE_TIMEOUT_S
         ):
             return gthread._DEFER if self.alive else False
         try:
@@ -80,13 +80,13 @@ class ThreadWorker(Contract, gthread.ThreadWorker):  # type: ignore[misc]
             conn.parser.unreader = Unreader(conn.sock)
             conn.parser.mesg_class = Request
         answer = functools.partial(self.handle_request, conn=conn)
-        return self.exchange(conn.parser, conn.sock, conn.client, answer)
+        return self.serve_request(conn.parser, conn.sock, conn.client, answer)
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         if not fs.cancelled() and not fs.exception() and fs.result():
             super().finish_request(conn, fs)
             return
         # gunicorn waits up to 2 s for the client to close, here, in the thread that accepts and
-        # polls. `exchange` has waited where it is needed, in the request's own.
+        # polls. `serve_request` has waited where it is needed, in the request's own.
         self.nr_conns -= 1
         conn.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.server import body, contract
+from app.server import base_worker, body
 from tests.server.running import Running, everything, get
 
 SECRET = "sk-planted-secret"
@@ -123,7 +123,7 @@ def test_unread_body_is_discarded_and_the_connection_closed(start: Callable[...,
 def test_stop_serves_accepted_requests_and_closes_idle_connections(
     start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(contract, "STOP_LINGER_S", 0.3)
+    monkeypatch.setattr(base_worker, "STOP_IDLE_TIMEOUT_S", 0.3)
     monkeypatch.setattr("gunicorn.workers.gthread.STOP_KEEPALIVE_LINGER", 0.3)
     worker = start(keepalive=30)
     with worker.connect() as silent, worker.connect() as kept, worker.connect() as working:
@@ -207,7 +207,7 @@ def test_close_among_other_options_closes(start: Callable[..., Running], header:
 
 
 def test_refused_clients_that_stay_do_not_stop_gthread(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(contract, "DRAIN_TIMEOUT_S", 5.0)
+    monkeypatch.setattr(base_worker, "DRAIN_TIMEOUT_S", 5.0)
     worker, staying = Running("gthread", threads=4), []
     try:
         for _ in range(12):

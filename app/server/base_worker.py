@@ -1,4 +1,4 @@
-"""Base class of both workers: one request at a time, errors as JSON, closing of connections."""
+"""The base class of both workers: serves a request, answers errors as JSON, closes connections."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from app.errors import (
     UnsupportedTransferCoding,
     shown,
 )
-from app.server.answer import SERVER, BufferedHeadResponse
 from app.server.body import DRAIN_TIMEOUT_S, Body, TooSlow, close_after_answer
 from app.server.heap import keep_freed
 from app.server.log import Errors
+from app.server.response_writer import SERVER, BufferedHeadResponse
 
-STOP_LINGER_S = 2.0  # seconds that an idle connection stays open after the signal to stop
+STOP_IDLE_TIMEOUT_S = 2.0  # seconds that an idle connection stays open after the signal to stop
 _GC_THRESHOLD = 10_000  # allocations before a collection of the youngest generation
 SEND_TIMEOUT_S = 600.0  # a client must read a whole answer: megabytes over a slow connection
 
@@ -58,10 +58,11 @@ _REFUSALS: dict[type[BaseException], tuple[type[ClientError], str]] = {
 }
 
 
-class Contract(Worker):  # type: ignore[misc]
+class BaseWorker(Worker):  # type: ignore[misc]
     """Serves requests for both worker classes, and answers gunicorn's own errors as JSON."""
 
     wsgi: Any
+    close_after_answer = staticmethod(close_after_answer)
     _request_id: Callable[[str | None], str]
 
     def load_wsgi(self) -> None:
@@ -96,11 +97,14 @@ class Contract(Worker):  # type: ignore[misc]
 
         self.wsgi = wsgi
 
-    def exchange(self, parser: Any, sock: Any, addr: Any, answer: Callable[[Any], Any]) -> bool:
+    def serve_request(
+        self, parser: Any, sock: Any, addr: Any, answer: Callable[[Any], Any]
+    ) -> bool:
         """Serve one request; return whether the connection can be used for another.
 
-        In place of the middle of gunicorn's two `handle`s, which close on unread bytes and log, at
-        debug, the bytes of a broken head. ``answer`` is gunicorn's `handle_request`.
+        Replaces a part of gunicorn's `handle` in both workers, which closes the connection where
+        bytes of the body are unread, and logs the bytes of a head that it cannot parse. ``answer``
+        is gunicorn's `handle_request`.
         """
         req = body = None
         try:
@@ -125,10 +129,6 @@ class Contract(Worker):  # type: ignore[misc]
         if req:
             self.close_after_answer(sock, DRAIN_TIMEOUT_S if body and body.unread_bytes else 0)
         return False
-
-    def close_after_answer(self, sock: Any, timeout_s: float) -> None:
-        """Read and discard what a client sends after its answer, up to ``timeout_s``."""
-        close_after_answer(sock, timeout_s)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer in JSON instead of HTML, without text of the request."""

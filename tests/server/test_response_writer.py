@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from gunicorn.config import Config
 
-from app.server.answer import BufferedHeadResponse
+from app.server.response_writer import BufferedHeadResponse
 from tests.server.talk import Talk
 
 
@@ -81,8 +81,10 @@ def test_send_timeout_covers_the_whole_answer(
     headers: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ):
     clock = [1000.0]
-    monkeypatch.setattr("app.server.answer.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr("app.server.answer._now", lambda: "now")
+    monkeypatch.setattr(
+        "app.server.response_writer.time", SimpleNamespace(monotonic=lambda: clock[0])
+    )
+    monkeypatch.setattr("app.server.response_writer._now", lambda: "now")
     answer, _ = answering("GET", headers)
     answer.sock = sock = Slow(clock)
     answer.deadline = 1100.0
