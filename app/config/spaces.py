@@ -2,7 +2,7 @@
 
 Vectors of two spaces cannot be compared: in one index they make its searches wrong without an
 error. The derived id is a digest of all that changes a vector: the kind of the provider, the
-options of that kind with an effect on vectors (`app.providers.effects`), the provider's name of the
+options of that kind with an effect on vectors (`app.providers.options`), the provider's name of the
 model, and the names of passed-on fields. Not of addresses, keys, weights, limits or timeouts: those
 may differ between two installations of one space. The tokenizer of a model is no part of it either:
 it must be the model's own, so that the text of token ids is the text that the caller encoded. Where

@@ -21,8 +21,8 @@ from app.errors import CredentialsRefused
 from app.providers import openai
 from app.providers.credentials.refreshing import Refreshing, sendable
 from app.providers.dialect import address
-from app.providers.effects import NO_EFFECT, Option
 from app.providers.openai import OPENAI, OpenAI
+from app.providers.options import NO_EFFECT, Option
 
 OPTIONS = {
     **openai.OPTIONS,

@@ -1,7 +1,7 @@
-"""What a provider is to the rest of the proxy, and what a wire format has to say.
+"""The interfaces of a `Provider`, which turns items into vectors, and of a `WireFormat`.
 
 A module of this package offers ``OPTIONS`` (the settings that only its kind knows:
-`app.providers.effects.Option`) and ``make(settings)``, which returns a `WireFormat`, or a
+`app.providers.options.Option`) and ``make(settings)``, which returns a `WireFormat`, or a
 `Provider` that needs no HTTP.
 """
 
@@ -100,7 +100,10 @@ class Provider(Protocol):
 
 
 class WireFormat(ABC):
-    """How one API says ``embed``: pure functions around an HTTP call made elsewhere."""
+    """The requests and answers of one API: builds the ones and reads the others, without I/O.
+
+    `app.providers.http.transport` makes a `Provider` of it, by sending the requests.
+    """
 
     capabilities: Capabilities
     #: The base address where the settings give none.

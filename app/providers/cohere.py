@@ -22,7 +22,7 @@ from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireF
 from app.providers.bodies import encode, guard, only_text, read, row_of
 from app.providers.counts import count_in
 from app.providers.dialect import limits_of
-from app.providers.effects import NO_EFFECT, Option, changes_vector
+from app.providers.options import NO_EFFECT, Option, changes_vector
 
 _MODELS: dict[str, dict[str, Any]] = {"embed-*-v[23].0": {"dimensions": False}}
 _HINTS = {"query": "search_query", "document": "search_document"}

@@ -13,12 +13,12 @@ from app.config import addresses
 from app.config.fields import boolean
 from app.domain import InputType
 from app.providers.base import Capabilities, LongText
-from app.providers.effects import NO_EFFECT, Option, changes_vector
+from app.providers.options import NO_EFFECT, Option, changes_vector
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a server that speaks OpenAI's format takes, and how it calls it."""
+    """What a server that speaks OpenAI's format accepts, and the names that it has for that."""
 
     long_text: LongText  # what becomes of one over the model's context
     base_url: str | None = None  # None: an operator must say
@@ -32,9 +32,9 @@ class Dialect:
     dimensions_field: str | None = "dimensions"  # None: not taken
     tokens: bool = True
     user: bool = False
-    #: The portable input type in the server's words. None: what it is told where none is given.
+    #: By input type: the fields that say it to the server. None: those sent where none is given.
     hints: Mapping[InputType | None, Mapping[str, str]] = field(default_factory=dict)
-    #: What of that differs for some models: a shell pattern of their names → their own words.
+    #: The same for models that differ: a shell pattern of their names → their own ``hints``.
     model_hints: Mapping[str, Mapping[InputType | None, Mapping[str, str]]] = field(
         default_factory=dict
     )
@@ -48,7 +48,7 @@ class Dialect:
     blames_input: tuple[str, ...] = ()
 
     def hint(self, model: str, input_type: InputType | None) -> Mapping[str, str]:
-        """The input type of a call in the words that the model knows."""
+        """Return the fields that say the input type of a call to the model."""
         for pattern, words in self.model_hints.items():
             if fnmatchcase(model, pattern):
                 return words.get(input_type, {})

@@ -23,7 +23,7 @@ from app.errors import CredentialsRefused, ProviderError, Throttled
 from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
 from app.providers.bodies import encode, guard, only_text, read, row_of
 from app.providers.counts import count_in
-from app.providers.effects import Option
+from app.providers.options import Option
 from app.providers.refusals import UNREADABLE, bounded_wait
 from app.vectors import BYTES_PER_VALUE, cut
 

@@ -22,7 +22,7 @@ from app.config import ProviderSettings
 from app.domain import Call, Item, Vectors
 from app.errors import BrokenContract, ProviderTimeout, Rejected
 from app.providers.base import Capabilities, LongText
-from app.providers.effects import Option
+from app.providers.options import Option
 from app.tokens.slices import bounded_slices
 from app.vectors import BadVector, check
 

@@ -111,7 +111,7 @@ class OpenAI(WireFormat):
         return Outgoing(path, encode(body), self.headers())
 
     def headers(self) -> Mapping[str, str]:
-        """Those that say who asks."""
+        """Return the headers with credentials; some formats override it, as theirs expire."""
         return self._headers
 
     def parse(self, answer: Incoming, call: Call) -> Vectors:
@@ -128,7 +128,9 @@ class OpenAI(WireFormat):
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
         code = _code_of(answer.body)
         if code in _UNPAID:
-            return CredentialsRefused(f"wants its bill paid first ({answer.status})")
+            return CredentialsRefused(
+                f"wants a payment, or the account is closed ({answer.status})"
+            )
         error = super().refuse(answer, secrets)
         if not isinstance(error, Throttled):
             message = clean(message_of(answer.body), secrets)

@@ -18,7 +18,7 @@ import app.providers
 from app.config import ProviderSettings, Settings
 from app.providers import presets
 from app.providers.base import Provider, WireFormat
-from app.providers.effects import Effect, Option, values_in_use
+from app.providers.options import Effect, Option, values_in_use
 from app.providers.presets import PRESETS
 
 #: Modules of app/providers that are no wire format, beside its packages.
@@ -29,7 +29,7 @@ _INFRASTRUCTURE = {
     "contexts",
     "counts",
     "dialect",
-    "effects",
+    "options",
     "presets",
     "rate_limits",
     "refusals",

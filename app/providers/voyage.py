@@ -14,8 +14,8 @@ from app.config import ProviderSettings
 from app.config.fields import boolean
 from app.providers.base import LongText
 from app.providers.dialect import Dialect, options
-from app.providers.effects import Option, changes_vector
 from app.providers.openai import OpenAI
+from app.providers.options import Option, changes_vector
 
 VOYAGE = Dialect(
     long_text=LongText.TOLD_NOT_TO_CUT,

@@ -1,7 +1,8 @@
-"""Connections to providers: pooled by urllib3, kept to a deadline, spoken over here.
+"""Connections to providers: urllib3 opens and pools them, this module writes and reads requests.
 
-urllib3 opens them, with TLS and through an egress proxy, and takes care of their reuse. What goes
-over one is written here, a request in one write, and read by `app.providers.http.answers`.
+urllib3 does TLS and egress proxies, and decides which connection is reused. A request is written
+here, in one write where it is small, and its answer is read by `app.providers.http.answers`. All of
+it ends at the deadline of the call.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from app.providers.http.answers import Answer
 from app.providers.http.opening import MAX_LOOKUPS, Watchdog, connect, resolve
 from app.providers.http.sockets import PIECE, DeadlineSocket
 
-#: Bytes of a request that are worth a copy to leave in one write.
-_TOGETHER = 2**16
-#: In the place of a pool's timeout: no connection that was used before.
+#: Bytes of a request, at most, whose head and body are joined: a copy costs less than a write.
+_MAX_BYTES_IN_ONE_WRITE = 2**16
+#: In the place of a pool's timeout: only a new connection will do.
 _NEW: Any = object()
 _REQUEST = re.compile(
     r"[A-Z]+ [!-~]+ HTTP/1\.1(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*)+"
@@ -48,8 +49,11 @@ class Unsendable(ValueError):
     """The head of a request has a character in it that would be read as something else."""
 
 
-class _Exchanges:
-    """What both kinds of connection do."""
+class _BaseConnection:
+    """Sends requests and reads answers by a deadline; the base class of plain and TLS connections.
+
+    It overrides methods of urllib3's classes, which are its siblings in the two subclasses.
+    """
 
     sock: Any
     timeout: Any
@@ -73,13 +77,13 @@ class _Exchanges:
         url: str,
         body: bytes,
         headers: Mapping[str, str],
-        **_: Any,  # for what we do not do: chunks, and urllib3's reading ahead
+        **_: Any,  # of urllib3, for features that are not used: chunks, reading ahead
     ) -> None:
         if self.sock is not None:  # else `connect` does
             self.sock.settimeout(self.timeout)
         head = _head(method, url, headers)
         try:
-            if len(head) + len(body) <= _TOGETHER:  # otherwise the reader is woken twice
+            if len(head) + len(body) <= _MAX_BYTES_IN_ONE_WRITE:
                 self.send(head + body)
             else:
                 self.send(head)
@@ -144,7 +148,7 @@ class _Exchanges:
         self.sock = plain
 
 
-class _Connection(_Exchanges, HTTPConnection):  # type: ignore[misc]
+class _Connection(_BaseConnection, HTTPConnection):  # type: ignore[misc]
     @property
     def is_connected(self) -> bool:
         # urllib3 asks `select` about each connection it takes from the pool, which costs a tenth of
@@ -152,7 +156,7 @@ class _Connection(_Exchanges, HTTPConnection):  # type: ignore[misc]
         return self.sock is not None and self.sock.is_idle()
 
 
-class _TlsConnection(_Exchanges, HTTPSConnection):  # type: ignore[misc]
+class _TlsConnection(_BaseConnection, HTTPSConnection):  # type: ignore[misc]
     is_watched = True
 
     def connect(self) -> None:
@@ -166,8 +170,8 @@ class _TlsConnection(_Exchanges, HTTPSConnection):  # type: ignore[misc]
         return self.sock is not None and not self.sock.holds_bytes() and super().is_connected
 
 
-class _Pools:
-    """What both kinds of pool do: keep connections, and make a new one where that is asked for."""
+class _BasePool:
+    """Returns a kept connection, or a new one where that is asked for; the base of both pools."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -191,11 +195,11 @@ class _Pools:
         return connection
 
 
-class Pool(_Pools, HTTPConnectionPool):
+class Pool(_BasePool, HTTPConnectionPool):
     ConnectionCls = _Connection  # type: ignore[assignment]  # its `request` takes less
 
 
-class TlsPool(_Pools, HTTPSConnectionPool):
+class TlsPool(_BasePool, HTTPSConnectionPool):
     ConnectionCls = _TlsConnection  # type: ignore[assignment]
 
 

@@ -2,8 +2,8 @@
 
 A name is looked up in threads of the provider's own, so that a resolver that hangs holds up no
 other provider. Addresses are tried one after the other, each with an equal share of the time that
-is left: one that swallows packets leaves time for the next. While TLS is agreed on, or an egress
-proxy opens a tunnel, a `Watchdog` ends what drips.
+is left: one that does not answer leaves time for the next. A `Watchdog` bounds the handshake of TLS
+and of an egress proxy: a timeout of the socket would bound each read of it, and not the whole.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Watchdog:
         _thread.start_new_thread(self._run, ())
 
     def stop(self) -> None:
-        """Let the socket live."""
+        """End the watch, without interrupting the socket."""
         self._wakeup.set()
 
     def _run(self) -> None:

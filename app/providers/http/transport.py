@@ -2,7 +2,7 @@
 
 One `HttpProvider` per provider keeps its own pool of connections. Nothing is looked up in the
 environment: proxies and certificates are settings. requests' timeouts bound one read of the
-socket; ours bound the whole exchange, so a provider that drips a byte a second is cut in time.
+socket; ours bound the whole call, so that one whose answer comes byte by byte ends in time.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ from app.providers.rate_limits import limit_headers, seconds_to_reset
 _BYTES_PER_VALUE = 32
 _WIDEST = 16_384  # values of a vector, at the most
 _OVERHEAD = 2**20
-#: Headers of a wire format that hold no secret.
-_SAYING_NOTHING = {"accept", "content-type", "x-amz-date"}
+#: Headers of a wire format that never hold a secret; the values of all others are removed from
+#: messages.
+_HEADERS_WITHOUT_SECRETS = {"accept", "content-type", "x-amz-date"}
 
 
 class HttpProvider:
@@ -93,11 +94,11 @@ class HttpProvider:
 
     def _send(self, outgoing: Outgoing, call: Call, deadline: Deadline) -> Incoming:
         try:
-            return self._exchange(outgoing, call, deadline)
+            return self._send_once(outgoing, call, deadline)
         except StaleConnection:  # once: a new connection cannot be stale
-            return self._exchange(outgoing, call, deadline, new_connection=True)
+            return self._send_once(outgoing, call, deadline, new_connection=True)
 
-    def _exchange(
+    def _send_once(
         self, outgoing: Outgoing, call: Call, deadline: Deadline, new_connection: bool = False
     ) -> Incoming:
         remaining = deadline.remaining()
@@ -177,10 +178,10 @@ def session(settings: ProviderSettings) -> requests.Session:
 
 
 def _sent_secrets(headers: Mapping[str, str]) -> set[str]:
-    """What the headers of a wire format say of us: keys, and tokens that were fetched just now."""
-    said = {value for name, value in headers.items() if name.lower() not in _SAYING_NOTHING}
-    said |= {value.partition(" ")[2] for value in said}  # without "Bearer"
-    return {text for text in said if len(text) > 3}
+    """Return the secrets in the headers of a wire format: keys, and tokens that were fetched."""
+    values = {v for name, v in headers.items() if name.lower() not in _HEADERS_WITHOUT_SECRETS}
+    values |= {value.partition(" ")[2] for value in values}  # without "Bearer"
+    return {text for text in values if len(text) > 3}
 
 
 def _secrets(settings: ProviderSettings, base_url: str) -> set[str]:

@@ -1,4 +1,7 @@
-"""Options of kinds of provider, and which change vectors: a model's space id is made of those."""
+"""Settings that only some kinds of provider have, and which of them change vectors.
+
+The id of a model's vector space is made of the options that change vectors (`app.config.spaces`).
+"""
 
 from __future__ import annotations
 
