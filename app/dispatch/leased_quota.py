@@ -2,7 +2,7 @@
 
 A shared store counts calls and tokens of the last minute, and leases pieces of the rest to workers.
 `LeasedQuota` says what to ask the store for (`start_exchange`), and takes its answer
-(`end_exchange`); `app.limits.quota_leases` asks. In an exchange the worker reports calls that are
+(`end_exchange`); `app.limits.server_leases` asks. In an exchange the worker reports calls that are
 final, names what it keeps of its lease, which returns the rest, and asks for what it expects to
 need.
 

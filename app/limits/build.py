@@ -1,4 +1,7 @@
-"""Makes what shares quotas and slots with other workers. Redis is imported only with a url."""
+"""Makes the leases by which workers share quotas of deployments and slots of providers.
+
+redis-py is imported only where the settings name a server.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from app.config import LimitSettings, Settings
 from app.dispatch.batching import SlotQueue
 from app.dispatch.lease import EXCHANGE_S as QUOTA_EXCHANGE_S
-from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.leased_slots import EXCHANGE_S as SLOT_EXCHANGE_S
 
 if TYPE_CHECKING:
@@ -20,28 +22,30 @@ if TYPE_CHECKING:
 
 def make_leases(
     settings: Settings, dispatcher: Dispatcher, host_store: Path | None
-) -> list[Leases[Any]]:
-    """Make the leases of quotas of deployments and slots of providers, where there is a url.
+) -> list[Leases]:
+    """Make the leases of quotas of deployments and of slots of providers.
 
-    They are shared with all workers then. Without a url, ``host_store`` is the directory by which
-    slots are shared with the workers of this host; None: they are not.
+    There are three cases: (1) with ``LIMITS["url"]`` both are shared by all workers and hosts;
+    (2) without it, slots are shared by the workers of this host, by files in the directory
+    ``host_store``; (3) where that is None, nothing is shared.
     """
     if settings.limits.url is not None:
         return _of_server(settings.limits, settings.limits.url, dispatcher)
     queues = dispatcher.leased_queues()
     if host_store is None or not queues:
         return []
-    from app.limits.host_store import HostStore, ask_host
+    from app.limits.host_store import HostStore
     from app.limits.leases import Leases
 
     store = partial(HostStore, host_store)
-    return [Leases("", queues, ask_host, lambda name: dispatcher.resume(queues[name]), store)]
+    return [
+        Leases("", queues, HostStore.exchange, lambda name: dispatcher.resume(queues[name]), store)
+    ]
 
 
-def _of_server(limits: LimitSettings, url: str, dispatcher: Dispatcher) -> list[Leases[Any]]:
+def _of_server(limits: LimitSettings, url: str, dispatcher: Dispatcher) -> list[Leases]:
     from app.limits.leases import Leases
-    from app.limits.quota_leases import ask_for_quota
-    from app.limits.slot_leases import ask_for_slots
+    from app.limits.server_leases import ask_for_quota, ask_for_slots
     from app.redis.client import BestEffortClient
 
     def make(
@@ -50,7 +54,7 @@ def _of_server(limits: LimitSettings, url: str, dispatcher: Dispatcher) -> list[
         leased: Mapping[str, Any],
         ask: Any,
         queue_of: Callable[[str], SlotQueue],
-    ) -> Leases[Any]:
+    ) -> Leases:
         return Leases(
             f"{limits.namespace}:{purpose}:1:",
             leased,
@@ -62,7 +66,7 @@ def _of_server(limits: LimitSettings, url: str, dispatcher: Dispatcher) -> list[
         )
 
     deployments, queues = dispatcher.leased_quotas(), dispatcher.leased_queues()
-    quotas = {n: d.quota for n, d in deployments.items() if isinstance(d.quota, LeasedQuota)}
+    quotas = {name: d.quota for name, d in deployments.items()}
     made = []
     if quotas:
         queue_of = {name: d.queue for name, d in deployments.items()}.__getitem__

@@ -1,4 +1,4 @@
-"""Leases slots to the workers of one server without Redis or Valkey, by files that they share."""
+"""Leases slots to the workers of one host without Redis or Valkey, by files that they share."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ CLOSE_TIMEOUT_S = 1.0
 class HostStore:
     """The `SlotTable` of each provider, in a file in a directory of this server alone.
 
-    ``chores`` makes the exchanges, in a background task, every `ROUND_S` and after `wake`. One lock
-    is held meanwhile, and a worker that finds it taken tries again: it never waits for another,
-    which may have been stopped.
+    ``chores`` makes the exchanges, in a background task, every `ROUND_S` and after `wake`. It is
+    called under a lock of the file system. A worker that finds the lock taken tries again after
+    `RETRY_S` and does not wait for it: the worker that holds it may have been stopped (SIGSTOP).
     """
 
     def __init__(self, directory: Path, chores: Chores) -> None:
@@ -59,7 +59,10 @@ class HostStore:
     def exchange(
         self, provider: str, worker: str, queue: LeasedSlotQueue, asked: SlotExchange
     ) -> SlotLease | None:
-        """Answer a question, and write that down. Only under the lock: by ``chores``."""
+        """Return the answer to a question, and write the table that it leaves to the file.
+
+        The lock must be held: ``chores`` call it, which `_round` calls under the lock.
+        """
         now = time.monotonic()  # of all processes of a host
         if provider not in self._table_fds:
             digest = blake2b(provider.encode(), digest_size=8).hexdigest()
@@ -106,9 +109,10 @@ class HostStore:
 
 
 def _read(fd: int, now: float) -> SlotTable:
-    """Return the table in a file.
+    """Return the table in a file; a new one where it has none, or cannot be read.
 
-    Where it cannot be read, workers say first what they have, before it leases anything.
+    A file that cannot be read had leases: the new table leases nothing for `GRACE_S`, in which
+    workers ask it to keep the slots that they have. An empty file had none.
     """
     text, _, _ = os.pread(fd, os.fstat(fd).st_size, 0).partition(b"\n")
     if not text:  # the server has just started
@@ -117,10 +121,3 @@ def _read(fd: int, now: float) -> SlotTable:
         return SlotTable.from_values(json.loads(text))
     except (ValueError, TypeError, AttributeError):
         return SlotTable(now, now)
-
-
-def ask_host(
-    store: HostStore, provider: str, worker: str, queue: LeasedSlotQueue, asked: SlotExchange
-) -> SlotLease | None:
-    """Make one exchange with the file of this server's workers."""
-    return store.exchange(provider, worker, queue, asked)

@@ -1,4 +1,4 @@
-"""The Lua script with which `app.limits.quota_leases` shares a quota between workers.
+"""The Lua script with which `app.limits.server_leases` shares a quota between workers.
 
 A hash holds the state of one quota (calls and tokens of any minute). Its fields:
 
@@ -11,26 +11,23 @@ A hash holds the state of one quota (calls and tokens of any minute). Its fields
   far are due at the rate of the quota (the generic cell rate algorithm, ITU-T I.371).
 
 What a worker holds counts until a minute after its lease has expired: a worker that has died may
-have used it at the last moment. Of workers that are silent the shares are
-held back, because they may be using them: a worker that cannot reach the store does.
+have used it at the last moment. The shares of silent workers are not leased to others: a worker
+that cannot reach the store uses its share.
 """
 
 from __future__ import annotations
+
+from app.limits.redis_scripts import NOW
 
 #: KEYS: the hash. ARGV: now ("": the server's clock), the worker, 1 where it leaves, seconds of a
 #: lease, seconds of the window, share of it that may leave at once, limits of calls and
 #: tokens ("": none), calls and tokens that it keeps, needs, wants (in pairs), how many calls it has
 #: reported ever; then of each call to report the seconds since it was sent, and its tokens.
-#: Reply: whether it has a lease, whether it was known, calls, tokens, workers, milliseconds until
-#: the window has room and until the rate allows for it, calls and tokens that stay spare and
-#: milliseconds until the shares fit if the store is away from now on, how many of the workers come
-#: before it.
-EXCHANGE = """
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-end
+#: Reply: the fields of `app.dispatch.lease.Lease`, in order; times in milliseconds.
+#: In the script, a table of two values has that of calls, then that of tokens.
+EXCHANGE = (
+    NOW
+    + """
 local BUCKET, SILENT, DEAD, GRACE = 1, 3, 75, 3
 local id, leaves, lease_s = ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
 local window, burst = tonumber(ARGV[5]), tonumber(ARGV[5]) * tonumber(ARGV[6])
@@ -47,6 +44,7 @@ local function set_bucket(place, calls, tokens)
   redis.call('HSET', KEYS[1], 'b:' .. place, whole(calls) .. ' ' .. whole(tokens))
 end
 
+-- 1. Read the state: usage by the second, workers, and the times of the store itself.
 local buckets, workers, meta = {}, {}, {}
 local state = redis.call('HGETALL', KEYS[1])
 for i = 1, #state, 2 do
@@ -66,8 +64,9 @@ if not meta.seen or now - meta.seen > SILENT then meta.since = now end
 local unit_s = {window / limit[1], window / limit[2]}
 local due = {math.max(meta.calls_due or 0, now), math.max(meta.tokens_due or 0, now)}
 
--- The report: calls that the store has counted already are the first ones. A worker that is not
--- known may have reported more, to a store that has lost it: it has to report all of that again.
+-- 2. Count the report: calls that the store has counted already are the first ones. A worker that
+-- is not known may have reported more, to a store that has lost it: it has to report all of that
+-- again.
 local me = workers[id]
 local number = (#ARGV - 15) / 2
 local fresh = me and math.min(number, final - me[6]) or 0
@@ -80,6 +79,7 @@ for i = number - fresh + 1, number do
   buckets[place] = {bucket[1] + 1, bucket[2] + tokens, true}
   reported = {reported[1] + 1, reported[2] + tokens}
 end
+-- What was used in the window, and the seconds in which it was, the oldest first.
 local used, places = {0, 0}, {}
 for place, bucket in pairs(buckets) do
   if (place + 1) * BUCKET + window <= now then
@@ -91,10 +91,9 @@ for place, bucket in pairs(buckets) do
     places[#places + 1] = place
   end
 end
-
 table.sort(places)
 
--- The other workers.
+-- 3. Look at the other workers: what they hold counts as used.
 local members, joined, lacking, rank = 1, 1, 0, 0
 for other, w in pairs(workers) do
   if other ~= id then
@@ -111,6 +110,8 @@ for other, w in pairs(workers) do
   end
 end
 
+-- 4. Take back what this worker held and has neither used nor kept. Where it leaves, all it keeps
+-- counts as used now.
 local had = me and me[2] == 1 and {me[3], me[4]} or {0, 0}
 if leaves then
   redis.call('HDEL', KEYS[1], 'w:' .. id)
@@ -120,6 +121,7 @@ if leaves then
     set_bucket(place, bucket[1] + keep[1], bucket[2] + keep[2])
   end
 end
+-- Seconds in which nothing is leased: until all workers have reported, or until this one has.
 local grace = me and GRACE - (now - meta.since) or 0.05
 local got, free, waits, lacks = {0, 0}, {0, 0}, {0, 0}, false
 for u = 1, 2 do
@@ -127,6 +129,10 @@ for u = 1, 2 do
   due[u] = math.max(due[u] - returned * unit_s[u], now)
   free[u] = math.floor(limit[u] * joined / members - used[u] - keep[u])
 end
+-- 5. Lease. There are four cases: (1) nothing in the grace time; (2) nothing to a worker that
+-- leaves; (3) what is wanted, bounded by the rate and by the room of the window, which is shared
+-- with the workers that lack some; but (4) nothing where that is less than what is needed: the
+-- reply says how long the worker has to wait.
 if grace > 0 then
   waits, lacks = {0, grace}, needs
 elseif not leaves then
@@ -145,6 +151,7 @@ elseif not leaves then
   end
   if needs and not enough then
     got, lacks = {0, 0}, true
+    -- Until the window has room: when the oldest usage that is missing has left it.
     local missing = {need[1] - free[1], need[2] - free[2]}
     for _, place in ipairs(places) do
       if missing[1] <= 0 and missing[2] <= 0 then break end
@@ -162,6 +169,7 @@ elseif not leaves then
     waits[2] = math.max(waits[2], 0.05)
   end
 end
+-- 6. Write the state.
 for u = 1, 2 do
   free[u] = math.max(0, free[u] - got[u])
   due[u] = due[u] + got[u] * unit_s[u]
@@ -176,8 +184,9 @@ redis.call('HSET', KEYS[1], 'since', exact(meta.since), 'seen', exact(now),
   'calls_due', exact(due[1]), 'tokens_due', exact(due[2]))
 redis.call('EXPIRE', KEYS[1], 600)
 
--- If the store is away from now on: others may have what it leases within the next two seconds.
--- Then the workers' shares fit into each minute, if they begin after a wait, or use what is spare.
+-- 7. What the worker may use if the store is away from now on. Others may have what it leases
+-- within the next two seconds: that is not spare. The workers' shares fit into each minute if they
+-- begin after a wait.
 local share_wait, spare = 0, {free[1], free[2]}
 for u = 1, 2 do
   if limit[u] < 1e15 then
@@ -193,8 +202,17 @@ for u = 1, 2 do
   end
 end
 return {
-  leaves and 0 or 1, me and 1 or 0, whole(got[1]), whole(got[2]), members,
-  whole(waits[1] * 1000 + 0.5), whole(waits[2] * 1000 + 0.5),
-  whole(spare[1]), whole(spare[2]), whole(share_wait * 1000), rank,
+  leaves and 0 or 1, -- is_leased
+  me and 1 or 0, -- is_known
+  whole(got[1]), -- calls
+  whole(got[2]), -- tokens
+  members,
+  whole(waits[1] * 1000 + 0.5), -- window_wait
+  whole(waits[2] * 1000 + 0.5), -- pace_wait
+  whole(spare[1]), -- spare_calls
+  whole(spare[2]), -- spare_tokens
+  whole(share_wait * 1000), -- share_wait
+  rank,
 }
 """
+)

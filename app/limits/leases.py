@@ -1,10 +1,13 @@
 """Shares quotas and slots between all workers and hosts, by leases of a Redis or Valkey.
 
 A background task asks the server for leases, so that no call waits for a round trip of its own. The
-arithmetic of a worker is `app.dispatch.leased_quota`, that of the server `app.limits.lease_script`,
-which `app.limits.quota_leases` calls; for slots `app.dispatch.leased_slots`,
-`app.limits.slot_lease_script` and `app.limits.slot_leases`. Without a server, slots are leased by
-`app.limits.host_store` to the workers of one host.
+files:
+
+* `app.dispatch.leased_quota` and `app.dispatch.leased_slots`: what a worker asks for, and what it
+  does with its leases.
+* `app.limits.server_leases`: asks the server, which answers by the scripts
+  `app.limits.lease_script` and `app.limits.slot_lease_script`.
+* `app.limits.host_store`: leases slots to the workers of one host, where there is no server.
 """
 
 from __future__ import annotations
@@ -12,14 +15,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from app.limits.worker_names import new_worker_name
 
 if TYPE_CHECKING:
     from app.redis.client import Chores
-
-L = TypeVar("L", bound="Leased")
 
 
 class Leased(Protocol):
@@ -35,7 +36,10 @@ class Leased(Protocol):
 
 
 class Store(Protocol):
-    """What leases: a `BestEffortClient` of a server, or a `HostStore`. It calls its chores."""
+    """Leases to all workers: a `BestEffortClient` of a server, or a `HostStore`.
+
+    Its background task calls the chores that it was made with.
+    """
 
     def start(self) -> None: ...
 
@@ -44,19 +48,20 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
-class Leases(Generic[L]):
-    """Keeps the leases of one worker. ``leased`` is what it leases, by name.
+class Leases:
+    """Keeps the leases of one worker, by exchanges with a store in the background.
 
-    ``prefix`` begins the names in the store. ``ask`` makes one exchange; ``connect`` returns the
-    store, whose chores are the exchanges of all names. ``resume`` is called with a name when calls
-    that wait for that may leave.
+    ``leased`` are the quotas or the queues, by name; ``prefix`` begins their names in the store.
+    ``ask`` makes one exchange: its arguments are the store's client, a name there, the worker's
+    name, what is leased and the question. ``connect`` returns the store for the chores that it is
+    given. ``resume`` is called with a name after its exchange: attempts that wait may leave then.
     """
 
     def __init__(
         self,
         prefix: str,
-        leased: Mapping[str, L],
-        ask: Callable[[Any, str, str, L, Any], Any],
+        leased: Mapping[str, Leased],
+        ask: Callable[[Any, str, str, Any, Any], Any],
         resume: Callable[[str], None],
         connect: Callable[[Chores], Store],
     ) -> None:

@@ -27,7 +27,7 @@ from app.limits.periods import CONCURRENT, zone_of
 from app.limits.pricing import Prices
 from app.limits.rules import Amounts, Rule, headers, make_periods, rules_of
 from app.limits.soft_limits import SoftLimits
-from app.limits.windows import Change, Reservation, Take, Window, Windows
+from app.limits.windows import Change, Take, UsageReservation, Window, Windows
 from app.tokens.counting import estimate
 
 #: Seconds after a request's deadline at which its reservation expires.
@@ -47,7 +47,7 @@ class Grant:
     rules: Sequence[Rule]
     takes: list[Take]
     windows: list[Window] | None
-    reservation: Reservation
+    reservation: UsageReservation
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -89,10 +89,12 @@ class Limiter:
         user = request.user or ""  # requests without a user share the limits of one end user
         takes = [rule.take(costs, user) for rule in rules]
         request_number = next(self._request_numbers)
-        reservation = Reservation(f"{self._process}-{request_number}", request.timeout + GRACE_S)
+        reservation = UsageReservation(
+            f"{self._process}-{request_number}", request.timeout + GRACE_S
+        )
         taken = self.windows.take(takes, reservation)
         if taken is None:
-            if self._refuse_when_away and any(not rule.period.slides for rule in rules):
+            if self._refuse_when_away and any(rule.period.is_calendar for rule in rules):
                 raise LimitsUnavailable(
                     "Quotas and budgets cannot be checked now. Try again.", retry_after=1
                 )
@@ -121,7 +123,7 @@ class Limiter:
             amount = 0 if take.period is CONCURRENT else used[rule.unit]  # the request has ended
             # A right estimate needs no change in a sliding window. In a calendar window it has to
             # be settled all the same: its reservation would expire, and the usage with it.
-            if amount != take.cost or not take.period.slides:
+            if amount != take.cost or take.period.is_calendar:
                 changes.append(
                     Change(take.name, take.period, window.period_number, take.cost, amount)
                 )
@@ -162,7 +164,7 @@ class Limiter:
         changes = [
             Change(take.name, take.period, take.period.span(now).number, 0, used[rule.unit])
             for rule, take in zip(grant.rules, grant.takes, strict=True)
-            if not take.period.slides and used[rule.unit]
+            if take.period.is_calendar and used[rule.unit]
         ]
         if changes:
             self.windows.change(changes)

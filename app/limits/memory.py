@@ -13,12 +13,23 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+from msgspec import Struct
+
 from app.concurrency.locks import uncontended_lock
 from app.limits.periods import Period
-from app.limits.windows import Change, Reservation, Take, Taken, Window
+from app.limits.windows import Change, Take, Taken, UsageReservation, Window
 
 #: Number of counters up to which expired ones are not removed.
 MIN_COUNTERS_SWEPT = 1024
+
+
+class _Counter(Struct):
+    """The counts of a window: of its last period, and of the period before that."""
+
+    period_number: int
+    current: int
+    before: int
+    remove_at: int  # seconds since 1970
 
 
 class MemoryWindows:
@@ -30,11 +41,10 @@ class MemoryWindows:
     def __init__(self, workers: int = 1, clock: Callable[[], float] = time.time) -> None:
         self._workers, self._clock = workers, clock
         self._lock = uncontended_lock()
-        #: By name: the period's number, its count, the count before, when to remove the counter.
-        self._counters: dict[str, list[int]] = {}
+        self._counters: dict[str, _Counter] = {}  # by name
         self._sweep_at = MIN_COUNTERS_SWEPT
 
-    def take(self, takes: Sequence[Take], reservation: Reservation | None = None) -> Taken:
+    def take(self, takes: Sequence[Take], reservation: UsageReservation | None = None) -> Taken:
         """Take from all windows, or from none; the reservation is not used."""
         now, refused = self._clock(), -1
         windows: list[Window] = []
@@ -42,10 +52,10 @@ class MemoryWindows:
             counters, workers = self._counters, self._workers
             for name, limit, period, cost in takes:
                 number, start, end = period.span(now)
-                slides = period.slides
-                current, before = _counts_of(counters.get(name), number, slides)
+                is_calendar = period.is_calendar
+                current, before = _counts_of(counters.get(name), number, is_calendar)
                 share = limit // workers or 1
-                window = Window(share, number, start, end, current, before, now, slides)
+                window = Window(share, number, start, end, current, before, now, is_calendar)
                 # A request may need more than a worker's share, and would always be refused; so
                 # the whole limit decides while nothing is used.
                 room = share if window.used >= 1 else limit
@@ -57,24 +67,25 @@ class MemoryWindows:
                 for (name, _, period, cost), window in zip(takes, windows, strict=True):
                     window.current += cost
                     remove_at = math.ceil(window.end) + period.keep_s
-                    counters[name] = [
-                        window.period_number,
-                        window.current,
-                        window.before,
-                        remove_at,
-                    ]
+                    counters[name] = _Counter(
+                        window.period_number, window.current, window.before, remove_at
+                    )
                 if len(counters) > self._sweep_at:
                     self._sweep(now)
         return Taken(refused, windows)
 
-    def change(self, changes: Sequence[Change], reservation: Reservation | None = None) -> None:
+    def change(
+        self, changes: Sequence[Change], reservation: UsageReservation | None = None
+    ) -> None:
         with self._lock:
             for name, period, number, taken, used in changes:
-                kept = self._counters.get(name)
-                # A sliding window still counts the period before, one of the calendar does not.
-                if kept is not None and 0 <= kept[0] - number <= period.slides:
-                    place = 1 + kept[0] - number  # 1: the current count, 2: the one before
-                    kept[place] = max(0, kept[place] + used - taken)
+                counter = self._counters.get(name)
+                if counter is None:
+                    continue
+                if counter.period_number == number:
+                    counter.current = max(0, counter.current + used - taken)
+                elif counter.period_number == number + 1 and not period.is_calendar:
+                    counter.before = max(0, counter.before + used - taken)
 
     def claim(self, name: str, period: Period, period_number: int) -> bool:
         """Return True: each process warns of its own share."""
@@ -88,15 +99,15 @@ class MemoryWindows:
 
     def _sweep(self, now: float) -> None:
         """Remove expired counters; the lock is held. It runs when their number has doubled."""
-        self._counters = {name: kept for name, kept in self._counters.items() if kept[3] > now}
+        self._counters = {name: c for name, c in self._counters.items() if c.remove_at > now}
         self._sweep_at = max(MIN_COUNTERS_SWEPT, 2 * len(self._counters))
 
 
-def _counts_of(kept: list[int] | None, period_number: int, slides: bool) -> tuple[int, int]:
-    """Return the counts of this period and of the one before, which is 0 unless windows slide."""
-    if kept is not None:
-        if kept[0] == period_number:
-            return kept[1], kept[2]
-        if slides and kept[0] == period_number - 1:
-            return 0, kept[1]
+def _counts_of(counter: _Counter | None, period_number: int, is_calendar: bool) -> tuple[int, int]:
+    """Return the counts of this period and of the one before, which is 0 in the calendar."""
+    if counter is not None:
+        if counter.period_number == period_number:
+            return counter.current, counter.before
+        if counter.period_number == period_number - 1 and not is_calendar:
+            return 0, counter.current
     return 0, 0

@@ -33,7 +33,7 @@ class Sliding:
 
     seconds: int
     name: str = "minute"
-    slides = True
+    is_calendar = False
 
     def span(self, now: float) -> Span:
         number = int(now // self.seconds)
@@ -48,7 +48,7 @@ class Sliding:
 class Calendar:
     """The days or the months of the calendar in a time zone."""
 
-    slides = False
+    is_calendar = True
     seconds = 0
 
     def __init__(self, name: Literal["day", "month"], zone: tzinfo = UTC) -> None:
@@ -79,13 +79,10 @@ class Calendar:
 
 
 class Concurrent:
-    """No period: what a request takes is given back when it ends.
-
-    ``slides`` is True, because nothing stays used that would have to be charged later.
-    """
+    """No period: what a request takes is given back when it ends."""
 
     name = "concurrent"
-    slides = True
+    is_calendar = False
     seconds = -1  # how scripts tell it from other periods
     keep_s = 0
 

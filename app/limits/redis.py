@@ -19,11 +19,12 @@ from typing import Any
 from app.concurrency.locks import uncontended_lock
 from app.limits import redis_scripts as scripts
 from app.limits.periods import CONCURRENT, Calendar, Period, Span
-from app.limits.redis_evaluation import evaluate_all, evaluate_take
-from app.limits.windows import Change, Reservation, Take, Taken, Window, WindowsState
+from app.limits.redis_evaluation import Script, evaluate_all
+from app.limits.windows import Change, Take, Taken, UsageReservation, Window, WindowsState
 from app.redis.client import BestEffortClient
 
 _log = logging.getLogger("app.limits")
+_TAKE = Script(scripts.TAKE)
 #: Windows with unsent corrections; corrections of further windows are dropped, and counted.
 MAX_WAITING = 10_000
 #: Reservations that one charge settles; further ones expire.
@@ -82,7 +83,9 @@ class SharedWindows:
         self.unchecked = self.dropped = 0  # takes without a reply; corrections lost
         self.remote = BestEffortClient(url, timeout, "limits", self._send)
 
-    def take(self, takes: Sequence[Take], reservation: Reservation | None = None) -> Taken | None:
+    def take(
+        self, takes: Sequence[Take], reservation: UsageReservation | None = None
+    ) -> Taken | None:
         self.remote.ready()
         now = self._clock() if self._clock else time.time()
         redis_keys: list[str] = []
@@ -92,14 +95,16 @@ class SharedWindows:
             arguments += (limit, cost, period.seconds)
             is_calendar = isinstance(period, Calendar)
             arguments += (*period.span(now), period.keep_s) if is_calendar else (0, 0, 0, 0)
-        reply = self.remote.call(lambda client: evaluate_take(client, redis_keys, arguments))
+        reply = self.remote.call(lambda client: _TAKE.evaluate(client, redis_keys, arguments))
         if reply is None:
             self.unchecked += 1
             return None
         now, counts = float(reply[1]), iter(reply[2:])
         return Taken(reply[0], [_window(take, counts, now) for take in takes])
 
-    def change(self, changes: Sequence[Change], reservation: Reservation | None = None) -> None:
+    def change(
+        self, changes: Sequence[Change], reservation: UsageReservation | None = None
+    ) -> None:
         with self._lock:
             for change in changes:
                 if isinstance(change.period, Calendar):
@@ -129,7 +134,7 @@ class SharedWindows:
         else:
             self.dropped += 1
 
-    def _charge(self, change: Change, reservation: Reservation | None) -> None:
+    def _charge(self, change: Change, reservation: UsageReservation | None) -> None:
         window_id = (change.name, change.period, change.period_number)
         charge = self._charges.get(window_id)
         if charge is None:
@@ -232,10 +237,10 @@ class SharedWindows:
     def _redis_keys(self, name: str, period: Period) -> tuple[str, str]:
         """Return the Redis keys of a window's counter and of its reservations."""
         redis_key = self._prefix + name
-        return redis_key, redis_key if period.slides else f"{redis_key}:r"
+        return redis_key, f"{redis_key}:r" if period.is_calendar else redis_key
 
 
 def _window(take: Take, counts: Iterator[int], now: float) -> Window:
     number, current, before = next(counts), next(counts), next(counts)
     _, start, end = take.period.span(now)
-    return Window(take.limit, number, start, end, current, before, now, take.period.slides)
+    return Window(take.limit, number, start, end, current, before, now, take.period.is_calendar)

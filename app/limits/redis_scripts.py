@@ -18,7 +18,8 @@ the next period, or still in the one before.
 
 from __future__ import annotations
 
-_NOW = """
+#: The beginning of each script that needs the time. ARGV[1]: now, or "" for the server's clock.
+NOW = """
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
@@ -58,7 +59,7 @@ end
 #: for which it is kept (else 0). Reply: the index of the first window that is too full or -1, now;
 #: then for each window number, count, count before.
 TAKE = (
-    _NOW
+    NOW
     + _LOAD
     + """
 local refused, found = -1, {}
@@ -135,7 +136,7 @@ END = "return redis.call('ZREM', KEYS[1], ARGV[1])"
 #: the counter, the seconds for which a charge may be sent again, and the reservations. An expired
 #: reservation is no longer counted, so that nothing is deducted for it.
 CHARGE = (
-    _NOW
+    NOW
     + """
 local mark = 's:' .. ARGV[2] .. ':' .. ARGV[4]
 if redis.call('HGET', KEYS[1], mark) == ARGV[3] then return 0 end
@@ -157,7 +158,7 @@ return 1
 #: KEYS: its counter and its reservations. ARGV: now, the period's number, the new usage or "" to
 #: keep it, and when to remove the counter. Reply: the usage before.
 RECONCILE = (
-    _NOW
+    NOW
     + _LOAD
     + """
 expire(KEYS[1], KEYS[2], now)

@@ -156,7 +156,7 @@ def rules_of(caller: Caller, periods: Mapping[str, Period]) -> tuple[Rule, ...]:
             period = periods[period_name]
             # Limits of end users have no soft limit: a warning for each user could not name the
             # user, of whom only a digest is kept.
-            warn_at = None if period.slides or is_per_user else caller.warn_at
+            warn_at = caller.warn_at if period.is_calendar and not is_per_user else None
             rules.append(
                 Rule(setting, unit, period, is_per_user, whole, name, caller.name, warn_at)
             )

@@ -1,4 +1,4 @@
-"""The Lua script with which `app.limits.slot_leases` leases the slots of a provider to workers.
+"""The Lua script with which `app.limits.server_leases` leases the slots of a provider to workers.
 
 A hash holds the state of one provider. Its fields:
 
@@ -19,24 +19,27 @@ one that cannot reach the store uses it. A worker of its host that sees that it 
 
 from __future__ import annotations
 
+from app.limits.redis_scripts import NOW
+from app.limits.slot_table import DEAD_S, GRACE_S, IN_LINE_S, SILENT_S, TURN_S
+
+_CONSTANTS = f"""
+local GRACE, SILENT, DEAD, TURN, IN_LINE = {GRACE_S}, {SILENT_S}, {DEAD_S}, {TURN_S}, {IN_LINE_S}
+"""
 #: KEYS: the hash. ARGV: now ("": the server's clock), the worker, 1 where it leaves, all slots,
 #: seconds for which the slots of a silent worker count, the number of the question, the slots that
 #: it keeps and that it needs, 1 where it is busy, 1 where something waits for a slot.
-#: Reply: 0 where a later question came first, slots that it has, slots that it is entitled to,
-#: whether another worker lacks slots, workers, how many of them come before it, the names of those
-#: that are silent.
-EXCHANGE_SLOTS = """
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-end
-local GRACE, SILENT, DEAD, TURN, IN_LINE = 2, 3, 75, 0.25, 0.5
+#: Reply: 0 where a later question came first, else 1; the fields of
+#: `app.dispatch.slot_lease.SlotLease` but the last; the names of the silent workers.
+EXCHANGE_SLOTS = (
+    NOW
+    + _CONSTANTS
+    + """
 local id, leaves, limit, hold = ARGV[2], ARGV[3] == '1', tonumber(ARGV[4]), tonumber(ARGV[5])
 local number, keep, need = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local is_busy, lacks = ARGV[9] == '1', ARGV[10] == '1'
 local function exact(seconds) return string.format('%.6f', seconds) end
 
+-- 1. Read the state, and remove workers that are silent for so long that their calls have ended.
 local me, others, meta = nil, {}, {}
 local state = redis.call('HGETALL', KEYS[1])
 for i = 1, #state, 2 do
@@ -58,7 +61,8 @@ if me and number <= me.number then return {0, 0, 0, 0, 0, 0, {}} end
 local is_new = not meta.seen or (now - meta.seen > SILENT and (me or #others > 0))
 local since = is_new and now or meta.since
 
--- What the others have, and what those that are not silent need.
+-- 2. Look at the other workers: ``taken`` are the slots that they have, ``pool`` those that are not
+-- of silent workers, ``busy`` the workers that use or need one, this one among them.
 local members, rank, share = #others + 1, 0, math.floor(limit / (#others + 1))
 local taken, pool, busy, others_lack, has_line = 0, limit, is_busy and 1 or 0, false, false
 local live, silent = {{id = id, need = need, is_busy = is_busy}}, {}
@@ -77,10 +81,13 @@ for _, other in ipairs(others) do
   end
 end
 pool = math.max(pool, 0)
+-- Slots that no worker has; since when this one waits without any, and since when it has some.
 local free = limit - taken - keep
 local line = lacks and keep == 0 and ((me and me.line > 0 and me.line) or now) or 0
 local turn = me and me.held > 0 and keep > 0 and me.turn or now
 
+-- 3. What the worker is entitled to. Either more workers than slots need one: each holds a slot for
+-- a turn, and a free one goes to the worker that has waited longest.
 local function entitled_by_turns()
   if not is_busy then return 0 end
   if keep > 0 then return (has_line and now - turn >= TURN) and 0 or 1 end
@@ -93,6 +100,7 @@ local function entitled_by_turns()
   return (line > 0 and free > before) and 1 or 0
 end
 
+-- Or else it is max-min fairness over what the workers need.
 local function entitled_by_need()
   local needs, wanting = {}, 0
   for _, worker in ipairs(live) do
@@ -120,11 +128,14 @@ local function entitled_by_need()
   return mine + math.floor(left / #sorted)
 end
 
+-- 4. Lease, but nothing while workers that the store does not know may have slots.
 local entitled, got = keep, 0
 if not leaves and now - since >= GRACE then
   entitled = (busy > pool) and entitled_by_turns() or entitled_by_need()
   got = math.max(0, math.min(entitled - keep, free))
 end
+
+-- 5. Write the state.
 local held = keep + got
 if leaves then
   redis.call('HDEL', KEYS[1], 'w:' .. id)
@@ -138,3 +149,4 @@ redis.call('HSET', KEYS[1], 'since', exact(since), 'seen', exact(now))
 redis.call('EXPIRE', KEYS[1], 604800)
 return {1, held, entitled, others_lack and 1 or 0, members, rank, silent}
 """
+)

@@ -13,15 +13,18 @@ from typing import Any
 
 from app.dispatch.slot_lease import SlotExchange, SlotLease
 
-#: Seconds in which workers that have slots say so, before a table without them leases any.
+# The script has the same numbers: it is made of these.
+
+#: Seconds for which a new table leases nothing: workers that have slots ask it within that time.
 GRACE_S = 2.0
-#: Seconds since its last question after which a worker is silent, …
+#: A worker is silent from so many seconds after its last question.
 SILENT_S = 3.0
-#: … and after which it is removed, at least.
+#: A silent worker is removed so many seconds after its last question, or later: when all its calls
+#: have ended.
 DEAD_S = 75.0
-#: Seconds for which a slot is held by one of more workers than slots, at least.
+#: Where more workers than slots need one, a worker may hold a slot for so many seconds, at least.
 TURN_S = 0.25
-#: Seconds since its last question for which a worker without a slot is in line for one.
+#: A worker without a slot is in line for one until so many seconds after its last question.
 IN_LINE_S = 0.5
 
 
@@ -75,14 +78,19 @@ class SlotTable:
         if now - self.seen > SILENT_S and (me or others):
             self.since = now
         self.seen = now
+        # A worker's share, which one uses that cannot reach the store.
         share = limit // (len(others) + 1)
+        # The slots that count as taken, of each other worker.
         counted = {
             name: row.held if now - row.seen <= SILENT_S else max(row.held, share)
             for name, row in others.items()
         }
+        # The workers that are not silent.
         live = {name: row for name, row in others.items() if now - row.seen <= SILENT_S}
+        # The slots to share among those: all but the ones that count for silent workers.
         pool = max(0, limit - sum(n for name, n in counted.items() if name not in live))
         mine = self._mine(me, asked, now)
+        # The slots that no worker has.
         free = limit - sum(counted.values()) - asked.kept
         entitled = asked.kept
         if not asked.is_leaving and now - self.since >= GRACE_S:

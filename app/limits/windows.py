@@ -25,8 +25,8 @@ class Take(NamedTuple):
     cost: int
 
 
-class Reservation(NamedTuple):
-    """The id of what a request has taken, and the seconds after which that expires.
+class UsageReservation(NamedTuple):
+    """The id of the usage that a request has reserved, and the seconds after which it expires.
 
     It ends when the request is settled. It expires if the worker is killed before that; without
     expiry the usage would be counted for the rest of a month.
@@ -63,7 +63,7 @@ class Window:
     current: int
     before: int
     now: float
-    slides: bool
+    is_calendar: bool
 
     @property
     def used(self) -> float:
@@ -86,13 +86,13 @@ class Window:
         bound = room + 1  # `used` is rounded down, so it has to fall below this
         if self.used < bound:
             return 0.0
-        rest_s, period_s = self.end - self.now, self.end - self.start
-        if not self.slides:
-            wait_s = rest_s
+        to_end_s, period_s = self.end - self.now, self.end - self.start
+        if self.is_calendar:
+            wait_s = to_end_s
         elif self.current < bound:
-            wait_s = rest_s - (bound - self.current) * period_s / self.before
+            wait_s = to_end_s - (bound - self.current) * period_s / self.before
         else:
-            wait_s = rest_s + (1 - bound / self.current) * period_s
+            wait_s = to_end_s + (1 - bound / self.current) * period_s
         return wait_s + MARGIN_S
 
 
@@ -114,10 +114,14 @@ class WindowsState(NamedTuple):
 class Windows(Protocol):
     """Counters of windows. A take from several is atomic over threads and processes."""
 
-    def take(self, takes: Sequence[Take], reservation: Reservation | None = None) -> Taken | None:
-        """Take from all windows, or from none if one is too full; None: the server is silent."""
+    def take(
+        self, takes: Sequence[Take], reservation: UsageReservation | None = None
+    ) -> Taken | None:
+        """Take from all windows, or from none if one is too full; None: no reply came."""
 
-    def change(self, changes: Sequence[Change], reservation: Reservation | None = None) -> None:
+    def change(
+        self, changes: Sequence[Change], reservation: UsageReservation | None = None
+    ) -> None:
         """Correct what was taken, regardless of limits, and end the reservation.
 
         It waits for a server only to end a concurrent request.
@@ -131,7 +135,7 @@ class Windows(Protocol):
         """
 
     def state(self) -> WindowsState | None:
-        """Return the failures, for metrics; None if the counters need no server."""
+        """Return the failures, for metrics; None where no server counts."""
 
     def close(self) -> None:
         """Close connections."""

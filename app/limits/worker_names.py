@@ -1,4 +1,4 @@
-"""Names of workers that have leases, by which those of one host see that one has died."""
+"""Names of workers that have leases. They tell workers of the same host which one has died."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ def new_worker_name() -> str:
 
 
 def has_ended(name: str) -> bool:
-    """Whether a worker is known to have ended; False of one on another host.
+    """Return whether a worker of this host has ended; False where that is not known.
 
-    False also where its pid is that of another process by now.
+    There are three such cases: (1) it is on another host; (2) its pid has another process by now;
+    (3) the system does not let this process ask.
     """
     host, _, rest = name.partition("-")
     pid = rest.partition("-")[0]
@@ -26,13 +27,13 @@ def has_ended(name: str) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # it may not be asked
+    except (OSError, OverflowError):
         return False
     return False
 
 
 def _host() -> str | None:
-    """Return a name of the host and its space of pids, which containers have of their own."""
+    """Return a name of the host and of its pid namespace: a pid means nothing in another one."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         space = os.readlink("/proc/self/ns/pid")

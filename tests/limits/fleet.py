@@ -9,7 +9,7 @@ from functools import partial
 
 from app.dispatch.lease import EXCHANGE_S
 from app.dispatch.leased_quota import LeasedQuota
-from app.limits.quota_leases import ask_for_quota
+from app.limits.server_leases import ask_for_quota
 
 START = 1_000_000.0  # of the server's clock
 WINDOW = 60.0

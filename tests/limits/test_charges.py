@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from app.limits import redis as shared_windows
-from app.limits.windows import Change, Reservation
+from app.limits.windows import Change, UsageReservation
 from tests.limits.charging import DAY, NAME, send, settle, take, used
 from tests.limits.conftest import MIDNIGHT
 from tests.support.clock import Clock
@@ -39,7 +39,7 @@ class Losing:
 
 def test_charge_with_lost_reply_is_counted_once(make_quiet_windows, clock, redis):
     windows = make_quiet_windows(clock)
-    reservation = Reservation("a", 90)
+    reservation = UsageReservation("a", 90)
     settle(windows, take(windows, 100, reservation), 70, 100, reservation)
     losing = Losing(redis, times=2)
     for _ in range(2):
@@ -73,14 +73,14 @@ def test_charges_of_two_periods_with_lost_reply_are_counted_once(make_quiet_wind
 
 def test_usage_of_yesterday_is_charged_to_yesterday(make_quiet_windows, clock, redis):
     windows = make_quiet_windows(clock)
-    reservation = Reservation("a", 1000)
+    reservation = UsageReservation("a", 1000)
     taken = take(windows, 100, reservation)
     clock.now += 86_400 - 1
-    late = take(windows, 30, Reservation("b", 1000))
+    late = take(windows, 30, UsageReservation("b", 1000))
     clock.now += 1
     assert used(windows) == 0
     settle(windows, taken, 70, 100, reservation)
-    settle(windows, late, 20, 30, Reservation("b", 1000))
+    settle(windows, late, 20, 30, UsageReservation("b", 1000))
     send(windows, redis)
     assert used(windows) == 0
     assert take(windows, 5).windows[0].current == 5
@@ -145,7 +145,7 @@ def test_counts_equal_usage_after_all_failures(make_quiet_windows, redis, steps)
     redis.flushdb()
     windows, expected = make_quiet_windows(clock), 0
     for number, (action, cost, amount) in enumerate(steps):
-        reservation = Reservation(str(number), 50)
+        reservation = UsageReservation(str(number), 50)
         if action == "wait":
             clock.now += amount
         elif action in ("send", "lose"):

@@ -12,7 +12,7 @@ import pytest
 from app.dispatch.leased_slots import LeasedSlotQueue
 from app.dispatch.slot_lease import SlotExchange
 from app.limits import host_store
-from app.limits.host_store import HostStore, ask_host
+from app.limits.host_store import HostStore
 from app.limits.leases import Leases
 from app.limits.worker_names import new_worker_name
 from tests.dispatch.parts import attempt, deployment
@@ -94,7 +94,11 @@ def test_busy_worker_gets_the_slots_of_an_idle_one(tmp_path):
     with contextlib.ExitStack() as stack:
         for queue in queues:
             leases = Leases(
-                "", {"p": queue}, ask_host, lambda name: None, lambda do: HostStore(tmp_path, do)
+                "",
+                {"p": queue},
+                HostStore.exchange,
+                lambda name: None,
+                lambda do: HostStore(tmp_path, do),
             )
             leases.start()
             stack.callback(leases.close)

@@ -10,7 +10,7 @@ from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
 from app.errors import LimitsUnavailable, QuotaExhausted
 from app.limits.limiter import GRACE_S, Limiter
 from app.limits.redis import SharedWindows
-from app.limits.windows import Reservation
+from app.limits.windows import UsageReservation
 from tests.limits.charging import DAY, NAME, send, settle, take, used
 from tests.limits.conftest import MIDNIGHT
 from tests.limits.new_limits import NewCaller, declare
@@ -21,7 +21,7 @@ from tests.support.valkey import Valkey
 
 def test_reservation_of_a_killed_worker_expires(make_quiet_windows, clock):
     killed, other = make_quiet_windows(clock), make_quiet_windows(clock)
-    take(killed, 100, Reservation("a", 90))
+    take(killed, 100, UsageReservation("a", 90))
     clock.now += 89
     assert used(other) == 100
     clock.now += 2
@@ -30,7 +30,7 @@ def test_reservation_of_a_killed_worker_expires(make_quiet_windows, clock):
 
 def test_settled_reservation_does_not_expire(make_quiet_windows, clock, redis):
     windows, other = make_quiet_windows(clock), make_quiet_windows(clock)
-    reservation = Reservation("a", 90)
+    reservation = UsageReservation("a", 90)
     settle(windows, take(windows, 100, reservation), 70, 100, reservation)
     send(windows, redis)
     assert used(other) == 70
@@ -40,7 +40,7 @@ def test_settled_reservation_does_not_expire(make_quiet_windows, clock, redis):
 
 def test_exact_estimate_settles_its_reservation(make_quiet_windows, clock, redis):
     windows = make_quiet_windows(clock)
-    reservation = Reservation("a", 90)
+    reservation = UsageReservation("a", 90)
     settle(windows, take(windows, 100, reservation), 100, 100, reservation)
     send(windows, redis)
     clock.now += 100
@@ -49,7 +49,7 @@ def test_exact_estimate_settles_its_reservation(make_quiet_windows, clock, redis
 
 def test_usage_is_charged_whole_after_reservation_expired(make_quiet_windows, clock, redis):
     windows = make_quiet_windows(clock)
-    reservation = Reservation("a", 90)
+    reservation = UsageReservation("a", 90)
     taken = take(windows, 100, reservation)
     clock.now += 100
     assert used(windows) == 0
@@ -60,7 +60,7 @@ def test_usage_is_charged_whole_after_reservation_expired(make_quiet_windows, cl
 
 def test_counters_and_reservations_expire_after_their_day(make_quiet_windows, redis):
     windows = make_quiet_windows()
-    reservation = Reservation("a", 90)
+    reservation = UsageReservation("a", 90)
     settle(windows, take(windows, 100, reservation), 70, 100, reservation)
     send(windows, redis)
     end = DAY.span(time.time()).end
@@ -71,7 +71,7 @@ def test_counters_and_reservations_expire_after_their_day(make_quiet_windows, re
 def test_a_month_in_billionths_of_a_dollar_is_exact(make_quiet_windows, clock, redis):
     windows = make_quiet_windows(clock)
     most = 10**15
-    reservation = Reservation("a", 90)
+    reservation = UsageReservation("a", 90)
     taken = take(windows, most - 1, reservation, limit=most)
     assert take(windows, 2, limit=most).refused == 0
     settle(windows, taken, most - 3, most - 1, reservation)

@@ -7,7 +7,7 @@ import pytest
 
 from app.dispatch.leased_slots import LeasedSlotQueue
 from app.dispatch.slot_lease import SlotExchange
-from app.limits.slot_leases import ask_for_slots
+from app.limits.server_leases import ask_for_slots
 from app.limits.slot_table import SlotTable
 from tests.limits.fleet import START, Network
 from tests.limits.slot_fleet import MAX_CALL_S, HostTable, SlotFleet
