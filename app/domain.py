@@ -17,7 +17,8 @@ from msgspec.structs import replace
 Item = str | list[int]
 Encoding = Literal["float", "base64"]
 InputType = Literal["query", "document"]
-#: A deployment: the name of its provider, and the provider's name for the model.
+#: A deployment, as rows and purchases name it: the name of its provider in the settings, and that
+#: provider's name for the model.
 Source = tuple[str, str]
 #: The source of a vector that came from the cache.
 FROM_CACHE: Source = ("", "")
@@ -163,17 +164,16 @@ class StatedLimit(NamedTuple):
 class Vectors(Struct, frozen=True):
     """N vectors, each as float32 little-endian bytes, and the tokens of each.
 
-    ``tokens`` sum to the count of the provider, or are ``estimated`` if it gave none. ``encoding``
-    is the format in which the provider sent the vectors, if there was a choice. ``limit_resets_in``
-    are the seconds until a rate limit of the provider resets that this call has used up.
-    ``limit_headers`` are those in which it says what remains: `app.providers.rate_limits`.
+    The last three fields are of the answer to one call, and None of the vectors of a request.
     """
 
     rows: Sequence[bytes]
-    tokens: Sequence[int]
-    estimated: bool = False
-    encoding: Encoding | None = None
+    tokens: Sequence[int]  # their sum is the count of the provider
+    estimated: bool = False  # the provider gave no count: ``tokens`` are estimates
+    encoding: Encoding | None = None  # the one that the provider sent; None: it has only one
+    #: Seconds until a rate limit of the provider resets that the call has used up; None: none is.
     limit_resets_in: float | None = None
+    #: The headers that say what remains of its limits: `app.providers.rate_limits`.
     limit_headers: tuple[str, ...] | None = None
 
     def slice(self, start: int, stop: int) -> Vectors:
@@ -211,3 +211,13 @@ class Outcome(Struct, frozen=True):
     def prompt_tokens(self) -> int:
         """Tokens of all items, those from the cache too."""
         return sum(self.vectors.tokens)
+
+
+def sum_purchases(
+    purchases: Mapping[Source, int], others: Mapping[Source, int]
+) -> dict[Source, int]:
+    """Return the tokens of two purchases together, by deployment."""
+    return {
+        source: purchases.get(source, 0) + others.get(source, 0)
+        for source in {**purchases, **others}
+    }

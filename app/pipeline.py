@@ -19,8 +19,7 @@ from app.cache.singleflight import SingleFlight
 from app.concurrency.peer import never_left
 from app.dispatch import Dispatcher, drifted_rows
 from app.dispatch.deployment import Deployment
-from app.dispatch.drifted_rows import sum_purchases
-from app.domain import Caller, EmbeddingRequest, Entry, Flow, Item, Outcome
+from app.domain import Caller, EmbeddingRequest, Entry, Flow, Item, Outcome, sum_purchases
 from app.errors import ClientError, IncompleteAnswer
 from app.vectors import BYTES_PER_VALUE
 
@@ -99,7 +98,7 @@ class Pipeline:
         deadline: float,
         has_client_left: Callable[[], bool],
     ) -> Outcome:
-        """Return the vectors of a request; what it pays for earlier ones is not among its costs."""
+        """Return the vectors of a request, without the purchases that `take_unpaid` adds."""
         width = request.dimensions or self._widths.get(request.model)
         if request.caching and self._caches is not None:
             space = self._spaces.get(request.model, request.model)
@@ -114,7 +113,7 @@ class Pipeline:
         return outcome
 
     def _verify(self, outcome: Outcome, count: int, width: int | None) -> None:
-        """Check what is about to be answered; an error has what was bought."""
+        """Check an outcome before it is answered; the error has the purchases of the outcome."""
         try:
             verify(outcome.vectors.rows, count, width)
         except ClientError as error:
@@ -186,7 +185,7 @@ class Pipeline:
         loaded: Collected,
         has_client_left: Callable[[], bool],
     ) -> Outcome:
-        """Embed all items again, and store them; ``loaded`` is what was bought before, too."""
+        """Embed all items again, and store them. The outcome also has what ``loaded`` has cost."""
         try:
             outcome = drifted_rows.embed(self._dispatch, request, deadline, has_client_left)
         except ClientError as error:

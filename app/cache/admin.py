@@ -47,12 +47,13 @@ def stats(
     ``models`` are the names of the models of each space. ``space`` None: of every space.
     """
     names = Names(namespace)
+    prefix_of_all = names.entries().removesuffix("*:*")
     known = {digest(of): of for of in (*models, *([] if space is None else [space]))}
     counts: dict[str, int] = {}
     samples: dict[str, list[bytes]] = {}
     for name in client.scan_iter(match=names.entries(space), count=SCAN_COUNT):
-        own = name.removeprefix(names.entries()[: -len("*:*")].encode()).partition(b":")[0].decode()
-        found = known.get(own, f"unknown ({own})")
+        space_digest = name.decode().removeprefix(prefix_of_all).partition(":")[0]
+        found = known.get(space_digest, f"unknown ({space_digest})")
         counts[found] = counts.get(found, 0) + 1
         sample = samples.setdefault(found, [])
         if len(sample) < MAX_SAMPLES:

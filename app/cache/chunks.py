@@ -21,9 +21,9 @@ ASSUMED_VALUE_BYTES = 16 * 2**10
 def next_size(size: int, received: int, took_s: float, timeout_s: float) -> int:
     """Return the bytes for the next chunk, after one that brought ``received`` bytes.
 
-    There are three cases. A chunk that was not even half full says nothing. One that took more than
-    half of the timeout was too large: the next should take a quarter. One that took less than a
-    quarter may be doubled.
+    There are four cases: (1) a chunk that was not even half full says nothing of the size; (2) one
+    that took more than half of the timeout was too large: the next should take a quarter;
+    (3) one that took less than a quarter was small: the size is doubled; (4) else it stays.
     """
     if received < size / 2:
         return size
@@ -38,7 +38,8 @@ def next_size(size: int, received: int, took_s: float, timeout_s: float) -> int:
 class ChunkSize:
     """The size of the next chunk of one server, over all look-ups of this process.
 
-    Without a lock: a chunk more or less that counts makes no difference.
+    It has no lock: where two threads record a chunk at once, one of the two may not count, and the
+    next chunks correct that.
     """
 
     def __init__(self, timeout_s: float) -> None:

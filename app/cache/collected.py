@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from app.cache.load import Purchase, Waiter
-from app.domain import FROM_CACHE, Entry, Outcome, Source, Vectors
+from app.domain import FROM_CACHE, Entry, Outcome, Source, Vectors, sum_purchases
 
 
 @dataclass(slots=True)
@@ -35,8 +35,7 @@ class Collected:
         """Add what the same request got later; its entries replace those of the same keys."""
         self.entries |= later.entries
         self.sources |= later.sources
-        for source, tokens in later.purchases.items():
-            self.purchases[source] = self.purchases.get(source, 0) + tokens
+        self.purchases = sum_purchases(self.purchases, later.purchases)
         self.attempts += later.attempts
         self.upstream_seconds += later.upstream_seconds
         self.queue_seconds += later.queue_seconds

@@ -119,11 +119,12 @@ class Load:
             self.job.want(self.positions(waiter.wanted), waiter.flow)
 
     def take_unpaid(self, waiter: Waiter) -> Sequence[Purchase]:
-        """Take the purchases that a waiter pays for, which has left.
+        """Remove and return the purchases that a waiter pays for which has left the load.
 
-        There are three cases: (1) its owner is still there, and will pay; (2) the owner itself pays
-        for everything until then; (3) once it has left, a waiter pays for what holds an item that
-        it wanted, or that no other waiter wanted: it has kept the load going.
+        There are three cases: (1) the owner is still waiting: nothing, as the owner will pay;
+        (2) the waiter is the owner: all purchases so far; (3) the owner has left before: those with
+        an item that the waiter wanted, and those with no item that another waiter wants, since this
+        one has kept the load going.
         """
         if self.owner is not None and not waiter.is_owner:
             return ()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -38,8 +39,26 @@ MAX_WRITE_ENTRIES = 256
 MAX_WRITE_BYTES = 256 * 2**10
 
 _Found = tuple[Entry, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSpace:
+    """A vector space, its generation and the width of its vectors: what one request looks up."""
+
+    id: bytes
+    prefix: str  # of the names of its entries; it has the generation
+    width: int | None  # values in a vector; None: any
+
+    @property
+    def value_bytes(self) -> int | None:
+        """The size of a value; None where the width is not known."""
+        if self.width is None:
+            return None
+        return VALUE_OVERHEAD_BYTES + len(self.id) + BYTES_PER_VALUE * self.width
+
+
 #: An entry that waits to be written: its space, its key and itself.
-_Queued = tuple["SharedSpace", bytes, Entry]
+_Queued = tuple[SharedSpace, bytes, Entry]
 
 
 class SharedCache:
@@ -74,13 +93,13 @@ class SharedCache:
         self.hits = self.misses = self.lost = self.spoiled = self.written = self.dropped = 0
 
     def for_space(self, space: str, width: int | None) -> SharedSpace:
-        """The cache of one vector space's vectors of one width."""
+        """Return what `find` and `put` need to know of a vector space, as it is now."""
         self.remote.ready()
         prefix = self.names.prefix(space, self._generations)
-        return SharedSpace(self, space.encode("utf-8", "surrogatepass"), prefix, width)
+        return SharedSpace(space.encode("utf-8", "surrogatepass"), prefix, width)
 
     def find(self, space: SharedSpace, keys: Sequence[bytes]) -> list[_Found]:
-        """Each key's entry and the seconds it has left, or None, in order."""
+        """Return for each key its entry and the seconds that it has left, or None, in order."""
         if not keys:
             return []
 
@@ -89,7 +108,7 @@ class SharedCache:
 
         ends = [known for chunk in self.remote.collect(ask) for known in chunk]
         now = self._clock()
-        # Hosts' clocks differ: by none of them does an entry live longer than the TTL.
+        # The clock of the host that wrote it may be ahead: by this one it lives the TTL at most.
         found = [known and (known[0], min(known[1] - now, self._ttl)) for known in ends]
         hits = len(found) - found.count(None)
         self.hits += hits
@@ -166,8 +185,9 @@ class SharedCache:
                 self.written += len(batch)
             except BaseException as error:
                 self.dropped += len(batch)
+                # A refused write (the server is full, or read-only) is no failure: reads go on.
                 if not isinstance(error, ResponseError):
-                    raise  # a full or read-only server is no reason not to read
+                    raise
             finally:
                 with self._lock:
                     self._queued -= sum(len(entry.row) for _, _, entry in batch)
@@ -213,30 +233,6 @@ class SharedCache:
         if self._report is not None:
             client.hset(self.names.workers, *self._report())
             client.expire(self.names.workers, 24 * 3600)
-
-
-class SharedSpace:
-    """A `SharedCache` for one vector space, its generation and a width: what one request uses."""
-
-    def __init__(self, shared: SharedCache, id_: bytes, prefix: str, width: int | None) -> None:
-        self._shared = shared
-        self.id, self.prefix, self.width = id_, prefix, width
-
-    @property
-    def value_bytes(self) -> int | None:
-        """The size of a value; None where the width is not known."""
-        if self.width is None:
-            return None
-        return VALUE_OVERHEAD_BYTES + len(self.id) + BYTES_PER_VALUE * self.width
-
-    def find(self, keys: Sequence[bytes]) -> list[_Found]:
-        return self._shared.find(self, keys)
-
-    def get(self, keys: Sequence[bytes]) -> list[Entry | None]:
-        return [known and known[0] for known in self.find(keys)]
-
-    def put(self, entries: Iterable[tuple[bytes, Entry]]) -> None:
-        self._shared.put(self, entries)
 
 
 def _mget(client: Any, names: list[str]) -> list[bytes | None]:

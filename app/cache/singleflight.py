@@ -168,20 +168,24 @@ class SingleFlight:
     def _stop_unwanted(self, load: Load, job: Job, now: float) -> None:
         """Stop the parts of a load that no waiter misses.
 
-        Their items cannot be joined from before the parts are stopped. The job decides which parts
-        that are, so that other items may be joined again after it.
+        The job decides which parts it can still stop, without this lock. A request that joins the
+        load meanwhile must not wait for an item that is stopped then. So there are three steps.
         """
+        # 1. Items that no waiter misses can no longer be joined.
         with self._lock:
             missed = load.missed()
             unwanted = [
                 key for key in load.keys if key not in missed and self._loads.get(key) is load
             ]
             self._release(load, unwanted)
+        # 2. The job stops what it can.
         ranges = job.keep_only(load.positions(missed), now)
+        # 3. Items that it goes on embedding can be joined again. Two waiters may leave at once: the
+        # other one may be at step 3 already, and have put items back that are stopped here.
         with self._lock:
             stopped = [key for start, stop in ranges for key in load.keys[start:stop]]
             load.stopped.update(stopped)
-            self._release(load, stopped)  # another waiter that has left may have put them back
+            self._release(load, stopped)
             for key in unwanted:
                 if not (load.is_over or key in load.stopped or key in load.published):
                     self._loads.setdefault(key, load)

@@ -32,7 +32,8 @@ class TieredCache:
 
     def for_space(self, space: str, width: int | None) -> TieredSpace:
         """Return both levels for the vectors of one space and width."""
-        return TieredSpace(self._memory, self.shared.for_space(space, width), self._epoch)
+        own = self.shared.for_space(space, width)
+        return TieredSpace(self._memory, self.shared, own, self._epoch)
 
     def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:
         """Return each level's name and its counts."""
@@ -68,8 +69,10 @@ class TieredSpace:
     that was being embedded at a clear is stored under a key that later requests do not ask for.
     """
 
-    def __init__(self, memory: MemoryCache, shared: SharedSpace, epoch: int) -> None:
-        self._memory, self._shared = memory, shared
+    def __init__(
+        self, memory: MemoryCache, shared: SharedCache, space: SharedSpace, epoch: int
+    ) -> None:
+        self._memory, self._shared, self._space = memory, shared, space
         self._epoch = epoch.to_bytes(4, "big") if epoch else b""
 
     def get(self, keys: Sequence[bytes]) -> list[Entry | None]:
@@ -79,7 +82,7 @@ class TieredSpace:
             return found
         filled = []
         wanted = [keys[place] for place in missing]
-        for place, known in zip(missing, self._shared.find(wanted), strict=True):
+        for place, known in zip(missing, self._shared.find(self._space, wanted), strict=True):
             if known is not None:
                 found[place], left = known
                 if left > 0:
@@ -91,7 +94,7 @@ class TieredSpace:
     def put(self, entries: Iterable[tuple[bytes, Entry]]) -> None:
         entries = list(entries)
         self._memory.put((key + self._epoch, entry) for key, entry in entries)
-        self._shared.put(entries)
+        self._shared.put(self._space, entries)
 
     def _keys(self, keys: Sequence[bytes]) -> Sequence[bytes]:
         return [key + self._epoch for key in keys] if self._epoch else keys

@@ -8,13 +8,13 @@ after drift is. The request pays for the rows that are dropped, too: they were b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
 from app.concurrency.peer import never_left
 from app.dispatch.dispatcher import Dispatcher
-from app.domain import EmbeddingRequest, Outcome, Source, Vectors
+from app.domain import EmbeddingRequest, Outcome, Source, Vectors, sum_purchases
 from app.errors import ClientError
 
 
@@ -42,16 +42,6 @@ def embed(
         is_mixed = len(set(map(len, outcome.vectors.rows))) > 1  # of two widths: embed all again
         places = range(len(request.items)) if is_mixed else _drifted(dispatch, request, outcome)
     return outcome
-
-
-def sum_purchases(
-    purchases: Mapping[Source, int], others: Mapping[Source, int]
-) -> dict[Source, int]:
-    """Add the tokens of two purchases, by deployment."""
-    return {
-        source: purchases.get(source, 0) + others.get(source, 0)
-        for source in {**purchases, **others}
-    }
 
 
 def _drifted(dispatch: Dispatcher, request: EmbeddingRequest, outcome: Outcome) -> Sequence[int]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.cache.chunks import MAX_BYTES, MAX_KEYS, MIN_BYTES, START_BYTES, ChunkSize, next_size
 from app.cache.shared import MAX_WRITE_BYTES, MAX_WRITE_ENTRIES, SharedCache
 from app.domain import Entry
+from tests.cache.levels import level
 from tests.redis.servers import SlowRelay, talking
 from tests.support.server import eventually
 
@@ -72,7 +73,7 @@ def stored(valkey):
     keys = [os.urandom(20) for _ in range(2048)]
     cache = SharedCache(valkey.url, 3600)
     eventually(cache.remote.ready)
-    cache.for_space("m", WIDTH).put((key, vector(key)) for key in keys)
+    level(cache, "m", WIDTH).put((key, vector(key)) for key in keys)
     assert cache.flush(10)
     assert (cache.written, cache.dropped) == (len(keys), 0)
     cache.close()
@@ -103,7 +104,7 @@ def vector(key):
 def look_up(cache, keys):
     """Look keys up; return the number found, which must be the first keys, and the seconds."""
     start = time.monotonic()
-    found = cache.for_space("m", WIDTH).find(keys)
+    found = level(cache, "m", WIDTH).find(keys)
     seconds = time.monotonic() - start
     number = len(found) - found.count(None)
     assert len(found) == len(keys)
@@ -136,7 +137,7 @@ def test_8192_vectors_keep_the_timeout_and_what_came_is_used(valkey):
     cache = SharedCache(valkey.url, 3600, timeout=TIMEOUT_S)
     eventually(cache.remote.ready)
     for start in range(0, len(keys), 2048):  # no more than may wait to be written
-        space = cache.for_space("m", WIDTH)
+        space = level(cache, "m", WIDTH)
         space.put((key, vector(key)) for key in keys[start : start + 2048])
         assert cache.flush(20)
     assert (cache.written, cache.dropped) == (len(keys), 0)
@@ -176,7 +177,7 @@ def test_missing_keys_stay_in_their_places(over, stored):
     cache, _ = over(1e9, timeout_s=10)
     mixed = [key for pair in zip(stored, stored[::-1], strict=True) for key in pair]
     keys = [key if place % 3 else key[::-1] for place, key in enumerate(mixed)]
-    found = cache.for_space("m", WIDTH).get(keys)
+    found = level(cache, "m", WIDTH).get(keys)
     assert found == [vector(key) if place % 3 else None for place, key in enumerate(mixed)]
     assert cache.misses == found.count(None)
 
@@ -194,7 +195,7 @@ def test_chunks_before_a_broken_connection_are_used(over, stored):
             return reply
 
     cache.remote._client, before = Breaks(), cache.remote._client
-    assert cache.for_space("m", WIDTH).get(stored[: 3 * keys]) == [None] * 3 * keys
+    assert level(cache, "m", WIDTH).get(stored[: 3 * keys]) == [None] * 3 * keys
     assert (cache.spoiled, cache.misses, cache.lost) == (1, keys, 2 * keys)
     assert cache.remote.failures == 1
     cache.remote._client = before

@@ -9,6 +9,7 @@ from app.cache import make_cache, shared
 from app.cache.memory import CacheStats, MemoryCache, SharedStats
 from app.config import CacheSettings
 from tests.cache.contract import CacheContract, entry, key
+from tests.cache.levels import level
 from tests.support.server import eventually, free_port
 
 
@@ -32,7 +33,7 @@ class TestSharedContract(CacheContract):
     @pytest.fixture
     def cache(self, make):
         cache = make()
-        return Flushed(cache, cache.for_space("model", None))
+        return Flushed(cache, level(cache, "model", None))
 
 
 class TestTieredContract(CacheContract):
@@ -40,7 +41,7 @@ class TestTieredContract(CacheContract):
 
     @pytest.fixture
     def cache(self, make_tiered):
-        return make_tiered().for_space("model", None)
+        return level(make_tiered(), "model", None)
 
 
 class TestFilledContract(CacheContract):
@@ -50,11 +51,11 @@ class TestFilledContract(CacheContract):
     def cache(self, make_tiered):
         class Apart:
             def get(self, keys):
-                return make_tiered().for_space("model", None).get(keys)
+                return level(make_tiered(), "model", None).get(keys)
 
             def put(self, entries):
                 writer = make_tiered()
-                writer.for_space("model", None).put(entries)
+                level(writer, "model", None).put(entries)
                 assert writer.shared.flush()
 
         return Apart()
@@ -65,11 +66,11 @@ class TestFilledContract(CacheContract):
 
 def test_entry_of_one_worker_is_found_by_another_and_kept_in_memory(make_tiered, redis):
     one, other = make_tiered(), make_tiered()
-    one.for_space("m", 8).put([(key(1), entry(1))])
+    level(one).put([(key(1), entry(1))])
     assert one.shared.flush()
-    assert other.for_space("m", 8).get([key(1), key(2)]) == [entry(1), None]
+    assert level(other).get([key(1), key(2)]) == [entry(1), None]
     redis.flushdb()
-    assert other.for_space("m", 8).get([key(1), key(2)]) == [entry(1), None]
+    assert level(other).get([key(1), key(2)]) == [entry(1), None]
     assert other.shared.stats() == CacheStats(1, 2, shared=SharedStats())
     assert one.shared.stats() == CacheStats(0, 0, shared=SharedStats(written=1))
     assert [level for level, _ in other.levels()] == ["memory", "redis"]
@@ -77,63 +78,63 @@ def test_entry_of_one_worker_is_found_by_another_and_kept_in_memory(make_tiered,
 
 def test_only_misses_of_the_memory_are_looked_up_in_one_call(make_tiered, redis):
     one, other = make_tiered(), make_tiered()
-    one.for_space("m", 8).put((key(n), entry(n)) for n in range(64))
+    level(one).put((key(n), entry(n)) for n in range(64))
     assert one.shared.flush()
-    other.for_space("m", 8).get([key(0)])
+    level(other).get([key(0)])
     before = redis.info("commandstats")["cmdstat_mget"]["calls"]
-    assert other.for_space("m", 8).get([key(n) for n in range(64)]) == [entry(n) for n in range(64)]
-    assert other.for_space("m", 8).get([key(n) for n in range(64)]) == [entry(n) for n in range(64)]
+    assert level(other).get([key(n) for n in range(64)]) == [entry(n) for n in range(64)]
+    assert level(other).get([key(n) for n in range(64)]) == [entry(n) for n in range(64)]
     assert redis.info("commandstats")["cmdstat_mget"]["calls"] == before + 1
     assert other.shared.stats() == CacheStats(64, 0, shared=SharedStats())
 
 
 def test_widths_and_spaces_do_not_meet(make):
     cache = make()
-    cache.for_space("m", 8).put([(key(1), entry(1))])
+    level(cache).put([(key(1), entry(1))])
     assert cache.flush()
-    assert cache.for_space("m", 9).get([key(1)]) == [None]
+    assert level(cache, "m", 9).get([key(1)]) == [None]
     assert cache.spoiled == 1
-    assert cache.for_space("n", 8).get([key(1)]) == [None]
-    assert cache.for_space("m", None).get([key(1)]) == [entry(1)]
+    assert level(cache, "n", 8).get([key(1)]) == [None]
+    assert level(cache, "m", None).get([key(1)]) == [entry(1)]
 
 
 def test_namespaces_have_different_entries(make, redis):
     one, other = make(namespace="one"), make(namespace="other")
-    one.for_space("m", 8).put([(key(1), entry(1))])
+    level(one).put([(key(1), entry(1))])
     assert one.flush()
-    assert other.for_space("m", 8).get([key(1)]) == [None]
+    assert level(other).get([key(1)]) == [None]
     assert all(name.startswith(b"one:2:v:") for name in redis.keys("*"))
 
 
 @pytest.mark.parametrize("spoil", [b"", b"garbage", b"\xff" * 49, None])
 def test_a_damaged_value_is_a_miss_and_is_overwritten(make, redis, spoil):
     cache = make()
-    cache.for_space("m", 8).put([(key(1), entry(1)), (key(2), entry(2))])
+    level(cache).put([(key(1), entry(1)), (key(2), entry(2))])
     assert cache.flush()
     one, two = sorted(redis.keys("*:v:*"))
     redis.set(one, redis.get(two) if spoil is None else spoil, keepttl=True)
-    assert cache.for_space("m", 8).get([key(1), key(2)]) == [None, entry(2)]
+    assert level(cache).get([key(1), key(2)]) == [None, entry(2)]
     assert cache.spoiled == 1
-    cache.for_space("m", 8).put([(key(1), entry(1))])
+    level(cache).put([(key(1), entry(1))])
     assert cache.flush()
-    assert cache.for_space("m", 8).get([key(1), key(2)]) == [entry(1), entry(2)]
+    assert level(cache).get([key(1), key(2)]) == [entry(1), entry(2)]
 
 
 def test_a_value_of_another_type_is_a_miss(make, redis):
     cache = make()
-    cache.for_space("m", 8).put([(key(1), entry(1))])
+    level(cache).put([(key(1), entry(1))])
     assert cache.flush()
     (name,) = redis.keys("*:v:*")
     redis.delete(name)
     redis.lpush(name, "a list")
-    assert cache.for_space("m", 8).get([key(1)]) == [None]
+    assert level(cache).get([key(1)]) == [None]
 
 
 def test_unreachable_server_is_a_miss_within_the_timeout(make, caplog):
     logging.getLogger("app").propagate = True
     cache = make(url=f"redis://:secret@127.0.0.1:{free_port()}")
     start = time.monotonic()
-    space = cache.for_space("m", 8)
+    space = level(cache)
     assert space.get([key(1), key(2)]) == [None, None]
     space.put([(key(1), entry(1))])
     assert time.monotonic() - start < 0.5
@@ -146,7 +147,7 @@ def test_unreachable_server_is_a_miss_within_the_timeout(make, caplog):
 def test_number_of_waiting_writes_is_bounded(make, monkeypatch):
     monkeypatch.setattr(shared, "MAX_QUEUED_BYTES", 100)
     cache = make()
-    space = cache.for_space("m", 8)
+    space = level(cache)
     space.put((key(n), entry(n)) for n in range(10))
     assert cache.flush()
     eventually(lambda: cache.written + cache.dropped == 10)
@@ -155,7 +156,7 @@ def test_number_of_waiting_writes_is_bounded(make, monkeypatch):
 
 def test_a_full_server_can_be_read(make, redis):
     cache = make()
-    space = cache.for_space("m", 8)
+    space = level(cache)
     space.put([(key(1), entry(1))])
     assert cache.flush()
     redis.config_set("maxmemory", 1)
@@ -177,7 +178,6 @@ def test_failed_writes_are_counted(make, redis):
         def pipeline(self, **_):
             raise OSError("gone")
 
-    space.put([])
     cache._queue.append((space, key(1), entry(1)))
     with pytest.raises(OSError, match="gone"):
         cache._chores(Broken(), False)
@@ -186,7 +186,7 @@ def test_failed_writes_are_counted(make, redis):
 
 def test_look_up_of_no_keys_makes_no_call(make, redis):
     cache = make()
-    assert cache.for_space("m", 8).get([]) == []
+    assert level(cache).get([]) == []
     assert cache.remote.calls == 0
 
 
@@ -194,7 +194,7 @@ def test_settings_select_the_cache(valkey, redis):
     assert make_cache(None) is None
     assert isinstance(make_cache(CacheSettings()), MemoryCache)
     both = make_cache(CacheSettings(url=valkey.url, namespace="n"))
-    both.for_space("m", 8).put([(key(1), entry(1))])
+    level(both).put([(key(1), entry(1))])
     assert both.shared.flush()
     assert redis.keys("n:2:v:*")
     both.close()

@@ -15,6 +15,7 @@ from app.cache.shared import SharedCache
 from app.cache.tiered import TieredCache
 from app.cli import commands as cli
 from tests.cache.contract import entry, key
+from tests.cache.levels import level
 from tests.support.server import eventually, free_port
 from tests.test_config_spaces import space_of
 
@@ -37,7 +38,7 @@ def make(valkey, redis):
 
 
 def fill(cache, model, numbers):
-    cache.for_space(model, 8).put([(key(n), entry(n)) for n in numbers])
+    level(cache, model, 8).put([(key(n), entry(n)) for n in numbers])
     assert cache.shared.flush()
 
 
@@ -53,13 +54,11 @@ def test_clear_of_a_model_keeps_other_models(make, redis):
     fill(one, "n", range(3))
     assert clear(redis, "embeddings", "m") == 5
     polled(one)
-    assert one.for_space("m", 8).get([key(1)]) == [None]
-    assert one.for_space("n", 8).get([key(1)]) == [
-        entry(1)
-    ]  # from the second level: memory is empty
+    assert level(one).get([key(1)]) == [None]
+    assert level(one, "n", 8).get([key(1)]) == [entry(1)]  # from the second level: memory is empty
     other = make()
-    assert other.for_space("m", 8).get([key(1)]) == [None]
-    assert other.for_space("n", 8).get([key(1)]) == [entry(1)]
+    assert level(other).get([key(1)]) == [None]
+    assert level(other, "n", 8).get([key(1)]) == [entry(1)]
 
 
 def test_clear_removes_all_models_and_no_foreign_key(make, redis):
@@ -71,20 +70,20 @@ def test_clear_removes_all_models_and_no_foreign_key(make, redis):
     assert redis.get("of another program")
     polled(one)
     for model in ("m", "n"):
-        assert one.for_space(model, 8).get([key(1)]) == [None]
+        assert level(one, model, 8).get([key(1)]) == [None]
     fill(one, "m", [1])
-    assert one.for_space("m", 8).get([key(1)]) == [entry(1)]
+    assert level(one).get([key(1)]) == [entry(1)]
 
 
 def test_entry_written_by_a_request_from_before_clear_is_not_found(make, redis):
     cache = make()
-    under_way = cache.for_space("m", 8)  # a request in flight
+    under_way = level(cache)  # a request in flight
     clear(redis, "embeddings", "m")
     polled(cache)
     under_way.put([(key(1), entry(1))])
     assert cache.shared.flush()
-    assert cache.for_space("m", 8).get([key(1)]) == [None]
-    assert make().for_space("m", 8).get([key(1)]) == [None]
+    assert level(cache).get([key(1)]) == [None]
+    assert level(make()).get([key(1)]) == [None]
 
 
 def test_many_entries_are_removed_in_batches(make, redis, monkeypatch):
@@ -97,7 +96,7 @@ def test_stats_list_models_and_workers(make, redis):
     one = make()
     fill(one, "m", range(5))
     fill(one, "old model", range(100, 160))
-    one.for_space("m", 8).get([key(1), key(1000)])
+    level(one).get([key(1), key(1000)])
     fields = {"time": time.time() - 100}
     redis.hset("embeddings:2:workers", "gone:1", json.dumps(fields))
     eventually(lambda: _worker(redis, 65), 3)

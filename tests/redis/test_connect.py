@@ -11,6 +11,7 @@ from app.cache.admin import clear, stats
 from app.cache.shared import SharedCache
 from app.redis.connect import close, connect, without_secrets
 from tests.cache.contract import entry, key
+from tests.cache.levels import level
 from tests.redis.servers import silent, talking
 from tests.support.server import eventually
 from tests.support.valkey import Valkey
@@ -57,7 +58,7 @@ def test_a_cluster_serves_as_cache(open_client):
         url = f"redis+cluster://127.0.0.1:{server.port}"
         assert open_client(url).ping()
         cache = SharedCache(url, 3600, timeout=0.5)
-        space = cache.for_space("m", 8)
+        space = level(cache)
         space.put((key(n), entry(n)) for n in range(64))
         assert cache.flush()
         assert space.get([key(n) for n in range(65)]) == [entry(n) for n in range(64)] + [None]

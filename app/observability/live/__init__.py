@@ -3,8 +3,8 @@
 * `observer`: counts each request and keeps its story; asks all workers.
 * `figures`: counts requests and calls of this worker; `ring` has the sums by time, `latencies` the
   histogram for percentiles.
-* `stories`: keeps the last requests of this worker; `steps` tells what happened to one, `lists`
-  chooses which to show.
+* `stories`: keeps the last requests of this worker; `steps`: what happened to one, in order;
+  `lists`: which of them to show.
 * `workers`: asks all workers of this server, over Unix sockets.
 * `counted`: what a worker has counted, and the sum over workers; `summary` makes the answer of it;
   `deployments`: the states of deployments as all workers see them.

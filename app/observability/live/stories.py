@@ -1,4 +1,4 @@
-"""Keeps what happened to the last requests, and tells it when asked."""
+"""Keeps a record of each of the last requests, in memory: its `Story`, which the console shows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class Story(NamedTuple):
     calls: Sequence[tuple[Any, ...]]  # the values of a `app.domain.CallRecord` each
 
 
-#: The values of a `Story`, in order: to make one costs more than all the rest of a request's way.
+#: The values of a `Story`, in order, without their names. They are kept so, and made a `Story` when
+#: one is shown: a `Story` for each request would cost more than all else that is done for it here.
 StoryValues = tuple[Any, ...]
 CALLS = -1  # the place of the calls in them
 
