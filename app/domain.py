@@ -34,7 +34,7 @@ DEFAULT_TIMEOUT = 600
 
 
 class Flow(NamedTuple):
-    """Whose requests they are in the queues of providers, which share their slots by it.
+    """The flow of a request: fair queueing shares the slots of a provider among flows.
 
     Keys of the same tier get slots in proportion to their ``share``. ``user`` is empty unless the
     key divides its share evenly among its end users; dispatch replaces an empty one by the size of

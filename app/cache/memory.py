@@ -85,7 +85,7 @@ class MemoryCache:
         self.hits = self.misses = 0  # items
 
     def for_space(self, space: str, width: int | None) -> Self:
-        """Itself: keys hold the space, and a process does not change its widths."""
+        """Return the cache itself: keys hold the space, and widths do not change in a process."""
         return self
 
     def get(self, keys: Sequence[bytes]) -> list[Entry | None]:

@@ -19,16 +19,16 @@ class Names:
         self.workers = f"{self._root}:workers"  # hash: host:pid → report
 
     def entries(self, space: str | None = None) -> str:
-        """The pattern of the entries of a space, or of all."""
+        """Return the pattern of the names of a space's entries, or of all entries."""
         return f"{self._root}:v:{'*' if space is None else digest(space)}:*"
 
     def prefix(self, space: str, generations: dict[str, str]) -> str:
-        """What the keys of a space begin with now."""
+        """Return the prefix of the names of a space's entries, by the generations now."""
         own = digest(space)
         generation = generations.get("*", "") + generations.get(own, "")
         return f"{self._root}:v:{own}:{generation}:"
 
 
 def digest(space: str) -> str:
-    """A short name of a space that needs no escaping."""
+    """Return a short name of a space that needs no escaping."""
     return blake2b(space.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()

@@ -22,7 +22,7 @@ REQUIRED: Any = dataclasses.MISSING
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What is known of a setting beside its name and its default."""
+    """The declaration of a setting, beside its name and its default."""
 
     check: fields.Field[Any]  # checks and converts what is in a settings file
     values: str  # what it takes, in words
@@ -116,7 +116,7 @@ def address(default: Any, reason: str) -> Any:
 
 
 def namespace() -> Any:
-    """What the keys in a Redis or Valkey begin with."""
+    """Declare the setting ``namespace``, with which the keys in a Redis or Valkey begin."""
     values = "1 to 64 letters, digits, '.', '_', '-'"
     return setting(
         own.key_prefix(), "embeddings", values, "Prefix of its keys in the Redis or Valkey."

@@ -114,7 +114,7 @@ class Matryoshka(fields.Field[Any]):
 
 
 def key_prefix() -> fields.String:
-    """What the keys of a Redis or Valkey begin with: its "namespace"."""
+    """Return the field of a ``namespace``, with which the keys in a Redis or Valkey begin."""
     return fields.String(
         validate=validate.Regexp(
             r"^[A-Za-z0-9._-]{1,64}\Z", error="must be 1 to 64 letters, digits, '.', '_' or '-'"

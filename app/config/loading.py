@@ -30,7 +30,7 @@ def load(kinds: ProviderKinds | None = None) -> Settings:
 
 
 def read() -> dict[str, Any]:
-    """The same settings by name, unchecked. Raises `SettingsError` for a file that does not run."""
+    """Return settings by name, unchecked. Raises `SettingsError` for a file that does not run."""
     # Reloaded, because it reads the environment: a process may load settings more than once.
     module = importlib.reload(importlib.import_module("app.settings"))
     names = {name: getattr(module, name) for name in NAMES}

@@ -54,5 +54,5 @@ def _plain(message: str) -> str:
 
 
 def needs_package(package: str | None, extra: str) -> str:
-    """What to install where an optional dependency is missing."""
+    """Return the message that says what to install where an optional dependency is missing."""
     return f"needs the package {package!r}: pip install '.[{extra}]'"

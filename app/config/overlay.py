@@ -16,9 +16,9 @@ KEPT_FD = "PROXY_SETTINGS_FD"
 
 
 def overlay(path: Path, known: Collection[str]) -> dict[str, Any]:
-    """What a settings file defines of the known names, and what was probably meant as one.
+    """Return the settings that a file defines: known names, and others in upper case.
 
-    Raises `SettingsError`.
+    The others are misspelt, probably. Raises `SettingsError`.
     """
     try:
         source = source_of(path)

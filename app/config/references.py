@@ -97,7 +97,7 @@ def _need_keys(original: Mapping[str, Any], errors: dict[str, Any]) -> None:
 
 
 def _listed(value: Any) -> list[Any]:
-    """What marshmallow takes for a list, as one."""
+    """Return a value as a list if marshmallow accepts it as one; else an empty list."""
     return list(value) if isinstance(value, list | tuple | set | frozenset) else []
 
 

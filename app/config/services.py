@@ -54,7 +54,7 @@ def check_limits(limits: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class UnusualSettings:
-    """What is unusual of one key or one end user in an hour. None: nothing is."""
+    """The usage of one key or end user in an hour from which it is unusual; None: none is."""
 
     requests_per_hour: int | None = count(None, "Requests in an hour.")
     tokens_per_hour: int | None = count(None, "Tokens in an hour.")

@@ -21,7 +21,7 @@ Embed = Callable[[Sequence[str]], Vectors]
 
 @dataclass(slots=True)
 class Progress:
-    """What one check has got so far, by the indexes of the probe texts.
+    """The vectors that a check has got so far, by the indexes of the probe texts.
 
     A check that could not end goes on where it was. Times are in seconds since 1970.
     """

@@ -1,4 +1,4 @@
-"""What is checked: each deployment of each vector space once, however many models have it."""
+"""The deployments to check for drift: each once for its vector space, in however many models."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class BrokenContract(ProviderError):
 
 
 class Drifted(ProviderError):
-    """Its vectors have drifted from the reference of their space. Only another provider can help.
+    """The deployment has drifted from the reference of its space. Only another one can help.
 
     The call has answered vectors, but the deployment was ejected for drift meanwhile.
     """

@@ -46,7 +46,7 @@ class Incoming:
 
 
 class LongText(StrEnum):
-    """What becomes of a text that is longer than the context of the model."""
+    """What a provider does with a text that is longer than the context of the model."""
 
     ERROR_THERE = "error there"
     TOLD_NOT_TO_CUT = "told not to cut"  # an error there; its default is to cut
@@ -62,13 +62,13 @@ class LongText(StrEnum):
 
     @classmethod
     def chosen(cls, cuts: bool) -> LongText:
-        """Return that of a provider to which each call says whether to cut."""
+        """Return the value for a provider whose calls say whether to cut a text."""
         return cls.TOLD_TO_CUT if cuts else cls.TOLD_NOT_TO_CUT
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a provider takes, where the settings do not say otherwise."""
+    """The limits of a provider and what it accepts, unless the settings say otherwise."""
 
     max_inputs: int | None = None  # of one call
     max_tokens: int | None = None  # of one call, all inputs together
@@ -84,16 +84,17 @@ class Provider(Protocol):
     capabilities: Capabilities
 
     def limits(self, model: str) -> Capabilities:
-        """What it takes for one of its models, by its own name: ``capabilities`` unless it differs.
+        """Return the capabilities for a model, by the provider's name for it.
 
-        Raises `SettingsError` for a model that it cannot serve.
+        They are ``capabilities`` unless the model has others. Raises `SettingsError` for a model
+        that the provider cannot serve.
         """
 
     def load(self) -> None:
-        """Get ready: called once, before the first `embed`."""
+        """Load what `embed` needs, such as a model; called once, before the first `embed`."""
 
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
-        """N vectors for N items, in order, checked; by ``deadline``.
+        """Return N vectors for N items, checked and in order, by ``deadline``.
 
         Raises a `ProviderError`, nothing else.
         """
@@ -110,21 +111,21 @@ class WireFormat(ABC):
     base_url: str | None = None
 
     def limits(self, model: str) -> Capabilities:
-        """As `Provider.limits`."""
+        """Return the capabilities for a model: see `Provider.limits`."""
         return self.capabilities
 
     @abstractmethod
     def build(self, call: Call) -> Outgoing:
-        """The request for a call, with nothing in it that the provider does not know."""
+        """Return the request of a call, with no field that the provider does not know."""
 
     @abstractmethod
     def parse(self, answer: Incoming, call: Call) -> Vectors:
-        """A 2xx answer → `Vectors` in the order of the items; `BrokenContract` if it is none."""
+        """Return the vectors of a 2xx answer, in the order of items. Raises `BrokenContract`."""
 
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
-        """Any other answer → the error it stands for, its message without ``secrets``.
+        """Return the error that any other answer stands for, its message without ``secrets``.
 
-        They come longest first, so that no part of one stays behind.
+        The secrets are sorted, the longest first: one may be a part of another.
         """
         message = clean(message_of(answer.body), secrets)
         after = retry_after(answer.headers)

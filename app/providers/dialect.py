@@ -1,4 +1,4 @@
-"""What a provider may do otherwise than OpenAI, as data."""
+"""The differences between servers that speak OpenAI's wire format, as data: a `Dialect` each."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Dialect:
 
 
 def options(dialect: Dialect) -> dict[str, Option]:
-    """The settings that a server of that dialect has a use for."""
+    """Return the options of a kind with that dialect: those that its servers can use."""
 
     def takes_dimensions(model: str) -> bool:
         return limits_of(model, Capabilities(), dialect.models).dimensions
@@ -87,7 +87,7 @@ def limits_of(
     models: Mapping[str, Mapping[str, Any]],
     kept: Collection[str] = (),
 ) -> Capabilities:
-    """What a provider takes for one model, but ``kept``, where the operator has said so."""
+    """Return the capabilities for one model; ``kept`` are those that the settings have set."""
     for pattern, special in models.items():
         if fnmatchcase(model, pattern):
             return replace(general, **{n: v for n, v in special.items() if n not in kept})

@@ -72,7 +72,7 @@ _error = msgspec.json.Decoder(_Error)
 
 
 class Google(WireFormat):
-    """What Google's APIs have in common: the shape of their errors (google.rpc.Status)."""
+    """The base of Google's wire formats: reads errors, a google.rpc.Status in all of them."""
 
     def refuse(self, answer: Incoming, secrets: Sequence[str]) -> ProviderError:
         found = _Status()

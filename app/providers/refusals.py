@@ -72,8 +72,10 @@ def rejected(message: str, status: int = 400) -> Rejected:
 
 
 def blamed(error: ProviderError, message: str, words: Sequence[str]) -> ProviderError:
-    """The same error, or `Rejected` where a failure's (cleaned) message has words that blame an
-    input: it would fail everywhere and for ever, so a retry only costs."""
+    """Return `Rejected` where ``words`` in the message of a failure blame an input; else ``error``.
+
+    Such an input fails at each attempt, so that retries only cost.
+    """
     if isinstance(error, ProviderUnavailable) and any(word in message for word in words):
         return rejected(message)
     return error

@@ -71,14 +71,14 @@ def make(settings: ProviderSettings) -> Provider:
 
 
 def verify(settings: Settings) -> None:
-    """Have every wire format look at its settings and its models. Raises `SettingsError`."""
+    """Check the settings and models of each provider by its kind. Raises `SettingsError`."""
     for model in settings.models.values():
         for deployment in model.deployments:
             describe(settings.providers[deployment.provider]).limits(deployment.model)
 
 
 def describe(settings: ProviderSettings) -> WireFormat | Provider:
-    """What says the limits of a provider; it loads no model, and opens no connection."""
+    """Return a wire format, or a provider without one; loads no model, opens no connection."""
     made: WireFormat | Provider = _module(settings.kind).make(settings)
     return made
 

@@ -84,7 +84,7 @@ class ProviderLoad:
 
 
 class _Key(Strict.from_dict({name: fields_of(KeySettings)[name] for name in KEY_OPTIONS})):  # type: ignore[misc]  # made at run time
-    """What the load says of a key: what KEYS can say, but for the key itself."""
+    """The schema of a key in a load: the options that it may have in KEYS."""
 
 
 @dataclass(frozen=True, slots=True)

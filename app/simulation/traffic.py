@@ -32,7 +32,7 @@ _PREFIX_LENGTH = 4  # of a text: the number of its caller
 
 @dataclass(slots=True)
 class SimulatedWorker:
-    """What a worker has of its own."""
+    """The objects of one simulated worker."""
 
     dispatcher: Dispatcher
     limiter: Limiter

@@ -21,7 +21,7 @@ class Choice:
 
     @property
     def title(self) -> str:
-        """Its name for people."""
+        """The name that the page shows."""
         return self.model if self.deployment is None else self.deployment.label
 
 

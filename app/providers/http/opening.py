@@ -52,7 +52,7 @@ def resolve(host: str, port: int, lookups: NativeThreads, deadline: Deadline, en
 def connect(
     addresses: Sequence[_Address], deadline: Deadline, end: float, options: Sequence[Any] = ()
 ) -> socket.socket:
-    """A socket that is connected to the first address that takes it. Raises `OSError`."""
+    """Return a socket that is connected to the first address that accepts it. Raises `OSError`."""
     failure: OSError = OSError("no address")
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         remaining = min(deadline.remaining(), end - time.monotonic())
@@ -78,7 +78,7 @@ def connect(
 
 
 def interrupter(sock: socket.socket) -> Callable[[], None]:
-    """What ends any wait on a socket, from whichever thread."""
+    """Return a function that ends any wait on a socket, from any thread."""
 
     def interrupt() -> None:
         with suppress(OSError):  # closed already

@@ -159,7 +159,7 @@ def _body(answer: Answer, limit: int) -> bytes | None:
 
 
 def _host(base_url: str) -> str:
-    """What ``Host`` says of an address: as http.client, without the port that is usual."""
+    """Return the header ``Host`` for an address, as http.client: without the scheme's own port."""
     url = parse_url(base_url)
     usual = {"http": 80, "https": 443}.get(url.scheme or "")
     # Neither the root's dot nor the interface of an IPv6 address means anything to the other side.
@@ -168,7 +168,7 @@ def _host(base_url: str) -> str:
 
 
 def session(settings: ProviderSettings) -> requests.Session:
-    """For a library that fetches credentials by itself: by the same proxy and certificates."""
+    """Return a session with a provider's proxy and certificates, for a library that needs one."""
     made = requests.Session()
     made.trust_env = False
     made.verify = settings.ca_bundle or True
@@ -185,7 +185,7 @@ def _sent_secrets(headers: Mapping[str, str]) -> set[str]:
 
 
 def _secrets(settings: ProviderSettings, base_url: str) -> set[str]:
-    """What of the settings must not appear in a message."""
+    """Return the values of the settings that must not appear in a message."""
     address = base_url.partition("://")[2]
     host = urlsplit(base_url).hostname
     own = settings.options.get("access_key_id")
