@@ -9,11 +9,11 @@ from app.concurrency.locks import uncontended_lock
 
 #: Failures in a row that open it: a single one may be chance.
 FAILURES_TO_OPEN = 3
-#: Seconds between two probes while it is open …
+#: Seconds between two probes while it is open.
 PROBE_INTERVAL_S = 0.25
-#: … doubled up to this, each time the server fails again soon after it has passed a probe.
+#: The longest interval: it is doubled each time the server fails soon after it has passed a probe.
 MAX_PROBE_INTERVAL_S = 2.0
-#: Seconds after a good probe within which another failure counts as soon.
+#: "Soon" is within so many seconds after the probe.
 RELAPSE_WITHIN_S = 5.0
 
 

@@ -160,7 +160,7 @@ CACHE_MISSES = Metric("counter", "cache_misses", "Items not found there.", _LEVE
 CACHE_EVICTIONS = Metric("counter", "cache_evictions", "Items dropped for want of room.", _LEVEL)
 CACHE_BYTES = Metric("gauge", "cache_bytes", "Bytes that a cache holds, of all workers.", _LEVEL)
 CACHE_ENTRIES = Metric("gauge", "cache_entries", "Items that it holds.", _LEVEL)
-# … of a level in a server:
+# Of the level in a server only:
 CACHE_LOST = Metric(
     "counter", "cache_lost", "Items missed because the server was slow or away.", _LEVEL
 )
@@ -201,7 +201,7 @@ KEY_REQUESTS = Metric(
     "Requests for embeddings, by key and result: ok, refused, invalid, failed.",
     ("key", "result"),
 )
-# … where there is a ledger:
+# Only where there is a ledger:
 UNUSUAL = Metric(
     "gauge",
     "unusual",
