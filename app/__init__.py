@@ -4,7 +4,7 @@
    records its start and its client (`app.exchange`). The Flask app is `app.api.proxy`, the route is
    in `app.api.views`.
 2. Authentication (`app.auth.authenticator`): bearer key or token → `Caller`. `app.auth.keys` looks
-   keys up.
+   keys up, `app.auth.blocklist` has the blocked ones.
 3. Validation (`app.api.json_body`, `app.api.embedder`, `app.api.schemas`): JSON →
    `EmbeddingRequest`, checked by marshmallow, here and nowhere else. Its deadline is the start plus
    its ``timeout``.

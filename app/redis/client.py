@@ -6,8 +6,8 @@ within the call timeout, else None:
 1. While the circuit breaker is open, the server is not asked.
 2. Else a helper thread (a greenlet under gevent) asks it, through redis-py, and the caller waits
    for that thread until the timeout passes. Then the caller leaves, whatever the thread is doing:
-   looking up a name, connecting, or reading an answer that drips. redis-py's own timeouts bound
-   each single step of the thread.
+   looking up a name, connecting, or reading an answer that comes slowly. redis-py's own timeouts
+   bound each single step of the thread.
 3. Failures in a row open the breaker, which closes all connections, so that the helper threads
    that were left end too.
 

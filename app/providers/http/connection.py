@@ -142,7 +142,7 @@ class _BaseConnection:
         return sock
 
     def _tunnel(self) -> None:
-        # An egress proxy, too, may drip its answer. TLS then wants the socket itself.
+        # An egress proxy may answer slowly, too. TLS then needs the socket itself.
         plain, self.sock = self.sock, DeadlineSocket(self.sock, self.timeout)
         super()._tunnel()  # type: ignore[misc]
         self.sock = plain
