@@ -13,6 +13,7 @@ COLOURS = {
     "proxy": "#0b6e4f",
     "litellm": "#d1495b",
     "portkey": "#edae49",
+    "tensorzero": "#3d6fb6",
 }
 PANELS: tuple[tuple[str, Metric], ...] = (
     ("small-base64", "cpu"),

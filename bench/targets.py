@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench import envoy, gateway, peers
-from bench.processes import Server, free_port
+from bench import envoy, gateway, peers, tensorzero_gateway
+from bench.processes import Server, ServerOfUnknownPort, free_port
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Target:
     start: Callable[[Setup, Place], Server]
     missing: Callable[[], str | None] = lambda: None
     """Why it is not available here, if so."""
+    path: str = "/v1/embeddings"
     headers: Callable[[int], dict[str, str]] = lambda provider_port: {}
     cached_fields: tuple[tuple[str, object], ...] | None = None
     """What a body says to be answered from the cache; None: the target has no cache."""
@@ -162,12 +163,30 @@ def _portkey_headers(provider_port: int) -> dict[str, str]:
     return {"x-portkey-provider": "openai", "x-portkey-custom-host": host}
 
 
+def _tensorzero(setup: Setup, place: Place) -> Server:
+    config, log = place.folder / "tensorzero.toml", place.folder / "tensorzero.log"
+    config.write_text(tensorzero_gateway.config(place.provider_port))
+    env = {"TOKIO_WORKER_THREADS": str(setup.workers)}
+    if binary := peers.tensorzero_binary():
+        port = free_port()
+        command = [binary, "--config-file", config, "--bind-address", f"127.0.0.1:{port}"]
+        return Server(command, port, log, env)
+    return ServerOfUnknownPort([peers.PYTHON, tensorzero_gateway.__file__, config], log, env)
+
+
 def _needs(module: str) -> Callable[[], str | None]:
     return lambda: None if find_spec(module) else f"{module.replace('_', '-')} is not installed"
 
 
 def _peer(*paths: Path) -> Callable[[], str | None]:
     return lambda: None if all(p.exists() for p in paths) else "python -m bench.peers install"
+
+
+def _no_tensorzero() -> str | None:
+    binary = peers.tensorzero_binary()
+    if binary is None:
+        return _peer(peers.tensorzero_package())()
+    return None if binary.exists() else f"TENSORZERO_GATEWAY: no {binary}"
 
 
 TARGETS = (
@@ -180,4 +199,5 @@ TARGETS = (
     Target(
         "portkey", _portkey, _peer(peers.PORTKEY, peers.node()), headers=_portkey_headers, peer=True
     ),
+    Target("tensorzero", _tensorzero, _no_tensorzero, tensorzero_gateway.PATH, peer=True),
 )
