@@ -4,7 +4,8 @@
 
 1. `provider` starts a fast upstream with prepared answers (`answers`).
 2. `targets` starts the targets, each in front of that provider: none (*direct*), nginx,
-   a bare Flask route (`floor`), the proxy (`gateway`), and the `peers` that are installed.
+   a bare Flask route (`floor`), the proxy (`gateway`), and the `peers` that are installed, with
+   their configurations (`envoy`, `tensorzero_gateway`).
 3. `scenarios` defines the requests; `load` sends them, in a closed loop, and checks answers.
 4. `runner` measures the targets in turn, several times, so that other load affects all of them, and
    reads the processor time of each from its own processes (`processes`).

@@ -8,10 +8,12 @@ from bench.scenarios import UNITS, Metric
 COLOURS = {
     "direct": "#c8c8c8",
     "nginx": "#9aa5b1",
+    "envoy": "#8a7fb5",
     "flask floor": "#6b7785",
     "proxy": "#0b6e4f",
     "litellm": "#d1495b",
     "portkey": "#edae49",
+    "tensorzero": "#3d6fb6",
 }
 PANELS: tuple[tuple[str, Metric], ...] = (
     ("small-base64", "cpu"),

@@ -1,6 +1,7 @@
 """Child processes: start, wait for answers, read processor time and memory, stop."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
+_PRINTED_URL = re.compile(r"^http://127\.0\.0\.1:(\d+)/", re.MULTILINE)
 
 
 def free_port() -> int:
@@ -72,6 +74,25 @@ class Server:
     def worker(self) -> int:
         """Return the serving process: the first with a parent in the tree, else the only one."""
         return self.tree()[:2][-1]
+
+
+class ServerOfUnknownPort(Server):
+    """A server that chooses its port itself, and prints its URL on a line."""
+
+    def __init__(
+        self, command: Sequence[object], log: Path, env: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(command, 0, log, env)
+
+    def await_port(self, seconds: float = 60.0) -> None:
+        """Return once the printed port accepts connections; raise as `Server` does."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end and self._process.poll() is None and not self.port:
+            if printed := _PRINTED_URL.search(self.log.read_text()):
+                self.port = int(printed[1])
+            else:
+                time.sleep(0.005)
+        super().await_port(end - time.perf_counter())
 
 
 def _cpu(pid: int) -> float:

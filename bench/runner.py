@@ -64,7 +64,7 @@ class Running:
         fields |= dict(self.target.cached_fields or ()) if cached else {}
         body = orjson.dumps(fields)
         head = (
-            f"POST /v1/embeddings{query} HTTP/1.1\r\nhost: localhost\r\n{lines}"
+            f"POST {self.target.path}{query} HTTP/1.1\r\nhost: localhost\r\n{lines}"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         return Request(head.encode() + body, tuple(texts))

