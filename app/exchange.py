@@ -6,8 +6,9 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from app.auth.authenticator import Address
 from app.domain import Caller, EmbeddingRequest, Outcome, Source
@@ -40,14 +41,14 @@ class StartObserver(Protocol):
         """Handle the start of an exchange; ``environ`` is WSGI's. Must not wait or raise."""
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Struct):
     """The record of one request; each step sets the fields that it knows."""
 
     id: str
     method: str
     path: str
     started: float = field(default_factory=time.monotonic)  # monotonic, in seconds
+    seconds: float = 0.0  # from the start to the answer, once that is ready
     caller: Caller | None = None
     request: EmbeddingRequest | None = None
     outcome: Outcome | None = None
@@ -62,9 +63,8 @@ class Exchange:
     trace: Any = None  # the context of its span, if requests are traced
     trace_id: str = ""  # the id of that trace, for logs
 
-    @property
-    def seconds(self) -> float:
-        """Seconds since the request arrived."""
+    def elapsed(self) -> float:
+        """Return the seconds since the request arrived."""
         return time.monotonic() - self.started
 
     @property

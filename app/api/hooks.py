@@ -55,6 +55,7 @@ def install(
             headers = response.headers
             # A view's own header has precedence: static pages set another Cache-Control.
             headers.extend(pair for pair in added if pair[0] not in headers)
+        exchange.seconds = exchange.elapsed()
         for observer in observers:
             observer.finished(exchange, response.status_code)
         return response

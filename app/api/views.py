@@ -73,9 +73,7 @@ class Api:
         space = environ.get("HTTP_X_PROXY_SPACE")
         checked = self._embedder.check(exchange, caller, payload, model, space)
         outcome = self._embedder.embed(exchange, caller, checked, partial(has_left, environ))
-        return embedding_response(
-            outcome, checked.model, checked.encoding, lambda: exchange.seconds
-        )
+        return embedding_response(outcome, checked.model, checked.encoding, exchange.elapsed)
 
     def models(self) -> Response:
         caller = self.caller()

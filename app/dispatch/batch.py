@@ -43,8 +43,10 @@ class CallDeadline(Deadline):
         latest = float("-inf")
         for attempt in self._attempts:
             if attempt.state is AttemptState.IN_FLIGHT:
+                if attempt.deadline.at >= self._latest:
+                    return self._latest
                 latest = max(latest, attempt.deadline.at)
-        return min(self._latest, latest)
+        return latest
 
     @at.setter
     def at(self, _: float) -> None:

@@ -50,6 +50,8 @@ class TokenEstimate:
         self.is_used = is_used  # a limit of tokens depends on it
         self.tokenizer = None if tokenizer is None else BoundedTokenizer(tokenizer)
         self._bytes = self._tokens = 0.0  # of the calls so far, recent ones count more
+        #: The UTF-8 bytes that one token is expected to have.
+        self.bytes_per_token = _CAUTIOUS_BYTES_PER_TOKEN
         #: So many times the expected tokens are assumed where a call's size is limited.
         self.correction = 1.0
 
@@ -84,6 +86,9 @@ class TokenEstimate:
             self._bytes = self._bytes * _DECAY + sum(map(weigh, items))
             self._tokens = self._tokens * _DECAY + tokens
             self.correction = max(1.0, self.correction * _CORRECTION_DECAY)
+            if self._bytes >= _MIN_LEARNED_BYTES:
+                seen = self._bytes / self._tokens * _MARGIN
+                self.bytes_per_token = min(max(seen, _MIN_BYTES_PER_TOKEN), _MAX_BYTES_PER_TOKEN)
 
     def raise_expectation(self) -> None:
         """Send smaller calls for a while: one of several items was refused as too large.
@@ -92,14 +97,6 @@ class TokenEstimate:
         a few calls that were too large do not show that all callers use more tokens.
         """
         self.correction = min(self.correction * _CORRECTION_FACTOR, _MAX_CORRECTION)
-
-    @property
-    def bytes_per_token(self) -> float:
-        """The UTF-8 bytes that one token is expected to have."""
-        cautious = _CAUTIOUS_BYTES_PER_TOKEN
-        if self._bytes >= _MIN_LEARNED_BYTES:
-            cautious = self._bytes / self._tokens * _MARGIN
-        return min(max(cautious, _MIN_BYTES_PER_TOKEN), _MAX_BYTES_PER_TOKEN)
 
 
 def split(

@@ -179,7 +179,7 @@ class Starter:
             call,
             None if part.never_merge else deployment.group(call, kind, now),
             kind,
-            sum(part.tokens),
+            part.expected.total,
             deadline,
             self._on_result,
             now,

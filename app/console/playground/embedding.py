@@ -74,10 +74,10 @@ class PlaygroundEmbedder:
             status = error.status
             drop_tracebacks(error)
         finally:
-            seconds = exchange.seconds
+            exchange.seconds = exchange.elapsed()
             for observer in self._observers:
                 observer.finished(exchange, status)
-        return Embedded(choice, exchange, seconds, exchange.outcome, exchange.error)
+        return Embedded(choice, exchange, exchange.seconds, exchange.outcome, exchange.error)
 
     def _run(
         self,
