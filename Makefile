@@ -4,6 +4,9 @@ PORT ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# Tests start hundreds of servers, each of which would compile app/ again where this is set.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run install test test-chaos test-deep lint lint-deploy audit bench bench-peers \
 	test-engines release clean
 
