@@ -22,7 +22,7 @@ install: .venv/.run ## install the proxy and the embedded model into .venv
 test: .venv/.test ## check format, types and imports, then run all tests
 	$(MAKE) --no-print-directory lint
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 lint: .venv/.test ## check format, types and the import contract
 	$(BIN)/ruff format --check .
