@@ -4,6 +4,9 @@ PORT ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# Tests start hundreds of servers, each of which would compile app/ again where this is set.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run install test test-chaos test-deep lint lint-deploy audit bench bench-peers \
 	test-engines release clean
 
@@ -19,7 +22,7 @@ install: .venv/.run ## install the proxy and the embedded model into .venv
 test: .venv/.test ## check format, types and imports, then run all tests
 	$(MAKE) --no-print-directory lint
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 lint: .venv/.test ## check format, types and the import contract
 	$(BIN)/ruff format --check .

@@ -23,6 +23,10 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 pytest.register_assert_rewrite("tests.support")
 
+from tests.support import scratch  # noqa: E402 - as below
+
+scratch.use_memory(os.environ)  # before the first temporary file, and for all processes
+
 from app.concurrency.periodic import PeriodicTask  # noqa: E402
 from tests.support import ordering, settings, stalls  # noqa: E402 - after the line above, for asserts
 from tests.support.client import Client  # noqa: E402

@@ -35,8 +35,8 @@ class Installed:
         home.mkdir()
         packages = directory / "packages"
         packages.mkdir()
-        wheels.make(packages)
-        venv.create(directory / "venv", with_pip=True)
+        wheels.make(packages, ["local"])
+        venv.create(directory / "venv")
         self.bin = directory / "venv" / "bin"
         self.environment = {
             "HOME": str(home),
@@ -46,11 +46,15 @@ class Installed:
             "PIP_CONFIG_FILE": os.devnull,
             "ALPHANEURAL_API_KEY": KEY,
         }
-        self.run("pip", "install", "--quiet", f"{wheel(directory)}[local]")
+        # pip installs into it from outside, and leaves the bytecode to those who import.
+        pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python")]
+        self._succeed([*pip, "install", "--quiet", "--no-compile", f"{wheel(directory)}[local]"])
 
     def run(self, *words: str) -> str:
         """Run a program of the environment; return its output. It must succeed."""
-        command = [str(self.bin / words[0]), *words[1:]]
+        return self._succeed([str(self.bin / words[0]), *words[1:]])
+
+    def _succeed(self, command: list[str]) -> str:
         done = subprocess.run(
             command, cwd=self.elsewhere, env=self.environment, capture_output=True, text=True
         )

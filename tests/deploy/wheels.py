@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import zipfile
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 
@@ -16,16 +17,19 @@ NOT_IN_IMAGES = ("test", "bench")  # extras of setup.cfg
 NOT_COPIED = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
 
 
-def make(directory: Path) -> None:
-    """Write wheels of all requirements of our extras that are installed here."""
-    for distribution in needed():
+def make(directory: Path, extras: Collection[str] | None = None) -> None:
+    """Write wheels of all requirements of our extras that are installed here.
+
+    ``extras`` are some of them; the default is all except those for development.
+    """
+    for distribution in needed(extras):
         pack(distribution, directory)
 
 
-def needed() -> list[metadata.Distribution]:
-    """Return installed distributions that the extras (except those for development) need."""
+def needed(extras: Collection[str] | None = None) -> list[metadata.Distribution]:
+    """Return installed distributions that these extras need."""
     found: dict[str, metadata.Distribution] = {}
-    waiting = [Requirement("setuptools"), *ours()]
+    waiting = [Requirement("setuptools"), *ours(extras)]
     seen: set[str] = set()
     while waiting:
         requirement = waiting.pop()
@@ -45,15 +49,16 @@ def needed() -> list[metadata.Distribution]:
     return list(found.values())
 
 
-def ours() -> list[Requirement]:
-    """Return the requirements in setup.cfg."""
+def ours(chosen: Collection[str] | None = None) -> list[Requirement]:
+    """Return the requirements in setup.cfg: ours, and those of these extras."""
     from configparser import ConfigParser
 
     parser = ConfigParser()
     parser.read(ROOT / "setup.cfg")
     groups = [parser["options"]["install_requires"]]
     extras = parser["options.extras_require"]
-    groups += [text for name, text in extras.items() if name not in NOT_IN_IMAGES]
+    names = set(extras) - set(NOT_IN_IMAGES) if chosen is None else chosen
+    groups += [extras[name] for name in names]
     return [Requirement(line) for text in groups for line in text.splitlines() if line.strip()]
 
 

@@ -152,12 +152,24 @@ class Simulation:
         **f: Any,
     ) -> Asked:
         """Make a request after some seconds; its client leaves after further seconds, or never."""
-        request = EmbeddingRequest(model, items, timeout=timeout, caching=self.caching, **f)
-        asked = Asked(request, self.world.now + after)
+        asked = self._new(model, items, self.world.now + after, timeout, **f)
         if leaves_after is not None:
             asked.leaves_at = asked.at + leaves_after
-        self.asked.append(asked)
         self.world.at(asked.at, lambda: self.world.spawn(self._ask, asked))
+        return asked
+
+    def ask_and_wait(
+        self, model: str, items: Sequence[Item], timeout: float = 600, **f: Any
+    ) -> Asked:
+        """Make a request in the virtual thread that calls this, and return it with its result."""
+        asked = self._new(model, items, self.world.now, timeout, **f)
+        self._ask(asked)
+        return asked
+
+    def _new(self, model: str, items: Sequence[Item], at: float, timeout: float, **f: Any) -> Asked:
+        request = EmbeddingRequest(model, items, timeout=timeout, caching=self.caching, **f)
+        asked = Asked(request, at)
+        self.asked.append(asked)
         return asked
 
     def _ask(self, asked: Asked) -> None:

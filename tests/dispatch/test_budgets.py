@@ -14,7 +14,7 @@ def errors_of_m(sick, seed=0):
     with simulated({**TENTH, "c": failing(0.5)}, MODELS, merge=False, seed=seed) as run:
         asked = load(run, 3000, 0.05, timeout=30)
         if sick:
-            load(run, 6000, 0.025, model="n", timeout=30)
+            load(run, 3000, 0.05, model="n", timeout=30)
         run.to_the_end()
         return 3000 - codes(asked)["ok"]
 
@@ -25,11 +25,11 @@ def test_failing_model_spends_no_retry_budget_of_another(seed):
 
 
 def test_retries_of_a_model_add_at_most_a_fifth_to_its_calls():
-    """The model fails and recovers for ten minutes; another one has ten times its requests."""
+    """The model fails and recovers for ten minutes; another one has five times its requests."""
     members = {"a": flapping(5, 5, failing(0.9)), "b": flapping(7, 5, failing(0.9)), "c": good()}
     with simulated(members, MODELS, merge=False) as run:
         load(run, 1200, 0.5, timeout=30)
-        load(run, 12000, 0.05, model="n", timeout=30)
+        load(run, 6000, 0.1, model="n", timeout=30)
         run.to_the_end()
         assert run.world.now > START + 500
         assert len(run.calls("a", "b")) <= 1200 * 1.2 + 20

@@ -37,9 +37,8 @@ def keep_asking(run, flow, clients, texts, seconds=SECONDS):
     def client():
         while run.world.now < 1000 + seconds:
             names = [f"{flow.key} {next(numbers):09}" for _ in range(texts)]
-            asked = run.ask("m", names, flow=flow)
-            while asked.heard is None:
-                run.world.pause(0.005)
+            if run.ask_and_wait("m", names, flow=flow).error is not None:
+                run.world.pause(0.05)
 
     for _ in range(clients):
         run.world.spawn(client)

@@ -10,6 +10,23 @@ from tests.drift.fake import FakeProvider, Host
 # Small quotas
 
 
+@pytest.fixture
+def with_clock(monkeypatch, clock):
+    """Have a worker's process use `clock`, which goes on while a call waits for the quota."""
+    monotonic, start = time.monotonic, clock.now
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + clock.now - start)
+
+    def wait(seconds):
+        clock.now += seconds
+
+    def replace(worker):
+        worker.dispatcher.background_calls._sleep = wait
+        worker.watch._checker._monotonic = time.monotonic
+        return worker
+
+    return replace
+
+
 @pytest.mark.parametrize(
     ("quota", "max_inputs", "at_once"),
     [
@@ -22,10 +39,10 @@ from tests.drift.fake import FakeProvider, Host
     ],
 )
 def test_check_leaves_half_of_a_quota_or_makes_one_call(
-    tmp_path, references, clock, quota, max_inputs, at_once
+    tmp_path, references, clock, with_clock, quota, max_inputs, at_once
 ):
     one = FakeProvider(max_inputs=max_inputs)
-    worker = Host(tmp_path, {"a": one}, references, clock, every=3600, quota=quota)
+    worker = with_clock(Host(tmp_path, {"a": one}, references, clock, every=3600, quota=quota))
     worker.tick()
     assert len(one.asked) == at_once
     assert worker.embed().provider == "a"  # no request waits for the quota
@@ -33,16 +50,12 @@ def test_check_leaves_half_of_a_quota_or_makes_one_call(
 
 
 def test_check_of_a_small_quota_ends_call_by_call_and_drift_is_noticed(
-    tmp_path, references, clock, monkeypatch
+    tmp_path, references, clock, with_clock
 ):
     one = FakeProvider(max_inputs=1, space="other")
     quota = {"requests_per_minute": 20}
-    worker = Host(
-        tmp_path, {"a": one}, references, clock, every=3600, on_drift="eject", quota=quota
-    )
-    monotonic, start = time.monotonic, clock.now
-    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + clock.now - start)
-    worker.watch._checker._monotonic = time.monotonic
+    check = {"every": 3600, "on_drift": "eject"}
+    worker = with_clock(Host(tmp_path, {"a": one}, references, clock, quota=quota, **check))
     for _ in range(60):  # a tenth of 20 calls a minute: one in 30 s
         worker.tick()
         clock.now += 15

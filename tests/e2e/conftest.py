@@ -19,9 +19,9 @@ XSS_KEY = "sk-proxy-with-a-name-of-markup"
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """A Chromium for all tests of the console."""
-    with Browser(tmp_path_factory.mktemp("pictures")) as started:
+    with Browser() as started:
         yield started
 
 

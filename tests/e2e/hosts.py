@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,11 @@ def two_hosts(
     for one in directories:
         one.mkdir()
     first, second = (Proxy(one, path, worker_class=worker_class, workers=2) for one in directories)
-    with first, second:
-        yield first, second
+    with ExitStack() as stack:
+        for host in (first, second):  # both at the same time
+            host.launch()
+            stack.push(host)
+        yield first.wait_until_live(), second.wait_until_live()
 
 
 def in_threads(

@@ -37,26 +37,32 @@ class CountingUpstream(Upstream):
         exchange.reply(200, exchange.answer())
 
 
-@pytest.fixture
-def upstream():
+@pytest.fixture(scope="module", params=WORKER_CLASSES)
+def worker_class(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def upstream(worker_class):
     """The provider."""
     with CountingUpstream() as provider:
         provider.always(provider.answer_slowly)
         yield provider
 
 
-@pytest.fixture
-def valkey():
+@pytest.fixture(scope="module")
+def valkey(worker_class):
     """The Valkey that leases."""
     with Valkey() as server:
         yield server
 
 
-@pytest.fixture(params=WORKER_CLASSES)
-def hosts(request, upstream, valkey, tmp_path):
+@pytest.fixture(scope="module")
+def hosts(worker_class, upstream, valkey, tmp_path_factory):
     """Two proxies of two workers each."""
+    directory = tmp_path_factory.mktemp("hosts")
     provider = settings.provider(upstream, merge=False, max_inputs=1, concurrency=SLOTS)
-    with two_hosts(tmp_path, request.param, valkey, provider, settings.model("p")) as both:
+    with two_hosts(directory, worker_class, valkey, provider, settings.model("p")) as both:
         yield both
 
 
@@ -92,6 +98,15 @@ def load(hosts, seconds):
     return len(answers)
 
 
+def test_lease_of_a_killed_worker_ends_soon(hosts, valkey):
+    eventually(lambda: have_joined(valkey), 20)
+    pid = hosts[0].workers()[0]
+    assert pid in pids_with_leases(valkey)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: pid not in pids_with_leases(valkey), 10)
+    assert len(pids_with_leases(valkey)) >= 3
+
+
 def test_all_workers_together_keep_to_the_slots_and_use_them(hosts, upstream, valkey):
     eventually(lambda: have_joined(valkey), 20)
     texts = [f"text {number}" for number in range(20 * SLOTS)]
@@ -105,26 +120,18 @@ def test_all_workers_together_keep_to_the_slots_and_use_them(hosts, upstream, va
     assert upstream.most == SLOTS
 
 
-def test_lease_of_a_killed_worker_ends_soon(hosts, valkey):
-    eventually(lambda: have_joined(valkey), 20)
-    pid = hosts[0].workers()[0]
-    assert pid in pids_with_leases(valkey)
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: pid not in pids_with_leases(valkey), 10)
-    assert len(pids_with_leases(valkey)) >= 3
-
-
-@pytest.fixture(params=WORKER_CLASSES)
-def host(request, upstream, tmp_path):
+@pytest.fixture(scope="module")
+def host(worker_class, upstream, tmp_path_factory):
     """A proxy of two workers that has no server for limits."""
+    directory = tmp_path_factory.mktemp("host")
     provider = settings.provider(upstream, merge=False, max_inputs=1, concurrency=SLOTS)
     path = settings.settings_file(
-        tmp_path,
+        directory,
         providers={"p": provider},
         models={"m": settings.model("p")},
         keys={"tests": settings.key(settings.KEY, "*")},
     )
-    with Proxy(tmp_path, path, worker_class=request.param, workers=2) as proxy:
+    with Proxy(directory, path, worker_class=worker_class, workers=2) as proxy:
         yield proxy
 
 

@@ -114,6 +114,7 @@ def start(tmp_path, upstream, request) -> Iterator[Callable[..., Metered]]:
             proxy.stop()
 
 
+AWAY_S = 10  # of the database, at least: then the pauses between two attempts are the longest
 KINDS = [("sqlite", "gevent"), ("postgresql", "gthread")]
 
 
@@ -173,7 +174,7 @@ def test_rows_in_the_journal_survive_a_stop_while_the_spool_cannot_be_written(st
     start("sqlite").settled(set(load.answered))
 
 
-def test_every_row_is_written_after_30_s_without_database(start, postgres):
+def test_every_row_is_written_after_seconds_without_database(start, postgres):
     """The limits' server is restarted meanwhile, which loses no row either."""
     with Valkey() as valkey:
         database_stops(start("postgresql", valkey=valkey), postgres, valkey)
@@ -198,7 +199,7 @@ def database_stops(proxy: Metered, postgres: Postgres, valkey: Valkey) -> None:
             eventually(lambda: (new := set(proxy.workers())) and not new & old, 30)
             before = len(load.answered)
             eventually(lambda: len(load.answered) > before + 100, 20)
-            eventually(lambda: time.monotonic() > stopped + 30, 31)
+            eventually(lambda: time.monotonic() > stopped + AWAY_S, AWAY_S + 1)
             assert proxy.spooled()
             assert proxy.process.poll() is None
         finally:
@@ -207,7 +208,8 @@ def database_stops(proxy: Metered, postgres: Postgres, valkey: Valkey) -> None:
         eventually(lambda: len(load.answered) > before + 50, 20)
     assert load.lost == []
     assert slowest < 2
-    assert len(load.answered) > 1000  # the load never paused
+    # None waited for the database; a few for the first new worker.
+    assert sum(seconds > 1 for seconds in load.seconds) < 0.05 * len(load.seconds)
     proxy.settled(set(load.answered))
     report = proxy.flask("usage", "report", "--by", "key", "--json")
     (sums,) = json.loads(report)

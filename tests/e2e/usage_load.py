@@ -9,6 +9,8 @@ from tests.e2e.plain import Clients
 from tests.support.settings import KEY
 
 BODY = json.dumps({"model": "embed", "input": ["a b", "c"], "user": "u-1"}).encode()
+#: Of each client between two requests: without, they would use all cores.
+PAUSE_S = 0.01
 HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
 
 
@@ -34,7 +36,7 @@ class Load(Clients):
                     continue
                 connection.auto_open = 0
                 while not self._end.is_set() and self._once(connection):
-                    time.sleep(0.002)
+                    time.sleep(PAUSE_S)
 
     def _once(self, connection: http.client.HTTPConnection) -> bool:
         start = time.monotonic()

@@ -18,7 +18,7 @@ def saturate(fleet, tokens=1):
 @pytest.mark.no_cover  # see `tests.support.ordering`
 @pytest.mark.parametrize(
     ("workers", "requests", "tokens"),
-    [(1, 60, None), (4, 100, None), (64, 60, None), (16, 2000, None), (8, None, 20_000)],
+    [(1, 60, None), (4, 100, None), (40, 36, None), (16, 600, None), (8, None, 10_000)],
 )
 def test_quota_is_used_and_never_passed_under_load(redis, workers, requests, tokens):
     fleet = Fleet(redis, workers, requests, tokens)
@@ -35,6 +35,7 @@ def test_quota_is_used_and_never_passed_under_load(redis, workers, requests, tok
         assert used_tokens >= 0.95 * tokens
 
 
+@pytest.mark.no_cover  # see `tests.support.ordering`
 @pytest.mark.parametrize("seed", range(6))
 def test_quota_is_kept_with_any_load_and_any_fault(redis, seed):
     """Workers die and start, questions and answers are lost or late, the store is away.

@@ -45,13 +45,13 @@ def test_busy_workers_share_the_slots_evenly(store, workers, slots):
 
 
 @pytest.mark.no_cover  # see `tests.support.ordering`
-@pytest.mark.parametrize(("workers", "slots"), [(2, 4), (16, 64)])
+@pytest.mark.parametrize(("workers", "slots"), [(2, 4), (16, 32)])
 def test_call_at_an_idle_worker_gets_a_slot_of_busy_ones_within_a_second(store, workers, slots):
     fleet = SlotFleet(store, workers, slots)
     fleet.run(JOINED_S)
     for worker in fleet.workers[1:]:
         fleet.demand(worker, 4 * slots, backlog=True)
-    for _ in range(10):
+    for _ in range(6):
         fleet.run(15)  # it needs no slot any more
         fleet.demand(fleet.workers[0], 1)
     fleet.run(2)
@@ -69,6 +69,7 @@ def test_worker_with_calls_now_and_then_keeps_a_slot(store):
     assert fleet.longest_wait(fleet.workers[0], after=JOINED_S + 3) == 0
 
 
+@pytest.mark.no_cover  # see `tests.support.ordering`
 @pytest.mark.parametrize(("workers", "slots"), [(5, 2), (16, 3), (4, 1)])
 def test_more_workers_than_slots_take_turns(store, workers, slots):
     fleet = SlotFleet(store, workers, slots)
@@ -102,6 +103,7 @@ def test_lone_call_without_a_slot_gets_one_within_a_second(store):
     assert waits[0] < 0.02
 
 
+@pytest.mark.no_cover  # see `tests.support.ordering`
 @pytest.mark.parametrize("seed", range(12))
 def test_slots_are_kept_with_any_load_and_any_fault(store, seed):
     """Workers die and start, questions and answers are lost or late, the store is away."""
@@ -152,6 +154,7 @@ def test_each_worker_has_its_share_while_the_store_is_away(store):
     assert sum(fleet.used(5)) >= 0.95
 
 
+@pytest.mark.no_cover  # see `tests.support.ordering`
 def test_slots_of_a_dead_worker_are_lent_again(store):
     fleet = SlotFleet(store, 4, 16)
     fleet.run(JOINED_S)
@@ -180,6 +183,7 @@ def test_question_that_comes_after_a_later_one_changes_nothing(redis):
     assert ask("b", 1, 0).slots == 0
 
 
+@pytest.mark.no_cover  # see `tests.support.ordering`
 def test_calls_cost_no_exchange_of_their_own(store):
     """Each worker makes 200 calls a second, more wait, and it makes up to 6 exchanges."""
     fleet = SlotFleet(store, 4, 8)

@@ -96,6 +96,7 @@ def as_rfc_9112(found: Any) -> Any:
     return errors.InvalidHeader if version >= (1, 1) and not hosts else found
 
 
+@pytest.mark.no_cover  # it takes longer than the test, and the others reach the same lines
 @hypothesis_settings(max_examples=3000, deadline=None)
 @given(host=HOST, lines=st.lists(LINES, max_size=6), limits=LIMITS)
 @example(host=[], lines=["Host: a", "Host: b"], limits={})

@@ -33,6 +33,7 @@ def test_a_free_slot_is_not_waited_for():
     assert found.texts_per_second == pytest.approx(40, rel=0.02)
 
 
+@pytest.mark.no_cover  # see `tests.support.ordering`
 def test_equal_keys_get_equal_parts_whatever_they_send():
     callers = [{"key": "a", "clients": 4, "texts": (64, 64)}, {"key": "b", **BULK}]
     found = figures({"a": {}, "b": {}}, callers, concurrency=2, max_inputs=64)
@@ -55,6 +56,7 @@ def test_without_shares_all_keys_are_alike():
     assert found["b"].tier == "flex"  # that of the settings, so that rows can be compared
 
 
+@pytest.mark.no_cover  # see `tests.support.ordering`
 def test_a_query_waits_least_where_the_ingest_is_flex_and_longest_in_one_queue():
     keys = {"query": {}, "ingest": {"service_tier": "flex"}}
     callers = [

@@ -22,13 +22,15 @@ SIMULATIONS = {
         "simulation/test_any_load",
     )
 }
+#: How many modules of each kind run in a turn; those of other kinds run after all turns.
+MODULES_PER_TURN = {"simulations": 1, "e2e": 2}
 
 
 def arrange(items: list[pytest.Item]) -> None:
     """Put long modules first, so that short ones fill the time until the last worker is done.
 
-    Simulations compute and end-to-end tests mostly wait. They take turns, because beside each
-    other they use all cores.
+    Simulations compute and end-to-end tests mostly wait: one module of simulations for two of
+    those, so that the three workers use two cores.
     """
     turns: dict[str, float] = {}
     modules: Counter[str] = Counter()
@@ -38,7 +40,8 @@ def arrange(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.no_cover)
         if name not in turns:
             kind = "simulations" if name in SIMULATIONS else name.split("/")[1]
-            turns[name] = modules[kind] if kind in ("simulations", "e2e") else float("inf")
+            per_turn = MODULES_PER_TURN.get(kind)
+            turns[name] = modules[kind] // per_turn if per_turn else float("inf")
             modules[kind] += 1
     items.sort(key=lambda item: turns[_module(item)])
 

@@ -81,10 +81,18 @@ class Proxy:
         return Client("127.0.0.1", self.port, key)
 
     def __enter__(self) -> Self:
+        self.launch()
+        return self.wait_until_live()
+
+    def launch(self) -> None:
+        """Start the process."""
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
             self.process = subprocess.Popen(
                 self._command, cwd=ROOT, env=self._environment, stdout=out, stderr=err
             )
+
+    def wait_until_live(self) -> Self:
+        """Wait until it answers; kill it if it does not."""
         try:
             eventually(self._live, 60, "the proxy is live")
         except BaseException:
