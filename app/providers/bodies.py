@@ -60,7 +60,9 @@ def only_text(call: Call) -> None:
         )
 
 
-def read(decoder: msgspec.json.Decoder[_T], body: bytes | msgspec.Raw, what: str) -> _T:
+def read(
+    decoder: msgspec.json.Decoder[_T], body: bytes | memoryview | msgspec.Raw, what: str
+) -> _T:
     """JSON of a provider by its decoder; `BrokenContract`, that it is not ``what``, otherwise."""
     try:
         return decoder.decode(body)
