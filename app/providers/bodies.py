@@ -18,6 +18,7 @@ from app.tokens.counting import estimate, share, weigh
 _T = TypeVar("_T")
 _floats: msgspec.json.Decoder[Sequence[float]] = msgspec.json.Decoder(list[float])
 _base64 = msgspec.json.Decoder(bytes)
+_QUOTE = ord('"')
 _encode = msgspec.json.Encoder().encode
 
 
@@ -80,11 +81,10 @@ def row_of(raw: msgspec.Raw) -> bytes:
 
     One at a time: the Python floats of all rows at once take ten times the memory of the answer.
     """
-    if is_base64(raw):
+    text = memoryview(raw)
+    if text and text[0] == _QUOTE:
         try:
-            return pybase64.b64decode(
-                memoryview(raw)[1:-1], validate=True
-            )  # at six times msgspec's speed
+            return pybase64.b64decode(text[1:-1], validate=True)  # at six times msgspec's speed
         except ValueError:  # broken, or "/" is written "\/" as JSON may
             return read(_base64, raw, "an embedding in base64")
     try:
