@@ -13,7 +13,7 @@ from app.domain import Call, Vectors
 from app.errors import BrokenContract, Rejected
 from app.providers.counts import MAX_TOKENS_OF_A_CALL
 from app.providers.refusals import UNREADABLE
-from app.tokens.counting import estimate, share, weigh
+from app.tokens.counting import estimate, share, weigh_all
 
 _T = TypeVar("_T")
 _floats: msgspec.json.Decoder[Sequence[float]] = msgspec.json.Decoder(list[float])
@@ -40,7 +40,7 @@ def guard(
         return Vectors(rows, each)
     if total is None:
         return Vectors(rows, [estimate(item) for item in call.items], estimated=True)
-    return Vectors(rows, share(total, [weigh(item) for item in call.items]))
+    return Vectors(rows, share(total, weigh_all(call.items)))
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
