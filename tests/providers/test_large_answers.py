@@ -12,7 +12,7 @@ from app.errors import ConnectionFailed, ProviderTimeout, Rejected
 from app.providers.http.answers import MAX_BUFFER, Answer
 from app.providers.http.sockets import PIECE
 from tests.providers.http import assert_embeds, call, connections, within
-from tests.support.wire import head
+from tests.support.wire import chunked, head
 
 TEXTS = [f"text {i}" for i in range(1500)]
 
@@ -66,10 +66,14 @@ def test_body_is_read_exactly_however_it_arrives(size, cuts, surplus, connection
 
 
 @pytest.mark.parametrize("status", [201, 400, 429])
-def test_body_of_another_status_is_bytes(status):
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_body_of_another_status_is_bytes(status, framing):
     """Adapters search error bodies, which a memoryview does not offer."""
     body = b"x" * 4 * PIECE
-    answer = answer_in(head(status, {"Content-Length": str(len(body))}), body)
+    if framing == "length":
+        answer = answer_in(head(status, {"Content-Length": str(len(body))}), body)
+    else:
+        answer = answer_in(head(status, {"Transfer-Encoding": "chunked"}), chunked(body))
     assert answer.read(5 * PIECE) == body
     assert isinstance(answer.read(5 * PIECE), bytes)
 
@@ -84,6 +88,16 @@ def test_body_over_the_limit_is_not_read_to_its_end(length):
 def test_large_answers_are_read_on_one_connection(upstream, provider):
     for _ in range(3):
         assert_embeds(provider, *TEXTS)
+    assert len(set(connections(upstream))) == 1
+
+
+def test_large_answers_in_chunks_are_read_on_one_connection(upstream, provider):
+    def in_chunks(exchange):
+        exchange.send(head(200, {"Transfer-Encoding": "chunked"}) + chunked(body_of(exchange)))
+
+    upstream.always(in_chunks)
+    assert_embeds(provider, *TEXTS)
+    assert_embeds(provider, *TEXTS)
     assert len(set(connections(upstream))) == 1
 
 

@@ -95,7 +95,10 @@ class Answer:
             return self._read_into_buffer()
         while not self._is_complete and len(self._body) <= limit:
             self._parse(self._sock.recv(PIECE))
-        return bytes(self._body) if len(self._body) <= limit else None
+        if len(self._body) > limit:
+            return None
+        is_large = self.status == OK and len(self._body) > PIECE
+        return memoryview(self._body) if is_large else bytes(self._body)
 
     def _read_into_buffer(self) -> memoryview:
         """Read the rest of the body, and not one byte more."""
