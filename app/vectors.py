@@ -71,7 +71,7 @@ def _check_values(rows: Sequence[bytes], width: int) -> None:
         # The common case: a dot product takes an eighth of the time of the code below.
         if len(rows) == 1 and 0 < matrix[0] @ matrix[0] < np.inf:
             return
-        squares = np.einsum("ij,ij->i", matrix, matrix)
+        squares = np.vecdot(matrix, matrix)
     # A positive finite sum of squares proves a row valid. Other rows are tested exactly: they may
     # be valid too, where the sum of squares overflows or underflows float32.
     for row in np.flatnonzero(~(np.isfinite(squares) & (squares > 0))):

@@ -165,7 +165,7 @@ def _check_texts(texts: list[Any]) -> None:
             raise ValueError("Every input must be a string, where the first one is.")
         if not text:
             raise ValueError("No input may be an empty string.")
-        if not _is_encodable(text):
+        if not text.isascii() and not _is_encodable(text):
             raise ValueError(f"One input cannot be read: {_UNENCODABLE}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 _A = TypeVar("_A")
@@ -13,14 +13,14 @@ ROWS_PER_YIELD = 16
 
 
 def map_with_yields(
-    function: Callable[[_A], _B], rows: Iterable[_A], rows_per_yield: int = ROWS_PER_YIELD
+    function: Callable[[_A], _B], rows: Sequence[_A], rows_per_yield: int = ROWS_PER_YIELD
 ) -> list[_B]:
     """Return ``function`` of each row, in order; yield control after each ``rows_per_yield``."""
     results: list[_B] = []
-    for number, row in enumerate(rows, 1):
-        results.append(function(row))
-        if not number % rows_per_yield:
+    for start in range(0, len(rows), rows_per_yield):
+        if start:
             yield_control()
+        results += map(function, rows[start : start + rows_per_yield])
     return results
 
 

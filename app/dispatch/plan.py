@@ -8,7 +8,7 @@ from typing import NamedTuple
 from app.concurrency.deadline import Deadline
 from app.domain import NO_FLOW, Flow, Item
 from app.tokens.bounded import BoundedTokenizer, is_countable
-from app.tokens.counting import weigh
+from app.tokens.counting import weigh_all
 from app.tokens.tokenizers import Tokenizer
 
 #: UTF-8 bytes of a token, assumed before any answer has shown it. English has 4 and more, Chinese
@@ -70,11 +70,10 @@ class TokenEstimate:
         """Return the expected tokens of each item; ``counts`` are those that are known already."""
         if counts is None:
             counts = self.count(items)
-        per_token = self.bytes_per_token
-        expected = [
-            -int(-weigh(item) // per_token) if isinstance(item, str) else len(item)
-            for item in items
-        ]
+        expected = weigh_all(items)
+        if isinstance(items[0], str):
+            per_token = self.bytes_per_token
+            expected = [-int(-weight // per_token) for weight in expected]
         for place, count in enumerate(counts):
             if count is not None:
                 expected[place] = count
@@ -83,7 +82,7 @@ class TokenEstimate:
     def learn(self, items: Sequence[Item], tokens: int) -> None:
         """Adjust the bytes per token by what the provider counted for some items."""
         if self.is_used and tokens > 0 and isinstance(items[0], str):
-            self._bytes = self._bytes * _DECAY + sum(map(weigh, items))
+            self._bytes = self._bytes * _DECAY + sum(weigh_all(items))
             self._tokens = self._tokens * _DECAY + tokens
             self.correction = max(1.0, self.correction * _CORRECTION_DECAY)
             if self._bytes >= _MIN_LEARNED_BYTES:

@@ -38,11 +38,14 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A provider's whole HTTP answer. Names of headers are in lower case."""
+    """A provider's whole HTTP answer. Names of headers are in lower case.
+
+    The body of an error is bytes.
+    """
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | memoryview
 
 
 class LongText(StrEnum):

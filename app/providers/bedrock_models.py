@@ -53,7 +53,7 @@ def _titan_body(call: Call) -> dict[str, Any]:
     return {**call.passed, **width, "inputText": call.items[0]}  # normalised unless told otherwise
 
 
-def _titan_rows(body: bytes) -> _Rows:
+def _titan_rows(body: bytes | memoryview) -> _Rows:
     found = read(_titan, body, "Titan's embedding")
     return [found.embedding], count_in(found.inputTextTokenCount)
 
@@ -69,7 +69,7 @@ def _cohere_body(call: Call) -> dict[str, Any]:
     }
 
 
-def _cohere_rows(body: bytes) -> _Rows:
+def _cohere_rows(body: bytes | memoryview) -> _Rows:
     found = read(_cohere, body, "Cohere's embeddings").embeddings
     return (found.float if isinstance(found, _ByType) else found), None
 
@@ -89,7 +89,7 @@ def _nova_body(call: Call) -> dict[str, Any]:
     }
 
 
-def _nova_rows(body: bytes) -> _Rows:
+def _nova_rows(body: bytes | memoryview) -> _Rows:
     return [e.embedding for e in read(_nova, body, "Nova's embeddings").embeddings], None
 
 
@@ -100,7 +100,7 @@ class Family:
     marks: tuple[str, ...]  # in the id of a model
     takes: Capabilities
     body: Callable[[Call], dict[str, Any]]
-    rows: Callable[[bytes], _Rows]
+    rows: Callable[[bytes | memoryview], _Rows]
 
 
 #: Titan: "Too many input tokens. Max input tokens: 8192, request input token count: …" (400).

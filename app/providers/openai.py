@@ -141,7 +141,7 @@ class OpenAI(WireFormat):
         return error
 
 
-def _code_of(body: bytes) -> str:
+def _code_of(body: bytes | memoryview) -> str:
     try:
         return str(read(_refusal, body, "an error").error.code or "")
     except BrokenContract:

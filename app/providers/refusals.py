@@ -89,7 +89,7 @@ def names_size(message: str) -> bool:
     return bool(_SIZE.search(message)) and not _OTHER_SIZE.search(message)
 
 
-def message_of(body: bytes) -> str:
+def message_of(body: bytes | memoryview) -> str:
     """The human sentence in an error body of any of the usual shapes, or an empty string."""
     try:
         found = msgspec.json.decode(body)

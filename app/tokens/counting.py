@@ -18,6 +18,13 @@ def weigh(item: Item) -> int:
     return len(item)
 
 
+def weigh_all(items: Sequence[Item]) -> list[int]:
+    """Return the weight of each item, for less than calling `weigh` of each would cost."""
+    return [
+        len(item) if not isinstance(item, str) or item.isascii() else weigh(item) for item in items
+    ]
+
+
 def estimate(item: Item) -> int:
     """Estimate the tokens of an item; at least 1 for a text."""
     weight = weigh(item)
@@ -37,7 +44,8 @@ def share(total: int, weights: Sequence[int]) -> list[int]:
     shares = [total * weight // weight_sum for weight in weights]
     remaining = total - sum(shares)
     if remaining:
-        by_remainder = sorted(range(len(weights)), key=lambda i: -(total * weights[i] % weight_sum))
-        for i in by_remainder[:remaining]:
+        remainders = [total * weight % weight_sum for weight in weights]
+        largest = sorted(range(len(weights)), key=remainders.__getitem__, reverse=True)
+        for i in largest[:remaining]:
             shares[i] += 1
     return shares

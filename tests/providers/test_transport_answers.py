@@ -136,13 +136,14 @@ def test_head_that_the_library_refuses_is_a_broken_answer(upstream, provider):
     assert_embeds(provider, "after")
 
 
-def test_announced_length_takes_no_memory(upstream, provider):
+@pytest.mark.parametrize("megabytes", [200, 300], ids=["into a buffer", "too large for one"])
+def test_announced_length_takes_no_memory(upstream, provider, megabytes):
     """The test reads the resident memory of the process, which counts pages that are written to."""
     asked = Call("model", ["x"] * 300, None)  # of any width: up to 300 MB may come
     before = resident()
 
     def announce(exchange):
-        exchange.send(head(200, {"Content-Length": str(300 * 2**20)}) + b"{")
+        exchange.send(head(200, {"Content-Length": str(megabytes * 2**20)}) + b"{")
         seen.append(resident())
 
     seen = []

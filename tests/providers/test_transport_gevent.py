@@ -24,6 +24,7 @@ FILES = [
     "test_transport_connect",
     "test_transport_deadline",
     "test_transport_tls",
+    "test_large_answers",
 ]
 
 

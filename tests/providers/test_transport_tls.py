@@ -22,6 +22,8 @@ from tests.support.server import eventually
 from tests.support.upstream import good
 from tests.support.wire import chunked, head
 
+LARGE = [f"text {i}" for i in range(1500)]
+
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
@@ -90,7 +92,14 @@ def test_closed_connection_is_not_reused(upstream, provider):
     assert first.connection != second.connection
 
 
-def test_surplus_bytes_in_a_tls_record_are_not_the_next_answer(upstream, provider):
+def test_large_answers_are_read_on_one_connection(upstream, provider):
+    for _ in range(2):
+        assert_embeds(provider, *LARGE)
+    assert len({call.connection for call in upstream.calls}) == 1
+
+
+@pytest.mark.parametrize("texts", [["one"], LARGE], ids=["small", "large"])
+def test_surplus_bytes_in_a_tls_record_are_not_the_next_answer(upstream, provider, texts):
     """One TLS record has the body and more: the rest is already read from the socket."""
 
     def and_more(exchange):
@@ -101,7 +110,7 @@ def test_surplus_bytes_in_a_tls_record_are_not_the_next_answer(upstream, provide
         exchange.send(body + answer + body)
 
     upstream.script(and_more)
-    assert_embeds(provider, "one")
+    assert_embeds(provider, *texts)
     assert_embeds(provider, "two")
     assert len({call.connection for call in upstream.calls}) == 2
 
@@ -173,6 +182,7 @@ def test_egress_proxy_with_tls_is_used(upstream, certificate):
         assert len({call.connection for call in upstream.calls}) == 1
         upstream.script(in_chunks)
         assert_embeds(provider, "three")
+        assert_embeds(provider, *LARGE)
         assert_ends_when_it_is_cancelled(upstream, provider)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tokens.counting import estimate, share, weigh
+from app.tokens.counting import estimate, share, weigh, weigh_all
 
 
 @given(st.integers(0, 10**9), st.lists(st.integers(0, 10**6), min_size=1, max_size=50))
@@ -46,3 +46,13 @@ def test_shares_by_example(total, weights, shares):
 )
 def test_weight_is_bytes_or_tokens(item, weight, tokens):
     assert (weigh(item), estimate(item)) == (weight, tokens)
+
+
+@given(st.lists(st.text() | st.lists(st.integers(0, 9))))
+def test_weights_of_all_are_those_of_each(items):
+    assert weigh_all(items) == [weigh(item) for item in items]
+
+
+def test_equal_remainders_go_to_the_first():
+    assert share(5, [2, 2, 2, 2]) == [2, 1, 1, 1]
+    assert share(6, [1, 1, 1, 1]) == [2, 2, 1, 1]

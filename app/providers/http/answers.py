@@ -2,13 +2,15 @@
 
 llhttp decides where an answer ends and refuses what the RFCs do not allow. This module adds what it
 leaves to its user: interim answers, sizes, the versions and codings that are understood, and
-whether the connection may be used again.
+whether the connection may be used again. Of a large body of known length it parses the first bytes;
+the rest, which has nothing to parse, is received into one buffer.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from app.providers.http.sockets import PIECE, DeadlineSocket
@@ -17,7 +19,9 @@ from app.providers.http.sockets import PIECE, DeadlineSocket
 MAX_HEADERS = 99
 #: Bytes that may come without any of the body among them: heads, sizes of chunks, trailers.
 MAX_BYTES_WITHOUT_BODY = 2**16
-SWITCHING_PROTOCOLS = 101
+#: Bytes of the largest body that is received into a buffer of its announced length.
+MAX_BUFFER = 2**28
+OK, SWITCHING_PROTOCOLS = 200, 101
 #: Statuses that come without a body. Some providers send one all the same.
 WITHOUT_BODY = (204, 304)
 
@@ -49,6 +53,7 @@ class Answer:
         self._sock = sock
         self._has_head = self._is_complete = False
         self._ends_with_connection = self._keeps_connection = self._is_reusable = False
+        self._length = 0  # of the body in bytes, where it is announced
         self._header_count = self._bytes_without_body = 0
         self._body = bytearray()  # a list of tiny chunks would take many times their size
         # Refers to this object and is referred to by it: set to None at the end of the exchange, so
@@ -80,11 +85,35 @@ class Answer:
             self._parser = None
             raise
 
-    def read(self, limit: int) -> bytes | None:
-        """The whole body, or None where it is longer than ``limit``. Raises as `read_head`."""
+    def read(self, limit: int) -> bytes | memoryview | None:
+        """The whole body, or None where it is longer than ``limit``. Raises as `read_head`.
+
+        It is a memoryview only where it is large and the status is 200.
+        """
+        missing = self._length - len(self._body)
+        if missing > PIECE and self.status == OK and self._length <= min(limit, MAX_BUFFER):
+            return self._read_into_buffer()
         while not self._is_complete and len(self._body) <= limit:
             self._parse(self._sock.recv(PIECE))
-        return bytes(self._body) if len(self._body) <= limit else None
+        if len(self._body) > limit:
+            return None
+        is_large = self.status == OK and len(self._body) > PIECE
+        return memoryview(self._body) if is_large else bytes(self._body)
+
+    def _read_into_buffer(self) -> memoryview:
+        """Read the rest of the body, and not one byte more."""
+        # Unlike a bytearray's, its memory is not written to before the bytes have come: an
+        # announced length alone takes none.
+        body = np.empty(self._length, np.uint8).data
+        body[: len(self._body)] = self._body
+        rest = body[len(self._body) :]
+        while rest:
+            received = self._sock.recv_into(rest)
+            if not received:
+                raise ConnectionError("the answer broke off")
+            rest = rest[received:]
+        self._is_complete, self._is_reusable = True, self._keeps_connection
+        return body
 
     def _parse(self, data: bytes) -> None:
         """Parse the next bytes. None are the end of the connection."""
@@ -138,7 +167,10 @@ class Answer:
         if coding is not None and (coding.lower() != "chunked" or status in WITHOUT_BODY):
             raise ValueError("an unexpected transfer coding")
         self.status, self._has_head = status, True
-        self._ends_with_connection = coding is None and "content-length" not in self.headers
+        length = self.headers.get("content-length")
+        self._ends_with_connection = coding is None and length is None
+        if coding is None and length is not None:
+            self._length = int(length)  # one, and of digits alone: llhttp refuses others
         self._keeps_connection = (
             self._parser.should_keep_alive()
             and "close" not in self.headers.get("connection", "").lower()

@@ -145,7 +145,7 @@ class HttpProvider:
         return request
 
 
-def _body(answer: Answer, limit: int) -> bytes | None:
+def _body(answer: Answer, limit: int) -> bytes | memoryview | None:
     """The whole body, or None where it is longer than ``limit`` bytes, packed or unpacked."""
     body = answer.read(limit)
     coding = answer.headers.get("content-encoding")
@@ -154,8 +154,8 @@ def _body(answer: Answer, limit: int) -> bytes | None:
     packed = HTTPResponse(
         io.BytesIO(body), headers={"content-encoding": coding}, preload_content=False
     )
-    body = packed.read(limit + 1, decode_content=True)
-    return body if len(body) <= limit else None
+    unpacked = packed.read(limit + 1, decode_content=True)
+    return unpacked if len(unpacked) <= limit else None
 
 
 def _host(base_url: str) -> str:
