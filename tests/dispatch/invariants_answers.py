@@ -168,7 +168,7 @@ def check_leaving(run: Simulation, made: Arrangement) -> Iterator[str]:
         if isinstance(asked.error, ClientClosedRequest) and asked.heard < asked.leaves_at:
             yield f"left: {asked.request.items[:3]} ended although its client was there"
         late = asked.heard - max(asked.at, asked.leaves_at) - CLIENT_LOOK_S
-        if late > 2 * GRACE:  # before it ends, its calls are cancelled one after the other
+        if late > GRACE:
             yield f"left: {asked.request.items[:3]} went on for {late:.2f} s without its client"
 
 
