@@ -76,16 +76,6 @@ class SlotQueue(Slots):
                 self._attempts.add(attempt)
             return batch
 
-    def claim(self, batch: Batch) -> bool:
-        """Return whether the calling thread is the first that is to make the call of a batch.
-
-        A batch whose call starts early has two threads.
-        """
-        with self._lock:
-            is_first = not batch.is_claimed
-            batch.is_claimed = True
-            return is_first
-
     def close(self, batch: Batch) -> bool:
         """Close a batch for additions; return whether a request waits for it, or it is a probe.
 
@@ -225,6 +215,8 @@ class SlotQueue(Slots):
 
     def _start_early(self, batch: Batch, now: float) -> Batch | None:
         """Close a batch and return it, if its call is to start before its sender runs."""
+        if self.adaptive is not None:  # its slots are as many as help with the largest calls
+            return None
         outstanding = self._attempts.outstanding[batch.deployment]
         if not batch.may_start_early(outstanding, self.free, now):
             return None
