@@ -228,12 +228,17 @@ def check_silence(run: Simulation, made: Arrangement) -> Iterator[str]:
         if not any(o["provider"] not in made.ill and o is not d for o in made.models[model]):
             continue
         for start, stop, trouble in made.providers[d["provider"]].spans:
-            calls = [
-                c.began
+            seen = [
+                c
                 for c in _calls(run, model, d)
                 if trouble.words == IS_SILENT and 1000 + start <= c.began < 1000 + stop
             ]
-            known = calls[0] + SILENT if calls else float("inf")
+            if not seen:
+                continue
+            calls = [c.began for c in seen]
+            # A 400 to a bad text is an answer.
+            answers = [c.ended for c in seen if isinstance(c.error, Rejected) and not c.cut]
+            known = max([calls[0], *answers]) + SILENT
             if sum(began < known for began in calls) < EVIDENCE:
                 continue
             later = sum(began >= known for began in calls)
