@@ -66,7 +66,7 @@ class Part(Struct, eq=False):
     hedge_at: float = NEVER  # when one more call is sent, without counting a failure
     hedge_after: float = NEVER  # seconds, likewise
     is_late: bool = False  # another deployment was asked beside a late one
-    retry_not_charged: bool = False  # the next attempt is still to be charged to the budget
+    must_charge_retry: bool = False  # the budget is charged when the next attempt is submitted
     never_merge: bool = False
     starts_first: bool = False  # another request waits for some of its items: see `Parts.want`
     halving: Halving | None = None  # that made this part, if one did
@@ -152,7 +152,7 @@ class Part(Struct, eq=False):
                 due=self.due,
                 failures=list(self.failures),
                 failed_at=dict(self.failed_at),
-                retry_not_charged=self.retry_not_charged,
+                must_charge_retry=self.must_charge_retry,
                 never_merge=self.never_merge,
                 is_largest_served=self.is_largest_served,
             )

@@ -46,10 +46,10 @@ class FailOver:
 class Wait:
     """Wait until a deployment may be called, or give up.
 
-    The budget is charged at that call, if ``is_charged``.
+    The budget is charged at that call, if ``must_charge_retry``.
     """
 
-    is_charged: bool = True
+    must_charge_retry: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +122,11 @@ def decide(
     7. Else call another deployment at once; without one, the same after a pause.
     """
     if isinstance(failure, NotSent):
-        return Wait() if part.retry_not_charged else FailOver(cost=0.0)
+        return Wait() if part.must_charge_retry else FailOver(cost=0.0)
     if isinstance(failure, Rejected):
         return _after_refusal(part, attempt, failure, options, pool)
     if isinstance(failure, Throttled) and part.flow.tier == "flex" and not options.has_other:
-        return Wait(is_charged=False)
+        return Wait(must_charge_retry=False)
     if not options.has_candidate:
         return Fail()
     if not options.has_any:

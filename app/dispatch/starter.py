@@ -129,9 +129,9 @@ class Starter:
             return True
         if self._before_full:
             self._before_full.discard(part)
-        if part.retry_not_charged and not pool.retries.spend():
+        if part.must_charge_retry and not pool.retries.spend():
             return False
-        part.retry_not_charged = False
+        part.must_charge_retry = False
         cuts = [(0, part.size)]
         if not deployment.fits(part.size, expected.total, part.is_bulk):
             cuts = deployment.split(part.tokens, part.is_bulk)
