@@ -31,7 +31,7 @@ def make_call(
     pool.retries.earn(firsts)
     pool.hedges.earn(firsts)
     events.call_started(deployment, attempts, call_started_at)
-    if not attempts[0].is_space_check:  # its age is no sign that the deployment is silent
+    if not attempts[0].is_background:  # its age is no sign that the deployment is silent
         standing.call_started(batch, batch.inputs, call_started_at)
     queue = deployment.queue
     slots, slots_left = queue.slots, queue.free
@@ -44,7 +44,7 @@ def make_call(
             result = deployment.embed(call, wanted, batch.deadline)
         else:
             result = _embed_in_span(tracer, batch, call, pool.model)
-        if standing.is_ejected_for_drift and not attempts[0].is_space_check:
+        if standing.is_ejected_for_drift and not attempts[0].is_background:
             result = Drifted("embeds in another vector space than its reference")
     except ProviderError as error:
         drop_tracebacks(error)  # its frames hold the answer, which may be megabytes
@@ -53,7 +53,7 @@ def make_call(
         standing.call_ended(batch)
         batch.deadline.close()
     now = time.monotonic()
-    if queue.adaptive is not None and not attempts[0].is_space_check:
+    if queue.adaptive is not None and not attempts[0].is_background:
         _adapt(queue.adaptive, batch, result, (slots, slots_left), (call_started_at, now))
     return result, call_started_at, now
 

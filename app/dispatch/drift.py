@@ -1,7 +1,8 @@
 """Drift of a deployment: whether its vectors agree with the reference vectors of their space.
 
 `app.drift` compares them from time to time, and records the result here. It embeds its texts by
-`BackgroundCalls`, which yield to requests: such a call takes a slot only while no request waits.
+`BackgroundCalls`, as `app.dispatch.one_deployment` does: such a call takes a slot only while no
+attempt waits for one.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class NoIdleSlot(NotSent):
 
 
 class BackgroundCalls:
-    """Embeds texts on one deployment, outside every request.
+    """Embeds texts on one deployment, in a slot that no attempt waits for; there is no retry.
 
     A call is charged to the deployment's quota and counted in metrics, as any other. Its result
     changes neither health nor latency of the deployment. ``sleep`` is passed in for tests.
@@ -120,7 +121,7 @@ class BackgroundCalls:
             on_result=on_result,
             queued_at=now,
             wanted=wanted,
-            is_space_check=True,
+            is_background=True,
             flow=Flow(tier="flex"),
         )
         while (batch := deployment.queue.submit_if_idle(attempt, now)) is None:

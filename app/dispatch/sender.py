@@ -125,7 +125,7 @@ class Sender:
         result, call_started_at, now = make_call(batch, pool, self._events, self._tracer)
         if batch.deployment.queue.adaptive is not None:
             self._adapt(batch.deployment.queue, batch.deployment.queue.adaptive, now)
-        if batch.attempts[0].is_space_check:
+        if batch.attempts[0].is_background:
             self._checked(batch, result, now - call_started_at, now)
             return None
         if isinstance(result, Vectors):
@@ -144,9 +144,10 @@ class Sender:
     def _checked(
         self, batch: Batch, result: Vectors | ProviderError, seconds: float, now: float
     ) -> None:
-        """Deliver the result of a space check, which changes neither health nor latency.
+        """Deliver the result of a background call, which changes neither health nor latency.
 
-        Its texts and times are not those of requests: a deployment must not be ejected for them.
+        A check for drift, or an administrator, calls a deployment whatever its state: it must not
+        be ejected for that, or be back.
         """
         deployment, (attempt,) = batch.deployment, batch.attempts
         model = self._pool_of[deployment].model

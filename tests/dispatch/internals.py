@@ -67,13 +67,13 @@ class WatchedSender(Sender):
 
     @staticmethod
     def _is_call_to_ejected(batch: Batch) -> bool:
-        """Whether an ejected deployment was chosen for a request; space checks call it, too.
+        """Whether an ejected deployment was chosen for a request; background calls use it, too.
 
         An attempt that was submitted before the ejection, or the last probe, may start after it.
         """
         health = batch.deployment.health
         return health.is_ejected and any(
-            not attempt.is_space_check and attempt.queued_at >= health._ejected_at
+            not attempt.is_background and attempt.queued_at >= health._ejected_at
             for attempt in batch.attempts
         )
 
