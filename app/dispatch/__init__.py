@@ -60,8 +60,8 @@ The path of a request, and the file of each step::
 
 Only `sender` and `paused` start threads, only `deployment` calls providers. All files get the time
 and the random numbers as arguments, so that tests simulate hours in seconds; except `dispatcher`,
-`sender`, `paused`, `calls`, `delivery` and `drift` (whose calls wait for a slot). The settings are
-in `app.config.dispatch`.
+`sender`, `paused`, `calls`, `delivery`, and two whose calls wait for a slot: `drift` and
+`one_deployment`. The settings are in `app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

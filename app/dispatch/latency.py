@@ -6,6 +6,7 @@ from collections import deque
 
 _NEWEST_WEIGHT = 0.2  # of the newest answer in the moving average
 _MAX_ANSWERS = 100  # remembered for each size class
+_PERCENTILE = 0.95  # of `Latency.p95`
 _MIN_ANSWERS = 10  # of a size class, before `p95` returns a value
 _TTL_S = 10.0  # after the last answer, when the average counts as unknown
 
@@ -45,7 +46,7 @@ class Latency:
         known = self._answers.get(_size_class(items))
         if known is None or len(known) < _MIN_ANSWERS:
             return None
-        return sorted(known)[int(0.95 * len(known))]
+        return sorted(known)[int(_PERCENTILE * len(known))]
 
     def p95_or_average(self, items: int) -> float | None:
         """The p95 for calls of about that size, else the average of all; None while unknown."""

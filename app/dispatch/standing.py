@@ -1,4 +1,4 @@
-"""The measured state of one deployment: health, latency and calls in flight, behind one lock."""
+"""The measured state of one deployment: health, latency and calls in flight."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """Health, latency and calls in flight of one deployment; one lock guards all of it."""
+    """Health, latency and calls in flight of one deployment.
+
+    Every change is made under the lock, except of the flag ``is_ejected_for_drift``. Reads of
+    several values that must agree hold it, too. Without it are read: `is_ejected`, `in_flight`,
+    ``latency`` by `draw` and `ejector`, ``health`` by `report` and `verdict`, and ``costs`` by
+    `deployment` and `merging`, which is an estimate that one more call hardly changes.
+    """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
         self.health = Health(rng.random, settings)

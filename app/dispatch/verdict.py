@@ -1,6 +1,6 @@
 """Chooses the error that a caller gets when no deployment could serve: 400, 429, 502 or 503. Pure.
 
-The 504 at the deadline is made in `app.dispatch.job_state`.
+A 504 is made where the deadline is noticed, such as in `app.dispatch.job_state`.
 """
 
 from __future__ import annotations
