@@ -25,9 +25,11 @@ from app.dispatch.merging import Merging
 from app.dispatch.room import RoomWaiters
 from app.dispatch.slots import Slots
 from app.dispatch.waiting import group_key
+from app.domain import Tier
 
 if TYPE_CHECKING:
     from app.dispatch.adaptive import AdaptiveLimit
+    from app.dispatch.deployment import Deployment
 
 
 class SlotQueue(Slots):
@@ -61,6 +63,12 @@ class SlotQueue(Slots):
                     return batch
             attempts.enqueue(attempt)
             return self._next(now)
+
+    def starts_at_once(self, deployment: Deployment, tier: Tier, now: float) -> bool:
+        """Whether an attempt would be sent at once, so that it needs no place in the queue."""
+        with self._lock:
+            needed = 1 if self.keeps_slots and tier == "flex" else 0
+            return self.free > needed and self._leaving.is_unlimited(deployment, tier, now)
 
     def submit_if_idle(self, attempt: Attempt, now: float) -> Batch | None:
         """Take an attempt if that delays no other; return the batch to send now, or None.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from app.dispatch.attempt import Attempt
 from app.dispatch.must_wait import MustWait
 from app.dispatch.waiting import WaitingAttempts
+from app.domain import Tier
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
@@ -44,6 +45,16 @@ class Leaving:
         if pause:
             self._on_pause(now + pause)
         return not pause
+
+    def is_unlimited(self, deployment: Deployment, tier: Tier, now: float) -> bool:
+        """Whether a deployment has no quota, does not rest, and has a slot of its own."""
+        if deployment.quota.is_limited or deployment.quota.rests_until > now:
+            return False
+        limit = deployment.concurrency
+        if limit is None:
+            return True
+        needed = 1 if limit >= MIN_SLOTS_FOR_RESERVE and tier == "flex" else 0
+        return limit - self.calls.get(deployment, 0) > needed
 
     def one_look(self, now: float) -> Callable[[Attempt], bool]:
         """Return a `may_leave` for one pass over the queue, which may hold very many attempts."""

@@ -164,7 +164,9 @@ class Pool:
 
         ``deadline``: a call may wait for the quota, if it is sent before that: see `choose`.
         """
-        if not deployment.queue.has_room(expected.flow):
+        queue, flow = deployment.queue, expected.flow
+        # A queue may be full of attempts that wait for the quotas of other deployments.
+        if not queue.has_room(flow) and not queue.starts_at_once(deployment, flow.tier, now):
             return False
         if not deployment.standing.may_be_asked(now, last_resort, is_only):
             return False
@@ -199,6 +201,7 @@ class Pool:
         """Whether a full queue is all that keeps one of ``suitable`` from being called."""
         return any(
             not d.queue.has_room(expected.flow)
+            and not d.queue.starts_at_once(d, expected.flow.tier, now)
             and d.standing.may_be_asked(now, True, is_only=len(suitable) == 1)
             and not d.quota_wait(expected, now)
             for d in suitable

@@ -73,8 +73,9 @@ def _check_bulk(made: Arrangement, asked: Asked) -> Iterator[str]:
 def _is_overloaded(made: Arrangement, model: str) -> bool:
     """Return whether a request of the last wave waits for a slot, though all deployments are well.
 
-    Providers that merge serve any number of short requests, unless a call takes longer with more
-    items. Each request counts as one call, of whatever model.
+    Or whether more wait than may: then a flow loses a request to others, which is a 503. Providers
+    that merge serve any number of short requests, unless a call takes longer with more items. Each
+    request counts as one call, of whatever model.
     """
     calls_per_s = 0.0
     for name in {deployment["provider"] for deployment in made.models[model]}:
@@ -86,7 +87,8 @@ def _is_overloaded(made: Arrangement, model: str) -> bool:
         calls_per_s += slots / provider.longest_short_call()
     free_at = 0.0
     for after in sorted(ask.after for ask in made.asks if ask.phase == "last"):
-        if free_at > after + QUICK:
+        waits_s = free_at - after
+        if waits_s > QUICK or waits_s * calls_per_s > made.waiting:
             return True
         free_at = max(free_at, after) + 1 / calls_per_s
     return False

@@ -82,6 +82,22 @@ def test_deployment_with_a_free_slot_is_used_if_another_queue_is_full():
         assert max(waited(one) for one in asked) < 1
 
 
+@pytest.mark.parametrize("tier", ["flex", "default"])
+def test_queue_full_of_attempts_that_wait_for_a_quota_refuses_no_other_model(tier):
+    """Slots are free: requests of n, which has no quota, need no place in the queue."""
+    limited = {"m": [{"provider": "a", "requests_per_minute": 20}], "n": [{"provider": "a"}]}
+    flow = Flow("k", tier=tier)
+    with simulated({"a": good(0.05)}, limited, concurrency=4, merge=False, waiting=5) as run:
+        held = [
+            run.ask("m", [f"m{i}"], timeout=3000, flow=Flow("k", tier="flex")) for i in range(12)
+        ]
+        others = [run.ask("n", [f"n{i}"], after=2 + i, timeout=30, flow=flow) for i in range(5)]
+        run.world.run()
+    assert codes(held)["overloaded"] == 6, "one was sent at once, and five found a place"
+    assert codes(others) == {"ok": 5}
+    assert max(waited(one) for one in others) < 0.1
+
+
 def test_job_before_a_full_queue_is_woken_and_does_not_poll(monkeypatch):
     """Three requests of twenty parts; two slots, and three attempts may wait."""
     looks = []
