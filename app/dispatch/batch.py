@@ -67,8 +67,8 @@ class Batch(Struct, eq=False):
 
     Only `app.dispatch.batching.SlotQueue` changes it, under its lock.
 
-    ``rest`` are attempts that were refused together with these: if this call succeeds, the refused
-    item is among them.
+    ``refused_with`` are attempts that were refused together with these: if this call succeeds, the
+    refused item is among them.
     """
 
     attempts: list[Attempt]
@@ -76,7 +76,7 @@ class Batch(Struct, eq=False):
     inputs: int
     tokens: int
     reservation: Reservation | None  # None: the quota has no room, and no slot is held
-    rest: list[Attempt]
+    refused_with: list[Attempt]
     is_probe: bool
     deadline: CallDeadline
     merging: Merging | None = None  # what may still be added
@@ -87,7 +87,7 @@ class Batch(Struct, eq=False):
         attempts: list[Attempt],
         key: Hashable,
         reservation: Reservation,
-        rest: list[Attempt],
+        refused_with: list[Attempt],
         merging: Merging | None = None,
     ) -> Batch:
         """Return a batch whose slot and quota are taken."""
@@ -97,7 +97,9 @@ class Batch(Struct, eq=False):
             inputs += attempt.size
             tokens += attempt.tokens
         deadline = CallDeadline(attempts, is_probe)
-        return cls(attempts, key, inputs, tokens, reservation, rest, is_probe, deadline, merging)
+        return cls(
+            attempts, key, inputs, tokens, reservation, refused_with, is_probe, deadline, merging
+        )
 
     @classmethod
     def without_slot(cls, attempts: list[Attempt]) -> Batch:
@@ -124,7 +126,7 @@ class Batch(Struct, eq=False):
         return [count for call in calls for count in call.counts or [None] * len(call.items)]
 
     @property
-    def is_wanted(self) -> bool:
+    def is_awaited(self) -> bool:
         """Whether a request waits for the result of one of its attempts."""
         return any(attempt.state is AttemptState.IN_FLIGHT for attempt in self.attempts)
 

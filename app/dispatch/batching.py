@@ -91,7 +91,7 @@ class SlotQueue(Slots):
         with self._lock:
             if self._open.get(batch.key) is batch:
                 del self._open[batch.key]
-            return batch.is_probe or batch.is_wanted
+            return batch.is_probe or batch.is_awaited
 
     def finish(self, batch: Batch, now: float) -> Batch | None:
         """Free the slot of a call that has ended; return the batch to send next, if any."""
@@ -117,7 +117,7 @@ class SlotQueue(Slots):
             return self._next(now)
 
     def done(self, attempt: Attempt, batch_size: int, tokens: int | None = None) -> bool:
-        """Mark an attempt as done; return whether its result is still wanted.
+        """Mark an attempt as done; return whether its result is still awaited.
 
         ``tokens`` are those that the provider counted, if it did.
         """
@@ -136,7 +136,7 @@ class SlotQueue(Slots):
             batch = attempt.batch
             if batch is None or batch.is_probe or self._open.get(batch.key) is batch:
                 return None
-            return None if batch.is_wanted else batch
+            return None if batch.is_awaited else batch
 
     # After a refusal (see `app.dispatch.bisection`)
 
@@ -151,27 +151,27 @@ class SlotQueue(Slots):
             return self._attempts.set_queued(attempts)
 
     def replace(
-        self, batch: Batch, attempts: Iterable[Attempt], rest: list[Attempt], now: float
+        self, batch: Batch, attempts: Iterable[Attempt], refused_with: list[Attempt], now: float
     ) -> Batch | None:
         """Return a batch of ``attempts`` in the slot of a batch that has ended.
 
-        None where none of them is wanted any more. Where the quota has no room, or the slot is
-        gone, all of them and ``rest`` are taken out of the queue, as by `next`.
+        None where none of them is awaited any more. Where the quota has no room, or the slot is
+        gone, all of them and ``refused_with`` are taken out of the queue, as by `next`.
         """
         with self._lock:
-            wanted = self._attempts.wanted(attempts)
-            if not wanted:
+            awaited = self._attempts.keep_awaited(attempts)
+            if not awaited:
                 return None
             reservation = None
             if self._may_retake():
-                reservation = batch.deployment.quota.reserve(tokens_of(wanted), now)
+                reservation = batch.deployment.quota.reserve(tokens_of(awaited), now)
             if reservation is None:
-                returned = [*wanted, *self._attempts.wanted(rest)]
+                returned = [*awaited, *self._attempts.keep_awaited(refused_with)]
                 for attempt in returned:
                     self._attempts.end(attempt)
                 return Batch.without_slot(returned)
-            following = Batch.with_slot(wanted, batch.key, reservation, rest)
-            self._attempts.set_in_flight(wanted, following)
+            following = Batch.with_slot(awaited, batch.key, reservation, refused_with)
+            self._attempts.set_in_flight(awaited, following)
             return following
 
     # Under the lock

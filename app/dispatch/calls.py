@@ -35,13 +35,13 @@ def make_call(
         standing.call_started(batch, batch.inputs, call_started_at)
     queue = deployment.queue
     slots, slots_left = queue.slots, queue.free
-    call, wanted = attempts[0].call, attempts[0].wanted
+    call, cut_to = attempts[0].call, attempts[0].cut_to
     result: Vectors | ProviderError
     try:
         if len(attempts) > 1:
             call = call.with_items(batch.items, batch.counts)
         if tracer is None:
-            result = deployment.embed(call, wanted, batch.deadline)
+            result = deployment.embed(call, cut_to, batch.deadline)
         else:
             result = _embed_in_span(tracer, batch, call, pool.model)
         if standing.is_ejected_for_drift and not attempts[0].is_background:
@@ -75,12 +75,12 @@ def _adapt(
 
 
 def _embed_in_span(tracer: Tracer, batch: Batch, call: Call, model: str) -> Vectors:
-    deployment, wanted = batch.deployment, batch.attempts[0].wanted
+    deployment, cut_to = batch.deployment, batch.attempts[0].cut_to
     callers = [attempt.call.trace for attempt in batch.attempts]
     span, sent = tracer.start_call_span(model, deployment, call, callers)
     result: Vectors | ProviderError = ProviderError("failed by a bug")
     try:
-        result = deployment.embed(sent, wanted, batch.deadline)
+        result = deployment.embed(sent, cut_to, batch.deadline)
     except ProviderError as error:
         result = error
         raise

@@ -61,7 +61,7 @@ def abort(batch: Batch) -> None:
     """Fail all attempts of a batch whose call was ended by a bug."""
     now = time.monotonic()
     batch.deployment.standing.probe_ended()
-    for attempt in [*batch.attempts, *batch.rest]:
+    for attempt in [*batch.attempts, *batch.refused_with]:
         try:
             deliver(attempt, InternalError("The proxy failed."), 1, now)
         except Exception:

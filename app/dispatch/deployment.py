@@ -150,8 +150,8 @@ class Deployment:
         ``max_call_tokens`` has a call of its own, with all its tokens.
         """
         quota = self.quota
-        if quota.rests_until > now + MAX_WAIT_S:
-            return quota.rests_until - now
+        if quota.exhausted_until > now + MAX_WAIT_S:
+            return quota.exhausted_until - now
         if not quota.is_limited:
             return 0.0
         tokens = expected.total
@@ -196,21 +196,21 @@ class Deployment:
         if self.merges:
             self.refused_items.add(items, now)
 
-    def embed(self, call: Call, wanted: int | None, deadline: Deadline) -> Vectors:
-        """Make the call; cut the vectors to the width ``wanted`` where the provider did not.
+    def embed(self, call: Call, cut_to: int | None, deadline: Deadline) -> Vectors:
+        """Make the call; cut the vectors to the width ``cut_to`` where the provider did not.
 
         Raises only `ProviderError`: any other exception of an adapter is a bug, and becomes
         `BrokenContract`.
         """
         try:
-            return self._embed(call, wanted, deadline)
+            return self._embed(call, cut_to, deadline)
         except ProviderError:
             raise
         except BaseException as error:
             _log.exception("an adapter raised what is no ProviderError: %s", self.label)
             raise BrokenContract("could not be asked, or its answer not be read") from error
 
-    def _embed(self, call: Call, wanted: int | None, deadline: Deadline) -> Vectors:
+    def _embed(self, call: Call, cut_to: int | None, deadline: Deadline) -> Vectors:
         vectors = self._provider.embed(call, deadline)
         is_shared_out = vectors.estimated or len(call.items) > 1
         if self._tokenizer is not None and is_shared_out and is_countable(call.items):
@@ -219,9 +219,9 @@ class Deployment:
             raise BrokenContract(f"answered {len(vectors.rows)} vectors for {len(call.items)}")
         if not all(vectors.rows):
             raise BrokenContract("answered an empty vector")
-        if wanted is None or call.dimensions is not None or wanted == call.width:
+        if cut_to is None or call.dimensions is not None or cut_to == call.width:
             return vectors
         try:
-            return replace(vectors, rows=[cut(row, wanted) for row in vectors.rows])
+            return replace(vectors, rows=[cut(row, cut_to) for row in vectors.rows])
         except BadVector as error:
             raise BrokenContract(f"answered {error}") from error

@@ -100,7 +100,7 @@ class BackgroundCalls:
         else the `ProviderError` of the call.
         """
         request = request or EmbeddingRequest(self._pool_of[deployment].model, texts)
-        wanted = request.dimensions
+        cut_to = request.dimensions
         call = deployment.call(request, texts)
         results: list[Result] = []
         wakeup = Wakeup()
@@ -115,12 +115,12 @@ class BackgroundCalls:
             deployment=deployment,
             call=call,
             group=None,
-            kind=kind_of(call, wanted),
+            kind=kind_of(call, cut_to),
             tokens=self._tokens(deployment, texts),
             deadline=Deadline(min(now + MAX_CALL_S, end)),
             on_result=on_result,
             queued_at=now,
-            wanted=wanted,
+            cut_to=cut_to,
             is_background=True,
             flow=Flow(tier="flex"),
         )

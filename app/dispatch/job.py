@@ -100,13 +100,13 @@ class Job:
             self._wake()  # for the other callers of this job
         return wake_at
 
-    def want(self, positions: Sequence[int], flow: Flow) -> None:
+    def start_first(self, positions: Sequence[int], flow: Flow) -> None:
         """Let the parts with these items start first: another request with ``flow`` waits for them.
 
         The other request must call `advance` then.
         """
         with self._lock:
-            self._state.want(positions, flow)
+            self._state.start_first(positions, flow)
 
     def keep_only(self, positions: Sequence[int], now: float) -> Sequence[tuple[int, int]]:
         """Stop the parts with none of these items: no caller waits for them any more.

@@ -72,7 +72,7 @@ class JobState:
         )
         self.times = self._parts.times
         self.times.records = request.calls
-        self.want = self._parts.want
+        self.start_first = self._parts.start_first
         self._starter = Starter(context, self._parts, on_result, on_room, self.effects)
         self._answer = Answer(len(request.items))
 
@@ -138,7 +138,7 @@ class JobState:
     def receive(self, attempt: Attempt, result: Result, now: float) -> float | None:
         """Do what follows from a result: accept vectors, try again, or end the request.
 
-        Returns when `advance` must be called again; None where the result is not wanted any more.
+        Returns when `advance` must be called again; None where the result is not awaited any more.
         """
         part = self._parts.take_result(attempt)
         if part is None or self.finished:  # the slower call of a hedge, or after the end

@@ -97,6 +97,6 @@ def share_of(
     requests, tokens = whole
     calls = None if requests is None else requests / members
     if requests is not None and rank is not None:
-        each, rest = divmod(int(requests), members)
-        calls = each + (rank < rest)
+        each, remainder = divmod(int(requests), members)
+        calls = each + (rank < remainder)
     return calls, None if tokens is None else tokens / members

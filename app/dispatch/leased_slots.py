@@ -138,8 +138,8 @@ class LeasedSlotQueue(SlotQueue):
         self.is_leased, self._until = True, exchange.at + LEASE_S
         self._held, self._entitled = max(lease.slots, exchange.kept), lease.entitled
         self._is_urgent = lease.is_urgent
-        slots, rest = divmod(self.limit, max(lease.members, self._workers))
-        self._share = max(1, slots + (lease.rank < rest))
+        slots, remainder = divmod(self.limit, max(lease.members, self._workers))
+        self._share = max(1, slots + (lease.rank < remainder))
         self._change_slots(min(self._held, self._entitled))
 
     def _begin_share(self, now: float) -> None:

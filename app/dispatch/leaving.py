@@ -35,7 +35,7 @@ class Leaving:
         if deployment.concurrency is not None and not self._has_own_slot(attempt):
             return False
         quota = deployment.quota
-        pause = quota.rests_until - now
+        pause = quota.exhausted_until - now
         if pause <= 0:
             if not quota.is_limited or attempt.is_probe:
                 return True
@@ -47,8 +47,8 @@ class Leaving:
         return not pause
 
     def is_unlimited(self, deployment: Deployment, tier: Tier, now: float) -> bool:
-        """Whether a deployment has no quota, does not rest, and has a slot of its own."""
-        if deployment.quota.is_limited or deployment.quota.rests_until > now:
+        """Whether a deployment has no quota, no exhausted limit, and a slot of its own."""
+        if deployment.quota.is_limited or deployment.quota.exhausted_until > now:
             return False
         limit = deployment.concurrency
         if limit is None:

@@ -68,7 +68,9 @@ class Part(Struct, eq=False):
     is_late: bool = False  # another deployment was asked beside a late one
     must_charge_retry: bool = False  # the budget is charged when the next attempt is submitted
     never_merge: bool = False
-    starts_first: bool = False  # another request waits for some of its items: see `Parts.want`
+    starts_first: bool = (
+        False  # another request waits for some of its items: see `Parts.start_first`
+    )
     halving: Halving | None = None  # that made this part, if one did
     is_largest_served: bool = False  # the largest item of a larger part was sent alone before it
     # Computed from the fields above:

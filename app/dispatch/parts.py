@@ -136,7 +136,7 @@ class Parts:
 
     # For requests that join this one, or leave it
 
-    def want(self, positions: Sequence[int], flow: Flow) -> None:
+    def start_first(self, positions: Sequence[int], flow: Flow) -> None:
         """Let the parts with these items start first: a request that has joined waits for them.
 
         In queues, the parts wait in ``flow`` if they leave earlier by that: see `JoinedItems`.

@@ -110,7 +110,7 @@ class Pool:
         call back: the idle ones of another tier; else the one with the shortest pause.
         """
         for one in fit:
-            if one.quota.is_limited or one.quota.rests_until > now:
+            if one.quota.is_limited or one.quota.exhausted_until > now:
                 break
         else:
             return fit

@@ -15,8 +15,8 @@ BULK_SHARE = 0.9
 #: The longest time for which a call waits in the queue for room in the window. A call that would
 #: wait for longer is refused, so that another deployment may be called.
 MAX_WAIT_S = 2.0
-#: The longest rest that a provider's headers cause: a wrong header must not cause a long one.
-MAX_REST_S = 60.0
+#: The longest time for which a header stops a deployment: a wrong one must not for long.
+MAX_EXHAUSTED_S = 60.0
 
 _NOT_COUNTED = Reservation(0.0, 0)  # of a deployment without limits
 
@@ -35,7 +35,7 @@ class Quota:
 
     def __init__(self, requests: float | None, tokens: float | None) -> None:
         #: Until when the provider says that nothing remains of its own limits.
-        self.rests_until = float("-inf")
+        self.exhausted_until = float("-inf")
         self.is_limited = self._limited = requests is not None or tokens is not None
         self._window = QuotaWindow(requests, tokens)
         self.members = 1  # workers that use the provider's limits, as far as is known
@@ -76,12 +76,12 @@ class Quota:
 
         Unlike `pause`, it changes nothing: another deployment may be called instead.
         """
-        rest = self.rests_until - now
+        until_reset_s = self.exhausted_until - now
         if not self._limited:
-            return max(0.0, rest)
+            return max(0.0, until_reset_s)
         with self._lock:
             stated_s = self._remaining.wait(tokens, now) if now < self._remaining.until else 0.0
-            return max(0.0, rest, stated_s, self._held_back(tokens, now))
+            return max(0.0, until_reset_s, stated_s, self._held_back(tokens, now))
 
     def bulk_pause(self, tokens: int, now: float) -> float:
         """Return the seconds for which a call of bulk work waits in the queue.
@@ -130,9 +130,9 @@ class Quota:
         with self._lock:
             return self._window.used_share(calls, tokens, now)
 
-    def rest(self, seconds: float, now: float) -> None:
+    def pause_until_reset(self, seconds: float, now: float) -> None:
         """Let no call leave until a limit of the provider has reset, but at most a minute."""
-        self.rests_until = max(self.rests_until, now + min(seconds, MAX_REST_S))
+        self.exhausted_until = max(self.exhausted_until, now + min(seconds, MAX_EXHAUSTED_S))
 
     def believe(self, stated: Sequence[StatedLimit | None], now: float) -> None:
         """Use no more calls and tokens than the provider says remain, until its limits reset."""

@@ -83,13 +83,13 @@ class Sender:
                 attempt.on_result(attempt, NotSent("may not be asked now"), now)
 
     @staticmethod
-    def _rest(deployment: Deployment, seconds: float, now: float) -> None:
-        """Let a deployment rest until its provider's limit resets.
+    def _pause_until_reset(deployment: Deployment, seconds: float, now: float) -> None:
+        """Let no call of a deployment leave until its provider's limit resets.
 
-        Before a long rest, its queued attempts go back to their jobs, which may have another one.
+        Before a long pause, its queued attempts go back to their jobs, which may have another one.
         """
-        deployment.quota.rest(seconds, now)
-        if deployment.quota.rests_until > now + MAX_WAIT_S:
+        deployment.quota.pause_until_reset(seconds, now)
+        if deployment.quota.exhausted_until > now + MAX_WAIT_S:
             for attempt in deployment.queue.flush(deployment):
                 attempt.on_result(attempt, NotSent("has used up its provider's limit"), now)
 
@@ -169,7 +169,7 @@ class Sender:
             if pool.estimate.is_used:
                 pool.estimate.learn(batch.items, sum(vectors.tokens))
         if vectors.limit_resets_in is not None:
-            self._rest(deployment, vectors.limit_resets_in, now)
+            self._pause_until_reset(deployment, vectors.limit_resets_in, now)
         if vectors.limit_headers is not None and deployment.quota.is_limited:
             deployment.quota.believe(stated_limits(vectors.limit_headers), now)
         silent = pool.ejector.succeeded(batch, call_started_at, now)
@@ -183,9 +183,9 @@ class Sender:
             start = stop
         for other in silent:
             self.ejected(pool, other, now)
-        if not batch.rest:
+        if not batch.refused_with:
             return None
-        return self._next_test(batch, bisection.after_success(batch.rest), now)
+        return self._next_test(batch, bisection.after_success(batch.refused_with), now)
 
     def _failed(
         self, batch: Batch, error: ProviderError, call_started_at: float, now: float
@@ -196,15 +196,17 @@ class Sender:
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
-            if error.too_large and number > 1 and not batch.rest:  # with one, `Halving` does it
+            if (
+                error.too_large and number > 1 and not batch.refused_with
+            ):  # with one, `Halving` does it
                 pool.estimate.raise_expectation()
             trusted = pool.ejector.refused(batch, call_started_at, now)
             if number > 1 and trusted:
-                step = bisection.after_refusal(attempts, batch.rest)
+                step = bisection.after_refusal(attempts, batch.refused_with)
                 return self._next_test(batch, step, now)
             if number == 1:
                 deployment.remember_refused(attempts[0].call.items, now)
-        deployment.queue.requeue(batch.rest)  # before a flush, which must return these too
+        deployment.queue.requeue(batch.refused_with)  # before a flush, which must return these too
         if isinstance(error, Drifted):
             deployment.standing.probe_ended()
         is_fault = not isinstance(error, Rejected | Drifted)
@@ -221,11 +223,11 @@ class Sender:
     def _next_test(self, batch: Batch, step: bisection.Step, now: float) -> Batch | None:
         """Return the batch of a bisection's next test, which keeps the slot of its last call."""
         queue = batch.deployment.queue
-        rest = queue.hold(step.rest)
-        test = queue.replace(batch, step.test, rest, now)
+        held = queue.hold(step.refused_with)
+        test = queue.replace(batch, step.test, held, now)
         queue.requeue(step.requeue)
         if test is None:  # no request waits for it any more
-            queue.requeue(rest)
+            queue.requeue(held)
         while (other := queue.next(now)) is not None:  # a slot may be free
             self.send(other)
         return test

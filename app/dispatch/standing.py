@@ -176,7 +176,7 @@ class Standing:
     def refused(self, batch: Batch, trusted: bool, call_started_at: float, now: float) -> None:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""
         with self._lock:
-            self._refusals.refused(bool(batch.rest), now)
+            self._refusals.refused(bool(batch.refused_with), now)
             if self.health.is_straggler(call_started_at):
                 return
             if trusted:

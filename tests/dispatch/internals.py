@@ -58,7 +58,7 @@ class WatchedSender(Sender):
 
         def takes(deployment: Deployment, attempt: Attempt) -> bool:
             is_text = isinstance(attempt.call.items[0], str)
-            return deployment.widths.include(attempt.wanted) and (
+            return deployment.widths.include(attempt.cut_to) and (
                 is_text or deployment.takes_tokens
             )
 

@@ -161,8 +161,8 @@ class QueueEvents(RuleBasedStateMachine):
     def serve(self, dice):
         batch = self.any_call(dice)
         self.tell(batch)
-        if batch.rest:
-            self.test_next(batch, bisection.after_success(batch.rest))
+        if batch.refused_with:
+            self.test_next(batch, bisection.after_success(batch.refused_with))
         else:
             self.finish(batch)
 
@@ -171,7 +171,7 @@ class QueueEvents(RuleBasedStateMachine):
     def refuse(self, dice):
         batch = self.any_call(dice)
         if len(batch.attempts) > 1:
-            self.test_next(batch, bisection.after_refusal(batch.attempts, batch.rest))
+            self.test_next(batch, bisection.after_refusal(batch.attempts, batch.refused_with))
         else:
             self.fail(dice, batch)
 
@@ -179,7 +179,7 @@ class QueueEvents(RuleBasedStateMachine):
     @rule(dice=DICE)
     def fail(self, dice, batch=None):
         batch = batch or self.any_call(dice)
-        self.queue.requeue(batch.rest)
+        self.queue.requeue(batch.refused_with)
         self.tell(batch)
         self.finish(batch)
 
@@ -192,7 +192,7 @@ class QueueEvents(RuleBasedStateMachine):
                 self.told.append(one)
 
     def test_next(self, batch, step):
-        rest = self.queue.hold(step.rest)
+        rest = self.queue.hold(step.refused_with)
         following = self.queue.replace(batch, step.test, rest, self.now)
         self.queue.requeue(step.requeue)
         if following is None:

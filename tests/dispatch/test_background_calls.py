@@ -50,7 +50,7 @@ def test_background_call_is_no_sign_of_silence_and_no_latency():
     background = Background()
     seen = []
 
-    def embed(call, wanted, deadline):
+    def embed(call, cut_to, deadline):
         seen.append(background.a.standing.in_flight)
         return vectors([1])
 
@@ -76,7 +76,7 @@ def test_background_call_ends_with_the_check_that_it_is_of():
     background = Background()
     left = []
 
-    def embed(call, wanted, deadline):
+    def embed(call, cut_to, deadline):
         left.append(deadline.remaining())
         return vectors([1])
 

@@ -25,11 +25,11 @@ def test_a_batch_is_wanted_while_one_of_its_attempts_is():
     a = deployment()
     made = in_flight(attempt(a), attempt(a))
     first, second = made.attempts
-    assert made.is_wanted
+    assert made.is_awaited
     first.state = AttemptState.ABANDONED
-    assert made.is_wanted
+    assert made.is_awaited
     second.state = AttemptState.ABANDONED
-    assert not made.is_wanted
+    assert not made.is_awaited
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ class AnyQueue(QueueEvents):
         queued = self.in_state(AttemptState.QUEUED)
         assert self.queue.waiting == len(queued)
         in_queues = self.in_queues()
-        held = [one for b in self.calls for one in b.rest if one.state is AttemptState.QUEUED]
+        held = [
+            one for b in self.calls for one in b.refused_with if one.state is AttemptState.QUEUED
+        ]
         assert Counter(map(id, [*in_queues, *held])) == Counter(map(id, queued))
         for tier in self.flows():
             self.check_counts(tier)
@@ -108,7 +110,7 @@ class AnyQueue(QueueEvents):
                 batch = self.calls[0]
                 self.queue.close(batch)
                 self.tell(batch)
-                self.queue.requeue(batch.rest)
+                self.queue.requeue(batch.refused_with)
                 self.finish(batch)
         assert all(one.state in ENDED for one in self.attempts)
         assert self.queue.free == self.queue.slots

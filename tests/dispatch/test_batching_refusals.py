@@ -60,7 +60,7 @@ def test_bisection_call_uses_the_slot_of_the_refused_call(queue, refused):
     rest = queue.hold(refused.attempts[3:])
     following = queue.replace(refused, refused.attempts[:3], rest, T)
     assert following.attempts == refused.attempts[:3]
-    assert following.rest == rest
+    assert following.refused_with == rest
     assert all(one.batch is following for one in following.attempts)
     assert queue.free == 0
     late = attempt(refused.deployment)
