@@ -123,12 +123,12 @@ class Ejector:
         return out * 2 <= len(self._deployments)
 
     def _log_ejection(self, deployment: Deployment, error: ProviderError) -> None:
-        refused = isinstance(error, CredentialsRefused)
+        credentials_refused = isinstance(error, CredentialsRefused)
         _log.log(
-            logging.ERROR if refused else logging.WARNING,
+            logging.ERROR if credentials_refused else logging.WARNING,
             "deployment %s of %s is ejected: it %s%s",
             deployment.label,
             self._model,
             error.message,
-            ": check its api_key" if refused else "",
+            ": check its api_key" if credentials_refused else "",
         )

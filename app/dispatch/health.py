@@ -78,12 +78,24 @@ class Health:
         """Whether it rests because it answered 429."""
         return self._rests_after_429 and now < self._resting_until
 
-    def may_serve(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
+    def may_be_called(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
         """Whether a call may be sent.
 
         ``last_resort``: no other deployment may be called now. ``is_only``: no other can ever serve
-        the request; then a call may be sent while this one is ejected, or rests without a
-        Retry-After of its provider.
+        the request. The first row that applies holds; ``rest_probe`` and ``last_resort`` seconds
+        are settings.
+
+        =============================  =============  ===============================  ============
+        state                          otherwise      last resort                      is only
+        =============================  =============  ===============================  ============
+        rests as its provider asked    no             each ``rest_probe`` seconds      likewise
+        rests, not asked to            no             each ``rest_probe`` seconds      yes
+        ejected, a probe is under way  no             no                               yes
+        ejected                        after its end  ``last_resort`` seconds after    yes
+                                                      its start, or the last probe
+        suspect                        no             yes                              yes
+        none of these                  yes            yes                              yes
+        =============================  =============  ===============================  ============
         """
         if now < self._resting_until:
             if is_only and not self._rest_is_requested:
@@ -182,8 +194,9 @@ class Health:
         self.failure_rate.count(now, failed=True)
         self.failures_in_a_row += 1
         settings = self._settings
-        refused = isinstance(error, ConnectionFailed)
-        limit = settings.refusals_in_a_row if refused else settings.failures_in_a_row
+        limit = settings.failures_in_a_row
+        if isinstance(error, ConnectionFailed):
+            limit = settings.refusals_in_a_row
         return (
             probed
             or isinstance(error, CredentialsRefused)

@@ -145,7 +145,7 @@ class JobState:
             if attempt.is_probe and isinstance(result, NotSent):
                 attempt.deployment.standing.probe_ended()
             if isinstance(result, Vectors):
-                self._leave_unpaid(attempt, result)
+                self._charge_next_request(attempt, result)
             return None
         self.times.add([attempt, *part.attempts], now)
         if self.times.records is not None:
@@ -176,7 +176,7 @@ class JobState:
         """Put the vectors of a part into the answer."""
         if not self._answer.fits(vectors):
             error = BrokenContract("answered vectors of another width than other deployments")
-            self._leave_unpaid(attempt, vectors)
+            self._charge_next_request(attempt, vectors)
             self._after_failure(part, attempt, error, now)
             return
         source = attempt.deployment.source
@@ -190,7 +190,7 @@ class JobState:
         if self._answer.is_complete:
             self._finish()
 
-    def _leave_unpaid(self, attempt: Attempt, vectors: Vectors) -> None:
+    def _charge_next_request(self, attempt: Attempt, vectors: Vectors) -> None:
         """Charge vectors that this request does not use to the next request of its key."""
         self._pool.unpaid.add(attempt.flow.key, attempt.deployment.source, sum(vectors.tokens))
 

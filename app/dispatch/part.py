@@ -65,7 +65,7 @@ class Part(Struct, eq=False):
     late_after: float = NEVER  # seconds from the start of the call; less near the deadline
     hedge_at: float = NEVER  # when one more call is sent, without counting a failure
     hedge_after: float = NEVER  # seconds, likewise
-    is_late: bool = False  # another deployment was asked beside a late one
+    is_late: bool = False  # another deployment was called beside a late one
     must_charge_retry: bool = False  # the budget is charged when the next attempt is submitted
     never_merge: bool = False
     starts_first: bool = (
@@ -128,7 +128,7 @@ class Part(Struct, eq=False):
         return sum(attempt.batch_size == 1 for attempt in self.refused_by.values()) > 1
 
     @property
-    def asked(self) -> list[Deployment]:
+    def called(self) -> list[Deployment]:
         """The deployments that have failed it, and those that have it now."""
         return [*self.failed_at, *(attempt.deployment for attempt in self.attempts)]
 

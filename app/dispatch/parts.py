@@ -49,7 +49,7 @@ class Parts:
         """
         assert state in NEXT_STATES[part.state], f"{part.state} → {state}"
         for other in part.attempts:  # of a part that stops running: not wanted any more
-            self._leave(other)
+            self._abandon(other)
         part.attempts.clear()
         part.late_at = part.hedge_at = NEVER
         part.state = state
@@ -81,7 +81,7 @@ class Parts:
     def drop_attempt(self, part: Part, attempt: Attempt) -> None:
         """Abandon one of the two attempts of a part."""
         part.attempts.remove(attempt)
-        self._leave(attempt)
+        self._abandon(attempt)
         part.check()
 
     def take_result(self, attempt: Attempt) -> Part | None:
@@ -216,9 +216,9 @@ class Parts:
         self.waiting.clear()
         self._held.clear()
         for attempt in list(self.running):
-            self._leave(attempt)
+            self._abandon(attempt)
 
-    def _leave(self, attempt: Attempt) -> None:
+    def _abandon(self, attempt: Attempt) -> None:
         """Abandon an attempt; cancel its call where no other request waits for that."""
         part = self.running.pop(attempt, None)
         if part is not None:

@@ -78,9 +78,9 @@ class Sender:
 
     def _flush(self, pool: Pool, deployment: Deployment, now: float) -> None:
         """Return a deployment's queued attempts to their jobs, unless it may still be called."""
-        if not deployment.standing.may_be_asked(now, last_resort=True, is_only=pool.is_alone):
+        if not deployment.standing.may_be_called(now, last_resort=True, is_only=pool.is_alone):
             for attempt in deployment.queue.flush(deployment):
-                attempt.on_result(attempt, NotSent("may not be asked now"), now)
+                attempt.on_result(attempt, NotSent("may not be called now"), now)
 
     @staticmethod
     def _pause_until_reset(deployment: Deployment, seconds: float, now: float) -> None:

@@ -44,7 +44,7 @@ class SlowCalls:
     def _hedge(self, part: Part, attempt: Attempt, now: float) -> None:
         """Send one more call elsewhere; the first answer wins."""
         pool, expected = self._job.pool, part.expected
-        other = pool.choose(now, expected, self._job.suitable, part.asked)
+        other = pool.choose(now, expected, self._job.suitable, part.called)
         if other is None or not other.fits(part.size, expected.total, part.is_bulk):
             return
         if other.queue.is_full:  # no other request loses its only attempt for a second one
@@ -102,14 +102,14 @@ class SlowCalls:
         """Split a part into parts that fit a deployment; submit those that may be sent there."""
         for smaller in self._parts.split(part, other.split(part.tokens, part.is_bulk)):
             has_room = len(self._parts.running) < self._job.pool.max_slots
-            if not has_room or not self._job.pool.may_be_asked(other, smaller.expected, now, True):
+            if not has_room or not self._job.pool.may_be_called(other, smaller.expected, now, True):
                 return  # the other parts wait, and are started as any part
             self._parts.waiting.remove(smaller)
             self._submit(smaller, other, now)
 
     def _choose_beside(self, part: Part, now: float) -> Deployment | None:
         pool, expected, suitable = self._job.pool, part.expected, self._job.suitable
-        other = pool.choose(now, expected, suitable, part.asked)
+        other = pool.choose(now, expected, suitable, part.called)
         if other is None and part.is_late:  # one that failed before, but may not fail again
             running = {attempt.deployment for attempt in part.attempts}
             other = pool.choose(now, expected, suitable, running.union(part.permanently_failed_at))

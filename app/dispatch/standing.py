@@ -41,12 +41,12 @@ class Standing:
         self._probes_cut = 0  # in a row, by their timeout
         self._lock = uncontended_lock()
 
-    def may_be_asked(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
+    def may_be_called(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
         """Whether a call may be sent. ``is_only``: no other deployment can serve the request."""
         if self.is_ejected_for_drift:
             return False
         with self._lock:
-            return self.health.may_serve(now, last_resort, is_only)
+            return self.health.may_be_called(now, last_resort, is_only)
 
     def chosen(self, now: float, is_only: bool = False) -> bool | None:
         """Record that an attempt is submitted; return whether it is the half-open probe.
@@ -54,8 +54,8 @@ class Standing:
         None: no call may be sent any more, since another request has sent the probe meanwhile.
         """
         with self._lock:
-            may_serve = self.health.may_serve(now, last_resort=True, is_only=is_only)
-            return self.health.chosen(now) if may_serve else None
+            may_be_called = self.health.may_be_called(now, last_resort=True, is_only=is_only)
+            return self.health.chosen(now) if may_be_called else None
 
     def probe_ended(self) -> None:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""

@@ -19,7 +19,7 @@ class TimeLimits:
         self._settings = settings
 
     def late_after(self, p95: float | None) -> float:
-        """Seconds after which a call is late: another deployment may be asked as well."""
+        """Seconds after which a call is late: another deployment may be called as well."""
         if p95 is None:
             return min(self.timeout, self._settings.late_unknown)
         late = max(self._settings.late_floor, self._settings.late_factor * p95)

@@ -132,7 +132,7 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
         }
         left += [f"{label}: {count} {what} are left" for what, count in counts.items() if count]
         left += [f"{label}: {line}" for line in _left_in_flows(queue)]
-        if not deployment.health.may_serve(now + FORGOTTEN):
+        if not deployment.health.may_be_called(now + FORGOTTEN):
             left.append(f"{label} may not serve {FORGOTTEN:g} s after the end")
         if deployment.quota_wait(Expected(0, 0), now + FORGOTTEN):
             left.append(f"{label}: its quota is taken {FORGOTTEN:g} s after the end")

@@ -73,7 +73,7 @@ def test_calls_in_flight_at_an_ejection_do_not_extend_it():
     for _ in range(64):
         fail(of, a, refused)
     assert a.health.ejections_ever == 1
-    assert a.health.may_serve(T + 1)
+    assert a.health.may_be_called(T + 1)
 
 
 @pytest.mark.parametrize("error", [refused, ProviderTimeout("hurry")], ids=lambda e: e.cause)
@@ -81,11 +81,11 @@ def test_call_in_flight_at_an_ejection_allows_no_second_probe(error):
     of, a, *_ = abc()
     eject(of, a)
     now = T + 100
-    assert a.health.may_serve(now)
+    assert a.health.may_be_called(now)
     assert a.standing.chosen(now)  # the probe is in flight …
     fail(of, a, error, now, seconds=100.5)  # … when an older call ends
-    assert not a.health.may_serve(now + 1e-6)
-    assert not a.health.may_serve(now + 10)
+    assert not a.health.may_be_called(now + 1e-6)
+    assert not a.health.may_be_called(now + 10)
 
 
 def test_older_answer_does_not_end_an_ejection():

@@ -85,19 +85,19 @@ def test_old_calls_do_not_count():
 def test_ejected_deployment_gets_one_probe_after_its_ejection():
     health = ejected()
     assert health.state(T) == "ejected"
-    assert not health.may_serve(T + 0.99)
-    assert health.may_serve(T + 1)
+    assert not health.may_be_called(T + 0.99)
+    assert health.may_be_called(T + 1)
     assert health.chosen(T + 1)  # the probe
-    assert not health.may_serve(T + 1)
-    assert not health.may_serve(T + 60, last_resort=True)
+    assert not health.may_be_called(T + 1)
+    assert not health.may_be_called(T + 60, last_resort=True)
 
 
 def test_probe_without_result_allows_another_after_its_timeout():
     health = ejected()
     health.chosen(T + 1)
     patience = 6 * SETTINGS.probe_timeout
-    assert not health.may_serve(T + 1 + patience - 0.01)
-    assert health.may_serve(T + 1 + patience)
+    assert not health.may_be_called(T + 1 + patience - 0.01)
+    assert health.may_be_called(T + 1 + patience)
 
 
 def test_successful_probe_ends_the_ejection():
@@ -105,7 +105,7 @@ def test_successful_probe_ends_the_ejection():
     health.chosen(T + 1)
     health.succeeded(T + 1.1, T + 1)
     assert health.state(T + 1.1) == "ok"
-    assert all(health.may_serve(T + 1.1) and not health.chosen(T + 1.1) for _ in range(3))
+    assert all(health.may_be_called(T + 1.1) and not health.chosen(T + 1.1) for _ in range(3))
     assert failures_until_ejection(ill, health, T + 2) == 5  # with a clean slate
 
 
@@ -119,7 +119,7 @@ def test_probe_that_was_not_sent_allows_another():
     health = ejected()
     health.chosen(T + 1)
     health.probe_ended()
-    assert health.may_serve(T + 1)
+    assert health.may_be_called(T + 1)
 
 
 def lengths(jitter, number):
@@ -129,7 +129,7 @@ def lengths(jitter, number):
     for _ in range(number):
         health.eject(ill, now)
         start = now
-        while not health.may_serve(now):
+        while not health.may_be_called(now):
             now += 0.01
         found.append(now - start)
         health.chosen(now)
@@ -146,8 +146,8 @@ def test_ejections_double_up_to_a_minute():
 def test_jitter_shortens_an_ejection_by_up_to_half(seed):
     health = Health(random.Random(seed).random)
     health.eject(ill, T)
-    assert not health.may_serve(T + 0.5 - 1e-6)
-    assert health.may_serve(T + 1)
+    assert not health.may_be_called(T + 0.5 - 1e-6)
+    assert health.may_be_called(T + 1)
 
 
 def test_jitter_differs():
@@ -157,14 +157,14 @@ def test_jitter_differs():
 
 def test_refused_credentials_eject_for_about_a_minute():
     health = ejected(CredentialsRefused("refused our credentials (401)"))
-    assert not health.may_serve(T + 59)
-    assert health.may_serve(T + 60)
+    assert not health.may_be_called(T + 59)
+    assert health.may_be_called(T + 60)
 
 
 def test_without_alternative_an_ejected_deployment_is_probed_every_second():
     health = ejected(CredentialsRefused("refused our credentials (401)"))
-    assert not health.may_serve(T + 0.9, last_resort=True)
-    assert health.may_serve(T + 1, last_resort=True)
+    assert not health.may_be_called(T + 0.9, last_resort=True)
+    assert health.may_be_called(T + 1, last_resort=True)
     assert health.wait(T) == pytest.approx(1)
 
 
@@ -185,8 +185,8 @@ def test_failure_during_slow_start_ejects_for_longer():
     health.succeeded(T + 1, T + 1)
     health.succeeded(T + 2, T + 2)  # not for good yet
     health.eject(ill, T + 3)
-    assert not health.may_serve(T + 4.9)
-    assert health.may_serve(T + 5)
+    assert not health.may_be_called(T + 4.9)
+    assert health.may_be_called(T + 5)
 
 
 def test_call_sent_before_the_probe_does_not_count():
@@ -201,9 +201,9 @@ def test_call_sent_before_the_probe_does_not_count():
 def test_suspect_is_used_only_without_healthy_alternative():
     health = healthy()
     health.suspect(T)
-    assert not health.may_serve(T + 4.9)
-    assert health.may_serve(T + 4.9, last_resort=True)
-    assert health.may_serve(T + 5)
+    assert not health.may_be_called(T + 4.9)
+    assert health.may_be_called(T + 4.9, last_resort=True)
+    assert health.may_be_called(T + 5)
 
 
 def test_refuted_400s_eject():

@@ -27,17 +27,17 @@ def test_rest_is_as_long_as_retry_after(kind, seconds):
     health.failed(kind("leave me alone", retry_after=seconds), T, T)
     assert health.state(T) == "resting"
     assert health.is_throttled(T) == (kind is Throttled)
-    assert not health.may_serve(T + seconds - 0.01)
+    assert not health.may_be_called(T + seconds - 0.01)
     assert health.wait(T) == pytest.approx(seconds)
-    assert health.may_serve(T + seconds)
+    assert health.may_be_called(T + seconds)
     assert health.state(T + seconds) == "ok"
 
 
 def test_rest_is_at_most_an_hour():
     health = healthy()
     health.failed(Throttled("come back tomorrow", retry_after=86_400), T, T)
-    assert not health.may_serve(T + 3599)
-    assert health.may_serve(T + 3600)
+    assert not health.may_be_called(T + 3599)
+    assert health.may_be_called(T + 3600)
 
 
 @pytest.mark.parametrize("is_only", [False, True])
@@ -45,14 +45,14 @@ def test_resting_deployment_without_alternative_is_probed(is_only):
     health = healthy()
     health.failed(Throttled("come back in an hour", retry_after=3600), T, T)
 
-    def may_serve(now):
-        return health.may_serve(now, last_resort=not is_only, is_only=is_only)
+    def may_be_called(now):
+        return health.may_be_called(now, last_resort=not is_only, is_only=is_only)
 
-    assert not may_serve(T + 9.9)
-    assert may_serve(T + 10)
+    assert not may_be_called(T + 9.9)
+    assert may_be_called(T + 10)
     health.chosen(T + 10)
-    assert not may_serve(T + 19.9)
-    assert may_serve(T + 20)
+    assert not may_be_called(T + 19.9)
+    assert may_be_called(T + 20)
     health.succeeded(T + 20.1, T + 20)
     assert health.state(T + 20.1) == "ok"
 
@@ -60,10 +60,10 @@ def test_resting_deployment_without_alternative_is_probed(is_only):
 def test_only_deployment_is_excluded_only_by_retry_after():
     for health in (ejected(), healthy()):
         health.failed(Throttled("slow down"), T, T)
-        assert health.may_serve(T, is_only=True)
+        assert health.may_be_called(T, is_only=True)
         health.failed(Throttled("slow down", retry_after=5), T, T)
-        assert not health.may_serve(T + 4.9, is_only=True)
-        assert health.may_serve(T + 5, is_only=True)
+        assert not health.may_be_called(T + 4.9, is_only=True)
+        assert health.may_be_called(T + 5, is_only=True)
 
 
 def test_calls_in_flight_together_are_one_episode_of_rest():
@@ -86,7 +86,7 @@ def test_a_shorter_rest_does_not_end_a_longer_one():
     health = healthy()
     health.failed(Throttled("slow down", retry_after=30), T, T)
     health.failed(Throttled("slow down", retry_after=1), T + 1, T + 1)
-    assert not health.may_serve(T + 29)
+    assert not health.may_be_called(T + 29)
 
 
 def test_rests_without_retry_after_double_until_a_success():
@@ -107,7 +107,7 @@ def test_throttled_probe_ends_the_ejection():
     health.chosen(T + 1)
     health.failed(Throttled("slow down", retry_after=2), T + 1, T + 1)
     assert health.state(T + 1) == "resting"
-    assert health.may_serve(T + 3)
+    assert health.may_be_called(T + 3)
 
 
 EVENTS = st.lists(
@@ -130,7 +130,7 @@ def test_deployment_is_available_after_the_longest_rest(events, seed):
     health, now = Health(random.Random(seed).random), T
     for event, later in events:
         now += later
-        if health.may_serve(now):
+        if health.may_be_called(now):
             health.chosen(now)
         if event == "success":
             health.succeeded(now, now)
@@ -140,4 +140,4 @@ def test_deployment_is_available_after_the_longest_rest(events, seed):
             health.eject(errors[event], now)
     health.probe_ended()
     assert 0 <= health.wait(now) <= SETTINGS.longest_asked_rest + 1e-6
-    assert health.may_serve(now + SETTINGS.longest_asked_rest + 1e-6)
+    assert health.may_be_called(now + SETTINGS.longest_asked_rest + 1e-6)

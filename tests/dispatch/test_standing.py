@@ -42,8 +42,8 @@ def test_deployment_that_may_not_be_ejected_is_suspect():
     made = standing()
     assert not fails(made, ILL, 0.1, may_eject=False)
     assert not made.health.is_ejected
-    assert not made.may_be_asked(T + 100)
-    assert made.may_be_asked(T + 100, last_resort=True)
+    assert not made.may_be_called(T + 100)
+    assert made.may_be_called(T + 100, last_resort=True)
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_expired_probe_is_followed_by_one_other():
     made = standing(usual=0.1)
     fails(made, ILL, 0.1)
     assert made.chosen(T + 200)
-    assert not made.may_be_asked(T + 259)
-    assert made.may_be_asked(T + 261)
+    assert not made.may_be_called(T + 259)
+    assert made.may_be_called(T + 261)
     assert made.chosen(T + 261)
-    assert not made.may_be_asked(T + 262)
+    assert not made.may_be_called(T + 262)
     assert not made.chosen(T + 262)
 
 
@@ -97,8 +97,8 @@ def test_probe_does_not_expire_before_its_call_is_cut(usual, expires_after):
     assert made.chosen(T + 200)
     started = T + 250  # it waited for a slot until then
     made.probe_started(started, made.call_timeout(call(is_probe=True)))
-    assert not made.may_be_asked(started + expires_after - 1)
-    assert made.may_be_asked(started + expires_after + 1)
+    assert not made.may_be_called(started + expires_after - 1)
+    assert made.may_be_called(started + expires_after + 1)
 
 
 def test_a_long_silence_while_others_answer_ejects_at_once():
