@@ -29,7 +29,7 @@ The path of a request, and the file of each step::
 * `pool`: the deployments of one model. Chooses one for each attempt, by `draw`; `ejector`: records
   the results of calls, and ejects failing deployments.
 * `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
-  minute (`quota_window`; a `reservation` for each call), `remaining`: what its provider says of
+  minute (`quota_window`), `remaining`: what its provider says of
   them, `leased_quota` (by `lease` and `call_reports`): a lease of those of all hosts; `standing`:
   its measured state, and the lock of that: `health` (a circuit breaker), `failure_rate`, `latency`,
   `silence` (by `unanswered`, calls in a row) and `refusals` (whether its 400s are trusted);

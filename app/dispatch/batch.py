@@ -14,7 +14,7 @@ from app.domain import Item
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
-    from app.dispatch.reservation import Reservation
+    from app.dispatch.quota_window import QuotaReservation
 
 
 class CallDeadline(Deadline):
@@ -75,7 +75,7 @@ class Batch(Struct, eq=False):
     key: Hashable
     inputs: int
     tokens: int
-    reservation: Reservation | None  # None: the quota has no room, and no slot is held
+    reservation: QuotaReservation | None  # None: the quota has no room, and no slot is held
     refused_with: list[Attempt]
     is_probe: bool
     deadline: CallDeadline
@@ -86,7 +86,7 @@ class Batch(Struct, eq=False):
         cls,
         attempts: list[Attempt],
         key: Hashable,
-        reservation: Reservation,
+        reservation: QuotaReservation,
         refused_with: list[Attempt],
         merging: Merging | None = None,
     ) -> Batch:

@@ -24,7 +24,7 @@ _MIN_BULK = 8  # items; smaller calls are not cut before it is known that this h
 _MIN_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
 _MIN_DEVIATION = 0.2  # of sizes, as a share of their mean: with less they are alike
 
-#: The terms of a sum of three that may be used, as their numbers: the fewest last.
+#: The terms of a sum of three that may be used, by position: the fewest last.
 _SUBSETS = tuple(subset for size in (3, 2, 1) for subset in combinations(range(3), size))
 
 
@@ -159,15 +159,15 @@ def _solve(products: Sequence[Sequence[float]], targets: Sequence[float]) -> lis
     """
     best, best_gain = [0.0] * 3, 0.0
     for subset in _SUBSETS:
-        used = [number for number in subset if products[number][number] > 0]
+        used = [term for term in subset if products[term][term] > 0]
         found = _solve_unbounded(products, targets, used)
         if min(found, default=-1.0) < 0:
             continue
-        gain = sum(x * targets[number] for x, number in zip(found, used, strict=True))
+        gain = sum(x * targets[term] for x, term in zip(found, used, strict=True))
         if gain > best_gain:
             best, best_gain = [0.0] * 3, gain
-            for x, number in zip(found, used, strict=True):
-                best[number] = x
+            for x, term in zip(found, used, strict=True):
+                best[term] = x
         if len(used) == 3:
             break
     return best

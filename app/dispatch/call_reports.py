@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from app.dispatch.lease import AHEAD_S
-from app.dispatch.quota_window import WINDOW_S
-from app.dispatch.reservation import Reservation
+from app.dispatch.quota_window import WINDOW_S, QuotaReservation
 
 #: Seconds after which a call is reported with its expected tokens, if they are not settled.
 FINAL_S = 10.0
@@ -22,21 +21,21 @@ class CallReports:
 
     def __init__(self) -> None:
         self.finals = 0  # calls that ever became final
-        self._open: deque[Reservation] = deque()  # not final, oldest first
-        self._final: deque[Reservation] = deque()  # in the order of becoming final
-        self._reported: deque[Reservation] = deque()  # of the last minute
+        self._open: deque[QuotaReservation] = deque()  # not final, oldest first
+        self._final: deque[QuotaReservation] = deque()  # in the order of becoming final
+        self._reported: deque[QuotaReservation] = deque()  # of the last minute
         self.rates = [0.0, 0.0]  # calls and tokens a second, lately
         self._sent = [0.0, 0.0]  # since the last report
         self._collected_at = float("-inf")
 
-    def add(self, made: Reservation) -> None:
+    def add(self, made: QuotaReservation) -> None:
         """Count a call that is sent."""
         self._open.append(made)
         made.is_unreported = True
         self._sent[0] += 1
         self._sent[1] += made.tokens
 
-    def remove(self, reservation: Reservation) -> None:
+    def remove(self, reservation: QuotaReservation) -> None:
         """Remove a call that was not sent after all, and is not final."""
         self._open.remove(reservation)
         reservation.is_unreported = False
@@ -44,7 +43,7 @@ class CallReports:
     def collect(self, now: float, all_of_them: bool) -> list[tuple[float, int]]:
         """Return the final calls to report: seconds since they were sent, their tokens."""
         self._update_rates(now)
-        still_open = deque[Reservation]()
+        still_open = deque[QuotaReservation]()
         for call in self._open:
             if all_of_them or call.is_settled or now - call.at >= FINAL_S:
                 self._final.append(call)

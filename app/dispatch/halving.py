@@ -39,7 +39,7 @@ def cuts_of_halves(tokens: Sequence[int], is_largest_served: bool) -> list[tuple
     size, half = len(tokens), len(tokens) // 2
     if is_largest_served:
         return [(0, half), (half, size)]
-    place = max(range(size), key=tokens.__getitem__)
-    largest = (place, place + 1)
+    position = max(range(size), key=tokens.__getitem__)
+    largest = (position, position + 1)
     cuts = pairwise(sorted({0, half, size, *largest}))
     return [largest, *(cut for cut in cuts if cut != largest)]

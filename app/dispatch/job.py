@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 
 from app.concurrency.locks import uncontended_lock
 from app.dispatch.attempt import Attempt, NotSent, Result
-from app.dispatch.effects import Effects, OnPart, Sender
+from app.dispatch.effects import Effects, OnPart
 from app.dispatch.job_state import JobState
 from app.dispatch.part import NEVER, Part
+from app.dispatch.sender import Sender
 from app.dispatch.starter import JobContext
 from app.domain import Flow, Outcome, Source, Vectors
 from app.errors import ClientError

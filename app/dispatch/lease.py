@@ -1,4 +1,4 @@
-"""A worker's question to the store of a shared quota, and the answer. See `leased_quota`. Pure."""
+"""What a worker asks of the store of a shared quota, and the answer. See `leased_quota`. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Amount = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """A question to the store. ``calls`` are final: seconds since they were sent, their tokens."""
+class LeaseRequest:
+    """What a worker asks for, and the final calls that it reports: (seconds since sent, tokens)."""
 
     at: float
     kept: Amount  # calls and tokens, those of calls that are not final among them

@@ -25,15 +25,14 @@ from app.dispatch.lease import (
     JOIN_S,
     LEASE_S,
     POLL_S,
-    Exchange,
     Lease,
+    LeaseRequest,
     amounts,
     lease_size,
     share_of,
 )
 from app.dispatch.quota import MAX_WAIT_S, Quota
-from app.dispatch.quota_window import WINDOW_S
-from app.dispatch.reservation import Reservation
+from app.dispatch.quota_window import WINDOW_S, QuotaReservation
 
 _INFINITE = float("inf")
 
@@ -53,7 +52,7 @@ class LeasedQuota(Quota):
         self._until = -_INFINITE  # when the lease expires
         self.is_leased = False  # whether calls leave as far as a lease goes
         self._lease_calls = self._lease_tokens = 0.0
-        self._exchange: Exchange | None = None  # under way
+        self._exchange: LeaseRequest | None = None  # under way
         self._reports = CallReports()
         self._needed_tokens = -1  # of a call that waits for a lease; -1: none waits
         self._window_until = self._pace_until = -_INFINITE
@@ -70,7 +69,7 @@ class LeasedQuota(Quota):
         """Let calls wait up to `JOIN_S` for the store's first answer, before the share is used."""
         self._joins_until = now + JOIN_S
 
-    def start_exchange(self, now: float, is_leaving: bool = False) -> Exchange:
+    def start_exchange(self, now: float, is_leaving: bool = False) -> LeaseRequest:
         """Return what to ask the store now. What it does not keep is not used any more."""
         with self._lock:
             calls = self._reports.collect(now, is_leaving)
@@ -84,11 +83,11 @@ class LeasedQuota(Quota):
             open_calls, open_tokens = self._reports.open_amount()
             held = kept[0] + open_calls, kept[1] + open_tokens
             finals = self._reports.finals
-            made = Exchange(now, held, needed, wanted, calls, finals, is_leaving)
+            made = LeaseRequest(now, held, needed, wanted, calls, finals, is_leaving)
             self._exchange = made
             return made
 
-    def end_exchange(self, exchange: Exchange, lease: Lease | None, now: float) -> bool:
+    def end_exchange(self, exchange: LeaseRequest, lease: Lease | None, now: float) -> bool:
         """Take the store's answer, None for none; return whether waiting calls may leave now."""
         with self._lock:
             if self._exchange is not exchange:
@@ -105,7 +104,7 @@ class LeasedQuota(Quota):
                     self._take(exchange, lease, now)
             return True
 
-    def _acknowledge(self, exchange: Exchange, lease: Lease) -> None:
+    def _acknowledge(self, exchange: LeaseRequest, lease: Lease) -> None:
         """Forget the calls that were reported; after a loss of the store report them again."""
         if lease.is_known:
             self._reports.acknowledge(len(exchange.calls))
@@ -117,7 +116,7 @@ class LeasedQuota(Quota):
             self._has_share = requests != 0
             self._window.set_limits(1 if requests == 0 else requests, tokens)
 
-    def _take(self, exchange: Exchange, lease: Lease, now: float) -> None:
+    def _take(self, exchange: LeaseRequest, lease: Lease, now: float) -> None:
         """Add a lease to what was kept. The times are counted from when it was asked for."""
         self._last, self._leased_at = lease, now
         self._lease_calls += lease.calls
@@ -216,7 +215,7 @@ class LeasedQuota(Quota):
             return self._lease_tokens
         return 0.0 if self.is_leased else super()._room(now)
 
-    def _try_count(self, made: Reservation) -> bool:
+    def _try_count(self, made: QuotaReservation) -> bool:
         if self._has_lease(made.tokens, made.at):
             self._lease_calls -= 1
             self._lease_tokens -= made.tokens
@@ -235,12 +234,12 @@ class LeasedQuota(Quota):
         self._reports.add(made)
         return True
 
-    def _change(self, reservation: Reservation, tokens: int) -> None:
+    def _change(self, reservation: QuotaReservation, tokens: int) -> None:
         super()._change(reservation, tokens)
         if tokens > 0 and reservation.is_unreported:
             self._lease_tokens -= tokens
 
-    def _release(self, reservation: Reservation) -> None:
+    def _release(self, reservation: QuotaReservation) -> None:
         super()._release(reservation)
         if reservation.is_unreported:
             self._reports.remove(reservation)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from app.dispatch.batching import SlotQueue
 from app.dispatch.shares import calls_of_worker
-from app.dispatch.slot_lease import SlotExchange, SlotLease
+from app.dispatch.slot_lease import SlotLease, SlotLeaseRequest
 
 if TYPE_CHECKING:
     from app.dispatch.attempt import Attempt
@@ -80,7 +80,7 @@ class LeasedSlotQueue(SlotQueue):
         self._until = _INFINITE
         #: How long after an answer that does not come other workers' calls may last.
         self.hold_s = LEASE_S + max_call_s + CALL_MARGIN_S
-        self._exchange: SlotExchange | None = None  # under way
+        self._exchange: SlotLeaseRequest | None = None  # under way
         self._exchanged_at = -_INFINITE  # the last exchange
         self._asked_at = -_INFINITE  # the last exchange in which an attempt lacked a slot
         self._number = 0
@@ -96,7 +96,7 @@ class LeasedSlotQueue(SlotQueue):
             self._until = now + self._join_s
             self._change_slots(0)
 
-    def start_exchange(self, now: float, is_leaving: bool = False) -> SlotExchange:
+    def start_exchange(self, now: float, is_leaving: bool = False) -> SlotLeaseRequest:
         """Return what to ask the store now. What it does not keep is not used any more."""
         with self._lock:
             if now >= self._until:
@@ -114,12 +114,12 @@ class LeasedSlotQueue(SlotQueue):
             self._number += 1
             is_busy = taken > 0 or lacks
             needed = min(self.limit, needed)
-            self._exchange = SlotExchange(
+            self._exchange = SlotLeaseRequest(
                 now, self._number, self._held, needed, is_busy, lacks, is_leaving
             )
             return self._exchange
 
-    def end_exchange(self, exchange: SlotExchange, lease: SlotLease | None, now: float) -> bool:
+    def end_exchange(self, exchange: SlotLeaseRequest, lease: SlotLease | None, now: float) -> bool:
         """Take the store's answer, None for none; return False for that of an earlier exchange."""
         with self._lock:
             if self._exchange is not exchange:
@@ -133,7 +133,7 @@ class LeasedSlotQueue(SlotQueue):
 
     # Under the lock
 
-    def _take(self, exchange: SlotExchange, lease: SlotLease) -> None:
+    def _take(self, exchange: SlotLeaseRequest, lease: SlotLease) -> None:
         """Use a lease. Its time is counted from when it was asked for."""
         self.is_leased, self._until = True, exchange.at + LEASE_S
         self._held, self._entitled = max(lease.slots, exchange.kept), lease.entitled

@@ -74,9 +74,9 @@ class TokenEstimate:
         if isinstance(items[0], str):
             per_token = self.bytes_per_token
             expected = [-int(-weight // per_token) for weight in expected]
-        for place, count in enumerate(counts):
+        for position, count in enumerate(counts):
             if count is not None:
-                expected[place] = count
+                expected[position] = count
         return expected
 
     def learn(self, items: Sequence[Item], tokens: int) -> None:
@@ -107,12 +107,12 @@ def split(
     """
     cuts = [0]
     inputs = total = 0
-    for place, count in enumerate(tokens):
+    for position, count in enumerate(tokens):
         is_full = (max_inputs is not None and inputs >= max_inputs) or (
             max_tokens is not None and inputs and total + count > max_tokens
         )
         if is_full:
-            cuts.append(place)
+            cuts.append(position)
             inputs = total = 0
         inputs += 1
         total += count

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.concurrency.locks import uncontended_lock
-from app.dispatch.quota_window import QuotaWindow
+from app.dispatch.quota_window import QuotaReservation, QuotaWindow
 from app.dispatch.remaining import RemainingCallsAndTokens
-from app.dispatch.reservation import Reservation
 from app.domain import StatedLimit
 
 #: The share of the window that bulk work (tier flex) may use.
@@ -18,7 +17,7 @@ MAX_WAIT_S = 2.0
 #: The longest time for which a header stops a deployment: a wrong one must not for long.
 MAX_EXHAUSTED_S = 60.0
 
-_NOT_COUNTED = Reservation(0.0, 0)  # of a deployment without limits
+_NOT_COUNTED = QuotaReservation(0.0, 0)  # of a deployment without limits
 
 
 class Quota:
@@ -97,11 +96,11 @@ class Quota:
             return max(spacing, self.spread_s(tokens, 1.0))
         return spacing
 
-    def reserve(self, tokens: int, now: float) -> Reservation | None:
+    def reserve(self, tokens: int, now: float) -> QuotaReservation | None:
         """Count a call that is sent now; return None where it has to wait."""
         if not self._limited:
             return _NOT_COUNTED
-        made = Reservation(now, tokens)
+        made = QuotaReservation(now, tokens)
         with self._lock:
             is_stated = now < self._remaining.until
             if (is_stated and self._remaining.wait(tokens, now) > 0) or not self._try_count(made):
@@ -146,7 +145,7 @@ class Quota:
             return 0.0
         return self._window.spread_s(tokens) / share
 
-    def add(self, reservation: Reservation, tokens: int, now: float) -> bool:
+    def add(self, reservation: QuotaReservation, tokens: int, now: float) -> bool:
         """Add tokens to the reservation of a call not yet sent; return False above the limit."""
         if self._limited:
             with self._lock:
@@ -156,14 +155,14 @@ class Quota:
                 self._remaining.take(0, tokens)
         return True
 
-    def settle(self, reservation: Reservation, tokens: int) -> None:
+    def settle(self, reservation: QuotaReservation, tokens: int) -> None:
         """Replace the expected tokens of a call by those that the provider counted."""
         if self._limited:
             with self._lock:
                 self._change(reservation, tokens - reservation.tokens)
                 reservation.is_settled = True
 
-    def release(self, reservation: Reservation) -> None:
+    def release(self, reservation: QuotaReservation) -> None:
         """Remove a call that was not sent after all."""
         if self._limited:
             with self._lock:
@@ -195,14 +194,14 @@ class Quota:
     def _room(self, now: float) -> float:
         return self._window.tokens_left(now)
 
-    def _try_count(self, made: Reservation) -> bool:
+    def _try_count(self, made: QuotaReservation) -> bool:
         if self._wait(made.tokens, made.at) > 0:
             return False
         self._window.count(made)
         return True
 
-    def _change(self, reservation: Reservation, tokens: int) -> None:
+    def _change(self, reservation: QuotaReservation, tokens: int) -> None:
         self._window.change(reservation, tokens)
 
-    def _release(self, reservation: Reservation) -> None:
+    def _release(self, reservation: QuotaReservation) -> None:
         self._window.release(reservation)

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
-
-from app.dispatch.reservation import Reservation
+from dataclasses import dataclass
 
 #: A little more than a minute: a provider counts calls as they arrive, and two calls that were sent
 #: a minute apart may arrive closer together.
@@ -16,6 +15,17 @@ WINDOW_S = 60.1
 BURST_SHARE = 0.5
 #: The share of the tokens from which a window counts as full.
 FULL_SHARE = 0.9
+
+
+@dataclass(slots=True, eq=False)
+class QuotaReservation:
+    """The quota taken for one call: its time, and the tokens that it counts for."""
+
+    at: float
+    tokens: int
+    is_counted: bool = False  # in the window of tokens
+    is_settled: bool = False  # the tokens are those that the provider counted
+    is_unreported: bool = False  # of a `LeasedQuota`: the store does not know of the call
 
 
 class QuotaWindow:
@@ -32,8 +42,8 @@ class QuotaWindow:
     """
 
     def __init__(self, requests: float | None, tokens: float | None) -> None:
-        self._calls: deque[Reservation] = deque()  # in the window of calls, oldest first
-        self._counted: deque[Reservation] = deque()  # in the window of tokens, oldest first
+        self._calls: deque[QuotaReservation] = deque()  # in the window of calls, oldest first
+        self._counted: deque[QuotaReservation] = deque()  # in the window of tokens, oldest first
         self._tokens = 0  # of those
         #: When all calls, and all tokens, sent so far are due at the rate of the limits (the
         #: algorithm's "theoretical arrival time").
@@ -118,7 +128,7 @@ class QuotaWindow:
 
     # Changes
 
-    def count(self, made: Reservation) -> None:
+    def count(self, made: QuotaReservation) -> None:
         """Count a call."""
         self._calls.append(made)
         self._counted.append(made)
@@ -127,14 +137,14 @@ class QuotaWindow:
         self._calls_due = max(self._calls_due, made.at) + self._call_s
         self._tokens_due = max(self._tokens_due, made.at) + made.tokens * self._token_s
 
-    def change(self, reservation: Reservation, tokens: int) -> None:
+    def change(self, reservation: QuotaReservation, tokens: int) -> None:
         """Add tokens to a call, or subtract them."""
         if reservation.is_counted:
             self._tokens += tokens
             self._tokens_due += tokens * self._token_s
         reservation.tokens += tokens
 
-    def release(self, reservation: Reservation) -> None:
+    def release(self, reservation: QuotaReservation) -> None:
         """Remove a call that was not sent."""
         if reservation in self._calls:
             self._calls.remove(reservation)
@@ -153,6 +163,6 @@ class QuotaWindow:
             self._tokens -= expired.tokens
             expired.is_counted = False
 
-    def _end(self, counted: Reservation) -> float:
+    def _end(self, counted: QuotaReservation) -> float:
         """Return the time at which the tokens of a call leave the window."""
         return counted.at + WINDOW_S * max(1.0, counted.tokens / self._max_tokens)

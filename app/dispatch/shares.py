@@ -46,14 +46,14 @@ def exceeded_limits(settings: Settings, has_host_store: bool = False) -> list[st
     """Return the limits of calls at once that all workers together exceed, as their settings."""
     limits = dict[str, int]()
     for model in settings.models.values():
-        for number, deployment in enumerate(model.deployments):
+        for position, deployment in enumerate(model.deployments):
             name = deployment.provider
             if not leases_slots(settings, name, has_host_store):
                 limits[f"PROVIDERS[{name!r}]"] = settings.providers[name].max_concurrency
-            place = f"MODELS[{model.name!r}]['deployments'][{number}]"
-            limits[place] = deployment.concurrency or settings.workers
+            setting = f"MODELS[{model.name!r}]['deployments'][{position}]"
+            limits[setting] = deployment.concurrency or settings.workers
     return [
-        f"{place}['concurrency'] ({limit})"
-        for place, limit in limits.items()
+        f"{setting}['concurrency'] ({limit})"
+        for setting, limit in limits.items()
         if limit < settings.workers
     ]

@@ -166,22 +166,22 @@ class WaitingAttempts:
         keys = _heap(tier.in_turn())
         users_of: dict[QueuedFlow, list[tuple[float, int, QueuedFlow]]] = {}
         while keys and not call.is_full:
-            _, number, key = keys[0]
+            _, key_position, key = keys[0]
             users = users_of.get(key)
             if users is None:
                 users = users_of[key] = _heap(u for u in key.in_turn() if group in u.groups)
             if not users:
                 heappop(keys)
                 continue
-            _, place, user = users[0]
+            _, user_position, user = users[0]
             attempt = next(iter(user.groups[group]))
             if not call.try_add(attempt):
                 heappop(users)
                 continue
             self._take(attempt)
-            heapreplace(keys, (key.start_tag, number, key))
+            heapreplace(keys, (key.start_tag, key_position, key))
             if group in user.groups:
-                heapreplace(users, (user.start_tag, place, user))
+                heapreplace(users, (user.start_tag, user_position, user))
             else:
                 heappop(users)
             yield attempt
@@ -238,4 +238,4 @@ class WaitingAttempts:
 
 def _heap(in_turn: Iterable[QueuedFlow]) -> list[tuple[float, int, QueuedFlow]]:
     """Return a heap of flows by their start tags; they are in that order already."""
-    return [(flow.start_tag, number, flow) for number, flow in enumerate(in_turn)]
+    return [(flow.start_tag, position, flow) for position, flow in enumerate(in_turn)]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.dispatch.lease import LEASE_S, Exchange, Lease
+from app.dispatch.lease import LEASE_S, Lease, LeaseRequest
 from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.leased_slots import LeasedSlotQueue
 from app.dispatch.quota_window import BURST_SHARE, WINDOW_S
-from app.dispatch.slot_lease import SlotExchange, SlotLease
+from app.dispatch.slot_lease import SlotLease, SlotLeaseRequest
 from app.limits.lease_script import EXCHANGE
 from app.limits.redis_evaluation import Script
 from app.limits.slot_lease_script import EXCHANGE_SLOTS
@@ -26,7 +26,7 @@ def ask_for_quota(
     redis_key: str,
     worker: str,
     quota: LeasedQuota,
-    exchange: Exchange,
+    exchange: LeaseRequest,
     now: float | None = None,
 ) -> Lease:
     """Make one exchange of a quota with the server. ``now`` None: the server's clock."""
@@ -60,7 +60,7 @@ def ask_for_slots(
     redis_key: str,
     worker: str,
     queue: LeasedSlotQueue,
-    exchange: SlotExchange,
+    exchange: SlotLeaseRequest,
     now: float | None = None,
 ) -> SlotLease | None:
     """Make one exchange of slots with the server; None where a later one came first.
