@@ -71,7 +71,7 @@ class AdaptiveLimit:
         with self._lock:
             return self._slots(self._is_high(now))
 
-    def succeeded(
+    def record_success(
         self,
         deployment: Hashable,
         size: tuple[int, int],
@@ -102,7 +102,7 @@ class AdaptiveLimit:
                 self._gradient.add(math.log(in_flight), slower)
             self._end_cycle(now)
 
-    def failed(
+    def record_failure(
         self,
         deployment: Hashable,
         size: tuple[int, int],

@@ -116,7 +116,7 @@ class SlotQueue(Slots):
         with self._lock:
             return self._next(now)
 
-    def done(self, attempt: Attempt, batch_size: int, tokens: int | None = None) -> bool:
+    def finish_attempt(self, attempt: Attempt, batch_size: int, tokens: int | None = None) -> bool:
         """Mark an attempt as done; return whether its result is still awaited.
 
         ``tokens`` are those that the provider counted, if it did.

@@ -69,9 +69,9 @@ def _adapt(
     label, size, (number, free) = batch.deployment.label, (batch.inputs, batch.tokens), slots
     if isinstance(result, Vectors):
         requests = len(batch.attempts)
-        adaptive.succeeded(label, size, requests, number - free, free <= 0, *times)
+        adaptive.record_success(label, size, requests, number - free, free <= 0, *times)
     elif isinstance(result, Throttled | ProviderTimeout) and not batch.deadline.cancelled:
-        adaptive.failed(label, size, *times, isinstance(result, ProviderTimeout))
+        adaptive.record_failure(label, size, *times, isinstance(result, ProviderTimeout))
 
 
 def _embed_in_span(tracer: Tracer, batch: Batch, call: Call, model: str) -> Vectors:

@@ -18,7 +18,7 @@ def deliver(attempt: Attempt, result: Result, batch_size: int, now: float) -> bo
     counted = None
     if attempt.charged and isinstance(result, Vectors) and not result.estimated:
         counted = sum(result.tokens)
-    if not attempt.deployment.queue.done(attempt, batch_size, counted):
+    if not attempt.deployment.queue.finish_attempt(attempt, batch_size, counted):
         return False
     attempt.on_result(attempt, result, now)
     return True

@@ -178,7 +178,7 @@ class Dispatcher:
         standing.is_ejected_for_drift = ejects and has_drifted
         self.has_drifted = any(d.standing.is_ejected_for_drift for _, d in self.deployments())
         if standing.is_ejected_for_drift and not was_ejected:
-            self._sender.ejected(self._pool_of[deployment], deployment, time.monotonic())
+            self._sender.report_ejection(self._pool_of[deployment], deployment, time.monotonic())
 
     def drifted_sources(self, model: str) -> list[Source]:
         """Return the deployments of a model that are ejected for drift."""

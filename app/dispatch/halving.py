@@ -22,7 +22,7 @@ class Halving:
         self._missing = parts
         self._estimate = estimate
 
-    def part_served(self) -> None:
+    def record_served(self) -> None:
         """Record that one of the parts has its vectors."""
         self._missing -= 1
         if not self._missing:

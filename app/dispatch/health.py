@@ -132,7 +132,7 @@ class Health:
 
     # Events
 
-    def chosen(self, now: float) -> bool:
+    def record_submitted(self, now: float) -> bool:
         """Record that an attempt is submitted; return whether it is the half-open probe.
 
         There is one probe at a time. But one whose result never arrives must not keep the
@@ -158,7 +158,7 @@ class Health:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""
         self._probe_until = None
 
-    def succeeded(self, now: float, call_started_at: float) -> None:
+    def record_success(self, now: float, call_started_at: float) -> None:
         """Record a call that returned vectors, or a refusal that is the caller's fault."""
         self.failure_rate.count(now, failed=False)
         self.credentials_refused = False
@@ -176,7 +176,7 @@ class Health:
         self._suspect_until = _NEVER
         self._probe_until = None
 
-    def failed(self, error: ProviderError, now: float, call_started_at: float) -> bool:
+    def record_failure(self, error: ProviderError, now: float, call_started_at: float) -> bool:
         """Record a call that failed; return whether the deployment is to be ejected."""
         self.last_error = error.message
         self.credentials_refused = isinstance(error, CredentialsRefused)
@@ -204,7 +204,7 @@ class Health:
             or self.failure_rate.value(now) >= settings.failure_rate
         )
 
-    def refuted(self, batch_size: int = 1) -> bool:
+    def record_refuted_400(self, batch_size: int = 1) -> bool:
         """Record a 400 to items that another deployment embedded; whether it is to be ejected.
 
         ``batch_size`` attempts were refused together, so that each counts as that fraction of a

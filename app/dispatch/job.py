@@ -172,8 +172,8 @@ class Job:
         for attempt, reason in effects.not_sent:
             attempt.on_result(attempt, NotSent(reason), now)
         for attempt in effects.refuted:
-            if self._pool.ejector.refuted(attempt, now):
-                self._sender.ejected(self._pool, attempt.deployment, now)
+            if self._pool.ejector.record_refuted_400(attempt, now):
+                self._sender.report_ejection(self._pool, attempt.deployment, now)
 
     def _publish(self, part: Part, vectors: Vectors, source: Source) -> None:
         """Call `on_part` for a part; an exception of it ends the request."""
@@ -184,7 +184,7 @@ class Job:
         except BaseException as raised:
             error = raised
         with self._lock:
-            self._state.published(error)
+            self._state.record_published(error)
             effects = self._state.effects.take() if error is not None else None
         for batch in effects.cancel if effects is not None else ():
             batch.deadline.cancel()

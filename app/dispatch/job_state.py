@@ -47,7 +47,7 @@ class JobState:
 
     `app.dispatch.job.Job` owns it, and holds its own lock during every call. ``effects``
     are what the job does after it has released the lock. With ``parts_are_published`` each part
-    that has its vectors is among them, and the job calls `published` for it.
+    that has its vectors is among them, and the job calls `record_published` for it.
     """
 
     def __init__(
@@ -62,7 +62,9 @@ class JobState:
         self.finished = False
         self.error: BaseException | None = None
         self.has_room = False  # in a queue that was full, since the last `advance`
-        self.unpublished = 0  # parts in ``effects`` for which `published` is still to be called
+        self.unpublished = (
+            0  # parts in ``effects`` for which `record_published` is still to be called
+        )
         self.effects = Effects()
         self._context = context
         self._rng = rng
@@ -124,7 +126,7 @@ class JobState:
             self.error.purchases = dict(self._answer.purchases)
         raise self.error
 
-    def published(self, error: BaseException | None) -> None:
+    def record_published(self, error: BaseException | None) -> None:
         """Record that a part was published; an error ends the request."""
         self.unpublished -= 1
         if error is not None:

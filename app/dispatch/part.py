@@ -142,7 +142,7 @@ class Part(Struct, eq=False):
             self.has_doubtful_400 |= deployment.standing.doubts_400(attempt.kind, now)
             if self.is_refusal_shared:
                 for refusing, refused in self.refused_by.items():
-                    refusing.standing.refusal_confirmed(refused.kind, now)
+                    refusing.standing.confirm_refusal(refused.kind, now)
 
     def smaller(self, cuts: Sequence[tuple[int, int]], flow: Flow) -> list[Part]:
         """Return the parts that can take its place: (start, stop) of its items for each."""

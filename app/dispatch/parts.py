@@ -60,7 +60,7 @@ class Parts:
             part.attempts.append(attempt)
             self.running[attempt] = part
         elif state is PartState.ANSWERED and part.halving is not None:
-            part.halving.part_served()
+            part.halving.record_served()
         if self._held and state in (PartState.ANSWERED, PartState.STOPPED):
             self.put_first(self._held.pop(part, ()))
         part.check()

@@ -65,7 +65,7 @@ class Refusals:
             return False
         return self._refused_ever - last.refused_before <= settings.trusted_400s
 
-    def served(self, kind: Hashable, call_started_at: float, now: float) -> None:
+    def record_success(self, kind: Hashable, call_started_at: float, now: float) -> None:
         """Record that the deployment embedded a request of that kind."""
         if call_started_at >= self._first_refused_at:
             self._refused_in_a_row = 0
@@ -78,7 +78,7 @@ class Refusals:
             del served[oldest]
             self._confirmed.pop(oldest, None)
 
-    def refused(self, is_test: bool, now: float) -> None:
+    def record_refusal(self, is_test: bool, now: float) -> None:
         """Record a call that ended with 400.
 
         ``is_test``: a call of a bisection. It is not counted as a further refusal, since it repeats
@@ -90,11 +90,11 @@ class Refusals:
             self._refused_in_a_row += 1
             self._refused_ever += 1
 
-    def confirmed(self, kind: Hashable, now: float) -> None:
+    def record_confirmation(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind."""
         if kind in self._served:
             self._confirmed[kind] = Confirmation(now, self._refused_ever)
 
-    def refuted(self) -> None:
+    def record_refuted(self) -> None:
         """Record that another deployment embedded the same items."""
         self._confirmed.clear()

@@ -71,7 +71,7 @@ class Sender:
                 _log.exception("no thread can be started for a call")
                 batch = fail_without_thread(batch)
 
-    def ejected(self, pool: Pool, deployment: Deployment, now: float) -> None:
+    def report_ejection(self, pool: Pool, deployment: Deployment, now: float) -> None:
         """Report an ejection, and return the deployment's queued attempts to their jobs."""
         self._events.ejected(pool.model, deployment)
         self._flush(pool, deployment, now)
@@ -126,11 +126,11 @@ class Sender:
         if batch.deployment.queue.adaptive is not None:
             self._adapt(batch.deployment.queue, batch.deployment.queue.adaptive, now)
         if batch.attempts[0].is_background:
-            self._checked(batch, result, now - call_started_at, now)
+            self._handle_background_result(batch, result, now - call_started_at, now)
             return None
         if isinstance(result, Vectors):
-            return self._answered(batch, result, call_started_at, now)
-        return self._failed(batch, result, call_started_at, now)
+            return self._handle_vectors(batch, result, call_started_at, now)
+        return self._handle_failure(batch, result, call_started_at, now)
 
     def _adapt(self, queue: SlotQueue, adaptive: AdaptiveLimit, now: float) -> None:
         """Set the slots of a queue to the measured number; send the batches that get a slot."""
@@ -141,7 +141,7 @@ class Sender:
                 self.send(batch)
                 batch = queue.next(now)
 
-    def _checked(
+    def _handle_background_result(
         self, batch: Batch, result: Vectors | ProviderError, seconds: float, now: float
     ) -> None:
         """Deliver the result of a background call, which changes neither health nor latency.
@@ -159,7 +159,7 @@ class Sender:
             self._events.failed(model, deployment, result, seconds)
         deliver(attempt, result, 1, now)
 
-    def _answered(
+    def _handle_vectors(
         self, batch: Batch, vectors: Vectors, call_started_at: float, now: float
     ) -> Batch | None:
         deployment, attempts = batch.deployment, batch.attempts
@@ -172,7 +172,7 @@ class Sender:
             self._pause_until_reset(deployment, vectors.limit_resets_in, now)
         if vectors.limit_headers is not None and deployment.quota.is_limited:
             deployment.quota.believe(stated_limits(vectors.limit_headers), now)
-        silent = pool.ejector.succeeded(batch, call_started_at, now)
+        silent = pool.ejector.record_success(batch, call_started_at, now)
         self._events.answered(pool.model, deployment, vectors, now - call_started_at)
         start = 0
         for attempt in attempts:
@@ -182,12 +182,12 @@ class Sender:
                 pool.unpaid.add(attempt.flow.key, deployment.source, sum(rows.tokens))
             start = stop
         for other in silent:
-            self.ejected(pool, other, now)
+            self.report_ejection(pool, other, now)
         if not batch.refused_with:
             return None
         return self._next_test(batch, bisection.after_success(batch.refused_with), now)
 
-    def _failed(
+    def _handle_failure(
         self, batch: Batch, error: ProviderError, call_started_at: float, now: float
     ) -> Batch | None:
         deployment, attempts = batch.deployment, batch.attempts
@@ -196,11 +196,10 @@ class Sender:
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
-            if (
-                error.too_large and number > 1 and not batch.refused_with
-            ):  # with one, `Halving` does it
+            # With one attempt, `Halving` does it.
+            if error.too_large and number > 1 and not batch.refused_with:
                 pool.estimate.raise_expectation()
-            trusted = pool.ejector.refused(batch, call_started_at, now)
+            trusted = pool.ejector.record_refusal(batch, call_started_at, now)
             if number > 1 and trusted:
                 step = bisection.after_refusal(attempts, batch.refused_with)
                 return self._next_test(batch, step, now)
@@ -210,10 +209,10 @@ class Sender:
         if isinstance(error, Drifted):
             deployment.standing.probe_ended()
         is_fault = not isinstance(error, Rejected | Drifted)
-        if is_fault and pool.ejector.failed(
+        if is_fault and pool.ejector.record_failure(
             deployment, error, batch.inputs, call_started_at, now, batch.is_probe
         ):
-            self.ejected(pool, deployment, now)
+            self.report_ejection(pool, deployment, now)
         if isinstance(error, Throttled | Drifted) or error.retry_after is not None:
             self._flush(pool, deployment, now)
         for attempt in attempts:

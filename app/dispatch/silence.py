@@ -64,7 +64,7 @@ class Silence:
 
     # Ejections
 
-    def ejected(self, now: float, ejection: int) -> None:
+    def record_ejection(self, now: float, ejection: int) -> None:
         """Record that the oldest call in flight has caused the ejection of that number."""
         call_started_at, _ = self._oldest(now)
         self._ejected_for = (call_started_at, ejection)
@@ -75,7 +75,7 @@ class Silence:
 
     # Calls that have ended
 
-    def answered(self) -> None:
+    def record_answer(self) -> None:
         """Record an answer."""
         self._unanswered.reset()
 

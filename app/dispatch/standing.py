@@ -48,14 +48,14 @@ class Standing:
         with self._lock:
             return self.health.may_be_called(now, last_resort, is_only)
 
-    def chosen(self, now: float, is_only: bool = False) -> bool | None:
+    def record_submitted(self, now: float, is_only: bool = False) -> bool | None:
         """Record that an attempt is submitted; return whether it is the half-open probe.
 
         None: no call may be sent any more, since another request has sent the probe meanwhile.
         """
         with self._lock:
             may_be_called = self.health.may_be_called(now, last_resort=True, is_only=is_only)
-            return self.health.chosen(now) if may_be_called else None
+            return self.health.record_submitted(now) if may_be_called else None
 
     def probe_ended(self) -> None:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""
@@ -151,7 +151,7 @@ class Standing:
 
     # After a call
 
-    def succeeded(
+    def record_success(
         self, items: int, call_started_at: float, now: float, kind: Hashable, tokens: int = 0
     ) -> bool:
         """Record a call that returned vectors; return whether that ends an ejection.
@@ -166,30 +166,32 @@ class Standing:
             if straggler and silence.has_ejected(call_started_at, health.ejections_ever):
                 straggler = False
             self.latency.add(items, now - call_started_at, now)
-            self._refusals.served(kind, call_started_at, now)
+            self._refusals.record_success(kind, call_started_at, now)
             self._probes_cut = 0
-            silence.answered()
+            silence.record_answer()
             if not straggler:
-                health.succeeded(now, call_started_at)
+                health.record_success(now, call_started_at)
             return was_ejected and not straggler
 
-    def refused(self, batch: Batch, trusted: bool, call_started_at: float, now: float) -> None:
+    def record_refusal(
+        self, batch: Batch, trusted: bool, call_started_at: float, now: float
+    ) -> None:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""
         with self._lock:
-            self._refusals.refused(bool(batch.refused_with), now)
+            self._refusals.record_refusal(bool(batch.refused_with), now)
             if self.health.is_straggler(call_started_at):
                 return
             if trusted:
-                self.health.succeeded(now, call_started_at)
+                self.health.record_success(now, call_started_at)
             elif batch.is_probe:
                 self.health.probe_ended()
 
-    def refusal_confirmed(self, kind: Hashable, now: float) -> None:
+    def confirm_refusal(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind, with 400."""
         with self._lock:
-            self._refusals.confirmed(kind, now)
+            self._refusals.record_confirmation(kind, now)
 
-    def failed(
+    def record_failure(
         self,
         error: ProviderError,
         items: int,
@@ -197,7 +199,7 @@ class Standing:
         now: float,
         others_answered_at: float | None,
         may_eject: Callable[[], bool],
-        is_probe: bool = True,
+        is_probe: bool,
     ) -> bool:
         """Record a call that failed; return whether that ejects the deployment.
 
@@ -217,14 +219,14 @@ class Standing:
                     health.probe_ended()
                     return False
             was_ejected = health.is_ejected
-            if health.failed(error, now, call_started_at) or evidence is Evidence.SILENCE:
+            if health.record_failure(error, now, call_started_at) or evidence is Evidence.SILENCE:
                 if was_ejected or may_eject():
                     health.eject(error, now)
                 else:
                     health.suspect(now)
             return health.is_ejected and not was_ejected
 
-    def refuted(
+    def record_refuted_400(
         self, batch_size: int, is_probe: bool, now: float, may_eject: Callable[[], bool]
     ) -> bool:
         """Record that another deployment embedded what this one refused; whether that ejects it.
@@ -232,11 +234,11 @@ class Standing:
         A deployment that is ejected already is ejected for longer only if its probe got the 400.
         """
         with self._lock:
-            self._refusals.refuted()
+            self._refusals.record_refuted()
             was_ejected = self.health.is_ejected
             if was_ejected and not is_probe:
                 return False
-            if self.health.refuted(batch_size) and (was_ejected or may_eject()):
+            if self.health.record_refuted_400(batch_size) and (was_ejected or may_eject()):
                 self.health.eject(Rejected("refused what another embeds"), now)
             return self.health.is_ejected and not was_ejected
 
@@ -248,6 +250,6 @@ class Standing:
     def eject(self, error: ProviderError, now: float) -> None:
         """Eject it because its calls in flight get no answer."""
         with self._lock:
-            self.health.failed(error, now, now)
+            self.health.record_failure(error, now, now)
             self.health.eject(error, now)
-            self._silence.ejected(now, self.health.ejections_ever)
+            self._silence.record_ejection(now, self.health.ejections_ever)

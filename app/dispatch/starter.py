@@ -188,7 +188,7 @@ class Starter:
         )
         is_probe: bool | None = False
         if deployment.standing.state(now) != "ok":
-            is_probe = deployment.standing.chosen(now, is_only=len(self._suitable) == 1)
+            is_probe = deployment.standing.record_submitted(now, is_only=len(self._suitable) == 1)
             attempt.is_probe = bool(is_probe) and not self._job.pool.is_alone
         times = self._parts.times
         if times.first_queued_at is None:

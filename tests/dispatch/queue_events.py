@@ -186,8 +186,8 @@ class QueueEvents(RuleBasedStateMachine):
     def tell(self, batch):
         for one in batch.attempts:
             was_wanted = one.state is AttemptState.IN_FLIGHT
-            assert self.queue.done(one, len(batch.attempts)) == was_wanted
-            assert not self.queue.done(one, len(batch.attempts))
+            assert self.queue.finish_attempt(one, len(batch.attempts)) == was_wanted
+            assert not self.queue.finish_attempt(one, len(batch.attempts))
             if was_wanted:
                 self.told.append(one)
 

@@ -106,7 +106,7 @@ def test_background_call_waits_for_an_idle_slot():
         background.slept += 1
         if background.slept == 3:
             background.queue.close(busy)
-            background.queue.done(busy.attempts[0], 1)
+            background.queue.finish_attempt(busy.attempts[0], 1)
             background.queue.finish(busy, T)
 
     background.apart._sleep = sleep

@@ -147,8 +147,8 @@ def test_abandoned_attempt_is_outstanding_until_its_call_ends(queue):
     assert queue.abandon(first) is None  # open for additions: its sender has not run
     queue.close(batch)
     assert queue.outstanding(a) == 2  # until the call has ended
-    assert not queue.done(first, 2)
-    assert not queue.done(second, 2)
+    assert not queue.finish_attempt(first, 2)
+    assert not queue.finish_attempt(second, 2)
     assert queue.outstanding(a) == 0
 
 

@@ -19,7 +19,7 @@ class Timed:
         self.pool = pool(*self.deployments)
         a = self.deployments[0]
         for _ in range(20 if usual else 0):
-            self.pool.ejector.succeeded(batch(attempt(a)), T - 50, T - 50 + usual)
+            self.pool.ejector.record_success(batch(attempt(a)), T - 50, T - 50 + usual)
         self.timers = Timers(self.pool, self.deployments, is_hedged)
         self.attempt = attempt(a, deadline=deadline, **options)
         self.part = part(1, attempts=[self.attempt])
