@@ -190,9 +190,9 @@ class SlotQueue(Slots):
             # It was found meanwhile that such calls take long: its job splits it.
             self._attempts.end(first)
             return Batch.without_slot([first])
-        if deployment.quota.wait(first.tokens, now) > 0:  # another may be called
+        if deployment.quota.wait_s(first.tokens, now) > 0:  # another may be called
             return Batch.without_slot(self._attempts.take_queued(deployment))
-        merging = Merging(first, deployment.quota.room(now), now)
+        merging = Merging(first, deployment.quota.tokens_left(now), now)
         is_suspect = deployment.refused_items.has_any(first.call.items, now)
         attempts = queue.take(first, None if is_suspect else merging)
         self._drain_rate.record_call(len(attempts), self._attempts.waiting, now)

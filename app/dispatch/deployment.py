@@ -160,7 +160,7 @@ class Deployment:
             tokens = max(expected.largest, min(tokens, max_tokens))
         attempts_before, tokens_before = self.queue.waiting_before(self, expected.flow.tier)
         calls_before = min(attempts_before, 1) if self.merges else attempts_before
-        return quota.wait(tokens_before + tokens, now, calls_before + 1)
+        return quota.wait_s(tokens_before + tokens, now, calls_before + 1)
 
     # Calls
 

@@ -72,13 +72,13 @@ class BackgroundCalls:
         """Whether a call may be sent that leaves some quota, or where no other call uses it."""
         tokens, now = self._tokens(deployment, texts), time.monotonic()
         quota = deployment.quota
-        if quota.wait(tokens, now) > 0:
+        if quota.wait_s(tokens, now) > 0:
             return False
         return quota.used_share(1, tokens, now) < 1 or quota.used_share(0, 0, now) == 0
 
-    def spread_s(self, deployment: Deployment, texts: Sequence[str], share: float) -> float:
+    def interval_s(self, deployment: Deployment, texts: Sequence[str], share: float) -> float:
         """Return the seconds between such calls that use that share of the quota."""
-        return deployment.quota.spread_s(self._tokens(deployment, texts), share)
+        return deployment.quota.interval_s(self._tokens(deployment, texts), share)
 
     def _tokens(self, deployment: Deployment, texts: Sequence[Item]) -> int:
         return sum(self._pool_of[deployment].estimate.expect(texts))

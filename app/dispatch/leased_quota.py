@@ -155,15 +155,15 @@ class LeasedQuota(Quota):
         is_early = now < self._strict_until
         return is_early and self._spare[0] >= 1 and self._spare[1] >= tokens
 
-    def _wait(self, tokens: int, now: float, calls: int = 1) -> float:
+    def _wait_s(self, tokens: int, now: float, calls: int = 1) -> float:
         if self._has_lease(tokens, now, calls):
             return 0.0
         if not self.is_leased:
-            return super()._wait(tokens, now, calls) if self._has_share else WINDOW_S
+            return super()._wait_s(tokens, now, calls) if self._has_share else WINDOW_S
         wait = self._window_until - now
         return wait if wait > MAX_WAIT_S else 0.0
 
-    def _pause(self, tokens: int, now: float, deadline: float) -> float:
+    def _pause_s(self, tokens: int, now: float, deadline: float) -> float:
         if self._has_lease(tokens, now):
             return 0.0
         if self.is_leased:
@@ -179,21 +179,21 @@ class LeasedQuota(Quota):
         if self._has_spare(tokens, now):
             return 0.0
         if now >= self._strict_until:
-            return super()._pause(tokens, now, deadline)
-        wait = self._wait(tokens, now)
+            return super()._pause_s(tokens, now, deadline)
+        wait = self._wait_s(tokens, now)
         if wait > 0:
             return wait if wait <= MAX_WAIT_S else 0.0
         # No call leaves before it is due, or the first ones of all workers would come at once.
         return self._window.seconds_until_due(tokens, now)
 
-    def _held_back(self, tokens: int, now: float) -> float:
+    def _held_back_s(self, tokens: int, now: float) -> float:
         if self._has_lease(tokens, now):
             return 0.0
         if self.is_leased:  # until the store has room; the short wait for a lease does not count
             return max(self._window_until, self._pace_until) - now
         if self._exchange is not None or now < self._joins_until or self._has_spare(tokens, now):
             return 0.0
-        return super()._held_back(tokens, now)
+        return super()._held_back_s(tokens, now)
 
     def _need(self, tokens: int) -> None:
         if tokens != self._needed_tokens:
@@ -201,19 +201,19 @@ class LeasedQuota(Quota):
             if self.on_need is not None:
                 self.on_need()
 
-    def _calls_left(self, now: float) -> float:
+    def _own_calls_left(self, now: float) -> float:
         if self.whole[0] is None:
             return _INFINITE
         if self.is_leased:
             return self._lease_calls if now < self._until else 0.0
-        return super()._calls_left(now)
+        return super()._own_calls_left(now)
 
-    def _room(self, now: float) -> float:
+    def _own_tokens_left(self, now: float) -> float:
         if self.whole[1] is None:
             return _INFINITE
         if now < self._until and self._lease_tokens > 0:
             return self._lease_tokens
-        return 0.0 if self.is_leased else super()._room(now)
+        return 0.0 if self.is_leased else super()._own_tokens_left(now)
 
     def _try_count(self, made: QuotaReservation) -> bool:
         if self._has_lease(made.tokens, made.at):

@@ -39,9 +39,9 @@ class Leaving:
         if pause <= 0:
             if not quota.is_limited or attempt.is_probe:
                 return True
-            pause = quota.pause(attempt.tokens, now, attempt.deadline.at)
+            pause = quota.pause_s(attempt.tokens, now, attempt.deadline.at)
             if attempt.flow.tier == "flex" and not self._waiting.has_credit(attempt):
-                pause = max(pause, quota.bulk_pause(attempt.tokens, now))
+                pause = max(pause, quota.bulk_pause_s(attempt.tokens, now))
         if pause:
             self._on_pause(now + pause)
         return not pause

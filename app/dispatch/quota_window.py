@@ -60,7 +60,7 @@ class QuotaWindow:
 
     # What it has room for
 
-    def wait(self, tokens: int, now: float, calls: int = 1) -> float:
+    def wait_s(self, tokens: int, now: float, calls: int = 1) -> float:
         """Return the seconds until it has room for calls of so many tokens together; 0: it has."""
         self._expire(now)
         wait = 0.0
@@ -93,11 +93,11 @@ class QuotaWindow:
 
     # Spacing
 
-    def spacing(self, now: float) -> float:
+    def spacing_s(self, now: float) -> float:
         """Return the seconds until the next call is due, after the burst; 0: it may leave."""
         return max(0.0, max(self._calls_due, self._tokens_due) - now - BURST_SHARE * WINDOW_S)
 
-    def spacing_without_burst(self, now: float) -> float:
+    def spacing_without_burst_s(self, now: float) -> float:
         """Return the seconds until the next call is due at the rate of the limits."""
         return max(0.0, max(self._calls_due, self._tokens_due) - now)
 
@@ -106,7 +106,7 @@ class QuotaWindow:
         due = max(self._calls_due + self._call_s, self._tokens_due + tokens * self._token_s)
         return max(0.0, due - now - BURST_SHARE * WINDOW_S)
 
-    def spread_s(self, tokens: int) -> float:
+    def interval_s(self, tokens: int) -> float:
         """Return the seconds between calls of so many tokens that use all of the limits."""
         return max(self._call_s, WINDOW_S * tokens / self._max_tokens)
 

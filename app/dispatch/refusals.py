@@ -22,6 +22,13 @@ class Confirmation:
 class Refusals:
     """The 400s of one deployment, and the kinds of requests that it has embedded.
 
+    A 400 to a request of a kind is in one of three cases:
+
+    1. `are_trusted`: the deployment embedded the kind lately, so that the caller gets its 400.
+    2. `are_doubted`: it never did, or refuses everything, so that its 400 may be its own fault.
+    3. Neither: it embedded the kind, but not lately, or another deployment has confirmed such a
+       400. Another is called first; where none may be, the caller gets the 400.
+
     `app.dispatch.standing.Standing` owns it, and holds its own lock during every call.
     """
 

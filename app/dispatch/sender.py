@@ -171,7 +171,7 @@ class Sender:
         if vectors.limit_resets_in is not None:
             self._pause_until_reset(deployment, vectors.limit_resets_in, now)
         if vectors.limit_headers is not None and deployment.quota.is_limited:
-            deployment.quota.believe(stated_limits(vectors.limit_headers), now)
+            deployment.quota.record_stated(stated_limits(vectors.limit_headers), now)
         silent = pool.ejector.record_success(batch, call_started_at, now)
         self._events.answered(pool.model, deployment, vectors, now - call_started_at)
         start = 0
