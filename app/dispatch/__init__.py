@@ -51,17 +51,18 @@ The path of a request, and the file of each step::
 * `token_counts`: a provider's count of tokens, by item.
 * `plan`: expected tokens, and the split of a large request; `halving`: the split of a part whose
   call was refused as too large; `answer`: joins the vectors of parts.
-* `drift`: whether a deployment agrees with the reference of its space; calls outside requests.
-  `drifted_rows`: embeds rows of a deployment again that is ejected for drift meanwhile.
-* `one_deployment`: embeds a request on a deployment that an administrator names.
+* `drift`: whether a deployment agrees with the reference of its space; `drifted_rows`: embeds rows
+  of a deployment again that is ejected for drift meanwhile.
+* `background_calls`: calls that take only idle slots, of the check for drift and of
+  `one_deployment`, which embeds a request on a deployment that an administrator names.
 * `report`: the state of a deployment for operators.
 * `unpaid`: what the next request of a key pays for attempts whose requests had ended.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
 Only `sender` and `paused` start threads, only `deployment` calls providers. All files get the time
 and the random numbers as arguments, so that tests simulate hours in seconds; except `dispatcher`,
-`sender`, `paused`, `calls`, `delivery`, and two whose calls wait for a slot: `drift` and
-`one_deployment`. The settings are in `app.config.dispatch`.
+`sender`, `paused`, `calls`, `delivery`, and two whose calls wait for a slot: `background_calls`
+and `one_deployment`. The settings are in `app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

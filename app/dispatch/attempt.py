@@ -72,7 +72,8 @@ class Attempt(Struct, eq=False):
     is_probe: bool = False  # of an ejected deployment
     is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
     is_hedge: bool = False  # it is sent beside a slow call
-    #: It takes only an idle slot, and its result changes neither health nor latency: see `drift`.
+    #: It takes only an idle slot, and its result changes neither health nor latency: see
+    #: `app.dispatch.background_calls`.
     is_background: bool = False
     flow: Flow = NO_FLOW  # decides when it leaves the queue
     arrived_at: float = 0.0  # when its request came to dispatch, as `queued_at`

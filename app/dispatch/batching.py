@@ -181,7 +181,7 @@ class SlotQueue(Slots):
         if self.free <= 0 or not self._attempts.waiting:
             return None
         queue = self._attempts.queue
-        first = queue.next(self._leaving.one_look(now), self._is_last_slot_kept)
+        first = queue.next(self._leaving.filter_for_pass(now), self._is_last_slot_kept)
         if first is None:
             return None
         deployment = first.deployment

@@ -85,9 +85,9 @@ class CallCosts:
             self._coefficients = _solve(self._products, targets)
 
     def most_items_within(
-        self, longest: float, items: int, tokens: int, is_bulk: bool = False
+        self, longest_s: float, items: int, tokens: int, is_bulk: bool = False
     ) -> int | None:
-        """Return how many such items a call of ``longest`` seconds may hold; None: all of them.
+        """Return how many such items a call of ``longest_s`` seconds may hold; None: all of them.
 
         Short calls free their slots often. There are three cases of a call that is expected to take
         longer:
@@ -102,17 +102,17 @@ class CallCosts:
         seconds = self.expected(items, tokens)
         if seconds is None:
             return self._most_if_unknown(items, is_bulk)
-        if seconds <= longest:
+        if seconds <= longest_s:
             return None
         overhead_s = 0.0
         if self.sizes_differ:
             overhead_s = self.expected(0, 0) or 0.0
-            longest = max(longest, _MIN_OVERHEADS * overhead_s)
+            longest_s = max(longest_s, _MIN_OVERHEADS * overhead_s)
         elif items > self.usual_items or items < _MIN_BULK:
             return self._most_if_unknown(items, is_bulk)
-        if seconds <= longest:
+        if seconds <= longest_s:
             return None
-        return max(1, int((longest - overhead_s) * items / (seconds - overhead_s)))
+        return max(1, int((longest_s - overhead_s) * items / (seconds - overhead_s)))
 
     def _most_if_unknown(self, items: int, is_bulk: bool) -> int | None:
         largest = max(_FIRST_BULK, int(_BULK_GROWTH * self.usual_items))

@@ -75,8 +75,8 @@ class Deployment:
         self.health = self.standing.health
         self.costs = self.standing.costs
         self.max_lengthening = dispatch.max_lengthening
-        self._longest_call = dispatch.longest_call
-        self._longest_flex_call = dispatch.longest_flex_call
+        self._longest_call_s = dispatch.longest_call
+        self._longest_flex_call_s = dispatch.longest_flex_call
         self.agreement: Agreement | None = None  # with the reference of its space, if known
         self._model = model
         self._provider = provider
@@ -127,14 +127,14 @@ class Deployment:
         return staggered(tokens, min(limits, default=None), self.max_call_tokens)
 
     def _most_items_in_time(self, items: int, tokens: int, is_bulk: bool) -> int | None:
-        """Return how many such items a call of `longest_call` seconds may hold; None: all."""
-        return self.costs.most_items_within(self.longest_call(is_bulk), items, tokens, is_bulk)
+        """Return how many such items a call of `longest_call_s` seconds may hold; None: all."""
+        return self.costs.most_items_within(self.longest_call_s(is_bulk), items, tokens, is_bulk)
 
-    def longest_call(self, is_bulk: bool) -> float:
+    def longest_call_s(self, is_bulk: bool) -> float:
         """Return the most seconds for which a call of several items is planned."""
         if is_bulk and not self.queue.keeps_slots:
-            return min(self._longest_call, self._longest_flex_call)
-        return self._longest_call
+            return min(self._longest_call_s, self._longest_flex_call_s)
+        return self._longest_call_s
 
     @property
     def max_call_tokens(self) -> int | None:
@@ -212,8 +212,8 @@ class Deployment:
 
     def _embed(self, call: Call, cut_to: int | None, deadline: Deadline) -> Vectors:
         vectors = self._provider.embed(call, deadline)
-        is_shared_out = vectors.estimated or len(call.items) > 1
-        if self._tokenizer is not None and is_shared_out and is_countable(call.items):
+        needs_recount = vectors.estimated or len(call.items) > 1
+        if self._tokenizer is not None and needs_recount and is_countable(call.items):
             vectors = recounted(vectors, call, self._tokenizer, deadline)
         if not len(vectors.rows) == len(vectors.tokens) == len(call.items):
             raise BrokenContract(f"answered {len(vectors.rows)} vectors for {len(call.items)}")

@@ -40,7 +40,8 @@ class Health:
         self.last_error: str | None = None
         self.credentials_refused = False
         self._ejected_until: float | None = None
-        self._ejected_at = _NEVER  # or when the last probe was submitted
+        #: The ejection, or the submission of its last probe: calls that started before it are old.
+        self._tested_at = _NEVER
         self._probe_until: float | None = None  # while a probe is under way
         self._suspect_until = _NEVER
         self._back_since = _NEVER
@@ -127,7 +128,7 @@ class Health:
     def is_straggler(self, call_started_at: float) -> bool:
         """Whether a call started before the ejection or before the last probe."""
         return (
-            self._ejected_until is not None and call_started_at < self._ejected_at - _CLOCK_ERROR_S
+            self._ejected_until is not None and call_started_at < self._tested_at - _CLOCK_ERROR_S
         )
 
     # Events
@@ -145,7 +146,7 @@ class Health:
         if self._ejected_until is None:
             return False
         self._probe_until = now + _LOST_PROBE_FACTOR * self._settings.probe_timeout
-        self._ejected_at = now
+        self._tested_at = now
         return True
 
     def probe_started(self, now: float, call_timeout: float) -> None:
@@ -230,11 +231,11 @@ class Health:
         self.ejections_in_a_row += 1
         self.ejections_ever += 1
         self._ejected_until = now + length * (0.5 + self._jitter() / 2)
-        self._ejected_at = now
+        self._tested_at = now
         self._probe_until = None
 
     def _end_of_ejection(self, until: float, last_resort: bool) -> float:
-        return min(until, self._ejected_at + self._settings.last_resort) if last_resort else until
+        return min(until, self._tested_at + self._settings.last_resort) if last_resort else until
 
     def _may_probe_rest(self, now: float) -> bool:
         since = max(self._rest_began, self._rest_probed)

@@ -31,7 +31,7 @@ class LeaseRequest:
     needed: Amount  # the least with which a waiting call may leave; 0: none waits
     wanted: Amount  # what the worker expects to use in `AHEAD_S`, if not more is needed
     calls: list[tuple[float, int]]  # in the order in which they became final
-    final: int  # calls that ever became final
+    final_ever: int  # calls that ever became final
     is_leaving: bool  # the worker ends, and returns all
 
 

@@ -82,8 +82,8 @@ class LeasedQuota(Quota):
             self._lease_calls, self._lease_tokens = kept
             open_calls, open_tokens = self._reports.open_amount()
             held = kept[0] + open_calls, kept[1] + open_tokens
-            finals = self._reports.finals
-            made = LeaseRequest(now, held, needed, wanted, calls, finals, is_leaving)
+            final_ever = self._reports.final_ever
+            made = LeaseRequest(now, held, needed, wanted, calls, final_ever, is_leaving)
             self._exchange = made
             return made
 

@@ -56,7 +56,7 @@ class Leaving:
         needed = 1 if limit >= MIN_SLOTS_FOR_RESERVE and tier == "flex" else 0
         return limit - self.calls.get(deployment, 0) > needed
 
-    def one_look(self, now: float) -> Callable[[Attempt], bool]:
+    def filter_for_pass(self, now: float) -> Callable[[Attempt], bool]:
         """Return a `may_leave` for one pass over the queue, which may hold very many attempts."""
         must_wait = MustWait()
 

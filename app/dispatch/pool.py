@@ -217,14 +217,14 @@ class Pool:
         """Whether a deployment is not ejected; it may be resting for its provider's Retry-After."""
         return not all(d.standing.is_ejected for d in self.deployments)
 
-    def p95_or_slowest(self, deployment: Deployment, items: int) -> float | None:
+    def p95_or_slowest_s(self, deployment: Deployment, items: int) -> float | None:
         """Return the p95 in seconds of calls of so many items; None while unknown for all.
 
         A deployment with too few calls for a p95 gets the slowest p95 of the others, so that its
         calls can be hedged and late, too.
         """
-        own = deployment.standing.p95(items)
+        own = deployment.standing.p95_s(items)
         if own is not None:
             return own
-        known = [d.standing.p95(items) for d in self.deployments if d is not deployment]
-        return max((p95 for p95 in known if p95 is not None), default=None)
+        known = [d.standing.p95_s(items) for d in self.deployments if d is not deployment]
+        return max((p95_s for p95_s in known if p95_s is not None), default=None)

@@ -36,10 +36,10 @@ def leases_slots(settings: Settings, provider: str, has_host_store: bool = False
     are the slots of a ``concurrency`` of "auto", whose number is not known, and those of kind
     ``local``, whose model runs in each worker.
     """
-    its = settings.providers[provider]
-    is_number = isinstance(its.concurrency, int)
+    provider_settings = settings.providers[provider]
+    is_number = isinstance(provider_settings.concurrency, int)
     has_store = has_host_store or settings.limits.url is not None
-    return is_number and its.kind != "local" and has_store
+    return is_number and provider_settings.kind != "local" and has_store
 
 
 def exceeded_limits(settings: Settings, has_host_store: bool = False) -> list[str]:

@@ -53,14 +53,14 @@ class Silence:
         """Return when the oldest call in flight started, and its items; now and 0 without one."""
         return next(iter(self._in_flight.values()), (now, 0))
 
-    def is_shown(self, now: float, other_started_at: float) -> bool:
+    def is_overdue(self, now: float, other_started_at: float) -> bool:
         """Whether the oldest call is overdue: another deployment has answered a later one."""
         call_started_at, items = self._oldest(now)
         age, limits = now - call_started_at, self._limits
         if age < limits.silence_floor or other_started_at < call_started_at:
             return False
-        p95, others_took = self._latency.p95(items), now - other_started_at
-        return age >= limits.silence_after(p95, others_took, self._latency.average)
+        p95_s, others_took_s = self._latency.p95_s(items), now - other_started_at
+        return age >= limits.silence_after(p95_s, others_took_s, self._latency.average)
 
     # Ejections
 
@@ -69,7 +69,7 @@ class Silence:
         call_started_at, _ = self._oldest(now)
         self._ejected_for = (call_started_at, ejection)
 
-    def has_ejected(self, call_started_at: float, ejection: int) -> bool:
+    def is_cause_of(self, call_started_at: float, ejection: int) -> bool:
         """Whether that call has caused the ejection of that number, by being silent."""
         return self._ejected_for == (call_started_at, ejection)
 
@@ -90,13 +90,13 @@ class Silence:
 
         ``others_answered_at`` is when another deployment of the model last answered.
         """
-        limits, p95, average = self._limits, self._latency.p95(items), self._latency.average
+        limits, p95_s, average = self._limits, self._latency.p95_s(items), self._latency.average
         age = silent_s = now - call_started_at
         has_other = others_answered_at is not None and others_answered_at >= call_started_at
-        if has_other and p95 is not None and age >= p95:
+        if has_other and p95_s is not None and age >= p95_s:
             silent_s = max(age, self._unanswered.add(call_started_at, now))
-        if has_other and silent_s >= limits.silence_after(p95, average=average):
+        if has_other and silent_s >= limits.silence_after(p95_s, average=average):
             return Evidence.SILENCE
-        if age < limits.evidence_after(p95, has_other, average):
+        if age < limits.evidence_after(p95_s, has_other, average):
             return Evidence.NONE
         return Evidence.FAULT

@@ -73,10 +73,10 @@ class Standing:
             seconds = max(unknown if known is None else known, self._silence.age_of_oldest(now))
             return seconds / max(0.05, 1 - self.health.failure_rate.value(now))
 
-    def p95(self, items: int) -> float | None:
+    def p95_s(self, items: int) -> float | None:
         """The p95 in seconds of calls of about so many items; None while unknown."""
         with self._lock:
-            return self.latency.p95(items)
+            return self.latency.p95_s(items)
 
     def trusts_400(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind is taken as the caller's fault."""
@@ -129,7 +129,7 @@ class Standing:
         if not batch.is_probe:
             return self.time_limits.timeout
         with self._lock:
-            p95_or_average_s = self.latency.p95_or_average(batch.inputs)
+            p95_or_average_s = self.latency.p95_or_average_s(batch.inputs)
             return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
 
     def probe_started(self, now: float, call_timeout: float) -> None:
@@ -147,7 +147,7 @@ class Standing:
     def is_silent(self, now: float, other_started_at: float) -> bool:
         """Whether its oldest call is overdue: another deployment has answered a later one."""
         with self._lock:
-            return self._silence.is_shown(now, other_started_at) and not self.health.is_ejected
+            return self._silence.is_overdue(now, other_started_at) and not self.health.is_ejected
 
     # After a call
 
@@ -163,7 +163,7 @@ class Standing:
             health, silence = self.health, self._silence
             was_ejected = health.is_ejected
             straggler = health.is_straggler(call_started_at)
-            if straggler and silence.has_ejected(call_started_at, health.ejections_ever):
+            if straggler and silence.is_cause_of(call_started_at, health.ejections_ever):
                 straggler = False
             self.latency.add(items, now - call_started_at, now)
             self._refusals.record_success(kind, call_started_at, now)

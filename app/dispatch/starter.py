@@ -65,7 +65,7 @@ class Starter:
         self._on_result = on_result
         self._on_room: Callable[[], None] | None = on_room
         self._has_waited_for_room = False
-        self._before_full: set[Part] = set()  # that wait until a full queue has room
+        self._waiting_for_room: set[Part] = set()  # that wait until a full queue has room
         self._effects = effects
         self._suitable = job.prepared.suitable
         self._timers = Timers(job.pool, self._suitable, job.is_hedged)
@@ -76,14 +76,14 @@ class Starter:
         if self._has_waited_for_room and self._on_room is not None:
             for deployment in self._suitable:
                 deployment.queue.room_waiters.remove(self._on_room)
-            self._before_full.clear()
+            self._waiting_for_room.clear()
         self._on_room = None
 
     def retry_full_queues(self, now: float) -> None:
         """Let the parts start again that found all queues full: one has room now."""
-        for part in self._before_full:
+        for part in self._waiting_for_room:
             part.due = now
-        self._before_full.clear()
+        self._waiting_for_room.clear()
 
     def start_due(self, now: float, has_vectors: bool) -> Part | None:
         """Start the parts that are due; return one that no deployment can take in time, if any.
@@ -127,8 +127,8 @@ class Starter:
                 self._wait_for_room(part, now)
             later.append(part)
             return True
-        if self._before_full:
-            self._before_full.discard(part)
+        if self._waiting_for_room:
+            self._waiting_for_room.discard(part)
         if part.must_charge_retry and not pool.retries.spend():
             return False
         part.must_charge_retry = False
@@ -145,7 +145,7 @@ class Starter:
         """Have the job woken when one of the full queues has room."""
         assert self._on_room is not None
         self._has_waited_for_room = True
-        self._before_full.add(part)
+        self._waiting_for_room.add(part)
         full = [d.queue for d in self._suitable if d.queue.is_full]
         for queue in full:
             queue.room_waiters.add(self._on_room)

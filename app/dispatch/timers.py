@@ -38,7 +38,7 @@ class Timers:
         if not self._is_used or len(part.attempts) > 1:
             return
         deployment = attempt.deployment
-        p95_s = self._pool.p95_or_slowest(deployment, part.size)
+        p95_s = self._pool.p95_or_slowest_s(deployment, part.size)
         part.late_after = deployment.standing.time_limits.late_after(p95_s)
         part.late_at = _late_at(part, now, deadline)
         part.hedge_after = self._hedge_after(attempt, p95_s)

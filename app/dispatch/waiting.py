@@ -119,15 +119,15 @@ class WaitingAttempts:
     # Which is next
 
     def next(
-        self, may_leave: Callable[[Attempt], bool], is_last_slot: bool = False
+        self, may_leave: Callable[[Attempt], bool], is_last_slot_kept: bool = False
     ) -> Attempt | None:
         """Return the attempt that is next, of those that may leave now.
 
-        ``is_last_slot``: the last free slot is kept; tier flex gets it for its minimum share only.
+        ``is_last_slot_kept``: tier flex gets the last free slot for its minimum share only.
         """
         best = None
         for name, tier in self._tiers.items():
-            needs_credit = best is not None or (is_last_slot and name == "flex")
+            needs_credit = best is not None or (is_last_slot_kept and name == "flex")
             if not tier.waiting or (needs_credit and not self._credits.is_positive(name)):
                 continue
             attempt = tier.first(may_leave)

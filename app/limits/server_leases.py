@@ -34,7 +34,7 @@ def ask_for_quota(
     arguments += [LEASE_S, WINDOW_S, BURST_SHARE, *("" if n is None else n for n in quota.whole)]
     for amounts in (exchange.kept, exchange.needed, exchange.wanted):
         arguments += [f"{amount:.0f}" for amount in amounts]
-    arguments.append(exchange.final)
+    arguments.append(exchange.final_ever)
     for age, tokens in exchange.calls:
         arguments += [f"{age:.6f}", tokens]
     reply = _QUOTA_SCRIPT.evaluate(client, [redis_key], arguments)

@@ -73,7 +73,7 @@ class WatchedSender(Sender):
         """
         health = batch.deployment.health
         return health.is_ejected and any(
-            not attempt.is_background and attempt.queued_at >= health._ejected_at
+            not attempt.is_background and attempt.queued_at >= health._tested_at
             for attempt in batch.attempts
         )
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from app.dispatch.background_calls import BackgroundCalls, NoIdleSlot
 from app.dispatch.batching import SlotQueue
-from app.dispatch.drift import BackgroundCalls, NoIdleSlot
 from app.domain import Vectors
 from app.errors import (
     ConnectionFailed,

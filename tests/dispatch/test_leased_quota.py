@@ -97,7 +97,7 @@ def test_calls_are_reported_once_their_tokens_are_counted(quota):
     assert asked.kept[1] >= CALL  # of the first
     asked = exchange(quota, T + FINAL_S, lease())
     assert asked.calls == [(FINAL_S, CALL)]
-    assert asked.final == 2
+    assert asked.final_ever == 2
     quota.release(first)  # too late to change anything
     assert exchange(quota, T + FINAL_S + 1, lease()).calls == []
 
@@ -108,7 +108,7 @@ def test_report_without_an_answer_is_made_again(quota):
     asked = exchange(quota, T + 1, None)
     again = exchange(quota, T + 2, lease())
     assert (asked.calls, again.calls) == ([(1, 7)], [(2, 7)])
-    assert asked.final == again.final == 1
+    assert asked.final_ever == again.final_ever == 1
 
 
 def test_store_that_has_lost_its_data_gets_the_last_minute_again(quota):
