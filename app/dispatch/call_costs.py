@@ -15,11 +15,10 @@ _MIN_SECONDS = 1e-6
 #: Calls after which the coefficients are computed again, which costs more than to add a call.
 _SOLVE_EVERY = 8
 _EXPECTED_TOLERANCE = 0.1  # the share by which a call may take more or less than what was expected
-_FIRST_LEARNED = 16  # calls of one size in a row that are all learned from,
-_LEARNED_EVERY = 8  # and then one of so many
-#: The most items of a call of bulk work before any call has been timed; and so many times those of
-#: the usual calls, before larger ones have been timed.
-_FIRST_BULK, _BULK_GROWTH = 64, 4
+_FIRST_LEARNED = 16  # calls of one size in a row of which each is learned from
+_LEARNED_EVERY = 8  # of the further calls of that size, one of so many is learned from
+_FIRST_BULK = 64  # the most items of a call of bulk work before any call has been timed
+_BULK_GROWTH = 4  # a call of bulk work has at most so many times the items of the usual calls
 _MIN_BULK = 8  # items; smaller calls are not cut before it is known that this helps
 _MIN_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
 _MIN_DEVIATION = 0.2  # of sizes, as a share of their mean: with less they are alike
@@ -47,8 +46,9 @@ class CallCosts:
     def learn(self, items: int, tokens: int, seconds: float) -> None:
         """Learn from the seconds of a call, except in two cases.
 
-        (1) The call took what was expected. (2) It is one of many of its size, of which every
-        eighth is enough. So what is known of other sizes is kept while all calls have one size.
+        (1) The call took what was expected. (2) It is one of many of its size in a row, of which
+        every eighth is enough. Each call that is learned from makes the earlier ones count less: so
+        what is known of other sizes is kept while all calls have one size.
         """
         self._calls_of_size += 1
         if items == self._last_items and self._calls_of_size > _FIRST_LEARNED:
@@ -61,7 +61,11 @@ class CallCosts:
             self.add(items, tokens, seconds)
 
     def add(self, items: int, tokens: int, seconds: float) -> None:
-        """Learn from an answered call of so many items and tokens."""
+        """Add an answered call to the sums of the least squares, and solve these now and then.
+
+        The weight makes its error count relative to its expected seconds; seconds far above what
+        was expected are cut, so that one outlier does not decide.
+        """
         seconds = max(seconds, _MIN_SECONDS)
         expected = self.expected(items, tokens)
         weight = 1.0

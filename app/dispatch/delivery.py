@@ -65,4 +65,4 @@ def abort(batch: Batch) -> None:
         try:
             deliver(attempt, InternalError("The proxy failed."), 1, now)
         except Exception:
-            _log.exception("a request could not be told that its call failed")
+            _log.exception("passing an attempt the failure of its call failed")

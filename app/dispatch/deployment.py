@@ -58,7 +58,6 @@ class Deployment:
         self.label = "/".join(self.source)
         self.settings = settings
         self.queue = queue
-        self.timeout = provider_settings.timeout
         self.concurrency = (
             calls_of_worker(settings.concurrency, round(1 / worker_share))
             if settings.concurrency
@@ -71,7 +70,7 @@ class Deployment:
         self.max_item_tokens = max_item_tokens(settings, provider_settings.kind, takes, tokenizer)
         self.merges = provider_settings.merge and self.max_inputs != 1
         self.quota = quota_of_worker(settings, worker_share, shares_quota)
-        self.standing = Standing(self.timeout, rng, dispatch)
+        self.standing = Standing(provider_settings.timeout, rng, dispatch)
         self.health = self.standing.health
         self.costs = self.standing.costs
         self.max_lengthening = dispatch.max_lengthening
@@ -98,9 +97,9 @@ class Deployment:
         return self.max_tokens is not None or self.settings.tokens_per_minute is not None
 
     def added_tokens(self, is_text: bool) -> int:
-        """Return the tokens that the model adds to a text, or to token ids.
+        """Return the tokens that the model adds to each item: 0 to token ids that are sent as ids.
 
-        To ids that are sent as such none; those that are sent as text are like a text.
+        A text gets them, and so do ids of which this deployment is sent the text.
         """
         if self._tokenizer is None or (self.takes_tokens and not is_text):
             return 0
@@ -207,7 +206,7 @@ class Deployment:
         except ProviderError:
             raise
         except BaseException as error:
-            _log.exception("an adapter raised what is no ProviderError: %s", self.label)
+            _log.exception("a bug of the provider's adapter failed a call to %s", self.label)
             raise BrokenContract("could not be asked, or its answer not be read") from error
 
     def _embed(self, call: Call, cut_to: int | None, deadline: Deadline) -> Vectors:

@@ -14,8 +14,8 @@ MAX_FREE_HALVINGS = 16
 class Halving:
     """The parts that have taken the place of one whose call was too large.
 
-    Once all of them are served, more tokens are expected for a while: only the size of the call was
-    refused. A text that is too long for the model says nothing about the size of other calls.
+    Once all of them are served, it is known that the size of the call was refused, and not one
+    text that is too long for the model: calls are made smaller for a while.
     """
 
     def __init__(self, parts: int, estimate: TokenEstimate) -> None:

@@ -40,8 +40,7 @@ class Health:
         self.last_error: str | None = None
         self.credentials_refused = False
         self._ejected_until: float | None = None
-        #: The ejection, or the submission of its last probe: calls that started before it are old.
-        self._tested_at = _NEVER
+        self._tested_at = _NEVER  # when it was ejected, or its last probe was submitted
         self._probe_until: float | None = None  # while a probe is under way
         self._suspect_until = _NEVER
         self._back_since = _NEVER
@@ -83,20 +82,14 @@ class Health:
         """Whether a call may be sent.
 
         ``last_resort``: no other deployment may be called now. ``is_only``: no other can ever serve
-        the request. The first row that applies holds; ``rest_probe`` and ``last_resort`` seconds
-        are settings.
+        the request. The first case that applies holds:
 
-        =============================  =============  ===============================  ============
-        state                          otherwise      last resort                      is only
-        =============================  =============  ===============================  ============
-        rests as its provider asked    no             each ``rest_probe`` seconds      likewise
-        rests, not asked to            no             each ``rest_probe`` seconds      yes
-        ejected, a probe is under way  no             no                               yes
-        ejected                        after its end  ``last_resort`` seconds after    yes
-                                                      its start, or the last probe
-        suspect                        no             yes                              yes
-        none of these                  yes            yes                              yes
-        =============================  =============  ===============================  ============
+        1. It rests: once each ``rest_probe`` seconds, as the last resort or the only one; the only
+           one at any time, unless its provider asked for the rest.
+        2. It is the only one: yes, though it may be ejected.
+        3. It is not ejected: yes; while it is suspect, as the last resort.
+        4. It is ejected: once that has ended, or as the last resort some time after its start or
+           its last probe; and not while a probe is under way.
         """
         if now < self._resting_until:
             if is_only and not self._rest_is_requested:

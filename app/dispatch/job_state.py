@@ -99,7 +99,7 @@ class JobState:
     def cancel(self, error: ClientError | None = None) -> None:
         """End the request, if it has not ended, with ``error``: no caller waits for it.
 
-        ``error`` None: with a `DeadlineExceeded` that no caller gets.
+        ``error`` None: with a `DeadlineExceeded`, which is not passed on, as no caller is left.
         """
         if not self.finished:
             self._finish(error or self._deadline_exceeded())
@@ -207,7 +207,7 @@ class JobState:
             part.add_failure(attempt, error, now)
         step = NextStep(self._context, self._parts, self._rng)
         if part.attempts:  # another attempt of it may still succeed
-            if part.is_late:
+            if part.has_call_beside:
                 part.late_at = now + step.pause(part)
             return
         options = retry.options(part, attempt, self._pool, self._context.suitable, now)

@@ -46,7 +46,7 @@ class LeasedQuota(Quota):
     def __init__(self, requests: float | None, tokens: float | None, workers: int) -> None:
         self.whole = requests, tokens
         self._workers, self._rank = workers, -1
-        self._has_share = True  # False: of fewer calls than workers, it has none
+        self._has_share = True  # False: the quota has fewer calls than workers, and this got none
         self._joins_until = -_INFINITE
         self.on_need: Callable[[], None] | None = None
         self._until = -_INFINITE  # when the lease expires
@@ -57,8 +57,8 @@ class LeasedQuota(Quota):
         self._needed_tokens = -1  # of a call that waits for a lease; -1: none waits
         self._window_until = self._pace_until = -_INFINITE
         self._spare = [0.0, 0.0]  # calls and tokens, at the beginning of a share
-        self._strict_until = -_INFINITE
-        self._last: Lease | None = None
+        self._strict_until = -_INFINITE  # until a minute after a lease: see `_pause_s`
+        self._last: Lease | None = None  # the store's last answer
         self._leased_at = -_INFINITE  # when that came
         super().__init__(*share_of(self.whole, workers))
         self.members = workers
@@ -129,8 +129,9 @@ class LeasedQuota(Quota):
     def _begin_share(self, now: float) -> None:
         """Use the share of the quota from now on, but never more than all workers together may.
 
-        Other workers may have leased calls until the store went away. The store's last answer says
-        from when the shares of all workers fit beside those, and what all may use before that.
+        Other workers may have leased calls until the store went away. By the store's last answer,
+        shares begin when those of all workers fit into the minute beside such leases, and until
+        then a worker may use its part of what was free and cannot have been leased.
         """
         last = self._last
         if last is None:
@@ -164,9 +165,17 @@ class LeasedQuota(Quota):
         return wait if wait > MAX_WAIT_S else 0.0
 
     def _pause_s(self, tokens: int, now: float, deadline: float) -> float:
+        """See `Quota.pause_s`. Where the lease has no room, there are these cases:
+
+        1. Leased: until the store will have room; from then on an exchange is asked for.
+        2. Share, while an exchange is under way, or the worker starts: until its answer.
+        3. Share, and the call is among the spare ones: none.
+        4. Share, a minute after the lease, or without one: as without a store.
+        5. Share, earlier: for room, or until the call itself is due.
+        """
         if self._has_lease(tokens, now):
             return 0.0
-        if self.is_leased:
+        if self.is_leased:  # case 1
             if self._window_until - now > MAX_WAIT_S:
                 return 0.0
             pause = max(self._window_until, self._pace_until) - now
@@ -178,7 +187,7 @@ class LeasedQuota(Quota):
             return POLL_S  # the store counts this call only if it is sent after its answer
         if self._has_spare(tokens, now):
             return 0.0
-        if now >= self._strict_until:
+        if now >= self._strict_until:  # case 4
             return super()._pause_s(tokens, now, deadline)
         wait = self._wait_s(tokens, now)
         if wait > 0:
@@ -216,6 +225,7 @@ class LeasedQuota(Quota):
         return 0.0 if self.is_leased else super()._own_tokens_left(now)
 
     def _try_count(self, made: QuotaReservation) -> bool:
+        """Count a call in the lease, else in what is spare, else in the share; False: in none."""
         if self._has_lease(made.tokens, made.at):
             self._lease_calls -= 1
             self._lease_tokens -= made.tokens

@@ -64,13 +64,11 @@ class Part(Struct, eq=False):
     late_at: float = NEVER
     late_after: float = NEVER  # seconds from the start of the call; less near the deadline
     hedge_at: float = NEVER  # when one more call is sent, without counting a failure
-    hedge_after: float = NEVER  # seconds, likewise
-    is_late: bool = False  # another deployment was called beside a late one
+    hedge_after: float = NEVER  # seconds from the start of the call
+    has_call_beside: bool = False  # another deployment was called beside a late one
     must_charge_retry: bool = False  # the budget is charged when the next attempt is submitted
     never_merge: bool = False
-    starts_first: bool = (
-        False  # another request waits for some of its items: see `Parts.start_first`
-    )
+    starts_first: bool = False  # another request waits for some of its items
     halving: Halving | None = None  # that made this part, if one did
     is_largest_served: bool = False  # the largest item of a larger part was sent alone before it
     # Computed from the fields above:

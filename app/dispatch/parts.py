@@ -45,10 +45,14 @@ class Parts:
     def transition(self, part: Part, state: PartState, attempt: Attempt | None = None) -> None:
         """Change the state of a part. ``attempt`` is its attempt, for `RUNNING`.
 
-        The caller has removed a part in state `WAITING` from ``waiting`` before.
+        The caller has removed a part in state `WAITING` from ``waiting`` before. What follows:
+
+        1. A part that stops running abandons its attempts, and has no timers any more.
+        2. One that waits is the last in ``waiting``, or the first if it starts first.
+        3. When one is answered or stopped, the parts that were held until then wait, too.
         """
         assert state in NEXT_STATES[part.state], f"{part.state} → {state}"
-        for other in part.attempts:  # of a part that stops running: not wanted any more
+        for other in part.attempts:
             self._abandon(other)
         part.attempts.clear()
         part.late_at = part.hedge_at = NEVER
@@ -157,8 +161,9 @@ class Parts:
     def keep_only(self, positions: Sequence[int]) -> list[tuple[int, int]]:
         """Stop the parts with none of these items, whose positions are in ascending order.
 
-        A part whose call was not sent is cut to the items from the first to the last of these.
-        Returns (start, stop) of the items that are stopped.
+        A part with some of them goes on whole if its call was sent. Else it is taken out of its
+        queue, waits again, and is cut to the items from the first to the last of these. Returns
+        (start, stop) of the items that are stopped.
         """
         stopped: list[tuple[int, int]] = []
         for held in self._held.values():

@@ -9,7 +9,9 @@ from app.domain import StatedLimit
 #: The longest time for which a header is believed: a wrong one must not stop a deployment for long.
 MAX_BELIEVED_S = 60.0
 _MINUTE_S = 60.0
-_TOLERANCE = 0.2  # of the seconds until a token bucket is full, and …
+#: A reset is that of a token bucket if it differs by at most this share of the seconds until such a
+#: bucket is full, and by a rounding: providers state whole seconds.
+_TOLERANCE = 0.2
 _TOLERANCE_S = 1.0
 
 

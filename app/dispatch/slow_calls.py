@@ -36,9 +36,9 @@ class SlowCalls:
         """Hedge the parts that are due for it, and call another deployment for late ones."""
         for part in due:
             attempt = part.attempts[0]
-            if Timers.is_hedge_due(part, attempt, now):
+            if Timers.check_hedge(part, attempt, now):
                 self._hedge(part, attempt, now)
-            if Timers.is_late(part, now):
+            if Timers.check_late(part, now):
                 self._call_beside(part, attempt, now)
 
     def _hedge(self, part: Part, attempt: Attempt, now: float) -> None:
@@ -67,7 +67,7 @@ class SlowCalls:
         if not pool.retries.spend():
             return
         self._job.events.retried(pool.model, attempt.deployment, late)
-        part.is_late = True
+        part.has_call_beside = True
         part.failures.append(late)
         part.failed_at[attempt.deployment] = late
         fits = other.fits(part.size, part.expected.total, part.is_bulk)
@@ -110,7 +110,7 @@ class SlowCalls:
     def _choose_beside(self, part: Part, now: float) -> Deployment | None:
         pool, expected, suitable = self._job.pool, part.expected, self._job.suitable
         other = pool.choose(now, expected, suitable, part.called)
-        if other is None and part.is_late:  # one that failed before, but may not fail again
+        if other is None and part.has_call_beside:  # one that failed before, but may not fail again
             running = {attempt.deployment for attempt in part.attempts}
             other = pool.choose(now, expected, suitable, running.union(part.permanently_failed_at))
         return other

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 class Standing:
     """Health, latency and calls in flight of one deployment.
 
-    Every change is made under the lock, except of the flag ``is_ejected_for_drift``. Reads of
-    several values that must agree hold it, too. Without it are read: `is_ejected`, `in_flight`,
-    ``latency`` by `draw` and `ejector`, ``health`` by `report` and `verdict`, and ``costs`` by
-    `deployment` and `merging`, which is an estimate that one more call hardly changes.
+    Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
+    read: `is_ejected`, `in_flight`, ``latency`` by `draw` and `ejector`, ``health`` by `report` and
+    `verdict`, and ``costs`` (an estimate) by `deployment` and `merging`.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:

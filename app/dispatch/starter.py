@@ -114,19 +114,18 @@ class Starter:
         return due
 
     def _start(self, part: Part, now: float, may_wait: bool, later: list[Part]) -> bool:
-        """Submit a part to a deployment, split it, or let it wait; return False to give it up."""
+        """Submit a part to a deployment, split it, or let it wait; return False to give it up.
+
+        The part has been removed from those that wait. One that goes on waiting is added to
+        ``later``. It is given up where it may not wait, or where the retry budget is used up.
+        """
         pool, expected = self._job.pool, part.expected
         deployment = self._choose(part, expected, now)
         if deployment is None:
-            wait = max(_MIN_WAIT_S, pool.wait(now, expected, self._suitable))
-            may_wait = may_wait or self._waits_for_quota(part, now)
-            if not may_wait or now + wait >= self._job.deadline.at:
-                return False
-            part.due = now + wait
-            if pool.is_full(now, expected, self._suitable):
-                self._wait_for_room(part, now)
-            later.append(part)
-            return True
+            can_wait = self._let_wait(part, now, may_wait)
+            if can_wait:
+                later.append(part)
+            return can_wait
         if self._waiting_for_room:
             self._waiting_for_room.discard(part)
         if part.must_charge_retry and not pool.retries.spend():
@@ -139,6 +138,18 @@ class Starter:
             self._submit(part, deployment, now)
         else:  # each of the parts is started by itself
             self._parts.split(part, cuts)
+        return True
+
+    def _let_wait(self, part: Part, now: float, may_wait: bool) -> bool:
+        """Set when a part is due again that no deployment takes now; return False for never."""
+        pool, expected = self._job.pool, part.expected
+        wait_s = max(_MIN_WAIT_S, pool.wait(now, expected, self._suitable))
+        may_wait = may_wait or self._waits_for_quota(part, now)
+        if not may_wait or now + wait_s >= self._job.deadline.at:
+            return False
+        part.due = now + wait_s
+        if pool.is_full(now, expected, self._suitable):
+            self._wait_for_room(part, now)
         return True
 
     def _wait_for_room(self, part: Part, now: float) -> None:
@@ -196,7 +207,7 @@ class Starter:
         attempt.arrived_at = times.first_queued_at
         attempt.is_first = not part.failures and not part.attempts
         if part.state is PartState.RUNNING:
-            attempt.is_hedge = not part.is_late
+            attempt.is_hedge = not part.has_call_beside
             self._parts.add_attempt(part, attempt)
         else:
             self._parts.transition(part, PartState.RUNNING, attempt)
