@@ -20,7 +20,7 @@ from app.concurrency.peer import never_left
 from app.dispatch import Dispatcher, drifted_rows
 from app.dispatch.deployment import Deployment
 from app.domain import Caller, EmbeddingRequest, Entry, Flow, Item, Outcome, sum_purchases
-from app.errors import ClientError, IncompleteAnswer
+from app.errors import ClientClosedRequest, ClientError, IncompleteAnswer
 from app.vectors import BYTES_PER_VALUE
 
 _log = logging.getLogger("app.pipeline")
@@ -187,6 +187,8 @@ class Pipeline:
     ) -> Outcome:
         """Embed all items again, and store them. The outcome also has what ``loaded`` has cost."""
         try:
+            if has_client_left():  # before all is bought a second time
+                raise ClientClosedRequest.before_answer()
             outcome = drifted_rows.embed(self._dispatch, request, deadline, has_client_left)
         except ClientError as error:
             error.purchases = sum_purchases(loaded.purchases, error.purchases)

@@ -45,8 +45,8 @@ class Fetch:
     def run(self, keys: Sequence[bytes]) -> None:
         """Wait until all keys are published. Raises as `SingleFlight.fetch`."""
         try:
-            self._claim(keys)
             look_at = time.monotonic() + CLIENT_LOOK_S
+            self._claim(keys)  # which may start many calls
             while not self._has_all():
                 now = time.monotonic()
                 if now >= self._deadline:

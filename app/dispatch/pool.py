@@ -203,13 +203,22 @@ class Pool:
         """Whether a quota, or a rest after a 429, keeps one of ``suitable`` from being called."""
         return any(d.standing.is_throttled(now) or d.quota_wait(expected, now) for d in suitable)
 
-    def is_full(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:
-        """Whether a full queue is all that keeps one of ``suitable`` from being called."""
+    def is_full(
+        self,
+        now: float,
+        expected: Expected,
+        suitable: Sequence[Deployment],
+        longest_wait_s: float = 0.0,
+    ) -> bool:
+        """Whether a full queue is all that keeps one of ``suitable`` from being called.
+
+        ``longest_wait_s``: for so many seconds an attempt would wait there for a quota.
+        """
         return any(
             not d.queue.has_room(expected.flow)
             and not d.queue.starts_at_once(d, expected.flow.tier, now)
             and d.standing.may_be_called(now, True, is_only=len(suitable) == 1)
-            and not d.quota_wait(expected, now)
+            and d.quota_wait(expected, now) <= longest_wait_s
             for d in suitable
         )
 

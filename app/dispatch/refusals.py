@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -35,8 +36,8 @@ class Refusals:
     def __init__(self, settings: DispatchSettings) -> None:
         self._settings = settings
         self._served: dict[Hashable, float] = {}  # kind of request → when one was last embedded
-        self._refused_in_a_row = 0  # calls that ended with 400
-        self._first_refused_at = _NEVER  # when the first of these ended
+        #: When the last calls ended with 400 that ended after the start of all calls with vectors.
+        self._in_a_row = deque[float](maxlen=settings.trusted_400s + 1)
         self._refused_ever = 0  # such calls, in all
         self._confirmed: dict[Hashable, Confirmation] = {}  # the last one of each served kind
 
@@ -46,7 +47,7 @@ class Refusals:
         It is, if the deployment has embedded such a request lately, and has not answered more than
         `trusted_400s` calls in a row with 400 since.
         """
-        if self._refused_in_a_row > self._settings.trusted_400s:
+        if self._refuses_many:
             return False
         return now - self._served.get(kind, _NEVER) <= self._settings.trust_400_for
 
@@ -58,8 +59,12 @@ class Refusals:
         """
         if kind not in self._served:
             return True
-        refuses_many = self._refused_in_a_row > self._settings.trusted_400s
-        return refuses_many and not self._is_confirmed(kind, now)
+        return self._refuses_many and not self._is_confirmed(kind, now)
+
+    @property
+    def _refuses_many(self) -> bool:
+        """Whether more calls in a row have ended with 400 than are trusted."""
+        return len(self._in_a_row) > self._settings.trusted_400s
 
     def _is_confirmed(self, kind: Hashable, now: float) -> bool:
         """Whether the last confirmation of a 400 to that kind is recent enough for further ones.
@@ -73,9 +78,12 @@ class Refusals:
         return self._refused_ever - last.refused_before <= settings.trusted_400s
 
     def record_success(self, kind: Hashable, call_started_at: float, now: float) -> None:
-        """Record that the deployment embedded a request of that kind."""
-        if call_started_at >= self._first_refused_at:
-            self._refused_in_a_row = 0
+        """Record that the deployment embedded a request of that kind.
+
+        It refuted 400s before the start of the call only: since then it may refuse everything.
+        """
+        while self._in_a_row and self._in_a_row[0] <= call_started_at:
+            self._in_a_row.popleft()
         served = self._served
         # A kind moves to the end of the dictionary, so that the first one is the oldest.
         is_new = served.pop(kind, None) is None
@@ -91,10 +99,8 @@ class Refusals:
         ``is_test``: a call of a bisection. It is not counted as a further refusal, since it repeats
         items that were refused before.
         """
-        if not self._refused_in_a_row:
-            self._first_refused_at = now
         if not is_test:
-            self._refused_in_a_row += 1
+            self._in_a_row.append(now)
             self._refused_ever += 1
 
     def record_confirmation(self, kind: Hashable, now: float) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from app.dispatch.deployment import Deployment
 from app.dispatch.plan import Expected
 from app.dispatch.pool import Pool
+from app.dispatch.quota import MAX_WAIT_S
 from app.dispatch.retry import refusal
 from app.errors import (
     ClientError,
@@ -55,7 +56,7 @@ def verdict(
         )
     wait = max(_MIN_RETRY_AFTER_S, pool.wait(now, expected, suitable))
     all_throttled = all(isinstance(failure, Throttled) for failure in failures)
-    if all_throttled and pool.is_full(now, expected, suitable):
+    if all_throttled and pool.is_full(now, expected, suitable, MAX_WAIT_S):
         return Overloaded(
             "Too many requests are waiting here. Try again soon.",
             retry_after=_seconds_to_drain(suitable, expected, now),

@@ -68,6 +68,18 @@ class _RequestRecord(logging.LogRecord):
         self.fields = fields
 
 
+class _NoLock:
+    """Locks nothing. logging takes a handler's lock by ``with``, from Python 3.13 on."""
+
+    def acquire(self) -> None: ...
+
+    def release(self) -> None: ...
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
 class _LineHandler(logging.StreamHandler[TextIO]):
     """Writes each line by one system call, which needs no lock to be atomic."""
 
@@ -83,7 +95,7 @@ class _LineHandler(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
-        self.lock = None
+        self.lock = _NoLock()  # type: ignore[assignment]  # has what logging uses of a lock
 
 
 class JsonFormatter(logging.Formatter):

@@ -83,8 +83,14 @@ class WatchedPool(Pool):
 
     world: World
 
-    def is_full(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:
-        result = super().is_full(now, expected, suitable)
+    def is_full(
+        self,
+        now: float,
+        expected: Expected,
+        suitable: Sequence[Deployment],
+        longest_wait_s: float = 0.0,
+    ) -> bool:
+        result = super().is_full(now, expected, suitable, longest_wait_s)
         for deployment in suitable:
             if not deployment.queue.has_room(expected.flow):
                 self._check_full(deployment.queue, expected.flow)

@@ -101,3 +101,14 @@ def test_number_of_remembered_confirmations_is_bounded(refusals):
         refusals.record_success(number, T, T)
         refusals.record_confirmation(number, T)
     assert len(refusals._confirmed) == 100
+
+
+def test_success_of_a_call_says_nothing_about_400s_after_its_start(refusals):
+    """The deployment began to refuse everything while the call was under way."""
+    refusals.record_refusal(is_test=False, now=T + 1)
+    for _ in range(SETTINGS.trusted_400s + 1):
+        refusals.record_refusal(is_test=False, now=T + 2)
+    refusals.record_success("kind", T + 1.5, T + 3)
+    assert not refusals.are_trusted("kind", T + 3)
+    refusals.record_success("kind", T + 2, T + 4)
+    assert refusals.are_trusted("kind", T + 4)

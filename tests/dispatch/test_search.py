@@ -5,7 +5,7 @@ import pytest
 from tests.dispatch.search import again, search
 
 EXAMPLES = 300
-GROUPS = 10  # so that a failure does not hide those of all later seeds
+GROUPS = 30  # so that a failure does not hide those of all later seeds, and none takes long
 
 
 @pytest.mark.parametrize("group", range(GROUPS))

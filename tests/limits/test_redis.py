@@ -238,7 +238,7 @@ def test_take_change_and_charge_on_a_cluster(clock):
 
 
 def test_settings_select_the_limiter(valkey, redis):
-    checked = config.check(app_settings(LIMITS={"url": valkey.url, "namespace": "n"}))
+    checked = config.check(app_settings(LIMITS={"url": valkey.url, "namespace": "n", "timeout": 2}))
     limiter = make_limiter(checked)
     limiter.admit(team(requests_per_minute=1), request())
     with pytest.raises(RateLimited):

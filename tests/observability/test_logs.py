@@ -274,3 +274,13 @@ def test_lines_of_processes_and_threads_in_a_pipe_do_not_mix():
         lines = [json.loads(line) for line in stream]
     assert [process.wait() for process in started] == [0, 0, 0]
     assert len(lines) == 900
+
+
+def test_handler_has_the_lock_that_logging_takes_at_exit(written):
+    """From Python 3.13 on by ``with``: without it the worker ended at its start."""
+    written()
+    (handler,) = logging.getLogger("app").handlers
+    with handler.lock:
+        handler.flush()
+    handler.acquire()
+    handler.release()

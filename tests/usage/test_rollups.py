@@ -72,6 +72,7 @@ GROUPS = [
 ]
 
 
+@pytest.mark.no_cover  # see `tests.support.ordering`
 @pytest.mark.parametrize("by", GROUPS, ids=",".join)
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -115,6 +116,7 @@ def test_report_equals_the_sum_of_its_rows(sqlite, by, rows, since, until, zone)
 ONLY = [{}, {"user": ["u"]}, {"status": [200, 404], "user": ["", "u"]}, {"service_tier": ["flex"]}]
 
 
+@pytest.mark.no_cover  # see `tests.support.ordering`
 @pytest.mark.parametrize("only", ONLY, ids=str)
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
