@@ -29,12 +29,12 @@ The path of a request, and the file of each step::
 * `pool`: the deployments of one model. Chooses one for each attempt, by `draw`; `ejector`: records
   the results of calls, and ejects failing deployments.
 * `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
-  minute (`quota_window`), `remaining`: what its provider says of
-  them, `leased_quota` (by `lease` and `call_reports`): a lease of those of all hosts; `standing`:
-  its measured state, and the lock of that: `health` (a circuit breaker), `failure_rate`, `latency`,
-  `silence` (by `unanswered`, calls in a row) and `refusals` (whether its 400s are trusted);
-  `widths`: which widths it can return; `time_limits`: how long its calls may take; `call_costs`:
-  how long a call should take for its size, and which size fits a time.
+  minute (`quota_window`), `remaining`: what its provider says of them, `leased_quota` (by `lease`
+  and `call_reports`): a lease of those of all hosts; `standing`: its measured state, and the lock
+  of that: `health` (a circuit breaker), `failure_rate`, `latency`, `silence` and `refusals`
+  (whether its 400s are trusted); `widths`: which widths it can return; `time_limits`: how long its
+  calls may take; `call_costs`: how long a call should take for its size, and which size fits a
+  time.
 * `batching`: the slots of one provider, and the lock of the queue before them (`slots`); `shares`:
   how many slots a worker has; `leased_slots` (by `slot_lease`): a lease of the slots of all
   workers; `adaptive`: measures their number where it is "auto"; `attempts`: the states of the

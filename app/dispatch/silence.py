@@ -9,7 +9,8 @@ from enum import Enum
 
 from app.dispatch.latency import Latency
 from app.dispatch.time_limits import TimeLimits
-from app.dispatch.unanswered import UnansweredCalls
+
+_MIN_CALLS = 3  # that prove a silence: one or two may be slow by chance
 
 
 class Evidence(Enum):
@@ -28,7 +29,7 @@ class Silence:
         self._latency = latency
         #: When each call in flight started, and its items; by batch, oldest first.
         self._in_flight: dict[object, tuple[float, int]] = {}
-        self._unanswered = UnansweredCalls()
+        self._unanswered = _UnansweredCalls()
         self._ejected_for = (0.0, 0)  # the start of a silent call, and the ejection's number
 
     # Calls in flight
@@ -100,3 +101,27 @@ class Silence:
         if age < limits.evidence_after(p95_s, has_other, average):
             return Evidence.NONE
         return Evidence.FAULT
+
+
+class _UnansweredCalls:
+    """Counts the calls since the last answer that took longer than usual and were then cut.
+
+    Such a call alone proves no fault: its hedge has won, or its caller's timeout was short. But
+    several in a row, without an answer to any other call meanwhile, prove as much as one that
+    lasted from the start of the first until the end of the last.
+    """
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._first_started_at = 0.0
+
+    def reset(self) -> None:
+        """Record an answer."""
+        self._number = 0
+
+    def add(self, call_started_at: float, now: float) -> float:
+        """Record a call without an answer; return the seconds of silence that are proven."""
+        if not self._number:
+            self._first_started_at = call_started_at
+        self._number += 1
+        return now - self._first_started_at if self._number >= _MIN_CALLS else 0.0

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class SlowCalls:
-    """Handles the slow calls of one request at one time; ``submit`` is that of its `Starter`."""
+    """Handles the slow calls of one request; ``submit`` is that of its `Starter`.
+
+    It is made each time that a call is slow, since most requests have no such call.
+    """
 
     def __init__(
         self,
