@@ -84,9 +84,9 @@ class Health:
         ``last_resort``: no other deployment may be called now. ``is_only``: no other can ever serve
         the request. The first case that applies holds:
 
-        1. It rests: once each ``rest_probe`` seconds, as the last resort or the only one; the only
-           one at any time, unless its provider asked for the rest.
-        2. It is the only one: yes, though it may be ejected.
+        1. It rests: each ``rest_probe`` seconds, as the last resort or the only one; the only one
+           at any time, unless its provider asked for the rest.
+        2. It is the only one: yes, also while it is ejected.
         3. It is not ejected: yes; while it is suspect, as the last resort.
         4. It is ejected: once that has ended, or as the last resort some time after its start or
            its last probe; and not while a probe is under way.

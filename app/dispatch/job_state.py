@@ -62,9 +62,7 @@ class JobState:
         self.finished = False
         self.error: BaseException | None = None
         self.has_room = False  # in a queue that was full, since the last `advance`
-        self.unpublished = (
-            0  # parts in ``effects`` for which `record_published` is still to be called
-        )
+        self.unpublished = 0  # parts in ``effects``, until `record_published`
         self.effects = Effects()
         self._context = context
         self._rng = rng

@@ -18,7 +18,7 @@ _NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chose
 
 
 class NextStep:
-    """Carries out a decision about a part of a request. Made after a failure: most have none."""
+    """Carries out a decision about a part; it is made after a failure, as most parts have none."""
 
     def __init__(self, context: JobContext, parts: Parts, rng: random.Random) -> None:
         self._context = context
