@@ -161,6 +161,7 @@ class LeasedSlotQueue(SlotQueue):
         self.slots = slots
 
     def _may_start(self, attempt: Attempt, now: float) -> bool:
+        """See `SlotQueue._may_start`; counts the slot as one that could have been used."""
         if now >= self._until:
             self._end_mode(now)
         self._used_at = now

@@ -21,7 +21,7 @@ def test_a_batch_holds_the_sums_and_items_of_its_attempts():
     assert list(made.items) == [item for one in made.attempts for item in one.call.items]
 
 
-def test_a_batch_is_wanted_while_one_of_its_attempts_is():
+def test_a_batch_is_awaited_while_one_of_its_attempts_is():
     a = deployment()
     made = in_flight(attempt(a), attempt(a))
     first, second = made.attempts
