@@ -137,7 +137,10 @@ class Deployment:
 
     @property
     def max_call_tokens(self) -> int | None:
-        """The most expected tokens of a call; fewer after one that was refused as too large."""
+        """The most expected tokens of a call; fewer after one that was refused as too large.
+
+        `fits` and `quota_wait`, which each attempt calls, ask for it only where there is a limit.
+        """
         if self.max_tokens is None:
             return None
         return int(self.max_tokens / self.estimate.correction)
