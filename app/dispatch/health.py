@@ -88,8 +88,8 @@ class Health:
            at any time, unless its provider asked for the rest.
         2. It is the only one: yes, also while it is ejected.
         3. It is not ejected: yes; while it is suspect, as the last resort.
-        4. It is ejected: once that has ended, or as the last resort some time after its start or
-           its last probe; and not while a probe is under way.
+        4. Else: once the ejection has ended, as the last resort some seconds after its start or its
+           last probe, and never while a probe is under way.
         """
         if now < self._resting_until:
             if is_only and not self._rest_is_requested:
