@@ -39,7 +39,7 @@ The path of a request, and the file of each step::
   how many slots a worker has; `leased_slots` (by `slot_lease`): a lease of the slots of all
   workers; `adaptive`: measures their number where it is "auto"; `attempts`: the states of the
   attempts there; `drain_rate`: how fast they leave; `attempt`: the values in the queue; `batch`:
-  attempts that share a call.
+  attempts that share a call, which `early_start` may send before all that arrived was read.
 * `room`: the jobs that wait until a full queue has room.
 * `waiting`: the order of the queue, by fair queueing (`queued_flow`) among tiers (`tier_credits`),
   keys, and end users or sizes of requests (`flows`); `leaving`: which may leave now (`must_wait`:

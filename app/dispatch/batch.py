@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
 from app.dispatch.attempt import Attempt, AttemptState
+from app.dispatch.early_start import has_enough, is_read_fast
 from app.dispatch.merging import Merging
 from app.domain import Item
 
@@ -80,6 +81,9 @@ class Batch(Struct, eq=False):
     is_probe: bool
     deadline: CallDeadline
     merging: Merging | None = None  # what may still be added
+    opened_at: float = 0.0
+    starts_early: bool = False  # see `app.dispatch.early_start`
+    is_claimed: bool = False  # by the thread that makes its call
 
     @classmethod
     def with_slot(
@@ -145,6 +149,13 @@ class Batch(Struct, eq=False):
         self.tokens += attempt.tokens
         self.attempts.append(attempt)
         return True
+
+    def may_start_early(self, outstanding: int, free_slots: int, now: float) -> bool:
+        """Return whether its call may start now: see `app.dispatch.early_start`."""
+        if not has_enough(len(self.attempts), outstanding, free_slots):
+            return False
+        call_s = self.deployment.costs.expected(self.inputs, self.tokens)
+        return is_read_fast(now - self.opened_at, call_s)
 
 
 def tokens_of(attempts: list[Attempt]) -> int:

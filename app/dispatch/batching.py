@@ -3,7 +3,8 @@
 Batching works like a group commit: an attempt that finds a free slot is sent at once; attempts that
 arrive while all slots are taken are sent together in the next call, as many as may be merged and
 fit. So an idle provider adds no wait, and batches grow with load. A batch is *open for additions*
-from when its slot is taken until its sender runs: attempts that arrive meanwhile join it.
+from when its slot is taken until its sender runs: attempts that arrive meanwhile join it. Where
+that takes long, its call starts early (`app.dispatch.early_start`).
 
 With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
 a query finds it even while bulk work takes all others. The same holds for a deployment's own slots.
@@ -47,8 +48,8 @@ class SlotQueue(Slots):
     def submit(self, attempt: Attempt, now: float) -> Batch | None:
         """Take an attempt; return the batch to send now, if any.
 
-        There are three cases: it joins a batch that is open for additions; it finds a free slot
-        and becomes a batch; it waits.
+        There are three cases: it joins a batch that is open for additions (and may start its call
+        early); it finds a free slot and becomes a batch; it waits.
         """
         key, attempts = group_key(attempt), self._attempts
         with self._lock:
@@ -56,7 +57,7 @@ class SlotQueue(Slots):
             open_batch = self._open.get(key)
             if open_batch is not None and open_batch.try_add(attempt, now):
                 attempts.set_in_flight([attempt], open_batch)
-                return None
+                return self._start_early(open_batch, now)
             if not attempts.waiting and self._may_start(attempt, now):
                 batch = self._start(key, [attempt], now)
                 if batch is not None:
@@ -216,7 +217,19 @@ class SlotQueue(Slots):
         calls = self._leaving.calls
         calls[deployment] = calls.get(deployment, 0) + 1
         batch = self._open[key] = Batch.with_slot(attempts, key, reservation, [], merging)
+        batch.opened_at = now
         self._attempts.set_in_flight(attempts, batch)
+        return batch
+
+    def _start_early(self, batch: Batch, now: float) -> Batch | None:
+        """Close a batch and return it, if its call is to start before its sender runs."""
+        if self.adaptive is not None:  # its slots are as many as help with the largest calls
+            return None
+        outstanding = self._attempts.outstanding[batch.deployment]
+        if not batch.may_start_early(outstanding, self.free, now):
+            return None
+        del self._open[batch.key]
+        batch.starts_early = True
         return batch
 
     def _may_start(self, attempt: Attempt, now: float) -> bool:

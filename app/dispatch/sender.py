@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from app.concurrency.start_now import start_now
 from app.dispatch import bisection
 from app.dispatch.adaptive import AdaptiveLimit
 from app.dispatch.attempt import NotSent
@@ -57,6 +58,7 @@ class Sender:
         self._tracer = tracer
         # Not threading.Thread, whose bookkeeping costs more than the start of a greenlet.
         self._start_thread = start_thread or _thread.start_new_thread
+        self._start_now = start_thread or start_now
 
     def send(self, batch: Batch | None) -> None:
         """Start a thread that makes the call of a batch."""
@@ -65,10 +67,13 @@ class Sender:
                 batch = return_unsent(batch)
                 continue
             try:
-                self._start_thread(self._run, (batch,))
+                start = self._start_now if batch.starts_early else self._start_thread
+                start(self._run, (batch,))
                 return
             except RuntimeError:
                 _log.exception("no thread can be started for a call")
+                if not batch.deployment.queue.claim(batch):
+                    return
                 batch = fail_without_thread(batch)
 
     def report_ejection(self, pool: Pool, deployment: Deployment, now: float) -> None:
@@ -102,6 +107,8 @@ class Sender:
                 batch = return_unsent(batch)
                 continue
             queue = batch.deployment.queue
+            if not queue.claim(batch):
+                return
             test: Batch | None = batch if queue.close(batch) else None
             if test is None:  # every caller has left before the call
                 release(batch)

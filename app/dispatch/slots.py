@@ -104,6 +104,18 @@ class Slots:
     def _is_last_slot_kept(self) -> bool:
         return self.free == 1 and self.keeps_slots
 
+    # Calls
+
+    def claim(self, batch: Batch) -> bool:
+        """Return whether the calling thread is the first that is to make the call of a batch.
+
+        A batch whose call starts early has two threads.
+        """
+        with self._lock:
+            is_first = not batch.is_claimed
+            batch.is_claimed = True
+            return is_first
+
     # Taking attempts out
 
     def take_excess(self) -> Attempt | None:

@@ -51,7 +51,10 @@ class QueueEvents(RuleBasedStateMachine):
             assert {one.state for one in batch.attempts} <= {AttemptState.DONE}
             self.told += batch.attempts
             batch = self.queue.next(self.now)
-        if batch is not None:
+        if batch in self.calls:  # it starts early: a second thread claims it
+            assert batch.starts_early
+            assert batch not in self.queue._open.values()
+        elif batch is not None:
             self.calls.append(batch)
             self.open.append(batch)
             self.count(batch)

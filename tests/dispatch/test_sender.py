@@ -6,6 +6,7 @@ import pytest
 
 from app.dispatch.attempt import AttemptState, NotSent, kind_of
 from app.dispatch.batching import SlotQueue
+from app.dispatch.early_start import MIN_ATTEMPTS
 from app.dispatch.events import Events
 from app.dispatch.plan import Expected
 from app.dispatch.sender import Sender
@@ -126,6 +127,42 @@ def test_failed_thread_start_frees_its_slot():
     sending.assert_all_told(one)
     assert isinstance(sending.results[one], Overloaded)
     assert sending.a.quota_wait(Expected(100, 100), time.monotonic()) == 0
+
+
+def submit_burst(sending):
+    """Submit attempts of which the last one lets their call start early."""
+    for _ in range(20):
+        sending.a.costs.add(1, 1, 1000.0)
+        sending.a.costs.add(MIN_ATTEMPTS, MIN_ATTEMPTS, 1000.0)
+    return [sending.submit(sending.a, n) for n in range(MIN_ATTEMPTS)]
+
+
+def test_call_that_starts_early_is_made_once():
+    sending = Sending(slots=2)
+    attempts = submit_burst(sending)
+    assert len(sending.threads) == 2
+    following = sending.submit(sending.a, MIN_ATTEMPTS)
+    sending.run()
+    sending.assert_all_told(*attempts, following)
+    assert list(map(len, sending.calls)) == [MIN_ATTEMPTS, 1]
+
+
+@pytest.mark.parametrize("runs_first", [True, False])
+def test_thread_of_an_early_start_that_cannot_be_started(runs_first):
+    """The call is made where its first thread runs already; else its attempts are refused."""
+    sending = Sending(slots=2)
+
+    def no_thread(*_):
+        if runs_first:
+            sending.run()
+        raise RuntimeError("can't start new thread")
+
+    sending.sender._start_now = no_thread
+    attempts = submit_burst(sending)
+    sending.run()
+    sending.assert_all_told(*attempts)
+    refused = {isinstance(sending.results[one], Overloaded) for one in attempts}
+    assert refused == {not runs_first}
 
 
 def test_bug_in_a_call_fails_its_attempts_and_frees_its_slot():
