@@ -32,7 +32,7 @@ def make_call(
     pool.hedges.earn(firsts)
     events.call_started(deployment, attempts, call_started_at)
     if not attempts[0].is_background:  # its age is no sign that the deployment is silent
-        standing.call_started(batch, batch.inputs, call_started_at)
+        standing.call_started(batch, batch.item_count, call_started_at)
     queue = deployment.queue
     slots, slots_left = queue.slots, queue.free
     call, cut_to = attempts[0].call, attempts[0].cut_to
@@ -66,7 +66,7 @@ def _adapt(
     times: tuple[float, float],
 ) -> None:
     """Let the limit learn from a call; ``slots`` are all and the free ones, when it started."""
-    label, size, (number, free) = batch.deployment.label, (batch.inputs, batch.tokens), slots
+    label, size, (number, free) = batch.deployment.label, (batch.item_count, batch.tokens), slots
     if isinstance(result, Vectors):
         requests = len(batch.attempts)
         adaptive.record_success(label, size, requests, number - free, free <= 0, *times)

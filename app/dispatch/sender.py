@@ -63,7 +63,7 @@ class Sender:
     def send(self, batch: Batch | None) -> None:
         """Start a thread that makes the call of a batch."""
         while batch is not None:
-            if batch.reservation is None:
+            if batch.is_unsent:
                 batch = return_unsent(batch)
                 continue
             try:
@@ -103,7 +103,7 @@ class Sender:
     def _run(self, batch: Batch | None) -> None:
         """Make the call of a batch, then the calls of batches that wait for its slot."""
         while batch is not None:
-            if batch.reservation is None:
+            if batch.is_unsent:
                 batch = return_unsent(batch)
                 continue
             queue = batch.deployment.queue
@@ -113,7 +113,7 @@ class Sender:
             if test is None:  # every caller has left before the call
                 release(batch)
             try:
-                while test is not None and test.reservation is not None:
+                while test is not None and not test.is_unsent:
                     batch = test
                     test = self._call(batch)
             except BaseException:  # a bug must leave no caller waiting, and no slot taken
@@ -217,7 +217,7 @@ class Sender:
             deployment.standing.probe_ended()
         is_fault = not isinstance(error, Rejected | Drifted)
         if is_fault and pool.ejector.record_failure(
-            deployment, error, batch.inputs, call_started_at, now, batch.is_probe
+            deployment, error, batch.item_count, call_started_at, now, batch.is_probe
         ):
             self.report_ejection(pool, deployment, now)
         if isinstance(error, Throttled | Drifted) or error.retry_after is not None:

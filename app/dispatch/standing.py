@@ -128,7 +128,7 @@ class Standing:
         if not batch.is_probe:
             return self.time_limits.timeout
         with self._lock:
-            p95_or_average_s = self.latency.p95_or_average_s(batch.inputs)
+            p95_or_average_s = self.latency.p95_or_average_s(batch.item_count)
             return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
 
     def probe_started(self, now: float, call_timeout: float) -> None:

@@ -47,7 +47,7 @@ class QueueEvents(RuleBasedStateMachine):
 
     def take(self, batch):
         """Handle a batch as the sender does, until no further one is sent."""
-        while batch is not None and batch.reservation is None:
+        while batch is not None and batch.is_unsent:
             assert {one.state for one in batch.attempts} <= {AttemptState.DONE}
             self.told += batch.attempts
             batch = self.queue.next(self.now)
@@ -201,7 +201,7 @@ class QueueEvents(RuleBasedStateMachine):
         if following is None:
             self.queue.requeue(rest)
             self.finish(batch)
-        elif following.reservation is None:
+        elif following.is_unsent:
             self.finish(batch)
             self.take(following)
         else:

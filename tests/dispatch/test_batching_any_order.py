@@ -29,9 +29,9 @@ class AnyQueue(QueueEvents):
             assert len({(one.deployment, one.group) for one in batch.attempts}) == 1
             if len(batch.attempts) > 1:
                 assert batch.attempts[0].group is not None
-                assert batch.inputs == sum(one.size for one in batch.attempts)
+                assert batch.item_count == sum(one.size for one in batch.attempts)
                 assert batch.tokens == sum(one.tokens for one in batch.attempts)
-                assert batch.deployment.fits(batch.inputs, batch.tokens)
+                assert batch.deployment.fits(batch.item_count, batch.tokens)
 
     @invariant()
     def what_waits_is_what_is_queued(self):

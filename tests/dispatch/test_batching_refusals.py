@@ -85,7 +85,7 @@ def test_bisection_without_quota_returns_all_refused_attempts(queue):
     queue.close(batch)
     rest = queue.hold(batch.attempts[2:])
     returned = queue.replace(batch, batch.attempts[:2], rest, T)
-    assert returned.reservation is None
+    assert returned.is_unsent
     assert returned.attempts == attempts
     assert queue.finish(batch, T) is None
     assert (queue.free, queue.waiting) == (1, 0)

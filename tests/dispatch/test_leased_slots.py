@@ -137,10 +137,10 @@ def test_test_of_a_bisection_needs_a_slot_that_the_share_has(queue):
     batches = sent(queue, [attempt(to, group=None) for _ in range(8)])
     exchange(queue, T + 1, None)
     batch = batches[0]
-    assert queue.replace(batch, batch.attempts, [], T + 1).reservation is None
+    assert queue.replace(batch, batch.attempts, [], T + 1).is_unsent
     exchange(queue, T + 2, 8)
     batch = batches[1]
-    assert queue.replace(batch, batch.attempts, [], T + 2).reservation is not None
+    assert not queue.replace(batch, batch.attempts, [], T + 2).is_unsent
 
 
 def test_recent_call_counts_as_need_of_a_slot(queue):
