@@ -104,8 +104,8 @@ class SlotQueue(Slots):
     def set_slots(self, slots: int, now: float) -> Batch | None:
         """Change the number of slots; return the batch to send now, if any: `next` has the others.
 
-        With fewer slots, calls in flight end as they would have; no new one is sent before a slot
-        is free. With 0 slots attempts wait.
+        With fewer slots than calls in flight, no call is cut: the next one is sent once as many
+        have ended as are too many. With 0 slots all attempts wait.
         """
         with self._lock:
             self.free += slots - self.slots
@@ -156,8 +156,8 @@ class SlotQueue(Slots):
     ) -> Batch | None:
         """Return a batch of ``attempts`` in the slot of a batch that has ended.
 
-        None where none of them is awaited any more. Where the quota has no room, or the slot is
-        gone, all of them and ``refused_with`` are taken out of the queue, as by `next`.
+        None where no request waits for them. It is unsent, and has ``refused_with``, too, where
+        the quota has no room, or the slot is not leased any more.
         """
         with self._lock:
             awaited = self._attempts.keep_awaited(attempts)
@@ -178,7 +178,11 @@ class SlotQueue(Slots):
     # Under the lock
 
     def _next(self, now: float) -> Batch | None:
-        """Return a batch of the group whose turn it is, if a slot may be taken for it."""
+        """Return a batch of the group whose turn it is, if a slot may be taken for it.
+
+        It is unsent in three cases: such calls take too long by now (its job splits the part); the
+        quota has no room for longer than an attempt waits; it has none any more for the batch.
+        """
         if self.free <= 0 or not self._attempts.waiting:
             return None
         queue = self._attempts.queue
@@ -188,10 +192,9 @@ class SlotQueue(Slots):
         deployment = first.deployment
         is_bulk = first.flow.tier == "flex"
         if first.size > 1 and not deployment.fits(first.size, first.tokens, is_bulk):
-            # It was found meanwhile that such calls take long: its job splits it.
             self._attempts.end(first)
             return Batch.without_slot([first])
-        if deployment.quota.wait_s(first.tokens, now) > 0:  # another may be called
+        if deployment.quota.wait_s(first.tokens, now) > 0:
             return Batch.without_slot(self._attempts.take_queued(deployment))
         merging = Merging(first, deployment.quota.tokens_left(now), now)
         is_suspect = deployment.refused_items.has_any(first.call.items, now)

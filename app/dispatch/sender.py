@@ -31,13 +31,7 @@ from app.dispatch.events import Events, Tracer
 from app.dispatch.pool import Pool
 from app.dispatch.quota import MAX_WAIT_S
 from app.domain import Vectors
-from app.errors import (
-    Drifted,
-    ProviderError,
-    ProviderTimeout,
-    Rejected,
-    Throttled,
-)
+from app.errors import Drifted, ProviderError, ProviderTimeout, Rejected, Throttled
 from app.providers.rate_limits import stated_limits
 
 _log = logging.getLogger("app.dispatch")
@@ -101,7 +95,15 @@ class Sender:
     # In its thread
 
     def _run(self, batch: Batch | None) -> None:
-        """Make the call of a batch, then the calls of batches that wait for its slot."""
+        """Make the call of a batch, then the calls of batches that wait for its slot.
+
+        For each batch:
+
+        1. The attempts of one that is unsent go back to their jobs; it has no slot.
+        2. It is closed for additions. If no request waits for it any more, it gives back its quota.
+        3. Else its call is made; after a 400 the tests of a bisection follow in the same slot.
+        4. The slot is freed, which returns the next batch; then an unsent test goes back, too.
+        """
         while batch is not None:
             if batch.is_unsent:
                 batch = return_unsent(batch)
