@@ -42,8 +42,8 @@ The path of a request, and the file of each step::
   attempts that share a call, which `early_start` may send before all that arrived was read.
 * `room`: the jobs that wait until a full queue has room.
 * `waiting`: the order of the queue, by fair queueing (`queued_flow`) among tiers (`tier_credits`),
-  keys, and end users or sizes of requests (`flows`); `leaving`: which may leave now (`must_wait`:
-  which may not); `displacement`: which a full queue drops; `merging`: which share a call.
+  keys, and end users or sizes of requests (`flows`); `leaving`: which may leave now;
+  `displacement`: which a full queue drops; `merging`: which share a call.
 * `paused`: the thread that sends attempts once their quota has room again.
 * `sender`: the threads that make calls; `calls`: one call; `delivery`: passes attempts their
   results; `bisection`: isolates the refused request of a batch; `refused_items`: items that are not
