@@ -180,8 +180,8 @@ class SlotQueue(Slots):
     def _next(self, now: float) -> Batch | None:
         """Return a batch of the group whose turn it is, if a slot may be taken for it.
 
-        It is unsent in three cases: such calls take too long by now (its job splits the part); the
-        quota has no room for longer than an attempt waits; it has none any more for the batch.
+        It is unsent where such calls take too long by now (its job splits the part), and where the
+        quota has no room for longer than an attempt waits, or for the batch.
         """
         if self.free <= 0 or not self._attempts.waiting:
             return None

@@ -201,9 +201,8 @@ class Health:
     def record_refuted_400(self, batch_size: int = 1) -> bool:
         """Record a 400 to items that another deployment embedded; whether it is to be ejected.
 
-        ``batch_size`` attempts were refused together, so that each counts as that fraction of a
-        call: one bad text in a batch of ten refuses nine good ones without a fault of the
-        deployment.
+        Each of ``batch_size`` attempts that were refused together counts as a fraction of a call:
+        one bad text in a batch of ten refuses nine good ones.
         """
         self._refuted_400s += 1 / batch_size
         self.last_error = "answered 400 to what another deployment embeds"
