@@ -9,8 +9,8 @@ from app.dispatch.quota_window import WINDOW_S, QuotaReservation
 
 #: Seconds after which a call is reported with its expected tokens, if they are not settled.
 FINAL_S = 10.0
-_MIN_RATE_S = 0.2  # the rates are measured over at least so long: a few calls say too little …
-_MAX_RATE_S = 10.0  # … and at most: the first report has none before it
+_MIN_RATE_S = 0.2  # rates are measured over at least so long: fewer calls say too little
+_MAX_RATE_S = 10.0  # rates are measured over at most so long: the first report has none before it
 
 
 class CallReports:

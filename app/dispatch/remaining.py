@@ -9,8 +9,8 @@ from app.domain import StatedLimit
 #: The longest time for which a header is believed: a wrong one must not stop a deployment for long.
 MAX_BELIEVED_S = 60.0
 _MINUTE_S = 60.0
-#: A reset is that of a token bucket if it differs by at most this share of the seconds until such a
-#: bucket is full, and by a rounding: providers state whole seconds.
+#: A reset is that of a token bucket if it differs from the seconds until such a bucket is full by
+#: at most this share of them, and one second.
 _TOLERANCE = 0.2
 _TOLERANCE_S = 1.0
 
