@@ -49,12 +49,16 @@ class ClientAddresses:
         return forwarded and is_in(self.find(environ), allowed)
 
     def uses_https(self, environ: Mapping[str, Any]) -> bool:
-        """Return whether the client's connection is encrypted, as far as a trusted proxy says."""
+        """Return whether the client's connection is encrypted, as far as a trusted proxy says.
+
+        Of several values of X-Forwarded-Proto the first is that of the client's connection.
+        """
         if environ.get("wsgi.url_scheme") == "https":
             return True
         peer = parse_address(environ.get("REMOTE_ADDR", ""))
         is_trusted = peer is None or is_in(peer, self._trusted)
-        return is_trusted and environ.get("HTTP_X_FORWARDED_PROTO", "").strip() == "https"
+        scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").partition(",")[0]
+        return is_trusted and scheme.strip().lower() == "https"
 
     def _find_uncached(self, peer: str, forwarded: str) -> Address | None:
         address = parse_address(peer)

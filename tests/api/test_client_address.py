@@ -77,3 +77,19 @@ def test_the_log_names_the_client(monkeypatch, provider, remote, expected):
     client.environ_base["HTTP_X_FORWARDED_FOR"] = "192.0.2.7"
     ask(client)
     assert json.loads(stream.getvalue())["client"] == expected
+
+
+@pytest.mark.parametrize(
+    ("peer", "told", "expected"),
+    [
+        ("127.0.0.1", "https", True),
+        ("127.0.0.1", "https, http", True),  # two proxies: the client spoke to the first one
+        ("127.0.0.1", " HTTPS ,http", True),
+        ("127.0.0.1", "http, https", False),
+        ("127.0.0.1", "", False),
+        ("192.0.2.1", "https", False),
+    ],
+)
+def test_https_is_what_a_trusted_proxy_says_of_the_client(peer, told, expected):
+    environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_PROTO": told, "wsgi.url_scheme": "http"}
+    assert ClientAddresses(["127.0.0.1"]).uses_https(environ) is expected
