@@ -151,7 +151,7 @@ class Standing:
     # After a call
 
     def record_success(
-        self, items: int, call_started_at: float, now: float, kind: Hashable, tokens: int = 0
+        self, items: int, call_started_at: float, now: float, kind: Hashable, tokens: int
     ) -> bool:
         """Record a call that returned vectors; return whether that ends an ejection.
 

@@ -19,7 +19,7 @@ def standing(usual=None, timeout=60.0, **settings):
     """Return the standing of a deployment with this usual latency."""
     made = Standing(timeout, random.Random(1), replace(SETTINGS, **settings))
     for _ in range(20 if usual else 0):
-        made.record_success(1, T - usual, T, "kind")
+        made.record_success(1, T - usual, T, "kind", tokens=0)
     return made
 
 
@@ -180,10 +180,10 @@ def test_call_started_before_ejection_changes_no_health():
             ILL, 1, call_started_at, T + 101, None, lambda: True, is_probe=True
         )
         made.record_refusal(call(is_probe=False), True, call_started_at, T + 101)
-        assert not made.record_success(1, call_started_at, T + 101, "kind")
+        assert not made.record_success(1, call_started_at, T + 101, "kind", tokens=0)
     assert made.health.is_ejected
     assert made.health.is_probing
-    assert made.record_success(1, T + 100, T + 101, "kind")  # the probe: it is back
+    assert made.record_success(1, T + 100, T + 101, "kind", tokens=0)  # the probe: it is back
 
 
 def call(is_probe):
@@ -216,5 +216,5 @@ def test_timeout_doubles_after_each_cancelled_probe():
         made.record_failure(
             TIMEOUT, 1, T + now, T + now + allowed, None, lambda: True, is_probe=True
         )
-    made.record_success(1, T + 1000, T + 1001, "kind")
+    made.record_success(1, T + 1000, T + 1001, "kind", tokens=0)
     assert made.call_timeout(call(is_probe=True)) == pytest.approx(10.0)
