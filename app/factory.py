@@ -167,7 +167,7 @@ def _fingerprints(dispatcher: Dispatcher, tokenizers: Mapping[str, Tokenizer]) -
 
 def _warn_of_cut_texts(dispatcher: Dispatcher) -> None:
     """Log the deployments that may embed only the beginning of a long text, in one line."""
-    if cutting := dispatcher.cutting_deployments():
+    if cutting := dispatcher.deployments_that_may_cut():
         _log.warning(
             "texts over the model's context are cut silently, or may be, by %s: set "
             "'max_item_tokens' of these deployments and the 'tokenizer' of their models "

@@ -32,7 +32,7 @@ class Job(Protocol):
 
     def advance(self, now: float) -> float: ...
 
-    def want(self, positions: Sequence[int], flow: Flow) -> None: ...
+    def start_first(self, positions: Sequence[int], flow: Flow) -> None: ...
 
     def keep_only(self, positions: Sequence[int], now: float) -> Sequence[tuple[int, int]]: ...
 
@@ -116,7 +116,7 @@ class Load:
         """Let the job start the items of a waiter first that has joined the load."""
         is_better = waiter.flow.goes_before(self.flow)
         if self.job is not None and (is_better or len(waiter.wanted) < len(self.keys)):
-            self.job.want(self.positions(waiter.wanted), waiter.flow)
+            self.job.start_first(self.positions(waiter.wanted), waiter.flow)
 
     def take_unpaid(self, waiter: Waiter) -> Sequence[Purchase]:
         """Remove and return the purchases that a waiter pays for which has left the load.

@@ -29,12 +29,12 @@ The path of a request, and the file of each step::
 * `pool`: the deployments of one model. Chooses one for each attempt, by `draw`; `ejector`: records
   the results of calls, and ejects failing deployments.
 * `deployment`: the limits of one deployment, and the call to it; `quota`: its calls and tokens per
-  minute (`quota_window`; a `reservation` for each call), `remaining`: what its provider says of
-  them, `leased_quota` (by `lease` and `call_reports`): a lease of those of all hosts; `standing`:
-  its measured state, and the lock of that: `health` (a circuit breaker), `failure_rate`, `latency`,
-  `silence` (by `unanswered`, calls in a row) and `refusals` (whether its 400s are trusted);
-  `widths`: which widths it can return; `time_limits`: how long its calls may take; `call_costs`:
-  how long a call should take for its size, and which size fits a time.
+  minute (`quota_window`), `remaining`: what its provider says of them, `leased_quota` (by `lease`
+  and `call_reports`): a lease of those of all hosts; `standing`: its measured state, and the lock
+  of that: `health` (a circuit breaker), `failure_rate`, `latency`, `silence` and `refusals`
+  (whether its 400s are trusted); `widths`: which widths it can return; `time_limits`: how long its
+  calls may take; `call_costs`: how long a call should take for its size, and which size fits a
+  time.
 * `batching`: the slots of one provider, and the lock of the queue before them (`slots`); `shares`:
   how many slots a worker has; `leased_slots` (by `slot_lease`): a lease of the slots of all
   workers; `adaptive`: measures their number where it is "auto"; `attempts`: the states of the
@@ -42,8 +42,8 @@ The path of a request, and the file of each step::
   attempts that share a call, which `early_start` may send before all that arrived was read.
 * `room`: the jobs that wait until a full queue has room.
 * `waiting`: the order of the queue, by fair queueing (`queued_flow`) among tiers (`tier_credits`),
-  keys, and end users or sizes of requests (`flows`); `leaving`: which may leave now (`must_wait`:
-  which may not); `displacement`: which a full queue drops; `merging`: which share a call.
+  keys, and end users or sizes of requests (`flows`); `leaving`: which may leave now;
+  `displacement`: which a full queue drops; `merging`: which share a call.
 * `paused`: the thread that sends attempts once their quota has room again.
 * `sender`: the threads that make calls; `calls`: one call; `delivery`: passes attempts their
   results; `bisection`: isolates the refused request of a batch; `refused_items`: items that are not
@@ -51,17 +51,18 @@ The path of a request, and the file of each step::
 * `token_counts`: a provider's count of tokens, by item.
 * `plan`: expected tokens, and the split of a large request; `halving`: the split of a part whose
   call was refused as too large; `answer`: joins the vectors of parts.
-* `drift`: whether a deployment agrees with the reference of its space; calls outside requests.
-  `drifted_rows`: embeds rows of a deployment again that is ejected for drift meanwhile.
-* `one_deployment`: embeds a request on a deployment that an administrator names.
+* `drift`: whether a deployment agrees with the reference of its space; `drifted_rows`: embeds rows
+  of a deployment again that is ejected for drift meanwhile.
+* `background_calls`: calls that take only idle slots, of the check for drift and of
+  `one_deployment`, which embeds a request on a deployment that an administrator names.
 * `report`: the state of a deployment for operators.
 * `unpaid`: what the next request of a key pays for attempts whose requests had ended.
 * `budget`: bounds the calls that the proxy adds by itself; `events`: reports to metrics, tracing.
 
 Only `sender` and `paused` start threads, only `deployment` calls providers. All files get the time
 and the random numbers as arguments, so that tests simulate hours in seconds; except `dispatcher`,
-`sender`, `paused`, `calls`, `delivery` and `drift` (whose calls wait for a slot). The settings are
-in `app.config.dispatch`.
+`sender`, `paused`, `calls`, `delivery`, and two whose calls wait for a slot: `background_calls`
+and `one_deployment`. The settings are in `app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

@@ -29,15 +29,16 @@ _TARGET_GRADIENT = 0.85  # at which the limit stays
 _MAX_RISE = 0.25  # of the logarithm of the limit, in one cycle without a gradient
 _MAX_FALL = 0.35  # the same, at a gradient of 1
 _CUT_FACTOR = 0.7  # times the limit, after a 429 or a timeout
-_MIN_CALLS = 16  # in a cycle, before its gradient counts
-_MIN_VARIANCE = 1e-3  # of the logarithm of the calls in flight, likewise
+_MIN_CALLS = 16  # that a gradient needs, of this cycle and, with less weight, of earlier ones
+_MIN_VARIANCE = 1e-3  # of the logarithm of the calls in flight, that a gradient needs, too
 #: The part of what merging saves that counts: below the target, so that the limit does not fall
 #: where fewer, larger calls would only be as good.
 _MERGING_WEIGHT = 0.8
 _CYCLE_WEIGHT = 0.8  # the weight of a cycle, relative to that of the next one, at an equal limit
-_MIN_HALF_S = 0.25  # seconds of half a cycle, at least; and …
-_MIN_HALF_CALLS = 4  # … times as long as a call takes
+_MIN_HALF_S = 0.25  # seconds of half a cycle, at least
+_MIN_HALF_CALLS = 4  # half a cycle is at least so many times as long as a call takes
 _HYSTERESIS = 1.5  # half a cycle is made shorter if its half is so many times what is needed
+_MEAN_WEIGHT = 0.1  # of the newest call in the moving average of the seconds a call takes
 _LATE_FACTOR = 2.0  # times the expected seconds, after which a timeout is the provider's fault
 
 
@@ -71,7 +72,7 @@ class AdaptiveLimit:
         with self._lock:
             return self._slots(self._is_high(now))
 
-    def succeeded(
+    def record_success(
         self,
         deployment: Hashable,
         size: tuple[int, int],
@@ -88,7 +89,7 @@ class AdaptiveLimit:
         """
         seconds = max(now - started_at, 1e-6)
         with self._lock:
-            self._mean_s += 0.1 * (seconds - self._mean_s)
+            self._mean_s += _MEAN_WEIGHT * (seconds - self._mean_s)
             costs = self._costs.setdefault(deployment, CallCosts())
             expected = costs.expected(*size)
             # Only from the lower half: merged calls are larger there, and what that costs must not
@@ -102,7 +103,7 @@ class AdaptiveLimit:
                 self._gradient.add(math.log(in_flight), slower)
             self._end_cycle(now)
 
-    def failed(
+    def record_failure(
         self,
         deployment: Hashable,
         size: tuple[int, int],
@@ -153,7 +154,7 @@ class AdaptiveLimit:
                 step = -_MAX_FALL * (gradient - _TARGET_GRADIENT) / (1 - _TARGET_GRADIENT)
             step = max(-_MAX_FALL, step)
             self._set_limit(self._limit * math.exp(step))
-        # A cycle says less of a limit that is further away from its own.
+        # The cycles were measured at the old limit: the further the new one is, the less they say.
         self._gradient.forget(_CYCLE_WEIGHT ** (1 + abs(step) / _DITHER))
         self._set_half(now)
 

@@ -33,13 +33,13 @@ class NotSent(ProviderError):
     cause = "not_sent"
 
 
-def kind_of(call: Call, wanted: int | None) -> Hashable:
+def kind_of(call: Call, cut_to: int | None) -> Hashable:
     """Return a key that is equal for calls that differ only in their items and end user."""
     is_text = isinstance(call.items[0], str)
-    if is_text and not (call.dimensions or wanted or call.input_type or call.passed):
+    if is_text and not (call.dimensions or cut_to or call.input_type or call.passed):
         return _PLAIN_TEXT
     passed = msgspec.json.encode(call.passed, order="sorted") if call.passed else b""
-    return (is_text, call.dimensions, wanted, call.input_type, passed)
+    return (is_text, call.dimensions, cut_to, call.input_type, passed)
 
 
 class AttemptState(Enum):
@@ -50,7 +50,7 @@ class AttemptState(Enum):
     IN_FLIGHT = "in flight"  # in a batch that holds a slot
     DONE = "done"  # its result is known
     WITHDRAWN = "withdrawn"  # taken out of the queue: nothing was sent
-    ABANDONED = "abandoned"  # in flight, and its result is not wanted any more
+    ABANDONED = "abandoned"  # in flight, and its result is not awaited any more
 
 
 class Attempt(Struct, eq=False):
@@ -68,11 +68,13 @@ class Attempt(Struct, eq=False):
     deadline: Deadline  # of its request
     on_result: Callable[[Attempt, Result, float], None]  # and the time
     queued_at: float  # of the monotonic clock, in seconds
-    wanted: int | None = None  # width to cut the vectors to
+    cut_to: int | None = None  # width to cut the vectors to
     is_probe: bool = False  # of an ejected deployment
     is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
     is_hedge: bool = False  # it is sent beside a slow call
-    is_space_check: bool = False  # of `app.dispatch.drift`: its vectors are compared, not served
+    #: It takes only an idle slot, and its result changes neither health nor latency: see
+    #: `app.dispatch.background_calls`.
+    is_background: bool = False
     flow: Flow = NO_FLOW  # decides when it leaves the queue
     arrived_at: float = 0.0  # when its request came to dispatch, as `queued_at`
     charged: float = 0.0  # tokens for which its flow was charged as it left the queue

@@ -49,27 +49,27 @@ class Attempts:
             attempt.batch = batch
 
     def set_queued(self, attempts: Iterable[Attempt]) -> list[Attempt]:
-        """Mark those attempts of an ended batch as queued whose result is still wanted."""
-        wanted = self.wanted(attempts)
-        for attempt in wanted:
+        """Mark those attempts of an ended batch as queued whose result is still awaited."""
+        awaited = self.keep_awaited(attempts)
+        for attempt in awaited:
             if attempt.state is _IN_FLIGHT:
                 attempt.state = _QUEUED
                 attempt.batch = None
                 self._count_waiting(attempt, 1)
-        return wanted
+        return awaited
 
-    def wanted(self, attempts: Iterable[Attempt]) -> list[Attempt]:
-        """Return the attempts whose result is still wanted; mark the others as done."""
-        wanted = []
+    def keep_awaited(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """Return the attempts whose result is still awaited; mark the others as done."""
+        awaited = []
         for attempt in attempts:
             if attempt.state in (_QUEUED, _IN_FLIGHT):
-                wanted.append(attempt)
+                awaited.append(attempt)
             else:
                 self.end(attempt)
-        return wanted
+        return awaited
 
     def abandon(self, attempt: Attempt) -> None:
-        """Mark an attempt in flight as abandoned: its result is not wanted any more."""
+        """Mark an attempt in flight as abandoned: its result is not awaited any more."""
         assert attempt.state is _IN_FLIGHT
         attempt.state = AttemptState.ABANDONED
 
@@ -88,7 +88,7 @@ class Attempts:
         return newest
 
     def end(self, attempt: Attempt, state: AttemptState = AttemptState.DONE) -> bool:
-        """Remove an attempt from all counts, once; return whether its result was still wanted."""
+        """Remove an attempt from all counts, once; return whether its result was still awaited."""
         before = attempt.state
         if before in (AttemptState.DONE, AttemptState.WITHDRAWN):
             return False

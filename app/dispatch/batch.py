@@ -15,7 +15,7 @@ from app.domain import Item
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
-    from app.dispatch.reservation import Reservation
+    from app.dispatch.quota_window import QuotaReservation
 
 
 class CallDeadline(Deadline):
@@ -66,47 +66,62 @@ class CallDeadline(Deadline):
 class Batch(Struct, eq=False):
     """Attempts that share one call, which holds a slot of the provider.
 
+    One that `is_unsent` has neither a slot nor quota: no call is made, and its attempts, which have
+    left the queue, go back to their jobs.
+
     Only `app.dispatch.batching.SlotQueue` changes it, under its lock.
 
-    ``rest`` are attempts that were refused together with these: if this call succeeds, the refused
-    item is among them.
+    ``refused_with`` are attempts that were refused together with these: if this call succeeds, the
+    refused item is among them.
     """
 
     attempts: list[Attempt]
     key: Hashable
-    inputs: int
+    item_count: int
     tokens: int
-    reservation: Reservation | None  # None: the quota has no room, and no slot is held
-    rest: list[Attempt]
+    reservation: QuotaReservation | None  # None where it is unsent
+    refused_with: list[Attempt]
     is_probe: bool
     deadline: CallDeadline
     merging: Merging | None = None  # what may still be added
     opened_at: float = 0.0
     starts_early: bool = False  # see `app.dispatch.early_start`
     is_claimed: bool = False  # by the thread that makes its call
+    is_unsent: bool = False
 
     @classmethod
     def with_slot(
         cls,
         attempts: list[Attempt],
         key: Hashable,
-        reservation: Reservation,
-        rest: list[Attempt],
+        reservation: QuotaReservation,
+        refused_with: list[Attempt],
         merging: Merging | None = None,
     ) -> Batch:
         """Return a batch whose slot and quota are taken."""
-        is_probe, inputs, tokens = False, 0, 0
+        is_probe, item_count, tokens = False, 0, 0
         for attempt in attempts:
             is_probe |= attempt.is_probe
-            inputs += attempt.size
+            item_count += attempt.size
             tokens += attempt.tokens
         deadline = CallDeadline(attempts, is_probe)
-        return cls(attempts, key, inputs, tokens, reservation, rest, is_probe, deadline, merging)
+        return cls(
+            attempts,
+            key,
+            item_count,
+            tokens,
+            reservation,
+            refused_with,
+            is_probe,
+            deadline,
+            merging,
+        )
 
     @classmethod
     def without_slot(cls, attempts: list[Attempt]) -> Batch:
         """Return a batch that is not sent: its attempts get `NotSent`."""
-        return cls(attempts, None, 0, 0, None, [], False, CallDeadline(attempts, False))
+        deadline = CallDeadline(attempts, False)
+        return cls(attempts, None, 0, 0, None, [], False, deadline, is_unsent=True)
 
     @property
     def deployment(self) -> Deployment:
@@ -128,7 +143,7 @@ class Batch(Struct, eq=False):
         return [count for call in calls for count in call.counts or [None] * len(call.items)]
 
     @property
-    def is_wanted(self) -> bool:
+    def is_awaited(self) -> bool:
         """Whether a request waits for the result of one of its attempts."""
         return any(attempt.state is AttemptState.IN_FLIGHT for attempt in self.attempts)
 
@@ -143,7 +158,7 @@ class Batch(Struct, eq=False):
             return False
         if not self.deployment.quota.add(self.reservation, attempt.tokens, now):
             return False
-        self.inputs += attempt.size
+        self.item_count += attempt.size
         self.tokens += attempt.tokens
         self.attempts.append(attempt)
         return True
@@ -152,7 +167,7 @@ class Batch(Struct, eq=False):
         """Return whether its call may start now: see `app.dispatch.early_start`."""
         if not has_enough(len(self.attempts), outstanding, free_slots):
             return False
-        call_s = self.deployment.costs.expected(self.inputs, self.tokens)
+        call_s = self.deployment.costs.expected(self.item_count, self.tokens)
         return is_read_fast(now - self.opened_at, call_s)
 
 

@@ -92,7 +92,7 @@ class SlotQueue(Slots):
         with self._lock:
             if self._open.get(batch.key) is batch:
                 del self._open[batch.key]
-            return batch.is_probe or batch.is_wanted
+            return batch.is_probe or batch.is_awaited
 
     def finish(self, batch: Batch, now: float) -> Batch | None:
         """Free the slot of a call that has ended; return the batch to send next, if any."""
@@ -104,8 +104,8 @@ class SlotQueue(Slots):
     def set_slots(self, slots: int, now: float) -> Batch | None:
         """Change the number of slots; return the batch to send now, if any: `next` has the others.
 
-        With fewer slots, calls in flight end as they would have; no new one is sent before a slot
-        is free. With 0 slots attempts wait.
+        With fewer slots than calls in flight, no call is cut: the next one is sent once as many
+        have ended as are too many. With 0 slots all attempts wait.
         """
         with self._lock:
             self.free += slots - self.slots
@@ -117,8 +117,8 @@ class SlotQueue(Slots):
         with self._lock:
             return self._next(now)
 
-    def done(self, attempt: Attempt, batch_size: int, tokens: int | None = None) -> bool:
-        """Mark an attempt as done; return whether its result is still wanted.
+    def finish_attempt(self, attempt: Attempt, batch_size: int, tokens: int | None = None) -> bool:
+        """Mark an attempt as done; return whether its result is still awaited.
 
         ``tokens`` are those that the provider counted, if it did.
         """
@@ -137,7 +137,7 @@ class SlotQueue(Slots):
             batch = attempt.batch
             if batch is None or batch.is_probe or self._open.get(batch.key) is batch:
                 return None
-            return None if batch.is_wanted else batch
+            return None if batch.is_awaited else batch
 
     # After a refusal (see `app.dispatch.bisection`)
 
@@ -152,48 +152,51 @@ class SlotQueue(Slots):
             return self._attempts.set_queued(attempts)
 
     def replace(
-        self, batch: Batch, attempts: Iterable[Attempt], rest: list[Attempt], now: float
+        self, batch: Batch, attempts: Iterable[Attempt], refused_with: list[Attempt], now: float
     ) -> Batch | None:
         """Return a batch of ``attempts`` in the slot of a batch that has ended.
 
-        None where none of them is wanted any more. Where the quota has no room, or the slot is
-        gone, all of them and ``rest`` are taken out of the queue, as by `next`.
+        None where no request waits for them. It is unsent, and has ``refused_with``, too, where
+        the quota has no room, or the slot is not leased any more.
         """
         with self._lock:
-            wanted = self._attempts.wanted(attempts)
-            if not wanted:
+            awaited = self._attempts.keep_awaited(attempts)
+            if not awaited:
                 return None
             reservation = None
             if self._may_retake():
-                reservation = batch.deployment.quota.reserve(tokens_of(wanted), now)
+                reservation = batch.deployment.quota.reserve(tokens_of(awaited), now)
             if reservation is None:
-                returned = [*wanted, *self._attempts.wanted(rest)]
+                returned = [*awaited, *self._attempts.keep_awaited(refused_with)]
                 for attempt in returned:
                     self._attempts.end(attempt)
                 return Batch.without_slot(returned)
-            following = Batch.with_slot(wanted, batch.key, reservation, rest)
-            self._attempts.set_in_flight(wanted, following)
+            following = Batch.with_slot(awaited, batch.key, reservation, refused_with)
+            self._attempts.set_in_flight(awaited, following)
             return following
 
     # Under the lock
 
     def _next(self, now: float) -> Batch | None:
-        """Return a batch of the group whose turn it is, if a slot may be taken for it."""
+        """Return a batch of the group whose turn it is, if a slot may be taken for it.
+
+        It is unsent where such calls take too long by now (its job splits the part), and where the
+        quota has no room for longer than an attempt waits, or for the batch.
+        """
         if self.free <= 0 or not self._attempts.waiting:
             return None
         queue = self._attempts.queue
-        first = queue.next(self._leaving.one_look(now), self._is_last_slot_kept)
+        first = queue.next(self._leaving.filter_for_pass(now), self._is_last_slot_kept)
         if first is None:
             return None
         deployment = first.deployment
         is_bulk = first.flow.tier == "flex"
         if first.size > 1 and not deployment.fits(first.size, first.tokens, is_bulk):
-            # It was found meanwhile that such calls take long: its job splits it.
             self._attempts.end(first)
             return Batch.without_slot([first])
-        if deployment.quota.wait(first.tokens, now) > 0:  # another may be called
+        if deployment.quota.wait_s(first.tokens, now) > 0:
             return Batch.without_slot(self._attempts.take_queued(deployment))
-        merging = Merging(first, deployment.quota.room(now), now)
+        merging = Merging(first, deployment.quota.tokens_left(now), now)
         is_suspect = deployment.refused_items.has_any(first.call.items, now)
         attempts = queue.take(first, None if is_suspect else merging)
         self._drain_rate.record_call(len(attempts), self._attempts.waiting, now)

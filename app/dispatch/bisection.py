@@ -29,20 +29,20 @@ class Step:
     """The next test of a search, and where the other attempts go."""
 
     test: list[Attempt]  # sent next, in the same slot
-    rest: list[Attempt]  # held back: if ``test`` is served, the offender is among these
+    refused_with: list[Attempt]  # held back: if ``test`` is served, the offender is among these
     requeue: list[Attempt]  # back to the queue, to be merged as before
 
 
-def after_refusal(tested: list[Attempt], rest: list[Attempt]) -> Step:
-    """The step after several attempts were refused together; ``rest`` was refused with them."""
+def after_refusal(tested: list[Attempt], refused_with: list[Attempt]) -> Step:
+    """The step after ``tested`` were refused; ``refused_with`` were refused with them before."""
     cut = _cut(tested)
-    return Step(tested[:cut], tested[cut:], requeue=rest)
+    return Step(tested[:cut], tested[cut:], requeue=refused_with)
 
 
-def after_success(rest: list[Attempt]) -> Step:
-    """The step after a test was served: the offender is among ``rest``."""
-    cut = _cut(rest)
-    return Step(rest[:cut], rest[cut:], requeue=[])
+def after_success(refused_with: list[Attempt]) -> Step:
+    """The step after a test was served: the offender is among ``refused_with``."""
+    cut = _cut(refused_with)
+    return Step(refused_with[:cut], refused_with[cut:], requeue=[])
 
 
 def _cut(suspects: list[Attempt]) -> int:

@@ -15,16 +15,15 @@ _MIN_SECONDS = 1e-6
 #: Calls after which the coefficients are computed again, which costs more than to add a call.
 _SOLVE_EVERY = 8
 _EXPECTED_TOLERANCE = 0.1  # the share by which a call may take more or less than what was expected
-_FIRST_LEARNED = 16  # calls of one size in a row that are all learned from,
-_LEARNED_EVERY = 8  # and then one of so many
-#: The most items of a call of bulk work before any call has been timed; and so many times those of
-#: the usual calls, before larger ones have been timed.
-_FIRST_BULK, _BULK_GROWTH = 64, 4
+_FIRST_LEARNED = 16  # calls of one size in a row of which each is learned from
+_LEARNED_EVERY = 8  # of the further calls of that size, one of so many is learned from
+_FIRST_BULK = 64  # the most items of a call of bulk work before any call has been timed
+_BULK_GROWTH = 4  # a call of bulk work has at most so many times the items of the usual calls
 _MIN_BULK = 8  # items; smaller calls are not cut before it is known that this helps
 _MIN_OVERHEADS = 4  # a call is not cut below so many times what a call without items takes
 _MIN_DEVIATION = 0.2  # of sizes, as a share of their mean: with less they are alike
 
-#: The terms of a sum of three that may be used, as their numbers: the fewest last.
+#: The terms of a sum of three that may be used, by position: the fewest last.
 _SUBSETS = tuple(subset for size in (3, 2, 1) for subset in combinations(range(3), size))
 
 
@@ -47,8 +46,9 @@ class CallCosts:
     def learn(self, items: int, tokens: int, seconds: float) -> None:
         """Learn from the seconds of a call, except in two cases.
 
-        (1) The call took what was expected. (2) It is one of many of its size, of which every
-        eighth is enough. So what is known of other sizes is kept while all calls have one size.
+        (1) The call took what was expected. (2) It is one of many of its size in a row, of which
+        every eighth is enough. Each call that is learned from makes the earlier ones count less: so
+        what is known of other sizes is kept while all calls have one size.
         """
         self._calls_of_size += 1
         if items == self._last_items and self._calls_of_size > _FIRST_LEARNED:
@@ -61,7 +61,11 @@ class CallCosts:
             self.add(items, tokens, seconds)
 
     def add(self, items: int, tokens: int, seconds: float) -> None:
-        """Learn from an answered call of so many items and tokens."""
+        """Add an answered call to the sums of the least squares, and solve these now and then.
+
+        The weight makes its error count relative to its expected seconds; seconds far above what
+        was expected are cut, so that one outlier does not decide.
+        """
         seconds = max(seconds, _MIN_SECONDS)
         expected = self.expected(items, tokens)
         weight = 1.0
@@ -85,9 +89,9 @@ class CallCosts:
             self._coefficients = _solve(self._products, targets)
 
     def most_items_within(
-        self, longest: float, items: int, tokens: int, is_bulk: bool = False
+        self, longest_s: float, items: int, tokens: int, is_bulk: bool = False
     ) -> int | None:
-        """Return how many such items a call of ``longest`` seconds may hold; None: all of them.
+        """Return how many such items a call of ``longest_s`` seconds may hold; None: all of them.
 
         Short calls free their slots often. There are three cases of a call that is expected to take
         longer:
@@ -102,17 +106,17 @@ class CallCosts:
         seconds = self.expected(items, tokens)
         if seconds is None:
             return self._most_if_unknown(items, is_bulk)
-        if seconds <= longest:
+        if seconds <= longest_s:
             return None
         overhead_s = 0.0
         if self.sizes_differ:
             overhead_s = self.expected(0, 0) or 0.0
-            longest = max(longest, _MIN_OVERHEADS * overhead_s)
+            longest_s = max(longest_s, _MIN_OVERHEADS * overhead_s)
         elif items > self.usual_items or items < _MIN_BULK:
             return self._most_if_unknown(items, is_bulk)
-        if seconds <= longest:
+        if seconds <= longest_s:
             return None
-        return max(1, int((longest - overhead_s) * items / (seconds - overhead_s)))
+        return max(1, int((longest_s - overhead_s) * items / (seconds - overhead_s)))
 
     def _most_if_unknown(self, items: int, is_bulk: bool) -> int | None:
         largest = max(_FIRST_BULK, int(_BULK_GROWTH * self.usual_items))
@@ -159,15 +163,15 @@ def _solve(products: Sequence[Sequence[float]], targets: Sequence[float]) -> lis
     """
     best, best_gain = [0.0] * 3, 0.0
     for subset in _SUBSETS:
-        used = [number for number in subset if products[number][number] > 0]
+        used = [term for term in subset if products[term][term] > 0]
         found = _solve_unbounded(products, targets, used)
         if min(found, default=-1.0) < 0:
             continue
-        gain = sum(x * targets[number] for x, number in zip(found, used, strict=True))
+        gain = sum(x * targets[term] for x, term in zip(found, used, strict=True))
         if gain > best_gain:
             best, best_gain = [0.0] * 3, gain
-            for x, number in zip(found, used, strict=True):
-                best[number] = x
+            for x, term in zip(found, used, strict=True):
+                best[term] = x
         if len(used) == 3:
             break
     return best

@@ -57,7 +57,11 @@ class CallTimes:
         )
 
     def add(self, attempts: list[Attempt], ended_at: float) -> None:
-        """Add the time until now of the calls of one part."""
+        """Add the time until now of the calls of one part: the union with those added before.
+
+        The new interval takes the place of the last ones that it overlaps; results come in the
+        order of time, so that it overlaps no others.
+        """
         started_at: float | None = None
         for attempt in attempts:
             own = attempt.call_started_at

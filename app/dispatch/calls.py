@@ -31,20 +31,20 @@ def make_call(
     pool.retries.earn(firsts)
     pool.hedges.earn(firsts)
     events.call_started(deployment, attempts, call_started_at)
-    if not attempts[0].is_space_check:  # its age is no sign that the deployment is silent
-        standing.call_started(batch, batch.inputs, call_started_at)
+    if not attempts[0].is_background:  # its age is no sign that the deployment is silent
+        standing.call_started(batch, batch.item_count, call_started_at)
     queue = deployment.queue
     slots, slots_left = queue.slots, queue.free
-    call, wanted = attempts[0].call, attempts[0].wanted
+    call, cut_to = attempts[0].call, attempts[0].cut_to
     result: Vectors | ProviderError
     try:
         if len(attempts) > 1:
             call = call.with_items(batch.items, batch.counts)
         if tracer is None:
-            result = deployment.embed(call, wanted, batch.deadline)
+            result = deployment.embed(call, cut_to, batch.deadline)
         else:
             result = _embed_in_span(tracer, batch, call, pool.model)
-        if standing.is_ejected_for_drift and not attempts[0].is_space_check:
+        if standing.is_ejected_for_drift and not attempts[0].is_background:
             result = Drifted("embeds in another vector space than its reference")
     except ProviderError as error:
         drop_tracebacks(error)  # its frames hold the answer, which may be megabytes
@@ -53,7 +53,7 @@ def make_call(
         standing.call_ended(batch)
         batch.deadline.close()
     now = time.monotonic()
-    if queue.adaptive is not None and not attempts[0].is_space_check:
+    if queue.adaptive is not None and not attempts[0].is_background:
         _adapt(queue.adaptive, batch, result, (slots, slots_left), (call_started_at, now))
     return result, call_started_at, now
 
@@ -66,21 +66,21 @@ def _adapt(
     times: tuple[float, float],
 ) -> None:
     """Let the limit learn from a call; ``slots`` are all and the free ones, when it started."""
-    label, size, (number, free) = batch.deployment.label, (batch.inputs, batch.tokens), slots
+    label, size, (number, free) = batch.deployment.label, (batch.item_count, batch.tokens), slots
     if isinstance(result, Vectors):
         requests = len(batch.attempts)
-        adaptive.succeeded(label, size, requests, number - free, free <= 0, *times)
+        adaptive.record_success(label, size, requests, number - free, free <= 0, *times)
     elif isinstance(result, Throttled | ProviderTimeout) and not batch.deadline.cancelled:
-        adaptive.failed(label, size, *times, isinstance(result, ProviderTimeout))
+        adaptive.record_failure(label, size, *times, isinstance(result, ProviderTimeout))
 
 
 def _embed_in_span(tracer: Tracer, batch: Batch, call: Call, model: str) -> Vectors:
-    deployment, wanted = batch.deployment, batch.attempts[0].wanted
+    deployment, cut_to = batch.deployment, batch.attempts[0].cut_to
     callers = [attempt.call.trace for attempt in batch.attempts]
     span, sent = tracer.start_call_span(model, deployment, call, callers)
     result: Vectors | ProviderError = ProviderError("failed by a bug")
     try:
-        result = deployment.embed(sent, wanted, batch.deadline)
+        result = deployment.embed(sent, cut_to, batch.deadline)
     except ProviderError as error:
         result = error
         raise

@@ -18,7 +18,7 @@ def deliver(attempt: Attempt, result: Result, batch_size: int, now: float) -> bo
     counted = None
     if attempt.charged and isinstance(result, Vectors) and not result.estimated:
         counted = sum(result.tokens)
-    if not attempt.deployment.queue.done(attempt, batch_size, counted):
+    if not attempt.deployment.queue.finish_attempt(attempt, batch_size, counted):
         return False
     attempt.on_result(attempt, result, now)
     return True
@@ -61,8 +61,8 @@ def abort(batch: Batch) -> None:
     """Fail all attempts of a batch whose call was ended by a bug."""
     now = time.monotonic()
     batch.deployment.standing.probe_ended()
-    for attempt in [*batch.attempts, *batch.rest]:
+    for attempt in [*batch.attempts, *batch.refused_with]:
         try:
             deliver(attempt, InternalError("The proxy failed."), 1, now)
         except Exception:
-            _log.exception("a request could not be told that its call failed")
+            _log.exception("passing an attempt the failure of its call failed")

@@ -58,7 +58,6 @@ class Deployment:
         self.label = "/".join(self.source)
         self.settings = settings
         self.queue = queue
-        self.timeout = provider_settings.timeout
         self.concurrency = (
             calls_of_worker(settings.concurrency, round(1 / worker_share))
             if settings.concurrency
@@ -71,12 +70,12 @@ class Deployment:
         self.max_item_tokens = max_item_tokens(settings, provider_settings.kind, takes, tokenizer)
         self.merges = provider_settings.merge and self.max_inputs != 1
         self.quota = quota_of_worker(settings, worker_share, shares_quota)
-        self.standing = Standing(self.timeout, rng, dispatch)
+        self.standing = Standing(provider_settings.timeout, rng, dispatch)
         self.health = self.standing.health
         self.costs = self.standing.costs
         self.max_lengthening = dispatch.max_lengthening
-        self._longest_call = dispatch.longest_call
-        self._longest_flex_call = dispatch.longest_flex_call
+        self._longest_call_s = dispatch.longest_call
+        self._longest_flex_call_s = dispatch.longest_flex_call
         self.agreement: Agreement | None = None  # with the reference of its space, if known
         self._model = model
         self._provider = provider
@@ -98,9 +97,9 @@ class Deployment:
         return self.max_tokens is not None or self.settings.tokens_per_minute is not None
 
     def added_tokens(self, is_text: bool) -> int:
-        """Return the tokens that the model adds to a text, or to token ids.
+        """Return the tokens that the model adds to each item: 0 to token ids that are sent as ids.
 
-        To ids that are sent as such none; those that are sent as text are like a text.
+        A text gets them, and so do ids of which this deployment is sent the text.
         """
         if self._tokenizer is None or (self.takes_tokens and not is_text):
             return 0
@@ -127,18 +126,21 @@ class Deployment:
         return staggered(tokens, min(limits, default=None), self.max_call_tokens)
 
     def _most_items_in_time(self, items: int, tokens: int, is_bulk: bool) -> int | None:
-        """Return how many such items a call of `longest_call` seconds may hold; None: all."""
-        return self.costs.most_items_within(self.longest_call(is_bulk), items, tokens, is_bulk)
+        """Return how many such items a call of `longest_call_s` seconds may hold; None: all."""
+        return self.costs.most_items_within(self.longest_call_s(is_bulk), items, tokens, is_bulk)
 
-    def longest_call(self, is_bulk: bool) -> float:
+    def longest_call_s(self, is_bulk: bool) -> float:
         """Return the most seconds for which a call of several items is planned."""
         if is_bulk and not self.queue.keeps_slots:
-            return min(self._longest_call, self._longest_flex_call)
-        return self._longest_call
+            return min(self._longest_call_s, self._longest_flex_call_s)
+        return self._longest_call_s
 
     @property
     def max_call_tokens(self) -> int | None:
-        """The most expected tokens of a call; fewer after one that was refused as too large."""
+        """The most expected tokens of a call; fewer after one that was refused as too large.
+
+        `fits` and `quota_wait`, which each attempt calls, ask for it only where there is a limit.
+        """
         if self.max_tokens is None:
             return None
         return int(self.max_tokens / self.estimate.correction)
@@ -150,8 +152,8 @@ class Deployment:
         ``max_call_tokens`` has a call of its own, with all its tokens.
         """
         quota = self.quota
-        if quota.rests_until > now + MAX_WAIT_S:
-            return quota.rests_until - now
+        if quota.exhausted_until > now + MAX_WAIT_S:
+            return quota.exhausted_until - now
         if not quota.is_limited:
             return 0.0
         tokens = expected.total
@@ -160,7 +162,7 @@ class Deployment:
             tokens = max(expected.largest, min(tokens, max_tokens))
         attempts_before, tokens_before = self.queue.waiting_before(self, expected.flow.tier)
         calls_before = min(attempts_before, 1) if self.merges else attempts_before
-        return quota.wait(tokens_before + tokens, now, calls_before + 1)
+        return quota.wait_s(tokens_before + tokens, now, calls_before + 1)
 
     # Calls
 
@@ -196,32 +198,32 @@ class Deployment:
         if self.merges:
             self.refused_items.add(items, now)
 
-    def embed(self, call: Call, wanted: int | None, deadline: Deadline) -> Vectors:
-        """Make the call; cut the vectors to the width ``wanted`` where the provider did not.
+    def embed(self, call: Call, cut_to: int | None, deadline: Deadline) -> Vectors:
+        """Make the call; cut the vectors to the width ``cut_to`` where the provider did not.
 
         Raises only `ProviderError`: any other exception of an adapter is a bug, and becomes
         `BrokenContract`.
         """
         try:
-            return self._embed(call, wanted, deadline)
+            return self._embed(call, cut_to, deadline)
         except ProviderError:
             raise
         except BaseException as error:
-            _log.exception("an adapter raised what is no ProviderError: %s", self.label)
+            _log.exception("a bug of the provider's adapter failed a call to %s", self.label)
             raise BrokenContract("could not be asked, or its answer not be read") from error
 
-    def _embed(self, call: Call, wanted: int | None, deadline: Deadline) -> Vectors:
+    def _embed(self, call: Call, cut_to: int | None, deadline: Deadline) -> Vectors:
         vectors = self._provider.embed(call, deadline)
-        is_shared_out = vectors.estimated or len(call.items) > 1
-        if self._tokenizer is not None and is_shared_out and is_countable(call.items):
+        needs_recount = vectors.estimated or len(call.items) > 1
+        if self._tokenizer is not None and needs_recount and is_countable(call.items):
             vectors = recounted(vectors, call, self._tokenizer, deadline)
         if not len(vectors.rows) == len(vectors.tokens) == len(call.items):
             raise BrokenContract(f"answered {len(vectors.rows)} vectors for {len(call.items)}")
         if not all(vectors.rows):
             raise BrokenContract("answered an empty vector")
-        if wanted is None or call.dimensions is not None or wanted == call.width:
+        if cut_to is None or call.dimensions is not None or cut_to == call.width:
             return vectors
         try:
-            return replace(vectors, rows=[cut(row, wanted) for row in vectors.rows])
+            return replace(vectors, rows=[cut(row, cut_to) for row in vectors.rows])
         except BadVector as error:
             raise BrokenContract(f"answered {error}") from error

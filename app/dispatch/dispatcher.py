@@ -12,9 +12,10 @@ from app.concurrency.peer import CLIENT_LOOK_S, never_left
 from app.concurrency.wakeup import Wakeup
 from app.config import ModelSettings, Settings
 from app.dispatch.adaptive import AdaptiveLimit
+from app.dispatch.background_calls import BackgroundCalls
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
-from app.dispatch.drift import Agreement, BackgroundCalls
+from app.dispatch.drift import Agreement
 from app.dispatch.effects import OnPart
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
 from app.dispatch.job import Job
@@ -178,7 +179,7 @@ class Dispatcher:
         standing.is_ejected_for_drift = ejects and has_drifted
         self.has_drifted = any(d.standing.is_ejected_for_drift for _, d in self.deployments())
         if standing.is_ejected_for_drift and not was_ejected:
-            self._sender.ejected(self._pool_of[deployment], deployment, time.monotonic())
+            self._sender.report_ejection(self._pool_of[deployment], deployment, time.monotonic())
 
     def drifted_sources(self, model: str) -> list[Source]:
         """Return the deployments of a model that are ejected for drift."""
@@ -190,7 +191,7 @@ class Dispatcher:
         """Remove and return what a request pays for earlier ones: see `app.dispatch.unpaid`."""
         return self._pools[request.model].unpaid.take(request.flow.key)
 
-    def cutting_deployments(self) -> list[str]:
+    def deployments_that_may_cut(self) -> list[str]:
         """Return the deployments whose provider may cut a long text without an error."""
         return [
             f"{deployment.label} of {model}"
@@ -233,12 +234,13 @@ class Dispatcher:
 
 def _make_queue(settings: Settings, provider: str, has_host_store: bool) -> SlotQueue:
     """Return the queue of a provider, with this worker's share of its slots, or a lease of them."""
-    its, workers, waiting = settings.providers[provider], settings.workers, settings.limits.waiting
-    limit = its.concurrency
+    provider_settings = settings.providers[provider]
+    workers, waiting = settings.workers, settings.limits.waiting
+    limit = provider_settings.concurrency
     if isinstance(limit, int):
         if leases_slots(settings, provider, has_host_store):
             polling = (HOST_POLL_FACTOR, HOST_JOIN_S) if has_host_store else ()
-            return LeasedSlotQueue(limit, workers, its.timeout, waiting, *polling)
+            return LeasedSlotQueue(limit, workers, provider_settings.timeout, waiting, *polling)
         return SlotQueue(calls_of_worker(limit, workers), waiting)
     least, most = (calls_of_worker(bound, workers) for bound in (limit.least, limit.most))
     # By the time of day, not the time since boot: the workers of all hosts alternate together.

@@ -30,7 +30,7 @@ def has_more_waiting(tiers: Mapping[Tier, QueuedFlow], flow: Flow) -> bool:
 
 
 def newest_of_largest(tiers: Mapping[Tier, QueuedFlow]) -> Attempt | None:
-    """Return the attempt that leaves; None where none waits."""
+    """Return the attempt to drop; None where none waits."""
     found = _largest_key(tiers)
     if found is None:
         return None

@@ -14,21 +14,21 @@ _EQUAL_WAIT_FACTOR = 2.0
 _UNKNOWN_LATENCY_S = 0.1  # assumed for a call while no deployment has answered one
 
 
-def draw(fit: list[Deployment], rng: random.Random, now: float) -> Deployment:
+def draw(available: list[Deployment], rng: random.Random, now: float) -> Deployment:
     """Draw two deployments by weight; return the one with the shorter expected wait."""
-    if len(fit) > 1:  # in a full queue it would take the place of another request
-        fit = [d for d in fit if not d.queue.is_full] or fit
-    if len(fit) == 1:
-        return fit[0]
-    weights = [d.settings.weight * d.standing.share(now) for d in fit]
-    first = rng.choices(fit, weights)[0]
-    others = [(d, w) for d, w in zip(fit, weights, strict=True) if d is not first]
+    if len(available) > 1:  # in a full queue it would take the place of another request
+        available = [d for d in available if not d.queue.is_full] or available
+    if len(available) == 1:
+        return available[0]
+    weights = [d.settings.weight * d.standing.share(now) for d in available]
+    first = rng.choices(available, weights)[0]
+    others = [(d, w) for d, w in zip(available, weights, strict=True) if d is not first]
     second = others[0][0]
     if len(others) > 1:
         second = rng.choices([d for d, _ in others], [w for _, w in others])[0]
     known = [d.standing.latency.known(now) for d in (first, second)]
     unknown = min((k for k in known if k is not None), default=_UNKNOWN_LATENCY_S)
-    mean_weight = sum(d.settings.weight for d in fit) / len(fit)
+    mean_weight = sum(d.settings.weight for d in available) / len(available)
     wait, other_wait = (_expected_wait(d, now, mean_weight, unknown) for d in (first, second))
     return second if other_wait * _EQUAL_WAIT_FACTOR < wait else first
 

@@ -29,28 +29,28 @@ def embed(
     The arguments are those of `Dispatcher.embed`.
     """
     outcome = dispatch.embed(request, deadline, has_client_left)
-    places = _drifted(dispatch, request, outcome) if dispatch.has_drifted else ()
-    while places:
-        part = replace(request, items=[request.items[place] for place in places])
+    positions = _drifted(dispatch, request, outcome) if dispatch.has_drifted else ()
+    while positions:
+        part = replace(request, items=[request.items[position] for position in positions])
         try:
             again = dispatch.embed(part, deadline, has_client_left)
         except ClientError as error:
             error.attempts += outcome.attempts
             error.purchases = sum_purchases(outcome.purchases, error.purchases)
             raise
-        outcome = _merged(outcome, places, again)
+        outcome = _merged(outcome, positions, again)
         is_mixed = len(set(map(len, outcome.vectors.rows))) > 1  # of two widths: embed all again
-        places = range(len(request.items)) if is_mixed else _drifted(dispatch, request, outcome)
+        positions = range(len(request.items)) if is_mixed else _drifted(dispatch, request, outcome)
     return outcome
 
 
 def _drifted(dispatch: Dispatcher, request: EmbeddingRequest, outcome: Outcome) -> Sequence[int]:
-    """Return the places of the rows whose deployment is ejected for drift now."""
+    """Return the positions of the rows whose deployment is ejected for drift now."""
     drifted = dispatch.drifted_sources(request.model)
     if not drifted:
         return ()
     sources = _source_of_each(outcome)
-    return [place for place, source in enumerate(sources) if source in drifted]
+    return [position for position, source in enumerate(sources) if source in drifted]
 
 
 def _source_of_each(outcome: Outcome) -> list[Source]:
@@ -58,15 +58,15 @@ def _source_of_each(outcome: Outcome) -> list[Source]:
     return sources * len(outcome.vectors.rows) if len(sources) == 1 else sources
 
 
-def _merged(outcome: Outcome, places: Sequence[int], again: Outcome) -> Outcome:
-    """Return an outcome whose rows at ``places`` are those of ``again``."""
+def _merged(outcome: Outcome, positions: Sequence[int], again: Outcome) -> Outcome:
+    """Return an outcome whose rows at ``positions`` are those of ``again``."""
     rows, tokens = list(outcome.vectors.rows), list(outcome.vectors.tokens)
     sources = _source_of_each(outcome)
     renewed = zip(
-        places, again.vectors.rows, again.vectors.tokens, _source_of_each(again), strict=True
+        positions, again.vectors.rows, again.vectors.tokens, _source_of_each(again), strict=True
     )
-    for place, row, count, source in renewed:
-        rows[place], tokens[place], sources[place] = row, count, source
+    for position, row, count, source in renewed:
+        rows[position], tokens[position], sources[position] = row, count, source
     distinct = list(dict.fromkeys(sources))
     return replace(
         outcome,

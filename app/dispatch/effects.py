@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -12,20 +12,10 @@ from app.dispatch.batch import Batch
 from app.domain import Source, Vectors
 
 if TYPE_CHECKING:
-    from app.dispatch.deployment import Deployment
     from app.dispatch.part import Part
-    from app.dispatch.pool import Pool
 
 #: Called with each part that has its vectors: (start, stop, vectors, the deployment they are from).
 OnPart = Callable[[int, int, Vectors, Source], None]
-
-
-class Sender(Protocol):
-    """Sends batches. See `app.dispatch.sender`."""
-
-    def send(self, batch: Batch) -> None: ...
-
-    def ejected(self, pool: Pool, deployment: Deployment, now: float) -> None: ...
 
 
 class Effects(Struct):

@@ -31,14 +31,14 @@ class Ejector:
         self._deployments = deployments
         self._is_alone = len(deployments) == 1
 
-    def succeeded(self, batch: Batch, call_started_at: float, now: float) -> list[Deployment]:
+    def record_success(self, batch: Batch, call_started_at: float, now: float) -> list[Deployment]:
         """Record a call that returned vectors; return the deployments that this ejects.
 
         Ejected are those whose calls stay without an answer while this deployment answers.
         """
         deployment, first = batch.deployment, batch.attempts[0]
-        if deployment.standing.succeeded(
-            batch.inputs, call_started_at, now, first.kind, batch.tokens
+        if deployment.standing.record_success(
+            batch.item_count, call_started_at, now, first.kind, batch.tokens
         ):
             _log.warning("deployment %s of %s is back", deployment.label, self._model)
         if self._is_alone:
@@ -58,21 +58,21 @@ class Ejector:
             silent.append(other)
         return silent
 
-    def failed(
+    def record_failure(
         self,
         deployment: Deployment,
         error: ProviderError,
         items: int,
         call_started_at: float,
         now: float,
-        is_probe: bool = True,
+        is_probe: bool,
     ) -> bool:
         """Record a call that failed; return whether that ejects its deployment.
 
         ``is_probe``: while it is ejected, the call is its half-open probe.
         """
         others = [d.standing.latency.answered_at for d in self._deployments if d is not deployment]
-        ejected = deployment.standing.failed(
+        is_ejected = deployment.standing.record_failure(
             error,
             items,
             call_started_at,
@@ -81,33 +81,33 @@ class Ejector:
             lambda: self._may_eject(deployment, error, now),
             is_probe or self._is_alone,
         )
-        if ejected:
+        if is_ejected:
             self._log_ejection(deployment, error)
-        return ejected
+        return is_ejected
 
-    def refused(self, batch: Batch, call_started_at: float, now: float) -> bool:
+    def record_refusal(self, batch: Batch, call_started_at: float, now: float) -> bool:
         """Record a call that ended with 400; return whether that is taken as the caller's fault."""
         standing = batch.deployment.standing
         trusted = self._is_alone or standing.trusts_400(batch.attempts[0].kind, now)
-        standing.refused(batch, trusted, call_started_at, now)
+        standing.record_refusal(batch, trusted, call_started_at, now)
         return trusted
 
-    def refuted(self, attempt: Attempt, now: float) -> bool:
+    def record_refuted_400(self, attempt: Attempt, now: float) -> bool:
         """Record that another deployment embedded what this one refused.
 
         Returns whether that ejects the one that refused it.
         """
         deployment = attempt.deployment
         error = Rejected("answered 400 to what another deployment embeds")
-        ejected = deployment.standing.refuted(
+        is_ejected = deployment.standing.record_refuted_400(
             attempt.batch_size,
             attempt.is_probe,
             now,
             lambda: self._may_eject(deployment, error, now),
         )
-        if ejected:
+        if is_ejected:
             self._log_ejection(deployment, error)
-        return ejected
+        return is_ejected
 
     def _may_eject(self, deployment: Deployment, error: ProviderError, now: float) -> bool:
         """Whether at least half of the deployments remain, or the error is surely this one's fault.
@@ -119,16 +119,16 @@ class Ejector:
         """
         if isinstance(error, ConnectionFailed | CredentialsRefused | Rejected):
             return True
-        out = sum(d.standing.is_ejected for d in self._deployments) + 1
-        return out * 2 <= len(self._deployments)
+        ejected = sum(d.standing.is_ejected for d in self._deployments) + 1
+        return ejected * 2 <= len(self._deployments)
 
     def _log_ejection(self, deployment: Deployment, error: ProviderError) -> None:
-        refused = isinstance(error, CredentialsRefused)
+        credentials_refused = isinstance(error, CredentialsRefused)
         _log.log(
-            logging.ERROR if refused else logging.WARNING,
+            logging.ERROR if credentials_refused else logging.WARNING,
             "deployment %s of %s is ejected: it %s%s",
             deployment.label,
             self._model,
             error.message,
-            ": check its api_key" if refused else "",
+            ": check its api_key" if credentials_refused else "",
         )

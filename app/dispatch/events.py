@@ -64,7 +64,10 @@ class Tracer(Protocol):
 
 
 class GuardedEvents(Events):
-    """Forwards events to observers, and logs their exceptions instead of failing the call."""
+    """Forwards events to observers, and logs their exceptions instead of failing the call.
+
+    The loop is written out in each method: a shared one would add a call to each event.
+    """
 
     def __init__(self, *observers: Events) -> None:
         self._observers = observers

@@ -14,15 +14,15 @@ MAX_FREE_HALVINGS = 16
 class Halving:
     """The parts that have taken the place of one whose call was too large.
 
-    Once all of them are served, more tokens are expected for a while: only the size of the call was
-    refused. A text that is too long for the model says nothing about the size of other calls.
+    Once all of them are served, it is known that the size of the call was refused, and not one
+    text that is too long for the model: calls are made smaller for a while.
     """
 
     def __init__(self, parts: int, estimate: TokenEstimate) -> None:
         self._missing = parts
         self._estimate = estimate
 
-    def part_served(self) -> None:
+    def record_served(self) -> None:
         """Record that one of the parts has its vectors."""
         self._missing -= 1
         if not self._missing:
@@ -39,7 +39,7 @@ def cuts_of_halves(tokens: Sequence[int], is_largest_served: bool) -> list[tuple
     size, half = len(tokens), len(tokens) // 2
     if is_largest_served:
         return [(0, half), (half, size)]
-    place = max(range(size), key=tokens.__getitem__)
-    largest = (place, place + 1)
+    position = max(range(size), key=tokens.__getitem__)
+    largest = (position, position + 1)
     cuts = pairwise(sorted({0, half, size, *largest}))
     return [largest, *(cut for cut in cuts if cut != largest)]

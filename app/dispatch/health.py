@@ -40,7 +40,7 @@ class Health:
         self.last_error: str | None = None
         self.credentials_refused = False
         self._ejected_until: float | None = None
-        self._ejected_at = _NEVER  # or when the last probe was submitted
+        self._tested_at = _NEVER  # when it was ejected, or its last probe was submitted
         self._probe_until: float | None = None  # while a probe is under way
         self._suspect_until = _NEVER
         self._back_since = _NEVER
@@ -78,12 +78,18 @@ class Health:
         """Whether it rests because it answered 429."""
         return self._rests_after_429 and now < self._resting_until
 
-    def may_serve(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
+    def may_be_called(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
         """Whether a call may be sent.
 
         ``last_resort``: no other deployment may be called now. ``is_only``: no other can ever serve
-        the request; then a call may be sent while this one is ejected, or rests without a
-        Retry-After of its provider.
+        the request. The first case that applies holds:
+
+        1. It rests: each ``rest_probe`` seconds, as the last resort or the only one; the only one
+           at any time, unless its provider asked for the rest.
+        2. It is the only one: yes, also while it is ejected.
+        3. It is not ejected: yes; while it is suspect, as the last resort.
+        4. Else: once the ejection has ended, as the last resort some seconds after its start or its
+           last probe, and never while a probe is under way.
         """
         if now < self._resting_until:
             if is_only and not self._rest_is_requested:
@@ -115,12 +121,12 @@ class Health:
     def is_straggler(self, call_started_at: float) -> bool:
         """Whether a call started before the ejection or before the last probe."""
         return (
-            self._ejected_until is not None and call_started_at < self._ejected_at - _CLOCK_ERROR_S
+            self._ejected_until is not None and call_started_at < self._tested_at - _CLOCK_ERROR_S
         )
 
     # Events
 
-    def chosen(self, now: float) -> bool:
+    def record_submitted(self, now: float) -> bool:
         """Record that an attempt is submitted; return whether it is the half-open probe.
 
         There is one probe at a time. But one whose result never arrives must not keep the
@@ -133,7 +139,7 @@ class Health:
         if self._ejected_until is None:
             return False
         self._probe_until = now + _LOST_PROBE_FACTOR * self._settings.probe_timeout
-        self._ejected_at = now
+        self._tested_at = now
         return True
 
     def probe_started(self, now: float, call_timeout: float) -> None:
@@ -146,7 +152,7 @@ class Health:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""
         self._probe_until = None
 
-    def succeeded(self, now: float, call_started_at: float) -> None:
+    def record_success(self, now: float, call_started_at: float) -> None:
         """Record a call that returned vectors, or a refusal that is the caller's fault."""
         self.failure_rate.count(now, failed=False)
         self.credentials_refused = False
@@ -164,7 +170,7 @@ class Health:
         self._suspect_until = _NEVER
         self._probe_until = None
 
-    def failed(self, error: ProviderError, now: float, call_started_at: float) -> bool:
+    def record_failure(self, error: ProviderError, now: float, call_started_at: float) -> bool:
         """Record a call that failed; return whether the deployment is to be ejected."""
         self.last_error = error.message
         self.credentials_refused = isinstance(error, CredentialsRefused)
@@ -182,8 +188,9 @@ class Health:
         self.failure_rate.count(now, failed=True)
         self.failures_in_a_row += 1
         settings = self._settings
-        refused = isinstance(error, ConnectionFailed)
-        limit = settings.refusals_in_a_row if refused else settings.failures_in_a_row
+        limit = settings.failures_in_a_row
+        if isinstance(error, ConnectionFailed):
+            limit = settings.refusals_in_a_row
         return (
             probed
             or isinstance(error, CredentialsRefused)
@@ -191,12 +198,11 @@ class Health:
             or self.failure_rate.value(now) >= settings.failure_rate
         )
 
-    def refuted(self, batch_size: int = 1) -> bool:
+    def record_refuted_400(self, batch_size: int = 1) -> bool:
         """Record a 400 to items that another deployment embedded; whether it is to be ejected.
 
-        ``batch_size`` attempts were refused together, so that each counts as that fraction of a
-        call: one bad text in a batch of ten refuses nine good ones without a fault of the
-        deployment.
+        Each of ``batch_size`` attempts that were refused together counts as a fraction of a call:
+        one bad text in a batch of ten refuses nine good ones.
         """
         self._refuted_400s += 1 / batch_size
         self.last_error = "answered 400 to what another deployment embeds"
@@ -217,11 +223,11 @@ class Health:
         self.ejections_in_a_row += 1
         self.ejections_ever += 1
         self._ejected_until = now + length * (0.5 + self._jitter() / 2)
-        self._ejected_at = now
+        self._tested_at = now
         self._probe_until = None
 
     def _end_of_ejection(self, until: float, last_resort: bool) -> float:
-        return min(until, self._ejected_at + self._settings.last_resort) if last_resort else until
+        return min(until, self._tested_at + self._settings.last_resort) if last_resort else until
 
     def _may_probe_rest(self, now: float) -> bool:
         since = max(self._rest_began, self._rest_probed)

@@ -41,30 +41,30 @@ class ItemLengths:
         soon after an item over ``largest``, because no deployment takes it. Raises `TimeoutError`.
         """
         unknown = []
-        for place, count in enumerate(self.counts):
+        for position, count in enumerate(self.counts):
             if count is not None:
-                self._note(place, count)
-            elif self._may_exceed(self._items[place], smallest):
-                unknown.append(place)
-        for span in groups([len(self._items[place]) for place in unknown], SLICE_SIZE):
+                self._note(position, count)
+            elif self._may_exceed(self._items[position], smallest):
+                unknown.append(position)
+        for span in groups([len(self._items[position]) for position in unknown], SLICE_SIZE):
             if self._longest > largest:
                 return
             self._count_group(unknown[span.start : span.stop], largest, deadline)
 
-    def _count_group(self, places: Sequence[int], largest: int, deadline: Deadline) -> None:
+    def _count_group(self, positions: Sequence[int], largest: int, deadline: Deadline) -> None:
         """Count some items together, so that many short texts are one piece of work."""
-        if len(places) == 1:
-            item = self._items[places[0]]
+        if len(positions) == 1:
+            item = self._items[positions[0]]
             count, is_exact = self._tokenizer.count_up_to(item, largest, deadline)
-            self._note(places[0], count, is_exact)
+            self._note(positions[0], count, is_exact)
             return
-        counts = self._tokenizer.count([self._items[place] for place in places], deadline)
-        for place, count in zip(places, counts, strict=True):
-            self._note(place, count)
+        counts = self._tokenizer.count([self._items[position] for position in positions], deadline)
+        for position, count in zip(positions, counts, strict=True):
+            self._note(position, count)
 
-    def _note(self, place: int, count: int, is_exact: bool = True) -> None:
+    def _note(self, position: int, count: int, is_exact: bool = True) -> None:
         if is_exact:
-            self.counts[place] = count
+            self.counts[position] = count
         if count > self._longest:
             self._longest, self._is_exact = count, is_exact
 

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 
 from app.concurrency.locks import uncontended_lock
 from app.dispatch.attempt import Attempt, NotSent, Result
-from app.dispatch.effects import Effects, OnPart, Sender
+from app.dispatch.effects import Effects, OnPart
 from app.dispatch.job_state import JobState
 from app.dispatch.part import NEVER, Part
+from app.dispatch.sender import Sender
 from app.dispatch.starter import JobContext
 from app.domain import Flow, Outcome, Source, Vectors
 from app.errors import ClientError
@@ -100,13 +101,13 @@ class Job:
             self._wake()  # for the other callers of this job
         return wake_at
 
-    def want(self, positions: Sequence[int], flow: Flow) -> None:
+    def start_first(self, positions: Sequence[int], flow: Flow) -> None:
         """Let the parts with these items start first: another request with ``flow`` waits for them.
 
         The other request must call `advance` then.
         """
         with self._lock:
-            self._state.want(positions, flow)
+            self._state.start_first(positions, flow)
 
     def keep_only(self, positions: Sequence[int], now: float) -> Sequence[tuple[int, int]]:
         """Stop the parts with none of these items: no caller waits for them any more.
@@ -171,8 +172,8 @@ class Job:
         for attempt, reason in effects.not_sent:
             attempt.on_result(attempt, NotSent(reason), now)
         for attempt in effects.refuted:
-            if self._pool.ejector.refuted(attempt, now):
-                self._sender.ejected(self._pool, attempt.deployment, now)
+            if self._pool.ejector.record_refuted_400(attempt, now):
+                self._sender.report_ejection(self._pool, attempt.deployment, now)
 
     def _publish(self, part: Part, vectors: Vectors, source: Source) -> None:
         """Call `on_part` for a part; an exception of it ends the request."""
@@ -183,7 +184,7 @@ class Job:
         except BaseException as raised:
             error = raised
         with self._lock:
-            self._state.published(error)
+            self._state.record_published(error)
             effects = self._state.effects.take() if error is not None else None
         for batch in effects.cancel if effects is not None else ():
             batch.deadline.cancel()

@@ -47,7 +47,7 @@ class JobState:
 
     `app.dispatch.job.Job` owns it, and holds its own lock during every call. ``effects``
     are what the job does after it has released the lock. With ``parts_are_published`` each part
-    that has its vectors is among them, and the job calls `published` for it.
+    that has its vectors is among them, and the job calls `record_published` for it.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class JobState:
         self.finished = False
         self.error: BaseException | None = None
         self.has_room = False  # in a queue that was full, since the last `advance`
-        self.unpublished = 0  # parts in ``effects`` for which `published` is still to be called
+        self.unpublished = 0  # parts in ``effects``, until `record_published`
         self.effects = Effects()
         self._context = context
         self._rng = rng
@@ -72,7 +72,7 @@ class JobState:
         )
         self.times = self._parts.times
         self.times.records = request.calls
-        self.want = self._parts.want
+        self.start_first = self._parts.start_first
         self._starter = Starter(context, self._parts, on_result, on_room, self.effects)
         self._answer = Answer(len(request.items))
 
@@ -97,7 +97,7 @@ class JobState:
     def cancel(self, error: ClientError | None = None) -> None:
         """End the request, if it has not ended, with ``error``: no caller waits for it.
 
-        ``error`` None: with a `DeadlineExceeded` that no caller gets.
+        ``error`` None: with a `DeadlineExceeded`, which is not passed on, as no caller is left.
         """
         if not self.finished:
             self._finish(error or self._deadline_exceeded())
@@ -124,7 +124,7 @@ class JobState:
             self.error.purchases = dict(self._answer.purchases)
         raise self.error
 
-    def published(self, error: BaseException | None) -> None:
+    def record_published(self, error: BaseException | None) -> None:
         """Record that a part was published; an error ends the request."""
         self.unpublished -= 1
         if error is not None:
@@ -138,14 +138,14 @@ class JobState:
     def receive(self, attempt: Attempt, result: Result, now: float) -> float | None:
         """Do what follows from a result: accept vectors, try again, or end the request.
 
-        Returns when `advance` must be called again; None where the result is not wanted any more.
+        Returns when `advance` must be called again; None where the result is not awaited any more.
         """
         part = self._parts.take_result(attempt)
         if part is None or self.finished:  # the slower call of a hedge, or after the end
             if attempt.is_probe and isinstance(result, NotSent):
                 attempt.deployment.standing.probe_ended()
             if isinstance(result, Vectors):
-                self._leave_unpaid(attempt, result)
+                self._charge_next_request(attempt, result)
             return None
         self.times.add([attempt, *part.attempts], now)
         if self.times.records is not None:
@@ -176,7 +176,7 @@ class JobState:
         """Put the vectors of a part into the answer."""
         if not self._answer.fits(vectors):
             error = BrokenContract("answered vectors of another width than other deployments")
-            self._leave_unpaid(attempt, vectors)
+            self._charge_next_request(attempt, vectors)
             self._after_failure(part, attempt, error, now)
             return
         source = attempt.deployment.source
@@ -190,7 +190,7 @@ class JobState:
         if self._answer.is_complete:
             self._finish()
 
-    def _leave_unpaid(self, attempt: Attempt, vectors: Vectors) -> None:
+    def _charge_next_request(self, attempt: Attempt, vectors: Vectors) -> None:
         """Charge vectors that this request does not use to the next request of its key."""
         self._pool.unpaid.add(attempt.flow.key, attempt.deployment.source, sum(vectors.tokens))
 
@@ -205,7 +205,7 @@ class JobState:
             part.add_failure(attempt, error, now)
         step = NextStep(self._context, self._parts, self._rng)
         if part.attempts:  # another attempt of it may still succeed
-            if part.is_late:
+            if part.has_call_beside:
                 part.late_at = now + step.pause(part)
             return
         options = retry.options(part, attempt, self._pool, self._context.suitable, now)

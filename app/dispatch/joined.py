@@ -29,14 +29,18 @@ class JoinedItems:
         self._positions: list[int] = []  # in ascending order
 
     def add(self, positions: Sequence[int], flow: Flow) -> None:
-        """Record that a request with that flow has joined some items."""
-        is_small = len(positions) * _MUCH_LARGER_FACTOR < self._items
-        is_better = is_small and not self._own.goes_before(flow)
+        """Record that a request with that flow has joined some items.
+
+        An item that other requests have joined before keeps their flow, unless the new one's tier
+        is better than theirs (case 1): case 2 compares with the request that was joined only.
+        """
+        is_much_smaller = len(positions) * _MUCH_LARGER_FACTOR < self._items
+        is_case_2 = is_much_smaller and not self._own.goes_before(flow)
         flow = with_size(flow, len(positions))
         for position in positions:
             known = self._flows.get(position, self._own)
-            takes_it = flow.goes_before(known) or (is_better and known == self._own)
-            self._flows[position] = flow if takes_it else known
+            is_earlier = flow.goes_before(known) or (is_case_2 and known == self._own)
+            self._flows[position] = flow if is_earlier else known
         self._positions = sorted(self._flows)
 
     def prefer(self, part: Part) -> bool:

@@ -6,7 +6,8 @@ from collections import deque
 
 _NEWEST_WEIGHT = 0.2  # of the newest answer in the moving average
 _MAX_ANSWERS = 100  # remembered for each size class
-_MIN_ANSWERS = 10  # of a size class, before `p95` returns a value
+_PERCENTILE = 0.95  # of `Latency.p95_s`
+_MIN_ANSWERS = 10  # of a size class, before `p95_s` returns a value
 _TTL_S = 10.0  # after the last answer, when the average counts as unknown
 
 
@@ -17,7 +18,7 @@ class Latency:
     """
 
     def __init__(self) -> None:
-        self.average: float | None = None
+        self.average: float | None = None  # seconds
         self.answered_at = float("-inf")  # when the last call was answered
         self._answers: dict[int, deque[float]] = {}
 
@@ -40,17 +41,17 @@ class Latency:
         """
         return self.average if now - self.answered_at < _TTL_S else None
 
-    def p95(self, items: int) -> float | None:
+    def p95_s(self, items: int) -> float | None:
         """The 95th percentile for calls of about that size, in seconds; None while unknown."""
         known = self._answers.get(_size_class(items))
         if known is None or len(known) < _MIN_ANSWERS:
             return None
-        return sorted(known)[int(0.95 * len(known))]
+        return sorted(known)[int(_PERCENTILE * len(known))]
 
-    def p95_or_average(self, items: int) -> float | None:
+    def p95_or_average_s(self, items: int) -> float | None:
         """The p95 for calls of about that size, else the average of all; None while unknown."""
-        p95 = self.p95(items)
-        return self.average if p95 is None else p95
+        p95_s = self.p95_s(items)
+        return self.average if p95_s is None else p95_s
 
 
 def _size_class(items: int) -> int:

@@ -1,4 +1,4 @@
-"""A worker's question to the store of a shared quota, and the answer. See `leased_quota`. Pure."""
+"""What a worker asks of the store of a shared quota, and the answer. See `leased_quota`. Pure."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Amount = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """A question to the store. ``calls`` are final: seconds since they were sent, their tokens."""
+class LeaseRequest:
+    """What a worker asks for, and the final calls that it reports: (seconds since sent, tokens)."""
 
     at: float
     kept: Amount  # calls and tokens, those of calls that are not final among them
     needed: Amount  # the least with which a waiting call may leave; 0: none waits
     wanted: Amount  # what the worker expects to use in `AHEAD_S`, if not more is needed
     calls: list[tuple[float, int]]  # in the order in which they became final
-    final: int  # calls that ever became final
+    final_ever: int  # calls that ever became final
     is_leaving: bool  # the worker ends, and returns all
 
 
@@ -45,11 +45,11 @@ class Lease:
     tokens: float
     members: int  # workers that use the quota
     window_wait: float  # seconds until the minute has room for what was needed; 0: it was leased
-    pace_wait: float  # seconds until that is due at the rate of the quota
-    # If the store is away from then on:
-    spare_calls: float  # that no worker can have leased since
-    spare_tokens: float
-    share_wait: float  # seconds until the shares of all workers fit into each minute
+    pace_wait: float  # seconds until what was needed is due at the rate of the quota
+    # For the case that no later answer comes: see `LeasedQuota._begin_share`.
+    spare_calls: float  # free in this minute, and not leased even by a burst in the next 2 s
+    spare_tokens: float  # the same of tokens
+    share_wait: float  # seconds until the shares of all workers fit into the minute beside leases
     rank: int  # number of workers before this one: the first ones share the remainder of a division
 
 
@@ -91,12 +91,12 @@ def share_of(
 ) -> tuple[float | None, float | None]:
     """Return a worker's share of the calls and tokens a minute; None is no limit.
 
-    ``rank`` is its place among the ``members``: its share of the calls is then whole calls, so that
-    all shares together are the quota, and some are 0 where there are more workers than calls.
+    ``rank`` is its position among the ``members``: its share of the calls is then whole calls, so
+    that all shares together are the quota, and some are 0 where there are more workers than calls.
     """
     requests, tokens = whole
     calls = None if requests is None else requests / members
     if requests is not None and rank is not None:
-        each, rest = divmod(int(requests), members)
-        calls = each + (rank < rest)
+        each, remainder = divmod(int(requests), members)
+        calls = each + (rank < remainder)
     return calls, None if tokens is None else tokens / members

@@ -25,15 +25,14 @@ from app.dispatch.lease import (
     JOIN_S,
     LEASE_S,
     POLL_S,
-    Exchange,
     Lease,
+    LeaseRequest,
     amounts,
     lease_size,
     share_of,
 )
 from app.dispatch.quota import MAX_WAIT_S, Quota
-from app.dispatch.quota_window import WINDOW_S
-from app.dispatch.reservation import Reservation
+from app.dispatch.quota_window import WINDOW_S, QuotaReservation
 
 _INFINITE = float("inf")
 
@@ -47,19 +46,19 @@ class LeasedQuota(Quota):
     def __init__(self, requests: float | None, tokens: float | None, workers: int) -> None:
         self.whole = requests, tokens
         self._workers, self._rank = workers, -1
-        self._has_share = True  # False: of fewer calls than workers, it has none
+        self._has_share = True  # False: the quota has fewer calls than workers, and this got none
         self._joins_until = -_INFINITE
         self.on_need: Callable[[], None] | None = None
         self._until = -_INFINITE  # when the lease expires
         self.is_leased = False  # whether calls leave as far as a lease goes
         self._lease_calls = self._lease_tokens = 0.0
-        self._exchange: Exchange | None = None  # under way
+        self._exchange: LeaseRequest | None = None  # under way
         self._reports = CallReports()
         self._needed_tokens = -1  # of a call that waits for a lease; -1: none waits
         self._window_until = self._pace_until = -_INFINITE
         self._spare = [0.0, 0.0]  # calls and tokens, at the beginning of a share
-        self._strict_until = -_INFINITE
-        self._last: Lease | None = None
+        self._strict_until = -_INFINITE  # until a minute after a lease: see `_pause_s`
+        self._last: Lease | None = None  # the store's last answer
         self._leased_at = -_INFINITE  # when that came
         super().__init__(*share_of(self.whole, workers))
         self.members = workers
@@ -70,7 +69,7 @@ class LeasedQuota(Quota):
         """Let calls wait up to `JOIN_S` for the store's first answer, before the share is used."""
         self._joins_until = now + JOIN_S
 
-    def start_exchange(self, now: float, is_leaving: bool = False) -> Exchange:
+    def start_exchange(self, now: float, is_leaving: bool = False) -> LeaseRequest:
         """Return what to ask the store now. What it does not keep is not used any more."""
         with self._lock:
             calls = self._reports.collect(now, is_leaving)
@@ -83,12 +82,12 @@ class LeasedQuota(Quota):
             self._lease_calls, self._lease_tokens = kept
             open_calls, open_tokens = self._reports.open_amount()
             held = kept[0] + open_calls, kept[1] + open_tokens
-            finals = self._reports.finals
-            made = Exchange(now, held, needed, wanted, calls, finals, is_leaving)
+            final_ever = self._reports.final_ever
+            made = LeaseRequest(now, held, needed, wanted, calls, final_ever, is_leaving)
             self._exchange = made
             return made
 
-    def end_exchange(self, exchange: Exchange, lease: Lease | None, now: float) -> bool:
+    def end_exchange(self, exchange: LeaseRequest, lease: Lease | None, now: float) -> bool:
         """Take the store's answer, None for none; return whether waiting calls may leave now."""
         with self._lock:
             if self._exchange is not exchange:
@@ -105,7 +104,7 @@ class LeasedQuota(Quota):
                     self._take(exchange, lease, now)
             return True
 
-    def _acknowledge(self, exchange: Exchange, lease: Lease) -> None:
+    def _acknowledge(self, exchange: LeaseRequest, lease: Lease) -> None:
         """Forget the calls that were reported; after a loss of the store report them again."""
         if lease.is_known:
             self._reports.acknowledge(len(exchange.calls))
@@ -117,7 +116,7 @@ class LeasedQuota(Quota):
             self._has_share = requests != 0
             self._window.set_limits(1 if requests == 0 else requests, tokens)
 
-    def _take(self, exchange: Exchange, lease: Lease, now: float) -> None:
+    def _take(self, exchange: LeaseRequest, lease: Lease, now: float) -> None:
         """Add a lease to what was kept. The times are counted from when it was asked for."""
         self._last, self._leased_at = lease, now
         self._lease_calls += lease.calls
@@ -130,8 +129,9 @@ class LeasedQuota(Quota):
     def _begin_share(self, now: float) -> None:
         """Use the share of the quota from now on, but never more than all workers together may.
 
-        Other workers may have leased calls until the store went away. The store's last answer says
-        from when the shares of all workers fit beside those, and what all may use before that.
+        Other workers may have leased calls until the store went away. By the store's last answer,
+        shares begin when those of all workers fit into the minute beside such leases, and until
+        then a worker may use its part of what was free and cannot have been leased.
         """
         last = self._last
         if last is None:
@@ -156,18 +156,26 @@ class LeasedQuota(Quota):
         is_early = now < self._strict_until
         return is_early and self._spare[0] >= 1 and self._spare[1] >= tokens
 
-    def _wait(self, tokens: int, now: float, calls: int = 1) -> float:
+    def _wait_s(self, tokens: int, now: float, calls: int = 1) -> float:
         if self._has_lease(tokens, now, calls):
             return 0.0
         if not self.is_leased:
-            return super()._wait(tokens, now, calls) if self._has_share else WINDOW_S
+            return super()._wait_s(tokens, now, calls) if self._has_share else WINDOW_S
         wait = self._window_until - now
         return wait if wait > MAX_WAIT_S else 0.0
 
-    def _pause(self, tokens: int, now: float, deadline: float) -> float:
+    def _pause_s(self, tokens: int, now: float, deadline: float) -> float:
+        """See `Quota.pause_s`. Where the lease has no room, there are these cases:
+
+        1. Leased: until the store will have room; from then on an exchange is asked for.
+        2. Share, while an exchange is under way, or the worker starts: until its answer.
+        3. Share, and the call is among the spare ones: none.
+        4. Share, a minute after the lease, or without one: as without a store.
+        5. Share, earlier: for room, or until the call itself is due.
+        """
         if self._has_lease(tokens, now):
             return 0.0
-        if self.is_leased:
+        if self.is_leased:  # case 1
             if self._window_until - now > MAX_WAIT_S:
                 return 0.0
             pause = max(self._window_until, self._pace_until) - now
@@ -179,22 +187,22 @@ class LeasedQuota(Quota):
             return POLL_S  # the store counts this call only if it is sent after its answer
         if self._has_spare(tokens, now):
             return 0.0
-        if now >= self._strict_until:
-            return super()._pause(tokens, now, deadline)
-        wait = self._wait(tokens, now)
+        if now >= self._strict_until:  # case 4
+            return super()._pause_s(tokens, now, deadline)
+        wait = self._wait_s(tokens, now)
         if wait > 0:
             return wait if wait <= MAX_WAIT_S else 0.0
         # No call leaves before it is due, or the first ones of all workers would come at once.
         return self._window.seconds_until_due(tokens, now)
 
-    def _held_back(self, tokens: int, now: float) -> float:
+    def _held_back_s(self, tokens: int, now: float) -> float:
         if self._has_lease(tokens, now):
             return 0.0
         if self.is_leased:  # until the store has room; the short wait for a lease does not count
             return max(self._window_until, self._pace_until) - now
         if self._exchange is not None or now < self._joins_until or self._has_spare(tokens, now):
             return 0.0
-        return super()._held_back(tokens, now)
+        return super()._held_back_s(tokens, now)
 
     def _need(self, tokens: int) -> None:
         if tokens != self._needed_tokens:
@@ -202,21 +210,22 @@ class LeasedQuota(Quota):
             if self.on_need is not None:
                 self.on_need()
 
-    def _calls_left(self, now: float) -> float:
+    def _own_calls_left(self, now: float) -> float:
         if self.whole[0] is None:
             return _INFINITE
         if self.is_leased:
             return self._lease_calls if now < self._until else 0.0
-        return super()._calls_left(now)
+        return super()._own_calls_left(now)
 
-    def _room(self, now: float) -> float:
+    def _own_tokens_left(self, now: float) -> float:
         if self.whole[1] is None:
             return _INFINITE
         if now < self._until and self._lease_tokens > 0:
             return self._lease_tokens
-        return 0.0 if self.is_leased else super()._room(now)
+        return 0.0 if self.is_leased else super()._own_tokens_left(now)
 
-    def _try_count(self, made: Reservation) -> bool:
+    def _try_count(self, made: QuotaReservation) -> bool:
+        """Count a call in the lease, else in what is spare, else in the share; False: in none."""
         if self._has_lease(made.tokens, made.at):
             self._lease_calls -= 1
             self._lease_tokens -= made.tokens
@@ -235,12 +244,12 @@ class LeasedQuota(Quota):
         self._reports.add(made)
         return True
 
-    def _change(self, reservation: Reservation, tokens: int) -> None:
+    def _change(self, reservation: QuotaReservation, tokens: int) -> None:
         super()._change(reservation, tokens)
         if tokens > 0 and reservation.is_unreported:
             self._lease_tokens -= tokens
 
-    def _release(self, reservation: Reservation) -> None:
+    def _release(self, reservation: QuotaReservation) -> None:
         super()._release(reservation)
         if reservation.is_unreported:
             self._reports.remove(reservation)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from app.dispatch.batching import SlotQueue
 from app.dispatch.shares import calls_of_worker
-from app.dispatch.slot_lease import SlotExchange, SlotLease
+from app.dispatch.slot_lease import SlotLease, SlotLeaseRequest
 
 if TYPE_CHECKING:
     from app.dispatch.attempt import Attempt
@@ -76,11 +76,13 @@ class LeasedSlotQueue(SlotQueue):
         self._held = 0  # slots that the store counts for this worker, at least
         self._entitled = 0  # slots that it may go on using: see `SlotLease`
         self._is_urgent = False
-        #: Leased: when the lease expires. Else when the whole share may be used; infinite: it is.
+        #: When the mode ends. Leased: the lease expires. Share: all of the share may be used, not
+        #: only as many slots as the last lease had; infinite: all of it is in use.
         self._until = _INFINITE
-        #: How long after an answer that does not come other workers' calls may last.
+        #: Seconds after a last exchange within which all calls have ended that another worker, or
+        #: this one, may have started in the slots of a lease.
         self.hold_s = LEASE_S + max_call_s + CALL_MARGIN_S
-        self._exchange: SlotExchange | None = None  # under way
+        self._exchange: SlotLeaseRequest | None = None  # under way
         self._exchanged_at = -_INFINITE  # the last exchange
         self._asked_at = -_INFINITE  # the last exchange in which an attempt lacked a slot
         self._number = 0
@@ -96,7 +98,7 @@ class LeasedSlotQueue(SlotQueue):
             self._until = now + self._join_s
             self._change_slots(0)
 
-    def start_exchange(self, now: float, is_leaving: bool = False) -> SlotExchange:
+    def start_exchange(self, now: float, is_leaving: bool = False) -> SlotLeaseRequest:
         """Return what to ask the store now. What it does not keep is not used any more."""
         with self._lock:
             if now >= self._until:
@@ -114,12 +116,12 @@ class LeasedSlotQueue(SlotQueue):
             self._number += 1
             is_busy = taken > 0 or lacks
             needed = min(self.limit, needed)
-            self._exchange = SlotExchange(
+            self._exchange = SlotLeaseRequest(
                 now, self._number, self._held, needed, is_busy, lacks, is_leaving
             )
             return self._exchange
 
-    def end_exchange(self, exchange: SlotExchange, lease: SlotLease | None, now: float) -> bool:
+    def end_exchange(self, exchange: SlotLeaseRequest, lease: SlotLease | None, now: float) -> bool:
         """Take the store's answer, None for none; return False for that of an earlier exchange."""
         with self._lock:
             if self._exchange is not exchange:
@@ -133,13 +135,13 @@ class LeasedSlotQueue(SlotQueue):
 
     # Under the lock
 
-    def _take(self, exchange: SlotExchange, lease: SlotLease) -> None:
+    def _take(self, exchange: SlotLeaseRequest, lease: SlotLease) -> None:
         """Use a lease. Its time is counted from when it was asked for."""
         self.is_leased, self._until = True, exchange.at + LEASE_S
         self._held, self._entitled = max(lease.slots, exchange.kept), lease.entitled
         self._is_urgent = lease.is_urgent
-        slots, rest = divmod(self.limit, max(lease.members, self._workers))
-        self._share = max(1, slots + (lease.rank < rest))
+        slots, remainder = divmod(self.limit, max(lease.members, self._workers))
+        self._share = max(1, slots + (lease.rank < remainder))
         self._change_slots(min(self._held, self._entitled))
 
     def _begin_share(self, now: float) -> None:
@@ -159,12 +161,15 @@ class LeasedSlotQueue(SlotQueue):
         self.slots = slots
 
     def _may_start(self, attempt: Attempt, now: float) -> bool:
+        """See `SlotQueue._may_start`; counts the slot as one that could have been used."""
         if now >= self._until:
             self._end_mode(now)
         self._used_at = now
-        wanted = self.slots - self.free + 1
-        if wanted > self._peak:  # more calls may follow where a request has as many as slots
-            self._peak = 2 * wanted if wanted >= self.slots > 0 else wanted
+        with_it = self.slots - self.free + 1
+        if with_it > self._peak:
+            # Where it takes the last slot, more calls may follow: a request starts as many parts as
+            # there are slots. Twice as many are asked for, so that their number can grow.
+            self._peak = 2 * with_it if with_it >= self.slots > 0 else with_it
         return super()._may_start(attempt, now)
 
     def _next(self, now: float) -> Batch | None:
@@ -180,7 +185,16 @@ class LeasedSlotQueue(SlotQueue):
         return self.is_leased or self.free >= 0
 
     def _look_ahead(self, now: float) -> None:
-        """Request an exchange soon if an attempt lacks a slot, or another worker lacks these."""
+        """Have the queue looked at again, or an exchange made, where an attempt found no slot.
+
+        There are three cases; in the last two the exchange is made now if it is due, else the queue
+        is looked at again when it is:
+
+        1. Share: when all of the share may be used, attempts that wait may get a slot.
+        2. Leased, and another worker lacks slots that this one has above what it is entitled to:
+           they are returned every `RETURN_S`, as calls end.
+        3. Leased, and an attempt lacks a slot: it is asked for every `POLL_S` or `BUSY_POLL_S`.
+        """
         waiting = self._attempts.waiting
         if not self.is_leased:
             if waiting and self._until < _INFINITE and self.on_pause is not None:

@@ -55,7 +55,7 @@ class Merging:
         self._max_inputs = self._deployment.max_inputs or math.inf
         max_tokens = self._deployment.max_call_tokens
         self._max_tokens = room if max_tokens is None else min(room, max_tokens)
-        self._longest_s = self._deployment.longest_call(self._is_bulk)
+        self._longest_s = self._deployment.longest_call_s(self._is_bulk)
         self._smallest = first  # of the best tier
         self._short = (first.size, first.tokens)  # items and tokens of it, and of those like it
 

@@ -18,7 +18,7 @@ _NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chose
 
 
 class NextStep:
-    """Carries out a decision about a part of a request."""
+    """Carries out a decision about a part; it is made after a failure, as most parts have none."""
 
     def __init__(self, context: JobContext, parts: Parts, rng: random.Random) -> None:
         self._context = context
@@ -42,9 +42,9 @@ class NextStep:
                 assert isinstance(error, Rejected)
                 if not self._parts.halve(part, attempt.deployment, error, self._pool):
                     return retry.Fail(retry.refusal(error))
-            case retry.Wait(is_charged):
-                part.retry_not_charged = is_charged
-                if not is_charged:  # the same deployment may be called again after its rest
+            case retry.Wait(must_charge_retry):
+                part.must_charge_retry = must_charge_retry
+                if not must_charge_retry:  # the same deployment may be called again after its rest
                     part.failed_at.pop(attempt.deployment, None)
                     rest_s = self._pool.wait(now, part.expected, self._context.suitable)
                     part.due = now + max(rest_s, self.pause(part))

@@ -1,7 +1,8 @@
 """Embeds a request on one deployment that the caller names, whatever its health: no fail-over.
 
-It is for administrators who compare deployments. Its calls are those of `app.dispatch.drift`: they
-leave only while no request waits, and change neither health nor latency of the deployment.
+It is for administrators who compare deployments. Its calls are those of
+`app.dispatch.background_calls`: they take only idle slots, and change neither health nor latency of
+the deployment.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from app.concurrency.deadline import Deadline
 from app.dispatch.attempt import Attempt
+from app.dispatch.background_calls import BackgroundCalls, NoIdleSlot
 from app.dispatch.call_times import MAX_CALLS_RECORDED
 from app.dispatch.deployment import Deployment
-from app.dispatch.drift import BackgroundCalls, NoIdleSlot
 from app.dispatch.plan import split
 from app.dispatch.pool import Pool
 from app.dispatch.preparation import prepare

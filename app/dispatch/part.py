@@ -64,11 +64,11 @@ class Part(Struct, eq=False):
     late_at: float = NEVER
     late_after: float = NEVER  # seconds from the start of the call; less near the deadline
     hedge_at: float = NEVER  # when one more call is sent, without counting a failure
-    hedge_after: float = NEVER  # seconds, likewise
-    is_late: bool = False  # another deployment was asked beside a late one
-    retry_not_charged: bool = False  # the next attempt is still to be charged to the budget
+    hedge_after: float = NEVER  # seconds from the start of the call
+    has_call_beside: bool = False  # another deployment was called beside a late one
+    must_charge_retry: bool = False  # the budget is charged when the next attempt is submitted
     never_merge: bool = False
-    starts_first: bool = False  # another request waits for some of its items: see `Parts.want`
+    starts_first: bool = False  # another request waits for some of its items
     halving: Halving | None = None  # that made this part, if one did
     is_largest_served: bool = False  # the largest item of a larger part was sent alone before it
     # Computed from the fields above:
@@ -126,7 +126,7 @@ class Part(Struct, eq=False):
         return sum(attempt.batch_size == 1 for attempt in self.refused_by.values()) > 1
 
     @property
-    def asked(self) -> list[Deployment]:
+    def called(self) -> list[Deployment]:
         """The deployments that have failed it, and those that have it now."""
         return [*self.failed_at, *(attempt.deployment for attempt in self.attempts)]
 
@@ -140,7 +140,7 @@ class Part(Struct, eq=False):
             self.has_doubtful_400 |= deployment.standing.doubts_400(attempt.kind, now)
             if self.is_refusal_shared:
                 for refusing, refused in self.refused_by.items():
-                    refusing.standing.refusal_confirmed(refused.kind, now)
+                    refusing.standing.confirm_refusal(refused.kind, now)
 
     def smaller(self, cuts: Sequence[tuple[int, int]], flow: Flow) -> list[Part]:
         """Return the parts that can take its place: (start, stop) of its items for each."""
@@ -152,7 +152,7 @@ class Part(Struct, eq=False):
                 due=self.due,
                 failures=list(self.failures),
                 failed_at=dict(self.failed_at),
-                retry_not_charged=self.retry_not_charged,
+                must_charge_retry=self.must_charge_retry,
                 never_merge=self.never_merge,
                 is_largest_served=self.is_largest_served,
             )

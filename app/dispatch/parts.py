@@ -45,11 +45,15 @@ class Parts:
     def transition(self, part: Part, state: PartState, attempt: Attempt | None = None) -> None:
         """Change the state of a part. ``attempt`` is its attempt, for `RUNNING`.
 
-        The caller has removed a part in state `WAITING` from ``waiting`` before.
+        The caller has removed a part in state `WAITING` from ``waiting`` before. What follows:
+
+        1. A part that stops running abandons its attempts, and has no timers any more.
+        2. One that waits is the last in ``waiting``, or the first if it starts first.
+        3. When one is answered or stopped, the parts that were held until then wait, too.
         """
         assert state in NEXT_STATES[part.state], f"{part.state} → {state}"
-        for other in part.attempts:  # of a part that stops running: not wanted any more
-            self._leave(other)
+        for other in part.attempts:
+            self._abandon(other)
         part.attempts.clear()
         part.late_at = part.hedge_at = NEVER
         part.state = state
@@ -60,7 +64,7 @@ class Parts:
             part.attempts.append(attempt)
             self.running[attempt] = part
         elif state is PartState.ANSWERED and part.halving is not None:
-            part.halving.part_served()
+            part.halving.record_served()
         if self._held and state in (PartState.ANSWERED, PartState.STOPPED):
             self.put_first(self._held.pop(part, ()))
         part.check()
@@ -81,7 +85,7 @@ class Parts:
     def drop_attempt(self, part: Part, attempt: Attempt) -> None:
         """Abandon one of the two attempts of a part."""
         part.attempts.remove(attempt)
-        self._leave(attempt)
+        self._abandon(attempt)
         part.check()
 
     def take_result(self, attempt: Attempt) -> Part | None:
@@ -136,7 +140,7 @@ class Parts:
 
     # For requests that join this one, or leave it
 
-    def want(self, positions: Sequence[int], flow: Flow) -> None:
+    def start_first(self, positions: Sequence[int], flow: Flow) -> None:
         """Let the parts with these items start first: a request that has joined waits for them.
 
         In queues, the parts wait in ``flow`` if they leave earlier by that: see `JoinedItems`.
@@ -157,8 +161,9 @@ class Parts:
     def keep_only(self, positions: Sequence[int]) -> list[tuple[int, int]]:
         """Stop the parts with none of these items, whose positions are in ascending order.
 
-        A part whose call was not sent is cut to the items from the first to the last of these.
-        Returns (start, stop) of the items that are stopped.
+        A part with some of them goes on whole if its call was sent. Else it is taken out of its
+        queue, waits again, and is cut to the items from the first to the last of these. Returns
+        (start, stop) of the items that are stopped.
         """
         stopped: list[tuple[int, int]] = []
         for held in self._held.values():
@@ -216,9 +221,9 @@ class Parts:
         self.waiting.clear()
         self._held.clear()
         for attempt in list(self.running):
-            self._leave(attempt)
+            self._abandon(attempt)
 
-    def _leave(self, attempt: Attempt) -> None:
+    def _abandon(self, attempt: Attempt) -> None:
         """Abandon an attempt; cancel its call where no other request waits for that."""
         part = self.running.pop(attempt, None)
         if part is not None:

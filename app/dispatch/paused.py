@@ -65,4 +65,4 @@ class PausedQueues:
             while (batch := queue.next(now)) is not None:
                 self._send(batch)
         except Exception:  # a bug must not end the thread: other queues wait for it
-            _log.exception("sending what waited for a quota failed")
+            _log.exception("sending the attempts of a queue after its pause failed")

@@ -18,9 +18,9 @@ _MIN_BYTES_PER_TOKEN, _MAX_BYTES_PER_TOKEN = 0.5, 32.0
 _MIN_LEARNED_BYTES = 200.0  # seen, before something is learned from them
 _MIN_STAGGERED = 8  # calls of a request, from which on the first ones are smaller
 _DECAY = 0.95  # of what was seen, with each further call
-_CORRECTION_FACTOR = 1.25  # more tokens are assumed in a call after one was too large,
-_MAX_CORRECTION = 4.0  # so many times more at most,
-_CORRECTION_DECAY = 0.99  # and less again with each call that was not
+_CORRECTION_FACTOR = 1.25  # of `TokenEstimate.correction`, for each call that was too large
+_MAX_CORRECTION = 4.0  # of `TokenEstimate.correction`
+_CORRECTION_DECAY = 0.99  # of `TokenEstimate.correction`, for each call that was answered
 _MARGIN = 0.8  # of the average: more tokens are expected than there are on average
 
 
@@ -74,9 +74,9 @@ class TokenEstimate:
         if isinstance(items[0], str):
             per_token = self.bytes_per_token
             expected = [-int(-weight // per_token) for weight in expected]
-        for place, count in enumerate(counts):
+        for position, count in enumerate(counts):
             if count is not None:
-                expected[place] = count
+                expected[position] = count
         return expected
 
     def learn(self, items: Sequence[Item], tokens: int) -> None:
@@ -107,12 +107,12 @@ def split(
     """
     cuts = [0]
     inputs = total = 0
-    for place, count in enumerate(tokens):
+    for position, count in enumerate(tokens):
         is_full = (max_inputs is not None and inputs >= max_inputs) or (
             max_tokens is not None and inputs and total + count > max_tokens
         )
         if is_full:
-            cuts.append(place)
+            cuts.append(position)
             inputs = total = 0
         inputs += 1
         total += count

@@ -71,65 +71,69 @@ class Pool:
         4. None is healthy: an ejected one may get its half-open probe early.
         """
         candidates = self.deployments if suitable is None else suitable
-        if len(candidates) == 1:
+        if len(candidates) == 1:  # case 1
             only = candidates[0]
-            may_be_asked = only not in avoid and self.may_be_asked(
+            may_be_called = only not in avoid and self.may_be_called(
                 only, expected, now, is_only=True, deadline=deadline
             )
-            return only if may_be_asked else None
-        for last_resort in (False, True):
-            for tier in self._tiers(candidates, avoid):
-                fit = [d for d in tier if self.may_be_asked(d, expected, now, last_resort)]
-                if fit:
-                    if not last_resort and expected.flow.tier != "flex":
-                        fit = self._without_pause(fit, candidates, avoid, expected, now)
-                    return draw(fit, self._rng, now)
-            if deadline > now and not last_resort:
+            return only if may_be_called else None
+        for last_resort in (False, True):  # cases 2 and 4
+            for in_tier in self._by_tier(candidates, avoid):
+                available = [
+                    d for d in in_tier if self.may_be_called(d, expected, now, last_resort)
+                ]
+                if available:
+                    is_bulk = expected.flow.tier == "flex"
+                    if not last_resort and not is_bulk:
+                        available = self._without_pause(available, candidates, avoid, expected, now)
+                    return draw(available, self._rng, now)
+            if deadline > now and not last_resort:  # case 3
                 soon = [
                     d
                     for d in candidates
-                    if d not in avoid and self.may_be_asked(d, expected, now, deadline=deadline)
+                    if d not in avoid and self.may_be_called(d, expected, now, deadline=deadline)
                 ]
                 if soon:
                     return min(soon, key=lambda d: d.quota_wait(expected, now))
-            if avoid and any(self.may_be_asked(d, expected, now) for d in candidates):
+            if avoid and any(self.may_be_called(d, expected, now) for d in candidates):
                 return None  # one of ``avoid`` is healthy: no ejected one is probed early
         return None
 
     def _without_pause(
         self,
-        fit: list[Deployment],
+        available: list[Deployment],
         candidates: Sequence[Deployment],
         avoid: Collection[Deployment],
         expected: Expected,
         now: float,
     ) -> list[Deployment]:
-        """Return the deployments of ``fit`` whose quota does not hold a call back now.
+        """Return the deployments whose quota does not hold a call back now.
 
-        ``fit``: those of the first tier with one that may be called. Where the quota of all holds a
-        call back: the idle ones of another tier; else the one with the shortest pause.
+        ``available`` are those of the first tier with one that may be called. There are three
+        cases: (1) the quota of some of them has no pause: these; (2) a tier has idle deployments
+        without a pause: these; (3) else the available one with the shortest pause.
         """
-        for one in fit:
-            if one.quota.is_limited or one.quota.rests_until > now:
+        for one in available:
+            if one.quota.is_limited or one.quota.exhausted_until > now:
                 break
-        else:
-            return fit
-        pauses = {d: d.quota.held_back_s(expected.largest, now) for d in fit}
+        else:  # no quota: the usual case, at no cost
+            return available
+        pauses = {d: d.quota.held_back_s(expected.largest, now) for d in available}
         at_once = [d for d, pause in pauses.items() if not pause]
         if at_once:
             return at_once
-        for tier in self._tiers(candidates, avoid):
+        for in_tier in self._by_tier(candidates, avoid):
             idle = [
                 d
-                for d in tier
+                for d in in_tier
                 if d.queue.free > 0
                 and not d.queue.waiting
                 and not d.quota.held_back_s(expected.largest, now)
-                and self.may_be_asked(d, expected, now)
+                and self.may_be_called(d, expected, now)
             ]
             if idle:
                 return idle
-        return [min(fit, key=lambda d: (pauses[d], d.queue.outstanding(d)))]
+        return [min(available, key=lambda d: (pauses[d], d.queue.outstanding(d)))]
 
     def has_other(
         self,
@@ -141,18 +145,19 @@ class Pool:
         """Whether `choose` would return a deployment; draws no random number."""
         others = [d for d in suitable if d not in avoid]
         if len(suitable) == 1:
-            return any(self.may_be_asked(d, expected, now, is_only=True) for d in others)
-        return self._any(now, expected, others, False) or (
-            not self._any(now, expected, suitable, False) and self._any(now, expected, others, True)
+            return any(self.may_be_called(d, expected, now, is_only=True) for d in others)
+        return self._is_any_available(now, expected, others, False) or (
+            not self._is_any_available(now, expected, suitable, False)
+            and self._is_any_available(now, expected, others, True)
         )
 
-    def _any(
+    def _is_any_available(
         self, now: float, expected: Expected, among: Sequence[Deployment], last_resort: bool
     ) -> bool:
-        return any(self.may_be_asked(d, expected, now, last_resort) for d in among)
+        return any(self.may_be_called(d, expected, now, last_resort) for d in among)
 
     @staticmethod
-    def may_be_asked(
+    def may_be_called(
         deployment: Deployment,
         expected: Expected,
         now: float,
@@ -168,17 +173,18 @@ class Pool:
         # A queue may be full of attempts that wait for the quotas of other deployments.
         if not queue.has_room(flow) and not queue.starts_at_once(deployment, flow.tier, now):
             return False
-        if not deployment.standing.may_be_asked(now, last_resort, is_only):
+        if not deployment.standing.may_be_called(now, last_resort, is_only):
             return False
         wait = deployment.quota_wait(expected, now)
         return not wait or (wait <= MAX_WAIT_S and now + wait < deadline)
 
     @staticmethod
-    def _tiers(
+    def _by_tier(
         candidates: Sequence[Deployment], avoid: Collection[Deployment]
     ) -> Iterator[list[Deployment]]:
-        for _, tier in groupby(candidates, key=lambda d: d.settings.tier):
-            yield [d for d in tier if d not in avoid]
+        """Yield the deployments of each of their tiers, the best one first."""
+        for _, in_tier in groupby(candidates, key=lambda d: d.settings.tier):
+            yield [d for d in in_tier if d not in avoid]
 
     # The state of all deployments
 
@@ -211,7 +217,7 @@ class Pool:
         return any(
             not d.queue.has_room(expected.flow)
             and not d.queue.starts_at_once(d, expected.flow.tier, now)
-            and d.standing.may_be_asked(now, True, is_only=len(suitable) == 1)
+            and d.standing.may_be_called(now, True, is_only=len(suitable) == 1)
             and d.quota_wait(expected, now) <= longest_wait_s
             for d in suitable
         )
@@ -220,14 +226,14 @@ class Pool:
         """Whether a deployment is not ejected; it may be resting for its provider's Retry-After."""
         return not all(d.standing.is_ejected for d in self.deployments)
 
-    def p95_or_slowest(self, deployment: Deployment, items: int) -> float | None:
+    def p95_or_slowest_s(self, deployment: Deployment, items: int) -> float | None:
         """Return the p95 in seconds of calls of so many items; None while unknown for all.
 
         A deployment with too few calls for a p95 gets the slowest p95 of the others, so that its
         calls can be hedged and late, too.
         """
-        own = deployment.standing.p95(items)
+        own = deployment.standing.p95_s(items)
         if own is not None:
             return own
-        known = [d.standing.p95(items) for d in self.deployments if d is not deployment]
-        return max((p95 for p95 in known if p95 is not None), default=None)
+        known = [d.standing.p95_s(items) for d in self.deployments if d is not deployment]
+        return max((p95_s for p95_s in known if p95_s is not None), default=None)

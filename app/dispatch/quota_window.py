@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
-
-from app.dispatch.reservation import Reservation
+from dataclasses import dataclass
 
 #: A little more than a minute: a provider counts calls as they arrive, and two calls that were sent
 #: a minute apart may arrive closer together.
@@ -16,6 +15,17 @@ WINDOW_S = 60.1
 BURST_SHARE = 0.5
 #: The share of the tokens from which a window counts as full.
 FULL_SHARE = 0.9
+
+
+@dataclass(slots=True, eq=False)
+class QuotaReservation:
+    """The quota taken for one call: its time, and the tokens that it counts for."""
+
+    at: float
+    tokens: int
+    is_counted: bool = False  # in the window of tokens
+    is_settled: bool = False  # the tokens are those that the provider counted
+    is_unreported: bool = False  # of a `LeasedQuota`: the store does not know of the call
 
 
 class QuotaWindow:
@@ -32,8 +42,8 @@ class QuotaWindow:
     """
 
     def __init__(self, requests: float | None, tokens: float | None) -> None:
-        self._calls: deque[Reservation] = deque()  # in the window of calls, oldest first
-        self._counted: deque[Reservation] = deque()  # in the window of tokens, oldest first
+        self._calls: deque[QuotaReservation] = deque()  # in the window of calls, oldest first
+        self._counted: deque[QuotaReservation] = deque()  # in the window of tokens, oldest first
         self._tokens = 0  # of those
         #: When all calls, and all tokens, sent so far are due at the rate of the limits (the
         #: algorithm's "theoretical arrival time").
@@ -50,7 +60,7 @@ class QuotaWindow:
 
     # What it has room for
 
-    def wait(self, tokens: int, now: float, calls: int = 1) -> float:
+    def wait_s(self, tokens: int, now: float, calls: int = 1) -> float:
         """Return the seconds until it has room for calls of so many tokens together; 0: it has."""
         self._expire(now)
         wait = 0.0
@@ -83,11 +93,11 @@ class QuotaWindow:
 
     # Spacing
 
-    def spacing(self, now: float) -> float:
+    def spacing_s(self, now: float) -> float:
         """Return the seconds until the next call is due, after the burst; 0: it may leave."""
         return max(0.0, max(self._calls_due, self._tokens_due) - now - BURST_SHARE * WINDOW_S)
 
-    def spacing_without_burst(self, now: float) -> float:
+    def spacing_without_burst_s(self, now: float) -> float:
         """Return the seconds until the next call is due at the rate of the limits."""
         return max(0.0, max(self._calls_due, self._tokens_due) - now)
 
@@ -96,7 +106,7 @@ class QuotaWindow:
         due = max(self._calls_due + self._call_s, self._tokens_due + tokens * self._token_s)
         return max(0.0, due - now - BURST_SHARE * WINDOW_S)
 
-    def spread_s(self, tokens: int) -> float:
+    def interval_s(self, tokens: int) -> float:
         """Return the seconds between calls of so many tokens that use all of the limits."""
         return max(self._call_s, WINDOW_S * tokens / self._max_tokens)
 
@@ -118,7 +128,7 @@ class QuotaWindow:
 
     # Changes
 
-    def count(self, made: Reservation) -> None:
+    def count(self, made: QuotaReservation) -> None:
         """Count a call."""
         self._calls.append(made)
         self._counted.append(made)
@@ -127,14 +137,14 @@ class QuotaWindow:
         self._calls_due = max(self._calls_due, made.at) + self._call_s
         self._tokens_due = max(self._tokens_due, made.at) + made.tokens * self._token_s
 
-    def change(self, reservation: Reservation, tokens: int) -> None:
+    def change(self, reservation: QuotaReservation, tokens: int) -> None:
         """Add tokens to a call, or subtract them."""
         if reservation.is_counted:
             self._tokens += tokens
             self._tokens_due += tokens * self._token_s
         reservation.tokens += tokens
 
-    def release(self, reservation: Reservation) -> None:
+    def release(self, reservation: QuotaReservation) -> None:
         """Remove a call that was not sent."""
         if reservation in self._calls:
             self._calls.remove(reservation)
@@ -153,6 +163,6 @@ class QuotaWindow:
             self._tokens -= expired.tokens
             expired.is_counted = False
 
-    def _end(self, counted: Reservation) -> float:
+    def _end(self, counted: QuotaReservation) -> float:
         """Return the time at which the tokens of a call leave the window."""
         return counted.at + WINDOW_S * max(1.0, counted.tokens / self._max_tokens)

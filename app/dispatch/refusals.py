@@ -23,6 +23,13 @@ class Confirmation:
 class Refusals:
     """The 400s of one deployment, and the kinds of requests that it has embedded.
 
+    A 400 to a request of a kind is in one of three cases:
+
+    1. `are_trusted`: the deployment embedded the kind lately, so that the caller gets its 400.
+    2. `are_doubted`: it never did, or refuses everything, so that its 400 may be its own fault.
+    3. Neither: it embedded the kind, but not lately, or another deployment has confirmed such a
+       400. Another is called first; where none may be, the caller gets the 400.
+
     `app.dispatch.standing.Standing` owns it, and holds its own lock during every call.
     """
 
@@ -70,7 +77,7 @@ class Refusals:
             return False
         return self._refused_ever - last.refused_before <= settings.trusted_400s
 
-    def served(self, kind: Hashable, call_started_at: float, now: float) -> None:
+    def record_success(self, kind: Hashable, call_started_at: float, now: float) -> None:
         """Record that the deployment embedded a request of that kind.
 
         It refuted 400s before the start of the call only: since then it may refuse everything.
@@ -86,7 +93,7 @@ class Refusals:
             del served[oldest]
             self._confirmed.pop(oldest, None)
 
-    def refused(self, is_test: bool, now: float) -> None:
+    def record_refusal(self, is_test: bool, now: float) -> None:
         """Record a call that ended with 400.
 
         ``is_test``: a call of a bisection. It is not counted as a further refusal, since it repeats
@@ -96,11 +103,11 @@ class Refusals:
             self._in_a_row.append(now)
             self._refused_ever += 1
 
-    def confirmed(self, kind: Hashable, now: float) -> None:
+    def record_confirmation(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind."""
         if kind in self._served:
             self._confirmed[kind] = Confirmation(now, self._refused_ever)
 
-    def refuted(self) -> None:
+    def record_refuted(self) -> None:
         """Record that another deployment embedded the same items."""
         self._confirmed.clear()

@@ -9,7 +9,9 @@ from app.domain import StatedLimit
 #: The longest time for which a header is believed: a wrong one must not stop a deployment for long.
 MAX_BELIEVED_S = 60.0
 _MINUTE_S = 60.0
-_TOLERANCE = 0.2  # of the seconds until a token bucket is full, and …
+#: A reset is that of a token bucket if it differs from the seconds until such a bucket is full by
+#: at most this share of them, and one second.
+_TOLERANCE = 0.2
 _TOLERANCE_S = 1.0
 
 
@@ -39,20 +41,20 @@ class Remaining:
             if abs(reset_s - full_in) <= _TOLERANCE * full_in + min(_TOLERANCE_S, full_in):
                 self._refill = limit / _MINUTE_S / workers
 
-    def left(self, now: float) -> float:
+    def amount_left(self, now: float) -> float:
         """Return how much this worker may still use; infinite after the reset."""
         if now >= self.until:
             return float("inf")
         return self._left + self._refill * (now - self._at)
 
-    def wait(self, amount: float, now: float) -> float:
+    def wait_s(self, amount: float, now: float) -> float:
         """Return the seconds until so much remains.
 
         The first call may use more than this worker's share, which may be less than any call.
         """
         if now >= self.until or (self._is_untouched and amount <= self._whole):
             return 0.0
-        missing = amount - self.left(now)
+        missing = amount - self.amount_left(now)
         if missing <= 0:
             return 0.0
         wait = self.until - now
@@ -81,9 +83,9 @@ class RemainingCallsAndTokens:
                 remaining.update(said, workers, now)
         self.until = max(self._calls.until, self._tokens.until)
 
-    def wait(self, tokens: int, now: float, calls: int = 1) -> float:
+    def wait_s(self, tokens: int, now: float, calls: int = 1) -> float:
         """Return the seconds until calls of so many tokens remain."""
-        return max(self._calls.wait(calls, now), self._tokens.wait(tokens, now))
+        return max(self._calls.wait_s(calls, now), self._tokens.wait_s(tokens, now))
 
     def take(self, calls: int, tokens: int) -> None:
         """Count calls and tokens, or, where negative, that they are not used after all."""
@@ -92,8 +94,8 @@ class RemainingCallsAndTokens:
 
     def calls_left(self, now: float) -> float:
         """Return the calls that remain, at least 0; infinite where nothing is stated."""
-        return max(0.0, self._calls.left(now))
+        return max(0.0, self._calls.amount_left(now))
 
     def tokens_left(self, now: float) -> float:
         """Return the tokens that remain, at least 0; infinite where nothing is stated."""
-        return max(0.0, self._tokens.left(now))
+        return max(0.0, self._tokens.amount_left(now))

@@ -40,7 +40,9 @@ def _quota(quota: Quota, now: float) -> dict[str, Any] | None:
     """Return what this worker may use of a quota now; None where there is none."""
     if not quota.is_limited:
         return None
-    calls, tokens = (int(left) if math.isfinite(left) else None for left in quota.left(now))
+    calls, tokens = (
+        int(left) if math.isfinite(left) else None for left in quota.calls_and_tokens_left(now)
+    )
     return {"is_leased": quota.is_leased, "requests_left": calls, "tokens_left": tokens}
 
 

@@ -46,10 +46,10 @@ class FailOver:
 class Wait:
     """Wait until a deployment may be called, or give up.
 
-    The budget is charged at that call, if ``is_charged``.
+    The budget is charged at that call, if ``must_charge_retry``.
     """
 
-    is_charged: bool = True
+    must_charge_retry: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +122,11 @@ def decide(
     7. Else call another deployment at once; without one, the same after a pause.
     """
     if isinstance(failure, NotSent):
-        return Wait() if part.retry_not_charged else FailOver(cost=0.0)
+        return Wait() if part.must_charge_retry else FailOver(cost=0.0)
     if isinstance(failure, Rejected):
         return _after_refusal(part, attempt, failure, options, pool)
     if isinstance(failure, Throttled) and part.flow.tier == "flex" and not options.has_other:
-        return Wait(is_charged=False)
+        return Wait(must_charge_retry=False)
     if not options.has_candidate:
         return Fail()
     if not options.has_any:
@@ -168,8 +168,8 @@ def _after_refusal(
     cost = 1 / attempt.batch_size
     if not believed and options.has_other and pool.retries.can_spend(cost):
         return FailOver(cost)
-    may_serve_alone = not believed and part.has_merged_refusal and options.has_any
-    if attempt.batch_size > 1 or may_serve_alone:
+    may_be_called_alone = not believed and part.has_merged_refusal and options.has_any
+    if attempt.batch_size > 1 or may_be_called_alone:
         return Retry(never_merge=True, cost=0.0)
     if believed or not options.doubts_400:
         return Fail(refusal(failure))
@@ -188,5 +188,5 @@ def refusal(failure: Rejected) -> BadRequest:
 def doubtful(failure: Rejected) -> UpstreamFailed:
     """Return the caller's error for a 400 that may be the provider's fault."""
     error = UpstreamFailed(f"The provider of this model refused the request: {failure.message}")
-    error.log_message = "a provider refused the request as invalid, and no other could be asked"
+    error.log_message = "a provider refused the request as invalid, and no other could be called"
     return error

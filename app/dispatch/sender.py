@@ -31,13 +31,7 @@ from app.dispatch.events import Events, Tracer
 from app.dispatch.pool import Pool
 from app.dispatch.quota import MAX_WAIT_S
 from app.domain import Vectors
-from app.errors import (
-    Drifted,
-    ProviderError,
-    ProviderTimeout,
-    Rejected,
-    Throttled,
-)
+from app.errors import Drifted, ProviderError, ProviderTimeout, Rejected, Throttled
 from app.providers.rate_limits import stated_limits
 
 _log = logging.getLogger("app.dispatch")
@@ -63,7 +57,7 @@ class Sender:
     def send(self, batch: Batch | None) -> None:
         """Start a thread that makes the call of a batch."""
         while batch is not None:
-            if batch.reservation is None:
+            if batch.is_unsent:
                 batch = return_unsent(batch)
                 continue
             try:
@@ -76,34 +70,42 @@ class Sender:
                     return
                 batch = fail_without_thread(batch)
 
-    def ejected(self, pool: Pool, deployment: Deployment, now: float) -> None:
+    def report_ejection(self, pool: Pool, deployment: Deployment, now: float) -> None:
         """Report an ejection, and return the deployment's queued attempts to their jobs."""
         self._events.ejected(pool.model, deployment)
         self._flush(pool, deployment, now)
 
     def _flush(self, pool: Pool, deployment: Deployment, now: float) -> None:
         """Return a deployment's queued attempts to their jobs, unless it may still be called."""
-        if not deployment.standing.may_be_asked(now, last_resort=True, is_only=pool.is_alone):
+        if not deployment.standing.may_be_called(now, last_resort=True, is_only=pool.is_alone):
             for attempt in deployment.queue.flush(deployment):
-                attempt.on_result(attempt, NotSent("may not be asked now"), now)
+                attempt.on_result(attempt, NotSent("may not be called now"), now)
 
     @staticmethod
-    def _rest(deployment: Deployment, seconds: float, now: float) -> None:
-        """Let a deployment rest until its provider's limit resets.
+    def _pause_until_reset(deployment: Deployment, seconds: float, now: float) -> None:
+        """Let no call of a deployment leave until its provider's limit resets.
 
-        Before a long rest, its queued attempts go back to their jobs, which may have another one.
+        Before a long pause, its queued attempts go back to their jobs, which may have another one.
         """
-        deployment.quota.rest(seconds, now)
-        if deployment.quota.rests_until > now + MAX_WAIT_S:
+        deployment.quota.pause_until_reset(seconds, now)
+        if deployment.quota.exhausted_until > now + MAX_WAIT_S:
             for attempt in deployment.queue.flush(deployment):
                 attempt.on_result(attempt, NotSent("has used up its provider's limit"), now)
 
     # In its thread
 
     def _run(self, batch: Batch | None) -> None:
-        """Make the call of a batch, then the calls of batches that wait for its slot."""
+        """Make the call of a batch, then the calls of batches that wait for its slot.
+
+        For each batch:
+
+        1. The attempts of one that is unsent go back to their jobs; it has no slot.
+        2. It is closed for additions. If no request waits for it any more, it gives back its quota.
+        3. Else its call is made; after a 400 the tests of a bisection follow in the same slot.
+        4. The slot is freed, which returns the next batch; then an unsent test goes back, too.
+        """
         while batch is not None:
-            if batch.reservation is None:
+            if batch.is_unsent:
                 batch = return_unsent(batch)
                 continue
             queue = batch.deployment.queue
@@ -113,7 +115,7 @@ class Sender:
             if test is None:  # every caller has left before the call
                 release(batch)
             try:
-                while test is not None and test.reservation is not None:
+                while test is not None and not test.is_unsent:
                     batch = test
                     test = self._call(batch)
             except BaseException:  # a bug must leave no caller waiting, and no slot taken
@@ -132,12 +134,12 @@ class Sender:
         result, call_started_at, now = make_call(batch, pool, self._events, self._tracer)
         if batch.deployment.queue.adaptive is not None:
             self._adapt(batch.deployment.queue, batch.deployment.queue.adaptive, now)
-        if batch.attempts[0].is_space_check:
-            self._checked(batch, result, now - call_started_at, now)
+        if batch.attempts[0].is_background:
+            self._handle_background_result(batch, result, now - call_started_at, now)
             return None
         if isinstance(result, Vectors):
-            return self._answered(batch, result, call_started_at, now)
-        return self._failed(batch, result, call_started_at, now)
+            return self._handle_vectors(batch, result, call_started_at, now)
+        return self._handle_failure(batch, result, call_started_at, now)
 
     def _adapt(self, queue: SlotQueue, adaptive: AdaptiveLimit, now: float) -> None:
         """Set the slots of a queue to the measured number; send the batches that get a slot."""
@@ -148,12 +150,13 @@ class Sender:
                 self.send(batch)
                 batch = queue.next(now)
 
-    def _checked(
+    def _handle_background_result(
         self, batch: Batch, result: Vectors | ProviderError, seconds: float, now: float
     ) -> None:
-        """Deliver the result of a space check, which changes neither health nor latency.
+        """Deliver the result of a background call, which changes neither health nor latency.
 
-        Its texts and times are not those of requests: a deployment must not be ejected for them.
+        A check for drift, or an administrator, calls a deployment whatever its state: it must not
+        be ejected for that, or be back.
         """
         deployment, (attempt,) = batch.deployment, batch.attempts
         model = self._pool_of[deployment].model
@@ -165,7 +168,7 @@ class Sender:
             self._events.failed(model, deployment, result, seconds)
         deliver(attempt, result, 1, now)
 
-    def _answered(
+    def _handle_vectors(
         self, batch: Batch, vectors: Vectors, call_started_at: float, now: float
     ) -> Batch | None:
         deployment, attempts = batch.deployment, batch.attempts
@@ -175,10 +178,10 @@ class Sender:
             if pool.estimate.is_used:
                 pool.estimate.learn(batch.items, sum(vectors.tokens))
         if vectors.limit_resets_in is not None:
-            self._rest(deployment, vectors.limit_resets_in, now)
+            self._pause_until_reset(deployment, vectors.limit_resets_in, now)
         if vectors.limit_headers is not None and deployment.quota.is_limited:
-            deployment.quota.believe(stated_limits(vectors.limit_headers), now)
-        silent = pool.ejector.succeeded(batch, call_started_at, now)
+            deployment.quota.record_stated(stated_limits(vectors.limit_headers), now)
+        silent = pool.ejector.record_success(batch, call_started_at, now)
         self._events.answered(pool.model, deployment, vectors, now - call_started_at)
         start = 0
         for attempt in attempts:
@@ -188,12 +191,12 @@ class Sender:
                 pool.unpaid.add(attempt.flow.key, deployment.source, sum(rows.tokens))
             start = stop
         for other in silent:
-            self.ejected(pool, other, now)
-        if not batch.rest:
+            self.report_ejection(pool, other, now)
+        if not batch.refused_with:
             return None
-        return self._next_test(batch, bisection.after_success(batch.rest), now)
+        return self._next_test(batch, bisection.after_success(batch.refused_with), now)
 
-    def _failed(
+    def _handle_failure(
         self, batch: Batch, error: ProviderError, call_started_at: float, now: float
     ) -> Batch | None:
         deployment, attempts = batch.deployment, batch.attempts
@@ -202,22 +205,23 @@ class Sender:
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
-            if error.too_large and number > 1 and not batch.rest:  # with one, `Halving` does it
+            # With one attempt, `Halving` does it.
+            if error.too_large and number > 1 and not batch.refused_with:
                 pool.estimate.raise_expectation()
-            trusted = pool.ejector.refused(batch, call_started_at, now)
+            trusted = pool.ejector.record_refusal(batch, call_started_at, now)
             if number > 1 and trusted:
-                step = bisection.after_refusal(attempts, batch.rest)
+                step = bisection.after_refusal(attempts, batch.refused_with)
                 return self._next_test(batch, step, now)
             if number == 1:
                 deployment.remember_refused(attempts[0].call.items, now)
-        deployment.queue.requeue(batch.rest)  # before a flush, which must return these too
+        deployment.queue.requeue(batch.refused_with)  # before a flush, which must return these too
         if isinstance(error, Drifted):
             deployment.standing.probe_ended()
         is_fault = not isinstance(error, Rejected | Drifted)
-        if is_fault and pool.ejector.failed(
-            deployment, error, batch.inputs, call_started_at, now, batch.is_probe
+        if is_fault and pool.ejector.record_failure(
+            deployment, error, batch.item_count, call_started_at, now, batch.is_probe
         ):
-            self.ejected(pool, deployment, now)
+            self.report_ejection(pool, deployment, now)
         if isinstance(error, Throttled | Drifted) or error.retry_after is not None:
             self._flush(pool, deployment, now)
         for attempt in attempts:
@@ -227,11 +231,11 @@ class Sender:
     def _next_test(self, batch: Batch, step: bisection.Step, now: float) -> Batch | None:
         """Return the batch of a bisection's next test, which keeps the slot of its last call."""
         queue = batch.deployment.queue
-        rest = queue.hold(step.rest)
-        test = queue.replace(batch, step.test, rest, now)
+        held = queue.hold(step.refused_with)
+        test = queue.replace(batch, step.test, held, now)
         queue.requeue(step.requeue)
         if test is None:  # no request waits for it any more
-            queue.requeue(rest)
+            queue.requeue(held)
         while (other := queue.next(now)) is not None:  # a slot may be free
             self.send(other)
         return test

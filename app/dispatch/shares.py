@@ -36,24 +36,24 @@ def leases_slots(settings: Settings, provider: str, has_host_store: bool = False
     are the slots of a ``concurrency`` of "auto", whose number is not known, and those of kind
     ``local``, whose model runs in each worker.
     """
-    its = settings.providers[provider]
-    is_number = isinstance(its.concurrency, int)
+    provider_settings = settings.providers[provider]
+    is_number = isinstance(provider_settings.concurrency, int)
     has_store = has_host_store or settings.limits.url is not None
-    return is_number and its.kind != "local" and has_store
+    return is_number and provider_settings.kind != "local" and has_store
 
 
 def exceeded_limits(settings: Settings, has_host_store: bool = False) -> list[str]:
     """Return the limits of calls at once that all workers together exceed, as their settings."""
     limits = dict[str, int]()
     for model in settings.models.values():
-        for number, deployment in enumerate(model.deployments):
+        for position, deployment in enumerate(model.deployments):
             name = deployment.provider
             if not leases_slots(settings, name, has_host_store):
                 limits[f"PROVIDERS[{name!r}]"] = settings.providers[name].max_concurrency
-            place = f"MODELS[{model.name!r}]['deployments'][{number}]"
-            limits[place] = deployment.concurrency or settings.workers
+            setting = f"MODELS[{model.name!r}]['deployments'][{position}]"
+            limits[setting] = deployment.concurrency or settings.workers
     return [
-        f"{place}['concurrency'] ({limit})"
-        for place, limit in limits.items()
+        f"{setting}['concurrency'] ({limit})"
+        for setting, limit in limits.items()
         if limit < settings.workers
     ]

@@ -9,7 +9,8 @@ from enum import Enum
 
 from app.dispatch.latency import Latency
 from app.dispatch.time_limits import TimeLimits
-from app.dispatch.unanswered import UnansweredCalls
+
+_MIN_CALLS = 3  # that prove a silence: one or two may be slow by chance
 
 
 class Evidence(Enum):
@@ -28,7 +29,7 @@ class Silence:
         self._latency = latency
         #: When each call in flight started, and its items; by batch, oldest first.
         self._in_flight: dict[object, tuple[float, int]] = {}
-        self._unanswered = UnansweredCalls()
+        self._unanswered = _UnansweredCalls()
         self._ejected_for = (0.0, 0)  # the start of a silent call, and the ejection's number
 
     # Calls in flight
@@ -53,29 +54,29 @@ class Silence:
         """Return when the oldest call in flight started, and its items; now and 0 without one."""
         return next(iter(self._in_flight.values()), (now, 0))
 
-    def is_shown(self, now: float, other_started_at: float) -> bool:
+    def is_overdue(self, now: float, other_started_at: float) -> bool:
         """Whether the oldest call is overdue: another deployment has answered a later one."""
         call_started_at, items = self._oldest(now)
         age, limits = now - call_started_at, self._limits
         if age < limits.silence_floor or other_started_at < call_started_at:
             return False
-        p95, others_took = self._latency.p95(items), now - other_started_at
-        return age >= limits.silence_after(p95, others_took, self._latency.average)
+        p95_s, others_took_s = self._latency.p95_s(items), now - other_started_at
+        return age >= limits.silence_after(p95_s, others_took_s, self._latency.average)
 
     # Ejections
 
-    def ejected(self, now: float, ejection: int) -> None:
+    def record_ejection(self, now: float, ejection: int) -> None:
         """Record that the oldest call in flight has caused the ejection of that number."""
         call_started_at, _ = self._oldest(now)
         self._ejected_for = (call_started_at, ejection)
 
-    def has_ejected(self, call_started_at: float, ejection: int) -> bool:
+    def is_cause_of(self, call_started_at: float, ejection: int) -> bool:
         """Whether that call has caused the ejection of that number, by being silent."""
         return self._ejected_for == (call_started_at, ejection)
 
     # Calls that have ended
 
-    def answered(self) -> None:
+    def record_answer(self) -> None:
         """Record an answer."""
         self._unanswered.reset()
 
@@ -90,13 +91,37 @@ class Silence:
 
         ``others_answered_at`` is when another deployment of the model last answered.
         """
-        limits, p95, average = self._limits, self._latency.p95(items), self._latency.average
+        limits, p95_s, average = self._limits, self._latency.p95_s(items), self._latency.average
         age = silent_s = now - call_started_at
         has_other = others_answered_at is not None and others_answered_at >= call_started_at
-        if has_other and p95 is not None and age >= p95:
+        if has_other and p95_s is not None and age >= p95_s:
             silent_s = max(age, self._unanswered.add(call_started_at, now))
-        if has_other and silent_s >= limits.silence_after(p95, average=average):
+        if has_other and silent_s >= limits.silence_after(p95_s, average=average):
             return Evidence.SILENCE
-        if age < limits.evidence_after(p95, has_other, average):
+        if age < limits.evidence_after(p95_s, has_other, average):
             return Evidence.NONE
         return Evidence.FAULT
+
+
+class _UnansweredCalls:
+    """Counts the calls since the last answer that took longer than usual and were then cut.
+
+    Such a call alone proves no fault: its hedge has won, or its caller's timeout was short. But
+    several in a row, without an answer to any other call meanwhile, prove as much as one that
+    lasted from the start of the first until the end of the last.
+    """
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._first_started_at = 0.0
+
+    def reset(self) -> None:
+        """Record an answer."""
+        self._number = 0
+
+    def add(self, call_started_at: float, now: float) -> float:
+        """Record a call without an answer; return the seconds of silence that are proven."""
+        if not self._number:
+            self._first_started_at = call_started_at
+        self._number += 1
+        return now - self._first_started_at if self._number >= _MIN_CALLS else 0.0

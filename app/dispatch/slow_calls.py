@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class SlowCalls:
-    """Handles the slow calls of one request at one time; ``submit`` is that of its `Starter`."""
+    """Handles the slow calls of one request; ``submit`` is that of its `Starter`.
+
+    It is made each time that a call is slow, since most requests have no such call.
+    """
 
     def __init__(
         self,
@@ -36,15 +39,15 @@ class SlowCalls:
         """Hedge the parts that are due for it, and call another deployment for late ones."""
         for part in due:
             attempt = part.attempts[0]
-            if Timers.is_hedge_due(part, attempt, now):
+            if Timers.check_hedge(part, attempt, now):
                 self._hedge(part, attempt, now)
-            if Timers.is_late(part, now):
+            if Timers.check_late(part, now):
                 self._call_beside(part, attempt, now)
 
     def _hedge(self, part: Part, attempt: Attempt, now: float) -> None:
         """Send one more call elsewhere; the first answer wins."""
         pool, expected = self._job.pool, part.expected
-        other = pool.choose(now, expected, self._job.suitable, part.asked)
+        other = pool.choose(now, expected, self._job.suitable, part.called)
         if other is None or not other.fits(part.size, expected.total, part.is_bulk):
             return
         if other.queue.is_full:  # no other request loses its only attempt for a second one
@@ -67,7 +70,7 @@ class SlowCalls:
         if not pool.retries.spend():
             return
         self._job.events.retried(pool.model, attempt.deployment, late)
-        part.is_late = True
+        part.has_call_beside = True
         part.failures.append(late)
         part.failed_at[attempt.deployment] = late
         fits = other.fits(part.size, part.expected.total, part.is_bulk)
@@ -102,15 +105,15 @@ class SlowCalls:
         """Split a part into parts that fit a deployment; submit those that may be sent there."""
         for smaller in self._parts.split(part, other.split(part.tokens, part.is_bulk)):
             has_room = len(self._parts.running) < self._job.pool.max_slots
-            if not has_room or not self._job.pool.may_be_asked(other, smaller.expected, now, True):
+            if not has_room or not self._job.pool.may_be_called(other, smaller.expected, now, True):
                 return  # the other parts wait, and are started as any part
             self._parts.waiting.remove(smaller)
             self._submit(smaller, other, now)
 
     def _choose_beside(self, part: Part, now: float) -> Deployment | None:
         pool, expected, suitable = self._job.pool, part.expected, self._job.suitable
-        other = pool.choose(now, expected, suitable, part.asked)
-        if other is None and part.is_late:  # one that failed before, but may not fail again
+        other = pool.choose(now, expected, suitable, part.called)
+        if other is None and part.has_call_beside:  # one that failed before, but may not fail again
             running = {attempt.deployment for attempt in part.attempts}
             other = pool.choose(now, expected, suitable, running.union(part.permanently_failed_at))
         return other

@@ -1,4 +1,4 @@
-"""The measured state of one deployment: health, latency and calls in flight, behind one lock."""
+"""The measured state of one deployment: health, latency and calls in flight."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """Health, latency and calls in flight of one deployment; one lock guards all of it."""
+    """Health, latency and calls in flight of one deployment.
+
+    Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
+    read: `is_ejected`, `in_flight`, ``latency`` by `draw` and `ejector`, ``health`` by `report` and
+    `verdict`, and ``costs`` (an estimate) by `deployment` and `merging`.
+    """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
         self.health = Health(rng.random, settings)
@@ -35,21 +40,21 @@ class Standing:
         self._probes_cut = 0  # in a row, by their timeout
         self._lock = uncontended_lock()
 
-    def may_be_asked(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
+    def may_be_called(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
         """Whether a call may be sent. ``is_only``: no other deployment can serve the request."""
         if self.is_ejected_for_drift:
             return False
         with self._lock:
-            return self.health.may_serve(now, last_resort, is_only)
+            return self.health.may_be_called(now, last_resort, is_only)
 
-    def chosen(self, now: float, is_only: bool = False) -> bool | None:
+    def record_submitted(self, now: float, is_only: bool = False) -> bool | None:
         """Record that an attempt is submitted; return whether it is the half-open probe.
 
         None: no call may be sent any more, since another request has sent the probe meanwhile.
         """
         with self._lock:
-            may_serve = self.health.may_serve(now, last_resort=True, is_only=is_only)
-            return self.health.chosen(now) if may_serve else None
+            may_be_called = self.health.may_be_called(now, last_resort=True, is_only=is_only)
+            return self.health.record_submitted(now) if may_be_called else None
 
     def probe_ended(self) -> None:
         """Record that the probe has ended without a verdict: the next attempt may be a probe."""
@@ -67,10 +72,10 @@ class Standing:
             seconds = max(unknown if known is None else known, self._silence.age_of_oldest(now))
             return seconds / max(0.05, 1 - self.health.failure_rate.value(now))
 
-    def p95(self, items: int) -> float | None:
+    def p95_s(self, items: int) -> float | None:
         """The p95 in seconds of calls of about so many items; None while unknown."""
         with self._lock:
-            return self.latency.p95(items)
+            return self.latency.p95_s(items)
 
     def trusts_400(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind is taken as the caller's fault."""
@@ -123,7 +128,7 @@ class Standing:
         if not batch.is_probe:
             return self.time_limits.timeout
         with self._lock:
-            p95_or_average_s = self.latency.p95_or_average(batch.inputs)
+            p95_or_average_s = self.latency.p95_or_average_s(batch.item_count)
             return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
 
     def probe_started(self, now: float, call_timeout: float) -> None:
@@ -141,12 +146,12 @@ class Standing:
     def is_silent(self, now: float, other_started_at: float) -> bool:
         """Whether its oldest call is overdue: another deployment has answered a later one."""
         with self._lock:
-            return self._silence.is_shown(now, other_started_at) and not self.health.is_ejected
+            return self._silence.is_overdue(now, other_started_at) and not self.health.is_ejected
 
     # After a call
 
-    def succeeded(
-        self, items: int, call_started_at: float, now: float, kind: Hashable, tokens: int = 0
+    def record_success(
+        self, items: int, call_started_at: float, now: float, kind: Hashable, tokens: int
     ) -> bool:
         """Record a call that returned vectors; return whether that ends an ejection.
 
@@ -157,33 +162,35 @@ class Standing:
             health, silence = self.health, self._silence
             was_ejected = health.is_ejected
             straggler = health.is_straggler(call_started_at)
-            if straggler and silence.has_ejected(call_started_at, health.ejections_ever):
+            if straggler and silence.is_cause_of(call_started_at, health.ejections_ever):
                 straggler = False
             self.latency.add(items, now - call_started_at, now)
-            self._refusals.served(kind, call_started_at, now)
+            self._refusals.record_success(kind, call_started_at, now)
             self._probes_cut = 0
-            silence.answered()
+            silence.record_answer()
             if not straggler:
-                health.succeeded(now, call_started_at)
+                health.record_success(now, call_started_at)
             return was_ejected and not straggler
 
-    def refused(self, batch: Batch, trusted: bool, call_started_at: float, now: float) -> None:
+    def record_refusal(
+        self, batch: Batch, trusted: bool, call_started_at: float, now: float
+    ) -> None:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""
         with self._lock:
-            self._refusals.refused(bool(batch.rest), now)
+            self._refusals.record_refusal(bool(batch.refused_with), now)
             if self.health.is_straggler(call_started_at):
                 return
             if trusted:
-                self.health.succeeded(now, call_started_at)
+                self.health.record_success(now, call_started_at)
             elif batch.is_probe:
                 self.health.probe_ended()
 
-    def refusal_confirmed(self, kind: Hashable, now: float) -> None:
+    def confirm_refusal(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind, with 400."""
         with self._lock:
-            self._refusals.confirmed(kind, now)
+            self._refusals.record_confirmation(kind, now)
 
-    def failed(
+    def record_failure(
         self,
         error: ProviderError,
         items: int,
@@ -191,7 +198,7 @@ class Standing:
         now: float,
         others_answered_at: float | None,
         may_eject: Callable[[], bool],
-        is_probe: bool = True,
+        is_probe: bool,
     ) -> bool:
         """Record a call that failed; return whether that ejects the deployment.
 
@@ -211,14 +218,14 @@ class Standing:
                     health.probe_ended()
                     return False
             was_ejected = health.is_ejected
-            if health.failed(error, now, call_started_at) or evidence is Evidence.SILENCE:
+            if health.record_failure(error, now, call_started_at) or evidence is Evidence.SILENCE:
                 if was_ejected or may_eject():
                     health.eject(error, now)
                 else:
                     health.suspect(now)
             return health.is_ejected and not was_ejected
 
-    def refuted(
+    def record_refuted_400(
         self, batch_size: int, is_probe: bool, now: float, may_eject: Callable[[], bool]
     ) -> bool:
         """Record that another deployment embedded what this one refused; whether that ejects it.
@@ -226,11 +233,11 @@ class Standing:
         A deployment that is ejected already is ejected for longer only if its probe got the 400.
         """
         with self._lock:
-            self._refusals.refuted()
+            self._refusals.record_refuted()
             was_ejected = self.health.is_ejected
             if was_ejected and not is_probe:
                 return False
-            if self.health.refuted(batch_size) and (was_ejected or may_eject()):
+            if self.health.record_refuted_400(batch_size) and (was_ejected or may_eject()):
                 self.health.eject(Rejected("refused what another embeds"), now)
             return self.health.is_ejected and not was_ejected
 
@@ -242,6 +249,6 @@ class Standing:
     def eject(self, error: ProviderError, now: float) -> None:
         """Eject it because its calls in flight get no answer."""
         with self._lock:
-            self.health.failed(error, now, now)
+            self.health.record_failure(error, now, now)
             self.health.eject(error, now)
-            self._silence.ejected(now, self.health.ejections_ever)
+            self._silence.record_ejection(now, self.health.ejections_ever)

@@ -65,7 +65,7 @@ class Starter:
         self._on_result = on_result
         self._on_room: Callable[[], None] | None = on_room
         self._has_waited_for_room = False
-        self._before_full: set[Part] = set()  # that wait until a full queue has room
+        self._waiting_for_room: set[Part] = set()  # that wait until a full queue has room
         self._effects = effects
         self._suitable = job.prepared.suitable
         self._timers = Timers(job.pool, self._suitable, job.is_hedged)
@@ -76,14 +76,14 @@ class Starter:
         if self._has_waited_for_room and self._on_room is not None:
             for deployment in self._suitable:
                 deployment.queue.room_waiters.remove(self._on_room)
-            self._before_full.clear()
+            self._waiting_for_room.clear()
         self._on_room = None
 
     def retry_full_queues(self, now: float) -> None:
         """Let the parts start again that found all queues full: one has room now."""
-        for part in self._before_full:
+        for part in self._waiting_for_room:
             part.due = now
-        self._before_full.clear()
+        self._waiting_for_room.clear()
 
     def start_due(self, now: float, has_vectors: bool) -> Part | None:
         """Start the parts that are due; return one that no deployment can take in time, if any.
@@ -114,24 +114,23 @@ class Starter:
         return due
 
     def _start(self, part: Part, now: float, may_wait: bool, later: list[Part]) -> bool:
-        """Submit a part to a deployment, split it, or let it wait; return False to give it up."""
+        """Submit a part to a deployment, split it, or let it wait; return False to give it up.
+
+        The part has been removed from those that wait. One that goes on waiting is added to
+        ``later``. It is given up where it may not wait, or where the retry budget is used up.
+        """
         pool, expected = self._job.pool, part.expected
         deployment = self._choose(part, expected, now)
         if deployment is None:
-            wait = max(_MIN_WAIT_S, pool.wait(now, expected, self._suitable))
-            may_wait = may_wait or self._waits_for_quota(part, now)
-            if not may_wait or now + wait >= self._job.deadline.at:
-                return False
-            part.due = now + wait
-            if pool.is_full(now, expected, self._suitable):
-                self._wait_for_room(part, now)
-            later.append(part)
-            return True
-        if self._before_full:
-            self._before_full.discard(part)
-        if part.retry_not_charged and not pool.retries.spend():
+            can_wait = self._let_wait(part, now, may_wait)
+            if can_wait:
+                later.append(part)
+            return can_wait
+        if self._waiting_for_room:
+            self._waiting_for_room.discard(part)
+        if part.must_charge_retry and not pool.retries.spend():
             return False
-        part.retry_not_charged = False
+        part.must_charge_retry = False
         cuts = [(0, part.size)]
         if not deployment.fits(part.size, expected.total, part.is_bulk):
             cuts = deployment.split(part.tokens, part.is_bulk)
@@ -141,11 +140,23 @@ class Starter:
             self._parts.split(part, cuts)
         return True
 
+    def _let_wait(self, part: Part, now: float, may_wait: bool) -> bool:
+        """Set when a part is due again that no deployment takes now; return False for never."""
+        pool, expected = self._job.pool, part.expected
+        wait_s = max(_MIN_WAIT_S, pool.wait(now, expected, self._suitable))
+        may_wait = may_wait or self._waits_for_quota(part, now)
+        if not may_wait or now + wait_s >= self._job.deadline.at:
+            return False
+        part.due = now + wait_s
+        if pool.is_full(now, expected, self._suitable):
+            self._wait_for_room(part, now)
+        return True
+
     def _wait_for_room(self, part: Part, now: float) -> None:
         """Have the job woken when one of the full queues has room."""
         assert self._on_room is not None
         self._has_waited_for_room = True
-        self._before_full.add(part)
+        self._waiting_for_room.add(part)
         full = [d.queue for d in self._suitable if d.queue.is_full]
         for queue in full:
             queue.room_waiters.add(self._on_room)
@@ -188,7 +199,7 @@ class Starter:
         )
         is_probe: bool | None = False
         if deployment.standing.state(now) != "ok":
-            is_probe = deployment.standing.chosen(now, is_only=len(self._suitable) == 1)
+            is_probe = deployment.standing.record_submitted(now, is_only=len(self._suitable) == 1)
             attempt.is_probe = bool(is_probe) and not self._job.pool.is_alone
         times = self._parts.times
         if times.first_queued_at is None:
@@ -196,7 +207,7 @@ class Starter:
         attempt.arrived_at = times.first_queued_at
         attempt.is_first = not part.failures and not part.attempts
         if part.state is PartState.RUNNING:
-            attempt.is_hedge = not part.is_late
+            attempt.is_hedge = not part.has_call_beside
             self._parts.add_attempt(part, attempt)
         else:
             self._parts.transition(part, PartState.RUNNING, attempt)

@@ -30,9 +30,10 @@ class TierCredits:
         return self._credits[attempt.flow.tier] >= attempt.tokens
 
     def limit(self, attempt: Attempt) -> None:
-        """Bound the credit of an attempt's tier: it grows while its attempts may not leave.
+        """Bound the credit of a tier to what its next attempt and one more call need.
 
-        With more, the tier would then delay better ones for long.
+        It grows while the tier's attempts may not leave. Without the bound, the tier would then
+        send many calls before better ones.
         """
         tier = attempt.flow.tier
         most = attempt.tokens + self._last_call_tokens
@@ -45,9 +46,13 @@ class TierCredits:
     def share_call(self, call: Iterable[Attempt], waiting: Iterable[Tier]) -> None:
         """Credit the ``waiting`` tiers with their share of a call; charge the tiers in the call.
 
-        A tier's share is of the tokens of better tiers. Its debt is at most what it has in this
-        call: it may have sent much while better tiers might not leave, and a debt of all that would
-        keep it from its minimum share for as long.
+        For each tier, from the best to the worst:
+
+        1. If it waits, it is credited with its share of what better tiers have in the call.
+        2. If it is in the call, it is charged for its tokens. While no better tier waits, that uses
+           up credit, and makes no debt. While one waits, the debt is at most these tokens: the tier
+           may have sent much while better ones might not leave, and a debt of all that would keep
+           it from its minimum share for as long.
         """
         sent = dict.fromkeys(TIERS, 0.0)
         for attempt in call:
@@ -57,7 +62,7 @@ class TierCredits:
             waits = tier in waiting
             if waits:
                 self._credits[tier] += sent_by_better * MIN_TIER_SHARE / (1 - MIN_TIER_SHARE)
-            if tokens:  # also where no better one waits: it has its share of what it sends then
+            if tokens:
                 least = -tokens if is_better_waiting else min(0.0, self._credits[tier])
                 self._credits[tier] = max(self._credits[tier] - tokens, least)
             sent_by_better += tokens

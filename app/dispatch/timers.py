@@ -9,10 +9,10 @@ from app.dispatch.deployment import Deployment
 from app.dispatch.part import NEVER, Part
 from app.dispatch.pool import Pool
 
-_PROBE_HEDGE_FACTOR = 2.0  # a probe's request is hedged after so many times the p95 …
-_MIN_PROBE_HEDGE_S = 0.05  # … at the earliest after so long
+_PROBE_HEDGE_FACTOR = 2.0  # a probe's request is hedged after so many times the p95
+_MIN_PROBE_HEDGE_S = 0.05  # a probe's request is hedged after so long at the earliest
 _UNKNOWN_PROBE_HEDGE_S = 0.5  # a probe's request is hedged after so long where no p95 is known
-_MIN_HALF_S = 0.05  # with half of the time left shorter than that, another call would be cut, too
+_MIN_HALF_S = 0.05  # where half of the time left is shorter, another call would be cut, too
 
 
 class Timers:
@@ -38,7 +38,7 @@ class Timers:
         if not self._is_used or len(part.attempts) > 1:
             return
         deployment = attempt.deployment
-        p95_s = self._pool.p95_or_slowest(deployment, part.size)
+        p95_s = self._pool.p95_or_slowest_s(deployment, part.size)
         part.late_after = deployment.standing.time_limits.late_after(p95_s)
         part.late_at = _late_at(part, now, deadline)
         part.hedge_after = self._hedge_after(attempt, p95_s)
@@ -67,8 +67,8 @@ class Timers:
         return [part for part in parts if part.late_at <= now or part.hedge_at <= now]
 
     @staticmethod
-    def is_hedge_due(part: Part, attempt: Attempt, now: float) -> bool:
-        """Whether to hedge the only attempt of a part now."""
+    def check_hedge(part: Part, attempt: Attempt, now: float) -> bool:
+        """Return whether to hedge the only attempt of a part now; set its next time, if any."""
         if part.hedge_at > now:
             return False
         call_started_at = now if attempt.call_started_at is None else attempt.call_started_at
@@ -79,9 +79,10 @@ class Timers:
         return len(part.attempts) == 1
 
     @staticmethod
-    def is_late(part: Part, now: float) -> bool:
-        """Whether a part is late now, by its newest attempt, in flight or in its queue.
+    def check_late(part: Part, now: float) -> bool:
+        """Return whether a part is late now, by its newest attempt; set its next time.
 
+        The attempt may be in flight or in its queue.
         A second call that was sent beside a late one gets its full time, from its own start.
         """
         if part.late_at > now:

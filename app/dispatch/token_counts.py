@@ -20,13 +20,13 @@ def recounted(
     they have.
     """
     counts = list(call.counts or [None] * len(call.items))
-    missing = [place for place, count in enumerate(counts) if count is None]
+    missing = [position for position, count in enumerate(counts) if count is None]
     try:
-        counted = tokenizer.count([call.items[place] for place in missing], deadline)
+        counted = tokenizer.count([call.items[position] for position in missing], deadline)
     except TimeoutError:
         return vectors
-    for place, count in zip(missing, counted, strict=True):
-        counts[place] = count
+    for position, count in zip(missing, counted, strict=True):
+        counts[position] = count
     known = [count for count in counts if count is not None]
     if vectors.estimated:
         return replace(vectors, tokens=known, estimated=False)

@@ -1,6 +1,6 @@
 """Chooses the error that a caller gets when no deployment could serve: 400, 429, 502 or 503. Pure.
 
-The 504 at the deadline is made in `app.dispatch.job_state`.
+A 504 is made where the deadline is noticed, such as in `app.dispatch.job_state`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def verdict(
             "Rate limit reached at every provider of this model. Try again later.",
             retry_after=wait,
         )
-    if _is_refused(suitable, failures):
+    if _are_credentials_refused(suitable, failures):
         return UpstreamFailed(
             "The provider of this model refused the proxy's credentials.", should_retry=False
         )
@@ -89,8 +89,12 @@ def _seconds_to_drain(suitable: Sequence[Deployment], expected: Expected, now: f
     return min(max(seconds, _MIN_RETRY_AFTER_S), _MAX_DRAIN_S)
 
 
-def _is_refused(suitable: Sequence[Deployment], failures: Sequence[ProviderError]) -> bool:
+def _are_credentials_refused(
+    suitable: Sequence[Deployment], failures: Sequence[ProviderError]
+) -> bool:
     if failures:
-        refused = any(isinstance(failure, CredentialsRefused) for failure in failures)
-        return refused and not any(failure.transient for failure in failures)
+        has_credentials_refused = any(
+            isinstance(failure, CredentialsRefused) for failure in failures
+        )
+        return has_credentials_refused and not any(failure.transient for failure in failures)
     return all(d.health.credentials_refused for d in suitable)

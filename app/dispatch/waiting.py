@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from heapq import heappop, heapreplace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from app.dispatch.attempt import Attempt
 from app.dispatch.displacement import has_more_waiting, newest_of_largest
@@ -23,18 +23,10 @@ from app.domain import TIERS, Flow, Tier
 
 if TYPE_CHECKING:
     from app.dispatch.deployment import Deployment
+    from app.dispatch.merging import Merging
 
 _NEWEST_WEIGHT = 0.1  # of the newest count of tokens in the moving average
 _MAX_COUNT_FACTOR = 16  # times the expected tokens, more or less: beyond, a count is a mistake
-
-
-class CallToFill(Protocol):
-    """A call that attempts may join: see `app.dispatch.merging`."""
-
-    @property
-    def is_full(self) -> bool: ...
-
-    def try_add(self, attempt: Attempt) -> bool: ...
 
 
 def group_key(attempt: Attempt) -> Hashable:
@@ -58,8 +50,10 @@ class WaitingAttempts:
         user.groups.setdefault(group_key(attempt), {})[attempt] = None
 
     def add_first(self, attempts: Iterable[Attempt]) -> None:
-        """Put attempts that have left, in their order, at the head of their groups, and those at
-        the head of their flows."""
+        """Put attempts back that have left: they are the next ones of their flows, in their order.
+
+        Their groups become the first ones of their flows; what was charged for them is given back.
+        """
         for attempt in reversed(list(attempts)):
             user, key = self._begin(attempt), group_key(attempt)
             group = {attempt: None, **user.groups.pop(key, {})}
@@ -119,15 +113,15 @@ class WaitingAttempts:
     # Which is next
 
     def next(
-        self, may_leave: Callable[[Attempt], bool], is_last_slot: bool = False
+        self, may_leave: Callable[[Attempt], bool], is_last_slot_kept: bool = False
     ) -> Attempt | None:
         """Return the attempt that is next, of those that may leave now.
 
-        ``is_last_slot``: the last free slot is kept; tier flex gets it for its minimum share only.
+        ``is_last_slot_kept``: tier flex gets the last free slot for its minimum share only.
         """
         best = None
         for name, tier in self._tiers.items():
-            needs_credit = best is not None or (is_last_slot and name == "flex")
+            needs_credit = best is not None or (is_last_slot_kept and name == "flex")
             if not tier.waiting or (needs_credit and not self._credits.is_positive(name)):
                 continue
             attempt = tier.first(may_leave)
@@ -144,7 +138,7 @@ class WaitingAttempts:
         """Whether its tier may send an attempt before better ones, for its minimum share."""
         return self._credits.suffice(attempt)
 
-    def take(self, first: Attempt, call: CallToFill | None) -> list[Attempt]:
+    def take(self, first: Attempt, call: Merging | None) -> list[Attempt]:
         """Take out an attempt and those that join its call, if any may, in order of their turn."""
         taken = [first]
         self._take(first)
@@ -156,9 +150,7 @@ class WaitingAttempts:
         self._credits.share_call(taken, waiting)
         return taken
 
-    def _take_joining(
-        self, tier: QueuedFlow, group: Hashable, call: CallToFill
-    ) -> Iterator[Attempt]:
+    def _take_joining(self, tier: QueuedFlow, group: Hashable, call: Merging) -> Iterator[Attempt]:
         """Take out the attempts of a tier that join a call.
 
         Those of an end user are taken in order: when one may not join, the later ones wait, too.
@@ -166,22 +158,22 @@ class WaitingAttempts:
         keys = _heap(tier.in_turn())
         users_of: dict[QueuedFlow, list[tuple[float, int, QueuedFlow]]] = {}
         while keys and not call.is_full:
-            _, number, key = keys[0]
+            _, key_position, key = keys[0]
             users = users_of.get(key)
             if users is None:
                 users = users_of[key] = _heap(u for u in key.in_turn() if group in u.groups)
             if not users:
                 heappop(keys)
                 continue
-            _, place, user = users[0]
+            _, user_position, user = users[0]
             attempt = next(iter(user.groups[group]))
             if not call.try_add(attempt):
                 heappop(users)
                 continue
             self._take(attempt)
-            heapreplace(keys, (key.start_tag, number, key))
+            heapreplace(keys, (key.start_tag, key_position, key))
             if group in user.groups:
-                heapreplace(users, (user.start_tag, place, user))
+                heapreplace(users, (user.start_tag, user_position, user))
             else:
                 heappop(users)
             yield attempt
@@ -238,4 +230,4 @@ class WaitingAttempts:
 
 def _heap(in_turn: Iterable[QueuedFlow]) -> list[tuple[float, int, QueuedFlow]]:
     """Return a heap of flows by their start tags; they are in that order already."""
-    return [(flow.start_tag, number, flow) for number, flow in enumerate(in_turn)]
+    return [(flow.start_tag, position, flow) for position, flow in enumerate(in_turn)]

@@ -12,8 +12,8 @@ from typing import Literal
 
 from app.config import CheckSettings
 from app.dispatch.attempt import NotSent
+from app.dispatch.background_calls import BackgroundCalls
 from app.dispatch.deployment import Deployment
-from app.dispatch.drift import BackgroundCalls
 from app.domain import Vectors
 from app.drift.check_log import log_change
 from app.drift.embedding import Progress, calls_for
@@ -183,7 +183,7 @@ class Checker:
         for indexes in calls:
             progress.embed(indexes, embed)
         if progress.missing():
-            pause_s = self._calls.spread_s(deployment, _texts(calls[0]), SLOW_CHECK_SHARE)
+            pause_s = self._calls.interval_s(deployment, _texts(calls[0]), SLOW_CHECK_SHARE)
             raise _Unfinished(pause_s)
 
     def _calls_to_make(self, deployment: Deployment, progress: Progress) -> Sequence[Sequence[int]]:

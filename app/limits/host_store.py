@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.concurrency.periodic import PeriodicTask
 from app.dispatch.leased_slots import LeasedSlotQueue
-from app.dispatch.slot_lease import SlotExchange, SlotLease
+from app.dispatch.slot_lease import SlotLease, SlotLeaseRequest
 from app.limits.slot_table import SlotTable
 from app.limits.worker_names import has_ended
 
@@ -57,7 +57,7 @@ class HostStore:
         self._task.stop(CLOSE_TIMEOUT_S)
 
     def exchange(
-        self, provider: str, worker: str, queue: LeasedSlotQueue, asked: SlotExchange
+        self, provider: str, worker: str, queue: LeasedSlotQueue, asked: SlotLeaseRequest
     ) -> SlotLease | None:
         """Return the answer to a question, and write the table that it leaves to the file.
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.dispatch.lease import LEASE_S, Exchange, Lease
+from app.dispatch.lease import LEASE_S, Lease, LeaseRequest
 from app.dispatch.leased_quota import LeasedQuota
 from app.dispatch.leased_slots import LeasedSlotQueue
 from app.dispatch.quota_window import BURST_SHARE, WINDOW_S
-from app.dispatch.slot_lease import SlotExchange, SlotLease
+from app.dispatch.slot_lease import SlotLease, SlotLeaseRequest
 from app.limits.lease_script import EXCHANGE
 from app.limits.redis_evaluation import Script
 from app.limits.slot_lease_script import EXCHANGE_SLOTS
@@ -26,7 +26,7 @@ def ask_for_quota(
     redis_key: str,
     worker: str,
     quota: LeasedQuota,
-    exchange: Exchange,
+    exchange: LeaseRequest,
     now: float | None = None,
 ) -> Lease:
     """Make one exchange of a quota with the server. ``now`` None: the server's clock."""
@@ -34,7 +34,7 @@ def ask_for_quota(
     arguments += [LEASE_S, WINDOW_S, BURST_SHARE, *("" if n is None else n for n in quota.whole)]
     for amounts in (exchange.kept, exchange.needed, exchange.wanted):
         arguments += [f"{amount:.0f}" for amount in amounts]
-    arguments.append(exchange.final)
+    arguments.append(exchange.final_ever)
     for age, tokens in exchange.calls:
         arguments += [f"{age:.6f}", tokens]
     reply = _QUOTA_SCRIPT.evaluate(client, [redis_key], arguments)
@@ -60,7 +60,7 @@ def ask_for_slots(
     redis_key: str,
     worker: str,
     queue: LeasedSlotQueue,
-    exchange: SlotExchange,
+    exchange: SlotLeaseRequest,
     now: float | None = None,
 ) -> SlotLease | None:
     """Make one exchange of slots with the server; None where a later one came first.

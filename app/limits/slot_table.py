@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.dispatch.slot_lease import SlotExchange, SlotLease
+from app.dispatch.slot_lease import SlotLease, SlotLeaseRequest
 
 # The script has the same numbers: it is made of these.
 
@@ -69,7 +69,7 @@ class SlotTable:
         self.rows = {name: row for name, row in self.rows.items() if not has_ended(name, row)}
 
     def exchange(
-        self, worker: str, limit: int, hold_s: float, asked: SlotExchange, now: float
+        self, worker: str, limit: int, hold_s: float, asked: SlotLeaseRequest, now: float
     ) -> SlotLease | None:
         """Answer a question; None where a later one came first."""
         me, others = self.rows.get(worker), self._others(worker, hold_s, now)
@@ -107,7 +107,7 @@ class SlotTable:
         return {name: row for name, row in self.rows.items() if name != worker}
 
     @staticmethod
-    def _mine(me: Row | None, asked: SlotExchange, now: float) -> Row:
+    def _mine(me: Row | None, asked: SlotLeaseRequest, now: float) -> Row:
         """Return the asking worker's row, with the slots that it keeps."""
         line = turn = 0.0
         if asked.lacks and asked.kept == 0:
@@ -118,7 +118,7 @@ class SlotTable:
             now, asked.kept, asked.number, asked.needed, asked.is_busy, asked.lacks, turn, line
         )
 
-    def _keep(self, worker: str, mine: Row, asked: SlotExchange) -> None:
+    def _keep(self, worker: str, mine: Row, asked: SlotLeaseRequest) -> None:
         if asked.is_leaving:
             self.rows.pop(worker, None)
             return

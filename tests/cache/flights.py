@@ -26,7 +26,7 @@ class FakeJob:
     def advance(self, now):
         return float("inf") if self.is_settled else self.deadline
 
-    def want(self, positions, flow):
+    def start_first(self, positions, flow):
         self.wants.append(([self.keys[position] for position in positions], flow.tier))
 
     def keep_only(self, positions, now):

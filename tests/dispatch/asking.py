@@ -20,7 +20,7 @@ class Sent:
     def send(self, batch):
         self.batches.append(batch)
 
-    def ejected(self, pool, deployment, now):
+    def report_ejection(self, pool, deployment, now):
         self.ejections.append(deployment)
 
 
@@ -59,11 +59,11 @@ class Asking:
     def answer(self, one, now, result=None):
         """Report the result of an attempt to the job, and end its call."""
         batch, queue = one.batch, one.deployment.queue
-        is_wanted = queue.done(one, 1)
+        is_awaited = queue.finish_attempt(one, 1)
         following = queue.finish(batch, now)
         if following is not None:
             self.sent.send(following)
-        if is_wanted:
+        if is_awaited:
             rows = vectors([int(item) for item in one.call.items])
             self.job.receive(one, rows if result is None else result, now)
 

@@ -72,7 +72,7 @@ def run(
         calls, work = calls + 1, work + items
         limit = workers[worker]
         if isinstance(limit, AdaptiveLimit):
-            limit.succeeded("d", (items, 10 * items), 1, with_it, was_full, started_at, now)
+            limit.record_success("d", (items, 10 * items), 1, with_it, was_full, started_at, now)
         send()
         limits = tuple(one if isinstance(one, int) else one.limit for one in workers)
         all_slots = tuple(map(slots, range(len(workers))))

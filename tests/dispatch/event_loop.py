@@ -130,9 +130,9 @@ class EventLoop:
         self._spend(RESULT_S + ITEM_S * number)
         self.calls.append((self.now, number))
         call_s = self.now - self._called_at.pop(batch)
-        self.deployment.costs.learn(batch.inputs, batch.tokens, call_s)
+        self.deployment.costs.learn(batch.item_count, batch.tokens, call_s)
         for one in batch.attempts:
-            self.queue.done(one, number)
+            self.queue.finish_attempt(one, number)
             self._callbacks.append(partial(self._answer, one))
         following = self.queue.finish(batch, self.now)
         if following is not None:

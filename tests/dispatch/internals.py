@@ -58,7 +58,7 @@ class WatchedSender(Sender):
 
         def takes(deployment: Deployment, attempt: Attempt) -> bool:
             is_text = isinstance(attempt.call.items[0], str)
-            return deployment.widths.include(attempt.wanted) and (
+            return deployment.widths.include(attempt.cut_to) and (
                 is_text or deployment.takes_tokens
             )
 
@@ -67,13 +67,13 @@ class WatchedSender(Sender):
 
     @staticmethod
     def _is_call_to_ejected(batch: Batch) -> bool:
-        """Whether an ejected deployment was chosen for a request; space checks call it, too.
+        """Whether an ejected deployment was chosen for a request; background calls use it, too.
 
         An attempt that was submitted before the ejection, or the last probe, may start after it.
         """
         health = batch.deployment.health
         return health.is_ejected and any(
-            not attempt.is_space_check and attempt.queued_at >= health._ejected_at
+            not attempt.is_background and attempt.queued_at >= health._tested_at
             for attempt in batch.attempts
         )
 
@@ -138,7 +138,7 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
         }
         left += [f"{label}: {count} {what} are left" for what, count in counts.items() if count]
         left += [f"{label}: {line}" for line in _left_in_flows(queue)]
-        if not deployment.health.may_serve(now + FORGOTTEN):
+        if not deployment.health.may_be_called(now + FORGOTTEN):
             left.append(f"{label} may not serve {FORGOTTEN:g} s after the end")
         if deployment.quota_wait(Expected(0, 0), now + FORGOTTEN):
             left.append(f"{label}: its quota is taken {FORGOTTEN:g} s after the end")

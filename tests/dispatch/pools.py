@@ -23,12 +23,12 @@ def chosen(of, times=1000, now=T, **options):
 
 def fail(of, member, error, now=T, seconds=0.05):
     """Let a call of this age fail; return whether the deployment is ejected."""
-    return of.ejector.failed(member, error, 1, now - seconds, now)
+    return of.ejector.record_failure(member, error, 1, now - seconds, now, is_probe=True)
 
 
 def succeed(of, member, seconds=0.05, now=T, items=1):
     """Let a call of this age succeed; return the deployments ejected for silence."""
-    return of.ejector.succeeded(batch(attempt(member, items)), now - seconds, now)
+    return of.ejector.record_success(batch(attempt(member, items)), now - seconds, now)
 
 
 def eject(of, member, error=refused, now=T):

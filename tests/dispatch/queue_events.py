@@ -47,7 +47,7 @@ class QueueEvents(RuleBasedStateMachine):
 
     def take(self, batch):
         """Handle a batch as the sender does, until no further one is sent."""
-        while batch is not None and batch.reservation is None:
+        while batch is not None and batch.is_unsent:
             assert {one.state for one in batch.attempts} <= {AttemptState.DONE}
             self.told += batch.attempts
             batch = self.queue.next(self.now)
@@ -164,8 +164,8 @@ class QueueEvents(RuleBasedStateMachine):
     def serve(self, dice):
         batch = self.any_call(dice)
         self.tell(batch)
-        if batch.rest:
-            self.test_next(batch, bisection.after_success(batch.rest))
+        if batch.refused_with:
+            self.test_next(batch, bisection.after_success(batch.refused_with))
         else:
             self.finish(batch)
 
@@ -174,7 +174,7 @@ class QueueEvents(RuleBasedStateMachine):
     def refuse(self, dice):
         batch = self.any_call(dice)
         if len(batch.attempts) > 1:
-            self.test_next(batch, bisection.after_refusal(batch.attempts, batch.rest))
+            self.test_next(batch, bisection.after_refusal(batch.attempts, batch.refused_with))
         else:
             self.fail(dice, batch)
 
@@ -182,26 +182,26 @@ class QueueEvents(RuleBasedStateMachine):
     @rule(dice=DICE)
     def fail(self, dice, batch=None):
         batch = batch or self.any_call(dice)
-        self.queue.requeue(batch.rest)
+        self.queue.requeue(batch.refused_with)
         self.tell(batch)
         self.finish(batch)
 
     def tell(self, batch):
         for one in batch.attempts:
             was_wanted = one.state is AttemptState.IN_FLIGHT
-            assert self.queue.done(one, len(batch.attempts)) == was_wanted
-            assert not self.queue.done(one, len(batch.attempts))
+            assert self.queue.finish_attempt(one, len(batch.attempts)) == was_wanted
+            assert not self.queue.finish_attempt(one, len(batch.attempts))
             if was_wanted:
                 self.told.append(one)
 
     def test_next(self, batch, step):
-        rest = self.queue.hold(step.rest)
+        rest = self.queue.hold(step.refused_with)
         following = self.queue.replace(batch, step.test, rest, self.now)
         self.queue.requeue(step.requeue)
         if following is None:
             self.queue.requeue(rest)
             self.finish(batch)
-        elif following.reservation is None:
+        elif following.is_unsent:
             self.finish(batch)
             self.take(following)
         else:

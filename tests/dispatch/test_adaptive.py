@@ -97,19 +97,19 @@ def test_clocks_of_hosts_are_aligned_by_the_offset():
 def test_refused_calls_cut_the_limit_once():
     one = limit()
     for _ in range(8):
-        one.failed("d", (1, 10), 100.0, 101.0, is_timeout=False)
+        one.record_failure("d", (1, 10), 100.0, 101.0, is_timeout=False)
     assert one.limit == 6
-    one.failed("d", (1, 10), 102.0, 103.0, is_timeout=False)
+    one.record_failure("d", (1, 10), 102.0, 103.0, is_timeout=False)
     assert one.limit == 4
 
 
 def test_timeout_cuts_unless_the_deadline_was_short():
     one = limit()
     for number in range(10):
-        one.succeeded("d", (1, 10), 1, 1, False, 100.0 + number, 101.0 + number)
-    one.failed("d", (1, 10), 200.0, 201.5, is_timeout=True)
+        one.record_success("d", (1, 10), 1, 1, False, 100.0 + number, 101.0 + number)
+    one.record_failure("d", (1, 10), 200.0, 201.5, is_timeout=True)
     assert one.limit == 8
-    one.failed("d", (1, 10), 200.0, 203.0, is_timeout=True)
+    one.record_failure("d", (1, 10), 200.0, 203.0, is_timeout=True)
     assert one.limit == 6
 
 
@@ -124,8 +124,8 @@ def test_stays_within_its_bounds(low, more, events, start):
     for succeeds, in_flight, flag, took, pause in events:
         now += took + pause
         if succeeds:
-            one.succeeded("d", (in_flight, 10), 1, in_flight, flag, now - took, now)
+            one.record_success("d", (in_flight, 10), 1, in_flight, flag, now - took, now)
         else:
-            one.failed("d", (in_flight, 10), now - took, now, is_timeout=flag)
+            one.record_failure("d", (in_flight, 10), now - took, now, is_timeout=flag)
         assert low <= one.limit <= low + more
         assert low <= one.slots(now) <= low + more

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from app.dispatch.background_calls import BackgroundCalls, NoIdleSlot
 from app.dispatch.batching import SlotQueue
-from app.dispatch.drift import BackgroundCalls, NoIdleSlot
 from app.domain import Vectors
 from app.errors import (
     ConnectionFailed,
@@ -50,7 +50,7 @@ def test_background_call_is_no_sign_of_silence_and_no_latency():
     background = Background()
     seen = []
 
-    def embed(call, wanted, deadline):
+    def embed(call, cut_to, deadline):
         seen.append(background.a.standing.in_flight)
         return vectors([1])
 
@@ -76,7 +76,7 @@ def test_background_call_ends_with_the_check_that_it_is_of():
     background = Background()
     left = []
 
-    def embed(call, wanted, deadline):
+    def embed(call, cut_to, deadline):
         left.append(deadline.remaining())
         return vectors([1])
 
@@ -106,7 +106,7 @@ def test_background_call_waits_for_an_idle_slot():
         background.slept += 1
         if background.slept == 3:
             background.queue.close(busy)
-            background.queue.done(busy.attempts[0], 1)
+            background.queue.finish_attempt(busy.attempts[0], 1)
             background.queue.finish(busy, T)
 
     background.apart._sleep = sleep

@@ -17,19 +17,19 @@ def in_flight(*attempts):
 def test_a_batch_holds_the_sums_and_items_of_its_attempts():
     a = deployment()
     made = batch(attempt(a, 2, tokens=5), attempt(a, 3, tokens=7, is_probe=True))
-    assert (made.inputs, made.tokens, made.is_probe) == (5, 12, True)
+    assert (made.item_count, made.tokens, made.is_probe) == (5, 12, True)
     assert list(made.items) == [item for one in made.attempts for item in one.call.items]
 
 
-def test_a_batch_is_wanted_while_one_of_its_attempts_is():
+def test_a_batch_is_awaited_while_one_of_its_attempts_is():
     a = deployment()
     made = in_flight(attempt(a), attempt(a))
     first, second = made.attempts
-    assert made.is_wanted
+    assert made.is_awaited
     first.state = AttemptState.ABANDONED
-    assert made.is_wanted
+    assert made.is_awaited
     second.state = AttemptState.ABANDONED
-    assert not made.is_wanted
+    assert not made.is_awaited
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_an_attempt_is_added_where_the_call_and_the_quota_have_room(limits, is_a
     made, further = batch(attempt(a, tokens=10)), attempt(a, tokens=10)
     assert made.try_add(further, T) == is_added
     assert (further in made.attempts) == is_added
-    assert (made.inputs, made.tokens) == ((2, 20) if is_added else (1, 10))
+    assert (made.item_count, made.tokens) == ((2, 20) if is_added else (1, 10))
 
 
 def test_deadline_of_a_call_is_the_latest_of_its_attempts():

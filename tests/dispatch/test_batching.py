@@ -54,8 +54,8 @@ def test_no_attempt_is_added_to_a_full_batch():
     queue = SlotQueue(2)
     a = deployment(queue=queue, max_inputs=3)
     full = queue.submit(attempt(a, items=2), T)
-    assert queue.submit(attempt(a, items=2), T).inputs == 2
-    assert full.inputs == 2
+    assert queue.submit(attempt(a, items=2), T).item_count == 2
+    assert full.item_count == 2
 
 
 def test_no_attempt_is_added_beyond_the_quota():
@@ -66,7 +66,7 @@ def test_no_attempt_is_added_beyond_the_quota():
     assert open_batch.tokens == 100
     one = attempt(a, tokens=1)
     returned = queue.submit(one, T)
-    assert returned.reservation is None
+    assert returned.is_unsent
     assert returned.attempts == [one]
 
 
@@ -147,8 +147,8 @@ def test_abandoned_attempt_is_outstanding_until_its_call_ends(queue):
     assert queue.abandon(first) is None  # open for additions: its sender has not run
     queue.close(batch)
     assert queue.outstanding(a) == 2  # until the call has ended
-    assert not queue.done(first, 2)
-    assert not queue.done(second, 2)
+    assert not queue.finish_attempt(first, 2)
+    assert not queue.finish_attempt(second, 2)
     assert queue.outstanding(a) == 0
 
 
@@ -177,7 +177,7 @@ def test_without_quota_all_attempts_of_the_deployment_are_returned(queue):
     for_a, for_b = [attempt(a), attempt(a, group="h")], attempt(b)
     sent(queue, [*for_a, for_b])
     returned = queue.finish(first, T)
-    assert returned.reservation is None
+    assert returned.is_unsent
     assert returned.attempts == for_a
     assert {one.state for one in for_a} == {AttemptState.DONE}
     assert queue.outstanding(a) == 1
@@ -193,7 +193,7 @@ def test_merged_call_is_within_the_quota(queue):
     sent(queue, waiting)
     batch = queue.finish(first, T)
     assert batch.attempts == waiting[:2]
-    assert batch.reservation is not None
+    assert not batch.is_unsent
 
 
 def test_merged_call_does_not_exceed_a_quota_that_each_attempt_keeps(queue):

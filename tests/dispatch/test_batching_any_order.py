@@ -29,16 +29,18 @@ class AnyQueue(QueueEvents):
             assert len({(one.deployment, one.group) for one in batch.attempts}) == 1
             if len(batch.attempts) > 1:
                 assert batch.attempts[0].group is not None
-                assert batch.inputs == sum(one.size for one in batch.attempts)
+                assert batch.item_count == sum(one.size for one in batch.attempts)
                 assert batch.tokens == sum(one.tokens for one in batch.attempts)
-                assert batch.deployment.fits(batch.inputs, batch.tokens)
+                assert batch.deployment.fits(batch.item_count, batch.tokens)
 
     @invariant()
     def what_waits_is_what_is_queued(self):
         queued = self.in_state(AttemptState.QUEUED)
         assert self.queue.waiting == len(queued)
         in_queues = self.in_queues()
-        held = [one for b in self.calls for one in b.rest if one.state is AttemptState.QUEUED]
+        held = [
+            one for b in self.calls for one in b.refused_with if one.state is AttemptState.QUEUED
+        ]
         assert Counter(map(id, [*in_queues, *held])) == Counter(map(id, queued))
         for tier in self.flows():
             self.check_counts(tier)
@@ -94,10 +96,10 @@ class AnyQueue(QueueEvents):
                 assert busy or is_kept_back
             elif not is_kept_back:
                 quota = one.deployment.quota
-                pause = quota.pause(one.tokens, self.now, one.deadline.at)
+                pause = quota.pause_s(one.tokens, self.now, one.deadline.at)
                 if one.flow.tier == "flex":
-                    pause = max(pause, quota.bulk_pause(one.tokens, self.now))
-                assert pause > 0 or quota.wait(one.tokens, self.now) > 0
+                    pause = max(pause, quota.bulk_pause_s(one.tokens, self.now))
+                assert pause > 0 or quota.wait_s(one.tokens, self.now) > 0
 
     def teardown(self):
         """Serve all remaining attempts."""
@@ -108,7 +110,7 @@ class AnyQueue(QueueEvents):
                 batch = self.calls[0]
                 self.queue.close(batch)
                 self.tell(batch)
-                self.queue.requeue(batch.rest)
+                self.queue.requeue(batch.refused_with)
                 self.finish(batch)
         assert all(one.state in ENDED for one in self.attempts)
         assert self.queue.free == self.queue.slots

@@ -60,7 +60,7 @@ def test_bisection_call_uses_the_slot_of_the_refused_call(queue, refused):
     rest = queue.hold(refused.attempts[3:])
     following = queue.replace(refused, refused.attempts[:3], rest, T)
     assert following.attempts == refused.attempts[:3]
-    assert following.rest == rest
+    assert following.refused_with == rest
     assert all(one.batch is following for one in following.attempts)
     assert queue.free == 0
     late = attempt(refused.deployment)
@@ -85,7 +85,7 @@ def test_bisection_without_quota_returns_all_refused_attempts(queue):
     queue.close(batch)
     rest = queue.hold(batch.attempts[2:])
     returned = queue.replace(batch, batch.attempts[:2], rest, T)
-    assert returned.reservation is None
+    assert returned.is_unsent
     assert returned.attempts == attempts
     assert queue.finish(batch, T) is None
     assert (queue.free, queue.waiting) == (1, 0)

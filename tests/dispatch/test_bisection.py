@@ -41,11 +41,11 @@ class Search:
             self.refused += batch
             self.queue = rest + self.queue
             return [], []
-        assert sorted([*step.test, *step.rest, *step.requeue]) == sorted(
+        assert sorted([*step.test, *step.refused_with, *step.requeue]) == sorted(
             rest if not is_refused else [*batch, *rest]
         )
         self.queue = step.requeue + self.queue
-        return step.test, step.rest
+        return step.test, step.refused_with
 
 
 SIZES = st.integers(1, 80)
@@ -83,15 +83,15 @@ def test_calls_to_isolate_one_request(size, tests):
 @given(st.lists(st.integers(), min_size=2, max_size=80, unique=True))
 def test_bisection_call_has_fewer_items_than_suspects(suspects):
     for step in (after_refusal(suspects, []), after_success(suspects)):
-        assert step.test + step.rest == suspects
+        assert step.test + step.refused_with == suspects
         assert 0 < len(step.test) < len(suspects)
 
 
 def test_last_suspect_is_sent_alone():
     step = after_success(["x"])
-    assert (step.test, step.rest, step.requeue) == (["x"], [], [])
+    assert (step.test, step.refused_with, step.requeue) == (["x"], [], [])
 
 
 def test_suspects_outside_a_refused_call_are_merged_as_before():
     step = after_refusal(["a", "b", "c"], ["d", "e"])
-    assert (step.test, step.rest, step.requeue) == (["a", "b"], ["c"], ["d", "e"])
+    assert (step.test, step.refused_with, step.requeue) == (["a", "b"], ["c"], ["d", "e"])

@@ -49,7 +49,7 @@ def test_a_drifted_deployment_counts_as_ejected_for_the_half_that_must_stay():
     of = pool(a, b)
     drift(a)
     for _ in range(5):
-        of.ejector.failed(b, ProviderUnavailable("failed with 503"), 1, T, T)
+        of.ejector.record_failure(b, ProviderUnavailable("failed with 503"), 1, T, T, is_probe=True)
     assert not b.health.is_ejected
 
 
@@ -95,7 +95,7 @@ def test_queued_attempts_go_elsewhere_at_the_ejection():
     sending.queue.close(*arguments)
     waiting = sending.submit(sending.a, 1)
     drift(sending.a)
-    sending.sender.ejected(sending.sender._pool_of[sending.a], sending.a, T)
+    sending.sender.report_ejection(sending.sender._pool_of[sending.a], sending.a, T)
     assert isinstance(sending.results[waiting], NotSent)
     run(*arguments)
     sending.assert_all_told(first, waiting)

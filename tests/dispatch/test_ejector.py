@@ -73,7 +73,7 @@ def test_calls_in_flight_at_an_ejection_do_not_extend_it():
     for _ in range(64):
         fail(of, a, refused)
     assert a.health.ejections_ever == 1
-    assert a.health.may_serve(T + 1)
+    assert a.health.may_be_called(T + 1)
 
 
 @pytest.mark.parametrize("error", [refused, ProviderTimeout("hurry")], ids=lambda e: e.cause)
@@ -81,17 +81,17 @@ def test_call_in_flight_at_an_ejection_allows_no_second_probe(error):
     of, a, *_ = abc()
     eject(of, a)
     now = T + 100
-    assert a.health.may_serve(now)
-    assert a.standing.chosen(now)  # the probe is in flight …
+    assert a.health.may_be_called(now)
+    assert a.standing.record_submitted(now)  # the probe is in flight …
     fail(of, a, error, now, seconds=100.5)  # … when an older call ends
-    assert not a.health.may_serve(now + 1e-6)
-    assert not a.health.may_serve(now + 10)
+    assert not a.health.may_be_called(now + 1e-6)
+    assert not a.health.may_be_called(now + 10)
 
 
 def test_older_answer_does_not_end_an_ejection():
     of, a, *_ = abc()
     eject(of, a)
-    a.standing.chosen(T + 1)
+    a.standing.record_submitted(T + 1)
     succeed(of, a, seconds=2, now=T + 1.5)
     assert a.health.is_ejected
     succeed(of, a, seconds=0.5, now=T + 1.5)
@@ -130,22 +130,26 @@ def refused_batch(deployment, kind="kind"):
 
 def test_400_is_not_believed_without_a_success_of_its_kind():
     of, a, *_ = abc()
-    assert not of.ejector.refused(refused_batch(a), T, T + 0.1)
+    assert not of.ejector.record_refusal(refused_batch(a), T, T + 0.1)
     succeed(of, a, now=T + 1)
-    assert of.ejector.refused(refused_batch(a), T + 1, T + 2)
-    assert not of.ejector.refused(refused_batch(a, "another kind"), T + 1, T + 2)
-    assert not of.ejector.refused(refused_batch(a), T + 61, T + 62)
+    assert of.ejector.record_refusal(refused_batch(a), T + 1, T + 2)
+    assert not of.ejector.record_refusal(refused_batch(a, "another kind"), T + 1, T + 2)
+    assert not of.ejector.record_refusal(refused_batch(a), T + 61, T + 62)
 
 
 def test_400_of_the_only_deployment_is_believed():
     a = deployment("a")
-    assert pool(a).ejector.refused(refused_batch(a), T, T)
+    assert pool(a).ejector.record_refusal(refused_batch(a), T, T)
 
 
 def test_refuted_400s_eject_also_the_last_deployment():
     of, *members = abc()
     for member in members:
-        assert [of.ejector.refuted(attempt(member), T) for _ in range(3)] == [False, False, True]
+        assert [of.ejector.record_refuted_400(attempt(member), T) for _ in range(3)] == [
+            False,
+            False,
+            True,
+        ]
 
 
 @pytest.mark.parametrize("error", [ill, ProviderTimeout("did not answer in time")], ids=type)
@@ -154,9 +158,9 @@ def test_call_beside_the_probe_neither_ends_it_nor_ejects_for_longer(error):
     of, a, *_ = abc()
     eject(of, a)
     ejections = a.health.ejections_ever
-    assert a.standing.chosen(T + 1)
-    assert not of.ejector.failed(a, error, 1, T + 1.1, T + 1.2, is_probe=False)
+    assert a.standing.record_submitted(T + 1)
+    assert not of.ejector.record_failure(a, error, 1, T + 1.1, T + 1.2, is_probe=False)
     assert a.health.is_probing
     assert a.health.ejections_ever == ejections
-    of.ejector.succeeded(batch(attempt(a, is_probe=True)), T + 1, T + 1.3)
+    of.ejector.record_success(batch(attempt(a, is_probe=True)), T + 1, T + 1.3)
     assert not a.standing.is_ejected

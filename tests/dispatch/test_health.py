@@ -24,7 +24,7 @@ SETTINGS = DispatchSettings()
 def failures_until_ejection(error, health=None, now=T):
     health = health or healthy()
     for number in range(1, 100):
-        if health.failed(error, now, now):
+        if health.record_failure(error, now, now):
             return number
     return None
 
@@ -48,8 +48,8 @@ def test_failures_in_a_row_eject(error, number):
 def test_success_resets_the_count_of_failures():
     health = healthy()
     for _ in range(3):
-        assert not any(health.failed(ill, T, T) for _ in range(4))
-        health.succeeded(T, T)
+        assert not any(health.record_failure(ill, T, T) for _ in range(4))
+        health.record_success(T, T)
     assert failures_until_ejection(ill, health) == 5
 
 
@@ -58,10 +58,10 @@ def alternate(health, failing, calls, every=0.1, now=T):
     order = [i * failing % 10 < failing for i in range(10)]
     for i in range(calls):
         if order[i % 10]:
-            if health.failed(ill, now + i * every, now + i * every):
+            if health.record_failure(ill, now + i * every, now + i * every):
                 return True
         else:
-            health.succeeded(now + i * every, now + i * every)
+            health.record_success(now + i * every, now + i * every)
     return False
 
 
@@ -77,7 +77,7 @@ def test_failure_rate_of_a_third_does_not_eject():
 def test_old_calls_do_not_count():
     health = healthy()
     for i in range(200):
-        health.succeeded(T + i * 0.01, T + i * 0.01)
+        health.record_success(T + i * 0.01, T + i * 0.01)
     assert not alternate(health, 7, 40, now=T + 2)
     assert alternate(health, 7, 40, now=T + 60)
 
@@ -85,41 +85,43 @@ def test_old_calls_do_not_count():
 def test_ejected_deployment_gets_one_probe_after_its_ejection():
     health = ejected()
     assert health.state(T) == "ejected"
-    assert not health.may_serve(T + 0.99)
-    assert health.may_serve(T + 1)
-    assert health.chosen(T + 1)  # the probe
-    assert not health.may_serve(T + 1)
-    assert not health.may_serve(T + 60, last_resort=True)
+    assert not health.may_be_called(T + 0.99)
+    assert health.may_be_called(T + 1)
+    assert health.record_submitted(T + 1)  # the probe
+    assert not health.may_be_called(T + 1)
+    assert not health.may_be_called(T + 60, last_resort=True)
 
 
 def test_probe_without_result_allows_another_after_its_timeout():
     health = ejected()
-    health.chosen(T + 1)
+    health.record_submitted(T + 1)
     patience = 6 * SETTINGS.probe_timeout
-    assert not health.may_serve(T + 1 + patience - 0.01)
-    assert health.may_serve(T + 1 + patience)
+    assert not health.may_be_called(T + 1 + patience - 0.01)
+    assert health.may_be_called(T + 1 + patience)
 
 
 def test_successful_probe_ends_the_ejection():
     health = ejected()
-    health.chosen(T + 1)
-    health.succeeded(T + 1.1, T + 1)
+    health.record_submitted(T + 1)
+    health.record_success(T + 1.1, T + 1)
     assert health.state(T + 1.1) == "ok"
-    assert all(health.may_serve(T + 1.1) and not health.chosen(T + 1.1) for _ in range(3))
+    assert all(
+        health.may_be_called(T + 1.1) and not health.record_submitted(T + 1.1) for _ in range(3)
+    )
     assert failures_until_ejection(ill, health, T + 2) == 5  # with a clean slate
 
 
 def test_failed_probe_ejects_again():
     health = ejected()
-    health.chosen(T + 1)
-    assert health.failed(ill, T + 1.1, T + 1)
+    health.record_submitted(T + 1)
+    assert health.record_failure(ill, T + 1.1, T + 1)
 
 
 def test_probe_that_was_not_sent_allows_another():
     health = ejected()
-    health.chosen(T + 1)
+    health.record_submitted(T + 1)
     health.probe_ended()
-    assert health.may_serve(T + 1)
+    assert health.may_be_called(T + 1)
 
 
 def lengths(jitter, number):
@@ -129,11 +131,11 @@ def lengths(jitter, number):
     for _ in range(number):
         health.eject(ill, now)
         start = now
-        while not health.may_serve(now):
+        while not health.may_be_called(now):
             now += 0.01
         found.append(now - start)
-        health.chosen(now)
-        health.failed(ill, now, now)
+        health.record_submitted(now)
+        health.record_failure(ill, now, now)
     return found
 
 
@@ -146,8 +148,8 @@ def test_ejections_double_up_to_a_minute():
 def test_jitter_shortens_an_ejection_by_up_to_half(seed):
     health = Health(random.Random(seed).random)
     health.eject(ill, T)
-    assert not health.may_serve(T + 0.5 - 1e-6)
-    assert health.may_serve(T + 1)
+    assert not health.may_be_called(T + 0.5 - 1e-6)
+    assert health.may_be_called(T + 1)
 
 
 def test_jitter_differs():
@@ -157,22 +159,22 @@ def test_jitter_differs():
 
 def test_refused_credentials_eject_for_about_a_minute():
     health = ejected(CredentialsRefused("refused our credentials (401)"))
-    assert not health.may_serve(T + 59)
-    assert health.may_serve(T + 60)
+    assert not health.may_be_called(T + 59)
+    assert health.may_be_called(T + 60)
 
 
 def test_without_alternative_an_ejected_deployment_is_probed_every_second():
     health = ejected(CredentialsRefused("refused our credentials (401)"))
-    assert not health.may_serve(T + 0.9, last_resort=True)
-    assert health.may_serve(T + 1, last_resort=True)
+    assert not health.may_be_called(T + 0.9, last_resort=True)
+    assert health.may_be_called(T + 1, last_resort=True)
     assert health.wait(T) == pytest.approx(1)
 
 
 def test_share_grows_after_an_ejection():
     health = ejected()
-    health.chosen(T + 1)
+    health.record_submitted(T + 1)
     assert health.share(T) == 1
-    health.succeeded(T + 2, T + 1)
+    health.record_success(T + 2, T + 1)
     shares = [health.share(T + 2 + second) for second in range(6)]
     assert shares[0] == pytest.approx(0.1)
     assert shares == sorted(shares)
@@ -181,18 +183,18 @@ def test_share_grows_after_an_ejection():
 
 def test_failure_during_slow_start_ejects_for_longer():
     health = ejected()
-    health.chosen(T + 1)
-    health.succeeded(T + 1, T + 1)
-    health.succeeded(T + 2, T + 2)  # not for good yet
+    health.record_submitted(T + 1)
+    health.record_success(T + 1, T + 1)
+    health.record_success(T + 2, T + 2)  # not for good yet
     health.eject(ill, T + 3)
-    assert not health.may_serve(T + 4.9)
-    assert health.may_serve(T + 5)
+    assert not health.may_be_called(T + 4.9)
+    assert health.may_be_called(T + 5)
 
 
 def test_call_sent_before_the_probe_does_not_count():
     health = ejected()
     assert health.is_straggler(T - 1)
-    health.chosen(T + 1)
+    health.record_submitted(T + 1)
     assert health.is_straggler(T + 0.9)
     assert not health.is_straggler(T + 1)
     assert not healthy().is_straggler(T - 100)
@@ -201,20 +203,20 @@ def test_call_sent_before_the_probe_does_not_count():
 def test_suspect_is_used_only_without_healthy_alternative():
     health = healthy()
     health.suspect(T)
-    assert not health.may_serve(T + 4.9)
-    assert health.may_serve(T + 4.9, last_resort=True)
-    assert health.may_serve(T + 5)
+    assert not health.may_be_called(T + 4.9)
+    assert health.may_be_called(T + 4.9, last_resort=True)
+    assert health.may_be_called(T + 5)
 
 
 def test_refuted_400s_eject():
     health = healthy()
-    assert [health.refuted() for _ in range(3)] == [False, False, True]
-    health.succeeded(T, T)
-    assert not health.refuted()
+    assert [health.record_refuted_400() for _ in range(3)] == [False, False, True]
+    health.record_success(T, T)
+    assert not health.record_refuted_400()
 
 
 def test_refused_batch_counts_refutations_of_all_its_attempts():
     health = healthy()
     for _ in range(2 * 7):
-        assert not health.refuted(batch_size=7)
-    assert [health.refuted(batch_size=7) for _ in range(7)] == [False] * 6 + [True]
+        assert not health.record_refuted_400(batch_size=7)
+    assert [health.record_refuted_400(batch_size=7) for _ in range(7)] == [False] * 6 + [True]

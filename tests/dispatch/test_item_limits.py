@@ -252,7 +252,7 @@ def test_the_words_of_a_task_are_within_the_room_for_them(input_type):
     ],
 )
 def test_deployments_that_cut_and_have_no_limit_in_force_are_named(kind, model, tokenizer, cutting):
-    assert served(kind, model, tokenizer).cutting_deployments() == cutting
+    assert served(kind, model, tokenizer).deployments_that_may_cut() == cutting
 
 
 texts = st.text(st.sampled_from("ab ü日"), max_size=40)

@@ -65,9 +65,9 @@ def test_part_without_items_raises():
 
 def test_part_lists_deployments_called():
     a, b = deployment("a"), deployment("b")
-    asked = part(3, failed_at={a: ProviderUnavailable("failed with 503")}, attempts=[attempt(b)])
-    assert asked.asked == [a, b]
-    assert (asked.start, asked.stop, asked.size) == (0, 3, 3)
+    made = part(3, failed_at={a: ProviderUnavailable("failed with 503")}, attempts=[attempt(b)])
+    assert made.called == [a, b]
+    assert (made.start, made.stop, made.size) == (0, 3, 3)
 
 
 # A job

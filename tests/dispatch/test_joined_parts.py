@@ -28,7 +28,7 @@ def test_wanted_parts_start_before_the_others():
     made = asking()
     made.job.advance(T)
     (first,) = made.take()
-    made.job.want([7, 3], Flow())
+    made.job.start_first([7, 3], Flow())
     made.answer(first, T + 1)
     order = []
     while not made.job.finished:
@@ -40,14 +40,14 @@ def test_wanted_parts_start_before_the_others():
 
 def test_items_wanted_before_the_request_is_split_start_first():
     made = asking()
-    made.job.want([5], Flow())
+    made.job.start_first([5], Flow())
     made.job.advance(T)
     assert sent_items(made) == [[4, 5]]
 
 
 def test_wanted_part_that_failed_starts_before_the_others():
     made = asking()
-    made.job.want([5], Flow())
+    made.job.start_first([5], Flow())
     made.job.advance(T)
     (one,) = made.take()
     made.answer(one, T + 1, ProviderUnavailable("failed with 503"))  # it waits for its retry
@@ -71,7 +71,7 @@ def queued_beside_a_call(**options):
 
 def test_wanted_part_waits_in_the_flow_of_a_better_tier():
     made, queued = queued_beside_a_call(flow=FLEX)
-    made.job.want([0], PRIORITY)
+    made.job.start_first([0], PRIORITY)
     assert queued.flow == with_size(PRIORITY, 1)
     assert queued.deployment.queue.waiting == 1
     assert list(made.job._state._parts.running) == [queued]
@@ -79,7 +79,7 @@ def test_wanted_part_waits_in_the_flow_of_a_better_tier():
 
 def test_part_wanted_by_a_small_request_waits_in_its_flow_and_not_in_that_of_a_bulk_request():
     made, queued = queued_beside_a_call(size=16, flow=Flow("bulk"))
-    made.job.want([0], Flow("query"))
+    made.job.start_first([0], Flow("query"))
     assert queued.flow == with_size(Flow("query"), 1)
 
 
@@ -87,7 +87,7 @@ def test_wanted_part_of_the_same_size_or_of_a_better_tier_keeps_its_place_in_the
     made, queued = queued_beside_a_call(flow=PRIORITY)
     before = queued.flow
     for other in (FLEX, Flow("x"), Flow("y", tier="priority")):
-        made.job.want([0], other)
+        made.job.start_first([0], other)
         assert list(made.job._state._parts.running) == [queued]
     assert queued.flow == before
 
@@ -96,7 +96,7 @@ def test_part_in_flight_is_not_sent_again_for_a_better_tier():
     made = asking(size=2, flow=FLEX)
     made.job.advance(T)
     (one,) = made.take()
-    made.job.want([0], PRIORITY)
+    made.job.start_first([0], PRIORITY)
     made.job.advance(T)
     assert not made.sent.batches
     made.answer(one, T + 1)
@@ -105,7 +105,7 @@ def test_part_in_flight_is_not_sent_again_for_a_better_tier():
 
 def test_only_parts_with_wanted_items_get_the_better_flow():
     made = asking(slots=4, flow=FLEX)
-    made.job.want([5], PRIORITY)
+    made.job.start_first([5], PRIORITY)
     made.job.advance(T)
     made.job.advance(T)
     assert {tuple(one.call.items): one.flow.key for one in made.job._state._parts.running} == {
@@ -195,7 +195,7 @@ def test_each_item_is_published_once_or_stopped_once(data):
             st.sampled_from(["answer", "fail", "too large", "want", "keep", "advance"])
         )
         if step == "want":
-            made.job.want(data.draw(st.sets(st.sampled_from(kept), min_size=1)), PRIORITY)
+            made.job.start_first(data.draw(st.sets(st.sampled_from(kept), min_size=1)), PRIORITY)
         elif step == "keep":
             kept = sorted(data.draw(st.sets(st.sampled_from(kept), min_size=1)))
             stopped += made.job.keep_only(kept, now)

@@ -33,14 +33,14 @@ def exchange(quota, now, answer):
 def sent(quota, now, most=100):
     """Return how many calls leave now."""
     number = 0
-    while number < most and not quota.pause(CALL, now) and quota.reserve(CALL, now):
+    while number < most and not quota.pause_s(CALL, now) and quota.reserve(CALL, now):
         number += 1
     return number
 
 
 def test_without_a_store_a_worker_has_its_share(quota):
     assert sent(quota, T) == 16  # half of 30 calls, and one
-    assert quota.wait(CALL, T, calls=15) > 0
+    assert quota.wait_s(CALL, T, calls=15) > 0
     assert not quota.is_leased
 
 
@@ -61,23 +61,23 @@ def test_call_that_lacks_a_lease_asks_for_one_soon(quota):
     needs = []
     quota.on_need = lambda: needs.append(1)
     exchange(quota, T, lease())
-    assert quota.pause(CALL, T) > 0
-    assert quota.pause(CALL, T) > 0
+    assert quota.pause_s(CALL, T) > 0
+    assert quota.pause_s(CALL, T) > 0
     assert len(needs) == 1
     asked = exchange(quota, T, lease(window_wait=1))
     assert asked.needed == (1, CALL)
-    assert quota.pause(CALL, T) == pytest.approx(1)
+    assert quota.pause_s(CALL, T) == pytest.approx(1)
     assert len(needs) == 1  # not before the time that the store has named
-    assert quota.pause(CALL, T + 1) > 0
+    assert quota.pause_s(CALL, T + 1) > 0
     assert len(needs) == 2
 
 
 def test_without_room_for_long_a_call_is_refused(quota):
     exchange(quota, T, lease())
-    quota.pause(CALL, T)
+    quota.pause_s(CALL, T)
     exchange(quota, T, lease(window_wait=20))
-    assert quota.wait(CALL, T) == pytest.approx(20)
-    assert quota.pause(CALL, T) == 0
+    assert quota.wait_s(CALL, T) == pytest.approx(20)
+    assert quota.pause_s(CALL, T) == 0
     assert quota.reserve(CALL, T) is None
 
 
@@ -97,7 +97,7 @@ def test_calls_are_reported_once_their_tokens_are_counted(quota):
     assert asked.kept[1] >= CALL  # of the first
     asked = exchange(quota, T + FINAL_S, lease())
     assert asked.calls == [(FINAL_S, CALL)]
-    assert asked.final == 2
+    assert asked.final_ever == 2
     quota.release(first)  # too late to change anything
     assert exchange(quota, T + FINAL_S + 1, lease()).calls == []
 
@@ -108,7 +108,7 @@ def test_report_without_an_answer_is_made_again(quota):
     asked = exchange(quota, T + 1, None)
     again = exchange(quota, T + 2, lease())
     assert (asked.calls, again.calls) == ([(1, 7)], [(2, 7)])
-    assert asked.final == again.final == 1
+    assert asked.final_ever == again.final_ever == 1
 
 
 def test_store_that_has_lost_its_data_gets_the_last_minute_again(quota):
@@ -131,7 +131,7 @@ def test_share_begins_when_the_shares_of_all_fit(quota):
     assert sent(quota, T + 1) == 0
     assert sent(quota, T + 31) == 0
     assert sent(quota, T + 33) == 1  # the first one that is due, at 30 calls a minute
-    assert 1 < quota.pause(CALL, T + 33) <= 2.1
+    assert 1 < quota.pause_s(CALL, T + 33) <= 2.1
 
 
 def test_what_is_spare_leaves_at_once_when_the_store_is_lost(quota):
@@ -141,8 +141,8 @@ def test_what_is_spare_leaves_at_once_when_the_store_is_lost(quota):
 
 
 def test_left_is_what_the_lease_has(quota):
-    assert quota.left(T) == (30, 3000)
+    assert quota.calls_and_tokens_left(T) == (30, 3000)
     exchange(quota, T, lease(3, 1000))
     assert sent(quota, T, most=1) == 1
-    assert quota.left(T) == (2, 1000 - CALL)
-    assert quota.left(T + LEASE_S) == (0, 0)
+    assert quota.calls_and_tokens_left(T) == (2, 1000 - CALL)
+    assert quota.calls_and_tokens_left(T + LEASE_S) == (0, 0)

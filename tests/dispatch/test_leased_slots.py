@@ -82,7 +82,7 @@ def test_call_in_flight_keeps_its_slot(queue):
     assert (queue.slots, queue.free) == (2, -4)
     assert queue.start_exchange(T + 0.2).kept == 6
     for batch in batches[:5]:
-        queue.done(batch.attempts[0], 1)
+        queue.finish_attempt(batch.attempts[0], 1)
         assert queue.finish(batch, T + 0.3) is None
     assert queue.start_exchange(T + 0.4).kept == 2
 
@@ -137,16 +137,16 @@ def test_test_of_a_bisection_needs_a_slot_that_the_share_has(queue):
     batches = sent(queue, [attempt(to, group=None) for _ in range(8)])
     exchange(queue, T + 1, None)
     batch = batches[0]
-    assert queue.replace(batch, batch.attempts, [], T + 1).reservation is None
+    assert queue.replace(batch, batch.attempts, [], T + 1).is_unsent
     exchange(queue, T + 2, 8)
     batch = batches[1]
-    assert queue.replace(batch, batch.attempts, [], T + 2).reservation is not None
+    assert not queue.replace(batch, batch.attempts, [], T + 2).is_unsent
 
 
 def test_recent_call_counts_as_need_of_a_slot(queue):
     exchange(queue, T, 4)
     (batch,) = calls(queue, 1)
-    queue.done(batch.attempts[0], 1)
+    queue.finish_attempt(batch.attempts[0], 1)
     queue.finish(batch, T)
     exchange(queue, T + EXCHANGE_S, 4)
     asked = exchange(queue, T + 2 * EXCHANGE_S, 4)

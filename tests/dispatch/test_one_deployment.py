@@ -72,8 +72,8 @@ def test_times_are_those_of_the_calls():
 def test_dimensions_and_input_type_are_those_of_the_request():
     asking, seen = Asking(), []
 
-    def embed(call, wanted, deadline):
-        seen.append((call.input_type, wanted))
+    def embed(call, cut_to, deadline):
+        seen.append((call.input_type, cut_to))
         return vectors([1])
 
     asking.a.embed = embed

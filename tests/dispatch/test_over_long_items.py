@@ -110,9 +110,9 @@ def test_smaller_parts_hold_each_item_once_and_first_the_largest(tokens):
 def test_more_tokens_are_expected_once_all_smaller_parts_are_served():
     estimate = TokenEstimate()
     halving = Halving(2, estimate)
-    halving.part_served()
+    halving.record_served()
     assert estimate.correction == 1.0
-    halving.part_served()
+    halving.record_served()
     assert estimate.correction > 1.0
 
 

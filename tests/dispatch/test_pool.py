@@ -147,7 +147,7 @@ def test_with_all_ejected_each_second_has_a_probe():
     for tenth in range(30):
         now = T + tenth / 10
         while (one := of.choose(now, expected(1))) is not None:
-            one.standing.chosen(now)
+            one.standing.record_submitted(now)
             probed.append(now)
             fail(of, one, refused, now + 0.01, 0.01)
     assert 3 <= len(probed) <= 3 * 3 * 2

@@ -109,7 +109,7 @@ def test_vectors_that_come_as_their_request_ends_are_left_to_the_next_one():
     asking = Asking(deployment("a"))
     asking.job.advance(T)
     (one,) = asking.take()
-    assert one.deployment.queue.done(one, 1)
+    assert one.deployment.queue.finish_attempt(one, 1)
     asking.job.cancel(T)
     asking.job.receive(one, vectors([3]), T)
     assert asking.pool.unpaid.take(one.flow.key) == {one.deployment.source: 3}

@@ -43,7 +43,7 @@ def test_used_share_is_that_of_the_scarcer_limit_and_expires(requests, tokens, s
 @given(CALL_SHARES, TOKEN_SHARES, st.integers(1, 60))
 def test_calls_that_are_spread_use_their_share_of_the_quota(requests, tokens, size):
     quota = Quota(requests, tokens)
-    pause = quota.spread_s(size, 0.1)
+    pause = quota.interval_s(size, 0.1)
     if requests is None and tokens is None:
         assert pause == 0
         return
@@ -82,12 +82,12 @@ def test_tokens_of_any_minute_are_within_the_limit_except_for_a_larger_call(call
 def test_wait_is_the_shortest_sufficient(calls, requests, tokens, size):
     quota = Quota(requests, tokens)
     now, _ = taken(quota, calls)
-    wait = quota.wait(size, now)
+    wait = quota.wait_s(size, now)
     assert wait >= 0
     if wait > ROUNDING_S:
-        assert quota.wait(size, now + wait - ROUNDING_S) > 0
-        assert quota.wait(size, now + wait / 2) == pytest.approx(wait / 2)
-    assert quota.wait(size, now + wait + ROUNDING_S) == 0
+        assert quota.wait_s(size, now + wait - ROUNDING_S) > 0
+        assert quota.wait_s(size, now + wait / 2) == pytest.approx(wait / 2)
+    assert quota.wait_s(size, now + wait + ROUNDING_S) == 0
 
 
 @given(CALLS, CALL_SHARES, TOKEN_SHARES)
@@ -95,7 +95,7 @@ def test_call_is_allowed_exactly_if_its_wait_is_0(calls, requests, tokens):
     quota, now = Quota(requests, tokens), T
     for later, size in calls:
         now += later
-        wait = quota.wait(size, now)
+        wait = quota.wait_s(size, now)
         assert (quota.reserve(size, now) is None) == (wait > 0)
 
 
@@ -105,7 +105,7 @@ def test_call_may_be_sent_after_its_wait(calls, requests, tokens):
     quota, now = Quota(requests, tokens), T
     for later, size in calls:
         now += later
-        now += quota.wait(size, now) + ROUNDING_S
+        now += quota.wait_s(size, now) + ROUNDING_S
         assert quota.reserve(size, now)
 
 
@@ -120,11 +120,11 @@ def test_share_of_a_call_is_usable_over_time(share):
 
 def test_call_larger_than_the_quota_is_allowed_in_an_empty_window():
     quota = Quota(None, 100)
-    assert quota.wait(500, T) == 0
+    assert quota.wait_s(500, T) == 0
     assert quota.reserve(10, T)
-    assert quota.wait(500, T + 1) == pytest.approx(WINDOW_S - 1)
+    assert quota.wait_s(500, T + 1) == pytest.approx(WINDOW_S - 1)
     assert quota.reserve(500, T + WINDOW_S)
-    assert quota.wait(1, T + WINDOW_S) == pytest.approx(5 * WINDOW_S)
+    assert quota.wait_s(1, T + WINDOW_S) == pytest.approx(5 * WINDOW_S)
 
 
 def test_without_quota_there_is_no_wait():
@@ -134,18 +134,18 @@ def test_without_quota_there_is_no_wait():
         assert quota.add(reservation, 10**9, T)
         quota.settle(reservation, 1)
         quota.release(reservation)
-    assert quota.wait(10**9, T) == 0
+    assert quota.wait_s(10**9, T) == 0
 
 
 def test_settle_replaces_the_estimate_by_the_count():
     quota = Quota(None, 100)
     reservation = quota.reserve(80, T)
-    assert quota.wait(30, T) > 0
+    assert quota.wait_s(30, T) > 0
     quota.settle(reservation, 60)
-    assert quota.wait(40, T) == 0
+    assert quota.wait_s(40, T) == 0
     quota.settle(reservation, 90)
-    assert quota.wait(10, T) == 0
-    assert quota.wait(11, T) == pytest.approx(WINDOW_S)
+    assert quota.wait_s(10, T) == 0
+    assert quota.wait_s(11, T) == pytest.approx(WINDOW_S)
 
 
 def test_settle_of_an_expired_call_changes_nothing():
@@ -153,18 +153,18 @@ def test_settle_of_an_expired_call_changes_nothing():
     old = quota.reserve(80, T)
     assert quota.reserve(100, T + WINDOW_S)
     quota.settle(old, 5)
-    assert quota.wait(1, T + WINDOW_S) == pytest.approx(WINDOW_S)
+    assert quota.wait_s(1, T + WINDOW_S) == pytest.approx(WINDOW_S)
 
 
 def test_released_call_does_not_count():
     quota = Quota(1, 100)
     reservation = quota.reserve(100, T)
-    assert quota.wait(1, T) > 0
+    assert quota.wait_s(1, T) > 0
     quota.release(reservation)
     quota.release(reservation)
-    assert quota.wait(100, T) == 0
+    assert quota.wait_s(100, T) == 0
     assert quota.reserve(100, T)
-    assert quota.wait(1, T) > 0
+    assert quota.wait_s(1, T) > 0
 
 
 def test_release_of_an_expired_call_changes_nothing():
@@ -172,7 +172,7 @@ def test_release_of_an_expired_call_changes_nothing():
     old = quota.reserve(100, T)
     assert quota.reserve(100, T + WINDOW_S)
     quota.release(old)
-    assert quota.wait(1, T + WINDOW_S) == pytest.approx(WINDOW_S)
+    assert quota.wait_s(1, T + WINDOW_S) == pytest.approx(WINDOW_S)
 
 
 def test_tokens_can_be_added_to_a_call_within_the_limit():
@@ -180,8 +180,8 @@ def test_tokens_can_be_added_to_a_call_within_the_limit():
     reservation = quota.reserve(60, T)
     assert quota.add(reservation, 40, T)  # the same call: no request more
     assert not quota.add(reservation, 1, T)
-    assert quota.wait(1, T + WINDOW_S - 1) == pytest.approx(1)
-    assert quota.wait(100, T + WINDOW_S) == 0
+    assert quota.wait_s(1, T + WINDOW_S - 1) == pytest.approx(1)
+    assert quota.wait_s(100, T + WINDOW_S) == 0
 
 
 def most_within(seconds, times):
@@ -193,7 +193,7 @@ def sent_when_allowed(quota, tokens, seconds):
     """Return when calls leave that wait for nothing but the quota."""
     now, left = T, []
     while now < T + seconds:
-        pause = quota.pause(tokens, now)
+        pause = quota.pause_s(tokens, now)
         if pause == 0 and quota.reserve(tokens, now):
             left.append(now)
         else:
@@ -217,12 +217,12 @@ def test_calls_are_spaced_after_a_burst_of_half_the_quota(requests, unit):
 def test_call_is_not_spaced_beyond_its_deadline():
     quota = Quota(4, None)
     assert [quota.reserve(1, T) is not None for _ in range(3)] == [True] * 3
-    pause = quota.pause(1, T)
+    pause = quota.pause_s(1, T)
     assert pause > 10
-    assert quota.pause(1, T, deadline=T + pause / 2) == 0
+    assert quota.pause_s(1, T, deadline=T + pause / 2) == 0
     assert quota.reserve(1, T)
-    assert quota.pause(1, T, deadline=T + 1) == 0  # a longer wait for room: the call is refused
-    assert quota.wait(1, T) > 0
+    assert quota.pause_s(1, T, deadline=T + 1) == 0  # a longer wait for room: the call is refused
+    assert quota.wait_s(1, T) > 0
 
 
 def test_released_and_settled_calls_are_not_spaced_after():
@@ -230,7 +230,7 @@ def test_released_and_settled_calls_are_not_spaced_after():
     for kept in (0, 10):
         reservation = quota.reserve(100, T)
         quota.settle(reservation, kept) if kept else quota.release(reservation)
-        assert quota.pause(10, T) == 0
+        assert quota.pause_s(10, T) == 0
 
 
 class AnyQuota(RuleBasedStateMachine):
@@ -252,7 +252,7 @@ class AnyQuota(RuleBasedStateMachine):
 
     @rule(tokens=st.integers(0, 60))
     def reserve(self, tokens):
-        waits = self.quota.wait(tokens, self.now) > 0
+        waits = self.quota.wait_s(tokens, self.now) > 0
         reservation = self.quota.reserve(tokens, self.now)
         assert waits == (reservation is None)
         if reservation is not None:
@@ -292,7 +292,7 @@ class AnyQuota(RuleBasedStateMachine):
         has_call = sum(call[1] + WINDOW_S > self.now for call in self.calls) < 3
         for tokens in {0, 1, max(0, room), max(0, room + 1), 1000}:
             may_leave = has_call and (tokens <= room or not counted)
-            assert (self.quota.wait(tokens, self.now) == 0) == may_leave
+            assert (self.quota.wait_s(tokens, self.now) == 0) == may_leave
 
 
 TestAnyQuota = AnyQuota.TestCase

@@ -13,7 +13,7 @@ SETTINGS = DispatchSettings()
 def refusals():
     """Those of a deployment that has embedded one request, at T."""
     made = Refusals(SETTINGS)
-    made.served("kind", T - 1, T)
+    made.record_success("kind", T - 1, T)
     return made
 
 
@@ -25,8 +25,8 @@ def test_400_is_trusted_for_some_time_after_a_success_of_its_kind(refusals):
 
 def test_number_of_remembered_kinds_is_bounded(refusals):
     for number in range(150):
-        refusals.served("kind", T, T)
-        refusals.served(number, T, T)
+        refusals.record_success("kind", T, T)
+        refusals.record_success(number, T, T)
     assert len(refusals._served) == 100
     assert refusals.are_trusted(149, T)
     assert refusals.are_trusted("kind", T), "the oldest is forgotten, and not the first"
@@ -35,36 +35,38 @@ def test_number_of_remembered_kinds_is_bounded(refusals):
 
 def test_too_many_400s_in_a_row_are_not_trusted_until_a_later_call_succeeds(refusals):
     for _ in range(SETTINGS.trusted_400s):
-        refusals.refused(is_test=False, now=T + 1)
-    refusals.refused(is_test=True, now=T + 1)
+        refusals.record_refusal(is_test=False, now=T + 1)
+    refusals.record_refusal(is_test=True, now=T + 1)
     assert refusals.are_trusted("kind", T + 1), "a test of a bisection is no further refusal"
-    refusals.refused(is_test=False, now=T + 1)
+    refusals.record_refusal(is_test=False, now=T + 1)
     assert not refusals.are_trusted("kind", T + 1)
-    refusals.served("kind", T + 0.5, T + 2)  # that call started before the first of them ended
+    refusals.record_success(
+        "kind", T + 0.5, T + 2
+    )  # that call started before the first of them ended
     assert not refusals.are_trusted("kind", T + 2)
-    refusals.served("kind", T + 1, T + 2)
+    refusals.record_success("kind", T + 1, T + 2)
     assert refusals.are_trusted("kind", T + 2)
 
 
 def refuse(refusals, times, now=T + 1):
     for _ in range(times):
-        refusals.refused(is_test=False, now=now)
+        refusals.record_refusal(is_test=False, now=now)
 
 
 def test_a_400_to_a_kind_that_was_never_embedded_is_doubted(refusals):
     assert not refusals.are_doubted("kind", T)
     assert refusals.are_doubted("other", T)
-    refusals.confirmed("other", T)
+    refusals.record_confirmation("other", T)
     assert refusals.are_doubted("other", T), "one bad text says nothing about good ones"
 
 
 @pytest.fixture
 def confirmed(refusals):
     """It has answered many calls in a row with 400, the last of which was confirmed at T + 1."""
-    refusals.served("other", T - 1, T)
+    refusals.record_success("other", T - 1, T)
     refuse(refusals, SETTINGS.trusted_400s + 1)
     assert refusals.are_doubted("kind", T + 1)
-    refusals.confirmed("kind", T + 1)
+    refusals.record_confirmation("kind", T + 1)
     return refusals
 
 
@@ -83,30 +85,30 @@ def test_confirmation_holds_for_a_number_of_further_400s(confirmed):
     assert not confirmed.are_doubted("kind", T + 1)
     refuse(confirmed, 1)
     assert confirmed.are_doubted("kind", T + 1)
-    confirmed.confirmed("kind", T + 1)
+    confirmed.record_confirmation("kind", T + 1)
     assert not confirmed.are_doubted("kind", T + 1)
 
 
 def test_refuted_400_ends_every_confirmation(confirmed):
-    confirmed.confirmed("other", T + 1)
-    confirmed.refuted()
+    confirmed.record_confirmation("other", T + 1)
+    confirmed.record_refuted()
     assert confirmed.are_doubted("kind", T + 1)
     assert confirmed.are_doubted("other", T + 1)
 
 
 def test_number_of_remembered_confirmations_is_bounded(refusals):
     for number in range(150):
-        refusals.served(number, T, T)
-        refusals.confirmed(number, T)
+        refusals.record_success(number, T, T)
+        refusals.record_confirmation(number, T)
     assert len(refusals._confirmed) == 100
 
 
 def test_success_of_a_call_says_nothing_about_400s_after_its_start(refusals):
     """The deployment began to refuse everything while the call was under way."""
-    refusals.refused(is_test=False, now=T + 1)
+    refusals.record_refusal(is_test=False, now=T + 1)
     for _ in range(SETTINGS.trusted_400s + 1):
-        refusals.refused(is_test=False, now=T + 2)
-    refusals.served("kind", T + 1.5, T + 3)
+        refusals.record_refusal(is_test=False, now=T + 2)
+    refusals.record_success("kind", T + 1.5, T + 3)
     assert not refusals.are_trusted("kind", T + 3)
-    refusals.served("kind", T + 2, T + 4)
+    refusals.record_success("kind", T + 2, T + 4)
     assert refusals.are_trusted("kind", T + 4)

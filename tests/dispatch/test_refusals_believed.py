@@ -241,9 +241,9 @@ def test_a_400_of_a_deployment_in_doubt_stays_in_doubt_when_that_is_back(refusal
     """It answered 400 to everything for a while; what it refused then is not told to the caller."""
     refusing, refused = deployment("b"), part()
     standing = refusing.standing
-    standing.succeeded(1, T - 20, T - 19, "kind")
+    standing.record_success(1, T - 20, T - 19, "kind", tokens=0)
     for _ in range(refusals):
-        standing.refused(batch(attempt(refusing)), False, T - 1, T - 0.5)
+        standing.record_refusal(batch(attempt(refusing)), False, T - 1, T - 0.5)
     refused.add_failure(attempt(refusing), Rejected("API version not supported"), T)
-    standing.succeeded(1, T + 1, T + 2, "kind")
+    standing.record_success(1, T + 1, T + 2, "kind", tokens=0)
     assert refused.is_refused_alone(T + 3) == (refusals == 1)

@@ -24,90 +24,90 @@ SETTINGS = DispatchSettings()
 @pytest.mark.parametrize("kind", [Throttled, ProviderUnavailable])
 def test_rest_is_as_long_as_retry_after(kind, seconds):
     health = healthy()
-    health.failed(kind("leave me alone", retry_after=seconds), T, T)
+    health.record_failure(kind("leave me alone", retry_after=seconds), T, T)
     assert health.state(T) == "resting"
     assert health.is_throttled(T) == (kind is Throttled)
-    assert not health.may_serve(T + seconds - 0.01)
+    assert not health.may_be_called(T + seconds - 0.01)
     assert health.wait(T) == pytest.approx(seconds)
-    assert health.may_serve(T + seconds)
+    assert health.may_be_called(T + seconds)
     assert health.state(T + seconds) == "ok"
 
 
 def test_rest_is_at_most_an_hour():
     health = healthy()
-    health.failed(Throttled("come back tomorrow", retry_after=86_400), T, T)
-    assert not health.may_serve(T + 3599)
-    assert health.may_serve(T + 3600)
+    health.record_failure(Throttled("come back tomorrow", retry_after=86_400), T, T)
+    assert not health.may_be_called(T + 3599)
+    assert health.may_be_called(T + 3600)
 
 
 @pytest.mark.parametrize("is_only", [False, True])
 def test_resting_deployment_without_alternative_is_probed(is_only):
     health = healthy()
-    health.failed(Throttled("come back in an hour", retry_after=3600), T, T)
+    health.record_failure(Throttled("come back in an hour", retry_after=3600), T, T)
 
-    def may_serve(now):
-        return health.may_serve(now, last_resort=not is_only, is_only=is_only)
+    def may_be_called(now):
+        return health.may_be_called(now, last_resort=not is_only, is_only=is_only)
 
-    assert not may_serve(T + 9.9)
-    assert may_serve(T + 10)
-    health.chosen(T + 10)
-    assert not may_serve(T + 19.9)
-    assert may_serve(T + 20)
-    health.succeeded(T + 20.1, T + 20)
+    assert not may_be_called(T + 9.9)
+    assert may_be_called(T + 10)
+    health.record_submitted(T + 10)
+    assert not may_be_called(T + 19.9)
+    assert may_be_called(T + 20)
+    health.record_success(T + 20.1, T + 20)
     assert health.state(T + 20.1) == "ok"
 
 
 def test_only_deployment_is_excluded_only_by_retry_after():
     for health in (ejected(), healthy()):
-        health.failed(Throttled("slow down"), T, T)
-        assert health.may_serve(T, is_only=True)
-        health.failed(Throttled("slow down", retry_after=5), T, T)
-        assert not health.may_serve(T + 4.9, is_only=True)
-        assert health.may_serve(T + 5, is_only=True)
+        health.record_failure(Throttled("slow down"), T, T)
+        assert health.may_be_called(T, is_only=True)
+        health.record_failure(Throttled("slow down", retry_after=5), T, T)
+        assert not health.may_be_called(T + 4.9, is_only=True)
+        assert health.may_be_called(T + 5, is_only=True)
 
 
 def test_calls_in_flight_together_are_one_episode_of_rest():
     health = healthy()
     for number in range(20):
-        health.failed(Throttled("slow down"), T + number / 100, T - 0.05)
+        health.record_failure(Throttled("slow down"), T + number / 100, T - 0.05)
     assert health.wait(T) == pytest.approx(0.5)
 
 
 def test_answer_to_a_call_from_before_the_rest_does_not_end_it():
     health = healthy()
-    health.failed(Throttled("slow down", retry_after=5), T, T - 1)
-    health.succeeded(T + 0.1, T - 0.5)
+    health.record_failure(Throttled("slow down", retry_after=5), T, T - 1)
+    health.record_success(T + 0.1, T - 0.5)
     assert health.state(T + 0.2) == "resting"
-    health.succeeded(T + 0.3, T + 0.2)
+    health.record_success(T + 0.3, T + 0.2)
     assert health.state(T + 0.3) == "ok"
 
 
 def test_a_shorter_rest_does_not_end_a_longer_one():
     health = healthy()
-    health.failed(Throttled("slow down", retry_after=30), T, T)
-    health.failed(Throttled("slow down", retry_after=1), T + 1, T + 1)
-    assert not health.may_serve(T + 29)
+    health.record_failure(Throttled("slow down", retry_after=30), T, T)
+    health.record_failure(Throttled("slow down", retry_after=1), T + 1, T + 1)
+    assert not health.may_be_called(T + 29)
 
 
 def test_rests_without_retry_after_double_until_a_success():
     health, now = Health(lambda: 1.0), T
     found = []
     for _ in range(4):
-        health.failed(Throttled("slow down"), now, now)
+        health.record_failure(Throttled("slow down"), now, now)
         found.append(health.wait(now))
         now += found[-1]
     assert found == pytest.approx([0.5, 1, 2, 4])
-    health.succeeded(now, now)
-    health.failed(Throttled("slow down"), now, now)
+    health.record_success(now, now)
+    health.record_failure(Throttled("slow down"), now, now)
     assert health.wait(now) == pytest.approx(0.5)
 
 
 def test_throttled_probe_ends_the_ejection():
     health = ejected()
-    health.chosen(T + 1)
-    health.failed(Throttled("slow down", retry_after=2), T + 1, T + 1)
+    health.record_submitted(T + 1)
+    health.record_failure(Throttled("slow down", retry_after=2), T + 1, T + 1)
     assert health.state(T + 1) == "resting"
-    assert health.may_serve(T + 3)
+    assert health.may_be_called(T + 3)
 
 
 EVENTS = st.lists(
@@ -130,14 +130,14 @@ def test_deployment_is_available_after_the_longest_rest(events, seed):
     health, now = Health(random.Random(seed).random), T
     for event, later in events:
         now += later
-        if health.may_serve(now):
-            health.chosen(now)
+        if health.may_be_called(now):
+            health.record_submitted(now)
         if event == "success":
-            health.succeeded(now, now)
+            health.record_success(now, now)
         elif event == "withdraw":
             health.probe_ended()
-        elif health.failed(errors[event], now, now):
+        elif health.record_failure(errors[event], now, now):
             health.eject(errors[event], now)
     health.probe_ended()
     assert 0 <= health.wait(now) <= SETTINGS.longest_asked_rest + 1e-6
-    assert health.may_serve(now + SETTINGS.longest_asked_rest + 1e-6)
+    assert health.may_be_called(now + SETTINGS.longest_asked_rest + 1e-6)

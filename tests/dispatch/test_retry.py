@@ -80,7 +80,7 @@ def test_unsent_attempt_is_retried_without_cost(has_other):
 
 
 def test_unsent_retry_is_charged_later():
-    assert after(NotSent("has no quota left"), failures=1, retry_not_charged=True) == Wait()
+    assert after(NotSent("has no quota left"), failures=1, must_charge_retry=True) == Wait()
 
 
 # 2. Refused with 400
@@ -235,10 +235,10 @@ def test_attempt_of_a_failed_merged_call_is_retried_alone(failure):
     saved=st.sampled_from([0.0, 0.5, 20.0]),
     batch_size=st.integers(1, 5),
     size=st.integers(1, 3),
-    retry_not_charged=st.booleans(),
+    must_charge_retry=st.booleans(),
 )
 def test_decision_changes_no_state_and_is_within_the_budget(
-    failure, has_other, has_any, trusts_400, failures, saved, batch_size, size, retry_not_charged
+    failure, has_other, has_any, trusts_400, failures, saved, batch_size, size, must_charge_retry
 ):
     has_any |= has_other
     failed = part(
@@ -246,7 +246,7 @@ def test_decision_changes_no_state_and_is_within_the_budget(
         failures=[failure] * failures,
         failed_at={A: BrokenContract("x")},
         refused_by={A: attempt(A)},
-        retry_not_charged=retry_not_charged,
+        must_charge_retry=must_charge_retry,
     )
     one = attempt(A, size)
     one.batch_size = batch_size

@@ -41,7 +41,7 @@ class Sending:
             start_thread=lambda run, arguments: self.threads.append((run, arguments)),
         )
 
-    def embed(self, call, wanted, deadline):
+    def embed(self, call, cut_to, deadline):
         self.calls.append(list(call.items))
         if self.error is not None:
             raise self.error
@@ -216,9 +216,9 @@ def test_attempts_returned_by_bisection_use_free_slots():
     four = [sending.submit(sending.a, n) for n in range(4)]
     begun = []
 
-    def embed(call, wanted, deadline):
+    def embed(call, cut_to, deadline):
         begun.append((list(call.items), bool(sending.threads) or four[3] in sending.results))
-        return Sending.embed(sending, call, wanted, deadline)
+        return Sending.embed(sending, call, cut_to, deadline)
 
     sending.a.embed = embed
     sending.run()

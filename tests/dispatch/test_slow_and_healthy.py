@@ -52,10 +52,10 @@ def test_answer_of_another_call_in_flight_does_not_end_the_ejection():
     standing.call_started(other, 1, T + 1)
     standing.eject(ProviderTimeout("did not answer in time"), T + 20)
     standing.call_ended(other)
-    assert not standing.succeeded(1, T + 1, T + 21, "kind")
+    assert not standing.record_success(1, T + 1, T + 21, "kind", tokens=0)
     assert standing.is_ejected
     standing.call_ended(stuck)
-    assert standing.succeeded(1, T, T + 22, "kind")
+    assert standing.record_success(1, T, T + 22, "kind", tokens=0)
     assert not standing.is_ejected
 
 
@@ -64,9 +64,10 @@ def test_a_later_ejection_is_not_ended_by_the_call_that_was_judged_silent_before
     stuck = object()
     standing.call_started(stuck, 1, T)
     standing.eject(ProviderTimeout("did not answer in time"), T + 20)
-    assert standing.chosen(T + 60)
-    standing.failed(ConnectionFailed("could not be reached"), 1, T + 60, T + 61, None, lambda: True)
+    assert standing.record_submitted(T + 60)
+    error = ConnectionFailed("could not be reached")
+    standing.record_failure(error, 1, T + 60, T + 61, None, lambda: True, is_probe=True)
     assert standing.is_ejected
     standing.call_ended(stuck)
-    assert not standing.succeeded(1, T, T + 62, "kind")
+    assert not standing.record_success(1, T, T + 62, "kind", tokens=0)
     assert standing.is_ejected

@@ -19,21 +19,25 @@ def standing(usual=None, timeout=60.0, **settings):
     """Return the standing of a deployment with this usual latency."""
     made = Standing(timeout, random.Random(1), replace(SETTINGS, **settings))
     for _ in range(20 if usual else 0):
-        made.succeeded(1, T - usual, T, "kind")
+        made.record_success(1, T - usual, T, "kind", tokens=0)
     return made
 
 
 def fails(made, error, seconds, others=None, may_eject=True, times=5, now=T + 100):
     """Let calls of this duration fail; return whether the deployment is ejected."""
     results = [
-        made.failed(error, 1, now - seconds, now, others, lambda: may_eject) for _ in range(times)
+        made.record_failure(error, 1, now - seconds, now, others, lambda: may_eject, is_probe=True)
+        for _ in range(times)
     ]
     return any(results)
 
 
 def test_failures_in_a_row_eject_once():
     made = standing()
-    results = [made.failed(ILL, 1, T, T + 0.1, None, lambda: True) for _ in range(10)]
+    results = [
+        made.record_failure(ILL, 1, T, T + 0.1, None, lambda: True, is_probe=True)
+        for _ in range(10)
+    ]
     assert results == [False] * 4 + [True] + [False] * 5
     assert made.health.ejections_ever == 1
 
@@ -42,8 +46,8 @@ def test_deployment_that_may_not_be_ejected_is_suspect():
     made = standing()
     assert not fails(made, ILL, 0.1, may_eject=False)
     assert not made.health.is_ejected
-    assert not made.may_be_asked(T + 100)
-    assert made.may_be_asked(T + 100, last_resort=True)
+    assert not made.may_be_called(T + 100)
+    assert made.may_be_called(T + 100, last_resort=True)
 
 
 @pytest.mark.parametrize(
@@ -72,40 +76,42 @@ def test_early_cancelled_probe_allows_another():
     made = standing()
     fails(made, ILL, 0.1)
     now = T + 200
-    assert made.chosen(now)
-    assert not made.chosen(now)  # one at a time
-    made.failed(TIMEOUT, 1, now, now + 0.1, None, lambda: True)
+    assert made.record_submitted(now)
+    assert not made.record_submitted(now)  # one at a time
+    made.record_failure(TIMEOUT, 1, now, now + 0.1, None, lambda: True, is_probe=True)
     assert made.health.is_ejected
-    assert made.chosen(now + 0.1)
+    assert made.record_submitted(now + 0.1)
 
 
 def test_expired_probe_is_followed_by_one_other():
     made = standing(usual=0.1)
     fails(made, ILL, 0.1)
-    assert made.chosen(T + 200)
-    assert not made.may_be_asked(T + 259)
-    assert made.may_be_asked(T + 261)
-    assert made.chosen(T + 261)
-    assert not made.may_be_asked(T + 262)
-    assert not made.chosen(T + 262)
+    assert made.record_submitted(T + 200)
+    assert not made.may_be_called(T + 259)
+    assert made.may_be_called(T + 261)
+    assert made.record_submitted(T + 261)
+    assert not made.may_be_called(T + 262)
+    assert not made.record_submitted(T + 262)
 
 
 @pytest.mark.parametrize(("usual", "expires_after"), [(None, 310), (12.0, 60), (50.0, 210)])
 def test_probe_does_not_expire_before_its_call_is_cut(usual, expires_after):
     made = standing(usual, timeout=300.0)
     fails(made, ILL, 0.1)
-    assert made.chosen(T + 200)
+    assert made.record_submitted(T + 200)
     started = T + 250  # it waited for a slot until then
     made.probe_started(started, made.call_timeout(call(is_probe=True)))
-    assert not made.may_be_asked(started + expires_after - 1)
-    assert made.may_be_asked(started + expires_after + 1)
+    assert not made.may_be_called(started + expires_after - 1)
+    assert made.may_be_called(started + expires_after + 1)
 
 
 def test_a_long_silence_while_others_answer_ejects_at_once():
     made = standing(usual=0.1)
-    assert made.failed(TIMEOUT, 1, T + 98.9, T + 100, T + 99, lambda: True)
+    assert made.record_failure(TIMEOUT, 1, T + 98.9, T + 100, T + 99, lambda: True, is_probe=True)
     other = standing(usual=0.1)
-    assert not other.failed(TIMEOUT, 1, T + 98.9, T + 100, T + 98, lambda: True)
+    assert not other.record_failure(
+        TIMEOUT, 1, T + 98.9, T + 100, T + 98, lambda: True, is_probe=True
+    )
 
 
 def test_silence_is_shown_by_later_calls_with_answers():
@@ -135,7 +141,7 @@ def test_age_of_a_call_in_flight_counts_as_latency():
 def test_failures_raise_the_expected_latency():
     made = standing(usual=0.1)
     for _ in range(20):
-        made.failed(ILL, 1, T, T, None, lambda: False)
+        made.record_failure(ILL, 1, T, T, None, lambda: False, is_probe=True)
     assert made.seconds_a_call(T, unknown=7) == pytest.approx(0.2)
 
 
@@ -149,33 +155,35 @@ def test_latency_is_forgotten_without_recent_answers():
 def test_trusted_400_counts_as_healthy():
     made = standing()
     fails(made, ILL, 0.1)
-    assert made.chosen(T + 200)
-    made.refused(call(is_probe=True), True, T + 200, T + 200.1)
+    assert made.record_submitted(T + 200)
+    made.record_refusal(call(is_probe=True), True, T + 200, T + 200.1)
     assert not made.health.is_ejected
 
 
 def test_untrusted_400_of_a_probe_does_not_count():
     made = standing()
     fails(made, ILL, 0.1)
-    assert made.chosen(T + 200)
-    made.refused(call(is_probe=False), False, T + 200, T + 200.1)
+    assert made.record_submitted(T + 200)
+    made.record_refusal(call(is_probe=False), False, T + 200, T + 200.1)
     assert made.health.is_probing, "the call was beside the probe"
-    made.refused(call(is_probe=True), False, T + 200, T + 200.1)
+    made.record_refusal(call(is_probe=True), False, T + 200, T + 200.1)
     assert made.health.is_ejected
-    assert made.chosen(T + 202)
+    assert made.record_submitted(T + 202)
 
 
 def test_call_started_before_ejection_changes_no_health():
     made = standing()
     fails(made, ILL, 0.1, now=T + 1)
-    assert made.chosen(T + 100)
+    assert made.record_submitted(T + 100)
     for call_started_at in (T, T + 99):
-        assert not made.failed(ILL, 1, call_started_at, T + 101, None, lambda: True)
-        made.refused(call(is_probe=False), True, call_started_at, T + 101)
-        assert not made.succeeded(1, call_started_at, T + 101, "kind")
+        assert not made.record_failure(
+            ILL, 1, call_started_at, T + 101, None, lambda: True, is_probe=True
+        )
+        made.record_refusal(call(is_probe=False), True, call_started_at, T + 101)
+        assert not made.record_success(1, call_started_at, T + 101, "kind", tokens=0)
     assert made.health.is_ejected
     assert made.health.is_probing
-    assert made.succeeded(1, T + 100, T + 101, "kind")  # the probe: it is back
+    assert made.record_success(1, T + 100, T + 101, "kind", tokens=0)  # the probe: it is back
 
 
 def call(is_probe):
@@ -204,7 +212,9 @@ def test_timeout_doubles_after_each_cancelled_probe():
     fails(made, ILL, 0.1)
     for now, allowed in zip(range(200, 1000, 200), (10.0, 20.0, 40.0, 60.0), strict=True):
         assert made.call_timeout(call(is_probe=True)) == allowed
-        assert made.chosen(T + now)
-        made.failed(TIMEOUT, 1, T + now, T + now + allowed, None, lambda: True)
-    made.succeeded(1, T + 1000, T + 1001, "kind")
+        assert made.record_submitted(T + now)
+        made.record_failure(
+            TIMEOUT, 1, T + now, T + now + allowed, None, lambda: True, is_probe=True
+        )
+    made.record_success(1, T + 1000, T + 1001, "kind", tokens=0)
     assert made.call_timeout(call(is_probe=True)) == pytest.approx(10.0)

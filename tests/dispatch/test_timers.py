@@ -19,35 +19,35 @@ class Timed:
         self.pool = pool(*self.deployments)
         a = self.deployments[0]
         for _ in range(20 if usual else 0):
-            self.pool.ejector.succeeded(batch(attempt(a)), T - 50, T - 50 + usual)
+            self.pool.ejector.record_success(batch(attempt(a)), T - 50, T - 50 + usual)
         self.timers = Timers(self.pool, self.deployments, is_hedged)
         self.attempt = attempt(a, deadline=deadline, **options)
         self.part = part(1, attempts=[self.attempt])
         self.running = {self.attempt: self.part}
         self.timers.set(self.part, self.attempt, deadline, T)
 
-    def is_hedge_due(self, now):
-        return self.timers.is_hedge_due(self.part, self.attempt, now)
+    def check_hedge(self, now):
+        return self.timers.check_hedge(self.part, self.attempt, now)
 
-    def is_late(self, now):
-        return self.timers.is_late(self.part, now)
+    def check_late(self, now):
+        return self.timers.check_late(self.part, now)
 
 
 def test_hedge_time_is_a_factor_times_the_p95():
     timed = Timed()
     timed.attempt.call_started_at = T
     assert timed.timers.next(timed.running) == pytest.approx(T + 0.15)
-    assert not timed.is_hedge_due(T + 0.14)
-    assert timed.is_hedge_due(T + 0.16)
-    assert not timed.is_hedge_due(T + 10)  # once
+    assert not timed.check_hedge(T + 0.14)
+    assert timed.check_hedge(T + 0.16)
+    assert not timed.check_hedge(T + 10)  # once
 
 
 def test_hedge_time_starts_when_the_call_is_sent():
     timed = Timed()
-    assert not timed.is_hedge_due(T + 5)  # it still waits for a slot
+    assert not timed.check_hedge(T + 5)  # it still waits for a slot
     timed.attempt.call_started_at = T + 5
-    assert not timed.is_hedge_due(T + 5.1)
-    assert timed.is_hedge_due(T + 5.2)
+    assert not timed.check_hedge(T + 5.1)
+    assert timed.check_hedge(T + 5.2)
 
 
 @pytest.mark.parametrize("options", [{"is_hedged": False}, {"usual": None}], ids=str)
@@ -79,9 +79,9 @@ def test_call_is_never_late_when_another_would_have_no_time():
 def test_late_time_starts_when_the_call_is_sent():
     timed = Timed(usual=0.01)
     timed.attempt.call_started_at = T + 1.5
-    assert not timed.is_late(T + 2)
+    assert not timed.check_late(T + 2)
     assert timed.part.late_at == T + 3.5
-    assert timed.is_late(T + 3.5)
+    assert timed.check_late(T + 3.5)
     assert timed.part.late_at == T + 5.5  # once more
 
 
@@ -91,22 +91,22 @@ def test_with_half_of_the_time_left_it_is_late_again_at_half_of_the_rest():
     looks = []
     while timed.part.late_at < NEVER:
         looks.append(timed.part.late_at - T)
-        assert timed.is_late(timed.part.late_at)
+        assert timed.check_late(timed.part.late_at)
     assert looks == [4, 6, 7, 7.5, 7.75, 7.875, 7.9375]
 
 
 def test_call_that_starts_late_is_late_at_half_of_the_time_that_is_left_then():
     timed = Timed(usual=0.5, deadline=T + 8)
     timed.attempt.call_started_at = T + 3
-    assert not timed.is_late(T + 4)
+    assert not timed.check_late(T + 4)
     assert timed.part.late_at == T + 5.5
-    assert timed.is_late(T + 5.5)
+    assert timed.check_late(T + 5.5)
 
 
 def test_attempt_that_waits_too_long_for_a_slot_is_late():
     timed = Timed(usual=0.01)
-    assert not timed.is_late(T + 1.9)
-    assert timed.is_late(T + 2)
+    assert not timed.check_late(T + 1.9)
+    assert timed.check_late(T + 2)
 
 
 def test_call_that_was_just_sent_beside_a_late_one_is_not_late():
@@ -116,9 +116,9 @@ def test_call_that_was_just_sent_beside_a_late_one_is_not_late():
     beside = attempt(timed.deployments[1])
     timed.part.attempts.append(beside)
     timed.part.late_at, beside.call_started_at = T + 4, T + 3.9
-    assert not timed.is_late(T + 4)
+    assert not timed.check_late(T + 4)
     assert timed.part.late_at == T + 5.9
-    assert timed.is_late(T + 5.9)
+    assert timed.check_late(T + 5.9)
 
 
 def test_without_another_deployment_no_time_is_set():
@@ -145,7 +145,7 @@ def test_second_attempt_does_not_change_times():
     timed.part.attempts.append(hedge)
     timed.timers.set(timed.part, hedge, DEADLINE, T + 1)
     assert (timed.part.late_at, timed.part.hedge_at) == before
-    assert not timed.is_hedge_due(T + 1)  # there is one already
+    assert not timed.check_hedge(T + 1)  # there is one already
 
 
 def test_part_is_due_once_with_any_number_of_attempts():

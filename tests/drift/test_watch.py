@@ -55,7 +55,7 @@ def test_deployment_that_is_ejected_for_failures_is_not_asked(host, providers):
     worker = host()
     _, deployment = next(worker.dispatcher.deployments())
     for _ in range(5):
-        deployment.health.failed(ProviderUnavailable("no"), time.monotonic(), 0)
+        deployment.health.record_failure(ProviderUnavailable("no"), time.monotonic(), 0)
     deployment.health.eject(ProviderUnavailable("no"), time.monotonic())
     worker.tick()
     assert checks(providers) == [0, 1]

@@ -148,14 +148,14 @@ class Fleet:
         """Send what waits, as the queue does."""
         quota, now = worker.quota, self.now + worker.clock_offset
         while worker.alive and worker.waiting:
-            pause = quota.pause(worker.tokens, now, now + 600)
+            pause = quota.pause_s(worker.tokens, now, now + 600)
             if pause:
                 self.look_again(worker, pause)
                 return
             made = quota.reserve(worker.tokens, now)
             if made is None:  # refused: it comes again after the wait
                 worker.refused += 1
-                wait = max(0.05, quota.wait(worker.tokens, now))
+                wait = max(0.05, quota.wait_s(worker.tokens, now))
                 self.look_again(worker, min(wait, 5))
                 return
             worker.waiting -= 1

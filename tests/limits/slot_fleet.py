@@ -99,7 +99,7 @@ class SlotFleet(Fleet):
         self.count(worker, -1)
         if not worker.alive:
             return
-        worker.queue.done(batch.attempts[0], 1)
+        worker.queue.finish_attempt(batch.attempts[0], 1)
         self.start(worker, worker.queue.finish(batch, self.time_of(worker)))
         if worker.backlog:
             self.submit(worker)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from app.dispatch.leased_slots import LeasedSlotQueue
-from app.dispatch.slot_lease import SlotExchange
+from app.dispatch.slot_lease import SlotLeaseRequest
 from app.limits import host_store
 from app.limits.host_store import HostStore
 from app.limits.leases import Leases
@@ -18,7 +18,7 @@ from app.limits.worker_names import new_worker_name
 from tests.dispatch.parts import attempt, deployment
 from tests.support.server import eventually
 
-ASKED = SlotExchange(0.0, 1, 0, 8, True, True, False)
+ASKED = SlotLeaseRequest(0.0, 1, 0, 8, True, True, False)
 
 
 def asked_once(directory, worker, asked=ASKED, provider="p"):

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from app.dispatch.leased_slots import LeasedSlotQueue
-from app.dispatch.slot_lease import SlotExchange
+from app.dispatch.slot_lease import SlotLeaseRequest
 from app.limits.server_leases import ask_for_slots
 from app.limits.slot_table import SlotTable
 from tests.limits.fleet import START, Network
@@ -172,7 +172,7 @@ def test_question_that_comes_after_a_later_one_changes_nothing(redis):
     queue = LeasedSlotQueue(4, 1, MAX_CALL_S)
 
     def ask(worker, number, kept):
-        asked = SlotExchange(0.0, number, kept, 4, True, True, False)
+        asked = SlotLeaseRequest(0.0, number, kept, 4, True, True, False)
         return ask_for_slots(redis, "slots", worker, queue, asked, START + at)
 
     at = 0.0
@@ -208,7 +208,7 @@ def test_server_and_host_give_the_same_answers(redis, seed):
         table = table or SlotTable(now, now)
         numbers[name] += rng.choice([1, 1, 1, 0])
         is_busy = rng.random() < 0.7
-        asked = SlotExchange(
+        asked = SlotLeaseRequest(
             now,
             numbers[name],
             rng.randint(0, held[name]),

@@ -120,7 +120,7 @@ class Meter(Events):
             self._distribution(catalog.CALL_REQUESTS, name).observe(len(attempts))
             items = 0
             for attempt in attempts:
-                tier = "flex" if attempt.is_space_check else attempt.flow.tier
+                tier = "flex" if attempt.is_background else attempt.flow.tier
                 self._distribution(catalog.QUEUE, name, tier).observe(now - attempt.queued_at)
                 items += attempt.size
             self._distribution(catalog.CALL_ITEMS, name).observe(items)

@@ -202,14 +202,14 @@ def test_labels_have_no_text_of_clients(meter, files):
     assert [m for m in catalog.ALL if "key" in m.labels] == with_keys
 
 
-def attempt(queued_at, size, flow, is_space_check=False):
-    return SimpleNamespace(queued_at=queued_at, size=size, flow=flow, is_space_check=is_space_check)
+def attempt(queued_at, size, flow, is_background=False):
+    return SimpleNamespace(queued_at=queued_at, size=size, flow=flow, is_background=is_background)
 
 
 def test_events_of_dispatch_are_counted(meter, files):
     deployment = SimpleNamespace(name="p")
     attempts = [attempt(9.0, 2, Flow()), attempt(9.5, 3, Flow(tier="priority"))]
-    attempts.append(attempt(9.8, 20, NO_FLOW, is_space_check=True))
+    attempts.append(attempt(9.8, 20, NO_FLOW, is_background=True))
     meter.call_started(deployment, attempts, 10.0)
     meter.answered("embed", deployment, Vectors([b""], [11]), 0.03)
     error = errors.Throttled("x")
@@ -245,7 +245,7 @@ asked = Exchange("r", "POST", "/v1/embeddings", route="api.embeddings")
 asked.request = EmbeddingRequest("embed", ["a"])
 asked.outcome = Outcome(Vectors([b""], [3]), "p", 1, 0.001, cache="miss")
 deployment = SimpleNamespace(name="p")
-attempts = [SimpleNamespace(queued_at=0.0, size=1, flow=NO_FLOW, is_space_check=False)]
+attempts = [SimpleNamespace(queued_at=0.0, size=1, flow=NO_FLOW, is_background=False)]
 vectors = Vectors([b""], [3])
 
 def request():

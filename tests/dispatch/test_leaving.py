@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.dispatch.must_wait import MustWait
+from app.dispatch.leaving import MustWait
 from app.domain import Flow
 from tests.dispatch.parts import T, attempt, deployment
 
