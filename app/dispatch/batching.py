@@ -9,9 +9,8 @@ that takes long, its call starts early (`app.dispatch.early_start`).
 With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
 a query finds it even while bulk work takes all others. The same holds for a deployment's own slots.
 
-No I/O here: `SlotQueue` chooses the next batch, `app.dispatch.sender` sends it. The states of the
-attempts are in `app.dispatch.attempts`, the order of the queue in `app.dispatch.waiting`, which
-attempt may leave in `app.dispatch.leaving`, and which share a call in `app.dispatch.merging`.
+No I/O here: `SlotQueue` chooses the next batch, `sender` sends it. `attempts` has the states of the
+attempts, `waiting` their order, `leaving` which may leave, and `merging` which share a call.
 """
 
 from __future__ import annotations
@@ -48,8 +47,7 @@ class SlotQueue(Slots):
     def submit(self, attempt: Attempt, now: float) -> Batch | None:
         """Take an attempt; return the batch to send now, if any.
 
-        There are three cases: it joins a batch that is open for additions (and may start its call
-        early); it finds a free slot and becomes a batch; it waits.
+        It joins an open batch (and may start its call early), or becomes one, or waits.
         """
         key, attempts = group_key(attempt), self._attempts
         with self._lock:

@@ -56,7 +56,6 @@ class Health:
     # State
 
     def state(self, now: float) -> Literal["ok", "resting", "ejected"]:
-        """``ok``, ``resting`` or ``ejected``."""
         if self._ejected_until is not None:
             return "ejected"
         return "resting" if now < self._resting_until else "ok"

@@ -1,10 +1,9 @@
 """A deployment's quota that all workers and hosts share: this worker's lease of it. No I/O.
 
 A shared store counts calls and tokens of the last minute, and leases pieces of the rest to workers.
-`LeasedQuota` says what to ask the store for (`start_exchange`), and takes its answer
-(`end_exchange`); `app.limits.server_leases` asks. In an exchange the worker reports calls that are
-final, names what it keeps of its lease, which returns the rest, and asks for what it expects to
-need.
+`start_exchange` says what to ask it, `end_exchange` takes the answer; `app.limits.server_leases`
+asks. The worker reports calls that are final, names what it keeps of its lease, which returns the
+rest, and asks for what it expects to need.
 
 There are two modes:
 
@@ -18,6 +17,7 @@ There are two modes:
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from app.dispatch.call_reports import CallReports
 from app.dispatch.lease import (
@@ -34,8 +34,6 @@ from app.dispatch.lease import (
 from app.dispatch.quota import MAX_WAIT_S, Quota
 from app.dispatch.quota_window import WINDOW_S, QuotaReservation
 
-_INFINITE = float("inf")
-
 
 class LeasedQuota(Quota):
     """A `Quota` of all workers: ``requests`` and ``tokens`` are the limits of all together.
@@ -47,19 +45,18 @@ class LeasedQuota(Quota):
         self.whole = requests, tokens
         self._workers, self._rank = workers, -1
         self._has_share = True  # False: the quota has fewer calls than workers, and this got none
-        self._joins_until = -_INFINITE
         self.on_need: Callable[[], None] | None = None
-        self._until = -_INFINITE  # when the lease expires
+        self._until = self._joins_until = -inf  # when the lease expires; see `join`
         self.is_leased = False  # whether calls leave as far as a lease goes
         self._lease_calls = self._lease_tokens = 0.0
         self._exchange: LeaseRequest | None = None  # under way
         self._reports = CallReports()
         self._needed_tokens = -1  # of a call that waits for a lease; -1: none waits
-        self._window_until = self._pace_until = -_INFINITE
+        self._window_until = self._pace_until = -inf
         self._spare = [0.0, 0.0]  # calls and tokens, at the beginning of a share
-        self._strict_until = -_INFINITE  # until a minute after a lease: see `_pause_s`
+        self._strict_until = -inf  # until a minute after a lease: see `_pause_s`
         self._last: Lease | None = None  # the store's last answer
-        self._leased_at = -_INFINITE  # when that came
+        self._leased_at = -inf  # when that came
         super().__init__(*share_of(self.whole, workers))
         self.members = workers
 
@@ -83,8 +80,9 @@ class LeasedQuota(Quota):
             open_calls, open_tokens = self._reports.open_amount()
             held = kept[0] + open_calls, kept[1] + open_tokens
             final_ever = self._reports.final_ever
-            made = LeaseRequest(now, held, needed, wanted, calls, final_ever, is_leaving)
-            self._exchange = made
+            self._exchange = made = LeaseRequest(
+                now, held, needed, wanted, calls, final_ever, is_leaving
+            )
             return made
 
     def end_exchange(self, exchange: LeaseRequest, lease: Lease | None, now: float) -> bool:
@@ -93,7 +91,7 @@ class LeasedQuota(Quota):
             if self._exchange is not exchange:
                 return False
             self._exchange = None
-            self._joins_until = -_INFINITE
+            self._joins_until = -inf
             was_leased = self.is_leased
             self.is_leased = lease is not None and lease.is_leased
             if was_leased and not self.is_leased:
@@ -129,12 +127,10 @@ class LeasedQuota(Quota):
     def _begin_share(self, now: float) -> None:
         """Use the share of the quota from now on, but never more than all workers together may.
 
-        Other workers may have leased calls until the store went away. By the store's last answer,
-        shares begin when those of all workers fit into the minute beside such leases, and until
-        then a worker may use its part of what was free and cannot have been leased.
+        Other workers may have leased calls meanwhile. By the store's last answer, shares begin when
+        all of them fit beside such leases; until then a worker may use its part of what was free.
         """
-        last = self._last
-        if last is None:
+        if (last := self._last) is None:
             return
         starts_at = max(now, self._leased_at + last.share_wait)
         self._strict_until = now + WINDOW_S
@@ -161,8 +157,8 @@ class LeasedQuota(Quota):
             return 0.0
         if not self.is_leased:
             return super()._wait_s(tokens, now, calls) if self._has_share else WINDOW_S
-        wait = self._window_until - now
-        return wait if wait > MAX_WAIT_S else 0.0
+        wait_s = self._window_until - now
+        return wait_s if wait_s > MAX_WAIT_S else 0.0
 
     def _pause_s(self, tokens: int, now: float, deadline: float) -> float:
         """See `Quota.pause_s`. Where the lease has no room, there are these cases:
@@ -178,8 +174,7 @@ class LeasedQuota(Quota):
         if self.is_leased:  # case 1
             if self._window_until - now > MAX_WAIT_S:
                 return 0.0
-            pause = max(self._window_until, self._pace_until) - now
-            if pause > 0:
+            if (pause := max(self._window_until, self._pace_until) - now) > 0:
                 return pause
             self._need(tokens)
             return POLL_S
@@ -212,14 +207,14 @@ class LeasedQuota(Quota):
 
     def _own_calls_left(self, now: float) -> float:
         if self.whole[0] is None:
-            return _INFINITE
+            return inf
         if self.is_leased:
             return self._lease_calls if now < self._until else 0.0
         return super()._own_calls_left(now)
 
     def _own_tokens_left(self, now: float) -> float:
         if self.whole[1] is None:
-            return _INFINITE
+            return inf
         if now < self._until and self._lease_tokens > 0:
             return self._lease_tokens
         return 0.0 if self.is_leased else super()._own_tokens_left(now)

@@ -62,10 +62,9 @@ class Standing:
             self.health.probe_ended()
 
     def seconds_a_call(self, now: float, unknown: float) -> float:
-        """Return the expected seconds until a call succeeds.
+        """Return the expected seconds until a call succeeds: at least the age of the oldest one.
 
-        The result is at least the age of the oldest call in flight, and is divided by the share of
-        calls that succeed. ``unknown`` is used for a latency that is not known.
+        They are divided by the share of calls that succeed. ``unknown``: for an unknown latency.
         """
         with self._lock:
             known = self.latency.known(now)
@@ -153,10 +152,7 @@ class Standing:
     def record_success(
         self, items: int, call_started_at: float, now: float, kind: Hashable, tokens: int
     ) -> bool:
-        """Record a call that returned vectors; return whether that ends an ejection.
-
-        ``tokens`` are those that were expected of it.
-        """
+        """Record a call with vectors, of so many expected tokens; whether that ends an ejection."""
         with self._lock:
             self.costs.learn(items, tokens, now - call_started_at)
             health, silence = self.health, self._silence
