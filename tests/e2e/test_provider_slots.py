@@ -114,7 +114,7 @@ def test_all_workers_together_keep_to_the_slots_and_use_them(hosts, upstream, va
     assert hosts[0].client().embed("m", texts, timeout=60).status == 200
     assert time.monotonic() - began < 20 * CALL_S * 1.5  # in one worker, with the slots of all
     load(hosts, 1)
-    assert load(hosts, 4) >= 0.7 * 4 / CALL_S * SLOTS
+    eventually(lambda: load(hosts, 4) >= 0.7 * 4 / CALL_S * SLOTS, 40, "all slots are used")
     valkey.kill()
     load(hosts, 3)
     assert upstream.most == SLOTS
@@ -140,7 +140,8 @@ def test_workers_of_a_host_lend_each_other_slots_without_a_server(host, upstream
     began = time.monotonic()
     assert host.client().embed("m", texts, timeout=60).status == 200
     assert time.monotonic() - began < 20 * CALL_S * 1.5  # in one worker, with the slots of both
-    assert load([host], 3) >= 0.7 * 3 / CALL_S * SLOTS
+    # Other tests may take the processors for some seconds.
+    eventually(lambda: load([host], 3) >= 0.7 * 3 / CALL_S * SLOTS, 30, "all slots are used")
     assert upstream.most == SLOTS
 
 
