@@ -44,9 +44,10 @@ class CallDeadline(Deadline):
         latest = float("-inf")
         for attempt in self._attempts:
             if attempt.state is AttemptState.IN_FLIGHT:
-                if attempt.deadline.at >= self._latest:
+                at = attempt.deadline.at  # once: another thread may extend it
+                if at >= self._latest:
                     return self._latest
-                latest = max(latest, attempt.deadline.at)
+                latest = max(latest, at)
         return latest
 
     @at.setter
@@ -87,6 +88,7 @@ class Batch(Struct, eq=False):
     opened_at: float = 0.0
     starts_early: bool = False  # see `app.dispatch.early_start`
     is_claimed: bool = False  # by the thread that makes its call
+    threads: int = 1  # that are to claim it
     is_unsent: bool = False
 
     @classmethod

@@ -230,7 +230,7 @@ class SlotQueue(Slots):
         if not batch.may_start_early(outstanding, self.free, now):
             return None
         del self._open[batch.key]
-        batch.starts_early = True
+        batch.starts_early, batch.threads = True, 2
         return batch
 
     def _may_start(self, attempt: Attempt, now: float) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.config.dispatch import DispatchSettings
 
 _MAX_KINDS_REMEMBERED = 100  # kinds of requests that the deployment has served
+_MAX_IN_FLIGHT = 1000  # calls, that make a difference to how many 400s are trusted
 _NEVER = float("-inf")
 
 
@@ -37,21 +38,21 @@ class Refusals:
         self._settings = settings
         self._served: dict[Hashable, float] = {}  # kind of request → when one was last embedded
         #: When the last calls ended with 400 that ended after the start of all calls with vectors.
-        self._in_a_row = deque[float](maxlen=settings.trusted_400s + 1)
+        self._in_a_row = deque[float](maxlen=settings.trusted_400s + _MAX_IN_FLIGHT)
         self._refused_ever = 0  # such calls, in all
         self._confirmed: dict[Hashable, Confirmation] = {}  # the last one of each served kind
 
-    def are_trusted(self, kind: Hashable, now: float) -> bool:
+    def are_trusted(self, kind: Hashable, now: float, in_flight: int = 0) -> bool:
         """Whether a 400 to a request of that kind is taken as the caller's fault.
 
         It is, if the deployment has embedded such a request lately, and has not answered more than
-        `trusted_400s` calls in a row with 400 since.
+        `trusted_400s` calls in a row with 400 since, or as many as it has ``in_flight``.
         """
-        if self._refuses_many:
+        if self._refuses_many(in_flight):
             return False
         return now - self._served.get(kind, _NEVER) <= self._settings.trust_400_for
 
-    def are_doubted(self, kind: Hashable, now: float) -> bool:
+    def are_doubted(self, kind: Hashable, now: float, in_flight: int = 0) -> bool:
         """Whether a 400 to a request of that kind may be the provider's fault.
 
         It may be, if the deployment has embedded no such request; or if it has refused too many
@@ -59,12 +60,14 @@ class Refusals:
         """
         if kind not in self._served:
             return True
-        return self._refuses_many and not self._is_confirmed(kind, now)
+        return self._refuses_many(in_flight) and not self._is_confirmed(kind, now)
 
-    @property
-    def _refuses_many(self) -> bool:
-        """Whether more calls in a row have ended with 400 than are trusted."""
-        return len(self._in_a_row) > self._settings.trusted_400s
+    def _refuses_many(self, in_flight: int) -> bool:
+        """Whether more calls in a row have ended with 400 than are trusted.
+
+        Or than are in flight: so many bad texts may be sent while one good call takes its time.
+        """
+        return len(self._in_a_row) > max(self._settings.trusted_400s, in_flight)
 
     def _is_confirmed(self, kind: Hashable, now: float) -> bool:
         """Whether the last confirmation of a 400 to that kind is recent enough for further ones.

@@ -66,7 +66,7 @@ class Sender:
                 return
             except RuntimeError:
                 _log.exception("no thread can be started for a call")
-                if not batch.deployment.queue.claim(batch):
+                if not batch.deployment.queue.lose_thread(batch):
                     return
                 batch = fail_without_thread(batch)
 

@@ -116,6 +116,17 @@ class Slots:
             batch.is_claimed = True
             return is_first
 
+    def lose_thread(self, batch: Batch) -> bool:
+        """Record that a thread for a batch cannot be started; return whether none makes its call.
+
+        The calling thread has claimed the batch then.
+        """
+        with self._lock:
+            batch.threads -= 1
+            is_lost = not batch.threads and not batch.is_claimed
+            batch.is_claimed |= is_lost
+            return is_lost
+
     # Taking attempts out
 
     def take_excess(self) -> Attempt | None:

@@ -79,12 +79,13 @@ class Standing:
     def trusts_400(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind is taken as the caller's fault."""
         with self._lock:
-            return self._refusals.are_trusted(kind, now)
+            return self._refusals.are_trusted(kind, now, self._silence.in_flight)
 
     def doubts_400(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind may be the provider's fault."""
         with self._lock:
-            return self.health.has_refuted_400s or self._refusals.are_doubted(kind, now)
+            in_flight = self._silence.in_flight
+            return self.health.has_refuted_400s or self._refusals.are_doubted(kind, now, in_flight)
 
     @property
     def is_ejected(self) -> bool:

@@ -112,3 +112,14 @@ def test_success_of_a_call_says_nothing_about_400s_after_its_start(refusals):
     assert not refusals.are_trusted("kind", T + 3)
     refusals.record_success("kind", T + 2, T + 4)
     assert refusals.are_trusted("kind", T + 4)
+
+
+def test_as_many_400s_as_calls_are_in_flight_are_trusted(refusals):
+    """While a good call takes its time, many bad texts may be refused."""
+    many = 3 * SETTINGS.trusted_400s
+    refuse(refusals, many, T + 2)
+    refusals.record_success("kind", T + 1, T + 3)
+    assert refusals.are_trusted("kind", T + 3, in_flight=many)
+    assert not refusals.are_doubted("kind", T + 3, in_flight=many)
+    assert not refusals.are_trusted("kind", T + 3, in_flight=many - 1)
+    assert refusals.are_doubted("kind", T + 3, in_flight=many - 1)
