@@ -73,7 +73,9 @@ class WatchedSender(Sender):
         """
         health = batch.deployment.health
         return health.is_ejected and any(
-            not attempt.is_background and attempt.queued_at >= health._tested_at
+            not attempt.is_background
+            # One that was submitted at the moment of the ejection was submitted before it.
+            and (attempt.is_probe or attempt.queued_at > health._tested_at)
             for attempt in batch.attempts
         )
 
