@@ -21,11 +21,11 @@ from app.auth.keys import Keyring
 from app.cache import make_cache
 from app.cache.memory import Caches
 from app.config import Settings
+from app.console.api_docs.docs import Docs
 from app.console.build import make_console
-from app.console.docs import Docs
-from app.console.now_page import now_page
+from app.console.live.now_page import now_page
+from app.console.live.request_page import request_page
 from app.console.playground.embedding import PlaygroundEmbedder
-from app.console.request_page import request_page
 from app.dispatch import Dispatcher
 from app.dispatch.events import Events
 from app.dispatch.shares import exceeded_limits

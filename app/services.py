@@ -102,11 +102,11 @@ class Services:
         if not settings.console.enabled:
             return []
         if self.reporter is None or self.database is None:
-            from app.console.without_ledger import use_page_without_ledger
+            from app.console.use.without_ledger import use_page_without_ledger
 
             return [use_page_without_ledger(settings)]
-        from app.console.blocking import Blocking
-        from app.console.use_page import Ledger, use_page
+        from app.console.keys.blocking import Blocking
+        from app.console.use.page import Ledger, use_page
 
         assert self.unusual is not None and self.volume_alert is not None  # noqa: S101, PT018 - for mypy
         blocking = Blocking(settings, self.database, self.blocklist, self._wake)
@@ -114,7 +114,7 @@ class Services:
         ledger = Ledger(self.reporter, self.unusual, self.volume_alert, callers)
         pages = [use_page(settings, ledger, blocking)]
         if self.table_keys is not None:
-            from app.console.keys_page import Keys, keys_page
+            from app.console.keys.page import Keys, keys_page
 
             keys = Keys(settings, self.database, self.blocklist, self._wake)
             pages.append(keys_page(keys, blocking))

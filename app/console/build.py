@@ -14,7 +14,7 @@ from app.console.page import Page
 from app.console.playground.embedding import PlaygroundEmbedder
 from app.console.playground.page import playground_page
 from app.console.root import root
-from app.console.settings_page import settings_page
+from app.console.settings.page import settings_page
 from app.dispatch.deployment import Deployment
 
 

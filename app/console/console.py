@@ -13,7 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.api.client_address import ClientAddresses
 from app.auth.authenticator import Authenticator
 from app.config import Settings
-from app.console.login import MAX_LOGIN_BYTES, Login, inside
+from app.console.login.login import MAX_LOGIN_BYTES, Login, inside
 from app.console.page import ORDER, Answer, Page, Route, redirect, render
 from app.console.responses import SESSION_COOKIE, Responses, with_policy
 from app.console.sessions import Session, Sessions, is_csrf_token

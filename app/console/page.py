@@ -1,6 +1,6 @@
 """What a page of the console is made of: a `Page` with its views, and what these return.
 
-A page is one Python file with a function that returns its `Page`, and its templates::
+A page is a function that returns its `Page`, in a package of `app.console`, and its templates::
 
     def keys_page(table: KeyTable) -> Page:
         page = Page("keys", "Keys", admin_only=True)
@@ -14,7 +14,7 @@ A page is one Python file with a function that returns its `Page`, and its templ
             table.revoke(name)
             return redirect("keys", f"The key {name} is revoked.")
 
-        @page.api("keys")  # GET /console/api/keys, described in `app.console.descriptions`
+        @page.api("keys")  # GET /console/api/keys, described in `app.console.api_docs.descriptions`
         def data(session: Session) -> Answer:
             return {"object": "list", "data": []}
 

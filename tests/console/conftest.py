@@ -1,16 +1,9 @@
-"""An app with few inputs, to see its limit in the document; apps with a ledger."""
+"""Apps with a ledger and keys in its database."""
 
 import pytest
 
-from tests.api.fake import FakeProvider, app_with, settings
+from tests.api.fake import FakeProvider
 from tests.console.ledger_app import LedgerApp
-
-CONFIGURED = settings(LIMITS={"inputs": 3})
-
-
-@pytest.fixture
-def client(monkeypatch):
-    return app_with(monkeypatch, FakeProvider(), LIMITS={"inputs": 3})
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from app.console.live_values import KINDS, STATE_CLASSES
+from app.console.live.values import KINDS, STATE_CLASSES
 from tests.e2e.conftest import ADMIN_KEY, XSS_NAME
 from tests.support import refusals, settings
 from tests.support.console_session import session_cookie

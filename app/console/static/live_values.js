@@ -1,4 +1,4 @@
-// How the page Now shows values: app/console/live_values.py writes the same.
+// How the page Now shows values: app/console/live/values.py writes the same.
 const NOTHING = "–";
 
 export const digits = (value, most) => value.toLocaleString("en-US", { minimumFractionDigits: most, maximumFractionDigits: most });

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from app.console.use_columns import TIMES
-from app.console.use_query import Asked
+from app.console.use.columns import TIMES
+from app.console.use.query import Asked
 from app.usage.queries import DAY_MS, VolumeLimits
 from app.usage.report import milliseconds, readable
 from app.usage.reporter import MAX_GROUPS, Report

@@ -15,10 +15,10 @@ from app.auth.key_entry import KeyEntry
 from app.auth.key_rights import new_entry
 from app.auth.key_table import UNCHANGED, KeyTable
 from app.config import Settings
-from app.console.blocking import Blocking, add_block_forms
-from app.console.changes import actor_of, answered_errors
-from app.console.key_form import KEEP, KeyForm, check_known, choices, version_of
-from app.console.key_views import KeyView, history_of, view_of_settings, views_of
+from app.console.keys.blocking import Blocking, add_block_forms
+from app.console.keys.changes import actor_of, answered_errors
+from app.console.keys.form import KEEP, KeyForm, check_known, choices, version_of
+from app.console.keys.key_views import KeyView, history_of, view_of_settings, views_of
 from app.console.page import Answer, Page, Rendered, redirect, render
 from app.console.sessions import Session
 from app.database.engine import Database

@@ -6,7 +6,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from app.console import docs
+from app.console.api_docs import docs
 from tests.api.fake import FakeProvider, app_with, ask, error_of
 
 

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, current_app, request
 from app.config import Settings
 from app.errors import NotFound
 
-_STATIC = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parents[1] / "static"
 _FILES = {
     "start.js": "text/javascript",
     "swagger-ui.css": "text/css",
@@ -55,7 +55,7 @@ class Docs:
         if self._document is None:
             import orjson
 
-            from app.console.openapi import document
+            from app.console.api_docs.openapi import document
 
             self._document = orjson.dumps(document(current_app, self._settings))
         return _guarded(Response(self._document, content_type="application/json"))

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import request
 
+from app.console.live.waterfall import KINDS, REASONS, drawn
 from app.console.page import Answer, Page, render
 from app.console.sessions import Session
-from app.console.waterfall import KINDS, REASONS, drawn
 from app.errors import BadRequest, NotFound, shown
 from app.observability.live.lists import MAX_ROWS, SHOWS, Show
 

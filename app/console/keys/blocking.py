@@ -13,7 +13,7 @@ from app.auth.blocklist import BLOCKED_KINDS, Block, BlockedKind, Blocklist
 from app.auth.key_rights import check_exists
 from app.auth.key_table import KeyTable
 from app.config import Settings
-from app.console.changes import actor_of, answered_errors, require_admin
+from app.console.keys.changes import actor_of, answered_errors, require_admin
 from app.console.page import Answer, Page, redirect, render
 from app.console.sessions import Session
 from app.database.engine import Database

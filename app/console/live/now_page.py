@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import request
 
-from app.console.live_values import LiveValues
+from app.console.live.values import LiveValues
 from app.console.page import Answer, Page, render
 from app.console.sessions import Session
 from app.errors import BadRequest, shown

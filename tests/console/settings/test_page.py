@@ -6,8 +6,8 @@ import pytest
 
 from app.config import check
 from app.config.check_process import mistakes
-from app.console import settings_page
-from app.console.settings_values import MAX_ENTRIES, file_of, sections_of
+from app.console.settings import page as settings_page
+from app.console.settings.values import MAX_ENTRIES, file_of, sections_of
 from app.errors import RateLimited
 from app.usage.audit_digests import address_without_secrets
 from tests.api.fake import error_of, settings

@@ -8,7 +8,7 @@ import time
 from flask import Response, request
 
 from app.auth.authenticator import Address
-from app.console.login_attempts import LoginAttempts
+from app.console.login.attempts import LoginAttempts
 from app.console.page import redirect, render
 from app.console.responses import SESSION_COOKIE, Responses
 from app.console.sessions import Session, Sessions

@@ -17,9 +17,10 @@ from app.auth.authenticator import Authenticator, networks
 from app.auth.blocklist import Blocklist
 from app.auth.keys import Keyring
 from app.config import KeySettings
-from app.console import login_attempts, start
-from app.console.login import inside
-from app.console.login_attempts import MAX_FAILURES, WINDOW_S, LoginAttempts
+from app.console import start
+from app.console.login import attempts as login_attempts
+from app.console.login.attempts import MAX_FAILURES, WINDOW_S, LoginAttempts
+from app.console.login.login import inside
 from app.console.responses import SESSION_COOKIE
 from app.console.sessions import LIFETIME_S, Sessions
 from app.domain import Caller

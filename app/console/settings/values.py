@@ -21,7 +21,7 @@ from app.usage.audit_digests import ADDRESSES, address_without_secrets
 #: Entries of one setting that are shown, such as models.
 MAX_ENTRIES = 100
 HIDDEN = "hidden"
-_MODULE = Path(__file__).parents[1] / "settings.py"
+_MODULE = Path(__file__).parents[2] / "settings.py"
 _NEVER_SHOWN = ("sha256",)
 
 

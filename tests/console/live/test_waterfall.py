@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.console.waterfall import KINDS, REASONS, SCALE, drawn
+from app.console.live.waterfall import KINDS, REASONS, SCALE, drawn
 
 CALL = {
     "step": "call",

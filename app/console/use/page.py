@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 from flask import Response, request
 
 from app.config import Settings
-from app.console.bars import Bars, make_bars
-from app.console.blocking import Blocking, add_block_forms
+from app.console.keys.blocking import Blocking, add_block_forms
 from app.console.page import Answer, Page, render
 from app.console.sessions import Session
 from app.console.templating import money, number, short
-from app.console.use_columns import COLUMNS, MEASURES, TIMES, TITLES
-from app.console.use_figures import Figures, figures_of
-from app.console.use_query import NONE, RANGES, Asked, dimensions_for, read
+from app.console.use.bars import Bars, make_bars
+from app.console.use.columns import COLUMNS, MEASURES, TIMES, TITLES
+from app.console.use.figures import Figures, figures_of
+from app.console.use.query import NONE, RANGES, Asked, dimensions_for, read
 from app.domain import Caller
 from app.exchange import EXCHANGE
 from app.limits.periods import zone_of

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from app.auth.key_entry import KeyEntry
 from app.config.keys import KEY_LIMITS
-from app.console.key_form import LIMIT_TITLES, KeyForm
+from app.console.keys.form import LIMIT_TITLES, KeyForm
 
 
 @given(

@@ -17,8 +17,8 @@ from werkzeug.routing import Rule
 from app import __version__
 from app.api.schemas import EmbeddingSchema
 from app.config import Settings
-from app.console import descriptions
-from app.console.response_schemas import SCHEMAS
+from app.console.api_docs import descriptions
+from app.console.api_docs.response_schemas import SCHEMAS
 from app.console.responses import SESSION_COOKIE
 from app.errors import ClientError, Scope, client_errors
 

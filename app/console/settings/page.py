@@ -1,4 +1,4 @@
-"""The page Settings: what is in force, and the mistakes in the file as it is now. Read only."""
+"""The routes of the page Settings, and the check of the settings file as it is now."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.config import Settings
 from app.config.check_process import mistakes
 from app.console.page import Answer, Page, render
 from app.console.sessions import Session
-from app.console.settings_values import file_of, sections_of
+from app.console.settings.values import file_of, sections_of
 from app.errors import RateLimited
 
 #: Seconds that the check of the file may take.

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
-from app.console import use_figures
-from app.console.bars import HEIGHT, MAX_LABELS, make_bars, top_of
-from app.console.use_figures import MAX_SERIES, figures_of
-from app.console.use_query import read
+from app.console.use import figures as use_figures
+from app.console.use.bars import HEIGHT, MAX_LABELS, make_bars, top_of
+from app.console.use.figures import MAX_SERIES, figures_of
+from app.console.use.query import read
 from app.domain import Caller
 from app.usage.store import HOUR_MS, Store, VolumeLimits
 from tests.usage.conftest import row

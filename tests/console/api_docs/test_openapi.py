@@ -13,12 +13,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from app import errors
 from app.api.schemas import EmbeddingSchema
 from app.config import check
-from app.console import descriptions as words
-from app.console import openapi
+from app.console.api_docs import descriptions as words
+from app.console.api_docs import openapi
 from app.errors import BadRequest
 from app.limits.rules import HEADER_UNITS
 from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of
-from tests.console.conftest import CONFIGURED
+from tests.console.api_docs.conftest import CONFIGURED
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from werkzeug.datastructures import MultiDict
 
-from app.console.use_columns import COLUMNS, MEASURES, TIMES, TITLES
+from app.console.use.columns import COLUMNS, MEASURES, TIMES, TITLES
 from app.domain import Caller
 from app.errors import BadRequest, shown
 from app.usage.queries import ReportQuery, VolumeLimits

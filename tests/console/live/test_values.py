@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.console.live_values import KINDS, LiveValues
+from app.console.live.values import KINDS, LiveValues
 
 ANSWER = {"models": [{"deployments": [{"state": "ejected", "latency_ms": 1.5, "quota": None}]}]}
 
