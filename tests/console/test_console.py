@@ -230,16 +230,6 @@ def test_pages_work_below_a_prefix(visitor):
         assert not re.search(r'(?:src|href|action)="(?:/|https?:)', text)
 
 
-def test_root_leads_browsers_to_the_console_and_tells_clients_where_the_api_is():
-    visitor = Visitor()
-    answer = visitor.get("/")
-    assert (answer.status_code, answer.headers["Location"]) == (302, "console")
-    for accept in ("application/json", "*/*", ""):
-        answer = visitor.get("/", Accept=accept)
-        assert (answer.status_code, answer.json["embeddings"]) == (200, "/v1/embeddings")
-        assert answer.headers["Vary"] == "Accept"
-
-
 def test_console_can_be_disabled():
     visitor = Visitor(app_of(CONSOLE={"enabled": False}))
     for path in ("/console", "/console/login", "/console/static/0/console.css"):

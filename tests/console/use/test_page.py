@@ -1,4 +1,4 @@
-"""The page Use: figures, what each session sees, filters, order, CSV, budgets."""
+"""The page Use: figures, what each session sees, filters, order, CSV."""
 
 import csv
 import io
@@ -164,32 +164,6 @@ def test_bars_and_their_table_add_up_to_the_total(make, sqlite):
     assert len(rows) == 8  # days
 
 
-def test_key_makes_one_report_at_a_time_in_all_its_sessions(make, sqlite):
-    """A key begins as many sessions as it likes, and must not take the reports of others."""
-    app = make(sqlite)
-    plain, again, admin = app.visitor(KEY), app.visitor(KEY), app.visitor()
-    reporter = app.services.reporter
-    report, meanwhile = reporter._store.report, []
-
-    class Slow:
-        def report(self, *arguments):
-            reporter._store.report = report
-            meanwhile.extend(visitor.get("use").status_code for visitor in (again, admin))
-            return report(*arguments)
-
-    reporter._store.report = Slow().report
-    assert plain.get("use").status_code == 200
-    assert meanwhile == [429, 200]
-
-
-def test_reports_of_a_key_are_limited_in_all_its_sessions(make, sqlite, monkeypatch):
-    app = make(sqlite)
-    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 3)
-    statuses = [app.visitor(KEY).get("use/csv").status_code for _ in range(4)]
-    assert statuses == [200, 200, 200, 429]
-    assert app.visitor().get("use").status_code == 200
-
-
 def test_the_longest_range_has_a_bar_for_each_of_its_days(make, sqlite):
     """400 days that begin within a day end in the 401st."""
     app = make(sqlite)
@@ -199,32 +173,6 @@ def test_the_longest_range_has_a_bar_for_each_of_its_days(make, sqlite):
     rows = table(page, "over-time")
     assert sum(int(cell) for cells in rows for cell in cells[1:]) == 401
     assert len(rows) == 401
-
-
-def test_budgets_are_shown_to_administrators_and_of_the_own_key(make, sqlite):
-    limited = {"narrow": {**KEYS["narrow"], "tokens_per_month": 100}}
-    app = make(sqlite, keys={**limited, "big": {**key("sk-big", "*"), "dollars_per_month": 5.0}})
-    used(app, (4, {"key": "narrow"}), (1, {"key": "big", "cost": 6 * 10**9}), ago_ms=1000)
-    rows = table(app.visitor().get("use"), "budgets")
-    assert [cells[:5] for cells in rows] == [
-        ["big", "$5.00 a month", "$6.00", "120 %", "$0.00"],
-        ["narrow", "100 tokens a month", "40", "40 %", "60"],
-    ]
-    assert rows[0][6] == "used up"
-    assert [c[0] for c in table(app.visitor(NARROW_KEY).get("use"), "budgets")] == ["narrow"]
-    page = app.visitor(KEY).get("use")
-    assert "Your key has no limit of a day or a month." in " ".join(page.text.split())
-
-
-def test_budget_is_right_where_there_are_more_keys_than_groups_of_a_report(
-    make, sqlite, monkeypatch
-):
-    monkeypatch.setattr("app.usage.reporter.MAX_GROUPS", 2)
-    app = make(sqlite, keys={"narrow": {**KEYS["narrow"], "tokens_per_month": 100}})
-    busy = [(5, {"key": f"oidc:{n}", "prompt_tokens": 1}) for n in range(3)]
-    used(app, *busy, (1, {"key": "narrow", "prompt_tokens": 40}), ago_ms=1000)
-    (cells,) = table(app.visitor().get("use"), "budgets")
-    assert (cells[0], cells[2]) == ("narrow", "40")
 
 
 def test_names_are_escaped_everywhere(make, sqlite):
@@ -247,26 +195,6 @@ def test_names_are_escaped_everywhere(make, sqlite):
     page = visitor.get("use/block", kind="user", name=XSS)
     assert "<img" not in page.text
     assert "&lt;img" in page.text
-
-
-def test_database_that_is_away_is_a_503_page(make, sqlite, tmp_path):
-    app = make(sqlite)
-    visitor = app.visitor()
-    (tmp_path / "usage.db").rename(tmp_path / "away.db")
-    (tmp_path / "usage.db").mkdir()
-    assert visitor.get("use").status_code == 503
-    answer = visitor.post("use/block", kind="user", name="x", duration="")
-    assert (answer.status_code, "nothing was changed" in answer.text) == (503, True)
-    assert visitor.get("keys").status_code == 503
-
-
-def test_page_that_is_refused_for_now_says_when_to_try_again(make, sqlite, monkeypatch):
-    visitor = make(sqlite).visitor(KEY)
-    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 1)
-    assert visitor.get("use").status_code == 200
-    refused = visitor.get("use")
-    assert refused.status_code == 429
-    assert 0 < int(refused.headers["Retry-After"]) <= 61
 
 
 def test_without_a_ledger_the_page_says_how_to_block_by_settings(monkeypatch):
