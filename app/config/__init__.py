@@ -13,6 +13,7 @@ Nothing here knows Flask, requests, a provider or a running proxy, so that the c
 anywhere: in gunicorn's master before a worker starts, in ``flask check-settings``, in a CI job.
 """
 
+from app.config.cache_and_limits import CacheSettings, LimitSettings
 from app.config.deployments import DeploymentSettings, ModelSettings
 from app.config.dispatch import DispatchSettings
 from app.config.drift import DEFAULT_MIN_COSINE, CheckSettings
@@ -21,10 +22,8 @@ from app.config.loading import check, load, load_tokenizers, read
 from app.config.messages import SettingsError, needs_package, unknown
 from app.config.model import (
     NAMES,
-    CacheSettings,
     ConsoleSettings,
     DocsSettings,
-    LimitSettings,
     LogSettings,
     Settings,
 )

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from app.config import CheckSettings, DeploymentSettings, ModelSettings, ProviderSettings, Settings
-from app.config.model import LimitSettings, LogSettings
+from app.config import (
+    CheckSettings,
+    DeploymentSettings,
+    LimitSettings,
+    LogSettings,
+    ModelSettings,
+    ProviderSettings,
+    Settings,
+)
 from app.dispatch import Dispatcher
 from app.domain import EmbeddingRequest, Vectors
 from app.drift.reference import Reference, ReferencesUnavailable
