@@ -71,10 +71,13 @@ class BufferedHeadResponse(Response):  # type: ignore[misc]
             self._send(rest)
 
     def _send(self, data: bytes | memoryview) -> None:
-        if self.deadline != math.inf:
-            # A socket's timeout applies to one write: before each, set the remaining time.
-            self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
-        self.sock.sendall(data)
+        """Write all of ``data``. Not by gevent's `sendall`, which has one system call more."""
+        while data:
+            if self.deadline != math.inf:
+                # A socket's timeout applies to one write: before each, set the remaining time.
+                self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
+            sent = self.sock.send(data)
+            data = memoryview(data)[sent:]
 
     def can_sendfile(self) -> bool:
         return False  # sendfile would bypass `_emit_body`

@@ -10,13 +10,15 @@ from tests.server.talk import Talk
 
 
 class Recorder:
-    """A socket that records each write."""
+    """A socket that records each write, of which it takes so many bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, takes: int = 2**20) -> None:
         self.writes: list[bytes] = []
+        self.takes = takes
 
-    def sendall(self, data: bytes) -> None:
-        self.writes.append(data)
+    def send(self, data: bytes) -> int:
+        self.writes.append(bytes(data[: self.takes]))
+        return len(self.writes[-1])
 
 
 def answering(method: str, headers: list[tuple[str, str]]) -> tuple[BufferedHeadResponse, Recorder]:
@@ -47,6 +49,15 @@ def test_head_and_first_chunk_are_one_write():
     assert sock.writes[1:] == [b"0\r\n\r\n"]
 
 
+def test_socket_that_takes_a_part_gets_the_rest():
+    answer, _ = answering("GET", [("Content-Length", "200000")])
+    answer.sock = sock = Recorder(takes=30000)
+    body = bytes(range(250)) * 800
+    answer.write(body)
+    answer.close()
+    assert b"".join(sock.writes).partition(b"\r\n\r\n")[2] == body
+
+
 def test_head_without_body_is_written():
     answer, sock = answering("HEAD", [("Content-Length", "6")])
     answer.write(b"")
@@ -71,9 +82,9 @@ class Slow(Recorder):
     def settimeout(self, seconds: float) -> None:
         self.given.append(seconds)
 
-    def sendall(self, data: bytes) -> None:
+    def send(self, data: bytes) -> int:
         self.clock[0] += 40
-        super().sendall(data)
+        return super().send(data)
 
 
 @pytest.mark.parametrize("headers", [[("Content-Length", "9")], []], ids=["length", "chunks"])
