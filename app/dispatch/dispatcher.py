@@ -11,8 +11,7 @@ from app.concurrency.deadline import Deadline
 from app.concurrency.peer import CLIENT_LOOK_S, never_left
 from app.concurrency.wakeup import Wakeup
 from app.config import ModelSettings, Settings
-from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.drift import Agreement
+from app.dispatch.deployments.deployment import Agreement, Deployment
 from app.dispatch.deployments.plan import TokenEstimate
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.deployments.preparation import prepare

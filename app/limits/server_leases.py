@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.dispatch.queue.leased_slots import LeasedSlotQueue
-from app.dispatch.queue.slot_lease import SlotLease, SlotLeaseRequest
+from app.dispatch.queue.leased_slots import LeasedSlotQueue, SlotLease, SlotLeaseRequest
 from app.dispatch.quotas.lease import LEASE_S, Lease, LeaseRequest
 from app.dispatch.quotas.leased_quota import LeasedQuota
 from app.dispatch.quotas.quota_window import BURST_SHARE, WINDOW_S

@@ -7,11 +7,11 @@
 * `ejector`: records the results of calls, and ejects failing deployments.
 * `budget`: bounds the calls that the proxy adds by itself.
 * `unpaid`: what the next request of a key pays for attempts whose requests had ended.
-* `deployment`: the limits of one deployment, and the call to it.
-* `plan`: the expected tokens of items, and the split of a large request.
-* `token_counts`: a provider's count of tokens, by item.
+* `deployment`: the limits of one deployment, the call to it, and how well it agrees with the
+  reference of its space.
+* `plan`: the expected tokens of items, a provider's count of them by item, and the split of a large
+  request.
 * `item_lengths`: whether the texts of a request are within the context of the model.
 * `widths`: which widths of vectors a deployment can return.
 * `refused_items`: items that are not merged again.
-* `drift`: whether a deployment agrees with the reference of its space.
 """

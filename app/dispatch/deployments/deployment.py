@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
 from app.config.dispatch import DispatchSettings
-from app.dispatch.deployments.drift import Agreement
 from app.dispatch.deployments.item_lengths import max_item_tokens
-from app.dispatch.deployments.plan import Expected, TokenEstimate, staggered
+from app.dispatch.deployments.plan import Expected, TokenEstimate, recounted, staggered
 from app.dispatch.deployments.refused_items import RefusedItems
-from app.dispatch.deployments.token_counts import recounted
 from app.dispatch.deployments.widths import Widths
 from app.dispatch.health.standing import Standing
 from app.dispatch.queue.batching import SlotQueue
@@ -28,6 +27,20 @@ from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.vectors import BadVector, cut
 
 _log = logging.getLogger("app.dispatch")
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well the vectors of a deployment agree with the reference vectors of their space.
+
+    `app.drift` compares them from time to time, and records the result here.
+    """
+
+    lowest: float  # cosine of one text's vector with its reference vector
+    median: float
+    text: str  # the name of the text with the lowest cosine
+    checked_at: float  # seconds since 1970
+    has_drifted: bool  # the lowest cosine is below CHECK["min_cosine"]
 
 
 class Deployment:

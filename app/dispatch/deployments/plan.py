@@ -1,14 +1,16 @@
-"""Expects the tokens of items, and splits a large request. No I/O."""
+"""Expects and counts the tokens of items, and splits a large request. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from app.concurrency.deadline import Deadline
-from app.domain import NO_FLOW, Flow, Item
+from app.domain import NO_FLOW, Call, Flow, Item, Vectors
 from app.tokens.bounded import BoundedTokenizer, is_countable
-from app.tokens.counting import weigh_all
+from app.tokens.counting import share, weigh_all
 from app.tokens.tokenizers import Tokenizer
 
 #: UTF-8 bytes of a token, assumed before any answer has shown it. English has 4 and more, Chinese
@@ -96,6 +98,29 @@ class TokenEstimate:
         a few calls that were too large do not show that all callers use more tokens.
         """
         self.correction = min(self.correction * _CORRECTION_FACTOR, _MAX_CORRECTION)
+
+
+def recounted(
+    vectors: Vectors, call: Call, tokenizer: BoundedTokenizer, deadline: Deadline
+) -> Vectors:
+    """Return vectors with the provider's count, divided in proportion to the tokenizer's counts.
+
+    Without a provider's count, with the tokenizer's counts. Only items that are not counted yet are
+    counted. The vectors are paid for: where the time does not suffice, they keep the counts that
+    they have.
+    """
+    counts = list(call.counts or [None] * len(call.items))
+    missing = [position for position, count in enumerate(counts) if count is None]
+    try:
+        counted = tokenizer.count([call.items[position] for position in missing], deadline)
+    except TimeoutError:
+        return vectors
+    for position, count in zip(missing, counted, strict=True):
+        counts[position] = count
+    known = [count for count in counts if count is not None]
+    if vectors.estimated:
+        return replace(vectors, tokens=known, estimated=False)
+    return replace(vectors, tokens=share(sum(vectors.tokens), known))
 
 
 def split(

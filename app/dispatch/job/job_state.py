@@ -27,7 +27,7 @@ from app.dispatch.job.parts import Parts
 from app.dispatch.job.starter import JobContext, Starter
 from app.dispatch.job.verdict import verdict
 from app.dispatch.queue.attempt import Attempt, NotSent, Result
-from app.dispatch.queue.flows import with_size
+from app.dispatch.queue.queued_flow import with_size
 from app.domain import Outcome, Vectors
 from app.errors import (
     BadRequest,

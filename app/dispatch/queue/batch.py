@@ -1,4 +1,7 @@
-"""A batch: attempts that share a call. The deadline of the call follows from them."""
+"""A batch: attempts that share a call.
+
+The deadline of the call follows from them, and whether the call starts early.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,22 @@ from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
 from app.dispatch.queue.attempt import Attempt, AttemptState
-from app.dispatch.queue.early_start import has_enough, is_read_fast
 from app.dispatch.queue.merging import Merging
 from app.domain import Item
 
 if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Deployment
     from app.dispatch.quotas.quota_window import QuotaReservation
+
+#: Attempts in a call that starts early, at least: it takes the worker as long as one or two
+#: requests, which is little for so many.
+MIN_ATTEMPTS = 8
+#: The share that they are, at least, of the attempts at their deployment that are queued or in
+#: flight. With four calls in turn, the worker reads requests while the provider works on others.
+MIN_SHARE = 1 / 4
+#: The time in which they were read, at most, as a share of the seconds of their call. For shorter
+#: calls it never waits long, and more of them would take it longer.
+MAX_READING_SHARE = 1 / 4
 
 
 class CallDeadline(Deadline):
@@ -86,7 +98,7 @@ class Batch(Struct, eq=False):
     deadline: CallDeadline
     merging: Merging | None = None  # what may still be added
     opened_at: float = 0.0
-    starts_early: bool = False  # see `app.dispatch.queue.early_start`
+    starts_early: bool = False  # see `Batch.may_start_early`
     is_claimed: bool = False  # by the thread that makes its call
     threads: int = 1  # that are to claim it
     is_unsent: bool = False
@@ -166,7 +178,13 @@ class Batch(Struct, eq=False):
         return True
 
     def may_start_early(self, outstanding: int, free_slots: int, now: float) -> bool:
-        """Return whether its call may start now: see `app.dispatch.queue.early_start`."""
+        """Return whether its call may start before all that has arrived was read.
+
+        The batch is open for additions until its sender runs. Under gevent that is after all
+        requests that have arrived were read. If no call started before, a burst of requests would
+        share one call, whose answers cause the next burst: the provider would wait for the worker,
+        and then the worker for the provider.
+        """
         if not has_enough(len(self.attempts), outstanding, free_slots):
             return False
         call_s = self.deployment.costs.expected(self.item_count, self.tokens)
@@ -178,3 +196,20 @@ def tokens_of(attempts: list[Attempt]) -> int:
     if len(attempts) == 1:
         return attempts[0].tokens
     return sum(attempt.tokens for attempt in attempts)
+
+
+def has_enough(attempts: int, outstanding: int, free_slots: int) -> bool:
+    """Return whether a batch has so many attempts that its call may start early.
+
+    ``outstanding``: the attempts at its deployment that are queued or in flight, its own included.
+    ``free_slots``: those for the attempts that come next, which would wait for its end without.
+    """
+    return free_slots > 0 and attempts >= MIN_ATTEMPTS and attempts >= MIN_SHARE * outstanding
+
+
+def is_read_fast(open_s: float, call_s: float | None) -> bool:
+    """Return whether a batch that was opened ``open_s`` seconds ago may start early.
+
+    ``call_s``: the seconds that its call is expected to take; None while that is not known.
+    """
+    return call_s is not None and open_s <= MAX_READING_SHARE * call_s

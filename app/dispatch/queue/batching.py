@@ -4,7 +4,7 @@ Batching works like a group commit: an attempt that finds a free slot is sent at
 arrive while all slots are taken are sent together in the next call, as many as may be merged and
 fit. So an idle provider adds no wait, and batches grow with load. A batch is *open for additions*
 from when its slot is taken until its sender runs: attempts that arrive meanwhile join it. Where
-that takes long, its call starts early (`app.dispatch.queue.early_start`).
+that takes long, its call starts early (`Batch.may_start_early`).
 
 With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
 a query finds it even while bulk work takes all others. The same holds for a deployment's own slots.
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from app.dispatch.queue.attempt import Attempt, AttemptState
 from app.dispatch.queue.batch import Batch, tokens_of
+from app.dispatch.queue.full_queue import RoomWaiters
 from app.dispatch.queue.leaving import Leaving
 from app.dispatch.queue.merging import Merging
-from app.dispatch.queue.room import RoomWaiters
 from app.dispatch.queue.slots import Slots
 from app.dispatch.queue.waiting import group_key
 from app.domain import Tier

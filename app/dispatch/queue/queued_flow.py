@@ -13,10 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 
 from app.dispatch.queue.attempt import Attempt
+from app.domain import Flow
 
 #: Number of members at which those without waiting attempts are removed; the next time, at twice
 #: the number that is left.
 _MAX_IDLE_MEMBERS = 64
+
+#: Names of the sizes up to 1, 8, 64, 512 … items, by the bits of the number of items less 1. No end
+#: user has such a name.
+_SIZES = [f"\0{8 ** -(-bits // 3)}" for bits in range(64)]
 
 
 class QueuedFlow:
@@ -106,3 +111,14 @@ class QueuedFlow:
 
 def _start_tag(flow: QueuedFlow) -> float:
     return flow.start_tag
+
+
+def with_size(flow: Flow, items: int) -> Flow:
+    """Return the flow of a request of so many items, for its attempts to wait in.
+
+    Where the key does not divide its share among end users, it divides it among sizes of requests,
+    so that its small requests do not wait until all its large ones have left.
+    """
+    if flow.user:
+        return flow
+    return Flow(flow.key, flow.share, flow.tier, _SIZES[(items - 1).bit_length()])

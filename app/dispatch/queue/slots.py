@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from app.concurrency.locks import uncontended_lock
 from app.dispatch.queue.attempt import Attempt, AttemptState
 from app.dispatch.queue.attempts import Attempts
-from app.dispatch.queue.drain_rate import DrainRate
 from app.dispatch.queue.leaving import MIN_SLOTS_FOR_RESERVE
 from app.domain import Flow, Tier
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Deployment
     from app.dispatch.queue.adaptive import AdaptiveLimit
     from app.dispatch.queue.batch import Batch
+
+_MAX_CALLS_REMEMBERED = 32
 
 
 class Slots:
@@ -163,3 +165,25 @@ class Slots:
         """Take out all attempts queued for a deployment. The caller must pass each a result."""
         with self._lock:
             return self._attempts.take_queued(deployment)
+
+
+class DrainRate:
+    """Learns from the recent calls how many attempts leave a queue in a second."""
+
+    def __init__(self) -> None:
+        #: Time and attempts of each.
+        self._calls: deque[tuple[float, int]] = deque(maxlen=_MAX_CALLS_REMEMBERED)
+
+    def record_call(self, attempts: int, waiting: int, now: float) -> None:
+        """Record a call with so many attempts of the queue; ``waiting``: of all before the call."""
+        if waiting <= attempts:  # the queue is empty for a time that is not known
+            self._calls.clear()
+        else:
+            self._calls.append((now, attempts))
+
+    def seconds_for(self, attempts: int, now: float) -> float | None:
+        """Return the seconds until so many attempts have left; None while that is not known."""
+        if not self._calls:
+            return None
+        seconds = now - self._calls[0][0]
+        return attempts * seconds / sum(number for _, number in self._calls) if seconds else None

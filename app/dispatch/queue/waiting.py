@@ -6,7 +6,7 @@ Attempts that wait are in a tree of flows (see `app.dispatch.queue.queued_flow`)
    a minimum share of the tokens (`app.dispatch.queue.tier_credits`), so that it never starves.
 2. The keys of a tier, which share it in proportion to their ``share``.
 3. The end users of a key, which share it evenly; without ``fair_users`` the sizes of its requests,
-   so that a key's own bulk requests do not delay its small ones (`app.dispatch.queue.flows`).
+   so that a key's own bulk requests do not delay its small ones (`with_size`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from heapq import heappop, heapreplace
 from typing import TYPE_CHECKING
 
 from app.dispatch.queue.attempt import Attempt
-from app.dispatch.queue.displacement import has_more_waiting, newest_of_largest
+from app.dispatch.queue.full_queue import has_more_waiting, newest_of_largest
 from app.dispatch.queue.queued_flow import QueuedFlow
 from app.dispatch.queue.tier_credits import TierCredits
 from app.domain import TIERS, Flow, Tier
@@ -207,7 +207,7 @@ class WaitingAttempts:
         ]
 
     def has_more_waiting(self, flow: Flow) -> bool:
-        """Whether another flow is the first to lose an attempt: see `displacement`."""
+        """Whether another flow is the first to lose an attempt: see `full_queue`."""
         return has_more_waiting(self._tiers, flow)
 
     def newest_of_largest(self) -> Attempt | None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.queue.batching import SlotQueue
-from app.dispatch.queue.flows import with_size
+from app.dispatch.queue.queued_flow import with_size
 from app.domain import Flow
 from app.errors import InternalError, ProviderUnavailable, Rejected
 from tests.dispatch.asking import Asking

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.queue import batch
-from app.dispatch.queue.batching import SlotQueue
-from app.dispatch.queue.early_start import (
+from app.dispatch.queue.batch import (
     MAX_READING_SHARE,
     MIN_ATTEMPTS,
     has_enough,
     is_read_fast,
 )
+from app.dispatch.queue.batching import SlotQueue
 from tests.dispatch.parts import T, attempt, deployment
 from tests.dispatch.queue.event_loop import EventLoop
 

@@ -2,8 +2,14 @@
 
 import pytest
 
-from app.dispatch.queue.leased_slots import EXCHANGE_S, JOIN_S, LEASE_S, POLL_S, LeasedSlotQueue
-from app.dispatch.queue.slot_lease import SlotLease
+from app.dispatch.queue.leased_slots import (
+    EXCHANGE_S,
+    JOIN_S,
+    LEASE_S,
+    POLL_S,
+    LeasedSlotQueue,
+    SlotLease,
+)
 from tests.dispatch.parts import T, attempt, deployment
 from tests.dispatch.queue.queues import sent
 
