@@ -15,10 +15,10 @@
 6. Cache (`app.cache.memory`; with ``CACHE["url"]`` `app.cache.tiered`, in front of a server that
    all workers share): cached items need no provider; for an item that another request is embedding,
    the request waits (`app.cache.singleflight`, `app.cache.fetch`).
-7. Dispatch (`app.dispatch`, which names its files): the request is split into parts (`job`), a
-   deployment is chosen for each (`pool`), parts that wait for the same provider leave in an order
-   that is fair to all keys (`waiting`) and share calls (`batching`), each call runs in a thread of
-   its own (`sender`); failed calls are retried (`retry`), all within the caller's deadline
+7. Dispatch (`app.dispatch`, which names its packages): the request is split into parts (`job`), a
+   deployment is chosen for each (`deployments`), parts that wait for the same provider leave in an
+   order that is fair to all keys and share calls (`queue`), each call runs in a thread of its own
+   (`sending`); failed calls are retried (`job`), all within the caller's deadline
    (`app.concurrency.deadline`).
 8. Provider (`app.providers`): one file for each wire format builds the call and reads the answer,
    whose vectors `app.providers.bodies` checks; `app.providers.http.transport` does the HTTP.

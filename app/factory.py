@@ -28,7 +28,7 @@ from app.console.live.request_page import request_page
 from app.console.playground.embedding import PlaygroundEmbedder
 from app.dispatch import Dispatcher
 from app.dispatch.events import Events
-from app.dispatch.shares import exceeded_limits
+from app.dispatch.quotas.shares import exceeded_limits
 from app.exchange import Observer
 from app.limits.build import make_leases
 from app.limits.limiter import Limiter, make_limiter

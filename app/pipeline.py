@@ -18,7 +18,7 @@ from app.cache.memory import Cache, Caches
 from app.cache.singleflight import SingleFlight
 from app.concurrency.peer import never_left
 from app.dispatch import Dispatcher, drifted_rows
-from app.dispatch.deployment import Deployment
+from app.dispatch.deployments.deployment import Deployment
 from app.domain import Caller, EmbeddingRequest, Entry, Flow, Item, Outcome, sum_purchases
 from app.errors import ClientClosedRequest, ClientError, IncompleteAnswer
 from app.vectors import BYTES_PER_VALUE

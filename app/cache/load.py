@@ -11,7 +11,7 @@ from app.domain import NO_FLOW, Entry, Flow, Source, Vectors
 
 
 class Job(Protocol):
-    """Embeds the items of a load: see `app.dispatch.job.Job`."""
+    """Embeds the items of a load: see `app.dispatch.job.job.Job`."""
 
     @property
     def error(self) -> BaseException | None: ...

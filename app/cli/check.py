@@ -16,7 +16,7 @@ import numpy as np
 
 from app.cli.tables import aligned, cell
 from app.concurrency.deadline import Deadline
-from app.dispatch.deployment import Deployment
+from app.dispatch.deployments.deployment import Deployment
 from app.domain import EmbeddingRequest, Vectors
 from app.drift.embedding import embed_texts
 from app.drift.reference import compare, matrix_of

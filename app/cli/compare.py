@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from app.cli.check import Finding, embed_probes
 from app.cli.check_spaces import DIGITS
 from app.config import ModelSettings
-from app.dispatch.deployment import Deployment
+from app.dispatch.deployments.deployment import Deployment
 from app.drift.reference import compare as cosines_of
 from app.drift.texts import PROBES
 

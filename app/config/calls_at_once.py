@@ -11,7 +11,7 @@ from marshmallow import ValidationError, fields
 
 @dataclass(frozen=True, slots=True)
 class AutoConcurrency:
-    """Calls at once that are found out (`app.dispatch.adaptive`), of all workers together."""
+    """Calls at once that are found out (`app.dispatch.queue.adaptive`), of all workers together."""
 
     least: int = 1
     most: int = 256

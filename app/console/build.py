@@ -15,7 +15,7 @@ from app.console.playground.embedding import PlaygroundEmbedder
 from app.console.playground.page import playground_page
 from app.console.root import root
 from app.console.settings.page import settings_page
-from app.dispatch.deployment import Deployment
+from app.dispatch.deployments.deployment import Deployment
 
 
 def make_console(

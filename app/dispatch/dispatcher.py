@@ -11,25 +11,24 @@ from app.concurrency.deadline import Deadline
 from app.concurrency.peer import CLIENT_LOOK_S, never_left
 from app.concurrency.wakeup import Wakeup
 from app.config import ModelSettings, Settings
-from app.dispatch.adaptive import AdaptiveLimit
-from app.dispatch.background_calls import BackgroundCalls
-from app.dispatch.batching import SlotQueue
-from app.dispatch.deployment import Deployment
-from app.dispatch.drift import Agreement
-from app.dispatch.effects import OnPart
+from app.dispatch.deployments.deployment import Agreement, Deployment
+from app.dispatch.deployments.plan import TokenEstimate
+from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.preparation import prepare
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
-from app.dispatch.job import Job
-from app.dispatch.leased_quota import LeasedQuota
-from app.dispatch.leased_slots import HOST_JOIN_S, HOST_POLL_FACTOR, LeasedSlotQueue
+from app.dispatch.job.effects import OnPart
+from app.dispatch.job.job import Job
+from app.dispatch.job.starter import JobContext
 from app.dispatch.one_deployment import embed_on
-from app.dispatch.paused import PausedQueues
-from app.dispatch.plan import TokenEstimate
-from app.dispatch.pool import Pool
-from app.dispatch.preparation import prepare
+from app.dispatch.queue.adaptive import AdaptiveLimit
+from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.leased_slots import HOST_JOIN_S, HOST_POLL_FACTOR, LeasedSlotQueue
+from app.dispatch.quotas.leased_quota import LeasedQuota
+from app.dispatch.quotas.shares import calls_of_worker, leases_slots
 from app.dispatch.report import state_of
-from app.dispatch.sender import Sender
-from app.dispatch.shares import calls_of_worker, leases_slots
-from app.dispatch.starter import JobContext
+from app.dispatch.sending.background_calls import BackgroundCalls
+from app.dispatch.sending.paused import PausedQueues
+from app.dispatch.sending.sender import Sender
 from app.domain import TIERS, EmbeddingRequest, Outcome, Source, Tier
 from app.errors import ClientClosedRequest
 from app.providers.base import Provider
@@ -188,7 +187,7 @@ class Dispatcher:
         return [d.source for d in self._pools[model].deployments if d.standing.is_ejected_for_drift]
 
     def take_unpaid(self, request: EmbeddingRequest) -> Mapping[Source, int]:
-        """Remove and return what a request pays for earlier ones: see `app.dispatch.unpaid`."""
+        """Remove and return what a request pays for earlier ones: see `UnpaidTokens`."""
         return self._pools[request.model].unpaid.take(request.flow.key)
 
     def deployments_that_may_cut(self) -> list[str]:

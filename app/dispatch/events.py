@@ -14,8 +14,8 @@ from app.domain import Call, Vectors
 from app.errors import ProviderError
 
 if TYPE_CHECKING:
-    from app.dispatch.attempt import Attempt
-    from app.dispatch.deployment import Deployment
+    from app.dispatch.deployments.deployment import Deployment
+    from app.dispatch.queue.attempt import Attempt
 
 
 _log = logging.getLogger("app.dispatch")

@@ -1,8 +1,8 @@
 """Embeds a request on one deployment that the caller names, whatever its health: no fail-over.
 
 It is for administrators who compare deployments. Its calls are those of
-`app.dispatch.background_calls`: they take only idle slots, and change neither health nor latency of
-the deployment.
+`app.dispatch.sending.background_calls`: they take only idle slots, and change neither health nor
+latency of the deployment.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.concurrency.deadline import Deadline
-from app.dispatch.attempt import Attempt
-from app.dispatch.background_calls import BackgroundCalls, NoIdleSlot
-from app.dispatch.call_times import MAX_CALLS_RECORDED
-from app.dispatch.deployment import Deployment
-from app.dispatch.plan import split
-from app.dispatch.pool import Pool
-from app.dispatch.preparation import prepare
-from app.dispatch.retry import refusal
+from app.dispatch.deployments.deployment import Deployment
+from app.dispatch.deployments.plan import split
+from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.preparation import prepare
+from app.dispatch.job.call_times import MAX_CALLS_RECORDED
+from app.dispatch.job.retry import refusal
+from app.dispatch.queue.attempt import Attempt
+from app.dispatch.sending.background_calls import BackgroundCalls, NoIdleSlot
 from app.domain import EmbeddingRequest, Item, Outcome, Source, Vectors
 from app.errors import (
     ClientClosedRequest,

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.dispatch.deployment import Deployment
-    from app.dispatch.quota import Quota
+    from app.dispatch.deployments.deployment import Deployment
+    from app.dispatch.quotas.quota import Quota
 
 
 def state_of(model: str, space: str, d: Deployment, now: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ ones, make searches wrong without an error. So:
 2. One worker of a host, and one of all hosts where there is a Valkey (`hosts`, `valkey`), embeds
    them again from time to time (`watch`, `checker`, `embedding`) and compares the vectors.
 3. The results (`results`) are in a file for all workers of the host, and in the Valkey for all
-   hosts. Every worker reads them, and tells its dispatcher (`app.dispatch.drift`).
+   hosts. Every worker reads them, and tells its dispatcher (`Dispatcher.set_agreement`).
 
 Without reference vectors nothing is embedded. Whatever fails here (the database, the Valkey, a
 provider) is logged, and changes no answer.

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from app.config import CheckSettings
-from app.dispatch.attempt import NotSent
-from app.dispatch.background_calls import BackgroundCalls
-from app.dispatch.deployment import Deployment
+from app.dispatch.deployments.deployment import Deployment
+from app.dispatch.queue.attempt import NotSent
+from app.dispatch.sending.background_calls import BackgroundCalls
 from app.domain import Vectors
 from app.drift.check_log import log_change
 from app.drift.embedding import Progress, calls_for

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from app.dispatch.deployment import Deployment
-from app.dispatch.plan import split
+from app.dispatch.deployments.deployment import Deployment
+from app.dispatch.deployments.plan import split
 from app.domain import Vectors
 from app.drift.texts import NAMES, PROBES
 from app.errors import Rejected

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from app.config import ModelSettings, ProviderSettings
-from app.dispatch.deployment import Deployment
+from app.dispatch.deployments.deployment import Deployment
 
 
 @dataclass(slots=True)

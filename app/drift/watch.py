@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from app.concurrency.periodic import PeriodicTask
 from app.config import CheckSettings, Settings
 from app.dispatch import Dispatcher
-from app.dispatch.drift import Agreement
+from app.dispatch.deployments.deployment import Agreement
 from app.drift.checker import Checker
 from app.drift.hosts import Episodes, OtherHosts
 from app.drift.known_references import KnownReferences

@@ -1,4 +1,7 @@
-"""Failures of one attempt at one provider. None reaches a client: see `app.dispatch.verdict`."""
+"""Failures of one attempt at one provider.
+
+None reaches a client: see `app.dispatch.job.verdict`.
+"""
 
 from __future__ import annotations
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.concurrency.periodic import PeriodicTask
-from app.dispatch.leased_slots import LeasedSlotQueue
-from app.dispatch.slot_lease import SlotLease, SlotLeaseRequest
+from app.dispatch.queue.leased_slots import LeasedSlotQueue, SlotLease, SlotLeaseRequest
 from app.limits.slot_table import SlotTable
 from app.limits.worker_names import has_ended
 

@@ -23,7 +23,7 @@ from app.limits.redis_scripts import NOW
 #: lease, seconds of the window, share of it that may leave at once, limits of calls and
 #: tokens ("": none), calls and tokens that it keeps, needs, wants (in pairs), how many calls it has
 #: reported ever; then of each call to report the seconds since it was sent, and its tokens.
-#: Reply: the fields of `app.dispatch.lease.Lease`, in order; times in milliseconds.
+#: Reply: the fields of `app.dispatch.quotas.lease.Lease`, in order; times in milliseconds.
 #: In the script, a table of two values has that of calls, then that of tokens.
 EXCHANGE = (
     NOW

@@ -3,8 +3,8 @@
 A background task asks the server for leases, so that no call waits for a round trip of its own. The
 files:
 
-* `app.dispatch.leased_quota` and `app.dispatch.leased_slots`: what a worker asks for, and what it
-  does with its leases.
+* `app.dispatch.quotas.leased_quota` and `app.dispatch.queue.leased_slots`: what a worker asks for,
+  and what it does with its leases.
 * `app.limits.server_leases`: asks the server, which answers by the scripts
   `app.limits.lease_script` and `app.limits.slot_lease_script`.
 * `app.limits.host_store`: leases slots to the workers of one host, where there is no server.

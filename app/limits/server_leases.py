@@ -1,18 +1,17 @@
 """Asks a Redis or Valkey for leases: of a deployment's quota, and of a provider's slots.
 
-A worker's side is `app.dispatch.leased_quota` and `app.dispatch.leased_slots`; the server's are the
-scripts in `app.limits.lease_script` and `app.limits.slot_lease_script`.
+A worker's side is `app.dispatch.quotas.leased_quota` and `app.dispatch.queue.leased_slots`; the
+server's are the scripts in `app.limits.lease_script` and `app.limits.slot_lease_script`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.dispatch.lease import LEASE_S, Lease, LeaseRequest
-from app.dispatch.leased_quota import LeasedQuota
-from app.dispatch.leased_slots import LeasedSlotQueue
-from app.dispatch.quota_window import BURST_SHARE, WINDOW_S
-from app.dispatch.slot_lease import SlotLease, SlotLeaseRequest
+from app.dispatch.queue.leased_slots import LeasedSlotQueue, SlotLease, SlotLeaseRequest
+from app.dispatch.quotas.lease import LEASE_S, Lease, LeaseRequest
+from app.dispatch.quotas.leased_quota import LeasedQuota
+from app.dispatch.quotas.quota_window import BURST_SHARE, WINDOW_S
 from app.limits.lease_script import EXCHANGE
 from app.limits.redis_evaluation import Script
 from app.limits.slot_lease_script import EXCHANGE_SLOTS

@@ -29,7 +29,7 @@ local GRACE, SILENT, DEAD, TURN, IN_LINE = {GRACE_S}, {SILENT_S}, {DEAD_S}, {TUR
 #: seconds for which the slots of a silent worker count, the number of the question, the slots that
 #: it keeps and that it needs, 1 where it is busy, 1 where something waits for a slot.
 #: Reply: 0 where a later question came first, else 1; the fields of
-#: `app.dispatch.slot_lease.SlotLease` but the last; the names of the silent workers.
+#: `app.dispatch.queue.leased_slots.SlotLease` but the last; the names of the silent workers.
 EXCHANGE_SLOTS = (
     NOW
     + _CONSTANTS

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.dispatch.slot_lease import SlotLease, SlotLeaseRequest
+from app.dispatch.queue.leased_slots import SlotLease, SlotLeaseRequest
 
 # The script has the same numbers: it is made of these.
 

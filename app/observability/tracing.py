@@ -34,7 +34,7 @@ from app.domain import Call, Vectors
 from app.errors import ProviderError
 
 if TYPE_CHECKING:
-    from app.dispatch.deployment import Deployment
+    from app.dispatch.deployments.deployment import Deployment
     from app.exchange import Exchange
 
 #: ``gen_ai.provider.name`` of kinds whose name differs from it.

@@ -13,7 +13,7 @@ from typing import Literal
 
 from app.config import Settings
 from app.dispatch import Dispatcher
-from app.dispatch.shares import calls_of_worker
+from app.dispatch.quotas.shares import calls_of_worker
 from app.domain import Caller, Flow
 from app.limits.limiter import Limiter
 from app.limits.memory import MemoryWindows

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.dispatch import Dispatcher
-from app.dispatch.attempt import Attempt
-from app.dispatch.batch import Batch
-from app.dispatch.batching import SlotQueue
-from app.dispatch.deployment import Deployment
-from app.dispatch.plan import Expected, TokenEstimate
-from app.dispatch.pool import Pool
-from app.dispatch.sender import Sender
+from app.dispatch.deployments.deployment import Deployment
+from app.dispatch.deployments.plan import Expected, TokenEstimate
+from app.dispatch.deployments.pool import Pool
+from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.batch import Batch
+from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.sending.sender import Sender
 from app.domain import Flow, Item, Source, Tier
 from app.pipeline import Pipeline
 from tests.dispatch.virtual import World

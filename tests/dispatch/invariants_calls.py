@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from app.dispatch.quota import MAX_WAIT_S
+from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.domain import Item
 from app.errors import ConnectionFailed, Rejected, Throttled
 from tests.dispatch.arrangement import Arrangement

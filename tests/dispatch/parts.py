@@ -6,13 +6,13 @@ from typing import Any
 
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
-from app.dispatch.attempt import Attempt
-from app.dispatch.batch import Batch, tokens_of
-from app.dispatch.batching import SlotQueue
-from app.dispatch.deployment import Deployment
-from app.dispatch.part import Part
-from app.dispatch.plan import Expected
-from app.dispatch.pool import Pool
+from app.dispatch.deployments.deployment import Deployment
+from app.dispatch.deployments.plan import Expected
+from app.dispatch.deployments.pool import Pool
+from app.dispatch.job.part import Part
+from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.batch import Batch, tokens_of
+from app.dispatch.queue.batching import SlotQueue
 from app.domain import Call, Vectors
 from tests.dispatch.members import Member, good
 from tests.dispatch.virtual import World

@@ -24,7 +24,7 @@ from app.config import (
     ProviderSettings,
     Settings,
 )
-from app.dispatch.deployment import Deployment
+from app.dispatch.deployments.deployment import Deployment
 from app.domain import Caller, EmbeddingRequest, Item, Outcome
 from app.errors import (
     BadRequest,

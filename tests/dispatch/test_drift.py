@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.dispatch.attempt import NotSent
-from app.dispatch.drift import Agreement
-from app.dispatch.verdict import verdict
+from app.dispatch.deployments.deployment import Agreement
+from app.dispatch.job.verdict import verdict
+from app.dispatch.queue.attempt import NotSent
 from app.errors import (
     Drifted,
     ProviderUnavailable,
@@ -14,8 +14,8 @@ from app.errors import (
 from tests.dispatch.members import good
 from tests.dispatch.parts import T, deployment, expected, pool
 from tests.dispatch.pools import drift
+from tests.dispatch.sending.test_sender import Sending
 from tests.dispatch.simulator import simulated
-from tests.dispatch.test_sender import Sending
 
 GONE = Agreement(0.1, 0.2, "code", 0.0, has_drifted=True)
 WELL = Agreement(0.9999, 1.0, "code", 0.0, has_drifted=False)

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from app.dispatch.job import Job
+from app.dispatch.job.job import Job
 from app.domain import Flow
 from app.errors import ProviderUnavailable
 from tests.dispatch.arrangements import codes, load, models, waited

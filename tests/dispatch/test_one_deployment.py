@@ -22,7 +22,7 @@ from app.errors import (
 )
 from tests.dispatch.parts import vectors
 from tests.dispatch.pools import drift
-from tests.dispatch.test_background_calls import Background
+from tests.dispatch.sending.test_background_calls import Background
 
 
 class Asking(Background):

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from app.dispatch.unpaid import MAX_KEYS_REMEMBERED, UnpaidTokens
+from app.dispatch.deployments.unpaid import MAX_KEYS_REMEMBERED, UnpaidTokens
 from app.domain import Flow
 from tests.dispatch.arrangements import codes, models
 from tests.dispatch.asking import Asking

@@ -7,8 +7,8 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import partial
 
-from app.dispatch.lease import EXCHANGE_S
-from app.dispatch.leased_quota import LeasedQuota
+from app.dispatch.quotas.lease import EXCHANGE_S
+from app.dispatch.quotas.leased_quota import LeasedQuota
 from app.limits.server_leases import ask_for_quota
 
 START = 1_000_000.0  # of the server's clock

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.dispatch.leased_slots import EXCHANGE_S, LeasedSlotQueue
+from app.dispatch.queue.leased_slots import EXCHANGE_S, LeasedSlotQueue
 from app.limits.server_leases import ask_for_slots
 from app.limits.slot_table import SlotTable
 from tests.dispatch.parts import attempt, deployment

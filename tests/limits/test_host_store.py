@@ -9,8 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.dispatch.leased_slots import LeasedSlotQueue
-from app.dispatch.slot_lease import SlotLeaseRequest
+from app.dispatch.queue.leased_slots import LeasedSlotQueue, SlotLeaseRequest
 from app.limits import host_store
 from app.limits.host_store import HostStore
 from app.limits.leases import Leases

@@ -5,8 +5,7 @@ import random
 
 import pytest
 
-from app.dispatch.leased_slots import LeasedSlotQueue
-from app.dispatch.slot_lease import SlotLeaseRequest
+from app.dispatch.queue.leased_slots import LeasedSlotQueue, SlotLeaseRequest
 from app.limits.server_leases import ask_for_slots
 from app.limits.slot_table import SlotTable
 from tests.limits.fleet import START, Network

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-import app.dispatch.sender
+import app.dispatch.sending.sender
 from app.simulation.run import SimulationError, simulate
 from tests.simulation.loads import figures, load, settings
 
@@ -157,7 +157,7 @@ def test_the_same_seed_gives_the_same_requests():
 
 def test_real_time_is_back_after_a_simulation():
     simulate(load({"key": "k", "clients": 1}), settings({"k": {}}), 1)
-    assert app.dispatch.sender.time is time
+    assert app.dispatch.sending.sender.time is time
 
 
 def test_only_the_command_imports_the_simulation():

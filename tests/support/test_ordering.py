@@ -13,7 +13,7 @@ def test_each_module_that_is_not_measured_is_a_file():
 def test_long_modules_run_first_and_two_end_to_end_beside_a_simulation():
     marks = []
     names = [
-        *("tests/api/test_json.py", "tests/dispatch/test_pool.py", "tests/dispatch/test_search.py"),
+        *("tests/api/test_json.py", "tests/dispatch/test_late.py", "tests/dispatch/test_search.py"),
         *("tests/dispatch/test_silence.py", "tests/e2e/test_api.py", "tests/e2e/test_usage.py"),
     ]
     items = [

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from app.config import ModelSettings, Settings
-from app.dispatch.deployment import Deployment
+from app.dispatch.deployments.deployment import Deployment
 from app.domain import Caller
 from app.errors import AdminOnly
 

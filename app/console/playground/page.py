@@ -25,7 +25,7 @@ from app.console.playground.form import (
 )
 from app.console.playground.results import Results, results_of
 from app.console.sessions import Session
-from app.dispatch.deployment import Deployment
+from app.dispatch.deployments.deployment import Deployment
 from app.errors import ClientError
 from app.exchange import EXCHANGE
 

@@ -17,7 +17,7 @@ from app.observability.live.ring import Labels, Ring, Window
 from app.observability.live.stories import Story, StoryValues
 
 if TYPE_CHECKING:
-    from app.dispatch.deployment import Deployment
+    from app.dispatch.deployments.deployment import Deployment
 
 MAX_MARKS = 200
 #: Names of sums, besides ("error", side, code), ("waiting", tier), and those of deployments:

@@ -23,7 +23,7 @@ from app.observability.metrics.catalog import Metric
 from app.observability.metrics.meter import Meter
 
 if TYPE_CHECKING:
-    from app.dispatch.drift import Agreement
+    from app.dispatch.deployments.deployment import Agreement
     from app.drift.checker import CheckOutcome
     from app.limits.soft_limits import SoftLimits
     from app.limits.windows import WindowsState

@@ -17,8 +17,8 @@ from app.observability.metrics.files import Distribution, Files, Number
 from app.observability.sides import side_of
 
 if TYPE_CHECKING:
-    from app.dispatch.attempt import Attempt
-    from app.dispatch.deployment import Deployment
+    from app.dispatch.deployments.deployment import Deployment
+    from app.dispatch.queue.attempt import Attempt
     from app.exchange import Exchange
 
 Result = Literal["ok", "refused", "invalid", "failed"]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from app.cache.memory import CacheStats, SharedStats
-from app.dispatch.drift import Agreement
+from app.dispatch.deployments.deployment import Agreement
 from app.limits.memory import MemoryWindows
 from app.limits.windows import WindowsState
 from app.observability.metrics.gauges import Gauges, _Lag

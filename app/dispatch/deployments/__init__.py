@@ -1,0 +1,17 @@
+"""The deployments of a model: which one an attempt is sent to, and what each takes and returns.
+
+* `preparation`: the deployments that can serve a request, and its tokens, before it has a job (504
+  where the deadline passes meanwhile).
+* `pool`: the deployments of one model; chooses one for each attempt.
+* `draw`: draws two of those that are available, and returns the less busy one.
+* `ejector`: records the results of calls, and ejects failing deployments.
+* `budget`: bounds the calls that the proxy adds by itself.
+* `unpaid`: what the next request of a key pays for attempts whose requests had ended.
+* `deployment`: the limits of one deployment, the call to it, and how well it agrees with the
+  reference of its space.
+* `plan`: the expected tokens of items, a provider's count of them by item, and the split of a large
+  request.
+* `item_lengths`: whether the texts of a request are within the context of the model.
+* `widths`: which widths of vectors a deployment can return.
+* `refused_items`: items that are not merged again.
+"""

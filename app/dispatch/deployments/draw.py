@@ -1,0 +1,46 @@
+"""The power of two choices (Mitzenmacher 2001): draw two deployments, call the less busy one.
+
+No I/O; the time and the random numbers are arguments.
+"""
+
+from __future__ import annotations
+
+import random
+
+from app.dispatch.deployments.deployment import Deployment
+
+#: Expected waits within this factor count as equal: while all are healthy, weights alone decide.
+_EQUAL_WAIT_FACTOR = 2.0
+_UNKNOWN_LATENCY_S = 0.1  # assumed for a call while no deployment has answered one
+
+
+def draw(available: list[Deployment], rng: random.Random, now: float) -> Deployment:
+    """Draw two deployments by weight; return the one with the shorter expected wait."""
+    if len(available) > 1:  # in a full queue it would take the place of another request
+        available = [d for d in available if not d.queue.is_full] or available
+    if len(available) == 1:
+        return available[0]
+    weights = [d.settings.weight * d.standing.share(now) for d in available]
+    first = rng.choices(available, weights)[0]
+    others = [(d, w) for d, w in zip(available, weights, strict=True) if d is not first]
+    second = others[0][0]
+    if len(others) > 1:
+        second = rng.choices([d for d, _ in others], [w for _, w in others])[0]
+    known = [d.standing.latency.known(now) for d in (first, second)]
+    unknown = min((k for k in known if k is not None), default=_UNKNOWN_LATENCY_S)
+    mean_weight = sum(d.settings.weight for d in available) / len(available)
+    wait, other_wait = (_expected_wait(d, now, mean_weight, unknown) for d in (first, second))
+    return second if other_wait * _EQUAL_WAIT_FACTOR < wait else first
+
+
+def _expected_wait(deployment: Deployment, now: float, mean_weight: float, unknown: float) -> float:
+    """Seconds until an attempt submitted now is answered: calls before it times seconds a call.
+
+    The calls before it are the larger of two: the deployment's own outstanding attempts, scaled
+    up for a low weight, and all calls that wait at its provider. During the slow start the
+    result is divided by the deployment's share, so that it is chosen less often.
+    """
+    own = deployment.queue.outstanding(deployment) * mean_weight / deployment.settings.weight
+    before = max(own, deployment.queue.outstanding_calls)
+    seconds = deployment.standing.seconds_a_call(now, unknown)
+    return (before + 1) * seconds / deployment.standing.share(now)

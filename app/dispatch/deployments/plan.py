@@ -1,0 +1,169 @@
+"""Expects and counts the tokens of items, and splits a large request. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from app.concurrency.deadline import Deadline
+from app.domain import NO_FLOW, Call, Flow, Item, Vectors
+from app.tokens.bounded import BoundedTokenizer, is_countable
+from app.tokens.counting import share, weigh_all
+from app.tokens.tokenizers import Tokenizer
+
+#: UTF-8 bytes of a token, assumed before any answer has shown it. English has 4 and more, Chinese
+#: about 3. Too low a value only splits a request into more calls; too high a one gets refusals.
+_CAUTIOUS_BYTES_PER_TOKEN = 3.0
+_MIN_BYTES_PER_TOKEN, _MAX_BYTES_PER_TOKEN = 0.5, 32.0
+_MIN_LEARNED_BYTES = 200.0  # seen, before something is learned from them
+_MIN_STAGGERED = 8  # calls of a request, from which on the first ones are smaller
+_DECAY = 0.95  # of what was seen, with each further call
+_CORRECTION_FACTOR = 1.25  # of `TokenEstimate.correction`, for each call that was too large
+_MAX_CORRECTION = 4.0  # of `TokenEstimate.correction`
+_CORRECTION_DECAY = 0.99  # of `TokenEstimate.correction`, for each call that was answered
+_MARGIN = 0.8  # of the average: more tokens are expected than there are on average
+
+
+class Expected(NamedTuple):
+    """The expected tokens of some items: their total, and those of the largest item.
+
+    ``flow`` is that of their request.
+    """
+
+    total: int
+    largest: int
+    flow: Flow = NO_FLOW
+
+
+NOTHING_EXPECTED = Expected(0, 0)
+
+
+class TokenEstimate:
+    """Expects the tokens of items of one model: limits and quotas need them before a call.
+
+    There are two cases: the model's settings name a tokenizer, which counts texts that are not too
+    long for that; or the tokens are computed from the bytes of the text, by the provider's counts
+    for earlier calls. The second is an estimate above the average, to avoid too large calls.
+    """
+
+    def __init__(self, tokenizer: Tokenizer | None = None, is_used: bool = True) -> None:
+        self.is_used = is_used  # a limit of tokens depends on it
+        self.tokenizer = None if tokenizer is None else BoundedTokenizer(tokenizer)
+        self._bytes = self._tokens = 0.0  # of the calls so far, recent ones count more
+        #: The UTF-8 bytes that one token is expected to have.
+        self.bytes_per_token = _CAUTIOUS_BYTES_PER_TOKEN
+        #: So many times the expected tokens are assumed where a call's size is limited.
+        self.correction = 1.0
+
+    def count(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[int]:
+        """Return the tokens of each item by the tokenizer; empty where they are only estimated.
+
+        Raises `TimeoutError` at the deadline.
+        """
+        if self.tokenizer is None or not self.is_used or not is_countable(items):
+            return []
+        return self.tokenizer.count(items, deadline)
+
+    def expect(
+        self, items: Sequence[Item], counts: Sequence[int | None] | None = None
+    ) -> list[int]:
+        """Return the expected tokens of each item; ``counts`` are those that are known already."""
+        if counts is None:
+            counts = self.count(items)
+        expected = weigh_all(items)
+        if isinstance(items[0], str):
+            per_token = self.bytes_per_token
+            expected = [-int(-weight // per_token) for weight in expected]
+        for position, count in enumerate(counts):
+            if count is not None:
+                expected[position] = count
+        return expected
+
+    def learn(self, items: Sequence[Item], tokens: int) -> None:
+        """Adjust the bytes per token by what the provider counted for some items."""
+        if self.is_used and tokens > 0 and isinstance(items[0], str):
+            self._bytes = self._bytes * _DECAY + sum(weigh_all(items))
+            self._tokens = self._tokens * _DECAY + tokens
+            self.correction = max(1.0, self.correction * _CORRECTION_DECAY)
+            if self._bytes >= _MIN_LEARNED_BYTES:
+                seen = self._bytes / self._tokens * _MARGIN
+                self.bytes_per_token = min(max(seen, _MIN_BYTES_PER_TOKEN), _MAX_BYTES_PER_TOKEN)
+
+    def raise_expectation(self) -> None:
+        """Send smaller calls for a while: one of several items was refused as too large.
+
+        Only the size of calls follows from it. Quotas are charged by what is expected, as before:
+        a few calls that were too large do not show that all callers use more tokens.
+        """
+        self.correction = min(self.correction * _CORRECTION_FACTOR, _MAX_CORRECTION)
+
+
+def recounted(
+    vectors: Vectors, call: Call, tokenizer: BoundedTokenizer, deadline: Deadline
+) -> Vectors:
+    """Return vectors with the provider's count, divided in proportion to the tokenizer's counts.
+
+    Without a provider's count, with the tokenizer's counts. Only items that are not counted yet are
+    counted. The vectors are paid for: where the time does not suffice, they keep the counts that
+    they have.
+    """
+    counts = list(call.counts or [None] * len(call.items))
+    missing = [position for position, count in enumerate(counts) if count is None]
+    try:
+        counted = tokenizer.count([call.items[position] for position in missing], deadline)
+    except TimeoutError:
+        return vectors
+    for position, count in zip(missing, counted, strict=True):
+        counts[position] = count
+    known = [count for count in counts if count is not None]
+    if vectors.estimated:
+        return replace(vectors, tokens=known, estimated=False)
+    return replace(vectors, tokens=share(sum(vectors.tokens), known))
+
+
+def split(
+    tokens: Sequence[int], max_inputs: int | None, max_tokens: int | None
+) -> list[tuple[int, int]]:
+    """Split items of so many tokens into calls within the limits: (start, stop) for each.
+
+    An item over ``max_tokens`` gets a call of its own, which the provider may refuse.
+    """
+    cuts = [0]
+    inputs = total = 0
+    for position, count in enumerate(tokens):
+        is_full = (max_inputs is not None and inputs >= max_inputs) or (
+            max_tokens is not None and inputs and total + count > max_tokens
+        )
+        if is_full:
+            cuts.append(position)
+            inputs = total = 0
+        inputs += 1
+        total += count
+    return list(zip(cuts, [*cuts[1:], len(tokens)], strict=True))
+
+
+def staggered(
+    tokens: Sequence[int], max_inputs: int | None, max_tokens: int | None
+) -> list[tuple[int, int]]:
+    """Split items as `split` does; of many calls the first ones are smaller.
+
+    Equal calls that start together end together, again and again: a query would find no slot until
+    all of them are free at once. Calls of a quarter, a half and three quarters spread their ends.
+    """
+    cuts = split(tokens, max_inputs, max_tokens)
+    if len(cuts) < _MIN_STAGGERED:
+        return cuts
+    usual, start = cuts[0][1], 0
+    made = []
+    sizes = [max(1, quarters * usual // 4) for quarters in (1, 2, 3)]
+    for size in (*sizes, len(tokens)):
+        if piece := tokens[start : start + size]:
+            made += _shifted(split(piece, max_inputs, max_tokens), start)
+        start += size
+    return made
+
+
+def _shifted(cuts: Sequence[tuple[int, int]], by: int) -> list[tuple[int, int]]:
+    return [(start + by, stop + by) for start, stop in cuts]

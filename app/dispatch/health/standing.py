@@ -1,0 +1,251 @@
+"""The measured state of one deployment: health, latency and calls in flight."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+from app.concurrency.locks import uncontended_lock
+from app.config.dispatch import DispatchSettings
+from app.dispatch.health.call_costs import CallCosts
+from app.dispatch.health.circuit_breaker import Health
+from app.dispatch.health.latency import Latency
+from app.dispatch.health.refusals import Refusals
+from app.dispatch.health.silence import Evidence, Silence
+from app.dispatch.health.time_limits import TimeLimits
+from app.errors import ProviderError, ProviderTimeout, Rejected
+
+if TYPE_CHECKING:
+    from app.dispatch.queue.batch import Batch
+
+
+class Standing:
+    """Health, latency and calls in flight of one deployment.
+
+    Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
+    read: `is_ejected`, `in_flight`, ``latency`` by `draw` and `ejector`, ``health`` by `report` and
+    `verdict`, and ``costs`` (an estimate) by `deployment` and `merging`.
+    """
+
+    def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
+        self.health = Health(rng.random, settings)
+        self.latency = Latency()
+        self.costs = CallCosts()
+        #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
+        self.is_ejected_for_drift = False
+        self.time_limits = TimeLimits(timeout, settings)
+        self._refusals = Refusals(settings)
+        self._silence = Silence(self.time_limits, self.latency)
+        self._probes_cut = 0  # in a row, by their timeout
+        self._lock = uncontended_lock()
+
+    def may_be_called(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
+        """Whether a call may be sent. ``is_only``: no other deployment can serve the request."""
+        if self.is_ejected_for_drift:
+            return False
+        with self._lock:
+            return self.health.may_be_called(now, last_resort, is_only)
+
+    def record_submitted(self, now: float, is_only: bool = False) -> bool | None:
+        """Record that an attempt is submitted; return whether it is the half-open probe.
+
+        None: no call may be sent any more, since another request has sent the probe meanwhile.
+        """
+        with self._lock:
+            may_be_called = self.health.may_be_called(now, last_resort=True, is_only=is_only)
+            return self.health.record_submitted(now) if may_be_called else None
+
+    def probe_ended(self) -> None:
+        """Record that the probe has ended without a verdict: the next attempt may be a probe."""
+        with self._lock:
+            self.health.probe_ended()
+
+    def seconds_a_call(self, now: float, unknown: float) -> float:
+        """Return the expected seconds until a call succeeds: at least the age of the oldest one.
+
+        They are divided by the share of calls that succeed. ``unknown``: for an unknown latency.
+        """
+        with self._lock:
+            known = self.latency.known(now)
+            seconds = max(unknown if known is None else known, self._silence.age_of_oldest(now))
+            return seconds / max(0.05, 1 - self.health.failure_rate.value(now))
+
+    def p95_s(self, items: int) -> float | None:
+        """The p95 in seconds of calls of about so many items; None while unknown."""
+        with self._lock:
+            return self.latency.p95_s(items)
+
+    def trusts_400(self, kind: Hashable, now: float) -> bool:
+        """Whether a 400 to a request of that kind is taken as the caller's fault."""
+        with self._lock:
+            return self._refusals.are_trusted(kind, now, self._silence.in_flight)
+
+    def doubts_400(self, kind: Hashable, now: float) -> bool:
+        """Whether a 400 to a request of that kind may be the provider's fault."""
+        with self._lock:
+            in_flight = self._silence.in_flight
+            return self.health.has_refuted_400s or self._refusals.are_doubted(kind, now, in_flight)
+
+    @property
+    def is_ejected(self) -> bool:
+        """Whether it is ejected, for failures or for drift."""
+        return self.is_ejected_for_drift or self.health.is_ejected
+
+    @property
+    def in_flight(self) -> int:
+        """The number of calls that have started and not ended."""
+        return self._silence.in_flight
+
+    def state(self, now: float) -> str:
+        """``ok``, ``resting``, ``ejected`` or ``drifted``."""
+        if self.is_ejected_for_drift:
+            return "drifted"
+        with self._lock:
+            return self.health.state(now)
+
+    def share(self, now: float) -> float:
+        """The share of its weight that it gets now."""
+        with self._lock:
+            return self.health.share(now)
+
+    def wait(self, now: float, ignores_drift: bool = False) -> float:
+        """Return the seconds until it may be called again: 0 for now, infinite after drift."""
+        if self.is_ejected_for_drift and not ignores_drift:
+            return float("inf")
+        with self._lock:
+            return self.health.wait(now)
+
+    def is_throttled(self, now: float) -> bool:
+        """Whether it rests because it answered 429."""
+        with self._lock:
+            return self.health.is_throttled(now)
+
+    # During a call
+
+    def call_timeout(self, batch: Batch) -> float:
+        """Return the timeout of a call in seconds; that of a half-open probe is shorter."""
+        if not batch.is_probe:
+            return self.time_limits.timeout
+        with self._lock:
+            p95_or_average_s = self.latency.p95_or_average_s(batch.item_count)
+            return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
+
+    def probe_started(self, now: float, call_timeout: float) -> None:
+        with self._lock:
+            self.health.probe_started(now, call_timeout)
+
+    def call_started(self, batch: object, items: int, now: float) -> None:
+        with self._lock:
+            self._silence.call_started(batch, items, now)
+
+    def call_ended(self, batch: object) -> None:
+        with self._lock:
+            self._silence.call_ended(batch)
+
+    def is_silent(self, now: float, other_started_at: float) -> bool:
+        """Whether its oldest call is overdue: another deployment has answered a later one."""
+        with self._lock:
+            return self._silence.is_overdue(now, other_started_at) and not self.health.is_ejected
+
+    # After a call
+
+    def record_success(
+        self, items: int, call_started_at: float, now: float, kind: Hashable, tokens: int
+    ) -> bool:
+        """Record a call with vectors, of so many expected tokens; whether that ends an ejection."""
+        with self._lock:
+            self.costs.learn(items, tokens, now - call_started_at)
+            health, silence = self.health, self._silence
+            was_ejected = health.is_ejected
+            straggler = health.is_straggler(call_started_at)
+            if straggler and silence.is_cause_of(call_started_at, health.ejections_ever):
+                straggler = False
+            self.latency.add(items, now - call_started_at, now)
+            self._refusals.record_success(kind, call_started_at, now)
+            self._probes_cut = 0
+            silence.record_answer()
+            if not straggler:
+                health.record_success(now, call_started_at)
+            return was_ejected and not straggler
+
+    def record_refusal(
+        self, batch: Batch, trusted: bool, call_started_at: float, now: float
+    ) -> None:
+        """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""
+        with self._lock:
+            self._refusals.record_refusal(bool(batch.refused_with), now)
+            if self.health.is_straggler(call_started_at):
+                return
+            if trusted:
+                self.health.record_success(now, call_started_at)
+            elif batch.is_probe:
+                self.health.probe_ended()
+
+    def confirm_refusal(self, kind: Hashable, now: float) -> None:
+        """Record that another deployment refused the same items, of that kind, with 400."""
+        with self._lock:
+            self._refusals.record_confirmation(kind, now)
+
+    def record_failure(
+        self,
+        error: ProviderError,
+        items: int,
+        call_started_at: float,
+        now: float,
+        others_answered_at: float | None,
+        may_eject: Callable[[], bool],
+        is_probe: bool,
+    ) -> bool:
+        """Record a call that failed; return whether that ejects the deployment.
+
+        ``others_answered_at`` is when another deployment of the model last answered; None where
+        there is no other. ``may_eject`` says whether the pool allows an ejection. A call beside
+        the half-open probe (not ``is_probe``) decides nothing.
+        """
+        with self._lock:
+            health, silence = self.health, self._silence
+            if health.is_straggler(call_started_at) or (health.is_probing and not is_probe):
+                return False  # it is older than the ejection, or only the probe decides
+            evidence = Evidence.FAULT
+            if isinstance(error, ProviderTimeout):
+                self._probes_cut += health.is_probing
+                evidence = silence.evidence_of(items, call_started_at, now, others_answered_at)
+                if evidence is Evidence.NONE:
+                    health.probe_ended()
+                    return False
+            was_ejected = health.is_ejected
+            if health.record_failure(error, now, call_started_at) or evidence is Evidence.SILENCE:
+                if was_ejected or may_eject():
+                    health.eject(error, now)
+                else:
+                    health.suspect(now)
+            return health.is_ejected and not was_ejected
+
+    def record_refuted_400(
+        self, batch_size: int, is_probe: bool, now: float, may_eject: Callable[[], bool]
+    ) -> bool:
+        """Record that another deployment embedded what this one refused; whether that ejects it.
+
+        A deployment that is ejected already is ejected for longer only if its probe got the 400.
+        """
+        with self._lock:
+            self._refusals.record_refuted()
+            was_ejected = self.health.is_ejected
+            if was_ejected and not is_probe:
+                return False
+            if self.health.record_refuted_400(batch_size) and (was_ejected or may_eject()):
+                self.health.eject(Rejected("refused what another embeds"), now)
+            return self.health.is_ejected and not was_ejected
+
+    def suspect(self, now: float) -> None:
+        """Mark it as silent where it may not be ejected: it is called only as a last resort."""
+        with self._lock:
+            self.health.suspect(now)
+
+    def eject(self, error: ProviderError, now: float) -> None:
+        """Eject it because its calls in flight get no answer."""
+        with self._lock:
+            self.health.record_failure(error, now, now)
+            self.health.eject(error, now)
+            self._silence.record_ejection(now, self.health.ejections_ever)

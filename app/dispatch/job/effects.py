@@ -1,0 +1,38 @@
+"""Actions of a job on other objects, which are performed after its lock is released."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.batch import Batch
+from app.domain import Source, Vectors
+
+if TYPE_CHECKING:
+    from app.dispatch.job.part import Part
+
+#: Called with each part that has its vectors: (start, stop, vectors, the deployment they are from).
+OnPart = Callable[[int, int, Vectors, Source], None]
+
+
+class Effects(Struct):
+    """Actions that a job collects under its lock, and performs after it has released the lock."""
+
+    send: list[Batch] = field(default_factory=list)
+    cancel: list[Batch] = field(default_factory=list)  # calls that no request waits for any more
+    #: Attempts that get `NotSent`, and why.
+    not_sent: list[tuple[Attempt, str]] = field(default_factory=list)
+    refuted: list[Attempt] = field(default_factory=list)  # got a 400 for what another embedded
+    answered: list[tuple[Part, Vectors, Source]] = field(default_factory=list)  # to be published
+
+    def take(self) -> Effects | None:
+        """Remove and return what was collected; None where that is nothing."""
+        if not (self.send or self.cancel or self.not_sent or self.refuted or self.answered):
+            return None
+        taken = Effects(self.send, self.cancel, self.not_sent, self.refuted, self.answered)
+        self.send, self.cancel, self.not_sent = [], [], []
+        self.refuted, self.answered = [], []
+        return taken

@@ -1,0 +1,192 @@
+"""Decides what follows a failed attempt. Pure: changes no state and spends no budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.config.dispatch import DispatchSettings
+from app.dispatch.queue.attempt import Attempt, NotSent
+from app.errors import (
+    BadRequest,
+    ClientError,
+    ConnectionFailed,
+    Drifted,
+    ProviderError,
+    ProviderTimeout,
+    RefusedByProvider,
+    Rejected,
+    Throttled,
+    UpstreamFailed,
+)
+
+if TYPE_CHECKING:
+    from app.dispatch.deployments.deployment import Deployment
+    from app.dispatch.deployments.pool import Pool
+    from app.dispatch.job.part import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Call the same deployment again, after a pause; ``never_merge``: in a call of its own."""
+
+    never_merge: bool = False
+    cost: float = 1.0  # to the retry budget, in calls
+
+
+@dataclass(frozen=True, slots=True)
+class FailOver:
+    """Call another deployment, at once."""
+
+    cost: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait until a deployment may be called, or give up.
+
+    The budget is charged at that call, if ``must_charge_retry``.
+    """
+
+    must_charge_retry: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Halve:
+    """Split the part: the call was too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """End the request with ``error``; None: with the `verdict` on all failures of the part."""
+
+    error: ClientError | None = None
+
+
+Decision = Retry | FailOver | Wait | Halve | Fail
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The possible next steps for a part."""
+
+    has_other: bool  # a deployment that has not failed it may be called now
+    has_any: bool  # a deployment that has not failed it permanently may be called now
+    has_candidate: bool  # one has not failed it permanently, but may not be callable now
+    has_second_opinion: bool = True  # one has not refused it in a call of its own
+    trusts_400: bool = False  # the deployment has embedded requests of that kind lately
+    doubts_400: bool = False  # its 400 may be its own fault: see `Standing.doubts_400`
+
+
+def options(
+    part: Part, attempt: Attempt, pool: Pool, suitable: Sequence[Deployment], now: float
+) -> Options:
+    """Return the possible next steps for a part; ``suitable`` can serve its request."""
+    standing, kind, expected = attempt.deployment.standing, attempt.kind, part.expected
+    excluded = part.permanently_failed_at
+    has_other = pool.has_other(now, expected, suitable, part.failed_at)
+    return Options(
+        has_other,
+        has_other or pool.has_other(now, expected, suitable, excluded),
+        any(deployment not in excluded for deployment in suitable),
+        any(not part.was_refused_alone_by(deployment) for deployment in suitable),
+        standing.trusts_400(kind, now),
+        standing.doubts_400(kind, now),
+    )
+
+
+def max_pause(failures: int, settings: DispatchSettings) -> float:
+    """Return the longest pause in seconds before a part goes to the same deployment again.
+
+    The pause is drawn between 0 and that: full jitter (Brooker, "Exponential Backoff And Jitter",
+    AWS 2015).
+    """
+    return min(settings.longest_pause, settings.first_pause * 2.0**failures)
+
+
+def decide(
+    part: Part, attempt: Attempt, failure: ProviderError, pool: Pool, options: Options
+) -> Decision:
+    """Decide what follows a failure; ``part.failures`` holds it already, except a `NotSent`.
+
+    There are seven cases:
+
+    1. The attempt was not sent: choose a deployment again, free of charge.
+    2. The provider refused it with 400: see `_after_refusal`.
+    3. Every provider throttles a request of tier flex: wait for them, free of charge, since each
+       call follows a rest.
+    4. Every deployment would fail it again: give up. Or none may be called now: wait.
+    5. No other deployment may be called, and this one has timed out: give up.
+    6. The part has failed too often, or the budget is used up: give up.
+    7. Else call another deployment at once; without one, the same after a pause.
+    """
+    if isinstance(failure, NotSent):
+        return Wait() if part.must_charge_retry else FailOver(cost=0.0)
+    if isinstance(failure, Rejected):
+        return _after_refusal(part, attempt, failure, options, pool)
+    if isinstance(failure, Throttled) and part.flow.tier == "flex" and not options.has_other:
+        return Wait(must_charge_retry=False)
+    if not options.has_candidate:
+        return Fail()
+    if not options.has_any:
+        return Wait()
+    if not options.has_other and isinstance(failure, ProviderTimeout):
+        return Fail()
+    if len(part.failures) >= pool.settings.max_failures + len(pool.deployments) - 1:
+        return Fail()
+    # A refused connection and a 429 cost the provider nearly nothing, so a fail-over after one is
+    # free; so is one after drift, which happens once. Attempts that shared a call share its cost.
+    free = options.has_other and isinstance(failure, ConnectionFailed | Throttled | Drifted)
+    cost = 0.0 if free else 1 / attempt.batch_size
+    if not pool.retries.can_spend(cost):
+        return Fail()
+    if options.has_other:
+        return FailOver(cost)
+    # Another request of a merged call may have caused the failure: some engines answer 500 to a
+    # text that is too long.
+    return Retry(never_merge=attempt.batch_size > 1, cost=cost)
+
+
+def _after_refusal(
+    part: Part, attempt: Attempt, failure: Rejected, options: Options, pool: Pool
+) -> Decision:
+    """Decide what follows a 400. There are five cases:
+
+    1. The call was too large, and held several items: split the part in two.
+    2. Another deployment has refused the part, too, or this one embeds such requests, or there is
+       no other: the 400 is the caller's fault. A part of a merged call is first sent alone.
+    3. Else another deployment is called, once, before the caller gets the 400.
+    4. Another has refused the part only in a batch, maybe by the fault of another request: it is
+       called again, for this part alone.
+    5. No other may be called now, or the budget is used up: the caller gets the 400; or a 502
+       if the deployment itself is in doubt (`Standing.doubts_400`).
+    """
+    if failure.too_large and part.size > 1:
+        return Halve()
+    believed = options.trusts_400 or part.is_refusal_shared or not options.has_second_opinion
+    cost = 1 / attempt.batch_size
+    if not believed and options.has_other and pool.retries.can_spend(cost):
+        return FailOver(cost)
+    may_be_called_alone = not believed and part.has_merged_refusal and options.has_any
+    if attempt.batch_size > 1 or may_be_called_alone:
+        return Retry(never_merge=True, cost=0.0)
+    if believed or not options.doubts_400:
+        return Fail(refusal(failure))
+    has_failed_elsewhere = not all(isinstance(error, Rejected) for error in part.failures)
+    return Fail(None if has_failed_elsewhere else doubtful(failure))
+
+
+def refusal(failure: Rejected) -> BadRequest:
+    """Return the caller's error for a provider's 400."""
+    error = RefusedByProvider(failure.message, param=failure.param)
+    # The provider's own message may quote the request: it is not logged.
+    error.log_message = "a provider refused the request as invalid"
+    return error
+
+
+def doubtful(failure: Rejected) -> UpstreamFailed:
+    """Return the caller's error for a 400 that may be the provider's fault."""
+    error = UpstreamFailed(f"The provider of this model refused the request: {failure.message}")
+    error.log_message = "a provider refused the request as invalid, and no other could be called"
+    return error

@@ -1,0 +1,17 @@
+"""The queue of a provider: its slots, and the attempts that wait for them.
+
+* `batching`: the slots, and the lock of the queue before them; chooses the next batch.
+* `slots`: how many slots there are, how many are free, what waits for them, and how fast it leaves.
+* `leased_slots`: a worker's lease of the slots of all workers; the question for it, and the answer.
+* `adaptive`: measures the number of slots where it is "auto".
+* `attempt`: the values in the queue.
+* `attempts`: the states of the attempts there.
+* `batch`: attempts that share a call, which may start before all that arrived was read.
+* `merging`: which attempts share a call.
+* `waiting`: the order of the queue.
+* `queued_flow`: fair queueing among keys, and among the end users of a key or the sizes of its
+  requests.
+* `tier_credits`: which service tier is next.
+* `leaving`: which attempts may leave now.
+* `full_queue`: which attempt a full queue drops, and the jobs that wait until it has room.
+"""

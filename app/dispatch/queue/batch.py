@@ -1,0 +1,215 @@
+"""A batch: attempts that share a call.
+
+The deadline of the call follows from them, and whether the call starts early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from app.concurrency.deadline import Deadline
+from app.dispatch.queue.attempt import Attempt, AttemptState
+from app.dispatch.queue.merging import Merging
+from app.domain import Item
+
+if TYPE_CHECKING:
+    from app.dispatch.deployments.deployment import Deployment
+    from app.dispatch.quotas.quota_window import QuotaReservation
+
+#: Attempts in a call that starts early, at least: it takes the worker as long as one or two
+#: requests, which is little for so many.
+MIN_ATTEMPTS = 8
+#: The share that they are, at least, of the attempts at their deployment that are queued or in
+#: flight. With four calls in turn, the worker reads requests while the provider works on others.
+MIN_SHARE = 1 / 4
+#: The time in which they were read, at most, as a share of the seconds of their call. For shorter
+#: calls it never waits long, and more of them would take it longer.
+MAX_READING_SHARE = 1 / 4
+
+
+class CallDeadline(Deadline):
+    """The time by which a call must have ended: the latest deadline of the requests it carries.
+
+    It is computed at each use, so that a request whose deadline is extended extends its call. The
+    provider's timeout bounds it. A probe has only that timeout, even after all its requests have
+    ended, because its result decides whether the deployment is back.
+    """
+
+    __slots__ = ("_attempts", "_is_probe", "_latest")
+
+    def __init__(self, attempts: list[Attempt], is_probe: bool) -> None:
+        self.cancelled = False
+        self._interrupt = None
+        self._attempts = attempts  # the list of the batch, which may still grow
+        self._is_probe = is_probe
+        self._latest = float("inf")
+
+    @property
+    def at(self) -> float:
+        if self.cancelled:
+            return float("-inf")
+        if self._is_probe:
+            return self._latest
+        latest = float("-inf")
+        for attempt in self._attempts:
+            if attempt.state is AttemptState.IN_FLIGHT:
+                at = attempt.deadline.at  # once: another thread may extend it
+                if at >= self._latest:
+                    return self._latest
+                latest = max(latest, at)
+        return latest
+
+    @at.setter
+    def at(self, _: float) -> None:
+        """Ignored: the value follows from the requests."""
+
+    def set_timeout_at(self, latest: float) -> None:
+        """Set the time at which the provider's own timeout ends the call."""
+        self._latest = latest
+
+    def close(self) -> None:
+        """Forget the requests, too: a connection keeps the deadline of its last call."""
+        super().close()
+        self._attempts = []
+
+
+class Batch(Struct, eq=False):
+    """Attempts that share one call, which holds a slot of the provider.
+
+    One that `is_unsent` has neither a slot nor quota: no call is made, and its attempts, which have
+    left the queue, go back to their jobs.
+
+    Only `app.dispatch.queue.batching.SlotQueue` changes it, under its lock.
+
+    ``refused_with`` are attempts that were refused together with these: if this call succeeds, the
+    refused item is among them.
+    """
+
+    attempts: list[Attempt]
+    key: Hashable
+    item_count: int
+    tokens: int
+    reservation: QuotaReservation | None  # None where it is unsent
+    refused_with: list[Attempt]
+    is_probe: bool
+    deadline: CallDeadline
+    merging: Merging | None = None  # what may still be added
+    opened_at: float = 0.0
+    starts_early: bool = False  # see `Batch.may_start_early`
+    is_claimed: bool = False  # by the thread that makes its call
+    threads: int = 1  # that are to claim it
+    is_unsent: bool = False
+
+    @classmethod
+    def with_slot(
+        cls,
+        attempts: list[Attempt],
+        key: Hashable,
+        reservation: QuotaReservation,
+        refused_with: list[Attempt],
+        merging: Merging | None = None,
+    ) -> Batch:
+        """Return a batch whose slot and quota are taken."""
+        is_probe, item_count, tokens = False, 0, 0
+        for attempt in attempts:
+            is_probe |= attempt.is_probe
+            item_count += attempt.size
+            tokens += attempt.tokens
+        deadline = CallDeadline(attempts, is_probe)
+        return cls(
+            attempts,
+            key,
+            item_count,
+            tokens,
+            reservation,
+            refused_with,
+            is_probe,
+            deadline,
+            merging,
+        )
+
+    @classmethod
+    def without_slot(cls, attempts: list[Attempt]) -> Batch:
+        """Return a batch that is not sent: its attempts get `NotSent`."""
+        deadline = CallDeadline(attempts, False)
+        return cls(attempts, None, 0, 0, None, [], False, deadline, is_unsent=True)
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.attempts[0].deployment
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The items of all its attempts."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].call.items
+        return [item for attempt in self.attempts for item in attempt.call.items]
+
+    @property
+    def counts(self) -> Sequence[int | None]:
+        """The tokens of each item that are counted already; empty where none are."""
+        calls = [attempt.call for attempt in self.attempts]
+        if not any(call.counts for call in calls):
+            return ()
+        return [count for call in calls for count in call.counts or [None] * len(call.items)]
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a request waits for the result of one of its attempts."""
+        return any(attempt.state is AttemptState.IN_FLIGHT for attempt in self.attempts)
+
+    def try_add(self, attempt: Attempt, now: float) -> bool:
+        """Add an attempt, if it may join the call and the quota has room."""
+        if self.reservation is None:
+            return False
+        if self.merging is None:
+            (first,) = self.attempts
+            self.merging = Merging(first, float("inf"), now)
+        if not self.merging.try_add(attempt):
+            return False
+        if not self.deployment.quota.add(self.reservation, attempt.tokens, now):
+            return False
+        self.item_count += attempt.size
+        self.tokens += attempt.tokens
+        self.attempts.append(attempt)
+        return True
+
+    def may_start_early(self, outstanding: int, free_slots: int, now: float) -> bool:
+        """Return whether its call may start before all that has arrived was read.
+
+        The batch is open for additions until its sender runs. Under gevent that is after all
+        requests that have arrived were read. If no call started before, a burst of requests would
+        share one call, whose answers cause the next burst: the provider would wait for the worker,
+        and then the worker for the provider.
+        """
+        if not has_enough(len(self.attempts), outstanding, free_slots):
+            return False
+        call_s = self.deployment.costs.expected(self.item_count, self.tokens)
+        return is_read_fast(now - self.opened_at, call_s)
+
+
+def tokens_of(attempts: list[Attempt]) -> int:
+    """Return the expected tokens of some attempts together."""
+    if len(attempts) == 1:
+        return attempts[0].tokens
+    return sum(attempt.tokens for attempt in attempts)
+
+
+def has_enough(attempts: int, outstanding: int, free_slots: int) -> bool:
+    """Return whether a batch has so many attempts that its call may start early.
+
+    ``outstanding``: the attempts at its deployment that are queued or in flight, its own included.
+    ``free_slots``: those for the attempts that come next, which would wait for its end without.
+    """
+    return free_slots > 0 and attempts >= MIN_ATTEMPTS and attempts >= MIN_SHARE * outstanding
+
+
+def is_read_fast(open_s: float, call_s: float | None) -> bool:
+    """Return whether a batch that was opened ``open_s`` seconds ago may start early.
+
+    ``call_s``: the seconds that its call is expected to take; None while that is not known.
+    """
+    return call_s is not None and open_s <= MAX_READING_SHARE * call_s

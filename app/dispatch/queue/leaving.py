@@ -1,0 +1,118 @@
+"""Whether an attempt may leave a queue: by the slots and the quota of its deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.waiting import WaitingAttempts
+from app.domain import Tier
+
+if TYPE_CHECKING:
+    from app.dispatch.deployments.deployment import Deployment
+
+#: Slots from which on tier flex leaves the last one to others: of a provider, and of a deployment.
+MIN_SLOTS_FOR_RESERVE = 4
+
+
+class Leaving:
+    """The calls in flight of each deployment, and the rules that follow from them and from quotas.
+
+    ``on_pause`` is called with the time at which the queue is to be looked at again. A
+    `app.dispatch.queue.batching.SlotQueue` owns it, and holds its own lock during every call.
+    """
+
+    def __init__(self, waiting: WaitingAttempts, on_pause: Callable[[float], None]) -> None:
+        self.calls: dict[Deployment, int] = {}  # in flight
+        self._waiting = waiting
+        self._on_pause = on_pause
+
+    def may_leave(self, attempt: Attempt, now: float) -> bool:
+        """Return whether an attempt may leave, if its provider has a slot.
+
+        Where it waits for a quota, the queue is looked at again after that pause; a probe waits for
+        none.
+        """
+        deployment = attempt.deployment
+        if deployment.concurrency is not None and not self._has_own_slot(attempt):
+            return False
+        quota = deployment.quota
+        pause = quota.exhausted_until - now
+        if pause <= 0:
+            if not quota.is_limited or attempt.is_probe:
+                return True
+            pause = quota.pause_s(attempt.tokens, now, attempt.deadline.at)
+            if attempt.flow.tier == "flex" and not self._waiting.has_credit(attempt):
+                pause = max(pause, quota.bulk_pause_s(attempt.tokens, now))
+        if pause:
+            self._on_pause(now + pause)
+        return not pause
+
+    def is_unlimited(self, deployment: Deployment, tier: Tier, now: float) -> bool:
+        """Whether a deployment has no quota, no exhausted limit, and a slot of its own."""
+        if deployment.quota.is_limited or deployment.quota.exhausted_until > now:
+            return False
+        limit = deployment.concurrency
+        if limit is None:
+            return True
+        needed = 1 if limit >= MIN_SLOTS_FOR_RESERVE and tier == "flex" else 0
+        return limit - self.calls.get(deployment, 0) > needed
+
+    def filter_for_pass(self, now: float) -> Callable[[Attempt], bool]:
+        """Return a `may_leave` for one pass over the queue, which may hold very many attempts."""
+        must_wait = MustWait()
+
+        def may_leave(attempt: Attempt) -> bool:
+            if must_wait.has(attempt):
+                return False
+            if self.may_leave(attempt, now):
+                return True
+            must_wait.add(attempt)
+            return False
+
+        return may_leave
+
+    def _has_own_slot(self, attempt: Attempt) -> bool:
+        """Whether an attempt may take a slot of its deployment; flex leaves the last one, too."""
+        limit = attempt.deployment.concurrency or 0
+        free = limit - self.calls.get(attempt.deployment, 0)
+        if free == 1 and limit >= MIN_SLOTS_FOR_RESERVE and attempt.flow.tier == "flex":
+            return self._waiting.has_credit(attempt)
+        return free > 0
+
+
+class MustWait:
+    """The attempts that may not leave in one pass over a queue, and so those that need no less.
+
+    While a thousand attempts wait for a quota, a check of each would take a millisecond at each
+    change of the queue. Of the attempts of one deployment, one tier and about one size, those need
+    no less than another that have as many tokens or more, and a deadline as late or later: a call
+    is not spaced beyond its deadline. Others are checked; one of twice the tokens, too, which may
+    have to wait for so long that it is to be refused.
+    """
+
+    __slots__ = ("_least",)
+
+    def __init__(self) -> None:
+        #: The tokens and the deadline of an attempt that must wait, by `_kind`.
+        self._least: dict[Hashable, tuple[int, float]] = {}
+
+    def add(self, attempt: Attempt) -> None:
+        """Record that an attempt may not leave."""
+        needs = attempt.tokens, attempt.deadline.at
+        known = self._least.get(_kind(attempt))
+        if known is None or (needs[0] <= known[0] and needs[1] <= known[1]):
+            self._least[_kind(attempt)] = needs
+
+    def has(self, attempt: Attempt) -> bool:
+        """Whether an attempt may not leave, because one that needs no more may not."""
+        if not self._least or attempt.is_probe:
+            return False
+        known = self._least.get(_kind(attempt))
+        return known is not None and attempt.tokens >= known[0] and attempt.deadline.at >= known[1]
+
+
+def _kind(attempt: Attempt) -> Hashable:
+    """Return what attempts have in common that are about as large, and of the same tier."""
+    return attempt.deployment, attempt.flow.tier, attempt.tokens.bit_length()

@@ -1,0 +1,265 @@
+"""The decision after a failure: each case; it changes no state."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.config.dispatch import DispatchSettings
+from app.dispatch.job.retry import Fail, FailOver, Halve, Options, Retry, Wait, decide, options
+from app.dispatch.queue.attempt import NotSent
+from app.errors import (
+    BadRequest,
+    BrokenContract,
+    ConnectionFailed,
+    CredentialsRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+    Rejected,
+    Throttled,
+    UpstreamFailed,
+)
+from tests.dispatch.parts import T, attempt, deployment, part, pool
+
+A, B = deployment("a"), deployment("b")
+TRANSIENT = [
+    ProviderUnavailable("failed with 503"),
+    ConnectionFailed("could not be reached"),
+    BrokenContract("answered something else"),
+]
+LASTING = [
+    CredentialsRefused("refused our credentials (401)"),
+    Throttled("asked us to slow down (429)"),
+    ProviderTimeout("did not answer in time"),
+]
+REFUSED = Rejected("your input is invalid", param="input")
+TOO_LARGE = Rejected("too many tokens", too_large=True)
+SETTINGS = DispatchSettings()
+
+
+def cause(error):
+    return getattr(error, "cause", error)
+
+
+def after(
+    failure,
+    has_other=True,
+    has_any=True,
+    has_candidate=True,
+    has_second_opinion=True,
+    trusts_400=False,
+    failures=1,
+    saved=20.0,
+    batch_size=1,
+    size=1,
+    refused_by=(A,),
+    doubts_400=False,
+    merged=None,
+    **fields,
+):
+    """Return the decision after a failure of a part at "a"."""
+    refusals = {d: attempt(d) for d in refused_by}
+    if merged is not None:
+        refusals[merged.deployment] = merged
+    failed = part(size, failures=[failure] * failures, refused_by=refusals, **fields)
+    one = attempt(A, size)
+    one.batch_size = batch_size
+    of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
+    steps = Options(has_other, has_any, has_candidate, has_second_opinion, trusts_400, doubts_400)
+    return decide(failed, one, failure, of, steps)
+
+
+# 1. Not sent
+
+
+@pytest.mark.parametrize("has_other", [True, False])
+def test_unsent_attempt_is_retried_without_cost(has_other):
+    decision = after(NotSent("has no quota left"), has_other, failures=0, saved=0.0)
+    assert decision == FailOver(cost=0.0)
+
+
+def test_unsent_retry_is_charged_later():
+    assert after(NotSent("has no quota left"), failures=1, must_charge_retry=True) == Wait()
+
+
+# 2. Refused with 400
+
+
+def test_too_large_call_is_halved():
+    assert after(TOO_LARGE, size=2, saved=0.0) == Halve()
+
+
+def test_too_large_single_item_is_refused():
+    decision = after(TOO_LARGE, has_other=False)
+    assert isinstance(decision, Fail)
+    assert isinstance(decision.error, BadRequest)
+
+
+def test_unbelieved_400_is_retried_elsewhere():
+    assert after(REFUSED) == FailOver(cost=1.0)
+    assert after(REFUSED, batch_size=4) == FailOver(cost=0.25)
+
+
+@pytest.mark.parametrize(
+    "believed",
+    [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_second_opinion": False}],
+    ids=["it is trusted", "another refused it", "there is no other"],
+)
+def test_believed_400_is_the_callers_fault(believed):
+    decision = after(REFUSED, **believed)
+    assert isinstance(decision, Fail)
+    assert isinstance(decision.error, BadRequest)
+    assert (decision.error.message, decision.error.param) == ("your input is invalid", "input")
+    assert "your input" not in decision.error.log_message
+
+
+@pytest.mark.parametrize(
+    "believed",
+    [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_other": False}, {"saved": 0.0}],
+    ids=["it is trusted", "another refused it", "there is no other", "the budget is used up"],
+)
+def test_a_400_is_the_callers_fault_only_after_a_call_of_its_own(believed):
+    assert after(REFUSED, batch_size=3, **believed) == Retry(never_merge=True, cost=0.0)
+
+
+def test_a_400_to_a_part_that_another_refused_only_in_a_batch_is_checked_there_alone():
+    """The 400 to the batch may be the fault of another request in it."""
+    merged = attempt(B)
+    merged.batch_size = 6
+    refused = {"merged": merged, "has_other": False, "has_second_opinion": True}
+    assert after(REFUSED, saved=0.0, **refused) == Retry(never_merge=True, cost=0.0)
+    believed = after(REFUSED, trusts_400=True, **refused)
+    assert isinstance(believed.error, BadRequest)
+    unavailable = after(REFUSED, has_any=False, **refused)
+    assert isinstance(unavailable.error, BadRequest)
+
+
+def test_only_a_refusal_alone_counts_as_the_opinion_of_a_deployment():
+    one, merged = attempt(A), attempt(B)
+    merged.batch_size = 6
+    refused = part(refused_by={A: one, B: merged}, failed_at={A: REFUSED, B: REFUSED})
+    assert options(refused, one, pool(A, B), [A, B], T).has_second_opinion
+    merged.batch_size = 1
+    assert not options(refused, one, pool(A, B), [A, B], T).has_second_opinion
+
+
+def test_unconfirmed_400_is_not_the_callers_fault():
+    assert isinstance(after(REFUSED, saved=0.0).error, BadRequest)
+    decision = after(REFUSED, saved=0.0, doubts_400=True)
+    assert isinstance(decision, Fail)
+    assert isinstance(decision.error, UpstreamFailed)
+    assert decision.error.should_retry is None  # the SDK may try again
+    assert "your input" not in decision.error.log_message
+
+
+# 3. No deployment may be asked now
+
+
+@pytest.mark.parametrize("failure", [*TRANSIENT, *LASTING], ids=cause)
+def test_without_available_deployment_the_part_waits(failure):
+    assert after(failure, has_other=False, has_any=False, failures=10, saved=0.0) == Wait()
+
+
+# 4. The same would fail again
+
+
+@pytest.mark.parametrize("failure", LASTING, ids=cause)
+def test_permanent_failure_is_not_retried_at_the_same_deployment(failure):
+    assert after(failure, has_other=False, has_candidate=False) == Fail()
+    assert after(failure, has_other=True) == FailOver(cost=cost_elsewhere(failure))
+
+
+def test_timed_out_call_is_not_retried_at_the_same_deployment():
+    assert after(ProviderTimeout("was too slow"), has_other=False) == Fail()
+
+
+def test_temporarily_failed_deployment_is_retried_if_others_failed_permanently():
+    assert after(CredentialsRefused("refused"), has_other=False) == Retry(
+        never_merge=False, cost=1.0
+    )
+
+
+# 5. Too often, or no budget
+
+
+@pytest.mark.parametrize("failure", [*TRANSIENT, *LASTING], ids=cause)
+def test_part_fails_after_max_failures(failure):
+    limit = SETTINGS.max_failures + 1  # one more for the second deployment
+    assert after(failure, failures=limit - 1) != Fail()
+    assert after(failure, failures=limit) == Fail()
+
+
+@pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
+def test_part_fails_without_budget(failure):
+    assert after(failure, has_other=False, saved=0.5) == Fail()
+    assert after(failure, has_other=False, saved=0.5, batch_size=2) != Fail()
+
+
+def cost_elsewhere(failure):
+    return 0.0 if isinstance(failure, Throttled) else 1.0
+
+
+def test_fail_over_after_refused_connection_or_429_is_free():
+    assert after(Throttled("throttled"), saved=0.0) == FailOver(cost=0.0)
+    refused = ConnectionFailed("could not be reached")
+    assert after(refused, saved=0.0) == FailOver(cost=0.0)
+    assert after(refused, has_other=False, saved=0.0) == Fail()
+
+
+# 6. Another deployment, or the same after a pause
+
+
+@pytest.mark.parametrize("failure", [TRANSIENT[0], TRANSIENT[2], *LASTING], ids=cause)
+def test_another_deployment_is_asked_at_once(failure):
+    assert after(failure) == FailOver(cost=cost_elsewhere(failure))
+    assert after(failure, batch_size=4) == FailOver(cost=cost_elsewhere(failure) / 4)
+
+
+@pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
+def test_only_deployment_is_retried(failure):
+    assert after(failure, has_other=False) == Retry(never_merge=False, cost=1.0)
+
+
+@pytest.mark.parametrize("failure", TRANSIENT, ids=cause)
+def test_attempt_of_a_failed_merged_call_is_retried_alone(failure):
+    assert after(failure, has_other=False, batch_size=4) == Retry(never_merge=True, cost=0.25)
+
+
+@given(
+    failure=st.sampled_from([*TRANSIENT, *LASTING, REFUSED, TOO_LARGE, NotSent("ejected")]),
+    has_other=st.booleans(),
+    has_any=st.booleans(),
+    trusts_400=st.booleans(),
+    failures=st.integers(1, 6),
+    saved=st.sampled_from([0.0, 0.5, 20.0]),
+    batch_size=st.integers(1, 5),
+    size=st.integers(1, 3),
+    must_charge_retry=st.booleans(),
+)
+def test_decision_changes_no_state_and_is_within_the_budget(
+    failure, has_other, has_any, trusts_400, failures, saved, batch_size, size, must_charge_retry
+):
+    has_any |= has_other
+    failed = part(
+        size,
+        failures=[failure] * failures,
+        failed_at={A: BrokenContract("x")},
+        refused_by={A: attempt(A)},
+        must_charge_retry=must_charge_retry,
+    )
+    one = attempt(A, size)
+    one.batch_size = batch_size
+    of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
+    before, budget = repr(failed), of.retries._saved
+    decision = decide(failed, one, failure, of, Options(has_other, has_any, True, True, trusts_400))
+    assert repr(failed) == before
+    assert of.retries._saved == budget == saved
+    if isinstance(decision, Retry | FailOver):
+        assert decision.cost <= saved
+        assert 0 <= decision.cost <= 1
+    if isinstance(decision, FailOver):
+        assert has_other or isinstance(failure, NotSent)
+    if isinstance(decision, Fail) and decision.error is not None:
+        assert isinstance(failure, Rejected)
+        assert batch_size == 1

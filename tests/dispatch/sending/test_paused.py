@@ -1,0 +1,43 @@
+"""Queues are looked at again when the pause of a quota has ended."""
+
+from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.sending.paused import PausedQueues
+from tests.dispatch.parts import attempt, deployment
+from tests.dispatch.virtual import World
+
+
+def paused_queue(send):
+    """Return a queue whose deployment may send two of four calls at once, and `PausedQueues`."""
+    queue, paused = SlotQueue(8), PausedQueues(send)
+    queue.on_pause = paused.resume_at
+    return queue, deployment(queue=queue, requests_per_minute=4), paused
+
+
+def test_what_waits_is_sent_when_the_pause_has_ended():
+    with World().installed() as world:
+        sent = []
+        queue, a, _ = paused_queue(lambda batch: sent.append((world.now, batch)))
+        start = world.now
+        now = [queue.submit(attempt(a, group=None, deadline=start + 100), start) for _ in range(4)]
+        assert [batch is not None for batch in now] == [True, True, True, False]
+        world.run()
+        assert not world.wrong
+        assert world.threads == 0
+        ((when, _),) = sent
+        assert 15 < when - start < 16
+
+
+def test_pause_that_has_no_thread_is_ended_by_a_later_one():
+    with World().installed() as world:
+        sent = []
+        queue, a, paused = paused_queue(sent.append)
+        start = world.now
+        for _ in range(3):
+            queue.submit(attempt(a, group=None, deadline=start + 100), start)
+        world.may_start = lambda: False
+        assert queue.submit(attempt(a, group=None, deadline=start + 100), start) is None
+        world.run()
+        world.may_start = lambda: True
+        paused.resume_at(queue, start + 20)
+        world.run()
+        assert len(sent) == 1
