@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 _A = TypeVar("_A")
@@ -22,6 +22,14 @@ def map_with_yields(
             yield_control()
         results += map(function, rows[start : start + rows_per_yield])
     return results
+
+
+def iterate_with_yields(items: Iterable[_A], items_per_yield: int) -> Iterator[_A]:
+    """Yield each item, for a long loop; yield control after each ``items_per_yield``."""
+    for number, item in enumerate(items):
+        if number and number % items_per_yield == 0:
+            yield_control()
+        yield item
 
 
 def yield_control() -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from app.cache.memory import CacheStats, SharedStats
+from app.concurrency import yielding
 from app.dispatch.deployments.deployment import Agreement
 from app.limits.memory import MemoryWindows
 from app.limits.windows import WindowsState
@@ -185,6 +186,29 @@ def test_unusual_volume_is_shown(gauges, files):
     alert.counts = {"key": 0, "user": 2}
     gauges.look()
     assert values(files)["unusual{who=key}"] == 0
+
+
+def test_reading_many_deployments_lets_requests_go_on(gauges, monkeypatch):
+    read = []
+    since_yield = [0]
+
+    def state(now):
+        read.append(now)
+        since_yield[-1] += 1
+        return "ok"
+
+    monkeypatch.setattr(yielding, "yield_control", lambda: since_yield.append(0))
+    one = SimpleNamespace(
+        name="p",
+        agreement=None,
+        queue=SimpleNamespace(waiting=0, concurrency=8),
+        standing=SimpleNamespace(state=state, in_flight=0),
+    )
+    pairs = [(f"model-{n}", one) for n in range(1000)]
+    gauges.dispatch(SimpleNamespace(deployments=lambda: pairs))
+    gauges.look()
+    assert len(read) == 1000
+    assert max(since_yield) <= 100
 
 
 def test_worst_agreement_of_a_model_at_a_provider_is_shown(gauges, files):
