@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.auth.keys import caller_of
+from app.concurrency.yielding import iterate_with_yields
 from app.config import KeySettings
 from app.database.tables import keys
 from app.domain import Caller
@@ -69,13 +70,17 @@ def is_json(column: sa.Column[Any]) -> bool:
     return isinstance(column.type, sa.JSON)
 
 
+#: The columns that hold JSON.
+_JSON = tuple(column.name for column in keys.c if is_json(column))
+
+
 def entries_of(rows: Iterable[dict[str, Any]]) -> list[KeyEntry]:
     """Read the rows, and skip those that cannot be read.
 
     Another version of the proxy, or an operator's own SQL, may have written such a row.
     """
     found = []
-    for row in rows:
+    for row in iterate_with_yields(rows):
         try:
             found.append(_entry(row))
         except Exception as error:  # one bad row must not disable the other keys
@@ -84,8 +89,7 @@ def entries_of(rows: Iterable[dict[str, Any]]) -> list[KeyEntry]:
 
 
 def _entry(row: dict[str, Any]) -> KeyEntry:
-    columns = {c.name for c in keys.c if is_json(c)}
-    row |= {n: json.loads(row[n]) for n in columns if isinstance(row[n], str)}
+    row |= {name: json.loads(row[name]) for name in _JSON if isinstance(row[name], str)}
     row |= {name: tuple(row[name]) for name in ("models", "networks")}
     for name in ("created", "expires", "revoked"):  # SQLite takes any type
         if not isinstance(row[name], int | float | None):

@@ -45,7 +45,8 @@ class KeyTable(VersionedTable):
 
         The keys may be newer than the version, never older: the version is read first.
         """
-        return self._run(lambda c: (version_in(c), _select(c)))
+        version, rows = self._run(lambda c: (version_in(c), _rows(c)))
+        return version, entries_of(rows)
 
     def newest(self, name: str) -> KeyEntry:
         """Return the key of this name that was made last and is not revoked. Raises ValueError."""
@@ -178,7 +179,11 @@ def _one(statement: sa.Select[Any], connection: Connection) -> Sequence[Any]:
 
 
 def _select(connection: Connection, *where: sa.ColumnElement[bool]) -> list[KeyEntry]:
+    return entries_of(_rows(connection, *where))
+
+
+def _rows(connection: Connection, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
     # JSON as text, parsed in `entries_of`: in the driver, one bad row would fail the whole query.
     columns = [sa.cast(c, sa.Text).label(c.name) if is_json(c) else c for c in keys.c]
     rows = connection.execute(sa.select(*columns).where(*where).order_by(_c.created, _c.name))
-    return entries_of(dict(row) for row in rows.mappings())
+    return [dict(row) for row in rows.mappings()]

@@ -14,6 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from app.auth.authenticator import Network, Seal, networks
@@ -22,6 +23,7 @@ from app.auth.key_table import KeyTable
 from app.auth.keys import digest_of, is_remembered
 from app.auth.snapshot import Snapshot
 from app.concurrency.periodic import PeriodicTask
+from app.concurrency.yielding import iterate_with_yields
 from app.config.keys import check_name
 from app.config.services import check_limits
 from app.database.engine import Unavailable
@@ -40,6 +42,8 @@ _AWAY = "The keys cannot be looked up now. Try again."
 
 #: The owner of a key, the networks that it is bound to, and when it expires (since 1970).
 KnownKey = tuple[Caller, tuple[Network, ...], float]
+#: An entry that is not revoked, and what a worker keeps of it.
+Accepted = tuple[KeyEntry, KnownKey]
 
 
 class TableKeys:
@@ -52,6 +56,7 @@ class TableKeys:
         self._snapshot = snapshot
         self._entries: list[KeyEntry] = []
         self._known: dict[bytes, KnownKey] = {}  # by SHA-256
+        self._accepted: dict[str, Accepted] = {}  # the same, by its hexadecimal digits
         self._version: int | None = None
         self._confirmed_at: float | None = None  # of the last query that succeeded, monotonic
         self._snapshot_at = -math.inf  # when the snapshot was last written, monotonic
@@ -111,7 +116,7 @@ class TableKeys:
 
     def callers(self) -> dict[str, Caller]:
         """Return the callers by name, each of its newest active key, from memory."""
-        return newest_callers(self._entries, time.time(), lambda *_: None)  # logged when read
+        return _newest(self._accepted.values(), time.time())
 
     def refresh(self) -> None:
         """Read the version of the keys, and all keys if it has changed."""
@@ -120,7 +125,7 @@ class TableKeys:
             changed = self._table.version() != self._version
             if changed:
                 version, self._entries = self._table.read()
-                self._known = _by_digest(self._entries)
+                self._accept(self._entries)
                 self._version = version
         except Unavailable as error:
             _log.warning("the table of keys does not answer: %s", error)
@@ -129,6 +134,12 @@ class TableKeys:
         is_due = changed or began - self._snapshot_at >= SNAPSHOT_INTERVAL_S
         if self._snapshot is not None and is_due:
             self._write_snapshot(self._snapshot, began)
+
+    def _accept(self, entries: Iterable[KeyEntry]) -> None:
+        """Accept the keys of these entries, and no others."""
+        accepted = list(enforceable(entries, log_skipped, self._accepted))
+        self._known = {bytes.fromhex(entry.sha256): known for entry, known in accepted}
+        self._accepted = {entry.sha256: (entry, known) for entry, known in accepted}
 
     def _write_snapshot(self, snapshot: Snapshot, now: float) -> None:
         self._snapshot_at = now
@@ -151,20 +162,28 @@ class TableKeys:
             _log.warning("the keys that are kept in a file are too old: %d s", age)
             return
         self._entries = entries_of(rows)
-        self._known = _by_digest(self._entries)
+        self._accept(self._entries)
         self._confirmed_at = time.monotonic() - max(0.0, age)
         _log.warning("the table of keys is away: using those confirmed %d s ago", age)
 
 
 def enforceable(
-    entries: Iterable[KeyEntry], on_skipped: Callable[[object, Exception], None] = log_skipped
-) -> Iterator[tuple[KeyEntry, KnownKey]]:
+    entries: Iterable[KeyEntry],
+    on_skipped: Callable[[object, Exception], None] = log_skipped,
+    before: Mapping[str, Accepted] = MappingProxyType({}),
+) -> Iterator[Accepted]:
     """Yield the entries that are not revoked, with what a worker keeps of each.
 
-    An entry that this version cannot enforce is skipped, and given to ``on_skipped``.
+    An entry that this version cannot enforce is skipped, and given to ``on_skipped``. ``before``
+    are those that were accepted before, by their SHA-256: to check one that has changed takes 0.1
+    ms, which thousands of keys must not take at each change of one.
     """
-    for entry in entries:
+    for entry in iterate_with_yields(entries):
         if entry.revoked is not None:
+            continue
+        accepted = before.get(entry.sha256)
+        if accepted is not None and accepted[0] == entry:
+            yield accepted
             continue
         try:
             known = _known(entry)
@@ -180,12 +199,12 @@ def newest_callers(
     on_skipped: Callable[[object, Exception], None] = log_skipped,
 ) -> dict[str, Caller]:
     """Return the callers by name, each of the newest active key that workers accept."""
-    known = [(e, k[0]) for e, k in enforceable(entries, on_skipped) if e.state(now) == "active"]
+    return _newest(enforceable(entries, on_skipped), now)
+
+
+def _newest(accepted: Iterable[Accepted], now: float) -> dict[str, Caller]:
+    known = [(e, k[0]) for e, k in accepted if e.state(now) == "active"]
     return {e.name: caller for e, caller in sorted(known, key=lambda pair: pair[0].age_order())}
-
-
-def _by_digest(entries: Iterable[KeyEntry]) -> dict[bytes, KnownKey]:
-    return {bytes.fromhex(entry.sha256): known for entry, known in enforceable(entries)}
 
 
 def _known(entry: KeyEntry) -> KnownKey:

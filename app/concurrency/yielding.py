@@ -10,6 +10,8 @@ _A = TypeVar("_A")
 _B = TypeVar("_B")
 #: Rows of a large answer between two yields: about a millisecond of work on floats.
 ROWS_PER_YIELD = 16
+#: Seconds of a long loop between two yields: requests do not notice them.
+WORK_S_PER_YIELD = 0.003
 
 
 def map_with_yields(
@@ -24,11 +26,13 @@ def map_with_yields(
     return results
 
 
-def iterate_with_yields(items: Iterable[_A], items_per_yield: int) -> Iterator[_A]:
-    """Yield each item, for a long loop; yield control after each ``items_per_yield``."""
-    for number, item in enumerate(items):
-        if number and number % items_per_yield == 0:
+def iterate_with_yields(items: Iterable[_A]) -> Iterator[_A]:
+    """Yield each item, for a loop over thousands; yield control after `WORK_S_PER_YIELD`."""
+    until = time.monotonic() + WORK_S_PER_YIELD
+    for item in items:
+        if time.monotonic() >= until:
             yield_control()
+            until = time.monotonic() + WORK_S_PER_YIELD
         yield item
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from app.auth import table_keys as module
 from app.auth.key_entry import KeyEntry
+from app.auth.snapshot import Snapshot
 from app.auth.table_keys import TableKeys
+from app.concurrency import yielding
 from app.database.engine import Unavailable
 from app.domain import Caller
 from app.errors import KeysUnavailable, Unauthorized
@@ -164,6 +166,30 @@ def test_callers_are_those_of_the_newest_active_keys(table, known, clock):
     known.refresh()
     clock.now += 10
     assert known.callers() == {"team": Caller("team", models=frozenset("ab"))}
+
+
+def test_only_changed_keys_are_checked_again(table, known, monkeypatch):
+    made = [table.new(KeyEntry(f"team-{n}")) for n in range(3)]
+    known.refresh()
+    checked, check = [], module._known
+    monkeypatch.setattr(module, "_known", lambda e: checked.append(e.name) or check(e))
+    table.edit("team-1", lambda entry: replace(entry, models=("a",)))
+    table.revoke("team-2")
+    known.refresh()
+    assert checked == ["team-1"]
+    assert [known.identify(key)[0].models for key in made[:2]] == [None, frozenset("a")]
+    with pytest.raises(Unauthorized):
+        known.identify(made[2])
+
+
+def test_requests_go_on_while_keys_are_read(table, tmp_path, monkeypatch):
+    for n in range(5):
+        table.new(KeyEntry(f"team-{n}"))
+    yields = []
+    monkeypatch.setattr(yielding, "WORK_S_PER_YIELD", 0.0)
+    monkeypatch.setattr(yielding, "yield_control", lambda: yields.append(1))
+    TableKeys(table, snapshot=Snapshot(tmp_path / "keys.json")).refresh()
+    assert len(yields) == 3 * 5  # each row is read, checked, and written to the file
 
 
 def test_keys_are_unavailable_before_the_first_read(table):

@@ -1,10 +1,12 @@
 """Long computations yield between groups of rows, and lose none."""
 
+from types import SimpleNamespace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.concurrency import yielding
-from app.concurrency.yielding import iterate_with_yields, map_with_yields
+from app.concurrency.yielding import WORK_S_PER_YIELD, iterate_with_yields, map_with_yields
 
 
 @given(st.lists(st.integers()), st.integers(1, 20))
@@ -22,14 +24,16 @@ def test_control_is_yielded_between_groups_of_rows(monkeypatch):
     assert events == [1, 2]
 
 
-@given(st.lists(st.integers()), st.integers(1, 20))
-def test_every_item_comes_once_in_order(items, items_per_yield):
-    assert list(iterate_with_yields(items, items_per_yield)) == items
+@given(st.lists(st.integers()))
+def test_every_item_comes_once_in_order(items):
+    assert list(iterate_with_yields(items)) == items
 
 
-def test_control_is_yielded_between_groups_of_items(monkeypatch):
-    events = []
+def test_control_is_yielded_after_some_milliseconds_of_work(monkeypatch):
+    now, events = [0.0], []
     monkeypatch.setattr(yielding, "yield_control", lambda: events.append("yield"))
-    for item in iterate_with_yields([1, 2, 3, 4, 5], 2):
+    monkeypatch.setattr(yielding, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for item in iterate_with_yields([1, 2, 3, 4, 5]):
         events.append(item)
+        now[0] += 0.6 * WORK_S_PER_YIELD
     assert events == [1, 2, "yield", 3, 4, "yield", 5]

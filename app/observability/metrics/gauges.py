@@ -12,7 +12,6 @@ import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 from app.cache.memory import CacheStats
@@ -37,12 +36,7 @@ _log = logging.getLogger("app.observability.metrics")
 LOOK_INTERVAL_S = 2.0
 #: Readings kept for the ledger's lag: those of five hours.
 MAX_LOOKS_REMEMBERED = 10_000
-#: Values read between two yields: less than a millisecond of work.
-VALUES_PER_YIELD = 100
 _STATES = ("ok", "resting", "ejected", "drifted")
-
-#: With many deployments a reading takes long, and requests go on meanwhile.
-_with_yields = partial(iterate_with_yields, items_per_yield=VALUES_PER_YIELD)
 
 
 class _Lag:
@@ -160,7 +154,7 @@ class Gauges:
             now = time.monotonic()
             states: Counter[tuple[str, str, str]] = Counter()
             calls: Counter[str] = Counter()
-            for model, deployment in _with_yields(dispatcher.deployments()):
+            for model, deployment in iterate_with_yields(dispatcher.deployments()):
                 found = deployment.standing.state(now)
                 for state in _STATES:
                     states[model, deployment.name, state] += state == found
@@ -170,7 +164,7 @@ class Gauges:
             self._look_at_agreements(dispatcher)
             for name, number in calls.items():
                 self._show(catalog.CALLS_IN_FLIGHT, number, name)
-            for labels, number in _with_yields(states.items()):
+            for labels, number in iterate_with_yields(states.items()):
                 self._show(catalog.STATE, number, *labels)
 
         self._looks.append(look)
@@ -178,11 +172,11 @@ class Gauges:
     def _look_at_agreements(self, dispatcher: Dispatcher) -> None:
         """Show the worst of the deployments that a model has at one provider."""
         found: dict[tuple[str, str], list[Agreement]] = {}
-        for model, deployment in _with_yields(dispatcher.deployments()):
+        for model, deployment in iterate_with_yields(dispatcher.deployments()):
             agreements = found.setdefault((model, deployment.name), [])
             if deployment.agreement is not None:
                 agreements.append(deployment.agreement)
-        for place, agreements in _with_yields(found.items()):
+        for place, agreements in iterate_with_yields(found.items()):
             self._show(catalog.DRIFTED, any(a.has_drifted for a in agreements), *place)
             if agreements:
                 self._show(catalog.COSINE, min(a.lowest for a in agreements), *place, "lowest")
@@ -202,7 +196,7 @@ class Gauges:
 
         def look() -> None:
             self._show(catalog.SPACE_CHECK_INTERVAL, every)
-            for place, age in _with_yields(ages().items()):
+            for place, age in iterate_with_yields(ages().items()):
                 self._show(catalog.SPACE_CHECK_AGE, age, *place)
             for labels, number in list(counts.items()):
                 self._count(catalog.SPACE_CHECKS, number, *labels)
