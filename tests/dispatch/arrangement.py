@@ -15,6 +15,7 @@ from app.tokens.counting import weigh
 from app.tokens.tokenizers import Undecodable
 from tests.dispatch.asks import NOT_TEXT, Ask, ask_all
 from tests.dispatch.members import good
+from tests.dispatch.operations import Background, Drift, draw_background, draw_drifts
 from tests.dispatch.rows import WIDTH, text_of
 from tests.dispatch.trouble import KINDS, NO_REST, OTHER_WIDTH, Spans, Trouble, answering
 
@@ -93,11 +94,14 @@ class Arrangement:
     warm: float = 0.0  # seconds of load before the first fault
     asks: list[Ask] = field(default_factory=list)
     trouble_over: float = 0.0  # when the last fault has no effect any more
+    drifts: list[Drift] = field(default_factory=list)
+    background: list[Background] = field(default_factory=list)
 
     @property
     def ill(self) -> set[str]:
-        """The providers that have faults at some time."""
-        return {name for name, provider in self.providers.items() if provider.spans}
+        """The providers that have faults, or a deployment that drifts, at some time."""
+        faulty = {name for name, provider in self.providers.items() if provider.spans}
+        return faulty | {drift.provider for drift in self.drifts}
 
     def width_is_unsure(self, model: str) -> bool:
         """Whether a model without `dimensions` may get vectors of two widths."""
@@ -133,6 +137,9 @@ def arrange(seed: int) -> Arrangement:
         (stop + t.felt_after for p in made.providers.values() for _, stop, t in p.spans), default=0
     )
     made.trouble_over = max(last, made.warm + count / rate)
+    made.drifts = draw_drifts(made, made.trouble_over)
+    made.background = draw_background(made, made.trouble_over)
+    made.trouble_over = max([made.trouble_over, *(drift.stop for drift in made.drifts)])
     if theme != "share" and dice.random() < 0.12:
         made.no_threads = (0.0, made.trouble_over, dice.choice([0.02, 0.1]))
     made.asks = ask_all(dice, made, count, count / rate)

@@ -123,6 +123,11 @@ class WatchedDispatcher(Dispatcher):
         self.first_calls = self._sender.first_calls = defaultdict(int)
 
 
+def sleep_in_virtual_time(dispatcher: Dispatcher, world: World) -> None:
+    """Let background calls wait for a slot in virtual time."""
+    dispatcher.background_calls._sleep = lambda seconds: world.pause(seconds)
+
+
 def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[str]:
     """List state that is left although no request and no call is in flight, one line each."""
     left = []

@@ -25,6 +25,7 @@ from tests.dispatch.invariants_calls import (
     check_short_waits,
     check_silence,
 )
+from tests.dispatch.invariants_drift import check_drift
 from tests.dispatch.invariants_recovery import check_recovery, check_shares
 from tests.dispatch.simulator import Simulation
 
@@ -67,6 +68,7 @@ CHECKS: tuple[Check, ...] = (
     check_not_found,
     check_guilty,
     check_silence,
+    check_drift,
     check_shared_items,
     check_purchases,
     check_recovery,

@@ -8,6 +8,7 @@ from app.domain import EmbeddingRequest
 from tests.dispatch.arrangement import Arrangement
 from tests.dispatch.internals import unpaid
 from tests.dispatch.members import Seen
+from tests.dispatch.operations import is_background
 from tests.dispatch.rows import text_of
 from tests.dispatch.simulator import Asked, Simulation
 from tests.dispatch.trouble import OTHER_WIDTH
@@ -99,7 +100,8 @@ def check_purchases(run: Simulation, made: Arrangement) -> Iterator[str]:
     billed: Counter[Any] = Counter()
     for name, member in run.members.items():
         for call in member.seen:
-            billed[name, call.model] += call.total
+            if not is_background(call):
+                billed[name, call.model] += call.total
     for source in bought.keys() | billed.keys():
         if bought[source] > billed[source]:
             yield f"billing: {bought[source]} tokens of {source}, which billed {billed[source]}"

@@ -14,6 +14,7 @@ from tests.dispatch.arrangement import Arrangement, arrange
 from tests.dispatch.asks import AFTERWARDS, Ask
 from tests.dispatch.extras import Extras
 from tests.dispatch.invariants import violations
+from tests.dispatch.operations import schedule
 from tests.dispatch.simulator import Asked, Simulation, simulated
 
 #: Maximum events of a simulation, a hundred times the usual number: it would not end.
@@ -59,6 +60,7 @@ def running(made: Arrangement) -> Iterator[Simulation]:
         for name, provider in members:
             run.members[name].refuses_over = provider.refuses_over
         _shorten_threads(run, made)
+        schedule(run, made)
         _ask(run, [ask for ask in made.asks if ask.phase not in AFTERWARDS], 0.0, extras)
         run.world.run()  # until the requests of the first phase have ended
         began = max(made.trouble_over, run.world.now - 1000)
@@ -104,6 +106,8 @@ def tell(seed: int) -> list[str]:
         print(f"  {provider.bytes_per_token} bytes a token")
         for start, stop, trouble in provider.spans:
             print(f"  from {start:.2f} to {stop:.2f}: {trouble.words}")
+    for change in (*made.drifts, *made.background):
+        print(change)
     for model, deployments in made.models.items():
         tokenizer = "with" if model in made.tokenizers else "without"
         print(f"model {model}: {made.model_settings[model]} {tokenizer} a tokenizer")
