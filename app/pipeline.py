@@ -169,6 +169,8 @@ class Pipeline:
             if not again:
                 break
             try:
+                if has_client_left():  # before items are bought a second time
+                    raise ClientClosedRequest.before_answer()
                 loaded.update(self._flights.fetch(again, *arguments))
             except ClientError as error:
                 error.attempts += loaded.attempts
