@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.dispatch import Dispatcher
-from app.dispatch.attempt import Attempt
 from app.dispatch.batch import Batch
 from app.dispatch.batching import SlotQueue
 from app.dispatch.deployment import Deployment
+from app.dispatch.job import Job
 from app.dispatch.plan import Expected, TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.sender import Sender
@@ -55,15 +55,8 @@ class WatchedSender(Sender):
 
     def _is_for_only_one(self, batch: Batch) -> bool:
         """Whether no other deployment may take one of its requests: then it is called anyway."""
-
-        def takes(deployment: Deployment, attempt: Attempt) -> bool:
-            is_text = isinstance(attempt.call.items[0], str)
-            return deployment.widths.include(attempt.cut_to) and (
-                is_text or deployment.takes_tokens
-            )
-
-        deployments = self._pool_of[batch.deployment].deployments
-        return any(sum(takes(d, a) for d in deployments) == 1 for a in batch.attempts)
+        jobs = [getattr(attempt.on_result, "__self__", None) for attempt in batch.attempts]
+        return any(isinstance(j, Job) and len(j._state._starter._suitable) == 1 for j in jobs)
 
     @staticmethod
     def _is_call_to_ejected(batch: Batch) -> bool:
@@ -121,6 +114,11 @@ class WatchedDispatcher(Dispatcher):
         for pool in self._pools.values():
             pool.__class__, pool.world = WatchedPool, world
         self.first_calls = self._sender.first_calls = defaultdict(int)
+
+
+def start_early_at_once(dispatcher: Dispatcher, world: World) -> None:
+    """Let calls that start early begin before their caller goes on, as under gevent."""
+    dispatcher._sender._start_now = world.start_now
 
 
 def sleep_in_virtual_time(dispatcher: Dispatcher, world: World) -> None:

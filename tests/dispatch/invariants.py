@@ -27,6 +27,7 @@ from tests.dispatch.invariants_calls import (
 )
 from tests.dispatch.invariants_drift import check_drift
 from tests.dispatch.invariants_recovery import check_recovery, check_shares
+from tests.dispatch.invariants_users import check_users
 from tests.dispatch.simulator import Simulation
 
 Check = Callable[[Simulation, Arrangement], Iterator[str]]
@@ -68,6 +69,7 @@ CHECKS: tuple[Check, ...] = (
     check_not_found,
     check_guilty,
     check_silence,
+    check_users,
     check_drift,
     check_shared_items,
     check_purchases,

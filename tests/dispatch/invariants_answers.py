@@ -73,10 +73,25 @@ def could_serve(made: Arrangement, deployment: dict[str, Any], request: Embeddin
     has_width = width is None or takes.dimensions or width == model["dimensions"]
     if not has_width and not (model["matryoshka"] and width <= model["dimensions"]):
         return False
+    if not has_short_items(made, deployment, request):
+        return False
     if isinstance(request.items[0], str) or takes.tokens:
         return True
     readable = not any(NOT_TEXT in item for item in request.items)
     return request.model in made.tokenizers and readable
+
+
+def has_short_items(
+    made: Arrangement, deployment: dict[str, Any], request: EmbeddingRequest
+) -> bool:
+    """Return whether a deployment takes items as long as those of a request."""
+    limit = deployment.get("max_item_tokens")
+    if limit is None:
+        return True
+    tokenizer, takes = made.tokenizers[request.model], made.providers[deployment["provider"]].takes
+    if takes.tokens and not isinstance(request.items[0], str):
+        return max(map(len, request.items)) <= limit
+    return max(tokenizer.count(request.items)) + tokenizer.special_tokens <= limit
 
 
 def serving(made: Arrangement, request: EmbeddingRequest) -> list[dict[str, Any]]:

@@ -157,14 +157,14 @@ def check_budgets(run: Simulation, made: Arrangement) -> Iterator[str]:
     """
     if not made.unique:
         return
-    sent, owner = _sent(run), _owners(run)
+    sent, owner = _sent(run), owners(run)
     for model, settings in made.model_settings.items():
         repeated: dict[tuple[int, int], Seen] = {}
         for key, calls in sent.items():
             for call, _ in pairwise(calls if key[1] == model else ()):
                 repeated[owner[key], id(call)] = call
         extra = sum(
-            1 / len({owner[_key(item, call)] for item in call.items})
+            1 / len({owner[key_of(item, call)] for item in call.items})
             for call in repeated.values()
             if not isinstance(call.error, ConnectionFailed | Rejected | Throttled)
         )
@@ -183,7 +183,7 @@ def check_not_found(run: Simulation, made: Arrangement) -> Iterator[str]:
         for call in member.seen:
             if "404" in str(call.error):
                 for item in call.items:
-                    found[_key(item, call)] += 1
+                    found[key_of(item, call)] += 1
         if max(found.values(), default=0) > MOST_404:
             yield f"404: {name} was asked {max(found.values())} times for one item"
 
@@ -196,7 +196,7 @@ def check_guilty(run: Simulation, made: Arrangement) -> Iterator[str]:
     for name, member in run.members.items():
         guilty: dict[Key, float] = {}  # when each was refused alone
         for call in member.seen:
-            keys = {_key(item, call) for item in call.items}
+            keys = {key_of(item, call) for item in call.items}
             for key in keys & guilty.keys():
                 since = call.began - guilty[key]
                 if BATCHED < since < REMEMBERED and keys - _with(run, key):
@@ -253,7 +253,7 @@ def check_silence(run: Simulation, made: Arrangement) -> Iterator[str]:
                 yield f"silence: {later} calls for {len(asked)} requests to silent {d['provider']}"
 
 
-def _key(item: Item, call: Seen) -> Key:
+def key_of(item: Item, call: Seen) -> Key:
     return (item if isinstance(item, str) else text_of(item), call.model, call.input_type)
 
 
@@ -261,12 +261,12 @@ def _sent(run: Simulation) -> dict[Key, list[Seen]]:
     """Return the calls with each item, in the order of their start."""
     sent: dict[Key, list[Seen]] = defaultdict(list)
     for call in sorted(run.calls(), key=lambda call: call.began):
-        for key in {_key(item, call) for item in call.items}:
+        for key in {key_of(item, call) for item in call.items}:
             sent[key].append(call)
     return sent
 
 
-def _owners(run: Simulation) -> dict[Key, int]:
+def owners(run: Simulation) -> dict[Key, int]:
     """Return the number of the request of each item."""
     return {
         (i if isinstance(i, str) else text_of(i), a.request.model, a.request.input_type): number

@@ -13,6 +13,7 @@ from app.domain import EmbeddingRequest
 from tests.dispatch.arrangement import Arrangement, arrange
 from tests.dispatch.asks import AFTERWARDS, Ask
 from tests.dispatch.extras import Extras
+from tests.dispatch.internals import start_early_at_once
 from tests.dispatch.invariants import violations
 from tests.dispatch.operations import schedule
 from tests.dispatch.simulator import Asked, Simulation, simulated
@@ -59,6 +60,9 @@ def running(made: Arrangement) -> Iterator[Simulation]:
         run.world.most_events = MOST_EVENTS
         for name, provider in members:
             run.members[name].refuses_over = provider.refuses_over
+            run.members[name].item_tokens = made.item_tokens
+        if extras.is_gevent:
+            start_early_at_once(run.dispatcher, run.world)
         _shorten_threads(run, made)
         schedule(run, made)
         _ask(run, [ask for ask in made.asks if ask.phase not in AFTERWARDS], 0.0, extras)
@@ -75,10 +79,11 @@ def _ask(run: Simulation, asks: Sequence[Ask], began: float, extras: Extras) -> 
         run.ask(
             ask.model,
             ask.items,
-            after=1000 + began + ask.after - run.world.now,
+            after=1000 + began + extras.moment(ask.after, ask.phase) - run.world.now,
             timeout=ask.timeout,
             dimensions=ask.dimensions,
             input_type=ask.input_type,
+            user=extras.user(),
             flow=extras.flow(),
             leaves_after=extras.leaves_after(ask.phase),
         )

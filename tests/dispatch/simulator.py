@@ -131,6 +131,7 @@ class Simulation:
                     d.concurrency,
                     d.max_inputs or provider.max_inputs,
                     d.max_tokens or provider.max_tokens,
+                    d.max_item_tokens,
                 )
 
     def deployment(self, member: str, model: str = "m") -> Deployment:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from greenlet import getcurrent
+
 from app.simulation import world
 from app.simulation.world import LATE, Wait
 
@@ -32,6 +34,13 @@ class World(world.World):
         if not self.may_start():
             raise RuntimeError(f"can't start new thread ({INJECTED})")
         super().start_new_thread(function, arguments)
+
+    def start_now(self, function: Callable[..., Any], arguments: Any) -> None:
+        """Do as `app.concurrency.start_now` under gevent: run a thread until it waits."""
+        if not self.may_start():
+            raise RuntimeError(f"can't start new thread ({INJECTED})")
+        self.at(self.now, getcurrent().switch)
+        self.thread(function, *arguments).switch()
 
     def is_injected(self, error: BaseException) -> bool:
         """Return whether the simulation raised an error on purpose."""
