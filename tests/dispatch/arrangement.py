@@ -69,6 +69,7 @@ class Arrangement:
     cache_bytes: int = 2**22
     waiting: int = 1000
     no_threads: tuple[float, float, float] = (0.0, 0.0, 0.0)  # from, until, how often
+    workers: int = 1
     unique: bool = False  # no item is requested twice
     warm: float = 0.0  # seconds of load before the first fault
     asks: list[Ask] = field(default_factory=list)
@@ -123,6 +124,7 @@ def arrange(seed: int) -> Arrangement:
     )
     limit_items(made)
     made.trouble_over = max(last, made.warm + count / rate)
+    made.workers = _workers(made)
     made.drifts = draw_drifts(made, made.trouble_over)
     made.background = draw_background(made, made.trouble_over)
     made.trouble_over = max([made.trouble_over, *(drift.stop for drift in made.drifts)])
@@ -145,6 +147,12 @@ def _load(dice: random.Random, theme: str) -> tuple[int, float]:
     if theme == "slow":
         return 30, 0.2
     return (40 if theme == "share" else dice.choice([20, 50, 100])), dice.choice([0.5, 2, 10, 50])
+
+
+def _workers(made: Arrangement) -> int:
+    """Return the number of workers: two where nothing is measured that each has for itself."""
+    has_one = made.caching or made.theme in ("share", "silence", "slow", "burst")
+    return 1 if has_one or random.Random(f"workers of {made.seed}").random() < 0.6 else 2
 
 
 def _provider(dice: random.Random, theme: str, warm: float, length: float) -> Provider:

@@ -36,6 +36,7 @@ class Extras:
                 provider.settings["concurrency"] = AutoConcurrency(1, dice.choice([4, 64]))
         self._more = more = random.Random(f"more extras of {made.seed}")
         self._every = more.choice([0.0, 0.0, 0.3, 3.0]) if made.theme != "share" else 0.0
+        self._workers = made.workers
         self.is_gevent = more.random() < 0.5
         self._has_end_users = more.random() < 0.3
         for provider in made.providers.values():
@@ -47,6 +48,10 @@ class Extras:
         if not self._every or phase not in ("trouble", "warm"):
             return after
         return after // self._every * self._every
+
+    def worker(self) -> int:
+        """Return the number of the worker that gets the next request."""
+        return self._more.randrange(self._workers)
 
     def user(self) -> str | None:
         """Return the end user of the next request, whom providers may be told."""

@@ -17,6 +17,7 @@ from app.dispatch.plan import Expected, TokenEstimate
 from app.dispatch.pool import Pool
 from app.dispatch.sender import Sender
 from app.domain import Flow, Item, Source, Tier
+from app.limits.leases import Leases
 from app.pipeline import Pipeline
 from tests.dispatch.virtual import World
 
@@ -114,6 +115,11 @@ class WatchedDispatcher(Dispatcher):
         for pool in self._pools.values():
             pool.__class__, pool.world = WatchedPool, world
         self.first_calls = self._sender.first_calls = defaultdict(int)
+
+
+def name_worker(leases: Leases, name: str) -> None:
+    """Give a worker a name that is the same in each run."""
+    leases._worker = name
 
 
 def start_early_at_once(dispatcher: Dispatcher, world: World) -> None:

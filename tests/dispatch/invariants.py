@@ -47,10 +47,11 @@ def check_nothing_left(run: Simulation, made: Arrangement) -> Iterator[str]:
     """Check that no thread, slot, queue, batch, probe or load of the single flight is left."""
     if run.world.threads:
         yield f"left: {run.world.threads} threads wait for ever"
-    for line in leftovers(run.dispatcher, run.pipeline, run.world.now):
-        yield f"left: {line}"
-    for line in kept_in_vain(run.dispatcher):
-        yield f"kept: {line}"
+    for dispatcher, pipeline in zip(run.dispatchers, run.pipelines, strict=True):
+        for line in leftovers(dispatcher, pipeline, run.world.now):
+            yield f"left: {line}"
+        for line in kept_in_vain(dispatcher):
+            yield f"kept: {line}"
 
 
 CHECKS: tuple[Check, ...] = (

@@ -142,7 +142,8 @@ def _believed(run: Simulation, made: Arrangement, model: str) -> int:
         for start, stop, trouble in made.providers[d["provider"]].spans:
             began = start + 1000
             if trouble.words == REFUSES_ALL and any(c.good and c.began < began for c in seen):
-                believed += max(BELIEVED, _most_in_flight(seen, began, stop + 1000))
+                in_flight = _most_in_flight(seen, began, stop + 1000)
+                believed += made.workers * max(BELIEVED, in_flight)
     return believed
 
 
@@ -165,7 +166,7 @@ def check_unavailable(run: Simulation, made: Arrangement) -> Iterator[str]:
         well = [d for d in could if d["provider"] not in made.ill | _picky(made)]
         if asked.code == "no_provider_available" and well and len(well) == len(could):
             yield f"503: {asked.request.items[:3]} though no provider was ever ill"
-        if asked.code == "overloaded" and not made.no_threads[2]:
+        if asked.code == "overloaded" and not made.no_threads[2] and made.workers == 1:
             first = min((d.get("tier", 0) for d in could), default=0)
             for d in well:
                 # What waits for the quota of a deployment fills the queue of its provider.

@@ -96,7 +96,8 @@ def check_purchases(run: Simulation, made: Arrangement) -> Iterator[str]:
     bought: Counter[Any] = Counter()
     for asked in run.asked:
         bought.update(getattr(asked.outcome or asked.error, "purchases", None) or {})
-    bought.update(unpaid(run.dispatcher))
+    for dispatcher in run.dispatchers:
+        bought.update(unpaid(dispatcher))
     billed: Counter[Any] = Counter()
     for name, member in run.members.items():
         for call in member.seen:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.dispatch.background_calls import MAX_CALL_S
-from app.dispatch.deployment import Deployment
 from app.dispatch.drift import Agreement
 from app.domain import EmbeddingRequest
 from app.errors import ClientError, ProviderError
@@ -90,18 +89,21 @@ def draw_background(made: "Arrangement", length: float) -> list[Background]:
 def schedule(run: Simulation, made: "Arrangement") -> None:
     """Let drifts and background calls happen in a simulation that starts now."""
     world, began = run.world, run.world.now
-    sleep_in_virtual_time(run.dispatcher, world)
+    for dispatcher in run.dispatchers:
+        sleep_in_virtual_time(dispatcher, world)
     for drift in made.drifts:
-        deployment = run.deployment(drift.provider, drift.model)
         for at, agreement in ((drift.start, GONE), (drift.stop, WELL)):
-            world.at(began + at, _setting(run, deployment, agreement))
+            world.at(began + at, _setting(run, drift, agreement))
     for number, call in enumerate(made.background):
         world.at(began + call.after, _starting(run, call, number))
 
 
-def _setting(run: Simulation, deployment: Deployment, agreement: Agreement):  # type: ignore[no-untyped-def]
+def _setting(run: Simulation, drift: Drift, agreement: Agreement):  # type: ignore[no-untyped-def]
     def check() -> None:
-        run.dispatcher.set_agreement(deployment, agreement, ejects=True)
+        for dispatcher in run.dispatchers:
+            for model, deployment in dispatcher.deployments():
+                if (model, deployment.name) == (drift.model, drift.provider):
+                    dispatcher.set_agreement(deployment, agreement, ejects=True)
 
     return lambda: run.world.spawn(check)
 
