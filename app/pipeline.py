@@ -19,7 +19,16 @@ from app.cache.singleflight import SingleFlight
 from app.concurrency.peer import never_left
 from app.dispatch import Dispatcher, drifted_rows
 from app.dispatch.deployments.deployment import Deployment
-from app.domain import Caller, EmbeddingRequest, Entry, Flow, Item, Outcome, sum_purchases
+from app.domain import (
+    Caller,
+    EmbeddingRequest,
+    Entry,
+    Flow,
+    Item,
+    Outcome,
+    Source,
+    sum_purchases,
+)
 from app.errors import ClientClosedRequest, ClientError, IncompleteAnswer
 from app.vectors import BYTES_PER_VALUE
 
@@ -169,6 +178,8 @@ class Pipeline:
             if not again:
                 break
             try:
+                if has_client_left():  # before items are bought a second time
+                    raise ClientClosedRequest.before_answer()
                 loaded.update(self._flights.fetch(again, *arguments))
             except ClientError as error:
                 error.attempts += loaded.attempts
@@ -233,6 +244,9 @@ class _Embedding:
 
     def store(self, entries: Entries) -> None:
         self._cache.put(entries)
+
+    def charge_later(self, source: Source, tokens: int) -> None:
+        self._dispatch.charge_later(self._request, source, tokens)
 
 
 def verify(rows: Sequence[bytes], count: int, width: int | None) -> None:

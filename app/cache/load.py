@@ -61,6 +61,9 @@ class Embedding(Protocol):
     def store(self, entries: Entries) -> None:
         """Put entries into the cache."""
 
+    def charge_later(self, source: Source, tokens: int) -> None:
+        """Charge tokens to a later request of this key: no request waits for what they bought."""
+
 
 @dataclass(slots=True)
 class Published:

@@ -109,7 +109,8 @@ class SingleFlight:
         """Publish and store the vectors of some items of a load, and wake their waiters.
 
         They are published before they are stored, so that a waiter that leaves meanwhile pays for
-        them; and stored before the claim ends, so that no request misses them in between.
+        them; and stored before the claim ends, so that no request misses them in between. Those
+        that the job accepted just before the last waiter left are charged to a later request.
         """
         keys = load.keys[start:stop]
         rows = zip(keys, vectors.rows, vectors.tokens, strict=True)
@@ -118,7 +119,11 @@ class SingleFlight:
         with self._lock:
             for key, entry in entries:
                 load.published[key] = Published(entry, source, vectors.estimated)
-            load.unpaid.append(Purchase(keys, source, sum(vectors.tokens)))
+            has_waiters = bool(load.waiters)
+            if has_waiters:
+                load.unpaid.append(Purchase(keys, source, sum(vectors.tokens)))
+        if not has_waiters:
+            embedding.charge_later(source, sum(vectors.tokens))
         embedding.store(entries)
         with self._lock:
             self._release(load, keys)

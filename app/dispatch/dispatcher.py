@@ -190,6 +190,10 @@ class Dispatcher:
         """Remove and return what a request pays for earlier ones: see `UnpaidTokens`."""
         return self._pools[request.model].unpaid.take(request.flow.key)
 
+    def charge_later(self, request: EmbeddingRequest, source: Source, tokens: int) -> None:
+        """Let the next request of the same key pay for tokens, as for those of `take_unpaid`."""
+        self._pools[request.model].unpaid.add(request.flow.key, source, tokens)
+
     def deployments_that_may_cut(self) -> list[str]:
         """Return the deployments whose provider may cut a long text without an error."""
         return [

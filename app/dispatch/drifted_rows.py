@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from app.concurrency.peer import never_left
 from app.dispatch.dispatcher import Dispatcher
 from app.domain import EmbeddingRequest, Outcome, Source, Vectors, sum_purchases
-from app.errors import ClientError
+from app.errors import ClientClosedRequest, ClientError
 
 
 def embed(
@@ -33,6 +33,8 @@ def embed(
     while positions:
         part = replace(request, items=[request.items[position] for position in positions])
         try:
+            if has_client_left():  # before rows are bought a second time
+                raise ClientClosedRequest.before_answer()
             again = dispatch.embed(part, deadline, has_client_left)
         except ClientError as error:
             error.attempts += outcome.attempts

@@ -5,6 +5,8 @@ None reaches a client: see `app.dispatch.job.verdict`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.errors.base import ProxyError
 
 
@@ -76,10 +78,15 @@ class BrokenContract(ProviderError):
 class Drifted(ProviderError):
     """The deployment has drifted from the reference of its space. Only another one can help.
 
-    The call has answered vectors, but the deployment was ejected for drift meanwhile.
+    The call has answered vectors, but the deployment was ejected for drift meanwhile. ``tokens``
+    are those of each vector: they are billed although the vectors are dropped.
     """
 
     cause = "drifted"
+
+    def __init__(self, message: str, tokens: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.tokens = tokens
 
 
 class ProviderTimeout(ProviderError):

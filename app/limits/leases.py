@@ -70,7 +70,8 @@ class Leases:
         self._ask = ask
         self._resume = resume
         self._worker = ""
-        self._needed: set[str] = set()  # names that need an exchange before the next round
+        #: Names that need an exchange before the next round, in the order of their need.
+        self._needed: dict[str, None] = {}
         self._is_leaving = False
         self._store = connect(self._exchange)
 
@@ -88,7 +89,7 @@ class Leases:
         self._store.close()
 
     def _need(self, name: str) -> None:
-        self._needed.add(name)
+        self._needed[name] = None
         self._store.wake()
 
     def _exchange(self, client: Any, is_due: bool) -> None:
@@ -96,7 +97,7 @@ class Leases:
         names = list(self._leased) if is_due or self._is_leaving else list(self._needed)
         try:
             for name in names:
-                self._needed.discard(name)
+                self._needed.pop(name, None)
                 if not self._exchange_one(client, name):
                     self._exchange_one(client, name)
         except BaseException:

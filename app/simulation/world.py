@@ -111,6 +111,10 @@ class World:
 
     def spawn(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Run a function in a thread of its own."""
+        self.soon(self.thread(function, *arguments).switch)
+
+    def thread(self, function: Callable[..., Any], *arguments: Any) -> greenlet:
+        """Return a thread that runs a function once it is switched to."""
 
         def body() -> None:
             try:
@@ -122,7 +126,7 @@ class World:
                 self.threads -= 1
 
         self.threads += 1
-        self.soon(greenlet(body, parent=self._hub).switch)
+        return greenlet(body, parent=self._hub)
 
     def start_new_thread(self, function: Callable[..., Any], arguments: Any) -> None:
         """Do as `_thread.start_new_thread`."""

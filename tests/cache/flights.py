@@ -52,7 +52,7 @@ class Flights:
 
     def __init__(self):
         self.flights, self.jobs, self.stored = SingleFlight(), [], {}
-        self.fail_start, self.flow = None, NO_FLOW
+        self.fail_start, self.flow, self.charged = None, NO_FLOW, []
         self.started = threading.Semaphore(0)
 
     def start(self, keys, deadline, wake, on_part):
@@ -67,6 +67,9 @@ class Flights:
 
     def store(self, pairs):
         self.stored.update(pairs)
+
+    def charge_later(self, source, tokens):
+        self.charged.append((source, tokens))
 
     def fetch(self, *keys, seconds=10.0, has_left=never_left):
         return Fetch(self, keys, seconds, has_left)

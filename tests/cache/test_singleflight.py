@@ -125,6 +125,16 @@ def test_load_ends_when_its_last_client_has_left(flights):
     assert job.is_cancelled
 
 
+def test_items_that_come_just_after_the_last_waiter_has_left_are_charged_later(flights):
+    """The job may have accepted them before it was cancelled."""
+    only = flights.fetch(b"a", b"b", has_left=lambda: True)
+    job = flights.job()
+    error = only.join()
+    job.publish()
+    assert (error.purchases, flights.charged) == ({}, [(SOURCE, 2)])
+    assert set(flights.stored) == {b"a", b"b"}
+
+
 def test_load_goes_on_for_those_whose_client_stays(flights):
     owner = flights.fetch(b"a", has_left=lambda: True)
     job = flights.job()

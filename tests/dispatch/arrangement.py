@@ -5,17 +5,15 @@ fault, in which deployments can recover; and a last wave, in which every request
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain import Item
 from app.providers.base import Capabilities
-from app.tokens.counting import weigh
-from app.tokens.tokenizers import Undecodable
-from tests.dispatch.asks import NOT_TEXT, Ask, ask_all
+from tests.dispatch.asks import Ask, ask_all
+from tests.dispatch.item_limits import Words, limit_items
 from tests.dispatch.members import good
-from tests.dispatch.rows import WIDTH, text_of
+from tests.dispatch.operations import Background, Drift, draw_background, draw_drifts
+from tests.dispatch.rows import WIDTH
 from tests.dispatch.trouble import KINDS, NO_REST, OTHER_WIDTH, Spans, Trouble, answering
 
 #: Faults and settings that are drawn more often in a simulation of a theme.
@@ -59,24 +57,6 @@ class Provider:
         return self.seconds + 2 * self.seconds_an_item
 
 
-class Words:
-    """A tokenizer that counts like the providers and cannot decode every id."""
-
-    def __init__(self, bytes_per_token: int) -> None:
-        self._bytes = bytes_per_token
-
-    def count(self, items: Sequence[Item]) -> list[int]:
-        return [
-            max(1, weigh(item) // self._bytes) if isinstance(item, str) else len(item)
-            for item in items
-        ]
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        if NOT_TEXT in tokens:
-            raise Undecodable("token ids that are no text")
-        return text_of(tokens)
-
-
 @dataclass
 class Arrangement:
     seed: int
@@ -89,15 +69,25 @@ class Arrangement:
     cache_bytes: int = 2**22
     waiting: int = 1000
     no_threads: tuple[float, float, float] = (0.0, 0.0, 0.0)  # from, until, how often
+    workers: int = 1
     unique: bool = False  # no item is requested twice
     warm: float = 0.0  # seconds of load before the first fault
     asks: list[Ask] = field(default_factory=list)
     trouble_over: float = 0.0  # when the last fault has no effect any more
+    drifts: list[Drift] = field(default_factory=list)
+    background: list[Background] = field(default_factory=list)
 
     @property
     def ill(self) -> set[str]:
-        """The providers that have faults at some time."""
-        return {name for name, provider in self.providers.items() if provider.spans}
+        """The providers that have faults, or a deployment that drifts, at some time."""
+        faulty = {name for name, provider in self.providers.items() if provider.spans}
+        return faulty | {drift.provider for drift in self.drifts}
+
+    def item_tokens(self, text: str) -> int:
+        """Return the tokens of a text, with those that a model adds, as every tokenizer counts."""
+        for tokenizer in self.tokenizers.values():
+            return tokenizer.count([text])[0] + tokenizer.special_tokens
+        return 0
 
     def width_is_unsure(self, model: str) -> bool:
         """Whether a model without `dimensions` may get vectors of two widths."""
@@ -132,7 +122,12 @@ def arrange(seed: int) -> Arrangement:
     last = max(
         (stop + t.felt_after for p in made.providers.values() for _, stop, t in p.spans), default=0
     )
+    limit_items(made)
     made.trouble_over = max(last, made.warm + count / rate)
+    made.workers = _workers(made)
+    made.drifts = draw_drifts(made, made.trouble_over)
+    made.background = draw_background(made, made.trouble_over)
+    made.trouble_over = max([made.trouble_over, *(drift.stop for drift in made.drifts)])
     if theme != "share" and dice.random() < 0.12:
         made.no_threads = (0.0, made.trouble_over, dice.choice([0.02, 0.1]))
     made.asks = ask_all(dice, made, count, count / rate)
@@ -152,6 +147,12 @@ def _load(dice: random.Random, theme: str) -> tuple[int, float]:
     if theme == "slow":
         return 30, 0.2
     return (40 if theme == "share" else dice.choice([20, 50, 100])), dice.choice([0.5, 2, 10, 50])
+
+
+def _workers(made: Arrangement) -> int:
+    """Return the number of workers: two where nothing is measured that each has for itself."""
+    has_one = made.caching or made.theme in ("share", "silence", "slow", "burst")
+    return 1 if has_one or random.Random(f"workers of {made.seed}").random() < 0.6 else 2
 
 
 def _provider(dice: random.Random, theme: str, warm: float, length: float) -> Provider:

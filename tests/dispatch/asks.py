@@ -134,4 +134,6 @@ def _at_last(dice: random.Random, made: "Arrangement") -> Iterator[Ask]:
         if made.caching and not made.width_is_unsure(model):
             for ask_number in range(3):
                 old = [_item(dice, made, dice.randint(0, 12), 0, False) for _ in range(2)]
-                yield Ask(model, old, start + 30 + ask_number, 30.0, phase="last")
+                # Of other tiers, they may not share a call: where calls are long, each has its own.
+                after = start + 30 + ask_number * max(1.0, every)
+                yield Ask(model, old, after, 30.0, phase="last")

@@ -5,6 +5,7 @@ items, and concurrency that is found out. So a seed keeps the rest of its arrang
 """
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.config.calls_at_once import AutoConcurrency
@@ -33,6 +34,28 @@ class Extras:
                 provider.seconds_an_item = dice.choice([0.005, 0.03, 0.1])
             if made.theme not in FIXED_SLOTS and dice.random() < 0.25:
                 provider.settings["concurrency"] = AutoConcurrency(1, dice.choice([4, 64]))
+        self._more = more = random.Random(f"more extras of {made.seed}")
+        self._every = more.choice([0.0, 0.0, 0.3, 3.0]) if made.theme != "share" else 0.0
+        self._workers = made.workers
+        self.is_gevent = more.random() < 0.5
+        self._has_end_users = more.random() < 0.3
+        for provider in made.providers.values():
+            if self._has_end_users and more.random() < 0.5:
+                provider.takes = replace(provider.takes, user=True)
+
+    def moment(self, after: float, phase: str) -> float:
+        """Return when a request is made: in some arrangements many arrive at the same moment."""
+        if not self._every or phase not in ("trouble", "warm"):
+            return after
+        return after // self._every * self._every
+
+    def worker(self) -> int:
+        """Return the number of the worker that gets the next request."""
+        return self._more.randrange(self._workers)
+
+    def user(self) -> str | None:
+        """Return the end user of the next request, whom providers may be told."""
+        return self._more.choice(["u", "v"]) if self._has_end_users else None
 
     def flow(self) -> Flow:
         """Return the flow of the next request."""

@@ -12,11 +12,12 @@ from app.dispatch import Dispatcher
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.plan import Expected, TokenEstimate
 from app.dispatch.deployments.pool import Pool
-from app.dispatch.queue.attempt import Attempt
+from app.dispatch.job.job import Job
 from app.dispatch.queue.batch import Batch
 from app.dispatch.queue.batching import SlotQueue
 from app.dispatch.sending.sender import Sender
 from app.domain import Flow, Item, Source, Tier
+from app.limits.leases import Leases
 from app.pipeline import Pipeline
 from tests.dispatch.virtual import World
 
@@ -55,15 +56,8 @@ class WatchedSender(Sender):
 
     def _is_for_only_one(self, batch: Batch) -> bool:
         """Whether no other deployment may take one of its requests: then it is called anyway."""
-
-        def takes(deployment: Deployment, attempt: Attempt) -> bool:
-            is_text = isinstance(attempt.call.items[0], str)
-            return deployment.widths.include(attempt.cut_to) and (
-                is_text or deployment.takes_tokens
-            )
-
-        deployments = self._pool_of[batch.deployment].deployments
-        return any(sum(takes(d, a) for d in deployments) == 1 for a in batch.attempts)
+        jobs = [getattr(attempt.on_result, "__self__", None) for attempt in batch.attempts]
+        return any(isinstance(j, Job) and len(j._state._starter._suitable) == 1 for j in jobs)
 
     @staticmethod
     def _is_call_to_ejected(batch: Batch) -> bool:
@@ -121,6 +115,21 @@ class WatchedDispatcher(Dispatcher):
         for pool in self._pools.values():
             pool.__class__, pool.world = WatchedPool, world
         self.first_calls = self._sender.first_calls = defaultdict(int)
+
+
+def name_worker(leases: Leases, name: str) -> None:
+    """Give a worker a name that is the same in each run."""
+    leases._worker = name
+
+
+def start_early_at_once(dispatcher: Dispatcher, world: World) -> None:
+    """Let calls that start early begin before their caller goes on, as under gevent."""
+    dispatcher._sender._start_now = world.start_now
+
+
+def sleep_in_virtual_time(dispatcher: Dispatcher, world: World) -> None:
+    """Let background calls wait for a slot in virtual time."""
+    dispatcher.background_calls._sleep = lambda seconds: world.pause(seconds)
 
 
 def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[str]:

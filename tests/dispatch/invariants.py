@@ -25,7 +25,9 @@ from tests.dispatch.invariants_calls import (
     check_short_waits,
     check_silence,
 )
+from tests.dispatch.invariants_drift import check_drift
 from tests.dispatch.invariants_recovery import check_recovery, check_shares
+from tests.dispatch.invariants_users import check_users
 from tests.dispatch.simulator import Simulation
 
 Check = Callable[[Simulation, Arrangement], Iterator[str]]
@@ -45,10 +47,11 @@ def check_nothing_left(run: Simulation, made: Arrangement) -> Iterator[str]:
     """Check that no thread, slot, queue, batch, probe or load of the single flight is left."""
     if run.world.threads:
         yield f"left: {run.world.threads} threads wait for ever"
-    for line in leftovers(run.dispatcher, run.pipeline, run.world.now):
-        yield f"left: {line}"
-    for line in kept_in_vain(run.dispatcher):
-        yield f"kept: {line}"
+    for dispatcher, pipeline in zip(run.dispatchers, run.pipelines, strict=True):
+        for line in leftovers(dispatcher, pipeline, run.world.now):
+            yield f"left: {line}"
+        for line in kept_in_vain(dispatcher):
+            yield f"kept: {line}"
 
 
 CHECKS: tuple[Check, ...] = (
@@ -67,6 +70,8 @@ CHECKS: tuple[Check, ...] = (
     check_not_found,
     check_guilty,
     check_silence,
+    check_users,
+    check_drift,
     check_shared_items,
     check_purchases,
     check_recovery,

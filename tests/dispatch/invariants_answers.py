@@ -10,14 +10,15 @@ from app.domain import EmbeddingRequest
 from app.errors import BadRequest, ClientClosedRequest, InternalError
 from tests.dispatch.arrangement import Arrangement
 from tests.dispatch.asks import NOT_TEXT
-from tests.dispatch.members import POISON
+from tests.dispatch.members import POISON, Seen
 from tests.dispatch.rows import WIDTH, row
 from tests.dispatch.simulator import GRACE, Asked, Simulation
 from tests.dispatch.trouble import REFUSES_ALL
 from tests.dispatch.virtual import LATE
 
 #: A 400 is believed at once from a deployment that has served other requests lately. So this many
-#: callers may get a wrong 400 each time a deployment begins to answer 400 to everything.
+#: callers may get a wrong 400 each time a deployment begins to answer 400 to everything; or as many
+#: as it has calls in flight then.
 BELIEVED = 10
 IDLE = 0.05  # seconds without a call in flight, after which a provider counts as idle
 
@@ -72,10 +73,25 @@ def could_serve(made: Arrangement, deployment: dict[str, Any], request: Embeddin
     has_width = width is None or takes.dimensions or width == model["dimensions"]
     if not has_width and not (model["matryoshka"] and width <= model["dimensions"]):
         return False
+    if not has_short_items(made, deployment, request):
+        return False
     if isinstance(request.items[0], str) or takes.tokens:
         return True
     readable = not any(NOT_TEXT in item for item in request.items)
     return request.model in made.tokenizers and readable
+
+
+def has_short_items(
+    made: Arrangement, deployment: dict[str, Any], request: EmbeddingRequest
+) -> bool:
+    """Return whether a deployment takes items as long as those of a request."""
+    limit = deployment.get("max_item_tokens")
+    if limit is None:
+        return True
+    tokenizer, takes = made.tokenizers[request.model], made.providers[deployment["provider"]].takes
+    if takes.tokens and not isinstance(request.items[0], str):
+        return max(map(len, request.items)) <= limit
+    return max(tokenizer.count(request.items)) + tokenizer.special_tokens <= limit
 
 
 def serving(made: Arrangement, request: EmbeddingRequest) -> list[dict[str, Any]]:
@@ -101,7 +117,7 @@ def check_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
         if would and would >= len(could) - 1:
             refused[asked.request.model] += 1
     for model, number in refused.items():
-        if number > BELIEVED * _turned(run, made, model):
+        if number > _believed(run, made, model):
             yield f"400: for {number} requests of {model} that were right"
 
 
@@ -115,13 +131,31 @@ def _would_serve(made: Arrangement, deployment: dict[str, Any], asked: Asked) ->
     )
 
 
-def _turned(run: Simulation, made: Arrangement, model: str) -> int:
-    """Return how often a deployment began to refuse everything after it had served a request."""
-    return sum(
-        trouble.words == REFUSES_ALL
-        and any(c.good and c.began < start + 1000 for c in run.members[d["provider"]].seen)
-        for d in made.models[model]
-        for start, _, trouble in made.providers[d["provider"]].spans
+def _believed(run: Simulation, made: Arrangement, model: str) -> int:
+    """Return how many 400s are believed of deployments that begin to refuse everything.
+
+    Those of a deployment that has served no request before are not believed.
+    """
+    believed = 0
+    for d in made.models[model]:
+        seen = [c for c in run.members[d["provider"]].seen if c.model == model]
+        for start, stop, trouble in made.providers[d["provider"]].spans:
+            began = start + 1000
+            if trouble.words == REFUSES_ALL and any(c.good and c.began < began for c in seen):
+                in_flight = _most_in_flight(seen, began, stop + 1000)
+                believed += made.workers * max(BELIEVED, in_flight)
+    return believed
+
+
+def _most_in_flight(calls: list[Seen], start: float, stop: float) -> int:
+    """Return the most calls that were in flight at once at the end of one of them.
+
+    A call counts as in flight from the start of its thread to its end, a little longer than its
+    provider sees it.
+    """
+    ends = [c.ended for c in calls if start <= c.ended < stop]
+    return max(
+        (sum(c.began - LATE <= end <= c.ended + LATE for c in calls) for end in ends), default=0
     )
 
 
@@ -132,7 +166,7 @@ def check_unavailable(run: Simulation, made: Arrangement) -> Iterator[str]:
         well = [d for d in could if d["provider"] not in made.ill | _picky(made)]
         if asked.code == "no_provider_available" and well and len(well) == len(could):
             yield f"503: {asked.request.items[:3]} though no provider was ever ill"
-        if asked.code == "overloaded" and not made.no_threads[2]:
+        if asked.code == "overloaded" and not made.no_threads[2] and made.workers == 1:
             first = min((d.get("tier", 0) for d in could), default=0)
             for d in well:
                 # What waits for the quota of a deployment fills the queue of its provider.

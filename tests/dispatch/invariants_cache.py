@@ -8,6 +8,7 @@ from app.domain import EmbeddingRequest
 from tests.dispatch.arrangement import Arrangement
 from tests.dispatch.internals import unpaid
 from tests.dispatch.members import Seen
+from tests.dispatch.operations import is_background
 from tests.dispatch.rows import text_of
 from tests.dispatch.simulator import Asked, Simulation
 from tests.dispatch.trouble import OTHER_WIDTH
@@ -95,11 +96,13 @@ def check_purchases(run: Simulation, made: Arrangement) -> Iterator[str]:
     bought: Counter[Any] = Counter()
     for asked in run.asked:
         bought.update(getattr(asked.outcome or asked.error, "purchases", None) or {})
-    bought.update(unpaid(run.dispatcher))
+    for dispatcher in run.dispatchers:
+        bought.update(unpaid(dispatcher))
     billed: Counter[Any] = Counter()
     for name, member in run.members.items():
         for call in member.seen:
-            billed[name, call.model] += call.total
+            if not is_background(call):
+                billed[name, call.model] += call.total
     for source in bought.keys() | billed.keys():
         if bought[source] > billed[source]:
             yield f"billing: {bought[source]} tokens of {source}, which billed {billed[source]}"

@@ -138,6 +138,7 @@ class Seen:
     began: float
     model: str = ""
     input_type: str | None = None
+    user: str | None = None
     ended: float = FOREVER
     error: BaseException | None = None
     total: int = 0  # tokens billed
@@ -156,6 +157,7 @@ class Limits:
     concurrency: int | None = None
     max_inputs: int | None = None
     max_tokens: int | None = None
+    max_item_tokens: int | None = None  # as `item_tokens` counts them
 
 
 class Member:
@@ -173,6 +175,7 @@ class Member:
         self.capabilities = takes or Capabilities()
         self.bytes_per_token = bytes_per_token
         self.refuses_over: int | None = None  # tokens of one call
+        self.item_tokens: Callable[[str], int] | None = None  # of a text: the model's tokenizer
         self.seen: list[Seen] = []
         self.under_way: Counter[str] = Counter()  # calls, by model of the provider
         self.slots = 0  # set by the simulation; 0: not checked
@@ -186,7 +189,7 @@ class Member:
 
     def embed(self, call: Call, deadline: Deadline) -> Vectors:
         world = self.world
-        seen = Seen(call.items, world.now, call.model, call.input_type)
+        seen = Seen(call.items, world.now, call.model, call.input_type, call.user)
         self.seen.append(seen)
         self.under_way[call.model] += 1
         self._look(call)
@@ -258,5 +261,9 @@ class Member:
         if limits.max_inputs and size > limits.max_inputs:
             wrong.append(f"{label}: {size} items at once, of {limits.max_inputs}")
         tokens = self.least_tokens(call.items)
+        for item in call.items if limits.max_item_tokens and self.item_tokens else ():
+            length = self.item_tokens(item) if isinstance(item, str) else len(item)
+            if length > limits.max_item_tokens:
+                wrong.append(f"{label}: an item of {length} tokens, of {limits.max_item_tokens}")
         if limits.max_tokens and size > 1 and tokens > limits.max_tokens:
             wrong.append(f"{label}: {size} items of {tokens} tokens, of {limits.max_tokens}")

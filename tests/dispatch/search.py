@@ -13,8 +13,11 @@ from app.domain import EmbeddingRequest
 from tests.dispatch.arrangement import Arrangement, arrange
 from tests.dispatch.asks import AFTERWARDS, Ask
 from tests.dispatch.extras import Extras
+from tests.dispatch.internals import start_early_at_once
 from tests.dispatch.invariants import violations
+from tests.dispatch.operations import schedule
 from tests.dispatch.simulator import Asked, Simulation, simulated
+from tests.dispatch.workers import VirtualStore, share_slots
 
 #: Maximum events of a simulation, a hundred times the usual number: it would not end.
 MOST_EVENTS = 1_000_000
@@ -54,15 +57,25 @@ def running(made: Arrangement) -> Iterator[Simulation]:
         bytes_per_token={name: provider.bytes_per_token for name, provider in members},
         tokenizers=made.tokenizers,
         cache_bytes=made.cache_bytes,
+        workers=made.workers,
     ) as run:
         run.world.most_events = MOST_EVENTS
         for name, provider in members:
             run.members[name].refuses_over = provider.refuses_over
+            run.members[name].item_tokens = made.item_tokens
+        for dispatcher in run.dispatchers if extras.is_gevent else ():
+            start_early_at_once(dispatcher, run.world)
+        stores = _share_slots(run, made) if made.workers > 1 else []
         _shorten_threads(run, made)
+        schedule(run, made)
         _ask(run, [ask for ask in made.asks if ask.phase not in AFTERWARDS], 0.0, extras)
+        for store in stores:
+            store.start()
         run.world.run()  # until the requests of the first phase have ended
         began = max(made.trouble_over, run.world.now - 1000)
         _ask(run, [ask for ask in made.asks if ask.phase in AFTERWARDS], began, extras)
+        for store in stores:
+            store.start()
         run.world.run()
         yield run
 
@@ -73,13 +86,27 @@ def _ask(run: Simulation, asks: Sequence[Ask], began: float, extras: Extras) -> 
         run.ask(
             ask.model,
             ask.items,
-            after=1000 + began + ask.after - run.world.now,
+            after=1000 + began + extras.moment(ask.after, ask.phase) - run.world.now,
             timeout=ask.timeout,
             dimensions=ask.dimensions,
             input_type=ask.input_type,
+            worker=extras.worker(),
+            user=extras.user(),
             flow=extras.flow(),
             leaves_after=extras.leaves_after(ask.phase),
         )
+
+
+def _share_slots(run: Simulation, made: Arrangement) -> list[VirtualStore]:
+    """Let workers lease the slots of providers while a request waits; return their stores."""
+    dice = random.Random(f"store of {made.seed}")
+    return share_slots(
+        run.world,
+        run.dispatchers,
+        dice,
+        lambda: run.answered < len(run.asked),
+        made.trouble_over,
+    )
 
 
 def _shorten_threads(run: Simulation, made: Arrangement) -> None:
@@ -104,6 +131,8 @@ def tell(seed: int) -> list[str]:
         print(f"  {provider.bytes_per_token} bytes a token")
         for start, stop, trouble in provider.spans:
             print(f"  from {start:.2f} to {stop:.2f}: {trouble.words}")
+    for change in (*made.drifts, *made.background):
+        print(change)
     for model, deployments in made.models.items():
         tokenizer = "with" if model in made.tokenizers else "without"
         print(f"model {model}: {made.model_settings[model]} {tokenizer} a tokenizer")

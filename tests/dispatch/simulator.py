@@ -60,6 +60,7 @@ class Asked:
     outcome: Outcome | None = None
     error: ClientError | None = None
     bug: BaseException | None = None  # an unexpected exception
+    worker: int = 0  # the number of the one that serves it
 
     @property
     def code(self) -> str | None:
@@ -86,6 +87,7 @@ class Simulation:
         bytes_per_token: Mapping[str, int] | None = None,
         tokenizers: Mapping[str, Tokenizer] | None = None,
         cache_bytes: int = 2**20,
+        workers: int = 1,
         **provider: Any,
     ) -> None:
         self.world = world
@@ -110,27 +112,47 @@ class Simulation:
             cache=None,
             limits=LimitSettings(waiting=waiting),
             logs=LogSettings(),
+            workers=workers,
         )
-        self.dispatcher = WatchedDispatcher(
-            world, self.settings, self.members, tokenizers=tokenizers
-        )
+        self.dispatchers = [
+            WatchedDispatcher(
+                world,
+                self.settings,
+                self.members,
+                tokenizers=tokenizers,
+                has_host_store=workers > 1,
+            )
+            for _ in range(workers)
+        ]
+        self.dispatcher = self.dispatchers[0]
         self.hedged, self.caching = hedge, caching
-        cache = MemoryCache(cache_bytes, 3600, lambda: world.now) if caching else None
         widths = {name: model.dimensions for name, model in self.settings.models.items()}
-        self.pipeline = self._pipeline = Pipeline(self.dispatcher, cache, widths=widths)
+        self.pipelines = [
+            Pipeline(
+                dispatcher,
+                MemoryCache(cache_bytes, 3600, lambda: world.now) if caching else None,
+                widths=widths,
+            )
+            for dispatcher in self.dispatchers
+        ]
+        self.pipeline = self.pipelines[0]
+        self.answered = 0  # requests
         self._tell_the_members()
 
     def _tell_the_members(self) -> None:
         """Let members record calls over a limit."""
+        workers = self.settings.workers
         for name, member in self.members.items():
-            member.slots = self.settings.providers[name].max_concurrency
+            # A worker that cannot reach the store makes one call at least.
+            member.slots = max(workers, self.settings.providers[name].max_concurrency)
         for model in self.settings.models.values():
             for d in model.deployments:
                 provider = self.settings.providers[d.provider]
                 self.members[d.provider].at_most[d.model] = Limits(
-                    d.concurrency,
+                    d.concurrency and max(workers, d.concurrency),
                     d.max_inputs or provider.max_inputs,
                     d.max_tokens or provider.max_tokens,
+                    d.max_item_tokens,
                 )
 
     def deployment(self, member: str, model: str = "m") -> Deployment:
@@ -149,10 +171,12 @@ class Simulation:
         after: float = 0.0,
         timeout: float = 600,
         leaves_after: float | None = None,
+        worker: int = 0,
         **f: Any,
     ) -> Asked:
         """Make a request after some seconds; its client leaves after further seconds, or never."""
         asked = self._new(model, items, self.world.now + after, timeout, **f)
+        asked.worker = worker
         if leaves_after is not None:
             asked.leaves_at = asked.at + leaves_after
         self.world.at(asked.at, lambda: self.world.spawn(self._ask, asked))
@@ -175,7 +199,7 @@ class Simulation:
     def _ask(self, asked: Asked) -> None:
         asked.at = self.world.now
         try:
-            asked.outcome = self._pipeline.run(
+            asked.outcome = self.pipelines[asked.worker].run(
                 asked.request,
                 Caller("tests"),
                 asked.at + asked.request.timeout,
@@ -189,6 +213,7 @@ class Simulation:
             if asked.heard is not None:
                 self.world.wrong.append("a caller heard twice")
             asked.heard = self.world.now
+            self.answered += 1
 
     def to_the_end(self) -> None:
         """Run the simulation to its end, and check invariants.

@@ -161,7 +161,7 @@ def test_no_answer_mixes_vectors_from_before_an_ejection_with_others(caching):
         at, a = run.world.now + 0.5, run.deployment("a")
         run.world.at(at, lambda: run.dispatcher.set_agreement(a, GONE, ejects=True))
         run.to_the_end()
-    bought = sum(call.total for call in run.calls("a") if call.good and call.ended < at)
+    bought = sum(call.total for call in run.calls("a") if call.good)
     assert bought
     assert not run.errors()
     assert list(asked.outcome.sources) == [("b", "m")]
@@ -169,6 +169,21 @@ def test_no_answer_mixes_vectors_from_before_an_ejection_with_others(caching):
     assert asked.outcome.purchases[("a", "m")] == bought
     assert asked.outcome.attempts == len(run.calls()) - (0 if caching else 20)
     assert repeated.outcome.cache == ("hit" if caching else "off")
+
+
+@pytest.mark.parametrize("caching", [False, True])
+def test_rows_are_not_embedded_again_for_a_client_that_has_left(caching):
+    both = {"m": [{"provider": "a", "max_inputs": 1}, {"provider": "b", "max_inputs": 1}]}
+    behaviours = {"a": good(0.2), "b": good(0.4)}
+    with simulated(behaviours, both, concurrency=1, merge=False, caching=caching) as run:
+        asked = run.ask("m", ["the first text", "the second text"], leaves_after=0.5)
+        at, a = run.world.now + 0.4, run.deployment("a")
+        run.world.at(at, lambda: run.dispatcher.set_agreement(a, GONE, ejects=True))
+        run.to_the_end()
+    assert len(run.calls("a")) == len(run.calls("b")) == 1
+    assert asked.code == "client_closed_request"
+    assert asked.error.attempts == 2
+    assert asked.error.purchases == {(c, "m"): run.calls(c)[0].total for c in "ab"}
 
 
 def test_rows_that_cannot_be_embedded_again_after_drift_fail_the_request_which_pays():

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from app.dispatch.deployments.deployment import Agreement
 from app.dispatch.deployments.unpaid import MAX_KEYS_REMEMBERED, UnpaidTokens
 from app.domain import Flow
 from tests.dispatch.arrangements import codes, models
@@ -55,6 +56,20 @@ def test_without_caching_repeated_items_are_bought_twice():
         asked = run.ask("m", [TEXT, TEXT])
         run.world.run()
         assert bought(asked) == billed(run) == asked.outcome.prompt_tokens
+
+
+def test_vectors_that_are_dropped_for_drift_are_bought():
+    """The deployment is ejected while its call is in flight."""
+    tiers = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1}]}
+    gone = Agreement(0.1, 0.2, "code", 0.0, has_drifted=True)
+    with simulated({"a": good(1), "b": good(1)}, tiers) as run:
+        asked = run.ask("m", [TEXT])
+        a = run.deployment("a")
+        run.world.at(1000.5, lambda: run.dispatcher.set_agreement(a, gone, ejects=True))
+        run.to_the_end()
+        dropped, kept = run.calls()
+        assert purchases(asked) == {("a", "m"): dropped.total, ("b", "m"): kept.total}
+        assert asked.outcome.prompt_tokens == kept.total
 
 
 def test_parts_are_bought_from_the_deployment_that_embedded_them():

@@ -49,6 +49,16 @@ def test_deployment_with_refuted_400s_is_ejected_after_three():
         assert len(began) <= 20  # probes, further and further apart
 
 
+def test_deployment_that_begins_to_refuse_everything_fails_no_requests_while_others_are_slow():
+    """Others take seconds to refute its 400s, and it would refuse many requests meanwhile."""
+    ill = between(1020, 1e9, refuses_all, good(2.0))
+    with simulated({"a": good(2.0), "b": ill}, AB, concurrency=64) as run:
+        asked = load(run, 3000, 0.02, timeout=30)
+        run.world.run()
+        assert set(codes(asked)) == {"ok", "BadRequest"}
+        assert codes(asked)["BadRequest"] < 40
+
+
 def test_deployment_that_begins_to_refuse_everything_is_ejected_within_a_minute():
     """Its first 400s are believed, because it has just served requests."""
     ill = between(1020, 1e9, refuses_all, good())

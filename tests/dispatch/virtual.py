@@ -1,8 +1,13 @@
 """The virtual time of `app.simulation.world`, with exceptions that a test raises on purpose."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, Self
 
+from greenlet import getcurrent
+
+from app.limits import leases
 from app.simulation import world
 from app.simulation.world import LATE, Wait
 
@@ -32,6 +37,24 @@ class World(world.World):
         if not self.may_start():
             raise RuntimeError(f"can't start new thread ({INJECTED})")
         super().start_new_thread(function, arguments)
+
+    @contextmanager
+    def installed(self) -> Iterator[Self]:
+        """Let leases of slots use this world, too."""
+        real = leases.time
+        leases.time = SimpleNamespace(monotonic=lambda: self.now)
+        try:
+            with super().installed():
+                yield self
+        finally:
+            leases.time = real
+
+    def start_now(self, function: Callable[..., Any], arguments: Any) -> None:
+        """Do as `app.concurrency.start_now` under gevent: run a thread until it waits."""
+        if not self.may_start():
+            raise RuntimeError(f"can't start new thread ({INJECTED})")
+        self.at(self.now, getcurrent().switch)
+        self.thread(function, *arguments).switch()
 
     def is_injected(self, error: BaseException) -> bool:
         """Return whether the simulation raised an error on purpose."""

@@ -60,6 +60,10 @@ class Refusals:
         """
         if kind not in self._served:
             return True
+        return self.seem_wrong(kind, now, in_flight)
+
+    def seem_wrong(self, kind: Hashable, now: float, in_flight: int = 0) -> bool:
+        """Whether it has refused too many calls in a row, and none was confirmed lately."""
         return self._refuses_many(in_flight) and not self._is_confirmed(kind, now)
 
     def _refuses_many(self, in_flight: int) -> bool:

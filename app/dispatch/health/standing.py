@@ -172,7 +172,10 @@ class Standing:
     def record_refusal(
         self, batch: Batch, trusted: bool, call_started_at: float, now: float
     ) -> None:
-        """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success."""
+        """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success.
+
+        One whose 400s seem wrong is suspect: it answers at once, and so would get most requests.
+        """
         with self._lock:
             self._refusals.record_refusal(bool(batch.refused_with), now)
             if self.health.is_straggler(call_started_at):
@@ -181,6 +184,8 @@ class Standing:
                 self.health.record_success(now, call_started_at)
             elif batch.is_probe:
                 self.health.probe_ended()
+            elif self._refusals.seem_wrong(batch.attempts[0].kind, now, self.in_flight):
+                self.health.suspect(now)
 
     def confirm_refusal(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind, with 400."""

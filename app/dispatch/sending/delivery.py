@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
+from app.dispatch.deployments.pool import Pool
 from app.dispatch.queue.attempt import Attempt, NotSent, Result
 from app.dispatch.queue.batch import Batch
 from app.domain import Vectors
@@ -22,6 +24,15 @@ def deliver(attempt: Attempt, result: Result, batch_size: int, now: float) -> bo
         return False
     attempt.on_result(attempt, result, now)
     return True
+
+
+def charge_dropped(batch: Batch, tokens: Sequence[int], pool: Pool) -> None:
+    """Let the requests of a batch pay for its vectors, which are dropped: by their keys."""
+    start = 0
+    for attempt in batch.attempts:
+        stop = start + attempt.size
+        pool.unpaid.add(attempt.flow.key, batch.deployment.source, sum(tokens[start:stop]))
+        start = stop
 
 
 def deliver_not_sent(batch: Batch) -> None:

@@ -45,7 +45,8 @@ def make_call(
         else:
             result = _embed_in_span(tracer, batch, call, pool.model)
         if standing.is_ejected_for_drift and not attempts[0].is_background:
-            result = Drifted("embeds in another vector space than its reference")
+            told = "embeds in another vector space than its reference"
+            result = Drifted(told, result.tokens)
     except ProviderError as error:
         drop_tracebacks(error)  # its frames hold the answer, which may be megabytes
         result = error

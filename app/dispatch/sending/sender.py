@@ -23,6 +23,7 @@ from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.dispatch.sending import bisection
 from app.dispatch.sending.delivery import (
     abort,
+    charge_dropped,
     deliver,
     deliver_not_sent,
     fail_without_thread,
@@ -201,6 +202,8 @@ class Sender:
     ) -> Batch | None:
         deployment, attempts = batch.deployment, batch.attempts
         pool, number = self._pool_of[deployment], len(attempts)
+        if isinstance(error, Drifted):
+            charge_dropped(batch, error.tokens, pool)
         if batch.deadline.cancelled and not _is_answer_to_heed(error):
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)

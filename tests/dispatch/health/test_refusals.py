@@ -123,3 +123,13 @@ def test_as_many_400s_as_calls_are_in_flight_are_trusted(refusals):
     assert not refusals.are_doubted("kind", T + 3, in_flight=many)
     assert not refusals.are_trusted("kind", T + 3, in_flight=many - 1)
     assert refusals.are_doubted("kind", T + 3, in_flight=many - 1)
+
+
+def test_400s_in_a_row_seem_wrong_until_another_deployment_confirms_one(refusals):
+    assert not refusals.seem_wrong("kind", T)
+    refuse(refusals, SETTINGS.trusted_400s, T)
+    assert not refusals.seem_wrong("kind", T)
+    refuse(refusals, 1, T)
+    assert refusals.seem_wrong("kind", T)
+    refusals.record_confirmation("kind", T)
+    assert not refusals.seem_wrong("kind", T)
