@@ -1,9 +1,9 @@
 """A deployment's quota that all workers and hosts share: this worker's lease of it. No I/O.
 
 A shared store counts calls and tokens of the last minute, and leases pieces of the rest to workers.
-`start_exchange` says what to ask it, `end_exchange` takes the answer; `app.limits.server_leases`
-asks. The worker reports calls that are final, names what it keeps of its lease, which returns the
-rest, and asks for what it expects to need.
+`start_exchange` says what to ask it, `end_exchange` takes the answer;
+`app.limits.leases.server_leases` asks. The worker reports calls that are final, names what it keeps
+of its lease, which returns the rest, and asks for what it expects to need.
 
 There are two modes:
 
