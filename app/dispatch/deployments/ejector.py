@@ -89,7 +89,13 @@ class Ejector:
         """Record a call that ended with 400; return whether that is taken as the caller's fault."""
         standing = batch.deployment.standing
         trusted = self._is_alone or standing.trusts_400(batch.attempts[0].kind, now)
-        standing.record_refusal(batch, trusted, call_started_at, now)
+        standing.record_refusal(
+            call_started_at,
+            now,
+            trusted=trusted,
+            is_probe=batch.is_probe,
+            is_test=bool(batch.refused_with),
+        )
         return trusted
 
     def record_refuted_400(self, attempt: Attempt, now: float) -> bool:
