@@ -19,7 +19,7 @@ from app.limits.periods import Calendar
 from app.usage.reports.budgets import amount_in_ledger
 from app.usage.store.store import Store
 from tests.limits.new_limits import NewCaller, declare
-from tests.test_config import environment, overlay
+from tests.overlays import environment, overlay
 from tests.usage.conftest import row
 
 __all__ = ["environment", "overlay"]  # fixtures

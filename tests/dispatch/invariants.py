@@ -16,15 +16,13 @@ from tests.dispatch.invariants_answers import (
 )
 from tests.dispatch.invariants_cache import check_purchases, check_shared_items
 from tests.dispatch.invariants_calls import (
-    check_budgets,
-    check_guilty,
-    check_not_found,
     check_quota_refusals,
     check_quotas,
     check_rests,
     check_short_waits,
     check_silence,
 )
+from tests.dispatch.invariants_items import check_budgets, check_guilty, check_not_found
 from tests.dispatch.invariants_recovery import check_recovery, check_shares
 from tests.dispatch.simulator import Simulation
 

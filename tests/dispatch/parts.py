@@ -14,7 +14,8 @@ from app.dispatch.queue.attempt import Attempt
 from app.dispatch.queue.batch import Batch, tokens_of
 from app.dispatch.queue.batching import SlotQueue
 from app.domain import Call, Vectors
-from tests.dispatch.members import Member, good
+from tests.dispatch.members import good
+from tests.dispatch.simulated_provider import Member
 from tests.dispatch.virtual import World
 
 SEED = 7

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 
 from app.domain import EmbeddingRequest
 from tests.dispatch.arrangement import Arrangement, arrange
+from tests.dispatch.asked import Asked
 from tests.dispatch.asks import AFTERWARDS, Ask
 from tests.dispatch.extras import Extras
 from tests.dispatch.invariants import violations
-from tests.dispatch.simulator import Asked, Simulation, simulated
+from tests.dispatch.simulator import Simulation, simulated
 
 #: Maximum events of a simulation, a hundred times the usual number: it would not end.
 MOST_EVENTS = 1_000_000

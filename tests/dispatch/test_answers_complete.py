@@ -16,7 +16,7 @@ from app.pipeline import Pipeline
 from app.providers import registry
 from app.providers.base import Capabilities
 from tests.dispatch.arrangements import Stub, dispatcher, load, models, vectors
-from tests.dispatch.members import row
+from tests.dispatch.rows import row
 from tests.dispatch.simulator import simulated
 from tests.support.settings import KEY, KEYS
 
