@@ -39,7 +39,8 @@ own, so that a request can end at its deadline while the call still runs. Backgr
 
 Values passed between packages: `app.domain`. Errors that a client can see: `app.errors`. Settings:
 `app.settings`, checked by `app.config`. `app.factory` makes all objects and connects them;
-`app.services` those of the ledger, the table of keys and the identity provider.
+`app.services` those of the ledger, the table of keys and the identity provider. `app.tokens` counts
+tokens, `app.redis` asks a Redis or Valkey, and `app.database` has the tables of a database.
 """
 
 #: The version of the package. setup.cfg reads it here, without running this file.

@@ -30,7 +30,7 @@ from app.dispatch import Dispatcher
 from app.dispatch.events import Events
 from app.dispatch.quotas.shares import exceeded_limits
 from app.exchange import Observer
-from app.limits.build import make_leases
+from app.limits.leases.build import make_leases
 from app.limits.limiter import Limiter, make_limiter
 from app.observability import build as observability
 from app.observability import logs

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from app.auth.table_keys import TableKeys
     from app.console.page import Page
     from app.database.engine import Database
-    from app.usage.ledger import Ledger
-    from app.usage.queries import VolumeLimits
-    from app.usage.reporter import Reporter
-    from app.usage.spent_today import SpentToday
-    from app.usage.store import Store
-    from app.usage.volume_alert import VolumeAlert
+    from app.usage.ledger.ledger import Ledger
+    from app.usage.reports.reporter import Reporter
+    from app.usage.reports.spent_today import SpentToday
+    from app.usage.reports.volume_alert import VolumeAlert
+    from app.usage.store.queries import VolumeLimits
+    from app.usage.store.store import Store
 
 PURGE_INTERVAL_S = 3600.0
 VOLUME_CHECK_INTERVAL_S = 60.0
@@ -162,15 +162,15 @@ def make_services(settings: Settings) -> Services:
 def _add_database(services: Services, settings: Settings, usage: UsageSettings) -> None:
     from app.database.engine import Database
     from app.usage.audit_settings import SettingsAudit
-    from app.usage.journal import Journal, directory_of
-    from app.usage.ledger import Ledger
+    from app.usage.ledger.journal import Journal, directory_of
+    from app.usage.ledger.ledger import Ledger
+    from app.usage.ledger.shipper import Chore, Shipper
+    from app.usage.ledger.spool import Spool
     from app.usage.record import Recorder
-    from app.usage.reporter import REPORT_TIME_LIMIT_S, Reporter
-    from app.usage.shipper import Chore, Shipper
-    from app.usage.spent_today import SpentToday
-    from app.usage.spool import Spool
-    from app.usage.store import DAY_MS, Store, VolumeLimits
-    from app.usage.volume_alert import VolumeAlert
+    from app.usage.reports.reporter import REPORT_TIME_LIMIT_S, Reporter
+    from app.usage.reports.spent_today import SpentToday
+    from app.usage.reports.volume_alert import VolumeAlert
+    from app.usage.store.store import DAY_MS, Store, VolumeLimits
 
     database, reports = Database(usage.url), Database(usage.url, REPORT_TIME_LIMIT_S)
     services.add(None, database.close)

@@ -21,15 +21,15 @@ from app.database.engine import Database
 from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest, Entry, Outcome, Vectors
 from app.exchange import Exchange
+from app.limits.counters.memory import MemoryWindows
 from app.limits.limiter import Limiter
-from app.limits.memory import MemoryWindows
 from app.limits.pricing import Prices
-from app.usage.journal import Journal, directory_of
-from app.usage.ledger import Ledger
+from app.usage.ledger.journal import Journal, directory_of
+from app.usage.ledger.ledger import Ledger
+from app.usage.ledger.shipper import Shipper
+from app.usage.ledger.spool import Spool
 from app.usage.record import Recorder
-from app.usage.shipper import Shipper
-from app.usage.spool import Spool
-from app.usage.store import Store
+from app.usage.store.store import Store
 
 #: Bounds: µs of CPU a request, and ms for a batch of 64.
 BOUND_CPU, BOUND_HIT = 40.0, 2.5

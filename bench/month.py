@@ -18,9 +18,9 @@ from app.database.columns import COLUMNS
 from app.database.engine import Database
 from app.database.migrations import migrate
 from app.database.tables import HOUR_SUMS, hours, requests
-from app.usage.queries import ReportQuery, VolumeLimits
-from app.usage.rollups import HOUR_MS
-from app.usage.store import Store
+from app.usage.store.queries import ReportQuery, VolumeLimits
+from app.usage.store.rollups import HOUR_MS
+from app.usage.store.store import Store
 from tests.support.postgres import Postgres
 
 HOURS, REQUESTS = 720, 10_000_000

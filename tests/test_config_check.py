@@ -12,9 +12,9 @@ from app.cli import check_settings as check_settings_program
 from app.cli.commands import check_settings
 from app.config import check_process
 from app.factory import create_app
+from tests.overlays import environment, overlay
 from tests.support.server import ROOT, eventually
 from tests.support.settings import KEYS, model, provider
-from tests.test_config import environment, overlay
 
 __all__ = ["environment", "overlay"]  # fixtures
 

@@ -3,7 +3,7 @@
 import pytest
 
 from app import config
-from tests.test_config import environment, overlay
+from tests.overlays import environment, overlay
 
 __all__ = ["environment", "overlay"]  # fixtures
 

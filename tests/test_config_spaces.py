@@ -3,17 +3,15 @@
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from app import config
 from app.config import spaces
 from app.config.declaration import declared
 from app.config.deployments import DeploymentSettings, ModelSettings
 from app.config.providers import ProviderSettings
 from app.providers import registry
 from tests.support.server import ROOT
-from tests.test_config_schema import good
 
 #: The decision for every setting that all kinds have: whether it changes a vector.
 OF_PROVIDERS = {"kind": True} | dict.fromkeys(
@@ -32,6 +30,7 @@ OF_PROVIDERS = {"kind": True} | dict.fromkeys(
     ],
     False,
 )
+
 OF_DEPLOYMENTS = {"model": True} | dict.fromkeys(
     [
         "provider",
@@ -47,6 +46,7 @@ OF_DEPLOYMENTS = {"model": True} | dict.fromkeys(
     ],
     False,
 )
+
 OF_MODELS = {"passes": True, "deployments": True, "space": True} | dict.fromkeys(
     ("dimensions", "matryoshka", "hedge", "tokenizer"), False
 )
@@ -83,6 +83,7 @@ VALUES = {
     "send_user": [False, True],
     "api_key": [None, "k"],
 }
+
 DEFAULTS = {
     ("cohere", "truncate"): ["NONE", "START", "END"],
     ("ollama", "truncate"): [False, True],
@@ -159,76 +160,6 @@ def test_options_that_are_not_used_change_nothing():
         assert space_of(kind, model) != space_of(kind, model, send_dimensions=True)
 
 
-#: Ids that clients store beside their indexes: one that changes costs them a new index.
-KNOWN = {}
-
-
-def settings_with(*deployments, model=None, **options):
-    provider = {"kind": "openai", "api_key": "sk-0123456789"}
-    providers = {
-        "a": provider,
-        "b": {**provider, "base_url": "https://b.example/v1", "timeout": 5, "concurrency": 2},
-        "tokens": {**provider, "send_tokens": False},
-        "azure": {"kind": "azure", "base_url": "https://a.example", "api_key": "k"},
-    }
-    made = [{"provider": name, "model": served} for name, served in deployments]
-    models = {"m": {"deployments": made, **options}}
-    return {**good(), "PROVIDERS": providers, "MODELS": models}
-
-
-def test_deployments_of_one_space_keep_its_id():
-    alone = config.check(settings_with(("a", "x")), registry).models["m"].space
-    both = config.check(settings_with(("a", "x"), ("b", "x")), registry).models["m"].space
-    assert alone == both
-    assert re.fullmatch("auto-[0-9a-f]{16}", alone)
-
-
-def test_deployments_that_differ_need_a_name():
-    with pytest.raises(config.SettingsError) as caught:
-        config.check(settings_with(("a", "x"), ("b", "x"), ("azure", "y")), registry)
-    assert str(caught.value) == (
-        "MODELS['m']['space']: must be set, because what a/x and azure/y embed with differs: "
-        "'kind' ('openai', 'azure'), 'model' ('x', 'y'). Vectors of two spaces mixed in one index "
-        "make its searches wrong: if these are one space, name it (`flask --app wsgi check` then "
-        "compares their vectors)"
-    )
-    with pytest.raises(config.SettingsError, match=r"'send_tokens' \(True, False\)"):
-        config.check(settings_with(("a", "x"), ("tokens", "x")), registry)
-    named = settings_with(("a", "x"), ("azure", "y"), space="openai/text-embedding-3-small")
-    assert config.check(named, registry).models["m"].space == "openai/text-embedding-3-small"
-
-
-def test_options_are_compared_as_json():
-    def settings(one, other):
-        given = settings_with(("a", "x"), ("b", "x"))
-        for name, options in (("a", one), ("b", other)):
-            given["PROVIDERS"][name] = {"kind": "ollama", "options": options}
-        return given
-
-    same = settings({"stop": ("a",), "n": 1}, {"n": 1, "stop": ["a"]})
-    assert config.check(same, registry).models["m"].space
-    with pytest.raises(config.SettingsError, match=r"'options' \({'n': 1}, {'n': True}\)"):
-        config.check(settings({"n": 1}, {"n": True}), registry)
-    with pytest.raises(config.SettingsError) as caught:
-        config.check(settings({"n": {1, 2}}, {}), registry)
-    assert str(caught.value) == (
-        "PROVIDERS['a']['options']: cannot be written as JSON: Object of type set is not JSON "
-        "serializable"
-    )
-
-
-def test_all_models_that_need_a_name_are_found_at_once():
-    settings = settings_with(("a", "x"), ("azure", "x"))
-    settings["MODELS"]["n"] = settings["MODELS"]["m"]
-    with pytest.raises(config.SettingsError) as caught:
-        config.check(settings, registry)
-    lines = str(caught.value).splitlines()
-    assert [line.partition(":")[0] for line in lines] == [
-        "MODELS['m']['space']",
-        "MODELS['n']['space']",
-    ]
-
-
 def test_the_page_names_each_option_on_its_side():
     page = (ROOT / "docs" / "operations.md").read_text()
     rows = re.findall(r"^\| (.*?) +\| (.*?) \|$", page.partition("| in the id |")[2], re.MULTILINE)
@@ -242,16 +173,3 @@ def test_the_page_names_each_option_on_its_side():
         side = inside if registry.effects(kind)[option].changes_vector else outside
         words = general | {"send_tokens": "token ids are sent", "options": "Ollama's `options`"}
         assert words.get(option, f"`{option}`") in side, (kind, option)
-
-
-@given(st.text(st.characters(max_codepoint=0x17F), max_size=102))
-@example("modèle-1")  # an answer's header can have it, but OpenAI's SDK cannot send it
-def test_a_named_space_can_be_a_header(name):
-    settings = settings_with(("a", "x"), space=name)
-    if re.fullmatch(r"[!-+\--~]{1,100}", name):
-        assert config.check(settings, registry).models["m"].space == name
-    else:
-        with pytest.raises(config.SettingsError) as caught:
-            config.check(settings, registry)
-        text = "MODELS['m']['space']: must be 1 to 100 printable ASCII characters"
-        assert str(caught.value).startswith(text)

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 
 from app import config
-from tests.test_config import environment
-from tests.test_config_schema import SECRET
+from tests.checked_settings import SECRET
+from tests.overlays import environment
 
 __all__ = ["environment"]  # a fixture
 

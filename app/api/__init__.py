@@ -5,6 +5,6 @@
 * `hooks`: before and after each request: its id, its record, observers, errors as responses.
 * `client_address`: the address of the client, behind proxies; `client_connection`: whether it is
   still there.
-* `json_body`: reads a body as JSON; `schemas` and `request_fields` check it; `embedder`: what
-  follows, until there are vectors; `answers`: the response.
+* `json_body`: reads a body as JSON; `schemas`: checks it; `request_fields`: its fields.
+* `embedder`: what follows, until there are vectors; `answers`: the response.
 """

@@ -11,9 +11,9 @@ from flask import Blueprint, Response, request
 
 from app.domain import Caller
 from app.errors import BadRequest, shown
-from app.usage.queries import ReportQuery, VolumeLimits
-from app.usage.report import dimensions, milliseconds, moment, readable, time_zone
-from app.usage.reporter import Reporter
+from app.usage.reports.report import dimensions, milliseconds, moment, readable, time_zone
+from app.usage.reports.reporter import Reporter
+from app.usage.store.queries import ReportQuery, VolumeLimits
 
 DEFAULT_SINCE = "7d"
 

@@ -1,11 +1,12 @@
 """Authentication: a bearer key or an identity provider's token gives a `Caller`.
 
 * `authenticator`: finds the caller, and refuses blocked keys and wrong networks.
-* `keys`: looks up keys of the settings. `table_keys`: keys of the database, held in memory;
-  `key_table` reads and changes them there, as a `key_entry`; `snapshot`: a copy of them, for a
-  start without the database; `key_rights`: parses rights that an operator gives.
+* `keys`: looks up keys of the settings.
+* `table_keys`: keys of the database, held in memory; `key_table`: reads and changes them there;
+  `key_entry`: one of them as a value; `snapshot`: a copy of them, for a start without the database.
+* `key_rights`: parses rights that an operator gives.
 * `blocklist`: keys and end users that are refused; `block_table`: those in the database;
   `block_refresh`: reads them again and again.
-* `oidc`: tokens of an identity provider. `jwks`: its public keys; `jwks_fetch` fetches them,
-  `jwks_snapshot` has a copy.
+* `oidc`: tokens of an identity provider. `jwks`: its public keys; `jwks_fetch`: fetches them;
+  `jwks_snapshot`: a copy of them, for a start without the provider.
 """

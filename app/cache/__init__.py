@@ -1,8 +1,10 @@
-"""Caches of vectors, item by item. The key holds all that changes a vector (`keys`).
+"""Caches of vectors, item by item.
 
-* `memory`: the cache of a worker. With ``CACHE["url"]``: `shared`: the one of all workers, in a
-  server, by the `names`, `codec` and `chunks` of its entries; `tiered`: both as one; `admin`: what
-  commands do with it.
+* `keys`: the key of an item, which holds all that changes its vector.
+* `memory`: the cache of a worker.
+* `shared`: with ``CACHE["url"]``, the cache of all workers, in a server. `names`: the names of its
+  entries there; `codec`: entries as bytes; `chunks`: how many are asked for at once.
+* `tiered`: both caches as one; `admin`: what commands do with the shared one.
 * `singleflight`: items that are being embedded for another request are waited for. `load`: items
   that are embedded together; `fetch`: the wait of one request; `collected`: what it has got.
 """

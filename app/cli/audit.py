@@ -11,7 +11,7 @@ import click
 from app.cli.common import load_usage_settings, with_database
 from app.cli.parameters import Moment
 from app.cli.tables import json_option, print_rows
-from app.usage import report as reports
+from app.usage.reports import report as reports
 
 
 @click.command("audit")

@@ -17,9 +17,9 @@ from app.cli.tables import json_option, print_rows
 from app.domain import Caller
 
 if TYPE_CHECKING:
-    from app.limits.redis import SharedWindows
+    from app.limits.counters.redis import SharedWindows
+    from app.limits.counters.windows import Window
     from app.limits.rules import Rule
-    from app.limits.windows import Window
 
 T = TypeVar("T")
 #: Timeout in seconds of a call to the server of the limits.
@@ -127,7 +127,7 @@ def _caller(settings: config.Settings, name: str) -> Caller:
 
 def _with_windows(settings: config.Settings, ask: Callable[[SharedWindows], T | None]) -> T:
     """Return the result of ``ask``; a server that does not answer ends the command."""
-    from app.limits.redis import SharedWindows
+    from app.limits.counters.redis import SharedWindows
 
     assert settings.limits.url is not None  # noqa: S101 - for mypy
     windows = SharedWindows(settings.limits.url, settings.limits.namespace, TIMEOUT_S)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.usage import report as reports
+from app.usage.reports import report as reports
 
 if TYPE_CHECKING:
     _Type = click.ParamType[Any]

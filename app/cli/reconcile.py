@@ -12,7 +12,7 @@ from app.limits.periods import Calendar, Span, zone_of
 from app.limits.rules import Rule
 
 if TYPE_CHECKING:
-    from app.limits.redis import SharedWindows
+    from app.limits.counters.redis import SharedWindows
 
 
 def reconciled(
@@ -28,7 +28,7 @@ def reconciled(
     the limits does not answer.
     """
     from app.cli.common import with_database
-    from app.usage.budgets import amount_in_ledger, ledger_rules
+    from app.usage.reports.budgets import amount_in_ledger, ledger_rules
 
     zone = zone_of(settings.limits.timezone)
     limits = [(caller, rule) for caller in callers for rule in ledger_rules(caller, zone)]
@@ -36,7 +36,7 @@ def reconciled(
     now = time.time()
 
     def in_ledger(caller: Caller, rule: Rule, span: Span) -> int:
-        from app.usage.store import ReportQuery, Store
+        from app.usage.store.store import ReportQuery, Store
 
         since_ms, until_ms = int(span.start * 1000), int(span.end * 1000)
         query = ReportQuery([], since_ms, until_ms, key=caller.name)

@@ -9,7 +9,7 @@ import click
 from app.cli.common import fail, load_usage_settings, with_database
 from app.cli.parameters import Dimensions, Moment, TimeZone
 from app.cli.tables import json_option, print_rows
-from app.usage import report as reports
+from app.usage.reports import report as reports
 
 
 @click.group("usage")
@@ -62,7 +62,7 @@ def report(
     error_code, day, hour. Where USAGE["unusual"] is set, unusual_hours counts hours of unusual
     volume."""
     _, settings = load_usage_settings()  # before the import, whose package only USAGE needs
-    from app.usage.store import ReportQuery, Store, VolumeLimits
+    from app.usage.store.store import ReportQuery, Store, VolumeLimits
 
     unusual = VolumeLimits(settings.unusual.requests_per_hour, settings.unusual.tokens_per_hour)
     times = reports.milliseconds(since), reports.milliseconds(until)

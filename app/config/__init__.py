@@ -1,13 +1,30 @@
 """Settings: a Python module in, frozen and checked dataclasses out.
 
-1. `app.config.loading` runs ``app/settings.py`` and the operator's file (`app.config.overlay`).
-2. Each setting is declared once, as a field of a dataclass in `app.config.model` and the modules it
-   imports: type, range, default, unit and reason (`app.config.declaration`).
-3. `app.config.schema` makes the marshmallow schemas of the declarations, and
-   `app.config.references` the schema of all settings. All mistakes are found at once, each on a
-   line that names the setting and says what would be right (`app.config.messages`).
-4. `app.config.check_process` builds the whole app with the settings, in a process of its own.
-5. `app.config.documentation` writes docs/settings.md and the comments of ``app/settings.py``.
+Each setting is declared once, as a field of a dataclass. All mistakes are found at once, each on a
+line that names the setting and says what would be right.
+
+From a file to settings:
+
+* `loading`: runs ``app/settings.py`` and the operator's file; `overlay`: runs one file.
+* `schema`: makes the marshmallow schemas of the declarations; `fields`: checks of single values;
+  `addresses`: checks of addresses; `messages`: the mistakes in words.
+* `references`: the schema of all settings, and whether there is what names in them refer to.
+* `spaces`: the vector space of each model.
+* `check_process`: builds the whole app with the settings, in a process of its own.
+* `origins`: finds where in a file a setting comes from.
+* `documentation`: writes docs/settings.md and the comments of ``app/settings.py``.
+
+Declarations:
+
+* `declaration`: how one is made: type, range, default, unit and reason.
+* `model`: every name that a file may define.
+* `providers`: ``PROVIDERS``; `calls_at_once`: their ``"concurrency"``.
+* `deployments`: ``MODELS`` and their deployments.
+* `keys`: ``KEYS``.
+* `dispatch`: ``DISPATCH``.
+* `drift`: ``CHECK``.
+* `cache_and_limits`: ``CACHE`` and ``LIMITS``.
+* `services`: the ledger, OIDC, the webhook, metrics and tracing.
 
 Nothing here knows Flask, requests, a provider or a running proxy, so that the check can run
 anywhere: in gunicorn's master before a worker starts, in ``flask check-settings``, in a CI job.

@@ -14,8 +14,8 @@ What they share, and what connects them:
 
 * `build`: makes the console with its pages.
 * `console`: the routes of the console; finds the session of a request, then calls a page's view.
-* `page`: what a page is made of, and how to add one. `responses` makes responses of what a view
-  returns, by the templates of ``templates/`` (`templating`).
+* `page`: what a page is made of, and how to add one.
+* `responses`: makes responses of what a view returns; `templating`: the templates they use.
 * `sessions`: signed sessions, valid as long as their key is. `start`: the secret that signs, and
   the one-time code of ``make run``.
 * `root`: ``GET /``.

@@ -36,7 +36,7 @@ requests = sa.Table(
     sa.Index("usage_requests_key_time", "key", "time"),
 )
 
-#: Dimensions of the rollups (see `app.usage.rollups`), and the columns that they sum up.
+#: Dimensions of the rollups (see `app.usage.store.rollups`), and the columns that they sum up.
 HOUR_DIMENSIONS = ("key", "model", "provider", "deployment", "status", "error_code")
 HOUR_SUMS = ("items", "prompt_tokens", "billed_tokens", "cached_tokens", "cost", "ms")
 

@@ -14,7 +14,11 @@ a `ClientError` are shortened in its constructor, so that the response stays bel
 `MAX_ANSWER_BYTES`, whatever the request was.
 
 Every `ClientError` has its name in this file: /openapi.json, the counters and the responses of the
-server itself (`app.server.contract`) are made from the classes that have one here.
+server itself (`app.server.base_worker`) are made from the classes that have one here.
+
+* `base`: the root of all errors, and that of those that a client gets.
+* `access`: errors of a caller's access: its key, what the key may do, and its limits.
+* `provider`: failures of one attempt at one provider.
 """
 
 from __future__ import annotations

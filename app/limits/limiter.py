@@ -22,12 +22,12 @@ from datetime import UTC, tzinfo
 from app.config import Settings
 from app.domain import Caller, EmbeddingRequest, Outcome, Source
 from app.errors import LimitsUnavailable
-from app.limits.memory import MemoryWindows
+from app.limits.counters.memory import MemoryWindows
+from app.limits.counters.windows import Change, Take, UsageReservation, Window, Windows
 from app.limits.periods import CONCURRENT, zone_of
 from app.limits.pricing import Prices
 from app.limits.rules import Amounts, Rule, headers, make_periods, rules_of
 from app.limits.soft_limits import SoftLimits
-from app.limits.windows import Change, Take, UsageReservation, Window, Windows
 from app.tokens.counting import estimate
 
 #: Seconds after a request's deadline at which its reservation expires.
@@ -194,7 +194,7 @@ def make_limiter(settings: Settings) -> Limiter:
     if limits.url is None:
         windows = MemoryWindows(settings.workers)
     else:
-        from app.limits.redis import SharedWindows
+        from app.limits.counters.redis import SharedWindows
 
         windows = SharedWindows(limits.url, limits.namespace, limits.timeout)
     zone = zone_of(limits.timezone)

@@ -28,7 +28,7 @@ class Span(NamedTuple):
 class Sliding:
     """A window of the last ``seconds`` seconds.
 
-    Usage is counted in periods of the same length: see `app.limits.memory`.
+    Usage is counted in periods of the same length: see `app.limits.counters.memory`.
     """
 
     seconds: int

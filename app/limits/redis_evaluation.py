@@ -8,6 +8,14 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
+#: The beginning of each script that needs the time. ARGV[1]: now, or "" for the server's clock.
+NOW = """
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+"""
 #: Prefixes of temporary errors: the server cannot save, runs a script, or misses its replicas.
 _TEMPORARY = ("MISCONF", "BUSY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
 

@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple, TypedDict, get_args
 from app.config.keys import KEY_LIMITS
 from app.domain import Caller
 from app.errors import ClientError, QuotaExhausted, RateLimited
+from app.limits.counters.windows import Take, Window
 from app.limits.periods import CONCURRENT, MINUTE, Calendar, Period
 from app.limits.pricing import NANODOLLARS
-from app.limits.windows import Take, Window
 
 #: What a limit counts.
 Unit = Literal["requests", "tokens", "dollars"]

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.concurrency.locks import uncontended_lock
 from app.concurrency.periodic import PeriodicTask
+from app.limits.counters.windows import Window, Windows
 from app.limits.key_labels import KeyLabels
 from app.limits.periods import Calendar
-from app.limits.windows import Window, Windows
 
 if TYPE_CHECKING:
     from app.limits.rules import Rule

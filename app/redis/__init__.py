@@ -1,6 +1,9 @@
 """Best-effort use of a Redis or Valkey: call timeout and circuit breaker.
 
-`app.redis.client` asks a server, by the helper threads of `app.redis.calls`, while
-`app.redis.circuit_breaker` lets it; `app.redis.connect` makes redis-py's clients from addresses.
+* `client`: asks a server, while the circuit breaker lets it.
+* `calls`: helper threads that make the calls, so that a caller can leave at its timeout.
+* `circuit_breaker`: decides whether the server is asked at all.
+* `connect`: makes redis-py's clients from addresses.
+
 The library itself is ``redis``; this package is ``app.redis``.
 """

@@ -22,10 +22,13 @@
 gunicorn imports this in its master, before gevent has patched anything: nothing here may import
 requests, nor gevent unless it is the choice.
 
-`base_worker` is the base class of both workers, which are in `greenlets` and `threads`. `request`
-and `body` read a request, `response_writer` writes its response; `heap` keeps its memory for the
-next. `balance` shares new connections among workers. `configuration` has gunicorn's settings, `log`
-the format of its log.
+* `base_worker`: the base class of both workers; `greenlets`: the gevent one; `threads`: the gthread
+  one.
+* `body`: reads a request at a minimum rate; `request`: parses its head.
+* `response_writer`: writes a response; `heap`: keeps its memory for the next.
+* `balance`: shares new connections among workers.
+* `configuration`: gunicorn's settings and hooks.
+* `log`: the format of gunicorn's log.
 """
 
 from __future__ import annotations

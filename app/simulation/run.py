@@ -15,8 +15,8 @@ from app.config import Settings
 from app.dispatch import Dispatcher
 from app.dispatch.quotas.shares import calls_of_worker
 from app.domain import Caller, Flow
+from app.limits.counters.memory import MemoryWindows
 from app.limits.limiter import Limiter
-from app.limits.memory import MemoryWindows
 from app.limits.pricing import Prices
 from app.providers import registry
 from app.simulation.load import CallerLoad, Load

@@ -1,4 +1,7 @@
-"""Token counts: estimated (`counting`), or exact, by the tokenizer of a model (`tokenizers`).
+"""Token counts: estimated, or exact, by the tokenizer of a model.
 
-`bounded` counts within a time limit, and `slices` a long text in slices.
+* `counting`: estimates the tokens of items, and divides a provider's count among them.
+* `tokenizers`: the tokenizer of a model, which counts exactly.
+* `bounded`: counts within a time limit.
+* `slices`: cuts a long text, so that it is counted in slices.
 """

@@ -11,7 +11,7 @@ from tests.chaos.books import Books
 from tests.chaos.callers import MODEL, Callers
 from tests.chaos.services import LIMITS, Services
 from tests.dispatch.process import provider_process
-from tests.e2e.test_nginx import Nginx
+from tests.e2e.nginx_front import Nginx
 from tests.support import settings
 from tests.support.server import Proxy, free_port
 from tests.support.upstream import API_KEY

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from app import config
 from app.cli.commands import check_settings, new_key
-from tests.test_config import environment, overlay
+from tests.overlays import environment, overlay
 
 __all__ = ["environment", "overlay"]  # fixtures
 

@@ -16,8 +16,8 @@ from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest
 from app.errors import QuotaExhausted
 from app.limits.limiter import make_limiter
+from tests.overlays import environment, overlay
 from tests.support.server import free_port
-from tests.test_config import environment, overlay
 
 __all__ = ["environment", "overlay"]  # fixtures
 KEYS = {

@@ -13,13 +13,13 @@ from app.config import load
 from app.database.engine import Database
 from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest
-from app.limits import redis as shared_windows
+from app.limits.counters import redis as shared_windows
 from app.limits.limiter import make_limiter
 from app.limits.periods import Calendar
-from app.usage.budgets import amount_in_ledger
-from app.usage.store import Store
+from app.usage.reports.budgets import amount_in_ledger
+from app.usage.store.store import Store
 from tests.limits.new_limits import NewCaller, declare
-from tests.test_config import environment, overlay
+from tests.overlays import environment, overlay
 from tests.usage.conftest import row
 
 __all__ = ["environment", "overlay"]  # fixtures

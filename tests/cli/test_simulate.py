@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli.simulate import simulate
+from tests.overlays import environment, overlay
 from tests.support.server import ROOT
-from tests.test_config import environment, overlay
 
 __all__ = ["environment", "overlay"]  # fixtures
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from app.cli.usage import usage
 from app.database.engine import Database
 from app.database.migrations import newest
-from app.usage.store import Store
+from app.usage.store.store import Store
 from tests.usage.conftest import row
 
 

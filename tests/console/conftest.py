@@ -9,7 +9,7 @@ from tests.console.ledger_app import LedgerApp
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Makes apps with a ledger in a database, and closes them."""
-    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 10_000)
+    monkeypatch.setattr("app.usage.reports.reporter.MAX_REPORTS_PER_MINUTE", 10_000)
     monkeypatch.setattr("app.providers.registry.make", lambda _: FakeProvider())
 
     made = []

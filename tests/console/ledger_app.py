@@ -6,7 +6,7 @@ import time
 from app.auth.block_table import BlockTable
 from app.auth.key_table import KeyTable
 from app.factory import create_app
-from app.usage.store import Store
+from app.usage.store.store import Store
 from tests.api.fake import ask, settings
 from tests.support.settings import KEYS, key
 from tests.usage.conftest import row

@@ -4,9 +4,9 @@ import pytest
 
 from app.database.engine import Database, Unavailable
 from app.database.migrations import migrate
-from app.usage.store import ReportQuery, Store
+from app.usage.store.store import ReportQuery, Store
 from tests.usage.conftest import row
-from tests.usage.sums import count
+from tests.usage.store.sums import count
 
 ALL = (0, 10**15)
 

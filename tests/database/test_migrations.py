@@ -11,11 +11,11 @@ from app.database.columns import COLUMNS
 from app.database.engine import Database
 from app.database.migrations import migrate, newest, version
 from app.database.tables import metadata
-from app.usage.rollups import ROLLUPS
-from app.usage.store import HOUR_MS, Store
+from app.usage.store.rollups import ROLLUPS
+from app.usage.store.store import HOUR_MS, Store
 from tests.support.server import ROOT
 from tests.usage.conftest import row
-from tests.usage.sums import sums
+from tests.usage.store.sums import sums
 
 MIGRATE = """
 import sys

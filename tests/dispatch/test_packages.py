@@ -1,8 +1,7 @@
-"""The packages of dispatch: what they import, and the files that their docstrings name."""
+"""The packages of dispatch: what they import."""
 
 import ast
 import configparser
-import re
 
 import grimp
 import pytest
@@ -25,14 +24,6 @@ def test_imports_that_the_contract_ignores_are_type_only():
     layers = layers_of_the_contract()
     assert {"job"} in layers
     assert not graph.find_illegal_dependencies_for_layers(layers, {"app.dispatch"})
-
-
-@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
-def test_docstring_of_a_package_lists_its_files(package):
-    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text()))
-    files = {path.stem for path in package.glob("*.py")} - {"__init__"}
-    packages = {path.parent.name for path in package.glob("*/__init__.py")}
-    assert set(re.findall(r"(?:^\*|;) `(\w+)`:", docstring, re.M)) == files | packages
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)

@@ -5,7 +5,7 @@ import pytest
 from app.errors import CredentialsRefused, Rejected, Throttled
 from tests.dispatch.arrangements import codes, load, models, waited
 from tests.dispatch.members import POISON, between, failing, good, throttling
-from tests.dispatch.parts import T, attempt, batch, deployment, part
+from tests.dispatch.parts import T, attempt, deployment, part
 from tests.dispatch.simulator import simulated
 
 AB = models("a", "b")
@@ -253,7 +253,9 @@ def test_a_400_of_a_deployment_in_doubt_stays_in_doubt_when_that_is_back(refusal
     standing = refusing.standing
     standing.record_success(1, T - 20, T - 19, "kind", tokens=0)
     for _ in range(refusals):
-        standing.record_refusal(batch(attempt(refusing)), False, T - 1, T - 0.5)
+        standing.record_refusal(
+            T - 1, T - 0.5, "kind", trusted=False, is_probe=False, is_test=False
+        )
     refused.add_failure(attempt(refusing), Rejected("API version not supported"), T)
     standing.record_success(1, T + 1, T + 2, "kind", tokens=0)
     assert refused.is_refused_alone(T + 3) == (refusals == 1)

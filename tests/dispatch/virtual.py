@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from greenlet import getcurrent
 
-from app.limits import leases
+from app.limits.leases import leases
 from app.simulation import world
 from app.simulation.world import LATE, Wait
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from app.dispatch.queue.leased_slots import LeasedSlotQueue, SlotLease, SlotLeaseRequest
-from app.limits.host_store import ROUND_S
-from app.limits.leases import Leases
-from app.limits.slot_table import SlotTable
+from app.limits.leases.host_store import ROUND_S
+from app.limits.leases.leases import Leases
+from app.limits.leases.slot_table import SlotTable
 from tests.dispatch.internals import name_worker
 from tests.dispatch.virtual import Wait, World
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.conftest import WORKER_CLASSES
-from tests.e2e.test_nginx import Nginx
+from tests.e2e.nginx_front import Nginx
 from tests.support import refusals, settings, stalls
 from tests.support.server import Proxy, eventually
 from tests.support.settings import KEY

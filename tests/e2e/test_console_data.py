@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from app.database.engine import Database
-from app.usage.store import Store
+from app.usage.store.store import Store
 from tests.e2e.conftest import ADMIN_KEY, XSS_NAME
 from tests.support import settings
 from tests.support.server import at_once, eventually

@@ -1,59 +1,11 @@
 """The page Playground in a real Chromium, with the vectors of the embedded model."""
 
-import json
-import re
-
 import numpy as np
 import pytest
 
-from app.database.engine import Database
-from app.database.migrations import migrate
-from tests.e2e.conftest import ADMIN_KEY, XSS_KEY
-from tests.support import settings
-from tests.support.server import Proxy, eventually
-
-TEXTS = [
-    "I forgot my password",
-    "My password is wrong",
-    "The parcel is late",
-    "Where is my parcel?",
-]
-MARKUP = "<img src=x onerror=\"document.title='xss'\">"
-PACKED = "JSON.parse(document.querySelector('[name=vectors]').value)"
-POOR_KEY = "sk-proxy-with-two-requests-a-minute"
-
-
-@pytest.fixture
-def page(browser, console_proxy):
-    with browser.open(console_proxy.url) as opened:
-        opened.login(settings.KEY)
-        opened.goto("/console/playground")
-        yield opened
-
-
-def embed(page, texts=TEXTS, **fields):
-    """Fill the form in, send it, and return the status."""
-    fields = {"texts": "\n".join(texts), "model": "wordllama", **fields}
-    for name, value in fields.items():
-        page.evaluate(f"document.getElementById('{name}').value = {json.dumps(value)}")
-    return page.click("#embed", leaves=True)
-
-
-def contents(page, selector):
-    """Return the text of every element, of a drawing too."""
-    every = f"[...document.querySelectorAll({selector!r})]"
-    return page.evaluate(f"{every}.map((e) => e.textContent)")
-
-
-def vectors_of(proxy, texts, model="wordllama", **fields):
-    """Return the vectors that the API gives."""
-    answer = proxy.client().post({"model": model, "input": texts, **fields})
-    return np.array([one["embedding"] for one in answer.json["data"]])
-
-
-def cosines_of(vectors):
-    scaled = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return scaled @ scaled.T
+from tests.e2e.conftest import ADMIN_KEY
+from tests.e2e.playground import PACKED, TEXTS, contents, cosines_of, embed, vectors_of
+from tests.e2e.playground import page as page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -169,83 +121,3 @@ def test_request_of_a_side_leads_to_its_story(browser, console_proxy):
         assert page.click(".side a", leaves=True) == 200
         assert page.path().startswith("/console/request?id=req_")
         assert "wordllama" in page.text("main")
-
-
-def test_names_and_texts_of_markup_stay_text(browser, console_proxy, tmp_path):
-    file = tmp_path / "<img src=x onerror=alert(1)>.txt"
-    file.write_text(f"{MARKUP}\n</title><script>alert(1)</script>\n</textarea>{MARKUP}\n")
-    with browser.open(console_proxy.url) as page:
-        page.login(XSS_KEY)
-        page.goto("/console/playground")
-        page.upload("#file", file)
-        assert embed(page, user=MARKUP, other="steady") == 200
-        assert MARKUP in page.evaluate("document.getElementById('texts').value")
-        assert page.text("table.texts tbody th") == MARKUP
-        assert not page.has("main img, main script")
-        assert page.evaluate("document.title") == "Playground · Embeddings proxy"
-        page.check_accessibility()
-        page.check_quiet()
-
-
-def test_large_file_is_stopped_before_it_is_sent(page, tmp_path):
-    file = tmp_path / "large.txt"
-    file.write_text("a text\n" * 200_000)
-    page.upload("#file", file)
-    page.wait("document.getElementById('file').validationMessage === 'At most 1 MB.'")
-
-
-def test_form_and_tables_work_without_a_script(browser, console_proxy):
-    """The server's page alone, as a client without scripts sends and reads it."""
-    with browser.open(console_proxy.url) as page:
-        page.login(settings.KEY)
-        text = page.evaluate(
-            """(async () => {
-              const answer = await fetch("/console/playground");
-              const parser = new DOMParser();
-              const page = parser.parseFromString(await answer.text(), "text/html");
-              const body = new FormData(page.forms.playground);
-              const sent = await fetch("/console/playground", {method: "POST", body});
-              return await sent.text();
-            })()"""
-        )
-        assert "<dt>Tokens</dt>" in text
-        assert re.search(r'<tr data-number="1">\s*<td class="number">1</td>', text)
-        assert not re.search(r"<script(?![^>]* src=)| style=| on\w+=", text)
-
-
-def test_limits_of_the_key_are_shown_and_the_ledger_counts(browser, console_upstream, tmp_path):
-    database = Database(f"sqlite:///{tmp_path}/usage.db")
-    migrate(database.engine)
-    keys = {
-        "poor": {**settings.key(POOR_KEY, "wordllama"), "requests_per_minute": 2},
-        "admin": {**settings.key(ADMIN_KEY, "*"), "admin": True},
-    }
-    path = settings.settings_file(
-        tmp_path,
-        {"p": settings.provider(console_upstream), "local": {"kind": "local"}},
-        {"wordllama": settings._models()["wordllama"], "steady": settings.model("p")},
-        keys,
-        USAGE={"url": str(database.engine.url)},
-    )
-    database.close()
-    with Proxy(tmp_path, path) as proxy, browser.open(proxy.url) as page:
-        page.login(POOR_KEY)
-        page.goto("/console/playground")
-        assert page.texts("#model option") == ["wordllama"]
-        assert embed(page) == 200
-        assert embed(page) == 200
-        assert embed(page) == 429
-        assert "Rate limit reached" in page.text("[role=alert]")
-        assert page.evaluate("document.getElementById('texts').value").split("\n") == TEXTS
-        page.check_accessibility()
-        page.screenshot("playground-429")
-        page.evaluate("document.querySelector('#model option').value = 'steady'")
-        assert embed(page, model="steady") == 403
-        assert "may not use the model" in page.text("[role=alert]")
-        rows = eventually(lambda: usage_of(proxy), what="the ledger has the requests")
-        assert [(r["key"], r["requests"]) for r in rows] == [("poor", 4)]
-
-
-def usage_of(proxy):
-    rows = proxy.client(ADMIN_KEY).get("/v1/usage?by=key").json["data"]
-    return rows if rows and sum(row["requests"] for row in rows) == 4 else None

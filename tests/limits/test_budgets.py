@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from app.limits.counters.memory import MemoryWindows
 from app.limits.limiter import Limiter
-from app.limits.memory import MemoryWindows
 from tests.limits.callers import caller, left, outcome, priced, refused, request, served, settle
 
 DAY = 86_400

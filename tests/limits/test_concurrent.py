@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
 from app.errors import RateLimited
+from app.limits.counters.memory import MemoryWindows
+from app.limits.counters.redis import SharedWindows
 from app.limits.limiter import GRACE_S, Limiter
-from app.limits.memory import MemoryWindows
-from app.limits.redis import SharedWindows
 from tests.support.server import eventually, free_port
 from tests.support.valkey import Valkey
 

@@ -8,8 +8,8 @@ import pytest
 
 from app.config import DeploymentSettings, ModelSettings
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
+from app.limits.counters.memory import MemoryWindows
 from app.limits.limiter import Limiter
-from app.limits.memory import MemoryWindows
 from app.limits.pricing import Prices
 from app.usage.record import Recorder
 from tests.support.cost import calls_of

@@ -5,7 +5,7 @@ import pytest
 from app import config
 from app.domain import Caller
 from app.limits import limiter as limits
-from app.limits import memory as windows
+from app.limits.counters import memory as windows
 from app.limits.limiter import make_limiter
 from app.limits.rules import duration
 from tests.api.fake import settings as app_settings

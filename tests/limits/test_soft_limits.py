@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from app.config import DeploymentSettings, ModelSettings, SettingsError, check
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
+from app.limits.counters.memory import MemoryWindows
+from app.limits.counters.redis import SharedWindows
 from app.limits.key_labels import MAX_LABELLED_KEYS, OTHER_KEYS, KeyLabels
 from app.limits.limiter import Limiter
-from app.limits.memory import MemoryWindows
 from app.limits.pricing import Prices
-from app.limits.redis import SharedWindows
 from app.limits.soft_limits import SoftLimits
 from tests.api.fake import settings
 from tests.support.clock import Clock

@@ -7,59 +7,16 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from app import errors
 from app.config import SettingsError
-from app.observability import tracing
-from tests.api.fake import AUTH, FakeProvider, app_with, ask, settings
+from tests.api.fake import AUTH, app_with, ask, settings
+from tests.observability.spans import PARENT, PROVIDERS, TRACE, TRACEPARENT, one, spans, traced
+from tests.observability.spans import client as client
+from tests.observability.spans import exporter as exporter
+from tests.observability.spans import provider as provider
 from tests.support.server import eventually
-
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
-
-
-PROVIDERS = {
-    "fake": {"kind": "openai", "api_key": "sk-upstream-secret", "base_url": "https://up.example/v1"}
-}
-
-
-class AtAnAddress(FakeProvider):
-    address = "https://up.example/v1"
-
-
-@pytest.fixture
-def provider():
-    return AtAnAddress()
-
-
-@pytest.fixture
-def exporter(monkeypatch):
-    made = InMemorySpanExporter()
-    monkeypatch.setattr(tracing, "exporter", lambda _: SimpleSpanProcessor(made))
-    yield made
-    logging.getLogger("app").handlers = []
-
-
-@pytest.fixture
-def client(monkeypatch, provider, exporter):
-    return traced(monkeypatch, provider)
-
-
-def traced(monkeypatch, provider, **options):
-    options = {"endpoint": "http://127.0.0.1:1/v1/traces", **options}
-    return app_with(monkeypatch, provider, PROVIDERS=PROVIDERS, TRACING=options)
-
-
-def spans(exporter, kind):
-    return [span for span in exporter.get_finished_spans() if span.kind is kind]
-
-
-def one(exporter, kind):
-    (span,) = spans(exporter, kind)
-    return span
 
 
 def test_request_and_call_have_spans(client, provider, exporter):

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.e2e.test_nginx import Nginx
+from tests.e2e.nginx_front import Nginx
 from tests.support.server import ROOT
 
 

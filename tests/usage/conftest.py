@@ -10,14 +10,14 @@ from app.database.columns import COLUMNS
 from app.database.engine import Database
 from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
-from app.usage import ledger as ledgers
-from app.usage import shipper as shippers
-from app.usage.journal import Journal
-from app.usage.ledger import Ledger
+from app.usage.ledger import ledger as ledgers
+from app.usage.ledger import shipper as shippers
+from app.usage.ledger.journal import Journal
+from app.usage.ledger.ledger import Ledger
+from app.usage.ledger.shipper import Shipper
+from app.usage.ledger.spool import Spool
 from app.usage.record import Recorder
-from app.usage.shipper import Shipper
-from app.usage.spool import Spool
-from app.usage.store import Store
+from app.usage.store.store import Store
 from tests.support.postgres import Postgres
 from tests.usage.fake_store import FakeStore
 

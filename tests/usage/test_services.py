@@ -10,7 +10,7 @@ import pytest
 
 from app.database.engine import Database
 from app.database.migrations import migrate
-from app.usage.store import ReportQuery, Store
+from app.usage.store.store import ReportQuery, Store
 from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of, settings
 from tests.support.server import eventually
 from tests.support.settings import KEY, KEYS, NARROW_KEY
@@ -24,7 +24,7 @@ def start(monkeypatch, tmp_path):
     """Starts an app with a ledger in a new SQLite file, or with this url."""
     clients = []
     # Tests repeat the report until it has the expected rows.
-    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 10_000)
+    monkeypatch.setattr("app.usage.reports.reporter.MAX_REPORTS_PER_MINUTE", 10_000)
 
     def of(url=f"sqlite:///{tmp_path}/app.db", tables=True, **options):
         keys = KEYS | {"tests": KEYS["tests"] | {"admin": True}}
@@ -141,7 +141,7 @@ def test_days_follow_the_time_zone(start):
 
 def test_too_many_reports_of_a_key_are_429(start, monkeypatch):
     client = start()
-    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 2)
+    monkeypatch.setattr("app.usage.reports.reporter.MAX_REPORTS_PER_MINUTE", 2)
     assert [usage(client).status_code for _ in range(3)] == [200, 200, 429]
     answer = usage(client)
     assert error_of(answer).code == "rate_limit_exceeded"

@@ -25,7 +25,7 @@ TIMES = ("day", "hour")
 class Column:
     """A column of figures. ``kind`` is the filter of the template that formats its values."""
 
-    name: str  # as in `app.usage.report.readable`
+    name: str  # as in `app.usage.reports.report.readable`
     title: str
     kind: str = "number"
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from app.console.use.columns import TIMES
 from app.console.use.query import Asked
-from app.usage.queries import DAY_MS, VolumeLimits
-from app.usage.report import milliseconds, readable
-from app.usage.reporter import MAX_GROUPS, Report
-from app.usage.rollups import HOUR_MS
+from app.usage.reports.report import milliseconds, readable
+from app.usage.reports.reporter import MAX_GROUPS, Report
+from app.usage.store.queries import DAY_MS, VolumeLimits
+from app.usage.store.rollups import HOUR_MS
 
 #: Groups that have a colour of their own in the bars; the others share one.
 MAX_SERIES = 5

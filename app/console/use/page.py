@@ -22,11 +22,11 @@ from app.console.use.query import NONE, RANGES, Asked, dimensions_for, read
 from app.domain import Caller
 from app.exchange import EXCHANGE
 from app.limits.periods import zone_of
-from app.usage.budgets import Budget, budgets_of, ledger_rules, sums_by_key
-from app.usage.queries import VolumeLimits
-from app.usage.report import as_csv, readable
-from app.usage.reporter import MAX_GROUPS, Report, Reporter
-from app.usage.volume_alert import VolumeAlert
+from app.usage.reports.budgets import Budget, budgets_of, ledger_rules, sums_by_key
+from app.usage.reports.report import as_csv, readable
+from app.usage.reports.reporter import MAX_GROUPS, Report, Reporter
+from app.usage.reports.volume_alert import VolumeAlert
+from app.usage.store.queries import VolumeLimits
 
 T = TypeVar("T")
 

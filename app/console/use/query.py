@@ -13,8 +13,8 @@ from werkzeug.datastructures import MultiDict
 from app.console.use.columns import COLUMNS, MEASURES, TIMES, TITLES
 from app.domain import Caller
 from app.errors import BadRequest, shown
-from app.usage.queries import ReportQuery, VolumeLimits
-from app.usage.report import DIMENSIONS, milliseconds, moment, time_zone
+from app.usage.reports.report import DIMENSIONS, milliseconds, moment, time_zone
+from app.usage.store.queries import ReportQuery, VolumeLimits
 
 #: Times that the form offers.
 RANGES = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days", "400d": "400 days"}

@@ -1,4 +1,8 @@
-"""Migrations of the database: `migrate` brings its tables up to date."""
+"""Migrations of the database: `migrate` brings its tables up to date.
+
+* `versions`: the migrations.
+* `env`: Alembic runs it, and gets the connection from `migrate`.
+"""
 
 from __future__ import annotations
 

@@ -88,8 +88,16 @@ class Ejector:
     def record_refusal(self, batch: Batch, call_started_at: float, now: float) -> bool:
         """Record a call that ended with 400; return whether that is taken as the caller's fault."""
         standing = batch.deployment.standing
-        trusted = self._is_alone or standing.trusts_400(batch.attempts[0].kind, now)
-        standing.record_refusal(batch, trusted, call_started_at, now)
+        kind = batch.attempts[0].kind
+        trusted = self._is_alone or standing.trusts_400(kind, now)
+        standing.record_refusal(
+            call_started_at,
+            now,
+            kind,
+            trusted=trusted,
+            is_probe=batch.is_probe,
+            is_test=bool(batch.refused_with),
+        )
         return trusted
 
     def record_refuted_400(self, attempt: Attempt, now: float) -> bool:

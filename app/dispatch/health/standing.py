@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
 
 from app.concurrency.locks import uncontended_lock
 from app.config.dispatch import DispatchSettings
@@ -15,9 +14,6 @@ from app.dispatch.health.refusals import Refusals
 from app.dispatch.health.silence import Evidence, Silence
 from app.dispatch.health.time_limits import TimeLimits
 from app.errors import ProviderError, ProviderTimeout, Rejected
-
-if TYPE_CHECKING:
-    from app.dispatch.queue.batch import Batch
 
 
 class Standing:
@@ -123,12 +119,12 @@ class Standing:
 
     # During a call
 
-    def call_timeout(self, batch: Batch) -> float:
+    def call_timeout(self, items: int, is_probe: bool) -> float:
         """Return the timeout of a call in seconds; that of a half-open probe is shorter."""
-        if not batch.is_probe:
+        if not is_probe:
             return self.time_limits.timeout
         with self._lock:
-            p95_or_average_s = self.latency.p95_or_average_s(batch.item_count)
+            p95_or_average_s = self.latency.p95_or_average_s(items)
             return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
 
     def probe_started(self, now: float, call_timeout: float) -> None:
@@ -158,9 +154,8 @@ class Standing:
             self.costs.learn(items, tokens, now - call_started_at)
             health, silence = self.health, self._silence
             was_ejected = health.is_ejected
-            straggler = health.is_straggler(call_started_at)
-            if straggler and silence.is_cause_of(call_started_at, health.ejections_ever):
-                straggler = False
+            caused_ejection = silence.is_cause_of(call_started_at, health.ejections_ever)
+            straggler = health.is_straggler(call_started_at) and not caused_ejection
             self.latency.add(items, now - call_started_at, now)
             self._refusals.record_success(kind, call_started_at, now)
             self._probes_cut = 0
@@ -170,21 +165,29 @@ class Standing:
             return was_ejected and not straggler
 
     def record_refusal(
-        self, batch: Batch, trusted: bool, call_started_at: float, now: float
+        self,
+        call_started_at: float,
+        now: float,
+        kind: Hashable,
+        *,
+        trusted: bool,
+        is_probe: bool,
+        is_test: bool,
     ) -> None:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success.
 
         One whose 400s seem wrong is suspect: it answers at once, and so would get most requests.
+        ``is_test``: a call of a bisection, which repeats items that were refused before.
         """
         with self._lock:
-            self._refusals.record_refusal(bool(batch.refused_with), now)
+            self._refusals.record_refusal(is_test, now)
             if self.health.is_straggler(call_started_at):
                 return
             if trusted:
                 self.health.record_success(now, call_started_at)
-            elif batch.is_probe:
+            elif is_probe:
                 self.health.probe_ended()
-            elif self._refusals.seem_wrong(batch.attempts[0].kind, now, self.in_flight):
+            elif self._refusals.seem_wrong(kind, now, self.in_flight):
                 self.health.suspect(now)
 
     def confirm_refusal(self, kind: Hashable, now: float) -> None:

@@ -1,9 +1,9 @@
 """The slots of a provider that all workers and hosts share: this worker's lease of them. No I/O.
 
 A shared store leases slots to workers. `LeasedSlotQueue` says what to ask it for
-(`start_exchange`), and takes its answer (`end_exchange`); `app.limits.server_leases` asks a server,
-`app.limits.host_store`, without one, a file that the workers of this host share. In an
-exchange the worker names the slots that it keeps, which returns the others, and what it needs.
+(`start_exchange`), and takes its answer (`end_exchange`); `app.limits.leases.server_leases` asks a
+server, `app.limits.leases.host_store`, without one, a file that the workers of this host share. In
+an exchange the worker names the slots that it keeps, which returns the others, and what it needs.
 There are two modes:
 
 1. *leased*: calls start in the slots of the lease, until some seconds after the question for it

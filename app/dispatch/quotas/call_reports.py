@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from app.dispatch.quotas.lease import AHEAD_S
+from app.dispatch.quotas.lease import AHEAD_S, Amount
 from app.dispatch.quotas.quota_window import WINDOW_S, QuotaReservation
 
 #: Seconds after which a call is reported with its expected tokens, if they are not settled.
@@ -61,9 +61,9 @@ class CallReports:
                 calls.popleft()
         return [(now - call.at, call.tokens) for call in self._final]
 
-    def open_amount(self) -> tuple[int, int]:
-        """Return the number of calls that are not final, and their tokens."""
-        return len(self._open), sum(call.tokens for call in self._open)
+    def with_open_calls(self, kept: Amount) -> Amount:
+        """Return the calls and tokens that are kept, together with those of calls not final yet."""
+        return kept[0] + len(self._open), kept[1] + sum(call.tokens for call in self._open)
 
     def acknowledge(self, number: int) -> None:
         """Count so many calls as reported."""

@@ -1,9 +1,9 @@
 """A deployment's quota that all workers and hosts share: this worker's lease of it. No I/O.
 
 A shared store counts calls and tokens of the last minute, and leases pieces of the rest to workers.
-`start_exchange` says what to ask it, `end_exchange` takes the answer; `app.limits.server_leases`
-asks. The worker reports calls that are final, names what it keeps of its lease, which returns the
-rest, and asks for what it expects to need.
+`start_exchange` says what to ask it, `end_exchange` takes the answer;
+`app.limits.leases.server_leases` asks. The worker reports calls that are final, names what it keeps
+of its lease, which returns the rest, and asks for what it expects to need.
 
 There are two modes:
 
@@ -69,20 +69,17 @@ class LeasedQuota(Quota):
     def start_exchange(self, now: float, is_leaving: bool = False) -> LeaseRequest:
         """Return what to ask the store now. What it does not keep is not used any more."""
         with self._lock:
-            calls = self._reports.collect(now, is_leaving)
+            reports = self._reports
+            calls = reports.collect(now, is_leaving)
             if is_leaving or not self.is_leased:
                 self._lease_calls = self._lease_tokens = 0.0
-            size = lease_size(self._reports.rates, self.whole[0], self.members)
-            target = (0, 0) if is_leaving else size
             held = self._lease_calls, self._lease_tokens
-            kept, needed, wanted = amounts(self.whole, held, target, self._needed_tokens)
+            size = (0, 0) if is_leaving else lease_size(reports.rates, self.whole[0], self.members)
+            kept, needed, wanted = amounts(self.whole, held, size, self._needed_tokens)
             self._lease_calls, self._lease_tokens = kept
-            open_calls, open_tokens = self._reports.open_amount()
-            held = kept[0] + open_calls, kept[1] + open_tokens
-            final_ever = self._reports.final_ever
-            self._exchange = made = LeaseRequest(
-                now, held, needed, wanted, calls, final_ever, is_leaving
-            )
+            held = reports.with_open_calls(kept)
+            made = LeaseRequest(now, held, needed, wanted, calls, reports.final_ever, is_leaving)
+            self._exchange = made
             return made
 
     def end_exchange(self, exchange: LeaseRequest, lease: Lease | None, now: float) -> bool:

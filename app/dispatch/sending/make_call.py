@@ -19,7 +19,7 @@ def make_call(
     deployment, attempts = batch.deployment, batch.attempts
     standing = deployment.standing
     call_started_at = time.monotonic()
-    timeout = standing.call_timeout(batch)
+    timeout = standing.call_timeout(batch.item_count, batch.is_probe)
     batch.deadline.set_timeout_at(call_started_at + timeout)
     if batch.is_probe:
         standing.probe_started(call_started_at, timeout)

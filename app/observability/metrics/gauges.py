@@ -26,10 +26,10 @@ from app.observability.metrics.meter import Meter
 if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Agreement
     from app.drift.checker import CheckOutcome
+    from app.limits.counters.windows import WindowsState
     from app.limits.soft_limits import SoftLimits
-    from app.limits.windows import WindowsState
-    from app.usage.ledger import LedgerState
-    from app.usage.volume_alert import VolumeAlert
+    from app.usage.ledger.ledger import LedgerState
+    from app.usage.reports.volume_alert import VolumeAlert
 
 _log = logging.getLogger("app.observability.metrics")
 #: Seconds between two readings of a worker.

@@ -205,7 +205,7 @@ class Meter(Events):
 
 
 def result_of(status: int) -> Result:
-    """Return the result that a status counts as, the same as in `app.usage.queries.measures_of`."""
+    """Return the result that a status counts as, as `app.usage.store.queries.measures_of` does."""
     if status < 400:
         return "ok"
     if status in (401, 403, 429):

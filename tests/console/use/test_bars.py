@@ -13,7 +13,7 @@ from app.console.use.bars import HEIGHT, MAX_LABELS, make_bars, top_of
 from app.console.use.figures import MAX_SERIES, figures_of
 from app.console.use.query import read
 from app.domain import Caller
-from app.usage.store import HOUR_MS, Store, VolumeLimits
+from app.usage.store.store import HOUR_MS, Store, VolumeLimits
 from tests.usage.conftest import row
 from tests.usage.conftest import sqlite as sqlite
 

@@ -23,7 +23,7 @@ def test_budgets_are_shown_to_administrators_and_of_the_own_key(make, sqlite):
 def test_budget_is_right_where_there_are_more_keys_than_groups_of_a_report(
     make, sqlite, monkeypatch
 ):
-    monkeypatch.setattr("app.usage.reporter.MAX_GROUPS", 2)
+    monkeypatch.setattr("app.usage.reports.reporter.MAX_GROUPS", 2)
     app = make(sqlite, keys={"narrow": {**KEYS["narrow"], "tokens_per_month": 100}})
     busy = [(5, {"key": f"oidc:{n}", "prompt_tokens": 1}) for n in range(3)]
     used(app, *busy, (1, {"key": "narrow", "prompt_tokens": 40}), ago_ms=1000)

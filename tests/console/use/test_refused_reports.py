@@ -24,7 +24,7 @@ def test_key_makes_one_report_at_a_time_in_all_its_sessions(make, sqlite):
 
 def test_reports_of_a_key_are_limited_in_all_its_sessions(make, sqlite, monkeypatch):
     app = make(sqlite)
-    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 3)
+    monkeypatch.setattr("app.usage.reports.reporter.MAX_REPORTS_PER_MINUTE", 3)
     statuses = [app.visitor(KEY).get("use/csv").status_code for _ in range(4)]
     assert statuses == [200, 200, 200, 429]
     assert app.visitor().get("use").status_code == 200
@@ -32,7 +32,7 @@ def test_reports_of_a_key_are_limited_in_all_its_sessions(make, sqlite, monkeypa
 
 def test_page_that_is_refused_for_now_says_when_to_try_again(make, sqlite, monkeypatch):
     visitor = make(sqlite).visitor(KEY)
-    monkeypatch.setattr("app.usage.reporter.MAX_REPORTS_PER_MINUTE", 1)
+    monkeypatch.setattr("app.usage.reports.reporter.MAX_REPORTS_PER_MINUTE", 1)
     assert visitor.get("use").status_code == 200
     refused = visitor.get("use")
     assert refused.status_code == 429

@@ -8,7 +8,7 @@ import pytest
 from app.config.dispatch import DispatchSettings
 from app.dispatch.health.standing import Standing
 from app.errors import ProviderTimeout, ProviderUnavailable
-from tests.dispatch.parts import T, attempt, batch, deployment
+from tests.dispatch.parts import T
 
 SETTINGS = DispatchSettings()
 TIMEOUT = ProviderTimeout("did not answer in time")
@@ -100,7 +100,7 @@ def test_probe_does_not_expire_before_its_call_is_cut(usual, expires_after):
     fails(made, ILL, 0.1)
     assert made.record_submitted(T + 200)
     started = T + 250  # it waited for a slot until then
-    made.probe_started(started, made.call_timeout(call(is_probe=True)))
+    made.probe_started(started, made.call_timeout(1, is_probe=True))
     assert not made.may_be_called(started + expires_after - 1)
     assert made.may_be_called(started + expires_after + 1)
 
@@ -156,7 +156,7 @@ def test_trusted_400_counts_as_healthy():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.record_submitted(T + 200)
-    made.record_refusal(call(is_probe=True), True, T + 200, T + 200.1)
+    made.record_refusal(T + 200, T + 200.1, "kind", trusted=True, is_probe=True, is_test=False)
     assert not made.health.is_ejected
 
 
@@ -164,9 +164,9 @@ def test_untrusted_400_of_a_probe_does_not_count():
     made = standing()
     fails(made, ILL, 0.1)
     assert made.record_submitted(T + 200)
-    made.record_refusal(call(is_probe=False), False, T + 200, T + 200.1)
+    made.record_refusal(T + 200, T + 200.1, "kind", trusted=False, is_probe=False, is_test=False)
     assert made.health.is_probing, "the call was beside the probe"
-    made.record_refusal(call(is_probe=True), False, T + 200, T + 200.1)
+    made.record_refusal(T + 200, T + 200.1, "kind", trusted=False, is_probe=True, is_test=False)
     assert made.health.is_ejected
     assert made.record_submitted(T + 202)
 
@@ -179,17 +179,13 @@ def test_call_started_before_ejection_changes_no_health():
         assert not made.record_failure(
             ILL, 1, call_started_at, T + 101, None, lambda: True, is_probe=True
         )
-        made.record_refusal(call(is_probe=False), True, call_started_at, T + 101)
+        made.record_refusal(
+            call_started_at, T + 101, "kind", trusted=True, is_probe=False, is_test=False
+        )
         assert not made.record_success(1, call_started_at, T + 101, "kind", tokens=0)
     assert made.health.is_ejected
     assert made.health.is_probing
     assert made.record_success(1, T + 100, T + 101, "kind", tokens=0)  # the probe: it is back
-
-
-def call(is_probe):
-    made = batch(attempt(deployment()))
-    made.is_probe = is_probe
-    return made
 
 
 @pytest.mark.parametrize(
@@ -199,22 +195,22 @@ def test_timeout_of_a_probe_depends_on_latency_and_is_at_least_ten_seconds(
     usual, timeout, expected
 ):
     made = standing(usual, timeout=timeout)
-    assert made.call_timeout(call(is_probe=True)) == pytest.approx(expected)
-    assert made.call_timeout(call(is_probe=False)) == timeout
+    assert made.call_timeout(1, is_probe=True) == pytest.approx(expected)
+    assert made.call_timeout(1, is_probe=False) == timeout
 
 
 def test_timeout_of_a_probe_without_known_latency_is_that_of_a_call():
-    assert standing(timeout=60.0).call_timeout(call(is_probe=True)) == 60.0
+    assert standing(timeout=60.0).call_timeout(1, is_probe=True) == 60.0
 
 
 def test_timeout_doubles_after_each_cancelled_probe():
     made = standing(0.1, timeout=60.0)
     fails(made, ILL, 0.1)
     for now, allowed in zip(range(200, 1000, 200), (10.0, 20.0, 40.0, 60.0), strict=True):
-        assert made.call_timeout(call(is_probe=True)) == allowed
+        assert made.call_timeout(1, is_probe=True) == allowed
         assert made.record_submitted(T + now)
         made.record_failure(
             TIMEOUT, 1, T + now, T + now + allowed, None, lambda: True, is_probe=True
         )
     made.record_success(1, T + 1000, T + 1001, "kind", tokens=0)
-    assert made.call_timeout(call(is_probe=True)) == pytest.approx(10.0)
+    assert made.call_timeout(1, is_probe=True) == pytest.approx(10.0)

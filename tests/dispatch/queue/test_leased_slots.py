@@ -1,4 +1,4 @@
-"""A worker's lease of slots, without a store: tests/limits/test_slot_leases.py has one."""
+"""A worker's lease of slots, without a store: tests/limits/leases/test_slot_leases.py has one."""
 
 import pytest
 

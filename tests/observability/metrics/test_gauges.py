@@ -10,11 +10,11 @@ import pytest
 from app.cache.memory import CacheStats, SharedStats
 from app.concurrency import yielding
 from app.dispatch.deployments.deployment import Agreement
-from app.limits.memory import MemoryWindows
-from app.limits.windows import WindowsState
+from app.limits.counters.memory import MemoryWindows
+from app.limits.counters.windows import WindowsState
 from app.observability.metrics.gauges import Gauges, _Lag
 from app.observability.metrics.meter import Meter
-from app.usage.ledger import LedgerState
+from app.usage.ledger.ledger import LedgerState
 from tests.observability.metrics.samples import values
 from tests.support.server import eventually
 

@@ -1,4 +1,4 @@
-"""What is counted, and its labels."""
+"""What is counted, with which labels, at which cost."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from app import errors
-from app.config import DeploymentSettings, ModelSettings, check
+from app.config import DeploymentSettings, ModelSettings
 from app.domain import NO_FLOW, TIERS, Caller, Flow, Outcome, Vectors
 from app.exchange import Exchange
 from app.limits.pricing import Prices
@@ -16,8 +16,6 @@ from app.limits.webhook import NotifyState
 from app.observability.metrics import catalog
 from app.observability.metrics.gauges import Gauges
 from app.observability.metrics.meter import Meter
-from app.observability.metrics.zeros import start_at_zero
-from tests.api.fake import settings
 from tests.observability.metrics.samples import exchange, values
 from tests.support.server import ROOT
 
@@ -143,48 +141,6 @@ def test_side_of_an_error(meter, files, error, admitted, side, limit):
     assert [n for n in found if n.startswith("limits")] == (
         [f"limits_refused_total{{limit={limit}}}"] if limit else []
     )
-
-
-def test_counters_of_configured_names_start_at_zero(files):
-    start_at_zero(files, check(settings(USAGE={"url": "sqlite:///none.db"})))
-    found = values(files)
-    assert set(found.values()) == {0}
-    for name in (
-        "requests_total{model=embed,route=embeddings,status=200}",
-        "requests_total{model=embed,route=embeddings,status=502}",
-        "requests_total{model=,route=embeddings,status=404}",
-        "errors_total{code=incomplete_answer,model=embed,side=proxy}",
-        "errors_total{code=internal_error,model=,side=proxy}",
-        "errors_total{code=upstream_error,model=steady,side=provider}",
-        "errors_total{code=invalid_request_error,model=embed,side=caller}",
-        "errors_total{code=rate_limit_exceeded,model=embed,side=policy}",
-        "errors_total{code=rate_limit_exceeded,model=embed,side=provider}",
-        "limits_refused_total{limit=waiting}",
-        "limits_refused_total{limit=tokens}",
-        "retries_total{error=throttled,model=embed,provider=fake}",
-        "ejections_total{model=org/model,provider=fake}",
-        "call_duration_seconds_count{error=credentials,model=embed,provider=fake}",
-        "key_requests_total{key=tests,result=refused}",
-    ):
-        assert name in found, name
-
-
-def test_counter_at_zero_is_the_same_that_counts(files):
-    start_at_zero(files, check(settings()))
-    meter, before = Meter(files, ["embed"]), set(values(files))
-    failed = exchange(error=errors.UpstreamFailed("x"))
-    meter.finished(failed, 502)
-    found = values(files)
-    assert found["requests_total{model=embed,route=embeddings,status=502}"] == 1
-    assert found["errors_total{code=upstream_error,model=embed,side=provider}"] == 1
-    assert set(found) == before
-
-
-def test_counters_at_zero_are_bounded(files):
-    one = settings()["MODELS"]["steady"]
-    models = {f"m{number}": one for number in range(300)} | {"steady": one, "embed": one}
-    start_at_zero(files, check(settings(MODELS=models)))
-    assert len(values(files)) < 8_000
 
 
 def test_labels_have_no_text_of_clients(meter, files):

@@ -1,0 +1,14 @@
+"""Leases by which workers share the quotas of deployments and the slots of providers.
+
+What a worker asks for, and what it does with its leases, is in `app.dispatch.quotas.leased_quota`
+and `app.dispatch.queue.leased_slots`.
+
+* `build`: makes the leases that the settings need.
+* `leases`: a background task that asks for a worker's leases.
+* `server_leases`: asks a Redis or Valkey, which leases to all workers and hosts.
+* `lease_script`: the script by which the server shares a quota.
+* `slot_lease_script`: the script by which the server leases slots.
+* `host_store`: leases slots to the workers of one host, where there is no server.
+* `slot_table`: the rules by which it does so.
+* `worker_names`: names of workers, which tell those of this host which of them have ended.
+"""
