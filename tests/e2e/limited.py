@@ -7,7 +7,6 @@ from collections import Counter
 import pytest
 
 from tests.support import settings
-from tests.support.server import eventually
 
 SECRETS = {
     name: f"sk-limited-{name}"
@@ -43,22 +42,9 @@ WORKERS = 4
 
 @pytest.fixture(scope="module")
 def many(start_proxy, valkey):
-    """Four workers that share counters. The timeout is long: uncounted requests are admitted.
-
-    They have slots of the provider. A worker that has none yet when the Valkey is killed, in the
-    two seconds in which a new one leases nothing, gets none until other workers' calls have ended.
-    """
+    """Four workers that share counters. The timeout is long: uncounted requests are admitted."""
     limits = {"url": valkey.url, "timeout": 0.25}
-    proxy = start_proxy(LIMITS=limits, keys=keys(), workers=WORKERS)
-    eventually(lambda: len(slots_of_workers(valkey)) == WORKERS and all(slots_of_workers(valkey)))
-    return proxy
-
-
-def slots_of_workers(valkey):
-    """Return the number of slots of the provider ``steady`` that each worker has leased."""
-    with valkey.client() as client:
-        state = client.hgetall("embeddings:slots:1:steady")
-    return [int(value.split()[1]) for name, value in state.items() if name.startswith(b"w:")]
+    return start_proxy(LIMITS=limits, keys=keys(), workers=WORKERS)
 
 
 @pytest.fixture

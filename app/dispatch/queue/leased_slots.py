@@ -10,7 +10,7 @@ There are two modes:
    was sent. The store counts the slots of a silent worker until calls that started then have ended.
 2. *share*: the store is away. The worker has its share of the slots, as without a store. Where
    its last lease was less than the share, other workers may still have calls in the rest: it uses
-   the rest once those must have ended.
+   the rest, except for one slot, once those must have ended.
 """
 
 from __future__ import annotations
@@ -170,8 +170,13 @@ class LeasedSlotQueue(SlotQueue):
         self._change_slots(min(self._held, self._entitled))
 
     def _begin_share(self, now: float) -> None:
+        """Use of the slots of the lease no more than the share, but at least one.
+
+        Without that one, a worker that had lent all its slots would make its requests wait until
+        the calls in them must have ended: a minute. So all workers may have as many calls more.
+        """
         self.is_leased, self._until = False, now + self.hold_s
-        self._change_slots(min(self.slots, self._share))
+        self._change_slots(max(1, min(self.slots, self._share)))
 
     def _end_mode(self, now: float) -> None:
         """After an expired lease use at most its slots; some time later, the whole share."""

@@ -129,6 +129,14 @@ def test_share_is_used_in_full_when_calls_of_others_must_have_ended(queue):
     assert queue.slots == 4
 
 
+def test_worker_without_a_slot_has_one_as_soon_as_the_store_is_away(queue):
+    exchange(queue, T, 0)
+    assert calls(queue, 1, T) == []
+    exchange(queue, T + 0.1, None)
+    assert queue.slots == 1
+    assert queue.next(T + 0.1) is not None
+
+
 def test_worker_keeps_of_its_lease_no_more_than_its_share(queue):
     exchange(queue, T, 8)
     assert len(calls(queue, 8)) == 8
