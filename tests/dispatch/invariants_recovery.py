@@ -36,11 +36,14 @@ def check_recovery(run: Simulation, made: Arrangement) -> Iterator[str]:
 def _has_no_quota(made: Arrangement, asked: Asked) -> bool:
     """Return whether no quota can refuse a request at a provider without faults.
 
-    A deployment that had faults may be excluded during its probe.
+    A deployment that had faults may be excluded during its probe. One whose slots another worker
+    has counts as busy, so that a request may wait for the quota of another deployment.
     """
     could = serving(made, asked.request)
     free = [d for d in could if not is_limited(d)]
-    return len(free) == len(could) or any(d["provider"] not in made.ill for d in free)
+    if len(free) == len(could):
+        return True
+    return made.workers == 1 and any(d["provider"] not in made.ill for d in free)
 
 
 def _is_bulk(made: Arrangement, asked: Asked) -> bool:

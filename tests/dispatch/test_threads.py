@@ -21,10 +21,11 @@ import app.dispatch
 from app.cache.memory import MemoryCache
 from app.concurrency.deadline import Deadline
 from app.dispatch import Dispatcher
-from app.domain import Call, Caller, EmbeddingRequest, Flow, Tier, Vectors
+from app.domain import Call, Caller, EmbeddingRequest, Flow, Source, Tier, Vectors
 from app.errors import ClientError, ProviderUnavailable
 from app.pipeline import Pipeline
 from tests.dispatch.arrangements import Stub, dispatcher, vectors
+from tests.dispatch.internals import unpaid
 from tests.dispatch.rows import row
 
 SECONDS = 2.0
@@ -155,9 +156,15 @@ def test_single_flight_returns_own_vectors_and_keeps_no_load(caplog):
 
 
 def test_callers_that_leave_large_loads_leave_others_their_vectors_and_no_state(caplog):
-    """Loads of several parts, which are joined and left all the time, in all tiers."""
+    """Loads of several parts, which are joined and left all the time, in all tiers.
+
+    All that the providers bill is charged.
+    """
+    billed, bought, lock = list[int](), Counter[Source](), threading.Lock()
 
     def own(call: Call) -> Vectors:
+        time.sleep(0.001)
+        billed.append(len(call.items))
         return Vectors([row(item) for item in call.items], [1] * len(call.items))
 
     providers = {name: Stub(own) for name in "ab"}
@@ -170,8 +177,15 @@ def test_callers_that_leave_large_loads_leave_others_their_vectors_and_no_state(
         items = [f"{(i + number + k) % 40}" for k in range(size)]
         flow = Flow(f"{number % 3}", tier=tiers[number % 3])
         request = EmbeddingRequest("m", items, caching=True, flow=flow)
-        patience = patience or (60 if i % 3 else 0.002)
-        outcome = pipeline.run(request, Caller("tests"), time.monotonic() + patience)
+        patience = patience or (60 if i % 3 == 0 else 0.001 * (i % 40))
+        try:
+            outcome = pipeline.run(request, Caller("tests"), time.monotonic() + patience)
+        except ClientError as error:
+            with lock:
+                bought.update(error.purchases or {})
+            raise
+        with lock:
+            bought.update(outcome.purchases)
         assert list(outcome.vectors.rows) == [row(item) for item in items]
 
     heard = hammer(ask)
@@ -181,4 +195,5 @@ def test_callers_that_leave_large_loads_leave_others_their_vectors_and_no_state(
     assert pipeline._flights._loads == {}
     for i in range(40):
         ask(0, i, patience=5)
+    assert (bought + unpaid(made)).total() == sum(billed)
     assert not [record for record in caplog.records if record.exc_info]
