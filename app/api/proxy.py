@@ -60,7 +60,8 @@ class Proxy(Flask):
         """Return an adapter that matches by method and path alone, without parsing ``Host``."""
         if request is None:
             return None
-        path: str = request.environ.get("PATH_INFO", "")
+        # Empty for ``GET http://host``, which means "/" (RFC 9110, 4.2.3); werkzeug would redirect.
+        path: str = request.environ.get("PATH_INFO") or "/"
         if not path.isascii():  # WSGI decodes the bytes as Latin-1 (PEP 3333)
             path = path.encode("latin-1").decode("utf-8", "replace")
         return _Adapter(self._matched, self.url_map, "", "/", "", "http", path, request.method)

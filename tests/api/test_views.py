@@ -41,6 +41,13 @@ def test_model_in_path_replaces_the_field(client, path, model):
     assert (error.status, error.code) == (404, "model_not_found")
 
 
+def test_a_target_without_a_path_is_the_root(client):
+    """``GET http://host HTTP/1.1`` has an empty path, which means "/" (RFC 9110, 4.2.3)."""
+    environ = EnvironBuilder("/").get_environ() | {"PATH_INFO": ""}
+    app_iter, status, _ = run_wsgi_app(client.application, environ)
+    assert (status, json.loads(b"".join(app_iter))["object"]) == ("200 OK", "service")
+
+
 def test_a_path_is_utf8(client):
     error = error_of(client.get("/v1/models/modèle-日本", headers=AUTH))
     assert (error.status, error.code) == (404, "model_not_found")

@@ -19,8 +19,10 @@ class Recorder:
         self.writes.append(data)
 
 
-def answering(method: str, headers: list[tuple[str, str]]) -> tuple[BufferedHeadResponse, Recorder]:
-    with Talk(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n".encode()) as talk:
+def answering(
+    method: str, headers: list[tuple[str, str]], version: str = "1.1"
+) -> tuple[BufferedHeadResponse, Recorder]:
+    with Talk(f"{method} / HTTP/{version}\r\nHost: x\r\n\r\n".encode()) as talk:
         sock = Recorder()
         answer = BufferedHeadResponse(talk.parser.mesg, sock, Config())
     answer.start_response("200 OK", headers)
@@ -45,6 +47,14 @@ def test_head_and_first_chunk_are_one_write():
     answer.close()
     assert sock.writes[0].endswith(b"\r\n\r\n3\r\nabc\r\n")
     assert sock.writes[1:] == [b"0\r\n\r\n"]
+
+
+@pytest.mark.parametrize(("asked", "answered"), [("1.0", "1.0"), ("1.1", "1.1"), ("1.2", "1.1")])
+def test_answer_has_no_later_version_than_the_server(asked: str, answered: str):
+    """A server must not send a version to which it does not conform (RFC 9110, 6.2)."""
+    answer, sock = answering("GET", [("Content-Length", "0")], asked)
+    answer.close()
+    assert b"".join(sock.writes).startswith(f"HTTP/{answered} 200 OK\r\n".encode())
 
 
 def test_head_without_body_is_written():
