@@ -48,6 +48,19 @@ def test_a_target_without_a_path_is_the_root(client):
     assert (status, json.loads(b"".join(app_iter))["object"]) == ("200 OK", "service")
 
 
+def test_leading_slashes_take_no_memory(client):
+    """Clients without a key could fill it otherwise, with paths of 8 KB that lead to one rule."""
+    app = client.application
+    sizes = set()
+    for slashes in range(1, 20):
+        environ = EnvironBuilder("/").get_environ()
+        environ["PATH_INFO"] = "/" * slashes + "health/live"
+        _, status, _ = run_wsgi_app(app, environ)
+        assert status == "200 OK"
+        sizes.add(len(app._matched))
+    assert len(sizes) == 1
+
+
 def test_a_path_is_utf8(client):
     error = error_of(client.get("/v1/models/modèle-日本", headers=AUTH))
     assert (error.status, error.code) == (404, "model_not_found")
