@@ -12,11 +12,15 @@ from typing import Any
 from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 
+from app.concurrency.yielding import yield_control
+
 #: Seconds that a client has for the head, and again for the body; each byte that arrives extends
 #: them, by `MIN_BYTES_PER_S`.
 IDLE_CLIENT_TIMEOUT_S = 30.0
 #: A client that sends slower than this, for longer than `IDLE_CLIENT_TIMEOUT_S`, is too slow.
 MIN_BYTES_PER_S = 16 * 2**10
+#: Seconds of reading a request without a break, until other requests are let go on.
+MAX_READING_S = 0.01
 #: Unread bytes of a body, at most, that are read so that the connection can be used again.
 MAX_UNREAD_BYTES_TO_KEEP = 64 * 2**10
 #: Seconds and bytes, at most, of discarding what a refused client still sends.
@@ -47,11 +51,20 @@ class Unreader(SocketUnreader):  # type: ignore[misc]
 
     def expect(self, seconds: float | None = None) -> None:
         """Allow these seconds for the next bytes; by default `IDLE_CLIENT_TIMEOUT_S`."""
-        self.deadline = time.monotonic() + (IDLE_CLIENT_TIMEOUT_S if seconds is None else seconds)
+        now = time.monotonic()
+        self.deadline = now + (IDLE_CLIENT_TIMEOUT_S if seconds is None else seconds)
+        self._yield_at = now + MAX_READING_S
 
     def chunk(self, size_hint: int | None = None) -> bytes:
+        now = time.monotonic()
+        if now >= self._yield_at:
+            # gevent's recv does not switch while bytes are there: a fast client could send millions
+            # of tiny chunks, which take seconds, and all other requests would wait.
+            yield_control()
+            now = time.monotonic()
+            self._yield_at = now + MAX_READING_S
         # Not 0, which would mean "do not wait": bytes that have arrived may always be read.
-        self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
+        self.sock.settimeout(max(self.deadline - now, 0.001))
         try:
             data: bytes = super().chunk(size_hint)
         except TimeoutError:
