@@ -31,6 +31,7 @@ from app.server.log import Errors
 from app.server.response_writer import SERVER, BufferedHeadResponse
 
 STOP_IDLE_TIMEOUT_S = 2.0  # seconds that an idle connection stays open after the signal to stop
+ACCEPT_RETRY_S = 0.1  # seconds after a failed accept
 _GC_THRESHOLD = 10_000  # allocations before a collection of the youngest generation
 SEND_TIMEOUT_S = 600.0  # a client must read a whole answer: megabytes over a slow connection
 

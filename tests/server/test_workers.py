@@ -158,13 +158,25 @@ def test_signal_before_start_stops_the_worker(start: Callable[..., Running]):
     assert not worker.thread.is_alive()
 
 
-def test_no_free_descriptors_do_not_end_a_worker(monkeypatch: pytest.MonkeyPatch):
-    worker = Running("gthread")
+@pytest.mark.parametrize(
+    ("worker_class", "accept"),
+    [
+        ("gthread", "gunicorn.workers.gthread.ThreadWorker.accept"),
+        ("gevent", "gevent.server.StreamServer.do_read"),
+    ],
+)
+def test_no_free_descriptors_do_not_end_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    worker_class: str,
+    accept: str,
+):
+    worker = Running(worker_class)
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("gunicorn.workers.gthread.ThreadWorker.accept", refuse)
+    monkeypatch.setattr(accept, refuse)
     with worker.connect() as connection:
         time.sleep(0.3)
         monkeypatch.undo()
@@ -172,6 +184,24 @@ def test_no_free_descriptors_do_not_end_a_worker(monkeypatch: pytest.MonkeyPatch
         assert everything(connection).endswith(b"\r\n\r\nok")
     worker.stop()
     assert "Cannot accept a connection: Too many open files" in worker.log_lines.getvalue()
+    assert worker.log_lines.getvalue().count("\n") < 10  # not one for each turn of a loop
+    assert "Traceback" not in capfd.readouterr().err  # in the place of a line of JSON
+
+
+def test_connection_is_served_though_no_descriptor_is_free_to_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """gunicorn waits by a selector, which takes a descriptor; it closed the connection instead."""
+    worker = Running("gthread")
+
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("gunicorn.workers.gthread.selectors.DefaultSelector", refuse)
+    try:
+        assert worker.ask(get(b"/", b"Connection: close")).endswith(b"\r\n\r\nok")
+    finally:
+        worker.stop()
 
 
 @pytest.mark.parametrize(
