@@ -10,6 +10,8 @@ _A = TypeVar("_A")
 _B = TypeVar("_B")
 #: Rows of a large answer between two yields: about a millisecond of work on floats.
 ROWS_PER_YIELD = 16
+#: Seconds between two yields, where the work is reading what has arrived on a socket.
+MAX_BUSY_S = 0.01
 
 
 def map_with_yields(

@@ -12,15 +12,13 @@ from typing import Any
 from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 
-from app.concurrency.yielding import yield_control
+from app.concurrency.yielding import MAX_BUSY_S, yield_control
 
 #: Seconds that a client has for the head, and again for the body; each byte that arrives extends
 #: them, by `MIN_BYTES_PER_S`.
 IDLE_CLIENT_TIMEOUT_S = 30.0
 #: A client that sends slower than this, for longer than `IDLE_CLIENT_TIMEOUT_S`, is too slow.
 MIN_BYTES_PER_S = 16 * 2**10
-#: Seconds of reading a request without a break, until other requests are let go on.
-MAX_READING_S = 0.01
 #: Unread bytes of a body, at most, that are read so that the connection can be used again.
 MAX_UNREAD_BYTES_TO_KEEP = 64 * 2**10
 #: Seconds and bytes, at most, of discarding what a refused client still sends.
@@ -53,7 +51,7 @@ class Unreader(SocketUnreader):  # type: ignore[misc]
         """Allow these seconds for the next bytes; by default `IDLE_CLIENT_TIMEOUT_S`."""
         now = time.monotonic()
         self.deadline = now + (IDLE_CLIENT_TIMEOUT_S if seconds is None else seconds)
-        self._yield_at = now + MAX_READING_S
+        self._yield_at = now + MAX_BUSY_S
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         now = time.monotonic()
@@ -62,7 +60,7 @@ class Unreader(SocketUnreader):  # type: ignore[misc]
             # of tiny chunks, which take seconds, and all other requests would wait.
             yield_control()
             now = time.monotonic()
-            self._yield_at = now + MAX_READING_S
+            self._yield_at = now + MAX_BUSY_S
         # Not 0, which would mean "do not wait": bytes that have arrived may always be read.
         self.sock.settimeout(max(self.deadline - now, 0.001))
         try:
