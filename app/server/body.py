@@ -79,6 +79,7 @@ class Body(io.RawIOBase):
         #: Bytes not read yet; infinite until the end of a chunked body is read.
         self.unread_bytes: float = getattr(req.body.reader, "length", math.inf)
         self.failed = False  # read by gunicorn's parser
+        self.waited_s = 0.0  # of its request, for a thread
         self._started = self.unread_bytes == 0
         # gunicorn would send "100 Continue" before calling the app. Here the first read sends it,
         # so a client that is refused (401, 413) need not send its body.

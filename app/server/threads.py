@@ -65,7 +65,17 @@ class ThreadWorker(BaseWorker, gthread.ThreadWorker):  # type: ignore[misc]
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, time.monotonic() + base_worker.STOP_IDLE_TIMEOUT_S)
 
+    def enqueue_req(self, conn: Any) -> None:
+        """Queue a connection for a thread, and record when.
+
+        The deadline of its request counts from then. That of the first request of a connection may
+        count too early: a new one is queued before its first bytes have come.
+        """
+        conn.queued_at = time.monotonic()
+        super().enqueue_req(conn)
+
     def handle(self, conn: Any) -> Any:
+        waited_s = time.monotonic() - conn.queued_at
         if not conn.initialized and not self._has_data(conn):
             return gthread._DEFER if self.alive else False
         try:
@@ -77,7 +87,7 @@ class ThreadWorker(BaseWorker, gthread.ThreadWorker):  # type: ignore[misc]
             conn.parser.unreader = Unreader(conn.sock)
             conn.parser.mesg_class = Request
         answer = functools.partial(self.handle_request, conn=conn)
-        return self.serve_request(conn.parser, conn.sock, conn.client, answer)
+        return self.serve_request(conn.parser, conn.sock, conn.client, answer, waited_s)
 
     def _has_data(self, conn: Any) -> bool:
         """Return whether the first bytes of a connection are there; the poller waits for others."""

@@ -143,6 +143,19 @@ def test_stop_serves_accepted_requests_and_closes_idle_connections(
         assert time.monotonic() - begun < 2.5
 
 
+def test_app_is_told_how_long_a_request_has_waited_for_a_thread():
+    """Its deadline counts from its arrival, and not from when one of the threads was free."""
+    worker = Running("gthread", threads=1)
+    with worker.connect() as slow, worker.connect() as second:
+        slow.sendall(get(b"/slow", b"Connection: close"))  # takes half a second
+        time.sleep(0.1)
+        second.sendall(get(b"/waited", b"Connection: close"))
+        assert everything(slow).endswith(b"ok")
+        assert 0.2 < float(everything(second).rpartition(b"\r\n")[2]) < 1
+    assert float(worker.ask(get(b"/waited")).rpartition(b"\r\n")[2]) < 0.1
+    worker.stop()
+
+
 def test_stop_after_its_timeout_is_logged():
     worker = Running("gevent", graceful_timeout=0)
     with worker.connect() as connection:
