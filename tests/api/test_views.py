@@ -97,6 +97,7 @@ def test_response_headers_name_cache_provider_and_attempts(client, provider):
         {"authorization": f"BEARER  {KEY} "},
         {"api-key": KEY},
         {"Authorization": "Basic eDp5", "api-key": KEY},
+        {"Authorization": "Bearer ", "api-key": KEY},
         {"Authorization": f"Bearer {KEY}", "api-key": "sk-another"},
     ],
 )
