@@ -17,6 +17,8 @@ from app.limits.limiter import Grant
 
 #: The key of a request's exchange in its WSGI environ.
 EXCHANGE = "embeddings_proxy.exchange"
+#: In the WSGI environ: the seconds for which a request has waited for a thread of the server.
+WAITED_S = "embeddings_proxy.waited_s"
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 

@@ -12,7 +12,7 @@ from app import errors
 from app.api.answers import PrebuiltResponse, error_response
 from app.api.client_address import ClientAddresses
 from app.errors import ClientError, shown
-from app.exchange import EXCHANGE, Exchange, Observer, StartObserver, request_id
+from app.exchange import EXCHANGE, WAITED_S, Exchange, Observer, StartObserver, request_id
 
 _log = logging.getLogger("app.errors")
 MAX_METHOD_SHOWN = 32  # characters of a method in an error message
@@ -36,6 +36,7 @@ def install(
         exchange = environ[EXCHANGE] = Exchange(
             request_id(environ.get("HTTP_X_REQUEST_ID")), current.method, current.path
         )
+        exchange.started -= environ.get(WAITED_S, 0.0)
         exchange.client = find_client(environ)
         if rule is not None:
             exchange.route, exchange.rule = rule.endpoint, rule.rule

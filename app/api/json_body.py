@@ -10,6 +10,7 @@ from flask import request
 from app.errors import BadRequest, BodyTooLarge, UnsupportedMediaType, shown
 
 _JSON_TYPES = ("", "application/json")
+_NO_CODINGS = ("", "identity")
 MAX_PASSED_DEPTH = 32  # levels of lists and objects in a field that is passed on
 
 
@@ -23,7 +24,7 @@ def read_body(environ: dict[str, Any], limit: int) -> bytes:
         # The header may hold anything, secrets too.
         refused.log_message = "unsupported content type"
         raise refused
-    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+    if environ.get("HTTP_CONTENT_ENCODING", "").lower() not in _NO_CODINGS:
         raise UnsupportedMediaType("The body must not be compressed.")
     # Not `request.data`: werkzeug truncates a body without a length instead of refusing it.
     length = _length(environ)

@@ -60,14 +60,16 @@ class Proxy(Flask):
         """Return an adapter that matches by method and path alone, without parsing ``Host``."""
         if request is None:
             return None
-        path: str = request.environ.get("PATH_INFO", "")
+        # One slash in front, as werkzeug matches it. Of none, as in ``GET http://host``, it would
+        # make a redirect; paths that differ only in their number would fill the cache of matches.
+        path = "/" + request.environ.get("PATH_INFO", "").lstrip("/")
         if not path.isascii():  # WSGI decodes the bytes as Latin-1 (PEP 3333)
             path = path.encode("latin-1").decode("utf-8", "replace")
         return _Adapter(self._matched, self.url_map, "", "/", "", "http", path, request.method)
 
 
 class _Adapter(MapAdapter):
-    """Caches matches of paths without variables; there are no more of them than URL rules."""
+    """Caches matches of paths without variables: a few for each URL rule."""
 
     def __init__(self, matched: dict[tuple[str, str], Any], *args: Any) -> None:
         super().__init__(*args)

@@ -68,7 +68,8 @@ class EmbeddingSchema(Schema):
         ``model`` is the name in the path, if there is one; it replaces the field. Whether the
         caller may use the model and ask for the tier is not checked here.
         """
-        given = {name: value for name, value in payload.items() if value is not None}
+        # Apart from each other: marshmallow would take a second for each 300,000 unknown fields.
+        given = {name: payload[name] for name in self.fields if payload.get(name) is not None}
         if model is not None:
             given["model"] = model
         if not given.get("model"):
@@ -80,7 +81,11 @@ class EmbeddingSchema(Schema):
         except ValidationError as error:
             name, messages = next(iter(error.normalized_messages().items()))
             raise BadRequest(messages[0], param=name) from error
-        extra = {name: loaded.pop(name) for name in given if name not in self.fields}
+        extra = {
+            name: value
+            for name, value in payload.items()
+            if value is not None and name not in self.fields
+        }
         tier, user = loaded.get("service_tier"), loaded.get("user")
         return Parsed(
             EmbeddingRequest(

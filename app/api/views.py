@@ -113,7 +113,8 @@ class Api:
     def _identify(self, environ: dict[str, Any]) -> Caller:
         """Authenticate a request (step 2): by a bearer key, or Azure's header ``api-key``."""
         scheme, _, key = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        key = key.strip() if scheme.lower() == "bearer" else environ.get("HTTP_API_KEY", "")
+        key = key.strip() if scheme.lower() == "bearer" else ""
+        key = key or environ.get("HTTP_API_KEY", "")
         if not key:
             raise Unauthorized(_NO_KEY)
         caller, networks = self._authenticator.identify(key)

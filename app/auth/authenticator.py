@@ -16,7 +16,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-#: Makes a digest with a secret key, so that who reads it can guess nothing from it.
+#: Makes a digest with a secret key: without that, nothing can be guessed from it.
 Seal = Callable[[bytes], str]
 
 

@@ -25,7 +25,11 @@ class ProviderError(ProxyError):
 
 
 class Rejected(ProviderError):
-    """The provider answered 400: the request is wrong. Never retried."""
+    """The provider answered 400, 413 or 422, or cannot embed an input: the request is wrong.
+
+    Another provider is asked only where that may be this one's fault: see
+    `app.dispatch.health.refusals`.
+    """
 
     cause = "rejected"
 
@@ -49,13 +53,16 @@ class Throttled(ProviderError):
 
 
 class CredentialsRefused(ProviderError):
-    """The provider refuses the proxy's key (401, 402, 403). Only another provider can help."""
+    """The provider refuses the proxy's key or account. Only another provider can help.
+
+    It answered 401, 402 or 403, or said so with another status.
+    """
 
     cause = "credentials"
 
 
 class ProviderUnavailable(ProviderError):
-    """The provider answered 408, 409 or 5xx. A retry is safe and may help."""
+    """The provider answered 408, 409, 424, 499 or 5xx. A retry is safe and may help."""
 
     transient = True
     cause = "unavailable"
@@ -69,7 +76,10 @@ class ConnectionFailed(ProviderError):
 
 
 class BrokenContract(ProviderError):
-    """The answer is not N valid vectors for N inputs. A retry may help, better elsewhere."""
+    """The answer is not N valid vectors for N inputs, or not HTTP, or has an unexpected status.
+
+    A retry may help, better elsewhere.
+    """
 
     transient = True
     cause = "contract"

@@ -4,7 +4,7 @@ Source: learn.microsoft.com/azure/ai-services/openai/reference (by deployment, w
 and …/api-version-lifecycle (v1: without one). A "model" here is the name of a deployment. For
 credentials: learn.microsoft.com/python/api/azure-identity/azure.identity.defaultazurecredential,
 read in November 2026. The body and its limits, which are OpenAI's:
-learn.microsoft.com/azure/foundry/ reference/rest/embeddings-create-embedding, read on 2026-11-29.
+learn.microsoft.com/azure/foundry/reference/rest/embeddings-create-embedding, read on 2026-11-29.
 """
 
 from __future__ import annotations

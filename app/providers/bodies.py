@@ -25,10 +25,10 @@ _encode = msgspec.json.Encoder().encode
 def guard(
     rows: Sequence[bytes], call: Call, total: int | None, each: Sequence[int] | None = None
 ) -> Vectors:
-    """The contract guard: N good vectors of the right width for N items, or `BrokenContract`.
+    """Return N good vectors of the right width for N items. Raises `BrokenContract` otherwise.
 
-    ``total`` is the provider's token count, shared out over the items unless it gave ``each``;
-    None: it gave none.
+    ``total`` is the provider's token count, which is divided among the items unless it gave
+    ``each``; None: it gave none, so that tokens are estimated.
     """
     if len(rows) != len(call.items):
         raise BrokenContract(f"answered {len(rows)} vectors for {len(call.items)} inputs")
@@ -44,7 +44,10 @@ def guard(
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    """The body of a request as JSON; `Rejected` where a text or passed-on field cannot be it."""
+    """Return the body of a request as JSON.
+
+    Raises `Rejected` for a text or a passed-on field that JSON cannot hold.
+    """
     try:
         return _encode(body)
     except (ValueError, TypeError, RecursionError) as error:  # a lone surrogate, 4,300 digits …
@@ -52,7 +55,7 @@ def encode(body: Mapping[str, Any]) -> bytes:
 
 
 def only_text(call: Call) -> None:
-    """Refuse token ids: another tokenizer's ids would be embedded as if they were nonsense."""
+    """Raise `Rejected` for token ids, as the provider takes only text."""
     if not isinstance(call.items[0], str):
         raise Rejected(
             "'$.input' is invalid. This model takes only text: send the text itself instead of "
@@ -64,7 +67,7 @@ def only_text(call: Call) -> None:
 def read(
     decoder: msgspec.json.Decoder[_T], body: bytes | memoryview | msgspec.Raw, what: str
 ) -> _T:
-    """JSON of a provider by its decoder; `BrokenContract`, that it is not ``what``, otherwise."""
+    """Return a provider's JSON, decoded. Raises `BrokenContract`, which says it is not ``what``."""
     try:
         return decoder.decode(body)
     except UNREADABLE as error:
@@ -72,14 +75,15 @@ def read(
 
 
 def is_base64(raw: msgspec.Raw) -> bool:
-    """Whether an embedding is written as a string."""
+    """Return whether an embedding is written as a string."""
     return bytes(memoryview(raw)[:1]) == b'"'
 
 
 def row_of(raw: msgspec.Raw) -> bytes:
-    """One embedding as it stands in an answer, floats or base64 of float32s → its row.
+    """Return the row of one embedding of an answer: JSON floats, or base64 of float32s.
 
-    One at a time: the Python floats of all rows at once take ten times the memory of the answer.
+    It decodes one at a time: the Python floats of all rows take ten times the memory of the answer.
+    Raises `BrokenContract`.
     """
     text = memoryview(raw)
     if text and text[0] == _QUOTE:
@@ -94,7 +98,10 @@ def row_of(raw: msgspec.Raw) -> bytes:
 
 
 def in_order(rows: Sequence[tuple[int, Any]], count: int) -> list[Any]:
-    """(index, row) pairs in any order → the rows in order; `BrokenContract` unless 0…count-1."""
+    """Return the rows of (index, row) pairs by index.
+
+    Raises `BrokenContract` unless each index from 0 to ``count`` - 1 is there once.
+    """
     if len(rows) != count:
         raise BrokenContract(f"answered {len(rows)} vectors for {count} inputs")
     ordered: list[Any] = [None] * count

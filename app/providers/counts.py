@@ -16,16 +16,16 @@ _MAX_DIGITS = len(str(MAX_TOKENS_OF_A_CALL))
 
 
 def count_of(value: object) -> int | None:
-    """A number in JSON → a count, or None where it is none; 5.0 is 5."""
+    """Return a number of JSON as a count, 5.0 as 5; None where it cannot be one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return round(value) if 0 <= value <= MAX_TOKENS_OF_A_CALL else None
 
 
 def count_in(found: msgspec.Raw, *paths: str) -> int | None:
-    """The first count among these members of an object ("a.b": b in a), or None.
+    """Return the first count among these members of an object ("a.b": b in a), or None.
 
-    Without paths: ``found`` is the count itself.
+    Without paths, ``found`` is the count itself.
     """
     try:
         whole = msgspec.json.decode(found)
@@ -42,7 +42,7 @@ def count_in(found: msgspec.Raw, *paths: str) -> int | None:
 
 
 def count_in_header(text: str) -> int | None:
-    """The count in a header, or None."""
+    """Return the count in the value of a header, or None."""
     if len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit():
         return count_of(int(text))
     return None

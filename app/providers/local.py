@@ -125,7 +125,7 @@ class Local:
         try:
             return self._model.tokenizer.encode_batch(texts, add_special_tokens=False)
         except TypeError as error:  # a lone surrogate, which is no character
-            raise Rejected("'$.input' is invalid. It has a text that is no Unicode.") from error
+            raise _invalid("It has a text that is no Unicode.") from error
 
     def _embed(self, ids: Sequence[int]) -> bytes:
         return _of_length_1(self._sum(ids))
@@ -133,11 +133,11 @@ class Local:
     def _sum(self, ids: Sequence[int]) -> Any:
         table = self._model.embedding
         if not ids:
-            raise Rejected("'$.input' is invalid. A text without a single token was given.")
+            raise _invalid("A text without a single token was given.")
         if max(ids) >= len(table) or min(ids) < 0:
-            raise Rejected(
-                f"'$.input' is invalid. Token ids of this model are below {len(table)}; were these "
-                "made by another model's tokenizer? Send text instead."
+            raise _invalid(
+                f"Token ids of this model are below {len(table)}; were these made by another "
+                "model's tokenizer? Send text instead."
             )
         return table[ids].sum(axis=0, dtype=np.float64)
 
@@ -154,6 +154,10 @@ def groups(items: Sequence[Item]) -> Iterator[list[Item]]:
         size += len(item)
     if group:
         yield group
+
+
+def _invalid(why: str) -> Rejected:
+    return Rejected(f"'$.input' is invalid. {why}", param="input")
 
 
 def _of_length_1(total: Any) -> bytes:

@@ -63,9 +63,9 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def rejected(message: str, status: int = 400) -> Rejected:
-    """`Rejected` with a (cleaned) message; the one place that decides whether the size was refused.
+    """Return `Rejected` with a cleaned message, and with whether the size of the call was refused.
 
-    413 says so by itself: of a provider, or of a gateway whose limit the whole call was over.
+    A 413 says that by its status: of a provider, or of a gateway before it.
     """
     too_large = status == 413 or names_size(message)
     return Rejected(message or _NO_REASON[too_large], too_large=too_large)
@@ -82,15 +82,15 @@ def blamed(error: ProviderError, message: str, words: Sequence[str]) -> Provider
 
 
 def names_size(message: str) -> bool:
-    """Whether the message of a 400 or 422 says that there was too much of something.
+    """Return whether the message of a 400 or 422 says that there was too much of something.
 
-    Of too many inputs or of one text that is too long: providers use the same words for both.
+    That is too many inputs, or one text that is too long: providers use the same words for both.
     """
     return bool(_SIZE.search(message)) and not _OTHER_SIZE.search(message)
 
 
 def message_of(body: bytes | memoryview) -> str:
-    """The human sentence in an error body of any of the usual shapes, or an empty string."""
+    """Return the message in an error body of any of the usual shapes, or an empty string."""
     try:
         found = msgspec.json.decode(body)
     except UNREADABLE:
@@ -108,7 +108,7 @@ def message_of(body: bytes | memoryview) -> str:
 
 
 def clean(message: str, secrets: Sequence[str]) -> str:
-    """A provider's message that a client may read: no key, no address, one line, not too long."""
+    """Return a provider's message as a client may read it: short, one line, no key, no address."""
     if len(message) > _MESSAGE_LOOKED_AT:
         # A secret that this cuts in two would no longer be known as one: its part goes too.
         message = message[:_MESSAGE_LOOKED_AT].rpartition(" ")[0] + " …"
@@ -119,10 +119,10 @@ def clean(message: str, secrets: Sequence[str]) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds a provider asks to be left alone: ``retry-after-ms``, or ``Retry-After``.
+    """Return the seconds that a provider asks to wait, by ``retry-after-ms`` or ``Retry-After``.
 
-    The latter in seconds or as a date (RFC 9110, 10.2.3), which is read by the provider's own
-    clock where it shows it. None if it is missing or cannot be read.
+    The latter is seconds or a date (RFC 9110, 10.2.3), which is compared with the provider's own
+    ``Date`` where it sends one. None if it is missing or cannot be read.
     """
     try:
         if "retry-after-ms" in headers:
@@ -137,7 +137,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def bounded_wait(seconds: float) -> float | None:
-    """Seconds to wait, between 0 and `MAX_WAIT_S`; None of what is no number."""
+    """Return seconds to wait, between 0 and `MAX_WAIT_S`; None for infinity and NaN."""
     return min(max(0.0, seconds), MAX_WAIT_S) if math.isfinite(seconds) else None
 
 

@@ -31,6 +31,7 @@ from app.server.log import Errors
 from app.server.response_writer import SERVER, BufferedHeadResponse
 
 STOP_IDLE_TIMEOUT_S = 2.0  # seconds that an idle connection stays open after the signal to stop
+ACCEPT_RETRY_S = 0.1  # seconds after a failed accept
 _GC_THRESHOLD = 10_000  # allocations before a collection of the youngest generation
 SEND_TIMEOUT_S = 600.0  # a client must read a whole answer: megabytes over a slow connection
 
@@ -66,7 +67,7 @@ class BaseWorker(Worker):  # type: ignore[misc]
     _request_id: Callable[[str | None], str]
 
     def load_wsgi(self) -> None:
-        from app.exchange import request_id
+        from app.exchange import WAITED_S, request_id
 
         super().load_wsgi()
         keep_freed()
@@ -85,6 +86,7 @@ class BaseWorker(Worker):  # type: ignore[misc]
             response, body = start_response.__self__, environ["wsgi.input"]
             response.version = SERVER
             response.__class__ = BufferedHeadResponse
+            environ[WAITED_S] = body.waited_s
 
             def start(*args: Any) -> Any:
                 # Decided as late as possible: a stop may have been requested while the app ran.
@@ -98,19 +100,26 @@ class BaseWorker(Worker):  # type: ignore[misc]
         self.wsgi = wsgi
 
     def serve_request(
-        self, parser: Any, sock: Any, addr: Any, answer: Callable[[Any], Any]
+        self,
+        parser: Any,
+        sock: Any,
+        addr: Any,
+        answer: Callable[[Any], Any],
+        waited_s: float = 0.0,
     ) -> bool:
         """Serve one request; return whether the connection can be used for another.
 
         Replaces a part of gunicorn's `handle` in both workers, which closes the connection where
         bytes of the body are unread, and logs the bytes of a head that it cannot parse. ``answer``
-        is gunicorn's `handle_request`.
+        is gunicorn's `handle_request`; ``waited_s`` are the seconds that the request has waited for
+        a thread.
         """
         req = body = None
         try:
             parser.unreader.expect()
             req = next(parser)
             body = req.body = Body(req, parser.unreader, sock)
+            body.waited_s = waited_s
             if answer(req) is not False and body.finish():
                 parser.mesg = None  # no part of it must be read before the next
                 return True

@@ -12,6 +12,8 @@ from typing import Any
 from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 
+from app.concurrency.yielding import WORK_S_PER_YIELD, yield_control
+
 #: Seconds that a client has for the head, and again for the body; each byte that arrives extends
 #: them, by `MIN_BYTES_PER_S`.
 IDLE_CLIENT_TIMEOUT_S = 30.0
@@ -47,11 +49,20 @@ class Unreader(SocketUnreader):  # type: ignore[misc]
 
     def expect(self, seconds: float | None = None) -> None:
         """Allow these seconds for the next bytes; by default `IDLE_CLIENT_TIMEOUT_S`."""
-        self.deadline = time.monotonic() + (IDLE_CLIENT_TIMEOUT_S if seconds is None else seconds)
+        now = time.monotonic()
+        self.deadline = now + (IDLE_CLIENT_TIMEOUT_S if seconds is None else seconds)
+        self._yield_at = now + WORK_S_PER_YIELD
 
     def chunk(self, size_hint: int | None = None) -> bytes:
+        now = time.monotonic()
+        if now >= self._yield_at:
+            # gevent's recv does not switch while bytes are there: a fast client could send millions
+            # of tiny chunks, which take seconds, and all other requests would wait.
+            yield_control()
+            now = time.monotonic()
+            self._yield_at = now + WORK_S_PER_YIELD
         # Not 0, which would mean "do not wait": bytes that have arrived may always be read.
-        self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
+        self.sock.settimeout(max(self.deadline - now, 0.001))
         try:
             data: bytes = super().chunk(size_hint)
         except TimeoutError:
@@ -68,6 +79,7 @@ class Body(io.RawIOBase):
         #: Bytes not read yet; infinite until the end of a chunked body is read.
         self.unread_bytes: float = getattr(req.body.reader, "length", math.inf)
         self.failed = False  # read by gunicorn's parser
+        self.waited_s = 0.0  # of its request, for a thread
         self._started = self.unread_bytes == 0
         # gunicorn would send "100 Continue" before calling the app. Here the first read sends it,
         # so a client that is refused (401, 413) need not send its body.

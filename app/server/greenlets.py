@@ -18,7 +18,7 @@ from gunicorn.workers import ggevent  # type: ignore[import-untyped]
 
 from app.server import base_worker, body
 from app.server.balance import PAUSE_S, ConnectionCount, waiting_connections
-from app.server.base_worker import BaseWorker
+from app.server.base_worker import ACCEPT_RETRY_S, BaseWorker
 from app.server.body import Unreader
 from app.server.request import Request
 
@@ -29,10 +29,11 @@ class _BalancedServer(StreamServer):  # type: ignore[misc]
     max_accept = 1000
 
     def __init__(
-        self, sock: Any, handle: Any, pool: Pool, count: ConnectionCount, **options: Any
+        self, sock: Any, handle: Any, pool: Pool, count: ConnectionCount, log: Any, **options: Any
     ) -> None:
         super().__init__(sock, handle, spawn=pool, **options)
         self._count = count
+        self._log = log
         self._share = 0  # connections to accept until the counts are compared again
         self._pause: Any = None
 
@@ -44,10 +45,16 @@ class _BalancedServer(StreamServer):  # type: ignore[misc]
                 return None
             self._share = self._count.share(waiting)
             if not self._share:
-                self._leave_to_others()
+                self._pause_accepting(PAUSE_S)
                 return None
         self._share -= 1
-        accepted = super().do_read()
+        try:
+            accepted = super().do_read()
+        except OSError as error:
+            # No free file descriptor, for instance. gevent would print a traceback.
+            self._log.error("Cannot accept a connection: %s", error.strerror)
+            self._pause_accepting(ACCEPT_RETRY_S)
+            accepted = None
         if accepted:
             self._count.add(1)
         else:
@@ -58,9 +65,9 @@ class _BalancedServer(StreamServer):  # type: ignore[misc]
         super().do_close(sock, *args)
         self._count.add(-1)
 
-    def _leave_to_others(self) -> None:
+    def _pause_accepting(self, seconds: float) -> None:
         self.stop_accepting()
-        self._pause = self.loop.timer(PAUSE_S)
+        self._pause = self.loop.timer(seconds)
         self._pause.start(self._end_pause)
 
     def _end_pause(self) -> None:
@@ -94,7 +101,7 @@ class GeventWorker(BaseWorker, ggevent.GeventWorker):  # type: ignore[misc]
         for sock in self.sockets:
             # By name: the listener is closed before its last connections are served.
             handle = functools.partial(self.handle, sock.getsockname())
-            servers.append(_BalancedServer(sock, handle, connections, count, **options))
+            servers.append(_BalancedServer(sock, handle, connections, count, self.log, **options))
             servers[-1].start()
         while self.alive:
             self.notify()

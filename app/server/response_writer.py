@@ -40,7 +40,8 @@ class BufferedHeadResponse(Response):  # type: ignore[misc]
 
     def default_headers(self) -> list[str]:
         connection = "close" if self.should_close() else "keep-alive"
-        major, minor = self.req.version
+        # At most the version that this server conforms to: HTTP/1.2 gets 1.1 (RFC 9110, 6.2).
+        major, minor = min(self.req.version, (1, 1))
         start = [
             f"HTTP/{major}.{minor} {self.status}\r\n"
             f"Server: {SERVER}\r\nDate: {_now()}\r\nConnection: {connection}\r\n"

@@ -47,7 +47,7 @@ class ThreadWorker(BaseWorker, gthread.ThreadWorker):  # type: ignore[misc]
             # No free file descriptor, for instance. gunicorn would end the worker and all its
             # requests.
             self.log.error("Cannot accept a connection: %s", error.strerror)
-            time.sleep(0.1)
+            time.sleep(base_worker.ACCEPT_RETRY_S)
         return bool(self.nr_conns > before)
 
     def set_accept_enabled(self, enabled: bool) -> None:
@@ -65,11 +65,18 @@ class ThreadWorker(BaseWorker, gthread.ThreadWorker):  # type: ignore[misc]
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, time.monotonic() + base_worker.STOP_IDLE_TIMEOUT_S)
 
+    def enqueue_req(self, conn: Any) -> None:
+        """Queue a connection for a thread, and record when.
+
+        The deadline of its request counts from then. That of the first request of a connection may
+        count too early: a new one is queued before its first bytes have come.
+        """
+        conn.queued_at = time.monotonic()
+        super().enqueue_req(conn)
+
     def handle(self, conn: Any) -> Any:
-        # gunicorn waits 5 s here, which would use a thread for each client that sends nothing.
-        if not conn.initialized and not conn.wait_for_data(
-            0 if self.alive else base_worker.STOP_IDLE_TIMEOUT_S
-        ):
+        waited_s = time.monotonic() - conn.queued_at
+        if not conn.initialized and not self._has_data(conn):
             return gthread._DEFER if self.alive else False
         try:
             conn.sock.setblocking(True)
@@ -80,7 +87,16 @@ class ThreadWorker(BaseWorker, gthread.ThreadWorker):  # type: ignore[misc]
             conn.parser.unreader = Unreader(conn.sock)
             conn.parser.mesg_class = Request
         answer = functools.partial(self.handle_request, conn=conn)
-        return self.serve_request(conn.parser, conn.sock, conn.client, answer)
+        return self.serve_request(conn.parser, conn.sock, conn.client, answer, waited_s)
+
+    def _has_data(self, conn: Any) -> bool:
+        """Return whether the first bytes of a connection are there; the poller waits for others."""
+        # gunicorn waits 5 s here, which would use a thread for each client that sends nothing.
+        timeout_s = 0 if self.alive else base_worker.STOP_IDLE_TIMEOUT_S
+        try:
+            return bool(conn.wait_for_data(timeout_s))
+        except OSError:  # no free file descriptor for the selector that it makes
+            return False
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         if not fs.cancelled() and not fs.exception() and fs.result():

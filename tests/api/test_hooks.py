@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from app.errors import ModelNotFound
+from app.exchange import WAITED_S
 from tests.api.fake import AUTH, FakeProvider, app_with, ask, error_of
 
 
@@ -18,6 +19,20 @@ def test_response_has_the_callers_request_id_or_a_new_one(client):
         assert made.headers["x-request-id"].startswith("req_")
         bad = client.get(path, headers={"X-Request-Id": "not well formed"})
         assert bad.headers["x-request-id"].startswith("req_")
+
+
+def test_time_in_the_servers_queue_counts_for_the_deadline(client, provider):
+    """Under gthread a request may wait for a thread; its caller may not wait any more then."""
+
+    def ask_after(waited_s):
+        body = {"model": "embed", "input": "hello", "timeout": 100}
+        environ = {WAITED_S: waited_s}
+        return client.post("/v1/embeddings", json=body, headers=AUTH, environ_overrides=environ)
+
+    error = error_of(ask_after(101.0))
+    assert (error.status, error.code) == (504, "timeout")
+    assert not provider.calls
+    assert ask_after(50.0).status_code == 200
 
 
 def test_no_hook_is_registered_that_the_app_does_not_call(client):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from app.domain import Caller, EmbeddingRequest, Flow
 from app.errors import BadRequest
 from tests.api.parsing import TYPES, parse, refusal, schema
+from tests.support.cost import calls_of
 
 
 def test_missing_fields_have_defaults():
@@ -75,6 +76,16 @@ def test_model_in_path_has_precedence():
     parsed = schema.parse({"model": "body", "input": "x"}, "path")
     assert parsed.request.model == "path"
     assert schema.parse({"input": "x"}, "path").request.model == "path"
+
+
+def test_unknown_fields_cost_no_calls():
+    """A body of two million of them would stop the event loop of a worker for seconds."""
+
+    def calls(number):
+        payload = {"model": "m", "input": "x", **{f"x{i}": i for i in range(number)}}
+        return calls_of(lambda: schema.parse(payload))
+
+    assert calls(1000) == calls(1)
 
 
 def test_unknown_fields_are_returned_as_extra():

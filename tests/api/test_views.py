@@ -1,9 +1,11 @@
 """The routes of the API: paths, authentication, responses."""
 
 import base64
+import json
 
 import numpy as np
 import pytest
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from tests.api.fake import AUTH, WIDTH, app_with, ask, error_of
 from tests.support.settings import KEY, NARROW_KEY, key
@@ -35,6 +37,26 @@ def test_model_in_path_replaces_the_field(client, path, model):
     assert response.json["model"] == model
     error = error_of(ask(client, path.format("unknown")))
     assert (error.status, error.code) == (404, "model_not_found")
+
+
+def test_a_target_without_a_path_is_the_root(client):
+    """``GET http://host HTTP/1.1`` has an empty path, which means "/" (RFC 9110, 4.2.3)."""
+    environ = EnvironBuilder("/").get_environ() | {"PATH_INFO": ""}
+    app_iter, status, _ = run_wsgi_app(client.application, environ)
+    assert (status, json.loads(b"".join(app_iter))["object"]) == ("200 OK", "service")
+
+
+def test_leading_slashes_take_no_memory(client):
+    """Clients without a key could fill it otherwise, with paths of 8 KB that lead to one rule."""
+    app = client.application
+    sizes = set()
+    for slashes in range(1, 20):
+        environ = EnvironBuilder("/").get_environ()
+        environ["PATH_INFO"] = "/" * slashes + "health/live"
+        _, status, _ = run_wsgi_app(app, environ)
+        assert status == "200 OK"
+        sizes.add(len(app._matched))
+    assert len(sizes) == 1
 
 
 def test_a_path_is_utf8(client):
@@ -73,6 +95,7 @@ def test_response_headers_name_cache_provider_and_attempts(client, provider):
         {"authorization": f"BEARER  {KEY} "},
         {"api-key": KEY},
         {"Authorization": "Basic eDp5", "api-key": KEY},
+        {"Authorization": "Bearer ", "api-key": KEY},
         {"Authorization": f"Bearer {KEY}", "api-key": "sk-another"},
     ],
 )

@@ -3,15 +3,18 @@
 import gzip
 import json
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import ConnectionFailed, ProviderTimeout, Rejected
+from app.providers.http import answers
 from app.providers.http.answers import MAX_BUFFER, Answer
 from app.providers.http.sockets import PIECE
 from tests.providers.http import assert_embeds, call, connections, within
+from tests.support.clock import Clock
 from tests.support.wire import chunked, head
 
 TEXTS = [f"text {i}" for i in range(1500)]
@@ -42,6 +45,25 @@ def answer_in(*pieces: bytes) -> Answer:
     answer = Answer(sock)
     answer.read_head(sock.recv(PIECE))
     return answer
+
+
+def test_other_requests_go_on_while_tiny_chunks_are_parsed(monkeypatch):
+    """gevent's recv does not switch while bytes are there: a million chunks take 60 ms."""
+    clock, yields = Clock(100.0), []
+    monkeypatch.setattr(answers, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(answers, "yield_control", lambda: yields.append(clock.now))
+
+    class Slow(Pieces):
+        def recv(self, size: int) -> bytes:
+            clock.now += 0.0012  # that parsing the piece before took
+            return super().recv(size)
+
+    body = b"x" * 100
+    sock = Slow(head(200, {"Transfer-Encoding": "chunked"}), *[b"1\r\nx\r\n"] * 100, b"0\r\n\r\n")
+    answer = Answer(sock)
+    answer.read_head(sock.recv(PIECE))
+    assert answer.read(1000) == body
+    assert len(yields) == 101 // 3  # a break in each 3 ms
 
 
 def body_of(exchange):

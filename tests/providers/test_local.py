@@ -79,8 +79,9 @@ def test_any_text_that_openai_takes_is_embedded(provider, text):
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb"])
 def test_invalid_unicode_is_refused(provider, text):
-    with pytest.raises(Rejected, match="no Unicode"):
+    with pytest.raises(Rejected, match="no Unicode") as caught:
         embed(provider, text)
+    assert caught.value.param == "input"
 
 
 def test_a_long_text_is_not_cut(provider):
@@ -93,6 +94,7 @@ def test_tokens_of_another_vocabulary_are_refused(provider, token):
     with pytest.raises(Rejected) as caught:
         embed(provider, [5, token])
     assert "below 32000" in caught.value.message
+    assert caught.value.param == "input"
     embed(provider, [0, 31_999])
 
 
@@ -104,8 +106,9 @@ def test_every_token_has_a_vector(provider):
 
 def test_a_text_without_tokens_is_refused(provider, monkeypatch):
     monkeypatch.setattr(provider, "_ids", lambda items: [[] for _ in items])
-    with pytest.raises(Rejected, match="without a single token"):
+    with pytest.raises(Rejected, match="without a single token") as caught:
         embed(provider, "nothing")
+    assert caught.value.param == "input"
 
 
 def test_broken_model_is_an_error(provider, monkeypatch):

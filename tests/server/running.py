@@ -16,6 +16,7 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
 from app import server as serving
+from app.exchange import WAITED_S
 
 
 def plain(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -34,6 +35,10 @@ def plain(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[b
     if path == "/client":
         start_response("200 OK", [("Content-Length", str(len(environ["REMOTE_ADDR"])))])
         return [environ["REMOTE_ADDR"].encode()]
+    if path == "/waited":
+        waited = f"{environ.get(WAITED_S, 0.0):.2f}".encode()
+        start_response("200 OK", [("Content-Length", str(len(waited)))])
+        return [waited]
     if path == "/complain":
         environ["wsgi.errors"].write("a complaint\n")
     if path == "/busy":

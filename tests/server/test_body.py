@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from werkzeug.wsgi import get_input_stream
 
 from app.server import body
 from tests.server.talk import Talk, chunked, sized
+from tests.support.clock import Clock
 
 SECRET = "sk-planted-secret"
 
@@ -114,6 +116,23 @@ def test_client_below_minimum_rate_is_refused(monkeypatch: pytest.MonkeyPatch):
         talk.client.sendall(b"def")
         assert talk.unreader.chunk() == b"def"
         assert talk.unreader.deadline == pytest.approx(before + 0.03)
+
+
+def test_other_requests_go_on_while_a_body_is_read(monkeypatch: pytest.MonkeyPatch):
+    """gevent's recv does not switch while bytes are there: millions of tiny chunks take seconds."""
+    clock, yields = Clock(100.0), list[float]()
+    monkeypatch.setattr(body, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(body, "yield_control", lambda: yields.append(clock.now))
+    client, server = socket.socketpair()
+    with client, server:
+        client.sendall(b"x" * 50_000)
+        unreader = body.Unreader(server)
+        for clock.now in (100.0, 100.002, 100.004, 100.006, 100.0075):
+            unreader.chunk()
+        clock.now = 200.0
+        unreader.expect()
+        unreader.chunk()
+    assert yields == [100.004, 100.0075]
 
 
 def test_rest_of_a_request_is_discarded_within_bounds(monkeypatch: pytest.MonkeyPatch):

@@ -21,8 +21,10 @@ class Recorder:
         return len(self.writes[-1])
 
 
-def answering(method: str, headers: list[tuple[str, str]]) -> tuple[BufferedHeadResponse, Recorder]:
-    with Talk(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n".encode()) as talk:
+def answering(
+    method: str, headers: list[tuple[str, str]], version: str = "1.1"
+) -> tuple[BufferedHeadResponse, Recorder]:
+    with Talk(f"{method} / HTTP/{version}\r\nHost: x\r\n\r\n".encode()) as talk:
         sock = Recorder()
         answer = BufferedHeadResponse(talk.parser.mesg, sock, Config())
     answer.start_response("200 OK", headers)
@@ -56,6 +58,14 @@ def test_socket_that_takes_a_part_gets_the_rest():
     answer.write(body)
     answer.close()
     assert b"".join(sock.writes).partition(b"\r\n\r\n")[2] == body
+
+
+@pytest.mark.parametrize(("asked", "answered"), [("1.0", "1.0"), ("1.1", "1.1"), ("1.2", "1.1")])
+def test_answer_has_no_later_version_than_the_server(asked: str, answered: str):
+    """A server must not send a version to which it does not conform (RFC 9110, 6.2)."""
+    answer, sock = answering("GET", [("Content-Length", "0")], asked)
+    answer.close()
+    assert b"".join(sock.writes).startswith(f"HTTP/{answered} 200 OK\r\n".encode())
 
 
 def test_head_without_body_is_written():

@@ -2,14 +2,16 @@
 
 import errno
 import io
+import itertools
 import json
 import logging
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
-from app.server import base_worker, body
+from app.server import base_worker, body, threads
 from tests.server.running import Running, everything, get
 
 SECRET = "sk-planted-secret"
@@ -143,6 +145,16 @@ def test_stop_serves_accepted_requests_and_closes_idle_connections(
         assert time.monotonic() - begun < 2.5
 
 
+def test_app_is_told_how_long_a_request_has_waited_for_a_thread(monkeypatch: pytest.MonkeyPatch):
+    """Its deadline counts from its arrival, and not from when one of the threads was free."""
+    seconds = itertools.count()  # one for each reading: when it is queued, when a thread takes it
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)), sleep=time.sleep)
+    monkeypatch.setattr(threads, "time", clock)
+    worker = Running("gthread")
+    assert worker.ask(get(b"/waited", b"Connection: close")).endswith(b"\r\n\r\n1.00")
+    worker.stop()
+
+
 def test_stop_after_its_timeout_is_logged():
     worker = Running("gevent", graceful_timeout=0)
     with worker.connect() as connection:
@@ -158,13 +170,25 @@ def test_signal_before_start_stops_the_worker(start: Callable[..., Running]):
     assert not worker.thread.is_alive()
 
 
-def test_no_free_descriptors_do_not_end_a_worker(monkeypatch: pytest.MonkeyPatch):
-    worker = Running("gthread")
+@pytest.mark.parametrize(
+    ("worker_class", "accept"),
+    [
+        ("gthread", "gunicorn.workers.gthread.ThreadWorker.accept"),
+        ("gevent", "gevent.server.StreamServer.do_read"),
+    ],
+)
+def test_no_free_descriptors_do_not_end_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    worker_class: str,
+    accept: str,
+):
+    worker = Running(worker_class)
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("gunicorn.workers.gthread.ThreadWorker.accept", refuse)
+    monkeypatch.setattr(accept, refuse)
     with worker.connect() as connection:
         time.sleep(0.3)
         monkeypatch.undo()
@@ -172,6 +196,24 @@ def test_no_free_descriptors_do_not_end_a_worker(monkeypatch: pytest.MonkeyPatch
         assert everything(connection).endswith(b"\r\n\r\nok")
     worker.stop()
     assert "Cannot accept a connection: Too many open files" in worker.log_lines.getvalue()
+    assert worker.log_lines.getvalue().count("\n") < 10  # not one for each turn of a loop
+    assert "Traceback" not in capfd.readouterr().err  # in the place of a line of JSON
+
+
+def test_connection_is_served_though_no_descriptor_is_free_to_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """gunicorn waits by a selector, which takes a descriptor; it closed the connection instead."""
+    worker = Running("gthread")
+
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("gunicorn.workers.gthread.selectors.DefaultSelector", refuse)
+    try:
+        assert worker.ask(get(b"/", b"Connection: close")).endswith(b"\r\n\r\nok")
+    finally:
+        worker.stop()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -45,6 +46,9 @@ class RefusedItems:
             return any(self._hash(item) in self._hashes for item in items)
 
     def _hash(self, item: Item) -> bytes:
-        text = item if isinstance(item, str) else repr(item)
-        encoded = text.encode("utf-8", "surrogatepass")
-        return blake2b(encoded, digest_size=16, key=self._key).digest()
+        if isinstance(item, str):
+            encoded, person = item.encode("utf-8", "surrogatepass"), b"text"
+        else:
+            # A sixth of the time that their `repr` takes: a request may have a million.
+            encoded, person = array("Q", item).tobytes(), b"token ids"
+        return blake2b(encoded, digest_size=16, key=self._key, person=person).digest()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from enum import Enum
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,11 +35,17 @@ class NotSent(ProviderError):
 
 
 def kind_of(call: Call, cut_to: int | None) -> Hashable:
-    """Return a key that is equal for calls that differ only in their items and end user."""
+    """Return a key that is equal for calls that differ only in their items and end user.
+
+    Of passed-on fields it has a digest: they may be as long as a request, and kinds are remembered.
+    """
     is_text = isinstance(call.items[0], str)
     if is_text and not (call.dimensions or cut_to or call.input_type or call.passed):
         return _PLAIN_TEXT
-    passed = msgspec.json.encode(call.passed, order="sorted") if call.passed else b""
+    passed = b""
+    if call.passed:
+        encoded = msgspec.json.encode(call.passed, order="sorted")
+        passed = blake2b(encoded, digest_size=16).digest()
     return (is_text, call.dimensions, cut_to, call.input_type, passed)
 
 

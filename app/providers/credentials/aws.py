@@ -71,7 +71,10 @@ def _session(settings: ProviderSettings) -> Session:
 def signer(
     service: str, region: str, credentials: Callable[[], Any]
 ) -> Callable[[str, bytes, Mapping[str, str]], Mapping[str, str]]:
-    """A function that signs a POST: (URL, body, headers) → all headers to be sent, but Host."""
+    """Return a function that signs a POST of a URL, a body and headers.
+
+    It returns all headers to be sent, except Host.
+    """
 
     def sign(url: str, body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
         request = AWSRequest("POST", url, data=body, headers=dict(headers))

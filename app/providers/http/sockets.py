@@ -1,4 +1,4 @@
-"""A socket that keeps to a deadline, whatever is done with it."""
+"""A socket whose operations end at a deadline."""
 
 from __future__ import annotations
 

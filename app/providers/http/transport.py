@@ -146,7 +146,10 @@ class HttpProvider:
 
 
 def _body(answer: Answer, limit: int) -> bytes | memoryview | None:
-    """The whole body, or None where it is longer than ``limit`` bytes, packed or unpacked."""
+    """Return the whole body, uncompressed; None where it has more than ``limit`` bytes.
+
+    The limit applies to the compressed bytes, too.
+    """
     body = answer.read(limit)
     coding = answer.headers.get("content-encoding")
     if body is None or coding is None:
@@ -196,9 +199,10 @@ def _secrets(settings: ProviderSettings, base_url: str) -> set[str]:
 
 
 def _translate(error: Exception, late: bool) -> ProviderError:
-    """A foreign exception → ours. No text of it is passed on: it names addresses.
+    """Return the `ProviderError` of an exception of requests, urllib3 or the system.
 
-    ``late``: the deadline has passed, which urllib3 reports as a broken connection while it sends.
+    No text of the exception is passed on, as it names addresses. ``late``: the deadline has passed,
+    which urllib3 reports as a broken connection where it happens during the send.
     """
     if isinstance(error, requests.ConnectTimeout):
         return ConnectionFailed("did not accept a connection in time")
