@@ -160,12 +160,14 @@ def _most_in_flight(calls: list[Seen], start: float, stop: float) -> int:
 
 
 def check_unavailable(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """Check that there is no 503 while a provider without faults could have served at once."""
+    """Check that there is no 502 or 503 while a provider without faults could serve at once."""
     for asked in run.asked:
         could = serving(made, asked.request) if not is_poisoned(asked.request) else []
         well = [d for d in could if d["provider"] not in made.ill | _picky(made)]
         if asked.code == "no_provider_available" and well and len(well) == len(could):
             yield f"503: {asked.request.items[:3]} though no provider was ever ill"
+        if asked.code == "upstream_error" and well and len(well) == len(could):
+            yield f"502: {asked.request.items[:3]} though no provider was ever ill"
         if asked.code == "overloaded" and not made.no_threads[2] and made.workers == 1:
             first = min((d.get("tier", 0) for d in could), default=0)
             for d in well:

@@ -21,7 +21,7 @@ def check_drift(run: Simulation, made: Arrangement) -> Iterator[str]:
                 yield f"drift: {asked.request.items[:3]} got vectors of {provider}"
         if asked.code == "space_drifted":
             could = {d["provider"] for d in serving(made, asked.request)}
-            if not could <= _drifted(made, asked, asked.heard, asked.at):
+            if not could <= _drifted(made, asked, asked.heard, asked.at - GRACE):
                 yield f"drift: {asked.code} for {asked.request.items[:3]} too early"
 
 

@@ -7,6 +7,7 @@ a seed keeps the rest of its arrangement.
 
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.dispatch.deployments.deployment import Agreement
@@ -92,20 +93,23 @@ def schedule(run: Simulation, made: "Arrangement") -> None:
     for dispatcher in run.dispatchers:
         sleep_in_virtual_time(dispatcher, world)
     for drift in made.drifts:
-        for at, agreement in ((drift.start, GONE), (drift.stop, WELL)):
-            world.at(began + at, _setting(run, drift, agreement))
+        world.at(began + drift.start, partial(world.spawn, _drift, run, drift))
     for number, call in enumerate(made.background):
         world.at(began + call.after, _starting(run, call, number))
 
 
-def _setting(run: Simulation, drift: Drift, agreement: Agreement):  # type: ignore[no-untyped-def]
-    def check() -> None:
-        for dispatcher in run.dispatchers:
-            for model, deployment in dispatcher.deployments():
-                if (model, deployment.name) == (drift.model, drift.provider):
-                    dispatcher.set_agreement(deployment, agreement, ejects=True)
+def _drift(run: Simulation, drift: Drift) -> None:
+    """Let a deployment be ejected for drift, and be back some time later."""
+    _set_agreement(run, drift, GONE)
+    run.world.pause(drift.stop - drift.start)
+    _set_agreement(run, drift, WELL)
 
-    return lambda: run.world.spawn(check)
+
+def _set_agreement(run: Simulation, drift: Drift, agreement: Agreement) -> None:
+    for dispatcher in run.dispatchers:
+        for model, deployment in dispatcher.deployments():
+            if (model, deployment.name) == (drift.model, drift.provider):
+                dispatcher.set_agreement(deployment, agreement, ejects=True)
 
 
 def _starting(run: Simulation, call: Background, number: int):  # type: ignore[no-untyped-def]
