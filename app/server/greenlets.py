@@ -12,6 +12,7 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gevent.socket import wait
 from gunicorn.http import get_parser  # type: ignore[import-untyped]
 from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
 from gunicorn.workers import ggevent  # type: ignore[import-untyped]
@@ -21,6 +22,9 @@ from app.server.balance import PAUSE_S, ConnectionCount, waiting_connections
 from app.server.base_worker import ACCEPT_RETRY_S, BaseWorker
 from app.server.body import Unreader
 from app.server.request import Request
+
+#: The event of a watcher of gevent's loop: bytes can be read. It is libev's and libuv's.
+_READ = 1
 
 
 class _BalancedServer(StreamServer):  # type: ignore[misc]
@@ -141,24 +145,36 @@ class GeventWorker(BaseWorker, ggevent.GeventWorker):  # type: ignore[misc]
         parser.unreader = unreader = Unreader(client)
         parser.mesg_class = Request
         loop = gevent.get_hub().loop
+        arrival = loop.io(client.fileno(), _READ)
+        answer = functools.partial(self._answer, listener_name, client, addr)
         alive = True
-        while alive:
-            turn = loop.iteration
-            if not unreader.buf.getvalue() and not self._wait_for_more(client, unreader):
-                break
-            answer = functools.partial(self._answer, listener_name, client, addr)
-            alive = self.serve_request(parser, client, addr, answer)
-            if loop.iteration == turn:
-                # Other greenlets first: if the next request has arrived, gevent's recv does not
-                # switch, and one busy client would starve the others (32 clients: p50 0.2 ms, p99
-                # 150 ms).
-                gevent.sleep(0)
-
-    def _wait_for_more(self, client: Any, unreader: Unreader) -> bool:
-        """Read the first bytes of the next request; return whether there are any."""
-        self._idle[client] = time.monotonic()
         try:
-            client.settimeout(None if self.alive else base_worker.STOP_IDLE_TIMEOUT_S)
+            while alive:
+                turn = loop.iteration
+                if not unreader.buf.getvalue() and not self._receive(client, unreader, arrival):
+                    break
+                alive = self.serve_request(parser, client, addr, answer)
+                if loop.iteration == turn:
+                    # Other greenlets first: a client that does not wait for its answers, so that
+                    # more requests are in the buffer, would starve the others.
+                    gevent.sleep(0)
+        finally:
+            arrival.close()
+
+    def _receive(self, client: Any, unreader: Unreader, arrival: Any) -> bool:
+        """Read the first bytes of the next request; return whether there are any.
+
+        ``arrival`` is a watcher of bytes that arrive. Other greenlets run while it is waited for,
+        even where some have arrived: without that, one busy client would starve the others (32
+        clients: p50 0.2 ms, p99 150 ms). To read first, as gevent's `recv` does, mostly fails, and
+        would cost a short request 3 % more.
+        """
+        self._idle[client] = time.monotonic()
+        timeout = None if self.alive else base_worker.STOP_IDLE_TIMEOUT_S
+        try:
+            if not self.cfg.is_ssl:  # TLS may hold bytes that have left the socket
+                wait(arrival, timeout)
+            client.settimeout(timeout)
             data = client.recv(unreader.mxchunk)
         except OSError:
             return False
