@@ -126,8 +126,8 @@ class DispatchSettings:
     suspicion: float = _seconds(
         5.0,
         600,
-        "for which a deployment that may not be ejected, or whose 400s are in doubt, is asked "
-        "only where no other is well.",
+        "for which a deployment that may not be ejected is asked only where no other is well; and "
+        "one whose 400s are in doubt, only after another or where no other is well.",
     )
     last_resort: float = _seconds(
         1.0, 600, "between probes of an ejected deployment while no other can serve."

@@ -59,6 +59,16 @@ def test_deployment_that_begins_to_refuse_everything_fails_no_requests_while_oth
         assert codes(asked)["BadRequest"] < 40
 
 
+def test_bad_texts_get_their_400_while_the_400s_of_a_deployment_are_in_doubt():
+    """They go to the second tier first, whose 400s nothing has shown to be right."""
+    with simulated({"a": good(0.5), "b": good(0.5)}, SECOND_TIER, merge=False) as run:
+        asked = load(run, 300, 0.1, timeout=30)
+        bad = [run.ask("m", [f"{POISON} {i}"], i * 0.05, timeout=30) for i in range(600)]
+        run.world.run()
+        assert codes(asked) == {"ok": 300}
+        assert codes(bad) == {"BadRequest": 600}
+
+
 def test_deployment_that_begins_to_refuse_everything_is_ejected_within_a_minute():
     """Its first 400s are believed, because it has just served requests."""
     ill = between(1020, 1e9, refuses_all, good())

@@ -66,7 +66,8 @@ class Pool:
         2. Several are healthy: the first tier with one that may be called is used. In that tier two
            are drawn by weight, and the one with the shorter expected wait is called (the power of
            two choices: Mitzenmacher 2001). One whose quota holds the call back is passed over where
-           another would send it at once: see `_without_pause`.
+           another would send it at once: see `_without_pause`; and so is one whose 400s are in
+           doubt, unless another has failed.
         3. None of them has room in its quota, but one will have it soon: that is called.
         4. None is healthy: an ejected one may get its half-open probe early.
         """
@@ -77,6 +78,10 @@ class Pool:
                 only, expected, now, is_only=True, deadline=deadline
             )
             return only if may_be_called else None
+        if not avoid and (doubted := [d for d in candidates if d.standing.is_doubted(now)]):
+            preferred = self.choose(now, expected, suitable, doubted, deadline)
+            if preferred is not None:
+                return preferred
         for last_resort in (False, True):  # cases 2 and 4
             for in_tier in self._by_tier(candidates, avoid):
                 available = [

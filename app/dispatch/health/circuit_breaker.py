@@ -209,7 +209,7 @@ class Health:
         return self._ejected_until is not None or self._refuted_400s >= limit
 
     def suspect(self, now: float) -> None:
-        """Let it be called only as a last resort for a while."""
+        """Let it be called only as a last resort for a while: it may not be ejected."""
         self._suspect_until = now + self._settings.suspicion
 
     def eject(self, error: ProviderError, now: float) -> None:

@@ -15,13 +15,15 @@ from app.dispatch.health.silence import Evidence, Silence
 from app.dispatch.health.time_limits import TimeLimits
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
+_NEVER = float("-inf")
+
 
 class Standing:
     """Health, latency and calls in flight of one deployment.
 
     Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
-    read: `is_ejected`, `in_flight`, ``latency`` by `draw` and `ejector`, ``health`` by `report` and
-    `verdict`, and ``costs`` (an estimate) by `deployment` and `merging`.
+    read: `is_ejected`, `in_flight`, `is_doubted`, ``latency`` by `draw` and `ejector`, ``health``
+    by `report` and `verdict`, and ``costs`` (an estimate) by `deployment` and `merging`.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
@@ -33,6 +35,8 @@ class Standing:
         self.time_limits = TimeLimits(timeout, settings)
         self._refusals = Refusals(settings)
         self._silence = Silence(self.time_limits, self.latency)
+        self._settings = settings
+        self._doubted_until = _NEVER  # by its last 400
         self._probes_cut = 0  # in a row, by their timeout
         self._lock = uncontended_lock()
 
@@ -76,6 +80,10 @@ class Standing:
         """Whether a 400 to a request of that kind is taken as the caller's fault."""
         with self._lock:
             return self._refusals.are_trusted(kind, now, self._silence.in_flight)
+
+    def is_doubted(self, now: float) -> bool:
+        """Whether it has refused so much lately that new requests are to prefer others."""
+        return now < self._doubted_until
 
     def doubts_400(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind may be the provider's fault."""
@@ -158,6 +166,7 @@ class Standing:
             straggler = health.is_straggler(call_started_at) and not caused_ejection
             self.latency.add(items, now - call_started_at, now)
             self._refusals.record_success(kind, call_started_at, now)
+            self._doubted_until = _NEVER
             self._probes_cut = 0
             silence.record_answer()
             if not straggler:
@@ -176,8 +185,8 @@ class Standing:
     ) -> None:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success.
 
-        One whose 400s seem wrong is suspect: it answers at once, and so would get most requests.
-        ``is_test``: a call of a bisection, which repeats items that were refused before.
+        While the 400s of one seem wrong, new requests prefer others: it answers at once, and so
+        would get most of them. ``is_test``: a call of a bisection, which repeats refused items.
         """
         with self._lock:
             self._refusals.record_refusal(is_test, now)
@@ -188,12 +197,13 @@ class Standing:
             elif is_probe:
                 self.health.probe_ended()
             elif self._refusals.seem_wrong(kind, now, self.in_flight):
-                self.health.suspect(now)
+                self._doubted_until = now + self._settings.suspicion
 
     def confirm_refusal(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind, with 400."""
         with self._lock:
             self._refusals.record_confirmation(kind, now)
+            self._doubted_until = _NEVER
 
     def record_failure(
         self,
