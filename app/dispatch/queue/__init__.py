@@ -1,7 +1,8 @@
 """The queue of a provider: its slots, and the attempts that wait for them.
 
-* `batching`: the slots, and the lock of the queue before them; chooses the next batch.
-* `slots`: how many slots there are, how many are free, what waits for them, and how fast it leaves.
+* `slot_queue`: takes attempts, and chooses the next batch.
+* `slots`: how many slots there are, how many are free, what waits for them, and how fast it leaves;
+  has the lock of the queue.
 * `leased_slots`: a worker's lease of the slots of all workers; the question for it, and the answer.
 * `adaptive`: measures the number of slots where it is "auto".
 * `attempt`: the values in the queue.
