@@ -19,7 +19,8 @@
    deployment is chosen for each (`deployments`), parts that wait for the same provider leave in an
    order that is fair to all keys and share calls (`queue`), each call runs in a thread of its own
    (`sending`); failed calls are retried (`job`), all within the caller's deadline
-   (`app.concurrency.deadline`).
+   (`app.concurrency.deadline`). Workers share the quotas and slots of providers by
+   `app.limits.leases`.
 8. Provider (`app.providers`): one file for each wire format builds the call and reads the answer,
    whose vectors `app.providers.bodies` checks; `app.providers.http.transport` does the HTTP.
 9. Answer (`app.api.answers`): float32 bytes (`app.vectors`) → base64 or floats.
@@ -40,7 +41,8 @@ own, so that a request can end at its deadline while the call still runs. Backgr
 Values passed between packages: `app.domain`. Errors that a client can see: `app.errors`. Settings:
 `app.settings`, checked by `app.config`. `app.factory` makes all objects and connects them;
 `app.services` those of the ledger, the table of keys and the identity provider. `app.tokens` counts
-tokens, `app.redis` asks a Redis or Valkey, and `app.database` has the tables of a database.
+tokens, `app.redis` asks a Redis or Valkey and does without one that is slow or dead, and
+`app.database` has the tables of a database.
 """
 
 #: The version of the package. setup.cfg reads it here, without running this file.

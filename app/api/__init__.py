@@ -1,4 +1,4 @@
-"""HTTP and JSON: routes, request bodies, responses. The steps of a request below it use no Flask.
+"""HTTP and JSON: routes, request bodies, responses. Later steps of a request use no Flask.
 
 * `proxy`: the Flask app; `views`: its routes for embeddings, models, providers and health; `usage`:
   that for usage.
@@ -6,5 +6,5 @@
 * `client_address`: the address of the client, behind proxies; `client_connection`: whether it is
   still there.
 * `json_body`: reads a body as JSON; `schemas`: checks it; `request_fields`: its fields.
-* `embedder`: what follows, until there are vectors; `answers`: the response.
+* `embedder`: serves a request of a known caller, until there are vectors; `answers`: the response.
 """

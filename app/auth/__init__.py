@@ -6,7 +6,7 @@
   `key_entry`: one of them as a value; `snapshot`: a copy of them, for a start without the database.
 * `key_rights`: parses rights that an operator gives.
 * `blocklist`: keys and end users that are refused; `block_table`: those in the database;
-  `block_refresh`: reads them again and again.
+  `block_refresh`: keeps a worker's copy of them up to date.
 * `oidc`: tokens of an identity provider. `jwks`: its public keys; `jwks_fetch`: fetches them;
   `jwks_snapshot`: a copy of them, for a start without the provider.
 """

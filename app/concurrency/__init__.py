@@ -5,7 +5,7 @@
 * `locks`: the lock of state that is only read and written under it, never during I/O.
 * `yielding`: lets other requests go on during long computations.
 * `periodic`: background tasks.
-* `native_threads`: blocking functions, left at a time limit.
+* `native_threads`: runs blocking functions, which callers leave at a time limit.
 * `start_now`: starts a thread that runs at once, under gevent, too.
 * `peer`: whether a client has closed its connection.
 * `shared_files`: files of several processes.

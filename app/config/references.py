@@ -1,4 +1,4 @@
-"""The schema of all settings, and whether there is what names in them refer to."""
+"""The schema of all settings, and the check that names in them refer to something."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ The path of a request, and the package of each step::
 
 From the top down; each imports only what is below it (except types):
 
-* `drifted_rows`: embeds rows of a deployment again that is ejected for drift meanwhile.
+* `drifted_rows`: embeds rows again whose deployment is ejected for drift before their answer is
+  complete.
 * `dispatcher`: the entry. Makes the pools from the settings, and a job for each request; ends it
   where the client has left.
 * `one_deployment`: embeds a request on a deployment that an administrator names; `report`: the

@@ -21,8 +21,8 @@ from app.dispatch.job.job import Job
 from app.dispatch.job.starter import JobContext
 from app.dispatch.one_deployment import embed_on
 from app.dispatch.queue.adaptive import AdaptiveLimit
-from app.dispatch.queue.batching import SlotQueue
 from app.dispatch.queue.leased_slots import HOST_JOIN_S, HOST_POLL_FACTOR, LeasedSlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.quotas.leased_quota import LeasedQuota
 from app.dispatch.quotas.shares import calls_of_worker, leases_slots
 from app.dispatch.report import state_of

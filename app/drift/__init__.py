@@ -18,7 +18,7 @@ provider) is logged, and changes no answer.
 * `database`: references in the ledger's database; `file`: references in a file.
 * `known_references`: the references as a worker knows them.
 * `watch`: the background task; `checker`: makes its checks; `check_log`: their lines in the log.
-* `results`: results, and their file for all workers of a host.
+* `results`: the results of checks, and their file for all workers of a host.
 * `hosts`: the results of other hosts; `valkey`: those in a Valkey, and the lease to make checks.
 * `build`: makes the watch and the references that the settings need.
 """

@@ -1,4 +1,4 @@
-"""Providers: one module a wire format, named as the ``kind`` in ``PROVIDERS``.
+"""Providers: one module for each wire format, named as the ``kind`` in ``PROVIDERS``.
 
 A module builds requests and parses answers and does no I/O. To add one, see "Add a provider" in
 docs/providers.md. The wire formats:

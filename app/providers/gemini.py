@@ -1,4 +1,4 @@
-"""Google's Gemini API: ``models/{model}:batchEmbedContents``, and how Google says no.
+"""Google's Gemini API: ``models/{model}:batchEmbedContents``, and Google's errors.
 
 Source: ai.google.dev/api/embeddings and ai.google.dev/gemini-api/docs/embeddings, as of June 2026,
 and what Google's own client sends: google/genai/models.py in github.com/googleapis/python-genai

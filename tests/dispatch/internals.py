@@ -14,7 +14,7 @@ from app.dispatch.deployments.plan import Expected, TokenEstimate
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.job.job import Job
 from app.dispatch.queue.batch import Batch
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.sending.sender import Sender
 from app.domain import Flow, Item, Source, Tier
 from app.limits.leases.leases import Leases

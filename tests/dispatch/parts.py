@@ -12,7 +12,7 @@ from app.dispatch.deployments.pool import Pool
 from app.dispatch.job.part import Part
 from app.dispatch.queue.attempt import Attempt
 from app.dispatch.queue.batch import Batch, tokens_of
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.domain import Call, Vectors
 from tests.dispatch.members import Member, good
 from tests.dispatch.virtual import World

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.errors import ProviderTimeout
 from tests.dispatch.arrangements import START, codes, load, models
 from tests.dispatch.asking import Asking

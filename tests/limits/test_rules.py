@@ -59,7 +59,7 @@ def test_name_of_a_limit_says_its_unit_and_period(unit, period, of):
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        ("images_per_day", "unit 'images'"),
+        ("unknowns_per_day", "unit 'unknowns'"),
         ("tokens_per_week", "period 'week'"),
         ("tokens_a_day", "unit 'tokens_a_day'"),
         ("tokens_per_day_per_month", "period 'day_per_month'"),
@@ -73,8 +73,8 @@ def test_unknown_unit_or_period_is_an_error_that_names_the_field(name, wrong):
 
 
 def test_unknown_unit_is_an_error_at_import(monkeypatch):
-    monkeypatch.setattr(keys, "KEY_LIMITS", (*keys.KEY_LIMITS, "images_per_day"))
-    with pytest.raises(ValueError, match=r"KeySettings\.images_per_day"):
+    monkeypatch.setattr(keys, "KEY_LIMITS", (*keys.KEY_LIMITS, "unknowns_per_day"))
+    with pytest.raises(ValueError, match=r"KeySettings\.unknowns_per_day"):
         runpy.run_path(rules.__file__)
 
 

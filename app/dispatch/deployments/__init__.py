@@ -5,7 +5,7 @@
 * `pool`: the deployments of one model; chooses one for each attempt.
 * `draw`: draws two of those that are available, and returns the less busy one.
 * `ejector`: records the results of calls, and ejects failing deployments.
-* `budget`: bounds the calls that the proxy adds by itself.
+* `budget`: the retry budget, which bounds the calls that the proxy adds by itself.
 * `unpaid`: what the next request of a key pays for attempts whose requests had ended.
 * `deployment`: the limits of one deployment, the call to it, and how well it agrees with the
   reference of its space.

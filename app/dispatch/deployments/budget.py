@@ -1,4 +1,4 @@
-"""A bound on the calls that the proxy adds by itself. No I/O."""
+"""The retry budget: bounds the calls that the proxy adds by itself. No I/O."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from app.dispatch.deployments.plan import Expected, TokenEstimate, recounted, st
 from app.dispatch.deployments.refused_items import RefusedItems
 from app.dispatch.deployments.widths import Widths
 from app.dispatch.health.standing import Standing
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.dispatch.quotas.shares import calls_of_worker, quota_of_worker
 from app.domain import Call, EmbeddingRequest, Item, Source, Vectors

@@ -1,8 +1,8 @@
 """Prepares a request before it has a job: the deployments that can serve it, and its tokens.
 
-All work on long texts is done here, in the caller's thread, under no lock and by its deadline: the
-tokens of an item are counted at most once, and token ids are decoded once, for deployments that
-take only text.
+All work on long texts is done here (`app.tokens.bounded`), under no lock and by the caller's
+deadline: the tokens of an item are counted at most once, and token ids are decoded once, for
+deployments that take only text.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The queue of a provider: its slots, and the attempts that wait for them.
 
-* `batching`: the slots, and the lock of the queue before them; chooses the next batch.
-* `slots`: how many slots there are, how many are free, what waits for them, and how fast it leaves.
+* `slot_queue`: takes attempts, and chooses the next batch.
+* `slots`: how many slots there are, how many are free, what waits for them, and how fast it leaves;
+  has the lock of the queue.
 * `leased_slots`: a worker's lease of the slots of all workers; the question for it, and the answer.
 * `adaptive`: measures the number of slots where it is "auto".
-* `attempt`: the values in the queue.
-* `attempts`: the states of the attempts there.
+* `attempt`: an attempt, its states and its result.
+* `attempts`: all attempts at the provider; makes every change of their states.
 * `batch`: attempts that share a call, which may start before all that arrived was read.
 * `merging`: which attempts share a call.
 * `waiting`: the order of the queue.

@@ -19,7 +19,7 @@ _QUEUED, _IN_FLIGHT = AttemptState.QUEUED, AttemptState.IN_FLIGHT
 class Attempts:
     """The attempts at one provider, counted by state. See `AttemptState` for the states.
 
-    `app.dispatch.queue.batching.SlotQueue` owns it, and holds its own lock during every call.
+    `app.dispatch.queue.slot_queue.SlotQueue` owns it, and holds its own lock during every call.
     """
 
     def __init__(self) -> None:

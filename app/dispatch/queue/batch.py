@@ -82,7 +82,7 @@ class Batch(Struct, eq=False):
     One that `is_unsent` has neither a slot nor quota: no call is made, and its attempts, which have
     left the queue, go back to their jobs.
 
-    Only `app.dispatch.queue.batching.SlotQueue` changes it, under its lock.
+    Only `app.dispatch.queue.slot_queue.SlotQueue` changes it, under its lock.
 
     ``refused_with`` are attempts that were refused together with these: if this call succeeds, the
     refused item is among them.

@@ -1,6 +1,6 @@
-"""A full queue: which attempt it loses when another one comes, and which jobs wait for its room.
+"""Which attempt a full queue drops when another one comes, and which jobs wait until it has room.
 
-It loses an attempt of the key with most attempts waiting for each of its shares; of two equal keys,
+It drops an attempt of the key with most attempts waiting for each of its shares; of two equal keys,
 of that in the worse service tier. Within the key it is the end user with most waiting, and of that
 one the newest request.
 

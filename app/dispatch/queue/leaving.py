@@ -20,7 +20,7 @@ class Leaving:
     """The calls in flight of each deployment, and the rules that follow from them and from quotas.
 
     ``on_pause`` is called with the time at which the queue is to be looked at again. A
-    `app.dispatch.queue.batching.SlotQueue` owns it, and holds its own lock during every call.
+    `app.dispatch.queue.slot_queue.SlotQueue` owns it, and holds its own lock during every call.
     """
 
     def __init__(self, waiting: WaitingAttempts, on_pause: Callable[[float], None]) -> None:

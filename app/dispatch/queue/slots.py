@@ -1,6 +1,6 @@
 """The slots of one provider and the attempts that wait for them. No I/O.
 
-`app.dispatch.queue.batching.SlotQueue`, which sends them, is a subclass.
+Its subclass `app.dispatch.queue.slot_queue.SlotQueue` takes attempts and chooses batches.
 """
 
 from __future__ import annotations

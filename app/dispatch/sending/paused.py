@@ -10,7 +10,7 @@ from collections.abc import Callable
 from app.concurrency.locks import uncontended_lock
 from app.concurrency.wakeup import Wakeup
 from app.dispatch.queue.batch import Batch
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 
 _log = logging.getLogger("app.dispatch")
 

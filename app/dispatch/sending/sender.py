@@ -18,7 +18,7 @@ from app.dispatch.events import Events, Tracer
 from app.dispatch.queue.adaptive import AdaptiveLimit
 from app.dispatch.queue.attempt import NotSent
 from app.dispatch.queue.batch import Batch
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.dispatch.sending import bisection
 from app.dispatch.sending.delivery import (

@@ -6,9 +6,9 @@ and `app.dispatch.queue.leased_slots`.
 * `build`: makes the leases that the settings need.
 * `leases`: a background task that asks for a worker's leases.
 * `server_leases`: asks a Redis or Valkey, which leases to all workers and hosts.
-* `lease_script`: the script by which the server shares a quota.
+* `quota_lease_script`: the script by which the server leases a quota.
 * `slot_lease_script`: the script by which the server leases slots.
 * `host_store`: leases slots to the workers of one host, where there is no server.
-* `slot_table`: the rules by which it does so.
-* `worker_names`: names of workers, which tell those of this host which of them have ended.
+* `slot_table`: the rules by which `host_store` leases slots.
+* `worker_names`: names workers, and finds by its name whether a worker of this host has ended.
 """

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.config import LimitSettings, Settings
-from app.dispatch.queue.batching import SlotQueue
 from app.dispatch.queue.leased_slots import EXCHANGE_S as SLOT_EXCHANGE_S
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.quotas.lease import EXCHANGE_S as QUOTA_EXCHANGE_S
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Asks a Redis or Valkey for leases: of a deployment's quota, and of a provider's slots.
 
 A worker's side is `app.dispatch.quotas.leased_quota` and `app.dispatch.queue.leased_slots`; the
-server's are the scripts in `app.limits.leases.lease_script` and
+server's are the scripts in `app.limits.leases.quota_lease_script` and
 `app.limits.leases.slot_lease_script`.
 """
 
@@ -13,12 +13,12 @@ from app.dispatch.queue.leased_slots import LeasedSlotQueue, SlotLease, SlotLeas
 from app.dispatch.quotas.lease import LEASE_S, Lease, LeaseRequest
 from app.dispatch.quotas.leased_quota import LeasedQuota
 from app.dispatch.quotas.quota_window import BURST_SHARE, WINDOW_S
-from app.limits.leases.lease_script import EXCHANGE
+from app.limits.leases.quota_lease_script import EXCHANGE_QUOTA
 from app.limits.leases.slot_lease_script import EXCHANGE_SLOTS
 from app.limits.leases.worker_names import has_ended
 from app.limits.redis_evaluation import Script
 
-_QUOTA_SCRIPT, _SLOT_SCRIPT = Script(EXCHANGE), Script(EXCHANGE_SLOTS)
+_QUOTA_SCRIPT, _SLOT_SCRIPT = Script(EXCHANGE_QUOTA), Script(EXCHANGE_SLOTS)
 
 
 def ask_for_quota(

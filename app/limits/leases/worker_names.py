@@ -1,4 +1,4 @@
-"""Names of workers that have leases. They tell workers of the same host which one has died."""
+"""Names of workers that have leases. A name shows whether a worker of this host has ended."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """What the console shows live: figures of the last hour, and what happened to each request.
 
-* `observer`: counts each request and keeps its story; asks all workers.
+* `observer`: counts each request and keeps a record of it; asks all workers.
 * `figures`: counts requests and calls of this worker; `ring`: their sums by time; `latencies`: the
   histogram for percentiles.
-* `stories`: keeps the last requests of this worker; `steps`: what happened to one, in order;
-  `lists`: which of them to show.
+* `stories`: the records of the last requests of this worker; `steps`: what happened to a request,
+  in order; `lists`: the newest, failed and slowest requests.
 * `workers`: asks all workers of this server, over Unix sockets.
-* `counted`: what a worker has counted, and the sum over workers; `summary`: the answer made of it;
-  `deployments`: the states of deployments as all workers see them.
+* `counted`: what a worker has counted, and the sum over workers; `summary`: what all workers have
+  counted, as one answer; `deployments`: the states of deployments as all workers see them.
 * `history`: what ended workers leave behind, so that a reload loses nothing.
 * `reloads`: when the settings were reloaded.
 

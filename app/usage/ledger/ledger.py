@@ -1,4 +1,4 @@
-"""The usage ledger: one row for each request for embeddings, written outside the request's path.
+"""The usage ledger: one row for each request for embeddings, inserted outside the request's path.
 
 A row takes three steps:
 

@@ -1,4 +1,4 @@
-"""What is read of the ledger, for operators, keys and the console.
+"""Reports of the ledger: usage, budgets, what is spent today, unusual volume.
 
 * `report`: parameters of a report, and its rows for reading or as CSV.
 * `reporter`: reports over HTTP, within bounds.

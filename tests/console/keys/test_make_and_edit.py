@@ -125,8 +125,8 @@ def test_invalid_edit_keeps_the_form_and_the_key(app, admin):
 
 def test_edit_refuses_a_key_with_a_limit_that_it_does_not_know(app, admin):
     """A newer version wrote it. The form would remove it, and the key would be valid without it."""
-    app.keys.new(KeyEntry("team", limits=(("images_per_day", 5), ("tokens_per_day", 7))))
+    app.keys.new(KeyEntry("team", limits=(("unknowns_per_day", 5), ("tokens_per_day", 7))))
     fields = form_of(admin.get("keys/key", name="team"))
     answer = admin.post("keys/edit", **{**fields, "tokens_per_day": "8"})
-    assert (answer.status_code, "images_per_day" in answer.text) == (400, True)
-    assert dict(active(app)[0].limits) == {"images_per_day": 5, "tokens_per_day": 7}
+    assert (answer.status_code, "unknowns_per_day" in answer.text) == (400, True)
+    assert dict(active(app)[0].limits) == {"unknowns_per_day": 5, "tokens_per_day": 7}

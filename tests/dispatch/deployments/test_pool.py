@@ -3,7 +3,7 @@
 import pytest
 
 from app.dispatch.deployments.plan import Expected
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.domain import Flow
 from app.errors import (
     Throttled,

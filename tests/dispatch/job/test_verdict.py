@@ -3,7 +3,7 @@
 import pytest
 
 from app.dispatch.job.verdict import verdict
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.errors import (
     BadRequest,
     NoProviderAvailable,

@@ -17,7 +17,7 @@ from typing import Any
 
 from app.dispatch.queue.attempt import Attempt
 from app.dispatch.queue.batch import Batch
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from tests.dispatch.parts import attempt, deployment
 
 READ_S, ANSWER_S = 0.00017, 0.00008  # of a request

@@ -3,7 +3,7 @@
 import pytest
 
 from app.dispatch.queue.attempt import AttemptState
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.domain import Flow
 from tests.dispatch.parts import T, attempt, deployment
 from tests.dispatch.queue.queues import finished, sent

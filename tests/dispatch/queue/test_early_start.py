@@ -11,7 +11,7 @@ from app.dispatch.queue.batch import (
     has_enough,
     is_read_fast,
 )
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from tests.dispatch.parts import T, attempt, deployment
 from tests.dispatch.queue.event_loop import EventLoop
 

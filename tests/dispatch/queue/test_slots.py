@@ -1,6 +1,6 @@
 """A change to the number of slots of a provider."""
 
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from tests.dispatch.parts import T, attempt, deployment, pool
 from tests.dispatch.queue.queues import sent
 

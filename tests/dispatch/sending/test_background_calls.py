@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.sending.background_calls import BackgroundCalls, NoIdleSlot
 from app.domain import Vectors
 from app.errors import (

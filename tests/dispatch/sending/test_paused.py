@@ -1,6 +1,6 @@
 """Queues are looked at again when the pause of a quota has ended."""
 
-from app.dispatch.queue.batching import SlotQueue
+from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.sending.paused import PausedQueues
 from tests.dispatch.parts import attempt, deployment
 from tests.dispatch.virtual import World

@@ -1,4 +1,4 @@
-"""The Lua script with which `app.limits.leases.server_leases` shares a quota between workers.
+"""The Lua script with which `app.limits.leases.server_leases` leases a quota to workers.
 
 A hash holds the state of one quota (calls and tokens of any minute). Its fields:
 
@@ -25,7 +25,7 @@ from app.limits.redis_evaluation import NOW
 #: reported ever; then of each call to report the seconds since it was sent, and its tokens.
 #: Reply: the fields of `app.dispatch.quotas.lease.Lease`, in order; times in milliseconds.
 #: In the script, a table of two values has that of calls, then that of tokens.
-EXCHANGE = (
+EXCHANGE_QUOTA = (
     NOW
     + """
 local BUCKET, SILENT, DEAD, GRACE = 1, 3, 75, 3

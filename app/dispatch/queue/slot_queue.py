@@ -1,4 +1,4 @@
-"""The slots of one provider, and the lock of the queue before them.
+"""The queue before the slots of one provider: takes attempts, and chooses the next batch.
 
 Batching works like a group commit: an attempt that finds a free slot is sent at once; attempts that
 arrive while all slots are taken are sent together in the next call, as many as may be merged and
@@ -9,8 +9,9 @@ that takes long, its call starts early (`Batch.may_start_early`).
 With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
 a query finds it even while bulk work takes all others. The same holds for a deployment's own slots.
 
-No I/O here: `SlotQueue` chooses the next batch, `sender` sends it. `attempts` has the states of the
-attempts, `waiting` their order, `leaving` which may leave, and `merging` which share a call.
+No I/O here: `app.dispatch.sending.sender` sends the batches. `slots` has the slots and the lock,
+`attempts` the states of the attempts, `waiting` their order, `leaving` which may leave, and
+`merging` which share a call.
 """
 
 from __future__ import annotations
