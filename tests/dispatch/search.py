@@ -100,13 +100,17 @@ def _ask(run: Simulation, asks: Sequence[Ask], began: float, extras: Extras) -> 
 def _share_slots(run: Simulation, made: Arrangement) -> list[VirtualStore]:
     """Let workers lease the slots of providers while a request waits; return their stores."""
     dice = random.Random(f"store of {made.seed}")
-    return share_slots(
+    stores = share_slots(
         run.world,
         run.dispatchers,
         dice,
         lambda: run.answered < len(run.asked),
         made.trouble_over,
     )
+    if stores[0].may_not_answer:  # a worker that had lent all its slots uses one at once
+        for member in run.members.values():
+            member.slots += made.workers - 1
+    return stores
 
 
 def _shorten_threads(run: Simulation, made: Arrangement) -> None:

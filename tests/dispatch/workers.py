@@ -72,6 +72,11 @@ class VirtualStore:
         self._is_running = self._is_awake = False
         self._wait: Wait | None = None
 
+    @property
+    def may_not_answer(self) -> bool:
+        """Whether its faults let leases expire: each worker then has one slot at least."""
+        return bool(self._tables.late_rate) or self._tables.away[0] < self._tables.away[1]
+
     def start(self) -> None:
         """Make exchanges until no request waits any more."""
         if not self._is_running:
