@@ -156,8 +156,7 @@ class Gauges:
             calls: Counter[str] = Counter()
             for model, deployment in iterate_with_yields(dispatcher.deployments()):
                 found = deployment.standing.state(now)
-                for state in _STATES:
-                    states[model, deployment.name, state] += state == found
+                states.update({(model, deployment.name, s): s == found for s in _STATES})
                 calls[deployment.name] += deployment.standing.in_flight
                 self._show(catalog.WAITING, deployment.queue.waiting, deployment.name)
                 self._show(catalog.CONCURRENCY, deployment.queue.concurrency, deployment.name)
@@ -226,14 +225,17 @@ class Gauges:
         alive = weakref.ref(self)
 
         def look() -> None:
-            gauges = alive()
-            if gauges is None:
+            if (gauges := alive()) is None:
                 task.stop()
             else:
                 gauges.look()
 
+        def look_at_exit() -> None:
+            task.stop(1.0)  # a reading under way would be the last one, with older values
+            look()
+
         task = PeriodicTask("metrics-gauges", look, LOOK_INTERVAL_S)
-        atexit.register(look)
+        atexit.register(look_at_exit)
         task.start()
 
     def _show(self, metric: Metric, value: float, *labels: str) -> None:

@@ -1,7 +1,5 @@
 """Sizes, states and lags: read every two seconds and at a scrape."""
 
-import gc
-import weakref
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -16,7 +14,6 @@ from app.observability.metrics.gauges import Gauges, _Lag
 from app.observability.metrics.meter import Meter
 from app.usage.ledger.ledger import LedgerState
 from tests.observability.metrics.samples import values
-from tests.support.server import eventually
 
 
 def test_gauges_of_cache_and_ledger(meter, files):
@@ -99,42 +96,6 @@ def test_failed_reading_is_logged_once_an_episode(meter, caplog):
     for _ in range(5):
         gauges.look()
     assert len(caplog.records) == 2
-
-
-def test_concurrent_reading_is_skipped(meter):
-    gauges = Gauges(meter)
-    seen = []
-    gauges.ledger(lambda: seen.append(gauges.look()) or LedgerState(0, 0, 0, 0, 0, True))
-    gauges.look()
-    assert seen == [None]
-
-
-def test_reading_ends_when_the_gauges_are_deleted(meter, monkeypatch):
-    monkeypatch.setattr("app.observability.metrics.gauges.LOOK_INTERVAL_S", 0.001)
-    at_exit = []
-    monkeypatch.setattr("atexit.register", at_exit.append)
-    gauges = Gauges(meter)
-    looks = []
-    gauges.ledger(lambda: looks.append(1) or LedgerState(0, 0, 0, 0, 0, True))
-    gauges.keep_looking()
-    eventually(lambda: len(looks) > 3)
-    alive = weakref.ref(gauges)
-    del gauges
-    eventually(lambda: gc.collect() and alive() is None)
-    seen = len(looks)
-    at_exit[0]()
-    assert len(looks) == seen
-
-
-def test_gauges_are_read_at_process_exit(meter, monkeypatch):
-    at_exit, looks = [], []
-    monkeypatch.setattr("atexit.register", at_exit.append)
-    monkeypatch.setattr("app.observability.metrics.gauges.PeriodicTask.start", lambda task: None)
-    gauges = Gauges(meter)
-    gauges.ledger(lambda: looks.append(1) or LedgerState(0, 0, 0, 0, 0, True))
-    gauges.keep_looking()
-    at_exit[0]()
-    assert looks == [1]
 
 
 @pytest.fixture
