@@ -97,10 +97,10 @@ class Answer:
             return self._read_into_buffer()
         yield_at = time.monotonic() + WORK_S_PER_YIELD
         while not self._is_complete and len(self._body) <= limit:
-            self._parse(self._sock.recv(PIECE))
             if time.monotonic() >= yield_at:
                 yield_control()  # gevent's recv does not switch while bytes are there
                 yield_at = time.monotonic() + WORK_S_PER_YIELD
+            self._parse(self._sock.recv(PIECE))
         if len(self._body) > limit:
             return None
         is_large = self.status == OK and len(self._body) > PIECE
