@@ -22,8 +22,9 @@ class Standing:
     """Health, latency and calls in flight of one deployment.
 
     Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
-    read: `is_ejected`, `in_flight`, `is_doubted`, ``latency`` by `draw` and `ejector`, ``health``
-    by `report` and `verdict`, and ``costs`` (an estimate) by `deployment` and `merging`.
+    read: `is_ejected`, `in_flight`, ``doubted_until`` by `pool`, ``latency`` by `draw` and
+    `ejector`, ``health`` by `report` and `verdict`, and ``costs`` (an estimate) by `deployment`
+    and `merging`.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
@@ -36,7 +37,8 @@ class Standing:
         self._refusals = Refusals(settings)
         self._silence = Silence(self.time_limits, self.latency)
         self._settings = settings
-        self._doubted_until = _NEVER  # by its last 400
+        #: Until then it has refused so much that new requests are to prefer others.
+        self.doubted_until = _NEVER
         self._probes_cut = 0  # in a row, by their timeout
         self._lock = uncontended_lock()
 
@@ -80,10 +82,6 @@ class Standing:
         """Whether a 400 to a request of that kind is taken as the caller's fault."""
         with self._lock:
             return self._refusals.are_trusted(kind, now, self._silence.in_flight)
-
-    def is_doubted(self, now: float) -> bool:
-        """Whether it has refused so much lately that new requests are to prefer others."""
-        return now < self._doubted_until
 
     def doubts_400(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind may be the provider's fault."""
@@ -166,7 +164,7 @@ class Standing:
             straggler = health.is_straggler(call_started_at) and not caused_ejection
             self.latency.add(items, now - call_started_at, now)
             self._refusals.record_success(kind, call_started_at, now)
-            self._doubted_until = _NEVER
+            self.doubted_until = _NEVER
             self._probes_cut = 0
             silence.record_answer()
             if not straggler:
@@ -197,13 +195,13 @@ class Standing:
             elif is_probe:
                 self.health.probe_ended()
             elif self._refusals.seem_wrong(kind, now, self.in_flight):
-                self._doubted_until = now + self._settings.suspicion
+                self.doubted_until = now + self._settings.suspicion
 
     def confirm_refusal(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind, with 400."""
         with self._lock:
             self._refusals.record_confirmation(kind, now)
-            self._doubted_until = _NEVER
+            self.doubted_until = _NEVER
 
     def record_failure(
         self,
