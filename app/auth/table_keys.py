@@ -55,8 +55,7 @@ class TableKeys:
         self._table = table
         self._snapshot = snapshot
         self._entries: list[KeyEntry] = []
-        self._known: dict[bytes, KnownKey] = {}  # by SHA-256
-        self._accepted: dict[str, Accepted] = {}  # the same, by its hexadecimal digits
+        self._accepted: dict[bytes, Accepted] = {}  # by SHA-256
         self._version: int | None = None
         self._confirmed_at: float | None = None  # of the last query that succeeded, monotonic
         self._snapshot_at = -math.inf  # when the snapshot was last written, monotonic
@@ -72,10 +71,11 @@ class TableKeys:
             if key.count(".") == 2:  # a token (JWT): keys of the table have no dots
                 raise Unauthorized(_WRONG)
             raise KeysUnavailable(_AWAY, retry_after=5)
-        known = self._known.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
-        if known is None or known[2] <= time.time():
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+        accepted = self._accepted.get(digest)
+        if accepted is None or accepted[1][2] <= time.time():
             raise Unauthorized(_WRONG)
-        return known[:2]
+        return accepted[1][:2]
 
     def remember(self, key: str, seal: Seal) -> Mapping[str, Any]:
         """Return what `recall` finds the key's owner by, without the key. Raises as `identify`."""
@@ -92,7 +92,7 @@ class TableKeys:
             raise Unauthorized(_WRONG)
         if self._confirmed_at is None or time.monotonic() - self._confirmed_at > TRUST_S:
             raise KeysUnavailable(_AWAY, retry_after=5)
-        for digest, (caller, bound_to, end) in self._known.items():
+        for digest, (_, (caller, bound_to, end)) in self._accepted.items():
             if end > time.time() and is_remembered(caller, digest, remembered, seal):
                 return caller, bound_to
         raise Unauthorized(_WRONG)
@@ -137,9 +137,9 @@ class TableKeys:
 
     def _accept(self, entries: Iterable[KeyEntry]) -> None:
         """Accept the keys of these entries, and no others."""
-        accepted = list(enforceable(entries, log_skipped, self._accepted))
-        self._known = {bytes.fromhex(entry.sha256): known for entry, known in accepted}
-        self._accepted = {entry.sha256: (entry, known) for entry, known in accepted}
+        before = {accepted[0].sha256: accepted for accepted in self._accepted.values()}
+        accepted = enforceable(entries, log_skipped, before)
+        self._accepted = {bytes.fromhex(entry.sha256): (entry, known) for entry, known in accepted}
 
     def _write_snapshot(self, snapshot: Snapshot, now: float) -> None:
         self._snapshot_at = now

@@ -210,7 +210,7 @@ def test_polling_continues_after_an_exception(table, monkeypatch, caplog):
     monkeypatch.setattr(table, "version", bug)
     eventually(lambda: "access-keys failed" in caplog.text)
     key = table.new(KeyEntry("team"))
-    eventually(lambda: keys._known)
+    eventually(lambda: keys._accepted)
     assert keys.identify(key)[0].name == "team"
     assert keys._task.stop(5)
 
