@@ -26,13 +26,32 @@ def map_with_yields(
     return results
 
 
+class WorkTimer:
+    """Yields control after `WORK_S_PER_YIELD`, in a loop that calls `yield_if_due` often.
+
+    gevent's `recv` does not switch while bytes are there: without it, all other requests would wait
+    while millions of tiny pieces are read.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from now on."""
+        self._yield_at = time.monotonic() + WORK_S_PER_YIELD
+
+    def yield_if_due(self) -> None:
+        """Yield control if so long has passed since the last yield or restart."""
+        if time.monotonic() >= self._yield_at:
+            yield_control()
+            self.restart()
+
+
 def iterate_with_yields(items: Iterable[_A]) -> Iterator[_A]:
     """Yield each item, for a loop over thousands; yield control after `WORK_S_PER_YIELD`."""
-    until = time.monotonic() + WORK_S_PER_YIELD
+    timer = WorkTimer()
     for item in items:
-        if time.monotonic() >= until:
-            yield_control()
-            until = time.monotonic() + WORK_S_PER_YIELD
+        timer.yield_if_due()
         yield item
 
 

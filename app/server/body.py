@@ -12,7 +12,7 @@ from typing import Any
 from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 
-from app.concurrency.yielding import WORK_S_PER_YIELD, yield_control
+from app.concurrency.yielding import WorkTimer
 
 #: Seconds that a client has for the head, and again for the body; each byte that arrives extends
 #: them, by `MIN_BYTES_PER_S`.
@@ -45,24 +45,18 @@ class Unreader(SocketUnreader):  # type: ignore[misc]
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
+        self._work = WorkTimer()
         self.expect()
 
     def expect(self, seconds: float | None = None) -> None:
         """Allow these seconds for the next bytes; by default `IDLE_CLIENT_TIMEOUT_S`."""
-        now = time.monotonic()
-        self.deadline = now + (IDLE_CLIENT_TIMEOUT_S if seconds is None else seconds)
-        self._yield_at = now + WORK_S_PER_YIELD
+        self.deadline = time.monotonic() + (IDLE_CLIENT_TIMEOUT_S if seconds is None else seconds)
+        self._work.restart()
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        now = time.monotonic()
-        if now >= self._yield_at:
-            # gevent's recv does not switch while bytes are there: a fast client could send millions
-            # of tiny chunks, which take seconds, and all other requests would wait.
-            yield_control()
-            now = time.monotonic()
-            self._yield_at = now + WORK_S_PER_YIELD
+        self._work.yield_if_due()
         # Not 0, which would mean "do not wait": bytes that have arrived may always be read.
-        self.sock.settimeout(max(self.deadline - now, 0.001))
+        self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
         try:
             data: bytes = super().chunk(size_hint)
         except TimeoutError:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.concurrency import yielding
 from app.errors import ConnectionFailed, ProviderTimeout, Rejected
-from app.providers.http import answers
 from app.providers.http.answers import MAX_BUFFER, Answer
 from app.providers.http.sockets import PIECE
 from tests.providers.http import assert_embeds, call, connections, within
@@ -50,8 +50,8 @@ def answer_in(*pieces: bytes) -> Answer:
 def test_other_requests_go_on_while_tiny_chunks_are_parsed(monkeypatch):
     """gevent's recv does not switch while bytes are there: a million chunks take 60 ms."""
     clock, yields = Clock(100.0), []
-    monkeypatch.setattr(answers, "time", SimpleNamespace(monotonic=clock))
-    monkeypatch.setattr(answers, "yield_control", lambda: yields.append(clock.now))
+    monkeypatch.setattr(yielding, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(yielding, "yield_control", lambda: yields.append(clock.now))
 
     class Slow(Pieces):
         def recv(self, size: int) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
+from app.concurrency import yielding
 from app.server import body
 from tests.server.talk import Talk, chunked, sized
 from tests.support.clock import Clock
@@ -121,8 +122,8 @@ def test_client_below_minimum_rate_is_refused(monkeypatch: pytest.MonkeyPatch):
 def test_other_requests_go_on_while_a_body_is_read(monkeypatch: pytest.MonkeyPatch):
     """gevent's recv does not switch while bytes are there: millions of tiny chunks take seconds."""
     clock, yields = Clock(100.0), list[float]()
-    monkeypatch.setattr(body, "time", SimpleNamespace(monotonic=clock))
-    monkeypatch.setattr(body, "yield_control", lambda: yields.append(clock.now))
+    monkeypatch.setattr(yielding, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(yielding, "yield_control", lambda: yields.append(clock.now))
     client, server = socket.socketpair()
     with client, server:
         client.sendall(b"x" * 50_000)

@@ -8,13 +8,12 @@ the rest, which has nothing to parse, is received into one buffer.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from app.concurrency.yielding import WORK_S_PER_YIELD, yield_control
+from app.concurrency.yielding import WorkTimer
 from app.providers.http.sockets import PIECE, DeadlineSocket
 
 #: Headers of an answer, as many as http.client allows.
@@ -95,11 +94,9 @@ class Answer:
         missing = self._length - len(self._body)
         if missing > PIECE and self.status == OK and self._length <= min(limit, MAX_BUFFER):
             return self._read_into_buffer()
-        yield_at = time.monotonic() + WORK_S_PER_YIELD
+        timer = WorkTimer()
         while not self._is_complete and len(self._body) <= limit:
-            if time.monotonic() >= yield_at:
-                yield_control()  # gevent's recv does not switch while bytes are there
-                yield_at = time.monotonic() + WORK_S_PER_YIELD
+            timer.yield_if_due()
             self._parse(self._sock.recv(PIECE))
         if len(self._body) > limit:
             return None
