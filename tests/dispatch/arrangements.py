@@ -19,8 +19,9 @@ from app.domain import Call, Item, Vectors
 from app.errors import BadRequest
 from app.providers.base import Capabilities, Provider
 from app.tokens.tokenizers import Tokenizer
+from tests.dispatch.asked import Asked
 from tests.dispatch.members import Seen
-from tests.dispatch.simulator import Asked, Simulation
+from tests.dispatch.simulator import Simulation
 
 START = 1000.0  # the clock of the simulation when it starts
 WINDOW = 60.0  # seconds of a deployment's quota

@@ -14,6 +14,7 @@ from typing import Any
 
 from app.errors import Rejected, Throttled
 from tests.dispatch.arrangements import START, load, models, waited
+from tests.dispatch.asked import Asked
 from tests.dispatch.members import (
     POISON,
     Behaviour,
@@ -23,7 +24,7 @@ from tests.dispatch.members import (
     good,
     silent,
 )
-from tests.dispatch.simulator import Asked, Simulation, simulated
+from tests.dispatch.simulator import Simulation, simulated
 
 LATE = 1.0  # seconds
 ONSET = START + 10  # of the fault

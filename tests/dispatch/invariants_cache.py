@@ -6,11 +6,12 @@ from typing import Any
 
 from app.domain import EmbeddingRequest
 from tests.dispatch.arrangement import Arrangement
+from tests.dispatch.asked import Asked
 from tests.dispatch.internals import unpaid
 from tests.dispatch.members import Seen
 from tests.dispatch.operations import is_background
 from tests.dispatch.rows import text_of
-from tests.dispatch.simulator import Asked, Simulation
+from tests.dispatch.simulator import Simulation
 from tests.dispatch.trouble import OTHER_WIDTH
 
 #: Seconds within which the vectors of a call must have reached the callers that wait for them.

@@ -9,11 +9,12 @@ from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.domain import Item
 from app.errors import ConnectionFailed, Rejected, Throttled
 from tests.dispatch.arrangement import Arrangement
+from tests.dispatch.asked import Asked
 from tests.dispatch.internals import tokens_expected
 from tests.dispatch.invariants_answers import is_poisoned, serving
 from tests.dispatch.members import POISON, Member, Seen
 from tests.dispatch.rows import text_of
-from tests.dispatch.simulator import HEDGES, RETRIES, SAVED, Asked, Simulation
+from tests.dispatch.simulator import HEDGES, RETRIES, SAVED, Simulation
 from tests.dispatch.trouble import IS_SILENT
 
 WINDOW = 60.0

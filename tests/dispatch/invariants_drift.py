@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from tests.dispatch.arrangement import Arrangement
+from tests.dispatch.asked import Asked
 from tests.dispatch.invariants_answers import serving
-from tests.dispatch.simulator import GRACE, Asked, Simulation
+from tests.dispatch.simulator import GRACE, Simulation
 
 
 def check_drift(run: Simulation, made: Arrangement) -> Iterator[str]:

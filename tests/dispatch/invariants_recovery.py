@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from tests.dispatch.arrangement import Arrangement
+from tests.dispatch.asked import Asked
 from tests.dispatch.invariants_answers import is_limited, serving
-from tests.dispatch.simulator import Asked, Simulation
+from tests.dispatch.simulator import Simulation
 
 SHORT_QUEUE = 100  # requests that may wait: with fewer, flex may lose its place to others
 SLOWEST_CALL = 1.2  # of the seconds that a provider needs: see `members.good`

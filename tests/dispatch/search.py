@@ -11,12 +11,13 @@ from contextlib import contextmanager
 
 from app.domain import EmbeddingRequest
 from tests.dispatch.arrangement import Arrangement, arrange
+from tests.dispatch.asked import Asked
 from tests.dispatch.asks import AFTERWARDS, Ask
 from tests.dispatch.extras import Extras
 from tests.dispatch.internals import start_early_at_once
 from tests.dispatch.invariants import violations
 from tests.dispatch.operations import schedule
-from tests.dispatch.simulator import Asked, Simulation, simulated
+from tests.dispatch.simulator import Simulation, simulated
 from tests.dispatch.workers import VirtualStore, share_slots
 
 #: Maximum events of a simulation, a hundred times the usual number: it would not end.

@@ -11,7 +11,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +24,7 @@ from app.config import (
     Settings,
 )
 from app.dispatch.deployments.deployment import Deployment
-from app.domain import Caller, EmbeddingRequest, Item, Outcome
+from app.domain import Caller, EmbeddingRequest, Item
 from app.errors import (
     BadRequest,
     ClientError,
@@ -37,6 +36,7 @@ from app.errors import (
 from app.pipeline import Pipeline
 from app.providers.base import Capabilities
 from app.tokens.tokenizers import Tokenizer
+from tests.dispatch.asked import Asked
 from tests.dispatch.internals import WatchedDispatcher, leftovers
 from tests.dispatch.members import POISON, Behaviour, Limits, Member, Seen
 from tests.dispatch.rows import row
@@ -47,24 +47,6 @@ GRACE = 3 * LATE
 RETRIES, HEDGES = 0.2, 0.05  # extra calls for each call …
 SAVED = 20  # … and those available at the start
 SOONEST = 0.05  # minimum seconds before a call is repeated: a slow probe is hedged then
-
-
-@dataclass(eq=False)
-class Asked:
-    """A request and its result."""
-
-    request: EmbeddingRequest
-    at: float
-    leaves_at: float = float("inf")  # when its client closes the connection
-    heard: float | None = None
-    outcome: Outcome | None = None
-    error: ClientError | None = None
-    bug: BaseException | None = None  # an unexpected exception
-    worker: int = 0  # the number of the one that serves it
-
-    @property
-    def code(self) -> str | None:
-        return self.error.code if self.error else None
 
 
 class Simulation:
