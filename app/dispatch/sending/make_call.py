@@ -45,8 +45,8 @@ def make_call(
         else:
             result = _embed_in_span(tracer, batch, call, pool.model)
         if standing.is_ejected_for_drift and not attempts[0].is_background:
-            told = "embeds in another vector space than its reference"
-            result = Drifted(told, result.tokens)
+            reason = "embeds in another vector space than its reference"
+            result = Drifted(reason, result.tokens)
     except ProviderError as error:
         drop_tracebacks(error)  # its frames hold the answer, which may be megabytes
         result = error
