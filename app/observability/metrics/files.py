@@ -50,16 +50,21 @@ class Number:
 
 
 class Distribution:
-    """A histogram: the number of values in each bucket, and the sum of all values."""
+    """A histogram: the number of values in each bucket, and the sum of all values.
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    ``places`` are those of the buckets, then that of the sum. Changes need the meter's lock.
+    """
 
-    def __init__(self, bounds: Sequence[float], counts: Sequence[Number], total: Number) -> None:
-        self._bounds, self._counts, self._sum = bounds, counts, total
+    __slots__ = ("_bounds", "_places", "_view")
+
+    def __init__(self, bounds: Sequence[float], view: Any, places: Sequence[int]) -> None:
+        self._bounds, self._view, self._places = bounds, view, places
 
     def observe(self, value: float) -> None:
-        self._counts[bisect_left(self._bounds, value)].add(1)
-        self._sum.add(value)
+        # Not by `Number.add`, whose two calls would take longer than the rest.
+        view, places = self._view, self._places
+        view[places[bisect_left(self._bounds, value)]] += 1
+        view[places[-1]] += value
 
 
 class _File(MmapedDict):
@@ -70,14 +75,22 @@ class _File(MmapedDict):
         super().__init__(str(path))  # type: ignore[no-untyped-call]  # without types
         weakref.finalize(self, self._f.close)
 
-    def number(self, key: str) -> Number:
+    def place(self, key: str) -> int:
+        """Return the index of a number among the doubles of the file; create it with 0."""
         # Allocate first: on a full disk, a write to a mapped page without a block kills the process
         # (SIGBUS) and raises nothing.
         if self._used + len(key.encode()) + 32 > self._capacity:
             os.posix_fallocate(self._f.fileno(), 0, 2 * self._capacity)
         self.read_value(key)  # type: ignore[no-untyped-call]  # creates it
-        # A file that grows is mapped again. Numbers in the old mapping share its pages.
-        return Number(memoryview(self._m).cast("d"), self._positions[key] // 8)
+        place: int = self._positions[key] // 8
+        return place
+
+    def view(self) -> Any:
+        """Return the file as doubles, all numbers created so far among them.
+
+        A file that grows is mapped again. Earlier views share its pages.
+        """
+        return memoryview(self._m).cast("d")
 
 
 class Files:
@@ -95,43 +108,42 @@ class Files:
     def number(self, metric: Metric, *labels: str) -> Number:
         """Return a counter or a gauge, created with 0 at first use."""
         kind = f"gauge_{metric.mode}" if metric.kind == "gauge" else metric.kind
-        return self._number(kind, metric, metric.samples[0], metric.labels, labels)
+        view, (place,) = self._find(kind, [_key(metric, metric.samples[0], metric.labels, labels)])
+        return Number(view, place)
 
     def distribution(self, metric: Metric, *labels: str) -> Distribution:
         """Return a histogram, created empty at first use."""
         name, _, total = metric.samples
-        counts = [
-            self._number(
-                "histogram",
-                metric,
-                name,
-                (*metric.labels, "le"),
-                (*labels, floatToGoString(bound)),
-            )
-            for bound in (*metric.buckets, float("inf"))
-        ]
-        whole = self._number("histogram", metric, total, metric.labels, labels)
-        return Distribution(metric.buckets, counts, whole)
+        bounds = map(floatToGoString, (*metric.buckets, float("inf")))
+        names = (*metric.labels, "le")
+        keys = [_key(metric, name, names, (*labels, bound)) for bound in bounds]
+        keys.append(_key(metric, total, metric.labels, labels))
+        return Distribution(metric.buckets, *self._find("histogram", keys))
 
-    def _number(
-        self, kind: str, metric: Metric, sample: str, names: Sequence[str], labels: Sequence[str]
-    ) -> Number:
-        key = mmap_key(metric.name, sample, list(names), list(labels), metric.help)
+    def _find(self, kind: str, keys: Sequence[str]) -> tuple[Any, list[int]]:
+        """Return the doubles of a file, and the places of the numbers with these keys."""
         try:
             if kind not in self._files:
                 # Unique: a later process may have the same pid.
                 name = f"{kind}_{os.getpid()}-{time.time_ns()}.db"
                 self._files[kind] = _File(self.directory / name)
-            return self._files[kind].number(key)
+            file = self._files[kind]
+            places = [file.place(key) for key in keys]
+            return file.view(), places
         except OSError as error:
             _log.warning("a metric is not kept: %s", error.strerror)
-            return Number([0.0], 0)
+            return [0.0] * len(keys), list(range(len(keys)))
 
     def collect(self) -> list[Family]:
         """Return the numbers of all processes, ended ones included."""
         with _locked(self.directory):
             _merge_ended(self.directory)
             return list(MultiProcessCollector.merge(_not_empty(self.directory, "*.db")))
+
+
+def _key(metric: Metric, sample: str, names: Sequence[str], labels: Sequence[str]) -> str:
+    key: str = mmap_key(metric.name, sample, list(names), list(labels), metric.help)
+    return key
 
 
 @contextmanager
@@ -179,7 +191,8 @@ def _merge_ended(directory: Path) -> None:
             for sample in family.samples:
                 names, labels = list(sample.labels), list(sample.labels.values())
                 key = mmap_key(family.name, sample.name, names, labels, family.documentation)
-                file.number(key).set(sample.value)
+                place = file.place(key)
+                file.view()[place] = sample.value
         fresh.rename(sums)
         for path in dead:
             path.unlink()

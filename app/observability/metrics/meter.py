@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from app.concurrency.locks import uncontended_lock
 from app.dispatch.events import Events
-from app.domain import Source, Vectors
+from app.domain import TIERS, Source, Vectors
 from app.errors import ClientError, ProviderError, RateLimited
 from app.limits.key_labels import NO_KEY, KeyLabels
 from app.limits.pricing import NANODOLLARS, Prices
@@ -43,11 +43,26 @@ class _Served(NamedTuple):
     cached: Number
 
 
+class _Started(NamedTuple):
+    """The numbers that a call changes when it starts, for one deployment."""
+
+    requests: Distribution
+    items: Distribution
+    waits: dict[str, Distribution]  # by tier
+
+
+class _Answered(NamedTuple):
+    """The numbers that a call changes when it has returned vectors, for one deployment."""
+
+    duration: Distribution
+    billed: Number
+
+
 class Meter(Events):
     """Counts, as an `app.exchange.Observer` and as an `app.dispatch.events.Events`.
 
-    Each number is looked up in the files once and then kept. The lock guards ``_numbers`` and the
-    numbers themselves, for a few microseconds.
+    Each number is looked up in the files once and then kept. The lock guards the
+    dictionaries and the numbers themselves, for a few microseconds.
     """
 
     def __init__(
@@ -63,6 +78,8 @@ class Meter(Events):
         self._key_labels = KeyLabels(keys)
         self._lock = uncontended_lock()
         self._numbers: dict[tuple[object, ...], Any] = {}
+        self._started: dict[Deployment, _Started] = {}
+        self._answered: dict[Deployment, _Answered] = {}
         self._in_flight = files.number(catalog.IN_FLIGHT)
 
     # As an observer of exchanges
@@ -115,24 +132,23 @@ class Meter(Events):
     # As events of dispatch
 
     def call_started(self, deployment: Deployment, attempts: Sequence[Attempt], now: float) -> None:
-        name = deployment.name
         with self._lock:
-            self._distribution(catalog.CALL_REQUESTS, name).observe(len(attempts))
+            started = self._started.get(deployment) or self._started_at(deployment)
+            started.requests.observe(len(attempts))
             items = 0
             for attempt in attempts:
                 tier = "flex" if attempt.is_background else attempt.flow.tier
-                self._distribution(catalog.QUEUE, name, tier).observe(now - attempt.queued_at)
+                started.waits[tier].observe(now - attempt.queued_at)
                 items += attempt.size
-            self._distribution(catalog.CALL_ITEMS, name).observe(items)
+            started.items.observe(items)
 
     def answered(
         self, model: str, deployment: Deployment, vectors: Vectors, seconds: float
     ) -> None:
-        tokens = sum(vectors.tokens)
         with self._lock:
-            name = deployment.name
-            self._distribution(catalog.CALL_DURATION, model, name, "").observe(seconds)
-            self._number(catalog.BILLED_TOKENS, model, name).add(tokens)
+            answered = self._answered.get(deployment) or self._answered_by(model, deployment)
+            answered.duration.observe(seconds)
+            answered.billed.add(sum(vectors.tokens))
 
     def failed(
         self, model: str, deployment: Deployment, error: ProviderError, seconds: float
@@ -188,6 +204,22 @@ class Meter(Events):
                 self._files.number(catalog.CACHED_TOKENS, model),
             )
         return found
+
+    def _started_at(self, deployment: Deployment) -> _Started:
+        name = deployment.name
+        started = self._started[deployment] = _Started(
+            self._files.distribution(catalog.CALL_REQUESTS, name),
+            self._files.distribution(catalog.CALL_ITEMS, name),
+            {tier: self._files.distribution(catalog.QUEUE, name, tier) for tier in TIERS},
+        )
+        return started
+
+    def _answered_by(self, model: str, deployment: Deployment) -> _Answered:
+        answered = self._answered[deployment] = _Answered(
+            self._files.distribution(catalog.CALL_DURATION, model, deployment.name, ""),
+            self._files.number(catalog.BILLED_TOKENS, model, deployment.name),
+        )
+        return answered
 
     def _number(self, metric: Metric, *labels: str) -> Number:
         key = (metric, *labels)

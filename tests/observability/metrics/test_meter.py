@@ -162,8 +162,14 @@ def attempt(queued_at, size, flow, is_background=False):
     return SimpleNamespace(queued_at=queued_at, size=size, flow=flow, is_background=is_background)
 
 
+class Deployment:
+    """What is used of a deployment."""
+
+    name = "p"
+
+
 def test_events_of_dispatch_are_counted(meter, files):
-    deployment = SimpleNamespace(name="p")
+    deployment = Deployment()
     attempts = [attempt(9.0, 2, Flow()), attempt(9.5, 3, Flow(tier="priority"))]
     attempts.append(attempt(9.8, 20, NO_FLOW, is_background=True))
     meter.call_started(deployment, attempts, 10.0)
@@ -200,7 +206,10 @@ meter = Meter(Files(), ["embed"])
 asked = Exchange("r", "POST", "/v1/embeddings", route="api.embeddings")
 asked.request = EmbeddingRequest("embed", ["a"])
 asked.outcome = Outcome(Vectors([b""], [3]), "p", 1, 0.001, cache="miss")
-deployment = SimpleNamespace(name="p")
+class Deployment:
+    name = "p"
+
+deployment = Deployment()
 attempts = [SimpleNamespace(queued_at=0.0, size=1, flow=NO_FLOW, is_background=False)]
 vectors = Vectors([b""], [3])
 
