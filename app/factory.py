@@ -35,7 +35,7 @@ from app.limits.limiter import Limiter, make_limiter
 from app.observability import build as observability
 from app.observability import logs
 from app.observability.metrics.directory import VARIABLE
-from app.observability.request_log import RequestLog
+from app.observability.request_record import RequestRecords
 from app.pipeline import Pipeline
 from app.providers import registry
 from app.services import Services, make_services
@@ -84,10 +84,14 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     flask = Proxy("app")
     services = flask.extensions["services"] = make_services(checked)
     start_observers = [observer for observer in (tracing, meter) if observer is not None]
-    finish_observers: list[Observer] = [*start_observers, *services.observers, RequestLog()]
+    keep = [logs.log_request] if live is None else [logs.log_request, live.keep]
+    finish_observers: list[Observer] = [
+        *start_observers,
+        *services.observers,
+        RequestRecords(*keep),
+    ]
     if live is not None:
         live.dispatcher = dispatcher
-        finish_observers.append(live)
         services.add(live.start, live.stop)
     addresses = ClientAddresses(checked.trusted_proxies)
     hooks.install(flask, finish_observers, start_observers, addresses)

@@ -5,7 +5,8 @@ Steps of a request do not import this package: `app.factory` gives them its obje
 use it directly, for instance for the format of gunicorn's log.
 
 * `build`: makes metrics, tracing and live figures, as far as the settings enable them.
-* `logs`: writes log lines; `request_log`: builds the one of a request.
+* `request_record`: makes the record of each request, for the log and the console.
+* `logs`: writes log lines, one for each request.
 * `metrics`: metrics for Prometheus.
 * `tracing`: spans for OpenTelemetry.
 * `live`: what the console shows live.

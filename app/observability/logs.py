@@ -6,17 +6,20 @@ kernel may interleave longer writes of processes that share a pipe: see PIPE_BUF
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import orjson
+from msgspec import UNSET
+from msgspec.json import Encoder
+from msgspec.structs import asdict
 
 from app.config import LogSettings
+from app.exchange import Exchange
+from app.observability.request_record import RequestRecord, utc
 
 MAX_LINE_BYTES = 4096  # PIPE_BUF of Linux
 #: A line up to this length is written without cutting values.
@@ -28,14 +31,16 @@ MAX_MESSAGE_LENGTHS = (1500, 500, 64)
 #: Bytes that the other values leave for the end of a traceback.
 MIN_TRACE_BYTES = 1024
 _ELLIPSIS = "…"
-#: The logger of request lines.
+_encode = Encoder().encode
+#: The logger of request lines, and their levels.
 _requests = logging.getLogger("app.requests")
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR}
 
 
 def configure(settings: LogSettings) -> None:
     """Send everything below the logger ``app`` to standard output in the format of the settings."""
-    handler = _LineHandler(sys.stdout)
-    handler.setFormatter(HumanFormatter() if settings.format == "human" else JsonFormatter())
+    formatter = HumanFormatter() if settings.format == "human" else JsonFormatter()
+    handler = _LineHandler(sys.stdout, formatter)
     logger = logging.getLogger("app")
     logger.handlers = [handler]
     logger.setLevel(settings.level)
@@ -43,29 +48,13 @@ def configure(settings: LogSettings) -> None:
     _requests.handlers = [handler]
 
 
-def log_request(fields: dict[str, Any]) -> None:
-    """Write the line of a request: 5xx as error, a successful health probe as debug."""
-    level = logging.ERROR if fields["status"] >= 500 else logging.INFO
-    if fields["path"].startswith("/health/") and level == logging.INFO:
-        level = logging.DEBUG
-    if _requests.isEnabledFor(level):
-        record = _RequestRecord(level, fields)
-        for handler in _requests.handlers:  # not `handle`: it also runs filters, and there are none
-            handler.emit(record)
-
-
-class _RequestRecord(logging.LogRecord):
-    """A log record with only the attributes that the formatters here use.
-
-    ``fields`` are the line's names and values.
-    """
-
-    def __init__(self, level: int, fields: dict[str, Any]) -> None:
-        self.name, self.msg, self.args = _requests.name, "request", None
-        self.levelno, self.levelname = level, logging.getLevelName(level)
-        self.created = time.time()
-        self.exc_info = None
-        self.fields = fields
+def log_request(_: Exchange, record: RequestRecord) -> None:
+    """Write the line of a request, if its level is to be logged."""
+    # The formatters take a record as it is: to make a `logging.LogRecord` of it takes 5 µs.
+    if _requests.isEnabledFor(_LEVELS[record.level]):
+        for handler in _requests.handlers:
+            if isinstance(handler, _LineHandler):
+                handler.write_request(record)
 
 
 class _NoLock:
@@ -83,16 +72,30 @@ class _NoLock:
 class _LineHandler(logging.StreamHandler[TextIO]):
     """Writes each line by one system call, which needs no lock to be atomic."""
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def __init__(self, stream: TextIO, formatter: JsonFormatter | HumanFormatter) -> None:
+        super().__init__(stream)
+        self.formatter: JsonFormatter | HumanFormatter = formatter
         # A text stream would join the lines of two threads into one longer write.
-        raw = getattr(getattr(self.stream, "buffer", None), "raw", None)
-        if raw is None:  # not a file, in tests
-            super().emit(record)
-            return
+        self._raw = getattr(getattr(stream, "buffer", None), "raw", None)
+
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            raw.write(f"{self.format(record)}{self.terminator}".encode(errors="replace"))
+            self._write(self.format(record).encode(errors="replace"))
         except Exception:
             self.handleError(record)
+
+    def write_request(self, record: RequestRecord) -> None:
+        """Write the line of a request."""
+        try:
+            self._write(self.formatter.request_line(record))
+        except Exception:
+            self.handleError(logging.makeLogRecord({"msg": "the line of a request"}))
+
+    def _write(self, line: bytes) -> None:
+        if self._raw is not None:
+            self._raw.write(line + b"\n")
+        else:  # not a file, in tests
+            self.stream.write(line.decode() + "\n")
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
         self.lock = _NoLock()  # type: ignore[assignment]  # has what logging uses of a lock
@@ -102,17 +105,29 @@ class JsonFormatter(logging.Formatter):
     """A record as one line of JSON: ``time`` (UTC, RFC 3339), ``level``, then the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {"time": _utc(record.created), "level": record.levelname.lower()}
-        fields = getattr(record, "fields", None)
-        lengths = MAX_VALUE_LENGTHS
-        if fields is None:
-            line |= {"logger": record.name, "message": record.getMessage()}
-            lengths = MAX_MESSAGE_LENGTHS
-        else:
-            line.update(fields)
+        line = {
+            "time": utc(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
         trace = self.formatException(record.exc_info) if record.exc_info else ""
         trace = trace.encode("utf-8", "replace").decode()  # its message may hold a lone surrogate
-        return _encode_within_limit(line, lengths, trace).decode("utf-8", "replace")
+        return _encode_within_limit(line, MAX_MESSAGE_LENGTHS, trace).decode("utf-8", "replace")
+
+    def request_line(self, record: RequestRecord) -> bytes:
+        """Return the line of a request, within `MAX_LINE_BYTES`."""
+        try:
+            encoded = _encode(record)
+            if len(encoded) <= MAX_UNCUT_LINE_BYTES:
+                return encoded
+        except (TypeError, ValueError):  # a lone surrogate, or a value without JSON form
+            pass
+        return _encode_within_limit(_fields_of(record), MAX_VALUE_LENGTHS, "")
+
+
+def _fields_of(record: RequestRecord) -> dict[str, Any]:
+    return {name: value for name, value in asdict(record).items() if value is not UNSET}
 
 
 def _encode_within_limit(line: dict[str, Any], lengths: Sequence[int], trace: str) -> bytes:
@@ -159,27 +174,26 @@ class HumanFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        fields = getattr(record, "fields", None)
-        if fields is None:
-            message = _cut(record.getMessage(), MAX_MESSAGE_LENGTHS[1])
-            text = f"{clock} {record.levelname.lower()} {message}"
-        else:
-            rest = {name: _cut(value, MAX_VALUE_LENGTHS[1]) for name, value in fields.items()}
-            head = " ".join(str(rest.pop(name, "")) for name in ("method", "path", "status"))
-            text = f"{clock} {head} {rest.pop('total_ms', 0)} ms " + " ".join(
-                f"{name}={value}" for name, value in rest.items() if value not in (None, "")
-            )
-        # A line break in a client's text must not begin another log line.
-        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        message = _cut(record.getMessage(), MAX_MESSAGE_LENGTHS[1])
+        text = _printable(f"{_clock(record.created)} {record.levelname.lower()} {message}")
         return text + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 
+    def request_line(self, record: RequestRecord) -> bytes:
+        """Return the line of a request."""
+        fields = _fields_of(record)
+        rest = {name: _cut(value, MAX_VALUE_LENGTHS[1]) for name, value in fields.items()}
+        del rest["time"], rest["level"]
+        head = " ".join(str(rest.pop(name)) for name in ("method", "path", "status"))
+        text = f"{_clock(time.time())} {head} {rest.pop('total_ms')} ms " + " ".join(
+            f"{name}={value}" for name, value in rest.items() if value not in (None, "")
+        )
+        return _printable(text).encode(errors="replace")
 
-def _utc(created: float) -> str:
-    second, rest = divmod(created, 1)
-    return f"{_second(second)}.{int(rest * 1000):03d}Z"
+
+def _clock(now: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(now))
 
 
-@functools.lru_cache(maxsize=1)
-def _second(second: float) -> str:
-    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")[:-6]
+def _printable(text: str) -> str:
+    """Replace line breaks and the like: in a client's text they must not begin another line."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -95,10 +95,10 @@ def test_jitter_only_shortens_pauses_and_by_no_more_than_its_share(interval_s, j
 
 
 @given(st.lists(st.sampled_from(["works", "fails", "slow", "wakes"]), max_size=30))
-def test_runs_are_at_least_the_minimum_pause_apart_unless_woken(story):
+def test_runs_are_at_least_the_minimum_pause_apart_unless_woken(events):
     line = Timeline(end=100)
     times, happened = [], []
-    steps = iter(story)
+    steps = iter(events)
 
     def step():
         now, what = line.now, next(steps, "works")

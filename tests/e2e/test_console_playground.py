@@ -109,7 +109,7 @@ def test_two_models_are_side_by_side(page):
     assert "lowest 1.000000" in page.text("section[aria-labelledby=comparison]")
 
 
-def test_request_of_a_side_leads_to_its_story(browser, console_proxy):
+def test_request_of_a_side_leads_to_what_happened(browser, console_proxy):
     with browser.open(console_proxy.url) as page:
         page.login(ADMIN_KEY)
         page.goto("/console/playground")

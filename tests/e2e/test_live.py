@@ -83,8 +83,8 @@ def now(proxy, query=""):
     return answer.json
 
 
-def stories(proxy, request_id, key=ADMIN):
-    """Return the stories of a request as each worker finds them: the same."""
+def found_requests(proxy, request_id, key=ADMIN):
+    """Return the requests with an id as each worker finds them: the same."""
     found = at_once(lambda: ask(proxy, f"requests/{request_id}", key), 8)
     assert {answer.status for answer in found} == {200}, found[0].text
     first = found[0].json["data"]
@@ -92,35 +92,35 @@ def stories(proxy, request_id, key=ADMIN):
     return first
 
 
-def calls(story):
-    return [step for step in story["steps"] if step["step"] == "call"]
+def calls(request):
+    return [step for step in request["steps"] if step["step"] == "call"]
 
 
 def test_split_request(served):
     texts = [f"split {i}" for i in range(10)]
     assert served.client().embed("embed", texts, user="u").status == 200
     answer = served.client().post({"model": "embed", "input": texts}, x_request_id="split")
-    (story,) = stories(served, answer.headers["x-request-id"])
-    made = calls(story)
+    (request,) = found_requests(served, answer.headers["x-request-id"])
+    made = calls(request)
     assert sorted(tuple(step["items"]) for step in made) == [(0, 4), (4, 8), (8, 10)]
     assert {step["result"] for step in made} == {"vectors"}
-    assert (story["key"], story["status"], story["items"]) == ("tests", 200, 10)
-    assert story["worker"] in served.workers()
-    times = [(step["from_ms"], step["to_ms"]) for step in story["steps"]]
-    assert all(0 <= begin <= end <= story["total_ms"] + 0.1 for begin, end in times)
-    assert "split 3" not in str(story)
+    assert (request["key"], request["status"], request["items"]) == ("tests", 200, 10)
+    assert request["worker"] in served.workers()
+    times = [(step["from_ms"], step["to_ms"]) for step in request["steps"]]
+    assert all(0 <= begin <= end <= request["total_ms"] + 0.1 for begin, end in times)
+    assert "split 3" not in str(request)
 
 
 def test_retried_request(served, provider):
     provider.script(refuse)
     answer = served.client().post({"model": "embed", "input": "again"}, x_request_id="retried")
     assert answer.status == 200
-    (story,) = stories(served, "retried")
-    assert [(step["reason"], step["result"]) for step in calls(story)] == [
+    (request,) = found_requests(served, "retried")
+    assert [(step["reason"], step["result"]) for step in calls(request)] == [
         ("first", "unavailable"),
         ("retry", "vectors"),
     ]
-    assert story["attempts"] == 2
+    assert request["attempts"] == 2
 
 
 def test_cached_request(served):
@@ -131,24 +131,28 @@ def test_cached_request(served):
         found = answer.headers["x-proxy-cache"] == "hit"
         return found and answer.headers["x-request-id"]
 
-    (story,) = stories(served, eventually(hit, 10))
-    assert [step["step"] for step in story["steps"]] == ["read", "lookup"]
-    assert (story["cache"], story["attempts"]) == ("hit", 0)
-    assert story["cached_tokens"] == story["tokens"] > 0
+    (request,) = found_requests(served, eventually(hit, 10))
+    assert [step["step"] for step in request["steps"]] == ["read", "lookup"]
+    assert (request["cache"], request["attempts"]) == ("hit", 0)
+    assert request["cached_tokens"] == request["tokens"] > 0
 
 
 def test_refused_request(served):
     answer = served.client().embed("unknown", "a")
-    (story,) = stories(served, answer.headers["x-request-id"])
-    assert (story["status"], story["code"], story["side"]) == (404, "model_not_found", "caller")
+    (request,) = found_requests(served, answer.headers["x-request-id"])
+    assert (request["status"], request["code"], request["side"]) == (
+        404,
+        "model_not_found",
+        "caller",
+    )
     answer = served.client("wrong").embed("embed", "a")
-    (story,) = stories(served, answer.headers["x-request-id"])
-    assert (story["status"], story["code"], story["key"]) == (401, "invalid_api_key", None)
+    (request,) = found_requests(served, answer.headers["x-request-id"])
+    assert (request["status"], request["code"], request["key"]) == (401, "invalid_api_key", None)
 
 
 def test_key_sees_its_own_requests_only(served):
     answer = served.client().post({"model": "embed", "input": "a"}, x_request_id="of/tests")
-    assert stories(served, "of/tests", settings.KEY)[0]["key"] == "tests"
+    assert found_requests(served, "of/tests", settings.KEY)[0]["key"] == "tests"
     assert ask(served, "requests/of/tests", settings.NARROW_KEY).status == 404
     assert ask(served, "now", settings.KEY).status == 403
     for path in ("requests/of/tests", "now"):
@@ -208,6 +212,6 @@ def test_reload_keeps_figures_and_stories_and_makes_a_mark(served):
     reloads = [mark["at"] for mark in after["marks"] if mark["kind"] == "reloaded"]
     assert len(reloads) == 1
     assert began - 1 <= reloads[0] <= time.time()
-    (story,) = stories(served, "before")
-    assert story["worker"] is None
+    (request,) = found_requests(served, "before")
+    assert request["worker"] is None
     assert len(list(served.place.glob("*/live-*.sock"))) == WORKERS

@@ -81,7 +81,7 @@ def test_console_tells_of_a_request_by_the_id_of_its_answer(nginx: Nginx):
         page = browser.get(f"/console/request?id={request_id}", Cookie=cookie)
         assert (page.status, '<rect class="good"' in page.text) == (200, True)
         found = browser.get(f"/console/api/requests/{request_id}", Cookie=cookie)
-        assert [story["id"] for story in found.json["data"]] == [request_id]
+        assert [one["id"] for one in found.json["data"]] == [request_id]
 
 
 # What nginx refuses

@@ -13,7 +13,7 @@ from app.observability.logs import (
     HumanFormatter,
     JsonFormatter,
 )
-from tests.observability.test_logs import FIELDS, record
+from tests.observability.test_logs import FIELDS, record, request_record
 from tests.support.server import ROOT
 
 ANYTHING = st.text(st.characters(), max_size=50)
@@ -27,7 +27,7 @@ VALUES = (
 
 
 @given(
-    fields=st.dictionaries(st.sampled_from([*FIELDS, "error", "client", "error_code"]), VALUES),
+    fields=st.dictionaries(st.sampled_from([*FIELDS, "error", "user", "error_code"]), VALUES),
     message=ANYTHING,
     times=st.integers(1, 1000),
     failed=st.booleans(),
@@ -41,20 +41,21 @@ def test_lines_are_at_most_the_size_of_an_atomic_write(fields, message, times, f
             raise ValueError(message * times)
         except ValueError:
             exc_info = sys.exc_info()
-    for made in (
-        record({**FIELDS, **fields}, exc_info=exc_info),
-        record(None, "%s", (message * times,), exc_info),
-    ):
-        text = JsonFormatter().format(made)
-        assert len(text.encode()) < MAX_LINE_BYTES
-        assert "exception" in json.loads(text) or not failed
-        made.exc_info = None
-        human = HumanFormatter().format(made)
-        assert len(human.encode()) < MAX_LINE_BYTES
+    made = record("%s", (message * times,), exc_info)
+    text = JsonFormatter().format(made)
+    assert len(text.encode()) < MAX_LINE_BYTES
+    assert "exception" in json.loads(text) or not failed
+    made.exc_info = None
+    assert len(HumanFormatter().format(made).encode()) < MAX_LINE_BYTES
+    of_request = request_record(**fields)
+    line = JsonFormatter().request_line(of_request)
+    assert len(line) < MAX_LINE_BYTES
+    assert set(json.loads(line)) >= {"time", "level"}
+    assert len(HumanFormatter().request_line(of_request)) < MAX_LINE_BYTES
 
 
 def test_a_long_value_is_cut_with_an_ellipsis():
-    line = json.loads(JsonFormatter().format(record({**FIELDS, "path": "/" + "a" * 8000})))
+    line = json.loads(JsonFormatter().request_line(request_record(path="/" + "a" * 8000)))
     assert line["path"] == "/" + "a" * 298 + "…"
     assert line["model"] == "m"
 
@@ -74,11 +75,13 @@ WRITER = """
 import sys, threading
 from app.config import LogSettings
 from app.observability.logs import configure, log_request
+from tests.observability.test_logs import EXCHANGE, request_record
 
 configure(LogSettings("json", "INFO"))
 def write():
     for number in range(100):
-        log_request({"status": 404, "path": "/" + "p" * 8000, "number": number, "who": sys.argv[1]})
+        record = request_record(path="/" + "p" * 8000, items=number, user=sys.argv[1])
+        log_request(EXCHANGE, record)
 threads = [threading.Thread(target=write) for _ in range(3)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()

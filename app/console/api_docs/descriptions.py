@@ -176,7 +176,7 @@ ROUTES = {
     "console.console_api_requests": Route(
         "console",
         "The last requests; a key sees its own, an administrator all",
-        "StoryList",
+        "RecentRequestList",
         True,
         (Scope.KEY, Scope.LIVE),
         (_query("show", "`newest` (default), `failed` or `slowest`: which come first."),),
@@ -184,7 +184,7 @@ ROUTES = {
     "console.console_api_requests_request_id": Route(
         "console",
         "What happened to a request; a key sees its own, an administrator all",
-        "Stories",
+        "RequestSteps",
         True,
         (Scope.KEY,),
     ),

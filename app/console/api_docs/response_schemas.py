@@ -83,11 +83,11 @@ SCHEMAS = {
         ),
         "description": "Figures of all workers.",
     },
-    "StoryList": {
+    "RecentRequestList": {
         **_object(workers=_WORKERS, data=_array("The last requests: how each ended, in brief.")),
         "description": "At most 50 requests of the last 1,000 of each worker.",
     },
-    "Stories": {
+    "RequestSteps": {
         **_object(
             workers=_WORKERS,
             data=_array("What happened to each request with this id, the newest first."),

@@ -31,12 +31,12 @@ def request_page(live: Live) -> Page:
         if not request_id:
             return listing(session, _show())
         found = live.find(request_id, key_of(session))
-        stories = [drawn(story) for story in found["data"]]
+        recent_requests = [drawn(recent) for recent in found["data"]]
         return render(
             "request.html",
-            200 if stories else 404,
+            200 if recent_requests else 404,
             id=request_id,
-            stories=stories,
+            recent_requests=recent_requests,
             reasons=REASONS,
             kinds=KINDS,
             our_sides=OUR_SIDES,
@@ -61,7 +61,7 @@ def request_page(live: Live) -> Page:
         return live.last(_show(), key_of(session))
 
     @page.api("requests/<path:request_id>")
-    def stories(session: Session, request_id: str) -> Answer:
+    def requests_with_id(session: Session, request_id: str) -> Answer:
         """Return what happened to a request, of the session's key or for administrators."""
         found: dict[str, Any] = live.find(request_id, key_of(session))
         if not found["data"]:

@@ -61,24 +61,24 @@ class Row(NamedTuple):
     segments: list[Segment]
 
 
-def drawn(story: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a story of `app.observability.live.steps` with what its waterfall is drawn of.
+def drawn(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request of `app.observability.live.steps` with what its waterfall is drawn of.
 
     ``rows``, the times at which the scale has a line, and the classes of all segments.
     """
-    width = width_of(story)
+    width = width_of(request)
     rows = [
-        _call(story, step, width) if step["step"] == "call" else _own(step, width)
-        for step in story["steps"]
+        _call(request, step, width) if step["step"] == "call" else _own(step, width)
+        for step in request["steps"]
     ]
     kinds = {segment.kind for row in rows for segment in row.segments}
     ticks = [width * n / TICKS for n in range(TICKS + 1)]
-    return {**story, "rows": rows, "kinds": kinds, "ticks": ticks}
+    return {**request, "rows": rows, "kinds": kinds, "ticks": ticks}
 
 
-def width_of(story: Mapping[str, Any]) -> float:
+def width_of(request: Mapping[str, Any]) -> float:
     """Return the milliseconds of the whole scale."""
-    ends: list[float] = [story["total_ms"], *(step["to_ms"] for step in story["steps"])]
+    ends: list[float] = [request["total_ms"], *(step["to_ms"] for step in request["steps"])]
     return max(0.01, *ends)
 
 
@@ -90,11 +90,11 @@ def _own(step: Mapping[str, Any], width: float) -> Row:
     return Row(title, [], "", "", begin, end - begin, 0.0, [_segment(begin, end, width, kind)])
 
 
-def _call(story: Mapping[str, Any], step: Mapping[str, Any], width: float) -> Row:
+def _call(request: Mapping[str, Any], step: Mapping[str, Any], width: float) -> Row:
     """Return the row of a call: how long it waited for a slot, and how long it took."""
     begin, called, end = step["from_ms"], step["called_ms"], step["to_ms"]
     sent_at = max(begin, min(end if called is None else called, end))
-    failed_at = _failed_at(story, step)
+    failed_at = _failed_at(request, step)
     segments = [] if failed_at is None else [_segment(failed_at, begin, width, "pause")]
     if sent_at > begin or called is None:
         segments.append(_segment(begin, sent_at, width, "wait"))
@@ -103,7 +103,7 @@ def _call(story: Mapping[str, Any], step: Mapping[str, Any], width: float) -> Ro
         segments.append(_segment(sent_at, end, width, kind))
     return Row(
         f"{step['provider']} / {step['deployment']}",
-        _details(story, step),
+        _details(request, step),
         step["reason"] if step["reason"] in REASONS else "",
         step["result"],
         begin,
@@ -113,14 +113,14 @@ def _call(story: Mapping[str, Any], step: Mapping[str, Any], width: float) -> Ro
     )
 
 
-def _failed_at(story: Mapping[str, Any], step: Mapping[str, Any]) -> float | None:
+def _failed_at(request: Mapping[str, Any], step: Mapping[str, Any]) -> float | None:
     """Return when the call failed that this one repeats; None if there was no pause after it."""
     if step["reason"] not in PAUSED:
         return None
     start, stop = step["items"]
     ends = [
         other["to_ms"]
-        for other in story["steps"]
+        for other in request["steps"]
         if other["step"] == "call"
         and other["items"][0] < stop
         and start < other["items"][1]
@@ -129,8 +129,8 @@ def _failed_at(story: Mapping[str, Any], step: Mapping[str, Any]) -> float | Non
     return max(ends, default=None)
 
 
-def _details(story: Mapping[str, Any], step: Mapping[str, Any]) -> list[str]:
-    details = [_texts(story, *step["items"])]
+def _details(request: Mapping[str, Any], step: Mapping[str, Any]) -> list[str]:
+    details = [_texts(request, *step["items"])]
     if step["requests"] > 1:
         details.append(f"in one call with {step['requests'] - 1} more")
     if step["is_probe"]:
@@ -140,12 +140,12 @@ def _details(story: Mapping[str, Any], step: Mapping[str, Any]) -> list[str]:
     return details
 
 
-def _texts(story: Mapping[str, Any], start: int, stop: int) -> str:
+def _texts(request: Mapping[str, Any], start: int, stop: int) -> str:
     """Return which inputs a call embeds. With a cache they are counted without those found."""
-    number, items = stop - start, story["items"]
+    number, items = stop - start, request["items"]
     if number == items:
         return "1 text" if items == 1 else f"all {items:,} texts"
-    if story["cache"] == "partial" or number == 1:
+    if request["cache"] == "partial" or number == 1:
         return f"{number:,} of {items:,} texts"
     return f"texts {start + 1:,} to {stop:,} of {items:,}"
 

@@ -3,14 +3,14 @@
 * `observer`: counts each request and keeps a record of it; asks all workers.
 * `figures`: counts requests and calls of this worker; `ring`: their sums by time; `latencies`: the
   histogram for percentiles.
-* `stories`: the records of the last requests of this worker; `steps`: what happened to a request,
-  in order; `lists`: the newest, failed and slowest requests.
+* `recent_requests`: the last requests of this worker; `steps`: what happened to a request, in
+  order; `lists`: the newest, failed and slowest requests.
 * `workers`: asks all workers of this server, over Unix sockets.
 * `counted`: what a worker has counted, and the sum over workers; `summary`: what all workers have
   counted, as one answer; `deployments`: the states of deployments as all workers see them.
 * `history`: what ended workers leave behind, so that a reload loses nothing.
 * `reloads`: when the settings were reloaded.
 
-On a request's way there is `observer` only, which costs 2 µs. All is bounded: 1.5 MB for the sums,
+On a request's way there is `observer` only, which costs 1 µs. All is bounded: 1.5 MB for the sums,
 1,000 requests, 10,000 of their calls.
 """

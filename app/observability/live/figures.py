@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.concurrency.locks import uncontended_lock
@@ -13,8 +13,8 @@ from app.domain import Tier, Vectors
 from app.errors import ProviderError
 from app.limits.periods import Calendar
 from app.observability.live.latencies import BOUNDS, place_of
+from app.observability.live.recent_requests import RecentRequest
 from app.observability.live.ring import Labels, Ring, Window
-from app.observability.live.stories import Story, StoryValues
 
 if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Deployment
@@ -24,12 +24,8 @@ MAX_MARKS = 200
 #: ("calls" | "failed" | "seconds", model, provider, its name for the model).
 SUMS = ("requests", "served", "items", "tokens", "cached_tokens", "cost")
 _LATENCY = len(SUMS)  # the first column of the histogram
-#: Requests and calls that wait to be added to the sums.
-MAX_PENDING = 5_000
-_ENDED_AT, _CODE, _SIDE, _ITEMS, _TOKENS, _CACHED, _COST, _SECONDS = map(
-    Story._fields.index,
-    ("ended_at", "code", "side", "items", "tokens", "cached_tokens", "cost", "seconds"),
-)
+#: Calls that wait to be added to the sums.
+MAX_PENDING = 1_000
 
 
 class Mark(NamedTuple):
@@ -45,9 +41,9 @@ class Mark(NamedTuple):
 class Figures(Events):
     """The figures of this process: `Ring` has the sums.
 
-    What a request adds is pending at first, which costs least, and is added to the sums once a
-    second. The lock guards the ring, and what is spent today. ``clock`` gives seconds since 1970;
-    ``day`` is that of the budgets.
+    What a call adds is pending at first, which costs least, and is added to the sums once a second.
+    The lock guards the ring, and what is spent today. ``clock`` gives seconds since 1970; ``day``
+    is that of the budgets.
     """
 
     def __init__(self, day: Calendar, clock: Callable[[], float] = time.time) -> None:
@@ -62,17 +58,10 @@ class Figures(Events):
             self._ring.column("latency", str(place))
         self._today, self._spent_today = day.span(now), 0
         self._calls: dict[Deployment, tuple[int, int, int]] = {}
-        self._finished: deque[StoryValues] = deque()
         self._ended: deque[tuple[str, Deployment, float, int]] = deque()
         self._marks: deque[Mark] = deque(maxlen=MAX_MARKS)
 
     # On the way of a request, where nothing is locked
-
-    def count(self, story: StoryValues) -> None:
-        """Count a finished request for embeddings."""
-        self._finished.append(story)
-        if len(self._finished) > MAX_PENDING:
-            self.fold()
 
     def answered(
         self, model: str, deployment: Deployment, vectors: Vectors, seconds: float
@@ -93,32 +82,36 @@ class Figures(Events):
 
     # Of the process
 
+    def add(self, requests: Iterable[RecentRequest]) -> None:
+        """Add finished requests for embeddings to the sums, in the order of their ends."""
+        with self._lock:
+            ring = self._ring
+            for request in requests:
+                if request.ended_at >= ring.open_until:
+                    ring.turn(request.ended_at)
+                sums, record = ring.open, request.record
+                sums[0] += 1
+                if record.error_code is None:
+                    sums[1] += 1
+                    sums[2] += record.items or 0
+                    sums[3] += record.tokens or 0
+                    sums[4] += record.cached_tokens or 0
+                    sums[_LATENCY + place_of(record.total_ms / 1000)] += 1
+                else:
+                    sums[ring.column("error", request.side or "", record.error_code)] += 1
+                if request.cost:
+                    sums[5] += request.cost
+                    self._spend(request.cost, request.ended_at)
+
     def fold(self) -> None:
-        """Add what is pending to the sums."""
+        """Add the calls that are pending to the sums."""
         with self._lock:
             self._fold()
 
     def _fold(self) -> None:
-        ring, finished, ended = self._ring, self._finished, self._ended
-        for _ in range(len(finished)):  # no more than that: others are added meanwhile
-            story = finished.popleft()
-            if story[_ENDED_AT] >= ring.open_until:
-                ring.turn(story[_ENDED_AT])
-            sums = ring.open
-            sums[0] += 1
-            if story[_CODE] is None:
-                sums[1] += 1
-                sums[2] += story[_ITEMS]
-                sums[3] += story[_TOKENS]
-                sums[4] += story[_CACHED]
-                sums[_LATENCY + place_of(story[_SECONDS])] += 1
-            else:
-                sums[ring.column("error", story[_SIDE], story[_CODE])] += 1
-            if story[_COST]:
-                sums[5] += story[_COST]
-                self._spend(story[_COST], story[_ENDED_AT])
-        ring.turn(self._clock())
-        for _ in range(len(ended)):
+        ended = self._ended
+        self._ring.turn(self._clock())
+        for _ in range(len(ended)):  # no more than that: others are added meanwhile
             model, deployment, seconds, failures = ended.popleft()
             self._count_call(model, deployment, seconds, failures)
 

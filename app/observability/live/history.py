@@ -1,7 +1,8 @@
 """What ended workers leave to the others, in files of the directory that they share.
 
-A worker that ends, at a reload or for good, adds its figures and stories to those of workers before
-it. A worker that is killed leaves nothing. The directory is removed at the end of the server.
+A worker that ends, at a reload or for good, adds its figures and its last requests to those of
+workers before it. A worker that is killed leaves nothing. The directory is removed at the end of
+the server.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import orjson
 
 from app.concurrency.shared_files import write_atomically
 from app.observability.live.counted import Counted
-from app.observability.live.stories import MAX_STORIES
+from app.observability.live.recent_requests import MAX_REQUESTS
 
 _log = logging.getLogger("app.observability.live")
 
 #: Returns the figures of ended workers with those of this one; None: there are none yet.
 Merge = Callable[[Counted | None], Counted]
-FIGURES, STORIES, LOCK = "live-figures.json", "live-stories.json", "live.lock"
+FIGURES, REQUESTS, LOCK = "live-figures.json", "live-requests.json", "live.lock"
 
 
 class History:
@@ -49,12 +50,12 @@ class History:
             self._figures, self._seen = _counted(path), version
         return self._figures
 
-    def stories(self) -> list[dict[str, Any]]:
-        """Return the described stories of ended workers."""
-        kept = _load(self._directory / STORIES) if self._directory is not None else None
+    def requests(self) -> list[dict[str, Any]]:
+        """Return the described requests of ended workers."""
+        kept = _load(self._directory / REQUESTS) if self._directory is not None else None
         return kept or []
 
-    def add(self, figures: Merge, stories: Sequence[dict[str, Any]]) -> None:
+    def add(self, figures: Merge, requests: Sequence[dict[str, Any]]) -> None:
         """Add what this worker has counted and kept. ``figures`` merges it with that of others."""
         if self._directory is None:
             return
@@ -63,11 +64,11 @@ class History:
                 merged = figures(_counted(self._directory / FIGURES)).to_json()
                 write_atomically(self._directory / FIGURES, orjson.dumps(merged), 0o600)
                 kept = sorted(
-                    [*(_load(self._directory / STORIES) or ()), *stories],
-                    key=lambda story: story["started_at"],
+                    [*(_load(self._directory / REQUESTS) or ()), *requests],
+                    key=lambda request: request["started_at"],
                 )
-                text = orjson.dumps(kept[-MAX_STORIES:])
-                write_atomically(self._directory / STORIES, text, 0o600)
+                text = orjson.dumps(kept[-MAX_REQUESTS:])
+                write_atomically(self._directory / REQUESTS, text, 0o600)
         except OSError as error:  # the directory is gone: the server ends
             _log.debug("figures of an ended worker are lost: %s", error)
 

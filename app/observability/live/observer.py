@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.concurrency.locks import uncontended_lock
 from app.concurrency.periodic import PeriodicTask
 from app.limits.periods import Calendar
 from app.limits.pricing import Prices
@@ -17,11 +19,13 @@ from app.observability.live.counted import Counted, add_up
 from app.observability.live.figures import Figures, Mark
 from app.observability.live.history import History
 from app.observability.live.lists import ROW, Show, choose
+from app.observability.live.recent_requests import RecentRequest, RecentRequests
 from app.observability.live.ring import BUCKET_S, BUCKETS
 from app.observability.live.steps import describe, row_of
-from app.observability.live.stories import Stories, story_of
 from app.observability.live.summary import since_of, summarize
 from app.observability.live.workers import Workers
+from app.observability.request_record import RequestRecord
+from app.observability.sides import side_of
 
 if TYPE_CHECKING:
     from app.dispatch import Dispatcher
@@ -31,14 +35,16 @@ _log = logging.getLogger("app.observability.live")
 #: Flask's endpoint of all paths for embeddings.
 _EMBEDDINGS_ROUTE = "api.embeddings"
 SAMPLE_INTERVAL_S = 1.0
-MAX_STORIES_OF_ONE_ID = 20
+MAX_PENDING = 1_000
+MAX_REQUESTS_OF_ONE_ID = 20
 
 
 class Live:
-    """Figures and stories of this worker, as an `app.exchange.Observer`, and those of all workers.
+    """Figures and last requests of this worker, and those of all workers.
 
-    ``directory`` is shared by the workers of the server; None: this process is the only one.
-    ``dispatcher`` is set before `start`.
+    A finished request is pending at first, which costs least, and is added to both once a second,
+    and before they are read; the lock keeps that in order. ``directory`` is shared by the workers
+    of the server; None: this process is the only one. ``dispatcher`` is set before `start`.
     """
 
     def __init__(
@@ -49,7 +55,9 @@ class Live:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.figures = Figures(day, clock)
-        self.stories = Stories()
+        self.requests = RecentRequests()
+        self._pending: deque[RecentRequest] = deque()
+        self._lock = uncontended_lock()
         self.dispatcher: Dispatcher | None = None
         self._prices = prices
         self._clock = clock
@@ -63,15 +71,32 @@ class Live:
 
     # On a request's way
 
-    def finished(self, exchange: Exchange, status: int) -> None:
+    def keep(self, exchange: Exchange, record: RequestRecord) -> None:
+        """Keep a finished request for embeddings. Nothing is locked here: it is pending."""
         if exchange.route != _EMBEDDINGS_ROUTE:
             return
-        cost, purchases = 0, exchange.purchases
-        if purchases and exchange.request is not None:
-            cost = self._prices.cost_of(exchange.request.model, purchases)
-        story = story_of(exchange, status, exchange.seconds, cost, self._clock())
-        self.figures.count(story)
-        self.stories.keep(story, exchange.caller is not None)
+        request, error, purchases = exchange.request, exchange.error, exchange.purchases
+        self._pending.append(
+            RecentRequest(
+                record,
+                self._clock(),
+                None if error is None else side_of(error, exchange.admitted),
+                self._prices.cost_of(request.model, purchases) if request and purchases else 0,
+                exchange.started,
+                exchange.admitted_at,
+                tuple(request.calls or ()) if request else (),
+            )
+        )
+        if len(self._pending) >= MAX_PENDING:
+            self.fold()
+
+    def fold(self) -> None:
+        """Add the requests that are pending to the figures, and to those that are kept."""
+        pending = self._pending
+        with self._lock:
+            requests = [pending.popleft() for _ in range(len(pending))]
+            self.figures.add(requests)
+            self.requests.add(requests)
 
     # In the process
 
@@ -90,7 +115,8 @@ class Live:
             _log.exception("the figures of this worker are lost")
 
     def sample(self) -> None:
-        """Record the lengths of queues."""
+        """Add what is pending, and record the lengths of queues."""
+        self.fold()
         if self.dispatcher is not None:
             self.figures.sample(self.dispatcher.waiting_by_tier())
 
@@ -121,30 +147,30 @@ class Live:
         }
 
     def find(self, request_id: str, key: str | None) -> dict[str, Any]:
-        """Return the stories of the requests with an id, of all workers, newest first.
+        """Return the requests with an id, of all workers, newest first.
 
         ``key`` None: of any key, for administrators.
         """
-        asked = self._workers.ask({"ask": "story", "id": request_id})
+        asked = self._workers.ask({"ask": "request", "id": request_id})
         answers = asked.by_worker.items()
-        found = [{**story, "worker": pid} for pid, stories in answers for story in stories]
+        found = [{**request, "worker": pid} for pid, requests in answers for request in requests]
         found += [
-            {**story, "worker": None}
-            for story in self._history.stories()
-            if story["id"] == request_id
+            {**request, "worker": None}
+            for request in self._history.requests()
+            if request["id"] == request_id
         ]
-        found = [story for story in found if key is None or story["key"] == key]
-        found.sort(key=lambda story: -story["started_at"])
+        found = [request for request in found if key is None or request["key"] == key]
+        found.sort(key=lambda request: -request["started_at"])
         return {
             "workers": {"answered": sorted(asked.by_worker), "silent": sorted(asked.silent)},
-            "data": found[:MAX_STORIES_OF_ONE_ID],
+            "data": found[:MAX_REQUESTS_OF_ONE_ID],
         }
 
     def last(self, show: Show, key: str | None) -> dict[str, Any]:
         """Return rows of the requests to show, of all workers; ``key`` as in `find`."""
-        asked = self._workers.ask({"ask": "stories", "show": show, "key": key})
+        asked = self._workers.ask({"ask": "requests", "show": show, "key": key})
         rows = [row for found in asked.by_worker.values() for row in found]
-        rows += [{name: story[name] for name in ROW} for story in self._history.stories()]
+        rows += [{name: request[name] for name in ROW} for request in self._history.requests()]
         return {
             "workers": {"answered": sorted(asked.by_worker), "silent": sorted(asked.silent)},
             "data": choose(rows, show, key),
@@ -154,10 +180,11 @@ class Live:
 
     def _answer(self, question: dict[str, Any]) -> Any:
         """Answer the question of a worker."""
-        if question["ask"] == "story":
-            return [describe(story) for story in self.stories.find(question["id"])]
-        if question["ask"] == "stories":
-            rows = [row_of(story) for story in self.stories.all()]
+        self.fold()
+        if question["ask"] == "request":
+            return [describe(request) for request in self.requests.find(question["id"])]
+        if question["ask"] == "requests":
+            rows = [row_of(request) for request in self.requests.all()]
             return choose(rows, question["show"], question["key"])
         counted = self._counted(question["since"])
         report = self.dispatcher.report() if self.dispatcher is not None else []
@@ -171,11 +198,12 @@ class Live:
         return Counted(window, totals, figures.marks(), figures.spent_today(), waiting)
 
     def _leave(self) -> None:
-        """Leave figures and stories of this worker to the others."""
+        """Leave figures and requests of this worker to the others."""
+        self.fold()
         stop = int(self._clock() // BUCKET_S) + 1
         own = self._counted(0.0)._replace(waiting={})
 
         def merged(ended: Counted | None) -> Counted:
             return add_up([own] if ended is None else [ended, own], stop - BUCKETS, stop)
 
-        self._history.add(merged, [describe(story) for story in self.stories.all()])
+        self._history.add(merged, [describe(request) for request in self.requests.all()])

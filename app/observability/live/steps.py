@@ -1,4 +1,4 @@
-"""Makes the steps of a story: what happened to a request, in order, with times."""
+"""Makes the steps of a request: what happened to it, in order, with times."""
 
 from __future__ import annotations
 
@@ -7,91 +7,95 @@ from typing import Any
 
 from app.domain import CallRecord
 from app.limits.pricing import NANODOLLARS
-from app.observability.live.stories import Story
+from app.observability.live.recent_requests import RecentRequest
 
 _ABANDONED = "abandoned"
 
 
-def describe(story: Story) -> dict[str, Any]:
-    """Return a story as JSON can hold it; times of steps are milliseconds since its start."""
+def describe(request: RecentRequest) -> dict[str, Any]:
+    """Return a request as JSON can hold it; times of steps are milliseconds since its start."""
+    record = request.record
     return {
-        **row_of(story),
-        "service_tier": story.tier,
-        "space": story.space or None,
-        "message": story.message,
-        "cached_tokens": story.cached_tokens,
-        "cost_dollars": story.cost / NANODOLLARS,
-        "queue_ms": _ms(story.queue_s),
-        "upstream_ms": _ms(story.upstream_s),
-        "steps": _steps(story),
-        "calls_left_out": _left_out(story),
+        **row_of(request),
+        "service_tier": record.service_tier,
+        "space": record.space,
+        "message": record.error,
+        "cached_tokens": record.cached_tokens or 0,
+        "cost_dollars": request.cost / NANODOLLARS,
+        "queue_ms": record.queue_ms or 0.0,
+        "upstream_ms": record.upstream_ms or 0.0,
+        "steps": _steps(request),
+        "calls_left_out": _left_out(request),
     }
 
 
-def row_of(story: Story) -> dict[str, Any]:
-    """Return a story as a row of a list, without its steps."""
+def row_of(request: RecentRequest) -> dict[str, Any]:
+    """Return a request as a row of a list, without its steps."""
+    record = request.record
     return {
-        "id": story.id,
-        "started_at": round(story.ended_at - story.seconds, 3),
-        "key": story.key,
-        "user": story.user,
-        "model": story.model,
-        "status": story.status,
-        "code": story.code,
-        "side": story.side,
-        "items": story.items,
-        "tokens": story.tokens,
-        "cache": story.cache,
-        "attempts": story.attempts,
-        "total_ms": _ms(story.seconds),
+        "id": record.request_id,
+        "started_at": round(request.ended_at - record.total_ms / 1000, 3),
+        "key": record.key,
+        "user": record.user,
+        "model": record.model,
+        "status": record.status,
+        "code": record.error_code,
+        "side": request.side,
+        "items": record.items or 0,
+        "tokens": record.tokens or 0,
+        "cache": record.cache,
+        "attempts": record.attempts,
+        "total_ms": record.total_ms,
     }
 
 
-def _left_out(story: Story) -> int:
-    """Return how many calls were made that the story does not have."""
-    if not story.calls:
+def _left_out(request: RecentRequest) -> int:
+    """Return how many calls were made that the request does not have."""
+    if not request.calls:
         return 0
-    known = sum(call.called_at is not None for call in map(CallRecord._make, story.calls))
-    return max(0, story.attempts - known)
+    known = sum(call.called_at is not None for call in map(CallRecord._make, request.calls))
+    return max(0, request.record.attempts - known)
 
 
-def _steps(story: Story) -> list[dict[str, Any]]:
+def _steps(request: RecentRequest) -> list[dict[str, Any]]:
     """Return the steps: read, lookup or plan, calls, answer; or read, and what ended it.
 
     There are four cases after a request was admitted: (1) its calls are known; (2) all its vectors
     came from the cache; (3) it waited for items that another request was having embedded; (4) it
     ended before any call.
     """
-    end, admitted = story.seconds, story.admitted_at - story.started
-    if not story.admitted_at:
+    end, admitted = request.record.total_ms / 1000, request.admitted_at - request.started
+    if not request.admitted_at:
         return [_step("read", 0.0, end)]
     steps = [_step("read", 0.0, admitted)]
-    uses_cache = story.cache not in (None, "off")
-    calls = sorted(map(CallRecord._make, story.calls), key=lambda call: call.queued_at)
+    uses_cache = request.record.cache not in (None, "off")
+    calls = sorted(map(CallRecord._make, request.calls), key=lambda call: call.queued_at)
     if calls:
         steps.append(
-            _step("lookup" if uses_cache else "plan", admitted, calls[0].queued_at - story.started)
+            _step(
+                "lookup" if uses_cache else "plan", admitted, calls[0].queued_at - request.started
+            )
         )
-        steps += [_call(story, call, calls) for call in calls]
+        steps += [_call(request, call, calls) for call in calls]
         ended = max(step["to_ms"] for step in steps) / 1000
-        if story.code is None:
+        if request.record.error_code is None:
             steps.append(_step("answer", ended, end))
-    elif story.cache == "hit":
+    elif request.record.cache == "hit":
         steps.append(_step("lookup", admitted, end))
-    elif uses_cache and not story.attempts:
+    elif uses_cache and not request.record.attempts:
         steps.append(_step("joined", admitted, end))
     else:
         steps.append(_step("plan", admitted, end))
     return steps
 
 
-def _call(story: Story, call: CallRecord, calls: Sequence[CallRecord]) -> dict[str, Any]:
+def _call(request: RecentRequest, call: CallRecord, calls: Sequence[CallRecord]) -> dict[str, Any]:
     def since_start(at: float) -> float:
-        return at - story.started
+        return at - request.started
 
     called = call.called_at
     return {
-        **_step("call", since_start(call.queued_at), since_start(_end(story, call, calls))),
+        **_step("call", since_start(call.queued_at), since_start(_end(request, call, calls))),
         "called_ms": None if called is None else _ms(since_start(called)),
         "reason": _reason(call, calls),
         "items": [call.start, call.stop],
@@ -103,12 +107,12 @@ def _call(story: Story, call: CallRecord, calls: Sequence[CallRecord]) -> dict[s
     }
 
 
-def _end(story: Story, call: CallRecord, calls: Sequence[CallRecord]) -> float:
+def _end(request: RecentRequest, call: CallRecord, calls: Sequence[CallRecord]) -> float:
     """Return when a call ended for its request: an abandoned one when another had brought vectors,
     or the request ended."""
     if call.ended_at is not None:
         return call.ended_at
-    end = story.started + story.seconds
+    end = request.started + request.record.total_ms / 1000
     served = [
         other.ended_at
         for other in calls

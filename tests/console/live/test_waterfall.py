@@ -1,4 +1,4 @@
-"""A waterfall has each step of a story, with bars on one scale of time."""
+"""A waterfall has each step of a request, with bars on one scale of time."""
 
 import pytest
 from hypothesis import given
@@ -25,12 +25,12 @@ def own(step, begin, end):
     return {"step": step, "from_ms": begin, "to_ms": end}
 
 
-def story(*steps, **fields):
+def request(*steps, **fields):
     return {"total_ms": 100.0, "items": 4, "cache": "off", "steps": steps, **fields}
 
 
 def rows(*steps, **fields):
-    return drawn(story(*steps, **fields))["rows"]
+    return drawn(request(*steps, **fields))["rows"]
 
 
 TIMES = st.floats(0, 1e7)
@@ -42,7 +42,7 @@ def test_bars_are_on_the_scale_and_can_be_seen(total_ms, times):
         {**CALL, "from_ms": a, "to_ms": max(a, b), "called_ms": c, "reason": "retry"}
         for a, b, c in times
     ]
-    made = drawn(story(own("read", 0.0, total_ms), *steps, total_ms=total_ms))
+    made = drawn(request(own("read", 0.0, total_ms), *steps, total_ms=total_ms))
     for row in made["rows"]:
         assert row.segments
         for segment in row.segments:

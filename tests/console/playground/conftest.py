@@ -16,14 +16,27 @@ def provider():
 
 
 @pytest.fixture
-def log(monkeypatch):
-    made = Log()
-    monkeypatch.setattr("app.factory.RequestLog", lambda: made)
+def logs(monkeypatch):
+    """The observers that the app makes."""
+    made = []
+
+    def make(*keep):
+        made.append(Log(*keep))
+        return made[-1]
+
+    monkeypatch.setattr("app.factory.RequestRecords", make)
     return made
 
 
 @pytest.fixture
-def app(monkeypatch, provider, log):
+def log(app, logs):
+    """What the app has recorded."""
+    (made,) = logs
+    return made
+
+
+@pytest.fixture
+def app(monkeypatch, provider, logs):
     monkeypatch.setattr(registry, "make", lambda _: provider)
     given = settings()
     given["MODELS"]["pair"] = {"dimensions": WIDTH, "space": "pair", "deployments": DEPLOYMENTS}

@@ -7,6 +7,7 @@ import re
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
+from app.observability.request_record import RequestRecords
 from tests.console.visitor import HTML, Visitor
 from tests.support.settings import KEY
 
@@ -19,14 +20,16 @@ DEPLOYMENTS = [
 ]
 
 
-class Log:
-    """An observer that keeps the exchanges."""
+class Log(RequestRecords):
+    """Keeps the exchanges, besides what it replaces."""
 
-    def __init__(self):
+    def __init__(self, *keep):
+        super().__init__(*keep)
         self.seen = []
 
     def finished(self, exchange, status):
         self.seen.append((exchange, status))
+        super().finished(exchange, status)
 
     @property
     def embeddings(self):

@@ -48,10 +48,10 @@ def test_administrator_compares_two_deployments(app, provider, log):
     assert log.embeddings == [("admin", "pair", 200, True)] * 2
     purchases = [dict(e.purchases) for e, _ in log.seen if e.route == "api.embeddings"]
     assert [list(one) for one in purchases] == [[("fake", "first")], [("fake", "second")]]
-    stories = re.findall(r'href="([^"]*request\?id=req_\w+)"', page.text)
-    assert len(stories) == 2
-    for story in stories:
-        assert player.get(f"/console/{story.rpartition('/')[2]}").status_code == 200
+    links = re.findall(r'href="([^"]*request\?id=req_\w+)"', page.text)
+    assert len(links) == 2
+    for link in links:
+        assert player.get(f"/console/{link.rpartition('/')[2]}").status_code == 200
 
 
 def test_deployments_are_for_administrators(player, provider):

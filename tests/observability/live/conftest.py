@@ -7,6 +7,7 @@ from app.exchange import Exchange
 from app.limits.periods import Calendar
 from app.limits.pricing import Prices
 from app.observability.live.observer import Live
+from app.observability.request_record import RequestRecords
 
 T = 1_700_000_000.0  # a bucket begins here
 SOURCE = ("p", "upstream")
@@ -63,6 +64,11 @@ def exchange(request_id="r", *, key="a", error=None, tokens=3, cached=0, calls=N
         route="api.embeddings",
         **fields,
     )
+
+
+def finish(live, finished, status):
+    """End an exchange."""
+    RequestRecords(live.keep).finished(finished, status)
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from app.errors import BadRequest
 from app.observability.live.lists import MAX_ROWS, ROW, SHOWS, choose
 from app.observability.live.observer import Live
-from tests.observability.live.conftest import Calendar, FixedPrices, exchange
+from tests.observability.live.conftest import Calendar, FixedPrices, exchange, finish
 
 
-def finish(live, request_id, **fields):
+def end(live, request_id, **fields):
     error = fields.get("error")
-    live.finished(exchange(request_id, **fields), 200 if error is None else 400)
+    finish(live, exchange(request_id, **fields), 200 if error is None else 400)
 
 
 def ids(live, show="newest", key=None):
@@ -20,29 +20,29 @@ def ids(live, show="newest", key=None):
 
 def test_newest_are_first(live, clock):
     for number in range(MAX_ROWS + 5):
-        finish(live, f"r{number}")
+        end(live, f"r{number}")
         clock.now += 1
     assert ids(live) == [f"r{n}" for n in reversed(range(5, MAX_ROWS + 5))]
 
 
 def test_failed_are_those_with_an_error(live, clock):
-    finish(live, "good")
+    end(live, "good")
     for name in ("first", "second"):
-        finish(live, name, error=BadRequest("no"))
+        end(live, name, error=BadRequest("no"))
         clock.now += 1
     assert ids(live, "failed") == ["second", "first"]
 
 
 def test_slowest_are_first(live):
     for name, seconds in (("a", 3), ("b", 9), ("c", 6)):
-        finish(live, name, seconds=seconds)
+        end(live, name, seconds=seconds)
     assert ids(live, "slowest") == ["b", "c", "a"]
 
 
 def test_key_sees_its_own_requests_only(live):
-    finish(live, "mine", key="a")
-    finish(live, "theirs", key="b")
-    finish(live, "nobody's", key=None, error=BadRequest("no"))
+    end(live, "mine", key="a")
+    end(live, "theirs", key="b")
+    end(live, "nobody's", key=None, error=BadRequest("no"))
     for show in SHOWS:
         assert set(ids(live, show, "a")) <= {"mine"}
     assert set(ids(live)) == {"mine", "theirs", "nobody's"}
@@ -53,11 +53,11 @@ def test_ended_workers_requests_are_listed(tmp_path, clock):
         return Live(FixedPrices(), Calendar("day"), tmp_path, clock)
 
     ended = worker()
-    finish(ended, "before")
+    end(ended, "before")
     ended.stop()
     clock.now += 1
     live = worker()
-    finish(live, "after")
+    end(live, "after")
     rows = live.last("newest", None)["data"]
     assert [row["id"] for row in rows] == ["after", "before"]
     assert all(tuple(row) == ROW for row in rows)

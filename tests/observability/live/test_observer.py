@@ -12,7 +12,7 @@ from app.observability.live.counted import Counted, merge_marks
 from app.observability.live.figures import Mark
 from app.observability.live.observer import Live
 from app.observability.live.summary import summarize
-from tests.observability.live.conftest import DEPLOYMENT, Clock, FixedPrices, T, exchange
+from tests.observability.live.conftest import DEPLOYMENT, Clock, FixedPrices, T, exchange, finish
 
 #: Seconds of wait before it, the worker, and the kind of an event.
 EVENTS = st.lists(
@@ -32,13 +32,13 @@ def make(clock, directory=None):
 def happen(live, kind):
     match kind:
         case "served":
-            live.finished(exchange(tokens=7), 200)
+            finish(live, exchange(tokens=7), 200)
         case "cached":
-            live.finished(exchange(tokens=7, cached=7), 200)
+            finish(live, exchange(tokens=7, cached=7), 200)
         case "refused":
-            live.finished(exchange(error=BadRequest("no")), 400)
+            finish(live, exchange(error=BadRequest("no")), 400)
         case "busy":
-            live.finished(exchange(error=Overloaded("busy")), 429)
+            finish(live, exchange(error=Overloaded("busy")), 429)
         case "call":
             live.figures.answered("m", DEPLOYMENT, None, 0.25)
         case "failed":
@@ -57,6 +57,7 @@ def without_latencies(told):
 
 def sent(live, since=0.0):
     """Return what a worker tells others, as it arrives."""
+    live.fold()
     return Counted.from_json(orjson.loads(orjson.dumps(live._counted(since).to_json())))
 
 
@@ -91,25 +92,29 @@ def test_ended_workers_leave_what_they_have_counted(tmp_path_factory, events, id
     assert without_latencies(last.now(0.0)) == without_latencies(alone.now(0.0))
 
 
-def test_ended_workers_leave_their_stories(tmp_path, clock):
+def test_ended_workers_leave_their_requests(tmp_path, clock):
     for number in range(3):
         ended = make(clock, tmp_path)
-        ended.finished(exchange("r", key=f"key {number}"), 200)
+        finish(ended, exchange("r", key=f"key {number}"), 200)
         ended.stop()
         clock.now += 1
     live = make(clock, tmp_path)
-    assert [story["key"] for story in live.find("r", None)["data"]] == ["key 2", "key 1", "key 0"]
-    assert [story["key"] for story in live.find("r", "key 1")["data"]] == ["key 1"]
+    assert [request["key"] for request in live.find("r", None)["data"]] == [
+        "key 2",
+        "key 1",
+        "key 0",
+    ]
+    assert [request["key"] for request in live.find("r", "key 1")["data"]] == ["key 1"]
     assert live.find("r", "another")["data"] == []
 
 
 def test_damaged_files_are_left_out(tmp_path, live, clock):
     (tmp_path / "live-figures.json").write_bytes(b"{")
-    (tmp_path / "live-stories.json").write_bytes(b"{")
+    (tmp_path / "live-requests.json").write_bytes(b"{")
     live = make(clock, tmp_path)
     assert live.now(0.0)["figures"]["requests_hour"] == 0
     assert live.find("r", None)["data"] == []
-    live.finished(exchange("r"), 200)
+    finish(live, exchange("r"), 200)
     live.stop()
     assert make(clock, tmp_path).now(0.0)["figures"]["requests_hour"] == 1
 
@@ -124,8 +129,9 @@ def test_busy_second_is_bounded(live, kind):
     for _ in range(12_000):
         happen(live, kind)
     figures = live.figures
-    assert len(figures._finished) <= 5_001
-    assert len(figures._ended) <= 5_001
+    assert len(live._pending) <= 1_000
+    assert len(figures._ended) <= 1_000
+    live.fold()
     assert figures.totals()["requests" if kind == "served" else "calls", *_rest(kind)] == 12_000
 
 
@@ -134,20 +140,20 @@ def _rest(kind):
 
 
 def test_money_of_yesterday_is_not_of_today(live, clock):
-    live.finished(exchange(tokens=7), 200)
+    finish(live, exchange(tokens=7), 200)
     assert live.now(0.0)["figures"]["spent_today_dollars"] == 7e-9
     clock.now += 24 * 3600
     assert live.now(0.0)["figures"]["spent_today_dollars"] == 0
-    live.finished(exchange(tokens=5), 200)
+    finish(live, exchange(tokens=5), 200)
     assert live.now(0.0)["figures"]["spent_today_dollars"] == 5e-9
 
 
 def test_other_routes_are_not_counted(live):
     other = exchange()
     other.route = "api.models"
-    live.finished(other, 200)
+    finish(live, other, 200)
     assert live.now(0.0)["figures"]["requests_hour"] == 0
-    assert live.stories.all() == []
+    assert live.requests.all() == []
 
 
 def test_ejections_seen_by_several_workers_are_one_mark():

@@ -1,10 +1,11 @@
-"""The steps of a story: what happened, in order, with why each call was made."""
+"""The steps of a request: what happened, in order, with why each call was made."""
 
 import pytest
 
 from app.domain import CallRecord
+from app.observability.live.recent_requests import RecentRequest
 from app.observability.live.steps import describe
-from app.observability.live.stories import Story
+from app.observability.request_record import RequestRecord
 
 A, B = ("a", "m"), ("b", "m")
 STARTED = 100.0
@@ -16,36 +17,28 @@ def call(start, stop, source, queued, called, ended, result="", *, hedge=False):
     return tuple(CallRecord(start, stop, source, *times, result, 1, hedge, False))
 
 
-def story(*calls, **fields):
-    values = dict.fromkeys(Story._fields)
+def finished(*calls, admitted_at=STARTED + 0.1, **fields):
+    values = dict.fromkeys(RequestRecord.__struct_fields__)
     values |= {
-        "ended_at": 1000.0,
-        "id": "r",
-        "space": "s",
+        "request_id": "r",
         "status": 200,
         "cache": "off",
         "items": 4,
         "tokens": 4,
-        "cached_tokens": 0,
         "attempts": sum(one[4] is not None for one in calls),
-        "queue_s": 0.0,
-        "upstream_s": 1.0,
-        "cost": 2_000_000_000,
-        "seconds": 2.0,
-        "started": STARTED,
-        "admitted_at": STARTED + 0.1,
-        "calls": calls,
+        "total_ms": 2000.0,
     }
-    return Story(**values | fields)
+    record = RequestRecord(**values | fields)
+    return RecentRequest(record, 1000.0, None, 2_000_000_000, STARTED, admitted_at, calls)
 
 
 def calls_of(*calls, **fields):
-    steps = describe(story(*calls, **fields))["steps"]
+    steps = describe(finished(*calls, **fields))["steps"]
     return [(s["reason"], s["result"], s["to_ms"]) for s in steps if s["step"] == "call"]
 
 
 def test_steps_follow_each_other_in_time():
-    told = describe(story(call(0, 4, A, 0.2, 0.3, 1.5)))
+    told = describe(finished(call(0, 4, A, 0.2, 0.3, 1.5)))
     assert [(s["step"], s["from_ms"], s["to_ms"]) for s in told["steps"]] == [
         ("read", 0, 100),
         ("plan", 100, 200),
@@ -85,7 +78,7 @@ def test_abandoned_call_ends_with_the_vectors_of_the_other():
 
 def test_call_without_vectors_ends_with_its_request():
     waiting = call(0, 4, A, 0.2, None, None, "abandoned")
-    told = describe(story(waiting, code="timeout", status=504, cache=None))
+    told = describe(finished(waiting, error_code="timeout", status=504, cache=None))
     assert told["steps"][-1]["to_ms"] == 2000
     assert told["steps"][-1]["called_ms"] is None
 
@@ -95,15 +88,15 @@ def test_call_without_vectors_ends_with_its_request():
     [
         ({"cache": "hit"}, "lookup"),
         ({"cache": "miss"}, "joined"),
-        ({"cache": None, "code": "overloaded"}, "plan"),
-        ({"admitted_at": 0.0, "code": "model_not_found"}, "read"),
+        ({"cache": None, "error_code": "overloaded"}, "plan"),
+        ({"admitted_at": 0.0, "error_code": "model_not_found"}, "read"),
     ],
 )
 def test_request_without_calls(fields, last):
-    steps = describe(story(**fields))["steps"]
+    steps = describe(finished(**fields))["steps"]
     assert steps[-1]["step"] == last
     assert steps[-1]["to_ms"] == 2000
 
 
 def test_calls_beyond_the_limit_are_counted():
-    assert describe(story(call(0, 4, A, 0, 0, 1), attempts=7))["calls_left_out"] == 6
+    assert describe(finished(call(0, 4, A, 0, 0, 1), attempts=7))["calls_left_out"] == 6

@@ -1,0 +1,112 @@
+"""Recent requests are bounded in number and calls, hold no inputs, and are found by their id."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+from msgspec.structs import replace
+
+from app.domain import CallRecord
+from app.errors import BadRequest, Unauthorized
+from app.observability.live.recent_requests import (
+    MAX_CALLS,
+    MAX_REQUESTS,
+    MAX_REQUESTS_WITHOUT_KEY,
+)
+from app.observability.request_record import MAX_TEXT_LENGTH, record_of
+from tests.observability.live.conftest import SOURCE, T, exchange, finish
+
+CALL = CallRecord(0, 1, SOURCE, 1.0, 1.1, 1.2, "", 1, False, False)
+
+
+def kept(live):
+    """Return the requests that are kept, and those that are pending."""
+    live.fold()
+    return live.requests.all()
+
+
+def ids(live):
+    return [request.record.request_id for request in kept(live)]
+
+
+def found(live, request_id):
+    live.fold()
+    return live.requests.find(request_id)
+
+
+def test_last_thousand_are_kept(live):
+    for number in range(MAX_REQUESTS + 10):
+        finish(live, exchange(f"r{number}"), 200)
+    assert ids(live) == [f"r{n}" for n in range(10, MAX_REQUESTS + 10)]
+
+
+def test_flood_without_key_displaces_no_request_of_a_caller(live):
+    finish(live, exchange("mine"), 200)
+    for number in range(3 * MAX_REQUESTS):
+        finish(live, exchange(f"r{number}", key=None, error=Unauthorized("no key")), 401)
+    assert len(ids(live)) == 1 + MAX_REQUESTS_WITHOUT_KEY
+    (mine,) = found(live, "mine")
+    assert mine.record.status == 200
+
+
+def test_many_calls_displace_the_oldest_requests(live):
+    calls = [tuple(CALL)] * 100
+    for number in range(MAX_CALLS // 100 + 5):
+        finish(live, exchange(f"r{number}", calls=calls), 200)
+    assert sum(len(request.calls) for request in kept(live)) <= MAX_CALLS
+    assert ids(live)[-1] == f"r{MAX_CALLS // 100 + 4}"
+    for _ in range(MAX_REQUESTS):
+        finish(live, exchange("without calls"), 200)
+    live.fold()
+    assert live.requests._calls == 0
+
+
+def test_longest_requests_fit_the_memory(live):
+    calls = [tuple(CALL)] * (MAX_CALLS // MAX_REQUESTS)
+    for number in range(MAX_REQUESTS):
+        error = BadRequest(f"{number}" + "ü" * 10_000)
+        finish(live, exchange(f"{number}" + "x" * 120, error=error, calls=calls), 400)
+    assert len(pickle.dumps(kept(live))) < 4 * 2**20
+
+
+def test_neither_inputs_nor_vectors_are_kept(live):
+    finish(live, exchange("r"), 200)
+    (request,) = kept(live)
+    assert "a text" not in repr(request)
+    assert "1234" not in repr(request)
+    assert len(pickle.dumps(request)) < 800
+
+
+def test_same_id_finds_all_newest_first(live, clock):
+    for status in (500, 200):
+        finish(live, exchange("r"), status)
+        clock.now += 1
+    assert [request.record.status for request in found(live, "r")] == [200, 500]
+    assert found(live, "other") == []
+
+
+def test_values_are_those_of_the_exchange(live):
+    one = exchange("r", admitted_at=5.0, space="s", calls=[tuple(CALL)], cached=1)
+    one.admitted = True
+    finish(live, one, 200)
+    (request,) = found(live, "r")
+    assert (request.ended_at, request.side, request.cost) == (T, None, 2)
+    assert (request.started, request.admitted_at, request.calls) == (one.started, 5.0, (CALL,))
+    assert request.record == replace(record_of(one, 200, 0.0), time=request.record.time)
+
+
+def test_messages_are_bounded(live):
+    error = BadRequest("x")
+    error.log_message = "y" * 10_000
+    error.attempts = 2
+    finish(live, exchange("r", error=error), 400)
+    (request,) = found(live, "r")
+    assert len(request.record.error) == MAX_TEXT_LENGTH
+    assert (request.record.error_code, request.side) == ("invalid_request_error", "caller")
+    assert request.record.attempts == 2
+
+
+def test_threads_keep_all_requests(live):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: finish(live, exchange(f"r{n}"), 200), range(900)))
+    assert len(set(ids(live))) == 900
+    assert live.figures.totals()["requests",] == 900
