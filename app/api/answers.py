@@ -21,17 +21,20 @@ _FORMS: dict[Encoding, tuple[Callable[[bytes], bytes], bytes, bytes]] = {
 
 
 class PrebuiltResponse(Response):
-    """A complete JSON response with status 200, sent without werkzeug's header processing.
+    """A complete JSON response with status 200; ``header_list`` are its headers, as in WSGI.
 
-    ``header_list`` are all its headers except Content-Type, as WSGI takes them.
+    werkzeug makes objects of a response's status and headers, which takes 6 µs. This one has
+    neither: only what is overridden here may be used.
     """
 
+    status_code = 200
+
     def __init__(self, pieces: list[bytes], header_list: list[tuple[str, str]]) -> None:
-        super().__init__(pieces, content_type="application/json")
-        self.header_list = header_list
+        self.response = pieces
+        self.header_list = [("Content-Type", "application/json"), *header_list]
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        start_response(self.status, [*self.headers, *self.header_list])
+        start_response("200 OK", self.header_list)
         return self.response  # type: ignore[return-value]  # the list given to __init__
 
 
