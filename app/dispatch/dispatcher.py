@@ -16,9 +16,8 @@ from app.dispatch.deployments.plan import TokenEstimate
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.deployments.preparation import prepare
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
-from app.dispatch.job.effects import OnPart
+from app.dispatch.job.context import JobContext, OnPart
 from app.dispatch.job.job import Job
-from app.dispatch.job.starter import JobContext
 from app.dispatch.one_deployment import embed_on
 from app.dispatch.queue.adaptive import AdaptiveLimit
 from app.dispatch.queue.leased_slots import HOST_JOIN_S, HOST_POLL_FACTOR, LeasedSlotQueue

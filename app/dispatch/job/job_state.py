@@ -20,11 +20,11 @@ from collections.abc import Callable, Sequence
 
 from app.dispatch.job import retry
 from app.dispatch.job.answer import Answer
-from app.dispatch.job.effects import Effects
-from app.dispatch.job.next_step import NextStep
+from app.dispatch.job.context import Effects, JobContext
 from app.dispatch.job.part import NEVER, Part, PartState
 from app.dispatch.job.parts import Parts
-from app.dispatch.job.starter import JobContext, Starter
+from app.dispatch.job.retry import NextStep
+from app.dispatch.job.starter import Starter
 from app.dispatch.job.verdict import verdict
 from app.dispatch.queue.attempt import Attempt, NotSent, Result
 from app.dispatch.queue.queued_flow import with_size

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.job.call_times import CallTimes
+from app.dispatch.job.answer import CallTimes
 from tests.dispatch.members import between, good
 from tests.dispatch.parts import T, attempt, deployment
 from tests.dispatch.simulator import simulated

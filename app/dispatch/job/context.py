@@ -1,21 +1,42 @@
-"""Actions of a job on other objects, which are performed after its lock is released."""
+"""What all files of a job use: the values of its request that do not change, and its effects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from app.concurrency.deadline import Deadline
+from app.dispatch.deployments.deployment import Deployment
+from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.preparation import Prepared
+from app.dispatch.events import Events
 from app.dispatch.queue.attempt import Attempt
 from app.dispatch.queue.batch import Batch
-from app.domain import Source, Vectors
+from app.domain import EmbeddingRequest, Source, Vectors
 
 if TYPE_CHECKING:
     from app.dispatch.job.part import Part
 
 #: Called with each part that has its vectors: (start, stop, vectors, the deployment they are from).
 OnPart = Callable[[int, int, Vectors, Source], None]
+
+
+class JobContext(Struct):
+    """The values of a request that do not change while it is in dispatch."""
+
+    request: EmbeddingRequest
+    pool: Pool
+    prepared: Prepared
+    deadline: Deadline
+    events: Events
+    is_hedged: bool
+
+    @property
+    def suitable(self) -> Sequence[Deployment]:
+        """The deployments that can serve the request, whatever their health."""
+        return self.prepared.suitable
 
 
 class Effects(Struct):

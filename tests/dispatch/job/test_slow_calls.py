@@ -3,7 +3,7 @@
 import pytest
 
 from app.dispatch.job.part import NEVER
-from app.dispatch.job.timers import Timers
+from app.dispatch.job.slow_calls import Timers
 from app.errors import ProviderUnavailable
 from tests.dispatch.parts import T, attempt, batch, deployment, part, pool
 from tests.dispatch.pools import eject
