@@ -12,7 +12,7 @@ from typing import Literal
 
 from app.config import CheckSettings
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.queue.attempt import NotSent
+from app.dispatch.queue.attempts import NotSent
 from app.dispatch.sending.background_calls import BackgroundCalls
 from app.domain import Vectors
 from app.drift.check_log import log_change

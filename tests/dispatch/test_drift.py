@@ -4,7 +4,7 @@ import pytest
 
 from app.dispatch.deployments.deployment import Agreement
 from app.dispatch.job.verdict import verdict
-from app.dispatch.queue.attempt import NotSent
+from app.dispatch.queue.attempts import NotSent
 from app.errors import (
     Drifted,
     ProviderUnavailable,

@@ -24,7 +24,7 @@ class Standing:
     Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
     read: `is_ejected`, `in_flight`, ``doubted_until`` by `pool`, ``latency`` by `draw` and
     `ejector`, ``health`` by `report` and `verdict`, and ``costs`` (an estimate) by `deployment`
-    and `merging`.
+    and `leaving`.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:

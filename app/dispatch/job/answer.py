@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from app.dispatch.queue.attempt import Attempt, Result
+from app.dispatch.queue.attempts import Attempt, Result
 from app.domain import Outcome, Source, Vectors
 from app.errors import ClientError, ProviderError
 

@@ -12,7 +12,7 @@ from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.deployments.preparation import Prepared
 from app.dispatch.events import Events
-from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.attempts import Attempt
 from app.dispatch.queue.batch import Batch
 from app.domain import EmbeddingRequest, Source, Vectors
 

@@ -26,8 +26,8 @@ from app.dispatch.job.parts import Parts
 from app.dispatch.job.retry import NextStep
 from app.dispatch.job.starter import Starter
 from app.dispatch.job.verdict import verdict
-from app.dispatch.queue.attempt import Attempt, NotSent, Result
-from app.dispatch.queue.queued_flow import with_size
+from app.dispatch.queue.attempts import Attempt, NotSent, Result
+from app.dispatch.queue.fair_queueing import with_size
 from app.domain import Outcome, Vectors
 from app.errors import (
     BadRequest,

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.plan import NOTHING_EXPECTED, Expected, TokenEstimate
-from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.attempts import Attempt
 from app.domain import NO_FLOW, Flow
 from app.errors import ProviderError, ProviderTimeout, Rejected
 

@@ -10,7 +10,7 @@ from app.dispatch.job.answer import CallTimes
 from app.dispatch.job.context import Effects
 from app.dispatch.job.joined import JoinedItems, extent
 from app.dispatch.job.part import NEVER, NEXT_STATES, Halving, Part, PartState, cuts_of_halves
-from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.attempts import Attempt
 from app.domain import Flow
 from app.errors import ProviderError
 

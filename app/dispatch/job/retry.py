@@ -11,7 +11,7 @@ from app.config.dispatch import DispatchSettings
 from app.dispatch.job.context import JobContext
 from app.dispatch.job.part import Part, PartState
 from app.dispatch.job.parts import Parts
-from app.dispatch.queue.attempt import Attempt, NotSent
+from app.dispatch.queue.attempts import Attempt, NotSent
 from app.errors import (
     BadRequest,
     ClientError,

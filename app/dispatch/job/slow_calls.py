@@ -12,7 +12,7 @@ from app.dispatch.deployments.pool import Pool
 from app.dispatch.job.context import JobContext
 from app.dispatch.job.part import NEVER, Part, PartState
 from app.dispatch.job.parts import Parts
-from app.dispatch.queue.attempt import Attempt, AttemptState
+from app.dispatch.queue.attempts import Attempt, AttemptState
 from app.errors import ProviderTimeout
 
 _PROBE_HEDGE_FACTOR = 2.0  # a probe's request is hedged after so many times the p95

@@ -13,7 +13,7 @@ from app.dispatch.job.context import Effects, JobContext
 from app.dispatch.job.part import Part, PartState
 from app.dispatch.job.parts import Parts
 from app.dispatch.job.slow_calls import SlowCalls, Timers
-from app.dispatch.queue.attempt import Attempt, Result, kind_of
+from app.dispatch.queue.attempts import Attempt, Result, kind_of
 
 _MIN_WAIT_S = 0.01  # before a part without a deployment is tried again
 #: A job that finds all queues full checks them again after so long, if none wakes it: attempts may

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
-from app.dispatch.queue.attempt import Attempt, AttemptState
-from app.dispatch.queue.merging import Merging
+from app.dispatch.queue.attempts import Attempt, AttemptState
+from app.dispatch.queue.leaving import Merging
 from app.domain import Item
 
 if TYPE_CHECKING:

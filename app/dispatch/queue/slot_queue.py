@@ -10,8 +10,8 @@ With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last
 a query finds it even while bulk work takes all others. The same holds for a deployment's own slots.
 
 No I/O here: `app.dispatch.sending.sender` sends the batches. `slots` has the slots and the lock,
-`attempts` the states of the attempts, `waiting` their order, `leaving` which may leave, and
-`merging` which share a call.
+`attempts` the states of the attempts, `waiting` their order, and `leaving` which may leave, and
+which share a call.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
-from app.dispatch.queue.attempt import Attempt, AttemptState
+from app.dispatch.queue.attempts import Attempt, AttemptState
 from app.dispatch.queue.batch import Batch, tokens_of
-from app.dispatch.queue.full_queue import RoomWaiters
-from app.dispatch.queue.leaving import Leaving
-from app.dispatch.queue.merging import Merging
+from app.dispatch.queue.leaving import Leaving, Merging
 from app.dispatch.queue.slots import Slots
 from app.dispatch.queue.waiting import group_key
 from app.domain import Tier
@@ -42,7 +40,6 @@ class SlotQueue(Slots):
         super().__init__(slots, max_waiting, adaptive)
         #: Called under the lock when attempts wait for a quota until a time: see `paused`.
         self.on_pause: Callable[[SlotQueue, float], None] | None = None
-        self.room_waiters = RoomWaiters()  # jobs that wait until it has room
         self._leaving = Leaving(self._attempts.queue, self._pause_until)
 
     def submit(self, attempt: Attempt, now: float) -> Batch | None:

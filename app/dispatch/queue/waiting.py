@@ -1,9 +1,9 @@
 """The order in which attempts get the slots of a provider.
 
-Attempts that wait are in a tree of flows (see `app.dispatch.queue.queued_flow`) with three levels:
+Attempts that wait are in a tree of flows (`app.dispatch.queue.fair_queueing`) with three levels:
 
 1. Tiers. The best tier that waits is next; but each other tier that waits gets at least
-   a minimum share of the tokens (`app.dispatch.queue.tier_credits`), so that it never starves.
+   a minimum share of the tokens (`TierCredits`), so that it never starves.
 2. The keys of a tier, which share it in proportion to their ``share``.
 3. The end users of a key, which share it evenly; without ``fair_users`` the sizes of its requests,
    so that a key's own bulk requests do not delay its small ones (`with_size`).
@@ -15,15 +15,18 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from heapq import heappop, heapreplace
 from typing import TYPE_CHECKING
 
-from app.dispatch.queue.attempt import Attempt
-from app.dispatch.queue.full_queue import has_more_waiting, newest_of_largest
-from app.dispatch.queue.queued_flow import QueuedFlow
-from app.dispatch.queue.tier_credits import TierCredits
+from app.dispatch.queue.fair_queueing import (
+    QueuedFlow,
+    TierCredits,
+    has_more_waiting,
+    newest_of_largest,
+)
 from app.domain import TIERS, Flow, Tier
 
 if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Deployment
-    from app.dispatch.queue.merging import Merging
+    from app.dispatch.queue.attempts import Attempt
+    from app.dispatch.queue.leaving import Merging
 
 _NEWEST_WEIGHT = 0.1  # of the newest count of tokens in the moving average
 _MAX_COUNT_FACTOR = 16  # times the expected tokens, more or less: beyond, a count is a mistake
@@ -207,7 +210,7 @@ class WaitingAttempts:
         ]
 
     def has_more_waiting(self, flow: Flow) -> bool:
-        """Whether another flow is the first to lose an attempt: see `full_queue`."""
+        """Whether another flow is the first to lose an attempt: see `fair_queueing`."""
         return has_more_waiting(self._tiers, flow)
 
     def newest_of_largest(self) -> Attempt | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.concurrency.deadline import Deadline
 from app.concurrency.wakeup import Wakeup
-from app.dispatch.queue.attempt import Attempt, NotSent, Result, kind_of
+from app.dispatch.queue.attempts import Attempt, NotSent, Result, kind_of
 from app.domain import EmbeddingRequest, Flow, Item, Vectors
 from app.errors import ProviderError, ProviderTimeout
 

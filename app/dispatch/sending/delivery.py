@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from app.dispatch.deployments.pool import Pool
-from app.dispatch.queue.attempt import Attempt, NotSent, Result
+from app.dispatch.queue.attempts import Attempt, NotSent, Result
 from app.dispatch.queue.batch import Batch
 from app.domain import Vectors
 from app.errors import InternalError, Overloaded

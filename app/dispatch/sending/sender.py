@@ -16,7 +16,7 @@ from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.events import Events, Tracer
 from app.dispatch.queue.adaptive import AdaptiveLimit
-from app.dispatch.queue.attempt import NotSent
+from app.dispatch.queue.attempts import NotSent
 from app.dispatch.queue.batch import Batch
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.quotas.quota import MAX_WAIT_S

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.attempts import Attempt
 from app.dispatch.queue.batch import Batch
 from app.dispatch.queue.slot_queue import SlotQueue
 from tests.dispatch.parts import attempt, deployment

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.dispatch.queue.merging import Merging
+from app.dispatch.queue.leaving import Merging
 from app.domain import Flow
 from tests.dispatch.parts import T, attempt, deployment
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.queue.queued_flow import _MAX_IDLE_MEMBERS
-from app.dispatch.queue.tier_credits import MIN_TIER_SHARE
+from app.dispatch.queue.fair_queueing import _MAX_IDLE_MEMBERS, MIN_TIER_SHARE
 from app.dispatch.queue.waiting import group_key
 from app.domain import TIERS, Flow
 from tests.dispatch.parts import attempt, deployment

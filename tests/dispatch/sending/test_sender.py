@@ -6,7 +6,7 @@ import pytest
 
 from app.dispatch.deployments.plan import Expected
 from app.dispatch.events import Events
-from app.dispatch.queue.attempt import AttemptState, NotSent, kind_of
+from app.dispatch.queue.attempts import AttemptState, NotSent, kind_of
 from app.dispatch.queue.batch import MIN_ATTEMPTS
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.sending.sender import Sender
