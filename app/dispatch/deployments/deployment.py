@@ -85,7 +85,7 @@ class Deployment:
         self.quota = quota_of_worker(settings, worker_share, shares_quota)
         self.standing = Standing(provider_settings.timeout, rng, dispatch)
         self.health = self.standing.health
-        self.costs = self.standing.costs
+        self.durations = self.standing.durations
         self.max_lengthening = dispatch.max_lengthening
         self._longest_call_s = dispatch.longest_call
         self._longest_flex_call_s = dispatch.longest_flex_call
@@ -140,7 +140,9 @@ class Deployment:
 
     def _most_items_in_time(self, items: int, tokens: int, is_bulk: bool) -> int | None:
         """Return how many such items a call of `longest_call_s` seconds may hold; None: all."""
-        return self.costs.most_items_within(self.longest_call_s(is_bulk), items, tokens, is_bulk)
+        return self.durations.most_items_within(
+            self.longest_call_s(is_bulk), items, tokens, is_bulk
+        )
 
     def longest_call_s(self, is_bulk: bool) -> float:
         """Return the most seconds for which a call of several items is planned."""

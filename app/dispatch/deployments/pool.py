@@ -78,7 +78,9 @@ class Pool:
                 only, expected, now, is_only=True, deadline=deadline
             )
             return only if may_be_called else None
-        if not avoid and (doubted := [d for d in candidates if d.standing.doubted_until > now]):
+        if not avoid and (
+            doubted := [d for d in candidates if d.standing.refusals.doubted_until > now]
+        ):
             preferred = self.choose(now, expected, suitable, doubted, deadline)
             if preferred is not None:
                 return preferred

@@ -187,7 +187,7 @@ class Batch(Struct, eq=False):
         """
         if not has_enough(len(self.attempts), outstanding, free_slots):
             return False
-        call_s = self.deployment.costs.expected(self.item_count, self.tokens)
+        call_s = self.deployment.durations.expected(self.item_count, self.tokens)
         return is_read_fast(now - self.opened_at, call_s)
 
 

@@ -130,7 +130,7 @@ class EventLoop:
         self._spend(RESULT_S + ITEM_S * number)
         self.calls.append((self.now, number))
         call_s = self.now - self._called_at.pop(batch)
-        self.deployment.costs.learn(batch.item_count, batch.tokens, call_s)
+        self.deployment.durations.learn(batch.item_count, batch.tokens, call_s)
         for one in batch.attempts:
             self.queue.finish_attempt(one, number)
             self._callbacks.append(partial(self._answer, one))

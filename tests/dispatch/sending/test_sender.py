@@ -132,8 +132,8 @@ def test_failed_thread_start_frees_its_slot():
 def submit_burst(sending):
     """Submit attempts of which the last one lets their call start early."""
     for _ in range(20):
-        sending.a.costs.add(1, 1, 1000.0)
-        sending.a.costs.add(MIN_ATTEMPTS, MIN_ATTEMPTS, 1000.0)
+        sending.a.durations.add(1, 1, 1000.0)
+        sending.a.durations.add(MIN_ATTEMPTS, MIN_ATTEMPTS, 1000.0)
     return [sending.submit(sending.a, n) for n in range(MIN_ATTEMPTS)]
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config.dispatch import DispatchSettings
-from app.dispatch.health.failure_rate import FailureRate
+from app.dispatch.health.recent_calls import FailureRate
 from tests.dispatch.parts import T
 
 SETTINGS = DispatchSettings()

@@ -1,14 +1,20 @@
-"""How long a deployment's calls take, learned from its answers. No I/O, no lock."""
+"""What the recent calls of a deployment show: how long they take, and which share of them failed.
+
+No I/O, no lock.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+
+from app.config.dispatch import DispatchSettings
 
 _NEWEST_WEIGHT = 0.2  # of the newest answer in the moving average
 _MAX_ANSWERS = 100  # remembered for each size class
 _PERCENTILE = 0.95  # of `Latency.p95_s`
 _MIN_ANSWERS = 10  # of a size class, before `p95_s` returns a value
 _TTL_S = 10.0  # after the last answer, when the average counts as unknown
+_NEVER = float("-inf")
 
 
 class Latency:
@@ -56,3 +62,34 @@ class Latency:
 
 def _size_class(items: int) -> int:
     return (items - 1).bit_length() // 3
+
+
+class FailureRate:
+    """Counts calls and failures in the current window and in the one before it."""
+
+    def __init__(self, settings: DispatchSettings) -> None:
+        self._length = settings.rate_window
+        self._min_calls = settings.min_calls
+        self.reset(_NEVER)
+
+    def reset(self, now: float) -> None:
+        """Forget all calls."""
+        self._window = (now, 0, 0)  # start, calls, failures
+        self._window_before = (0, 0)  # calls, failures
+
+    def count(self, now: float, failed: bool) -> None:
+        """Count a call that has ended."""
+        start, calls, failures = self._window
+        length = self._length
+        if now - start >= length:
+            self._window_before = (calls, failures) if now - start < 2 * length else (0, 0)
+            start, calls, failures = now, 0, 0
+        self._window = (start, calls + 1, failures + failed)
+
+    def value(self, now: float) -> float:
+        """Return the share of recent calls that failed; 0 while they are too few or too old."""
+        if now - self._window[0] >= 2 * self._length:
+            return 0.0
+        calls = self._window[1] + self._window_before[0]
+        failures = self._window[2] + self._window_before[1]
+        return failures / calls if calls >= self._min_calls else 0.0

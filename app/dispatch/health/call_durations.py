@@ -27,7 +27,7 @@ _MIN_DEVIATION = 0.2  # of sizes, as a share of their mean: with less they are a
 _SUBSETS = tuple(subset for size in (3, 2, 1) for subset in combinations(range(3), size))
 
 
-class CallCosts:
+class CallDurations:
     """Fits ``seconds = a + b * items + c * tokens``, each coefficient at least 0.
 
     It is a least squares of relative errors, so that small calls count as much as large ones, and a

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.health.latency import Latency
+from app.dispatch.health.recent_calls import Latency
 
 
 def learned(*seconds, items=1):
