@@ -7,12 +7,11 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
 from app.config.dispatch import DispatchSettings
-from app.dispatch.deployments.budget import Budget
+from app.dispatch.deployments.accounts import Budget, UnpaidTokens
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.draw import draw
 from app.dispatch.deployments.ejector import Ejector
 from app.dispatch.deployments.plan import Expected, TokenEstimate
-from app.dispatch.deployments.unpaid import UnpaidTokens
 from app.dispatch.quotas.quota import MAX_WAIT_S
 
 _NO_TIME = float("-inf")  # a deadline before which no call may wait for a quota

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.deployments.budget import Budget
+from app.dispatch.deployments.accounts import Budget
 
 
 @given(st.lists(st.booleans(), max_size=400), st.sampled_from([0.05, 0.2]), st.integers(0, 20))
