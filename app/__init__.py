@@ -1,10 +1,9 @@
 """An OpenAI-compatible embeddings proxy. What happens to ``POST /v1/embeddings``, in order:
 
-1. Edge: gunicorn's worker (`app.server`) reads the request; `app.api.hooks` gives it an id and
-   records its start and its client (`app.exchange`). The Flask app is `app.api.proxy`, the route is
-   in `app.api.views`.
-2. Authentication (`app.auth.authenticator`): bearer key or token → `Caller`. `app.auth.keys` looks
-   keys up, `app.auth.blocklist` has the blocked ones.
+1. Edge: gunicorn's worker (`app.server`) reads the request; `app.api.flask_app` gives it an id and
+   records its start and its client (`app.exchange`). The route is in `app.api.views`.
+2. Authentication (`app.auth.authenticator`): bearer key or token → `Caller`. `app.auth.blocklist`
+   has the blocked ones.
 3. Validation (`app.api.json_body`, `app.api.embedder`, `app.api.schemas`): JSON →
    `EmbeddingRequest`, checked by marshmallow, here and nowhere else. Its deadline is the start plus
    its ``timeout``.

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask
 
 from app import config
-from app.api import hooks
-from app.api.client_address import ClientAddresses
+from app.api.client import ClientAddresses
 from app.api.embedder import Embedder
-from app.api.proxy import Proxy
+from app.api.flask_app import Proxy, install_hooks
 from app.api.views import Api
-from app.auth.authenticator import Authenticator
-from app.auth.keys import Keyring
+from app.auth.authenticator import Authenticator, Keyring
 from app.cache import make_cache
 from app.cache.memory import Caches
 from app.config import Settings
@@ -90,7 +88,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         finish_observers.append(live)
         services.add(live.start, live.stop)
     addresses = ClientAddresses(checked.trusted_proxies)
-    hooks.install(flask, finish_observers, start_observers, addresses)
+    install_hooks(flask, finish_observers, start_observers, addresses)
     for lease in make_leases(checked, dispatcher, host_store):
         services.add(lease.start, lease.close)
     drift_watch = _add_drift_watch(services, checked, dispatcher)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from app.cache.collected import Collected
+from app.cache.fetch import Collected
 from app.cache.keys import keys_of
 from app.cache.load import Entries, Job, OnPart
 from app.cache.memory import Cache, Caches

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint
 
-from app.auth.authenticator import KeySource
+from app.auth.authenticator import KeySource, caller_of
 from app.auth.blocklist import Blocklist
-from app.auth.keys import caller_of
 from app.concurrency.shared_files import directory_for
 from app.config import Settings, UsageSettings
 from app.domain import Caller

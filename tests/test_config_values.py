@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from app import config
-from app.auth.keys import caller_of
+from app.auth.authenticator import caller_of
 from app.config import ModelSettings, ProviderSettings
 from app.config.calls_at_once import AutoConcurrency
 from app.config.keys import KEY_LIMITS

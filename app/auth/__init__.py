@@ -1,7 +1,7 @@
 """Authentication: a bearer key or an identity provider's token gives a `Caller`.
 
-* `authenticator`: finds the caller, and refuses blocked keys and wrong networks.
-* `keys`: looks up keys of the settings.
+* `authenticator`: finds the caller, among keys of the settings first; refuses blocked keys and
+  wrong networks.
 * `table_keys`: keys of the database, held in memory; `key_table`: reads and changes them there;
   `key_entry`: one of them as a value; `snapshot`: a copy of them, for a start without the database.
 * `key_rights`: parses rights that an operator gives.

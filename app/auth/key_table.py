@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from app.auth.authenticator import new_key
 from app.auth.key_entry import KeyEntry, columns_of, entries_of, is_json
-from app.auth.keys import new_key
 from app.config.keys import check_name
 from app.database.tables import keys, requests
 from app.database.versioned_table import VersionedTable, version_in

@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from app.auth.authenticator import Network, Seal, networks
+from app.auth.authenticator import Network, Seal, digest_of, is_remembered, networks
 from app.auth.key_entry import KeyEntry, entries_of, log_skipped
 from app.auth.key_table import KeyTable
-from app.auth.keys import digest_of, is_remembered
 from app.auth.snapshot import Snapshot
 from app.concurrency.periodic import PeriodicTask
 from app.concurrency.yielding import iterate_with_yields

@@ -41,7 +41,7 @@ def check_settings() -> None:
 @click.argument("name")
 def new_key(name: str) -> None:
     """Create a key, show it once, and print its line for KEYS."""
-    from app.auth.keys import new_key as create
+    from app.auth.authenticator import new_key as create
     from app.config.keys import check_name
 
     try:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec.structs import replace
 
 from app.concurrency.deadline import Deadline
+from app.concurrency.locks import Wakeup
 from app.concurrency.peer import CLIENT_LOOK_S, never_left
-from app.concurrency.wakeup import Wakeup
 from app.config import Settings
 from app.dispatch.deployments.deployment import Agreement, Deployment
 from app.dispatch.deployments.preparation import prepare

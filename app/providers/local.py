@@ -16,7 +16,7 @@ import numpy as np
 import wordllama
 
 from app.concurrency.deadline import Deadline
-from app.concurrency.native_threads import NativeThreads
+from app.concurrency.threads import NativeThreads
 from app.concurrency.yielding import yield_control
 from app.config import ProviderSettings
 from app.domain import Call, Item, Vectors

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.auth.keys import caller_of
+from app.auth.authenticator import caller_of
 from app.simulation.run import Run
 from app.simulation.traffic import AnsweredRequest, caller_number
 

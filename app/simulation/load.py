@@ -15,7 +15,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from app import config
-from app.auth.keys import caller_of
+from app.auth.authenticator import caller_of
 from app.config import KeySettings, Settings, SettingsError, unknown
 from app.config import fields as own
 from app.config.declaration import REQUIRED, count, number, positive, seconds, setting, text

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.auth.keys import caller_of
+from app.auth.authenticator import caller_of
 from app.config import Settings
 from app.dispatch import Dispatcher
 from app.domain import Caller, EmbeddingRequest, Flow, Outcome

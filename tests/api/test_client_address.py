@@ -6,7 +6,7 @@ from io import StringIO
 
 import pytest
 
-from app.api.client_address import ClientAddresses
+from app.api.client import ClientAddresses
 from app.auth.authenticator import networks
 from tests.api.fake import app_with, ask
 

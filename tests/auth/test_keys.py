@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.auth import keys
-from app.auth.keys import Keyring, new_key
+from app.auth import authenticator
+from app.auth.authenticator import Keyring, new_key
 from app.config import KeySettings
 from app.errors import Unauthorized
 
@@ -84,7 +84,7 @@ def test_good_and_bad_keys_are_compared_in_constant_time(keyring, monkeypatch):
         compared.append((len(a), len(b)))
         return hmac.compare_digest(a, b)
 
-    monkeypatch.setattr(keys, "hmac", SimpleNamespace(compare_digest=compare))
+    monkeypatch.setattr(authenticator, "hmac", SimpleNamespace(compare_digest=compare))
     keyring.identify(SECRET)
     with pytest.raises(Unauthorized):
         keyring.identify("sk-wrong")

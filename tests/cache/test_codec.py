@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cache.codec import VALUE_OVERHEAD_BYTES, VERSION, decode, encode
+from app.cache.entries import VALUE_OVERHEAD_BYTES, VERSION, decode, encode
 from app.domain import Entry
 
 

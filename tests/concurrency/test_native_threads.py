@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from app.concurrency.native_threads import NativeThreads
+from app.concurrency.threads import NativeThreads
 from tests.support.server import ROOT
 
 #: Many greenlets share two native threads, which the interpreter switches as often as it can.
@@ -14,7 +14,7 @@ UNDER_GEVENT = """
 from gevent import monkey
 monkey.patch_all()
 import sys, threading, gevent
-from app.concurrency.native_threads import NativeThreads
+from app.concurrency.threads import NativeThreads
 sys.setswitchinterval(1e-6)
 threads, main = NativeThreads(2), threading.get_native_id()
 

@@ -4,14 +4,14 @@ import subprocess
 import sys
 import threading
 
-from app.concurrency.start_now import start_now
+from app.concurrency.threads import start_now
 from tests.support.server import ROOT
 
 UNDER_GEVENT = """
 from gevent import monkey
 monkey.patch_all()
 import time, gevent
-from app.concurrency.start_now import start_now
+from app.concurrency.threads import start_now
 seen = []
 
 def call(name):

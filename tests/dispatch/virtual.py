@@ -50,7 +50,7 @@ class World(world.World):
             leases.time = real
 
     def start_now(self, function: Callable[..., Any], arguments: Any) -> None:
-        """Do as `app.concurrency.start_now` under gevent: run a thread until it waits."""
+        """Do as `app.concurrency.threads` under gevent: run a thread until it waits."""
         if not self.may_start():
             raise RuntimeError(f"can't start new thread ({INJECTED})")
         self.at(self.now, getcurrent().switch)

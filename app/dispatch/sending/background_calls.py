@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.concurrency.deadline import Deadline
-from app.concurrency.wakeup import Wakeup
+from app.concurrency.locks import Wakeup
 from app.dispatch.queue.attempts import Attempt, NotSent, Result, kind_of
 from app.domain import EmbeddingRequest, Flow, Item, Vectors
 from app.errors import ProviderError, ProviderTimeout

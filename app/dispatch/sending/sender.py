@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from app.concurrency.start_now import start_now
+from app.concurrency.threads import start_now
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.events import Events, Tracer

@@ -1,4 +1,4 @@
-"""Blocking functions in native threads of their own, which callers leave at a time limit."""
+"""Threads that run at once, and blocking functions in native threads, left at a time limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from app.concurrency.deadline import Deadline
-from app.concurrency.wakeup import Wakeup
+from app.concurrency.locks import Wakeup
 
 T = TypeVar("T")
 #: Seconds between looks at a cancellation, while all threads are busy.
@@ -132,3 +132,21 @@ def threads_are_greenlets() -> bool:
     from gevent.monkey import is_module_patched
 
     return bool(is_module_patched("threading"))
+
+
+def start_now(function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    """Run a function in a thread of its own; as a greenlet, until it waits for the first time.
+
+    A greenlet that is started as usual runs after all that has arrived on sockets was handled,
+    which takes tens of milliseconds under load. The caller goes on after that instead.
+    """
+    if not threads_are_greenlets():
+        _thread.start_new_thread(function, arguments)
+        return
+    from gevent import Greenlet, get_hub, getcurrent
+
+    resume = get_hub().loop.run_callback(getcurrent().switch)
+    try:
+        Greenlet(function, *arguments).switch()
+    finally:
+        resume.stop()  # where the caller was ended meanwhile

@@ -1,4 +1,4 @@
-"""Find the address of a client behind trusted proxies, for key checks, ``/metrics`` and logs."""
+"""The client of a request: its address behind trusted proxies, and whether it still waits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.auth.authenticator import Address, Network, is_in, networks
+from app.concurrency.peer import has_closed
 
 MAX_CHAINS_REMEMBERED = 1024  # pairs of a peer's address and its X-Forwarded-For
 
@@ -82,3 +83,13 @@ def parse_address(text: str) -> Address | None:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def has_left(environ: Mapping[str, Any]) -> bool:
+    """Return whether the client has closed its connection, also where only its sending side.
+
+    nginx and Go's net/http take both for the same, too: the end of what a client sends does not say
+    whether it still reads. False where the server does not give its socket, as in a test client.
+    """
+    sock = environ.get("gunicorn.socket")
+    return sock is not None and has_closed(sock)
