@@ -13,6 +13,6 @@
 * `verdict`: the error when no deployment could serve.
 * `answer`: joins the vectors of parts; the calls of the request, how long it waited in queues and
   for providers, and records of them for observers.
-* `context`: the values of the request that all files here use, and the effects of the job on other
-  objects, which are performed after its lock is released.
+* `context`: the values of the request that all files here use, the flow in which its parts wait,
+  and the effects of the job on other objects, which are performed after its lock is released.
 """

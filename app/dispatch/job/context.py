@@ -1,4 +1,4 @@
-"""What all files of a job use: the values of its request that do not change, and its effects."""
+"""What files of a job share: the values of its request, the flow of its parts, and its effects."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from app.dispatch.deployments.preparation import Prepared
 from app.dispatch.events import Events
 from app.dispatch.queue.attempts import Attempt
 from app.dispatch.queue.batch import Batch
-from app.domain import EmbeddingRequest, Source, Vectors
+from app.domain import EmbeddingRequest, Flow, Source, Vectors
 
 if TYPE_CHECKING:
     from app.dispatch.job.part import Part
 
 #: Called with each part that has its vectors: (start, stop, vectors, the deployment they are from).
 OnPart = Callable[[int, int, Vectors, Source], None]
+
+#: Names of the sizes up to 1, 8, 64, 512 … items, by the bits of the number of items less 1. No end
+#: user has such a name.
+_SIZES = [f"\0{8 ** -(-bits // 3)}" for bits in range(64)]
 
 
 class JobContext(Struct):
@@ -57,3 +61,14 @@ class Effects(Struct):
         self.send, self.cancel, self.not_sent = [], [], []
         self.refuted, self.answered = [], []
         return taken
+
+
+def with_size(flow: Flow, items: int) -> Flow:
+    """Return the flow of a request of so many items, for its attempts to wait in.
+
+    Where the key does not divide its share among end users, it divides it among sizes of requests,
+    so that its small requests do not wait until all its large ones have left.
+    """
+    if flow.user:
+        return flow
+    return Flow(flow.key, flow.share, flow.tier, _SIZES[(items - 1).bit_length()])

@@ -95,6 +95,11 @@ class Attempt(Struct, eq=False):
     def __post_init__(self) -> None:
         self.size = len(self.call.items)
 
+    @property
+    def group_key(self) -> Hashable:
+        """A key that is equal for attempts that may share a call."""
+        return self if self.group is None else (self.deployment, self.group)
+
 
 _QUEUED, _IN_FLIGHT = AttemptState.QUEUED, AttemptState.IN_FLIGHT
 

@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 #: Number of members at which those without waiting attempts are removed; the next time, at twice
 #: the number that is left.
 _MAX_IDLE_MEMBERS = 64
-
-#: Names of the sizes up to 1, 8, 64, 512 … items, by the bits of the number of items less 1. No end
-#: user has such a name.
-_SIZES = [f"\0{8 ** -(-bits // 3)}" for bits in range(64)]
 #: Share of the tokens that a tier gets while better ones wait.
 MIN_TIER_SHARE = 0.05
 
@@ -122,17 +118,6 @@ class QueuedFlow:
 
 def _start_tag(flow: QueuedFlow) -> float:
     return flow.start_tag
-
-
-def with_size(flow: Flow, items: int) -> Flow:
-    """Return the flow of a request of so many items, for its attempts to wait in.
-
-    Where the key does not divide its share among end users, it divides it among sizes of requests,
-    so that its small requests do not wait until all its large ones have left.
-    """
-    if flow.user:
-        return flow
-    return Flow(flow.key, flow.share, flow.tier, _SIZES[(items - 1).bit_length()])
 
 
 class TierCredits:

@@ -23,7 +23,6 @@ from app.dispatch.queue.attempts import Attempt, AttemptState
 from app.dispatch.queue.batch import Batch, tokens_of
 from app.dispatch.queue.leaving import Leaving, Merging
 from app.dispatch.queue.slots import Slots
-from app.dispatch.queue.waiting import group_key
 from app.domain import Tier
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class SlotQueue(Slots):
 
         It joins an open batch (and may start its call early), or becomes one, or waits.
         """
-        key, attempts = group_key(attempt), self._attempts
+        key, attempts = attempt.group_key, self._attempts
         with self._lock:
             attempts.add(attempt)
             open_batch = self._open.get(key)
@@ -75,7 +74,7 @@ class SlotQueue(Slots):
         with self._lock:
             if self.waiting or not self._may_start(attempt, now):
                 return None
-            batch = self._start(group_key(attempt), [attempt], now)
+            batch = self._start(attempt.group_key, [attempt], now)
             if batch is not None:
                 self._attempts.add(attempt)
             return batch
@@ -196,7 +195,7 @@ class SlotQueue(Slots):
         is_suspect = deployment.refused_items.has_any(first.call.items, now)
         attempts = queue.take(first, None if is_suspect else merging)
         self._drain_rate.record_call(len(attempts), self._attempts.waiting, now)
-        batch = self._start(group_key(first), attempts, now, merging)
+        batch = self._start(first.group_key, attempts, now, merging)
         if batch is None:  # the quota has changed meanwhile
             self._attempts.queue.add_first(attempts)
             return Batch.without_slot(self._attempts.take_queued(deployment))

@@ -6,7 +6,7 @@ Attempts that wait are in a tree of flows (`app.dispatch.queue.fair_queueing`) w
    a minimum share of the tokens (`TierCredits`), so that it never starves.
 2. The keys of a tier, which share it in proportion to their ``share``.
 3. The end users of a key, which share it evenly; without ``fair_users`` the sizes of its requests,
-   so that a key's own bulk requests do not delay its small ones (`with_size`).
+   so that a key's own bulk requests do not delay its small ones (`job.context.with_size`).
 """
 
 from __future__ import annotations
@@ -32,11 +32,6 @@ _NEWEST_WEIGHT = 0.1  # of the newest count of tokens in the moving average
 _MAX_COUNT_FACTOR = 16  # times the expected tokens, more or less: beyond, a count is a mistake
 
 
-def group_key(attempt: Attempt) -> Hashable:
-    """Return a key that is equal for attempts that may share a call."""
-    return attempt if attempt.group is None else (attempt.deployment, attempt.group)
-
-
 class WaitingAttempts:
     """The queue of a provider.
 
@@ -53,7 +48,7 @@ class WaitingAttempts:
     def add(self, attempt: Attempt) -> None:
         """Put an attempt at the end of its group."""
         user = self._begin(attempt)
-        user.groups.setdefault(group_key(attempt), {})[attempt] = None
+        user.groups.setdefault(attempt.group_key, {})[attempt] = None
 
     def add_first(self, attempts: Iterable[Attempt]) -> None:
         """Put attempts back that have left: they are the next ones of their flows, in their order.
@@ -61,7 +56,7 @@ class WaitingAttempts:
         Their groups become the first ones of their flows; what was charged for them is given back.
         """
         for attempt in reversed(list(attempts)):
-            user, key = self._begin(attempt), group_key(attempt)
+            user, key = self._begin(attempt), attempt.group_key
             group = {attempt: None, **user.groups.pop(key, {})}
             user.groups = {key: group, **user.groups}
             self._correct(attempt, 0.0)
@@ -71,7 +66,7 @@ class WaitingAttempts:
         path = self._path(attempt)
         if path is None:
             return False
-        groups, key = path[-1].groups, group_key(attempt)
+        groups, key = path[-1].groups, attempt.group_key
         group = groups.get(key)
         if group is None or attempt not in group:
             return False
@@ -151,7 +146,7 @@ class WaitingAttempts:
         if call is not None and first.group is not None:
             for tier in self._tiers.values():
                 if tier.waiting:
-                    taken += self._take_joining(tier, group_key(first), call)
+                    taken += self._take_joining(tier, first.group_key, call)
         waiting = [name for name, tier in self._tiers.items() if tier.waiting]
         self._credits.share_call(taken, waiting)
         return taken
@@ -186,7 +181,7 @@ class WaitingAttempts:
 
     def _take(self, attempt: Attempt) -> None:
         """Take an attempt out, and charge its flows; its group then comes after the others."""
-        path, name = self._path(attempt), group_key(attempt)
+        path, name = self._path(attempt), attempt.group_key
         assert path is not None
         tier, key, user = path
         group = user.groups.pop(name)
