@@ -29,9 +29,9 @@
 
 The docstrings of packages say what their files do.
 
-Beside requests, `app.drift` compares deployments with recorded reference vectors. `app.simulation`
-runs dispatch in virtual time, for the command ``simulate`` only. `app.console` has the pages for
-browsers (`app.console.page` says how one is made); `app.cli` has the commands for operators.
+Beside requests, `app.dispatch.drift` compares deployments with recorded reference vectors.
+`app.console` has the pages for browsers (`app.console.page` says how one is made).
+`app.cli` has the commands for operators.
 
 Threads: a request has one of gunicorn's (a greenlet under gevent). Each call to a provider has its
 own, so that a request can end at its deadline while the call still runs. Background work uses
@@ -39,9 +39,9 @@ own, so that a request can end at its deadline while the call still runs. Backgr
 
 Values passed between packages: `app.domain`. Errors that a client can see: `app.errors`. Settings:
 `app.settings`, checked by `app.config`. `app.factory` makes all objects and connects them;
-`app.services` those of the ledger, the table of keys and the identity provider. `app.tokens` counts
-tokens, `app.redis` asks a Redis or Valkey and does without one that is slow or dead, and
-`app.database` has the tables of a database.
+`app.factory.services` those of the ledger, the table of keys and the identity provider.
+`app.tokens` counts tokens, `app.redis` asks a Redis or Valkey and does without one that is slow or
+dead, and `app.database` has the tables of a database.
 """
 
 #: The version of the package. setup.cfg reads it here, without running this file.

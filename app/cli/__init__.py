@@ -12,7 +12,7 @@
 * `cache`: the commands ``cache``.
 * `usage`: the commands ``usage``.
 * `audit`: the command ``audit``.
-* `simulate`: the command ``simulate``.
+* `simulate`: the command ``simulate``; `simulation`: what it runs.
 * `development`: ``make run``.
 * `common`: loads the settings, opens the database, and ends with an error.
 * `parameters`: types of parameters; `tables`: formats tables and lists.

@@ -2,7 +2,7 @@
 
 The deployments of a model must return vectors of one vector space. Vectors of two spaces in one
 index make searches wrong without an error. So each deployment embeds the same probe texts
-(`app.drift.texts`), and `app.cli.check_spaces` compares their vectors.
+(`app.dispatch.drift.texts`), and `app.cli.check_spaces` compares their vectors.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 from app.cli.tables import aligned, cell
 from app.concurrency.deadline import Deadline
 from app.dispatch.deployments.deployment import Deployment
+from app.dispatch.drift.embedding import embed_texts
+from app.dispatch.drift.reference import compare, matrix_of
+from app.dispatch.drift.texts import PROBES
 from app.domain import EmbeddingRequest, Vectors
-from app.drift.embedding import embed_texts
-from app.drift.reference import compare, matrix_of
-from app.drift.texts import PROBES
 from app.errors import ProviderError
 from app.vectors import BYTES_PER_VALUE
 

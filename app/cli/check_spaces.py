@@ -17,7 +17,13 @@ import click
 from app.cli.check import Finding, table
 from app.cli.common import fail
 from app.config import DEFAULT_MIN_COSINE, Settings
-from app.drift.reference import Cosines, Reference, References, ReferencesUnavailable, compare
+from app.dispatch.drift.reference import (
+    Cosines,
+    Reference,
+    References,
+    ReferencesUnavailable,
+    compare,
+)
 
 #: Digits of a cosine that are shown: CHECK["min_cosine"] may be close to 1.
 DIGITS = 6
@@ -136,7 +142,7 @@ def opened_references(settings: Settings, to_write: bool = False) -> Iterator[Re
 
     A database in SQLite that does not exist is not created.
     """
-    from app.drift.build import references
+    from app.dispatch.drift.build import references
 
     check, usage = settings.check, settings.usage
     if check is None:

@@ -1,7 +1,7 @@
 """``flask --app wsgi check --compare A B``: whether two models serve one vector space.
 
-One deployment of each model embeds the probe texts of `app.drift.texts`, and the report has the
-cosines between their vectors.
+One deployment of each model embeds the probe texts of `app.dispatch.drift.texts`, and the report
+has the cosines between their vectors.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from app.cli.check import Finding, embed_probes
 from app.cli.check_spaces import DIGITS
 from app.config import ModelSettings
 from app.dispatch.deployments.deployment import Deployment
-from app.drift.reference import compare as cosines_of
-from app.drift.texts import PROBES
+from app.dispatch.drift.reference import compare as cosines_of
+from app.dispatch.drift.texts import PROBES
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The table of reference vectors, one row a vector space: see `app.drift`."""
+"""The table of reference vectors, one row a vector space: see `app.dispatch.drift`."""
 
 from __future__ import annotations
 

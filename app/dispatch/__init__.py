@@ -13,6 +13,8 @@ The path of a request, and the package of each step::
 
 From the top down; each imports only what is below it (except types):
 
+* `drift`: whether deployments still embed as they did when reference vectors were recorded; a
+  background task, and no part of a request's path.
 * `dispatcher`: the entry. Makes a job for each request; ends it where the client has left, and
   embeds rows again whose deployment is ejected for drift before their answer is complete.
 * `one_deployment`: embeds a request on a deployment that an administrator names.
@@ -30,8 +32,8 @@ The docstring of each package lists its files.
 
 Only `sending.sender` and `sending.paused` start threads, only `deployments.deployment` calls
 providers. All files get the time and the random numbers as arguments, so that tests simulate hours
-in seconds; except those of `sending`, `dispatcher`, `pools` and `one_deployment`. The settings are
-in `app.config.dispatch`.
+in seconds; except those of `drift`, `sending`, `dispatcher`, `pools` and `one_deployment`. The
+settings are in `app.config.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

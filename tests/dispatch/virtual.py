@@ -1,4 +1,4 @@
-"""The virtual time of `app.simulation.world`, with exceptions that a test raises on purpose."""
+"""The virtual time of `app.cli.simulation.world`, with exceptions that a test raises on purpose."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,9 +7,9 @@ from typing import Any, Self
 
 from greenlet import getcurrent
 
+from app.cli.simulation import world
+from app.cli.simulation.world import LATE, Wait
 from app.limits.leases import leases
-from app.simulation import world
-from app.simulation.world import LATE, Wait
 
 __all__ = ["DEADLY", "INJECTED", "LATE", "AbruptEnd", "Wait", "World"]
 INJECTED = "injected"  # in the message of each exception that a simulation raises on purpose

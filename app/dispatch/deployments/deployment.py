@@ -32,7 +32,7 @@ _log = logging.getLogger("app.dispatch")
 class Agreement:
     """How well the vectors of a deployment agree with the reference vectors of their space.
 
-    `app.drift` compares them from time to time, and records the result here.
+    `app.dispatch.drift` compares them from time to time, and records the result here.
     """
 
     lowest: float  # cosine of one text's vector with its reference vector

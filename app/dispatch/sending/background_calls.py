@@ -1,6 +1,6 @@
 """Calls to one deployment whatever its state, in slots that no attempt waits for: no retry.
 
-`app.drift` embeds its texts by them, and `app.dispatch.one_deployment` the requests of
+`app.dispatch.drift` embeds its texts by them, and `app.dispatch.one_deployment` the requests of
 administrators.
 """
 
