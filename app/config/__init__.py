@@ -8,7 +8,7 @@ From a file to settings:
 * `loading`: runs ``app/settings.py`` and the operator's file; `overlay`: runs one file.
 * `schema`: makes the marshmallow schemas of the declarations; `fields`: checks of single values;
   `addresses`: checks of addresses; `messages`: the messages of mistakes.
-* `references`: the schema of all settings; checks that names in them refer to something.
+* `settings_schema`: the schema of all settings; checks that names in them refer to something.
 * `spaces`: the vector space of each model.
 * `check_process`: builds the whole app with the settings, in a process of its own.
 * `origins`: finds where in a file a setting comes from.

@@ -15,7 +15,7 @@ from app.config.messages import SettingsError, messages, needs_package
 from app.config.model import NAMES, Settings
 from app.config.overlay import overlay
 from app.config.providers import ProviderKinds
-from app.config.references import settings_schema
+from app.config.settings_schema import settings_schema
 from app.config.spaces import with_spaces
 from app.tokens import tokenizers
 from app.tokens.tokenizers import Tokenizer

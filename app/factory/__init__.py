@@ -32,7 +32,7 @@ from app.dispatch.events import Events
 from app.dispatch.quotas.shares import exceeded_limits
 from app.exchange import Observer
 from app.factory.services import Services, make_services
-from app.limits.leases.build import make_leases
+from app.limits.leases.worker_leases import make_leases
 from app.limits.limiter import Limiter, make_limiter
 from app.observability import build as observability
 from app.observability import logs

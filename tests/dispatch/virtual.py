@@ -9,7 +9,7 @@ from greenlet import getcurrent
 
 from app.cli.simulation import world
 from app.cli.simulation.world import LATE, Wait
-from app.limits.leases import leases
+from app.limits.leases import worker_leases
 
 __all__ = ["DEADLY", "INJECTED", "LATE", "AbruptEnd", "Wait", "World"]
 INJECTED = "injected"  # in the message of each exception that a simulation raises on purpose
@@ -41,13 +41,13 @@ class World(world.World):
     @contextmanager
     def installed(self) -> Iterator[Self]:
         """Let leases of slots use this world, too."""
-        real = leases.time
-        leases.time = SimpleNamespace(monotonic=lambda: self.now)
+        real = worker_leases.time
+        worker_leases.time = SimpleNamespace(monotonic=lambda: self.now)
         try:
             with super().installed():
                 yield self
         finally:
-            leases.time = real
+            worker_leases.time = real
 
     def start_now(self, function: Callable[..., Any], arguments: Any) -> None:
         """Do as `app.concurrency.threads` under gevent: run a thread until it waits."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 
-from app.database import references as table
+from app.database import space_references as table
 from app.database.audit import os_actor
 from app.database.engine import Database, Refused, Unavailable
 from app.dispatch.drift.reference import BadReference, Reference, ReferencesUnavailable
