@@ -21,7 +21,7 @@ from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireF
 from app.providers.bodies import encode, guard, read, row_of
 from app.providers.counts import count_in_header
 from app.providers.dialect import Dialect
-from app.providers.openai import OpenAI
+from app.providers.kinds.openai import OpenAI
 from app.providers.options import Option, changes_vector
 
 #: Its --max-client-batch-size, unless the operator sets another.

@@ -31,7 +31,7 @@ from app.providers.base import Capabilities, Incoming, LongText, Outgoing
 from app.providers.bodies import encode, guard, only_text, read, row_of
 from app.providers.counts import count_in
 from app.providers.credentials.refreshing import Refreshing, sendable
-from app.providers.gemini import SECOND, TASKS, Google, of_length_1, with_task
+from app.providers.kinds.gemini import SECOND, TASKS, Google, of_length_1, with_task
 from app.providers.options import NO_EFFECT, Option
 from app.providers.refusals import UNREADABLE
 

@@ -14,7 +14,7 @@ from app.config import ProviderSettings
 from app.config.fields import boolean
 from app.providers.base import LongText
 from app.providers.dialect import Dialect, options
-from app.providers.openai import OpenAI
+from app.providers.kinds.openai import OpenAI
 from app.providers.options import Option, changes_vector
 
 VOYAGE = Dialect(

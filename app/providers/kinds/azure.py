@@ -18,10 +18,10 @@ from marshmallow import fields, validate
 
 from app.config import ProviderSettings, SettingsError
 from app.errors import CredentialsRefused
-from app.providers import openai
 from app.providers.credentials.refreshing import Refreshing, sendable
 from app.providers.dialect import address
-from app.providers.openai import OPENAI, OpenAI
+from app.providers.kinds import openai
+from app.providers.kinds.openai import OPENAI, OpenAI
 from app.providers.options import NO_EFFECT, Option
 
 OPTIONS = {
