@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from app.auth.authenticator import new_key
 from app.auth.key_entry import KeyEntry, columns_of, entries_of, is_json
-from app.config.keys import check_name
+from app.config.sections.keys import check_name
 from app.database.tables import keys, requests
 from app.database.versioned_table import VersionedTable, version_in
 

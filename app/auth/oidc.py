@@ -21,7 +21,7 @@ from app.auth.authenticator import Network, Seal, caller_of
 from app.auth.jwks import Jwks
 from app.concurrency.locks import uncontended_lock
 from app.config import KeySettings, OidcSettings
-from app.config.services import check_limits
+from app.config.sections.services import check_limits
 from app.domain import Caller
 from app.errors import Unauthorized
 

@@ -23,8 +23,8 @@ from app.auth.key_table import KeyTable
 from app.auth.snapshot import Snapshot
 from app.concurrency.periodic import PeriodicTask
 from app.concurrency.yielding import iterate_with_yields
-from app.config.keys import check_name
-from app.config.services import check_limits
+from app.config.sections.keys import check_name
+from app.config.sections.services import check_limits
 from app.database.engine import Unavailable
 from app.domain import Caller
 from app.errors import KeysUnavailable, Unauthorized

@@ -42,7 +42,7 @@ def check_settings() -> None:
 def new_key(name: str) -> None:
     """Create a key, show it once, and print its line for KEYS."""
     from app.auth.authenticator import new_key as create
-    from app.config.keys import check_name
+    from app.config.sections.keys import check_name
 
     try:
         check_name(name)

@@ -142,7 +142,7 @@ def _row(entry: KeyEntry) -> dict[str, Any]:
 def _row_of_settings(key: config.KeySettings) -> dict[str, Any]:
     """Return the row of a key of KEYS; its time of creation is not known."""
     from app.auth.key_entry import KeyEntry
-    from app.config.keys import KEY_OPTIONS
+    from app.config.sections.keys import KEY_OPTIONS
 
     default = config.KeySettings(key.name, key.sha256)
     values = {name: getattr(key, name) for name in KEY_OPTIONS}

@@ -10,9 +10,9 @@ from marshmallow.fields import Field
 
 from app.config.fields import provider_name
 from app.config.messages import unknown
-from app.config.model import Settings
-from app.config.providers import ProviderEntry, ProviderKinds, ProviderSettings
 from app.config.schema import NamedSections, Strict, schema_of
+from app.config.sections.model import Settings
+from app.config.sections.providers import ProviderEntry, ProviderKinds, ProviderSettings
 
 
 class _All(Strict):

@@ -33,7 +33,7 @@ The docstring of each package lists its files.
 Only `sending.sender` and `sending.paused` start threads, only `deployments.deployment` calls
 providers. All files get the time and the random numbers as arguments, so that tests simulate hours
 in seconds; except those of `drift`, `sending`, `dispatcher`, `pools` and `one_deployment`. The
-settings are in `app.config.dispatch`.
+settings are in `app.config.sections.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

@@ -18,10 +18,18 @@ from app import config
 from app.auth.authenticator import caller_of
 from app.config import KeySettings, Settings, SettingsError, unknown
 from app.config import fields as own
-from app.config.declaration import REQUIRED, count, number, positive, seconds, setting, text
-from app.config.keys import KEY_OPTIONS
 from app.config.messages import messages
 from app.config.schema import NamedSections, Sections, Strict, fields_of, schema_of
+from app.config.sections.declaration import (
+    REQUIRED,
+    count,
+    number,
+    positive,
+    seconds,
+    setting,
+    text,
+)
+from app.config.sections.keys import KEY_OPTIONS
 from app.domain import DEFAULT_TIMEOUT, TIERS, Tier
 from app.providers import registry
 

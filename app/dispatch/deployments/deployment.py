@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.deployments.plan import Expected, TokenEstimate, recounted, staggered
 from app.dispatch.deployments.refused_items import RefusedItems
 from app.dispatch.deployments.suitability import Widths, max_item_tokens

@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.deployments.accounts import Budget, UnpaidTokens
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.draw import draw

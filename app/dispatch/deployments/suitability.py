@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings
-from app.config.deployments import KNOWN_CONTEXT
+from app.config.sections.deployments import KNOWN_CONTEXT
 from app.domain import Item
 from app.errors import BadRequest, Rejected, shown
 from app.providers.base import Capabilities

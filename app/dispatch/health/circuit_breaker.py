@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.health.recent_calls import FailureRate
 from app.errors import ConnectionFailed, CredentialsRefused, ProviderError, Throttled
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 
 _NEWEST_WEIGHT = 0.2  # of the newest answer in the moving average
 _MAX_ANSWERS = 100  # remembered for each size class

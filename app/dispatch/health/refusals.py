@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 
 _MAX_KINDS_REMEMBERED = 100  # kinds of requests that the deployment has served
 _MAX_IN_FLIGHT = 1000  # calls, that make a difference to how many 400s are trusted

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Hashable
 
 from app.concurrency.locks import uncontended_lock
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.health.call_durations import CallDurations
 from app.dispatch.health.circuit_breaker import Health
 from app.dispatch.health.recent_calls import Latency

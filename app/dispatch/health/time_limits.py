@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.health.recent_calls import Latency
 
 _MAX_DOUBLINGS = 16  # of the timeout of a probe

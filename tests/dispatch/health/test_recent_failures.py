@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.health.recent_calls import FailureRate
 from tests.dispatch.parts import T
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.health.standing import Standing
 from app.errors import ProviderTimeout, ProviderUnavailable
 from tests.dispatch.parts import T

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app.config.declaration import number, whole
+from app.config.sections.declaration import number, whole
 
 
 def _number(default: float, low: float, high: float, reason: str) -> Any:

@@ -13,10 +13,19 @@ from marshmallow import ValidationError, fields, validate
 
 from app.config import addresses
 from app.config import fields as own
-from app.config.declaration import REQUIRED, address, count, flag, number, seconds, setting, text
-from app.config.keys import KEY_LIMITS, KEY_OPTIONS, KeySettings
 from app.config.messages import messages
 from app.config.schema import Section, Strict, fields_of
+from app.config.sections.declaration import (
+    REQUIRED,
+    address,
+    count,
+    flag,
+    number,
+    seconds,
+    setting,
+    text,
+)
+from app.config.sections.keys import KEY_LIMITS, KEY_OPTIONS, KeySettings
 
 #: Signatures that a public key checks. Never an HMAC ("HS256"), for which a reader of the
 #: JWKS could sign, and never "none".

@@ -15,15 +15,15 @@ from marshmallow import fields, validate
 
 from app.config import addresses
 from app.config import fields as own
-from app.config.cache_and_limits import CacheSettings, LimitSettings
-from app.config.declaration import REQUIRED, choice, declared, flag, setting
-from app.config.deployments import ModelSettings
-from app.config.dispatch import DispatchSettings
-from app.config.drift import CheckSettings
-from app.config.keys import KeySettings
-from app.config.providers import ProviderEntry, ProviderSettings
 from app.config.schema import NamedSections, Section
-from app.config.services import (
+from app.config.sections.cache_and_limits import CacheSettings, LimitSettings
+from app.config.sections.declaration import REQUIRED, choice, declared, flag, setting
+from app.config.sections.deployments import ModelSettings
+from app.config.sections.dispatch import DispatchSettings
+from app.config.sections.drift import CheckSettings
+from app.config.sections.keys import KeySettings
+from app.config.sections.providers import ProviderEntry, ProviderSettings
+from app.config.sections.services import (
     MetricsSettings,
     NotifySettings,
     OidcSettings,

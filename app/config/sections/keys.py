@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from marshmallow import ValidationError, fields, validate
 
 from app.config import fields as own
-from app.config.declaration import REQUIRED, choice, count, declared, flag, positive, setting
+from app.config.sections.declaration import (
+    REQUIRED,
+    choice,
+    count,
+    declared,
+    flag,
+    positive,
+    setting,
+)
 from app.domain import TIERS, USUAL_TIERS, Tier
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from app.config import fields as own
-from app.config.declaration import (
+from app.config.sections.declaration import (
     choice,
     count,
     flag,

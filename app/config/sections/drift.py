@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from app.config.declaration import choice, number, text
+from app.config.sections.declaration import choice, number, text
 
 #: A cosine below this shows another vector space. Engines with the same weights that differ in
 #: hardware or float16 stay above it; see docs/operations.md for measured ones.

@@ -8,8 +8,17 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from app.config import fields as own
-from app.config.declaration import REQUIRED, count, flag, number, positive, setting, text, whole
 from app.config.schema import Sections
+from app.config.sections.declaration import (
+    REQUIRED,
+    count,
+    flag,
+    number,
+    positive,
+    setting,
+    text,
+    whole,
+)
 
 #: The default of ``max_item_tokens``: the context of the model in `app.providers.contexts`, if any.
 KNOWN_CONTEXT = 0
