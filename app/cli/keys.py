@@ -14,8 +14,7 @@ from app import config
 from app.auth.key_rights import changed_limits, check_models, new_entry
 from app.cli.blocks import BLOCK_COMMANDS
 from app.cli.common import fail, load_usage_settings, with_database
-from app.cli.key_options import ExpiryOption, end_of, expiry_of
-from app.cli.parameters import Duration, Network
+from app.cli.parameters import Duration, ExpiryOption, Network, end_of, expiry_of
 from app.cli.tables import json_option, print_rows
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from app.cli.check import Finding, table
+from app.cli.checks.deployments import Finding, table
 from app.cli.common import fail
 from app.config import DEFAULT_MIN_COSINE, Settings
 from app.dispatch.drift.reference import (

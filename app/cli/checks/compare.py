@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from app.cli.check import Finding, embed_probes
-from app.cli.check_spaces import DIGITS
+from app.cli.checks.deployments import Finding, embed_probes
+from app.cli.checks.spaces import DIGITS
 from app.config import ModelSettings
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.drift.reference import compare as cosines_of

@@ -2,7 +2,7 @@
 
 The deployments of a model must return vectors of one vector space. Vectors of two spaces in one
 index make searches wrong without an error. So each deployment embeds the same probe texts
-(`app.dispatch.drift.texts`), and `app.cli.check_spaces` compares their vectors.
+(`app.dispatch.drift.texts`), and `app.cli.checks.spaces` compares their vectors.
 """
 
 from __future__ import annotations
