@@ -7,8 +7,8 @@
 What they share:
 
 * `base`: what a wire format and a provider must offer; `registry`: finds them by their kind.
-* `bodies`: JSON, the check of vectors, their order.
-* `counts`: reads token counts; `refusals`: reads errors; `rate_limits`: reads headers.
+* `bodies`: JSON, the check of vectors, their order; reads token counts.
+* `refusals`: reads errors; `rate_limits`: reads headers.
 * `contexts`: the most tokens of a text that each model embeds.
 * `options`: settings that only some kinds have.
 * `http`: makes the calls.

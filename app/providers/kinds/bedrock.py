@@ -28,8 +28,7 @@ from app.errors import (
 )
 from app.providers.base import Capabilities, Incoming, Outgoing, WireFormat
 from app.providers.bedrock_models import FAMILIES, Family, family_of
-from app.providers.bodies import encode, guard, only_text, row_of
-from app.providers.counts import count_in_header
+from app.providers.bodies import count_in_header, encode, guard, only_text, row_of
 from app.providers.options import NO_EFFECT, Option, changes_vector
 from app.providers.refusals import UNREADABLE, retry_after
 

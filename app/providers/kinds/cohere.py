@@ -19,8 +19,7 @@ from app.config.fields import boolean
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
 from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
-from app.providers.bodies import encode, guard, only_text, read, row_of
-from app.providers.counts import count_in
+from app.providers.bodies import count_in, encode, guard, only_text, read, row_of
 from app.providers.dialect import limits_of
 from app.providers.options import NO_EFFECT, Option, changes_vector
 

@@ -21,8 +21,7 @@ from app.config import ProviderSettings
 from app.domain import Call, InputType, Vectors
 from app.errors import CredentialsRefused, ProviderError, Throttled
 from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
-from app.providers.bodies import encode, guard, only_text, read, row_of
-from app.providers.counts import count_in
+from app.providers.bodies import count_in, encode, guard, only_text, read, row_of
 from app.providers.options import Option
 from app.providers.refusals import UNREADABLE, bounded_wait
 from app.vectors import BYTES_PER_VALUE, cut

@@ -21,8 +21,16 @@ from app.config import ProviderSettings
 from app.domain import Call, Encoding, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderError, Throttled
 from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
-from app.providers.bodies import encode, guard, in_order, is_base64, only_text, read, row_of
-from app.providers.counts import count_in
+from app.providers.bodies import (
+    count_in,
+    encode,
+    guard,
+    in_order,
+    is_base64,
+    only_text,
+    read,
+    row_of,
+)
 from app.providers.dialect import Dialect, limits_of, options
 from app.providers.refusals import blamed, clean, message_of
 

@@ -18,8 +18,7 @@ from app.config import ProviderSettings
 from app.config.fields import boolean
 from app.domain import Call, Vectors
 from app.providers.base import Capabilities, Incoming, LongText, Outgoing, WireFormat
-from app.providers.bodies import encode, guard, read, row_of
-from app.providers.counts import count_in_header
+from app.providers.bodies import count_in_header, encode, guard, read, row_of
 from app.providers.dialect import Dialect
 from app.providers.kinds.openai import OpenAI
 from app.providers.options import Option, changes_vector

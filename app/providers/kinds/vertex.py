@@ -28,8 +28,7 @@ from app.config import ProviderSettings, SettingsError
 from app.domain import Call, Vectors
 from app.errors import CredentialsRefused, ProviderUnavailable
 from app.providers.base import Capabilities, Incoming, LongText, Outgoing
-from app.providers.bodies import encode, guard, only_text, read, row_of
-from app.providers.counts import count_in
+from app.providers.bodies import count_in, encode, guard, only_text, read, row_of
 from app.providers.credentials.refreshing import Refreshing, sendable
 from app.providers.kinds.gemini import SECOND, TASKS, Google, of_length_1, with_task
 from app.providers.options import NO_EFFECT, Option
