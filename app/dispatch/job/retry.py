@@ -113,9 +113,9 @@ def max_pause(failures: int, settings: DispatchSettings) -> float:
 def decide(
     part: Part, attempt: Attempt, failure: ProviderError, pool: Pool, options: Options
 ) -> Decision:
-    """Decide what follows a failure; ``part.failures`` holds it already, except a `NotSent`.
+    """Decide what follows a failure, and change nothing.
 
-    There are seven cases:
+    ``part.failures`` holds the failure already, except a `NotSent`. There are seven cases:
 
     1. The attempt was not sent: choose a deployment again, free of charge.
     2. The provider refused it with 400: see `_after_refusal`.
