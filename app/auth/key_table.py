@@ -1,4 +1,4 @@
-"""Read and change the keys in the database (`app.auth.table_keys` authenticates with them)."""
+"""Read and change the keys in the database (`app.auth.database_keys` authenticates with them)."""
 
 from __future__ import annotations
 

@@ -101,8 +101,8 @@ def _callers(settings: config.Settings) -> dict[str, Caller]:
 
 def _callers_of_table(usage: config.UsageSettings) -> dict[str, Caller]:
     """Return the callers by name, each of the newest active key that workers accept."""
+    from app.auth.database_keys import newest_callers
     from app.auth.key_table import KeyTable
-    from app.auth.table_keys import newest_callers
 
     def warn(name: object, error: Exception) -> None:
         click.echo(f"the key {name!r:.100} in the table is skipped: {error}", err=True)

@@ -27,7 +27,7 @@ from app.limits.periods import Calendar, zone_of
 
 if TYPE_CHECKING:
     from app.auth.block_refresh import BlocklistRefresh
-    from app.auth.table_keys import TableKeys
+    from app.auth.database_keys import DatabaseKeys
     from app.console.page import Page
     from app.database.engine import Database
     from app.usage.ledger.ledger import Ledger
@@ -59,7 +59,7 @@ class Services:
     unusual: VolumeLimits | None = None
     ledger: Ledger | None = None
     volume_alert: VolumeAlert | None = None
-    table_keys: TableKeys | None = None
+    database_keys: DatabaseKeys | None = None
     blocklist_refresh: BlocklistRefresh | None = None
     spent_today: SpentToday | None = None
     _starts: list[Callable[[], None]] = field(default_factory=list)
@@ -112,7 +112,7 @@ class Services:
         callers = partial(self._callers, settings)
         ledger = Ledger(self.reporter, self.unusual, self.volume_alert, callers)
         pages = [use_page(settings, ledger, blocking)]
-        if self.table_keys is not None:
+        if self.database_keys is not None:
             from app.console.keys.page import Keys, keys_page
 
             keys = Keys(settings, self.database, self.blocklist, self._wake)
@@ -121,12 +121,12 @@ class Services:
 
     def _callers(self, settings: Settings) -> dict[str, Caller]:
         """Return the callers of the table of keys and of the settings, by name."""
-        of_table = self.table_keys.callers() if self.table_keys is not None else {}
+        of_table = self.database_keys.callers() if self.database_keys is not None else {}
         return of_table | {name: caller_of(key) for name, key in settings.keys.items()}
 
     def _wake(self) -> None:
         """Take over what this process has changed in the database, without a pause."""
-        for refresh in (self.table_keys, self.blocklist_refresh):
+        for refresh in (self.database_keys, self.blocklist_refresh):
             if refresh is not None:
                 refresh.wake()
 
@@ -147,8 +147,8 @@ def make_services(settings: Settings) -> Services:
         services.add(lambda: log_settings(settings), None)
     if settings.oidc is not None:
         from app.auth.jwks import Jwks
-        from app.auth.jwks_snapshot import JwksSnapshot
         from app.auth.oidc import JwtAuthenticator
+        from app.auth.snapshots import JwksSnapshot
 
         url = settings.oidc.jwks_url
         snapshot = JwksSnapshot(directory_for(f"jwks {url}"))
@@ -214,13 +214,13 @@ def _add_blocks(services: Services, database: Database, spool: Path) -> None:
 
 
 def _add_table_keys(services: Services, database: Database, spool: Path) -> None:
+    from app.auth.database_keys import DatabaseKeys
     from app.auth.key_table import KeyTable
-    from app.auth.snapshot import Snapshot
-    from app.auth.table_keys import TableKeys
+    from app.auth.snapshots import KeySnapshot
 
     # In the spool's directory: it is on this host, and all workers can write to it.
-    services.table_keys = keys = TableKeys(
-        KeyTable(database), snapshot=Snapshot(spool / "keys.json")
+    services.database_keys = keys = DatabaseKeys(
+        KeyTable(database), snapshot=KeySnapshot(spool / "keys.json")
     )
     services.key_sources.append(keys)
     services.add(keys.start, keys.stop)

@@ -1,20 +1,22 @@
-"""A copy of the table of keys in a file, for workers that start while the database is unavailable.
+"""Copies in files, for workers that start while the database or the identity provider is away.
 
-It holds the same as the table: digests of keys and what each permits, never a plaintext key. Its
-mode is 0600; a file that another user owns, may read or may write is not used. Workers replace the
-whole file atomically, so that a reader never sees half of one.
+A copy of the table of keys holds the same as the table: digests of keys and what each permits,
+never a plaintext key. Its mode is 0600; a file that another user owns, may read or may write is not
+used. Workers replace the whole file atomically, so that a reader never sees half of one.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.concurrency.shared_files import write_atomically
+from app.concurrency.shared_files import prepare_private, write_atomically
 from app.concurrency.yielding import iterate_with_yields
 
 if TYPE_CHECKING:
@@ -22,10 +24,16 @@ if TYPE_CHECKING:
 
 #: Incremented when the meaning of the content changes.
 FORMAT = 1
+_log = logging.getLogger("app.auth")
+
+#: Seconds for which a document may be used after the provider last served it.
+MAX_AGE_S = 3600.0
+#: Bytes of a document; more is not written.
+MAX_DOCUMENT_BYTES = 2**20
 
 
-class Snapshot:
-    """Writes and reads the file. Times are in seconds since 1970."""
+class KeySnapshot:
+    """Writes and reads the copy of the table of keys. Times are in seconds since 1970."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -71,3 +79,34 @@ def read_private(path: Path) -> Any:
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
             raise ValueError("it belongs to others, or others may read or write it")
         return json.load(file)
+
+
+class JwksSnapshot:
+    """A copy of a provider's public keys: its file's time is that of the last fetch.
+
+    It is in a directory that only this user can use.
+    """
+
+    def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
+        self._directory, self._clock = directory, clock
+        self._path = directory / "jwks.json"
+
+    def write(self, data: bytes) -> None:
+        """Replace the document as a whole; log why that fails."""
+        if len(data) > MAX_DOCUMENT_BYTES:
+            return
+        try:
+            prepare_private(self._directory)
+            write_atomically(self._path, data, 0o600)
+            os.utime(self._path, (self._clock(), self._clock()))
+        except OSError as error:
+            _log.warning("the JWKS cannot be kept for new workers: %s", error)
+
+    def read(self) -> bytes | None:
+        """Return the document if it may be used; else None."""
+        try:
+            prepare_private(self._directory)
+            age_s = self._clock() - self._path.stat().st_mtime
+            return self._path.read_bytes() if abs(age_s) <= MAX_AGE_S else None
+        except OSError:  # never written, as a rule
+            return None

@@ -5,17 +5,17 @@ import os
 
 import pytest
 
-from app.auth import table_keys as module
+from app.auth import database_keys as module
+from app.auth.database_keys import DatabaseKeys
 from app.auth.key_entry import KeyEntry
-from app.auth.snapshot import Snapshot
-from app.auth.table_keys import TableKeys
+from app.auth.snapshots import KeySnapshot
 from app.database.engine import Unavailable
 from app.errors import KeysUnavailable, Unauthorized
 
 
 @pytest.fixture
 def snapshot(tmp_path):
-    return Snapshot(tmp_path / "spool" / "keys.json")
+    return KeySnapshot(tmp_path / "spool" / "keys.json")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def start(table, snapshot, monkeypatch):
         with monkeypatch.context() as patch:
             if away:
                 patch.setattr(table, "version", unavailable)
-            keys = TableKeys(table, poll_s=3600, snapshot=snapshot)
+            keys = DatabaseKeys(table, poll_s=3600, snapshot=snapshot)
             keys.start()
         started.append(keys)
         return keys

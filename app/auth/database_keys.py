@@ -4,7 +4,7 @@ Every `POLL_S` seconds a worker reads the version of the keys, and all keys if i
 request costs no query, and a revoked key is refused within that time. While the database does not
 answer, the keys in memory stay valid for `TRUST_S` seconds, and no longer: otherwise a thief of a
 key could keep it valid by cutting the connection to the database. A worker that starts during that
-time reads the keys from a file (`app.auth.snapshot`).
+time reads the keys from a file (`app.auth.snapshots`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from app.auth.authenticator import Network, Seal, digest_of, is_remembered, networks
 from app.auth.key_entry import KeyEntry, entries_of, log_skipped
 from app.auth.key_table import KeyTable
-from app.auth.snapshot import Snapshot
+from app.auth.snapshots import KeySnapshot
 from app.concurrency.periodic import PeriodicTask
 from app.concurrency.yielding import iterate_with_yields
 from app.config.sections.keys import check_name
@@ -45,11 +45,11 @@ KnownKey = tuple[Caller, tuple[Network, ...], float]
 Accepted = tuple[KeyEntry, KnownKey]
 
 
-class TableKeys:
+class DatabaseKeys:
     """A `KeySource` of the keys in the database. `start` it in the process that serves."""
 
     def __init__(
-        self, table: KeyTable, poll_s: float = POLL_S, snapshot: Snapshot | None = None
+        self, table: KeyTable, poll_s: float = POLL_S, snapshot: KeySnapshot | None = None
     ) -> None:
         self._table = table
         self._snapshot = snapshot
@@ -140,14 +140,14 @@ class TableKeys:
         accepted = enforceable(entries, log_skipped, before)
         self._accepted = {bytes.fromhex(entry.sha256): (entry, known) for entry, known in accepted}
 
-    def _write_snapshot(self, snapshot: Snapshot, now: float) -> None:
+    def _write_snapshot(self, snapshot: KeySnapshot, now: float) -> None:
         self._snapshot_at = now
         try:
             snapshot.write(self._entries, time.time())
         except OSError as error:
             _log.warning("the keys cannot be kept in a file: %s", error)
 
-    def _use_snapshot(self, snapshot: Snapshot) -> None:
+    def _use_snapshot(self, snapshot: KeySnapshot) -> None:
         """Use the keys of the file if a worker has confirmed them less than `TRUST_S` ago."""
         try:
             confirmed, rows = snapshot.read()
