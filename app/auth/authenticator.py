@@ -157,19 +157,17 @@ class Keyring:
 
     def identify(self, key: str) -> Caller:
         """Return the owner of a key. Raises `Unauthorized`."""
-        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+        digest = digest_of(key)
         known, caller = self._callers.get(digest, self._unknown)
         if hmac.compare_digest(known, digest) and caller is not None:
             return caller
         raise Unauthorized("Incorrect API key provided.")
 
-    def remember(self, key: str, seal: Callable[[bytes], str]) -> Mapping[str, Any]:
+    def remember(self, key: str, seal: Seal) -> Mapping[str, Any]:
         """Return what `recall` finds the key's owner by, without the key. Raises `Unauthorized`."""
         return {"name": self.identify(key).name, "seal": seal(digest_of(key))}
 
-    def recall(
-        self, remembered: Mapping[str, Any], seal: Callable[[bytes], str]
-    ) -> tuple[Caller, tuple[()]]:
+    def recall(self, remembered: Mapping[str, Any], seal: Seal) -> tuple[Caller, tuple[()]]:
         """Return the owner of the key that `remember` was given. Raises `Unauthorized`."""
         for digest, caller in self._callers.values():
             if is_remembered(caller, digest, remembered, seal):
@@ -182,9 +180,7 @@ def digest_of(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def is_remembered(
-    caller: Caller, digest: bytes, remembered: Mapping[str, Any], seal: Callable[[bytes], str]
-) -> bool:
+def is_remembered(caller: Caller, digest: bytes, remembered: Mapping[str, Any], seal: Seal) -> bool:
     """Return whether this key is the one that a session remembers."""
     if remembered.get("name") != caller.name:
         return False

@@ -20,7 +20,7 @@ class Standing:
 
     Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
     read: `is_ejected`, `in_flight`, ``refusals.doubted_until`` by `pool`, ``latency`` by `draw` and
-    `ejector`, ``health`` by `report` and `verdict`, and ``durations`` (an estimate) by `deployment`
+    `ejector`, ``health`` by `pools` and `verdict`, and ``durations`` (an estimate) by `deployment`
     and `leaving`.
     """
 
