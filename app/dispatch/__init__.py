@@ -30,10 +30,10 @@ From the top down; each imports only what is below it (except types):
 
 The docstring of each package lists its files.
 
-Only `sending.sender` and `sending.paused` start threads, only `deployments.deployment` calls
-providers. All files get the time and the random numbers as arguments, so that tests simulate hours
-in seconds; except those of `drift`, `sending`, `dispatcher`, `pools` and `one_deployment`. The
-settings are in `app.config.sections.dispatch`.
+On the path of a request only `sending.sender` and `sending.paused` start threads, and only
+`deployments.deployment` calls providers. All files get the time and the random numbers as
+arguments, so that tests simulate hours in seconds; except those of `drift`, `sending`,
+`dispatcher`, `pools` and `one_deployment`. The settings are in `app.config.sections.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher
