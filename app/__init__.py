@@ -1,10 +1,9 @@
 """An OpenAI-compatible embeddings proxy. What happens to ``POST /v1/embeddings``, in order:
 
-1. Edge: gunicorn's worker (`app.server`) reads the request; `app.api.hooks` gives it an id and
-   records its start and its client (`app.exchange`). The Flask app is `app.api.proxy`, the route is
-   in `app.api.views`.
-2. Authentication (`app.auth.authenticator`): bearer key or token → `Caller`. `app.auth.keys` looks
-   keys up, `app.auth.blocklist` has the blocked ones.
+1. Edge: gunicorn's worker (`app.server`) reads the request; `app.api.flask_app` gives it an id and
+   records its start and its client (`app.exchange`). The route is in `app.api.views`.
+2. Authentication (`app.auth.authenticator`): bearer key or token → `Caller`. `app.auth.blocklist`
+   has the blocked ones.
 3. Validation (`app.api.json_body`, `app.api.embedder`, `app.api.schemas`): JSON →
    `EmbeddingRequest`, checked by marshmallow, here and nowhere else. Its deadline is the start plus
    its ``timeout``.
@@ -30,9 +29,9 @@
 
 The docstrings of packages say what their files do.
 
-Beside requests, `app.drift` compares deployments with recorded reference vectors. `app.simulation`
-runs dispatch in virtual time, for the command ``simulate`` only. `app.console` has the pages for
-browsers (`app.console.page` says how one is made); `app.cli` has the commands for operators.
+Beside requests, `app.dispatch.drift` compares deployments with recorded reference vectors.
+`app.console` has the pages for browsers (`app.console.page` says how one is made).
+`app.cli` has the commands for operators.
 
 Threads: a request has one of gunicorn's (a greenlet under gevent). Each call to a provider has its
 own, so that a request can end at its deadline while the call still runs. Background work uses
@@ -40,9 +39,9 @@ own, so that a request can end at its deadline while the call still runs. Backgr
 
 Values passed between packages: `app.domain`. Errors that a client can see: `app.errors`. Settings:
 `app.settings`, checked by `app.config`. `app.factory` makes all objects and connects them;
-`app.services` those of the ledger, the table of keys and the identity provider. `app.tokens` counts
-tokens, `app.redis` asks a Redis or Valkey and does without one that is slow or dead, and
-`app.database` has the tables of a database.
+`app.factory.services` those of the ledger, the table of keys and the identity provider.
+`app.tokens` counts tokens, `app.redis` asks a Redis or Valkey and does without one that is slow or
+dead, and `app.database` has the tables of a database.
 """
 
 #: The version of the package. setup.cfg reads it here, without running this file.

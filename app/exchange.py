@@ -61,7 +61,7 @@ class Exchange(Struct):
     admitted: bool = False  # the limits of its key have admitted it
     admitted_at: float = 0.0  # when, of the monotonic clock; 0: they have not
     space: str = ""  # the id of the model's vector space, once the model is known
-    client: Address | None = None  # the client's address: `app.api.client_address`
+    client: Address | None = None  # the client's address: `app.api.client`
     trace: Any = None  # the context of its span, if requests are traced
     trace_id: str = ""  # the id of that trace, for logs
 

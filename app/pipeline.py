@@ -11,20 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from app.cache.collected import Collected
+from app.cache.fetch import Collected
 from app.cache.keys import keys_of
 from app.cache.load import Entries, Job, OnPart
 from app.cache.memory import Cache, Caches
 from app.cache.singleflight import SingleFlight
 from app.concurrency.peer import never_left
-from app.dispatch import Dispatcher, drifted_rows
+from app.dispatch import Dispatcher
 from app.dispatch.deployments.deployment import Deployment
 from app.domain import (
     Caller,
     EmbeddingRequest,
     Entry,
     Flow,
-    Item,
     Outcome,
     Source,
     sum_purchases,
@@ -97,7 +96,7 @@ class Pipeline:
         """
         outcome = self._dispatch.embed_on(deployment, request, deadline, has_client_left)
         width = request.dimensions or self._widths.get(request.model)
-        self._verify(outcome, len(request.items), width)
+        verify(outcome.vectors.rows, len(request.items), width, outcome.purchases)
         return outcome
 
     def _run(
@@ -115,119 +114,92 @@ class Pipeline:
             owner = caller.name if self._per_key else ""
             tokenizer = self._tokenizers.get(request.model, "")
             keys = keys_of(request, space, owner, width, tokenizer)
-            outcome = self._run_cached(request, deadline, keys, cache, width, has_client_left)
+            run = _CachedRun(self._dispatch, cache, request, keys, width, deadline, has_client_left)
+            outcome = run.outcome(self._flights)
         else:
-            outcome = drifted_rows.embed(self._dispatch, request, deadline, has_client_left)
-        self._verify(outcome, len(request.items), width)
+            outcome = self._dispatch.embed(request, deadline, has_client_left)
+        verify(outcome.vectors.rows, len(request.items), width, outcome.purchases)
         return outcome
 
-    def _verify(self, outcome: Outcome, count: int, width: int | None) -> None:
-        """Check an outcome before it is answered; the error has the purchases of the outcome."""
-        try:
-            verify(outcome.vectors.rows, count, width)
-        except ClientError as error:
-            error.purchases = dict(outcome.purchases)
-            raise
 
-    def _run_cached(
+class _CachedRun:
+    """One request that uses the cache: what is missing there is embedded by a single flight."""
+
+    def __init__(
         self,
-        request: EmbeddingRequest,
-        deadline: float,
-        keys: list[bytes],
+        dispatch: Dispatcher,
         cache: Cache,
+        request: EmbeddingRequest,
+        keys: Sequence[bytes],
         width: int | None,
+        deadline: float,
         has_client_left: Callable[[], bool],
-    ) -> Outcome:
-        """Return the vectors of a request that uses the cache.
+    ) -> None:
+        self._dispatch = dispatch
+        self._cache = cache
+        self._request = request
+        self._keys = keys
+        self._width = width
+        self._deadline = deadline
+        self._has_client_left = has_client_left
+        self._items = dict(zip(keys, request.items, strict=True))
+
+    def outcome(self, flights: SingleFlight) -> Outcome:
+        """Return the vectors of the request.
 
         There are three cases for an item: (1) it is in the cache; (2) another request is embedding
         it: wait for that (single flight); (3) else this request embeds it.
         """
-        items = dict(zip(keys, request.items, strict=True))
-        found = zip(keys, cache.get(keys), strict=True)
+        found = zip(self._keys, self._cache.get(self._keys), strict=True)
         cached = {key: entry for key, entry in found if entry is not None}
-
-        loaded = Collected()
-        missing = [key for key in items if key not in cached]
-        if missing:
-            embedding = _Embedding(self._dispatch, request, items, cache, width)
-            loaded = self._fetch(missing, request, deadline, embedding, has_client_left)
+        missing = [key for key in self._items if key not in cached]
+        loaded = self._fetch(missing, flights) if missing else Collected()
         entries = [*cached.values(), *loaded.entries.values()]
         if len({len(entry.row) for entry in entries}) > 1:
             # The model has changed its width, and the settings do not name the right one. Vectors
             # that one job embeds have the same width.
-            return self._embed_all(request, deadline, keys, cache, loaded, has_client_left)
-        return loaded.outcome(keys, cached)
+            return self._embed_all(loaded)
+        return loaded.outcome(self._keys, cached)
 
-    def _fetch(
-        self,
-        keys: Sequence[bytes],
-        request: EmbeddingRequest,
-        deadline: float,
-        own: _Embedding,
-        has_client_left: Callable[[], bool],
-    ) -> Collected:
+    def _fetch(self, keys: Sequence[bytes], flights: SingleFlight) -> Collected:
         """Return the entries of keys, none of them of a deployment that is ejected for drift.
 
-        See `app.dispatch.drifted_rows`. Entries that are embedded again replace the cached ones.
+        See `Dispatcher.embed`. Entries that are embedded again replace the cached ones.
         """
-        arguments = deadline, request.timeout, own, has_client_left
-        loaded = self._flights.fetch(keys, *arguments)
-        while drifted := self._dispatch.drifted_sources(request.model):
+        arguments = self._deadline, self._request.timeout, self, self._has_client_left
+        loaded = flights.fetch(keys, *arguments)
+        while drifted := self._dispatch.drifted_sources(self._request.model):
             again = [key for key, source in loaded.sources.items() if source in drifted]
             if not again:
                 break
             try:
-                if has_client_left():  # before items are bought a second time
+                if self._has_client_left():  # before items are bought a second time
                     raise ClientClosedRequest.before_answer()
-                loaded.update(self._flights.fetch(again, *arguments))
+                loaded.update(flights.fetch(again, *arguments))
             except ClientError as error:
                 error.attempts += loaded.attempts
                 error.purchases = sum_purchases(loaded.purchases, error.purchases)
                 raise
         return loaded
 
-    def _embed_all(
-        self,
-        request: EmbeddingRequest,
-        deadline: float,
-        keys: list[bytes],
-        cache: Cache,
-        loaded: Collected,
-        has_client_left: Callable[[], bool],
-    ) -> Outcome:
+    def _embed_all(self, loaded: Collected) -> Outcome:
         """Embed all items again, and store them. The outcome also has what ``loaded`` has cost."""
         try:
-            if has_client_left():  # before all is bought a second time
+            if self._has_client_left():  # before all is bought a second time
                 raise ClientClosedRequest.before_answer()
-            outcome = drifted_rows.embed(self._dispatch, request, deadline, has_client_left)
+            outcome = self._dispatch.embed(self._request, self._deadline, self._has_client_left)
         except ClientError as error:
             error.purchases = sum_purchases(loaded.purchases, error.purchases)
             raise
         vectors = outcome.vectors
-        verify(vectors.rows, len(keys), None)
-        cache.put(list(zip(keys, map(Entry, vectors.rows, vectors.tokens), strict=True)))
+        verify(vectors.rows, len(self._keys), None)
+        rows = zip(self._keys, map(Entry, vectors.rows, vectors.tokens), strict=True)
+        self._cache.put(list(rows))
         purchases = sum_purchases(loaded.purchases, outcome.purchases)
         attempts = outcome.attempts + loaded.attempts
         return replace(outcome, cache="miss", attempts=attempts, purchases=purchases)
 
-
-class _Embedding:
-    """Embeds and stores items of one request by their cache keys, for the single flight."""
-
-    def __init__(
-        self,
-        dispatch: Dispatcher,
-        request: EmbeddingRequest,
-        items: Mapping[bytes, Item],
-        cache: Cache,
-        width: int | None,
-    ) -> None:
-        self._dispatch = dispatch
-        self._request = request
-        self._items = items
-        self._cache = cache
-        self._width = width
+    # For the single flight: see `app.cache.load.Embedding`
 
     @property
     def flow(self) -> Flow:
@@ -249,16 +221,23 @@ class _Embedding:
         self._dispatch.charge_later(self._request, source, tokens)
 
 
-def verify(rows: Sequence[bytes], count: int, width: int | None) -> None:
+def verify(
+    rows: Sequence[bytes],
+    count: int,
+    width: int | None,
+    purchases: Mapping[Source, int] | None = None,
+) -> None:
     """Check that there are ``count`` rows, none empty, all of the same width.
 
     Every vector passes this check before it is stored or sent. ``width`` None: any width. Raises
-    `IncompleteAnswer` and logs it: adapters have checked the providers' answers before, so a
-    failure here is a bug of the proxy.
+    `IncompleteAnswer`, with the ``purchases``, and logs it: adapters have checked the providers'
+    answers before, so a failure here is a bug of the proxy.
     """
     size = len(rows[0]) if width is None and rows else (width or 0) * BYTES_PER_VALUE
     if len(rows) == count and size and set(map(len, rows)) == {size}:
         return
     sizes = sorted({len(row) for row in rows})
     _log.error("a bug: %d vectors of %s bytes for %d items of %d", len(rows), sizes, count, size)
-    raise IncompleteAnswer("The proxy failed to put the answer together.")
+    error = IncompleteAnswer("The proxy failed to put the answer together.")
+    error.purchases = dict(purchases or {})
+    raise error

@@ -7,11 +7,11 @@ docs/shares.svg, and prints the table of README.md and docs/dispatch.md.
 
 from pathlib import Path
 
+from app.cli.simulation.figures import GroupFigures, group_figures
+from app.cli.simulation.load import CallerLoad, Load, ProviderLoad
+from app.cli.simulation.run import Sharing, simulate
 from app.config import Settings, check
 from app.providers import registry
-from app.simulation.figures import GroupFigures, group_figures
-from app.simulation.load import CallerLoad, Load, ProviderLoad
-from app.simulation.run import Sharing, simulate
 from bench.curves import Curve, svg
 
 ROOT = Path(__file__).parent.parent

@@ -3,7 +3,7 @@
 import pytest
 
 from app import config
-from app.config.deployments import KNOWN_CONTEXT
+from app.config.sections.deployments import KNOWN_CONTEXT
 from app.providers import registry
 from tests.checked_settings import good, mistakes
 from tests.overlays import environment as environment

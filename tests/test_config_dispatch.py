@@ -9,8 +9,8 @@ from marshmallow.fields import Integer
 
 from app import config
 from app.config import SettingsError
-from app.config.declaration import declared
-from app.config.dispatch import DispatchSettings
+from app.config.sections.declaration import declared
+from app.config.sections.dispatch import DispatchSettings
 from tests.api.fake import settings
 
 #: Of each number: whether it is whole, and the range it must be in.

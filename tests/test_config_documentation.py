@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.config.declaration import declared
 from app.config.documentation import MODULE, PAGE, module, page
-from app.config.model import NAMES, Settings
+from app.config.sections.declaration import declared
+from app.config.sections.model import NAMES, Settings
 
 CURRENT = "run: python -m app.config.documentation"
 

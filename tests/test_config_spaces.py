@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config import spaces
-from app.config.declaration import declared
-from app.config.deployments import DeploymentSettings, ModelSettings
-from app.config.providers import ProviderSettings
+from app.config.sections.declaration import declared
+from app.config.sections.deployments import DeploymentSettings, ModelSettings
+from app.config.sections.providers import ProviderSettings
 from app.providers import registry
 from tests.support.server import ROOT
 

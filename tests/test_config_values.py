@@ -5,10 +5,10 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from app import config
-from app.auth.keys import caller_of
+from app.auth.authenticator import caller_of
 from app.config import ModelSettings, ProviderSettings
-from app.config.calls_at_once import AutoConcurrency
-from app.config.keys import KEY_LIMITS
+from app.config.sections.keys import KEY_LIMITS
+from app.config.sections.providers import AutoConcurrency
 from app.providers import registry
 from tests.checked_settings import SECRET, good
 from tests.overlays import environment as environment

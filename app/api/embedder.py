@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from app.api.json_body import check_passed_on
 from app.api.schemas import EmbeddingSchema
 from app.auth.authenticator import Authenticator
@@ -64,23 +66,23 @@ class Embedder:
         ``model`` is the name in the path, if there is one; ``space`` the vector space that the
         client insists on.
         """
-        parsed = self._schema.parse(payload, model, caller)
+        checked, extra = self._schema.parse(payload, model, caller)
         if exchange.trace is not None:
-            parsed = parsed.with_trace(exchange.trace)
-        checked = exchange.request = parsed.request
+            checked = replace(checked, trace=exchange.trace)
+        exchange.request = checked
         settings = self._settings_of(checked, caller)
         exchange.space = settings.space
         if space is not None and space != settings.space:
             raise _space_changed(settings.space, space)
-        for name in parsed.extra:
+        for name in extra:  # those that the settings of the model may pass on
             if name not in settings.passes:
                 raise BadRequest(
                     f"Unrecognized request argument supplied: {shown(name)}", param=name
                 )
-            check_passed_on(name, parsed.extra[name])
+            check_passed_on(name, extra[name])
         if checked.user:
             self._authenticator.check_user(checked.user)
-        return parsed.with_extra() if parsed.extra else checked
+        return replace(checked, passed=extra) if extra else checked
 
     def _settings_of(self, checked: EmbeddingRequest, caller: Caller) -> ModelSettings:
         """Return the settings of the model. Raises unless the caller may use it, and the tier."""

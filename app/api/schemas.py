@@ -1,4 +1,4 @@
-"""Check the JSON of a request, and make an `EmbeddingRequest` of it.
+"""Check the JSON of a request and each of its fields, and make an `EmbeddingRequest` of it.
 
 Error messages are worded as OpenAI's: platform.openai.com/docs/guides/error-codes and responses of
 the live API.
@@ -6,14 +6,14 @@ the live API.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
 
-from marshmallow import EXCLUDE, Schema, ValidationError
-from msgspec import Struct, structs
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
-from app.api.request_fields import Input, TypedField, between, length_up_to, one_of
-from app.domain import DEFAULT_TIMEOUT, Caller, EmbeddingRequest
-from app.errors import BadRequest
+from app.api.json_body import kind_of
+from app.domain import DEFAULT_TIMEOUT, Caller, EmbeddingRequest, Item
+from app.errors import BadRequest, shown
 
 MAX_USER_LENGTH = 256  # characters
 MAX_TIMEOUT = 3600  # seconds
@@ -22,21 +22,162 @@ INPUT_TYPES = ("query", "document")
 #: In the order of OpenAI's documentation. "auto" is the tier of the key.
 SERVICE_TIERS = ("auto", "default", "flex", "priority")
 _NO_CALLER = Caller("")
+#: Inference engines take token ids as int32; vocabularies have about 10^5 tokens.
+MAX_TOKEN_ID = 2**31 - 1
+_UNENCODABLE = "it has an unpaired UTF-16 surrogate, which UTF-8 cannot encode."
 
 
-class Parsed(Struct, frozen=True):
-    """A request, and its further fields: those that the model's settings may pass on."""
+class Constraint(NamedTuple):
+    """A constraint on a value: a function that returns what is wrong or None, and JSON Schema."""
 
-    request: EmbeddingRequest
-    extra: dict[str, Any]
+    find_problem: Callable[[str, Any], str | None]
+    schema: Mapping[str, Any]
 
-    def with_extra(self) -> EmbeddingRequest:
-        """Return the request with the further fields, to be passed on."""
-        return structs.replace(self.request, passed=self.extra)
 
-    def with_trace(self, trace: Any) -> Parsed:
-        """Return the same with the trace context of the caller's span."""
-        return structs.replace(self, request=structs.replace(self.request, trace=trace))
+_ANY = Constraint(lambda _, __: None, {})
+_JSON_NAMES = {str: "string", int: "integer", bool: "boolean"}
+
+
+class TypedField(fields.Field[Any]):
+    """A field of one JSON type. ``json_schema`` describes it in /openapi.json."""
+
+    def __init__(
+        self, type_: type, expected: str, constraint: Constraint = _ANY, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._type, self._expected, self._find_problem = type_, expected, constraint.find_problem
+        self.json_schema = {"type": _JSON_NAMES[type_], **constraint.schema}
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **_: Any) -> Any:
+        # Not isinstance: in Python True is an int, in JSON it is no integer.
+        if type(value) is not self._type:
+            raise ValidationError(
+                f"Invalid type for '{attr}': expected {self._expected}, "
+                f"but got {kind_of(value)} instead."
+            )
+        problem = self._find_problem(attr, value)
+        if problem:
+            raise ValidationError(problem)
+        return value
+
+
+def one_of(values: tuple[str, ...]) -> Constraint:
+    """Return the constraint that a string is one of some."""
+
+    def find_problem(name: str, value: str) -> str | None:
+        if value in values:
+            return None
+        return f"Invalid value for '{name}' = {shown(value)}. Supported values: {list(values)}."
+
+    return Constraint(find_problem, {"enum": list(values)})
+
+
+def between(low: int, high: int | None) -> Constraint:
+    """Return the constraint that an integer has these bounds; ``high`` None: no upper one."""
+
+    def find_problem(name: str, value: int) -> str | None:
+        if value < low or (high is not None and value > high):
+            bounds = f"at least {low}" if high is None else f"between {low} and {high}"
+            return f"Invalid value for '{name}' = {shown(value)}. Must be {bounds}."
+        return None
+
+    return Constraint(find_problem, {"minimum": low} | ({} if high is None else {"maximum": high}))
+
+
+def length_up_to(max_length: int, min_length: int = 0) -> Constraint:
+    """Return the constraint that a string is as long, in characters, and can be sent as UTF-8."""
+
+    def find_problem(name: str, value: str) -> str | None:
+        if len(value) > max_length:
+            return (
+                f"Invalid '{name}': string too long. Expected a string with maximum length "
+                f"{max_length}, but got a string with length {len(value)} instead."
+            )
+        return None if _is_encodable(value) else f"Invalid '{name}': {_UNENCODABLE}"
+
+    # The minimum is only documented: `EmbeddingSchema` reports a missing model as OpenAI does.
+    return Constraint(find_problem, {"minLength": min_length, "maxLength": max_length})
+
+
+def _is_encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Input(fields.Field[Any]):
+    """The four forms of ``input``, read as a list of items: all texts or all token lists."""
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The four forms in JSON Schema."""
+        text = {"type": "string", "minLength": 1}
+        token = {"type": "integer", "minimum": 0, "maximum": MAX_TOKEN_ID}
+        tokens = {"type": "array", "items": token, "minItems": 1}
+        max_items = cast("EmbeddingSchema", self.parent).max_items
+        several = {"type": "array", "minItems": 1, "maxItems": max_items}
+        return {
+            "oneOf": [
+                {**text, "title": "text"},
+                {**several, "items": text, "title": "texts"},
+                {**tokens, "title": "token ids"},
+                {**several, "items": tokens, "title": "lists of token ids"},
+            ]
+        }
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **_: Any) -> list[Item]:
+        try:
+            return self._items(value, cast("EmbeddingSchema", self.parent).max_items)
+        except ValueError as error:
+            raise ValidationError(f"'$.input' is invalid. {error}") from error
+
+    def _items(self, value: Any, max_items: int) -> list[Item]:
+        if isinstance(value, str):
+            _check_texts([value])
+            return [value]
+        if not isinstance(value, list):
+            raise ValueError(f"A string or an array was expected, but got {kind_of(value)}.")
+        if not value:
+            raise ValueError("The array must not be empty.")
+        first = type(value[0])
+        if first is int:
+            _check_tokens(value)
+            return [value]
+        if len(value) > max_items:
+            raise ValueError(f"At most {max_items} inputs are allowed, got {len(value)}.")
+        if first is str:
+            _check_texts(value)
+        elif first is list:
+            for tokens in value:
+                if type(tokens) is not list:
+                    raise ValueError("Texts and token arrays must not be mixed.")
+                _check_tokens(tokens)
+        else:
+            raise ValueError(f"Strings or token arrays were expected, but got {kind_of(value[0])}.")
+        return value
+
+
+def _check_texts(texts: list[Any]) -> None:
+    for text in texts:
+        if type(text) is not str:
+            raise ValueError("Every input must be a string, where the first one is.")
+        if not text:
+            raise ValueError("No input may be an empty string.")
+        if not text.isascii() and not _is_encodable(text):
+            raise ValueError(f"One input cannot be read: {_UNENCODABLE}")
+
+
+def _check_tokens(tokens: list[Any]) -> None:
+    if not tokens:
+        raise ValueError("No token array may be empty.")
+    if set(map(type, tokens)) != {int}:
+        raise ValueError("Every token id must be an integer.")
+    if min(tokens) < 0 or max(tokens) > MAX_TOKEN_ID:
+        raise ValueError(f"Every token id must be between 0 and {MAX_TOKEN_ID}.")
 
 
 class EmbeddingSchema(Schema):
@@ -62,8 +203,8 @@ class EmbeddingSchema(Schema):
 
     def parse(
         self, payload: dict[str, Any], model: str | None = None, caller: Caller = _NO_CALLER
-    ) -> Parsed:
-        """Check a body, and return the request. Raises `BadRequest`.
+    ) -> tuple[EmbeddingRequest, dict[str, Any]]:
+        """Check a body; return the request, and the further fields. Raises `BadRequest`.
 
         ``model`` is the name in the path, if there is one; it replaces the field. Whether the
         caller may use the model and ask for the tier is not checked here.
@@ -87,18 +228,16 @@ class EmbeddingSchema(Schema):
             name, messages = next(iter(error.normalized_messages().items()))
             raise BadRequest(messages[0], param=name) from error
         tier, user = loaded.get("service_tier"), loaded.get("user")
-        return Parsed(
-            EmbeddingRequest(
-                model=loaded["model"],
-                items=loaded["input"],
-                encoding=loaded.get("encoding_format", "float"),
-                dimensions=loaded.get("dimensions"),
-                user=user,
-                input_type=loaded.get("input_type"),
-                timeout=loaded.get("timeout", DEFAULT_TIMEOUT),
-                caching=loaded.get("caching", False),
-                flow=caller.flow(None if tier == "auto" else tier, user),
-                calls=[] if self._records_calls else None,
-            ),
-            extra,
+        request = EmbeddingRequest(
+            model=loaded["model"],
+            items=loaded["input"],
+            encoding=loaded.get("encoding_format", "float"),
+            dimensions=loaded.get("dimensions"),
+            user=user,
+            input_type=loaded.get("input_type"),
+            timeout=loaded.get("timeout", DEFAULT_TIMEOUT),
+            caching=loaded.get("caching", False),
+            flow=caller.flow(None if tier == "auto" else tier, user),
+            calls=[] if self._records_calls else None,
         )
+        return request, extra

@@ -10,7 +10,7 @@ import orjson
 from flask import Blueprint, Response, request
 
 from app.api.answers import embedding_response
-from app.api.client_connection import has_left
+from app.api.client import has_left
 from app.api.embedder import Embedder, no_such_model
 from app.api.json_body import parse_json, read_body
 from app.auth.authenticator import Authenticator

@@ -1,13 +1,19 @@
-"""Authenticate a key or token (step 2), and refuse blocked keys and wrong networks."""
+"""Authenticate a key or token (step 2), and refuse blocked keys and wrong networks.
+
+Keys of the settings are stored as SHA-256, and looked up in constant time.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import ipaddress
-from collections.abc import Callable, Collection, Mapping
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from app.auth.blocklist import Blocklist
-from app.auth.keys import Keyring
+from app.config import KeySettings
 from app.domain import Caller
 from app.errors import KeyBlocked, KeysUnavailable, NetworkNotAllowed, Unauthorized, UserBlocked
 
@@ -18,6 +24,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 #: Makes a digest with a secret key: without that, nothing can be guessed from it.
 Seal = Callable[[bytes], str]
+_PREFIX = "sk-"
 
 
 class KeySource(Protocol):
@@ -133,3 +140,61 @@ def networks(given: Collection[str]) -> tuple[Network, ...]:
 def is_in(address: Address | None, allowed: tuple[Network, ...]) -> bool:
     """Return whether an address is known and in one of these networks."""
     return address is not None and any(address in network for network in allowed)
+
+
+class Keyring:
+    """Finds the owner of a key among those of the settings.
+
+    The look-up is by digest, and the final comparison takes constant time. The time of a look-up
+    can reveal at most a part of a stored digest, from which the key cannot be derived.
+    """
+
+    def __init__(self, keys: Iterable[KeySettings]) -> None:
+        self._callers = {
+            (digest := bytes.fromhex(key.sha256)): (digest, caller_of(key)) for key in keys
+        }
+        self._unknown = (secrets.token_bytes(32), None)  # compared for unknown keys: same time
+
+    def identify(self, key: str) -> Caller:
+        """Return the owner of a key. Raises `Unauthorized`."""
+        digest = digest_of(key)
+        known, caller = self._callers.get(digest, self._unknown)
+        if hmac.compare_digest(known, digest) and caller is not None:
+            return caller
+        raise Unauthorized("Incorrect API key provided.")
+
+    def remember(self, key: str, seal: Seal) -> Mapping[str, Any]:
+        """Return what `recall` finds the key's owner by, without the key. Raises `Unauthorized`."""
+        return {"name": self.identify(key).name, "seal": seal(digest_of(key))}
+
+    def recall(self, remembered: Mapping[str, Any], seal: Seal) -> tuple[Caller, tuple[()]]:
+        """Return the owner of the key that `remember` was given. Raises `Unauthorized`."""
+        for digest, caller in self._callers.values():
+            if is_remembered(caller, digest, remembered, seal):
+                return caller, ()
+        raise Unauthorized("The key of this session has ended.")
+
+
+def digest_of(key: str) -> bytes:
+    """Return the SHA-256 of a key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def is_remembered(caller: Caller, digest: bytes, remembered: Mapping[str, Any], seal: Seal) -> bool:
+    """Return whether this key is the one that a session remembers."""
+    if remembered.get("name") != caller.name:
+        return False
+    return hmac.compare_digest(str(remembered.get("seal")), seal(digest))
+
+
+def caller_of(key: KeySettings) -> Caller:
+    """Return the caller that a key of the settings identifies."""
+    values = {name: getattr(key, name) for name in Caller.__slots__}
+    tiers = frozenset(key.service_tiers)  # a list in rows of the table and in claims
+    return Caller(**values | {"service_tiers": tiers})
+
+
+def new_key() -> tuple[str, str]:
+    """Make a key of 256 random bits; return it and its SHA-256 in hex."""
+    key = _PREFIX + secrets.token_urlsafe(32)
+    return key, hashlib.sha256(key.encode()).hexdigest()

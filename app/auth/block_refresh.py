@@ -15,7 +15,7 @@ from pathlib import Path
 
 from app.auth.block_table import BlockTable
 from app.auth.blocklist import Block, Blocklist
-from app.auth.snapshot import read_private, write_private
+from app.auth.snapshots import read_private, write_private
 from app.concurrency.periodic import PeriodicTask
 from app.database.engine import Unavailable
 

@@ -26,7 +26,7 @@ import jwt
 from cachetools import LRUCache
 
 from app.auth.jwks_fetch import fetch
-from app.auth.jwks_snapshot import JwksSnapshot
+from app.auth.snapshots import JwksSnapshot
 from app.concurrency.periodic import PeriodicTask
 from app.errors import KeysUnavailable
 

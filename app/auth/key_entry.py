@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.auth.keys import caller_of
+from app.auth.authenticator import caller_of
 from app.concurrency.yielding import iterate_with_yields
 from app.config import KeySettings
 from app.database.tables import keys

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from marshmallow import ValidationError
 
 from app.config import Settings, unknown
-from app.config.keys import KEY_QUEUEING
 from app.config.messages import messages
-from app.config.services import LimitsOfKeySchema
+from app.config.sections.keys import KEY_QUEUEING
+from app.config.sections.services import LimitsOfKeySchema
 
 if TYPE_CHECKING:
     from app.auth.key_entry import KeyEntry

@@ -1,4 +1,4 @@
-"""Read and change the keys in the database (`app.auth.table_keys` authenticates with them)."""
+"""Read and change the keys in the database (`app.auth.database_keys` authenticates with them)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from app.auth.authenticator import new_key
 from app.auth.key_entry import KeyEntry, columns_of, entries_of, is_json
-from app.auth.keys import new_key
-from app.config.keys import check_name
+from app.config.sections.keys import check_name
 from app.database.tables import keys, requests
 from app.database.versioned_table import VersionedTable, version_in
 

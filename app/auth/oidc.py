@@ -17,12 +17,11 @@ import jwt
 from cachetools import LRUCache
 from jwt.types import Options
 
-from app.auth.authenticator import Network, Seal
+from app.auth.authenticator import Network, Seal, caller_of
 from app.auth.jwks import Jwks
-from app.auth.keys import caller_of
 from app.concurrency.locks import uncontended_lock
 from app.config import KeySettings, OidcSettings
-from app.config.services import check_limits
+from app.config.sections.services import check_limits
 from app.domain import Caller
 from app.errors import Unauthorized
 

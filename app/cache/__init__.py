@@ -2,12 +2,12 @@
 
 * `keys`: the key of an item, which holds all that changes its vector.
 * `memory`: the cache of a worker.
-* `shared`: with ``CACHE["url"]``, the cache of all workers, in a server. `names`: the names of its
-  entries there; `codec`: entries as bytes; `chunks`: how many keys are asked for at once.
+* `shared`: with ``CACHE["url"]``, the cache of all workers, in a server. `entries`: the names of
+  its entries there, and their bytes; `chunks`: how many keys are asked for at once.
 * `tiered`: both caches as one; `admin`: what commands do with the shared one.
 * `singleflight`: items that are being embedded for another request are waited for. `load`: items
-  that are embedded together; `fetch`: one request that waits for them, and its 504 at the deadline;
-  `collected`: what a request got from loads.
+  that are embedded together; `fetch`: one request that waits for them, what it got, and its 504 at
+  the deadline.
 """
 
 from __future__ import annotations

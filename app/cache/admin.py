@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from app.cache.names import Names, digest
+from app.cache.entries import Names, digest
 
 #: Seconds after which a worker without a new report counts as ended.
 MAX_REPORT_AGE_S = 10.0

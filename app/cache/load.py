@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from app.concurrency.wakeup import Wakeup
+from app.concurrency.locks import Wakeup
 from app.domain import NO_FLOW, Entry, Flow, Source, Vectors
 
 

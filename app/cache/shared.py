@@ -24,9 +24,8 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from app.cache.chunks import ChunkSize
-from app.cache.codec import VALUE_OVERHEAD_BYTES, decode, encode
+from app.cache.entries import VALUE_OVERHEAD_BYTES, Names, decode, encode
 from app.cache.memory import CacheStats, SharedStats
-from app.cache.names import Names
 from app.concurrency.locks import uncontended_lock
 from app.domain import Entry
 from app.redis.client import BestEffortClient

@@ -19,12 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from app.cache.collected import Collected
-from app.cache.fetch import Fetch
+from app.cache.fetch import Collected, Fetch
 from app.cache.load import Embedding, Job, Load, Published, Purchase, Waiter
-from app.concurrency.locks import uncontended_lock
+from app.concurrency.locks import Wakeup, uncontended_lock
 from app.concurrency.peer import never_left
-from app.concurrency.wakeup import Wakeup
 from app.domain import NO_FLOW, Entry, Flow, Source, Vectors
 from app.errors import ClientError, DeadlineExceeded
 

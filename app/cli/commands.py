@@ -41,8 +41,8 @@ def check_settings() -> None:
 @click.argument("name")
 def new_key(name: str) -> None:
     """Create a key, show it once, and print its line for KEYS."""
-    from app.auth.keys import new_key as create
-    from app.config.keys import check_name
+    from app.auth.authenticator import new_key as create
+    from app.config.sections.keys import check_name
 
     try:
         check_name(name)
@@ -83,9 +83,10 @@ def check(
     The vectors are compared with each other, and with those that `check --record` has kept. The
     exit code is 1 where something is wrong, drift included.
     """
-    from app.cli import check_services, check_spaces
-    from app.cli.check import check as check_deployments
-    from app.cli.check import table
+    from app.cli.checks import services as check_services
+    from app.cli.checks import spaces as check_spaces
+    from app.cli.checks.deployments import check as check_deployments
+    from app.cli.checks.deployments import table
     from app.dispatch import Dispatcher
     from app.providers.registry import make_used
 
@@ -137,8 +138,8 @@ def _compare(
     as_json: bool,
 ) -> NoReturn:
     """Compare two models, and exit: with 0 where they serve one space."""
-    from app.cli.check_spaces import min_cosine_of
-    from app.cli.compare import compare, text_of
+    from app.cli.checks.compare import compare, text_of
+    from app.cli.checks.spaces import min_cosine_of
 
     _models_exist("--compare", names, settings)
     min_cosine = min_cosine_of(settings)

@@ -14,8 +14,7 @@ from app import config
 from app.auth.key_rights import changed_limits, check_models, new_entry
 from app.cli.blocks import BLOCK_COMMANDS
 from app.cli.common import fail, load_usage_settings, with_database
-from app.cli.key_options import ExpiryOption, end_of, expiry_of
-from app.cli.parameters import Duration, Network
+from app.cli.parameters import Duration, ExpiryOption, Network, end_of, expiry_of
 from app.cli.tables import json_option, print_rows
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def _row(entry: KeyEntry) -> dict[str, Any]:
 def _row_of_settings(key: config.KeySettings) -> dict[str, Any]:
     """Return the row of a key of KEYS; its time of creation is not known."""
     from app.auth.key_entry import KeyEntry
-    from app.config.keys import KEY_OPTIONS
+    from app.config.sections.keys import KEY_OPTIONS
 
     default = config.KeySettings(key.name, key.sha256)
     values = {name: getattr(key, name) for name in KEY_OPTIONS}

@@ -91,7 +91,7 @@ def _settings() -> config.Settings:
 
 def _callers(settings: config.Settings) -> dict[str, Caller]:
     """Return the callers by name: of KEYS, and of the table of keys if that is in use."""
-    from app.auth.keys import caller_of
+    from app.auth.authenticator import caller_of
 
     found = {name: caller_of(key) for name, key in settings.keys.items()}
     if settings.usage is not None and settings.usage.keys:
@@ -101,8 +101,8 @@ def _callers(settings: config.Settings) -> dict[str, Caller]:
 
 def _callers_of_table(usage: config.UsageSettings) -> dict[str, Caller]:
     """Return the callers by name, each of the newest active key that workers accept."""
+    from app.auth.database_keys import newest_callers
     from app.auth.key_table import KeyTable
-    from app.auth.table_keys import newest_callers
 
     def warn(name: object, error: Exception) -> None:
         click.echo(f"the key {name!r:.100} in the table is skipped: {error}", err=True)
@@ -113,7 +113,7 @@ def _callers_of_table(usage: config.UsageSettings) -> dict[str, Caller]:
 
 def _caller(settings: config.Settings, name: str) -> Caller:
     """Return the caller of a name; ``oidc:…`` is the caller of a token, with OIDC["limits"]."""
-    from app.auth.keys import caller_of
+    from app.auth.authenticator import caller_of
     from app.config import unknown
 
     if name.startswith("oidc:") and settings.oidc is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,14 @@ import click
 from app.usage.reports import report as reports
 
 if TYPE_CHECKING:
+    from app.auth.key_table import Expiry
+
     _Type = click.ParamType[Any]
 else:  # before click 8.2 it is not generic
     _Type = click.ParamType
+
+#: Option value for a key that does not expire.
+NEVER = "never"
 
 
 class _Parsed(_Type):
@@ -80,3 +86,24 @@ class Duration(_Type):
         if seconds < 0 or value[-1:].isdigit():
             self.fail(f"{value!r} is no duration: 90d, 12h, 30m", param, ctx)
         return seconds
+
+
+class ExpiryOption(Duration):
+    """When a key expires: ``90d`` or ``12h`` from now, or ``never``, which is ``""`` here."""
+
+    name = "duration|never"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return "" if value == NEVER else super().convert(value, param, ctx)
+
+
+def end_of(given: float | str) -> int | None:
+    """Return the expiry of an `ExpiryOption` in seconds since 1970; None: never."""
+    return None if isinstance(given, str) else int(time.time() + given)
+
+
+def expiry_of(given: float | str | None) -> Expiry:
+    """Return the expiry of an `ExpiryOption`, or `UNCHANGED` if the option was not given."""
+    from app.auth.key_table import UNCHANGED
+
+    return UNCHANGED if given is None else end_of(given)

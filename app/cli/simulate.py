@@ -15,8 +15,8 @@ from app.cli.tables import aligned, cell
 from app.config import SettingsError
 
 if TYPE_CHECKING:
-    from app.simulation.figures import GroupFigures
-    from app.simulation.run import Run
+    from app.cli.simulation.figures import GroupFigures
+    from app.cli.simulation.run import Run
 
 _NAMES = {"configured": "as set", "equal keys": "none"}
 
@@ -46,9 +46,9 @@ def simulate(
     No provider is called. The load file says who sends what, and how long calls take: see
     docs/dispatch.md, "How to share a provider between teams".
     """
-    from app.simulation.load import read_load, settings_for
-    from app.simulation.run import Sharing, SimulationError
-    from app.simulation.run import simulate as run_load
+    from app.cli.simulation.load import read_load, settings_for
+    from app.cli.simulation.run import Sharing, SimulationError
+    from app.cli.simulation.run import simulate as run_load
 
     try:
         load = read_load(load_file)
@@ -61,7 +61,7 @@ def simulate(
 
 
 def _as_json(runs: dict[str, Run], seed: int) -> str:
-    from app.simulation.figures import group_figures, provider_figures
+    from app.cli.simulation.figures import group_figures, provider_figures
 
     run = next(iter(runs.values()))
     found = {
@@ -89,7 +89,7 @@ def _as_text(runs: dict[str, Run]) -> str:
 
 def _callers(runs: dict[str, Run]) -> list[str]:
     """A line for each key and tier, those of all runs side by side."""
-    from app.simulation.figures import PERCENTILES, group_figures
+    from app.cli.simulation.figures import PERCENTILES, group_figures
 
     times = [f"{what} p{p}" for what in ("queue", "total") for p in PERCENTILES]
     head = ["key", "tier", "requests", "texts/s", "% of texts", *times, "errors"]
@@ -111,7 +111,7 @@ def _shares(runs: dict[str, Run], name: str) -> list[str]:
 
 
 def _cells(figures: GroupFigures) -> list[str]:
-    from app.simulation.figures import PERCENTILES
+    from app.cli.simulation.figures import PERCENTILES
 
     times = [
         f"{of[p]:,.0f}" if p in of else "-"
@@ -130,7 +130,7 @@ def _cells(figures: GroupFigures) -> list[str]:
 
 
 def _providers(runs: dict[str, Run]) -> list[str]:
-    from app.simulation.figures import provider_figures
+    from app.cli.simulation.figures import provider_figures
 
     head = ["provider", *(["shares"] if len(runs) > 1 else [])]
     head += ["calls", "texts a call", "slots", "% of slots used", "a call takes"]

@@ -1,11 +1,14 @@
-"""A lock for critical sections in which nothing waits."""
+"""Locks that cost less than those of `threading`: of state, and to wake one waiting thread."""
 
 from __future__ import annotations
 
+import _thread
 import sys
 import threading
 from collections.abc import Callable
 from functools import cache
+
+_MAX_WAIT_S = 3600.0  # a lock takes no infinite timeout
 
 
 def uncontended_lock() -> threading.Lock:
@@ -28,3 +31,27 @@ def _allocate_lock() -> Callable[[], threading.Lock]:
         original: Callable[[], threading.Lock] = get_original("_thread", "allocate_lock")
         return original
     return threading.Lock
+
+
+class Wakeup:
+    """Wakes one waiting thread; a `set` before the `wait` is not lost.
+
+    A bare lock: a `threading.Event` costs five times as much, and each request waits once.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """End the wait that goes on, or else the next one."""
+        try:  # noqa: SIM105 - `suppress` takes ten times as long
+            self._lock.release()
+        except RuntimeError:  # set already
+            pass
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for `set`, at most so many seconds; whether it came."""
+        return self._lock.acquire(timeout=min(max(0.0, seconds), _MAX_WAIT_S))

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from typing import IO
 
-from app.config.overlay import KEPT_FD
+from app.config.loading import KEPT_FD
 
 #: The module that builds the app and writes the mistakes to the descriptor it is given.
 PROGRAM = "app.cli.check_settings"

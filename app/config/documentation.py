@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app.config.declaration import Declared, declared
-from app.config.model import Settings
+from app.config.sections.declaration import Declared, declared
+from app.config.sections.model import Settings
 
 ROOT = Path(__file__).parents[2]
 MODULE, PAGE = ROOT / "app" / "settings.py", ROOT / "docs" / "settings.md"

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load
 
-from app.config.declaration import declared
 from app.config.fields import Named, text
+from app.config.sections.declaration import declared
 
 
 class Strict(Schema):

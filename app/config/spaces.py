@@ -18,9 +18,9 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
 
-from app.config.deployments import DeploymentSettings, ModelSettings
 from app.config.messages import SettingsError
-from app.config.providers import ProviderKinds, ProviderSettings
+from app.config.sections.deployments import DeploymentSettings, ModelSettings
+from app.config.sections.providers import ProviderKinds, ProviderSettings
 
 #: Changes where the proxy itself embeds otherwise: other fields sent, another way to cut.
 LAYOUT = 1

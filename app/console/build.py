@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from flask import Blueprint
 
-from app.api.client_address import ClientAddresses
+from app.api.client import ClientAddresses
 from app.auth.authenticator import Authenticator
 from app.config import Settings
 from app.console.console import Console

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.api.client_address import ClientAddresses
+from app.api.client import ClientAddresses
 from app.auth.authenticator import Authenticator
 from app.config import Settings
 from app.console.login.login import MAX_LOGIN_BYTES, Login, inside

@@ -10,7 +10,7 @@ import orjson
 from flask import Response, request
 
 from app import __version__
-from app.api.client_address import ClientAddresses
+from app.api.client import ClientAddresses
 from app.console.page import Answer, Page, Redirect, Rendered
 from app.console.sessions import Session, Sessions
 from app.console.templating import StaticFiles, csrf_field, make_environment

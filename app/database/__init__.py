@@ -6,5 +6,5 @@
 * `migrations`: bring the tables of a database up to date.
 * `versioned_table`: tables that workers read again after a change.
 * `audit`: the audit log.
-* `references`: the vectors that drift is measured by.
+* `space_references`: the vectors that drift is measured by.
 """

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
-from app.concurrency.native_threads import NativeThreads, threads_are_greenlets
+from app.concurrency.threads import NativeThreads, threads_are_greenlets
 
 T = TypeVar("T")
 

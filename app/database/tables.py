@@ -107,12 +107,12 @@ audit_log = sa.Table(
     sa.Index("audit_log_time", "time"),
 )
 
-#: The vectors of the probe texts in each vector space: see `app.drift.reference`.
+#: The vectors of the probe texts in each vector space: see `app.dispatch.drift.reference`.
 space_references = sa.Table(
     "space_references",
     metadata,
     sa.Column("space", sa.String(100), primary_key=True),
-    sa.Column("texts", sa.String(16), nullable=False),  # `app.drift.texts.TEXTS_ID`
+    sa.Column("texts", sa.String(16), nullable=False),  # `app.dispatch.drift.texts.TEXTS_ID`
     sa.Column("vectors", sa.LargeBinary(), nullable=False),  # float32, in the order of the texts
     sa.Column("recorded_at", _BIG, nullable=False),  # milliseconds since 1970 in UTC
     sa.Column("recorded_from", sa.Text(), nullable=False),  # the label of a deployment

@@ -13,12 +13,12 @@ The path of a request, and the package of each step::
 
 From the top down; each imports only what is below it (except types):
 
-* `drifted_rows`: embeds rows again whose deployment is ejected for drift before their answer is
-  complete.
-* `dispatcher`: the entry. Makes the pools from the settings, and a job for each request; ends it
-  where the client has left.
-* `one_deployment`: embeds a request on a deployment that an administrator names; `report`: the
-  state of a deployment for operators.
+* `drift`: whether deployments still embed as they did when reference vectors were recorded; a
+  background task, and no part of a request's path.
+* `dispatcher`: the entry. Makes a job for each request; ends it where the client has left, and
+  embeds rows again whose deployment is ejected for drift before their answer is complete.
+* `one_deployment`: embeds a request on a deployment that an administrator names.
+* `pools`: makes the queues and the pools from the settings; their state for operators.
 * `job`: one request: its parts, their attempts, retries and hedges, its answer or its error.
 * `sending`: the threads that make calls, and pass attempts their results.
 * `deployments`: the deployments of a model, which one an attempt is sent to, and what each takes.
@@ -30,10 +30,10 @@ From the top down; each imports only what is below it (except types):
 
 The docstring of each package lists its files.
 
-Only `sending.sender` and `sending.paused` start threads, only `deployments.deployment` calls
-providers. All files get the time and the random numbers as arguments, so that tests simulate hours
-in seconds; except those of `sending`, `dispatcher` and `one_deployment`. The settings are in
-`app.config.dispatch`.
+On the path of a request only `sending.sender` and `sending.paused` start threads, and only
+`deployments.deployment` calls providers. All files get the time and the random numbers as
+arguments, so that tests simulate hours in seconds; except those of `drift`, `sending`,
+`dispatcher`, `pools` and `one_deployment`. The settings are in `app.config.sections.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

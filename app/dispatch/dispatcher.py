@@ -1,45 +1,36 @@
-"""The entry of dispatch: makes the pools from the settings, and a job for each request."""
+"""The entry of dispatch: makes a job for each request, and waits until it has its vectors."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec.structs import replace
 
 from app.concurrency.deadline import Deadline
+from app.concurrency.locks import Wakeup
 from app.concurrency.peer import CLIENT_LOOK_S, never_left
-from app.concurrency.wakeup import Wakeup
-from app.config import ModelSettings, Settings
+from app.config import Settings
 from app.dispatch.deployments.deployment import Agreement, Deployment
-from app.dispatch.deployments.plan import TokenEstimate
-from app.dispatch.deployments.pool import Pool
 from app.dispatch.deployments.preparation import prepare
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
-from app.dispatch.job.effects import OnPart
+from app.dispatch.job.context import JobContext, OnPart
 from app.dispatch.job.job import Job
-from app.dispatch.job.starter import JobContext
 from app.dispatch.one_deployment import embed_on
-from app.dispatch.queue.adaptive import AdaptiveLimit
-from app.dispatch.queue.leased_slots import HOST_JOIN_S, HOST_POLL_FACTOR, LeasedSlotQueue
+from app.dispatch.pools import Pools
 from app.dispatch.queue.slot_queue import SlotQueue
-from app.dispatch.quotas.leased_quota import LeasedQuota
-from app.dispatch.quotas.shares import calls_of_worker, leases_slots
-from app.dispatch.report import state_of
 from app.dispatch.sending.background_calls import BackgroundCalls
 from app.dispatch.sending.paused import PausedQueues
 from app.dispatch.sending.sender import Sender
-from app.domain import TIERS, EmbeddingRequest, Outcome, Source, Tier
-from app.errors import ClientClosedRequest
+from app.domain import EmbeddingRequest, Outcome, Source, Vectors, sum_purchases
+from app.errors import ClientClosedRequest, ClientError
 from app.providers.base import Provider
 from app.tokens.tokenizers import Tokenizer
 
 
-class Dispatcher:
-    """Gets the vectors of a request from the deployments of its model.
-
-    ``has_host_store``: the workers of this host share a store for slots, where there is no server.
-    """
+class Dispatcher(Pools):
+    """Gets the vectors of a request from the deployments of its model."""
 
     def __init__(
         self,
@@ -51,25 +42,17 @@ class Dispatcher:
         tracer: Tracer | None = None,
         has_host_store: bool = False,
     ) -> None:
-        self._settings = settings
-        self._providers = providers
-        self._rng = rng or random.Random()
+        super().__init__(
+            settings, providers, rng or random.Random(), tokenizers or {}, has_host_store
+        )
         self._events = GuardedEvents(*events) if events else Events()
-        share = 1 / settings.workers
-        self._queues = {name: _make_queue(settings, name, has_host_store) for name in providers}
-        self._pools = {
-            name: self._make_pool(model, share, (tokenizers or {}).get(name))
-            for name, model in settings.models.items()
-        }
         self._hedged = {name for name, model in settings.models.items() if model.hedge}
-        pool_of = {d: pool for pool in self._pools.values() for d in pool.deployments}
         guarded = GuardedTracer(tracer) if tracer is not None else None
-        self._pool_of = pool_of
-        self._sender = Sender(pool_of, self._events, guarded)
+        self._sender = Sender(self._pool_of, self._events, guarded)
         self._paused = PausedQueues(self._sender.send)
         for queue in self._queues.values():
             queue.on_pause = self._paused.resume_at
-        self.background_calls = BackgroundCalls(pool_of, self._sender)
+        self.background_calls = BackgroundCalls(self._pool_of, self._sender)
         self.has_drifted = False  # a deployment is ejected for drift
 
     def start(
@@ -100,7 +83,35 @@ class Dispatcher:
 
         ``has_client_left`` is called once a second. Where it is true, the request ends: its queued
         attempts are withdrawn, and calls are cancelled that no other request shares.
+
+        The calls of a large request may take minutes. Where one of its deployments is ejected for
+        drift meanwhile, an answer with the rows that it had embedded before would mix two vector
+        spaces. They are embedded again within the deadline, free of charge to the retry budget, as
+        a fail-over after drift is. The request pays for the rows that are dropped, too: they were
+        bought for it.
         """
+        outcome = self._embed_once(request, deadline, has_client_left)
+        positions = self._drifted_rows(request, outcome) if self.has_drifted else ()
+        while positions:
+            part = replace(request, items=[request.items[position] for position in positions])
+            try:
+                if has_client_left():  # before rows are bought a second time
+                    raise ClientClosedRequest.before_answer()
+                again = self._embed_once(part, deadline, has_client_left)
+            except ClientError as error:
+                error.attempts += outcome.attempts
+                error.purchases = sum_purchases(outcome.purchases, error.purchases)
+                raise
+            outcome = _merged(outcome, positions, again)
+            positions = self._drifted_rows(request, outcome)
+            if len(set(map(len, outcome.vectors.rows))) > 1:  # of two widths: embed all again
+                positions = range(len(request.items))
+        return outcome
+
+    def _embed_once(
+        self, request: EmbeddingRequest, deadline: float, has_client_left: Callable[[], bool]
+    ) -> Outcome:
+        """Return the vectors of a request, some of which may have drifted meanwhile."""
         wakeup = Wakeup()
         job = self.start(request, deadline, wakeup.set)
         try:
@@ -121,6 +132,14 @@ class Dispatcher:
             raise
         return job.outcome()
 
+    def _drifted_rows(self, request: EmbeddingRequest, outcome: Outcome) -> Sequence[int]:
+        """Return the positions of the rows whose deployment is ejected for drift now."""
+        drifted = self.drifted_sources(request.model)
+        if not drifted:
+            return ()
+        sources = _source_of_each(outcome)
+        return [position for position, source in enumerate(sources) if source in drifted]
+
     def embed_on(
         self,
         deployment: Deployment,
@@ -131,33 +150,6 @@ class Dispatcher:
         """Vectors that this deployment has embedded, whatever its health; or a `ClientError`."""
         pool, calls = self._pool_of[deployment], self.background_calls
         return embed_on(pool, deployment, calls, request, deadline, has_client_left)
-
-    def unavailable_models(self) -> list[str]:
-        """Return the models of which all deployments are ejected."""
-        now = time.monotonic()
-        return [name for name, pool in self._pools.items() if not pool.can_serve(now)]
-
-    def deployments(self) -> Iterator[tuple[str, Deployment]]:
-        """Yield each model with each of its deployments."""
-        for name, pool in self._pools.items():
-            for deployment in pool.deployments:
-                yield name, deployment
-
-    def leased_quotas(self) -> dict[str, Deployment]:
-        """Return the deployments whose quota is leased from a store, by a name of that quota."""
-        found = dict[str, Deployment]()
-        for model, deployment in self.deployments():
-            if isinstance(deployment.quota, LeasedQuota):
-                name = f"{model}/{deployment.label}"
-                while name in found:
-                    name += "+"
-                found[name] = deployment
-        return found
-
-    def leased_queues(self) -> dict[str, LeasedSlotQueue]:
-        """Return the queues whose slots are leased from a store, by the name of their provider."""
-        queues = self._queues.items()
-        return {name: queue for name, queue in queues if isinstance(queue, LeasedSlotQueue)}
 
     def resume(self, queue: SlotQueue) -> None:
         """Send the attempts that wait in a queue, if their quotas have room now."""
@@ -194,58 +186,29 @@ class Dispatcher:
         """Let the next request of the same key pay for tokens, as for those of `take_unpaid`."""
         self._pools[request.model].unpaid.add(request.flow.key, source, tokens)
 
-    def deployments_that_may_cut(self) -> list[str]:
-        """Return the deployments whose provider may cut a long text without an error."""
-        return [
-            f"{deployment.label} of {model}"
-            for model, deployment in self.deployments()
-            if deployment.long_text.may_be_cut and deployment.max_item_tokens is None
-        ]
 
-    def waiting_by_tier(self) -> dict[Tier, int]:
-        """Return the number of attempts that wait in the queues of all providers."""
-        queues = self._queues.values()
-        return {tier: sum(queue.waiting_of(tier) for queue in queues) for tier in TIERS}
-
-    def report(self) -> list[dict[str, Any]]:
-        """Return the state of each deployment, for the operator's report."""
-        now = time.monotonic()
-        spaces = {name: model.space for name, model in self._settings.models.items()}
-        return [state_of(name, spaces[name], d, now) for name, d in self.deployments()]
-
-    def _make_pool(self, model: ModelSettings, share: float, tokenizer: Tokenizer | None) -> Pool:
-        settings = self._settings
-        estimate = TokenEstimate(tokenizer)
-        deployments = [
-            Deployment(
-                model,
-                d,
-                settings.providers[d.provider],
-                self._providers[d.provider],
-                self._queues[d.provider],
-                self._rng,
-                share,
-                estimate.tokenizer,
-                settings.dispatch,
-                settings.limits.url is not None,
-            )
-            for d in model.deployments
-        ]
-        estimate.is_used = any(d.limits_tokens for d in deployments)
-        return Pool(model.name, deployments, self._rng, settings.dispatch, estimate)
+def _source_of_each(outcome: Outcome) -> list[Source]:
+    sources = list(outcome.sources)
+    return sources * len(outcome.vectors.rows) if len(sources) == 1 else sources
 
 
-def _make_queue(settings: Settings, provider: str, has_host_store: bool) -> SlotQueue:
-    """Return the queue of a provider, with this worker's share of its slots, or a lease of them."""
-    provider_settings = settings.providers[provider]
-    workers, waiting = settings.workers, settings.limits.waiting
-    limit = provider_settings.concurrency
-    if isinstance(limit, int):
-        if leases_slots(settings, provider, has_host_store):
-            polling = (HOST_POLL_FACTOR, HOST_JOIN_S) if has_host_store else ()
-            return LeasedSlotQueue(limit, workers, provider_settings.timeout, waiting, *polling)
-        return SlotQueue(calls_of_worker(limit, workers), waiting)
-    least, most = (calls_of_worker(bound, workers) for bound in (limit.least, limit.most))
-    # By the time of day, not the time since boot: the workers of all hosts alternate together.
-    adaptive = AdaptiveLimit(least, most, workers, clock_offset=time.time() - time.monotonic())
-    return SlotQueue(adaptive.slots(time.monotonic()), waiting, adaptive)
+def _merged(outcome: Outcome, positions: Sequence[int], again: Outcome) -> Outcome:
+    """Return an outcome whose rows at ``positions`` are those of ``again``."""
+    rows, tokens = list(outcome.vectors.rows), list(outcome.vectors.tokens)
+    sources = _source_of_each(outcome)
+    renewed = zip(
+        positions, again.vectors.rows, again.vectors.tokens, _source_of_each(again), strict=True
+    )
+    for position, row, count, source in renewed:
+        rows[position], tokens[position], sources[position] = row, count, source
+    distinct = list(dict.fromkeys(sources))
+    return replace(
+        outcome,
+        vectors=Vectors(rows, tokens, outcome.vectors.estimated or again.vectors.estimated),
+        provider=",".join(dict.fromkeys(name for name, _ in distinct)),
+        attempts=outcome.attempts + again.attempts,
+        upstream_seconds=outcome.upstream_seconds + again.upstream_seconds,
+        queue_seconds=outcome.queue_seconds + again.queue_seconds,
+        sources=sources if len(distinct) > 1 else distinct,
+        purchases=sum_purchases(outcome.purchases, again.purchases),
+    )

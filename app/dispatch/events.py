@@ -15,7 +15,7 @@ from app.errors import ProviderError
 
 if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Deployment
-    from app.dispatch.queue.attempt import Attempt
+    from app.dispatch.queue.attempts import Attempt
 
 
 _log = logging.getLogger("app.dispatch")

@@ -15,9 +15,9 @@ from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.plan import split
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.deployments.preparation import prepare
-from app.dispatch.job.call_times import MAX_CALLS_RECORDED
+from app.dispatch.job.answer import MAX_CALLS_RECORDED
 from app.dispatch.job.retry import refusal
-from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.attempts import Attempt
 from app.dispatch.sending.background_calls import BackgroundCalls, NoIdleSlot
 from app.domain import EmbeddingRequest, Item, Outcome, Source, Vectors
 from app.errors import (

@@ -14,7 +14,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal, NamedTuple, TypedDict, get_args
 
-from app.config.keys import KEY_LIMITS
+from app.config.sections.keys import KEY_LIMITS
 from app.domain import Caller
 from app.errors import ClientError, QuotaExhausted, RateLimited
 from app.limits.counters.windows import Take, Window

@@ -15,8 +15,7 @@ import msgspec
 
 from app.domain import Call
 from app.providers.base import Capabilities, LongText
-from app.providers.bodies import read
-from app.providers.counts import count_in
+from app.providers.bodies import count_in, read
 
 #: Embeddings, and the count of tokens where the body has one.
 _Rows = tuple[list[msgspec.Raw], int | None]

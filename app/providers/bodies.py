@@ -1,4 +1,8 @@
-"""Bodies of requests and answers: written, read and checked, for all wire formats."""
+"""Bodies of requests and answers, and token counts: written, read and checked, for all kinds.
+
+Counts are read apart from the vectors, and leniently: an invalid count is none, and good vectors
+are not lost for it. Usage is then estimated.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,6 @@ import pybase64
 from app import vectors
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, Rejected
-from app.providers.counts import MAX_TOKENS_OF_A_CALL
 from app.providers.refusals import UNREADABLE
 from app.tokens.counting import estimate, share, weigh_all
 
@@ -20,6 +23,9 @@ _floats: msgspec.json.Decoder[Sequence[float]] = msgspec.json.Decoder(list[float
 _base64 = msgspec.json.Decoder(bytes)
 _QUOTE = ord('"')
 _encode = msgspec.json.Encoder().encode
+#: Above this a count is a mistake: LIMITS["body_bytes"] of text are some ten million tokens.
+MAX_TOKENS_OF_A_CALL = 100_000_000
+_MAX_DIGITS = len(str(MAX_TOKENS_OF_A_CALL))
 
 
 def guard(
@@ -110,3 +116,36 @@ def in_order(rows: Sequence[tuple[int, Any]], count: int) -> list[Any]:
             raise BrokenContract(f"answered index {index} twice or out of range")
         ordered[index] = row
     return ordered
+
+
+def count_of(value: object) -> int | None:
+    """Return a number of JSON as a count, 5.0 as 5; None where it cannot be one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return round(value) if 0 <= value <= MAX_TOKENS_OF_A_CALL else None
+
+
+def count_in(found: msgspec.Raw, *paths: str) -> int | None:
+    """Return the first count among these members of an object ("a.b": b in a), or None.
+
+    Without paths, ``found`` is the count itself.
+    """
+    try:
+        whole = msgspec.json.decode(found)
+    except UNREADABLE:
+        return None
+    for path in paths or ("",):
+        value = whole
+        for name in filter(None, path.split(".")):
+            value = value.get(name) if isinstance(value, dict) else None
+        count = count_of(value)
+        if count is not None:
+            return count
+    return None
+
+
+def count_in_header(text: str) -> int | None:
+    """Return the count in the value of a header, or None."""
+    if len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit():
+        return count_of(int(text))
+    return None

@@ -23,8 +23,8 @@ _OPENAI = {
     "text-embedding-3-*": 8192,
     "text-embedding-ada-002": 8192,
 }
-#: Tokens of the words for a task that `app.providers.gemini` puts before a text: at most one a
-#: character, by any tokenizer. A title of the caller's is not among them.
+#: Tokens of the words for a task that `app.providers.kinds.gemini` puts before a text: at most one
+#: a character, by any tokenizer. A title of the caller's is not among them.
 MAX_TASK_TOKENS = 32
 _GOOGLE = {
     # ai.google.dev/gemini-api/docs/embeddings, "Model versions", "Input token limit".

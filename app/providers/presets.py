@@ -11,7 +11,7 @@ from __future__ import annotations
 from app.config import ProviderSettings
 from app.providers.base import LongText
 from app.providers.dialect import Dialect, options
-from app.providers.openai import OpenAI
+from app.providers.kinds.openai import OpenAI
 from app.providers.options import Option
 
 _MODEST = 256

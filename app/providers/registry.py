@@ -1,4 +1,4 @@
-"""The kinds of provider there are: the modules here that are a wire format, and the presets.
+"""The kinds of provider there are: the modules of `app.providers.kinds`, and the presets.
 
 Only the modules of kinds in use are imported: a cloud library is loaded only if a provider needs
 it.
@@ -14,34 +14,18 @@ from typing import Any
 
 from marshmallow import fields
 
-import app.providers
 from app.config import ProviderSettings, Settings
+from app.providers import kinds as wire_formats
 from app.providers import presets
 from app.providers.base import Provider, WireFormat
 from app.providers.options import Effect, Option, values_in_use
 from app.providers.presets import PRESETS
 
-#: Modules of app/providers that are no wire format, beside its packages.
-_INFRASTRUCTURE = {
-    "base",
-    "bodies",
-    "bedrock_models",
-    "contexts",
-    "counts",
-    "dialect",
-    "options",
-    "presets",
-    "rate_limits",
-    "refusals",
-    "registry",
-}
-
 
 def kinds() -> list[str]:
     """Every ``kind`` that PROVIDERS may name."""
-    found = pkgutil.iter_modules(app.providers.__path__)
-    modules = {module.name for module in found if not module.ispkg}
-    return sorted(modules - _INFRASTRUCTURE | PRESETS.keys())
+    modules = {module.name for module in pkgutil.iter_modules(wire_formats.__path__)}
+    return sorted(modules | PRESETS.keys())
 
 
 def options(kind: str) -> dict[str, fields.Field[Any]]:
@@ -97,4 +81,4 @@ def _options(kind: str) -> Mapping[str, Option]:
 
 
 def _module(kind: str) -> ModuleType:
-    return presets if kind in PRESETS else importlib.import_module(f"app.providers.{kind}")
+    return presets if kind in PRESETS else importlib.import_module(f"app.providers.kinds.{kind}")

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from app.concurrency.locks import uncontended_lock
-from app.concurrency.wakeup import Wakeup
+from app.concurrency.locks import Wakeup, uncontended_lock
 from app.concurrency.yielding import yield_control
 from app.redis.connect import MAX_CONNECTIONS, Client
 

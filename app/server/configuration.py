@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from app.config.check_process import mistakes
-from app.config.overlay import (
+from app.config.loading import (
     KEPT_FD,
 )  # names the descriptor with the settings' text for the workers
 from app.console.start import prepare_secret

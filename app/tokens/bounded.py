@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from app.concurrency.deadline import Deadline
-from app.concurrency.native_threads import NativeThreads
+from app.concurrency.threads import NativeThreads
 from app.domain import Item
 from app.tokens.slices import bounded_slices
 from app.tokens.tokenizers import Tokenizer

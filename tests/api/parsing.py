@@ -9,7 +9,7 @@ schema = EmbeddingSchema(5)
 
 
 def parse(**fields):
-    return schema.parse({"model": "m", "input": "x", **fields}).request
+    return schema.parse({"model": "m", "input": "x", **fields})[0]
 
 
 def refusal(**fields):

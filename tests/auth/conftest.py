@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.auth import table_keys as module
+from app.auth import database_keys as module
 from app.auth.key_table import KeyTable
 from tests.support.clock import Clock
 from tests.usage.conftest import database as database

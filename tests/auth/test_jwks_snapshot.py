@@ -5,8 +5,8 @@ import time
 import pytest
 
 from app.auth.jwks import Jwks
-from app.auth.jwks_snapshot import JwksSnapshot
 from app.auth.oidc import JwtAuthenticator
+from app.auth.snapshots import JwksSnapshot
 from app.config import OidcSettings
 from app.errors import KeysUnavailable, Unauthorized
 from tests.auth.oidc_tokens import OTHER, RSA, URL, document, public, token

@@ -5,9 +5,9 @@ import hashlib
 import pytest
 import sqlalchemy as sa
 
+from app.auth.database_keys import DatabaseKeys
 from app.auth.key_entry import KeyEntry
 from app.auth.key_table import KeyTable
-from app.auth.table_keys import TableKeys
 from app.database.engine import Database
 from app.database.migrations import migrate
 from app.database.tables import keys as rows
@@ -69,7 +69,7 @@ def test_row_with_an_infinite_limit_is_skipped(tmp_path, caplog, amount):
     put(table, "sk-odd")
     text = f"""UPDATE access_keys SET limits = '{{"dollars_per_month": {amount}}}'"""
     table._change(lambda connection: connection.execute(sa.text(text)))
-    keys = TableKeys(table)
+    keys = DatabaseKeys(table)
     keys.refresh()
     with pytest.raises(Unauthorized):
         keys.identify("sk-odd")
@@ -88,7 +88,7 @@ def test_row_with_invalid_json_is_skipped(tmp_path, caplog):
     put(table, "sk-digest", sha256="no digest")
     text = "UPDATE access_keys SET limits = 'oops' WHERE name = 'sk-odd'"
     table._change(lambda connection: connection.execute(sa.text(text)))
-    keys = TableKeys(table)
+    keys = DatabaseKeys(table)
     keys.start()
     assert keys._task.stop(5)
     assert keys.identify(good)[0].name == "good"
@@ -99,6 +99,6 @@ def test_row_with_invalid_json_is_skipped(tmp_path, caplog):
 @pytest.fixture
 def known(table):
     """The keys in a worker's memory; tests call `refresh`."""
-    keys = TableKeys(table)
+    keys = DatabaseKeys(table)
     keys.refresh()
     return keys

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from app.auth import table_keys as module
+from app.auth import database_keys as module
+from app.auth.database_keys import DatabaseKeys
 from app.auth.key_entry import KeyEntry
-from app.auth.snapshot import Snapshot
-from app.auth.table_keys import TableKeys
+from app.auth.snapshots import KeySnapshot
 from app.concurrency import yielding
 from app.database.engine import Unavailable
 from app.domain import Caller
@@ -21,7 +21,7 @@ from tests.usage.conftest import row
 @pytest.fixture
 def known(table):
     """The keys in a worker's memory; tests call `refresh`."""
-    keys = TableKeys(table)
+    keys = DatabaseKeys(table)
     keys.refresh()
     return keys
 
@@ -188,18 +188,18 @@ def test_requests_go_on_while_keys_are_read(table, tmp_path, monkeypatch):
     yields = []
     monkeypatch.setattr(yielding, "WORK_S_PER_YIELD", 0.0)
     monkeypatch.setattr(yielding, "yield_control", lambda: yields.append(1))
-    TableKeys(table, snapshot=Snapshot(tmp_path / "keys.json")).refresh()
+    DatabaseKeys(table, snapshot=KeySnapshot(tmp_path / "keys.json")).refresh()
     assert len(yields) == 3 * 5  # each row is read, checked, and written to the file
 
 
 def test_keys_are_unavailable_before_the_first_read(table):
     with pytest.raises(KeysUnavailable):
-        TableKeys(table).identify("sk-any")
+        DatabaseKeys(table).identify("sk-any")
 
 
 def test_polling_continues_after_an_exception(table, monkeypatch, caplog):
     caplog.set_level(logging.ERROR)
-    keys = TableKeys(table, poll_s=0.01)
+    keys = DatabaseKeys(table, poll_s=0.01)
     keys.start()
     version = table.version
 
@@ -217,7 +217,7 @@ def test_polling_continues_after_an_exception(table, monkeypatch, caplog):
 
 def test_start_succeeds_after_an_exception(table, monkeypatch, caplog):
     monkeypatch.setattr(table, "version", lambda: 1 / 0)
-    keys = TableKeys(table)
+    keys = DatabaseKeys(table)
     keys.start()
     keys.stop()
     assert "the table of keys cannot be read" in caplog.text
@@ -229,7 +229,7 @@ def test_remembered_key_is_recalled_until_it_is_revoked(table, clock):
     def seal(digest):
         return digest.hex()[::-1]
 
-    keys = TableKeys(table)
+    keys = DatabaseKeys(table)
     old = table.new(KeyEntry("team", networks=("10.0.0.0/8",), expires=int(clock.now) + 1000))
     keys.refresh()
     remembered = keys.remember(old, seal)
@@ -247,4 +247,4 @@ def test_remembered_key_is_recalled_until_it_is_revoked(table, clock):
 
 def test_remembered_keys_are_unavailable_before_the_first_read(table):
     with pytest.raises(KeysUnavailable):
-        TableKeys(table).recall({"name": "team", "seal": "x"}, str)
+        DatabaseKeys(table).recall({"name": "team", "seal": "x"}, str)

@@ -4,9 +4,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from app.auth.authenticator import Authenticator, networks
+from app.auth.authenticator import Authenticator, Keyring, networks
 from app.auth.blocklist import Blocklist
-from app.auth.keys import Keyring
 from app.config import KeySettings
 from app.domain import Caller
 from app.errors import KeyBlocked, KeysUnavailable, NetworkNotAllowed, Unauthorized

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from app.cache.collected import Collected
+from app.cache.fetch import Collected
 from app.cache.singleflight import SingleFlight
-from app.concurrency.wakeup import Wakeup
+from app.concurrency.locks import Wakeup
 from app.domain import Flow, Vectors
 from tests.cache.flights import SOURCE, FakeJob, Flights
 

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from app.cache import admin
 from app.cache.admin import clear, stats, table
+from app.cache.entries import digest
 from app.cache.memory import MemoryCache
-from app.cache.names import digest
 from app.cache.shared import SharedCache
 from app.cache.tiered import TieredCache
 from app.cli import commands as cli

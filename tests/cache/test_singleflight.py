@@ -6,7 +6,7 @@ import time
 import pytest
 
 from app.cache.singleflight import SingleFlight
-from app.concurrency.wakeup import Wakeup
+from app.concurrency.locks import Wakeup
 from app.domain import Entry
 from app.errors import BadRequest, ClientClosedRequest, DeadlineExceeded
 from tests.cache.flights import SOURCE

@@ -6,8 +6,8 @@ import re
 import pytest
 from click.testing import CliRunner
 
+from app.auth.database_keys import DatabaseKeys
 from app.auth.key_table import KeyTable
-from app.auth.table_keys import TableKeys
 from app.cli.keys import key
 from app.database.engine import Database
 from app.database.migrations import migrate
@@ -42,7 +42,7 @@ def made(result):
 
 
 def owner(table, secret):
-    known = TableKeys(table)
+    known = DatabaseKeys(table)
     known.refresh()
     return known.identify(secret)
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import commands as cli
-from app.cli.check_services import check_services, services
+from app.cli.checks.services import check_services, services
 from app.config import check as checked
 from app.database.engine import Database
 from app.database.migrations import migrate

@@ -8,8 +8,8 @@ import pytest
 
 from app.database.engine import Database
 from app.database.migrations import migrate
-from app.drift.file import FileReferences
-from app.drift.texts import NAMES, TEXTS
+from app.dispatch.drift.file import FileReferences
+from app.dispatch.drift.texts import NAMES, TEXTS
 from app.errors import ProviderUnavailable, Rejected
 from tests.cli.test_check import WIDTH, Space, findings
 

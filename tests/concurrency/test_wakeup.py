@@ -3,7 +3,7 @@
 import threading
 import time
 
-from app.concurrency.wakeup import Wakeup
+from app.concurrency.locks import Wakeup
 
 
 def test_set_before_the_wait_ends_the_wait():

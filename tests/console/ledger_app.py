@@ -30,7 +30,7 @@ class LedgerApp:
         self.refresh()
 
     def refresh(self):
-        for refresh in (self.services.table_keys, self.services.blocklist_refresh):
+        for refresh in (self.services.database_keys, self.services.blocklist_refresh):
             if refresh is not None:
                 refresh.refresh()
 

@@ -6,9 +6,8 @@ import re
 import pytest
 from flask import Response, request
 
-from app.api.client_address import ClientAddresses
-from app.auth.authenticator import Authenticator
-from app.auth.keys import Keyring
+from app.api.client import ClientAddresses
+from app.auth.authenticator import Authenticator, Keyring
 from app.config import check
 from app.console.console import Console
 from app.console.page import MAX_FORM_BYTES, Page, redirect, render

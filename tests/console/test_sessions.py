@@ -8,9 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 
-from app.auth.authenticator import Authenticator, networks
+from app.auth.authenticator import Authenticator, Keyring, networks
 from app.auth.blocklist import Blocklist
-from app.auth.keys import Keyring
 from app.config import KeySettings
 from app.console import start
 from app.console.responses import SESSION_COOKIE

@@ -80,7 +80,7 @@ def test_busy_sqlite_does_not_block_other_greenlets(tmp_path):
 def test_thread_pool_is_used_only_if_gevent_has_patched():
     import gevent.monkey
 
-    from app.concurrency.native_threads import threads_are_greenlets
+    from app.concurrency.threads import threads_are_greenlets
     from app.database import engine
 
     assert gevent.monkey.saved == {}

@@ -5,8 +5,8 @@ import random
 from app.concurrency.deadline import Deadline
 from app.dispatch.deployments.preparation import prepare
 from app.dispatch.events import Events
+from app.dispatch.job.context import JobContext
 from app.dispatch.job.job import Job
-from app.dispatch.job.starter import JobContext
 from app.domain import EmbeddingRequest, Flow
 from tests.dispatch.parts import SEED, T, deployment, pool, vectors
 

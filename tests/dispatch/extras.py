@@ -8,7 +8,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.config.calls_at_once import AutoConcurrency
+from app.config.sections.providers import AutoConcurrency
 from app.domain import Flow, Tier
 
 if TYPE_CHECKING:

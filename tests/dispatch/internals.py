@@ -17,7 +17,7 @@ from app.dispatch.queue.batch import Batch
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.sending.sender import Sender
 from app.domain import Flow, Item, Source, Tier
-from app.limits.leases.leases import Leases
+from app.limits.leases.worker_leases import Leases
 from app.pipeline import Pipeline
 from tests.dispatch.virtual import World
 

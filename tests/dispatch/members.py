@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.cli.simulation.provider import wait_for_answer
 from app.concurrency.deadline import Deadline
 from app.domain import Call, Item, Vectors
 from app.errors import (
@@ -21,7 +22,6 @@ from app.errors import (
     Throttled,
 )
 from app.providers.base import Capabilities
-from app.simulation.provider import wait_for_answer
 from app.tokens.counting import share, weigh
 from tests.dispatch.internals import tokens_expected
 from tests.dispatch.rows import WIDTH, row

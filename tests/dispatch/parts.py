@@ -10,7 +10,7 @@ from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.plan import Expected
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.job.part import Part
-from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.attempts import Attempt
 from app.dispatch.queue.batch import Batch, tokens_of
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.domain import Call, Vectors

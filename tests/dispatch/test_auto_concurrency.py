@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.config.calls_at_once import AutoConcurrency
+from app.config.sections.providers import AutoConcurrency
 from app.errors import Throttled
 from tests.dispatch.arrangements import START, Stub, codes, dispatcher, models
 from tests.dispatch.arrangements import vectors as good_vectors

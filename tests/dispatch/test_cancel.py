@@ -6,7 +6,7 @@ from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
 from app.domain import Call
 from app.providers.http.transport import HttpProvider
-from app.providers.openai import make
+from app.providers.kinds.openai import make
 from tests.support.upstream import Upstream, good
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from app.dispatch.deployments.deployment import Agreement
 from app.dispatch.job.verdict import verdict
-from app.dispatch.queue.attempt import NotSent
+from app.dispatch.queue.attempts import NotSent
 from app.errors import (
     Drifted,
     ProviderUnavailable,
@@ -191,7 +191,7 @@ def test_rows_that_cannot_be_embedded_again_after_drift_fail_the_request_which_p
     with simulated({"a": good(0.05)}, both, concurrency=1, merge=False) as run:
         asked = run.ask("m", ["one", "two"], timeout=60)
         a = run.deployment("a")
-        embed, failed = run.dispatcher.embed, []
+        embed, failed = run.dispatcher._embed_once, []
 
         def embed_then_drift(*args):
             outcome = embed(*args)
@@ -199,7 +199,7 @@ def test_rows_that_cannot_be_embedded_again_after_drift_fail_the_request_which_p
             failed.append(outcome)
             return outcome
 
-        run.dispatcher.embed = embed_then_drift
+        run.dispatcher._embed_once = embed_then_drift
         run.to_the_end()
     assert asked.code == "space_drifted"
     assert asked.error.purchases == failed[0].purchases

@@ -2,7 +2,7 @@
 
 import itertools
 
-from app.dispatch.queue.attempt import kind_of
+from app.dispatch.queue.attempts import kind_of
 from app.domain import Call
 
 

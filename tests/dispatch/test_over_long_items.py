@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.deployments.plan import Expected, TokenEstimate
-from app.dispatch.job.halving import MAX_FREE_HALVINGS, Halving, cuts_of_halves
+from app.dispatch.job.part import Halving, cuts_of_halves
+from app.dispatch.job.parts import MAX_FREE_HALVINGS
 from app.errors import Rejected
 from tests.dispatch.parts import T, deployment, pool
 from tests.dispatch.simulator import simulated

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
+from app.dispatch.deployments.accounts import MAX_KEYS_REMEMBERED, UnpaidTokens
 from app.dispatch.deployments.deployment import Agreement
-from app.dispatch.deployments.unpaid import MAX_KEYS_REMEMBERED, UnpaidTokens
 from app.domain import Flow
 from tests.dispatch.arrangements import codes, models
 from tests.dispatch.asking import Asking

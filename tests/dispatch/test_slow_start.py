@@ -4,8 +4,8 @@ import pytest
 
 from app.config import ProviderSettings
 from app.errors import ProviderUnavailable
-from app.providers import openai
 from app.providers.base import Incoming
+from app.providers.kinds import openai
 from tests.dispatch.arrangements import START, codes, load, models
 from tests.dispatch.members import between, dead, good
 from tests.dispatch.simulator import simulated

@@ -1,4 +1,4 @@
-"""The virtual time of `app.simulation.world`, with exceptions that a test raises on purpose."""
+"""The virtual time of `app.cli.simulation.world`, with exceptions that a test raises on purpose."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,9 +7,9 @@ from typing import Any, Self
 
 from greenlet import getcurrent
 
-from app.limits.leases import leases
-from app.simulation import world
-from app.simulation.world import LATE, Wait
+from app.cli.simulation import world
+from app.cli.simulation.world import LATE, Wait
+from app.limits.leases import worker_leases
 
 __all__ = ["DEADLY", "INJECTED", "LATE", "AbruptEnd", "Wait", "World"]
 INJECTED = "injected"  # in the message of each exception that a simulation raises on purpose
@@ -41,16 +41,16 @@ class World(world.World):
     @contextmanager
     def installed(self) -> Iterator[Self]:
         """Let leases of slots use this world, too."""
-        real = leases.time
-        leases.time = SimpleNamespace(monotonic=lambda: self.now)
+        real = worker_leases.time
+        worker_leases.time = SimpleNamespace(monotonic=lambda: self.now)
         try:
             with super().installed():
                 yield self
         finally:
-            leases.time = real
+            worker_leases.time = real
 
     def start_now(self, function: Callable[..., Any], arguments: Any) -> None:
-        """Do as `app.concurrency.start_now` under gevent: run a thread until it waits."""
+        """Do as `app.concurrency.threads` under gevent: run a thread until it waits."""
         if not self.may_start():
             raise RuntimeError(f"can't start new thread ({INJECTED})")
         self.at(self.now, getcurrent().switch)

@@ -9,7 +9,7 @@ import pytest
 
 from app.database.engine import Database
 from app.database.migrations import migrate
-from app.drift.texts import PROBES
+from app.dispatch.drift.texts import PROBES
 from tests.conftest import WORKER_CLASSES
 from tests.e2e.drifting import WIDTH, Installation, Load, drifted, fresh, model_of
 from tests.support.postgres import Postgres

@@ -12,7 +12,7 @@ from tests.support.upstream import Upstream
 from tests.support.valkey import Valkey
 
 QUOTA = 60  # calls a minute: half of it at once, and the others spaced over half a minute
-LOAD_S = 6  # tests/limits/leases/test_leases.py has hours of it, in virtual time
+LOAD_S = 6  # tests/limits/leases/test_worker_leases.py has hours of it, in virtual time
 
 
 @pytest.fixture

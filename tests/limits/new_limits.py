@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.config.keys import KEY_LIMITS
+from app.config.sections.keys import KEY_LIMITS
 from app.domain import Caller
 from app.limits import rules
 

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from app.config import keys
+from app.config.sections import keys
 from app.limits import rules
 from app.limits.rules import (
     HEADER_UNITS,

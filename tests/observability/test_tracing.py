@@ -204,7 +204,7 @@ def test_wrong_settings_are_named(wrong, says):
 
 def test_missing_package_is_a_settings_error(monkeypatch):
     from app import config
-    from app.config import services
+    from app.config.sections import services
 
     def missing(_):
         raise ModuleNotFoundError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
-from app.config.providers import ProviderEntry
+from app.config.sections.providers import ProviderEntry
 from app.domain import Call, Vectors
 from app.errors import BrokenContract, CredentialsRefused, ProviderUnavailable, Rejected, Throttled
 from app.providers import registry

@@ -1,7 +1,7 @@
 """A good answer of each wire format."""
 
 from app.config import ProviderSettings
-from app.providers.vertex import Vertex
+from app.providers.kinds.vertex import Vertex
 from tests.providers.contract import wire_of
 
 _BEDROCK = {"kind": "bedrock", "region": "us-east-1", "api_key": "k"}

@@ -11,8 +11,9 @@ import pytest
 from app.config import ProviderSettings, SettingsError, check
 from app.domain import Call
 from app.errors import CredentialsRefused, Rejected, Throttled
-from app.providers import azure, registry
+from app.providers import registry
 from app.providers.base import Incoming
+from app.providers.kinds import azure
 from tests.providers.contract import TEXTS, ProviderContract, soon, wire_of
 from tests.providers.fakes.azure import TOKEN, AzureFake
 

@@ -13,7 +13,8 @@ from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
 from app.domain import Call
 from app.errors import BrokenContract, ProviderTimeout, Rejected
-from app.providers import local, registry
+from app.providers import registry
+from app.providers.kinds import local
 from app.tokens.slices import slices
 
 

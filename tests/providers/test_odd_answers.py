@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.domain import Call, Vectors
 from app.errors import ProviderError, Rejected
 from app.providers.base import Incoming
-from app.providers.counts import MAX_TOKENS_OF_A_CALL
+from app.providers.bodies import MAX_TOKENS_OF_A_CALL
 from app.providers.refusals import MAX_WAIT_S
 from tests.providers.contract import wire_of
 from tests.providers.golden import GOLDEN, ONE

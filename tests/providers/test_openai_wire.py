@@ -12,7 +12,7 @@ from app.config import ProviderSettings
 from app.domain import Call
 from app.errors import BrokenContract
 from app.providers.base import Incoming
-from app.providers.openai import make
+from app.providers.kinds.openai import make
 
 
 def wire(**options):

@@ -14,7 +14,7 @@ from app.config import ProviderSettings
 from app.domain import Call
 from app.providers.base import Incoming
 from app.providers.bodies import guard, in_order
-from app.providers.openai import make
+from app.providers.kinds.openai import make
 from app.providers.refusals import message_of, retry_after
 
 OPENAI = make(ProviderSettings("p", "openai", base_url="https://eu.internal.example/v1"))

@@ -9,8 +9,9 @@ import pytest
 
 from app.domain import Call
 from app.errors import ProviderUnavailable
-from app.providers import registry, vertex
+from app.providers import registry
 from app.providers.base import Incoming
+from app.providers.kinds import vertex
 from tests.providers.contract import TEXTS, ProviderContract, provider_settings, soon
 from tests.providers.fakes.broken_answers import SPOILED
 from tests.providers.fakes.vertex import LOCATION, ONE, PROJECT, VertexFake, key_file

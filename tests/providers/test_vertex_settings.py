@@ -13,8 +13,9 @@ from marshmallow import ValidationError
 
 from app.config import SettingsError
 from app.errors import CredentialsRefused
-from app.providers import registry, vertex
+from app.providers import registry
 from app.providers.http.transport import session
+from app.providers.kinds import vertex
 from tests.providers.contract import provider_settings
 from tests.providers.fakes.vertex import key_file
 

@@ -17,7 +17,7 @@ from werkzeug.datastructures import MultiDict
 from app.auth.key_entry import KeyEntry, columns_of
 from app.auth.key_rights import NONE, check_models, limits_of
 from app.auth.key_table import EDITABLE
-from app.config.keys import KEY_LIMITS, KEY_OPTIONS
+from app.config.sections.keys import KEY_LIMITS, KEY_OPTIONS
 from app.console.templating import datetime_of
 from app.domain import TIERS, USUAL_TIERS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.auth.key_entry import KeyEntry
 from app.config import KeySettings
-from app.config.keys import KEY_LIMITS, KEY_OPTIONS
+from app.config.sections.keys import KEY_LIMITS, KEY_OPTIONS
 from app.console.keys.form import LIMIT_TITLES
 from app.console.templating import datetime_of
 from app.database import audit

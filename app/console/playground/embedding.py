@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from app.api.client_connection import has_left
+from app.api.client import has_left
 from app.api.embedder import Embedder
 from app.console.playground.choices import Choice
 from app.console.playground.form import TIMEOUT_S

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from flask import request
 
-from app.api.client_address import ClientAddresses
+from app.api.client import ClientAddresses
 from app.config import Settings
 from app.console.page import Answer, Page, render
 from app.console.playground.choices import Choices

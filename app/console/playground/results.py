@@ -28,8 +28,8 @@ from app.console.playground.similarity import (
     principal_map,
     turned_to,
 )
+from app.dispatch.drift.reference import Cosines, compare, matrix_of
 from app.domain import Outcome
-from app.drift.reference import Cosines, compare, matrix_of
 from app.limits.pricing import NANODOLLARS, Prices
 
 MAX_PAIRS = 10

@@ -1,7 +1,8 @@
 """The settings in force as rows of a page: without secrets, and with the origin of each value.
 
-A field that may hold a secret is one that is left out of reprs (`app.config.declaration.setting`).
-Of such fields only addresses are shown, without password and query.
+A field that may hold a secret is one that is left out of reprs
+(`app.config.sections.declaration.setting`). Of such fields only addresses are shown, without
+password and query.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.config import NAMES, Settings
+from app.config.loading import source_of
 from app.config.origins import Variables, origin_of, origins
-from app.config.overlay import source_of
 from app.usage.audit_digests import ADDRESSES, address_without_secrets
 
 #: Entries of one setting that are shown, such as models.

@@ -5,13 +5,13 @@
 * `pool`: the deployments of one model; chooses one for each attempt.
 * `draw`: draws two of those that are available, and returns the less busy one.
 * `ejector`: records the results of calls, and ejects failing deployments.
-* `budget`: the retry budget, which bounds the calls that the proxy adds by itself.
-* `unpaid`: what the next request of a key pays for attempts whose requests had ended.
+* `accounts`: the retry budget, which bounds the calls that the proxy adds by itself; what the next
+  request of a key pays for attempts whose requests had ended.
 * `deployment`: the limits of one deployment, the call to it, and how well it agrees with the
   reference of its space.
 * `plan`: the expected tokens of items, a provider's count of them by item, and the split of a large
   request.
-* `item_lengths`: whether the texts of a request are within the context of the model.
-* `widths`: which widths of vectors a deployment can return.
+* `suitability`: whether the texts of a request are within the context of the model, and which
+  widths of vectors a deployment can return.
 * `refused_items`: items that are not merged again.
 """

@@ -11,11 +11,10 @@ from msgspec.structs import replace
 
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
-from app.config.dispatch import DispatchSettings
-from app.dispatch.deployments.item_lengths import max_item_tokens
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.deployments.plan import Expected, TokenEstimate, recounted, staggered
 from app.dispatch.deployments.refused_items import RefusedItems
-from app.dispatch.deployments.widths import Widths
+from app.dispatch.deployments.suitability import Widths, max_item_tokens
 from app.dispatch.health.standing import Standing
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.quotas.quota import MAX_WAIT_S
@@ -33,7 +32,7 @@ _log = logging.getLogger("app.dispatch")
 class Agreement:
     """How well the vectors of a deployment agree with the reference vectors of their space.
 
-    `app.drift` compares them from time to time, and records the result here.
+    `app.dispatch.drift` compares them from time to time, and records the result here.
     """
 
     lowest: float  # cosine of one text's vector with its reference vector
@@ -85,7 +84,7 @@ class Deployment:
         self.quota = quota_of_worker(settings, worker_share, shares_quota)
         self.standing = Standing(provider_settings.timeout, rng, dispatch)
         self.health = self.standing.health
-        self.costs = self.standing.costs
+        self.durations = self.standing.durations
         self.max_lengthening = dispatch.max_lengthening
         self._longest_call_s = dispatch.longest_call
         self._longest_flex_call_s = dispatch.longest_flex_call
@@ -140,7 +139,9 @@ class Deployment:
 
     def _most_items_in_time(self, items: int, tokens: int, is_bulk: bool) -> int | None:
         """Return how many such items a call of `longest_call_s` seconds may hold; None: all."""
-        return self.costs.most_items_within(self.longest_call_s(is_bulk), items, tokens, is_bulk)
+        return self.durations.most_items_within(
+            self.longest_call_s(is_bulk), items, tokens, is_bulk
+        )
 
     def longest_call_s(self, is_bulk: bool) -> float:
         """Return the most seconds for which a call of several items is planned."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.attempts import Attempt
 from app.dispatch.queue.batch import Batch
 from app.errors import (
     ConnectionFailed,

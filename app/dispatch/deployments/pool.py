@@ -6,13 +6,12 @@ import random
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
-from app.config.dispatch import DispatchSettings
-from app.dispatch.deployments.budget import Budget
+from app.config.sections.dispatch import DispatchSettings
+from app.dispatch.deployments.accounts import Budget, UnpaidTokens
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.draw import draw
 from app.dispatch.deployments.ejector import Ejector
 from app.dispatch.deployments.plan import Expected, TokenEstimate
-from app.dispatch.deployments.unpaid import UnpaidTokens
 from app.dispatch.quotas.quota import MAX_WAIT_S
 
 _NO_TIME = float("-inf")  # a deadline before which no call may wait for a quota
@@ -78,7 +77,9 @@ class Pool:
                 only, expected, now, is_only=True, deadline=deadline
             )
             return only if may_be_called else None
-        if not avoid and (doubted := [d for d in candidates if d.standing.doubted_until > now]):
+        if not avoid and (
+            doubted := [d for d in candidates if d.standing.refusals.doubted_until > now]
+        ):
             preferred = self.choose(now, expected, suitable, doubted, deadline)
             if preferred is not None:
                 return preferred

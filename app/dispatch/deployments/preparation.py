@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.item_lengths import ItemLengths
 from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.suitability import ItemLengths
 from app.domain import EmbeddingRequest, Item
 from app.errors import BadRequest, DeadlineExceeded, Rejected
 from app.tokens.bounded import BoundedTokenizer

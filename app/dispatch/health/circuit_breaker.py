@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from app.config.dispatch import DispatchSettings
-from app.dispatch.health.failure_rate import FailureRate
+from app.config.sections.dispatch import DispatchSettings
+from app.dispatch.health.recent_calls import FailureRate
 from app.errors import ConnectionFailed, CredentialsRefused, ProviderError, Throttled
 
 #: A time and a time plus a duration may differ by this much through rounding.

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 
 _MAX_KINDS_REMEMBERED = 100  # kinds of requests that the deployment has served
 _MAX_IN_FLIGHT = 1000  # calls, that make a difference to how many 400s are trusted
@@ -41,6 +41,8 @@ class Refusals:
         self._in_a_row = deque[float](maxlen=settings.trusted_400s + _MAX_IN_FLIGHT)
         self._refused_ever = 0  # such calls, in all
         self._confirmed: dict[Hashable, Confirmation] = {}  # the last one of each served kind
+        #: Until then the deployment has refused so much that new requests are to prefer others.
+        self.doubted_until = _NEVER
 
     def are_trusted(self, kind: Hashable, now: float, in_flight: int = 0) -> bool:
         """Whether a 400 to a request of that kind is taken as the caller's fault.
@@ -89,6 +91,7 @@ class Refusals:
 
         It refuted 400s before the start of the call only: since then it may refuse everything.
         """
+        self.doubted_until = _NEVER
         while self._in_a_row and self._in_a_row[0] <= call_started_at:
             self._in_a_row.popleft()
         served = self._served
@@ -110,8 +113,17 @@ class Refusals:
             self._in_a_row.append(now)
             self._refused_ever += 1
 
+    def record_untrusted(self, kind: Hashable, now: float, in_flight: int) -> None:
+        """Record a 400 that is not taken as the caller's fault: others may be preferred then.
+
+        The deployment answers them at once, and so would get most of the new requests.
+        """
+        if self.seem_wrong(kind, now, in_flight):
+            self.doubted_until = now + self._settings.suspicion
+
     def record_confirmation(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind."""
+        self.doubted_until = _NEVER
         if kind in self._served:
             self._confirmed[kind] = Confirmation(now, self._refused_ever)
 

@@ -6,40 +6,33 @@ import random
 from collections.abc import Callable, Hashable
 
 from app.concurrency.locks import uncontended_lock
-from app.config.dispatch import DispatchSettings
-from app.dispatch.health.call_costs import CallCosts
+from app.config.sections.dispatch import DispatchSettings
+from app.dispatch.health.call_durations import CallDurations
 from app.dispatch.health.circuit_breaker import Health
-from app.dispatch.health.latency import Latency
+from app.dispatch.health.recent_calls import Latency
 from app.dispatch.health.refusals import Refusals
-from app.dispatch.health.silence import Evidence, Silence
-from app.dispatch.health.time_limits import TimeLimits
+from app.dispatch.health.time_limits import Evidence, Silence, TimeLimits
 from app.errors import ProviderError, ProviderTimeout, Rejected
-
-_NEVER = float("-inf")
 
 
 class Standing:
     """Health, latency and calls in flight of one deployment.
 
     Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
-    read: `is_ejected`, `in_flight`, ``doubted_until`` by `pool`, ``latency`` by `draw` and
-    `ejector`, ``health`` by `report` and `verdict`, and ``costs`` (an estimate) by `deployment`
-    and `merging`.
+    read: `is_ejected`, `in_flight`, ``refusals.doubted_until`` by `pool`, ``latency`` by `draw` and
+    `ejector`, ``health`` by `pools` and `verdict`, and ``durations`` (an estimate) by `deployment`
+    and `leaving`.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
         self.health = Health(rng.random, settings)
         self.latency = Latency()
-        self.costs = CallCosts()
+        self.durations = CallDurations()
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
         self.is_ejected_for_drift = False
         self.time_limits = TimeLimits(timeout, settings)
-        self._refusals = Refusals(settings)
+        self.refusals = Refusals(settings)
         self._silence = Silence(self.time_limits, self.latency)
-        self._settings = settings
-        #: Until then it has refused so much that new requests are to prefer others.
-        self.doubted_until = _NEVER
-        self._probes_cut = 0  # in a row, by their timeout
         self._lock = uncontended_lock()
 
     def may_be_called(self, now: float, last_resort: bool = False, is_only: bool = False) -> bool:
@@ -81,13 +74,13 @@ class Standing:
     def trusts_400(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind is taken as the caller's fault."""
         with self._lock:
-            return self._refusals.are_trusted(kind, now, self._silence.in_flight)
+            return self.refusals.are_trusted(kind, now, self._silence.in_flight)
 
     def doubts_400(self, kind: Hashable, now: float) -> bool:
         """Whether a 400 to a request of that kind may be the provider's fault."""
         with self._lock:
             in_flight = self._silence.in_flight
-            return self.health.has_refuted_400s or self._refusals.are_doubted(kind, now, in_flight)
+            return self.health.has_refuted_400s or self.refusals.are_doubted(kind, now, in_flight)
 
     @property
     def is_ejected(self) -> bool:
@@ -125,17 +118,12 @@ class Standing:
 
     # During a call
 
-    def call_timeout(self, items: int, is_probe: bool) -> float:
-        """Return the timeout of a call in seconds; that of a half-open probe is shorter."""
-        if not is_probe:
-            return self.time_limits.timeout
+    def start_probe(self, items: int, now: float) -> float:
+        """Record that the call of the half-open probe starts; return its timeout in seconds."""
         with self._lock:
-            p95_or_average_s = self.latency.p95_or_average_s(items)
-            return self.time_limits.probe_timeout(p95_or_average_s, self._probes_cut)
-
-    def probe_started(self, now: float, call_timeout: float) -> None:
-        with self._lock:
-            self.health.probe_started(now, call_timeout)
+            timeout = self._silence.probe_timeout(items)
+            self.health.probe_started(now, timeout)
+            return timeout
 
     def call_started(self, batch: object, items: int, now: float) -> None:
         with self._lock:
@@ -157,15 +145,12 @@ class Standing:
     ) -> bool:
         """Record a call with vectors, of so many expected tokens; whether that ends an ejection."""
         with self._lock:
-            self.costs.learn(items, tokens, now - call_started_at)
-            health, silence = self.health, self._silence
-            was_ejected = health.is_ejected
+            self.durations.learn(items, tokens, now - call_started_at)
+            health, silence, was_ejected = self.health, self._silence, self.health.is_ejected
             caused_ejection = silence.is_cause_of(call_started_at, health.ejections_ever)
             straggler = health.is_straggler(call_started_at) and not caused_ejection
             self.latency.add(items, now - call_started_at, now)
-            self._refusals.record_success(kind, call_started_at, now)
-            self.doubted_until = _NEVER
-            self._probes_cut = 0
+            self.refusals.record_success(kind, call_started_at, now)
             silence.record_answer()
             if not straggler:
                 health.record_success(now, call_started_at)
@@ -183,25 +168,23 @@ class Standing:
     ) -> None:
         """Record a call that ended with 400. ``trusted``: by the caller's fault, so a success.
 
-        While the 400s of one seem wrong, new requests prefer others: it answers at once, and so
-        would get most of them. ``is_test``: a call of a bisection, which repeats refused items.
+        ``is_test``: a call of a bisection, which repeats refused items.
         """
         with self._lock:
-            self._refusals.record_refusal(is_test, now)
+            self.refusals.record_refusal(is_test, now)
             if self.health.is_straggler(call_started_at):
                 return
             if trusted:
                 self.health.record_success(now, call_started_at)
             elif is_probe:
                 self.health.probe_ended()
-            elif self._refusals.seem_wrong(kind, now, self.in_flight):
-                self.doubted_until = now + self._settings.suspicion
+            else:
+                self.refusals.record_untrusted(kind, now, self.in_flight)
 
     def confirm_refusal(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind, with 400."""
         with self._lock:
-            self._refusals.record_confirmation(kind, now)
-            self.doubted_until = _NEVER
+            self.refusals.record_confirmation(kind, now)
 
     def record_failure(
         self,
@@ -225,7 +208,7 @@ class Standing:
                 return False  # it is older than the ejection, or only the probe decides
             evidence = Evidence.FAULT
             if isinstance(error, ProviderTimeout):
-                self._probes_cut += health.is_probing
+                silence.probes_cut += health.is_probing
                 evidence = silence.evidence_of(items, call_started_at, now, others_answered_at)
                 if evidence is Evidence.NONE:
                     health.probe_ended()
@@ -246,7 +229,7 @@ class Standing:
         A deployment that is ejected already is ejected for longer only if its probe got the 400.
         """
         with self._lock:
-            self._refusals.record_refuted()
+            self.refusals.record_refuted()
             was_ejected = self.health.is_ejected
             if was_ejected and not is_probe:
                 return False

@@ -4,17 +4,15 @@
 * `job_state`: the state machine, which decides what follows from each result; makes the 504 at the
   deadline.
 * `parts`: the parts of the request, and the transitions of their states.
-* `part`: a part, its states, its attempts and its failures.
-* `halving`: the split of a part whose call was refused as too large.
+* `part`: a part, its states, its attempts and its failures; its halves, where its call was refused
+  as too large.
 * `joined`: which parts other requests wait for, too.
 * `starter`: starts attempts of parts.
-* `timers`: when a call is hedged, and when it counts as late.
-* `slow_calls`: hedges slow calls, and calls another deployment beside late ones.
-* `retry`: the decision after a failed attempt.
-* `next_step`: takes the next step of a part, as `retry` decides.
+* `slow_calls`: when a call is hedged, and when it counts as late; the call that is sent beside it.
+* `retry`: what follows a failed attempt.
 * `verdict`: the error when no deployment could serve.
-* `answer`: joins the vectors of parts.
-* `call_times`: the calls of the request, and how long it waited in queues and for providers;
-  records of them for observers.
-* `effects`: actions of the job on other objects, performed after its lock is released.
+* `answer`: joins the vectors of parts; the calls of the request, how long it waited in queues and
+  for providers, and records of them for observers.
+* `context`: the values of the request that all files here use, the flow in which its parts wait,
+  and the effects of the job on other objects, which are performed after its lock is released.
 """

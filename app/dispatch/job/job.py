@@ -12,11 +12,10 @@ import random
 from collections.abc import Callable, Sequence
 
 from app.concurrency.locks import uncontended_lock
-from app.dispatch.job.effects import Effects, OnPart
+from app.dispatch.job.context import Effects, JobContext, OnPart
 from app.dispatch.job.job_state import JobState
 from app.dispatch.job.part import NEVER, Part
-from app.dispatch.job.starter import JobContext
-from app.dispatch.queue.attempt import Attempt, NotSent, Result
+from app.dispatch.queue.attempts import Attempt, NotSent, Result
 from app.dispatch.sending.sender import Sender
 from app.domain import Flow, Outcome, Source, Vectors
 from app.errors import ClientError

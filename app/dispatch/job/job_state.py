@@ -20,14 +20,13 @@ from collections.abc import Callable, Sequence
 
 from app.dispatch.job import retry
 from app.dispatch.job.answer import Answer
-from app.dispatch.job.effects import Effects
-from app.dispatch.job.next_step import NextStep
+from app.dispatch.job.context import Effects, JobContext, with_size
 from app.dispatch.job.part import NEVER, Part, PartState
 from app.dispatch.job.parts import Parts
-from app.dispatch.job.starter import JobContext, Starter
+from app.dispatch.job.retry import NextStep
+from app.dispatch.job.starter import Starter
 from app.dispatch.job.verdict import verdict
-from app.dispatch.queue.attempt import Attempt, NotSent, Result
-from app.dispatch.queue.queued_flow import with_size
+from app.dispatch.queue.attempts import Attempt, NotSent, Result
 from app.domain import Outcome, Vectors
 from app.errors import (
     BadRequest,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from app.dispatch.job.context import with_size
 from app.dispatch.job.part import Part
-from app.dispatch.queue.queued_flow import with_size
 from app.domain import Flow
 
 _MUCH_LARGER_FACTOR = 4

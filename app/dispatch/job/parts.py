@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
-from app.dispatch.job.call_times import CallTimes
-from app.dispatch.job.effects import Effects
-from app.dispatch.job.halving import MAX_FREE_HALVINGS, Halving, cuts_of_halves
+from app.dispatch.job.answer import CallTimes
+from app.dispatch.job.context import Effects
 from app.dispatch.job.joined import JoinedItems, extent
-from app.dispatch.job.part import NEVER, NEXT_STATES, Part, PartState
-from app.dispatch.queue.attempt import Attempt
+from app.dispatch.job.part import NEVER, NEXT_STATES, Halving, Part, PartState, cuts_of_halves
+from app.dispatch.queue.attempts import Attempt
 from app.domain import Flow
 from app.errors import ProviderError
+
+#: Parts of one request that are halved before the retry budget is charged for each further one.
+MAX_FREE_HALVINGS = 16
 
 
 class Parts:

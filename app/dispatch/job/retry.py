@@ -1,13 +1,17 @@
-"""Decides what follows a failed attempt. Pure: changes no state and spends no budget."""
+"""What follows a failed attempt: `decide` chooses the next step, `NextStep` takes it. No I/O."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.config.dispatch import DispatchSettings
-from app.dispatch.queue.attempt import Attempt, NotSent
+from app.config.sections.dispatch import DispatchSettings
+from app.dispatch.job.context import JobContext
+from app.dispatch.job.part import Part, PartState
+from app.dispatch.job.parts import Parts
+from app.dispatch.queue.attempts import Attempt, NotSent
 from app.errors import (
     BadRequest,
     ClientError,
@@ -24,7 +28,8 @@ from app.errors import (
 if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Deployment
     from app.dispatch.deployments.pool import Pool
-    from app.dispatch.job.part import Part
+
+_NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +113,9 @@ def max_pause(failures: int, settings: DispatchSettings) -> float:
 def decide(
     part: Part, attempt: Attempt, failure: ProviderError, pool: Pool, options: Options
 ) -> Decision:
-    """Decide what follows a failure; ``part.failures`` holds it already, except a `NotSent`.
+    """Decide what follows a failure, and change nothing.
 
-    There are seven cases:
+    ``part.failures`` holds the failure already, except a `NotSent`. There are seven cases:
 
     1. The attempt was not sent: choose a deployment again, free of charge.
     2. The provider refused it with 400: see `_after_refusal`.
@@ -190,3 +195,55 @@ def doubtful(failure: Rejected) -> UpstreamFailed:
     error = UpstreamFailed(f"The provider of this model refused the request: {failure.message}")
     error.log_message = "a provider refused the request as invalid, and no other could be called"
     return error
+
+
+class NextStep:
+    """Carries out a decision about a part; it is made after a failure, as most parts have none."""
+
+    def __init__(self, context: JobContext, parts: Parts, rng: random.Random) -> None:
+        self._context = context
+        self._pool = context.pool
+        self._parts = parts
+        self._rng = rng
+
+    def take(
+        self,
+        part: Part,
+        attempt: Attempt,
+        error: ProviderError,
+        decision: Decision,
+        now: float,
+    ) -> Fail | None:
+        """Let the part wait for its next attempt, or split it; `Fail` is returned as it is."""
+        match decision:
+            case Fail():
+                return decision
+            case Halve():
+                assert isinstance(error, Rejected)
+                if not self._parts.halve(part, attempt.deployment, error, self._pool):
+                    return Fail(refusal(error))
+            case Wait(must_charge_retry):
+                part.must_charge_retry = must_charge_retry
+                if not must_charge_retry:  # the same deployment may be called again after its rest
+                    part.failed_at.pop(attempt.deployment, None)
+                    rest_s = self._pool.wait(now, part.expected, self._context.suitable)
+                    part.due = now + max(rest_s, self.pause(part))
+                self._parts.transition(part, PartState.WAITING)
+            case FailOver(cost) | Retry(cost=cost):
+                # Another request may have spent the budget since the decision.
+                if cost and not self._pool.retries.spend(cost):
+                    return Fail()
+                # Without a pause, an attempt that no queue accepts would be submitted in a loop.
+                part.due = now + (_NOT_SENT_PAUSE_S if isinstance(error, NotSent) else 0.0)
+                if isinstance(decision, Retry):
+                    part.never_merge |= decision.never_merge
+                    part.due += self.pause(part) if cost else 0.0
+                if not isinstance(error, NotSent):
+                    self._context.events.retried(self._pool.model, attempt.deployment, error)
+                self._parts.transition(part, PartState.WAITING)
+        return None
+
+    def pause(self, part: Part) -> float:
+        """Draw the seconds before the same deployment is called again."""
+        max_pause_s = max_pause(len(part.failures), self._pool.settings)
+        return self._rng.uniform(0, max_pause_s)

@@ -5,44 +5,20 @@ It belongs to one `app.dispatch.job.job_state.JobState`, and runs under the lock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from msgspec import Struct
-
-from app.concurrency.deadline import Deadline
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.plan import Expected
-from app.dispatch.deployments.pool import Pool
-from app.dispatch.deployments.preparation import Prepared
-from app.dispatch.events import Events
-from app.dispatch.job.effects import Effects
+from app.dispatch.job.context import Effects, JobContext
 from app.dispatch.job.part import Part, PartState
 from app.dispatch.job.parts import Parts
-from app.dispatch.job.slow_calls import SlowCalls
-from app.dispatch.job.timers import Timers
-from app.dispatch.queue.attempt import Attempt, Result, kind_of
-from app.domain import EmbeddingRequest
+from app.dispatch.job.slow_calls import SlowCalls, Timers
+from app.dispatch.queue.attempts import Attempt, Result, kind_of
 
 _MIN_WAIT_S = 0.01  # before a part without a deployment is tried again
 #: A job that finds all queues full checks them again after so long, if none wakes it: attempts may
 #: have left without a call, or another deployment may be back.
 _FULL_POLL_S = 0.5
-
-
-class JobContext(Struct):
-    """The values of a request that do not change while it is in dispatch."""
-
-    request: EmbeddingRequest
-    pool: Pool
-    prepared: Prepared
-    deadline: Deadline
-    events: Events
-    is_hedged: bool
-
-    @property
-    def suitable(self) -> Sequence[Deployment]:
-        """The deployments that can serve the request, whatever their health."""
-        return self.prepared.suitable
 
 
 def _ignore_result(attempt: Attempt, result: Result, now: float) -> None:

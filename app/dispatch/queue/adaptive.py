@@ -21,7 +21,7 @@ import math
 from collections.abc import Hashable
 
 from app.concurrency.locks import uncontended_lock
-from app.dispatch.health.call_costs import CallCosts
+from app.dispatch.health.call_durations import CallDurations
 
 _FIRST_LIMIT = 8  # of all workers together
 _DITHER = 0.1  # the share of the limit by which it alternates, down and up
@@ -53,7 +53,7 @@ class AdaptiveLimit:
         self._low, self._high = low, high
         self._limit = float(min(high, max(low, _FIRST_LIMIT / workers)))
         self._offset = clock_offset
-        self._costs: dict[Hashable, CallCosts] = {}
+        self._durations: dict[Hashable, CallDurations] = {}
         self._gradient = _Gradient()
         self._half_s = _MIN_HALF_S
         self._mean_s = 0.0  # a call takes, a moving average
@@ -90,16 +90,16 @@ class AdaptiveLimit:
         seconds = max(now - started_at, 1e-6)
         with self._lock:
             self._mean_s += _MEAN_WEIGHT * (seconds - self._mean_s)
-            costs = self._costs.setdefault(deployment, CallCosts())
-            expected = costs.expected(*size)
+            durations = self._durations.setdefault(deployment, CallDurations())
+            expected = durations.expected(*size)
             # Only from the lower half: merged calls are larger there, and what that costs must not
             # be taken for an effect of the calls in flight.
             if expected is None or not self._is_high(started_at):
-                costs.add(*size, seconds)
+                durations.add(*size, seconds)
             if expected is not None and was_full:
                 slower = math.log(seconds / expected)
                 if requests > 1:  # what fewer, larger calls would save
-                    slower -= _MERGING_WEIGHT * costs.fixed_share(*size) * math.log(requests)
+                    slower -= _MERGING_WEIGHT * durations.fixed_share(*size) * math.log(requests)
                 self._gradient.add(math.log(in_flight), slower)
             self._end_cycle(now)
 
@@ -118,8 +118,8 @@ class AdaptiveLimit:
         with self._lock:
             if started_at < self._cut_at:
                 return
-            costs = self._costs.get(deployment)
-            expected = costs.expected(*size) if costs is not None else None
+            durations = self._durations.get(deployment)
+            expected = durations.expected(*size) if durations is not None else None
             if is_timeout and expected is not None and now - started_at < _LATE_FACTOR * expected:
                 return  # the caller's deadline was short
             self._set_limit(self._limit * _CUT_FACTOR)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
-from app.dispatch.queue.attempt import Attempt, AttemptState
-from app.dispatch.queue.merging import Merging
+from app.dispatch.queue.attempts import Attempt, AttemptState
+from app.dispatch.queue.leaving import Merging
 from app.domain import Item
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Batch(Struct, eq=False):
         """
         if not has_enough(len(self.attempts), outstanding, free_slots):
             return False
-        call_s = self.deployment.costs.expected(self.item_count, self.tokens)
+        call_s = self.deployment.durations.expected(self.item_count, self.tokens)
         return is_read_fast(now - self.opened_at, call_s)
 
 

@@ -23,7 +23,7 @@ from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.quotas.shares import calls_of_worker
 
 if TYPE_CHECKING:
-    from app.dispatch.queue.attempt import Attempt
+    from app.dispatch.queue.attempts import Attempt
     from app.dispatch.queue.batch import Batch
 
 #: Seconds for which a lease lasts.

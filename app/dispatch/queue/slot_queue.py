@@ -10,8 +10,8 @@ With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last
 a query finds it even while bulk work takes all others. The same holds for a deployment's own slots.
 
 No I/O here: `app.dispatch.sending.sender` sends the batches. `slots` has the slots and the lock,
-`attempts` the states of the attempts, `waiting` their order, `leaving` which may leave, and
-`merging` which share a call.
+`attempts` the states of the attempts, `waiting` their order, and `leaving` which may leave, and
+which share a call.
 """
 
 from __future__ import annotations
@@ -19,13 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
-from app.dispatch.queue.attempt import Attempt, AttemptState
+from app.dispatch.queue.attempts import Attempt, AttemptState
 from app.dispatch.queue.batch import Batch, tokens_of
-from app.dispatch.queue.full_queue import RoomWaiters
-from app.dispatch.queue.leaving import Leaving
-from app.dispatch.queue.merging import Merging
+from app.dispatch.queue.leaving import Leaving, Merging
 from app.dispatch.queue.slots import Slots
-from app.dispatch.queue.waiting import group_key
 from app.domain import Tier
 
 if TYPE_CHECKING:
@@ -42,7 +39,6 @@ class SlotQueue(Slots):
         super().__init__(slots, max_waiting, adaptive)
         #: Called under the lock when attempts wait for a quota until a time: see `paused`.
         self.on_pause: Callable[[SlotQueue, float], None] | None = None
-        self.room_waiters = RoomWaiters()  # jobs that wait until it has room
         self._leaving = Leaving(self._attempts.queue, self._pause_until)
 
     def submit(self, attempt: Attempt, now: float) -> Batch | None:
@@ -50,7 +46,7 @@ class SlotQueue(Slots):
 
         It joins an open batch (and may start its call early), or becomes one, or waits.
         """
-        key, attempts = group_key(attempt), self._attempts
+        key, attempts = attempt.group_key, self._attempts
         with self._lock:
             attempts.add(attempt)
             open_batch = self._open.get(key)
@@ -78,7 +74,7 @@ class SlotQueue(Slots):
         with self._lock:
             if self.waiting or not self._may_start(attempt, now):
                 return None
-            batch = self._start(group_key(attempt), [attempt], now)
+            batch = self._start(attempt.group_key, [attempt], now)
             if batch is not None:
                 self._attempts.add(attempt)
             return batch
@@ -199,7 +195,7 @@ class SlotQueue(Slots):
         is_suspect = deployment.refused_items.has_any(first.call.items, now)
         attempts = queue.take(first, None if is_suspect else merging)
         self._drain_rate.record_call(len(attempts), self._attempts.waiting, now)
-        batch = self._start(group_key(first), attempts, now, merging)
+        batch = self._start(first.group_key, attempts, now, merging)
         if batch is None:  # the quota has changed meanwhile
             self._attempts.queue.add_first(attempts)
             return Batch.without_slot(self._attempts.take_queued(deployment))

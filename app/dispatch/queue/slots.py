@@ -6,12 +6,12 @@ Its subclass `app.dispatch.queue.slot_queue.SlotQueue` takes attempts and choose
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from app.concurrency.locks import uncontended_lock
-from app.dispatch.queue.attempt import Attempt, AttemptState
-from app.dispatch.queue.attempts import Attempts
+from app.dispatch.queue.attempts import Attempt, Attempts, AttemptState
 from app.dispatch.queue.leaving import MIN_SLOTS_FOR_RESERVE
 from app.domain import Flow, Tier
 
@@ -37,6 +37,7 @@ class Slots:
         self.slots = slots
         self.adaptive = adaptive  # finds the number of slots, where the settings give none
         self.free = slots
+        self.room_waiters = RoomWaiters()  # jobs that wait until it has room
         self._max_waiting = max_waiting
         self._attempts = Attempts()
         self._open: dict[Hashable, Batch] = {}  # for additions
@@ -187,3 +188,38 @@ class DrainRate:
             return None
         seconds = now - self._calls[0][0]
         return attempts * seconds / sum(number for _, number in self._calls) if seconds else None
+
+
+class RoomWaiters:
+    """Functions that wake jobs, in the order in which these began to wait for a queue.
+
+    A job that has bought vectors, or whose other parts run, waits until a full queue has room for
+    its next part. It is woken then, so that it need not poll the queue.
+
+    The lock guards ``_wakes``. It may be taken under the lock of a job; none is taken under it.
+    """
+
+    def __init__(self) -> None:
+        self._wakes: dict[Callable[[], None], None] = {}
+        self._lock = uncontended_lock()
+
+    def add(self, wake: Callable[[], None]) -> None:
+        """Have a job woken once when the queue has room."""
+        with self._lock:
+            self._wakes[wake] = None
+
+    def remove(self, wake: Callable[[], None]) -> None:
+        """Forget a job, which has ended."""
+        with self._lock:
+            self._wakes.pop(wake, None)
+
+    def wake(self, room: int) -> None:
+        """Wake as many jobs as attempts may wait now. Call it under no lock."""
+        if not self._wakes or room <= 0:
+            return
+        with self._lock:
+            woken = list(islice(self._wakes, room))
+            for wake in woken:
+                del self._wakes[wake]
+        for wake in woken:
+            wake()

@@ -1,12 +1,12 @@
 """The order in which attempts get the slots of a provider.
 
-Attempts that wait are in a tree of flows (see `app.dispatch.queue.queued_flow`) with three levels:
+Attempts that wait are in a tree of flows (`app.dispatch.queue.fair_queueing`) with three levels:
 
 1. Tiers. The best tier that waits is next; but each other tier that waits gets at least
-   a minimum share of the tokens (`app.dispatch.queue.tier_credits`), so that it never starves.
+   a minimum share of the tokens (`TierCredits`), so that it never starves.
 2. The keys of a tier, which share it in proportion to their ``share``.
 3. The end users of a key, which share it evenly; without ``fair_users`` the sizes of its requests,
-   so that a key's own bulk requests do not delay its small ones (`with_size`).
+   so that a key's own bulk requests do not delay its small ones (`job.context.with_size`).
 """
 
 from __future__ import annotations
@@ -15,23 +15,21 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from heapq import heappop, heapreplace
 from typing import TYPE_CHECKING
 
-from app.dispatch.queue.attempt import Attempt
-from app.dispatch.queue.full_queue import has_more_waiting, newest_of_largest
-from app.dispatch.queue.queued_flow import QueuedFlow
-from app.dispatch.queue.tier_credits import TierCredits
+from app.dispatch.queue.fair_queueing import (
+    QueuedFlow,
+    TierCredits,
+    has_more_waiting,
+    newest_of_largest,
+)
 from app.domain import TIERS, Flow, Tier
 
 if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Deployment
-    from app.dispatch.queue.merging import Merging
+    from app.dispatch.queue.attempts import Attempt
+    from app.dispatch.queue.leaving import Merging
 
 _NEWEST_WEIGHT = 0.1  # of the newest count of tokens in the moving average
 _MAX_COUNT_FACTOR = 16  # times the expected tokens, more or less: beyond, a count is a mistake
-
-
-def group_key(attempt: Attempt) -> Hashable:
-    """Return a key that is equal for attempts that may share a call."""
-    return attempt if attempt.group is None else (attempt.deployment, attempt.group)
 
 
 class WaitingAttempts:
@@ -50,7 +48,7 @@ class WaitingAttempts:
     def add(self, attempt: Attempt) -> None:
         """Put an attempt at the end of its group."""
         user = self._begin(attempt)
-        user.groups.setdefault(group_key(attempt), {})[attempt] = None
+        user.groups.setdefault(attempt.group_key, {})[attempt] = None
 
     def add_first(self, attempts: Iterable[Attempt]) -> None:
         """Put attempts back that have left: they are the next ones of their flows, in their order.
@@ -58,7 +56,7 @@ class WaitingAttempts:
         Their groups become the first ones of their flows; what was charged for them is given back.
         """
         for attempt in reversed(list(attempts)):
-            user, key = self._begin(attempt), group_key(attempt)
+            user, key = self._begin(attempt), attempt.group_key
             group = {attempt: None, **user.groups.pop(key, {})}
             user.groups = {key: group, **user.groups}
             self._correct(attempt, 0.0)
@@ -68,7 +66,7 @@ class WaitingAttempts:
         path = self._path(attempt)
         if path is None:
             return False
-        groups, key = path[-1].groups, group_key(attempt)
+        groups, key = path[-1].groups, attempt.group_key
         group = groups.get(key)
         if group is None or attempt not in group:
             return False
@@ -148,7 +146,7 @@ class WaitingAttempts:
         if call is not None and first.group is not None:
             for tier in self._tiers.values():
                 if tier.waiting:
-                    taken += self._take_joining(tier, group_key(first), call)
+                    taken += self._take_joining(tier, first.group_key, call)
         waiting = [name for name, tier in self._tiers.items() if tier.waiting]
         self._credits.share_call(taken, waiting)
         return taken
@@ -183,7 +181,7 @@ class WaitingAttempts:
 
     def _take(self, attempt: Attempt) -> None:
         """Take an attempt out, and charge its flows; its group then comes after the others."""
-        path, name = self._path(attempt), group_key(attempt)
+        path, name = self._path(attempt), attempt.group_key
         assert path is not None
         tier, key, user = path
         group = user.groups.pop(name)
@@ -207,7 +205,7 @@ class WaitingAttempts:
         ]
 
     def has_more_waiting(self, flow: Flow) -> bool:
-        """Whether another flow is the first to lose an attempt: see `full_queue`."""
+        """Whether another flow is the first to lose an attempt: see `fair_queueing`."""
         return has_more_waiting(self._tiers, flow)
 
     def newest_of_largest(self) -> Attempt | None:

@@ -1,6 +1,6 @@
 """Calls to one deployment whatever its state, in slots that no attempt waits for: no retry.
 
-`app.drift` embeds its texts by them, and `app.dispatch.one_deployment` the requests of
+`app.dispatch.drift` embeds its texts by them, and `app.dispatch.one_deployment` the requests of
 administrators.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.concurrency.deadline import Deadline
-from app.concurrency.wakeup import Wakeup
-from app.dispatch.queue.attempt import Attempt, NotSent, Result, kind_of
+from app.concurrency.locks import Wakeup
+from app.dispatch.queue.attempts import Attempt, NotSent, Result, kind_of
 from app.domain import EmbeddingRequest, Flow, Item, Vectors
 from app.errors import ProviderError, ProviderTimeout
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.attempts import Attempt
 
 #: The share of the suspects in the next test. More than half, since a refused test is cheaper than
 #: a served one: where a refusal takes a fifth of the time, a search costs 15 % less than by halves.

@@ -7,8 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from app.concurrency.locks import uncontended_lock
-from app.concurrency.wakeup import Wakeup
+from app.concurrency.locks import Wakeup, uncontended_lock
 from app.dispatch.queue.batch import Batch
 from app.dispatch.queue.slot_queue import SlotQueue
 

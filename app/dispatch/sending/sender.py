@@ -11,26 +11,26 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from app.concurrency.start_now import start_now
+from app.concurrency.threads import start_now
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.events import Events, Tracer
 from app.dispatch.queue.adaptive import AdaptiveLimit
-from app.dispatch.queue.attempt import NotSent
+from app.dispatch.queue.attempts import NotSent
 from app.dispatch.queue.batch import Batch
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.dispatch.sending import bisection
-from app.dispatch.sending.delivery import (
+from app.dispatch.sending.calls import (
     abort,
     charge_dropped,
     deliver,
     deliver_not_sent,
     fail_without_thread,
+    make_call,
     release,
     return_unsent,
 )
-from app.dispatch.sending.make_call import make_call
 from app.domain import Vectors
 from app.errors import Drifted, ProviderError, ProviderTimeout, Rejected, Throttled
 from app.providers.rate_limits import stated_limits

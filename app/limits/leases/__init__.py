@@ -3,8 +3,7 @@
 What a worker asks for, and what it does with its leases, is in `app.dispatch.quotas.leased_quota`
 and `app.dispatch.queue.leased_slots`.
 
-* `build`: makes the leases that the settings need.
-* `leases`: a background task that asks for a worker's leases.
+* `worker_leases`: the leases of a worker; a background task asks for them.
 * `server_leases`: asks a Redis or Valkey, which leases to all workers and hosts.
 * `quota_lease_script`: the script by which the server leases a quota.
 * `slot_lease_script`: the script by which the server leases slots.

@@ -25,7 +25,7 @@ from app.observability.metrics.meter import Meter
 
 if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Agreement
-    from app.drift.checker import CheckOutcome
+    from app.dispatch.drift.checker import CheckOutcome
     from app.limits.counters.windows import WindowsState
     from app.limits.soft_limits import SoftLimits
     from app.usage.ledger.ledger import LedgerState

@@ -18,7 +18,7 @@ from app.observability.sides import side_of
 
 if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Deployment
-    from app.dispatch.queue.attempt import Attempt
+    from app.dispatch.queue.attempts import Attempt
     from app.exchange import Exchange
 
 Result = Literal["ok", "refused", "invalid", "failed"]

@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from app.observability.metrics.files import Files
 from app.observability.metrics.gauges import Gauges
 
-#: `app.api.client_address.ClientAddresses.are_within`.
+#: `app.api.client.ClientAddresses.are_within`.
 AreWithin = Callable[[tuple[IPv4Network | IPv6Network, ...], Mapping[str, Any]], bool]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from app.config import Settings
-from app.drift.checker import CheckOutcome
+from app.dispatch.drift.checker import CheckOutcome
 from app.errors import ClientError, InternalError, ProviderError, RateLimited, Scope, client_errors
 from app.limits.key_labels import MAX_LABELLED_KEYS, NO_KEY, OTHER_KEYS
 from app.observability.metrics import catalog

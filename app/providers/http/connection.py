@@ -22,7 +22,7 @@ from urllib3.exceptions import (
     NewConnectionError,
 )
 
-from app.concurrency.native_threads import NativeThreads
+from app.concurrency.threads import NativeThreads
 from app.providers.http.answers import Answer
 from app.providers.http.opening import MAX_LOOKUPS, Watchdog, connect, resolve
 from app.providers.http.sockets import PIECE, DeadlineSocket

@@ -17,8 +17,8 @@ from ipaddress import ip_address
 from typing import Any
 
 from app.concurrency.deadline import Deadline
-from app.concurrency.native_threads import NativeThreads, threads_are_greenlets
-from app.concurrency.wakeup import Wakeup
+from app.concurrency.locks import Wakeup
+from app.concurrency.threads import NativeThreads, threads_are_greenlets
 
 #: Look-ups of one provider's name at a time, with those that hang.
 MAX_LOOKUPS = 4

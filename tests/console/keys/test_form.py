@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.auth.key_entry import KeyEntry
-from app.config.keys import KEY_LIMITS
+from app.config.sections.keys import KEY_LIMITS
 from app.console.keys.form import LIMIT_TITLES, KeyForm
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.concurrency.deadline import Deadline
-from app.dispatch.deployments.item_lengths import ItemLengths
+from app.dispatch.deployments.suitability import ItemLengths
 from app.domain import EmbeddingRequest
 from app.errors import BadRequest, DeadlineExceeded
 from app.tokens.bounded import BoundedTokenizer

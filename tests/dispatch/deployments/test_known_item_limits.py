@@ -6,8 +6,8 @@ from app.config import DeploymentSettings, ModelSettings, ProviderSettings, Sett
 from app.dispatch import Dispatcher
 from app.providers import registry
 from app.providers.contexts import MAX_TASK_TOKENS
-from app.providers.gemini import with_task
 from app.providers.http.transport import HttpProvider
+from app.providers.kinds.gemini import with_task
 from tests.dispatch.deployments.test_item_limits import Characters
 
 

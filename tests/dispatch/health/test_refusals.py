@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.health.refusals import Refusals
 from tests.dispatch.parts import T
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.health.standing import Standing
 from app.errors import ProviderTimeout, ProviderUnavailable
 from tests.dispatch.parts import T
@@ -100,7 +100,7 @@ def test_probe_does_not_expire_before_its_call_is_cut(usual, expires_after):
     fails(made, ILL, 0.1)
     assert made.record_submitted(T + 200)
     started = T + 250  # it waited for a slot until then
-    made.probe_started(started, made.call_timeout(1, is_probe=True))
+    made.start_probe(1, started)
     assert not made.may_be_called(started + expires_after - 1)
     assert made.may_be_called(started + expires_after + 1)
 
@@ -195,22 +195,21 @@ def test_timeout_of_a_probe_depends_on_latency_and_is_at_least_ten_seconds(
     usual, timeout, expected
 ):
     made = standing(usual, timeout=timeout)
-    assert made.call_timeout(1, is_probe=True) == pytest.approx(expected)
-    assert made.call_timeout(1, is_probe=False) == timeout
+    assert made.start_probe(1, T) == pytest.approx(expected)
 
 
 def test_timeout_of_a_probe_without_known_latency_is_that_of_a_call():
-    assert standing(timeout=60.0).call_timeout(1, is_probe=True) == 60.0
+    assert standing(timeout=60.0).start_probe(1, T) == 60.0
 
 
 def test_timeout_doubles_after_each_cancelled_probe():
     made = standing(0.1, timeout=60.0)
     fails(made, ILL, 0.1)
     for now, allowed in zip(range(200, 1000, 200), (10.0, 20.0, 40.0, 60.0), strict=True):
-        assert made.call_timeout(1, is_probe=True) == allowed
+        assert made.start_probe(1, T) == allowed
         assert made.record_submitted(T + now)
         made.record_failure(
             TIMEOUT, 1, T + now, T + now + allowed, None, lambda: True, is_probe=True
         )
     made.record_success(1, T + 1000, T + 1001, "kind", tokens=0)
-    assert made.call_timeout(1, is_probe=True) == pytest.approx(10.0)
+    assert made.start_probe(1, T) == pytest.approx(10.0)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from app.config.dispatch import DispatchSettings
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.job.retry import Options, decide
 from app.errors import (
     BrokenContract,

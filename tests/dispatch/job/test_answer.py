@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.job.answer import Answer
-from app.dispatch.job.call_times import CallTimes
+from app.dispatch.job.answer import Answer, CallTimes
 from app.domain import Vectors
 
 

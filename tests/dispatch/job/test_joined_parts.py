@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.queue.queued_flow import with_size
+from app.dispatch.job.context import with_size
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.domain import Flow
 from app.errors import InternalError, ProviderUnavailable, Rejected

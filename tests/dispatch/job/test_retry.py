@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.job.retry import Fail, FailOver, Halve, Options, Retry, Wait, decide, options
-from app.dispatch.queue.attempt import NotSent
+from app.dispatch.queue.attempts import NotSent
 from app.errors import (
     BadRequest,
     BrokenContract,

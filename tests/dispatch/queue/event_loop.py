@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from app.dispatch.queue.attempt import Attempt
+from app.dispatch.queue.attempts import Attempt
 from app.dispatch.queue.batch import Batch
 from app.dispatch.queue.slot_queue import SlotQueue
 from tests.dispatch.parts import attempt, deployment
@@ -130,7 +130,7 @@ class EventLoop:
         self._spend(RESULT_S + ITEM_S * number)
         self.calls.append((self.now, number))
         call_s = self.now - self._called_at.pop(batch)
-        self.deployment.costs.learn(batch.item_count, batch.tokens, call_s)
+        self.deployment.durations.learn(batch.item_count, batch.tokens, call_s)
         for one in batch.attempts:
             self.queue.finish_attempt(one, number)
             self._callbacks.append(partial(self._answer, one))

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from app.dispatch.queue.attempt import AttemptState
+from app.dispatch.queue.attempts import AttemptState
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.sending import bisection
 from app.domain import Flow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.dispatch.queue.attempt import AttemptState
+from app.dispatch.queue.attempts import AttemptState
 from tests.dispatch.parts import T, attempt, batch, deployment
 
 

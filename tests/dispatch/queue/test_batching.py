@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.dispatch.queue.attempt import AttemptState
+from app.dispatch.queue.attempts import AttemptState
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.domain import Flow
 from tests.dispatch.parts import T, attempt, deployment

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import settings
 from hypothesis.stateful import invariant
 
-from app.dispatch.queue.attempt import AttemptState
+from app.dispatch.queue.attempts import AttemptState
 from app.dispatch.quotas.quota_window import WINDOW_S
 from tests.dispatch.queue.queue_events import QUOTA, QueueEvents
 

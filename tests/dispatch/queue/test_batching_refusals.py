@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.dispatch.queue.attempt import AttemptState
+from app.dispatch.queue.attempts import AttemptState
 from app.dispatch.queue.slot_queue import SlotQueue
 from tests.dispatch.parts import T, attempt, deployment
 from tests.dispatch.queue.queues import finished, sent

@@ -23,8 +23,8 @@ def timed(queue):
     """Return a deployment whose calls have taken `SECONDS`."""
     made = deployment("a", queue)
     for _ in range(20):
-        made.costs.add(1, 1, SECONDS)
-        made.costs.add(64, 64, SECONDS)
+        made.durations.add(1, 1, SECONDS)
+        made.durations.add(64, 64, SECONDS)
     return made
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.dispatch.queue.merging import Merging
+from app.dispatch.queue.leaving import Merging
 from app.domain import Flow
 from tests.dispatch.parts import T, attempt, deployment
 
@@ -14,7 +14,7 @@ def known(seconds_a_call, seconds_an_item, **settings):
     """Return a deployment whose calls take so long."""
     made = deployment(**settings)
     for items in (1, 8, 64, 2, 32, 16) * 5:
-        made.costs.add(items, items, seconds_a_call + seconds_an_item * items)
+        made.durations.add(items, items, seconds_a_call + seconds_an_item * items)
     return made
 
 
@@ -102,7 +102,7 @@ def test_calls_are_not_cut_where_each_takes_long_whatever_its_size():
 def test_a_size_that_alone_is_known_is_cut_in_proportion():
     to = deployment()
     for _ in range(10):
-        to.costs.add(512, 512, 4.0)
+        to.durations.add(512, 512, 4.0)
     cuts = to.split([1] * 512)
     assert [stop - start for start, stop in cuts] == [128] * 4
     assert to.fits(2000, 2000)  # nothing is known of it
@@ -118,6 +118,6 @@ def test_bulk_work_does_not_begin_with_a_long_call():
 def test_bulk_work_grows_while_larger_calls_are_unknown():
     to = deployment()
     for _ in range(10):
-        to.costs.add(64, 64, 0.9)
+        to.durations.add(64, 64, 0.9)
     assert to.fits(256, 256, is_bulk=True)
     assert not to.fits(257, 257, is_bulk=True)

@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.queue.queued_flow import _MAX_IDLE_MEMBERS
-from app.dispatch.queue.tier_credits import MIN_TIER_SHARE
-from app.dispatch.queue.waiting import group_key
+from app.dispatch.queue.fair_queueing import _MAX_IDLE_MEMBERS, MIN_TIER_SHARE
 from app.domain import TIERS, Flow
 from tests.dispatch.parts import attempt, deployment
 from tests.dispatch.queue.queued import (
@@ -59,7 +57,7 @@ def test_each_attempt_leaves_once_and_in_the_order_of_its_group(names, most, dat
     order = left_in_order(queue, most=most)
     assert sorted(order, key=id) == sorted(stay, key=id)
     for one in stay:
-        same = [x for x in stay if (x.flow, group_key(x)) == (one.flow, group_key(one))]
+        same = [x for x in stay if (x.flow, x.group_key) == (one.flow, one.group_key)]
         assert [x for x in order if x in same] == same
 
 

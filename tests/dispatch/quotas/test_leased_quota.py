@@ -1,4 +1,4 @@
-"""A worker's lease of a quota, without a store: tests/limits/leases/test_leases.py has one."""
+"""A worker's lease of a quota, without a store: tests/limits/leases/ has one."""
 
 import pytest
 

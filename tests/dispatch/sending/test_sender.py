@@ -6,7 +6,7 @@ import pytest
 
 from app.dispatch.deployments.plan import Expected
 from app.dispatch.events import Events
-from app.dispatch.queue.attempt import AttemptState, NotSent, kind_of
+from app.dispatch.queue.attempts import AttemptState, NotSent, kind_of
 from app.dispatch.queue.batch import MIN_ATTEMPTS
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.sending.sender import Sender
@@ -132,8 +132,8 @@ def test_failed_thread_start_frees_its_slot():
 def submit_burst(sending):
     """Submit attempts of which the last one lets their call start early."""
     for _ in range(20):
-        sending.a.costs.add(1, 1, 1000.0)
-        sending.a.costs.add(MIN_ATTEMPTS, MIN_ATTEMPTS, 1000.0)
+        sending.a.durations.add(1, 1, 1000.0)
+        sending.a.durations.add(MIN_ATTEMPTS, MIN_ATTEMPTS, 1000.0)
     return [sending.submit(sending.a, n) for n in range(MIN_ATTEMPTS)]
 
 

@@ -12,7 +12,7 @@ import pytest
 from app.dispatch.queue.leased_slots import LeasedSlotQueue, SlotLeaseRequest
 from app.limits.leases import host_store
 from app.limits.leases.host_store import HostStore
-from app.limits.leases.leases import Leases
+from app.limits.leases.worker_leases import Leases
 from app.limits.leases.worker_names import new_worker_name
 from tests.dispatch.parts import attempt, deployment
 from tests.support.server import eventually

@@ -1,0 +1,74 @@
+"""What files of a job share: the values of its request, the flow of its parts, and its effects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from app.concurrency.deadline import Deadline
+from app.dispatch.deployments.deployment import Deployment
+from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.preparation import Prepared
+from app.dispatch.events import Events
+from app.dispatch.queue.attempts import Attempt
+from app.dispatch.queue.batch import Batch
+from app.domain import EmbeddingRequest, Flow, Source, Vectors
+
+if TYPE_CHECKING:
+    from app.dispatch.job.part import Part
+
+#: Called with each part that has its vectors: (start, stop, vectors, the deployment they are from).
+OnPart = Callable[[int, int, Vectors, Source], None]
+
+#: Names of the sizes up to 1, 8, 64, 512 … items, by the bits of the number of items less 1. No end
+#: user has such a name.
+_SIZES = [f"\0{8 ** -(-bits // 3)}" for bits in range(64)]
+
+
+class JobContext(Struct):
+    """The values of a request that do not change while it is in dispatch."""
+
+    request: EmbeddingRequest
+    pool: Pool
+    prepared: Prepared
+    deadline: Deadline
+    events: Events
+    is_hedged: bool
+
+    @property
+    def suitable(self) -> Sequence[Deployment]:
+        """The deployments that can serve the request, whatever their health."""
+        return self.prepared.suitable
+
+
+class Effects(Struct):
+    """Actions that a job collects under its lock, and performs after it has released the lock."""
+
+    send: list[Batch] = field(default_factory=list)
+    cancel: list[Batch] = field(default_factory=list)  # calls that no request waits for any more
+    #: Attempts that get `NotSent`, and why.
+    not_sent: list[tuple[Attempt, str]] = field(default_factory=list)
+    refuted: list[Attempt] = field(default_factory=list)  # got a 400 for what another embedded
+    answered: list[tuple[Part, Vectors, Source]] = field(default_factory=list)  # to be published
+
+    def take(self) -> Effects | None:
+        """Remove and return what was collected; None where that is nothing."""
+        if not (self.send or self.cancel or self.not_sent or self.refuted or self.answered):
+            return None
+        taken = Effects(self.send, self.cancel, self.not_sent, self.refuted, self.answered)
+        self.send, self.cancel, self.not_sent = [], [], []
+        self.refuted, self.answered = [], []
+        return taken
+
+
+def with_size(flow: Flow, items: int) -> Flow:
+    """Return the flow of a request of so many items, for its attempts to wait in.
+
+    Where the key does not divide its share among end users, it divides it among sizes of requests,
+    so that its small requests do not wait until all its large ones have left.
+    """
+    if flow.user:
+        return flow
+    return Flow(flow.key, flow.share, flow.tier, _SIZES[(items - 1).bit_length()])

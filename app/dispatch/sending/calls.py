@@ -1,0 +1,167 @@
+"""Makes the call of a batch, and passes its attempts their results."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from app.dispatch.deployments.pool import Pool
+from app.dispatch.events import Events, Tracer
+from app.dispatch.queue.adaptive import AdaptiveLimit
+from app.dispatch.queue.attempts import Attempt, NotSent, Result
+from app.dispatch.queue.batch import Batch
+from app.domain import Call, Vectors
+from app.errors import (
+    Drifted,
+    InternalError,
+    Overloaded,
+    ProviderError,
+    ProviderTimeout,
+    Throttled,
+    drop_tracebacks,
+)
+
+_log = logging.getLogger("app.dispatch")
+
+
+def make_call(
+    batch: Batch, pool: Pool, events: Events, tracer: Tracer | None
+) -> tuple[Vectors | ProviderError, float, float]:
+    """Call the provider for a batch; return the result, and when the call started and ended."""
+    deployment, attempts = batch.deployment, batch.attempts
+    standing = deployment.standing
+    call_started_at = time.monotonic()
+    timeout = standing.time_limits.timeout
+    if batch.is_probe:
+        timeout = standing.start_probe(batch.item_count, call_started_at)
+    batch.deadline.set_timeout_at(call_started_at + timeout)
+    firsts = 0
+    for attempt in attempts:
+        if attempt.is_first and attempt.call_started_at is None:
+            firsts += 1
+        attempt.call_started_at = call_started_at
+    pool.retries.earn(firsts)
+    pool.hedges.earn(firsts)
+    events.call_started(deployment, attempts, call_started_at)
+    if not attempts[0].is_background:  # its age is no sign that the deployment is silent
+        standing.call_started(batch, batch.item_count, call_started_at)
+    queue = deployment.queue
+    slots, slots_left = queue.slots, queue.free
+    call, cut_to = attempts[0].call, attempts[0].cut_to
+    result: Vectors | ProviderError
+    try:
+        if len(attempts) > 1:
+            call = call.with_items(batch.items, batch.counts)
+        if tracer is None:
+            result = deployment.embed(call, cut_to, batch.deadline)
+        else:
+            result = _embed_in_span(tracer, batch, call, pool.model)
+        if standing.is_ejected_for_drift and not attempts[0].is_background:
+            reason = "embeds in another vector space than its reference"
+            result = Drifted(reason, result.tokens)
+    except ProviderError as error:
+        drop_tracebacks(error)  # its frames hold the answer, which may be megabytes
+        result = error
+    finally:
+        standing.call_ended(batch)
+        batch.deadline.close()
+    now = time.monotonic()
+    if queue.adaptive is not None and not attempts[0].is_background:
+        _adapt(queue.adaptive, batch, result, (slots, slots_left), (call_started_at, now))
+    return result, call_started_at, now
+
+
+def _adapt(
+    adaptive: AdaptiveLimit,
+    batch: Batch,
+    result: Vectors | ProviderError,
+    slots: tuple[int, int],
+    times: tuple[float, float],
+) -> None:
+    """Let the limit learn from a call; ``slots`` are all and the free ones, when it started."""
+    label, size, (number, free) = batch.deployment.label, (batch.item_count, batch.tokens), slots
+    if isinstance(result, Vectors):
+        requests = len(batch.attempts)
+        adaptive.record_success(label, size, requests, number - free, free <= 0, *times)
+    elif isinstance(result, Throttled | ProviderTimeout) and not batch.deadline.cancelled:
+        adaptive.record_failure(label, size, *times, isinstance(result, ProviderTimeout))
+
+
+def _embed_in_span(tracer: Tracer, batch: Batch, call: Call, model: str) -> Vectors:
+    deployment, cut_to = batch.deployment, batch.attempts[0].cut_to
+    callers = [attempt.call.trace for attempt in batch.attempts]
+    span, sent = tracer.start_call_span(model, deployment, call, callers)
+    result: Vectors | ProviderError = ProviderError("failed by a bug")
+    try:
+        result = deployment.embed(sent, cut_to, batch.deadline)
+    except ProviderError as error:
+        result = error
+        raise
+    finally:
+        tracer.end_call_span(span, result)
+    return result
+
+
+def deliver(attempt: Attempt, result: Result, batch_size: int, now: float) -> bool:
+    """Pass an attempt its result; return False where its job has abandoned it."""
+    counted = None
+    if attempt.charged and isinstance(result, Vectors) and not result.estimated:
+        counted = sum(result.tokens)
+    if not attempt.deployment.queue.finish_attempt(attempt, batch_size, counted):
+        return False
+    attempt.on_result(attempt, result, now)
+    return True
+
+
+def charge_dropped(batch: Batch, tokens: Sequence[int], pool: Pool) -> None:
+    """Let the requests of a batch pay for its vectors, which are dropped: by their keys."""
+    start = 0
+    for attempt in batch.attempts:
+        stop = start + attempt.size
+        pool.unpaid.add(attempt.flow.key, batch.deployment.source, sum(tokens[start:stop]))
+        start = stop
+
+
+def deliver_not_sent(batch: Batch) -> None:
+    """Return attempts without quota, which have left the queue, to their jobs."""
+    for attempt in batch.attempts:
+        attempt.on_result(attempt, NotSent("has no quota left"), time.monotonic())
+
+
+def return_unsent(batch: Batch) -> Batch | None:
+    """Return attempts without quota to their jobs; return the batch to send next, if any."""
+    queue = batch.deployment.queue
+    deliver_not_sent(batch)
+    return queue.next(time.monotonic())
+
+
+def fail_without_thread(batch: Batch) -> Batch | None:
+    """Fail a batch for which no thread could be started; return the next batch, if any."""
+    now, queue = time.monotonic(), batch.deployment.queue
+    queue.close(batch)
+    release(batch)
+    for attempt in batch.attempts:
+        deliver(attempt, Overloaded("The proxy is overloaded.", retry_after=1), 1, now)
+    return queue.finish(batch, now)
+
+
+def release(batch: Batch) -> None:
+    """Release the quota and the probe of a call that is not made."""
+    if batch.reservation is not None:
+        batch.deployment.quota.release(batch.reservation)
+    if batch.is_probe:
+        batch.deployment.standing.probe_ended()
+    for attempt in batch.attempts:
+        batch.deployment.queue.discard(attempt)
+
+
+def abort(batch: Batch) -> None:
+    """Fail all attempts of a batch whose call was ended by a bug."""
+    now = time.monotonic()
+    batch.deployment.standing.probe_ended()
+    for attempt in [*batch.attempts, *batch.refused_with]:
+        try:
+            deliver(attempt, InternalError("The proxy failed."), 1, now)
+        except Exception:
+            _log.exception("passing an attempt the failure of its call failed")

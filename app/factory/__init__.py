@@ -1,0 +1,213 @@
+"""The factory: `create_app` makes and connects all objects of the proxy, here and nowhere else.
+
+* `services`: those that only some settings name: ledger, table of keys, identity provider.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask
+
+from app import config
+from app.api.client import ClientAddresses
+from app.api.embedder import Embedder
+from app.api.flask_app import Proxy, install_hooks
+from app.api.views import Api
+from app.auth.authenticator import Authenticator, Keyring
+from app.cache import make_cache
+from app.cache.memory import Caches
+from app.config import Settings
+from app.console.api_docs.docs import Docs
+from app.console.build import make_console
+from app.console.live.now_page import now_page
+from app.console.live.request_page import request_page
+from app.console.playground.embedding import PlaygroundEmbedder
+from app.dispatch import Dispatcher
+from app.dispatch.events import Events
+from app.dispatch.quotas.shares import exceeded_limits
+from app.exchange import Observer
+from app.factory.services import Services, make_services
+from app.limits.leases.worker_leases import make_leases
+from app.limits.limiter import Limiter, make_limiter
+from app.observability import build as observability
+from app.observability import logs
+from app.observability.metrics.directory import VARIABLE
+from app.observability.request_record import RequestRecords
+from app.pipeline import Pipeline
+from app.providers import registry
+from app.tokens.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from app.dispatch.drift.watch import DriftWatch
+    from app.observability.build import Metrics
+
+_log = logging.getLogger("app.factory")
+
+
+def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True) -> Flask:
+    """Make the WSGI app. Raises `app.config.SettingsError`.
+
+    ``settings`` by name (``PROVIDERS`` …) replace those of `app.config.load`. ``start`` False makes
+    it without its background threads, to check settings.
+    """
+    checked = config.load(registry) if settings is None else config.check(settings, registry)
+    logs.configure(checked.logs)
+
+    providers, tokenizers = registry.make_used(checked), config.load_tokenizers(checked)
+    metrics = observability.metrics(checked)
+    tracing = observability.tracing(checked, providers)
+    meter = metrics.meter if metrics else None
+    live = observability.live(checked)
+    events: list[Events] = [meter] if meter is not None else []
+    if live is not None:
+        events.append(live.figures)
+    host_store = _host_store(checked)
+    dispatcher = Dispatcher(
+        checked,
+        providers,
+        tokenizers=tokenizers,
+        events=events,
+        tracer=tracing,
+        has_host_store=host_store is not None,
+    )
+    cache = make_cache(checked.cache)
+    widths = {name: model.dimensions for name, model in checked.models.items()}
+    scope = checked.cache.scope if checked.cache else "shared"
+    spaces = {name: model.space for name, model in checked.models.items()}
+    fingerprints = _fingerprints(dispatcher, tokenizers)
+    pipeline = Pipeline(dispatcher, cache, scope, widths, spaces, fingerprints)
+
+    flask = Proxy("app")
+    services = flask.extensions["services"] = make_services(checked)
+    start_observers = [observer for observer in (tracing, meter) if observer is not None]
+    keep = [logs.log_request] if live is None else [logs.log_request, live.keep]
+    finish_observers: list[Observer] = [
+        *start_observers,
+        *services.observers,
+        RequestRecords(*keep),
+    ]
+    if live is not None:
+        live.dispatcher = dispatcher
+        services.add(live.start, live.stop)
+    addresses = ClientAddresses(checked.trusted_proxies)
+    install_hooks(flask, finish_observers, start_observers, addresses)
+    for lease in make_leases(checked, dispatcher, host_store):
+        services.add(lease.start, lease.close)
+    drift_watch = _add_drift_watch(services, checked, dispatcher)
+    limiter = make_limiter(checked)
+    services.add(limiter.soft_limits.start, limiter.soft_limits.close)
+    keyring = Keyring(checked.keys.values())
+    authenticator = Authenticator(keyring, services.key_sources, services.blocklist)
+    embedder = Embedder(checked, authenticator, limiter, pipeline)
+    api = Api(checked, authenticator, embedder, dispatcher)
+    flask.register_blueprint(api.blueprint())
+    flask.register_blueprint(Docs(checked).blueprint())
+    playground = PlaygroundEmbedder(embedder, pipeline, finish_observers, start_observers)
+    deployments = dispatcher.deployments()
+    pages = services.console_pages(checked)
+    if live is not None:
+        pages += [now_page(live, services.spent_today), request_page(live)]
+    for blueprint in make_console(
+        checked, authenticator, addresses, playground, deployments, pages
+    ):
+        flask.register_blueprint(blueprint)
+    if metrics:
+        _register_gauges(metrics, dispatcher, cache, services, limiter)
+        if drift_watch is not None:
+            metrics.gauges.space_checks(drift_watch.counts, drift_watch.ages, drift_watch.every)
+        flask.register_blueprint(metrics.page(api.require_admin, addresses.are_within))
+    if services.reporter is not None:
+        flask.register_blueprint(services.page(api.caller))
+    if start:
+        _warn_of_cut_texts(dispatcher)
+        _warn_of_exceeded_limits(checked, host_store is not None)
+        services.start()
+    return flask
+
+
+def _host_store(settings: Settings) -> Path | None:
+    """Return the directory that gunicorn's workers share, where they lease slots by it."""
+    directory = os.environ.get(VARIABLE)
+    if directory is None or settings.limits.url is not None or settings.workers == 1:
+        return None
+    return Path(directory)
+
+
+def _add_drift_watch(
+    services: Services, settings: Settings, dispatcher: Dispatcher
+) -> DriftWatch | None:
+    """Watch for drift in gunicorn's workers, which have a directory that they share.
+
+    Returns None elsewhere, and where ``CHECK`` is None.
+    """
+    directory, check = os.environ.get(VARIABLE), settings.check
+    if directory is None or check is None:
+        if check is not None and check.ejects:
+            services.add(_warn_of_no_watch, None)
+        return None
+    from app.dispatch.drift.build import watch
+
+    made = watch(dispatcher, settings, check, Path(directory), services.database)
+    services.add(made.start, made.stop)
+    return made
+
+
+def _warn_of_no_watch() -> None:
+    _log.warning(
+        "CHECK: no deployment is compared with its reference, so none is ejected for drift: the "
+        "server is not started with deploy/gunicorn.conf.py, or has no directory for its workers"
+    )
+
+
+def _fingerprints(dispatcher: Dispatcher, tokenizers: Mapping[str, Tokenizer]) -> Mapping[str, str]:
+    """Return the fingerprints of the tokenizers that decode token ids for a provider, by model."""
+    decoding = {model for model, d in dispatcher.deployments() if not d.takes_tokens}
+    return {model: t.fingerprint for model, t in tokenizers.items() if model in decoding}
+
+
+def _warn_of_cut_texts(dispatcher: Dispatcher) -> None:
+    """Log the deployments that may embed only the beginning of a long text, in one line."""
+    if cutting := dispatcher.deployments_that_may_cut():
+        _log.warning(
+            "texts over the model's context are cut silently, or may be, by %s: set "
+            "'max_item_tokens' of these deployments and the 'tokenizer' of their models "
+            "(docs/providers.md)",
+            ", ".join(cutting),
+        )
+
+
+def _warn_of_exceeded_limits(settings: Settings, has_host_store: bool) -> None:
+    """Log the limits of calls at once that are below the number of workers, in one line."""
+    if exceeded := exceeded_limits(settings, has_host_store):
+        _log.warning(
+            "each of %d workers makes at least one call at once, which together may be more than "
+            "%s: set WEB_CONCURRENCY to the smallest of these, or raise them (docs/dispatch.md)",
+            settings.workers,
+            ", ".join(exceeded),
+        )
+
+
+def _register_gauges(
+    metrics: Metrics,
+    dispatcher: Dispatcher,
+    cache: Caches | None,
+    services: Services,
+    limiter: Limiter,
+) -> None:
+    """Register the objects whose state the gauges report."""
+    gauges = metrics.gauges
+    gauges.dispatch(dispatcher)
+    for level, stats in cache.levels() if cache else ():
+        gauges.cache(level, stats)
+    if services.ledger is not None:
+        ledger = services.ledger
+        gauges.ledger(lambda: ledger.state)
+    if services.volume_alert is not None:
+        gauges.volume(services.volume_alert)
+    gauges.limits(limiter.windows.state)
+    gauges.soft_limits(limiter.soft_limits)

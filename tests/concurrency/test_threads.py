@@ -1,0 +1,66 @@
+"""Blocking functions in native threads, under gevent and without it."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from app.concurrency.threads import NativeThreads
+from tests.support.server import ROOT
+
+#: Many greenlets share two native threads, which the interpreter switches as often as it can.
+UNDER_GEVENT = """
+from gevent import monkey
+monkey.patch_all()
+import sys, threading, gevent
+from app.concurrency.threads import NativeThreads
+sys.setswitchinterval(1e-6)
+threads, main = NativeThreads(2), threading.get_native_id()
+
+def ask():
+    for i in range(500):
+        assert threads.run(lambda: (i, threading.get_native_id() == main)) == (i, False)
+
+gevent.joinall([gevent.spawn(ask) for _ in range(16)], raise_error=True)
+print("done")
+"""
+
+
+def test_many_greenlets_share_native_threads():
+    """Locks that gevent has replaced are used by greenlets alone: a native thread hung on one."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNDER_GEVENT], cwd=ROOT, capture_output=True, timeout=60, check=False
+    )
+    assert done.stdout == b"done\n", done.stderr.decode()
+
+
+def test_many_threads_share_native_threads():
+    native, results = NativeThreads(2), []
+    callers = [
+        threading.Thread(target=lambda i=i: results.append(native.run(lambda: i)))
+        for i in range(50)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(10)
+    assert sorted(results) == list(range(50))
+
+
+def test_errors_are_raised_and_free_the_thread():
+    native = NativeThreads(1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            native.run(lambda: 1 // 0)
+    assert native.run(lambda: 7) == 7
+
+
+def test_a_function_that_hangs_keeps_its_thread():
+    native, end = NativeThreads(1), threading.Event()
+    with pytest.raises(TimeoutError, match="took too long"):
+        native.run(end.wait, 0.05)
+    with pytest.raises(TimeoutError, match="every thread is busy"):
+        native.run(lambda: 1, 0.05)
+    end.set()
+    assert native.run(lambda: 2, 5) == 2
