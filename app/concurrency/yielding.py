@@ -12,6 +12,10 @@ _B = TypeVar("_B")
 ROWS_PER_YIELD = 16
 #: Seconds of a long loop between two yields: requests do not notice them.
 WORK_S_PER_YIELD = 0.003
+#: Seconds of a sleep that lets all other greenlets run. 0 would not do: gevent then switches to the
+#: greenlets that are ready already, and does not look for what has arrived on sockets. A timer of a
+#: nanosecond makes its loop look.
+YIELD_SLEEP_S = 1e-9
 
 
 def map_with_yields(
@@ -56,9 +60,5 @@ def iterate_with_yields(items: Iterable[_A]) -> Iterator[_A]:
 
 
 def yield_control() -> None:
-    """Let other greenlets run where gevent has patched ``sleep``, else other threads.
-
-    ``sleep(0)`` would not do: gevent then switches to the greenlets that are ready already, and
-    does not look for what has arrived on sockets. A timer of a nanosecond makes its loop look.
-    """
-    time.sleep(1e-9)
+    """Let other greenlets run where gevent has patched ``sleep``, else other threads."""
+    time.sleep(YIELD_SLEEP_S)

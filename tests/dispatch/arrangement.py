@@ -11,6 +11,7 @@ from typing import Any
 from app.providers.base import Capabilities
 from tests.dispatch.asks import Ask, ask_all
 from tests.dispatch.item_limits import Words, limit_items
+from tests.dispatch.lifetimes import Lifetime, draw_lifetimes
 from tests.dispatch.members import good
 from tests.dispatch.operations import Background, Drift, draw_background, draw_drifts
 from tests.dispatch.rows import WIDTH
@@ -70,6 +71,7 @@ class Arrangement:
     waiting: int = 1000
     no_threads: tuple[float, float, float] = (0.0, 0.0, 0.0)  # from, until, how often
     workers: int = 1
+    lifetimes: list[Lifetime] = field(default_factory=list)  # of each worker
     unique: bool = False  # no item is requested twice
     warm: float = 0.0  # seconds of load before the first fault
     asks: list[Ask] = field(default_factory=list)
@@ -124,7 +126,8 @@ def arrange(seed: int) -> Arrangement:
     )
     limit_items(made)
     made.trouble_over = max(last, made.warm + count / rate)
-    made.workers = _workers(made)
+    made.lifetimes = draw_lifetimes(made, _workers(made), made.warm + count / rate)
+    made.workers = len(made.lifetimes)
     made.drifts = draw_drifts(made, made.trouble_over)
     made.background = draw_background(made, made.trouble_over)
     made.trouble_over = max([made.trouble_over, *(drift.stop for drift in made.drifts)])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.domain import InputType, Item
+from tests.dispatch.lifetimes import READY_S
 from tests.dispatch.members import POISON
 from tests.dispatch.rows import WIDTH
 from tests.dispatch.trouble import NO_REST
@@ -19,6 +20,8 @@ AFTERWARDS = ("back", "last")  # phases
 CALM = 40.0  # … and of those, the seconds without any request
 SHORT = 1.0  # maximum length of a burst of 429, in seconds
 SOON = 12.0  # seconds after which such a burst must have no effect
+#: Requests when a worker starts.
+STARTING = 60
 #: Average calls of the deployment with the smallest share in the last wave, where calls are
 #: counted: no call by chance then has odds of 1 to 10^6.
 EXPECTED_SHARE = 16
@@ -47,6 +50,7 @@ def ask_all(dice: random.Random, made: "Arrangement", count: int, length: float)
         *_to_warm_up(dice, made),
         *_in_trouble(dice, made, count, length),
         *_in_bursts(made),
+        *_at_starts(made),
         *_afterwards(dice, made),
         *_at_last(dice, made),
     ]
@@ -109,6 +113,14 @@ def _in_bursts(made: "Arrangement") -> Iterator[Ask]:
             end = max(stop for _, stop, _ in spans)
             for number in range(5):
                 yield Ask(model, [f"soon {number}"], end + SOON + number, phase="soon")
+
+
+def _at_starts(made: "Arrangement") -> Iterator[Ask]:
+    """Return a burst of requests at the start of a worker, when others have its slots."""
+    for life in made.lifetimes:
+        for number in range(STARTING if life.starts_at else 0):
+            model = sorted(made.models)[number % len(made.models)]
+            yield Ask(model, [f"start {number}"], life.starts_at + READY_S)
 
 
 def _afterwards(dice: random.Random, made: "Arrangement") -> Iterator[Ask]:

@@ -36,7 +36,7 @@ class Extras:
                 provider.settings["concurrency"] = AutoConcurrency(1, dice.choice([4, 64]))
         self._more = more = random.Random(f"more extras of {made.seed}")
         self._every = more.choice([0.0, 0.0, 0.3, 3.0]) if made.theme != "share" else 0.0
-        self._workers = made.workers
+        self._lifetimes = made.lifetimes
         self.is_gevent = more.random() < 0.5
         self._has_end_users = more.random() < 0.3
         for provider in made.providers.values():
@@ -49,9 +49,9 @@ class Extras:
             return after
         return after // self._every * self._every
 
-    def worker(self) -> int:
-        """Return the number of the worker that gets the next request."""
-        return self._more.randrange(self._workers)
+    def worker(self, at: float) -> int:
+        """Return the number of the worker that gets the next request, which is made ``at``."""
+        return self._more.choice([n for n, life in enumerate(self._lifetimes) if life.serves(at)])
 
     def user(self) -> str | None:
         """Return the end user of the next request, whom providers may be told."""

@@ -17,7 +17,6 @@ from app.dispatch.queue.batch import Batch
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.sending.sender import Sender
 from app.domain import Flow, Item, Source, Tier
-from app.limits.leases.worker_leases import Leases
 from app.pipeline import Pipeline
 from tests.dispatch.virtual import World
 
@@ -115,11 +114,6 @@ class WatchedDispatcher(Dispatcher):
         for pool in self._pools.values():
             pool.__class__, pool.world = WatchedPool, world
         self.first_calls = self._sender.first_calls = defaultdict(int)
-
-
-def name_worker(leases: Leases, name: str) -> None:
-    """Give a worker a name that is the same in each run."""
-    leases._worker = name
 
 
 def start_early_at_once(dispatcher: Dispatcher, world: World) -> None:

@@ -66,12 +66,10 @@ def running(made: Arrangement) -> Iterator[Simulation]:
             run.members[name].item_tokens = made.item_tokens
         for dispatcher in run.dispatchers if extras.is_gevent else ():
             start_early_at_once(dispatcher, run.world)
-        stores = _share_slots(run, made) if made.workers > 1 else []
-        _shorten_threads(run, made)
         schedule(run, made)
         _ask(run, [ask for ask in made.asks if ask.phase not in AFTERWARDS], 0.0, extras)
-        for store in stores:
-            store.start()
+        stores = _share_slots(run, made) if made.workers > 1 else []
+        _shorten_threads(run, made)
         run.world.run()  # until the requests of the first phase have ended
         began = max(made.trouble_over, run.world.now - 1000)
         _ask(run, [ask for ask in made.asks if ask.phase in AFTERWARDS], began, extras)
@@ -84,14 +82,15 @@ def running(made: Arrangement) -> Iterator[Simulation]:
 def _ask(run: Simulation, asks: Sequence[Ask], began: float, extras: Extras) -> None:
     """Schedule requests, relative to the start of the simulation or of its last phase."""
     for ask in asks:
+        at = began + extras.moment(ask.after, ask.phase)
         run.ask(
             ask.model,
             ask.items,
-            after=1000 + began + extras.moment(ask.after, ask.phase) - run.world.now,
+            after=1000 + at - run.world.now,
             timeout=ask.timeout,
             dimensions=ask.dimensions,
             input_type=ask.input_type,
-            worker=extras.worker(),
+            worker=extras.worker(at),
             user=extras.user(),
             flow=extras.flow(),
             leaves_after=extras.leaves_after(ask.phase),
@@ -104,8 +103,9 @@ def _share_slots(run: Simulation, made: Arrangement) -> list[VirtualStore]:
     stores = share_slots(
         run.world,
         run.dispatchers,
+        made.lifetimes,
         dice,
-        lambda: run.answered < len(run.asked),
+        run.waits,
         made.trouble_over,
     )
     if stores[0].may_not_answer:  # a worker that had lent all its slots uses one at once

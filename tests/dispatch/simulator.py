@@ -197,6 +197,12 @@ class Simulation:
             asked.heard = self.world.now
             self.answered += 1
 
+    def waits(self, worker: int | None = None) -> bool:
+        """Return whether a request of a worker, or of any, has no answer yet."""
+        if worker is None:
+            return self.answered < len(self.asked)
+        return any(asked.worker == worker and asked.heard is None for asked in self.asked)
+
     def to_the_end(self) -> None:
         """Run the simulation to its end, and check invariants.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -41,18 +42,23 @@ class World(world.World):
     @contextmanager
     def installed(self) -> Iterator[Self]:
         """Let leases of slots use this world, too."""
-        real = worker_leases.time
+        real, names = (worker_leases.time, worker_leases.new_worker_name), count()
         worker_leases.time = SimpleNamespace(monotonic=lambda: self.now)
+        worker_leases.new_worker_name = lambda: f"w{next(names)}"  # the same in each run
         try:
             with super().installed():
                 yield self
         finally:
-            worker_leases.time = real
+            worker_leases.time, worker_leases.new_worker_name = real
 
     def start_now(self, function: Callable[..., Any], arguments: Any) -> None:
         """Do as `app.concurrency.threads` under gevent: run a thread until it waits."""
         if not self.may_start():
             raise RuntimeError(f"can't start new thread ({INJECTED})")
+        self.run_first(function, *arguments)
+
+    def run_first(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Run a function in a thread of its own until it waits; then the calling one goes on."""
         self.at(self.now, getcurrent().switch)
         self.thread(function, *arguments).switch()
 

@@ -67,6 +67,18 @@ def test_page_now_follows_what_happens(page, proxy, upstreams):
     assert page.text("#pause") == "Continue"
 
 
+def test_page_now_is_new_soon_after_a_slow_answer(page):
+    page.goto("/console/now")
+    wait_for_figures(page)
+    page.evaluate(
+        "(() => { pauses = []; let now = 0; const later = setTimeout;"
+        " performance.now = () => (now += 60_000);"  # each answer takes a minute
+        " window.setTimeout = (run, ms) => { pauses.push(ms); return later(run, ms); }; })()"
+    )
+    page.wait("pauses.length > 0")
+    assert max(page.evaluate("pauses")) == 10_000
+
+
 VALUES = {
     "short": [None, 0, 0.058, 9.996, 12.34, 999.4, 999.6, 12_345, 1_234_567, 8.3e9],
     "count": [None, 0, 7, 1_234_567],

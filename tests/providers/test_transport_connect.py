@@ -118,7 +118,7 @@ def test_connecting_ends_at_the_deadline(stuck):
 
 def test_connecting_ends_at_the_connect_timeout(stuck):
     start = time.monotonic()
-    with pytest.raises(ConnectionFailed, match=r"in time|TLS"):
+    with pytest.raises(ConnectionFailed, match="in time"):
         provider_at(stuck, connect_timeout=0.2).embed(call(), within(10))
     assert 0.18 < time.monotonic() - start < 0.2 + LATE
 

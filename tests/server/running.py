@@ -56,6 +56,7 @@ class Running:
 
     def __init__(self, worker_class: str, *, stopped: bool = False, **settings: Any) -> None:
         self.stopped = stopped
+        self.on_request: Callable[[str], object] = lambda path: None  # at its start
         self.config = Config()
         for name, value in {"keepalive": 5, "threads": 4, "accesslog": None, **settings}.items():
             self.config.set(name, value)
@@ -71,7 +72,7 @@ class Running:
     def _run(self) -> None:
         log = Logger(self.config)
         log.error_log.handlers = [logging.StreamHandler(self.log_lines)]
-        app = type("App", (), {"wsgi": lambda _: plain})()
+        app = type("App", (), {"wsgi": lambda _: self._answer})()
         arguments = (1, os.getppid(), [self.listener], app, 30, self.config, log)
         if self.worker_class == "gevent":
             self.worker = worker = serving.GeventWorker(*arguments)
@@ -94,6 +95,10 @@ class Running:
                 timeout=5
             )  # a real worker's process ends with it; here sockets must be closed
             gevent.get_hub().destroy(destroy_loop=True)
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        self.on_request(environ["PATH_INFO"])
+        return plain(environ, start_response)
 
     def stop(self) -> None:
         self.worker.handle_exit(15, None)

@@ -4,8 +4,10 @@ import { timeSeries } from "./charts.js";
 import { digits, duration, KINDS, money, short, STATE_CLASSES } from "./live_values.js";
 
 const INTERVAL_MS = 2000;
-// A server that takes long, as it has many deployments, is asked less often.
+// A server that takes long, as it has many deployments, is asked less often; one slow answer alone
+// must not leave the page as it is for minutes.
 const PAUSE_OF_ANSWER_TIME = 20;
+const MAX_PAUSE_MS = 10_000;
 const find = (id) => document.getElementById(id);
 const make = (tag, className, ...content) => {
   const made = Object.assign(document.createElement(tag), { className });
@@ -145,7 +147,7 @@ async function poll() {
     say(`No new figures: ${error.message} Trying again.`);
   }
   isAsking = false;
-  timer = setTimeout(poll, Math.max(INTERVAL_MS, PAUSE_OF_ANSWER_TIME * took));
+  timer = setTimeout(poll, Math.max(INTERVAL_MS, Math.min(MAX_PAUSE_MS, PAUSE_OF_ANSWER_TIME * took)));
 }
 
 function say(text) {

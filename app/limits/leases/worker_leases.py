@@ -78,10 +78,12 @@ class Leases:
     def start(self) -> None:
         """Start the background task, in the process that serves."""
         self._worker = new_worker_name()
-        self._store.start()
+        # Before the first exchange, which the task may make at once: it names the slots that the
+        # worker keeps, which are none.
         for name, leased in self._leased.items():
             leased.on_need = partial(self._need, name)
             leased.join(time.monotonic())
+        self._store.start()
 
     def close(self) -> None:
         """Return all leases, and close the connections."""

@@ -117,11 +117,21 @@ class _BaseConnection:
     def connect(self) -> None:
         try:
             super().connect()  # type: ignore[misc]
+            self._check_connected()
+        except Exception as error:
+            # What an interruption looks like depends on what the provider sends after it.
+            was_interrupted = self._watchdog is not None and self._watchdog.has_interrupted
+            if was_interrupted and self.timeout.deadline.remaining() > 0:
+                raise ConnectTimeoutError(self, "no connection in time") from error
+            raise
         finally:
             if self._watchdog is not None:
                 self._watchdog.stop()
                 self._watchdog = None
         self.sock = DeadlineSocket(self.sock, self.timeout)
+
+    def _check_connected(self) -> None:
+        """Raise where the connection cannot be used, although no error was raised."""
 
     def _new_conn(self) -> socket.socket:
         """Open the connection, within the connect timeout in all. Raises as urllib3 does."""
@@ -159,8 +169,7 @@ class _Connection(_BaseConnection, HTTPConnection):  # type: ignore[misc]
 class _TlsConnection(_BaseConnection, HTTPSConnection):  # type: ignore[misc]
     is_watched = True
 
-    def connect(self) -> None:
-        super().connect()
+    def _check_connected(self) -> None:
         if self.sock.version() is None:  # Python gives TLS back unagreed where the socket has ended
             self.close()
             raise NewConnectionError(self, "TLS was not agreed on")

@@ -95,6 +95,7 @@ class Watchdog:
         self._deadline = deadline
         self._end = end
         self._wakeup = Wakeup()
+        self.has_interrupted = False
         # TLS takes the descriptor away from the socket that it is given.
         self._sock = sock.dup()
         _thread.start_new_thread(self._run, ())
@@ -108,6 +109,7 @@ class Watchdog:
             while (left := min(self._deadline.remaining(), self._end - time.monotonic())) > 0:
                 if self._wakeup.wait(min(left, LOOK_S)):
                     return
+            self.has_interrupted = True  # before its effect is seen
             interrupter(self._sock)()
 
 
