@@ -18,13 +18,23 @@ _NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chose
 
 
 class NextStep:
-    """Carries out a decision about a part; it is made after a failure, as most parts have none."""
+    """Decides what follows a failure of a part, and carries it out.
+
+    It is made after a failure, as most parts have none.
+    """
 
     def __init__(self, context: JobContext, parts: Parts, rng: random.Random) -> None:
         self._context = context
         self._pool = context.pool
         self._parts = parts
         self._rng = rng
+
+    def decide(
+        self, part: Part, attempt: Attempt, error: ProviderError, now: float
+    ) -> retry.Decision:
+        """Return what follows the failure of an attempt."""
+        options = retry.options(part, attempt, self._pool, self._context.suitable, now)
+        return retry.decide(part, attempt, error, self._pool, options)
 
     def take(
         self,
