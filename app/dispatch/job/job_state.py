@@ -180,6 +180,7 @@ class JobState:
         source = attempt.deployment.source
         self._answer.put(part.start, part.stop, vectors, source)
         self._parts.transition(part, PartState.ANSWERED)
+        part.forget_too_large_refusals()  # which are right, though another takes larger calls
         part.refused_by.pop(attempt.deployment, None)
         self.effects.refuted += part.refused_by.values()
         if self._parts_are_published:
@@ -203,6 +204,7 @@ class JobState:
             if part.has_call_beside:
                 part.late_at = now + step.pause(part)
             return
+        attempt, error = part.too_large_refusal or (attempt, error)
         if isinstance(error, ClientError):
             self._end_part(part, error)
             return

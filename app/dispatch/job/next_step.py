@@ -50,7 +50,7 @@ class NextStep:
                 return decision
             case retry.Halve():
                 assert isinstance(error, Rejected)
-                if not self._parts.halve(part, attempt.deployment, error, self._pool):
+                if not self._parts.halve(part, self._pool):
                     return retry.Fail(retry.refusal(error))
             case retry.Wait(must_charge_retry):
                 part.must_charge_retry = must_charge_retry

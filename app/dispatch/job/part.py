@@ -126,6 +126,23 @@ class Part(Struct, eq=False):
         return sum(attempt.batch_size == 1 for attempt in self.refused_by.values()) > 1
 
     @property
+    def too_large_refusal(self) -> tuple[Attempt, Rejected] | None:
+        """An attempt of several items that was refused as too large, and its error, if any."""
+        if self.size > 1:
+            for deployment, attempt in self.refused_by.items():
+                error = self.failed_at.get(deployment)
+                if isinstance(error, Rejected) and error.too_large:
+                    return attempt, error
+        return None
+
+    def forget_too_large_refusals(self) -> None:
+        """Remove refusals of its size, which are no failures: another may have another limit."""
+        while (refusal := self.too_large_refusal) is not None:
+            attempt, error = refusal
+            self.failures.remove(error)
+            del self.failed_at[attempt.deployment], self.refused_by[attempt.deployment]
+
+    @property
     def called(self) -> list[Deployment]:
         """The deployments that have failed it, and those that have it now."""
         return [*self.failed_at, *(attempt.deployment for attempt in self.attempts)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.job.call_times import CallTimes
 from app.dispatch.job.effects import Effects
@@ -13,7 +12,6 @@ from app.dispatch.job.joined import JoinedItems, extent
 from app.dispatch.job.part import NEVER, NEXT_STATES, Part, PartState
 from app.dispatch.queue.attempt import Attempt
 from app.domain import Flow
-from app.errors import ProviderError
 
 
 class Parts:
@@ -114,7 +112,7 @@ class Parts:
                 self._joined.prefer(one)
         return smaller
 
-    def halve(self, part: Part, deployment: Deployment, error: ProviderError, pool: Pool) -> bool:
+    def halve(self, part: Part, pool: Pool) -> bool:
         """Replace a part whose call was too large by smaller ones; False if no budget is left.
 
         The first time its largest item is sent alone, and the others wait for its vectors.
@@ -122,8 +120,7 @@ class Parts:
         if self._halvings >= MAX_FREE_HALVINGS and not pool.retries.spend():
             return False
         self._halvings += 1
-        part.failures.remove(error)  # no failure of the halves: only the size was refused
-        del part.failed_at[deployment]
+        part.forget_too_large_refusals()  # no failures of the halves: only the size was refused
         cuts = cuts_of_halves(part.tokens, part.is_largest_served)
         smaller = self._cut(part, cuts)
         halving = Halving(len(cuts), pool.estimate)

@@ -2,9 +2,14 @@
 
 import pytest
 
+from app.dispatch.queue.attempt import NotSent
 from app.errors import (
+    ClientError,
     InternalError,
     Overloaded,
+    ProviderUnavailable,
+    Rejected,
+    Throttled,
 )
 from tests.dispatch.asking import Asking
 from tests.dispatch.members import good
@@ -12,6 +17,7 @@ from tests.dispatch.parts import T, deployment, vectors
 from tests.dispatch.simulator import simulated
 
 LATE = 10.1  # seconds after which another deployment is called beside one without a known p95
+TOO_LARGE = Rejected("too many tokens in one request", too_large=True)
 
 
 def late(size=1):
@@ -63,3 +69,46 @@ def test_hedge_that_gets_no_thread_does_not_end_the_request(caching):
         run.world.may_start = lambda: not 1010.01 < run.world.now < 1010.5
         run.to_the_end()
         assert not run.errors()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ProviderUnavailable("failed with 503"),
+        Throttled("asked us to slow down (429)"),
+        NotSent("may not be called now"),
+        Rejected("your input is invalid"),
+        no_thread(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_part_that_one_deployment_refused_as_too_large_is_split_if_its_other_call_fails(other):
+    asking, first, beside = late(size=4)
+    asking.answer(first, T + LATE, TOO_LARGE)
+    assert asking.take() == []  # the other call may still succeed
+    asking.answer(beside, T + LATE + 1, other)
+    now = T + LATE + 1
+    while not asking.job.finished:
+        now = max(now, asking.job.advance(now))
+        for attempt in asking.take():
+            assert attempt.size < 4
+            asking.answer(attempt, now)
+    assert asking.job.outcome().vectors == vectors(range(4))
+    asking.assert_nothing_left()
+
+
+def test_deployment_that_takes_smaller_calls_than_another_is_not_ejected_for_it():
+    asking, first, beside = late(size=4)
+    standing = first.deployment.standing
+    asking.answer(first, T + LATE, TOO_LARGE)
+    asking.answer(beside, T + LATE + 1)
+    assert asking.job.outcome().vectors == vectors(range(4))
+    assert not standing.health.has_refuted_400s
+
+
+def test_item_that_one_deployment_refused_as_too_long_fails_with_its_other_call():
+    asking, first, beside = late()
+    asking.answer(first, T + LATE, TOO_LARGE)
+    asking.answer(beside, T + LATE + 1, Rejected("your input is invalid"))
+    with pytest.raises(ClientError, match="your input is invalid"):
+        asking.job.outcome()
