@@ -12,7 +12,7 @@ from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.job.part import Part, PartState
 from app.dispatch.job.parts import Parts
 from app.dispatch.job.timers import Timers
-from app.dispatch.queue.attempt import Attempt, AttemptState
+from app.dispatch.queue.attempt import Attempt
 from app.errors import ProviderTimeout
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class SlowCalls:
         other = self._choose_beside(part, now)
         if other is None:
             return
-        queued = next((a for a in part.attempts if _waits_for_slot(a)), None)
+        queued = next((a for a in part.attempts if a.waits_for_slot), None)
         if queued is not None:
             self._move(part, queued, other, now)
             return
@@ -117,11 +117,3 @@ class SlowCalls:
             running = {attempt.deployment for attempt in part.attempts}
             other = pool.choose(now, expected, suitable, running.union(part.permanently_failed_at))
         return other
-
-
-def _waits_for_slot(attempt: Attempt) -> bool:
-    """Whether no call is in flight for an attempt; it may have had one that was refused with 400.
-
-    Then it waits for the next test of the bisection.
-    """
-    return attempt.call_started_at is None or attempt.state is AttemptState.QUEUED

@@ -71,8 +71,10 @@ class Timers:
         """Return whether to hedge the only attempt of a part now; set its next time, if any."""
         if part.hedge_at > now:
             return False
-        call_started_at = now if attempt.call_started_at is None else attempt.call_started_at
-        part.hedge_at = call_started_at + part.hedge_after
+        started_at = attempt.call_started_at
+        if started_at is None or attempt.waits_for_slot:
+            started_at = now
+        part.hedge_at = started_at + part.hedge_after
         if part.hedge_at > now:
             return False
         part.hedge_at = NEVER

@@ -93,3 +93,11 @@ class Attempt(Struct, eq=False):
 
     def __post_init__(self) -> None:
         self.size = len(self.call.items)
+
+    @property
+    def waits_for_slot(self) -> bool:
+        """Whether no call is in flight for it; it may have had one that was refused with 400.
+
+        Then it waits for the next test of the bisection, or in its queue again.
+        """
+        return self.call_started_at is None or self.state is AttemptState.QUEUED
