@@ -18,6 +18,10 @@ T = TypeVar("T")
 _LOOK_S = 0.1
 
 
+class NoThread(RuntimeError):
+    """The system has no further thread for this process."""
+
+
 class NativeThreads:
     """Runs at most ``max_threads`` functions at a time, those that callers have left included.
 
@@ -42,8 +46,8 @@ class NativeThreads:
         """Return what ``function`` returns, or raise what it raises.
 
         Raises `TimeoutError` after ``timeout_s``, at the deadline or at its cancellation: a
-        function that runs by then keeps its thread until it ends. Raises `RuntimeError` where no
-        thread can be started.
+        function that runs by then keeps its thread until it ends. Raises `NoThread` where no thread
+        can be started.
         """
         limit = _Limit(timeout_s, deadline)
         while not self._free.acquire(timeout=min(_LOOK_S, limit.remaining())):
@@ -66,7 +70,10 @@ class NativeThreads:
 
     def _start(self, call: _Call[Any]) -> None:
         if not threads_are_greenlets():
-            _thread.start_new_thread(call.run_and_finish, ())
+            try:
+                _thread.start_new_thread(call.run_and_finish, ())
+            except RuntimeError as error:
+                raise NoThread("no thread can be started") from error
             return
         if self._pool is None:
             from gevent.threadpool import ThreadPool

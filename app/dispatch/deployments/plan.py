@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.tokens.counting import share, weigh_all
 from app.tokens.tokenizers import Tokenizer
 
+_log = logging.getLogger("app.dispatch")
 #: UTF-8 bytes of a token, assumed before any answer has shown it. English has 4 and more, Chinese
 #: about 3. Too low a value only splits a request into more calls; too high a one gets refusals.
 _CAUTIOUS_BYTES_PER_TOKEN = 3.0
@@ -106,14 +108,17 @@ def recounted(
     """Return vectors with the provider's count, divided in proportion to the tokenizer's counts.
 
     Without a provider's count, with the tokenizer's counts. Only items that are not counted yet are
-    counted. The vectors are paid for: where the time does not suffice, they keep the counts that
-    they have.
+    counted. The vectors are paid for: where the time does not suffice, or the tokenizer fails, they
+    keep the counts that they have.
     """
     counts = list(call.counts or [None] * len(call.items))
     missing = [position for position, count in enumerate(counts) if count is None]
     try:
         counted = tokenizer.count([call.items[position] for position in missing], deadline)
     except TimeoutError:
+        return vectors
+    except Exception:  # no thread can be had, or a bug of the tokenizer: no fault of the provider
+        _log.exception("the tokens of embedded items could not be counted")
         return vectors
     for position, count in zip(missing, counted, strict=True):
         counts[position] = count
