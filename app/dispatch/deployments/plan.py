@@ -9,6 +9,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from app.concurrency.deadline import Deadline
+from app.concurrency.locks import uncontended_lock
 from app.domain import NO_FLOW, Call, Flow, Item, Vectors
 from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.tokens.counting import share, weigh_all
@@ -48,6 +49,8 @@ class TokenEstimate:
     There are two cases: the model's settings name a tokenizer, which counts texts that are not too
     long for that; or the tokens are computed from the bytes of the text, by the provider's counts
     for earlier calls. The second is an estimate above the average, to avoid too large calls.
+
+    Changes are made under the lock; ``bytes_per_token`` and ``correction`` are read without it.
     """
 
     def __init__(self, tokenizer: Tokenizer | None = None, is_used: bool = True) -> None:
@@ -58,6 +61,7 @@ class TokenEstimate:
         self.bytes_per_token = _CAUTIOUS_BYTES_PER_TOKEN
         #: So many times the expected tokens are assumed where a call's size is limited.
         self.correction = 1.0
+        self._lock = uncontended_lock()
 
     def count(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[int]:
         """Return the tokens of each item by the tokenizer; empty where they are only estimated.
@@ -85,8 +89,11 @@ class TokenEstimate:
 
     def learn(self, items: Sequence[Item], tokens: int) -> None:
         """Adjust the bytes per token by what the provider counted for some items."""
-        if self.is_used and tokens > 0 and isinstance(items[0], str):
-            self._bytes = self._bytes * _DECAY + sum(weigh_all(items))
+        if not (self.is_used and tokens > 0 and isinstance(items[0], str)):
+            return
+        weight = sum(weigh_all(items))
+        with self._lock:
+            self._bytes = self._bytes * _DECAY + weight
             self._tokens = self._tokens * _DECAY + tokens
             self.correction = max(1.0, self.correction * _CORRECTION_DECAY)
             if self._bytes >= _MIN_LEARNED_BYTES:
@@ -99,7 +106,8 @@ class TokenEstimate:
         Only the size of calls follows from it. Quotas are charged by what is expected, as before:
         a few calls that were too large do not show that all callers use more tokens.
         """
-        self.correction = min(self.correction * _CORRECTION_FACTOR, _MAX_CORRECTION)
+        with self._lock:
+            self.correction = min(self.correction * _CORRECTION_FACTOR, _MAX_CORRECTION)
 
 
 def recounted(
