@@ -91,6 +91,7 @@ class JobState:
             self.has_room = False
             self._starter.retry_full_queues(now)
         if self._parts.running:
+            self._starter.repeat_lost_pauses(now)
             self._starter.handle_slow_calls(now)
         return self._start_due(now)
 
