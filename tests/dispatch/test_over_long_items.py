@@ -70,6 +70,18 @@ def test_call_that_is_too_large_as_a_whole_is_halved_after_its_longest_text(size
     assert all(call.began >= second.ended for call in run.calls()[2:])
 
 
+def test_texts_of_a_request_that_was_too_large_share_calls_again():
+    """None of them is at fault: each has been served in a smaller call."""
+    texts = [f"text {i:04}" for i in range(400)]
+    with simulated({"a": whole_call(2000)}, ONE, concurrency=1) as run:
+        run.ask("m", texts)
+        for i in range(100):
+            run.ask("m", [texts[i]], after=10 + i * 0.001)
+        run.to_the_end()
+        assert not run.errors()
+        assert sum(call.began > 1010 for call in run.calls()) <= 5
+
+
 def test_deadline_ends_a_request_whose_longest_text_gets_no_answer():
     def stuck(world, call):
         return (0.02, Rejected("too large", too_large=True)) if len(call.items) > 1 else (1e6, None)

@@ -126,11 +126,11 @@ class Parts:
         halving = Halving(len(cuts), pool.estimate)
         for one in smaller:
             one.halving, one.is_largest_served = halving, True
+            one.never_merge = True  # two halves together would be too large again
         if part.is_largest_served:
             self.put_first(smaller)
         else:
             largest, *others = smaller
-            largest.never_merge = True
             self.put_first([largest])
             self._held[largest] = others
         return True

@@ -215,7 +215,8 @@ class Sender:
             if number > 1 and trusted:
                 step = bisection.after_refusal(attempts, batch.refused_with)
                 return self._next_test(batch, step, now)
-            if number == 1:
+            # Of several items that are too large together, none is at fault.
+            if number == 1 and not (error.too_large and batch.item_count > 1):
                 deployment.remember_refused(attempts[0].call.items, now)
         deployment.queue.requeue(batch.refused_with)  # before a flush, which must return these too
         if isinstance(error, Drifted):
