@@ -11,6 +11,7 @@
   reference of its space.
 * `plan`: the expected tokens of items, a provider's count of them by item, and the split of a large
   request.
+* `size_refusal`: whether calls are to be smaller after one that was refused as too large.
 * `item_lengths`: whether the texts of a request are within the context of the model.
 * `widths`: which widths of vectors a deployment can return.
 * `refused_items`: items that are not merged again.

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.plan import NOTHING_EXPECTED, Expected
-from app.dispatch.job.halving import Halving
+from app.dispatch.deployments.size_refusal import SizeRefusal
 from app.dispatch.queue.attempt import Attempt
 from app.domain import NO_FLOW, Flow
 from app.errors import ProviderError, ProviderTimeout, Rejected
@@ -69,7 +69,7 @@ class Part(Struct, eq=False):
     must_charge_retry: bool = False  # the budget is charged when the next attempt is submitted
     never_merge: bool = False
     starts_first: bool = False  # another request waits for some of its items
-    halving: Halving | None = None  # that made this part, if one did
+    size_refusal: SizeRefusal | None = None  # of the larger part that this one was in
     is_largest_served: bool = False  # the largest item of a larger part was sent alone before it
     # Computed from the fields above:
     size: int = 0  # items

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.size_refusal import SizeRefusal
 from app.dispatch.job.call_times import CallTimes
 from app.dispatch.job.effects import Effects
-from app.dispatch.job.halving import MAX_FREE_HALVINGS, Halving, cuts_of_halves
+from app.dispatch.job.halving import MAX_FREE_HALVINGS, cuts_of_halves
 from app.dispatch.job.joined import JoinedItems, extent
 from app.dispatch.job.part import NEVER, NEXT_STATES, Part, PartState
 from app.dispatch.queue.attempt import Attempt
@@ -61,8 +62,8 @@ class Parts:
             assert attempt is not None
             part.attempts.append(attempt)
             self.running[attempt] = part
-        elif state is PartState.ANSWERED and part.halving is not None:
-            part.halving.record_served()
+        elif state is PartState.ANSWERED and part.size_refusal is not None:
+            part.size_refusal.record_served()
         if self._held and state in (PartState.ANSWERED, PartState.STOPPED):
             self.put_first(self._held.pop(part, ()))
         part.check()
@@ -123,9 +124,9 @@ class Parts:
         part.forget_too_large_refusals()  # no failures of the halves: only the size was refused
         cuts = cuts_of_halves(part.tokens, part.is_largest_served)
         smaller = self._cut(part, cuts)
-        halving = Halving(len(cuts), pool.estimate)
+        refusal = SizeRefusal(len(cuts), pool.estimate)
         for one in smaller:
-            one.halving, one.is_largest_served = halving, True
+            one.size_refusal, one.is_largest_served = refusal, True
             one.never_merge = True  # two halves together would be too large again
         if part.is_largest_served:
             self.put_first(smaller)

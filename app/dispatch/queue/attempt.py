@@ -89,6 +89,7 @@ class Attempt(Struct, eq=False):
     call_started_at: float | None = None  # of its last call: a bisection makes several
     batch: Batch | None = None  # while it is in flight
     batch_size: int = 1  # attempts in its last call, this one included
+    on_served: Callable[[], None] | None = None  # called once it has its vectors
     size: int = 0  # items: those of the call
 
     def __post_init__(self) -> None:
