@@ -205,7 +205,8 @@ class JobState:
             if part.has_call_beside:
                 part.late_at = now + step.pause(part)
             return
-        attempt, error = part.too_large_refusal or (attempt, error)
+        # An attempt without a call leaves it to the failure of the other one, if there was one.
+        attempt, error = part.too_large_refusal or part.undecided or (attempt, error)
         if isinstance(error, ClientError):
             self._end_part(part, error)
             return

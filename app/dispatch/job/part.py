@@ -59,6 +59,8 @@ class Part(Struct, eq=False):
     failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
     #: The attempts that were refused with 400, which may still be the provider's fault.
     refused_by: dict[Deployment, Attempt] = field(default_factory=dict)
+    #: The last failure at a provider, until it is decided what follows: see `Parts.transition`.
+    undecided: tuple[Attempt, ProviderError] | None = None
     has_doubtful_400: bool = False  # one such deployment was in doubt when it answered
     #: When its call counts as failed, and another is sent beside it: see `Timers`.
     late_at: float = NEVER
@@ -152,6 +154,7 @@ class Part(Struct, eq=False):
         deployment = attempt.deployment
         self.failures.append(error)
         self.failed_at[deployment] = error
+        self.undecided = (attempt, error)
         if isinstance(error, Rejected):
             self.refused_by[deployment] = attempt
             self.has_doubtful_400 |= deployment.standing.doubts_400(attempt.kind, now)

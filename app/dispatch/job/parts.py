@@ -55,6 +55,7 @@ class Parts:
             self._abandon(other)
         part.attempts.clear()
         part.late_at = part.hedge_at = NEVER
+        part.undecided = None
         part.state = state
         if state is PartState.WAITING:
             self.waiting.insert(0 if part.starts_first else len(self.waiting), part)

@@ -55,6 +55,20 @@ def test_errors_of_ours_in_both_attempts_end_the_request():
     asking.assert_nothing_left()
 
 
+@pytest.mark.parametrize("unsent", [NotSent("may not be called now"), no_thread()], ids=repr)
+def test_failure_of_one_attempt_is_retried_and_charged_where_the_other_gets_no_call(unsent):
+    asking, first, beside = late()
+    asking.answer(first, T + LATE, ProviderUnavailable("failed with 503"))
+    saved = asking.pool.retries._saved
+    asking.answer(beside, T + LATE, unsent)
+    assert asking.pool.retries._saved == pytest.approx(saved - 1)
+    (again,) = asking.take()
+    assert again.deployment is beside.deployment
+    asking.answer(again, T + LATE + 1)
+    assert asking.job.outcome().vectors == vectors([0])
+    asking.assert_nothing_left()
+
+
 @pytest.mark.parametrize("caching", [False, True])
 def test_hedge_that_gets_no_thread_does_not_end_the_request(caching):
     def slow_at_last(world, call):
