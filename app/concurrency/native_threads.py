@@ -56,8 +56,10 @@ class NativeThreads:
         call = _Call(function, self._free.release)
         try:
             self._start(call)
-        except BaseException:
+        except BaseException as error:
             self._free.release()
+            if isinstance(error, RuntimeError):
+                raise NoThread("no thread can be started") from error
             raise
         if deadline is not None:
             deadline.on_cancel(call.wakeup.set)
@@ -70,10 +72,7 @@ class NativeThreads:
 
     def _start(self, call: _Call[Any]) -> None:
         if not threads_are_greenlets():
-            try:
-                _thread.start_new_thread(call.run_and_finish, ())
-            except RuntimeError as error:
-                raise NoThread("no thread can be started") from error
+            _thread.start_new_thread(call.run_and_finish, ())
             return
         if self._pool is None:
             from gevent.threadpool import ThreadPool
