@@ -202,6 +202,7 @@ class Pipeline:
                 raise ClientClosedRequest.before_answer()
             outcome = drifted_rows.embed(self._dispatch, request, deadline, has_client_left)
         except ClientError as error:
+            error.attempts += loaded.attempts
             error.purchases = sum_purchases(loaded.purchases, error.purchases)
             raise
         vectors = outcome.vectors

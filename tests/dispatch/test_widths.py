@@ -7,7 +7,7 @@ import pytest
 
 from app.cache.memory import MemoryCache
 from app.domain import Caller, EmbeddingRequest
-from app.errors import ClientError
+from app.errors import BadRequest, ClientError, Rejected
 from app.pipeline import Pipeline
 from tests.dispatch.arrangements import Stub, dispatcher, vectors
 
@@ -49,3 +49,26 @@ def test_cached_and_new_vectors_have_one_width():
     width[0] = 2
     found = Counter(map(str, widths(lambda: ask("x", "y"))))
     assert len(found) == 1, f"widths {sorted(found)} in one answer"
+
+
+def test_error_of_items_that_are_embedded_again_has_all_calls_and_purchases():
+    """The width changes after the first request, and the third call fails."""
+    results = iter([1, 2])
+
+    def answer(call):
+        width = next(results, None)
+        if width is None:
+            raise Rejected("your input is invalid")
+        return vectors(call.items, width)
+
+    pipeline = Pipeline(dispatcher({"a": Stub(answer)}), MemoryCache(2**20, 60, time.monotonic))
+
+    def ask(*items):
+        request = EmbeddingRequest("m", list(items), caching=True)
+        return pipeline.run(request, Caller("tests"), time.monotonic() + 5)
+
+    ask("x")
+    with pytest.raises(BadRequest) as raised:
+        ask("x", "y")
+    assert raised.value.attempts == 2
+    assert raised.value.purchases == {("a", "m"): 1}
