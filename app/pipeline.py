@@ -208,9 +208,14 @@ class Pipeline:
         vectors = outcome.vectors
         verify(vectors.rows, len(keys), None)
         cache.put(list(zip(keys, map(Entry, vectors.rows, vectors.tokens), strict=True)))
-        purchases = sum_purchases(loaded.purchases, outcome.purchases)
-        attempts = outcome.attempts + loaded.attempts
-        return replace(outcome, cache="miss", attempts=attempts, purchases=purchases)
+        return replace(
+            outcome,
+            cache="miss",
+            attempts=loaded.attempts + outcome.attempts,
+            upstream_seconds=loaded.upstream_seconds + outcome.upstream_seconds,
+            queue_seconds=loaded.queue_seconds + outcome.queue_seconds,
+            purchases=sum_purchases(loaded.purchases, outcome.purchases),
+        )
 
 
 class _Embedding:

@@ -9,7 +9,10 @@ from app.cache.memory import MemoryCache
 from app.domain import Caller, EmbeddingRequest
 from app.errors import BadRequest, ClientError, Rejected
 from app.pipeline import Pipeline
-from tests.dispatch.arrangements import Stub, dispatcher, vectors
+from tests.dispatch.arrangements import START, Stub, dispatcher, models, vectors, waited
+from tests.dispatch.members import OtherWidth
+from tests.dispatch.rows import WIDTH
+from tests.dispatch.simulator import simulated
 
 
 def of_width(width):
@@ -72,3 +75,16 @@ def test_error_of_items_that_are_embedded_again_has_all_calls_and_purchases():
         ask("x", "y")
     assert raised.value.attempts == 2
     assert raised.value.purchases == {("a", "m"): 1}
+
+
+def test_times_of_items_that_are_embedded_again_are_those_of_all_calls():
+    def changing(world, call):
+        return 1.0, OtherWidth(WIDTH + 4) if world.now > START + 5 else None
+
+    with simulated({"a": changing}, models("a"), caching=True) as run:
+        run.ask("m", ["x"])
+        both = run.ask("m", ["x", "y"], after=10)
+        run.world.run()
+    assert both.outcome.attempts == 2
+    assert both.outcome.upstream_seconds == pytest.approx(2.0, abs=0.01)
+    assert both.outcome.upstream_seconds + both.outcome.queue_seconds <= waited(both)
