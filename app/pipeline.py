@@ -189,15 +189,21 @@ class _CachedRun:
                 raise ClientClosedRequest.before_answer()
             outcome = self._dispatch.embed(self._request, self._deadline, self._has_client_left)
         except ClientError as error:
+            error.attempts += loaded.attempts
             error.purchases = sum_purchases(loaded.purchases, error.purchases)
             raise
         vectors = outcome.vectors
         verify(vectors.rows, len(self._keys), None)
         rows = zip(self._keys, map(Entry, vectors.rows, vectors.tokens), strict=True)
         self._cache.put(list(rows))
-        purchases = sum_purchases(loaded.purchases, outcome.purchases)
-        attempts = outcome.attempts + loaded.attempts
-        return replace(outcome, cache="miss", attempts=attempts, purchases=purchases)
+        return replace(
+            outcome,
+            cache="miss",
+            attempts=loaded.attempts + outcome.attempts,
+            upstream_seconds=loaded.upstream_seconds + outcome.upstream_seconds,
+            queue_seconds=loaded.queue_seconds + outcome.queue_seconds,
+            purchases=sum_purchases(loaded.purchases, outcome.purchases),
+        )
 
     # For the single flight: see `app.cache.load.Embedding`
 

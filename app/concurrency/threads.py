@@ -18,6 +18,10 @@ T = TypeVar("T")
 _LOOK_S = 0.1
 
 
+class NoThread(RuntimeError):
+    """The system has no further thread for this process."""
+
+
 class NativeThreads:
     """Runs at most ``max_threads`` functions at a time, those that callers have left included.
 
@@ -42,8 +46,8 @@ class NativeThreads:
         """Return what ``function`` returns, or raise what it raises.
 
         Raises `TimeoutError` after ``timeout_s``, at the deadline or at its cancellation: a
-        function that runs by then keeps its thread until it ends. Raises `RuntimeError` where no
-        thread can be started.
+        function that runs by then keeps its thread until it ends. Raises `NoThread` where no thread
+        can be started.
         """
         limit = _Limit(timeout_s, deadline)
         while not self._free.acquire(timeout=min(_LOOK_S, limit.remaining())):
@@ -52,8 +56,10 @@ class NativeThreads:
         call = _Call(function, self._free.release)
         try:
             self._start(call)
-        except BaseException:
+        except BaseException as error:
             self._free.release()
+            if isinstance(error, RuntimeError):
+                raise NoThread("no thread can be started") from error
             raise
         if deadline is not None:
             deadline.on_cancel(call.wakeup.set)

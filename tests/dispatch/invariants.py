@@ -11,6 +11,7 @@ from tests.dispatch.invariants_answers import (
     check_answers,
     check_errors_are_not_shared,
     check_leaving,
+    check_overloaded,
     check_refusals,
     check_unavailable,
 )
@@ -59,6 +60,7 @@ CHECKS: tuple[Check, ...] = (
     check_refusals,
     check_unavailable,
     check_leaving,
+    check_overloaded,
     check_errors_are_not_shared,
     check_noted,
     check_nothing_left,

@@ -12,7 +12,7 @@ from tests.dispatch.arrangement import Arrangement
 from tests.dispatch.asked import Asked
 from tests.dispatch.asks import NOT_TEXT
 from tests.dispatch.members import POISON, Seen
-from tests.dispatch.rows import WIDTH, row
+from tests.dispatch.rows import WIDTH, row, text_of
 from tests.dispatch.simulator import GRACE, Simulation
 from tests.dispatch.trouble import REFUSES_ALL
 from tests.dispatch.virtual import LATE
@@ -207,6 +207,22 @@ def check_leaving(run: Simulation, made: Arrangement) -> Iterator[str]:
         late = asked.heard - max(asked.at, asked.leaves_at) - CLIENT_LOOK_S
         if late > GRACE:
             yield f"left: {asked.request.items[:3]} went on for {late:.2f} s without its client"
+
+
+def check_overloaded(run: Simulation, made: Arrangement) -> Iterator[str]:
+    """Check that no request of one item is told "overloaded" while a call for it is in flight."""
+    for asked in run.asked if made.unique else ():
+        if asked.code != "overloaded" or len(asked.request.items) > 1 or asked.heard is None:
+            continue
+        (item,), heard = asked.request.items, asked.heard
+        text = item if isinstance(item, str) else text_of(item)
+        for call in run.calls():
+            # One that cannot be cancelled may have been given up before, and ends later.
+            is_cut = call.cut and call.began < heard <= call.ended <= heard + GRACE
+            if is_cut and any(
+                text == (i if isinstance(i, str) else text_of(i)) for i in call.items
+            ):
+                yield f"overloaded: {text} while a call for it was in flight"
 
 
 def check_errors_are_not_shared(run: Simulation, made: Arrangement) -> Iterator[str]:

@@ -40,7 +40,7 @@ def check_shared_items(run: Simulation, made: Arrangement) -> Iterator[str]:
     if not made.caching or _has_other_width(made):  # then all items are embedded again
         return
     plain = [a for a in run.asked if a.request.dimensions is None]
-    came = _came(run, plain)
+    came = _came(run, made, plain)
     for asked in plain:
         keys = _keys(asked.request)
         times = [came[key] for key in keys if key in came]
@@ -62,8 +62,21 @@ def _has_other_width(made: Arrangement) -> bool:
     return any(trouble.words == OTHER_WIDTH for _, _, trouble in spans)
 
 
-def _came(run: Simulation, plain: list[Asked]) -> dict[Key, float]:
+def _dropped(run: Simulation, made: Arrangement) -> set[Seen]:
+    """Return the calls whose vectors were dropped: their deployment had drifted as they ended."""
+    return {
+        call
+        for drift in made.drifts
+        for call in run.members[drift.provider].seen
+        if call.model == drift.model
+        and call.began <= 1000 + drift.stop
+        and call.ended >= 1000 + drift.start
+    }
+
+
+def _came(run: Simulation, made: Arrangement, plain: list[Asked]) -> dict[Key, float]:
     """Return the time when each item was embedded, for items of exactly one call."""
+    dropped = _dropped(run, made)
     sent: dict[Key, list[Seen]] = defaultdict(list)
     waiting: dict[Key, list[Asked]] = defaultdict(list)
     for call in run.calls():
@@ -82,7 +95,9 @@ def _came(run: Simulation, plain: list[Asked]) -> dict[Key, float]:
     came = {}
     for key, calls in sent.items():
         call = calls[0]
-        if len(calls) > 1 or key in mixed or not call.good or call.ended - call.began > SHORT:
+        if len(calls) > 1 or key in mixed or not call.good or call in dropped:
+            continue
+        if call.ended - call.began > SHORT:
             continue
         callers = [a for a in waiting[key] if a.at < call.ended]
         waited = any(a.heard is not None and a.heard >= call.ended for a in callers)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.dispatch.arrangements import codes, load, models, waited
-from tests.dispatch.members import good
+from tests.dispatch.members import POISON, good
 from tests.dispatch.simulator import simulated
 
 AB = models("a", "b")
@@ -50,3 +50,14 @@ def test_overload_does_not_spend_the_hedge_budget():
         assert not run.errors()
         assert waited(slow) < 2
         assert len(run.calls()) == 20 * 16 + 2
+
+
+def test_bad_texts_under_load_trigger_no_hedge():
+    """What shared a refused batch waits for a slot again: no call of it is slow."""
+    with simulated(dict.fromkeys("ab", good(0.5)), AB, hedge=True, concurrency=2) as run:
+        others = load(run, 2000, 0.005, timeout=60)
+        for i in range(30):
+            run.ask("m", [f"{POISON} {i}"], after=i / 3, timeout=60)
+        run.to_the_end()
+        assert codes(others) == {"ok": 2000}
+        assert {one.outcome.attempts for one in others} == {1}

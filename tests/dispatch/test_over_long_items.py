@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.deployments.plan import Expected, TokenEstimate
-from app.dispatch.job.part import Halving, cuts_of_halves
+from app.dispatch.deployments.size_refusal import SizeRefusal
+from app.dispatch.job.part import cuts_of_halves
 from app.dispatch.job.parts import MAX_FREE_HALVINGS
 from app.errors import Rejected
 from tests.dispatch.parts import T, deployment, pool
@@ -71,6 +72,38 @@ def test_call_that_is_too_large_as_a_whole_is_halved_after_its_longest_text(size
     assert all(call.began >= second.ended for call in run.calls()[2:])
 
 
+@pytest.mark.parametrize(
+    ("refusing", "is_learned"), [(context, False), (whole_call(800), True)], ids=["text", "call"]
+)
+def test_calls_get_smaller_for_a_call_that_was_too_large_and_not_for_a_text(
+    refusing, is_learned, monkeypatch
+):
+    """Requests share calls. A text is over-long now and then, or a whole call too large."""
+    limited = {"m": [{"provider": "a", "max_tokens": 5000}]}
+    raised = []
+    monkeypatch.setattr(TokenEstimate, "raise_expectation", lambda self: raised.append(self))
+    with simulated({"a": refusing}, limited, concurrency=1) as run:
+        for i in range(400):
+            run.ask("m", [f"text {i:03}, of some more words"], after=i * 0.001)
+        for i in range(0 if is_learned else 8):
+            run.ask("m", [f"{LONG}{i}"], after=i * 0.05)
+        run.world.run()
+    assert all(asked.outcome for asked in run.asked[:400])
+    assert bool(raised) == is_learned
+
+
+def test_texts_of_a_request_that_was_too_large_share_calls_again():
+    """None of them is at fault: each has been served in a smaller call."""
+    texts = [f"text {i:04}" for i in range(400)]
+    with simulated({"a": whole_call(2000)}, ONE, concurrency=1) as run:
+        run.ask("m", texts)
+        for i in range(100):
+            run.ask("m", [texts[i]], after=10 + i * 0.001)
+        run.to_the_end()
+        assert not run.errors()
+        assert sum(call.began > 1010 for call in run.calls()) <= 5
+
+
 def test_deadline_ends_a_request_whose_longest_text_gets_no_answer():
     def stuck(world, call):
         return (0.02, Rejected("too large", too_large=True)) if len(call.items) > 1 else (1e6, None)
@@ -110,10 +143,10 @@ def test_smaller_parts_hold_each_item_once_and_first_the_largest(tokens):
 
 def test_more_tokens_are_expected_once_all_smaller_parts_are_served():
     estimate = TokenEstimate()
-    halving = Halving(2, estimate)
-    halving.record_served()
+    refusal = SizeRefusal(2, estimate)
+    refusal.record_served()
     assert estimate.correction == 1.0
-    halving.record_served()
+    refusal.record_served()
     assert estimate.correction > 1.0
 
 

@@ -1,6 +1,6 @@
 """Threads that switch between any two instructions: no unexpected exception, no state left.
 
-A race occurs by chance, so each test runs for two seconds.
+A race occurs by chance, so each test runs for two seconds, or many times.
 """
 
 import random
@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +22,8 @@ import app.dispatch
 from app.cache.memory import MemoryCache
 from app.concurrency.deadline import Deadline
 from app.dispatch import Dispatcher
+from app.dispatch.deployments.plan import TokenEstimate
+from app.dispatch.quotas.quota import Quota
 from app.domain import Call, Caller, EmbeddingRequest, Flow, Source, Tier, Vectors
 from app.errors import ClientError, ProviderUnavailable
 from app.pipeline import Pipeline
@@ -197,3 +200,28 @@ def test_callers_that_leave_large_loads_leave_others_their_vectors_and_no_state(
         ask(0, i, patience=5)
     assert (bought + unpaid(made)).total() == sum(billed)
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def at_once(function: Callable[[float], object], values: Sequence[float]) -> None:
+    """Call a function with each of some values, each in a thread of its own."""
+    threads = [threading.Thread(target=function, args=(value,)) for value in values]
+    with switching_anywhere():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def test_the_longest_of_pauses_that_answers_ask_for_at_once_holds():
+    for _ in range(20):
+        quota = Quota(None, None)
+        pause = partial(quota.pause_until_reset, now=1000.0)
+        at_once(pause, [10.0, 50.0, 20.0, 40.0, 30.0])
+        assert quota.exhausted_until == 1050.0
+
+
+def test_each_of_the_calls_that_are_too_large_at_once_makes_later_ones_smaller():
+    for _ in range(20):
+        estimate = TokenEstimate()
+        at_once(lambda _, made=estimate: made.raise_expectation(), [0.0] * 5)
+        assert estimate.correction == pytest.approx(1.25**5)

@@ -56,6 +56,21 @@ def test_a_burst_of_429_is_over_two_seconds_after_its_end(names, seed):
         assert all(10 - 0.4 <= second <= 12.3 for second in ill), f"{min(ill)} … {max(ill)}"
 
 
+def test_burst_of_429_at_the_only_deployment_asks_its_callers_for_a_short_wait():
+    """Each of them calls it, and gets a 429, for a second."""
+
+    def blip(world, call):
+        is_ill = START + 10 <= world.now < START + 11
+        return 0.02, Throttled("asked us to slow down (429)") if is_ill else None
+
+    with simulated({"a": blip}, models("a"), merge=False) as run:
+        asked = load(run, 1000, 0.02)
+        run.to_the_end()
+        waits = [one.error.retry_after for one in asked if one.error]
+        assert 40 < len(waits) < 60
+        assert max(waits) <= 2
+
+
 def test_a_429_counts_also_where_the_caller_had_left():
     """The call was cancelled, and its answer had come already."""
 

@@ -7,9 +7,12 @@ import pytest
 
 from app.cache.memory import MemoryCache
 from app.domain import Caller, EmbeddingRequest
-from app.errors import ClientError
+from app.errors import BadRequest, ClientError, Rejected
 from app.pipeline import Pipeline
-from tests.dispatch.arrangements import Stub, dispatcher, vectors
+from tests.dispatch.arrangements import START, Stub, dispatcher, models, vectors, waited
+from tests.dispatch.members import OtherWidth
+from tests.dispatch.rows import WIDTH
+from tests.dispatch.simulator import simulated
 
 
 def of_width(width):
@@ -49,3 +52,39 @@ def test_cached_and_new_vectors_have_one_width():
     width[0] = 2
     found = Counter(map(str, widths(lambda: ask("x", "y"))))
     assert len(found) == 1, f"widths {sorted(found)} in one answer"
+
+
+def test_error_of_items_that_are_embedded_again_has_all_calls_and_purchases():
+    """The width changes after the first request, and the third call fails."""
+    results = iter([1, 2])
+
+    def answer(call):
+        width = next(results, None)
+        if width is None:
+            raise Rejected("your input is invalid")
+        return vectors(call.items, width)
+
+    pipeline = Pipeline(dispatcher({"a": Stub(answer)}), MemoryCache(2**20, 60, time.monotonic))
+
+    def ask(*items):
+        request = EmbeddingRequest("m", list(items), caching=True)
+        return pipeline.run(request, Caller("tests"), time.monotonic() + 5)
+
+    ask("x")
+    with pytest.raises(BadRequest) as raised:
+        ask("x", "y")
+    assert raised.value.attempts == 2
+    assert raised.value.purchases == {("a", "m"): 1}
+
+
+def test_times_of_items_that_are_embedded_again_are_those_of_all_calls():
+    def changing(world, call):
+        return 1.0, OtherWidth(WIDTH + 4) if world.now > START + 5 else None
+
+    with simulated({"a": changing}, models("a"), caching=True) as run:
+        run.ask("m", ["x"])
+        both = run.ask("m", ["x", "y"], after=10)
+        run.world.run()
+    assert both.outcome.attempts == 2
+    assert both.outcome.upstream_seconds == pytest.approx(2.0, abs=0.01)
+    assert both.outcome.upstream_seconds + both.outcome.queue_seconds <= waited(both)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.dispatch.queue.leased_slots import LeasedSlotQueue, SlotLease, SlotLeaseRequest
 from app.limits.leases.host_store import ROUND_S
 from app.limits.leases.slot_table import SlotTable
+from app.limits.leases.worker_leases import Leases
 from tests.dispatch.lifetimes import Lifetime
 from tests.dispatch.virtual import Wait, World
 

@@ -50,6 +50,14 @@ def assert_embeds(provider, *texts, seconds=5.0):
     assert list(vectors.rows) == [vector(text, WIDTH).tobytes() for text in asked.items]
 
 
+class NoThreads:
+    """In the place of the module ``_thread``, where the process can have no further thread."""
+
+    @staticmethod
+    def start_new_thread(*_):
+        raise RuntimeError("can't start new thread")
+
+
 class InThread:
     """A call of `embed` in a thread. ``join`` returns the vectors or raises the error."""
 

@@ -8,9 +8,18 @@ import time
 
 import pytest
 
+from app.concurrency import threads
 from app.errors import ConnectionFailed, ProviderError
 from app.providers.http import opening
-from tests.providers.http import InThread, assert_embeds, call, listening, provider_at, within
+from tests.providers.http import (
+    InThread,
+    NoThreads,
+    assert_embeds,
+    call,
+    listening,
+    provider_at,
+    within,
+)
 from tests.support.server import eventually
 from tests.support.upstream import Upstream
 
@@ -157,3 +166,11 @@ def test_second_address_is_tried_if_the_first_refuses(monkeypatch):
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", pair) for pair in pairs]
         resolve(monkeypatch, lambda *_: found)
         assert_embeds(provider_at(NAME, api_key=upstream.api_key))
+
+
+def test_name_is_looked_up_where_no_further_thread_can_be_had(monkeypatch):
+    """That is no fault of the provider, which would be ejected for it."""
+    monkeypatch.setattr(threads, "_thread", NoThreads)
+    with Upstream(32) as upstream:
+        named = upstream.base_url.replace("127.0.0.1", "localhost")
+        assert_embeds(provider_at(named, api_key=upstream.api_key))

@@ -6,8 +6,10 @@ import time
 import pytest
 
 from app.errors import ConnectionFailed, ProviderError, ProviderTimeout
+from app.providers.http import opening
 from tests.providers.http import (
     InThread,
+    NoThreads,
     TlsUpstream,
     assert_embeds,
     call,
@@ -49,6 +51,12 @@ def test_ca_bundle_is_used(upstream, provider):
     assert_embeds(provider, "c")
     first, second = upstream.calls
     assert first.connection == second.connection
+
+
+def test_connection_is_made_where_no_further_thread_can_be_had(provider, monkeypatch):
+    """That is no fault of the provider, which would be ejected for it."""
+    monkeypatch.setattr(opening, "_thread", NoThreads)
+    assert_embeds(provider, "a")
 
 
 def test_without_ca_bundle_nothing_is_sent(upstream):

@@ -13,5 +13,6 @@
   request.
 * `suitability`: whether the texts of a request are within the context of the model, and which
   widths of vectors a deployment can return.
+* `size_refusal`: whether calls are to be smaller after one that was refused as too large.
 * `refused_items`: items that are not merged again.
 """

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from app.concurrency.deadline import Deadline
+from app.concurrency.locks import uncontended_lock
 from app.domain import NO_FLOW, Call, Flow, Item, Vectors
 from app.tokens.bounded import BoundedTokenizer, is_countable
 from app.tokens.counting import share, weigh_all
 from app.tokens.tokenizers import Tokenizer
 
+_log = logging.getLogger("app.dispatch")
 #: UTF-8 bytes of a token, assumed before any answer has shown it. English has 4 and more, Chinese
 #: about 3. Too low a value only splits a request into more calls; too high a one gets refusals.
 _CAUTIOUS_BYTES_PER_TOKEN = 3.0
@@ -46,6 +49,8 @@ class TokenEstimate:
     There are two cases: the model's settings name a tokenizer, which counts texts that are not too
     long for that; or the tokens are computed from the bytes of the text, by the provider's counts
     for earlier calls. The second is an estimate above the average, to avoid too large calls.
+
+    Changes are made under the lock; ``bytes_per_token`` and ``correction`` are read without it.
     """
 
     def __init__(self, tokenizer: Tokenizer | None = None, is_used: bool = True) -> None:
@@ -56,6 +61,7 @@ class TokenEstimate:
         self.bytes_per_token = _CAUTIOUS_BYTES_PER_TOKEN
         #: So many times the expected tokens are assumed where a call's size is limited.
         self.correction = 1.0
+        self._lock = uncontended_lock()
 
     def count(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[int]:
         """Return the tokens of each item by the tokenizer; empty where they are only estimated.
@@ -83,8 +89,11 @@ class TokenEstimate:
 
     def learn(self, items: Sequence[Item], tokens: int) -> None:
         """Adjust the bytes per token by what the provider counted for some items."""
-        if self.is_used and tokens > 0 and isinstance(items[0], str):
-            self._bytes = self._bytes * _DECAY + sum(weigh_all(items))
+        if not (self.is_used and tokens > 0 and isinstance(items[0], str)):
+            return
+        weight = sum(weigh_all(items))
+        with self._lock:
+            self._bytes = self._bytes * _DECAY + weight
             self._tokens = self._tokens * _DECAY + tokens
             self.correction = max(1.0, self.correction * _CORRECTION_DECAY)
             if self._bytes >= _MIN_LEARNED_BYTES:
@@ -97,7 +106,8 @@ class TokenEstimate:
         Only the size of calls follows from it. Quotas are charged by what is expected, as before:
         a few calls that were too large do not show that all callers use more tokens.
         """
-        self.correction = min(self.correction * _CORRECTION_FACTOR, _MAX_CORRECTION)
+        with self._lock:
+            self.correction = min(self.correction * _CORRECTION_FACTOR, _MAX_CORRECTION)
 
 
 def recounted(
@@ -106,14 +116,17 @@ def recounted(
     """Return vectors with the provider's count, divided in proportion to the tokenizer's counts.
 
     Without a provider's count, with the tokenizer's counts. Only items that are not counted yet are
-    counted. The vectors are paid for: where the time does not suffice, they keep the counts that
-    they have.
+    counted. The vectors are paid for: where the time does not suffice, or the tokenizer fails, they
+    keep the counts that they have.
     """
     counts = list(call.counts or [None] * len(call.items))
     missing = [position for position, count in enumerate(counts) if count is None]
     try:
         counted = tokenizer.count([call.items[position] for position in missing], deadline)
     except TimeoutError:
+        return vectors
+    except Exception:  # no thread can be had, or a bug of the tokenizer: no fault of the provider
+        _log.exception("the tokens of embedded items could not be counted")
         return vectors
     for position, count in zip(missing, counted, strict=True):
         counts[position] = count

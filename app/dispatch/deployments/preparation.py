@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
+from app.concurrency.threads import NoThread
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.deployments.suitability import ItemLengths
 from app.domain import EmbeddingRequest, Item
-from app.errors import BadRequest, DeadlineExceeded, Rejected
+from app.errors import BadRequest, DeadlineExceeded, Overloaded, Rejected
 from app.tokens.bounded import BoundedTokenizer
 from app.tokens.tokenizers import Undecodable
 
@@ -51,8 +52,9 @@ def prepare(
 ) -> Prepared:
     """Prepare a request; only these deployments are to serve it, None: all of its model.
 
-    Raises `BadRequest`, with the reason of the last deployment, if none can serve all of it, and
-    `DeadlineExceeded` (504) if the deadline passes first.
+    Raises `BadRequest`, with the reason of the last deployment, if none can serve all of it,
+    `DeadlineExceeded` (504) if the deadline passes first, and `Overloaded` (503) if no thread can
+    be started for a tokenizer.
     """
     items, estimate = request.items, pool.estimate
     suitable: Sequence[Deployment] = pool.deployments if among is None else among
@@ -71,6 +73,8 @@ def prepare(
             suitable = _without(suitable, lambda d: None if d.takes_tokens else refusal)
     except TimeoutError as error:
         raise DeadlineExceeded.after(request.timeout) from error
+    except NoThread as error:
+        raise Overloaded("The proxy is overloaded.", retry_after=1) from error
     return Prepared(suitable, estimate.expect(items, counts), counts, texts)
 
 

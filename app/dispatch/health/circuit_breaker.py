@@ -233,17 +233,17 @@ class Health:
         return now >= since + self._settings.rest_probe
 
     def _rest(self, retry_after: float | None, now: float, call_started_at: float) -> None:
-        """Rest after a 429. A call that started before a rest does not count for another one."""
+        """Rest after a 429. One to a call that started before a rest, or in it, begins no other."""
         settings = self._settings
         if retry_after is not None:
             length = min(retry_after, settings.longest_asked_rest)
-        elif call_started_at < self._rest_began:
+        elif call_started_at < max(self._rest_began, self._resting_until - _CLOCK_ERROR_S):
             return
         else:
             doubled = settings.first_rest * 2.0 ** min(self._rests_in_a_row, 16)
             length = min(doubled, settings.longest_rest) * (0.5 + self._jitter() / 2)
-        if call_started_at >= self._rest_began:
             self._rests_in_a_row += 1
+        if call_started_at >= self._rest_began:
             self._rest_began = now
         is_still_requested = self._rest_is_requested and now < self._resting_until
         self._rest_is_requested = retry_after is not None or is_still_requested

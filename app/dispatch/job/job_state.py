@@ -90,6 +90,7 @@ class JobState:
             self.has_room = False
             self._starter.retry_full_queues(now)
         if self._parts.running:
+            self._starter.repeat_lost_pauses(now)
             self._starter.handle_slow_calls(now)
         return self._start_due(now)
 
@@ -139,10 +140,10 @@ class JobState:
 
         Returns when `advance` must be called again; None where the result is not awaited any more.
         """
+        if attempt.is_probe and isinstance(result, NotSent):
+            attempt.deployment.standing.probe_ended()
         part = self._parts.take_result(attempt)
         if part is None or self.finished:  # the slower call of a hedge, or after the end
-            if attempt.is_probe and isinstance(result, NotSent):
-                attempt.deployment.standing.probe_ended()
             if isinstance(result, Vectors):
                 self._charge_next_request(attempt, result)
             return None
@@ -152,10 +153,8 @@ class JobState:
         try:
             if isinstance(result, Vectors):
                 self._accept(part, attempt, result, now)
-            elif isinstance(result, ProviderError):
-                self._after_failure(part, attempt, result, now)
             else:
-                self._end_part(part, result)
+                self._after_failure(part, attempt, result, now)
             return self._start_due(now)
         except Exception as error:  # a bug, which must not leave the caller waiting
             self._end_by_bug(error)
@@ -181,6 +180,7 @@ class JobState:
         source = attempt.deployment.source
         self._answer.put(part.start, part.stop, vectors, source)
         self._parts.transition(part, PartState.ANSWERED)
+        part.forget_too_large_refusals()  # which are right, though another takes larger calls
         part.refused_by.pop(attempt.deployment, None)
         self.effects.refuted += part.refused_by.values()
         if self._parts_are_published:
@@ -194,21 +194,22 @@ class JobState:
         self._pool.unpaid.add(attempt.flow.key, attempt.deployment.source, sum(vectors.tokens))
 
     def _after_failure(
-        self, part: Part, attempt: Attempt, error: ProviderError, now: float
+        self, part: Part, attempt: Attempt, error: ProviderError | ClientError, now: float
     ) -> None:
-        """Record the failure of an attempt, and do what `app.dispatch.job.retry` decides."""
-        if isinstance(error, NotSent):
-            if attempt.is_probe:
-                attempt.deployment.standing.probe_ended()
-        else:
+        """Record a failure, and do what `retry` decides; a `ClientError` ends the request."""
+        if isinstance(error, ProviderError) and not isinstance(error, NotSent):
             part.add_failure(attempt, error, now)
         step = NextStep(self._context, self._parts, self._rng)
         if part.attempts:  # another attempt of it may still succeed
             if part.has_call_beside:
                 part.late_at = now + step.pause(part)
             return
-        options = retry.options(part, attempt, self._pool, self._context.suitable, now)
-        decision = retry.decide(part, attempt, error, self._pool, options)
+        # An attempt without a call leaves it to the failure of the other one, if there was one.
+        attempt, error = part.too_large_refusal or part.undecided or (attempt, error)
+        if isinstance(error, ClientError):
+            self._end_part(part, error)
+            return
+        decision = step.decide(part, attempt, error, now)
         is_400 = isinstance(decision, retry.Fail) and isinstance(decision.error, BadRequest)
         if now > self._context.deadline.at - _MIN_TIME_FOR_ATTEMPT_S and not is_400:
             decision = retry.Fail(self._deadline_exceeded())

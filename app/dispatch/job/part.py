@@ -9,7 +9,8 @@ from itertools import pairwise
 from msgspec import Struct, field
 
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import NOTHING_EXPECTED, Expected, TokenEstimate
+from app.dispatch.deployments.plan import NOTHING_EXPECTED, Expected
+from app.dispatch.deployments.size_refusal import SizeRefusal
 from app.dispatch.queue.attempts import Attempt
 from app.domain import NO_FLOW, Flow
 from app.errors import ProviderError, ProviderTimeout, Rejected
@@ -59,6 +60,8 @@ class Part(Struct, eq=False):
     failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
     #: The attempts that were refused with 400, which may still be the provider's fault.
     refused_by: dict[Deployment, Attempt] = field(default_factory=dict)
+    #: The last failure at a provider, until it is decided what follows: see `Parts.transition`.
+    undecided: tuple[Attempt, ProviderError] | None = None
     has_doubtful_400: bool = False  # one such deployment was in doubt when it answered
     #: When its call counts as failed, and another is sent beside it: see `Timers`.
     late_at: float = NEVER
@@ -69,7 +72,7 @@ class Part(Struct, eq=False):
     must_charge_retry: bool = False  # the budget is charged when the next attempt is submitted
     never_merge: bool = False
     starts_first: bool = False  # another request waits for some of its items
-    halving: Halving | None = None  # that made this part, if one did
+    size_refusal: SizeRefusal | None = None  # of the larger part that this one was in
     is_largest_served: bool = False  # the largest item of a larger part was sent alone before it
     # Computed from the fields above:
     size: int = 0  # items
@@ -126,6 +129,23 @@ class Part(Struct, eq=False):
         return sum(attempt.batch_size == 1 for attempt in self.refused_by.values()) > 1
 
     @property
+    def too_large_refusal(self) -> tuple[Attempt, Rejected] | None:
+        """An attempt of several items that was refused as too large, and its error, if any."""
+        if self.size > 1:
+            for deployment, attempt in self.refused_by.items():
+                error = self.failed_at.get(deployment)
+                if isinstance(error, Rejected) and error.too_large:
+                    return attempt, error
+        return None
+
+    def forget_too_large_refusals(self) -> None:
+        """Remove refusals of its size, which are no failures: another may have another limit."""
+        while (refusal := self.too_large_refusal) is not None:
+            attempt, error = refusal
+            self.failures.remove(error)
+            del self.failed_at[attempt.deployment], self.refused_by[attempt.deployment]
+
+    @property
     def called(self) -> list[Deployment]:
         """The deployments that have failed it, and those that have it now."""
         return [*self.failed_at, *(attempt.deployment for attempt in self.attempts)]
@@ -135,6 +155,7 @@ class Part(Struct, eq=False):
         deployment = attempt.deployment
         self.failures.append(error)
         self.failed_at[deployment] = error
+        self.undecided = (attempt, error)
         if isinstance(error, Rejected):
             self.refused_by[deployment] = attempt
             self.has_doubtful_400 |= deployment.standing.doubts_400(attempt.kind, now)
@@ -170,24 +191,6 @@ class Part(Struct, eq=False):
         assert running == bool(self.attempts), f"{self.state} with {len(self.attempts)} attempts"
         assert len(self.attempts) <= 2, "more than one hedge"
         assert self.tokens, "a part without items"
-
-
-class Halving:
-    """The parts that have taken the place of one whose call was too large.
-
-    Once all of them are served, it is known that the size of the call was refused, and not one
-    text that is too long for the model: calls are made smaller for a while.
-    """
-
-    def __init__(self, parts: int, estimate: TokenEstimate) -> None:
-        self._missing = parts
-        self._estimate = estimate
-
-    def record_served(self) -> None:
-        """Record that one of the parts has its vectors."""
-        self._missing -= 1
-        if not self._missing:
-            self._estimate.raise_expectation()
 
 
 def cuts_of_halves(tokens: Sequence[int], is_largest_served: bool) -> list[tuple[int, int]]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.size_refusal import SizeRefusal
 from app.dispatch.job.answer import CallTimes
 from app.dispatch.job.context import Effects
 from app.dispatch.job.joined import JoinedItems, extent
-from app.dispatch.job.part import NEVER, NEXT_STATES, Halving, Part, PartState, cuts_of_halves
+from app.dispatch.job.part import NEVER, NEXT_STATES, Part, PartState, cuts_of_halves
 from app.dispatch.queue.attempts import Attempt
 from app.domain import Flow
-from app.errors import ProviderError
 
 #: Parts of one request that are halved before the retry budget is charged for each further one.
 MAX_FREE_HALVINGS = 16
@@ -58,6 +57,7 @@ class Parts:
             self._abandon(other)
         part.attempts.clear()
         part.late_at = part.hedge_at = NEVER
+        part.undecided = None
         part.state = state
         if state is PartState.WAITING:
             self.waiting.insert(0 if part.starts_first else len(self.waiting), part)
@@ -65,8 +65,8 @@ class Parts:
             assert attempt is not None
             part.attempts.append(attempt)
             self.running[attempt] = part
-        elif state is PartState.ANSWERED and part.halving is not None:
-            part.halving.record_served()
+        elif state is PartState.ANSWERED and part.size_refusal is not None:
+            part.size_refusal.record_served()
         if self._held and state in (PartState.ANSWERED, PartState.STOPPED):
             self.put_first(self._held.pop(part, ()))
         part.check()
@@ -116,7 +116,7 @@ class Parts:
                 self._joined.prefer(one)
         return smaller
 
-    def halve(self, part: Part, deployment: Deployment, error: ProviderError, pool: Pool) -> bool:
+    def halve(self, part: Part, pool: Pool) -> bool:
         """Replace a part whose call was too large by smaller ones; False if no budget is left.
 
         The first time its largest item is sent alone, and the others wait for its vectors.
@@ -124,18 +124,17 @@ class Parts:
         if self._halvings >= MAX_FREE_HALVINGS and not pool.retries.spend():
             return False
         self._halvings += 1
-        part.failures.remove(error)  # no failure of the halves: only the size was refused
-        del part.failed_at[deployment]
+        part.forget_too_large_refusals()  # no failures of the halves: only the size was refused
         cuts = cuts_of_halves(part.tokens, part.is_largest_served)
         smaller = self._cut(part, cuts)
-        halving = Halving(len(cuts), pool.estimate)
+        refusal = SizeRefusal(len(cuts), pool.estimate)
         for one in smaller:
-            one.halving, one.is_largest_served = halving, True
+            one.size_refusal, one.is_largest_served = refusal, True
+            one.never_merge = True  # two halves together would be too large again
         if part.is_largest_served:
             self.put_first(smaller)
         else:
             largest, *others = smaller
-            largest.never_merge = True
             self.put_first([largest])
             self._held[largest] = others
         return True

@@ -198,13 +198,21 @@ def doubtful(failure: Rejected) -> UpstreamFailed:
 
 
 class NextStep:
-    """Carries out a decision about a part; it is made after a failure, as most parts have none."""
+    """Decides what follows a failure of a part, and carries it out.
+
+    It is made after a failure, as most parts have none.
+    """
 
     def __init__(self, context: JobContext, parts: Parts, rng: random.Random) -> None:
         self._context = context
         self._pool = context.pool
         self._parts = parts
         self._rng = rng
+
+    def decide(self, part: Part, attempt: Attempt, error: ProviderError, now: float) -> Decision:
+        """Return what follows the failure of an attempt."""
+        found = options(part, attempt, self._pool, self._context.suitable, now)
+        return decide(part, attempt, error, self._pool, found)
 
     def take(
         self,
@@ -220,7 +228,7 @@ class NextStep:
                 return decision
             case Halve():
                 assert isinstance(error, Rejected)
-                if not self._parts.halve(part, attempt.deployment, error, self._pool):
+                if not self._parts.halve(part, self._pool):
                     return Fail(refusal(error))
             case Wait(must_charge_retry):
                 part.must_charge_retry = must_charge_retry

@@ -12,7 +12,7 @@ from app.dispatch.deployments.pool import Pool
 from app.dispatch.job.context import JobContext
 from app.dispatch.job.part import NEVER, Part, PartState
 from app.dispatch.job.parts import Parts
-from app.dispatch.queue.attempts import Attempt, AttemptState
+from app.dispatch.queue.attempts import Attempt
 from app.errors import ProviderTimeout
 
 _PROBE_HEDGE_FACTOR = 2.0  # a probe's request is hedged after so many times the p95
@@ -77,8 +77,10 @@ class Timers:
         """Return whether to hedge the only attempt of a part now; set its next time, if any."""
         if part.hedge_at > now:
             return False
-        call_started_at = now if attempt.call_started_at is None else attempt.call_started_at
-        part.hedge_at = call_started_at + part.hedge_after
+        started_at = attempt.call_started_at
+        if started_at is None or attempt.waits_for_slot:
+            started_at = now
+        part.hedge_at = started_at + part.hedge_after
         if part.hedge_at > now:
             return False
         part.hedge_at = NEVER
@@ -152,7 +154,7 @@ class SlowCalls:
         other = self._choose_beside(part, now)
         if other is None:
             return
-        queued = next((a for a in part.attempts if _waits_for_slot(a)), None)
+        queued = next((a for a in part.attempts if a.waits_for_slot), None)
         if queued is not None:
             self._move(part, queued, other, now)
             return
@@ -207,11 +209,3 @@ class SlowCalls:
             running = {attempt.deployment for attempt in part.attempts}
             other = pool.choose(now, expected, suitable, running.union(part.permanently_failed_at))
         return other
-
-
-def _waits_for_slot(attempt: Attempt) -> bool:
-    """Whether no call is in flight for an attempt; it may have had one that was refused with 400.
-
-    Then it waits for the next test of the bisection.
-    """
-    return attempt.call_started_at is None or attempt.state is AttemptState.QUEUED

@@ -197,6 +197,12 @@ class Starter:
         elif (excess := deployment.queue.take_excess()) is not None:
             self._effects.not_sent.append((excess, "was displaced in a full queue"))
 
+    def repeat_lost_pauses(self, now: float) -> None:
+        """Have queues looked at again, for which no thread could be started: see `PausedQueues`."""
+        for deployment in self._suitable:
+            if deployment.queue.has_lost_pause:
+                deployment.queue.pause_until(now)
+
     def handle_slow_calls(self, now: float) -> None:
         """Hedge slow calls, and call another deployment beside those that are late."""
         due = self._timers.due(self._parts.running, now)

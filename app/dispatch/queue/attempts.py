@@ -90,10 +90,19 @@ class Attempt(Struct, eq=False):
     call_started_at: float | None = None  # of its last call: a bisection makes several
     batch: Batch | None = None  # while it is in flight
     batch_size: int = 1  # attempts in its last call, this one included
+    on_served: Callable[[], None] | None = None  # called once it has its vectors
     size: int = 0  # items: those of the call
 
     def __post_init__(self) -> None:
         self.size = len(self.call.items)
+
+    @property
+    def waits_for_slot(self) -> bool:
+        """Whether no call is in flight for it; it may have had one that was refused with 400.
+
+        Then it waits for the next test of the bisection, or in its queue again.
+        """
+        return self.call_started_at is None or self.state is AttemptState.QUEUED
 
     @property
     def group_key(self) -> Hashable:

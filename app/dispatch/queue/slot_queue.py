@@ -39,7 +39,8 @@ class SlotQueue(Slots):
         super().__init__(slots, max_waiting, adaptive)
         #: Called under the lock when attempts wait for a quota until a time: see `paused`.
         self.on_pause: Callable[[SlotQueue, float], None] | None = None
-        self._leaving = Leaving(self._attempts.queue, self._pause_until)
+        self.has_lost_pause = False  # no thread could be started for the end of a pause
+        self._leaving = Leaving(self._attempts.queue, self.pause_until)
 
     def submit(self, attempt: Attempt, now: float) -> Batch | None:
         """Take an attempt; return the batch to send now, if any.
@@ -238,7 +239,8 @@ class SlotQueue(Slots):
             return False
         return self._leaving.may_leave(attempt, now)
 
-    def _pause_until(self, at: float) -> None:
+    def pause_until(self, at: float) -> None:
+        """Have the queue looked at again at a time."""
         if self.on_pause is not None:
             self.on_pause(self, at)
 

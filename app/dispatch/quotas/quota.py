@@ -36,7 +36,7 @@ class Quota:
 
     `reserve` checks for room, and not the spacing: a call is not spaced beyond its deadline.
 
-    The lock guards all fields.
+    The lock guards all fields. ``exhausted_until`` and ``is_limited`` are read without it.
     """
 
     is_leased = False  # see `app.dispatch.quotas.leased_quota`
@@ -141,7 +141,8 @@ class Quota:
 
     def pause_until_reset(self, seconds: float, now: float) -> None:
         """Let no call leave until a limit of the provider has reset, but at most a minute."""
-        self.exhausted_until = max(self.exhausted_until, now + min(seconds, MAX_EXHAUSTED_S))
+        with self._lock:
+            self.exhausted_until = max(self.exhausted_until, now + min(seconds, MAX_EXHAUSTED_S))
 
     def record_stated(self, stated: Sequence[StatedLimit | None], now: float) -> None:
         """Use no more calls and tokens than the provider states to remain, until its reset."""

@@ -18,7 +18,8 @@ class PausedQueues:
     """Sends the attempts that wait in queues, when the pauses of these have ended.
 
     Its thread (a greenlet under gevent) runs while a queue is paused, and ends after the last
-    pause. The lock guards all fields; nothing waits under it.
+    pause. Where it cannot be started, the jobs that wait try again: they see ``has_lost_pause`` of
+    the queue. The lock guards all fields; nothing waits under it.
     """
 
     def __init__(self, send: Callable[[Batch], None]) -> None:
@@ -37,10 +38,12 @@ class PausedQueues:
             if not self._has_thread:
                 try:
                     _thread.start_new_thread(self._run, ())
-                except RuntimeError:  # no thread can be had: the next call, or its end, tries again
+                except RuntimeError:  # no thread can be had
                     del self._due[queue]
+                    queue.has_lost_pause = True
                     return
                 self._has_thread = True
+            queue.has_lost_pause = False
         self._wakeup.set()
 
     def _run(self) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from app.concurrency.threads import start_now
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.size_refusal import SizeRefusal
 from app.dispatch.events import Events, Tracer
 from app.dispatch.queue.adaptive import AdaptiveLimit
 from app.dispatch.queue.attempts import NotSent
@@ -208,14 +209,14 @@ class Sender:
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
-            # With one attempt, `Halving` does it.
             if error.too_large and number > 1 and not batch.refused_with:
-                pool.estimate.raise_expectation()
+                SizeRefusal.of_batch(attempts, pool.estimate)
             trusted = pool.ejector.record_refusal(batch, call_started_at, now)
             if number > 1 and trusted:
                 step = bisection.after_refusal(attempts, batch.refused_with)
                 return self._next_test(batch, step, now)
-            if number == 1:
+            # Of several items that are too large together, none is at fault.
+            if number == 1 and not (error.too_large and batch.item_count > 1):
                 deployment.remember_refused(attempts[0].call.items, now)
         deployment.queue.requeue(batch.refused_with)  # before a flush, which must return these too
         if isinstance(error, Drifted):

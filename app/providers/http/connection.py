@@ -147,7 +147,7 @@ class _BaseConnection:
             raise LocationParseError(self.host) from error
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "no connection in time") from error
-        except (OSError, RuntimeError) as error:  # the latter where no thread can be had
+        except OSError as error:
             raise NewConnectionError(self, "no connection") from error  # type: ignore[arg-type]
         return sock
 

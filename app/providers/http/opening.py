@@ -18,7 +18,7 @@ from typing import Any
 
 from app.concurrency.deadline import Deadline
 from app.concurrency.locks import Wakeup
-from app.concurrency.threads import NativeThreads, threads_are_greenlets
+from app.concurrency.threads import NativeThreads, NoThread, threads_are_greenlets
 
 #: Look-ups of one provider's name at a time, with those that hang.
 MAX_LOOKUPS = 4
@@ -45,7 +45,10 @@ def resolve(host: str, port: int, lookups: NativeThreads, deadline: Deadline, en
         ip_address(host)
     except ValueError:
         seconds = end - time.monotonic()
-        return lookups.run(lambda: getaddrinfo(host, port), seconds, deadline)
+        try:
+            return lookups.run(lambda: getaddrinfo(host, port), seconds, deadline)
+        except NoThread:  # better here than not at all: it is no fault of the provider
+            return getaddrinfo(host, port)
     return getaddrinfo(host, port)  # nothing is asked
 
 
@@ -98,7 +101,10 @@ class Watchdog:
         self.has_interrupted = False
         # TLS takes the descriptor away from the socket that it is given.
         self._sock = sock.dup()
-        _thread.start_new_thread(self._run, ())
+        try:
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:  # no thread can be had: the socket's timeout bounds each step
+            self._sock.close()
 
     def stop(self) -> None:
         """End the watch, without interrupting the socket."""

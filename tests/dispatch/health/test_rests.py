@@ -73,6 +73,24 @@ def test_calls_in_flight_together_are_one_episode_of_rest():
     assert health.wait(T) == pytest.approx(0.5)
 
 
+def test_calls_during_a_rest_belong_to_its_episode():
+    """A model's only deployment is called while it rests, if its provider has not asked for it."""
+    health = Health(lambda: 1.0)
+    for number in range(40):
+        now = T + number / 100
+        health.record_failure(Throttled("slow down"), now, now)
+    assert health.wait(T) == pytest.approx(0.5)
+
+
+def test_rests_that_a_provider_asked_for_make_no_other_rest_longer():
+    health, now = Health(lambda: 1.0), T
+    for _ in range(8):
+        health.record_failure(Throttled("slow down", retry_after=1), now, now)
+        now += 1
+    health.record_failure(Throttled("slow down"), now, now)
+    assert health.wait(now) == pytest.approx(0.5)
+
+
 def test_answer_to_a_call_from_before_the_rest_does_not_end_it():
     health = healthy()
     health.record_failure(Throttled("slow down", retry_after=5), T, T - 1)

@@ -4,6 +4,7 @@ import pytest
 
 from app.dispatch.job.part import NEVER
 from app.dispatch.job.slow_calls import Timers
+from app.dispatch.queue.attempts import AttemptState
 from app.errors import ProviderUnavailable
 from tests.dispatch.parts import T, attempt, batch, deployment, part, pool
 from tests.dispatch.pools import eject
@@ -154,3 +155,15 @@ def test_part_is_due_once_with_any_number_of_attempts():
     timed.running[hedge] = timed.part
     assert list(timed.timers.due(timed.running, T + 0.1)) == []
     assert list(timed.timers.due(timed.running, T + 0.2)) == [timed.part]
+
+
+def test_attempt_that_waits_after_the_refusal_of_its_batch_is_not_hedged():
+    """Its hedge time starts again when it is sent again."""
+    timed = Timed()
+    timed.attempt.call_started_at = T
+    timed.attempt.state = AttemptState.QUEUED
+    assert not timed.check_hedge(T + 5)
+    timed.attempt.call_started_at = T + 6
+    timed.attempt.state = AttemptState.IN_FLIGHT
+    assert not timed.check_hedge(T + 6.1)
+    assert timed.check_hedge(T + 6.2)

@@ -1,8 +1,13 @@
 """Queues are looked at again when the pause of a quota has ended."""
 
+import pytest
+
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.sending.paused import PausedQueues
+from tests.dispatch.arrangements import START, codes, load, models, waited
+from tests.dispatch.members import good
 from tests.dispatch.parts import attempt, deployment
+from tests.dispatch.simulator import simulated
 from tests.dispatch.virtual import World
 
 
@@ -41,3 +46,15 @@ def test_pause_that_has_no_thread_is_ended_by_a_later_one():
         paused.resume_at(queue, start + 20)
         world.run()
         assert len(sent) == 1
+
+
+@pytest.mark.parametrize("caching", [False, True])
+def test_pause_that_had_no_thread_ends_without_further_requests(caching):
+    """The seventh request waits 5 s for its quota; no thread can be had as it begins to wait."""
+    limited = models("a", requests_per_minute=10)
+    with simulated({"a": good(0.05)}, limited, caching=caching) as run:
+        load(run, 7, 0.2)
+        run.world.may_start = lambda: not START + 1.19 < run.world.now < START + 1.21
+        run.to_the_end()
+        assert codes(run.asked) == {"ok": 7}
+        assert waited(run.asked[-1]) < 6

@@ -3,8 +3,8 @@
 import time
 
 from app.dispatch.queue.leased_slots import LeasedSlotQueue, SlotLeaseRequest
-from app.limits.leases.worker_leases import Leases
 from app.limits.leases.slot_table import SlotTable
+from app.limits.leases.worker_leases import Leases
 
 SLOTS = 6
 

@@ -1,0 +1,69 @@
+"""A tokenizer that fails is no fault of a provider, and costs no vectors that are paid for."""
+
+import time
+
+import pytest
+
+from app.concurrency import threads
+from app.domain import EmbeddingRequest
+from app.errors import Overloaded
+from tests.dispatch.arrangements import Stub, dispatcher, vectors
+
+LONG = ["many words " * 2000, "other words " * 2000]  # counted in a native thread
+
+
+class FourCharacters:
+    """A tokenizer of four characters a token, which raises an exception for some texts."""
+
+    special_tokens = 0
+    space_rule = None
+
+    def count(self, items):
+        if "bad" in items:
+            raise ValueError("a bug of the tokenizer")
+        return [-(-len(item) // 4) for item in items]
+
+
+@pytest.fixture
+def no_native_threads(monkeypatch):
+    def start_new_thread(*_):
+        raise RuntimeError("can't start new thread")
+
+    class NoThreads:
+        pass
+
+    NoThreads.start_new_thread = staticmethod(start_new_thread)
+    monkeypatch.setattr(threads, "_thread", NoThreads)
+
+
+def embed(made, items):
+    return made.embed(EmbeddingRequest("m", items), time.monotonic() + 5)
+
+
+def assert_one_good_call(items):
+    provider = Stub(lambda call: vectors(call.items, tokens=3))
+    made = dispatcher({"a": provider, "b": provider}, FourCharacters())
+    outcome = embed(made, items)
+    assert outcome.prompt_tokens == 3 * len(items)
+    assert outcome.attempts == len(provider.calls) == 1
+    assert not any(deployment.health.last_error for _, deployment in made.deployments())
+
+
+def test_vectors_whose_tokens_cannot_be_counted_keep_the_count_of_the_provider(caplog):
+    assert_one_good_call(["good", "bad"])
+    assert "a bug of the tokenizer" in caplog.text
+
+
+def test_vectors_are_kept_where_no_thread_can_be_had_to_count_their_tokens(no_native_threads):
+    assert_one_good_call(LONG)
+
+
+def test_request_whose_tokens_no_thread_can_count_is_told_that_the_proxy_is_overloaded(
+    no_native_threads,
+):
+    provider = Stub(lambda call: vectors(call.items))
+    made = dispatcher({"a": provider}, FourCharacters(), max_tokens=100_000)
+    with pytest.raises(Overloaded) as raised:
+        embed(made, LONG)
+    assert raised.value.retry_after == 1
+    assert not provider.calls
