@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from app.cli import commands as cli
 from app.errors import ProviderUnavailable
 from app.providers import registry
-from tests.cli.test_check import WIDTH, Space
+from tests.cli.checks.test_deployments import WIDTH, Space
 
 
 @pytest.fixture

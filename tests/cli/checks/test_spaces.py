@@ -11,7 +11,7 @@ from app.database.migrations import migrate
 from app.dispatch.drift.file import FileReferences
 from app.dispatch.drift.texts import NAMES, TEXTS
 from app.errors import ProviderUnavailable, Rejected
-from tests.cli.test_check import WIDTH, Space, findings
+from tests.cli.checks.test_deployments import WIDTH, Space, findings
 
 SAME = "these do not serve the same vector space"
 
