@@ -34,7 +34,7 @@ class NativeThreads:
 
     def __init__(self, max_threads: int) -> None:
         self._max_threads = max_threads
-        self._free = threading.BoundedSemaphore(max_threads)
+        self._free = _semaphore(max_threads)
         self._pool: Any = None  # gevent's, made in the process that uses it
 
     def run(
@@ -79,6 +79,19 @@ class NativeThreads:
 
             self._pool = ThreadPool(self._max_threads)
         self._pool.spawn(call.run).rawlink(call.finish)  # the hub calls `finish`
+
+
+def _semaphore(value: int) -> Any:
+    """Return a semaphore that gevent's hub may release, too, where threads are greenlets.
+
+    That of `threading` would not do: a greenlet that begins to wait for it switches while it holds
+    the lock inside. The hub cannot wait for that lock, and the thread would never be free again.
+    """
+    if not threads_are_greenlets():
+        return threading.BoundedSemaphore(value)
+    from gevent.lock import BoundedSemaphore
+
+    return BoundedSemaphore(value)
 
 
 class _Limit:

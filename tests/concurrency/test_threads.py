@@ -26,11 +26,37 @@ gevent.joinall([gevent.spawn(ask) for _ in range(16)], raise_error=True)
 print("done")
 """
 
+#: A call ends while a greenlet has begun to wait for its thread, and has not yet gone on to wait.
+ENDS_AT_THE_BEGINNING_OF_A_WAIT = """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+from app.concurrency.native_threads import NativeThreads
+native_sleep = monkey.get_original("time", "sleep")
+hold = monkey.get_original("_thread", "allocate_lock")()
+hold.acquire()
+threads, loop = NativeThreads(1), gevent.get_hub().loop
 
-def test_many_greenlets_share_native_threads():
-    """Locks that gevent has replaced are used by greenlets alone: a native thread hung on one."""
+def end_first():
+    hold.release()
+    native_sleep(0.1)  # so long that gevent polls before it runs all that is ready
+
+first = gevent.spawn(threads.run, hold.acquire, 10)
+gevent.sleep(0.05)
+loop.run_callback(end_first)
+for _ in range(60):  # more than gevent runs before it looks at the time
+    loop.run_callback(lambda: None)
+second = gevent.spawn(threads.run, lambda: 7, 10)  # begins between the end and what follows it
+assert (first.get(), second.get()) == (True, 7)
+print("done")
+"""
+
+
+@pytest.mark.parametrize("program", [UNDER_GEVENT, ENDS_AT_THE_BEGINNING_OF_A_WAIT])
+def test_many_greenlets_share_native_threads(program):
+    """Neither a native thread nor gevent's hub waits for a lock that gevent has replaced."""
     done = subprocess.run(
-        [sys.executable, "-c", UNDER_GEVENT], cwd=ROOT, capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=60, check=False
     )
     assert done.stdout == b"done\n", done.stderr.decode()
 
