@@ -9,8 +9,6 @@ from app.domain import CallRecord
 from app.limits.pricing import NANODOLLARS
 from app.observability.live.recent_requests import RecentRequest
 
-_ABANDONED = "abandoned"
-
 
 def describe(request: RecentRequest) -> dict[str, Any]:
     """Return a request as JSON can hold it; times of steps are milliseconds since its start."""
