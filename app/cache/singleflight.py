@@ -17,6 +17,7 @@ It covers one process only: `app.cache.shared` says why.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from app.cache.fetch import Collected, Fetch
@@ -80,11 +81,22 @@ class SingleFlight:
             if own:
                 waiters.append(self.make_unshared(own, deadline, wakeup, flow))
                 self._loads.update(dict.fromkeys(own, waiters[-1].load))
-        for waiter in waiters:
-            if waiter.load.job is not None:
-                waiter.load.job.extend(deadline)
-                waiter.load.start_first(waiter)
+        try:
+            for waiter in waiters:
+                if waiter.load.job is not None:
+                    waiter.load.job.extend(deadline)
+                    waiter.load.start_first(waiter)
+        except BaseException as error:
+            self._give_up(waiters, error)
+            raise
         return waiters
+
+    def _give_up(self, waiters: Sequence[Waiter], error: BaseException) -> None:
+        """Leave loads after a bug, and end the new one: no other request must wait for it."""
+        for waiter in waiters:
+            if waiter.is_owner:
+                self.end(waiter.load, error)
+            self.leave(waiter, Collected(), time.monotonic())
 
     @staticmethod
     def make_unshared(

@@ -220,6 +220,22 @@ def test_claim_joins_running_loads_and_takes_the_other_items():
     assert [waiter.is_owner for waiter in (own, joined, rest)] == [True, False, True]
 
 
+def test_request_that_fails_to_join_a_load_leaves_none_that_others_would_wait_for(flights):
+    def fail(*_):
+        raise ArithmeticError("a bug")
+
+    owner = flights.fetch(b"a", b"c")
+    job = flights.job()
+    job.start_first = fail
+    with pytest.raises(ArithmeticError):
+        flights.flights.fetch([b"a", b"b"], time.monotonic() + 1, 1.0, flights)
+    assert set(flights.flights._loads) == {b"a", b"c"}
+    assert len(flights.flights._loads[b"a"].waiters) == 1
+    job.publish()
+    job.end()
+    assert len(owner.join().entries) == 2
+
+
 def test_error_of_own_load_is_raised_at_once(flights):
     slow = flights.fetch(b"slow")
     slow_job = flights.job()
