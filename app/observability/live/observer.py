@@ -35,6 +35,7 @@ _log = logging.getLogger("app.observability.live")
 #: Flask's endpoint of all paths for embeddings.
 _EMBEDDINGS_ROUTE = "api.embeddings"
 SAMPLE_INTERVAL_S = 1.0
+#: Finished requests that wait to be added to the figures and to the last requests.
 MAX_PENDING = 1_000
 MAX_REQUESTS_OF_ONE_ID = 20
 
