@@ -74,7 +74,7 @@ class Live:
 
     def keep(self, exchange: Exchange, record: RequestRecord) -> None:
         """Keep a finished request for embeddings. Nothing is locked here: it is pending."""
-        if exchange.route != _EMBEDDINGS_ROUTE:
+        if exchange.route != _EMBEDDINGS_ROUTE or exchange.method == "OPTIONS":
             return
         request, error, purchases = exchange.request, exchange.error, exchange.purchases
         self._pending.append(

@@ -95,7 +95,7 @@ class Meter(Events):
         with self._lock:
             self._in_flight.add(-1)
             self._requests(exchange.route, model, status).add(1)
-            if exchange.route == EMBEDDINGS_ROUTE:
+            if exchange.route == EMBEDDINGS_ROUTE and exchange.method != "OPTIONS":
                 self._number(catalog.KEY_REQUESTS, key, result_of(status)).add(1)
             if purchases := exchange.purchases:
                 self._count_cost(purchases, model, key)

@@ -148,9 +148,12 @@ def test_money_of_yesterday_is_not_of_today(live, clock):
     assert live.now(0.0)["figures"]["spent_today_dollars"] == 5e-9
 
 
-def test_other_routes_are_not_counted(live):
+@pytest.mark.parametrize(
+    ("method", "route"), [("GET", "api.models"), ("OPTIONS", "api.embeddings")]
+)
+def test_other_requests_than_those_for_embeddings_are_not_counted(live, method, route):
     other = exchange()
-    other.route = "api.models"
+    other.method, other.route = method, route
     finish(live, other, 200)
     assert live.now(0.0)["figures"]["requests_hour"] == 0
     assert live.requests.all() == []
