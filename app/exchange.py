@@ -1,4 +1,4 @@
-"""`Exchange`, the record of one request, and the protocols of its observers."""
+"""`Exchange`, what is known of one request, and the protocols of its observers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class StartObserver(Protocol):
 
 
 class Exchange(Struct):
-    """The record of one request; each step sets the fields that it knows."""
+    """What is known of one request; each step sets the fields that it knows."""
 
     id: str
     method: str

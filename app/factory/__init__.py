@@ -85,11 +85,11 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     flask = Proxy("app")
     services = flask.extensions["services"] = make_services(checked)
     start_observers = [observer for observer in (tracing, meter) if observer is not None]
-    keep = [logs.log_request] if live is None else [logs.log_request, live.keep]
+    consumers = [logs.log_request] if live is None else [logs.log_request, live.keep]
     finish_observers: list[Observer] = [
         *start_observers,
         *services.observers,
-        RequestRecords(*keep),
+        RequestRecords(*consumers),
     ]
     if live is not None:
         live.dispatcher = dispatcher

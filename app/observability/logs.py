@@ -75,8 +75,6 @@ class _LineHandler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO, formatter: JsonFormatter | HumanFormatter) -> None:
         super().__init__(stream)
         self.formatter: JsonFormatter | HumanFormatter = formatter
-        # A text stream would join the lines of two threads into one longer write.
-        self._raw = getattr(getattr(stream, "buffer", None), "raw", None)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -92,9 +90,13 @@ class _LineHandler(logging.StreamHandler[TextIO]):
             self.handleError(logging.makeLogRecord({"msg": "the line of a request"}))
 
     def _write(self, line: bytes) -> None:
-        if self._raw is not None:
-            self._raw.write(line + b"\n")
-        else:  # not a file, in tests
+        # Not the text stream: that would join the lines of two threads into one longer write, and
+        # fail for characters that the locale's encoding lacks. With PYTHONUNBUFFERED its buffer is
+        # the file itself.
+        buffer = getattr(self.stream, "buffer", None)
+        if buffer is not None:
+            getattr(buffer, "raw", buffer).write(line + b"\n")
+        else:  # only text, in tests
             self.stream.write(line.decode() + "\n")
 
     def createLock(self) -> None:  # noqa: N802 - logging's name

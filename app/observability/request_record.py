@@ -92,22 +92,22 @@ def record_of(exchange: Exchange, status: int, now: float) -> RequestRecord:
 
 
 class RequestRecords:
-    """An observer that makes the record of each request, and passes it on.
+    """An observer that makes the record of each request, and calls ``consumers`` with both.
 
-    ``keep`` are called with the exchange and its record. They must not wait or raise.
+    They must not wait or raise.
     """
 
     def __init__(
         self,
-        *keep: Callable[[Exchange, RequestRecord], None],
+        *consumers: Callable[[Exchange, RequestRecord], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._keep, self._clock = keep, clock
+        self._consumers, self._clock = consumers, clock
 
     def finished(self, exchange: Exchange, status: int) -> None:
         record = record_of(exchange, status, self._clock())
-        for keep in self._keep:
-            keep(exchange, record)
+        for consumer in self._consumers:
+            consumer(exchange, record)
 
 
 def _ms(seconds: float) -> float:

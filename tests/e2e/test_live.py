@@ -198,7 +198,7 @@ def test_killed_worker_is_left_out(served):
     assert other in now(served)["workers"]["answered"]
 
 
-def test_reload_keeps_figures_and_stories_and_makes_a_mark(served):
+def test_reload_keeps_figures_and_requests_and_makes_a_mark(served):
     served.client().post({"model": "embed", "input": "a"}, x_request_id="before")
     before, old = now(served), set(served.workers())
     began = time.time()

@@ -82,6 +82,18 @@ def test_a_request_line_in_json(written):
     assert found == {n: v for n, v in structs.asdict(record).items() if v is not UNSET}
 
 
+@pytest.mark.usefixtures("written")
+@pytest.mark.parametrize("buffering", [0, -1])  # with PYTHONUNBUFFERED, and without
+def test_lines_are_utf_8_whatever_the_encoding_of_standard_output(monkeypatch, tmp_path, buffering):
+    with (tmp_path / "log").open("wb", buffering) as file:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file, "ascii", write_through=True))
+        configure(LogSettings("json", "INFO"))
+        log_request(EXCHANGE, request_record(user="é"))
+        logging.getLogger("app.part").warning("é")
+        first, second = map(json.loads, (tmp_path / "log").read_text("utf-8").splitlines())
+    assert (first["user"], second["message"]) == ("é", "é")
+
+
 def test_a_request_line_in_human_format(written):
     stream = written("human")
     log_request(EXCHANGE, request_record())

@@ -13,7 +13,7 @@ from app.console.playground.choices import Choice
 from app.console.playground.form import TIMEOUT_S
 from app.console.sessions import Session
 from app.domain import Caller, EmbeddingRequest, Outcome
-from app.errors import ClientError, drop_tracebacks
+from app.errors import ClientError, InternalError, drop_tracebacks
 from app.exchange import Exchange, Observer, StartObserver, request_id
 from app.pipeline import Pipeline
 
@@ -73,6 +73,9 @@ class PlaygroundEmbedder:
             exchange.error = error
             status = error.status
             drop_tracebacks(error)
+        except Exception:  # else the request would count as served
+            exchange.error = InternalError("A bug of the proxy: the log has its traceback.")
+            raise
         finally:
             exchange.seconds = exchange.elapsed()
             for observer in self._observers:

@@ -12,5 +12,5 @@
 * `reloads`: when the settings were reloaded.
 
 On a request's way there is `observer` only, which costs 1 µs. All is bounded: 1.5 MB for the sums,
-1,000 requests, 10,000 of their calls.
+1,000 requests, 10,000 of their calls, and 1,000 requests that are pending.
 """

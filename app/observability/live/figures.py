@@ -131,10 +131,11 @@ class Figures(Events):
         sums[columns[1]] += failures
         sums[columns[2]] += seconds
 
-    def _spend(self, cost: int, now: float) -> None:
-        if not self._today.start <= now < self._today.end:
-            self._today, self._spent_today = self._day.span(now), 0
-        self._spent_today += cost
+    def _spend(self, cost: int, ended_at: float) -> None:
+        if ended_at >= self._today.end:
+            self._today, self._spent_today = self._day.span(ended_at), 0
+        if ended_at >= self._today.start:  # else it ended yesterday, and is added late
+            self._spent_today += cost
 
     def mark(self, mark: Mark) -> None:
         """Add a mark for charts."""
@@ -172,5 +173,7 @@ class Figures(Events):
         """
         with self._lock:
             self._fold()
-            self._spend(0, self._clock())
+            now = self._clock()
+            if not self._today.start <= now < self._today.end:  # or the clock was set back
+                self._today, self._spent_today = self._day.span(now), 0
             return self._today.start, self._spent_today

@@ -95,7 +95,7 @@ class Meter(Events):
         with self._lock:
             self._in_flight.add(-1)
             self._requests(exchange.route, model, status).add(1)
-            if exchange.route == EMBEDDINGS_ROUTE:
+            if exchange.route == EMBEDDINGS_ROUTE and exchange.method != "OPTIONS":
                 self._number(catalog.KEY_REQUESTS, key, result_of(status)).add(1)
             if purchases := exchange.purchases:
                 self._count_cost(purchases, model, key)
@@ -133,7 +133,7 @@ class Meter(Events):
 
     def call_started(self, deployment: Deployment, attempts: Sequence[Attempt], now: float) -> None:
         with self._lock:
-            started = self._started.get(deployment) or self._started_at(deployment)
+            started = self._started.get(deployment) or self._create_started(deployment)
             started.requests.observe(len(attempts))
             items = 0
             for attempt in attempts:
@@ -146,7 +146,7 @@ class Meter(Events):
         self, model: str, deployment: Deployment, vectors: Vectors, seconds: float
     ) -> None:
         with self._lock:
-            answered = self._answered.get(deployment) or self._answered_by(model, deployment)
+            answered = self._answered.get(deployment) or self._create_answered(model, deployment)
             answered.duration.observe(seconds)
             answered.billed.add(sum(vectors.tokens))
 
@@ -205,7 +205,7 @@ class Meter(Events):
             )
         return found
 
-    def _started_at(self, deployment: Deployment) -> _Started:
+    def _create_started(self, deployment: Deployment) -> _Started:
         name = deployment.name
         started = self._started[deployment] = _Started(
             self._files.distribution(catalog.CALL_REQUESTS, name),
@@ -214,7 +214,7 @@ class Meter(Events):
         )
         return started
 
-    def _answered_by(self, model: str, deployment: Deployment) -> _Answered:
+    def _create_answered(self, model: str, deployment: Deployment) -> _Answered:
         answered = self._answered[deployment] = _Answered(
             self._files.distribution(catalog.CALL_DURATION, model, deployment.name, ""),
             self._files.number(catalog.BILLED_TOKENS, model, deployment.name),

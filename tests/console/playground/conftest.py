@@ -20,8 +20,8 @@ def logs(monkeypatch):
     """The observers that the app makes."""
     made = []
 
-    def make(*keep):
-        made.append(Log(*keep))
+    def make(*consumers):
+        made.append(Log(*consumers))
         return made[-1]
 
     monkeypatch.setattr("app.factory.RequestRecords", make)

@@ -21,10 +21,10 @@ DEPLOYMENTS = [
 
 
 class Log(RequestRecords):
-    """Keeps the exchanges, besides what it replaces."""
+    """Also keeps the exchanges, for tests to look at."""
 
-    def __init__(self, *keep):
-        super().__init__(*keep)
+    def __init__(self, *consumers):
+        super().__init__(*consumers)
         self.seen = []
 
     def finished(self, exchange, status):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from app.errors import Rejected
+from app.errors import InternalError, Rejected
 from tests.api.fake import WIDTH
 from tests.console.playground.player import (
     MARKUP,
@@ -178,3 +178,13 @@ def test_form_needs_its_token_and_a_session(app, player):
 def test_form_begins_with_an_example(player):
     page = player.get("/console/playground").text
     assert "I forgot my password" in page
+
+
+def test_bug_is_an_error_in_the_record_of_the_request(player, log, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("app.api.embedder.Embedder.embed", fail)
+    assert player.embed().status_code == 500
+    ((status, error),) = [(s, e.error) for e, s in log.seen if e.route == "api.embeddings"]
+    assert (status, type(error)) == (500, InternalError)

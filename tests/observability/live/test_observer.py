@@ -148,9 +148,33 @@ def test_money_of_yesterday_is_not_of_today(live, clock):
     assert live.now(0.0)["figures"]["spent_today_dollars"] == 5e-9
 
 
-def test_other_routes_are_not_counted(live):
+def test_request_of_yesterday_that_is_added_late_changes_no_money_of_today(live, clock):
+    midnight = Calendar("day").span(T).end
+    clock.now = midnight + 1
+    finish(live, exchange(tokens=7), 200)
+    live.fold()
+    clock.now = midnight - 1
+    finish(live, exchange(tokens=5), 200)
+    clock.now = midnight + 2
+    assert live.now(0.0)["figures"]["spent_today_dollars"] == 7e-9
+
+
+def test_money_is_of_the_right_day_after_the_clock_was_set_back(live, clock):
+    clock.now = T + 2 * 24 * 3600
+    finish(live, exchange(tokens=7), 200)
+    live.fold()
+    clock.now = T
+    assert live.now(0.0)["figures"]["spent_today_dollars"] == 0
+    finish(live, exchange(tokens=5), 200)
+    assert live.now(0.0)["figures"]["spent_today_dollars"] == 5e-9
+
+
+@pytest.mark.parametrize(
+    ("method", "route"), [("GET", "api.models"), ("OPTIONS", "api.embeddings")]
+)
+def test_other_requests_than_those_for_embeddings_are_not_counted(live, method, route):
     other = exchange()
-    other.route = "api.models"
+    other.method, other.route = method, route
     finish(live, other, 200)
     assert live.now(0.0)["figures"]["requests_hour"] == 0
     assert live.requests.all() == []

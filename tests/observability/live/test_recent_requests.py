@@ -1,12 +1,16 @@
 """Recent requests are bounded in number and calls, hold no inputs, and are found by their id."""
 
 import pickle
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
+import pytest
 from msgspec.structs import replace
 
 from app.domain import CallRecord
 from app.errors import BadRequest, Unauthorized
+from app.observability.live.observer import MAX_PENDING
 from app.observability.live.recent_requests import (
     MAX_CALLS,
     MAX_REQUESTS,
@@ -64,8 +68,10 @@ def test_longest_requests_fit_the_memory(live):
     calls = [tuple(CALL)] * (MAX_CALLS // MAX_REQUESTS)
     for number in range(MAX_REQUESTS):
         error = BadRequest(f"{number}" + "ü" * 10_000)
-        finish(live, exchange(f"{number}" + "x" * 120, error=error, calls=calls), 400)
-    assert len(pickle.dumps(kept(live))) < 4 * 2**20
+        longest = exchange(f"{number}" + "x" * 120, error=error, calls=calls)
+        longest.path = f"/{number}" + "ü" * 10_000
+        finish(live, longest, 400)
+    assert len(pickle.dumps(kept(live))) < 6 * 2**20
 
 
 def test_neither_inputs_nor_vectors_are_kept(live):
@@ -105,8 +111,35 @@ def test_messages_are_bounded(live):
     assert request.record.attempts == 2
 
 
-def test_threads_keep_all_requests(live):
+@pytest.fixture
+def quick_switches():
+    """Let the interpreter switch between threads after a microsecond."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_threads_that_add_at_once_add_each_request_once(live):
+    together = Barrier(4)
+
+    def add(turn):
+        if turn == 0:
+            for number in range(MAX_PENDING - 1):
+                finish(live, exchange(f"r{number}"), 200)
+        together.wait()
+        live.fold()
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            list(pool.map(add, range(4)))
+    assert len(ids(live)) == MAX_REQUESTS
+    assert live.figures.totals()["requests",] == 10 * (MAX_PENDING - 1)
+
+
+def test_threads_keep_and_count_all_requests(live):
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: finish(live, exchange(f"r{n}"), 200), range(900)))
-    assert len(set(ids(live))) == 900
-    assert live.figures.totals()["requests",] == 900
+        list(pool.map(lambda n: finish(live, exchange(f"r{n}"), 200), range(3 * MAX_PENDING)))
+    assert len(set(ids(live))) == MAX_REQUESTS
+    assert live.figures.totals()["requests",] == 3 * MAX_PENDING

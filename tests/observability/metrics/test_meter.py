@@ -38,6 +38,7 @@ def test_requests_are_counted_by_key_and_result(files):
         finished.caller = Caller(name) if name else None
         meter.finished(finished, status)
     meter.finished(Exchange("r", "GET", "/v1/models", route="api.models"), 200)
+    meter.finished(Exchange("r", "OPTIONS", "/v1/embeddings", route="api.embeddings"), 204)
     found = values(files)
     assert {name: found[name] for name in found if name.startswith("key_requests")} == {
         "key_requests_total{key=team,result=ok}": 2,
