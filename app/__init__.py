@@ -34,8 +34,8 @@ Beside requests, `app.dispatch.drift` compares deployments with recorded referen
 `app.cli` has the commands for operators.
 
 Threads: a request has one of gunicorn's (a greenlet under gevent). Each call to a provider has its
-own, so that a request can end at its deadline while the call still runs. Background work uses
-`app.concurrency.periodic`.
+own, so that a request can end at its deadline while the call still runs. Long texts are counted in
+native threads (`app.tokens.bounded`). Background work uses `app.concurrency.periodic`.
 
 Values passed between packages: `app.domain`. Errors that a client can see: `app.errors`. Settings:
 `app.settings`, checked by `app.config`. `app.factory` makes all objects and connects them;

@@ -199,7 +199,7 @@ class Outcome(Struct, frozen=True):
 
     vectors: Vectors
     provider: str = ""  # names with commas; empty: all rows came from the cache
-    attempts: int = 0
+    attempts: int = 0  # calls that were made for it: also those of several parts
     upstream_seconds: float = 0.0  # a call was in flight
     queue_seconds: float = 0.0  # none was: an attempt waited for a slot, or for its retry
     cache: Literal["off", "miss", "partial", "hit"] = "off"

@@ -63,6 +63,7 @@ class Embedder:
     ) -> EmbeddingRequest:
         """Return the request of a JSON body (step 3). Raises a `ClientError`.
 
+        The key must be permitted the model and the service tier, and the end user not be blocked.
         ``model`` is the name in the path, if there is one; ``space`` the vector space that the
         client insists on.
         """

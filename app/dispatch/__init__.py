@@ -26,12 +26,13 @@ From the top down; each imports only what is below it (except types):
   call.
 * `quotas`: the calls and tokens per minute of a deployment, and a worker's share of them.
 * `health`: what is measured of a deployment: its failures, its latency, and whether it is ejected.
-* `events`: reports to metrics and tracing.
+* `events`: reports calls to metrics, tracing and what the console shows live.
 
 The docstring of each package lists its files.
 
-On the path of a request only `sending.sender` and `sending.paused` start threads, and only
-`deployments.deployment` calls providers. All files get the time and the random numbers as
+On the path of a request only `sending.sender` and `sending.paused` start threads (and
+`app.tokens.bounded`, for the tokens of long texts), and only `deployments.deployment` calls
+providers. All files get the time and the random numbers as
 arguments, so that tests simulate hours in seconds; except those of `drift`, `sending`,
 `dispatcher`, `pools` and `one_deployment`. The settings are in `app.config.sections.dispatch`.
 """

@@ -64,7 +64,8 @@ class Dispatcher(Pools):
     ) -> Job:
         """Return a job for a request, which its callers must `advance`.
 
-        Raises `BadRequest`, and `DeadlineExceeded` where its texts are not counted in time.
+        Raises `BadRequest`; `DeadlineExceeded` where its texts are not counted in time, and
+        `Overloaded` where no thread can be started for that.
         """
         pool = self._pools[request.model]
         hedged = request.model in self._hedged

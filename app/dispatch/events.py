@@ -1,7 +1,9 @@
-"""Interfaces through which dispatch reports its calls to metrics and tracing.
+"""Interfaces through which dispatch reports its calls to metrics, tracing and the console.
 
-`Events` itself reports nothing; `app.observability.metrics` has the real implementation. A tracer
-may be None, so that without tracing a call costs one comparison.
+`Events` itself reports nothing. Its implementations are `app.observability.metrics.meter` and, for
+the console's page Now, `app.observability.live.figures`; that of a tracer is
+`app.observability.tracing`. A tracer may be None, so that without tracing a call costs one
+comparison.
 """
 
 from __future__ import annotations
@@ -42,7 +44,10 @@ class Events:
         """Called when a deployment is newly ejected."""
 
     def retried(self, model: str, deployment: Deployment, error: ProviderError) -> None:
-        """Called when a part that failed at a deployment is sent again, there or elsewhere."""
+        """Called when a part that failed at a deployment is to be sent again, there or elsewhere.
+
+        Not called where the part first waits until any deployment may be called (`retry.Wait`).
+        """
 
     def hedged(self, model: str, deployment: Deployment) -> None:
         """Called when a slow call is repeated at this deployment, beside the first."""

@@ -47,7 +47,10 @@ class NotServed(ProviderError):
 
 
 class Throttled(ProviderError):
-    """The provider answered 429. Another provider can help now, this one after ``retry_after``."""
+    """The provider is at its rate limit: it answered 429, or said so with another status.
+
+    Another provider can help now, this one after ``retry_after``.
+    """
 
     cause = "throttled"
 

@@ -1,7 +1,10 @@
 """Limits of keys and their end users: requests, tokens and dollars a minute, day or month.
 
-* `limiter`: takes the expected usage of a request, and settles it.
-* `rules`: the limits of a key, and the errors and headers that follow from them.
+A key can have a limit of requests at the same time, too.
+
+* `limiter`: takes the expected usage of a request, and replaces it by the real one at the end.
+* `rules`: the limits of a key, by the names of their settings; what a limit counts; the errors and
+  headers that follow.
 * `periods`: minutes, days and months.
 * `pricing`: what tokens cost.
 * `counters`: counts usage, in a worker or in a server that all workers share.

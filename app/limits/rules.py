@@ -1,7 +1,8 @@
 """The limits of a key as rules, and the 429 and the headers that a caller gets for them.
 
 A limit is a field of `KeySettings` whose name says its unit and its period. The units are declared
-here: mypy reports where the amounts of a new one are missing.
+here: mypy reports where the amounts of a new one are missing ("Add a limit of a key" in
+CONTRIBUTING.md).
 """
 
 from __future__ import annotations

@@ -6,9 +6,11 @@
 
 What they share:
 
-* `base`: what a wire format and a provider must offer; `registry`: finds them by their kind.
+* `base`: what a wire format and a provider must offer, and which error each HTTP status stands for;
+  `registry`: finds them by their kind.
 * `bodies`: JSON, the check of vectors, their order; reads token counts.
-* `refusals`: reads errors; `rate_limits`: reads headers.
+* `refusals`: what an error says: its message, how long to wait, whether a size was refused.
+* `rate_limits`: what headers say of the provider's rate limits.
 * `contexts`: the most tokens of a text that each model embeds.
 * `options`: settings that only some kinds have.
 * `http`: makes the calls.

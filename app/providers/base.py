@@ -1,8 +1,9 @@
 """The interfaces of a `Provider`, which turns items into vectors, and of a `WireFormat`.
 
-A module of this package offers ``OPTIONS`` (the settings that only its kind knows:
+A module of `app.providers.kinds` offers ``OPTIONS`` (the settings that only its kind knows:
 `app.providers.options.Option`) and ``make(settings)``, which returns a `WireFormat`, or a
-`Provider` that needs no HTTP.
+`Provider` that needs no HTTP. `WireFormat.refuse` has the error for each HTTP status; a kind
+overrides it where a status means something else there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an answer that is no 2xx says: its message, how long to wait, whether a size was refused.
 
-Pure functions on bodies and headers. Nothing here trusts what it reads: a provider, or a gateway
-before it, may answer anything.
+`app.providers.base.WireFormat.refuse` chooses the error by the status. Pure functions on bodies and
+headers. Nothing here trusts what it reads: a provider, or a gateway before it, may answer anything.
 """
 
 from __future__ import annotations

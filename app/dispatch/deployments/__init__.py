@@ -7,8 +7,8 @@
 * `ejector`: records the results of calls, and ejects failing deployments.
 * `accounts`: the retry budget, which bounds the calls that the proxy adds by itself; what the next
   request of a key pays for attempts whose requests had ended.
-* `deployment`: the limits of one deployment, the call to it, and how well it agrees with the
-  reference of its space.
+* `deployment`: the limits of one deployment, which calls to it may be merged, the call itself, and
+  how well the deployment agrees with the reference of its space.
 * `plan`: the expected tokens of items, a provider's count of them by item, and the split of a large
   request.
 * `suitability`: whether the texts of a request are within the context of the model, and which

@@ -65,9 +65,9 @@ class Deployment:
     ) -> None:
         takes = provider.limits(settings.model)
         dispatch = dispatch or DispatchSettings()
-        self.name = settings.provider
+        self.name = settings.provider  # of its provider: deployments of several models have it
         self.source: Source = (settings.provider, settings.model)
-        self.label = "/".join(self.source)
+        self.label = "/".join(self.source)  # its own name, in the log
         self.settings = settings
         self.queue = queue
         self.concurrency = (

@@ -1,10 +1,10 @@
 """The circuit breaker of one deployment. No I/O, no lock; the time is an argument.
 
 A deployment is *ejected* after failures in a row, or when too many of its recent calls failed. Each
-ejection is twice as long as the one before, with jitter so that workers do not probe together. Then
-one call, the *half-open probe*, decides whether it is back. One that is back starts slowly: its
-share of the requests grows to the full weight within seconds, and until then a further failure
-makes the next ejection longer.
+further ejection is twice as long as the last one, up to a limit, with jitter so that workers do not
+probe together. Then one call, the *half-open probe*, decides whether it is back. One that is back
+starts slowly: its share of the requests grows to the full weight within seconds, and until then a
+further failure makes the next ejection longer.
 
 Apart from that a deployment *rests* after a 429, or for as long as its provider asked.
 """
@@ -233,7 +233,7 @@ class Health:
         return now >= since + self._settings.rest_probe
 
     def _rest(self, retry_after: float | None, now: float, call_started_at: float) -> None:
-        """Rest after a 429. One to a call that started before a rest, or in it, begins no other."""
+        """Rest for ``retry_after``; where it is None, if the call started after the last rest."""
         settings = self._settings
         if retry_after is not None:
             length = min(retry_after, settings.longest_asked_rest)

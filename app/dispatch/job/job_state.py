@@ -9,7 +9,7 @@ follows, until the part has its vectors, the request has failed, or its deadline
        ▲  │               │
        │  └──too large────┼──too large────► SPLIT, into smaller parts
        └──retry, fail over┘
-    and every state ──the request ends──► STOPPED
+    and WAITING or RUNNING ──the request ends, or no request waits for its items──► STOPPED
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class PartState(StrEnum):
     RUNNING = "running"  # an attempt is queued or in flight; two, when it is hedged
     ANSWERED = "answered"  # its vectors are in the answer
     SPLIT = "split"  # smaller parts have taken its place
-    STOPPED = "stopped"  # its request has ended without it
+    STOPPED = "stopped"  # its request has ended, or no request waits for its items any more
 
 
 #: The states that may follow each state.

@@ -34,10 +34,10 @@ _NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chose
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Call the same deployment again, after a pause; ``never_merge``: in a call of its own."""
+    """Call the same deployment again, or another one if that may be called by then."""
 
-    never_merge: bool = False
-    cost: float = 1.0  # to the retry budget, in calls
+    never_merge: bool = False  # in a call of its own
+    cost: float = 1.0  # to the retry budget, in calls; over 0, the call follows a pause
 
 
 @dataclass(frozen=True, slots=True)

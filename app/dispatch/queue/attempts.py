@@ -51,7 +51,10 @@ def kind_of(call: Call, cut_to: int | None) -> Hashable:
 
 
 class AttemptState(Enum):
-    """The state of an attempt. It moves down this list; back only from in flight to queued."""
+    """The state of an attempt. It moves down this list, with two exceptions.
+
+    (1) After a refusal, from in flight to queued. (2) From abandoned to done: its call has ended.
+    """
 
     NEW = "new"
     QUEUED = "queued"  # waits for a slot, or for a test of the batch it was refused in

@@ -178,7 +178,7 @@ class Batch(Struct, eq=False):
         return True
 
     def may_start_early(self, outstanding: int, free_slots: int, now: float) -> bool:
-        """Return whether its call may start before all that has arrived was read.
+        """Return whether its call may start before its sender runs, while others could still join.
 
         The batch is open for additions until its sender runs. Under gevent that is after all
         requests that have arrived were read. If no call started before, a burst of requests would

@@ -1,8 +1,8 @@
 """What the console shows live: figures of the last hour, and what happened to each request.
 
 * `observer`: counts each request and keeps a record of it; asks all workers.
-* `figures`: counts requests and calls of this worker; `ring`: their sums by time; `latencies`: the
-  histogram for percentiles.
+* `figures`: counts requests and calls of this worker, for the page Now; `ring`: their sums by time;
+  `latencies`: the histogram for percentiles.
 * `recent_requests`: the last requests of this worker; `steps`: what happened to a request, in
   order; `lists`: the newest, failed and slowest requests.
 * `workers`: asks all workers of this server, over Unix sockets.

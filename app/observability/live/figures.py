@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 MAX_MARKS = 200
 #: Names of sums, besides ("error", side, code), ("waiting", tier), and those of deployments:
-#: ("calls" | "failed" | "seconds", model, provider, its name for the model).
+#: ("calls" | "failed" | "seconds", model, provider, its name for the model). `Figures.add` counts
+#: by their places.
 SUMS = ("requests", "served", "items", "tokens", "cached_tokens", "cost")
 _LATENCY = len(SUMS)  # the first column of the histogram
 #: Calls that wait to be added to the sums.
