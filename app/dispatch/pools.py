@@ -152,8 +152,8 @@ def _state_of(model: str, space: str, d: Deployment, now: float) -> dict[str, An
         "quota": _quota(d.quota, now),
         "outstanding": d.queue.outstanding(d),
         "latency_ms": _ms(d.standing.latency.average),
-        "ejections": d.health.ejections_ever,
-        "last_error": d.health.last_error,
+        "ejections": d.breaker.ejections_ever,
+        "last_error": d.breaker.last_error,
         "agreement": d.agreement and asdict(d.agreement),
     }
 

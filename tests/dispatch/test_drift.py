@@ -50,7 +50,7 @@ def test_a_drifted_deployment_counts_as_ejected_for_the_half_that_must_stay():
     drift(a)
     for _ in range(5):
         of.ejector.record_failure(b, ProviderUnavailable("failed with 503"), 1, T, T, is_probe=True)
-    assert not b.health.is_ejected
+    assert not b.breaker.is_ejected
 
 
 # The caller's error
@@ -85,7 +85,7 @@ def test_vectors_of_a_call_that_was_in_flight_at_the_ejection_are_dropped():
     sending.run()
     sending.assert_all_told(first)
     assert isinstance(sending.results[first], Drifted)
-    assert not sending.a.health.failures_in_a_row  # it has not failed
+    assert not sending.a.breaker.failures_in_a_row  # it has not failed
 
 
 def test_queued_attempts_go_elsewhere_at_the_ejection():

@@ -43,7 +43,7 @@ def test_deployment_with_refuted_400s_is_ejected_after_three():
         load(run, 1000, 0.05, timeout=30)
         run.world.run()
         began = [call.began for call in run.calls("b")]
-        assert run.deployment("b").health.ejections_ever >= 1
+        assert run.deployment("b").breaker.ejections_ever >= 1
         # Three refuted, and those that had left by then.
         assert len([at for at in began if at < began[2] + 0.5]) <= 5
         assert len(began) <= 20  # probes, further and further apart
@@ -130,7 +130,7 @@ def test_bad_texts_eject_no_deployment():
         run.to_the_end()
         assert codes(bad) == {"BadRequest": 90}
         for name in "ab":
-            assert run.deployment(name).health.ejections_ever == 0
+            assert run.deployment(name).breaker.ejections_ever == 0
 
 
 def test_one_bad_text_in_a_batch_ejects_no_deployment():
@@ -142,7 +142,7 @@ def test_one_bad_text_in_a_batch_ejects_no_deployment():
         run.world.run()
         assert any(len(call.items) > 3 and call.error for call in run.calls())
         for name in "ab":
-            assert run.deployment(name).health.ejections_ever == 0
+            assert run.deployment(name).breaker.ejections_ever == 0
 
 
 def test_good_texts_of_a_refused_batch_get_no_400_of_a_broken_deployment():

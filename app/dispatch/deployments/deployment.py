@@ -83,7 +83,7 @@ class Deployment:
         self.merges = provider_settings.merge and self.max_inputs != 1
         self.quota = quota_of_worker(settings, worker_share, shares_quota)
         self.standing = Standing(provider_settings.timeout, rng, dispatch)
-        self.health = self.standing.health
+        self.breaker = self.standing.breaker
         self.durations = self.standing.durations
         self.max_lengthening = dispatch.max_lengthening
         self._longest_call_s = dispatch.longest_call

@@ -26,7 +26,7 @@ _LOST_PROBE_FACTOR = 6.0  # times `probe_timeout`, after which a probe may count
 _NEVER = float("-inf")
 
 
-class Health:
+class DeploymentBreaker:
     """The circuit breaker of one deployment. ``jitter`` gives a number in [0, 1)."""
 
     def __init__(

@@ -97,4 +97,4 @@ def _are_credentials_refused(
             isinstance(failure, CredentialsRefused) for failure in failures
         )
         return has_credentials_refused and not any(failure.transient for failure in failures)
-    return all(d.health.credentials_refused for d in suitable)
+    return all(d.breaker.credentials_refused for d in suitable)
