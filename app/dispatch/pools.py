@@ -11,8 +11,8 @@ from typing import Any
 
 from app.config import ModelSettings, Settings
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import TokenEstimate
 from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.token_estimate import TokenEstimate
 from app.dispatch.queue.adaptive import AdaptiveLimit
 from app.dispatch.queue.leased_slots import HOST_JOIN_S, HOST_POLL_FACTOR, LeasedSlotQueue
 from app.dispatch.queue.slot_queue import SlotQueue

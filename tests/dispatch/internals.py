@@ -10,8 +10,8 @@ from typing import Any
 
 from app.dispatch import Dispatcher
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import Expected, TokenEstimate
 from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.token_estimate import Expected, TokenEstimate
 from app.dispatch.job.job import Job
 from app.dispatch.queue.batch import Batch
 from app.dispatch.queue.slot_queue import SlotQueue

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from msgspec import Struct, field
 
+from app.dispatch.deployments.call_size import SizeRefusal
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import NOTHING_EXPECTED, Expected
-from app.dispatch.deployments.size_refusal import SizeRefusal
+from app.dispatch.deployments.token_estimate import NOTHING_EXPECTED, Expected
 from app.dispatch.queue.attempts import Attempt
 from app.domain import NO_FLOW, Flow
 from app.errors import ProviderError, ProviderTimeout, Rejected

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import Expected
+from app.dispatch.deployments.token_estimate import Expected
 from app.dispatch.job.context import Effects, JobContext
 from app.dispatch.job.part import Part, PartState
 from app.dispatch.job.parts import Parts

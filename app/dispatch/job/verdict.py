@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import Expected
 from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.token_estimate import Expected
 from app.dispatch.job.retry import refusal
 from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.errors import (
