@@ -148,7 +148,7 @@ class DeploymentBreaker:
             self._probe_until = now + max(_LOST_PROBE_FACTOR * margin, call_timeout + margin)
 
     def probe_ended(self) -> None:
-        """Record that the probe has ended without a verdict: the next attempt may be a probe."""
+        """Record that the probe has shown nothing: the next attempt may be a probe."""
         self._probe_until = None
 
     def record_success(self, now: float, call_started_at: float) -> None:

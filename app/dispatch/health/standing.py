@@ -20,8 +20,8 @@ class Standing:
 
     Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
     read: `is_ejected`, `in_flight`, ``refusals.doubted_until`` by `pool`, ``latency`` by `draw` and
-    `ejector`, ``breaker`` by `pools` and `verdict`, and ``durations`` (an estimate) by `deployment`
-    and `leaving`.
+    `ejector`, ``breaker`` by `pools` and `caller_errors`, and ``durations`` (an estimate) by
+    `deployment` and `leaving`.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
@@ -52,7 +52,7 @@ class Standing:
             return self.breaker.record_submitted(now) if may_be_called else None
 
     def probe_ended(self) -> None:
-        """Record that the probe has ended without a verdict: the next attempt may be a probe."""
+        """Record that the probe has shown nothing: the next attempt may be a probe."""
         with self._lock:
             self.breaker.probe_ended()
 

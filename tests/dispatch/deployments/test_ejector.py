@@ -128,7 +128,7 @@ def refused_batch(deployment, kind="kind"):
     return batch(attempt(deployment, kind=kind))
 
 
-def test_400_is_not_believed_without_a_success_of_its_kind():
+def test_400_is_not_trusted_without_a_success_of_its_kind():
     of, a, *_ = abc()
     assert not of.ejector.record_refusal(refused_batch(a), T, T + 0.1)
     succeed(of, a, now=T + 1)
@@ -137,7 +137,7 @@ def test_400_is_not_believed_without_a_success_of_its_kind():
     assert not of.ejector.record_refusal(refused_batch(a), T + 61, T + 62)
 
 
-def test_400_of_the_only_deployment_is_believed():
+def test_400_of_the_only_deployment_is_trusted():
     a = deployment("a")
     assert pool(a).ejector.record_refusal(refused_batch(a), T, T)
 

@@ -70,7 +70,7 @@ def test_bad_texts_get_their_400_while_the_400s_of_a_deployment_are_in_doubt():
 
 
 def test_deployment_that_begins_to_refuse_everything_is_ejected_within_a_minute():
-    """Its first 400s are believed, because it has just served requests."""
+    """Its first 400s are trusted, because it has just served requests."""
     ill = between(1020, 1e9, refuses_all, good())
     with simulated({"a": good(), "b": ill}, AB) as run:
         asked = load(run, 4000, 0.05, timeout=30)
@@ -78,7 +78,7 @@ def test_deployment_that_begins_to_refuse_everything_is_ejected_within_a_minute(
         assert not [one for one in asked if one.at > 1085 and one.error]
 
 
-def test_400_is_believed_at_once_after_a_recent_success():
+def test_400_is_trusted_at_once_after_a_recent_success():
     with simulated({"a": good(), "b": good()}, AB) as run:
         load(run, 200, 0.05)
         bad = run.ask("m", [f"{POISON} late"], after=10)
@@ -95,7 +95,7 @@ def test_400_without_a_success_is_checked_once_elsewhere():
         assert len(calls_with(run, f"{POISON} early")) == 2
 
 
-def test_400_of_the_only_deployment_is_believed_at_once():
+def test_400_of_the_only_deployment_is_trusted_at_once():
     with simulated({"a": good()}, models("a")) as run:
         bad = run.ask("m", [f"{POISON} early"])
         run.to_the_end()
@@ -112,7 +112,7 @@ def test_checks_of_400s_are_within_the_retry_budget():
         assert len(run.calls()) <= 1020 * 1.2 + 20
 
 
-def test_one_bad_text_is_no_reason_to_believe_the_400s_of_a_broken_deployment():
+def test_one_bad_text_is_no_reason_to_trust_the_400s_of_a_broken_deployment():
     """Both refuse the first text; then a refuses all, as it always has, and b fails all."""
     members = {"a": refuses_all, "b": between(1000.5, 1e9, failing(1), good())}
     with simulated(members, SECOND_TIER) as run:
@@ -134,7 +134,7 @@ def test_bad_texts_eject_no_deployment():
 
 
 def test_one_bad_text_in_a_batch_ejects_no_deployment():
-    """Its 400 is not believed yet, and another deployment embeds the rest of the batch."""
+    """Its 400 is not trusted yet, and another deployment embeds the rest of the batch."""
     with simulated({"a": good(0.2), "b": good(0.2)}, AB, concurrency=1) as run:
         for i in range(4):
             run.ask("m", [f"{POISON} {i}"], after=i * 0.001)
