@@ -181,8 +181,8 @@ class JobState:
         self._answer.put(part.start, part.stop, vectors, source)
         self._parts.transition(part, PartState.ANSWERED)
         part.forget_too_large_refusals()  # which are right, though another takes larger calls
-        part.refused_by.pop(attempt.deployment, None)
-        self.effects.refuted += part.refused_by.values()
+        part.refused_attempts.pop(attempt.deployment, None)
+        self.effects.refuted += part.refused_attempts.values()
         if self._parts_are_published:
             self.unpublished += 1
             self.effects.answered.append((part, vectors, source))

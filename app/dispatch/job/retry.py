@@ -87,8 +87,8 @@ def options(
 ) -> Options:
     """Return the possible next steps for a part; ``suitable`` can serve its request."""
     standing, kind, expected = attempt.deployment.standing, attempt.kind, part.expected
-    excluded = part.permanently_failed_at
-    has_other = pool.has_other(now, expected, suitable, part.failed_at)
+    excluded = part.permanently_failing
+    has_other = pool.has_other(now, expected, suitable, part.last_errors)
     return Options(
         has_other,
         has_other or pool.has_other(now, expected, suitable, excluded),
@@ -218,7 +218,7 @@ class NextStep:
                 self._parts.transition(part, PartState.WAITING)
             case WaitForRest():
                 part.must_charge_retry = False
-                part.failed_at.pop(attempt.deployment, None)
+                part.last_errors.pop(attempt.deployment, None)
                 rest_s = self._pool.wait(now, part.expected, self._context.suitable)
                 part.due = now + max(rest_s, self.pause(part))
                 self._parts.transition(part, PartState.WAITING)

@@ -149,9 +149,9 @@ class Starter:
     def _choose(self, part: Part, expected: Expected, now: float) -> Deployment | None:
         """Choose a deployment that has not failed this part; without one, one that may recover."""
         pool, suitable, deadline = self._job.pool, self._suitable, self._job.deadline.at
-        chosen = pool.choose(now, expected, suitable, part.failed_at, deadline)
-        if chosen is None and part.failed_at:
-            chosen = pool.choose(now, expected, suitable, part.permanently_failed_at, deadline)
+        chosen = pool.choose(now, expected, suitable, part.last_errors, deadline)
+        if chosen is None and part.last_errors:
+            chosen = pool.choose(now, expected, suitable, part.permanently_failing, deadline)
         return chosen
 
     def _submit(self, part: Part, deployment: Deployment, now: float) -> None:

@@ -39,7 +39,7 @@ class Failed:
 def test_only_the_wait_for_a_rest_calls_the_same_deployment_again(decision, is_avoided, is_charged):
     failed = Failed()
     assert failed.carry_out(decision) is None
-    assert (failed.deployment in failed.part.failed_at) == is_avoided
+    assert (failed.deployment in failed.part.last_errors) == is_avoided
     assert failed.part.must_charge_retry == is_charged
     assert failed.parts.waiting == [failed.part]
 

@@ -112,7 +112,7 @@ def test_a_400_to_a_part_that_another_refused_only_in_a_batch_is_checked_there_a
 def test_only_a_refusal_alone_counts_as_the_opinion_of_a_deployment():
     one, merged = attempt(A), attempt(B)
     merged.batch_size = 6
-    refused = part(refused_by={A: one, B: merged}, failed_at={A: REFUSED, B: REFUSED})
+    refused = part(refused_attempts={A: one, B: merged}, last_errors={A: REFUSED, B: REFUSED})
     assert options(refused, one, pool(A, B), [A, B], T).has_second_opinion
     merged.batch_size = 1
     assert not options(refused, one, pool(A, B), [A, B], T).has_second_opinion
@@ -226,8 +226,8 @@ def test_decision_changes_no_state_and_is_within_the_budget(
     failed = part(
         size,
         failures=[failure] * failures,
-        failed_at={A: BrokenContract("x")},
-        refused_by={A: attempt(A)},
+        last_errors={A: BrokenContract("x")},
+        refused_attempts={A: attempt(A)},
         must_charge_retry=must_charge_retry,
     )
     one = attempt(A, size)
