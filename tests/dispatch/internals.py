@@ -38,7 +38,7 @@ class WatchedSender(Sender):
         deployment = batch.deployment
         model = self._pool_of[deployment].model
         self.first_calls[model] += sum(
-            a.is_first and a.call_started_at is None for a in batch.attempts
+            a.earns_retry and a.call_started_at is None for a in batch.attempts
         )
         started_at = self.world.now
         calls = self.probes[deployment, deployment.breaker.ejections_ever]

@@ -62,8 +62,8 @@ class Standing:
         They are divided by the share of calls that succeed. ``unknown``: for an unknown latency.
         """
         with self._lock:
-            known = self.latency.known(now)
-            seconds = max(unknown if known is None else known, self._silence.age_of_oldest(now))
+            recent = self.latency.recent_average_s(now)
+            seconds = max(unknown if recent is None else recent, self._silence.age_of_oldest(now))
             return seconds / max(0.05, 1 - self.breaker.failure_rate.value(now))
 
     def p95_s(self, items: int) -> float | None:

@@ -181,7 +181,7 @@ class Starter:
         if times.first_queued_at is None:
             times.first_queued_at = now
         attempt.arrived_at = times.first_queued_at
-        attempt.is_first = not part.failures and not part.attempts
+        attempt.earns_retry = not part.failures and not part.attempts
         if part.state is PartState.RUNNING:
             attempt.is_hedge = not part.has_call_beside
             self._parts.add_attempt(part, attempt)

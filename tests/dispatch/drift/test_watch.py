@@ -81,7 +81,7 @@ def test_failed_checks_eject_no_deployment_and_do_not_end_the_checks(host, provi
         worker.tick()
     deployment = deployment_of(worker, "a")
     assert deployment.breaker.state(time.monotonic()) == "ok"
-    assert deployment.standing.latency.known(time.monotonic()) is None
+    assert deployment.standing.latency.recent_average_s(time.monotonic()) is None
     providers["a"].fail, providers["a"].space = None, ""
     clock.now += 100
     worker.tick()

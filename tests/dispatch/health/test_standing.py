@@ -147,8 +147,8 @@ def test_failures_raise_the_expected_latency():
 
 def test_latency_is_forgotten_without_recent_answers():
     made = standing(usual=0.1)
-    assert made.latency.known(T + 9) == pytest.approx(0.1)
-    assert made.latency.known(T + 10) is None
+    assert made.latency.recent_average_s(T + 9) == pytest.approx(0.1)
+    assert made.latency.recent_average_s(T + 10) is None
     assert made.seconds_a_call(T + 10, unknown=7) == 7
 
 

@@ -57,7 +57,7 @@ def test_background_call_is_no_sign_of_silence_and_no_latency():
     background.a.embed = embed
     background.apart.embed(background.a, ["1"], 0.0)
     assert seen == [0]
-    assert background.a.standing.latency.known(T) is None
+    assert background.a.standing.latency.recent_average_s(T) is None
 
 
 @pytest.mark.parametrize("error", [Rejected("no"), Throttled("429", retry_after=60)])
