@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.concurrency.deadline import Deadline
+from app.dispatch.deployments.call_size import split
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import split
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.deployments.preparation import prepare
 from app.dispatch.job.answer import MAX_CALLS_RECORDED
-from app.dispatch.job.retry import refusal
+from app.dispatch.job.caller_errors import refusal
 from app.dispatch.queue.attempts import Attempt
 from app.dispatch.sending.background_calls import BackgroundCalls, NoIdleSlot
 from app.domain import EmbeddingRequest, Item, Outcome, Source, Vectors

@@ -11,8 +11,8 @@ from typing import Any
 
 from app.config import ModelSettings, Settings
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import TokenEstimate
 from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.token_estimate import TokenEstimate
 from app.dispatch.queue.adaptive import AdaptiveLimit
 from app.dispatch.queue.leased_slots import HOST_JOIN_S, HOST_POLL_FACTOR, LeasedSlotQueue
 from app.dispatch.queue.slot_queue import SlotQueue
@@ -152,8 +152,8 @@ def _state_of(model: str, space: str, d: Deployment, now: float) -> dict[str, An
         "quota": _quota(d.quota, now),
         "outstanding": d.queue.outstanding(d),
         "latency_ms": _ms(d.standing.latency.average),
-        "ejections": d.health.ejections_ever,
-        "last_error": d.health.last_error,
+        "ejections": d.breaker.ejections_ever,
+        "last_error": d.breaker.last_error,
         "agreement": d.agreement and asdict(d.agreement),
     }
 

@@ -1,6 +1,6 @@
 """Failures of one attempt at one provider.
 
-None reaches a client: see `app.dispatch.job.verdict`.
+None reaches a client: see `app.dispatch.job.caller_errors`.
 """
 
 from __future__ import annotations

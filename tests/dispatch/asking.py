@@ -34,9 +34,9 @@ class Asking:
         request = EmbeddingRequest("m", [str(n) for n in range(size)], timeout=seconds, flow=flow)
         deadline = Deadline(T + seconds)
         prepared = prepare(self.pool, request, deadline)
-        context = JobContext(request, self.pool, prepared, deadline, Events(), is_hedged=False)
+        self.context = JobContext(request, self.pool, prepared, deadline, Events(), is_hedged=False)
         self.job = Job(
-            context,
+            self.context,
             self.sent,
             random.Random(SEED),
             self.wake,

@@ -10,8 +10,8 @@ from typing import Any
 
 from app.dispatch import Dispatcher
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import Expected, TokenEstimate
 from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.token_estimate import Expected, TokenEstimate
 from app.dispatch.job.job import Job
 from app.dispatch.queue.batch import Batch
 from app.dispatch.queue.slot_queue import SlotQueue
@@ -38,10 +38,10 @@ class WatchedSender(Sender):
         deployment = batch.deployment
         model = self._pool_of[deployment].model
         self.first_calls[model] += sum(
-            a.is_first and a.call_started_at is None for a in batch.attempts
+            a.earns_retry and a.call_started_at is None for a in batch.attempts
         )
         started_at = self.world.now
-        calls = self.probes[deployment, deployment.health.ejections_ever]
+        calls = self.probes[deployment, deployment.breaker.ejections_ever]
         if not self._is_call_to_ejected(batch) or self._is_for_only_one(batch):
             return super()._call(batch)
         calls.append(started_at)
@@ -64,11 +64,11 @@ class WatchedSender(Sender):
 
         An attempt that was submitted before the ejection, or the last probe, may start after it.
         """
-        health = batch.deployment.health
-        return health.is_ejected and any(
+        breaker = batch.deployment.breaker
+        return breaker.is_ejected and any(
             not attempt.is_background
             # One that was submitted at the moment of the ejection was submitted before it.
-            and (attempt.is_probe or attempt.queued_at > health._tested_at)
+            and (attempt.is_probe or attempt.queued_at > breaker._tested_at)
             for attempt in batch.attempts
         )
 
@@ -139,11 +139,11 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
             "jobs before its full queue": len(queue.room_waiters._wakes),
             "batches open for additions": len(queue._open),
             "calls in flight": deployment.standing.in_flight,
-            "probes in flight": int(deployment.health.is_probing),
+            "probes in flight": int(deployment.breaker.is_probing),
         }
         left += [f"{label}: {count} {what} are left" for what, count in counts.items() if count]
         left += [f"{label}: {line}" for line in _left_in_flows(queue)]
-        if not deployment.health.may_be_called(now + FORGOTTEN):
+        if not deployment.breaker.may_be_called(now + FORGOTTEN):
             left.append(f"{label} may not serve {FORGOTTEN:g} s after the end")
         if deployment.quota_wait(Expected(0, 0), now + FORGOTTEN):
             left.append(f"{label}: its quota is taken {FORGOTTEN:g} s after the end")

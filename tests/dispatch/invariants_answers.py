@@ -17,10 +17,10 @@ from tests.dispatch.simulator import GRACE, Simulation
 from tests.dispatch.trouble import REFUSES_ALL
 from tests.dispatch.virtual import LATE
 
-#: A 400 is believed at once from a deployment that has served other requests lately. So this many
+#: A 400 is trusted at once from a deployment that has served other requests lately. So this many
 #: callers may get a wrong 400 each time a deployment begins to answer 400 to everything; or as many
 #: as it has calls in flight then.
-BELIEVED = 10
+TRUSTED_400S = 10
 IDLE = 0.05  # seconds without a call in flight, after which a provider counts as idle
 
 
@@ -107,7 +107,7 @@ def is_poisoned(request: EmbeddingRequest) -> bool:
 def check_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
     """Check that no good request gets a 400 while at most one deployment refuses everything.
 
-    A 400 of two deployments is believed.
+    A 400 of two deployments is trusted.
     """
     refused = Counter[str]()
     for asked in run.asked:
@@ -118,7 +118,7 @@ def check_refusals(run: Simulation, made: Arrangement) -> Iterator[str]:
         if would and would >= len(could) - 1:
             refused[asked.request.model] += 1
     for model, number in refused.items():
-        if number > _believed(run, made, model):
+        if number > _trusted_400s(run, made, model):
             yield f"400: for {number} requests of {model} that were right"
 
 
@@ -132,20 +132,20 @@ def _would_serve(made: Arrangement, deployment: dict[str, Any], asked: Asked) ->
     )
 
 
-def _believed(run: Simulation, made: Arrangement, model: str) -> int:
-    """Return how many 400s are believed of deployments that begin to refuse everything.
+def _trusted_400s(run: Simulation, made: Arrangement, model: str) -> int:
+    """Return how many 400s are trusted of deployments that begin to refuse everything.
 
-    Those of a deployment that has served no request before are not believed.
+    Those of a deployment that has served no request before are not trusted.
     """
-    believed = 0
+    trusted = 0
     for d in made.models[model]:
         seen = [c for c in run.members[d["provider"]].seen if c.model == model]
         for start, stop, trouble in made.providers[d["provider"]].spans:
             began = start + 1000
             if trouble.words == REFUSES_ALL and any(c.good and c.began < began for c in seen):
                 in_flight = _most_in_flight(seen, began, stop + 1000)
-                believed += made.workers * max(BELIEVED, in_flight)
-    return believed
+                trusted += made.workers * max(TRUSTED_400S, in_flight)
+    return trusted
 
 
 def _most_in_flight(calls: list[Seen], start: float, stop: float) -> int:

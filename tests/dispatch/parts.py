@@ -7,8 +7,8 @@ from typing import Any
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import Expected
 from app.dispatch.deployments.pool import Pool
+from app.dispatch.deployments.token_estimate import Expected
 from app.dispatch.job.part import Part
 from app.dispatch.queue.attempts import Attempt
 from app.dispatch.queue.batch import Batch, tokens_of

@@ -3,7 +3,7 @@
 import pytest
 
 from app.dispatch.deployments.deployment import Agreement
-from app.dispatch.job.verdict import verdict
+from app.dispatch.job.caller_errors import error_of_failures
 from app.dispatch.queue.attempts import NotSent
 from app.errors import (
     Drifted,
@@ -50,7 +50,7 @@ def test_a_drifted_deployment_counts_as_ejected_for_the_half_that_must_stay():
     drift(a)
     for _ in range(5):
         of.ejector.record_failure(b, ProviderUnavailable("failed with 503"), 1, T, T, is_probe=True)
-    assert not b.health.is_ejected
+    assert not b.breaker.is_ejected
 
 
 # The caller's error
@@ -60,7 +60,7 @@ def test_a_drifted_deployment_counts_as_ejected_for_the_half_that_must_stay():
 def test_error_says_that_all_deployments_have_drifted(failures):
     a, b = deployment("a"), deployment("b")
     drift(a, b)
-    error = verdict(pool(a, b), [a, b], failures, False, expected(1), T)
+    error = error_of_failures(pool(a, b), [a, b], failures, False, expected(1), T)
     assert isinstance(error, SpaceDrifted)
     assert (error.status, error.code) == (503, "space_drifted")
     assert error.should_retry is False
@@ -70,7 +70,9 @@ def test_error_says_that_all_deployments_have_drifted(failures):
 def test_a_refused_request_is_refused_whatever_has_drifted():
     a = deployment("a")
     drift(a)
-    error = verdict(pool(a), [a], [Rejected("your input is invalid")], True, expected(1), T)
+    error = error_of_failures(
+        pool(a), [a], [Rejected("your input is invalid")], True, expected(1), T
+    )
     assert error.status == 400
 
 
@@ -85,7 +87,7 @@ def test_vectors_of_a_call_that_was_in_flight_at_the_ejection_are_dropped():
     sending.run()
     sending.assert_all_told(first)
     assert isinstance(sending.results[first], Drifted)
-    assert not sending.a.health.failures_in_a_row  # it has not failed
+    assert not sending.a.breaker.failures_in_a_row  # it has not failed
 
 
 def test_queued_attempts_go_elsewhere_at_the_ejection():

@@ -46,7 +46,7 @@ def assert_one_good_call(items):
     outcome = embed(made, items)
     assert outcome.prompt_tokens == 3 * len(items)
     assert outcome.attempts == len(provider.calls) == 1
-    assert not any(deployment.health.last_error for _, deployment in made.deployments())
+    assert not any(deployment.breaker.last_error for _, deployment in made.deployments())
 
 
 def test_vectors_whose_tokens_cannot_be_counted_keep_the_count_of_the_provider(caplog):

@@ -21,7 +21,7 @@ def test_request_that_suits_only_an_ejected_deployment_gets_its_error():
         load(run, 40, 0.05)
         asked = [run.ask("m", [f"x {n}"], 2 + n, dimensions=4) for n in range(5)]
         run.world.run()
-        assert run.deployment("a").health.is_ejected
+        assert run.deployment("a").breaker.is_ejected
         assert {type(one.error) for one in asked} == {UpstreamFailed}
         assert all("could not be reached" in one.error.message for one in asked)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.deployments.plan import Expected, TokenEstimate
-from app.dispatch.deployments.size_refusal import SizeRefusal
+from app.dispatch.deployments.call_size import SizeRefusal
+from app.dispatch.deployments.token_estimate import Expected, TokenEstimate
 from app.dispatch.job.part import cuts_of_halves
 from app.dispatch.job.parts import MAX_FREE_HALVINGS
 from app.errors import Rejected

@@ -45,7 +45,7 @@ def test_probes_continue_after_an_exception_of_the_adapter():
         load(run, 300, 1.0, after=100)
         run.world.run()
         assert calls_after(run, "a", 100) > 50
-        assert run.deployment("a").health.state(run.world.now) == "ok"
+        assert run.deployment("a").breaker.state(run.world.now) == "ok"
 
 
 def test_probes_continue_after_a_failed_thread_start():
@@ -55,7 +55,7 @@ def test_probes_continue_after_a_failed_thread_start():
         load(run, 300, 1.0, after=20)
         run.world.run()
         assert calls_after(run, "a", 100) > 50
-        assert run.deployment("a").health.state(run.world.now) == "ok"
+        assert run.deployment("a").breaker.state(run.world.now) == "ok"
 
 
 def test_probes_continue_after_an_abandoned_probe():
@@ -83,7 +83,7 @@ def test_unexpected_exception_of_an_adapter_is_failed_over(error):
         asked = load(run, 200, 0.05)
         run.world.run()
         assert codes(asked) == {"ok": 200}
-        assert run.deployment("a").health.ejections_ever >= 1
+        assert run.deployment("a").breaker.ejections_ever >= 1
 
 
 def test_unexpected_exception_of_the_only_deployment_is_an_upstream_error():

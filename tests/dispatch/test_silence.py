@@ -21,12 +21,12 @@ def test_silent_deployment_is_ejected_within_five_seconds(seed):
     with simulated(members, AB, seed=seed) as run:
         load(run, 120, 1.0, timeout=3)
         run.world.run(until=SILENCE)
-        assert run.deployment("a").health.state(run.world.now) == "ok"
+        assert run.deployment("a").breaker.state(run.world.now) == "ok"
         before = len(run.calls("a"))
         states = {}
         for step in range(200):  # for 20 s
             run.world.run(until=SILENCE + step / 10)
-            states[run.world.now] = run.deployment("a").health.state(run.world.now)
+            states[run.world.now] = run.deployment("a").breaker.state(run.world.now)
         first = run.calls("a")[before].began
         ejected = min((w for w, state in states.items() if state == "ejected"), default=1e9)
         assert ejected <= first + 5
@@ -48,7 +48,7 @@ def test_silent_deployment_whose_calls_are_cut_early_is_ejected(names, every, ti
         before, ejected_at = len(run.calls("a")), None
         while run.world.now < SILENCE + 30 and ejected_at is None:
             run.world.run(until=run.world.now + 0.1)
-            if run.deployment("a").health.ejections_ever:
+            if run.deployment("a").breaker.ejections_ever:
                 ejected_at = run.world.now
         assert ejected_at is not None
         assert ejected_at < run.calls("a")[before].began + (5 if every < 0.5 else 10)
@@ -66,7 +66,7 @@ def test_at_most_one_percent_of_requests_wait_for_it_a_minute_later(p95, timeout
         late = [one for one in run.asked if one.at > SILENCE + 60]
         assert codes(late) == {"ok": len(late)}
         assert len(later_than(p95 * 1.5, late)) <= len(late) / 100
-        assert run.deployment("a").health.ejections_ever >= 1
+        assert run.deployment("a").breaker.ejections_ever >= 1
 
 
 def test_abandoned_calls_do_not_eject_if_all_are_slow():
@@ -77,4 +77,4 @@ def test_abandoned_calls_do_not_eject_if_all_are_slow():
         run.to_the_end()
         assert not run.errors()
         for name in "ab":
-            assert run.deployment(name).health.ejections_ever == 0
+            assert run.deployment(name).breaker.ejections_ever == 0

@@ -122,4 +122,4 @@ def test_a_refusal_for_size_ejects_nothing_and_is_no_failure():
             run.ask("m", [f"{k} {i:0100}" for i in range(64)], after=k * 1.0, timeout=60)
         run.world.run()
         assert codes(run.asked) == {"ok": 20}
-        assert all(run.deployment(name).health.ejections_ever == 0 for name in "ab")
+        assert all(run.deployment(name).breaker.ejections_ever == 0 for name in "ab")

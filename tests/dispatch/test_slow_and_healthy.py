@@ -21,7 +21,7 @@ def test_deployment_that_usually_takes_long_is_not_ejected_while_its_p95_is_unkn
         run.to_the_end()
     assert not run.errors()
     assert all(one.outcome for one in asked)
-    assert run.deployment("a").health.ejections_ever <= 1
+    assert run.deployment("a").breaker.ejections_ever <= 1
 
 
 def test_answer_of_the_call_that_was_judged_silent_ends_the_ejection():
@@ -35,7 +35,7 @@ def test_answer_of_the_call_that_was_judged_silent_ends_the_ejection():
             run.world.at(
                 run.world.now + second,
                 lambda second=second: states.update(
-                    {second: run.deployment("a").health.state(run.world.now)}
+                    {second: run.deployment("a").breaker.state(run.world.now)}
                 ),
             )
         run.to_the_end()

@@ -33,7 +33,7 @@ def test_deployment_that_fails_under_its_share_is_ejected_rarely(per_second):
         holder.append(run)
         asked = load(run, 120 * per_second, 1 / per_second, timeout=30)
         run.to_the_end()
-        assert run.deployment("a").health.ejections_ever <= 15
+        assert run.deployment("a").breaker.ejections_ever <= 15
         assert codes(asked)["ok"] >= 0.99 * len(asked)
 
 

@@ -22,7 +22,7 @@ import app.dispatch
 from app.cache.memory import MemoryCache
 from app.concurrency.deadline import Deadline
 from app.dispatch import Dispatcher
-from app.dispatch.deployments.plan import TokenEstimate
+from app.dispatch.deployments.token_estimate import TokenEstimate
 from app.dispatch.quotas.quota import Quota
 from app.domain import Call, Caller, EmbeddingRequest, Flow, Source, Tier, Vectors
 from app.errors import ClientError, ProviderUnavailable

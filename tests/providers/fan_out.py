@@ -1,7 +1,7 @@
 """Splits a call by the limits of a model, as dispatch does: several calls, in order."""
 
 from app.concurrency.deadline import Deadline
-from app.dispatch.deployments.plan import split
+from app.dispatch.deployments.call_size import split
 from app.domain import Call, Vectors
 from app.providers.base import Capabilities, Provider
 

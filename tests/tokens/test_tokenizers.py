@@ -7,7 +7,7 @@ import tiktoken
 import wordllama
 
 from app import config
-from app.dispatch.deployments.plan import TokenEstimate
+from app.dispatch.deployments.token_estimate import TokenEstimate
 from app.tokens import bounded, tokenizers
 from tests.api.fake import FakeProvider, app_with, ask, error_of, settings
 

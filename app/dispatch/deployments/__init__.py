@@ -9,10 +9,10 @@
   request of a key pays for attempts whose requests had ended.
 * `deployment`: the limits of one deployment, which calls to it may be merged, the call itself, and
   how well the deployment agrees with the reference of its space.
-* `plan`: the expected tokens of items, a provider's count of them by item, and the split of a large
-  request.
+* `token_estimate`: the expected tokens of items, and a provider's count of them by item.
+* `call_size`: splits a large request into calls; whether calls are to be smaller after one that was
+  refused as too large.
 * `suitability`: whether the texts of a request are within the context of the model, and which
   widths of vectors a deployment can return.
-* `size_refusal`: whether calls are to be smaller after one that was refused as too large.
 * `refused_items`: items that are not merged again.
 """

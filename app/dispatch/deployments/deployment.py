@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from app.concurrency.deadline import Deadline
 from app.config import DeploymentSettings, ModelSettings, ProviderSettings
 from app.config.sections.dispatch import DispatchSettings
-from app.dispatch.deployments.plan import Expected, TokenEstimate, recounted, staggered
+from app.dispatch.deployments.call_size import staggered
 from app.dispatch.deployments.refused_items import RefusedItems
 from app.dispatch.deployments.suitability import Widths, max_item_tokens
+from app.dispatch.deployments.token_estimate import Expected, TokenEstimate, recounted
 from app.dispatch.health.standing import Standing
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.quotas.quota import MAX_WAIT_S
@@ -83,7 +84,7 @@ class Deployment:
         self.merges = provider_settings.merge and self.max_inputs != 1
         self.quota = quota_of_worker(settings, worker_share, shares_quota)
         self.standing = Standing(provider_settings.timeout, rng, dispatch)
-        self.health = self.standing.health
+        self.breaker = self.standing.breaker
         self.durations = self.standing.durations
         self.max_lengthening = dispatch.max_lengthening
         self._longest_call_s = dispatch.longest_call

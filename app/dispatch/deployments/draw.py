@@ -26,8 +26,8 @@ def draw(available: list[Deployment], rng: random.Random, now: float) -> Deploym
     second = others[0][0]
     if len(others) > 1:
         second = rng.choices([d for d, _ in others], [w for _, w in others])[0]
-    known = [d.standing.latency.known(now) for d in (first, second)]
-    unknown = min((k for k in known if k is not None), default=_UNKNOWN_LATENCY_S)
+    averages_s = [d.standing.latency.recent_average_s(now) for d in (first, second)]
+    unknown = min((s for s in averages_s if s is not None), default=_UNKNOWN_LATENCY_S)
     mean_weight = sum(d.settings.weight for d in available) / len(available)
     wait, other_wait = (_expected_wait(d, now, mean_weight, unknown) for d in (first, second))
     return second if other_wait * _EQUAL_WAIT_FACTOR < wait else first

@@ -11,7 +11,7 @@ from app.dispatch.deployments.accounts import Budget, UnpaidTokens
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.draw import draw
 from app.dispatch.deployments.ejector import Ejector
-from app.dispatch.deployments.plan import Expected, TokenEstimate
+from app.dispatch.deployments.token_estimate import Expected, TokenEstimate
 from app.dispatch.quotas.quota import MAX_WAIT_S
 
 _NO_TIME = float("-inf")  # a deadline before which no call may wait for a quota

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from app.dispatch.deployments.call_size import split
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import split
 from app.dispatch.drift.texts import NAMES, PROBES
 from app.domain import Vectors
 from app.errors import Rejected

@@ -26,7 +26,7 @@ _LOST_PROBE_FACTOR = 6.0  # times `probe_timeout`, after which a probe may count
 _NEVER = float("-inf")
 
 
-class Health:
+class DeploymentBreaker:
     """The circuit breaker of one deployment. ``jitter`` gives a number in [0, 1)."""
 
     def __init__(
@@ -148,7 +148,7 @@ class Health:
             self._probe_until = now + max(_LOST_PROBE_FACTOR * margin, call_timeout + margin)
 
     def probe_ended(self) -> None:
-        """Record that the probe has ended without a verdict: the next attempt may be a probe."""
+        """Record that the probe has shown nothing: the next attempt may be a probe."""
         self._probe_until = None
 
     def record_success(self, now: float, call_started_at: float) -> None:

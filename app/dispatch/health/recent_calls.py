@@ -40,8 +40,8 @@ class Latency:
             self._answers[size] = deque(maxlen=_MAX_ANSWERS)
         self._answers[size].append(seconds)
 
-    def known(self, now: float) -> float | None:
-        """Return the average; None without an answer in the last 10 s.
+    def recent_average_s(self, now: float) -> float | None:
+        """Return the average in seconds; None without an answer in the last 10 s.
 
         It expires because a deployment that was slow once would otherwise never be chosen again.
         """
@@ -49,10 +49,10 @@ class Latency:
 
     def p95_s(self, items: int) -> float | None:
         """The 95th percentile for calls of about that size, in seconds; None while unknown."""
-        known = self._answers.get(_size_class(items))
-        if known is None or len(known) < _MIN_ANSWERS:
+        answers = self._answers.get(_size_class(items))
+        if answers is None or len(answers) < _MIN_ANSWERS:
             return None
-        return sorted(known)[int(_PERCENTILE * len(known))]
+        return sorted(answers)[int(_PERCENTILE * len(answers))]
 
     def p95_or_average_s(self, items: int) -> float | None:
         """The p95 for calls of about that size, else the average of all; None while unknown."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from app.concurrency.locks import uncontended_lock
 from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.health.call_durations import CallDurations
-from app.dispatch.health.circuit_breaker import Health
+from app.dispatch.health.circuit_breaker import DeploymentBreaker
 from app.dispatch.health.recent_calls import Latency
 from app.dispatch.health.refusals import Refusals
 from app.dispatch.health.time_limits import Evidence, Silence, TimeLimits
@@ -16,16 +16,16 @@ from app.errors import ProviderError, ProviderTimeout, Rejected
 
 
 class Standing:
-    """Health, latency and calls in flight of one deployment.
+    """The circuit breaker, latency and calls in flight of one deployment.
 
     Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
     read: `is_ejected`, `in_flight`, ``refusals.doubted_until`` by `pool`, ``latency`` by `draw` and
-    `ejector`, ``health`` by `pools` and `verdict`, and ``durations`` (an estimate) by `deployment`
-    and `leaving`.
+    `ejector`, ``breaker`` by `pools` and `caller_errors`, and ``durations`` (an estimate) by
+    `deployment` and `leaving`.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
-        self.health = Health(rng.random, settings)
+        self.breaker = DeploymentBreaker(rng.random, settings)
         self.latency = Latency()
         self.durations = CallDurations()
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
@@ -40,7 +40,7 @@ class Standing:
         if self.is_ejected_for_drift:
             return False
         with self._lock:
-            return self.health.may_be_called(now, last_resort, is_only)
+            return self.breaker.may_be_called(now, last_resort, is_only)
 
     def record_submitted(self, now: float, is_only: bool = False) -> bool | None:
         """Record that an attempt is submitted; return whether it is the half-open probe.
@@ -48,13 +48,13 @@ class Standing:
         None: no call may be sent any more, since another request has sent the probe meanwhile.
         """
         with self._lock:
-            may_be_called = self.health.may_be_called(now, last_resort=True, is_only=is_only)
-            return self.health.record_submitted(now) if may_be_called else None
+            may_be_called = self.breaker.may_be_called(now, last_resort=True, is_only=is_only)
+            return self.breaker.record_submitted(now) if may_be_called else None
 
     def probe_ended(self) -> None:
-        """Record that the probe has ended without a verdict: the next attempt may be a probe."""
+        """Record that the probe has shown nothing: the next attempt may be a probe."""
         with self._lock:
-            self.health.probe_ended()
+            self.breaker.probe_ended()
 
     def seconds_a_call(self, now: float, unknown: float) -> float:
         """Return the expected seconds until a call succeeds: at least the age of the oldest one.
@@ -62,9 +62,9 @@ class Standing:
         They are divided by the share of calls that succeed. ``unknown``: for an unknown latency.
         """
         with self._lock:
-            known = self.latency.known(now)
-            seconds = max(unknown if known is None else known, self._silence.age_of_oldest(now))
-            return seconds / max(0.05, 1 - self.health.failure_rate.value(now))
+            recent = self.latency.recent_average_s(now)
+            seconds = max(unknown if recent is None else recent, self._silence.age_of_oldest(now))
+            return seconds / max(0.05, 1 - self.breaker.failure_rate.value(now))
 
     def p95_s(self, items: int) -> float | None:
         """The p95 in seconds of calls of about so many items; None while unknown."""
@@ -80,12 +80,12 @@ class Standing:
         """Whether a 400 to a request of that kind may be the provider's fault."""
         with self._lock:
             in_flight = self._silence.in_flight
-            return self.health.has_refuted_400s or self.refusals.are_doubted(kind, now, in_flight)
+            return self.breaker.has_refuted_400s or self.refusals.are_doubted(kind, now, in_flight)
 
     @property
     def is_ejected(self) -> bool:
         """Whether it is ejected, for failures or for drift."""
-        return self.is_ejected_for_drift or self.health.is_ejected
+        return self.is_ejected_for_drift or self.breaker.is_ejected
 
     @property
     def in_flight(self) -> int:
@@ -97,24 +97,24 @@ class Standing:
         if self.is_ejected_for_drift:
             return "drifted"
         with self._lock:
-            return self.health.state(now)
+            return self.breaker.state(now)
 
     def share(self, now: float) -> float:
         """The share of its weight that it gets now."""
         with self._lock:
-            return self.health.share(now)
+            return self.breaker.share(now)
 
     def wait(self, now: float, ignores_drift: bool = False) -> float:
         """Return the seconds until it may be called again: 0 for now, infinite after drift."""
         if self.is_ejected_for_drift and not ignores_drift:
             return float("inf")
         with self._lock:
-            return self.health.wait(now)
+            return self.breaker.wait(now)
 
     def is_throttled(self, now: float) -> bool:
         """Whether it rests because it answered 429."""
         with self._lock:
-            return self.health.is_throttled(now)
+            return self.breaker.is_throttled(now)
 
     # During a call
 
@@ -122,7 +122,7 @@ class Standing:
         """Record that the call of the half-open probe starts; return its timeout in seconds."""
         with self._lock:
             timeout = self._silence.probe_timeout(items)
-            self.health.probe_started(now, timeout)
+            self.breaker.probe_started(now, timeout)
             return timeout
 
     def call_started(self, batch: object, items: int, now: float) -> None:
@@ -136,7 +136,7 @@ class Standing:
     def is_silent(self, now: float, other_started_at: float) -> bool:
         """Whether its oldest call is overdue: another deployment has answered a later one."""
         with self._lock:
-            return self._silence.is_overdue(now, other_started_at) and not self.health.is_ejected
+            return self._silence.is_overdue(now, other_started_at) and not self.breaker.is_ejected
 
     # After a call
 
@@ -146,14 +146,14 @@ class Standing:
         """Record a call with vectors, of so many expected tokens; whether that ends an ejection."""
         with self._lock:
             self.durations.learn(items, tokens, now - call_started_at)
-            health, silence, was_ejected = self.health, self._silence, self.health.is_ejected
-            caused_ejection = silence.is_cause_of(call_started_at, health.ejections_ever)
-            straggler = health.is_straggler(call_started_at) and not caused_ejection
+            breaker, silence, was_ejected = self.breaker, self._silence, self.breaker.is_ejected
+            caused_ejection = silence.is_cause_of(call_started_at, breaker.ejections_ever)
+            straggler = breaker.is_straggler(call_started_at) and not caused_ejection
             self.latency.add(items, now - call_started_at, now)
             self.refusals.record_success(kind, call_started_at, now)
             silence.record_answer()
             if not straggler:
-                health.record_success(now, call_started_at)
+                breaker.record_success(now, call_started_at)
             return was_ejected and not straggler
 
     def record_refusal(
@@ -172,12 +172,12 @@ class Standing:
         """
         with self._lock:
             self.refusals.record_refusal(is_test, now)
-            if self.health.is_straggler(call_started_at):
+            if self.breaker.is_straggler(call_started_at):
                 return
             if trusted:
-                self.health.record_success(now, call_started_at)
+                self.breaker.record_success(now, call_started_at)
             elif is_probe:
-                self.health.probe_ended()
+                self.breaker.probe_ended()
             else:
                 self.refusals.record_untrusted(kind, now, self.in_flight)
 
@@ -203,23 +203,23 @@ class Standing:
         the half-open probe (not ``is_probe``) decides nothing.
         """
         with self._lock:
-            health, silence = self.health, self._silence
-            if health.is_straggler(call_started_at) or (health.is_probing and not is_probe):
+            breaker, silence = self.breaker, self._silence
+            if breaker.is_straggler(call_started_at) or (breaker.is_probing and not is_probe):
                 return False  # it is older than the ejection, or only the probe decides
             evidence = Evidence.FAULT
             if isinstance(error, ProviderTimeout):
-                silence.probes_cut += health.is_probing
+                silence.probes_cut += breaker.is_probing
                 evidence = silence.evidence_of(items, call_started_at, now, others_answered_at)
                 if evidence is Evidence.NONE:
-                    health.probe_ended()
+                    breaker.probe_ended()
                     return False
-            was_ejected = health.is_ejected
-            if health.record_failure(error, now, call_started_at) or evidence is Evidence.SILENCE:
+            was_ejected = breaker.is_ejected
+            if breaker.record_failure(error, now, call_started_at) or evidence is Evidence.SILENCE:
                 if was_ejected or may_eject():
-                    health.eject(error, now)
+                    breaker.eject(error, now)
                 else:
-                    health.suspect(now)
-            return health.is_ejected and not was_ejected
+                    breaker.suspect(now)
+            return breaker.is_ejected and not was_ejected
 
     def record_refuted_400(
         self, batch_size: int, is_probe: bool, now: float, may_eject: Callable[[], bool]
@@ -230,21 +230,21 @@ class Standing:
         """
         with self._lock:
             self.refusals.record_refuted()
-            was_ejected = self.health.is_ejected
+            was_ejected = self.breaker.is_ejected
             if was_ejected and not is_probe:
                 return False
-            if self.health.record_refuted_400(batch_size) and (was_ejected or may_eject()):
-                self.health.eject(Rejected("refused what another embeds"), now)
-            return self.health.is_ejected and not was_ejected
+            if self.breaker.record_refuted_400(batch_size) and (was_ejected or may_eject()):
+                self.breaker.eject(Rejected("refused what another embeds"), now)
+            return self.breaker.is_ejected and not was_ejected
 
     def suspect(self, now: float) -> None:
         """Mark it as silent where it may not be ejected: it is called only as a last resort."""
         with self._lock:
-            self.health.suspect(now)
+            self.breaker.suspect(now)
 
     def eject(self, error: ProviderError, now: float) -> None:
         """Eject it because its calls in flight get no answer."""
         with self._lock:
-            self.health.record_failure(error, now, now)
-            self.health.eject(error, now)
-            self._silence.record_ejection(now, self.health.ejections_ever)
+            self.breaker.record_failure(error, now, now)
+            self.breaker.eject(error, now)
+            self._silence.record_ejection(now, self.breaker.ejections_ever)

@@ -10,7 +10,7 @@
 * `starter`: starts attempts of parts.
 * `slow_calls`: when a call is hedged, and when it counts as late; the call that is sent beside it.
 * `retry`: what follows a failed attempt.
-* `verdict`: the error when no deployment could serve.
+* `caller_errors`: the error when no deployment could serve.
 * `answer`: joins the vectors of parts; the calls of the request, how long it waited in queues and
   for providers, and records of them for observers.
 * `context`: the values of the request that all files here use, the flow in which its parts wait,

@@ -20,12 +20,12 @@ from collections.abc import Callable, Sequence
 
 from app.dispatch.job import retry
 from app.dispatch.job.answer import Answer
+from app.dispatch.job.caller_errors import error_of_failures
 from app.dispatch.job.context import Effects, JobContext, with_size
 from app.dispatch.job.part import NEVER, Part, PartState
 from app.dispatch.job.parts import Parts
 from app.dispatch.job.retry import NextStep
 from app.dispatch.job.starter import Starter
-from app.dispatch.job.verdict import verdict
 from app.dispatch.queue.attempts import Attempt, NotSent, Result
 from app.domain import Outcome, Vectors
 from app.errors import (
@@ -165,7 +165,7 @@ class JobState:
         if not self.finished:
             given_up = self._starter.start_due(now, self._answer.has_vectors)
             if given_up is not None:
-                self._end_part(given_up, self._verdict(given_up, now))
+                self._end_part(given_up, self._error_of_failures(given_up, now))
         if self.finished:
             return NEVER
         return min(self._context.deadline.at, self._starter.next_time())
@@ -181,8 +181,8 @@ class JobState:
         self._answer.put(part.start, part.stop, vectors, source)
         self._parts.transition(part, PartState.ANSWERED)
         part.forget_too_large_refusals()  # which are right, though another takes larger calls
-        part.refused_by.pop(attempt.deployment, None)
-        self.effects.refuted += part.refused_by.values()
+        part.refused_attempts.pop(attempt.deployment, None)
+        self.effects.refuted += part.refused_attempts.values()
         if self._parts_are_published:
             self.unpublished += 1
             self.effects.answered.append((part, vectors, source))
@@ -213,9 +213,9 @@ class JobState:
         is_400 = isinstance(decision, retry.Fail) and isinstance(decision.error, BadRequest)
         if now > self._context.deadline.at - _MIN_TIME_FOR_ATTEMPT_S and not is_400:
             decision = retry.Fail(self._deadline_exceeded())
-        end = step.take(part, attempt, error, decision, now)
+        end = step.carry_out(part, attempt, error, decision, now)
         if end is not None:
-            self._end_part(part, end.error or self._verdict(part, now))
+            self._end_part(part, end.error or self._error_of_failures(part, now))
 
     # The end
 
@@ -239,9 +239,9 @@ class JobState:
         self._parts.abandon_all()
         self._starter.close()
 
-    def _verdict(self, part: Part, now: float) -> ClientError:
+    def _error_of_failures(self, part: Part, now: float) -> ClientError:
         suitable = self._context.suitable
-        return verdict(
+        return error_of_failures(
             self._pool, suitable, part.failures, part.is_refused_alone(now), part.expected, now
         )
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from msgspec import Struct, field
 
+from app.dispatch.deployments.call_size import SizeRefusal
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import NOTHING_EXPECTED, Expected
-from app.dispatch.deployments.size_refusal import SizeRefusal
+from app.dispatch.deployments.token_estimate import NOTHING_EXPECTED, Expected
 from app.dispatch.queue.attempts import Attempt
 from app.domain import NO_FLOW, Flow
 from app.errors import ProviderError, ProviderTimeout, Rejected
@@ -57,9 +57,9 @@ class Part(Struct, eq=False):
     attempts: list[Attempt] = field(default_factory=list)  # queued or in flight
     failures: list[ProviderError] = field(default_factory=list)
     #: The last failure at each deployment that has failed it.
-    failed_at: dict[Deployment, ProviderError] = field(default_factory=dict)
-    #: The attempts that were refused with 400, which may still be the provider's fault.
-    refused_by: dict[Deployment, Attempt] = field(default_factory=dict)
+    last_errors: dict[Deployment, ProviderError] = field(default_factory=dict)
+    #: The attempts that deployments refused with 400, which may still be the fault of these.
+    refused_attempts: dict[Deployment, Attempt] = field(default_factory=dict)
     #: The last failure at a provider, until it is decided what follows: see `Parts.transition`.
     undecided: tuple[Attempt, ProviderError] | None = None
     has_doubtful_400: bool = False  # one such deployment was in doubt when it answered
@@ -90,13 +90,13 @@ class Part(Struct, eq=False):
         return self.flow.tier == "flex"
 
     @property
-    def permanently_failed_at(self) -> Collection[Deployment]:
+    def permanently_failing(self) -> Collection[Deployment]:
         """The deployments whose last error would come again, such as a 400 or a 404.
 
         A 400 to a merged batch does not count, since another request may have caused it; nor does
         one to a larger part that was split since.
         """
-        return [d for d, error in self.failed_at.items() if self._is_permanent(d, error)]
+        return [d for d, error in self.last_errors.items() if self._is_permanent(d, error)]
 
     def _is_permanent(self, deployment: Deployment, error: ProviderError) -> bool:
         if isinstance(error, Rejected):
@@ -105,7 +105,7 @@ class Part(Struct, eq=False):
 
     def was_refused_alone_by(self, deployment: Deployment) -> bool:
         """Whether that deployment has refused it with 400 in a call of its own."""
-        refused = self.refused_by.get(deployment)
+        refused = self.refused_attempts.get(deployment)
         return refused is not None and refused.batch_size == 1
 
     def is_refused_alone(self, now: float) -> bool:
@@ -113,27 +113,27 @@ class Part(Struct, eq=False):
 
         None was in doubt at its 400, either: one that refused everything then may be back now.
         """
-        if not self.refused_by or self.has_merged_refusal or self.has_doubtful_400:
+        if not self.refused_attempts or self.has_merged_refusal or self.has_doubtful_400:
             return False
-        refused = self.refused_by.items()
+        refused = self.refused_attempts.items()
         return not any(d.standing.doubts_400(attempt.kind, now) for d, attempt in refused)
 
     @property
     def has_merged_refusal(self) -> bool:
         """Whether a deployment has refused it only in a batch: another request may be at fault."""
-        return any(attempt.batch_size > 1 for attempt in self.refused_by.values())
+        return any(attempt.batch_size > 1 for attempt in self.refused_attempts.values())
 
     @property
     def is_refusal_shared(self) -> bool:
         """Whether two deployments have refused it, each in a call of its own."""
-        return sum(attempt.batch_size == 1 for attempt in self.refused_by.values()) > 1
+        return sum(attempt.batch_size == 1 for attempt in self.refused_attempts.values()) > 1
 
     @property
     def too_large_refusal(self) -> tuple[Attempt, Rejected] | None:
         """An attempt of several items that was refused as too large, and its error, if any."""
         if self.size > 1:
-            for deployment, attempt in self.refused_by.items():
-                error = self.failed_at.get(deployment)
+            for deployment, attempt in self.refused_attempts.items():
+                error = self.last_errors.get(deployment)
                 if isinstance(error, Rejected) and error.too_large:
                     return attempt, error
         return None
@@ -143,24 +143,24 @@ class Part(Struct, eq=False):
         while (refusal := self.too_large_refusal) is not None:
             attempt, error = refusal
             self.failures.remove(error)
-            del self.failed_at[attempt.deployment], self.refused_by[attempt.deployment]
+            del self.last_errors[attempt.deployment], self.refused_attempts[attempt.deployment]
 
     @property
     def called(self) -> list[Deployment]:
         """The deployments that have failed it, and those that have it now."""
-        return [*self.failed_at, *(attempt.deployment for attempt in self.attempts)]
+        return [*self.last_errors, *(attempt.deployment for attempt in self.attempts)]
 
     def add_failure(self, attempt: Attempt, error: ProviderError, now: float) -> None:
         """Record that an attempt of this part failed."""
         deployment = attempt.deployment
         self.failures.append(error)
-        self.failed_at[deployment] = error
+        self.last_errors[deployment] = error
         self.undecided = (attempt, error)
         if isinstance(error, Rejected):
-            self.refused_by[deployment] = attempt
+            self.refused_attempts[deployment] = attempt
             self.has_doubtful_400 |= deployment.standing.doubts_400(attempt.kind, now)
             if self.is_refusal_shared:
-                for refusing, refused in self.refused_by.items():
+                for refusing, refused in self.refused_attempts.items():
                     refusing.standing.confirm_refusal(refused.kind, now)
 
     def smaller(self, cuts: Sequence[tuple[int, int]], flow: Flow) -> list[Part]:
@@ -172,7 +172,7 @@ class Part(Struct, eq=False):
                 flow,
                 due=self.due,
                 failures=list(self.failures),
-                failed_at=dict(self.failed_at),
+                last_errors=dict(self.last_errors),
                 must_charge_retry=self.must_charge_retry,
                 never_merge=self.never_merge,
                 is_largest_served=self.is_largest_served,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.dispatch.deployments.call_size import SizeRefusal
 from app.dispatch.deployments.pool import Pool
-from app.dispatch.deployments.size_refusal import SizeRefusal
 from app.dispatch.job.answer import CallTimes
 from app.dispatch.job.context import Effects
 from app.dispatch.job.joined import JoinedItems, extent

@@ -1,4 +1,4 @@
-"""What follows a failed attempt: `decide` chooses the next step, `NextStep` takes it. No I/O."""
+"""What follows a failed attempt: `decide` chooses a step, `NextStep` carries it out. No I/O."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.config.sections.dispatch import DispatchSettings
+from app.dispatch.job.caller_errors import doubtful, refusal
 from app.dispatch.job.context import JobContext
 from app.dispatch.job.part import Part, PartState
 from app.dispatch.job.parts import Parts
 from app.dispatch.queue.attempts import Attempt, NotSent
 from app.errors import (
-    BadRequest,
     ClientError,
     ConnectionFailed,
     Drifted,
     ProviderError,
     ProviderTimeout,
-    RefusedByProvider,
     Rejected,
     Throttled,
-    UpstreamFailed,
 )
 
 if TYPE_CHECKING:
@@ -49,12 +47,12 @@ class FailOver:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait until a deployment may be called, or give up.
+    """Wait until a deployment may be called, or give up; its call is charged to the budget."""
 
-    The budget is charged at that call, if ``must_charge_retry``.
-    """
 
-    must_charge_retry: bool = True
+@dataclass(frozen=True, slots=True)
+class WaitForRest:
+    """Wait until a rest has ended, free of charge; the same deployment may be called again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +62,12 @@ class Halve:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """End the request with ``error``; None: with the `verdict` on all failures of the part."""
+    """End the request with ``error``; None: with the `error_of_failures` of the part."""
 
     error: ClientError | None = None
 
 
-Decision = Retry | FailOver | Wait | Halve | Fail
+Decision = Retry | FailOver | Wait | WaitForRest | Halve | Fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +87,8 @@ def options(
 ) -> Options:
     """Return the possible next steps for a part; ``suitable`` can serve its request."""
     standing, kind, expected = attempt.deployment.standing, attempt.kind, part.expected
-    excluded = part.permanently_failed_at
-    has_other = pool.has_other(now, expected, suitable, part.failed_at)
+    excluded = part.permanently_failing
+    has_other = pool.has_other(now, expected, suitable, part.last_errors)
     return Options(
         has_other,
         has_other or pool.has_other(now, expected, suitable, excluded),
@@ -131,7 +129,7 @@ def decide(
     if isinstance(failure, Rejected):
         return _after_refusal(part, attempt, failure, options, pool)
     if isinstance(failure, Throttled) and part.flow.tier == "flex" and not options.has_other:
-        return Wait(must_charge_retry=False)
+        return WaitForRest()
     if not options.has_candidate:
         return Fail()
     if not options.has_any:
@@ -169,32 +167,17 @@ def _after_refusal(
     """
     if failure.too_large and part.size > 1:
         return Halve()
-    believed = options.trusts_400 or part.is_refusal_shared or not options.has_second_opinion
+    is_trusted = options.trusts_400 or part.is_refusal_shared or not options.has_second_opinion
     cost = 1 / attempt.batch_size
-    if not believed and options.has_other and pool.retries.can_spend(cost):
+    if not is_trusted and options.has_other and pool.retries.can_spend(cost):
         return FailOver(cost)
-    may_be_called_alone = not believed and part.has_merged_refusal and options.has_any
+    may_be_called_alone = not is_trusted and part.has_merged_refusal and options.has_any
     if attempt.batch_size > 1 or may_be_called_alone:
         return Retry(never_merge=True, cost=0.0)
-    if believed or not options.doubts_400:
+    if is_trusted or not options.doubts_400:
         return Fail(refusal(failure))
     has_failed_elsewhere = not all(isinstance(error, Rejected) for error in part.failures)
     return Fail(None if has_failed_elsewhere else doubtful(failure))
-
-
-def refusal(failure: Rejected) -> BadRequest:
-    """Return the caller's error for a provider's 400."""
-    error = RefusedByProvider(failure.message, param=failure.param)
-    # The provider's own message may quote the request: it is not logged.
-    error.log_message = "a provider refused the request as invalid"
-    return error
-
-
-def doubtful(failure: Rejected) -> UpstreamFailed:
-    """Return the caller's error for a 400 that may be the provider's fault."""
-    error = UpstreamFailed(f"The provider of this model refused the request: {failure.message}")
-    error.log_message = "a provider refused the request as invalid, and no other could be called"
-    return error
 
 
 class NextStep:
@@ -214,7 +197,7 @@ class NextStep:
         found = options(part, attempt, self._pool, self._context.suitable, now)
         return decide(part, attempt, error, self._pool, found)
 
-    def take(
+    def carry_out(
         self,
         part: Part,
         attempt: Attempt,
@@ -230,12 +213,14 @@ class NextStep:
                 assert isinstance(error, Rejected)
                 if not self._parts.halve(part, self._pool):
                     return Fail(refusal(error))
-            case Wait(must_charge_retry):
-                part.must_charge_retry = must_charge_retry
-                if not must_charge_retry:  # the same deployment may be called again after its rest
-                    part.failed_at.pop(attempt.deployment, None)
-                    rest_s = self._pool.wait(now, part.expected, self._context.suitable)
-                    part.due = now + max(rest_s, self.pause(part))
+            case Wait():
+                part.must_charge_retry = True
+                self._parts.transition(part, PartState.WAITING)
+            case WaitForRest():
+                part.must_charge_retry = False
+                part.last_errors.pop(attempt.deployment, None)
+                rest_s = self._pool.wait(now, part.expected, self._context.suitable)
+                part.due = now + max(rest_s, self.pause(part))
                 self._parts.transition(part, PartState.WAITING)
             case FailOver(cost) | Retry(cost=cost):
                 # Another request may have spent the budget since the decision.

@@ -164,7 +164,7 @@ class SlowCalls:
         self._job.events.retried(pool.model, attempt.deployment, late)
         part.has_call_beside = True
         part.failures.append(late)
-        part.failed_at[attempt.deployment] = late
+        part.last_errors[attempt.deployment] = late
         fits = other.fits(part.size, part.expected.total, part.is_bulk)
         if not fits:  # no attempt runs beside a split part
             self._parts.transition(part, PartState.WAITING)
@@ -207,5 +207,5 @@ class SlowCalls:
         other = pool.choose(now, expected, suitable, part.called)
         if other is None and part.has_call_beside:  # one that failed before, but may not fail again
             running = {attempt.deployment for attempt in part.attempts}
-            other = pool.choose(now, expected, suitable, running.union(part.permanently_failed_at))
+            other = pool.choose(now, expected, suitable, running.union(part.permanently_failing))
         return other

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import Expected
+from app.dispatch.deployments.token_estimate import Expected
 from app.dispatch.job.context import Effects, JobContext
 from app.dispatch.job.part import Part, PartState
 from app.dispatch.job.parts import Parts
@@ -149,9 +149,9 @@ class Starter:
     def _choose(self, part: Part, expected: Expected, now: float) -> Deployment | None:
         """Choose a deployment that has not failed this part; without one, one that may recover."""
         pool, suitable, deadline = self._job.pool, self._suitable, self._job.deadline.at
-        chosen = pool.choose(now, expected, suitable, part.failed_at, deadline)
-        if chosen is None and part.failed_at:
-            chosen = pool.choose(now, expected, suitable, part.permanently_failed_at, deadline)
+        chosen = pool.choose(now, expected, suitable, part.last_errors, deadline)
+        if chosen is None and part.last_errors:
+            chosen = pool.choose(now, expected, suitable, part.permanently_failing, deadline)
         return chosen
 
     def _submit(self, part: Part, deployment: Deployment, now: float) -> None:
@@ -181,7 +181,7 @@ class Starter:
         if times.first_queued_at is None:
             times.first_queued_at = now
         attempt.arrived_at = times.first_queued_at
-        attempt.is_first = not part.failures and not part.attempts
+        attempt.earns_retry = not part.failures and not part.attempts
         if part.state is PartState.RUNNING:
             attempt.is_hedge = not part.has_call_beside
             self._parts.add_attempt(part, attempt)

@@ -81,7 +81,8 @@ class Attempt(Struct, eq=False):
     queued_at: float  # of the monotonic clock, in seconds
     cut_to: int | None = None  # width to cut the vectors to
     is_probe: bool = False  # of an ejected deployment
-    is_first: bool = False  # of its part: its call earns a share of a retry, and of a hedge
+    #: The first of its part: its call earns a share of a retry, and of a hedge.
+    earns_retry: bool = False
     is_hedge: bool = False  # it is sent beside a slow call
     #: It takes only an idle slot, and its result changes neither health nor latency: see
     #: `app.dispatch.sending.background_calls`.

@@ -36,22 +36,24 @@ class Leaving:
         """Return whether an attempt may leave, if its provider has a slot.
 
         Where it waits for a quota, the queue is looked at again after that pause; a probe waits for
-        none.
+        none. One for which there is no room for long leaves, too, and is refused then.
         """
         deployment = attempt.deployment
         if deployment.concurrency is not None and not self._has_own_slot(attempt):
             return False
         quota = deployment.quota
-        pause = quota.exhausted_until - now
-        if pause <= 0:
-            if not quota.is_limited or attempt.is_probe:
-                return True
-            pause = quota.pause_s(attempt.tokens, now, attempt.deadline.at)
-            if attempt.flow.tier == "flex" and not self._waiting.has_credit(attempt):
-                pause = max(pause, quota.bulk_pause_s(attempt.tokens, now))
-        if pause:
-            self._on_pause(now + pause)
-        return not pause
+        if quota.exhausted_until > now:
+            self._on_pause(quota.exhausted_until)
+            return False
+        if not quota.is_limited or attempt.is_probe:
+            return True
+        pause_s = quota.pause_s(attempt.tokens, now, attempt.deadline.at)
+        if attempt.flow.tier == "flex" and not self._waiting.has_credit(attempt):
+            pause_s = max(pause_s or 0.0, quota.bulk_pause_s(attempt.tokens, now))
+        if not pause_s:  # None, too: it leaves, and is refused
+            return True
+        self._on_pause(now + pause_s)
+        return False
 
     def is_unlimited(self, deployment: Deployment, tier: Tier, now: float) -> bool:
         """Whether a deployment has no quota, no exhausted limit, and a slot of its own."""

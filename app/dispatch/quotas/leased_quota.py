@@ -157,7 +157,7 @@ class LeasedQuota(Quota):
         wait_s = self._window_until - now
         return wait_s if wait_s > MAX_WAIT_S else 0.0
 
-    def _pause_s(self, tokens: int, now: float, deadline: float) -> float:
+    def _pause_s(self, tokens: int, now: float, deadline: float) -> float | None:
         """See `Quota.pause_s`. Where the lease has no room, there are these cases:
 
         1. Leased: until the store will have room; from then on an exchange is asked for.
@@ -170,7 +170,7 @@ class LeasedQuota(Quota):
             return 0.0
         if self.is_leased:  # case 1
             if self._window_until - now > MAX_WAIT_S:
-                return 0.0
+                return None
             if (pause := max(self._window_until, self._pace_until) - now) > 0:
                 return pause
             self._need(tokens)
@@ -183,7 +183,7 @@ class LeasedQuota(Quota):
             return super()._pause_s(tokens, now, deadline)
         wait = self._wait_s(tokens, now)
         if wait > 0:
-            return wait if wait <= MAX_WAIT_S else 0.0
+            return wait if wait <= MAX_WAIT_S else None
         # No call leaves before it is due, or the first ones of all workers would come at once.
         return self._window.seconds_until_due(tokens, now)
 

@@ -64,12 +64,11 @@ class Quota:
                     return max(wait, stated_s)
             return wait
 
-    def pause_s(self, tokens: int, now: float, deadline: float = float("inf")) -> float:
+    def pause_s(self, tokens: int, now: float, deadline: float = float("inf")) -> float | None:
         """Return the seconds for which a call of so many tokens waits in the queue.
 
-        0 means that it need not wait *here*, in two cases beside that of a call which may leave:
-        (1) it would be spaced beyond its deadline; (2) there is no room for longer than
-        `MAX_WAIT_S`. In case 2 `reserve` returns None, and another deployment may be called.
+        0: it may leave, also where it would be spaced beyond its deadline. None: it has no room for
+        longer than `MAX_WAIT_S`. Then `reserve` refuses it, and another deployment may be called.
         """
         if not self.is_limited:
             return 0.0
@@ -77,7 +76,7 @@ class Quota:
             if now < self._remaining.until:
                 wait = self._remaining.wait_s(tokens, now)
                 if wait > 0:
-                    return wait if wait <= MAX_WAIT_S else 0.0
+                    return wait if wait <= MAX_WAIT_S else None
             return self._pause_s(tokens, now, deadline)
 
     def held_back_s(self, tokens: int, now: float) -> float:
@@ -188,11 +187,11 @@ class Quota:
     def _own_calls_left(self, now: float) -> float:
         return self._window.calls_left(now)
 
-    def _pause_s(self, tokens: int, now: float, deadline: float) -> float:
+    def _pause_s(self, tokens: int, now: float, deadline: float) -> float | None:
         wait = self._wait_s(tokens, now)
         if wait > 0:
             self._window.drop_burst(now)
-            return wait if wait <= MAX_WAIT_S else 0.0
+            return wait if wait <= MAX_WAIT_S else None
         spacing = self._window.spacing_s(now)
         return spacing if now + spacing < deadline else 0.0
 

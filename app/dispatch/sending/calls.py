@@ -36,13 +36,13 @@ def make_call(
     if batch.is_probe:
         timeout = standing.start_probe(batch.item_count, call_started_at)
     batch.deadline.set_timeout_at(call_started_at + timeout)
-    firsts = 0
+    earning = 0
     for attempt in attempts:
-        if attempt.is_first and attempt.call_started_at is None:
-            firsts += 1
+        if attempt.earns_retry and attempt.call_started_at is None:
+            earning += 1
         attempt.call_started_at = call_started_at
-    pool.retries.earn(firsts)
-    pool.hedges.earn(firsts)
+    pool.retries.earn(earning)
+    pool.hedges.earn(earning)
     events.call_started(deployment, attempts, call_started_at)
     if not attempts[0].is_background:  # its age is no sign that the deployment is silent
         standing.call_started(batch, batch.item_count, call_started_at)

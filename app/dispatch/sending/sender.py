@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from app.concurrency.threads import start_now
+from app.dispatch.deployments.call_size import SizeRefusal
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
-from app.dispatch.deployments.size_refusal import SizeRefusal
 from app.dispatch.events import Events, Tracer
 from app.dispatch.queue.adaptive import AdaptiveLimit
 from app.dispatch.queue.attempts import NotSent

@@ -25,7 +25,7 @@ def test_at_most_half_are_ejected_for_a_shared_fault(error, number):
     for _ in range(3):
         for member in members:
             eject(of, member, error)
-    out = [m for m in members if m.health.state(T) == "ejected"]
+    out = [m for m in members if m.breaker.state(T) == "ejected"]
     assert len(out) == number // 2
     assert set(chosen(of)) == {m.name for m in members if m not in out}
 
@@ -61,10 +61,10 @@ def test_short_deadline_is_no_failure_of_the_provider():
     of, a, *_ = abc()
     for _ in range(20):
         fail(of, a, ProviderTimeout("did not answer in time"), seconds=0.2)
-    assert a.health.state(T) == "ok"
+    assert a.breaker.state(T) == "ok"
     for _ in range(5):
         fail(of, a, ProviderTimeout("did not answer in time"), seconds=5.0)
-    assert a.health.state(T) == "ejected"
+    assert a.breaker.state(T) == "ejected"
 
 
 def test_calls_in_flight_at_an_ejection_do_not_extend_it():
@@ -72,8 +72,8 @@ def test_calls_in_flight_at_an_ejection_do_not_extend_it():
     of, a, *_ = abc()
     for _ in range(64):
         fail(of, a, refused)
-    assert a.health.ejections_ever == 1
-    assert a.health.may_be_called(T + 1)
+    assert a.breaker.ejections_ever == 1
+    assert a.breaker.may_be_called(T + 1)
 
 
 @pytest.mark.parametrize("error", [refused, ProviderTimeout("hurry")], ids=lambda e: e.cause)
@@ -81,11 +81,11 @@ def test_call_in_flight_at_an_ejection_allows_no_second_probe(error):
     of, a, *_ = abc()
     eject(of, a)
     now = T + 100
-    assert a.health.may_be_called(now)
+    assert a.breaker.may_be_called(now)
     assert a.standing.record_submitted(now)  # the probe is in flight …
     fail(of, a, error, now, seconds=100.5)  # … when an older call ends
-    assert not a.health.may_be_called(now + 1e-6)
-    assert not a.health.may_be_called(now + 10)
+    assert not a.breaker.may_be_called(now + 1e-6)
+    assert not a.breaker.may_be_called(now + 10)
 
 
 def test_older_answer_does_not_end_an_ejection():
@@ -93,9 +93,9 @@ def test_older_answer_does_not_end_an_ejection():
     eject(of, a)
     a.standing.record_submitted(T + 1)
     succeed(of, a, seconds=2, now=T + 1.5)
-    assert a.health.is_ejected
+    assert a.breaker.is_ejected
     succeed(of, a, seconds=0.5, now=T + 1.5)
-    assert not a.health.is_ejected
+    assert not a.breaker.is_ejected
 
 
 def silent_pool(limit_known=True):
@@ -114,7 +114,7 @@ def test_silent_deployment_is_ejected_while_another_answers():
     assert succeed(of, b, 0.1, T + 0.9) == []
     assert succeed(of, b, 1.5, T + 1.2) == []  # that call left earlier: no proof
     assert succeed(of, b, 0.1, T + 1.2) == [a]
-    assert a.health.is_ejected
+    assert a.breaker.is_ejected
     assert succeed(of, b, 0.1, T + 1.3) == []
 
 
@@ -128,7 +128,7 @@ def refused_batch(deployment, kind="kind"):
     return batch(attempt(deployment, kind=kind))
 
 
-def test_400_is_not_believed_without_a_success_of_its_kind():
+def test_400_is_not_trusted_without_a_success_of_its_kind():
     of, a, *_ = abc()
     assert not of.ejector.record_refusal(refused_batch(a), T, T + 0.1)
     succeed(of, a, now=T + 1)
@@ -137,7 +137,7 @@ def test_400_is_not_believed_without_a_success_of_its_kind():
     assert not of.ejector.record_refusal(refused_batch(a), T + 61, T + 62)
 
 
-def test_400_of_the_only_deployment_is_believed():
+def test_400_of_the_only_deployment_is_trusted():
     a = deployment("a")
     assert pool(a).ejector.record_refusal(refused_batch(a), T, T)
 
@@ -157,10 +157,10 @@ def test_call_beside_the_probe_neither_ends_it_nor_ejects_for_longer(error):
     """A request that only the ejected deployment can serve is sent there, whatever its health."""
     of, a, *_ = abc()
     eject(of, a)
-    ejections = a.health.ejections_ever
+    ejections = a.breaker.ejections_ever
     assert a.standing.record_submitted(T + 1)
     assert not of.ejector.record_failure(a, error, 1, T + 1.1, T + 1.2, is_probe=False)
-    assert a.health.is_probing
-    assert a.health.ejections_ever == ejections
+    assert a.breaker.is_probing
+    assert a.breaker.ejections_ever == ejections
     of.ejector.record_success(batch(attempt(a, is_probe=True)), T + 1, T + 1.3)
     assert not a.standing.is_ejected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.dispatch.deployments.plan import Expected
+from app.dispatch.deployments.token_estimate import Expected
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.domain import Flow
 from app.errors import (

@@ -55,8 +55,8 @@ def test_deployment_that_is_ejected_for_failures_is_not_asked(host, providers):
     worker = host()
     _, deployment = next(worker.dispatcher.deployments())
     for _ in range(5):
-        deployment.health.record_failure(ProviderUnavailable("no"), time.monotonic(), 0)
-    deployment.health.eject(ProviderUnavailable("no"), time.monotonic())
+        deployment.breaker.record_failure(ProviderUnavailable("no"), time.monotonic(), 0)
+    deployment.breaker.eject(ProviderUnavailable("no"), time.monotonic())
     worker.tick()
     assert checks(providers) == [0, 1]
     assert worker.watch.counts["m", "a", "skipped"] == 1
@@ -80,8 +80,8 @@ def test_failed_checks_eject_no_deployment_and_do_not_end_the_checks(host, provi
         clock.now += 100
         worker.tick()
     deployment = deployment_of(worker, "a")
-    assert deployment.health.state(time.monotonic()) == "ok"
-    assert deployment.standing.latency.known(time.monotonic()) is None
+    assert deployment.breaker.state(time.monotonic()) == "ok"
+    assert deployment.standing.latency.recent_average_s(time.monotonic()) is None
     providers["a"].fail, providers["a"].space = None, ""
     clock.now += 100
     worker.tick()
@@ -91,18 +91,18 @@ def test_failed_checks_eject_no_deployment_and_do_not_end_the_checks(host, provi
 
 def test_deployment_whose_ejection_has_passed_is_checked(host, providers):
     worker = host()
-    health = deployment_of(worker, "a").health
-    health.eject(ProviderUnavailable("no"), time.monotonic() - 10_000)
-    assert health.is_ejected
+    breaker = deployment_of(worker, "a").breaker
+    breaker.eject(ProviderUnavailable("no"), time.monotonic() - 10_000)
+    assert breaker.is_ejected
     worker.tick()
     assert checks(providers) == [1, 1]
-    assert health.is_ejected  # until a request has been its probe
+    assert breaker.is_ejected  # until a request has been its probe
 
 
 def test_another_deployment_of_a_target_is_asked_where_the_first_is_ejected(host, providers):
     worker = host(models={"m": ["a"], "alias": ["a"]})
-    health = deployment_of(worker, "a").health
-    health.eject(ProviderUnavailable("no"), time.monotonic())
+    breaker = deployment_of(worker, "a").breaker
+    breaker.eject(ProviderUnavailable("no"), time.monotonic())
     worker.tick()
     assert checks(providers) == [1, 0]
     assert worker.agreements()["a"] == 1.0

@@ -39,13 +39,13 @@ def test_failures_in_a_row_eject_once():
         for _ in range(10)
     ]
     assert results == [False] * 4 + [True] + [False] * 5
-    assert made.health.ejections_ever == 1
+    assert made.breaker.ejections_ever == 1
 
 
 def test_deployment_that_may_not_be_ejected_is_suspect():
     made = standing()
     assert not fails(made, ILL, 0.1, may_eject=False)
-    assert not made.health.is_ejected
+    assert not made.breaker.is_ejected
     assert not made.may_be_called(T + 100)
     assert made.may_be_called(T + 100, last_resort=True)
 
@@ -65,7 +65,7 @@ def test_early_cancelled_call_does_not_count(usual, others, evidence):
     assert not fails(standing(usual), TIMEOUT, evidence * 0.9, others)
     made = standing(usual)
     fails(made, TIMEOUT, evidence * 1.1, others)
-    assert made.health.failures_in_a_row or made.health.is_ejected
+    assert made.breaker.failures_in_a_row or made.breaker.is_ejected
 
 
 def test_call_cut_at_the_providers_timeout_counts():
@@ -79,7 +79,7 @@ def test_early_cancelled_probe_allows_another():
     assert made.record_submitted(now)
     assert not made.record_submitted(now)  # one at a time
     made.record_failure(TIMEOUT, 1, now, now + 0.1, None, lambda: True, is_probe=True)
-    assert made.health.is_ejected
+    assert made.breaker.is_ejected
     assert made.record_submitted(now + 0.1)
 
 
@@ -147,8 +147,8 @@ def test_failures_raise_the_expected_latency():
 
 def test_latency_is_forgotten_without_recent_answers():
     made = standing(usual=0.1)
-    assert made.latency.known(T + 9) == pytest.approx(0.1)
-    assert made.latency.known(T + 10) is None
+    assert made.latency.recent_average_s(T + 9) == pytest.approx(0.1)
+    assert made.latency.recent_average_s(T + 10) is None
     assert made.seconds_a_call(T + 10, unknown=7) == 7
 
 
@@ -157,7 +157,7 @@ def test_trusted_400_counts_as_healthy():
     fails(made, ILL, 0.1)
     assert made.record_submitted(T + 200)
     made.record_refusal(T + 200, T + 200.1, "kind", trusted=True, is_probe=True, is_test=False)
-    assert not made.health.is_ejected
+    assert not made.breaker.is_ejected
 
 
 def test_untrusted_400_of_a_probe_does_not_count():
@@ -165,9 +165,9 @@ def test_untrusted_400_of_a_probe_does_not_count():
     fails(made, ILL, 0.1)
     assert made.record_submitted(T + 200)
     made.record_refusal(T + 200, T + 200.1, "kind", trusted=False, is_probe=False, is_test=False)
-    assert made.health.is_probing, "the call was beside the probe"
+    assert made.breaker.is_probing, "the call was beside the probe"
     made.record_refusal(T + 200, T + 200.1, "kind", trusted=False, is_probe=True, is_test=False)
-    assert made.health.is_ejected
+    assert made.breaker.is_ejected
     assert made.record_submitted(T + 202)
 
 
@@ -183,8 +183,8 @@ def test_call_started_before_ejection_changes_no_health():
             call_started_at, T + 101, "kind", trusted=True, is_probe=False, is_test=False
         )
         assert not made.record_success(1, call_started_at, T + 101, "kind", tokens=0)
-    assert made.health.is_ejected
-    assert made.health.is_probing
+    assert made.breaker.is_ejected
+    assert made.breaker.is_probing
     assert made.record_success(1, T + 100, T + 101, "kind", tokens=0)  # the probe: it is back
 
 

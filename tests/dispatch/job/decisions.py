@@ -55,7 +55,7 @@ def after(
     refusals = {d: attempt(d) for d in refused_by}
     if merged is not None:
         refusals[merged.deployment] = merged
-    failed = part(size, failures=[failure] * failures, refused_by=refusals, **fields)
+    failed = part(size, failures=[failure] * failures, refused_attempts=refusals, **fields)
     one = attempt(A, size)
     one.batch_size = batch_size
     of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))

@@ -65,7 +65,7 @@ def test_part_without_items_raises():
 
 def test_part_lists_deployments_called():
     a, b = deployment("a"), deployment("b")
-    made = part(3, failed_at={a: ProviderUnavailable("failed with 503")}, attempts=[attempt(b)])
+    made = part(3, last_errors={a: ProviderUnavailable("failed with 503")}, attempts=[attempt(b)])
     assert made.called == [a, b]
     assert (made.start, made.stop, made.size) == (0, 3, 3)
 

@@ -6,8 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.job.retry import Fail, FailOver, Halve, Options, Retry, Wait, decide, options
+from app.dispatch.job.retry import (
+    Fail,
+    FailOver,
+    Halve,
+    Options,
+    Retry,
+    Wait,
+    WaitForRest,
+    decide,
+    options,
+)
 from app.dispatch.queue.attempts import NotSent
+from app.domain import Flow
 from app.errors import (
     BadRequest,
     BrokenContract,
@@ -30,6 +41,8 @@ from tests.dispatch.job.decisions import (
     cause,
 )
 from tests.dispatch.parts import T, attempt, part, pool
+
+BULK = Flow("key", tier="flex")
 
 # 1. Not sent
 
@@ -57,18 +70,18 @@ def test_too_large_single_item_is_refused():
     assert isinstance(decision.error, BadRequest)
 
 
-def test_unbelieved_400_is_retried_elsewhere():
+def test_untrusted_400_is_retried_elsewhere():
     assert after(REFUSED) == FailOver(cost=1.0)
     assert after(REFUSED, batch_size=4) == FailOver(cost=0.25)
 
 
 @pytest.mark.parametrize(
-    "believed",
+    "trusted",
     [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_second_opinion": False}],
     ids=["it is trusted", "another refused it", "there is no other"],
 )
-def test_believed_400_is_the_callers_fault(believed):
-    decision = after(REFUSED, **believed)
+def test_trusted_400_is_the_callers_fault(trusted):
+    decision = after(REFUSED, **trusted)
     assert isinstance(decision, Fail)
     assert isinstance(decision.error, BadRequest)
     assert (decision.error.message, decision.error.param) == ("your input is invalid", "input")
@@ -76,12 +89,12 @@ def test_believed_400_is_the_callers_fault(believed):
 
 
 @pytest.mark.parametrize(
-    "believed",
+    "trusted",
     [{"trusts_400": True}, {"refused_by": (A, B)}, {"has_other": False}, {"saved": 0.0}],
     ids=["it is trusted", "another refused it", "there is no other", "the budget is used up"],
 )
-def test_a_400_is_the_callers_fault_only_after_a_call_of_its_own(believed):
-    assert after(REFUSED, batch_size=3, **believed) == Retry(never_merge=True, cost=0.0)
+def test_a_400_is_the_callers_fault_only_after_a_call_of_its_own(trusted):
+    assert after(REFUSED, batch_size=3, **trusted) == Retry(never_merge=True, cost=0.0)
 
 
 def test_a_400_to_a_part_that_another_refused_only_in_a_batch_is_checked_there_alone():
@@ -90,8 +103,8 @@ def test_a_400_to_a_part_that_another_refused_only_in_a_batch_is_checked_there_a
     merged.batch_size = 6
     refused = {"merged": merged, "has_other": False, "has_second_opinion": True}
     assert after(REFUSED, saved=0.0, **refused) == Retry(never_merge=True, cost=0.0)
-    believed = after(REFUSED, trusts_400=True, **refused)
-    assert isinstance(believed.error, BadRequest)
+    trusted = after(REFUSED, trusts_400=True, **refused)
+    assert isinstance(trusted.error, BadRequest)
     unavailable = after(REFUSED, has_any=False, **refused)
     assert isinstance(unavailable.error, BadRequest)
 
@@ -99,7 +112,7 @@ def test_a_400_to_a_part_that_another_refused_only_in_a_batch_is_checked_there_a
 def test_only_a_refusal_alone_counts_as_the_opinion_of_a_deployment():
     one, merged = attempt(A), attempt(B)
     merged.batch_size = 6
-    refused = part(refused_by={A: one, B: merged}, failed_at={A: REFUSED, B: REFUSED})
+    refused = part(refused_attempts={A: one, B: merged}, last_errors={A: REFUSED, B: REFUSED})
     assert options(refused, one, pool(A, B), [A, B], T).has_second_opinion
     merged.batch_size = 1
     assert not options(refused, one, pool(A, B), [A, B], T).has_second_opinion
@@ -115,6 +128,14 @@ def test_unconfirmed_400_is_not_the_callers_fault():
 
 
 # 3. No deployment may be asked now
+
+
+@pytest.mark.parametrize("has_any", [True, False])
+def test_throttled_bulk_work_waits_for_the_end_of_the_rest_at_no_cost(has_any):
+    throttled = Throttled("asked us to slow down (429)")
+    waits = {"has_other": False, "has_any": has_any, "failures": 10, "saved": 0.0}
+    assert after(throttled, flow=BULK, **waits) == WaitForRest()
+    assert after(throttled, flow=BULK, has_other=True) == FailOver(cost=0.0)
 
 
 @pytest.mark.parametrize("failure", [*TRANSIENT, *LASTING], ids=cause)
@@ -205,8 +226,8 @@ def test_decision_changes_no_state_and_is_within_the_budget(
     failed = part(
         size,
         failures=[failure] * failures,
-        failed_at={A: BrokenContract("x")},
-        refused_by={A: attempt(A)},
+        last_errors={A: BrokenContract("x")},
+        refused_attempts={A: attempt(A)},
         must_charge_retry=must_charge_retry,
     )
     one = attempt(A, size)

@@ -132,7 +132,7 @@ def test_without_another_deployment_no_time_is_set():
 def test_times_are_set_although_no_other_deployment_can_serve_yet():
     timed = Timed()
     timed.part.late_at = timed.part.hedge_at = NEVER
-    timed.part.failed_at[timed.deployments[1]] = ProviderUnavailable("failed with 503")
+    timed.part.last_errors[timed.deployments[1]] = ProviderUnavailable("failed with 503")
     eject(timed.pool, timed.deployments[1], now=T)
     timed.timers.set(timed.part, timed.attempt, DEADLINE, T)
     assert timed.part.late_at == pytest.approx(T + 2)

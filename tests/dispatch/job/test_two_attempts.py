@@ -117,7 +117,7 @@ def test_deployment_that_takes_smaller_calls_than_another_is_not_ejected_for_it(
     asking.answer(first, T + LATE, TOO_LARGE)
     asking.answer(beside, T + LATE + 1)
     assert asking.job.outcome().vectors == vectors(range(4))
-    assert not standing.health.has_refuted_400s
+    assert not standing.breaker.has_refuted_400s
 
 
 def test_item_that_one_deployment_refused_as_too_long_fails_with_its_other_call():

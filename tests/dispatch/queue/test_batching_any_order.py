@@ -96,7 +96,7 @@ class AnyQueue(QueueEvents):
                 assert busy or is_kept_back
             elif not is_kept_back:
                 quota = one.deployment.quota
-                pause = quota.pause_s(one.tokens, self.now, one.deadline.at)
+                pause = quota.pause_s(one.tokens, self.now, one.deadline.at) or 0.0
                 if one.flow.tier == "flex":
                     pause = max(pause, quota.bulk_pause_s(one.tokens, self.now))
                 assert pause > 0 or quota.wait_s(one.tokens, self.now) > 0

@@ -21,7 +21,7 @@ def sent_when_allowed(quota, tokens, seconds):
         if pause == 0 and quota.reserve(tokens, now):
             left.append(now)
         else:
-            now += max(pause, 0.05)
+            now += max(pause or 0.0, 0.05)
     return left
 
 
@@ -45,7 +45,7 @@ def test_call_is_not_spaced_beyond_its_deadline():
     assert pause > 10
     assert quota.pause_s(1, T, deadline=T + pause / 2) == 0
     assert quota.reserve(1, T)
-    assert quota.pause_s(1, T, deadline=T + 1) == 0  # a longer wait for room: the call is refused
+    assert quota.pause_s(1, T, deadline=T + 1) is None  # a longer wait for room: it is refused
     assert quota.wait_s(1, T) > 0
 
 

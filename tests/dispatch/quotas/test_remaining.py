@@ -56,7 +56,7 @@ def test_short_wait_is_a_pause_and_a_long_one_a_refusal():
     assert quota.wait_s(CALL, T) == 0
     quota.record_stated([fixed(1, reset_s=50), None], T)
     assert sent(quota, T) == 1
-    assert quota.pause_s(CALL, T) == 0
+    assert quota.pause_s(CALL, T) is None
     assert quota.reserve(CALL, T) is None
 
 

@@ -57,7 +57,7 @@ def test_background_call_is_no_sign_of_silence_and_no_latency():
     background.a.embed = embed
     background.apart.embed(background.a, ["1"], 0.0)
     assert seen == [0]
-    assert background.a.standing.latency.known(T) is None
+    assert background.a.standing.latency.recent_average_s(T) is None
 
 
 @pytest.mark.parametrize("error", [Rejected("no"), Throttled("429", retry_after=60)])
@@ -67,8 +67,8 @@ def test_background_call_that_fails_changes_no_health(error):
     for _ in range(10):
         with pytest.raises(type(error)):
             background.apart.embed(background.a, ["1"], 0.0)
-    assert background.a.health.state(T) == "ok"
-    assert not background.a.health.failures_in_a_row
+    assert background.a.breaker.state(T) == "ok"
+    assert not background.a.breaker.failures_in_a_row
     assert background.a.standing.trusts_400(None, T) == background.b.standing.trusts_400(None, T)
 
 

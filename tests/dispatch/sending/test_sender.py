@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from app.dispatch.deployments.plan import Expected
+from app.dispatch.deployments.token_estimate import Expected
 from app.dispatch.events import Events
 from app.dispatch.queue.attempts import AttemptState, NotSent, kind_of
 from app.dispatch.queue.batch import MIN_ATTEMPTS

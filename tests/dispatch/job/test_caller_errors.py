@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.dispatch.job.verdict import verdict
+from app.dispatch.job.caller_errors import error_of_failures
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.errors import (
     BadRequest,
@@ -33,9 +33,9 @@ FAILED = ProviderUnavailable("failed with 503")
         ([], False, NoProviderAvailable),
     ],
 )
-def test_verdict_tells_the_caller_what_failed(failures, is_refused_alone, error):
+def test_caller_is_told_what_failed(failures, is_refused_alone, error):
     members = [deployment("a"), deployment("b")]
-    told = verdict(pool(*members), members, failures, is_refused_alone, expected(1), T)
+    told = error_of_failures(pool(*members), members, failures, is_refused_alone, expected(1), T)
     assert isinstance(told, error)
 
 
@@ -48,4 +48,4 @@ def test_full_queue_is_what_is_told_where_an_attempt_would_wait_for_the_quota(ag
     one.queue.submit(attempt(one, group=None), T)
     assert one.queue.is_full
     assert one.quota_wait(expected(1), T) > 0
-    assert isinstance(verdict(pool(one), [one], [], False, expected(1), T), error)
+    assert isinstance(error_of_failures(pool(one), [one], [], False, expected(1), T), error)

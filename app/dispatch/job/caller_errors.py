@@ -1,4 +1,4 @@
-"""Chooses the error that a caller gets when no deployment could serve: 400, 429, 502 or 503. Pure.
+"""The errors that a caller gets when no deployment could serve: 400, 429, 502 or 503. Pure.
 
 A 504 is made where the deadline is noticed, such as in `app.dispatch.job.job_state`.
 """
@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.dispatch.deployments.deployment import Deployment
-from app.dispatch.deployments.plan import Expected
 from app.dispatch.deployments.pool import Pool
-from app.dispatch.job.retry import refusal
+from app.dispatch.deployments.token_estimate import Expected
 from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.errors import (
+    BadRequest,
     ClientError,
     CredentialsRefused,
     NoProviderAvailable,
     Overloaded,
     ProviderError,
     RateLimited,
+    RefusedByProvider,
     Rejected,
     SpaceDrifted,
     Throttled,
@@ -31,7 +32,7 @@ _MAX_DRAIN_S = 60.0
 _DRIFTED_RETRY_AFTER_S = 60.0  # an operator has to act first
 
 
-def verdict(
+def error_of_failures(
     pool: Pool,
     suitable: Sequence[Deployment],
     failures: Sequence[ProviderError],
@@ -81,6 +82,21 @@ def verdict(
     )
 
 
+def refusal(failure: Rejected) -> BadRequest:
+    """Return the caller's error for a provider's 400."""
+    error = RefusedByProvider(failure.message, param=failure.param)
+    # The provider's own message may quote the request: it is not logged.
+    error.log_message = "a provider refused the request as invalid"
+    return error
+
+
+def doubtful(failure: Rejected) -> UpstreamFailed:
+    """Return the caller's error for a 400 that may be the provider's fault."""
+    error = UpstreamFailed(f"The provider of this model refused the request: {failure.message}")
+    error.log_message = "a provider refused the request as invalid, and no other could be called"
+    return error
+
+
 def _seconds_to_drain(suitable: Sequence[Deployment], expected: Expected, now: float) -> float:
     """Return the seconds until the first of the full queues is expected to be empty."""
     full = [d.queue for d in suitable if not d.queue.has_room(expected.flow)]
@@ -97,4 +113,4 @@ def _are_credentials_refused(
             isinstance(failure, CredentialsRefused) for failure in failures
         )
         return has_credentials_refused and not any(failure.transient for failure in failures)
-    return all(d.health.credentials_refused for d in suitable)
+    return all(d.breaker.credentials_refused for d in suitable)

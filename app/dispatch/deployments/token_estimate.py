@@ -1,4 +1,4 @@
-"""Expects and counts the tokens of items, and splits a large request. No I/O."""
+"""Expects the tokens of items before a call, and counts them after it. No I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ _log = logging.getLogger("app.dispatch")
 _CAUTIOUS_BYTES_PER_TOKEN = 3.0
 _MIN_BYTES_PER_TOKEN, _MAX_BYTES_PER_TOKEN = 0.5, 32.0
 _MIN_LEARNED_BYTES = 200.0  # seen, before something is learned from them
-_MIN_STAGGERED = 8  # calls of a request, from which on the first ones are smaller
 _DECAY = 0.95  # of what was seen, with each further call
 _CORRECTION_FACTOR = 1.25  # of `TokenEstimate.correction`, for each call that was too large
 _MAX_CORRECTION = 4.0  # of `TokenEstimate.correction`
@@ -134,49 +133,3 @@ def recounted(
     if vectors.estimated:
         return replace(vectors, tokens=known, estimated=False)
     return replace(vectors, tokens=share(sum(vectors.tokens), known))
-
-
-def split(
-    tokens: Sequence[int], max_inputs: int | None, max_tokens: int | None
-) -> list[tuple[int, int]]:
-    """Split items of so many tokens into calls within the limits: (start, stop) for each.
-
-    An item over ``max_tokens`` gets a call of its own, which the provider may refuse.
-    """
-    cuts = [0]
-    inputs = total = 0
-    for position, count in enumerate(tokens):
-        is_full = (max_inputs is not None and inputs >= max_inputs) or (
-            max_tokens is not None and inputs and total + count > max_tokens
-        )
-        if is_full:
-            cuts.append(position)
-            inputs = total = 0
-        inputs += 1
-        total += count
-    return list(zip(cuts, [*cuts[1:], len(tokens)], strict=True))
-
-
-def staggered(
-    tokens: Sequence[int], max_inputs: int | None, max_tokens: int | None
-) -> list[tuple[int, int]]:
-    """Split items as `split` does; of many calls the first ones are smaller.
-
-    Equal calls that start together end together, again and again: a query would find no slot until
-    all of them are free at once. Calls of a quarter, a half and three quarters spread their ends.
-    """
-    cuts = split(tokens, max_inputs, max_tokens)
-    if len(cuts) < _MIN_STAGGERED:
-        return cuts
-    usual, start = cuts[0][1], 0
-    made = []
-    sizes = [max(1, quarters * usual // 4) for quarters in (1, 2, 3)]
-    for size in (*sizes, len(tokens)):
-        if piece := tokens[start : start + size]:
-            made += _shifted(split(piece, max_inputs, max_tokens), start)
-        start += size
-    return made
-
-
-def _shifted(cuts: Sequence[tuple[int, int]], by: int) -> list[tuple[int, int]]:
-    return [(start + by, stop + by) for start, stop in cuts]

@@ -43,7 +43,7 @@ def test_deployment_with_refuted_400s_is_ejected_after_three():
         load(run, 1000, 0.05, timeout=30)
         run.world.run()
         began = [call.began for call in run.calls("b")]
-        assert run.deployment("b").health.ejections_ever >= 1
+        assert run.deployment("b").breaker.ejections_ever >= 1
         # Three refuted, and those that had left by then.
         assert len([at for at in began if at < began[2] + 0.5]) <= 5
         assert len(began) <= 20  # probes, further and further apart
@@ -70,7 +70,7 @@ def test_bad_texts_get_their_400_while_the_400s_of_a_deployment_are_in_doubt():
 
 
 def test_deployment_that_begins_to_refuse_everything_is_ejected_within_a_minute():
-    """Its first 400s are believed, because it has just served requests."""
+    """Its first 400s are trusted, because it has just served requests."""
     ill = between(1020, 1e9, refuses_all, good())
     with simulated({"a": good(), "b": ill}, AB) as run:
         asked = load(run, 4000, 0.05, timeout=30)
@@ -78,7 +78,7 @@ def test_deployment_that_begins_to_refuse_everything_is_ejected_within_a_minute(
         assert not [one for one in asked if one.at > 1085 and one.error]
 
 
-def test_400_is_believed_at_once_after_a_recent_success():
+def test_400_is_trusted_at_once_after_a_recent_success():
     with simulated({"a": good(), "b": good()}, AB) as run:
         load(run, 200, 0.05)
         bad = run.ask("m", [f"{POISON} late"], after=10)
@@ -95,7 +95,7 @@ def test_400_without_a_success_is_checked_once_elsewhere():
         assert len(calls_with(run, f"{POISON} early")) == 2
 
 
-def test_400_of_the_only_deployment_is_believed_at_once():
+def test_400_of_the_only_deployment_is_trusted_at_once():
     with simulated({"a": good()}, models("a")) as run:
         bad = run.ask("m", [f"{POISON} early"])
         run.to_the_end()
@@ -112,7 +112,7 @@ def test_checks_of_400s_are_within_the_retry_budget():
         assert len(run.calls()) <= 1020 * 1.2 + 20
 
 
-def test_one_bad_text_is_no_reason_to_believe_the_400s_of_a_broken_deployment():
+def test_one_bad_text_is_no_reason_to_trust_the_400s_of_a_broken_deployment():
     """Both refuse the first text; then a refuses all, as it always has, and b fails all."""
     members = {"a": refuses_all, "b": between(1000.5, 1e9, failing(1), good())}
     with simulated(members, SECOND_TIER) as run:
@@ -130,11 +130,11 @@ def test_bad_texts_eject_no_deployment():
         run.to_the_end()
         assert codes(bad) == {"BadRequest": 90}
         for name in "ab":
-            assert run.deployment(name).health.ejections_ever == 0
+            assert run.deployment(name).breaker.ejections_ever == 0
 
 
 def test_one_bad_text_in_a_batch_ejects_no_deployment():
-    """Its 400 is not believed yet, and another deployment embeds the rest of the batch."""
+    """Its 400 is not trusted yet, and another deployment embeds the rest of the batch."""
     with simulated({"a": good(0.2), "b": good(0.2)}, AB, concurrency=1) as run:
         for i in range(4):
             run.ask("m", [f"{POISON} {i}"], after=i * 0.001)
@@ -142,7 +142,7 @@ def test_one_bad_text_in_a_batch_ejects_no_deployment():
         run.world.run()
         assert any(len(call.items) > 3 and call.error for call in run.calls())
         for name in "ab":
-            assert run.deployment(name).health.ejections_ever == 0
+            assert run.deployment(name).breaker.ejections_ever == 0
 
 
 def test_good_texts_of_a_refused_batch_get_no_400_of_a_broken_deployment():
