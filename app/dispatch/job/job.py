@@ -8,6 +8,7 @@ under the lock, and perform the `Effects` on other objects after they have relea
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,8 @@ from app.dispatch.queue.attempts import Attempt, NotSent, Result
 from app.dispatch.sending.sender import Sender
 from app.domain import Flow, Outcome, Source, Vectors
 from app.errors import ClientError
+
+_log = logging.getLogger("app.dispatch")
 
 
 class Job:
@@ -161,7 +164,9 @@ class Job:
     # Under no lock
 
     def _perform(self, effects: Effects, now: float) -> None:
-        """Perform effects on other objects: publish, cancel, send, eject."""
+        """Perform effects on other objects: log, publish, cancel, send, eject."""
+        if effects.bug is not None:
+            _log.error("a request failed by a bug", exc_info=effects.bug)
         for part, vectors, source in effects.answered:
             self._publish(part, vectors, source)
         for batch in effects.cancel:

@@ -14,7 +14,6 @@ follows, until the part has its vectors, the request has failed, or its deadline
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Sequence
 
@@ -37,7 +36,6 @@ from app.errors import (
     ProviderError,
 )
 
-_log = logging.getLogger("app.dispatch")
 _MIN_TIME_FOR_ATTEMPT_S = 0.01  # with less until the deadline, nothing is tried again: 504
 
 
@@ -233,7 +231,7 @@ class JobState:
 
     def _end_by_bug(self, error: Exception) -> None:
         """End the request after a bug, when the states of its parts may be inconsistent."""
-        _log.error("a request failed by a bug", exc_info=error)
+        self.effects.bug = error
         self.finished, self.error = True, InternalError("The proxy failed.")
         self.error.__cause__ = error
         self._parts.abandon_all()
