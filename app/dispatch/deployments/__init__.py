@@ -15,4 +15,5 @@
   widths of vectors a deployment can return.
 * `size_refusal`: whether calls are to be smaller after one that was refused as too large.
 * `refused_items`: items that are not merged again.
+* `refused_kinds`: kinds of requests that all deployments seem to refuse.
 """

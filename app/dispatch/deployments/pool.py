@@ -12,6 +12,7 @@ from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.draw import draw
 from app.dispatch.deployments.ejector import Ejector
 from app.dispatch.deployments.plan import Expected, TokenEstimate
+from app.dispatch.deployments.refused_kinds import RefusedKinds
 from app.dispatch.quotas.quota import MAX_WAIT_S
 
 _NO_TIME = float("-inf")  # a deadline before which no call may wait for a quota
@@ -42,6 +43,7 @@ class Pool:
         self.retries = Budget(settings.retry_ratio, settings.saved_retries, settings.max_saved)
         self.hedges = Budget(settings.hedge_ratio, 0.0, settings.max_saved)
         self.ejector = Ejector(model, self.deployments)
+        self.refused_kinds = RefusedKinds(settings)
         self.unpaid = UnpaidTokens()
         self._rng = rng
 

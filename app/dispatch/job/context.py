@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -12,7 +12,7 @@ from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.deployments.preparation import Prepared
 from app.dispatch.events import Events
-from app.dispatch.queue.attempts import Attempt
+from app.dispatch.queue.attempts import Attempt, kind_of
 from app.dispatch.queue.batch import Batch
 from app.domain import EmbeddingRequest, Flow, Source, Vectors
 
@@ -36,6 +36,10 @@ class JobContext(Struct):
     deadline: Deadline
     events: Events
     is_hedged: bool
+    kind: Hashable = None  # of the request: see `kind_of`
+
+    def __post_init__(self) -> None:
+        self.kind = kind_of(self.request, None)
 
     @property
     def suitable(self) -> Sequence[Deployment]:

@@ -175,6 +175,8 @@ class Job:
             self._sender.send(batch)
         for attempt, reason in effects.not_sent:
             attempt.on_result(attempt, NotSent(reason), now)
+        if effects.refuted:
+            self._pool.refused_kinds.record_refuted()
         for attempt in effects.refuted:
             if self._pool.ejector.record_refuted_400(attempt, now):
                 self._sender.report_ejection(self._pool, attempt.deployment, now)

@@ -34,6 +34,7 @@ from app.errors import (
     DeadlineExceeded,
     InternalError,
     ProviderError,
+    Rejected,
 )
 
 _MIN_TIME_FOR_ATTEMPT_S = 0.01  # with less until the deadline, nothing is tried again: 504
@@ -140,6 +141,8 @@ class JobState:
         """
         if attempt.is_probe and isinstance(result, NotSent):
             attempt.deployment.standing.probe_ended()
+        if isinstance(result, Vectors):
+            self._pool.refused_kinds.record_embedded(self._context.kind)
         part = self._parts.take_result(attempt)
         if part is None or self.finished:  # the slower call of a hedge, or after the end
             if isinstance(result, Vectors):
@@ -197,6 +200,9 @@ class JobState:
         """Record a failure, and do what `retry` decides; a `ClientError` ends the request."""
         if isinstance(error, ProviderError) and not isinstance(error, NotSent):
             part.add_failure(attempt, error, now)
+            if isinstance(error, Rejected) and attempt.batch_size == 1:
+                shared, kind = part.is_refusal_shared, self._context.kind
+                self._pool.refused_kinds.record_refusal(kind, shared, now)
         step = NextStep(self._context, self._parts, self._rng)
         if part.attempts:  # another attempt of it may still succeed
             if part.has_call_beside:
