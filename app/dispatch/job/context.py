@@ -56,16 +56,17 @@ class Effects(Struct):
     not_sent: list[tuple[Attempt, str]] = field(default_factory=list)
     refuted: list[Attempt] = field(default_factory=list)  # got a 400 for what another embedded
     answered: list[tuple[Part, Vectors, Source]] = field(default_factory=list)  # to be published
+    reports: list[Callable[[], None]] = field(default_factory=list)  # to observers
     bug: Exception | None = None  # which ended the request: to be logged
 
     def take(self) -> Effects | None:
         """Remove and return what was collected; None where that is nothing."""
-        lists = self.send, self.cancel, self.not_sent, self.refuted, self.answered
+        lists = self.send, self.cancel, self.not_sent, self.refuted, self.answered, self.reports
         if not any(lists) and self.bug is None:
             return None
         taken = Effects(*lists, self.bug)
         self.send, self.cancel, self.not_sent = [], [], []
-        self.refuted, self.answered, self.bug = [], [], None
+        self.refuted, self.answered, self.reports, self.bug = [], [], [], None
         return taken
 
 

@@ -164,9 +164,11 @@ class Job:
     # Under no lock
 
     def _perform(self, effects: Effects, now: float) -> None:
-        """Perform effects on other objects: log, publish, cancel, send, eject."""
+        """Perform effects on other objects: log, report, publish, cancel, send, eject."""
         if effects.bug is not None:
             _log.error("a request failed by a bug", exc_info=effects.bug)
+        for report in effects.reports:
+            report()
         for part, vectors, source in effects.answered:
             self._publish(part, vectors, source)
         for batch in effects.cancel:

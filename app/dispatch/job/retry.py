@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.config.sections.dispatch import DispatchSettings
@@ -257,7 +258,8 @@ class NextStep:
                     part.never_merge |= decision.never_merge
                     part.due += self.pause(part) if cost else 0.0
                 if not isinstance(error, NotSent):
-                    self._context.events.retried(self._pool.model, attempt.deployment, error)
+                    reports, retried = self._parts.effects.reports, self._context.events.retried
+                    reports.append(partial(retried, self._pool.model, attempt.deployment, error))
                 self._parts.transition(part, PartState.WAITING)
         return None
 
