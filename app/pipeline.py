@@ -96,7 +96,7 @@ class Pipeline:
         """
         outcome = self._dispatch.embed_on(deployment, request, deadline, has_client_left)
         width = request.dimensions or self._widths.get(request.model)
-        verify(outcome.vectors.rows, len(request.items), width, outcome.purchases)
+        verify(outcome.vectors.rows, len(request.items), width, outcome)
         return outcome
 
     def _run(
@@ -118,7 +118,7 @@ class Pipeline:
             outcome = run.outcome(self._flights)
         else:
             outcome = self._dispatch.embed(request, deadline, has_client_left)
-        verify(outcome.vectors.rows, len(request.items), width, outcome.purchases)
+        verify(outcome.vectors.rows, len(request.items), width, outcome)
         return outcome
 
 
@@ -188,12 +188,12 @@ class _CachedRun:
             if self._has_client_left():  # before all is bought a second time
                 raise ClientClosedRequest.before_answer()
             outcome = self._dispatch.embed(self._request, self._deadline, self._has_client_left)
+            vectors = outcome.vectors
+            verify(vectors.rows, len(self._keys), None, outcome)
         except ClientError as error:
             error.attempts += loaded.attempts
             error.purchases = sum_purchases(loaded.purchases, error.purchases)
             raise
-        vectors = outcome.vectors
-        verify(vectors.rows, len(self._keys), None)
         rows = zip(self._keys, map(Entry, vectors.rows, vectors.tokens), strict=True)
         self._cache.put(list(rows))
         return replace(
@@ -231,13 +231,13 @@ def verify(
     rows: Sequence[bytes],
     count: int,
     width: int | None,
-    purchases: Mapping[Source, int] | None = None,
+    outcome: Outcome | None = None,
 ) -> None:
     """Check that there are ``count`` rows, none empty, all of the same width.
 
     Every vector passes this check before it is stored or sent. ``width`` None: any width. Raises
-    `IncompleteAnswer`, with the ``purchases``, and logs it: adapters have checked the providers'
-    answers before, so a failure here is a bug of the proxy.
+    `IncompleteAnswer`, with the attempts and purchases of ``outcome``, and logs it: adapters have
+    checked the providers' answers before, so a failure here is a bug of the proxy.
     """
     size = len(rows[0]) if width is None and rows else (width or 0) * BYTES_PER_VALUE
     if len(rows) == count and size and set(map(len, rows)) == {size}:
@@ -245,5 +245,6 @@ def verify(
     sizes = sorted({len(row) for row in rows})
     _log.error("a bug: %d vectors of %s bytes for %d items of %d", len(rows), sizes, count, size)
     error = IncompleteAnswer("The proxy failed to put the answer together.")
-    error.purchases = dict(purchases or {})
+    if outcome is not None:
+        error.attempts, error.purchases = outcome.attempts, dict(outcome.purchases)
     raise error

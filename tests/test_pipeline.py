@@ -21,6 +21,7 @@ from app.errors import (
     UpstreamFailed,
 )
 from app.pipeline import Pipeline, verify
+from tests.api import fake
 from tests.api.fake import WIDTH, FakeProvider
 from tests.api.fake import settings as app_settings
 from tests.support.vectors import count_tokens, vector
@@ -208,9 +209,27 @@ def test_vectors_of_wrong_width_are_neither_sent_nor_stored(bench):
     for _ in range(2):
         for caching in (False, True):
             request = EmbeddingRequest("embed", ["a"], caching=caching)
-            with pytest.raises(IncompleteAnswer):
+            with pytest.raises(IncompleteAnswer) as caught:
                 pipeline.run(request, CALLER, time.monotonic() + 5)
+            assert caught.value.attempts == 1
     assert bench.run("a").cache == "miss"
+
+
+def test_vectors_of_mixed_widths_that_are_embedded_again_are_not_sent(bench, monkeypatch):
+    """The model changes its width while "a" is in the cache, so that all is embedded again."""
+    bench.run("a", model="org/model")
+    monkeypatch.setattr(fake, "WIDTH", WIDTH - 1)
+    embed = bench.dispatcher.embed
+
+    def mixed(*arguments):
+        outcome = embed(*arguments)
+        return replace(outcome, vectors=replace(outcome.vectors, rows=[WIDE, NARROW]))
+
+    monkeypatch.setattr(bench.dispatcher, "embed", mixed)
+    with pytest.raises(IncompleteAnswer) as caught:
+        bench.run("a", "b", model="org/model")
+    assert caught.value.attempts == 2  # one for "b", and one for both
+    assert sum(caught.value.purchases.values()) == 3
 
 
 def test_deadline_holds_while_a_provider_hangs(bench):

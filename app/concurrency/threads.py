@@ -58,7 +58,7 @@ class NativeThreads:
             self._start(call)
         except BaseException as error:
             self._free.release()
-            if isinstance(error, RuntimeError):
+            if isinstance(error, Exception):  # also a `MemoryError`, and those of greenlets
                 raise NoThread("no thread can be started") from error
             raise
         if deadline is not None:

@@ -69,7 +69,7 @@ class HelperCalls:
         try:
             # Not threading.Thread, whose bookkeeping costs more than the start of a greenlet.
             _thread.start_new_thread(self._run, (client, steps, call))
-        except RuntimeError:  # can't start new thread: not the server's failure
+        except Exception:  # no thread can be had: not the server's failure
             with self._lock:
                 self.in_flight -= 1
             return None

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from app.concurrency.threads import NativeThreads
+from app.concurrency import threads
+from app.concurrency.threads import NativeThreads, NoThread
 from tests.support.server import ROOT
 
 #: Many greenlets share two native threads, which the interpreter switches as often as it can.
@@ -31,7 +32,7 @@ ENDS_AT_THE_BEGINNING_OF_A_WAIT = """
 from gevent import monkey
 monkey.patch_all()
 import gevent
-from app.concurrency.native_threads import NativeThreads
+from app.concurrency.threads import NativeThreads
 native_sleep = monkey.get_original("time", "sleep")
 hold = monkey.get_original("_thread", "allocate_lock")()
 hold.acquire()
@@ -80,6 +81,22 @@ def test_errors_are_raised_and_free_the_thread():
         with pytest.raises(ZeroDivisionError):
             native.run(lambda: 1 // 0)
     assert native.run(lambda: 7) == 7
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_thread_that_cannot_be_started_is_not_counted_as_busy(error, monkeypatch):
+    class NoThreads:
+        @staticmethod
+        def start_new_thread(*_):
+            raise error("can't start new thread")
+
+    native = NativeThreads(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "_thread", NoThreads)
+        for _ in range(3):
+            with pytest.raises(NoThread):
+                native.run(lambda: 1, 1)
+    assert native.run(lambda: 2, 5) == 2
 
 
 def test_a_function_that_hangs_keeps_its_thread():

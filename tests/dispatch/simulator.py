@@ -23,6 +23,7 @@ from app.config import (
     ProviderSettings,
     Settings,
 )
+from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.deployments.deployment import Deployment
 from app.domain import Caller, EmbeddingRequest, Item
 from app.errors import (
@@ -70,6 +71,7 @@ class Simulation:
         tokenizers: Mapping[str, Tokenizer] | None = None,
         cache_bytes: int = 2**20,
         workers: int = 1,
+        dispatch: DispatchSettings | None = None,
         **provider: Any,
     ) -> None:
         self.world = world
@@ -95,6 +97,7 @@ class Simulation:
             limits=LimitSettings(waiting=waiting),
             logs=LogSettings(),
             workers=workers,
+            dispatch=dispatch or DispatchSettings(),
         )
         self.dispatchers = [
             WatchedDispatcher(

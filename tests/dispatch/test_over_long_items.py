@@ -81,7 +81,7 @@ def test_calls_get_smaller_for_a_call_that_was_too_large_and_not_for_a_text(
     """Requests share calls. A text is over-long now and then, or a whole call too large."""
     limited = {"m": [{"provider": "a", "max_tokens": 5000}]}
     raised = []
-    monkeypatch.setattr(TokenEstimate, "raise_expectation", lambda self: raised.append(self))
+    monkeypatch.setattr(TokenEstimate, "raise_correction", lambda self: raised.append(self))
     with simulated({"a": refusing}, limited, concurrency=1) as run:
         for i in range(400):
             run.ask("m", [f"text {i:03}, of some more words"], after=i * 0.001)
@@ -155,7 +155,7 @@ def test_calls_that_were_too_large_leave_the_quota_of_others_as_it_was():
     of = pool(made)
     before = of.estimate.expect(["x" * 300])
     assert made.fits(1, 1000)
-    of.estimate.raise_expectation()
+    of.estimate.raise_correction()
     assert of.estimate.expect(["x" * 300]) == before
     assert made.max_call_tokens == 800
     assert made.fits(1, 800)

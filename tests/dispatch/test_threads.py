@@ -223,5 +223,5 @@ def test_the_longest_of_pauses_that_answers_ask_for_at_once_holds():
 def test_each_of_the_calls_that_are_too_large_at_once_makes_later_ones_smaller():
     for _ in range(20):
         estimate = TokenEstimate()
-        at_once(lambda _, made=estimate: made.raise_expectation(), [0.0] * 5)
+        at_once(lambda _, made=estimate: made.raise_correction(), [0.0] * 5)
         assert estimate.correction == pytest.approx(1.25**5)

@@ -53,9 +53,18 @@ def assert_embeds(provider, *texts, seconds=5.0):
 class NoThreads:
     """In the place of the module ``_thread``, where the process can have no further thread."""
 
-    @staticmethod
-    def start_new_thread(*_):
-        raise RuntimeError("can't start new thread")
+    def __init__(self, error: type[Exception]):
+        self._error = error
+
+    def start_new_thread(self, *_):
+        raise self._error("can't start new thread")
+
+
+without_threads = pytest.mark.parametrize(
+    "no_threads",
+    [NoThreads(RuntimeError), NoThreads(MemoryError)],
+    ids=["RuntimeError", "MemoryError"],
+)
 
 
 class InThread:

@@ -170,12 +170,13 @@ def test_refresh_is_waited_for_after_expiry():
     assert world.fetches == 2
 
 
-def test_without_threads_token_is_refreshed_in_the_request():
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_without_threads_token_is_refreshed_in_the_request(error):
     world = World(early=300)
     world.get()
 
     def refuse(_):
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     world.credential._start = refuse
     world.now += HOUR - 10

@@ -13,12 +13,12 @@ from app.errors import ConnectionFailed, ProviderError
 from app.providers.http import opening
 from tests.providers.http import (
     InThread,
-    NoThreads,
     assert_embeds,
     call,
     listening,
     provider_at,
     within,
+    without_threads,
 )
 from tests.support.server import eventually
 from tests.support.upstream import Upstream
@@ -168,9 +168,10 @@ def test_second_address_is_tried_if_the_first_refuses(monkeypatch):
         assert_embeds(provider_at(NAME, api_key=upstream.api_key))
 
 
-def test_name_is_looked_up_where_no_further_thread_can_be_had(monkeypatch):
+@without_threads
+def test_name_is_looked_up_where_no_further_thread_can_be_had(no_threads, monkeypatch):
     """That is no fault of the provider, which would be ejected for it."""
-    monkeypatch.setattr(threads, "_thread", NoThreads)
+    monkeypatch.setattr(threads, "_thread", no_threads)
     with Upstream(32) as upstream:
         named = upstream.base_url.replace("127.0.0.1", "localhost")
         assert_embeds(provider_at(named, api_key=upstream.api_key))

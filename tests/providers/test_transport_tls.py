@@ -9,7 +9,6 @@ from app.errors import ConnectionFailed, ProviderError, ProviderTimeout
 from app.providers.http import opening
 from tests.providers.http import (
     InThread,
-    NoThreads,
     TlsUpstream,
     assert_embeds,
     call,
@@ -18,6 +17,7 @@ from tests.providers.http import (
     make_certificate,
     provider_at,
     within,
+    without_threads,
 )
 from tests.support import refusals, stalls
 from tests.support.server import eventually
@@ -53,9 +53,10 @@ def test_ca_bundle_is_used(upstream, provider):
     assert first.connection == second.connection
 
 
-def test_connection_is_made_where_no_further_thread_can_be_had(provider, monkeypatch):
+@without_threads
+def test_connection_is_made_where_no_further_thread_can_be_had(provider, no_threads, monkeypatch):
     """That is no fault of the provider, which would be ejected for it."""
-    monkeypatch.setattr(opening, "_thread", NoThreads)
+    monkeypatch.setattr(opening, "_thread", no_threads)
     assert_embeds(provider, "a")
 
 

@@ -6,6 +6,8 @@ import sys
 import threading
 import time
 
+import pytest
+
 from app.redis.circuit_breaker import FAILURES_TO_OPEN
 from tests.support.server import eventually
 
@@ -57,17 +59,19 @@ def test_exception_of_the_function_is_raised(make, valkey):
     eventually(lambda: client.call(ping))
 
 
-def test_failed_thread_start_is_no_failure_of_the_server(make, valkey, monkeypatch):
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_failed_thread_start_is_no_failure_of_the_server(error, make, valkey, monkeypatch):
     client = make(valkey.url)
     eventually(client.ready)
 
     def refuse(*_):
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     with monkeypatch.context() as patch:
         patch.setattr(_thread, "start_new_thread", refuse)
         assert client.call(ping) is None
     assert (client.skipped, client.failures) == (1, 0)
+    assert client._helpers.in_flight == 0
     eventually(lambda: client.call(ping))
 
 

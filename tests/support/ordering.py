@@ -19,7 +19,7 @@ SIMULATIONS = {
         "dispatch/test_silence",
         "dispatch/test_simulation",
         "dispatch/test_slow_start",
-        "simulation/test_any_load",
+        "cli/simulation/test_any_load",
     )
 }
 #: How many modules of each kind run in a turn; those of other kinds run after all turns.

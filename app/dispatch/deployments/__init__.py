@@ -15,4 +15,5 @@
 * `suitability`: whether the texts of a request are within the context of the model, and which
   widths of vectors a deployment can return.
 * `refused_items`: items that are not merged again.
+* `refused_kinds`: kinds of requests that all deployments seem to refuse.
 """

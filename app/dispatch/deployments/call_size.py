@@ -87,4 +87,4 @@ class SizeRefusal:
             self._missing -= 1
             are_all_served = not self._missing
         if are_all_served:
-            self._estimate.raise_expectation()
+            self._estimate.raise_correction()

@@ -11,6 +11,7 @@ from app.dispatch.deployments.accounts import Budget, UnpaidTokens
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.draw import draw
 from app.dispatch.deployments.ejector import Ejector
+from app.dispatch.deployments.refused_kinds import RefusedKinds
 from app.dispatch.deployments.token_estimate import Expected, TokenEstimate
 from app.dispatch.quotas.quota import MAX_WAIT_S
 
@@ -42,6 +43,7 @@ class Pool:
         self.retries = Budget(settings.retry_ratio, settings.saved_retries, settings.max_saved)
         self.hedges = Budget(settings.hedge_ratio, 0.0, settings.max_saved)
         self.ejector = Ejector(model, self.deployments)
+        self.refused_kinds = RefusedKinds(settings)
         self.unpaid = UnpaidTokens()
         self._rng = rng
 

@@ -99,7 +99,7 @@ class TokenEstimate:
                 seen = self._bytes / self._tokens * _MARGIN
                 self.bytes_per_token = min(max(seen, _MIN_BYTES_PER_TOKEN), _MAX_BYTES_PER_TOKEN)
 
-    def raise_expectation(self) -> None:
+    def raise_correction(self) -> None:
         """Send smaller calls for a while: one of several items was refused as too large.
 
         Only the size of calls follows from it. Quotas are charged by what is expected, as before:

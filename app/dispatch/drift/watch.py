@@ -124,11 +124,6 @@ class DriftWatch:
                 ages[place] = max(ages.get(place, 0.0), now - since)
         return ages
 
-    @property
-    def is_checking(self) -> bool:
-        """A check of this worker is under way: the next ticks record its result."""
-        return self._checker.is_running
-
     def _close(self) -> None:
         self._lock.release()
         self._hosts.release_lease()

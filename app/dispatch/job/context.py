@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -12,7 +12,7 @@ from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.deployments.preparation import Prepared
 from app.dispatch.events import Events
-from app.dispatch.queue.attempts import Attempt
+from app.dispatch.queue.attempts import Attempt, kind_of
 from app.dispatch.queue.batch import Batch
 from app.domain import EmbeddingRequest, Flow, Source, Vectors
 
@@ -36,6 +36,10 @@ class JobContext(Struct):
     deadline: Deadline
     events: Events
     is_hedged: bool
+    kind: Hashable = None  # of the request: see `kind_of`
+
+    def __post_init__(self) -> None:
+        self.kind = kind_of(self.request, None)
 
     @property
     def suitable(self) -> Sequence[Deployment]:
@@ -52,14 +56,17 @@ class Effects(Struct):
     not_sent: list[tuple[Attempt, str]] = field(default_factory=list)
     refuted: list[Attempt] = field(default_factory=list)  # got a 400 for what another embedded
     answered: list[tuple[Part, Vectors, Source]] = field(default_factory=list)  # to be published
+    reports: list[Callable[[], None]] = field(default_factory=list)  # to observers
+    bug: Exception | None = None  # which ended the request: to be logged
 
     def take(self) -> Effects | None:
         """Remove and return what was collected; None where that is nothing."""
-        if not (self.send or self.cancel or self.not_sent or self.refuted or self.answered):
+        lists = self.send, self.cancel, self.not_sent, self.refuted, self.answered, self.reports
+        if not any(lists) and self.bug is None:
             return None
-        taken = Effects(self.send, self.cancel, self.not_sent, self.refuted, self.answered)
+        taken = Effects(*lists, self.bug)
         self.send, self.cancel, self.not_sent = [], [], []
-        self.refuted, self.answered = [], []
+        self.refuted, self.answered, self.reports, self.bug = [], [], [], None
         return taken
 
 

@@ -8,6 +8,7 @@ under the lock, and perform the `Effects` on other objects after they have relea
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,8 @@ from app.dispatch.queue.attempts import Attempt, NotSent, Result
 from app.dispatch.sending.sender import Sender
 from app.domain import Flow, Outcome, Source, Vectors
 from app.errors import ClientError
+
+_log = logging.getLogger("app.dispatch")
 
 
 class Job:
@@ -161,7 +164,11 @@ class Job:
     # Under no lock
 
     def _perform(self, effects: Effects, now: float) -> None:
-        """Perform effects on other objects: publish, cancel, send, eject."""
+        """Perform effects on other objects: log, report, publish, cancel, send, eject."""
+        if effects.bug is not None:
+            _log.error("a request failed by a bug", exc_info=effects.bug)
+        for report in effects.reports:
+            report()
         for part, vectors, source in effects.answered:
             self._publish(part, vectors, source)
         for batch in effects.cancel:
@@ -170,6 +177,8 @@ class Job:
             self._sender.send(batch)
         for attempt, reason in effects.not_sent:
             attempt.on_result(attempt, NotSent(reason), now)
+        if effects.refuted:
+            self._pool.refused_kinds.record_refuted()
         for attempt in effects.refuted:
             if self._pool.ejector.record_refuted_400(attempt, now):
                 self._sender.report_ejection(self._pool, attempt.deployment, now)

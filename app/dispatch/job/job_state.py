@@ -14,7 +14,6 @@ follows, until the part has its vectors, the request has failed, or its deadline
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Sequence
 
@@ -35,9 +34,9 @@ from app.errors import (
     DeadlineExceeded,
     InternalError,
     ProviderError,
+    Rejected,
 )
 
-_log = logging.getLogger("app.dispatch")
 _MIN_TIME_FOR_ATTEMPT_S = 0.01  # with less until the deadline, nothing is tried again: 504
 
 
@@ -142,6 +141,8 @@ class JobState:
         """
         if attempt.is_probe and isinstance(result, NotSent):
             attempt.deployment.standing.probe_ended()
+        if isinstance(result, Vectors):
+            self._pool.refused_kinds.record_embedded(self._context.kind)
         part = self._parts.take_result(attempt)
         if part is None or self.finished:  # the slower call of a hedge, or after the end
             if isinstance(result, Vectors):
@@ -199,6 +200,9 @@ class JobState:
         """Record a failure, and do what `retry` decides; a `ClientError` ends the request."""
         if isinstance(error, ProviderError) and not isinstance(error, NotSent):
             part.add_failure(attempt, error, now)
+            if isinstance(error, Rejected) and attempt.batch_size == 1:
+                shared, kind = part.is_refusal_shared, self._context.kind
+                self._pool.refused_kinds.record_refusal(kind, shared, now)
         step = NextStep(self._context, self._parts, self._rng)
         if part.attempts:  # another attempt of it may still succeed
             if part.has_call_beside:
@@ -233,17 +237,15 @@ class JobState:
 
     def _end_by_bug(self, error: Exception) -> None:
         """End the request after a bug, when the states of its parts may be inconsistent."""
-        _log.error("a request failed by a bug", exc_info=error)
+        self.effects.bug = error
         self.finished, self.error = True, InternalError("The proxy failed.")
         self.error.__cause__ = error
         self._parts.abandon_all()
         self._starter.close()
 
     def _error_of_failures(self, part: Part, now: float) -> ClientError:
-        suitable = self._context.suitable
-        return error_of_failures(
-            self._pool, suitable, part.failures, part.is_refused_alone(now), part.expected, now
-        )
+        found = part.failures, part.is_refused_alone(now), part.expected, now
+        return error_of_failures(self._pool, self._context.suitable, *found)
 
     def _deadline_exceeded(self) -> DeadlineExceeded:
         return DeadlineExceeded.after(self._context.request.timeout)

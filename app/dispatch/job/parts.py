@@ -35,7 +35,7 @@ class Parts:
         self._halvings = 0
         self._items = len(tokens)
         self._joined: JoinedItems | None = None  # None until another request joins this one
-        self._effects = effects
+        self.effects = effects
 
     @property
     def calls(self) -> int:
@@ -235,7 +235,7 @@ class Parts:
             return
         batch = attempt.deployment.queue.abandon(attempt)
         if batch is not None:
-            self._effects.cancel.append(batch)
+            self.effects.cancel.append(batch)
 
     @staticmethod
     def _withdraw(attempt: Attempt) -> bool:

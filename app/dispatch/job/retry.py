@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.job.caller_errors import doubtful, refusal
 from app.dispatch.job.context import JobContext
 from app.dispatch.job.part import Part, PartState
@@ -80,10 +80,16 @@ class Options:
     has_second_opinion: bool = True  # one has not refused it in a call of its own
     trusts_400: bool = False  # the deployment has embedded requests of that kind lately
     doubts_400: bool = False  # its 400 may be its own fault: see `Standing.doubts_400`
+    is_kind_refused: bool = False  # all deployments refuse such requests: see `RefusedKinds`
 
 
 def options(
-    part: Part, attempt: Attempt, pool: Pool, suitable: Sequence[Deployment], now: float
+    part: Part,
+    attempt: Attempt,
+    pool: Pool,
+    suitable: Sequence[Deployment],
+    now: float,
+    request_kind: Hashable = None,
 ) -> Options:
     """Return the possible next steps for a part; ``suitable`` can serve its request."""
     standing, kind, expected = attempt.deployment.standing, attempt.kind, part.expected
@@ -96,16 +102,8 @@ def options(
         any(not part.was_refused_alone_by(deployment) for deployment in suitable),
         standing.trusts_400(kind, now),
         standing.doubts_400(kind, now),
+        pool.refused_kinds.are_refused(request_kind, now),
     )
-
-
-def max_pause(failures: int, settings: DispatchSettings) -> float:
-    """Return the longest pause in seconds before a part goes to the same deployment again.
-
-    The pause is drawn between 0 and that: full jitter (Brooker, "Exponential Backoff And Jitter",
-    AWS 2015).
-    """
-    return min(settings.longest_pause, settings.first_pause * 2.0**failures)
 
 
 def decide(
@@ -163,7 +161,8 @@ def _after_refusal(
     4. Another has refused the part only in a batch, maybe by the fault of another request: it is
        called again, for this part alone.
     5. No other may be called now, or the budget is used up: the caller gets the 400; or a 502
-       if the deployment itself is in doubt (`Standing.doubts_400`).
+       if the deployment itself is in doubt (`Standing.doubts_400`). Where only the budget does not
+       allow it, that is no doubt about a kind of request that all deployments refuse.
     """
     if failure.too_large and part.size > 1:
         return Halve()
@@ -174,9 +173,10 @@ def _after_refusal(
     may_be_called_alone = not is_trusted and part.has_merged_refusal and options.has_any
     if attempt.batch_size > 1 or may_be_called_alone:
         return Retry(never_merge=True, cost=0.0)
-    if is_trusted or not options.doubts_400:
-        return Fail(refusal(failure))
     has_failed_elsewhere = not all(isinstance(error, Rejected) for error in part.failures)
+    is_of_kind = options.is_kind_refused and options.has_other and not has_failed_elsewhere
+    if is_trusted or is_of_kind or not options.doubts_400:
+        return Fail(refusal(failure))
     return Fail(None if has_failed_elsewhere else doubtful(failure))
 
 
@@ -194,7 +194,8 @@ class NextStep:
 
     def decide(self, part: Part, attempt: Attempt, error: ProviderError, now: float) -> Decision:
         """Return what follows the failure of an attempt."""
-        found = options(part, attempt, self._pool, self._context.suitable, now)
+        context = self._context
+        found = options(part, attempt, self._pool, context.suitable, now, context.kind)
         return decide(part, attempt, error, self._pool, found)
 
     def carry_out(
@@ -232,11 +233,16 @@ class NextStep:
                     part.never_merge |= decision.never_merge
                     part.due += self.pause(part) if cost else 0.0
                 if not isinstance(error, NotSent):
-                    self._context.events.retried(self._pool.model, attempt.deployment, error)
+                    reports, retried = self._parts.effects.reports, self._context.events.retried
+                    reports.append(partial(retried, self._pool.model, attempt.deployment, error))
                 self._parts.transition(part, PartState.WAITING)
         return None
 
     def pause(self, part: Part) -> float:
-        """Draw the seconds before the same deployment is called again."""
-        max_pause_s = max_pause(len(part.failures), self._pool.settings)
-        return self._rng.uniform(0, max_pause_s)
+        """Draw the seconds before the same deployment is called again: exponential, full jitter.
+
+        Source: Brooker, "Exponential Backoff And Jitter", AWS 2015.
+        """
+        settings, failures = self._pool.settings, len(part.failures)
+        longest_s = min(settings.longest_pause, settings.first_pause * 2.0**failures)
+        return self._rng.uniform(0, longest_s)

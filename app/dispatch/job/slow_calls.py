@@ -6,6 +6,7 @@ It runs under the lock of the job, as `app.dispatch.job.starter` does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
@@ -146,7 +147,8 @@ class SlowCalls:
             return
         budget = pool.retries if attempt.is_probe else pool.hedges
         if budget.spend():
-            self._job.events.hedged(pool.model, other)
+            hedged = self._job.events.hedged
+            self._parts.effects.reports.append(partial(hedged, pool.model, other))
             self._submit(part, other, now)
 
     def _call_beside(self, part: Part, attempt: Attempt, now: float) -> None:
@@ -161,7 +163,9 @@ class SlowCalls:
         pool, late = self._job.pool, ProviderTimeout("was too slow")
         if not pool.retries.spend():
             return
-        self._job.events.retried(pool.model, attempt.deployment, late)
+        retried = self._job.events.retried
+        reports = self._parts.effects.reports
+        reports.append(partial(retried, pool.model, attempt.deployment, late))
         part.has_call_beside = True
         part.failures.append(late)
         part.last_errors[attempt.deployment] = late

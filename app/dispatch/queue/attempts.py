@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
 from app.dispatch.queue.waiting import WaitingAttempts
-from app.domain import NO_FLOW, TIERS, Call, Flow, Tier, Vectors
+from app.domain import NO_FLOW, TIERS, Call, EmbeddingRequest, Flow, Tier, Vectors
 from app.errors import ClientError, ProviderError
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ class NotSent(ProviderError):
     cause = "not_sent"
 
 
-def kind_of(call: Call, cut_to: int | None) -> Hashable:
+def kind_of(call: Call | EmbeddingRequest, cut_to: int | None) -> Hashable:
     """Return a key that is equal for calls that differ only in their items and end user.
+
+    Or for such requests, whose calls differ where some deployments take other values.
 
     Of passed-on fields it has a digest: they may be as long as a request, and kinds are remembered.
     """

@@ -38,7 +38,7 @@ class PausedQueues:
             if not self._has_thread:
                 try:
                     _thread.start_new_thread(self._run, ())
-                except RuntimeError:  # no thread can be had
+                except Exception:  # no thread can be had
                     del self._due[queue]
                     queue.has_lost_pause = True
                     return

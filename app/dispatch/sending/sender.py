@@ -66,7 +66,7 @@ class Sender:
                 start = self._start_now if batch.starts_early else self._start_thread
                 start(self._run, (batch,))
                 return
-            except RuntimeError:
+            except Exception:  # also a `MemoryError`, and those of greenlets
                 _log.exception("no thread can be started for a call")
                 if not batch.deployment.queue.lose_thread(batch):
                     return

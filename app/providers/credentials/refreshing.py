@@ -104,7 +104,7 @@ class Refreshing(Generic[_T]):
     def _launch(self, flight: threading.Event, start: Callable[[Callable[[], None]], None]) -> None:
         try:
             start(lambda: self._run(flight))
-        except RuntimeError:  # no thread to be had: better late than never
+        except Exception:  # no thread to be had: better late than never
             self._run(flight)
 
     def _run(self, flight: threading.Event) -> None:

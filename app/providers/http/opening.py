@@ -103,7 +103,7 @@ class Watchdog:
         self._sock = sock.dup()
         try:
             _thread.start_new_thread(self._run, ())
-        except RuntimeError:  # no thread can be had: the socket's timeout bounds each step
+        except Exception:  # no thread can be had: the socket's timeout bounds each step
             self._sock.close()
 
     def stop(self) -> None:

@@ -1,5 +1,6 @@
 """Refused items are remembered for some time, up to a maximum number."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,45 @@ def test_number_of_remembered_items_is_bounded(items, most):
     assert len(refused._hashes) <= most
     known = {item for item in items if refused.has_any([item], T)}
     assert len(known) == min(most, len(set(items)))
+
+
+@given(st.lists(st.text(max_size=3), max_size=30), st.integers(1, 3))
+def test_number_of_hints_is_bounded(items, most):
+    refused = RefusedItems(most, ttl=300)
+    for item in items:
+        refused.add([item], T)
+        assert len(refused._hints) <= 2 * most
+        assert refused.has_any([item], T)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [f"a text that was not refused, number {i}" for i in range(100)],
+        [f"{'x' * i}with the end of the refused one" for i in range(50, 150)],
+        [[i, 2, 3] for i in range(2, 100)],
+        [[1] * n for n in range(4, 100)],
+    ],
+    ids=["other end", "other length", "other token ids", "more token ids"],
+)
+def test_items_that_were_not_refused_are_not_hashed(others, monkeypatch):
+    """The hash of each of thousands of items would take milliseconds."""
+    refused = RefusedItems(10, ttl=300)
+    refused.add(["a long text with the end of the refused one", [1, 2, 3], [1, 1, 1]], T)
+    hashed = []
+    hash_one = refused._hash
+    monkeypatch.setattr(refused, "_hash", lambda item: hashed.append(item) or hash_one(item))
+    assert not refused.has_any(others, T)
+    assert len(hashed) <= 1  # hints may be equal by chance
+    assert refused.has_any([*others, "a long text with the end of the refused one"], T)
+
+
+def test_items_of_one_length_and_one_end_are_different():
+    refused = RefusedItems(10, ttl=300)
+    refused.add(["a" + "x" * 100, [1, *range(100)]], T)
+    assert not refused.has_any(["b" + "x" * 100], T)
+    assert not refused.has_any([[2, *range(100)]], T)
+    assert refused.has_any([[1, *range(100)]], T)
 
 
 def test_texts_are_not_stored():

@@ -74,7 +74,7 @@ def test_too_large_calls_make_calls_smaller_within_a_bound_for_some_time():
         estimate.learn(["x" * 400], 100)
     usual = estimate.bytes_per_token
     for _ in range(5000):
-        estimate.raise_expectation()
+        estimate.raise_correction()
     assert 3.9 < estimate.correction <= 4.0
     assert estimate.bytes_per_token == usual  # by which quotas are charged
     for _ in range(200):

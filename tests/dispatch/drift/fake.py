@@ -145,7 +145,7 @@ class Host:
         """One tick, and as many as it takes until no check runs."""
         self.watch.tick()
         end = time.monotonic() + 60
-        while self.watch.is_checking and time.monotonic() < end:
+        while self.watch._checker.is_running and time.monotonic() < end:
             self.watch.tick()
 
     def tick_until(self, is_true):

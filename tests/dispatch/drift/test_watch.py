@@ -137,7 +137,8 @@ def test_slow_deployment_delays_no_result_of_another(host, providers, clock):
     providers["b"].may_answer.clear()
     worker = host(every=100, on_drift="eject")
     worker.tick_until(lambda: worker.agreements()["a"] == 1.0)
-    assert worker.watch.is_checking
+    assert checks(providers) == [1, 1]
+    assert worker.agreements()["b"] is None
     providers["a"].space = "other"
     clock.now += 100  # "a" is due again, while "b" is still under way
     worker.tick_until(lambda: worker.states() == {"a": "drifted", "b": "ok"})

@@ -48,6 +48,7 @@ def after(
     size=1,
     refused_by=(A,),
     doubts_400=False,
+    is_kind_refused=False,
     merged=None,
     **fields,
 ):
@@ -59,5 +60,6 @@ def after(
     one = attempt(A, size)
     one.batch_size = batch_size
     of = pool(A, B, settings=replace(SETTINGS, saved_retries=saved))
-    steps = Options(has_other, has_any, has_candidate, has_second_opinion, trusts_400, doubts_400)
+    of_400 = has_second_opinion, trusts_400, doubts_400, is_kind_refused
+    steps = Options(has_other, has_any, has_candidate, *of_400)
     return decide(failed, one, failure, of, steps)

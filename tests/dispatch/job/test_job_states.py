@@ -1,5 +1,8 @@
 """A part has only the listed transitions and keeps its invariants."""
 
+import logging
+from operator import attrgetter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -246,3 +249,24 @@ def test_unexpected_exception_ends_the_request_and_leaves_no_state(when, monkeyp
     with pytest.raises((ZeroDivisionError, InternalError)):
         asking.job.outcome()
     asking.assert_nothing_left()
+
+
+@pytest.mark.parametrize("at", ["_accept", "_parts.keep_only"])
+def test_bug_is_logged_after_the_lock_of_the_job_is_released(at, monkeypatch):
+    asking, held = Asking(), []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            held.append(asking.job._lock.locked())
+
+    monkeypatch.setattr(logging.getLogger("app.dispatch"), "handlers", [Handler()])
+    owner, _, name = f"_state.{at}".rpartition(".")
+    monkeypatch.setattr(attrgetter(owner)(asking.job), name, lambda *_: 1 / 0)
+    asking.job.advance(T)
+    (one,) = asking.take()
+    if at == "_accept":
+        asking.answer(one, T + 1)
+    else:
+        asking.job.keep_only([0], T + 1)
+    assert held == [False]
+    assert isinstance(asking.job.error, InternalError)

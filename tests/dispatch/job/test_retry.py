@@ -127,6 +127,14 @@ def test_unconfirmed_400_is_not_the_callers_fault():
     assert "your input" not in decision.error.log_message
 
 
+def test_doubtful_400_to_a_kind_that_all_refuse_is_told_where_the_budget_is_used_up():
+    doubtful = {"saved": 0.0, "doubts_400": True, "is_kind_refused": True}
+    assert isinstance(after(REFUSED, **doubtful).error, BadRequest)
+    assert after(REFUSED, **{**doubtful, "saved": 1.0}) == FailOver(cost=1.0)
+    assert isinstance(after(REFUSED, has_other=False, **doubtful).error, UpstreamFailed)
+    assert after(REFUSED, batch_size=3, **doubtful) == Retry(never_merge=True, cost=0.0)
+
+
 # 3. No deployment may be asked now
 
 

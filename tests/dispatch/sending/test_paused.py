@@ -32,14 +32,18 @@ def test_what_waits_is_sent_when_the_pause_has_ended():
         assert 15 < when - start < 16
 
 
-def test_pause_that_has_no_thread_is_ended_by_a_later_one():
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_pause_that_has_no_thread_is_ended_by_a_later_one(error):
+    def no_thread():
+        raise error("can't start new thread")
+
     with World().installed() as world:
         sent = []
         queue, a, paused = paused_queue(sent.append)
         start = world.now
         for _ in range(3):
             queue.submit(attempt(a, group=None, deadline=start + 100), start)
-        world.may_start = lambda: False
+        world.may_start = no_thread
         assert queue.submit(attempt(a, group=None, deadline=start + 100), start) is None
         world.run()
         world.may_start = lambda: True

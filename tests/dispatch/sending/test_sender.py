@@ -116,11 +116,12 @@ def test_429_sends_queued_attempts_elsewhere():
     assert len(sending.calls) == 1
 
 
-def test_failed_thread_start_frees_its_slot():
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_failed_thread_start_frees_its_slot(error):
     sending = Sending(tokens_per_minute=100)
 
     def no_thread(*_):
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     sending.sender._start_thread = no_thread
     one = sending.submit(sending.a, 0)
