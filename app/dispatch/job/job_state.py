@@ -65,9 +65,8 @@ class JobState:
         self._context = context
         self._rng = rng
         self._parts_are_published = parts_are_published
-        self._parts = Parts(
-            context.prepared.tokens, self.effects, with_size(request.flow, len(request.items))
-        )
+        flow = with_size(request.flow, len(request.items))
+        self._parts = Parts(context.prepared.tokens, self.effects, flow)
         self.times = self._parts.times
         self.times.records = request.calls
         self.start_first = self._parts.start_first
