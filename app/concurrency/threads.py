@@ -57,6 +57,7 @@ class NativeThreads:
         try:
             self._start(call)
         except BaseException as error:
+            call.is_dropped = True  # gevent keeps it, and would make it with its next thread
             self._free.release()
             if isinstance(error, Exception):  # also a `MemoryError`, and those of greenlets
                 raise NoThread("no thread can be started") from error
@@ -114,7 +115,7 @@ class _Call(Generic[T]):
 
     def __init__(self, function: Callable[[], T], release: Callable[[], None]) -> None:
         self.wakeup = Wakeup()
-        self.is_done = False
+        self.is_done = self.is_dropped = False
         self._function = function
         self._release = release  # frees the thread for the next call
         self._result: list[T] = []
@@ -126,7 +127,9 @@ class _Call(Generic[T]):
         self.finish()
 
     def run(self) -> None:
-        """Run the function; touch no lock."""
+        """Run the function, unless the call is dropped; touch no lock."""
+        if self.is_dropped:
+            return
         try:
             self._result.append(self._function())
         except BaseException as error:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
-from app.concurrency.threads import NativeThreads, threads_are_greenlets
+from app.concurrency.threads import NativeThreads, NoThread, threads_are_greenlets
 
 T = TypeVar("T")
 
@@ -150,6 +150,8 @@ class _ThreadCaller:
                 return result
         except TimeoutError as error:
             raise Unavailable("the database does not answer in time") from error
+        except NoThread as error:
+            raise Unavailable("no thread can be started for the database") from error
 
 
 def _first_line(error: Exception) -> str:

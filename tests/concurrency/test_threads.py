@@ -52,9 +52,32 @@ assert (first.get(), second.get()) == (True, 7)
 print("done")
 """
 
+#: gevent keeps a call in the queue of its pool where the thread for it cannot be started.
+A_CALL_HAS_NO_THREAD = """
+from gevent import monkey
+monkey.patch_all()
+from gevent import threadpool
+from app.concurrency.threads import NativeThreads, NoThread
+threads, made, start = NativeThreads(1), [], threadpool.start_new_thread
 
-@pytest.mark.parametrize("program", [UNDER_GEVENT, ENDS_AT_THE_BEGINNING_OF_A_WAIT])
-def test_many_greenlets_share_native_threads(program):
+def refuse(*_):
+    raise RuntimeError("can't start new thread")
+
+threadpool.start_new_thread = refuse
+try:
+    threads.run(lambda: made.append(1), 10)
+except NoThread:
+    threadpool.start_new_thread = start
+assert threads.run(lambda: 7, 10) == 7
+assert not made, "it was made although its caller went on without it"
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    "program", [UNDER_GEVENT, ENDS_AT_THE_BEGINNING_OF_A_WAIT, A_CALL_HAS_NO_THREAD]
+)
+def test_native_threads_are_shared_under_gevent(program):
     """Neither a native thread nor gevent's hub waits for a lock that gevent has replaced."""
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=60, check=False

@@ -5,6 +5,7 @@ import pytest
 from app.database.engine import Database, Unavailable
 from app.database.migrations import migrate
 from app.usage.store.store import ReportQuery, Store
+from tests.providers.http import NoThreads
 from tests.usage.conftest import row
 from tests.usage.store.sums import count
 
@@ -86,3 +87,15 @@ def test_thread_pool_is_used_only_if_gevent_has_patched():
     assert gevent.monkey.saved == {}
     assert not threads_are_greenlets()
     assert engine._ThreadCaller(None)(lambda: 5) == 5
+
+
+def test_database_is_unavailable_where_no_thread_can_be_had(monkeypatch):
+    from app.concurrency import threads
+    from app.database import engine
+
+    call = engine._ThreadCaller(None)
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "_thread", NoThreads(RuntimeError))
+        with pytest.raises(Unavailable, match="no thread"):
+            call(lambda: 5)
+    assert call(lambda: 5) == 5

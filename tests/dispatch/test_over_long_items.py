@@ -92,6 +92,17 @@ def test_calls_get_smaller_for_a_call_that_was_too_large_and_not_for_a_text(
     assert bool(raised) == is_learned
 
 
+def test_calls_get_smaller_also_where_a_part_of_each_waits_for_the_next_one():
+    """A third of a call that is far too large waits again: the next call is too large with it."""
+    limited = {"m": [{"provider": "a", "max_tokens": 5000}]}
+    with simulated({"a": whole_call(6000)}, limited, concurrency=1, waiting=6000) as run:
+        for i in range(6000):
+            run.ask("m", [f"text {i:04}, of some more words"], after=i * 1e-5, timeout=60)
+        run.world.run()
+    assert all(asked.outcome for asked in run.asked)
+    assert sum(call.error is not None for call in run.calls()) < 40
+
+
 def test_texts_of_a_request_that_was_too_large_share_calls_again():
     """None of them is at fault: each has been served in a smaller call."""
     texts = [f"text {i:04}" for i in range(400)]

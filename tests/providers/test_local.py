@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.concurrency import threads
 from app.concurrency.deadline import Deadline
 from app.config import ProviderSettings
 from app.domain import Call
@@ -16,6 +17,7 @@ from app.errors import BrokenContract, ProviderTimeout, Rejected
 from app.providers import registry
 from app.providers.kinds import local
 from app.tokens.slices import slices
+from tests.providers.http import without_threads
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +231,11 @@ def test_a_long_text_without_a_place_to_cut_ends_at_the_deadline(provider, monke
             embed(provider, "x" * 100_000, seconds=0.05)
     finally:
         release.set()
+
+
+@without_threads
+def test_a_long_text_without_a_place_to_cut_is_embedded_where_no_thread_can_be_had(
+    provider, monkeypatch, no_threads
+):
+    monkeypatch.setattr(threads, "_thread", no_threads)
+    assert embed(provider, "x" * 40_000, seconds=60).rows

@@ -78,8 +78,8 @@ class SizeRefusal:
     def of_batch(cls, attempts: Sequence[Attempt], estimate: TokenEstimate) -> None:
         """Have the attempts of a batch record when they are served."""
         refusal = cls(len(attempts), estimate)
-        for attempt in attempts:
-            attempt.on_served = refusal.record_served
+        for attempt in attempts:  # one that has waited again may be of an earlier such call, too
+            attempt.on_served = (*attempt.on_served, refusal.record_served)
 
     def record_served(self) -> None:
         """Record that one of them has its vectors."""

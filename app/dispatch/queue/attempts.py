@@ -5,7 +5,7 @@ It is made under the lock of their `SlotQueue`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from enum import Enum
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -96,7 +96,7 @@ class Attempt(Struct, eq=False):
     call_started_at: float | None = None  # of its last call: a bisection makes several
     batch: Batch | None = None  # while it is in flight
     batch_size: int = 1  # attempts in its last call, this one included
-    on_served: Callable[[], None] | None = None  # called once it has its vectors
+    on_served: Sequence[Callable[[], None]] = ()  # called once it has its vectors
     size: int = 0  # items: those of the call
 
     def __post_init__(self) -> None:

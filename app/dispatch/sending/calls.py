@@ -106,9 +106,10 @@ def _embed_in_span(tracer: Tracer, batch: Batch, call: Call, model: str) -> Vect
 def deliver(attempt: Attempt, result: Result, batch_size: int, now: float) -> bool:
     """Pass an attempt its result; return False where its job has abandoned it."""
     counted = None
-    if attempt.on_served is not None and isinstance(result, Vectors):
-        attempt.on_served()
-        attempt.on_served = None
+    if attempt.on_served and isinstance(result, Vectors):
+        for record_served in attempt.on_served:
+            record_served()
+        attempt.on_served = ()
     if attempt.charged and isinstance(result, Vectors) and not result.estimated:
         counted = sum(result.tokens)
     if not attempt.deployment.queue.finish_attempt(attempt, batch_size, counted):

@@ -16,7 +16,7 @@ import numpy as np
 import wordllama
 
 from app.concurrency.deadline import Deadline
-from app.concurrency.threads import NativeThreads
+from app.concurrency.threads import NativeThreads, NoThread
 from app.concurrency.yielding import yield_control
 from app.config import ProviderSettings
 from app.domain import Call, Item, Vectors
@@ -113,6 +113,8 @@ class Local:
             (encoded,) = self._threads.run(lambda: self._encode([part]), deadline.remaining())
         except TimeoutError as error:
             raise ProviderTimeout("did not finish in time") from error
+        except NoThread:  # better here than not at all: it is no fault of the deployment
+            (encoded,) = self._encode([part])
         ids: list[int] = encoded.ids
         return ids
 
