@@ -75,9 +75,11 @@ def test_limits_of_the_key_are_shown_and_the_ledger_counts(browser, console_upst
         page.login(POOR_KEY)
         page.goto("/console/playground")
         assert page.texts("#model option") == ["wordllama"]
-        assert embed(page) == 200
-        assert embed(page) == 200
-        assert embed(page) == 429
+        statuses = [embed(page)]
+        while statuses[-1] == 200 and len(statuses) < 6:
+            statuses.append(embed(page))
+        # Where a minute ends meanwhile, what was used in it counts less by now: one more is served.
+        assert statuses in ([200, 200, 429], [200, 200, 200, 429])
         assert "Rate limit reached" in page.text("[role=alert]")
         assert page.evaluate("document.getElementById('texts').value").split("\n") == TEXTS
         page.check_accessibility()
@@ -85,10 +87,11 @@ def test_limits_of_the_key_are_shown_and_the_ledger_counts(browser, console_upst
         page.evaluate("document.querySelector('#model option').value = 'steady'")
         assert embed(page, model="steady") == 403
         assert "may not use the model" in page.text("[role=alert]")
-        rows = eventually(lambda: usage_of(proxy), what="the ledger has the requests")
-        assert [(r["key"], r["requests"]) for r in rows] == [("poor", 4)]
+        number = len(statuses) + 1
+        rows = eventually(lambda: usage_of(proxy, number), what="the ledger has the requests")
+        assert [(r["key"], r["requests"]) for r in rows] == [("poor", number)]
 
 
-def usage_of(proxy):
+def usage_of(proxy, number):
     rows = proxy.client(ADMIN_KEY).get("/v1/usage?by=key").json["data"]
-    return rows if rows and sum(row["requests"] for row in rows) == 4 else None
+    return rows if rows and sum(row["requests"] for row in rows) == number else None
