@@ -196,11 +196,10 @@ class EmbeddingSchema(Schema):
     caching = TypedField(bool, "a boolean")
     service_tier = TypedField(str, "a string", one_of(SERVICE_TIERS))
 
-    def __init__(self, max_items: int, records_calls: bool = False, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, max_items: int, records_calls: bool = False) -> None:
+        super().__init__()
         self.max_items = max_items  # inputs in one request
         self._records_calls = records_calls  # an observer keeps the calls of requests
-        self._of_fields: dict[frozenset[str], EmbeddingSchema] = {}
 
     def parse(
         self, payload: dict[str, Any], model: str | None = None, caller: Caller = _NO_CALLER
@@ -224,7 +223,7 @@ class EmbeddingSchema(Schema):
         if "input" not in given:
             raise BadRequest("Missing required parameter: 'input'.", param="input")
         try:
-            loaded = self._for_fields(frozenset(given)).load(given)
+            loaded = self.load(given, partial=True)  # required fields were checked above
         except ValidationError as error:
             name, messages = next(iter(error.normalized_messages().items()))
             raise BadRequest(messages[0], param=name) from error
@@ -242,11 +241,3 @@ class EmbeddingSchema(Schema):
             calls=[] if self._records_calls else None,
         )
         return request, extra
-
-    def _for_fields(self, given: frozenset[str]) -> EmbeddingSchema:
-        """Return the schema of these fields, made once: of the whole one marshmallow visits all."""
-        schema = self._of_fields.get(given)
-        if schema is None:
-            only = [name for name in self.fields if name in given]  # the first error is told
-            schema = self._of_fields[given] = EmbeddingSchema(self.max_items, only=only)
-        return schema

@@ -33,7 +33,7 @@ class RefusedKinds:
 
     def __init__(self, settings: DispatchSettings) -> None:
         self._settings = settings
-        self._embedded: dict[Hashable, None] = {}  # about in the order in which they were embedded
+        self._embedded: dict[Hashable, None] = {}  # the kind embedded last is the last one
         self._confirmed: dict[Hashable, _Confirmed] = {}
         self._lock = uncontended_lock()
 
@@ -56,8 +56,6 @@ class RefusedKinds:
 
     def record_embedded(self, kind: Hashable) -> None:
         """Record that a deployment has embedded a request of that kind."""
-        if kind in self._embedded and not self._confirmed:
-            return  # as for nearly all requests
         with self._lock:
             self._confirmed.pop(kind, None)
             self._embedded.pop(kind, None)
