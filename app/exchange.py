@@ -19,6 +19,8 @@ from app.limits.limiter import Grant
 EXCHANGE = "embeddings_proxy.exchange"
 #: In the WSGI environ: the seconds for which a request has waited for a thread of the server.
 WAITED_S = "embeddings_proxy.waited_s"
+#: Flask's endpoint of all paths for embeddings.
+EMBEDDINGS_ROUTE = "api.embeddings"
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -68,6 +70,11 @@ class Exchange(Struct):
     def elapsed(self) -> float:
         """Return the seconds since the request arrived."""
         return time.monotonic() - self.started
+
+    @property
+    def asks_for_embeddings(self) -> bool:
+        """Whether it is a request for embeddings, under any of the route's paths."""
+        return self.route == EMBEDDINGS_ROUTE and self.method == "POST"  # Flask adds OPTIONS
 
     @property
     def purchases(self) -> Mapping[Source, int]:

@@ -41,3 +41,16 @@ def test_the_clock_starts_with_the_exchange(monkeypatch):
     exchange = Exchange("req_1", "POST", "/v1/embeddings", started=50.0)
     now[0] = 50.25
     assert exchange.elapsed() == 0.25
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "does"),
+    [
+        ("POST", "api.embeddings", True),
+        ("OPTIONS", "api.embeddings", False),
+        ("GET", "api.models", False),
+        ("POST", "", False),
+    ],
+)
+def test_only_posts_to_the_route_ask_for_embeddings(method, route, does):
+    assert Exchange("r", method, "/v1/embeddings", route=route).asks_for_embeddings is does

@@ -83,8 +83,3 @@ def _storable(text: str) -> str:
 
 def _names(names: Iterable[str]) -> str:
     return ",".join(dict.fromkeys(name for name in names if name))
-
-
-def is_metered(exchange: Exchange) -> bool:
-    """Return whether this is a request for embeddings, under any of its paths."""
-    return exchange.method == "POST" and exchange.path.rstrip("/").endswith("/embeddings")

@@ -9,11 +9,11 @@ from app.concurrency.peer import CLIENT_LOOK_S
 from app.domain import EmbeddingRequest
 from app.errors import BadRequest, ClientClosedRequest, InternalError
 from tests.dispatch.arrangement import Arrangement
-from tests.dispatch.asked import Asked
+from tests.dispatch.asked import GRACE, Asked
 from tests.dispatch.asks import NOT_TEXT
 from tests.dispatch.members import POISON, Seen
 from tests.dispatch.rows import WIDTH, row, text_of
-from tests.dispatch.simulator import GRACE, Simulation
+from tests.dispatch.simulator import Simulation
 from tests.dispatch.trouble import REFUSES_ALL
 from tests.dispatch.virtual import LATE
 

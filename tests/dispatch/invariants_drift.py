@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from tests.dispatch.arrangement import Arrangement
-from tests.dispatch.asked import Asked
+from tests.dispatch.asked import GRACE, Asked
 from tests.dispatch.invariants_answers import serving
-from tests.dispatch.simulator import GRACE, Simulation
+from tests.dispatch.simulator import Simulation
 
 
 def check_drift(run: Simulation, made: Arrangement) -> Iterator[str]:

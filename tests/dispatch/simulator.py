@@ -27,10 +27,8 @@ from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.deployments.deployment import Deployment
 from app.domain import Caller, EmbeddingRequest, Item
 from app.errors import (
-    BadRequest,
     ClientError,
     ConnectionFailed,
-    InternalError,
     Rejected,
     Throttled,
 )
@@ -39,12 +37,9 @@ from app.providers.base import Capabilities
 from app.tokens.tokenizers import Tokenizer
 from tests.dispatch.asked import Asked
 from tests.dispatch.internals import WatchedDispatcher, leftovers
-from tests.dispatch.members import POISON, Behaviour, Limits, Member, Seen
-from tests.dispatch.rows import row
-from tests.dispatch.virtual import DEADLY, LATE, World
+from tests.dispatch.members import Behaviour, Limits, Member, Seen
+from tests.dispatch.virtual import DEADLY, World
 
-#: Maximum seconds from the deadline to the end of a request: a wake-up takes some time, twice.
-GRACE = 3 * LATE
 RETRIES, HEDGES = 0.2, 0.05  # extra calls for each call …
 SAVED = 20  # … and those available at the start
 SOONEST = 0.05  # minimum seconds before a call is repeated: a slow probe is hedged then
@@ -216,7 +211,7 @@ class Simulation:
         assert not self.world.wrong, self.world.wrong[:5]
         assert self.world.threads == 0, "a thread waits for ever"
         for asked in self.asked:
-            _check_answer(asked)
+            asked.check()
         self._check_repeats()
         self._check_nothing_left()
 
@@ -284,20 +279,3 @@ def simulated(*args: Any, seed: int = 0, **options: Any) -> Iterator[Simulation]
 def _model(name: str, deployments: list[dict[str, Any]], own: dict[str, Any]) -> ModelSettings:
     made = tuple(DeploymentSettings(**{"model": name, **d}) for d in deployments)
     return ModelSettings(name, made, **own)
-
-
-def _check_answer(asked: Asked) -> None:
-    request = asked.request
-    assert asked.heard is not None, "a caller heard nothing"
-    assert asked.bug is None, f"a caller got a {asked.bug!r}"
-    assert asked.heard <= asked.at + request.timeout + GRACE, "a caller heard too late"
-    if asked.outcome is not None:
-        vectors = asked.outcome.vectors
-        assert list(vectors.rows) == [row(item) for item in request.items], "not its own vectors"
-        assert len(vectors.tokens) == len(request.items)
-        return
-    assert asked.error is not None
-    assert not isinstance(asked.error, InternalError)
-    poisoned = any(POISON in str(item) for item in request.items)
-    if isinstance(asked.error, BadRequest):
-        assert poisoned, "a caller was refused for what another sent"

@@ -1,7 +1,6 @@
 """Fixtures of the ledger: databases of both kinds, with tables."""
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +9,7 @@ from app.database.columns import COLUMNS
 from app.database.engine import Database
 from app.database.migrations import migrate
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
+from app.exchange import Exchange
 from app.usage.ledger import ledger as ledgers
 from app.usage.ledger import shipper as shippers
 from app.usage.ledger.journal import Journal
@@ -141,15 +141,15 @@ def exchange(path="/v1/embeddings", method="POST", caller="team", error=None, **
         served = {"cache": "partial", "cached_tokens": 3, "sources": [source]}
         served["purchases"] = {source: 3}
         outcome = Outcome(Vectors([b"", b""], [3, 3]), "p", 1, **served)
-    return SimpleNamespace(
-        id="mine",
-        method=method,
-        path=path,
+    return Exchange(
+        "mine",
+        method,
+        path,
         caller=Caller(caller) if caller else None,
         request=asked,
         outcome=outcome,
         error=error,
         space="auto-0123456789abcdef",
-        purchases=(outcome or error).purchases,
         seconds=0.0123,
+        route="api.embeddings" if path == "/v1/embeddings" else "",
     )

@@ -14,12 +14,12 @@ from app.console.playground.form import TIMEOUT_S
 from app.console.sessions import Session
 from app.domain import Caller, EmbeddingRequest, Outcome
 from app.errors import ClientError, InternalError, drop_tracebacks
-from app.exchange import Exchange, Observer, StartObserver, request_id
+from app.exchange import EMBEDDINGS_ROUTE, Exchange, Observer, StartObserver, request_id
 from app.pipeline import Pipeline
 
 #: In the log: these requests are told from the API's by their path. Metrics count both as one.
 PATH = "/console/playground/embeddings"
-_ROUTE, _RULE = "api.embeddings", "/v1/embeddings"
+_RULE = "/v1/embeddings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class PlaygroundEmbedder:
     ) -> Embedded:
         """Embed texts; ``fields`` are the further ones of the request, ``environ`` is WSGI's."""
         exchange = Exchange(request_id(None), "POST", PATH, caller=session.caller)
-        exchange.route, exchange.rule, exchange.client = _ROUTE, _RULE, session.address
+        exchange.route, exchange.rule, exchange.client = EMBEDDINGS_ROUTE, _RULE, session.address
         for start_observer in self._start_observers:
             start_observer.started(exchange, environ)
         payload = {"timeout": TIMEOUT_S, **fields, "model": choice.model, "input": list(texts)}

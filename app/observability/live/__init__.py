@@ -11,6 +11,7 @@
 * `history`: what ended workers leave behind, so that a reload loses nothing.
 * `reloads`: when the settings were reloaded.
 
-On a request's way there is `observer` only, which costs 1 µs. All is bounded: 1.5 MB for the sums,
-1,000 requests, 10,000 of their calls, and 1,000 requests that are pending.
+On a request's way are `observer` and `figures` only; docs/performance.md has what they cost. All is
+bounded: 1.5 MB for the sums, 1,000 requests, 10,000 of their calls, and what is pending: 100
+requests, and 100 calls.
 """

@@ -26,7 +26,7 @@ MAX_MARKS = 200
 SUMS = ("requests", "served", "items", "tokens", "cached_tokens", "cost")
 _LATENCY = len(SUMS)  # the first column of the histogram
 #: Calls that wait to be added to the sums.
-MAX_PENDING = 1_000
+MAX_PENDING = 100
 
 
 class Mark(NamedTuple):

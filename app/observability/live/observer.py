@@ -32,11 +32,9 @@ if TYPE_CHECKING:
     from app.exchange import Exchange
 
 _log = logging.getLogger("app.observability.live")
-#: Flask's endpoint of all paths for embeddings.
-_EMBEDDINGS_ROUTE = "api.embeddings"
 SAMPLE_INTERVAL_S = 1.0
 #: Finished requests that wait to be added to the figures and to the last requests.
-MAX_PENDING = 1_000
+MAX_PENDING = 100
 MAX_REQUESTS_OF_ONE_ID = 20
 
 
@@ -74,7 +72,7 @@ class Live:
 
     def keep(self, exchange: Exchange, record: RequestRecord) -> None:
         """Keep a finished request for embeddings. Nothing is locked here: it is pending."""
-        if exchange.route != _EMBEDDINGS_ROUTE or exchange.method == "OPTIONS":
+        if not exchange.asks_for_embeddings:
             return
         request, error, purchases = exchange.request, exchange.error, exchange.purchases
         self._pending.append(

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Result = Literal["ok", "refused", "invalid", "failed"]
 
-#: Flask's endpoint of all paths for embeddings.
-EMBEDDINGS_ROUTE = "api.embeddings"
 #: Limits by the code of their error; the limits of a key have its type instead.
 LIMITS_BY_CODE = {
     "overloaded": "waiting",
@@ -95,7 +93,7 @@ class Meter(Events):
         with self._lock:
             self._in_flight.add(-1)
             self._requests(exchange.route, model, status).add(1)
-            if exchange.route == EMBEDDINGS_ROUTE and exchange.method != "OPTIONS":
+            if exchange.asks_for_embeddings:
                 self._number(catalog.KEY_REQUESTS, key, result_of(status)).add(1)
             if purchases := exchange.purchases:
                 self._count_cost(purchases, model, key)

@@ -26,7 +26,7 @@ from app.usage.ledger.journal import Journal
 from app.usage.ledger.segment import Segment, is_writable
 from app.usage.ledger.shipper import Shipper
 from app.usage.ledger.spool import Spool
-from app.usage.record import Recorder, Row, is_metered
+from app.usage.record import Recorder, Row
 
 if TYPE_CHECKING:
     from app.exchange import Exchange
@@ -104,7 +104,7 @@ class Ledger:
     def finished(self, exchange: Exchange, status: int) -> None:
         """Queue the row of a request for embeddings that has a valid key."""
         # Metrics count requests without a valid key. Rows of them could fill the database.
-        if exchange.caller is None or not is_metered(exchange):
+        if exchange.caller is None or not exchange.asks_for_embeddings:
             return
         if len(self._queue) + len(self._rows) >= MAX_ROWS_IN_MEMORY:
             self._drop()
