@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.config import ModelSettings
@@ -54,9 +54,9 @@ class Recorder:
         purchases = exchange.purchases
         tokens = outcome.prompt_tokens if outcome is not None else 0
         cached = outcome.cached_tokens if outcome is not None else 0
-        provider = outcome.provider if outcome is not None else _names(n for n, _ in purchases)
         sources = outcome.sources if outcome is not None else list(purchases)
-        row += [provider, _names(name for _, name in sources), items, tokens]
+        provider = outcome.provider if outcome is not None else _joined([n for n, _ in sources])
+        row += [provider, _joined([name for _, name in sources]), items, tokens]
         row += [sum(purchases.values()), cached, self._prices.cost_of(model, purchases)]
         code = (error.code or error.type) if error is not None else ""
         row += [round(exchange.seconds * 1000), status, code, exchange.space]
@@ -81,5 +81,5 @@ def _storable(text: str) -> str:
     return _NOT_STORABLE.sub("\ufffd", text)
 
 
-def _names(names: Iterable[str]) -> str:
-    return ",".join(dict.fromkeys(name for name in names if name))
+def _joined(names: list[str]) -> str:
+    return ",".join(dict.fromkeys(filter(None, names)))

@@ -47,4 +47,4 @@ def test_calls_per_request_grow_with_number_of_limits(limits, most):
 
 def test_calls_for_a_ledger_row_are_few():
     recorder, ended = Recorder(MODELS), exchange(user="u-1")
-    assert calls(lambda: recorder.row(ended, 200, "w", 1)) < 31
+    assert calls(lambda: recorder.row(ended, 200, "w", 1)) < 30
