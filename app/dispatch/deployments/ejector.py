@@ -38,7 +38,12 @@ class Ejector:
         """
         deployment, first = batch.deployment, batch.attempts[0]
         if deployment.standing.record_success(
-            batch.item_count, call_started_at, now, first.kind, batch.tokens
+            batch.item_count,
+            call_started_at,
+            now,
+            first.kind,
+            batch.tokens,
+            batch.calls_at_once,
         ):
             _log.warning("deployment %s of %s is back", deployment.label, self._model)
         if self._is_alone:

@@ -12,6 +12,7 @@ from app.dispatch.health.circuit_breaker import DeploymentBreaker
 from app.dispatch.health.recent_calls import Latency
 from app.dispatch.health.refusals import Refusals
 from app.dispatch.health.time_limits import Evidence, Silence, TimeLimits
+from app.dispatch.health.unslowed_calls import UnslowedCalls
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
 
@@ -20,14 +21,15 @@ class Standing:
 
     Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
     read: `is_ejected`, `in_flight`, ``refusals.doubted_until`` by `pool`, ``latency`` by `draw` and
-    `ejector`, ``breaker`` by `pools` and `caller_errors`, and ``durations`` (an estimate) by
-    `deployment` and `leaving`.
+    `ejector`, ``breaker`` by `pools` and `caller_errors`, and the estimates ``durations`` by
+    `deployment`, `leaving` and `batch`, and ``unslowed_calls`` by `batch`.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
         self.breaker = DeploymentBreaker(rng.random, settings)
         self.latency = Latency()
         self.durations = CallDurations()
+        self.unslowed_calls = UnslowedCalls()
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
         self.is_ejected_for_drift = False
         self.time_limits = TimeLimits(timeout, settings)
@@ -141,11 +143,21 @@ class Standing:
     # After a call
 
     def record_success(
-        self, items: int, call_started_at: float, now: float, kind: Hashable, tokens: int
+        self,
+        items: int,
+        call_started_at: float,
+        now: float,
+        kind: Hashable,
+        tokens: int,
+        calls_at_once: int = 1,
     ) -> bool:
-        """Record a call with vectors, of so many expected tokens; whether that ends an ejection."""
+        """Record a call with vectors, of so many expected tokens; whether that ends an ejection.
+
+        ``calls_at_once``: those in flight when it took its slot, with itself.
+        """
         with self._lock:
             self.durations.learn(items, tokens, now - call_started_at)
+            self.unslowed_calls.learn(calls_at_once, items, tokens, now - call_started_at)
             breaker, silence, was_ejected = self.breaker, self._silence, self.breaker.is_ejected
             caused_ejection = silence.is_cause_of(call_started_at, breaker.ejections_ever)
             straggler = breaker.is_straggler(call_started_at) and not caused_ejection

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
+from app.dispatch.health.unslowed_calls import FEW_CALLS
 from app.dispatch.queue.attempts import Attempt, AttemptState
 from app.dispatch.queue.leaving import Merging
 from app.domain import Item
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 #: Attempts in a call that starts early, at least: it takes the worker as long as one or two
 #: requests, which is little for so many.
 MIN_ATTEMPTS = 8
-#: The share that they are, at least, of the attempts at their deployment that are queued or in
-#: flight. With four calls in turn, the worker reads requests while the provider works on others.
-MIN_SHARE = 1 / 4
+#: The same where the provider and the worker take so many calls at once that each may have two.
+MIN_ATTEMPTS_UNSLOWED = 2
 #: The time in which they were read, at most, as a share of the seconds of their call. For shorter
 #: calls it never waits long, and more of them would take it longer.
 MAX_READING_SHARE = 1 / 4
+#: The time in which all that are queued or in flight would be read as fast, as such a share: else
+#: the worker is too busy for more calls at once than `FEW_CALLS`.
+MAX_READING_SHARE_OF_ALL = 1 / 2
 
 
 class CallDeadline(Deadline):
@@ -98,6 +101,7 @@ class Batch(Struct, eq=False):
     deadline: CallDeadline
     merging: Merging | None = None  # what may still be added
     opened_at: float = 0.0
+    calls_at_once: int = 1  # of its deployment, with itself, when it took its slot
     starts_early: bool = False  # see `Batch.may_start_early`
     is_claimed: bool = False  # by the thread that makes its call
     threads: int = 1  # that are to claim it
@@ -177,18 +181,39 @@ class Batch(Struct, eq=False):
         self.attempts.append(attempt)
         return True
 
-    def may_start_early(self, outstanding: int, free_slots: int, now: float) -> bool:
+    def may_start_early(self, outstanding: int, slots: int, free: int, now: float) -> bool:
         """Return whether its call may start before its sender runs, while others could still join.
 
         The batch is open for additions until its sender runs. Under gevent that is after all
         requests that have arrived were read. If no call started before, a burst of requests would
         share one call, whose answers cause the next burst: the provider would wait for the worker,
         and then the worker for the provider.
+
+        It starts with its share of all attempts. That is a fourth, so that the worker reads some
+        while the provider works on others. It is less where more calls at once are known not to
+        slow each other, each attempt could have a slot, the worker reads fast, and no quota limits
+        the calls.
+
+        ``outstanding``: the attempts at its deployment that are queued or in flight, its own
+        included. ``free``: slots for those that come next, which would wait for its end without.
         """
-        if not has_enough(len(self.attempts), outstanding, free_slots):
+        if free <= 0:
             return False
-        call_s = self.deployment.durations.expected(self.item_count, self.tokens)
-        return is_read_fast(now - self.opened_at, call_s)
+        deployment, attempts = self.deployment, len(self.attempts)
+        call_s = deployment.durations.expected(self.item_count, self.tokens)
+        if call_s is None:
+            return False
+        reading_s = now - self.opened_at
+        if reading_s > MAX_READING_SHARE * call_s:
+            return False
+        calls = float(FEW_CALLS)
+        if (
+            outstanding <= slots
+            and not deployment.quota.is_limited
+            and is_read_fast(reading_s, attempts, outstanding, call_s)
+        ):
+            calls = deployment.standing.unslowed_calls.most
+        return attempts >= enough_attempts(outstanding, calls)
 
 
 def tokens_of(attempts: list[Attempt]) -> int:
@@ -198,18 +223,18 @@ def tokens_of(attempts: list[Attempt]) -> int:
     return sum(attempt.tokens for attempt in attempts)
 
 
-def has_enough(attempts: int, outstanding: int, free_slots: int) -> bool:
-    """Return whether a batch has so many attempts that its call may start early.
+def enough_attempts(outstanding: int, calls: float) -> float:
+    """Return the attempts with which a call may start early, if all share so many calls.
 
     ``outstanding``: the attempts at its deployment that are queued or in flight, its own included.
-    ``free_slots``: those for the attempts that come next, which would wait for its end without.
     """
-    return free_slots > 0 and attempts >= MIN_ATTEMPTS and attempts >= MIN_SHARE * outstanding
+    is_unslowed = calls > FEW_CALLS and MIN_ATTEMPTS_UNSLOWED * calls >= outstanding
+    return max(MIN_ATTEMPTS_UNSLOWED if is_unslowed else MIN_ATTEMPTS, outstanding / calls)
 
 
-def is_read_fast(open_s: float, call_s: float | None) -> bool:
-    """Return whether a batch that was opened ``open_s`` seconds ago may start early.
+def is_read_fast(reading_s: float, attempts: int, outstanding: int, call_s: float) -> bool:
+    """Return whether all outstanding attempts would be read in a short time beside their calls.
 
-    ``call_s``: the seconds that its call is expected to take; None while that is not known.
+    ``reading_s``: from the first to the last of the ``attempts``. ``call_s``: seconds of a call.
     """
-    return call_s is not None and open_s <= MAX_READING_SHARE * call_s
+    return reading_s * outstanding <= MAX_READING_SHARE_OF_ALL * call_s * (attempts - 1)

@@ -168,6 +168,7 @@ class SlotQueue(Slots):
                     self._attempts.end(attempt)
                 return Batch.without_slot(returned)
             following = Batch.with_slot(awaited, batch.key, reservation, refused_with)
+            following.calls_at_once = self._leaving.calls[batch.deployment]
             self._attempts.set_in_flight(awaited, following)
             return following
 
@@ -216,7 +217,7 @@ class SlotQueue(Slots):
         calls = self._leaving.calls
         calls[deployment] = calls.get(deployment, 0) + 1
         batch = self._open[key] = Batch.with_slot(attempts, key, reservation, [], merging)
-        batch.opened_at = now
+        batch.opened_at, batch.calls_at_once = now, calls[deployment]
         self._attempts.set_in_flight(attempts, batch)
         return batch
 
@@ -224,8 +225,12 @@ class SlotQueue(Slots):
         """Close a batch and return it, if its call is to start before its sender runs."""
         if self.adaptive is not None:  # its slots are as many as help with the largest calls
             return None
-        outstanding = self._attempts.outstanding[batch.deployment]
-        if not batch.may_start_early(outstanding, self.free, now):
+        deployment, slots, free = batch.deployment, self.slots, self.free
+        if deployment.concurrency is not None:
+            slots = min(slots, deployment.concurrency)
+            free = min(free, deployment.concurrency - self._leaving.calls[deployment])
+        outstanding = self._attempts.outstanding[deployment]
+        if not batch.may_start_early(outstanding, slots, free, now):
             return None
         del self._open[batch.key]
         batch.starts_early, batch.threads = True, 2

@@ -129,8 +129,10 @@ class EventLoop:
         number = len(batch.attempts)
         self._spend(RESULT_S + ITEM_S * number)
         self.calls.append((self.now, number))
+        size, calls = (batch.item_count, batch.tokens), batch.calls_at_once
         call_s = self.now - self._called_at.pop(batch)
-        self.deployment.durations.learn(batch.item_count, batch.tokens, call_s)
+        self.deployment.durations.learn(*size, call_s)
+        self.deployment.standing.unslowed_calls.learn(calls, *size, call_s)
         for one in batch.attempts:
             self.queue.finish_attempt(one, number)
             self._callbacks.append(partial(self._answer, one))

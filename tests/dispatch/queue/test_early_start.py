@@ -1,16 +1,13 @@
 """A burst of requests leaves in several calls, so that worker and provider work at once."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.queue import batch
-from app.dispatch.queue.batch import (
-    MAX_READING_SHARE,
-    MIN_ATTEMPTS,
-    has_enough,
-    is_read_fast,
-)
+from app.dispatch.health.unslowed_calls import FEW_CALLS, UnslowedCalls
+from app.dispatch.queue.batch import MIN_ATTEMPTS, Batch, enough_attempts, is_read_fast
 from app.dispatch.queue.slot_queue import SlotQueue
 from tests.dispatch.parts import T, attempt, deployment
 from tests.dispatch.queue.event_loop import EventLoop
@@ -28,19 +25,24 @@ def timed(queue):
     return made
 
 
-@given(st.integers(1, 100), st.integers(0, 300), st.integers(-5, 64))
-def test_has_enough_with_a_free_slot_and_a_share_of_all(own, other, free):
-    enough = has_enough(own, own + other, free)
-    assert enough == (free > 0 and own >= MIN_ATTEMPTS and 3 * own >= other)
-    if enough:  # with more attempts, or more slots, too
-        assert has_enough(own + 1, own + 1 + other, free)
-        assert has_enough(own, own + other, free + 1)
+COUNTS, CALLS = st.integers(1, 300), st.floats(FEW_CALLS, 100)
 
 
-@given(st.floats(0, 10), st.floats(0, 10))
-def test_is_read_fast_in_a_share_of_the_time_of_a_call(open_s, call_s):
-    assert is_read_fast(open_s, call_s) == (open_s <= MAX_READING_SHARE * call_s)
-    assert not is_read_fast(open_s, None)
+@given(COUNTS, CALLS)
+def test_enough_attempts_are_the_share_of_one_call(outstanding, unslowed):
+    enough = enough_attempts(outstanding, unslowed)
+    assert enough >= outstanding / unslowed
+    assert enough in (2, MIN_ATTEMPTS, outstanding / unslowed)
+    assert enough <= enough_attempts(outstanding + 1, unslowed)
+    assert enough >= enough_attempts(outstanding, unslowed + 1)
+    assert enough_attempts(outstanding, FEW_CALLS) >= MIN_ATTEMPTS
+
+
+@given(st.integers(0, 10**6), st.integers(2, 100), COUNTS, st.integers(1, 10**6))
+def test_reading_is_fast_if_all_would_be_read_in_half_of_a_call(reading, own, outstanding, call):
+    """In microseconds here."""
+    is_fast = is_read_fast(reading, own, outstanding, call)
+    assert is_fast == (Fraction(reading, own - 1) * outstanding <= Fraction(call, 2))
 
 
 def test_the_next_attempt_opens_another_batch():
@@ -85,19 +87,61 @@ def test_a_batch_stays_open(slots, knows, at):
     assert len(first.attempts) == 41
 
 
-@pytest.mark.parametrize("stalls", [0.0, 10.0, 20.0])
-def test_merging_does_not_slow_a_worker_that_keeps_up(stalls):
-    merged = EventLoop(64, 0.05, stalls=stalls).run()
-    alone = EventLoop(64, 0.05, stalls=stalls, merges=False).run()
+def sixth_attempt(limits=None, slots=64, known=20):
+    """Let a second attempt join a batch, where six are in flight; return its early start."""
+    queue = SlotQueue(slots)
+    to = deployment("a", queue, **(limits or {}))
+    for size in (1, 64) * 20:
+        to.durations.add(size, size, SECONDS)
+    for _ in range(known):
+        to.standing.unslowed_calls.learn(FEW_CALLS, 1, 1, SECONDS)
+    for _ in range(4):
+        queue.submit(attempt(to, group=None), T)
+    queue.submit(attempt(to), T)
+    return queue.submit(attempt(to), T + 0.05 * SECONDS)
+
+
+def test_two_attempts_are_enough_where_more_calls_at_once_are_not_slowed():
+    assert len(sixth_attempt().attempts) == 2
+
+
+@pytest.mark.parametrize(
+    "but",
+    [
+        {"known": 0},
+        {"slots": 5},
+        {"limits": {"concurrency": 5}},
+        {"limits": {"requests_per_minute": 1000}},
+    ],
+)
+def test_two_attempts_are_not_enough(but):
+    """If no more calls are known, there is no slot for each, or calls are limited by a quota."""
+    assert sixth_attempt(**but) is None
+
+
+@pytest.mark.parametrize("stalls", [0.0, 5.0, 10.0])
+@pytest.mark.parametrize("clients", [48, 60, 64])
+def test_merging_does_not_slow_a_worker_that_keeps_up(clients, stalls):
+    merged = EventLoop(clients, SECONDS, stalls=stalls).run(3.0)
+    alone = EventLoop(clients, SECONDS, stalls=stalls, merges=False).run(3.0)
     assert merged.rate >= 0.98 * alone.rate
-    assert merged.p50_ms <= 1.04 * alone.p50_ms
+    assert merged.p50_ms <= 1.01 * alone.p50_ms
     assert merged.cpu_ms < alone.cpu_ms
+
+
+@pytest.mark.parametrize(("clients", "seconds"), [(32, 0.005), (64, 0.005), (64, 0.01)])
+def test_a_busy_worker_makes_no_more_calls(clients, seconds, monkeypatch):
+    found = EventLoop(clients, seconds, stalls=10.0).run()
+    monkeypatch.setattr(UnslowedCalls, "learn", lambda *_: None)
+    few = EventLoop(clients, seconds, stalls=10.0).run()
+    assert found.cpu_ms <= 1.04 * few.cpu_ms
+    assert found.rate >= 0.98 * few.rate
 
 
 @pytest.mark.parametrize(("clients", "gain"), [(64, 1.05), (128, 1.05), (256, 1.01)])
 def test_worker_and_provider_do_not_wait_for_each_other(clients, gain, monkeypatch):
     found = EventLoop(clients, 0.05, stalls=10.0).run(3.0)
-    monkeypatch.setattr(batch, "has_enough", lambda *_: False)
+    monkeypatch.setattr(Batch, "may_start_early", lambda *_: False)
     whole = EventLoop(clients, 0.05, stalls=10.0).run(3.0)
     assert found.rate >= gain * whole.rate
     assert found.p50_ms < whole.p50_ms
@@ -107,7 +151,7 @@ def test_worker_and_provider_do_not_wait_for_each_other(clients, gain, monkeypat
 def test_a_fast_provider_gets_calls_as_large(slots, monkeypatch):
     """Its worker is busy all the time: more calls would take it longer, and save nothing."""
     found = EventLoop(32, 0.0003, slots).run()
-    monkeypatch.setattr(batch, "has_enough", lambda *_: False)
+    monkeypatch.setattr(Batch, "may_start_early", lambda *_: False)
     whole = EventLoop(32, 0.0003, slots).run()
     assert found.cpu_ms <= 1.02 * whole.cpu_ms
     assert found.rate >= 0.98 * whole.rate

@@ -1,0 +1,60 @@
+"""The calls at once that do not slow each other are learned from how long calls take."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.dispatch.health.unslowed_calls import FEW_CALLS, UnslowedCalls
+
+SECONDS = 0.05
+
+
+def learned(calls_at_once, seconds, calls=500, made=None):
+    """Let calls be answered, each after the seconds that a function gives for those at once."""
+    made = made or UnslowedCalls()
+    for number in range(calls):
+        at_once = calls_at_once(made.most)
+        made.learn(at_once, 1 + number % 3, 8, seconds(at_once))
+    return made
+
+
+def as_many(most):
+    return min(64, int(most))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_counts_up_to_the_calls_that_are_made(seed):
+    rng = random.Random(seed)
+    known = learned(as_many, lambda _: SECONDS * rng.lognormvariate(0, 0.2))
+    assert known.most >= 64
+
+
+@pytest.mark.parametrize("capacity", [1, 8, 16])
+def test_stays_near_the_calls_that_a_provider_works_on(capacity):
+    known = learned(as_many, lambda at_once: SECONDS * max(1.0, at_once / capacity))
+    assert known.most <= max(FEW_CALLS + 1, 1.7 * capacity)
+    assert known.most >= min(FEW_CALLS, capacity)
+
+
+def test_counts_down_for_a_provider_that_has_become_slower_by_load():
+    known = learned(as_many, lambda _: SECONDS)
+    learned(as_many, lambda at_once: SECONDS * max(1.0, at_once / 8), 100, known)
+    assert known.most <= 16
+
+
+def test_a_provider_that_is_slower_also_among_few_is_learned_anew():
+    known = learned(as_many, lambda _: SECONDS)
+    learned(as_many, lambda _: 3 * SECONDS, 2000, known)
+    assert known.most >= 64
+
+
+@given(st.lists(st.tuples(st.integers(1, 100), st.integers(1, 500), st.floats(0, 100))))
+def test_is_never_below_few_and_grows_only_as_far_as_calls_have_been(calls):
+    known = UnslowedCalls()
+    for at_once, items, seconds in calls:
+        before = known.most
+        known.learn(at_once, items, 8 * items, seconds)
+        assert known.most >= FEW_CALLS
+        assert known.most <= max(before, 2 * at_once + 1)
