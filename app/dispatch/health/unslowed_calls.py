@@ -25,9 +25,12 @@ class UnslowedCalls:
 
     def learn(self, calls_at_once: int, items: int, tokens: int, seconds: float) -> None:
         """Learn from an answered call; ``calls_at_once``: those in flight at its start, with it."""
-        expected = self._among_few.expected(items, tokens)
-        if calls_at_once <= FEW_CALLS or expected is None:
+        if calls_at_once >= FEW_CALLS:
+            self._count(calls_at_once, seconds, self._among_few.expected(items, tokens))
+        if calls_at_once <= FEW_CALLS:
             self._among_few.learn(items, tokens, seconds)
+
+    def _count(self, calls_at_once: int, seconds: float, expected: float | None) -> None:
         if expected is None:
             return
         if seconds > _SLOWED_FACTOR * expected:

@@ -34,7 +34,7 @@ def test_counts_up_to_the_calls_that_are_made(seed):
 @pytest.mark.parametrize("capacity", [1, 8, 16])
 def test_stays_near_the_calls_that_a_provider_works_on(capacity):
     known = learned(as_many, lambda at_once: SECONDS * max(1.0, at_once / capacity))
-    assert known.most <= max(FEW_CALLS + 1, 1.7 * capacity)
+    assert known.most <= 1.5 * max(FEW_CALLS, capacity) + 2
     assert known.most >= min(FEW_CALLS, capacity)
 
 
@@ -47,7 +47,7 @@ def test_counts_down_for_a_provider_that_has_become_slower_by_load():
 def test_a_provider_that_is_slower_also_among_few_is_learned_anew():
     known = learned(as_many, lambda _: SECONDS)
     learned(as_many, lambda _: 3 * SECONDS, 2000, known)
-    assert known.most >= 64
+    assert known.most >= 4 * FEW_CALLS
 
 
 @given(st.lists(st.tuples(st.integers(1, 100), st.integers(1, 500), st.floats(0, 100))))

@@ -131,11 +131,11 @@ def test_merging_does_not_slow_a_worker_that_keeps_up(clients, stalls):
 
 @pytest.mark.parametrize(("clients", "seconds"), [(32, 0.005), (64, 0.005), (64, 0.01)])
 def test_a_busy_worker_makes_no_more_calls(clients, seconds, monkeypatch):
-    found = EventLoop(clients, seconds, stalls=10.0).run()
+    found = EventLoop(clients, seconds, stalls=10.0).run(4.0)
     monkeypatch.setattr(UnslowedCalls, "learn", lambda *_: None)
-    few = EventLoop(clients, seconds, stalls=10.0).run()
+    few = EventLoop(clients, seconds, stalls=10.0).run(4.0)
     assert found.cpu_ms <= 1.04 * few.cpu_ms
-    assert found.rate >= 0.98 * few.rate
+    assert found.rate >= 0.97 * few.rate
 
 
 @pytest.mark.parametrize(("clients", "gain"), [(64, 1.05), (128, 1.05), (256, 1.01)])
