@@ -28,12 +28,12 @@ class RequestRecord(Struct, gc=False):
     time: str  # UTC, RFC 3339
     level: str
     request_id: str
-    trace_id: str | UnsetType
-    method: str
-    path: str
-    status: int
-    client: str | None
-    key: str | None
+    trace_id: str | UnsetType = UNSET
+    method: str = ""
+    path: str = ""
+    status: int = 0
+    client: str | None = None
+    key: str | None = None
     user: str | None = None
     model: str | None = None
     service_tier: str | None = None

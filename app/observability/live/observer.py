@@ -75,6 +75,7 @@ class Live:
         if not exchange.asks_for_embeddings:
             return
         request, error, purchases = exchange.request, exchange.error, exchange.purchases
+        calls: Any = tuple(request.calls or ()) if request else ()
         self._pending.append(
             RecentRequest(
                 record,
@@ -83,7 +84,7 @@ class Live:
                 self._prices.cost_of(request.model, purchases) if request and purchases else 0,
                 exchange.started,
                 exchange.admitted_at,
-                tuple(request.calls or ()) if request else (),
+                calls,
             )
         )
         if len(self._pending) >= MAX_PENDING:

@@ -6,17 +6,21 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
+from msgspec.msgpack import Decoder, Encoder
+from msgspec.structs import asdict
 
 from app.concurrency.locks import uncontended_lock
+from app.domain import CallRecord
 from app.observability.request_record import RequestRecord
 
 #: Requests kept of callers; and apart from these of requests without a valid key, so that a flood
 #: of them displaces no other.
 MAX_REQUESTS = 1000
 MAX_REQUESTS_WITHOUT_KEY = 100
-#: Calls of all requests kept; the oldest requests are dropped beyond.
-MAX_CALLS = 10_000
+#: Bytes of all requests kept of callers, 500 for a usual one; the oldest are dropped beyond.
+MAX_BYTES = 5 * 2**20
+_MAX_INT = 2**63 - 1
 
 
 class RecentRequest(Struct, frozen=True, gc=False):
@@ -32,30 +36,35 @@ class RecentRequest(Struct, frozen=True, gc=False):
     cost: int  # in billionths of a dollar
     started: float
     admitted_at: float  # 0: it was refused before
-    calls: tuple[tuple[Any, ...], ...]  # the values of a `app.domain.CallRecord` each
+    calls: tuple[CallRecord, ...]  # or tuples of the same values
 
 
 class RecentRequests:
-    """The last requests of this process; the lock guards all fields."""
+    """The last requests of this process; the lock guards all fields.
+
+    They are kept as MessagePack, which takes half of the memory. To encode one takes 0.4 µs; to
+    release its twenty objects, long after they were in the processor's cache, took ten times that.
+    """
 
     def __init__(self) -> None:
         self._lock = uncontended_lock()
-        self._kept: deque[RecentRequest] = deque()
-        self._without_key: deque[RecentRequest] = deque(maxlen=MAX_REQUESTS_WITHOUT_KEY)
-        self._calls = 0  # of those in ``_kept``
+        self._kept: deque[bytes] = deque()
+        self._without_key: deque[bytes] = deque(maxlen=MAX_REQUESTS_WITHOUT_KEY)
+        self._bytes = 0  # of those in ``_kept``
 
     def add(self, requests: Iterable[RecentRequest]) -> None:
         """Keep requests, and drop the oldest beyond the limits."""
         with self._lock:
             kept = self._kept
             for request in requests:
+                encoded = _encode(request)
                 if request.record.key is None:
-                    self._without_key.append(request)
+                    self._without_key.append(encoded)
                     continue
-                kept.append(request)
-                self._calls += len(request.calls)
-                while len(kept) > MAX_REQUESTS or self._calls > MAX_CALLS:
-                    self._calls -= len(kept.popleft().calls)
+                kept.append(encoded)
+                self._bytes += len(encoded)
+                while len(kept) > MAX_REQUESTS or self._bytes > MAX_BYTES:
+                    self._bytes -= len(kept.popleft())
 
     def find(self, request_id: str) -> list[RecentRequest]:
         """Return the requests with an id, newest first.
@@ -68,4 +77,30 @@ class RecentRequests:
     def all(self) -> list[RecentRequest]:
         """Return all requests that are kept."""
         with self._lock:
-            return [*self._kept, *self._without_key]
+            kept = [*self._kept, *self._without_key]
+        return list(map(_decoder.decode, kept))
+
+
+_encoder, _decoder = Encoder(), Decoder(RecentRequest)
+
+
+def _encode(request: RecentRequest) -> bytes:
+    try:
+        return _encoder.encode(request)
+    except (ValueError, OverflowError):  # half a surrogate pair, or more than 64 bits
+        return _encoder.encode(_encodable(request))
+
+
+def _encodable(value: Any) -> Any:
+    """Return a value with U+FFFD for each half of a surrogate pair, and numbers cut to 63 bits."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case int():
+            return min(value, _MAX_INT)
+        case tuple():
+            return tuple(map(_encodable, value))
+        case Struct():
+            fields = asdict(value).items()
+            return {name: _encodable(field) for name, field in fields if field is not UNSET}
+    return value

@@ -51,7 +51,7 @@ def _left_out(request: RecentRequest) -> int:
     """Return how many calls were made that the request does not have."""
     if not request.calls:
         return 0
-    known = sum(call.called_at is not None for call in map(CallRecord._make, request.calls))
+    known = sum(call.called_at is not None for call in request.calls)
     return max(0, request.record.attempts - known)
 
 
@@ -67,7 +67,7 @@ def _steps(request: RecentRequest) -> list[dict[str, Any]]:
         return [_step("read", 0.0, end)]
     steps = [_step("read", 0.0, admitted)]
     uses_cache = request.record.cache not in (None, "off")
-    calls = sorted(map(CallRecord._make, request.calls), key=lambda call: call.queued_at)
+    calls = sorted(request.calls, key=lambda call: call.queued_at)
     if calls:
         steps.append(
             _step(

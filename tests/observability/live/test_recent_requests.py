@@ -1,6 +1,5 @@
 """Recent requests are bounded in number and calls, hold no inputs, and are found by their id."""
 
-import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -8,11 +7,11 @@ from threading import Barrier
 import pytest
 from msgspec.structs import replace
 
-from app.domain import CallRecord
+from app.domain import CallRecord, Outcome, Vectors
 from app.errors import BadRequest, Unauthorized
 from app.observability.live.observer import MAX_PENDING
 from app.observability.live.recent_requests import (
-    MAX_CALLS,
+    MAX_BYTES,
     MAX_REQUESTS,
     MAX_REQUESTS_WITHOUT_KEY,
 )
@@ -52,26 +51,39 @@ def test_flood_without_key_displaces_no_request_of_a_caller(live):
     assert mine.record.status == 200
 
 
-def test_many_calls_displace_the_oldest_requests(live):
-    calls = [tuple(CALL)] * 100
-    for number in range(MAX_CALLS // 100 + 5):
-        finish(live, exchange(f"r{number}", calls=calls), 200)
-    assert sum(len(request.calls) for request in kept(live)) <= MAX_CALLS
-    assert ids(live)[-1] == f"r{MAX_CALLS // 100 + 4}"
+def test_large_requests_displace_the_oldest(live):
+    for number in range(MAX_REQUESTS):
+        large = exchange(f"r{number}", calls=[tuple(CALL)] * 100)
+        large.path = "/" + "x" * 1000
+        finish(live, large, 200)
+    held = live.requests._kept
+    assert 0.99 * MAX_BYTES < sum(map(len, held)) == live.requests._bytes <= MAX_BYTES
+    assert ids(live) == [f"r{n}" for n in range(MAX_REQUESTS - len(held), MAX_REQUESTS)]
     for _ in range(MAX_REQUESTS):
         finish(live, exchange("without calls"), 200)
-    live.fold()
-    assert live.requests._calls == 0
+    assert ids(live) == ["without calls"] * MAX_REQUESTS
+    assert sum(map(len, held)) == live.requests._bytes
 
 
-def test_longest_requests_fit_the_memory(live):
-    calls = [tuple(CALL)] * (MAX_CALLS // MAX_REQUESTS)
+def test_a_thousand_of_the_longest_requests_are_kept(live):
     for number in range(MAX_REQUESTS):
         error = BadRequest(f"{number}" + "ü" * 10_000)
-        longest = exchange(f"{number}" + "x" * 120, error=error, calls=calls)
+        longest = exchange(f"{number}" + "x" * 120, error=error, calls=[tuple(CALL)] * 5)
         longest.path = f"/{number}" + "ü" * 10_000
         finish(live, longest, 400)
-    assert len(pickle.dumps(kept(live))) < 6 * 2**20
+    assert len(ids(live)) == MAX_REQUESTS
+
+
+def test_values_that_no_encoding_has_lose_no_request(live):
+    one = exchange("r", calls=[tuple(CALL)], error=BadRequest("half \ud800"))
+    one.outcome = Outcome(Vectors([b"1234"], [2**70]), "p", purchases={SOURCE: 2**70})
+    finish(live, exchange("before"), 200)
+    finish(live, one, 400)
+    before, request = kept(live)
+    assert before.record.request_id == "before"
+    assert request.record.error == "half \N{REPLACEMENT CHARACTER}"
+    assert request.record.tokens == 2**63 - 1
+    assert request.calls == (CALL,)
 
 
 def test_neither_inputs_nor_vectors_are_kept(live):
@@ -79,7 +91,7 @@ def test_neither_inputs_nor_vectors_are_kept(live):
     (request,) = kept(live)
     assert "a text" not in repr(request)
     assert "1234" not in repr(request)
-    assert len(pickle.dumps(request)) < 800
+    assert sum(map(len, live.requests._kept)) < 600
 
 
 def test_same_id_finds_all_newest_first(live, clock):

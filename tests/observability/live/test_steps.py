@@ -14,7 +14,7 @@ STARTED = 100.0
 def call(start, stop, source, queued, called, ended, result="", *, hedge=False):
     """Return a call whose times are seconds since the start of the request."""
     times = (None if at is None else STARTED + at for at in (queued, called, ended))
-    return tuple(CallRecord(start, stop, source, *times, result, 1, hedge, False))
+    return CallRecord(start, stop, source, *times, result, 1, hedge, False)
 
 
 def finished(*calls, admitted_at=STARTED + 0.1, **fields):
