@@ -7,5 +7,5 @@
   do.
 * `refusals`: whether its 400s are trusted.
 * `call_durations`: how long a call should take for its size, and which size fits a time.
-* `unslowed_calls`: how many calls at once take no longer than a few.
+* `unslowed_calls`: how many calls at once it answers as fast as a few.
 """

@@ -153,7 +153,7 @@ class Standing:
     ) -> bool:
         """Record a call with vectors, of so many expected tokens; whether that ends an ejection.
 
-        ``calls_at_once``: those in flight when it took its slot, with itself.
+        ``calls_at_once``: the calls in flight when it took its slot, itself included.
         """
         with self._lock:
             self.durations.learn(items, tokens, now - call_started_at)

@@ -4,36 +4,47 @@ from __future__ import annotations
 
 from app.dispatch.health.call_durations import CallDurations
 
-#: Calls at once that are a few: the seconds of all others are compared with theirs.
-FEW_CALLS = 4
-_UNSLOWED_FACTOR = 1.2  # times the seconds among a few, below which a call is not slowed
-_SLOWED_FACTOR = 1.5  # the same, above which it is slowed
-_DECREASE = 0.9  # times the calls at once, for each call that is slowed
-_MIN_SHARE = 1 / 2  # of the known calls at once, among which a call shows that more are possible
+#: Calls at once, at most, whose seconds are the baseline: those of calls among more are compared
+#: with it.
+BASELINE_CALLS = 4
+_UNSLOWED_FACTOR = 1.2  # times the baseline, below which a call is not slowed by the others
+_SLOWED_FACTOR = 1.5  # times the baseline, above which it is
+_DECREASE = 0.9  # times the estimate, for each call that is slowed
+#: Calls at once, as a share of the estimate: with fewer, a call does not show that more are
+#: possible.
+_MIN_SHARE = 1 / 2
 
 
 class UnslowedCalls:
-    """Counts up while calls among many take no longer than among a few, and down while they do.
+    """Estimates the most calls at once that do not slow each other, by their seconds.
 
-    A call takes longer where the provider works on fewer at once than its slots are, and where the
-    worker is too busy to send it and to read its answer. ``most`` is at least `FEW_CALLS`.
+    It is an additive increase and multiplicative decrease (AIMD), like TCP's congestion window. A
+    call that takes about the baseline for its size adds one; a call that takes much longer takes a
+    tenth off. Calls take longer where the provider works on fewer at once than it has slots, and
+    where the worker is too busy to send them and to read their answers.
+
+    ``most``: the estimate; at least `BASELINE_CALLS`.
     """
 
     def __init__(self) -> None:
-        self.most = float(FEW_CALLS)
-        self._among_few = CallDurations()
+        self.most = float(BASELINE_CALLS)
+        self._baseline = CallDurations()
 
     def learn(self, calls_at_once: int, items: int, tokens: int, seconds: float) -> None:
-        """Learn from an answered call; ``calls_at_once``: those in flight at its start, with it."""
-        if calls_at_once >= FEW_CALLS:
-            self._count(calls_at_once, seconds, self._among_few.expected(items, tokens))
-        if calls_at_once <= FEW_CALLS:
-            self._among_few.learn(items, tokens, seconds)
+        """Learn from the seconds of an answered call of so many items and expected tokens.
 
-    def _count(self, calls_at_once: int, seconds: float, expected: float | None) -> None:
-        if expected is None:
+        ``calls_at_once``: the calls in flight when it started, itself included. With exactly
+        `BASELINE_CALLS` it counts for both, so that the estimate can rise from there.
+        """
+        if calls_at_once >= BASELINE_CALLS:
+            self._adjust(calls_at_once, seconds, self._baseline.expected(items, tokens))
+        if calls_at_once <= BASELINE_CALLS:
+            self._baseline.learn(items, tokens, seconds)
+
+    def _adjust(self, calls_at_once: int, seconds: float, baseline: float | None) -> None:
+        if baseline is None:
             return
-        if seconds > _SLOWED_FACTOR * expected:
-            self.most = max(float(FEW_CALLS), _DECREASE * self.most)
-        elif seconds < _UNSLOWED_FACTOR * expected and calls_at_once >= _MIN_SHARE * self.most:
+        if seconds > _SLOWED_FACTOR * baseline:
+            self.most = max(float(BASELINE_CALLS), _DECREASE * self.most)
+        elif seconds < _UNSLOWED_FACTOR * baseline and calls_at_once >= _MIN_SHARE * self.most:
             self.most += 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from app.concurrency.deadline import Deadline
-from app.dispatch.health.unslowed_calls import FEW_CALLS
+from app.dispatch.health.unslowed_calls import BASELINE_CALLS
 from app.dispatch.queue.attempts import Attempt, AttemptState
 from app.dispatch.queue.leaving import Merging
 from app.domain import Item
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Deployment
     from app.dispatch.quotas.quota_window import QuotaReservation
 
-#: Attempts in a call that starts early, at least: it takes the worker as long as one or two
+#: Attempts in a call that starts early, at least. A call takes the worker as long as one or two
 #: requests, which is little for so many.
 MIN_ATTEMPTS = 8
-#: The same where the provider and the worker take so many calls at once that each may have two.
+#: The same where two attempts in each call make no more calls at once than are not slowed.
 MIN_ATTEMPTS_UNSLOWED = 2
-#: The time in which they were read, at most, as a share of the seconds of their call. For shorter
-#: calls it never waits long, and more of them would take it longer.
+#: The time in which its attempts were read, at most, as a share of the seconds of their call. For a
+#: shorter call the worker never waits long, and to make more calls would take it longer.
 MAX_READING_SHARE = 1 / 4
-#: The time in which all that are queued or in flight would be read as fast, as such a share: else
-#: the worker is too busy for more calls at once than `FEW_CALLS`.
+#: The time in which all outstanding attempts are read, at most, as a share of the same. If it is
+#: more, the worker is too busy for more calls at once than `BASELINE_CALLS`.
 MAX_READING_SHARE_OF_ALL = 1 / 2
 
 
@@ -101,7 +101,7 @@ class Batch(Struct, eq=False):
     deadline: CallDeadline
     merging: Merging | None = None  # what may still be added
     opened_at: float = 0.0
-    calls_at_once: int = 1  # of its deployment, with itself, when it took its slot
+    calls_at_once: int = 1  # of its deployment when it took its slot, itself included
     starts_early: bool = False  # see `Batch.may_start_early`
     is_claimed: bool = False  # by the thread that makes its call
     threads: int = 1  # that are to claim it
@@ -189,24 +189,28 @@ class Batch(Struct, eq=False):
         share one call, whose answers cause the next burst: the provider would wait for the worker,
         and then the worker for the provider.
 
-        It starts with its share of all attempts. That is a fourth, so that the worker reads some
-        while the provider works on others. It is less where more calls at once are known not to
-        slow each other, each attempt could have a slot, the worker reads fast, and no quota limits
-        the calls.
+        Three things must be true:
+
+        1. A slot is free for the next attempts. Without one they would wait until this call ends.
+        2. Its attempts were read in a short time, compared with the seconds of the call.
+        3. They are its share of the outstanding attempts (`enough_attempts`). The share is a
+           quarter, so that the worker reads some attempts while the provider works on others. It is
+           less where more calls at once do not slow each other (`UnslowedCalls`), each attempt
+           could have a slot, no quota limits the calls, and the worker is not too busy to make more
+           (`is_read_fast`).
 
         ``outstanding``: the attempts at its deployment that are queued or in flight, its own
-        included. ``free``: slots for those that come next, which would wait for its end without.
+        included. ``slots``: the calls that the deployment may have in flight; ``free``: how many of
+        these it may start now.
         """
         if free <= 0:
             return False
         deployment, attempts = self.deployment, len(self.attempts)
         call_s = deployment.durations.expected(self.item_count, self.tokens)
-        if call_s is None:
-            return False
         reading_s = now - self.opened_at
-        if reading_s > MAX_READING_SHARE * call_s:
+        if call_s is None or reading_s > MAX_READING_SHARE * call_s:
             return False
-        calls = float(FEW_CALLS)
+        calls = float(BASELINE_CALLS)
         if (
             outstanding <= slots
             and not deployment.quota.is_limited
@@ -224,17 +228,21 @@ def tokens_of(attempts: list[Attempt]) -> int:
 
 
 def enough_attempts(outstanding: int, calls: float) -> float:
-    """Return the attempts with which a call may start early, if all share so many calls.
+    """Return how many attempts a call needs to start early: its share, and not too few.
 
-    ``outstanding``: the attempts at its deployment that are queued or in flight, its own included.
+    ``outstanding``: the attempts at its deployment that are queued or in flight. ``calls``: the
+    calls at once that share them; `BASELINE_CALLS` unless more are known not to be slowed.
     """
-    is_unslowed = calls > FEW_CALLS and MIN_ATTEMPTS_UNSLOWED * calls >= outstanding
-    return max(MIN_ATTEMPTS_UNSLOWED if is_unslowed else MIN_ATTEMPTS, outstanding / calls)
+    if calls > BASELINE_CALLS and outstanding <= MIN_ATTEMPTS_UNSLOWED * calls:
+        return MIN_ATTEMPTS_UNSLOWED
+    return max(MIN_ATTEMPTS, outstanding / calls)
 
 
 def is_read_fast(reading_s: float, attempts: int, outstanding: int, call_s: float) -> bool:
-    """Return whether all outstanding attempts would be read in a short time beside their calls.
+    """Return whether the worker would read all outstanding attempts in half of a call's time.
 
-    ``reading_s``: from the first to the last of the ``attempts``. ``call_s``: seconds of a call.
+    ``reading_s``: the seconds in which it has read the ``attempts`` of a batch after the first one.
+    ``call_s``: the seconds that the call of the batch is expected to take.
     """
+    # That is reading_s / (attempts - 1) * outstanding, multiplied out.
     return reading_s * outstanding <= MAX_READING_SHARE_OF_ALL * call_s * (attempts - 1)

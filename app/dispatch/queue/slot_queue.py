@@ -3,8 +3,8 @@
 Batching works like a group commit: an attempt that finds a free slot is sent at once; attempts that
 arrive while all slots are taken are sent together in the next call, as many as may be merged and
 fit. So an idle provider adds no wait, and batches grow with load. A batch is *open for additions*
-from when its slot is taken until its sender runs: attempts that arrive meanwhile join it. Where
-that takes long, its call starts early (`Batch.may_start_early`).
+from when its slot is taken until its sender runs: attempts that arrive meanwhile join it. Its call
+may start early, before that (`Batch.may_start_early`).
 
 With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
 a query finds it even while bulk work takes all others. The same holds for a deployment's own slots.

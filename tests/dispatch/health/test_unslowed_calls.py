@@ -6,18 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.health.unslowed_calls import FEW_CALLS, UnslowedCalls
+from app.dispatch.health.unslowed_calls import BASELINE_CALLS, UnslowedCalls
 
 SECONDS = 0.05
 
 
-def learned(calls_at_once, seconds, calls=500, made=None):
-    """Let calls be answered, each after the seconds that a function gives for those at once."""
-    made = made or UnslowedCalls()
+def learned(calls_at_once, seconds, calls=500, known=None):
+    """Return ``known``, or a new estimate, after it has learned from so many calls.
+
+    ``calls_at_once`` is a function of the estimate, and the ``seconds`` of a call one of those.
+    """
+    known = known or UnslowedCalls()
     for number in range(calls):
-        at_once = calls_at_once(made.most)
-        made.learn(at_once, 1 + number % 3, 8, seconds(at_once))
-    return made
+        at_once = calls_at_once(known.most)
+        known.learn(at_once, 1 + number % 3, 8, seconds(at_once))
+    return known
 
 
 def as_many(most):
@@ -34,27 +37,27 @@ def test_counts_up_to_the_calls_that_are_made(seed):
 @pytest.mark.parametrize("capacity", [1, 8, 16])
 def test_stays_near_the_calls_that_a_provider_works_on(capacity):
     known = learned(as_many, lambda at_once: SECONDS * max(1.0, at_once / capacity))
-    assert known.most <= 1.5 * max(FEW_CALLS, capacity) + 2
-    assert known.most >= min(FEW_CALLS, capacity)
+    assert known.most <= 1.5 * max(BASELINE_CALLS, capacity) + 2
+    assert known.most >= max(BASELINE_CALLS, capacity)
 
 
-def test_counts_down_for_a_provider_that_has_become_slower_by_load():
+def test_counts_down_for_a_provider_that_works_on_fewer_calls_than_before():
     known = learned(as_many, lambda _: SECONDS)
     learned(as_many, lambda at_once: SECONDS * max(1.0, at_once / 8), 100, known)
     assert known.most <= 16
 
 
-def test_a_provider_that_is_slower_also_among_few_is_learned_anew():
+def test_a_provider_that_has_become_slower_for_all_calls_is_learned_anew():
     known = learned(as_many, lambda _: SECONDS)
     learned(as_many, lambda _: 3 * SECONDS, 2000, known)
-    assert known.most >= 4 * FEW_CALLS
+    assert known.most >= 4 * BASELINE_CALLS
 
 
 @given(st.lists(st.tuples(st.integers(1, 100), st.integers(1, 500), st.floats(0, 100))))
-def test_is_never_below_few_and_grows_only_as_far_as_calls_have_been(calls):
+def test_is_at_least_the_baseline_and_grows_only_with_the_calls_that_are_made(calls):
     known = UnslowedCalls()
     for at_once, items, seconds in calls:
         before = known.most
         known.learn(at_once, items, 8 * items, seconds)
-        assert known.most >= FEW_CALLS
+        assert known.most >= BASELINE_CALLS
         assert known.most <= max(before, 2 * at_once + 1)

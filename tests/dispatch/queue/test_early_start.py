@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dispatch.health.unslowed_calls import FEW_CALLS, UnslowedCalls
+from app.dispatch.health.unslowed_calls import BASELINE_CALLS, UnslowedCalls
 from app.dispatch.queue.batch import MIN_ATTEMPTS, Batch, enough_attempts, is_read_fast
 from app.dispatch.queue.slot_queue import SlotQueue
 from tests.dispatch.parts import T, attempt, deployment
@@ -25,7 +25,7 @@ def timed(queue):
     return made
 
 
-COUNTS, CALLS = st.integers(1, 300), st.floats(FEW_CALLS, 100)
+COUNTS, CALLS = st.integers(1, 300), st.floats(BASELINE_CALLS, 100)
 
 
 @given(COUNTS, CALLS)
@@ -35,12 +35,12 @@ def test_enough_attempts_are_the_share_of_one_call(outstanding, unslowed):
     assert enough in (2, MIN_ATTEMPTS, outstanding / unslowed)
     assert enough <= enough_attempts(outstanding + 1, unslowed)
     assert enough >= enough_attempts(outstanding, unslowed + 1)
-    assert enough_attempts(outstanding, FEW_CALLS) >= MIN_ATTEMPTS
+    assert enough_attempts(outstanding, BASELINE_CALLS) >= MIN_ATTEMPTS
 
 
 @given(st.integers(0, 10**6), st.integers(2, 100), COUNTS, st.integers(1, 10**6))
 def test_reading_is_fast_if_all_would_be_read_in_half_of_a_call(reading, own, outstanding, call):
-    """In microseconds here."""
+    """The times are in microseconds."""
     is_fast = is_read_fast(reading, own, outstanding, call)
     assert is_fast == (Fraction(reading, own - 1) * outstanding <= Fraction(call, 2))
 
@@ -70,7 +70,7 @@ def test_a_batch_of_a_share_of_all_starts():
     to = timed(queue)
     whole = [queue.submit(attempt(to), SOON) for _ in range(5 * MIN_ATTEMPTS)]
     sizes = [len(batch.attempts) for batch in dict.fromkeys(filter(None, whole))]
-    # A quarter of those that are queued or in flight by then, of 8 at least; then the last slot.
+    # A quarter of the outstanding attempts, and at least 8; then the last slot.
     assert sizes == [MIN_ATTEMPTS, MIN_ATTEMPTS, MIN_ATTEMPTS, 2 * MIN_ATTEMPTS]
     assert queue.free == 0
 
@@ -88,13 +88,17 @@ def test_a_batch_stays_open(slots, knows, at):
 
 
 def sixth_attempt(limits=None, slots=64, known=20):
-    """Let a second attempt join a batch, where six are in flight; return its early start."""
+    """Let a second attempt join a batch; return the batch if its call starts early.
+
+    Six attempts are outstanding then: two in the batch, and four in calls of their own. So many
+    calls of ``known`` have shown that four at once are not slowed.
+    """
     queue = SlotQueue(slots)
     to = deployment("a", queue, **(limits or {}))
     for size in (1, 64) * 20:
         to.durations.add(size, size, SECONDS)
     for _ in range(known):
-        to.standing.unslowed_calls.learn(FEW_CALLS, 1, 1, SECONDS)
+        to.standing.unslowed_calls.learn(BASELINE_CALLS, 1, 1, SECONDS)
     for _ in range(4):
         queue.submit(attempt(to, group=None), T)
     queue.submit(attempt(to), T)
@@ -115,7 +119,7 @@ def test_two_attempts_are_enough_where_more_calls_at_once_are_not_slowed():
     ],
 )
 def test_two_attempts_are_not_enough(but):
-    """If no more calls are known, there is no slot for each, or calls are limited by a quota."""
+    """No more calls are known not to be slowed; no slot for each attempt; or a quota."""
     assert sixth_attempt(**but) is None
 
 
@@ -130,12 +134,12 @@ def test_merging_does_not_slow_a_worker_that_keeps_up(clients, stalls):
 
 
 @pytest.mark.parametrize(("clients", "seconds"), [(32, 0.005), (64, 0.005), (64, 0.01)])
-def test_a_busy_worker_makes_no_more_calls(clients, seconds, monkeypatch):
+def test_a_busy_worker_spends_no_more_on_calls(clients, seconds, monkeypatch):
     found = EventLoop(clients, seconds, stalls=10.0).run(4.0)
     monkeypatch.setattr(UnslowedCalls, "learn", lambda *_: None)
-    few = EventLoop(clients, seconds, stalls=10.0).run(4.0)
-    assert found.cpu_ms <= 1.04 * few.cpu_ms
-    assert found.rate >= 0.97 * few.rate
+    never_more = EventLoop(clients, seconds, stalls=10.0).run(4.0)
+    assert found.cpu_ms <= 1.04 * never_more.cpu_ms
+    assert found.rate >= 0.97 * never_more.rate
 
 
 @pytest.mark.parametrize(("clients", "gain"), [(64, 1.05), (128, 1.05), (256, 1.01)])
