@@ -28,6 +28,7 @@ class RequestRecord(Struct, gc=False):
     time: str  # UTC, RFC 3339
     level: str
     request_id: str
+    # UNSET is not encoded, so that to decode needs this default, and so one of each field after it.
     trace_id: str | UnsetType = UNSET
     method: str = ""
     path: str = ""

@@ -12,6 +12,6 @@
 * `reloads`: when the settings were reloaded.
 
 On a request's way are `observer` and `figures` only; docs/performance.md has what they cost. All is
-bounded: 1.5 MB for the sums, 1,000 requests, 10,000 of their calls, and what is pending: 100
-requests, and 100 calls.
+bounded: 1.5 MB for the sums, 1,000 requests in 5 MiB, 100 without a valid key, and what is pending:
+100 requests, and 100 calls.
 """

@@ -75,6 +75,7 @@ class Live:
         if not exchange.asks_for_embeddings:
             return
         request, error, purchases = exchange.request, exchange.error, exchange.purchases
+        # Plain tuples: a `CallRecord` of each would cost more, and is made when they are read.
         calls: Any = tuple(request.calls or ()) if request else ()
         self._pending.append(
             RecentRequest(

@@ -18,9 +18,9 @@ from app.observability.request_record import RequestRecord
 #: of them displaces no other.
 MAX_REQUESTS = 1000
 MAX_REQUESTS_WITHOUT_KEY = 100
-#: Bytes of all requests kept of callers, 500 for a usual one; the oldest are dropped beyond.
+#: Bytes of all requests kept of callers; the oldest are dropped beyond. A usual one has 500.
 MAX_BYTES = 5 * 2**20
-_MAX_INT = 2**63 - 1
+_MAX_INT = 2**63 - 1  # MessagePack has no integers of more than 64 bits
 
 
 class RecentRequest(Struct, frozen=True, gc=False):
@@ -36,14 +36,15 @@ class RecentRequest(Struct, frozen=True, gc=False):
     cost: int  # in billionths of a dollar
     started: float
     admitted_at: float  # 0: it was refused before
-    calls: tuple[CallRecord, ...]  # or tuples of the same values
+    calls: tuple[CallRecord, ...]  # before it is encoded: plain tuples of the same values
 
 
 class RecentRequests:
     """The last requests of this process; the lock guards all fields.
 
-    They are kept as MessagePack, which takes half of the memory. To encode one takes 0.4 µs; to
-    release its twenty objects, long after they were in the processor's cache, took ten times that.
+    Each is kept as MessagePack, in half of the memory of its twenty objects. To encode it takes
+    0.4 µs. To release the objects would take ten times as long, because they would no longer be in
+    the processor's cache by then.
     """
 
     def __init__(self) -> None:
@@ -92,7 +93,10 @@ def _encode(request: RecentRequest) -> bytes:
 
 
 def _encodable(value: Any) -> Any:
-    """Return a value with U+FFFD for each half of a surrogate pair, and numbers cut to 63 bits."""
+    """Return a value of a request as MessagePack can have it.
+
+    Halves of surrogate pairs are replaced by U+FFFD, too large integers by `_MAX_INT`.
+    """
     match value:
         case str():
             return value.encode("utf-8", "replace").decode()

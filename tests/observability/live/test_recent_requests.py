@@ -65,7 +65,7 @@ def test_large_requests_displace_the_oldest(live):
     assert sum(map(len, held)) == live.requests._bytes
 
 
-def test_a_thousand_of_the_longest_requests_are_kept(live):
+def test_a_thousand_requests_with_the_longest_texts_are_kept(live):
     for number in range(MAX_REQUESTS):
         error = BadRequest(f"{number}" + "ü" * 10_000)
         longest = exchange(f"{number}" + "x" * 120, error=error, calls=[tuple(CALL)] * 5)
@@ -74,7 +74,7 @@ def test_a_thousand_of_the_longest_requests_are_kept(live):
     assert len(ids(live)) == MAX_REQUESTS
 
 
-def test_values_that_no_encoding_has_lose_no_request(live):
+def test_a_request_with_values_that_cannot_be_encoded_is_kept(live):
     one = exchange("r", calls=[tuple(CALL)], error=BadRequest("half \ud800"))
     one.outcome = Outcome(Vectors([b"1234"], [2**70]), "p", purchases={SOURCE: 2**70})
     finish(live, exchange("before"), 200)
