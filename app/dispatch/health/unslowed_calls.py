@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from app.dispatch.health.call_durations import CallDurations
 
-#: Calls at once, at most, whose seconds are the baseline: those of calls among more are compared
-#: with it.
+#: While at most so many calls are in flight, what they take is the baseline. What calls take while
+#: more are in flight is compared with it.
 BASELINE_CALLS = 4
 _UNSLOWED_FACTOR = 1.2  # times the baseline, below which a call is not slowed by the others
 _SLOWED_FACTOR = 1.5  # times the baseline, above which it is
