@@ -164,3 +164,13 @@ def test_flex_request_calls_a_throttled_provider_once_for_each_rest(names, retry
         assert asked.error is None
         assert waited(asked) < 130
         assert len(run.calls()) < 80
+
+
+def test_flex_request_outlasts_more_rests_than_a_float_can_double():
+    """A pause that doubles with each failure has no float after 1,024 of them."""
+    members = {"a": between(START, START + 1800, throttling(0, 1.0), good())}
+    with simulated(members, models("a")) as run:
+        asked = run.ask("m", ["x"], flow=Flow("bulk", tier="flex"), timeout=3600)
+        run.world.run()
+        assert len(run.calls()) > 1024
+        assert asked.error is None

@@ -121,6 +121,24 @@ def test_failed_refresh_keeps_the_token_and_backs_off():
     assert world.get() == f"token-{world.fetches}"
 
 
+def test_token_is_fetched_again_after_any_number_of_failures():
+    """A pause that doubles with each failure has no float after 1,024 of them: half a day."""
+    world = World(life=100 * HOUR, early=50 * HOUR)
+    world.get()
+    world.now += 50 * HOUR
+    world.failing = OSError("no route to https://sts.example")
+    for _ in range(1100):
+        world.now += 60
+        world.get()
+        world.run()
+    assert world.fetches == 1101
+    world.failing = None
+    world.now += 60
+    world.get()
+    world.run()
+    assert world.get() == "token-1102"
+
+
 def test_error_of_the_first_fetch_is_raised_and_not_retried_at_once():
     world = World()
     world.failing = CredentialsRefused("gave us no token")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from app.dispatch.deployments.pool import Pool
 
 _NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chosen
+#: Of the pause before a retry. A request of tier flex may have a thousand failures: one a rest.
+_MAX_DOUBLINGS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,6 @@ class NextStep:
 
         Source: Brooker, "Exponential Backoff And Jitter", AWS 2015.
         """
-        settings, failures = self._pool.settings, len(part.failures)
-        longest_s = min(settings.longest_pause, settings.first_pause * 2.0**failures)
+        settings, doublings = self._pool.settings, min(len(part.failures), _MAX_DOUBLINGS)
+        longest_s = min(settings.longest_pause, settings.first_pause * 2.0**doublings)
         return self._rng.uniform(0, longest_s)

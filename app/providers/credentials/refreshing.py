@@ -25,6 +25,7 @@ _T = TypeVar("_T")
 _EARLY = 225.0
 #: Seconds between attempts after so many failures: 1, 2, 4 … and never more than this.
 _LONGEST_PAUSE = 60.0
+_MAX_DOUBLINGS = 6  # of that pause: beyond 1,023 there is no float
 _SENDABLE = re.compile(r"[!-~]+")
 #: Seconds that a call waits for a fetch, at most.
 MAX_WAIT_S = 60.0
@@ -137,7 +138,7 @@ class Refreshing(Generic[_T]):
             self._value, self._error, self._failures = found, None, 0
             self._next = now + max(life - self._early, life / 2)
         else:
-            pause = min(_LONGEST_PAUSE, 2.0**self._failures)
+            pause = min(_LONGEST_PAUSE, 2.0 ** min(self._failures, _MAX_DOUBLINGS))
             self._error, self._failures = error, self._failures + 1
             self._next = now + pause * (0.5 + self._rng() / 2)
 
