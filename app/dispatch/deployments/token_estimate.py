@@ -25,6 +25,9 @@ _DECAY = 0.95  # of what was seen, with each further call
 _CORRECTION_FACTOR = 1.25  # of `TokenEstimate.correction`, for each call that was too large
 _MAX_CORRECTION = 4.0  # of `TokenEstimate.correction`
 _CORRECTION_DECAY = 0.99  # of `TokenEstimate.correction`, for each call that was answered
+#: Seconds for which vectors wait for a count of their tokens at most, which takes about 0.4 s.
+MAX_RECOUNT_S = 1.0
+_RECOUNT_SHARE = 0.5  # of the time until their deadline, for which they wait at most
 _MARGIN = 0.8  # of the average: more tokens are expected than there are on average
 
 
@@ -115,13 +118,14 @@ def recounted(
     """Return vectors with the provider's count, divided in proportion to the tokenizer's counts.
 
     Without a provider's count, with the tokenizer's counts. Only items that are not counted yet are
-    counted. The vectors are paid for: where the time does not suffice, or the tokenizer fails, they
-    keep the counts that they have.
+    counted. The vectors are paid for: where the tokenizer fails, or takes half of the time until
+    the deadline or `MAX_RECOUNT_S`, they keep the counts that they have, and come in time.
     """
     counts = list(call.counts or [None] * len(call.items))
     missing = [position for position, count in enumerate(counts) if count is None]
     try:
-        counted = tokenizer.count([call.items[position] for position in missing], deadline)
+        in_time = deadline.sooner(_RECOUNT_SHARE, MAX_RECOUNT_S)
+        counted = tokenizer.count([call.items[position] for position in missing], in_time)
     except TimeoutError:
         return vectors
     except Exception:  # no thread can be had, or a bug of the tokenizer: no fault of the provider
