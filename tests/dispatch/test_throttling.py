@@ -174,3 +174,13 @@ def test_flex_request_outlasts_more_rests_than_a_float_can_double():
         run.world.run()
         assert len(run.calls()) > 1024
         assert asked.error is None
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_flex_request_does_not_wait_for_a_rest_that_ends_after_its_deadline(names):
+    with simulated(dict.fromkeys(names, throttling(0, 600.0)), models(*names)) as run:
+        asked = run.ask("m", ["x"], flow=Flow("bulk", tier="flex"), timeout=30)
+        run.to_the_end()
+        assert codes([asked]) == {"rate_limit_exceeded": 1}
+        assert waited(asked) < 1
+        assert asked.error.retry_after == pytest.approx(600, abs=1)

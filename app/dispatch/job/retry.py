@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from app.dispatch.deployments.pool import Pool
 
 _NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chosen
-#: Of the pause before a retry. A request of tier flex may have a thousand failures: one a rest.
-_MAX_DOUBLINGS = 16
+_MAX_DOUBLINGS = 16  # of the pause before a retry: tier flex may have a failure for each rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +221,10 @@ class NextStep:
             case WaitForRest():
                 part.must_charge_retry = False
                 part.last_errors.pop(attempt.deployment, None)
-                rest_s = self._pool.wait(now, part.expected, self._context.suitable)
-                part.due = now + max(rest_s, self.pause(part))
+                rest_until = now + self._pool.wait(now, part.expected, self._context.suitable)
+                if rest_until >= self._context.deadline.at:  # as `Starter` decides before a call
+                    return Fail()
+                part.due = max(rest_until, now + self.pause(part))
                 self._parts.transition(part, PartState.WAITING)
             case FailOver(cost) | Retry(cost=cost):
                 # Another request may have spent the budget since the decision.
