@@ -15,7 +15,7 @@ from tests.dispatch.arrangements import (
     most_in_a_window,
     waited,
 )
-from tests.dispatch.members import between, good, throttling
+from tests.dispatch.members import between, good, lying, throttling
 from tests.dispatch.simulator import simulated
 
 AB = models("a", "b")
@@ -184,3 +184,13 @@ def test_flex_request_does_not_wait_for_a_rest_that_ends_after_its_deadline(name
         assert codes([asked]) == {"rate_limit_exceeded": 1}
         assert waited(asked) < 1
         assert asked.error.retry_after == pytest.approx(600, abs=1)
+
+
+def test_rests_that_a_flex_request_has_waited_for_do_not_count_as_its_failures():
+    """After 20 of them it still has its retries."""
+    answers = itertools.chain([throttling(0, 1.0)] * 20, [lying], itertools.repeat(good()))
+    with simulated({"a": lambda world, call: next(answers)(world, call)}, models("a")) as run:
+        asked = run.ask("m", ["x"], flow=Flow("bulk", tier="flex"))
+        run.world.run()
+        assert asked.error is None
+        assert len(run.calls()) == 22

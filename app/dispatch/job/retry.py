@@ -135,7 +135,7 @@ def decide(
         return Wait()
     if not options.has_other and isinstance(failure, ProviderTimeout):
         return Fail()
-    if len(part.failures) >= pool.settings.max_failures + len(pool.deployments) - 1:
+    if part.counted_failures >= pool.settings.max_failures + len(pool.deployments) - 1:
         return Fail()
     # A refused connection and a 429 cost the provider nearly nothing, so a fail-over after one is
     # free; so is one after drift, which happens once. Attempts that shared a call share its cost.
