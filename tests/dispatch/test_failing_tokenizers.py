@@ -92,13 +92,24 @@ def test_vectors_do_not_wait_until_the_deadline_for_a_count_of_their_tokens(stuc
 
 
 def test_vectors_and_their_slot_do_not_wait_long_for_a_count_of_tokens(stuck, monkeypatch):
-    monkeypatch.setattr(token_estimate, "MAX_RECOUNT_S", 0.01)
+    monkeypatch.setattr(token_estimate, "MAX_COUNT_S", 0.01)
     provider = Stub(lambda call: vectors(call.items, tokens=3))
     made = dispatcher({"a": provider}, stuck)
     started_at = time.monotonic()
     outcome = made.embed(EmbeddingRequest("m", LONG), started_at + 20)
     assert time.monotonic() - started_at < 5
     assert outcome.prompt_tokens == 3 * len(LONG)
+
+
+def test_request_does_not_wait_long_for_a_count_that_only_serves_an_estimate(stuck, monkeypatch):
+    """The long texts of others may be before it: it is estimated by its bytes."""
+    monkeypatch.setattr(token_estimate, "MAX_COUNT_S", 0.01)
+    provider = Stub(lambda call: vectors(call.items, tokens=3))
+    made = dispatcher({"a": provider}, stuck, max_tokens=100_000)
+    started_at = time.monotonic()
+    outcome = made.embed(EmbeddingRequest("m", LONG), started_at + 20)
+    assert time.monotonic() - started_at < 5
+    assert len(outcome.vectors.rows) == len(LONG)
 
 
 def test_request_whose_tokens_no_thread_can_count_is_told_that_the_proxy_is_overloaded(
