@@ -85,8 +85,8 @@ class Fetch:
             if waiter.load.is_over:
                 missing, is_owner = list(waiter.missing), waiter.is_owner
                 self._leave(waiter)
-                if is_owner and waiter.load.error is not None:
-                    raise waiter.load.error
+                if is_owner and (error := waiter.load.error_of_owner) is not None:
+                    raise error
                 self._failures.update(missing)
                 self._claim(missing)
         return has_all

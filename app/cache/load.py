@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from app.concurrency.locks import Wakeup
 from app.domain import NO_FLOW, Entry, Flow, Source, Vectors
+from app.errors import RateLimited
 
 
 class Job(Protocol):
@@ -97,6 +98,7 @@ class Load:
     stopped: set[bytes] = field(default_factory=set)  # no request waited for them any more
     is_over: bool = False
     error: BaseException | None = None
+    is_hastened: bool = False  # a request of a better tier than the owner's has joined it
     _position_of: dict[bytes, int] | None = None  # of each item, once it is needed
 
     def add_waiter(self, wakeup: Wakeup, wanted: Sequence[bytes], flow: Flow) -> Waiter:
@@ -104,6 +106,15 @@ class Load:
         waiter = Waiter(self, wakeup, wanted, set(wanted), flow)
         self.waiters.append(waiter)
         return waiter
+
+    @property
+    def error_of_owner(self) -> BaseException | None:
+        """The error that the owner gets; None where the load has none, or has that of a joiner.
+
+        In a load that a better tier has hastened, flex does not wait until a rest after a 429 ends.
+        """
+        is_of_joiner = self.is_hastened and isinstance(self.error, RateLimited)
+        return None if is_of_joiner else self.error
 
     def missed(self) -> set[bytes]:
         """Return the items that a waiter waits for."""
@@ -118,6 +129,7 @@ class Load:
     def start_first(self, waiter: Waiter) -> None:
         """Let the job start the items of a waiter first that has joined the load."""
         is_better = waiter.flow.goes_before(self.flow)
+        self.is_hastened |= is_better
         if self.job is not None and (is_better or len(waiter.wanted) < len(self.keys)):
             self.job.start_first(self.positions(waiter.wanted), waiter.flow)
 

@@ -25,6 +25,14 @@ class Deadline:
         """Seconds left; 0 or less when it has passed."""
         return self.at - time.monotonic()
 
+    def soonest(self, now: float) -> float:
+        """Return when the first of several callers leaves; this deadline has one."""
+        return self.at
+
+    def sooner(self, share: float, longest_s: float) -> Deadline:
+        """Return the deadline of a step: a share of the time left, but at most so many seconds."""
+        return Deadline(time.monotonic() + min(share * self.remaining(), longest_s))
+
     def extend(self, at: float) -> None:
         """Move the deadline to ``at`` if that is later; not once it was cancelled."""
         if at > self.at and not self.cancelled:

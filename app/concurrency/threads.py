@@ -14,8 +14,10 @@ from app.concurrency.deadline import Deadline
 from app.concurrency.locks import Wakeup
 
 T = TypeVar("T")
-#: Seconds between looks at a cancellation, while all threads are busy.
+#: Seconds between looks at a cancellation, while all threads are busy. Each look gives up the place
+#: in the order of arrival, so that only calls that can be cancelled have them.
 _LOOK_S = 0.1
+_MAX_WAIT_S = 3600.0
 
 
 class NoThread(RuntimeError):
@@ -50,7 +52,8 @@ class NativeThreads:
         can be started.
         """
         limit = _Limit(timeout_s, deadline)
-        while not self._free.acquire(timeout=min(_LOOK_S, limit.remaining())):
+        look_s = _MAX_WAIT_S if deadline is None else _LOOK_S
+        while not self._free.acquire(timeout=min(look_s, limit.remaining())):
             if not limit.remaining():
                 raise TimeoutError("every thread is busy")
         call = _Call(function, self._free.release)

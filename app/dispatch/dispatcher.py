@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from app.concurrency.deadline import Deadline
 from app.concurrency.locks import Wakeup
 from app.concurrency.peer import CLIENT_LOOK_S, never_left
 from app.config import Settings
 from app.dispatch.deployments.deployment import Agreement, Deployment
 from app.dispatch.deployments.preparation import prepare
 from app.dispatch.events import Events, GuardedEvents, GuardedTracer, Tracer
-from app.dispatch.job.context import JobContext, OnPart
+from app.dispatch.job.context import JobContext, JobDeadline, OnPart
 from app.dispatch.job.job import Job
 from app.dispatch.one_deployment import embed_on
 from app.dispatch.pools import Pools
@@ -69,7 +68,7 @@ class Dispatcher(Pools):
         """
         pool = self._pools[request.model]
         hedged = request.model in self._hedged
-        at = Deadline(deadline)
+        at = JobDeadline(deadline)
         prepared = prepare(pool, request, at)
         context = JobContext(request, pool, prepared, at, self._events, hedged)
         return Job(context, self._sender, self._rng, wake, on_part)

@@ -110,6 +110,8 @@ class _Calls:
         wait_s = self._deadline - queued_at
         if wait_s <= 0:
             raise DeadlineExceeded.after(self._request.timeout)
+        if self._has_client_left():  # before more is bought
+            raise ClientClosedRequest.before_answer()
         try:
             self._answers.append(
                 self._calls.embed(

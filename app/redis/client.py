@@ -127,7 +127,7 @@ class BestEffortClient:
         if self._is_probed.is_set():
             return True
         self.start()
-        return self._is_probed.wait(self._timeout_s)
+        return self._task.is_started and self._is_probed.wait(self._timeout_s)
 
     def wake(self) -> None:
         """Have the chores done now, unless the breaker is open. Never waits."""
@@ -137,10 +137,14 @@ class BestEffortClient:
                 self.start()
 
     def start(self) -> None:
-        """Start the background task. Not before a request: gunicorn's master forks."""
+        """Start the background task. Not before a request: gunicorn's master forks.
+
+        Where no thread can be had, the next request tries again: none fails for want of this one.
+        """
         if not self._task.is_started:
-            atexit.register(self.close)
-            self._task.start()
+            with suppress(Exception):  # also a `MemoryError`, and those of greenlets
+                self._task.start()
+                atexit.register(self.close)
 
     def close(self) -> None:
         """Do the chores once more, within their time, and close all connections."""

@@ -122,6 +122,21 @@ def test_thread_that_cannot_be_started_is_not_counted_as_busy(error, monkeypatch
     assert native.run(lambda: 2, 5) == 2
 
 
+def test_functions_get_a_thread_in_the_order_of_their_callers():
+    """A caller that stopped waiting now and then would begin again behind all others."""
+    waits = []
+
+    class Free(threading.BoundedSemaphore):
+        def acquire(self, blocking=True, timeout=None):
+            waits.append(timeout)
+            return super().acquire(blocking, timeout)
+
+    shared = NativeThreads(1)
+    shared._free = Free(1)
+    assert shared.run(lambda: 7, 60) == 7
+    assert waits == [pytest.approx(60, abs=1)]
+
+
 def test_a_function_that_hangs_keeps_its_thread():
     native, end = NativeThreads(1), threading.Event()
     with pytest.raises(TimeoutError, match="took too long"):

@@ -1,10 +1,12 @@
 """A tokenizer that fails is no fault of a provider, and costs no vectors that are paid for."""
 
+import threading
 import time
 
 import pytest
 
 from app.concurrency import threads
+from app.dispatch.deployments import token_estimate
 from app.domain import EmbeddingRequest
 from app.errors import Overloaded
 from tests.dispatch.arrangements import Stub, dispatcher, vectors
@@ -22,6 +24,27 @@ class FourCharacters:
         if "bad" in items:
             raise ValueError("a bug of the tokenizer")
         return [-(-len(item) // 4) for item in items]
+
+
+class Stuck:
+    """A tokenizer whose counts end only with the test: its threads are busy, or the machine is."""
+
+    special_tokens = 0
+    space_rule = None
+
+    def __init__(self):
+        self.is_over = threading.Event()
+
+    def count(self, items):
+        self.is_over.wait(30)
+        return [1] * len(items)
+
+
+@pytest.fixture
+def stuck():
+    made = Stuck()
+    yield made
+    made.is_over.set()
 
 
 @pytest.fixture
@@ -56,6 +79,37 @@ def test_vectors_whose_tokens_cannot_be_counted_keep_the_count_of_the_provider(c
 
 def test_vectors_are_kept_where_no_thread_can_be_had_to_count_their_tokens(no_native_threads):
     assert_one_good_call(LONG)
+
+
+def test_vectors_do_not_wait_until_the_deadline_for_a_count_of_their_tokens(stuck):
+    """The call has until the deadline, but vectors that come then are too late."""
+    provider = Stub(lambda call: vectors(call.items, tokens=3))
+    made = dispatcher({"a": provider}, stuck)
+    started_at = time.monotonic()
+    outcome = made.embed(EmbeddingRequest("m", LONG), started_at + 1)
+    assert time.monotonic() - started_at < 0.9
+    assert outcome.prompt_tokens == 3 * len(LONG)
+
+
+def test_vectors_and_their_slot_do_not_wait_long_for_a_count_of_tokens(stuck, monkeypatch):
+    monkeypatch.setattr(token_estimate, "MAX_COUNT_S", 0.01)
+    provider = Stub(lambda call: vectors(call.items, tokens=3))
+    made = dispatcher({"a": provider}, stuck)
+    started_at = time.monotonic()
+    outcome = made.embed(EmbeddingRequest("m", LONG), started_at + 20)
+    assert time.monotonic() - started_at < 5
+    assert outcome.prompt_tokens == 3 * len(LONG)
+
+
+def test_request_does_not_wait_long_for_a_count_that_only_serves_an_estimate(stuck, monkeypatch):
+    """The long texts of others may be before it: it is estimated by its bytes."""
+    monkeypatch.setattr(token_estimate, "MAX_COUNT_S", 0.01)
+    provider = Stub(lambda call: vectors(call.items, tokens=3))
+    made = dispatcher({"a": provider}, stuck, max_tokens=100_000)
+    started_at = time.monotonic()
+    outcome = made.embed(EmbeddingRequest("m", LONG), started_at + 20)
+    assert time.monotonic() - started_at < 5
+    assert len(outcome.vectors.rows) == len(LONG)
 
 
 def test_request_whose_tokens_no_thread_can_count_is_told_that_the_proxy_is_overloaded(

@@ -1,8 +1,10 @@
 """Single flight: all waiting requests get an item as soon as it is embedded."""
 
+import pytest
+
 from app.domain import Flow
-from tests.dispatch.arrangements import codes, load, models, waited
-from tests.dispatch.members import POISON, between, failing, good
+from tests.dispatch.arrangements import START, codes, load, models, waited
+from tests.dispatch.members import POISON, between, failing, good, silent, throttling
 from tests.dispatch.simulator import simulated
 
 TENS = models("a", max_inputs=10)
@@ -176,3 +178,28 @@ def test_a_failed_part_of_a_caller_that_joined_is_tried_before_other_parts():
         run.to_the_end()
         assert codes([large, query]) == {"ok": 2}
         assert waited(query) < 1.5
+
+
+def test_flex_request_waits_for_a_rest_also_where_a_query_has_joined_it():
+    """The query gets the 429 of its tier, which is no answer to the request that it joined."""
+    members = {"a": between(START, START + 20, throttling(0, 5.0), good())}
+    with simulated(members, models("a"), caching=True) as run:
+        bulk = run.ask("m", ["x"], flow=Flow("bulk", tier="flex"))
+        query = run.ask("m", ["x"], after=1, timeout=30)
+        run.to_the_end()
+        assert codes([query]) == {"rate_limit_exceeded": 1}
+        assert bulk.error is None
+        assert waited(bulk) < 30
+
+
+@pytest.mark.parametrize("timeouts", [(4, 600), (600, 4)])
+def test_late_call_is_made_in_time_for_each_caller_of_a_load(timeouts):
+    """Another deployment is called at half of the time of the one that leaves first."""
+    tiers = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1}]}
+    with simulated({"a": silent, "b": good(0.05)}, tiers, caching=True) as run:
+        first = run.ask("m", ["x"], timeout=timeouts[0])
+        second = run.ask("m", ["x"], after=0.5, timeout=timeouts[1])
+        run.to_the_end()
+        assert codes([first, second]) == {"ok": 2}
+        assert max(waited(first), waited(second)) < 3
+        assert len(run.calls()) == 2

@@ -127,3 +127,27 @@ def test_busy_deployment_is_waited_for_until_the_deadline():
     asking.left = True
     with pytest.raises(ClientClosedRequest):
         asking.ask(1)
+
+
+def test_call_that_does_not_end_in_time_is_not_waited_for_beyond_the_deadline():
+    asking = Asking()
+    asking.sender._start_thread = lambda run, arguments: None
+    started_at = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        asking.ask(1, seconds=0.01)
+    assert time.monotonic() - started_at < 0.5
+
+
+def test_nothing_more_is_bought_for_a_client_that_has_left():
+    asking = Asking(max_inputs=1)
+    embed = asking.a.embed
+
+    def leave(*arguments):
+        asking.left = True
+        return embed(*arguments)
+
+    asking.a.embed = leave
+    with pytest.raises(ClientClosedRequest) as found:
+        asking.ask(1, 2, 3)
+    assert asking.calls == [["1"]]
+    assert found.value.purchases == {("a", "m"): sum(vectors([1]).tokens)}

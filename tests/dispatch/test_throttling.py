@@ -15,7 +15,7 @@ from tests.dispatch.arrangements import (
     most_in_a_window,
     waited,
 )
-from tests.dispatch.members import between, good, throttling
+from tests.dispatch.members import between, good, lying, throttling
 from tests.dispatch.simulator import simulated
 
 AB = models("a", "b")
@@ -164,3 +164,33 @@ def test_flex_request_calls_a_throttled_provider_once_for_each_rest(names, retry
         assert asked.error is None
         assert waited(asked) < 130
         assert len(run.calls()) < 80
+
+
+def test_flex_request_outlasts_more_rests_than_a_float_can_double():
+    """A pause that doubles with each failure has no float after 1,024 of them."""
+    members = {"a": between(START, START + 1800, throttling(0, 1.0), good())}
+    with simulated(members, models("a")) as run:
+        asked = run.ask("m", ["x"], flow=Flow("bulk", tier="flex"), timeout=3600)
+        run.world.run()
+        assert len(run.calls()) > 1024
+        assert asked.error is None
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_flex_request_does_not_wait_for_a_rest_that_ends_after_its_deadline(names):
+    with simulated(dict.fromkeys(names, throttling(0, 600.0)), models(*names)) as run:
+        asked = run.ask("m", ["x"], flow=Flow("bulk", tier="flex"), timeout=30)
+        run.to_the_end()
+        assert codes([asked]) == {"rate_limit_exceeded": 1}
+        assert waited(asked) < 1
+        assert asked.error.retry_after == pytest.approx(600, abs=1)
+
+
+def test_rests_that_a_flex_request_has_waited_for_do_not_count_as_its_failures():
+    """After 20 of them it still has its retries."""
+    answers = itertools.chain([throttling(0, 1.0)] * 20, [lying], itertools.repeat(good()))
+    with simulated({"a": lambda world, call: next(answers)(world, call)}, models("a")) as run:
+        asked = run.ask("m", ["x"], flow=Flow("bulk", tier="flex"))
+        run.world.run()
+        assert asked.error is None
+        assert len(run.calls()) == 22

@@ -17,13 +17,15 @@ class World:
 
     def __init__(self, life=HOUR, **options):
         self.now = 1_000_000.0
+        self.set_back_by = 0.0  # seconds, of the clock
         self.life = life
         self.fetches = 0
         self.failing = None
         self.later = []  # functions of threads
         self.credential = Refreshing(
             self.fetch,
-            clock=lambda: self.now,
+            clock=self.clock,
+            monotonic=lambda: self.now,
             rng=lambda: 1.0,
             start=self.later.append,
             **options,
@@ -33,7 +35,10 @@ class World:
         self.fetches += 1
         if self.failing is not None:
             raise self.failing
-        return f"token-{self.fetches}", self.now + self.life
+        return f"token-{self.fetches}", self.clock() + self.life
+
+    def clock(self):
+        return self.now - self.set_back_by
 
     def run(self):
         """Run the threads."""
@@ -121,6 +126,24 @@ def test_failed_refresh_keeps_the_token_and_backs_off():
     assert world.get() == f"token-{world.fetches}"
 
 
+def test_token_is_fetched_again_after_any_number_of_failures():
+    """A pause that doubles with each failure has no float after 1,024 of them: half a day."""
+    world = World(life=100 * HOUR, early=50 * HOUR)
+    world.get()
+    world.now += 50 * HOUR
+    world.failing = OSError("no route to https://sts.example")
+    for _ in range(1100):
+        world.now += 60
+        world.get()
+        world.run()
+    assert world.fetches == 1101
+    world.failing = None
+    world.now += 60
+    world.get()
+    world.run()
+    assert world.get() == "token-1102"
+
+
 def test_error_of_the_first_fetch_is_raised_and_not_retried_at_once():
     world = World()
     world.failing = CredentialsRefused("gave us no token")
@@ -147,6 +170,39 @@ def test_expired_token_is_never_returned():
         world.get()
     assert "secret" not in error.value.message
     assert isinstance(error.value.__cause__, RuntimeError)
+
+
+def test_token_is_replaced_before_it_expires_after_the_clock_was_set_back():
+    world = World(early=300)
+    world.get()
+    world.now += HOUR / 2
+    world.set_back_by = HOUR
+    assert world.get() == "token-1"
+    world.now += HOUR / 2 - 300
+    world.get()
+    world.run()
+    assert world.get() == "token-2"
+    world.now += HOUR
+    assert world.get() == "token-3"  # and never returned once it has expired
+
+
+def test_failed_fetch_is_repeated_soon_after_the_clock_was_set_back():
+    world = World()
+    world.failing = CredentialsRefused("gave us no token")
+    with pytest.raises(CredentialsRefused):
+        world.get()
+    world.failing = None
+    world.set_back_by = HOUR
+    world.now += 1
+    assert world.get() == "token-2"
+
+
+def test_token_that_expired_while_the_machine_was_suspended_is_not_returned():
+    """The monotonic clock stood still."""
+    world = World()
+    world.get()
+    world.set_back_by = -HOUR
+    assert world.get() == "token-2"
 
 
 def test_expired_token_of_the_server_is_a_failure():

@@ -56,8 +56,7 @@ class TestVertex(Contract):
         self.check(provider, self.call(TEXTS))
         assert len(fake.tokens) == 1
         token = provider._wire._token.__self__
-        token._value = (token._value[0], 0)
-        token._next = 0
+        token._monotonic = lambda: 1e12  # seconds
         self.check(provider, self.call(TEXTS))
         assert len(fake.tokens) == 2
 

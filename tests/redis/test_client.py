@@ -46,6 +46,22 @@ def test_dead_server_is_not_called_until_it_is_back(make):
         eventually(lambda: client.call(ping), 5)
 
 
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_server_is_asked_once_there_is_a_thread_for_the_background_task(make, error):
+    def refuse(thread):
+        raise error("can't start new thread")
+
+    with Valkey() as server:
+        client = make(server.url, timeout_s=5)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            assert not client.ready()
+            assert client.call(ping) is None
+            client.wake()
+        assert client.ready()
+        assert client.call(ping)
+
+
 def test_first_call_to_a_killed_server_opens_the_breaker(make):
     with Valkey() as server:
         client = make(server.url, timeout_s=5)

@@ -25,6 +25,10 @@ _DECAY = 0.95  # of what was seen, with each further call
 _CORRECTION_FACTOR = 1.25  # of `TokenEstimate.correction`, for each call that was too large
 _MAX_CORRECTION = 4.0  # of `TokenEstimate.correction`
 _CORRECTION_DECAY = 0.99  # of `TokenEstimate.correction`, for each call that was answered
+#: Seconds for which a request, or its vectors, wait for a count of tokens at most. One takes about
+#: 0.4 s, but the counts of other requests may be before it.
+MAX_COUNT_S = 1.0
+_COUNT_SHARE = 0.5  # of the time until the deadline, for which they wait at most
 _MARGIN = 0.8  # of the average: more tokens are expected than there are on average
 
 
@@ -46,8 +50,9 @@ class TokenEstimate:
     """Expects the tokens of items of one model: limits and quotas need them before a call.
 
     There are two cases: the model's settings name a tokenizer, which counts texts that are not too
-    long for that; or the tokens are computed from the bytes of the text, by the provider's counts
-    for earlier calls. The second is an estimate above the average, to avoid too large calls.
+    long for that, while it has time; or the tokens are computed from the bytes of the text, by the
+    provider's counts for earlier calls. The second is an estimate above the average, to avoid too
+    large calls.
 
     Changes are made under the lock; ``bytes_per_token`` and ``correction`` are read without it.
     """
@@ -65,11 +70,16 @@ class TokenEstimate:
     def count(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[int]:
         """Return the tokens of each item by the tokenizer; empty where they are only estimated.
 
-        Raises `TimeoutError` at the deadline.
+        They are where the texts are too long for a count, or it takes half of the time until the
+        deadline or `MAX_COUNT_S`: no request waits for long behind the texts of others.
         """
         if self.tokenizer is None or not self.is_used or not is_countable(items):
             return []
-        return self.tokenizer.count(items, deadline)
+        in_time = None if deadline is None else deadline.sooner(_COUNT_SHARE, MAX_COUNT_S)
+        try:
+            return self.tokenizer.count(items, in_time)
+        except TimeoutError:
+            return []
 
     def expect(
         self, items: Sequence[Item], counts: Sequence[int | None] | None = None
@@ -115,13 +125,14 @@ def recounted(
     """Return vectors with the provider's count, divided in proportion to the tokenizer's counts.
 
     Without a provider's count, with the tokenizer's counts. Only items that are not counted yet are
-    counted. The vectors are paid for: where the time does not suffice, or the tokenizer fails, they
-    keep the counts that they have.
+    counted. The vectors are paid for: where the tokenizer fails, or takes half of the time until
+    the deadline or `MAX_COUNT_S`, they keep the counts that they have, and come in time.
     """
     counts = list(call.counts or [None] * len(call.items))
     missing = [position for position, count in enumerate(counts) if count is None]
     try:
-        counted = tokenizer.count([call.items[position] for position in missing], deadline)
+        in_time = deadline.sooner(_COUNT_SHARE, MAX_COUNT_S)
+        counted = tokenizer.count([call.items[position] for position in missing], in_time)
     except TimeoutError:
         return vectors
     except Exception:  # no thread can be had, or a bug of the tokenizer: no fault of the provider

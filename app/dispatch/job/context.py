@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -22,9 +23,36 @@ if TYPE_CHECKING:
 #: Called with each part that has its vectors: (start, stop, vectors, the deployment they are from).
 OnPart = Callable[[int, int, Vectors, Source], None]
 
+_MIN_TIME_FOR_CALL_S = 0.1  # with less time left, a call beside a late one comes too late
+
 #: Names of the sizes up to 1, 8, 64, 512 … items, by the bits of the number of items less 1. No end
 #: user has such a name.
 _SIZES = [f"\0{8 ** -(-bits // 3)}" for bits in range(64)]
+
+
+class JobDeadline(Deadline):
+    """The latest deadline of the callers that wait for a job; and the soonest, for late calls.
+
+    It belongs to a job, under whose lock it is changed.
+    """
+
+    __slots__ = ("_ends",)
+
+    def __init__(self, at: float) -> None:
+        super().__init__(at)
+        self._ends = [at]  # of the callers, the soonest first
+
+    def extend(self, at: float) -> None:
+        """Record that a caller waits until then."""
+        super().extend(at)
+        if at != self._ends[0]:
+            heappush(self._ends, at)
+
+    def soonest(self, now: float) -> float:
+        """Return when the first caller leaves, of those that have time for another call."""
+        while len(self._ends) > 1 and self._ends[0] < now + _MIN_TIME_FOR_CALL_S:
+            heappop(self._ends)
+        return self._ends[0]
 
 
 class JobContext(Struct):

@@ -85,9 +85,13 @@ class Job:
             return self._state.times.queue_seconds
 
     def extend(self, deadline: float) -> None:
-        """Move the deadline to ``deadline`` if that is later: another caller waits for the job."""
+        """Let another caller wait for the job, which must call `advance` then.
+
+        The deadline of the job is the latest of its callers; a call is late by the soonest, too.
+        """
         with self._lock:
             self.deadline.extend(deadline)
+            self._state.hasten(deadline)
 
     def advance(self, now: float) -> float:
         """Start what is due, and end the job at its deadline; return when to call this again."""

@@ -71,6 +71,7 @@ class JobState:
         self.times.records = request.calls
         self.start_first = self._parts.start_first
         self._starter = Starter(context, self._parts, on_result, on_room, self.effects)
+        self.hasten = self._starter.hasten
         self._answer = Answer(len(request.items))
 
     @property

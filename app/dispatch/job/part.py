@@ -13,7 +13,7 @@ from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.token_estimate import NOTHING_EXPECTED, Expected
 from app.dispatch.queue.attempts import Attempt
 from app.domain import NO_FLOW, Flow
-from app.errors import ProviderError, ProviderTimeout, Rejected
+from app.errors import ProviderError, ProviderTimeout, Rejected, Throttled
 
 NEVER = float("inf")
 
@@ -144,6 +144,16 @@ class Part(Struct, eq=False):
             attempt, error = refusal
             self.failures.remove(error)
             del self.last_errors[attempt.deployment], self.refused_attempts[attempt.deployment]
+
+    @property
+    def counted_failures(self) -> int:
+        """The number of failures that count against `max_failures`: of flex no 429s.
+
+        It waits for the end of a rest after each of those.
+        """
+        if not self.is_bulk:
+            return len(self.failures)
+        return sum(not isinstance(failure, Throttled) for failure in self.failures)
 
     @property
     def called(self) -> list[Deployment]:

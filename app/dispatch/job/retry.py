@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from app.dispatch.deployments.pool import Pool
 
 _NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chosen
+_MAX_DOUBLINGS = 16  # of the pause before a retry: tier flex may have a failure for each rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def decide(
         return Wait()
     if not options.has_other and isinstance(failure, ProviderTimeout):
         return Fail()
-    if len(part.failures) >= pool.settings.max_failures + len(pool.deployments) - 1:
+    if part.counted_failures >= pool.settings.max_failures + len(pool.deployments) - 1:
         return Fail()
     # A refused connection and a 429 cost the provider nearly nothing, so a fail-over after one is
     # free; so is one after drift, which happens once. Attempts that shared a call share its cost.
@@ -220,8 +221,10 @@ class NextStep:
             case WaitForRest():
                 part.must_charge_retry = False
                 part.last_errors.pop(attempt.deployment, None)
-                rest_s = self._pool.wait(now, part.expected, self._context.suitable)
-                part.due = now + max(rest_s, self.pause(part))
+                rest_until = now + self._pool.wait(now, part.expected, self._context.suitable)
+                if rest_until >= self._context.deadline.at:  # as `Starter` decides before a call
+                    return Fail()
+                part.due = max(rest_until, now + self.pause(part))
                 self._parts.transition(part, PartState.WAITING)
             case FailOver(cost) | Retry(cost=cost):
                 # Another request may have spent the budget since the decision.
@@ -243,6 +246,6 @@ class NextStep:
 
         Source: Brooker, "Exponential Backoff And Jitter", AWS 2015.
         """
-        settings, failures = self._pool.settings, len(part.failures)
-        longest_s = min(settings.longest_pause, settings.first_pause * 2.0**failures)
+        settings, doublings = self._pool.settings, min(len(part.failures), _MAX_DOUBLINGS)
+        longest_s = min(settings.longest_pause, settings.first_pause * 2.0**doublings)
         return self._rng.uniform(0, longest_s)

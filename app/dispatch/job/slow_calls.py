@@ -60,6 +60,13 @@ class Timers:
             return NEVER
         return self._pool.settings.hedge_factor * p95_s
 
+    def hasten(self, running: Mapping[Attempt, Part], deadline: float) -> None:
+        """Let parts be late by the deadline of a caller that has joined their request."""
+        for part in dict.fromkeys(running.values()) if self._is_used else ():
+            newest = part.attempts[-1]
+            since = newest.call_started_at or newest.queued_at
+            part.late_at = min(part.late_at, _late_at(part, since, deadline))
+
     def next(self, running: Mapping[Attempt, Part]) -> float:
         """Return the earliest time of all running parts."""
         if not self._is_used:
@@ -97,7 +104,7 @@ class Timers:
         if part.late_at > now:
             return False
         attempt = part.attempts[-1]
-        deadline = attempt.deadline.at
+        deadline = attempt.deadline.soonest(now)
         if attempt.call_started_at is not None:
             part.late_at = _late_at(part, attempt.call_started_at, deadline)
             if part.late_at > now:

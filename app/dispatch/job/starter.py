@@ -80,6 +80,10 @@ class Starter:
             parts.put_first(later)
         return given_up
 
+    def hasten(self, deadline: float) -> None:
+        """Let running calls be late by the deadline of another caller, too."""
+        self._timers.hasten(self._parts.running, deadline)
+
     def next_time(self) -> float:
         """Return the time at which the next part is due, to be hedged, or late."""
         due = self._timers.next(self._parts.running)
@@ -187,7 +191,7 @@ class Starter:
             self._parts.add_attempt(part, attempt)
         else:
             self._parts.transition(part, PartState.RUNNING, attempt)
-        self._timers.set(part, attempt, deadline.at, now)
+        self._timers.set(part, attempt, deadline.soonest(now), now)
         if is_probe is None:
             self._effects.not_sent.append((attempt, "has another request's probe"))
             return

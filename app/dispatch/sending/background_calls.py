@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SLOT_POLL_S = 0.05
 #: Seconds that a call may take; less where its provider's timeout is shorter.
 MAX_CALL_S = 60.0
-#: Seconds for which a result is waited for after the deadline of its call.
+#: Seconds for which a result is waited for after the time limit of its call.
 _GRACE_S = 1.0
 
 
@@ -119,7 +119,7 @@ class BackgroundCalls:
             attempt.deadline.extend(min(now + MAX_CALL_S, end))
         on_sent(attempt)
         self._sender.send(batch)
-        wakeup.wait(attempt.deadline.remaining() + _GRACE_S)
+        wakeup.wait(min(attempt.deadline.remaining() + _GRACE_S, end - time.monotonic()))
         if not results:
             raise ProviderTimeout("did not answer in time")
         return _vectors(results[0])

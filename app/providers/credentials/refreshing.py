@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import random
 import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from app.concurrency.deadline import CALL_DEADLINE, Deadline
 from app.errors import CredentialsRefused, ProviderError, ProviderTimeout, ProviderUnavailable
@@ -25,6 +26,7 @@ _T = TypeVar("_T")
 _EARLY = 225.0
 #: Seconds between attempts after so many failures: 1, 2, 4 … and never more than this.
 _LONGEST_PAUSE = 60.0
+_MAX_DOUBLINGS = 6  # of that pause: beyond 1,023 there is no float
 _SENDABLE = re.compile(r"[!-~]+")
 #: Seconds that a call waits for a fetch, at most.
 MAX_WAIT_S = 60.0
@@ -32,11 +34,27 @@ MAX_WAIT_S = 60.0
 LOOK_S = 0.05
 
 
+class _Time(NamedTuple):
+    """One moment by two clocks: see `Refreshing`."""
+
+    of_day: float
+    monotonic: float
+
+    def after(self, seconds: float) -> _Time:
+        return _Time(self.of_day + seconds, self.monotonic + seconds)
+
+    def has_come(self, now: _Time) -> bool:
+        """Whether one of the clocks says so."""
+        return now.of_day >= self.of_day or now.monotonic >= self.monotonic
+
+
 class Refreshing(Generic[_T]):
     """The result of ``fetch``, as long as it is valid.
 
     ``fetch`` returns a credential and when it expires, in seconds of ``clock``; it does I/O, with
     time limits of its own, and raises a `ProviderError` that says what went wrong, or anything.
+    ``clock`` may be set back, and ``monotonic`` stands still while the machine is suspended: a time
+    has come as soon as one of them says so.
     One fetch runs at a time, for all callers. ``early``: seconds before the end in which it
     is replaced, though never in the first half of its life.
 
@@ -49,27 +67,29 @@ class Refreshing(Generic[_T]):
         *,
         early: float = _EARLY,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         rng: Callable[[], float] = random.random,
         start: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._fetch = fetch
         self._early = early
         self._clock = clock
+        self._monotonic = monotonic
         self._rng = rng
         self._start = start or _start
         self._lock = threading.Lock()
-        self._value: tuple[_T, float] | None = None  # and when it expires
-        self._next = float("-inf")  # no fetch begins before
+        self._value: tuple[_T, _Time] | None = None  # and when it expires
+        self._next = _Time(-math.inf, -math.inf)  # no fetch begins before
         self._flight: threading.Event | None = None  # set when the fetch under way has ended
         self._failures = 0
         self._error: Exception | None = None
 
     def get(self) -> _T:
         """A credential that has not expired. Raises a `ProviderError` where there is none."""
-        now = self._clock()
+        now = self._now()
         with self._lock:
             value, flight = self._good(now), self._flight
-            mine = flight is None and now >= self._next
+            mine = flight is None and self._next.has_come(now)
             if mine:
                 flight = self._flight = threading.Event()
         if flight is not None:
@@ -81,8 +101,12 @@ class Refreshing(Generic[_T]):
             raise self._refusal()  # it failed a moment ago
         return value[0]
 
-    def _good(self, now: float) -> tuple[_T, float] | None:
-        return self._value if self._value is not None and now < self._value[1] else None
+    def _now(self) -> _Time:
+        return _Time(self._clock(), self._monotonic())
+
+    def _good(self, now: _Time) -> tuple[_T, _Time] | None:
+        is_good = self._value is not None and not self._value[1].has_come(now)
+        return self._value if is_good else None
 
     def _wait(self, flight: threading.Event, mine: bool) -> _T:
         """Wait for a fetch, which has a thread of its own, until the deadline of the call."""
@@ -96,7 +120,7 @@ class Refreshing(Generic[_T]):
             if time.monotonic() >= end:
                 raise ProviderUnavailable("gave us no credentials in time")
         with self._lock:
-            value = self._good(self._clock())
+            value = self._good(self._now())
         if value is None:
             raise self._refusal()
         return value[0]
@@ -131,15 +155,16 @@ class Refreshing(Generic[_T]):
             _log.warning("credentials could not be refreshed: %s", " from ".join(kinds))
 
     def _note(self, found: tuple[_T, float] | None, error: Exception | None) -> None:
-        now = self._clock()
+        now = self._now()
         if found is not None:
-            life = found[1] - now
-            self._value, self._error, self._failures = found, None, 0
-            self._next = now + max(life - self._early, life / 2)
+            life = found[1] - now.of_day
+            self._value = found[0], _Time(found[1], now.monotonic + life)
+            self._error, self._failures = None, 0
+            self._next = now.after(max(life - self._early, life / 2))
         else:
-            pause = min(_LONGEST_PAUSE, 2.0**self._failures)
+            pause = min(_LONGEST_PAUSE, 2.0 ** min(self._failures, _MAX_DOUBLINGS))
             self._error, self._failures = error, self._failures + 1
-            self._next = now + pause * (0.5 + self._rng() / 2)
+            self._next = now.after(pause * (0.5 + self._rng() / 2))
 
     def _refusal(self) -> ProviderError:
         error = self._error
