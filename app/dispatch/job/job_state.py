@@ -62,8 +62,7 @@ class JobState:
         self.has_room = False  # in a queue that was full, since the last `advance`
         self.unpublished = 0  # parts in ``effects``, until `record_published`
         self.effects = Effects()
-        self._context = context
-        self._rng = rng
+        self._context, self._rng = context, rng
         self._parts_are_published = parts_are_published
         flow = with_size(request.flow, len(request.items))
         self._parts = Parts(context.prepared.tokens, self.effects, flow)

@@ -188,8 +188,7 @@ class NextStep:
     """
 
     def __init__(self, context: JobContext, parts: Parts, rng: random.Random) -> None:
-        self._context = context
-        self._pool = context.pool
+        self._context, self._pool = context, context.pool
         self._parts = parts
         self._rng = rng
 
