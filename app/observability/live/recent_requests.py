@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +23,9 @@ MAX_REQUESTS_WITHOUT_KEY = 100
 #: are soon read. The oldest are dropped beyond.
 MAX_BYTES = 5 * 2**20
 MAX_CALLS = 10_000
-_MAX_INT = 2**63 - 1  # MessagePack has no integers of more than 64 bits
+#: MessagePack has no integers of more than 64 bits.
+_MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class RecentRequest(Struct, frozen=True, gc=False):
@@ -102,13 +105,13 @@ def _encode(request: RecentRequest) -> bytes:
 def _encodable(value: Any) -> Any:
     """Return a value of a request as MessagePack can have it.
 
-    Halves of surrogate pairs are replaced by U+FFFD, too large integers by `_MAX_INT`.
+    Halves of surrogate pairs are replaced by U+FFFD, too large and too small integers are cut.
     """
     match value:
         case str():
-            return value.encode("utf-8", "replace").decode()
+            return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", value)
         case int():
-            return min(value, _MAX_INT)
+            return max(_MIN_INT, min(value, _MAX_INT))
         case tuple():
             return tuple(map(_encodable, value))
         case Struct():

@@ -98,15 +98,18 @@ def test_a_thousand_requests_with_the_longest_texts_are_kept(live):
 
 
 def test_a_request_with_values_that_cannot_be_encoded_is_kept(live):
-    one = exchange("r", calls=[tuple(CALL)], error=BadRequest("half \ud800"))
-    one.outcome = Outcome(Vectors([b"1234"], [2**70]), "p", purchases={SOURCE: 2**70})
-    finish(live, exchange("before"), 200)
-    finish(live, one, 400)
-    before, request = kept(live)
-    assert before.record.request_id == "before"
-    assert request.record.error == "half \N{REPLACEMENT CHARACTER}"
-    assert request.record.tokens == 2**63 - 1
-    assert request.calls == (CALL,)
+    source = ("p", "half \ud800")  # as the settings name it
+    one = exchange("r", calls=[tuple(CALL._replace(source=source))], trace_id="\udfff")
+    one.outcome = Outcome(Vectors([b"1234"], [2**70]), "p", purchases={source: 2**70})
+    one.outcome = replace(one.outcome, cached_tokens=-(2**70))
+    for number in range(3):
+        finish(live, exchange(str(number)) if number != 1 else one, 200)
+    before, request, after = kept(live)
+    assert (before.record.request_id, after.record.request_id) == ("0", "2")
+    assert request.record.trace_id == "\N{REPLACEMENT CHARACTER}"
+    assert (request.record.tokens, request.record.cached_tokens) == (2**63 - 1, -(2**63))
+    source = ("p", "half \N{REPLACEMENT CHARACTER}")
+    assert request.calls == (CALL._replace(source=source),)
 
 
 def test_neither_inputs_nor_vectors_are_kept(live):
