@@ -88,6 +88,26 @@ def test_a_batch_stays_open(slots, knows, at):
     assert len(first.attempts) == 41
 
 
+def test_a_batch_stays_open_in_the_last_slot_of_its_deployment():
+    queue = SlotQueue(64)
+    to = deployment("a", queue, concurrency=1)
+    for size in (1, 64) * 20:
+        to.durations.add(size, size, SECONDS)
+    first = queue.submit(attempt(to), T)
+    assert [queue.submit(attempt(to), SOON) for _ in range(40)] == [None] * 40
+    assert len(first.attempts) == 41
+
+
+def test_batches_know_how_many_calls_of_their_deployment_are_in_flight():
+    queue = SlotQueue(64)
+    to, other = deployment("a", queue), deployment("b", queue)
+    batches = [queue.submit(attempt(one, group=None), T) for one in (to, other, to, to)]
+    assert [batch.calls_at_once for batch in batches] == [1, 1, 2, 3]
+    queue.finish(batches[0], T)
+    following = queue.replace(batches[2], batches[2].attempts, [], T)
+    assert following.calls_at_once == 2
+
+
 def sixth_attempt(limits=None, slots=64, known=20):
     """Let a second attempt join a batch; return the batch if its call starts early.
 

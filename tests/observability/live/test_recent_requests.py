@@ -112,6 +112,13 @@ def test_a_request_with_values_that_cannot_be_encoded_is_kept(live):
     assert request.calls == (CALL._replace(source=source),)
 
 
+@pytest.mark.parametrize("tokens", [2**70, -(2**70)])
+def test_a_request_with_too_many_tokens_is_kept(live, tokens):
+    finish(live, exchange("r", tokens=tokens), 200)
+    (request,) = kept(live)
+    assert request.record.tokens == max(-(2**63), min(tokens, 2**63 - 1))
+
+
 def test_neither_inputs_nor_vectors_are_kept(live):
     finish(live, exchange("r"), 200)
     (request,) = kept(live)
