@@ -11,8 +11,9 @@ _UNSLOWED_FACTOR = 1.2  # times the baseline, below which a call is not slowed b
 _SLOWED_FACTOR = 1.5  # times the baseline, above which it is
 _DECREASE = 0.9  # times the estimate, for each call that is slowed
 #: Calls at once, as a share of the estimate: with fewer, a call does not show that more are
-#: possible.
-_MIN_SHARE = 1 / 2
+#: possible. With a half, calls among 16 would let 64 clients have calls of two, which slow each
+#: other before a provider that works on 16.
+_MIN_SHARE = 3 / 4
 
 
 class UnslowedCalls:

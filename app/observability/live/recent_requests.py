@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -18,9 +19,13 @@ from app.observability.request_record import RequestRecord
 #: of them displaces no other.
 MAX_REQUESTS = 1000
 MAX_REQUESTS_WITHOUT_KEY = 100
-#: Bytes of all requests kept of callers; the oldest are dropped beyond. A usual one has 500.
+#: Of all requests kept of callers: their bytes, 500 for a usual one, and their calls, so that all
+#: are soon read. The oldest are dropped beyond.
 MAX_BYTES = 5 * 2**20
-_MAX_INT = 2**63 - 1  # MessagePack has no integers of more than 64 bits
+MAX_CALLS = 10_000
+#: MessagePack has no integers of more than 64 bits.
+_MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class RecentRequest(Struct, frozen=True, gc=False):
@@ -49,9 +54,9 @@ class RecentRequests:
 
     def __init__(self) -> None:
         self._lock = uncontended_lock()
-        self._kept: deque[bytes] = deque()
+        self._kept: deque[tuple[bytes, int]] = deque()  # with the number of calls
         self._without_key: deque[bytes] = deque(maxlen=MAX_REQUESTS_WITHOUT_KEY)
-        self._bytes = 0  # of those in ``_kept``
+        self._bytes = self._calls = 0  # of those in ``_kept``
 
     def add(self, requests: Iterable[RecentRequest]) -> None:
         """Keep requests, and drop the oldest beyond the limits."""
@@ -62,10 +67,15 @@ class RecentRequests:
                 if request.record.key is None:
                     self._without_key.append(encoded)
                     continue
-                kept.append(encoded)
+                kept.append((encoded, len(request.calls)))
                 self._bytes += len(encoded)
-                while len(kept) > MAX_REQUESTS or self._bytes > MAX_BYTES:
-                    self._bytes -= len(kept.popleft())
+                self._calls += len(request.calls)
+                while (
+                    len(kept) > MAX_REQUESTS or self._bytes > MAX_BYTES or self._calls > MAX_CALLS
+                ):
+                    oldest, calls = kept.popleft()
+                    self._bytes -= len(oldest)
+                    self._calls -= calls
 
     def find(self, request_id: str) -> list[RecentRequest]:
         """Return the requests with an id, newest first.
@@ -78,7 +88,7 @@ class RecentRequests:
     def all(self) -> list[RecentRequest]:
         """Return all requests that are kept."""
         with self._lock:
-            kept = [*self._kept, *self._without_key]
+            kept = [*(encoded for encoded, _ in self._kept), *self._without_key]
         return list(map(_decoder.decode, kept))
 
 
@@ -95,13 +105,13 @@ def _encode(request: RecentRequest) -> bytes:
 def _encodable(value: Any) -> Any:
     """Return a value of a request as MessagePack can have it.
 
-    Halves of surrogate pairs are replaced by U+FFFD, too large integers by `_MAX_INT`.
+    Halves of surrogate pairs are replaced by U+FFFD, too large and too small integers are cut.
     """
     match value:
         case str():
-            return value.encode("utf-8", "replace").decode()
+            return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", value)
         case int():
-            return min(value, _MAX_INT)
+            return max(_MIN_INT, min(value, _MAX_INT))
         case tuple():
             return tuple(map(_encodable, value))
         case Struct():

@@ -164,3 +164,14 @@ def test_call_beside_the_probe_neither_ends_it_nor_ejects_for_longer(error):
     assert a.breaker.ejections_ever == ejections
     of.ejector.record_success(batch(attempt(a, is_probe=True)), T + 1, T + 1.3)
     assert not a.standing.is_ejected
+
+
+@pytest.mark.parametrize(("calls_at_once", "more"), [(1, 0), (8, 1)])
+def test_deployment_learns_from_a_success_among_so_many_calls(calls_at_once, more):
+    of, a, *_ = abc()
+    succeed(of, a)
+    before = a.standing.unslowed_calls.most
+    answered = batch(attempt(a))
+    answered.calls_at_once = calls_at_once
+    of.ejector.record_success(answered, T - 0.05, T)
+    assert a.standing.unslowed_calls.most == before + more

@@ -51,6 +51,7 @@ class EventLoop:
     merges: bool = True
     at_once: int = 10**6
     stalls: float = 0.0
+    seed: int = 5
     now: float = 1000.0
     busy_s: float = 0.0
     answers: list[tuple[float, float]] = field(default_factory=list)  # when, and after how long
@@ -59,7 +60,7 @@ class EventLoop:
     def __post_init__(self) -> None:
         self.queue = SlotQueue(self.slots)
         self.deployment = deployment("a", self.queue)
-        self._random = random.Random(5)
+        self._random = random.Random(self.seed)
         self._events: list[tuple[float, int, Any]] = []  # outside of the worker
         self._numbers = count()
         self._ready: list[Any] = []  # sockets

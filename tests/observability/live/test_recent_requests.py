@@ -12,6 +12,7 @@ from app.errors import BadRequest, Unauthorized
 from app.observability.live.observer import MAX_PENDING
 from app.observability.live.recent_requests import (
     MAX_BYTES,
+    MAX_CALLS,
     MAX_REQUESTS,
     MAX_REQUESTS_WITHOUT_KEY,
 )
@@ -51,18 +52,40 @@ def test_flood_without_key_displaces_no_request_of_a_caller(live):
     assert mine.record.status == 200
 
 
-def test_large_requests_displace_the_oldest(live):
-    for number in range(MAX_REQUESTS):
-        large = exchange(f"r{number}", calls=[tuple(CALL)] * 100)
-        large.path = "/" + "x" * 1000
-        finish(live, large, 200)
-    held = live.requests._kept
-    assert 0.99 * MAX_BYTES < sum(map(len, held)) == live.requests._bytes <= MAX_BYTES
-    assert ids(live) == [f"r{n}" for n in range(MAX_REQUESTS - len(held), MAX_REQUESTS)]
+def test_many_calls_displace_the_oldest_requests(live):
+    """To read all that is kept, and to describe it at the end of the worker, takes a short time."""
+    for number in range(MAX_CALLS // 100 + 5):
+        finish(live, exchange(f"r{number}", calls=[tuple(CALL)] * 100), 200)
+    assert sum(len(request.calls) for request in kept(live)) == live.requests._calls == MAX_CALLS
+    assert ids(live) == [f"r{n}" for n in range(5, MAX_CALLS // 100 + 5)]
     for _ in range(MAX_REQUESTS):
         finish(live, exchange("without calls"), 200)
     assert ids(live) == ["without calls"] * MAX_REQUESTS
-    assert sum(map(len, held)) == live.requests._bytes
+    assert live.requests._calls == 0
+
+
+def test_large_requests_displace_the_oldest(live):
+    for number in range(2 * MAX_REQUESTS):
+        large = exchange(f"r{number}", error=BadRequest("ü" * 10_000), calls=[tuple(CALL)] * 10)
+        large.path = "/" + "\N{GRINNING FACE}" * 1000
+        finish(live, large, 400)
+    found = ids(live)
+    size = sum(len(encoded) for encoded, _ in live.requests._kept)
+    assert 0.99 * MAX_BYTES < size == live.requests._bytes <= MAX_BYTES
+    assert found == [f"r{n}" for n in range(2 * MAX_REQUESTS - len(found), 2 * MAX_REQUESTS)]
+    for _ in range(MAX_REQUESTS):
+        finish(live, exchange("small"), 200)
+    assert ids(live) == ["small"] * MAX_REQUESTS
+    size = sum(len(encoded) for encoded, _ in live.requests._kept)
+    assert size == live.requests._bytes
+
+
+def test_a_request_larger_than_all_that_are_kept_leaves_none(live):
+    calls = [tuple(CALL)] * (MAX_CALLS + 1)
+    finish(live, exchange("before"), 200)
+    finish(live, exchange("larger", calls=calls), 200)
+    assert ids(live) == []
+    assert live.requests._bytes == live.requests._calls == 0
 
 
 def test_a_thousand_requests_with_the_longest_texts_are_kept(live):
@@ -75,15 +98,25 @@ def test_a_thousand_requests_with_the_longest_texts_are_kept(live):
 
 
 def test_a_request_with_values_that_cannot_be_encoded_is_kept(live):
-    one = exchange("r", calls=[tuple(CALL)], error=BadRequest("half \ud800"))
-    one.outcome = Outcome(Vectors([b"1234"], [2**70]), "p", purchases={SOURCE: 2**70})
-    finish(live, exchange("before"), 200)
-    finish(live, one, 400)
-    before, request = kept(live)
-    assert before.record.request_id == "before"
-    assert request.record.error == "half \N{REPLACEMENT CHARACTER}"
-    assert request.record.tokens == 2**63 - 1
-    assert request.calls == (CALL,)
+    source = ("p", "half \ud800")  # as the settings name it
+    one = exchange("r", calls=[tuple(CALL._replace(source=source))], trace_id="\udfff")
+    one.outcome = Outcome(Vectors([b"1234"], [2**70]), "p", purchases={source: 2**70})
+    one.outcome = replace(one.outcome, cached_tokens=-(2**70))
+    for number in range(3):
+        finish(live, exchange(str(number)) if number != 1 else one, 200)
+    before, request, after = kept(live)
+    assert (before.record.request_id, after.record.request_id) == ("0", "2")
+    assert request.record.trace_id == "\N{REPLACEMENT CHARACTER}"
+    assert (request.record.tokens, request.record.cached_tokens) == (2**63 - 1, -(2**63))
+    source = ("p", "half \N{REPLACEMENT CHARACTER}")
+    assert request.calls == (CALL._replace(source=source),)
+
+
+@pytest.mark.parametrize("tokens", [2**70, -(2**70)])
+def test_a_request_with_too_many_tokens_is_kept(live, tokens):
+    finish(live, exchange("r", tokens=tokens), 200)
+    (request,) = kept(live)
+    assert request.record.tokens == max(-(2**63), min(tokens, 2**63 - 1))
 
 
 def test_neither_inputs_nor_vectors_are_kept(live):
@@ -91,7 +124,7 @@ def test_neither_inputs_nor_vectors_are_kept(live):
     (request,) = kept(live)
     assert "a text" not in repr(request)
     assert "1234" not in repr(request)
-    assert sum(map(len, live.requests._kept)) < 600
+    assert live.requests._bytes < 600
 
 
 def test_same_id_finds_all_newest_first(live, clock):
