@@ -157,7 +157,7 @@ class Standing:
         """
         with self._lock:
             self.durations.learn(items, tokens, now - call_started_at)
-            self.unslowed_calls.learn(calls_at_once, items, tokens, now - call_started_at)
+            self.unslowed_calls.learn(calls_at_once, items, tokens, now - call_started_at, now)
             breaker, silence, was_ejected = self.breaker, self._silence, self.breaker.is_ejected
             caused_ejection = silence.is_cause_of(call_started_at, breaker.ejections_ever)
             straggler = breaker.is_straggler(call_started_at) and not caused_ejection
