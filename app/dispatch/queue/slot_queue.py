@@ -226,11 +226,9 @@ class SlotQueue(Slots):
         if self.adaptive is not None:  # its slots are as many as help with the largest calls
             return None
         deployment, slots, free = batch.deployment, self.slots, self.free
-        if deployment.concurrency is not None:
-            slots = min(slots, deployment.concurrency)
-            free = min(free, deployment.concurrency - self._leaving.calls[deployment])
-        outstanding = self._attempts.outstanding[deployment]
-        if not batch.may_start_early(outstanding, slots, free, now):
+        if (limit := deployment.concurrency) is not None:
+            slots, free = min(slots, limit), min(free, limit - self._leaving.calls[deployment])
+        if not batch.may_start_early(self._attempts.outstanding[deployment], slots, free, now):
             return None
         del self._open[batch.key]
         batch.starts_early, batch.threads = True, 2
@@ -238,9 +236,7 @@ class SlotQueue(Slots):
 
     def _may_start(self, attempt: Attempt, now: float) -> bool:
         """Whether there is a slot for an attempt, where no other waits for one."""
-        if self.free < 2 and (
-            self.free <= 0 or (self._is_last_slot_kept and attempt.flow.tier == "flex")
-        ):
+        if self.free <= 0 or (self.free == 1 and self.keeps_slots and attempt.flow.tier == "flex"):
             return False
         return self._leaving.may_leave(attempt, now)
 
