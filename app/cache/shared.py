@@ -166,7 +166,7 @@ class SharedCache:
         end = time.monotonic() + seconds
         while self._queued and time.monotonic() < end:
             self.remote.wake()
-            time.sleep(0.001)
+            time.sleep(0.001)  # a poll: only tests and benchmarks wait here
         return not self._queued
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ class _Parsed(_Type):
     """A type of which ``parse`` raises ValueError for a wrong text."""
 
     def parse(self, value: Any, ctx: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError  # each type has its own
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         try:

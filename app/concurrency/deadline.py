@@ -29,7 +29,7 @@ class Deadline:
         """Return when the first of several callers leaves; this deadline has one."""
         return self.at
 
-    def sooner(self, share: float, longest_s: float) -> Deadline:
+    def for_step(self, share: float, longest_s: float) -> Deadline:
         """Return the deadline of a step: a share of the time left, but at most so many seconds."""
         return Deadline(time.monotonic() + min(share * self.remaining(), longest_s))
 

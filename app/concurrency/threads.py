@@ -17,7 +17,6 @@ T = TypeVar("T")
 #: Seconds between looks at a cancellation, while all threads are busy. Each look gives up the place
 #: in the order of arrival, so that only calls that can be cancelled have them.
 _LOOK_S = 0.1
-_MAX_WAIT_S = 3600.0
 
 
 class NoThread(RuntimeError):
@@ -52,7 +51,7 @@ class NativeThreads:
         can be started.
         """
         limit = _Limit(timeout_s, deadline)
-        look_s = _MAX_WAIT_S if deadline is None else _LOOK_S
+        look_s = threading.TIMEOUT_MAX if deadline is None else _LOOK_S
         while not self._free.acquire(timeout=min(look_s, limit.remaining())):
             if not limit.remaining():
                 raise TimeoutError("every thread is busy")

@@ -61,4 +61,4 @@ def iterate_with_yields(items: Iterable[_A]) -> Iterator[_A]:
 
 def yield_control() -> None:
     """Let other greenlets run where gevent has patched ``sleep``, else other threads."""
-    time.sleep(YIELD_SLEEP_S)
+    time.sleep(YIELD_SLEEP_S)  # a switch, not a wait

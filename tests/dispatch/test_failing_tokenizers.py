@@ -72,6 +72,17 @@ def assert_one_good_call(items):
     assert not any(deployment.breaker.last_error for _, deployment in made.deployments())
 
 
+def assert_counted_by_the_provider(tokenizer, timeout, within, **limits):
+    """Embed long texts with a timeout; assert that the vectors come within so many seconds."""
+    provider = Stub(lambda call: vectors(call.items, tokens=3))
+    made = dispatcher({"a": provider}, tokenizer, **limits)
+    started_at = time.monotonic()
+    outcome = made.embed(EmbeddingRequest("m", LONG), started_at + timeout)
+    assert time.monotonic() - started_at < within
+    assert len(outcome.vectors.rows) == len(LONG)
+    assert outcome.prompt_tokens == 3 * len(LONG)
+
+
 def test_vectors_whose_tokens_cannot_be_counted_keep_the_count_of_the_provider(caplog):
     assert_one_good_call(["good", "bad"])
     assert "a bug of the tokenizer" in caplog.text
@@ -83,33 +94,18 @@ def test_vectors_are_kept_where_no_thread_can_be_had_to_count_their_tokens(no_na
 
 def test_vectors_do_not_wait_until_the_deadline_for_a_count_of_their_tokens(stuck):
     """The call has until the deadline, but vectors that come then are too late."""
-    provider = Stub(lambda call: vectors(call.items, tokens=3))
-    made = dispatcher({"a": provider}, stuck)
-    started_at = time.monotonic()
-    outcome = made.embed(EmbeddingRequest("m", LONG), started_at + 1)
-    assert time.monotonic() - started_at < 0.9
-    assert outcome.prompt_tokens == 3 * len(LONG)
+    assert_counted_by_the_provider(stuck, timeout=1, within=0.9)
 
 
 def test_vectors_and_their_slot_do_not_wait_long_for_a_count_of_tokens(stuck, monkeypatch):
     monkeypatch.setattr(token_estimate, "MAX_COUNT_S", 0.01)
-    provider = Stub(lambda call: vectors(call.items, tokens=3))
-    made = dispatcher({"a": provider}, stuck)
-    started_at = time.monotonic()
-    outcome = made.embed(EmbeddingRequest("m", LONG), started_at + 20)
-    assert time.monotonic() - started_at < 5
-    assert outcome.prompt_tokens == 3 * len(LONG)
+    assert_counted_by_the_provider(stuck, timeout=20, within=5)
 
 
 def test_request_does_not_wait_long_for_a_count_that_only_serves_an_estimate(stuck, monkeypatch):
     """The long texts of others may be before it: it is estimated by its bytes."""
     monkeypatch.setattr(token_estimate, "MAX_COUNT_S", 0.01)
-    provider = Stub(lambda call: vectors(call.items, tokens=3))
-    made = dispatcher({"a": provider}, stuck, max_tokens=100_000)
-    started_at = time.monotonic()
-    outcome = made.embed(EmbeddingRequest("m", LONG), started_at + 20)
-    assert time.monotonic() - started_at < 5
-    assert len(outcome.vectors.rows) == len(LONG)
+    assert_counted_by_the_provider(stuck, timeout=20, within=5, max_tokens=100_000)
 
 
 def test_request_whose_tokens_no_thread_can_count_is_told_that_the_proxy_is_overloaded(

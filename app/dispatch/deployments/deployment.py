@@ -17,6 +17,7 @@ from app.dispatch.deployments.refused_items import RefusedItems
 from app.dispatch.deployments.suitability import Widths, max_item_tokens
 from app.dispatch.deployments.token_estimate import Expected, TokenEstimate, recounted
 from app.dispatch.health.standing import Standing
+from app.dispatch.health.unslowed_calls import UnslowedCalls
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.dispatch.quotas.shares import calls_of_worker, quota_of_worker
@@ -86,6 +87,7 @@ class Deployment:
         self.standing = Standing(provider_settings.timeout, rng, dispatch)
         self.breaker = self.standing.breaker
         self.durations = self.standing.durations
+        self.unslowed_calls = UnslowedCalls()
         self.max_lengthening = dispatch.max_lengthening
         self._longest_call_s = dispatch.longest_call
         self._longest_flex_call_s = dispatch.longest_flex_call

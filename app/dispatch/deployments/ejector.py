@@ -37,13 +37,10 @@ class Ejector:
         Ejected are those whose calls stay without an answer while this deployment answers.
         """
         deployment, first = batch.deployment, batch.attempts[0]
+        size = batch.item_count, batch.tokens
+        deployment.unslowed_calls.learn(batch.calls_at_once, *size, now - call_started_at, now)
         if deployment.standing.record_success(
-            batch.item_count,
-            call_started_at,
-            now,
-            first.kind,
-            batch.tokens,
-            batch.calls_at_once,
+            batch.item_count, call_started_at, now, first.kind, batch.tokens
         ):
             _log.warning("deployment %s of %s is back", deployment.label, self._model)
         if self._is_alone:

@@ -75,7 +75,7 @@ class TokenEstimate:
         """
         if self.tokenizer is None or not self.is_used or not is_countable(items):
             return []
-        in_time = None if deadline is None else deadline.sooner(_COUNT_SHARE, MAX_COUNT_S)
+        in_time = None if deadline is None else deadline.for_step(_COUNT_SHARE, MAX_COUNT_S)
         try:
             return self.tokenizer.count(items, in_time)
         except TimeoutError:
@@ -131,7 +131,7 @@ def recounted(
     counts = list(call.counts or [None] * len(call.items))
     missing = [position for position, count in enumerate(counts) if count is None]
     try:
-        in_time = deadline.sooner(_COUNT_SHARE, MAX_COUNT_S)
+        in_time = deadline.for_step(_COUNT_SHARE, MAX_COUNT_S)
         counted = tokenizer.count([call.items[position] for position in missing], in_time)
     except TimeoutError:
         return vectors

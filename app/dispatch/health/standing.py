@@ -12,7 +12,6 @@ from app.dispatch.health.circuit_breaker import DeploymentBreaker
 from app.dispatch.health.recent_calls import Latency
 from app.dispatch.health.refusals import Refusals
 from app.dispatch.health.time_limits import Evidence, Silence, TimeLimits
-from app.dispatch.health.unslowed_calls import UnslowedCalls
 from app.errors import ProviderError, ProviderTimeout, Rejected
 
 
@@ -21,14 +20,14 @@ class Standing:
 
     Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
     read: `is_ejected`, `in_flight`, ``refusals.doubted_until`` by `pool`, ``latency`` by `draw` and
-    `ejector`, ``breaker`` by `pools` and `caller_errors`, and the estimates ``durations`` by
-    `deployment`, `leaving` and `batch`, and ``unslowed_calls`` by `batch`.
+    `ejector`, ``breaker`` by `pools` and `caller_errors`, and ``durations`` (an estimate) by
+    `deployment` and `leaving`.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
         self.breaker = DeploymentBreaker(rng.random, settings)
-        self.latency, self.durations = Latency(), CallDurations()
-        self.unslowed_calls = UnslowedCalls()
+        self.latency = Latency()
+        self.durations = CallDurations()
         #: Its vectors have drifted from their reference, and CHECK["on_drift"] is "eject".
         self.is_ejected_for_drift = False
         self.time_limits = TimeLimits(timeout, settings)
@@ -45,7 +44,9 @@ class Standing:
 
     def record_submitted(self, now: float, is_only: bool = False) -> bool | None:
         """Record that an attempt is submitted; return whether it is the half-open probe.
-        None: no call may be sent any more, since another request has sent the probe meanwhile."""
+
+        None: no call may be sent any more, since another request has sent the probe meanwhile.
+        """
         with self._lock:
             may_be_called = self.breaker.may_be_called(now, last_resort=True, is_only=is_only)
             return self.breaker.record_submitted(now) if may_be_called else None
@@ -56,8 +57,10 @@ class Standing:
             self.breaker.probe_ended()
 
     def seconds_a_call(self, now: float, unknown: float) -> float:
-        """Return the expected seconds until a call succeeds: at least the age of the oldest one,
-        divided by the share of calls that succeed. ``unknown``: for an unknown latency."""
+        """Return the expected seconds until a call succeeds: at least the age of the oldest one.
+
+        They are divided by the share of calls that succeed. ``unknown``: for an unknown latency.
+        """
         with self._lock:
             recent = self.latency.recent_average_s(now)
             seconds = max(unknown if recent is None else recent, self._silence.age_of_oldest(now))
@@ -118,7 +121,8 @@ class Standing:
     def start_probe(self, items: int, now: float) -> float:
         """Record that the call of the half-open probe starts; return its timeout in seconds."""
         with self._lock:
-            self.breaker.probe_started(now, timeout := self._silence.probe_timeout(items))
+            timeout = self._silence.probe_timeout(items)
+            self.breaker.probe_started(now, timeout)
             return timeout
 
     def call_started(self, batch: object, items: int, now: float) -> None:
@@ -137,23 +141,19 @@ class Standing:
     # After a call
 
     def record_success(
-        self, items: int, started_at: float, now: float, kind: Hashable, tokens: int, calls: int = 1
+        self, items: int, call_started_at: float, now: float, kind: Hashable, tokens: int
     ) -> bool:
-        """Record a call with vectors, of so many expected tokens; whether that ends an ejection.
-
-        ``calls``: those in flight when it took its slot, itself included.
-        """
+        """Record a call with vectors, of so many expected tokens; whether that ends an ejection."""
         with self._lock:
-            self.durations.learn(items, tokens, now - started_at)
-            self.unslowed_calls.learn(calls, items, tokens, now - started_at, now)
+            self.durations.learn(items, tokens, now - call_started_at)
             breaker, silence, was_ejected = self.breaker, self._silence, self.breaker.is_ejected
-            caused_ejection = silence.is_cause_of(started_at, breaker.ejections_ever)
-            straggler = breaker.is_straggler(started_at) and not caused_ejection
-            self.latency.add(items, now - started_at, now)
-            self.refusals.record_success(kind, started_at, now)
+            caused_ejection = silence.is_cause_of(call_started_at, breaker.ejections_ever)
+            straggler = breaker.is_straggler(call_started_at) and not caused_ejection
+            self.latency.add(items, now - call_started_at, now)
+            self.refusals.record_success(kind, call_started_at, now)
             silence.record_answer()
             if not straggler:
-                breaker.record_success(now, started_at)
+                breaker.record_success(now, call_started_at)
             return was_ejected and not straggler
 
     def record_refusal(

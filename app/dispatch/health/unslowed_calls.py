@@ -1,7 +1,8 @@
-"""How many calls at once a deployment answers as fast as a few. No I/O, no lock."""
+"""How many calls at once a deployment answers as fast as a few. No I/O."""
 
 from __future__ import annotations
 
+from app.concurrency.locks import uncontended_lock
 from app.dispatch.health.call_durations import CallDurations
 
 #: While at most so many calls are in flight, what they take is the baseline. What calls take while
@@ -16,8 +17,8 @@ _DECREASE = 0.6  # times the calls at once that were slowed
 #: Calls at once, as a share of the estimate: with fewer, a call does not show that more are
 #: possible.
 _MIN_SHARE = 1 / 2
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 4.0, 64.0  # after a decrease, before more calls are tried
-_RAISED_FACTOR = 1.5  # times the calls at once that were slowed, at which the pause is short again
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 8.0, 64.0  # after a decrease, before more calls are tried
+_RAISED_FACTOR = 1.5  # times the calls at once that were slowed, at which that is forgotten
 
 
 class UnslowedCalls:
@@ -29,7 +30,8 @@ class UnslowedCalls:
     fewer at once than it has slots, and where the worker is too busy to send them and to read their
     answers.
 
-    ``most``: the estimate; at least `BASELINE_CALLS`. ``now`` and times are in seconds.
+    ``most``: the estimate; at least `BASELINE_CALLS`. ``now`` and times are in seconds. The lock
+    guards all fields; `app.dispatch.queue.batch` reads ``most`` without it.
     """
 
     def __init__(self) -> None:
@@ -39,7 +41,8 @@ class UnslowedCalls:
         self._factor = 1.0  # a moving average: seconds of calls by their baseline
         self._decreased_at = float("-inf")
         self._slowed_calls = 0  # at once, before the last decrease
-        self._pause_s = _FIRST_PAUSE_S
+        self._pause_s = 0.0  # after the last decrease
+        self._lock = uncontended_lock()
 
     def learn(
         self, calls_at_once: int, items: int, tokens: int, seconds: float, now: float
@@ -49,11 +52,12 @@ class UnslowedCalls:
         ``calls_at_once``: the calls in flight when it started, itself included. With exactly
         `BASELINE_CALLS` it counts for both, so that the estimate can rise from there.
         """
-        if calls_at_once >= BASELINE_CALLS:
-            self._adjust(calls_at_once, seconds, self._baseline.expected(items, tokens), now)
-        if calls_at_once <= BASELINE_CALLS:
-            self._baseline.learn(items, tokens, seconds)
-            self._baseline_calls += 1
+        with self._lock:
+            if calls_at_once >= BASELINE_CALLS:
+                self._adjust(calls_at_once, seconds, self._baseline.expected(items, tokens), now)
+            if calls_at_once <= BASELINE_CALLS:
+                self._baseline.learn(items, tokens, seconds)
+                self._baseline_calls += 1
 
     def _adjust(
         self, calls_at_once: int, seconds: float, baseline: float | None, now: float
@@ -68,8 +72,8 @@ class UnslowedCalls:
         if self._factor > _SLOWED_FACTOR:
             self.most = max(float(BASELINE_CALLS), _DECREASE * min(self.most, calls_at_once))
             self._decreased_at, self._slowed_calls, self._factor = now, calls_at_once, 1.0
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._pause_s = min(max(_FIRST_PAUSE_S, 2 * self._pause_s), _LONGEST_PAUSE_S)
         elif calls_at_once >= _MIN_SHARE * self.most and now >= self._decreased_at + self._pause_s:
             self.most += _INCREASE
             if self.most > _RAISED_FACTOR * self._slowed_calls:
-                self._pause_s = _FIRST_PAUSE_S
+                self._pause_s = 0.0

@@ -216,7 +216,7 @@ class Batch(Struct, eq=False):
             and not deployment.quota.is_limited
             and is_read_fast(reading_s, attempts, outstanding, call_s)
         ):
-            calls = deployment.standing.unslowed_calls.most
+            calls = deployment.unslowed_calls.most
         return attempts >= enough_attempts(outstanding, calls)
 
 

@@ -236,7 +236,7 @@ class SlotQueue(Slots):
 
     def _may_start(self, attempt: Attempt, now: float) -> bool:
         """Whether there is a slot for an attempt, where no other waits for one."""
-        if self.free <= 0 or (self.free == 1 and self.keeps_slots and attempt.flow.tier == "flex"):
+        if self.free <= 0 or (self._is_last_slot_kept and attempt.flow.tier == "flex"):
             return False
         return self._leaving.may_leave(attempt, now)
 

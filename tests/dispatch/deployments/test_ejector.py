@@ -171,8 +171,8 @@ def test_deployment_learns_from_a_success_among_so_many_calls(calls_at_once, ris
     of, a, *_ = abc()
     for _ in range(10):
         succeed(of, a)
-    before = a.standing.unslowed_calls.most
+    before = a.unslowed_calls.most
     answered = batch(attempt(a))
     answered.calls_at_once = calls_at_once
     of.ejector.record_success(answered, T - 0.05, T)
-    assert (a.standing.unslowed_calls.most > before) == rises
+    assert (a.unslowed_calls.most > before) == rises

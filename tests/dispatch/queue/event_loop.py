@@ -133,7 +133,7 @@ class EventLoop:
         size, calls = (batch.item_count, batch.tokens), batch.calls_at_once
         call_s = self.now - self._called_at.pop(batch)
         self.deployment.durations.learn(*size, call_s)
-        self.deployment.standing.unslowed_calls.learn(calls, *size, call_s, self.now)
+        self.deployment.unslowed_calls.learn(calls, *size, call_s, self.now)
         for one in batch.attempts:
             self.queue.finish_attempt(one, number)
             self._callbacks.append(partial(self._answer, one))

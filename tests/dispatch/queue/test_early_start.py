@@ -119,7 +119,7 @@ def sixth_attempt(limits=None, slots=64, known=20):
     for size in (1, 64) * 20:
         to.durations.add(size, size, SECONDS)
     for _ in range(known):
-        to.standing.unslowed_calls.learn(BASELINE_CALLS, 1, 1, SECONDS, T)
+        to.unslowed_calls.learn(BASELINE_CALLS, 1, 1, SECONDS, T)
     for _ in range(4):
         queue.submit(attempt(to, group=None), T)
     queue.submit(attempt(to), T)
