@@ -27,6 +27,8 @@ def check_recovery(run: Simulation, made: Arrangement) -> Iterator[str]:
             yield f"burst: {asked.code} {asked.at - 1000:.1f} s after the start"
         if ask.phase != "last" or _is_overloaded(made, ask.model):
             continue
+        if asked.code == "overloaded" and _may_be_filled(made, ask.model):
+            continue
         took = asked.heard - asked.at
         if asked.outcome is None:
             yield f"recovery: {asked.bug or asked.error!r} after the trouble"
@@ -96,6 +98,18 @@ def _is_overloaded(made: Arrangement, model: str) -> bool:
             return True
         free_at = max(free_at, after) + 1 / calls_per_s
     return False
+
+
+def _may_be_filled(made: Arrangement, model: str) -> bool:
+    """Return whether requests that wait for another model's quota may fill a queue of this one."""
+    providers = {deployment["provider"] for deployment in made.models[model]}
+    waiting = {
+        name
+        for name, deployments in made.models.items()
+        if name != model and any(is_limited(d) and d["provider"] in providers for d in deployments)
+    }
+    items = sum(len(ask.items) for ask in made.asks if ask.model in waiting)
+    return items >= made.waiting
 
 
 def check_shares(run: Simulation, made: Arrangement) -> Iterator[str]:
