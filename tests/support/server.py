@@ -33,7 +33,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 5, what: str = "") -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 20, what: str = "") -> Any:
     """Wait until `condition` returns a true value, and return it; fail after some seconds."""
     end = time.monotonic() + seconds
     while not (value := condition()):
