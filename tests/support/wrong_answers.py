@@ -104,8 +104,8 @@ def announced(body: bytes, length: int) -> bytes:
 
 @cache
 def bomb() -> bytes:
-    """Return a small file that unpacks to 256 MB."""
-    return gzip.compress(b" " * 2**28, 1)
+    """Return a small file that unpacks to 256 MB, in 256 members, as it is soon made then."""
+    return gzip.compress(b" " * 2**20) * 2**8
 
 
 def zipped_bomb(exchange: Exchange) -> None:
