@@ -147,7 +147,10 @@ class Dispatcher(Pools):
         deadline: float,
         has_client_left: Callable[[], bool] = never_left,
     ) -> Outcome:
-        """Vectors that this deployment has embedded, whatever its health; or a `ClientError`."""
+        """Return the vectors that one deployment embeds, whatever its health: no fail-over.
+
+        Raises `ClientError` by ``deadline``.
+        """
         pool, calls = self._pool_of[deployment], self.background_calls
         return embed_on(pool, deployment, calls, request, deadline, has_client_left)
 

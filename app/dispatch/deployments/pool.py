@@ -231,7 +231,7 @@ class Pool:
         )
 
     def can_serve(self, now: float) -> bool:
-        """Whether a deployment is not ejected; it may be resting for its provider's Retry-After."""
+        """Whether at least one deployment is not ejected, even if all of them rest."""
         return not all(d.standing.is_ejected for d in self.deployments)
 
     def p95_or_slowest_s(self, deployment: Deployment, items: int) -> float | None:

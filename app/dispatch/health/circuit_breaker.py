@@ -110,7 +110,7 @@ class DeploymentBreaker:
         return max(0.0, until - now)
 
     def share(self, now: float) -> float:
-        """The share of its weight it gets: below 1 during the slow start."""
+        """Return the share of its weight that it gets now: below 1 during the slow start."""
         length = self._settings.slow_start
         age = now - self._back_since
         if age >= length:

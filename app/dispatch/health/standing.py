@@ -100,7 +100,7 @@ class Standing:
             return self.breaker.state(now)
 
     def share(self, now: float) -> float:
-        """The share of its weight that it gets now."""
+        """Return the share of its weight that it gets now: below 1 during the slow start."""
         with self._lock:
             return self.breaker.share(now)
 
@@ -134,7 +134,7 @@ class Standing:
             self._silence.call_ended(batch)
 
     def is_silent(self, now: float, other_started_at: float) -> bool:
-        """Whether its oldest call is overdue: another deployment has answered a later one."""
+        """Whether it is not ejected, but should be for a silence: see `Silence.is_overdue`."""
         with self._lock:
             return self._silence.is_overdue(now, other_started_at) and not self.breaker.is_ejected
 

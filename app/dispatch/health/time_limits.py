@@ -115,7 +115,11 @@ class Silence:
         return next(iter(self._in_flight.values()), (now, 0))
 
     def is_overdue(self, now: float, other_started_at: float) -> bool:
-        """Whether the oldest call is overdue: another deployment has answered a later one."""
+        """Whether the oldest call in flight has taken so long that it shows a silence.
+
+        ``other_started_at`` is when a call started that another deployment has just answered: it
+        must be the later one.
+        """
         call_started_at, items = self._oldest(now)
         age, limits = now - call_started_at, self._limits
         if age < limits.silence_floor or other_started_at < call_started_at:

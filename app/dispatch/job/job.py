@@ -87,7 +87,8 @@ class Job:
     def extend(self, deadline: float) -> None:
         """Let another caller wait for the job, which must call `advance` then.
 
-        The deadline of the job is the latest of its callers; a call is late by the soonest, too.
+        The job ends at the latest deadline of its callers. By the soonest it is decided when a call
+        is late: see `JobDeadline`.
         """
         with self._lock:
             self.deadline.extend(deadline)

@@ -37,10 +37,10 @@ class Timers:
         self._is_used = len(suitable) > 1
 
     def set(self, part: Part, attempt: Attempt, deadline: float, now: float) -> None:
-        """Set the times of a part for its first attempt.
+        """Set the times of a part for its only attempt; a second one leaves them as they are.
 
-        Whether another deployment may be called then is not known yet: one that is ejected now may
-        be back by then.
+        Whether another deployment may be called at these times is not known yet: one that is
+        ejected now may be back by then.
         """
         if not self._is_used or len(part.attempts) > 1:
             return
@@ -61,7 +61,7 @@ class Timers:
         return self._pool.settings.hedge_factor * p95_s
 
     def hasten(self, running: Mapping[Attempt, Part], deadline: float) -> None:
-        """Let parts be late by the deadline of a caller that has joined their request."""
+        """Make parts late in time for the deadline of a caller that has joined their request."""
         for part in dict.fromkeys(running.values()) if self._is_used else ():
             newest = part.attempts[-1]
             since = newest.call_started_at or newest.queued_at

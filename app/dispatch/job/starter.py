@@ -62,7 +62,7 @@ class Starter:
         self._waiting_for_room.clear()
 
     def start_due(self, now: float, has_vectors: bool) -> Part | None:
-        """Start the parts that are due; return one that no deployment can take in time, if any.
+        """Start the parts that are due; return the first one that has to be given up, if any.
 
         ``has_vectors``: other parts are paid for already, so that a part waits for a deployment.
         Without them the request fails at once, because SDKs retry by themselves.
@@ -81,7 +81,7 @@ class Starter:
         return given_up
 
     def hasten(self, deadline: float) -> None:
-        """Let running calls be late by the deadline of another caller, too."""
+        """Make running calls late in time for the deadline of another caller."""
         self._timers.hasten(self._parts.running, deadline)
 
     def next_time(self) -> float:
@@ -202,7 +202,10 @@ class Starter:
             self._effects.not_sent.append((excess, "was displaced in a full queue"))
 
     def repeat_lost_pauses(self, now: float) -> None:
-        """Have queues looked at again, for which no thread could be started: see `PausedQueues`."""
+        """Have the queues checked again whose pause has no thread that would end it.
+
+        None could be started: see `PausedQueues`.
+        """
         for deployment in self._suitable:
             if deployment.queue.has_lost_pause:
                 deployment.queue.pause_until(now)

@@ -9,9 +9,8 @@ may start early, before that (`Batch.may_start_early`).
 With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
 a query finds it even while bulk work takes all others. The same holds for a deployment's own slots.
 
-No I/O here: `app.dispatch.sending.sender` sends the batches. `slots` has the slots and the lock,
-`attempts` the states of the attempts, `waiting` their order, and `leaving` which may leave, and
-which share a call.
+No I/O here: `app.dispatch.sending.sender` sends the batches. The docstring of the package lists the
+files that this one uses.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class SlotQueue(Slots):
         self, slots: int, max_waiting: int = 1000, adaptive: AdaptiveLimit | None = None
     ) -> None:
         super().__init__(slots, max_waiting, adaptive)
-        #: Called under the lock when attempts wait for a quota until a time: see `paused`.
+        #: Called to have the queue checked again at a time; mostly under the lock: see `paused`.
         self.on_pause: Callable[[SlotQueue, float], None] | None = None
         self.has_lost_pause = False  # no thread could be started for the end of a pause
         self._leaving = Leaving(self._attempts.queue, self.pause_until)
@@ -177,8 +176,9 @@ class SlotQueue(Slots):
     def _next(self, now: float) -> Batch | None:
         """Return a batch of the group whose turn it is, if a slot may be taken for it.
 
-        It is unsent where such calls take too long by now (its job splits the part), and where the
-        quota has no room for longer than an attempt waits, or for the batch.
+        It is unsent in three cases: (1) a call of the first attempt would take too long by now, so
+        that its job has to split the part; (2) the quota has no room for the first attempt, and
+        will have none for longer than an attempt waits; (3) it has none for the batch.
         """
         if self.free <= 0 or not self._attempts.waiting:
             return None

@@ -83,7 +83,7 @@ class LeasedQuota(Quota):
             return made
 
     def end_exchange(self, exchange: LeaseRequest, lease: Lease | None, now: float) -> bool:
-        """Take the store's answer, None for none; return whether waiting calls may leave now."""
+        """Take the store's answer, None for none; return False for that of an earlier exchange."""
         with self._lock:
             if self._exchange is not exchange:
                 return False

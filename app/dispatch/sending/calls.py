@@ -119,7 +119,7 @@ def deliver(attempt: Attempt, result: Result, batch_size: int, now: float) -> bo
 
 
 def charge_dropped(batch: Batch, tokens: Sequence[int], pool: Pool) -> None:
-    """Let the requests of a batch pay for its vectors, which are dropped: by their keys."""
+    """Charge the keys of the requests of a batch for its vectors, which are dropped."""
     start = 0
     for attempt in batch.attempts:
         stop = start + attempt.size
@@ -128,13 +128,13 @@ def charge_dropped(batch: Batch, tokens: Sequence[int], pool: Pool) -> None:
 
 
 def deliver_not_sent(batch: Batch) -> None:
-    """Return attempts without quota, which have left the queue, to their jobs."""
+    """Return the attempts of an unsent batch, which have left the queue, to their jobs."""
     for attempt in batch.attempts:
-        attempt.on_result(attempt, NotSent("has no quota left"), time.monotonic())
+        attempt.on_result(attempt, NotSent("was not called"), time.monotonic())
 
 
 def return_unsent(batch: Batch) -> Batch | None:
-    """Return attempts without quota to their jobs; return the batch to send next, if any."""
+    """Return the attempts of an unsent batch to their jobs; return the batch to send next."""
     queue = batch.deployment.queue
     deliver_not_sent(batch)
     return queue.next(time.monotonic())
