@@ -124,7 +124,7 @@ def decide(
     7. Else call another deployment at once; without one, the same after a pause.
     """
     if isinstance(failure, NotSent):
-        return Wait() if part.must_charge_retry else FailOver(cost=0.0)
+        return FailOver(cost=0.0)
     if isinstance(failure, Rejected):
         return _after_refusal(part, attempt, failure, options, pool)
     if isinstance(failure, Throttled) and part.flow.tier == "flex" and not options.has_other:
@@ -174,11 +174,11 @@ def _after_refusal(
     may_be_called_alone = not is_trusted and part.has_merged_refusal and options.has_any
     if attempt.batch_size > 1 or may_be_called_alone:
         return Retry(never_merge=True, cost=0.0)
-    has_failed_elsewhere = not all(isinstance(error, Rejected) for error in part.failures)
-    is_of_kind = options.is_kind_refused and options.has_other and not has_failed_elsewhere
-    if is_trusted or is_of_kind or not options.doubts_400:
+    has_other_failure = any(not isinstance(error, Rejected) for error in part.failures)
+    only_budget_forbids = options.has_other and not has_other_failure
+    if is_trusted or not options.doubts_400 or (options.is_kind_refused and only_budget_forbids):
         return Fail(refusal(failure))
-    return Fail(None if has_failed_elsewhere else doubtful(failure))
+    return Fail() if has_other_failure else Fail(doubtful(failure))
 
 
 class NextStep:
@@ -218,7 +218,6 @@ class NextStep:
                 part.must_charge_retry = True
                 self._parts.transition(part, PartState.WAITING)
             case WaitForRest():
-                part.must_charge_retry = False
                 part.last_errors.pop(attempt.deployment, None)
                 rest_until = now + self._pool.wait(now, part.expected, self._context.suitable)
                 if rest_until >= self._context.deadline.at:  # as `Starter` decides before a call
