@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.deployments.token_estimate import Expected
+from app.dispatch.job.context import JobContext
+from app.dispatch.job.part import Part
 from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.errors import (
     BadRequest,
@@ -30,6 +32,18 @@ _MIN_RETRY_AFTER_S = 0.05
 _UNKNOWN_DRAIN_S = 1.0  # until a full queue is empty, while that is not known
 _MAX_DRAIN_S = 60.0
 _DRIFTED_RETRY_AFTER_S = 60.0  # an operator has to act first
+
+
+def error_of_part(context: JobContext, part: Part, now: float) -> ClientError:
+    """Return the caller's error for a part that is given up: see `error_of_failures`."""
+    return error_of_failures(
+        context.pool,
+        context.suitable,
+        part.failures,
+        part.is_refused_alone(now),
+        part.expected,
+        now,
+    )
 
 
 def error_of_failures(

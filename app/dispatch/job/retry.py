@@ -63,7 +63,7 @@ class Halve:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """End the request with ``error``; None: with the `error_of_failures` of the part."""
+    """End the request with ``error``; None: with the `error_of_part` of the part."""
 
     error: ClientError | None = None
 

@@ -190,18 +190,17 @@ class SlowCalls:
         if other.queue.free <= 0:
             return
         fits = other.fits(part.size, part.expected.total, part.is_bulk)
-        is_only = len(part.attempts) == 1
-        if not (fits or is_only):
-            return  # no attempt runs beside a split part
-        if not is_only:
-            self._parts.drop_attempt(part, queued)
-            part.late_at = now + part.late_after
-        elif fits:
+        if len(part.attempts) == 1:
+            if not fits:
+                self._split_for(part, other, now)
+                return
             self._parts.transition(part, PartState.WAITING)
             self._parts.waiting.remove(part)
         else:
-            self._split_for(part, other, now)
-            return
+            if not fits:  # no attempt runs beside a split part
+                return
+            self._parts.drop_attempt(part, queued)
+            part.late_at = now + part.late_after
         self._submit(part, other, now)
 
     def _split_for(self, part: Part, other: Deployment, now: float) -> None:

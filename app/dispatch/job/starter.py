@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.token_estimate import Expected
-from app.dispatch.job.context import Effects, JobContext
+from app.dispatch.job.context import JobContext
 from app.dispatch.job.part import Part, PartState
 from app.dispatch.job.parts import Parts
 from app.dispatch.job.slow_calls import SlowCalls, Timers
@@ -34,7 +34,6 @@ class Starter:
         parts: Parts,
         on_result: Callable[[Attempt, Result, float], None],
         on_room: Callable[[], None],
-        effects: Effects,
     ) -> None:
         self._job = job
         self._parts = parts
@@ -42,7 +41,6 @@ class Starter:
         self._on_room: Callable[[], None] | None = on_room
         self._has_waited_for_room = False
         self._waiting_for_room: set[Part] = set()  # that wait until a full queue has room
-        self._effects = effects
         self._suitable = job.prepared.suitable
         self._timers = Timers(job.pool, self._suitable, job.is_hedged)
 
@@ -193,13 +191,13 @@ class Starter:
             self._parts.transition(part, PartState.RUNNING, attempt)
         self._timers.set(part, attempt, deadline.soonest(now), now)
         if is_probe is None:
-            self._effects.not_sent.append((attempt, "has another request's probe"))
+            self._parts.effects.not_sent.append((attempt, "has another request's probe"))
             return
         batch = deployment.queue.submit(attempt, now)
         if batch is not None:
-            self._effects.send.append(batch)
+            self._parts.effects.send.append(batch)
         elif (excess := deployment.queue.take_excess()) is not None:
-            self._effects.not_sent.append((excess, "was displaced in a full queue"))
+            self._parts.effects.not_sent.append((excess, "was displaced in a full queue"))
 
     def repeat_lost_pauses(self, now: float) -> None:
         """Have the queues checked again whose pause has no thread that would end it.
