@@ -175,10 +175,11 @@ class Starter:
             request.dimensions,
             flow=part.flow,
         )
-        is_probe: bool | None = False
+        may_be_sent = True
         if deployment.standing.state(now) != "ok":
             is_probe = deployment.standing.record_submitted(now, is_only=len(self._suitable) == 1)
-            attempt.is_probe = bool(is_probe) and not self._job.pool.is_alone
+            may_be_sent = is_probe is not None
+            attempt.is_probe = is_probe is True and not self._job.pool.is_alone
         times = self._parts.times
         if times.first_queued_at is None:
             times.first_queued_at = now
@@ -190,7 +191,7 @@ class Starter:
         else:
             self._parts.transition(part, PartState.RUNNING, attempt)
         self._timers.set(part, attempt, deadline.soonest(now), now)
-        if is_probe is None:
+        if not may_be_sent:
             self._parts.effects.not_sent.append((attempt, "has another request's probe"))
             return
         batch = deployment.queue.submit(attempt, now)
