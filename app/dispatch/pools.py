@@ -144,7 +144,7 @@ def _state_of(model: str, space: str, d: Deployment, now: float) -> dict[str, An
         "weight": d.settings.weight,
         "share": round(d.standing.share(now), 3),
         "state": d.standing.state(now),
-        "retry_in_seconds": _finite(d.standing.wait(now)),
+        "retry_in_seconds": _finite(d.standing.wait_s(now)),
         "in_flight": d.standing.in_flight,
         "concurrency": d.queue.concurrency,
         "concurrency_is_auto": d.queue.adaptive is not None,

@@ -156,13 +156,13 @@ class Deployment:
     def max_call_tokens(self) -> int | None:
         """The most expected tokens of a call; fewer after one that was refused as too large.
 
-        `fits` and `quota_wait`, which each attempt calls, ask for it only where there is a limit.
+        `fits` and `quota_wait_s`, which each attempt calls, ask for it only where there is a limit.
         """
         if self.max_tokens is None:
             return None
         return int(self.max_tokens / self.estimate.correction)
 
-    def quota_wait(self, expected: Expected, now: float) -> float:
+    def quota_wait_s(self, expected: Expected, now: float) -> float:
         """Return the seconds until the quota has room for these items, or for their first call.
 
         Attempts that wait in the queue before them are counted, too. An item over

@@ -15,7 +15,7 @@ from app.dispatch.deployments.refused_kinds import RefusedKinds
 from app.dispatch.deployments.token_estimate import Expected, TokenEstimate
 from app.dispatch.quotas.quota import MAX_WAIT_S
 
-_NO_TIME = float("-inf")  # a deadline before which no call may wait for a quota
+_NO_WAIT = float("-inf")  # a deadline that no call meets which has to wait for a quota
 
 
 class Pool:
@@ -55,7 +55,7 @@ class Pool:
         expected: Expected,
         suitable: Sequence[Deployment] | None = None,
         avoid: Collection[Deployment] = (),
-        deadline: float = _NO_TIME,
+        deadline: float = _NO_WAIT,
     ) -> Deployment | None:
         """Return the deployment to call now, or None where none may be called.
 
@@ -102,7 +102,7 @@ class Pool:
                     if d not in avoid and self.may_be_called(d, expected, now, deadline=deadline)
                 ]
                 if soon:
-                    return min(soon, key=lambda d: d.quota_wait(expected, now))
+                    return min(soon, key=lambda d: d.quota_wait_s(expected, now))
             if avoid and any(self.may_be_called(d, expected, now) for d in candidates):
                 return None  # one of ``avoid`` is healthy: no ejected one is probed early
         return None
@@ -154,15 +154,9 @@ class Pool:
         others = [d for d in suitable if d not in avoid]
         if len(suitable) == 1:
             return any(self.may_be_called(d, expected, now, is_only=True) for d in others)
-        return self._is_any_available(now, expected, others, False) or (
-            not self._is_any_available(now, expected, suitable, False)
-            and self._is_any_available(now, expected, others, True)
-        )
-
-    def _is_any_available(
-        self, now: float, expected: Expected, among: Sequence[Deployment], last_resort: bool
-    ) -> bool:
-        return any(self.may_be_called(d, expected, now, last_resort) for d in among)
+        if any(self.may_be_called(d, expected, now) for d in suitable):
+            return any(self.may_be_called(d, expected, now) for d in others)
+        return any(self.may_be_called(d, expected, now, last_resort=True) for d in others)
 
     @staticmethod
     def may_be_called(
@@ -171,7 +165,7 @@ class Pool:
         now: float,
         last_resort: bool = False,
         is_only: bool = False,
-        deadline: float = _NO_TIME,
+        deadline: float = _NO_WAIT,
     ) -> bool:
         """Whether a deployment may be called, by its queue, its health and its quota.
 
@@ -183,7 +177,7 @@ class Pool:
             return False
         if not deployment.standing.may_be_called(now, last_resort, is_only):
             return False
-        wait = deployment.quota_wait(expected, now)
+        wait = deployment.quota_wait_s(expected, now)
         return not wait or (wait <= MAX_WAIT_S and now + wait < deadline)
 
     @staticmethod
@@ -203,13 +197,13 @@ class Pool:
             return self.deployments[0].queue.slots or 1
         return max(d.queue.slots for d in self.deployments) or 1
 
-    def wait(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> float:
-        """Seconds until the first of ``suitable`` may be called again, by rests and quotas."""
-        return min(max(d.standing.wait(now), d.quota_wait(expected, now)) for d in suitable)
+    def wait_s(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> float:
+        """Return the seconds until one of ``suitable`` may be called again, by rests and quotas."""
+        return min(max(d.standing.wait_s(now), d.quota_wait_s(expected, now)) for d in suitable)
 
     def is_throttled(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:
         """Whether a quota, or a rest after a 429, keeps one of ``suitable`` from being called."""
-        return any(d.standing.is_throttled(now) or d.quota_wait(expected, now) for d in suitable)
+        return any(d.standing.is_throttled(now) or d.quota_wait_s(expected, now) for d in suitable)
 
     def is_full(
         self,
@@ -226,7 +220,7 @@ class Pool:
             not d.queue.has_room(expected.flow)
             and not d.queue.starts_at_once(d, expected.flow.tier, now)
             and d.standing.may_be_called(now, True, is_only=len(suitable) == 1)
-            and d.quota_wait(expected, now) <= longest_wait_s
+            and d.quota_wait_s(expected, now) <= longest_wait_s
             for d in suitable
         )
 

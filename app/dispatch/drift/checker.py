@@ -220,7 +220,7 @@ def _askable(target: Target) -> Deployment:
     """
     now = time.monotonic()
     for _, deployment in target.deployments:
-        if deployment.standing.wait(now, ignores_drift=True) == 0:
+        if deployment.standing.wait_s(now, ignores_drift=True) == 0:
             return deployment
     raise NotSent("is ejected or resting")
 

@@ -102,7 +102,7 @@ class DeploymentBreaker:
             return False
         return now >= self._end_of_ejection(self._ejected_until, last_resort)
 
-    def wait(self, now: float) -> float:
+    def wait_s(self, now: float) -> float:
         """Return the seconds until a call may be sent again; 0 where it may be sent now."""
         until = self._resting_until
         if self._ejected_until is not None:

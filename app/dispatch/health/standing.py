@@ -104,12 +104,12 @@ class Standing:
         with self._lock:
             return self.breaker.share(now)
 
-    def wait(self, now: float, ignores_drift: bool = False) -> float:
+    def wait_s(self, now: float, ignores_drift: bool = False) -> float:
         """Return the seconds until it may be called again: 0 for now, infinite after drift."""
         if self.is_ejected_for_drift and not ignores_drift:
             return float("inf")
         with self._lock:
-            return self.breaker.wait(now)
+            return self.breaker.wait_s(now)
 
     def is_throttled(self, now: float) -> bool:
         """Whether it rests because it answered 429."""

@@ -69,7 +69,7 @@ def error_of_failures(
             "The vectors of this model have drifted from those of its vector space.",
             retry_after=_DRIFTED_RETRY_AFTER_S,
         )
-    wait = max(_MIN_RETRY_AFTER_S, pool.wait(now, expected, suitable))
+    wait = max(_MIN_RETRY_AFTER_S, pool.wait_s(now, expected, suitable))
     all_throttled = all(isinstance(failure, Throttled) for failure in failures)
     if all_throttled and pool.is_full(now, expected, suitable, MAX_WAIT_S):
         return Overloaded(

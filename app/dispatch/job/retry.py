@@ -219,7 +219,7 @@ class NextStep:
                 self._parts.transition(part, PartState.WAITING)
             case WaitForRest():
                 part.last_errors.pop(attempt.deployment, None)
-                rest_until = now + self._pool.wait(now, part.expected, self._context.suitable)
+                rest_until = now + self._pool.wait_s(now, part.expected, self._context.suitable)
                 if rest_until >= self._context.deadline.at:  # as `Starter` decides before a call
                     return Fail()
                 part.due = max(rest_until, now + self.pause(part))

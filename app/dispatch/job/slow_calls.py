@@ -205,9 +205,12 @@ class SlowCalls:
 
     def _split_for(self, part: Part, other: Deployment, now: float) -> None:
         """Split a part into parts that fit a deployment; submit those that may be sent there."""
+        pool = self._job.pool
         for smaller in self._parts.split(part, other.split(part.tokens, part.is_bulk)):
-            has_room = len(self._parts.running) < self._job.pool.max_slots
-            if not has_room or not self._job.pool.may_be_called(other, smaller.expected, now, True):
+            has_room = len(self._parts.running) < pool.max_slots
+            if not has_room or not pool.may_be_called(
+                other, smaller.expected, now, last_resort=True
+            ):
                 return  # the other parts wait, and are started as any part
             self._parts.waiting.remove(smaller)
             self._submit(smaller, other, now)

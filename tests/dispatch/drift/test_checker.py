@@ -40,7 +40,7 @@ def target():
         name="a",
         max_inputs=1,
         max_tokens=None,
-        standing=SimpleNamespace(wait=lambda now, ignores_drift: 0.0),
+        standing=SimpleNamespace(wait_s=lambda now, ignores_drift: 0.0),
     )
     return Target("key", "s", [("m", deployment)])
 
