@@ -60,7 +60,7 @@ def embed_on(
             raise
     return Outcome(
         made.vectors,
-        provider=deployment.name,
+        provider=deployment.provider_name,
         attempts=made.number,
         upstream_seconds=made.upstream_s,
         queue_seconds=made.queue_s,

@@ -138,7 +138,7 @@ def _state_of(model: str, space: str, d: Deployment, now: float) -> dict[str, An
     return {
         "model": model,
         "space": space,
-        "provider": d.name,
+        "provider": d.provider_name,
         "deployment": d.settings.model,
         "tier": d.settings.tier,
         "weight": d.settings.weight,

@@ -164,7 +164,7 @@ def _left_in_flows(queue: SlotQueue) -> list[str]:
 def kept_in_vain(dispatcher: Dispatcher) -> list[str]:
     """Count requests that have left a queue although it still holds their texts."""
     held = {
-        deployment.name: sum(
+        deployment.provider_name: sum(
             tier.waiting for tier in deployment.queue._attempts.queue._tiers.values()
         )
         for _, deployment in dispatcher.deployments()

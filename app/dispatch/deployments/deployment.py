@@ -67,9 +67,9 @@ class Deployment:
     ) -> None:
         takes = provider.limits(settings.model)
         dispatch = dispatch or DispatchSettings()
-        self.name = settings.provider  # of its provider: deployments of several models have it
+        self.provider_name = settings.provider  # in PROVIDERS
         self.source: Source = (settings.provider, settings.model)
-        self.label = "/".join(self.source)  # its own name, in the log
+        self.label = "/".join(self.source)  # its name in the log
         self.settings = settings
         self.queue = queue
         self.concurrency = (
@@ -183,10 +183,10 @@ class Deployment:
 
     # Calls
 
-    def call(
+    def build_call(
         self, request: EmbeddingRequest, items: Sequence[Item], counts: Sequence[int | None] = ()
     ) -> Call:
-        """Return the call for some items of a request, as this deployment takes them.
+        """Return the call for some items of a request, as this deployment takes them; send nothing.
 
         ``counts`` are their tokens, as far as they are counted.
         """

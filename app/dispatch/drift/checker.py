@@ -117,7 +117,7 @@ class Checker:
                 continue
             self._running.discard(target.key)
             if outcome is not None:
-                self.counts[target.model, target.deployment.name, outcome] += 1
+                self.counts[target.model, target.deployment.provider_name, outcome] += 1
             log_change(target, result, before, self._settings)
             yield target.key, result
 

@@ -120,7 +120,7 @@ class DriftWatch:
             result = self._results.get(key)
             since = now if result is None else result.checked_at or result.failing_since or now
             for model, deployment in target.deployments:
-                place = (model, deployment.name)
+                place = (model, deployment.provider_name)
                 ages[place] = max(ages.get(place, 0.0), now - since)
         return ages
 

@@ -161,7 +161,7 @@ class Starter:
         request, deadline = self._job.request, self._job.deadline
         prepared = self._job.prepared
         items = prepared.items(deployment, request, part.start, part.stop)
-        call = deployment.call(request, items, prepared.counts[part.start : part.stop])
+        call = deployment.build_call(request, items, prepared.counts[part.start : part.stop])
         kind = kind_of(call, request.dimensions)
         attempt = Attempt(
             deployment,

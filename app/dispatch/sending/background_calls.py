@@ -88,7 +88,7 @@ class BackgroundCalls:
         """
         request = request or EmbeddingRequest(self._pool_of[deployment].model, texts)
         cut_to = request.dimensions
-        call = deployment.call(request, texts)
+        call = deployment.build_call(request, texts)
         results: list[Result] = []
         wakeup = Wakeup()
 

@@ -27,7 +27,7 @@ def test_at_most_half_are_ejected_for_a_shared_fault(error, number):
             eject(of, member, error)
     out = [m for m in members if m.breaker.state(T) == "ejected"]
     assert len(out) == number // 2
-    assert set(chosen(of)) == {m.name for m in members if m not in out}
+    assert set(chosen(of)) == {m.provider_name for m in members if m not in out}
 
 
 def test_refused_connection_ejects_any_number_of_deployments():

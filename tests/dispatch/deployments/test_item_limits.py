@@ -98,7 +98,7 @@ def test_token_ids_go_where_they_fit_as_they_are_sent():
         ask(made, [1] * 9)
     assert (len(as_text.calls), len(as_ids.calls)) == (0, 10)
     assert "requested 11 tokens" in refusal(made, [1] * 11).message
-    deployment = next(d for _, d in made.deployments() if d.name == "ids")
+    deployment = next(d for _, d in made.deployments() if d.provider_name == "ids")
     deployment.max_item_tokens = 8
     for _ in range(20):
         ask(made, [1] * 8)
@@ -109,7 +109,7 @@ def test_token_ids_go_where_they_fit_as_they_are_sent():
 def test_a_deployment_with_a_smaller_limit_is_not_chosen():
     small, large = stub(), stub()
     made = dispatcher({"small": small, "large": large}, Characters(), max_item_tokens=10)
-    deployment = next(d for _, d in made.deployments() if d.name == "large")
+    deployment = next(d for _, d in made.deployments() if d.provider_name == "large")
     deployment.max_item_tokens = 100
     for _ in range(20):
         ask(made, "x" * 50)

@@ -194,10 +194,10 @@ def test_deployment_with_a_full_queue_is_not_chosen():
 def test_has_other_agrees_with_choose(which, ejected):
     of, *members = abc()
     for member in members:
-        if member.name in ejected:
+        if member.provider_name in ejected:
             eject(of, member)
     for later in (0, 1, 2, 100):
-        avoid = [member for member in members if member.name in which]
+        avoid = [member for member in members if member.provider_name in which]
         found = of.choose(T + later, expected(1), members, avoid)
         assert of.has_other(T + later, expected(1), members, avoid) == (found is not None)
 

@@ -37,7 +37,7 @@ def clock():
 def target():
     deployment = SimpleNamespace(
         label="a/x",
-        name="a",
+        provider_name="a",
         max_inputs=1,
         max_tokens=None,
         standing=SimpleNamespace(wait_s=lambda now, ignores_drift: 0.0),
