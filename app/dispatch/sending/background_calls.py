@@ -34,7 +34,7 @@ class NoIdleSlot(NotSent):
 
 
 class BackgroundCalls:
-    """Embeds texts on one deployment, in a slot that no attempt waits for; there is no retry.
+    """Makes calls to one deployment, each in a slot that no attempt waits for; there is no retry.
 
     A call is charged to the deployment's quota and counted in metrics, as any other. Its result
     changes neither health nor latency of the deployment. ``sleep`` is passed in for tests.
@@ -122,10 +122,10 @@ class BackgroundCalls:
         wakeup.wait(min(attempt.deadline.remaining() + _GRACE_S, end - time.monotonic()))
         if not results:
             raise ProviderTimeout("did not answer in time")
-        return _vectors(results[0])
+        return _vectors_or_raise(results[0])
 
 
-def _vectors(result: Result) -> Vectors:
+def _vectors_or_raise(result: Result) -> Vectors:
     if isinstance(result, Vectors):
         return result
     if isinstance(result, ProviderError):

@@ -47,7 +47,8 @@ def make_call(
     if not attempts[0].is_background:  # its age is no sign that the deployment is silent
         standing.call_started(batch, batch.item_count, call_started_at)
     queue = deployment.queue
-    slots, slots_left = queue.slots, queue.free
+    free = queue.free
+    in_flight = queue.slots - free
     call, cut_to = attempts[0].call, attempts[0].cut_to
     result: Vectors | ProviderError
     try:
@@ -68,24 +69,27 @@ def make_call(
         batch.deadline.close()
     now = time.monotonic()
     if queue.adaptive is not None and not attempts[0].is_background:
-        _adapt(queue.adaptive, batch, result, (slots, slots_left), (call_started_at, now))
+        _measure(queue.adaptive, batch, result, in_flight, free <= 0, call_started_at, now)
     return result, call_started_at, now
 
 
-def _adapt(
+def _measure(
     adaptive: AdaptiveLimit,
     batch: Batch,
     result: Vectors | ProviderError,
-    slots: tuple[int, int],
-    times: tuple[float, float],
+    in_flight: int,
+    was_full: bool,
+    call_started_at: float,
+    now: float,
 ) -> None:
-    """Let the limit learn from a call; ``slots`` are all and the free ones, when it started."""
-    label, size, (number, free) = batch.deployment.label, (batch.item_count, batch.tokens), slots
+    """Record a call for the measured number of slots: see `AdaptiveLimit.record_success`."""
+    label, size = batch.deployment.label, (batch.item_count, batch.tokens)
     if isinstance(result, Vectors):
         requests = len(batch.attempts)
-        adaptive.record_success(label, size, requests, number - free, free <= 0, *times)
+        adaptive.record_success(label, size, requests, in_flight, was_full, call_started_at, now)
     elif isinstance(result, Throttled | ProviderTimeout) and not batch.deadline.cancelled:
-        adaptive.record_failure(label, size, *times, isinstance(result, ProviderTimeout))
+        is_timeout = isinstance(result, ProviderTimeout)
+        adaptive.record_failure(label, size, call_started_at, now, is_timeout)
 
 
 def _embed_in_span(tracer: Tracer, batch: Batch, call: Call, model: str) -> Vectors:
