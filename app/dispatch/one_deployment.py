@@ -135,7 +135,8 @@ class _Calls:
         self, start: int, stop: int, queued_at: float, called_at: float | None, cause: str
     ) -> None:
         now, records = time.monotonic(), self._request.calls
-        self.number += called_at is not None
+        if called_at is not None:
+            self.number += 1
         self.queue_s += (called_at or now) - queued_at
         self.upstream_s += now - (called_at or now)
         if records is not None and len(records) < MAX_CALLS_RECORDED:

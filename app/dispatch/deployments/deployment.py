@@ -148,7 +148,7 @@ class Deployment:
 
     def longest_call_s(self, is_bulk: bool) -> float:
         """Return the most seconds for which a call of several items is planned."""
-        if is_bulk and not self.queue.keeps_slots:
+        if is_bulk and not self.queue.keeps_last_slot:
             return min(self._longest_call_s, self._longest_flex_call_s)
         return self._longest_call_s
 

@@ -78,7 +78,7 @@ class ItemLengths:
             return len(item) > limit
         return not item.isascii() or len(item) + _MAX_SURPLUS_TOKENS > limit
 
-    def fit(self, limit: int | None) -> bool:
+    def are_within(self, limit: int | None) -> bool:
         """Whether every item is within a limit; None is no limit."""
         return limit is None or self._longest <= limit
 

@@ -186,7 +186,7 @@ def _solve_unbounded(
     """
     rows = []
     for i in used:
-        row = [products[i][k] * (1 + _RIDGE * (i == k)) for k in used]
+        row = [products[i][k] * (1 + _RIDGE if i == k else 1) for k in used]
         rows.append([*row, targets[i]])
     size = len(rows)
     for i in range(size):

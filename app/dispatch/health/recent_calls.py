@@ -84,7 +84,7 @@ class FailureRate:
         if now - start >= length:
             self._window_before = (calls, failures) if now - start < 2 * length else (0, 0)
             start, calls, failures = now, 0, 0
-        self._window = (start, calls + 1, failures + failed)
+        self._window = (start, calls + 1, failures + 1 if failed else failures)
 
     def value(self, now: float) -> float:
         """Return the share of recent calls that failed; 0 while they are too few or too old."""

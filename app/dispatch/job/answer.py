@@ -94,7 +94,7 @@ class CallTimes:
     """Counts the calls of a request, and adds up their times. No I/O, no lock.
 
     Calls run side by side, so that their times overlap: a time counts once, as upstream where at
-    least one call was in flight, else as queue. Queue is also a pause before a retry.
+    least one call was in flight, else as queue. So a pause before a retry counts as queue.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,8 @@ class CallTimes:
 
     def count(self, attempt: Attempt) -> None:
         """Count an attempt that has ended or is abandoned, if a call was made for it."""
-        self.calls += attempt.call_started_at is not None
+        if attempt.call_started_at is not None:
+            self.calls += 1
 
     def record(
         self, part: Part, attempt: Attempt, result: Result | None, ended_at: float | None

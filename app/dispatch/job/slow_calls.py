@@ -34,7 +34,7 @@ class Timers:
         self._pool = pool
         self._suitable = suitable
         self._is_hedged = is_hedged
-        self._is_used = len(suitable) > 1
+        self._has_alternative = len(suitable) > 1
 
     def set(self, part: Part, attempt: Attempt, deadline: float, now: float) -> None:
         """Set the times of a part for its only attempt; a second one leaves them as they are.
@@ -42,7 +42,7 @@ class Timers:
         Whether another deployment may be called at these times is not known yet: one that is
         ejected now may be back by then.
         """
-        if not self._is_used or len(part.attempts) > 1:
+        if not self._has_alternative or len(part.attempts) > 1:
             return
         deployment = attempt.deployment
         p95_s = self._pool.p95_or_slowest_s(deployment, part.size)
@@ -62,20 +62,20 @@ class Timers:
 
     def hasten(self, running: Mapping[Attempt, Part], deadline: float) -> None:
         """Make parts late in time for the deadline of a caller that has joined their request."""
-        for part in dict.fromkeys(running.values()) if self._is_used else ():
+        for part in dict.fromkeys(running.values()) if self._has_alternative else ():
             newest = part.attempts[-1]
             since = newest.call_started_at or newest.queued_at
             part.late_at = min(part.late_at, _late_at(part, since, deadline))
 
     def next(self, running: Mapping[Attempt, Part]) -> float:
         """Return the earliest time of all running parts."""
-        if not self._is_used:
+        if not self._has_alternative:
             return NEVER
         return min((min(p.late_at, p.hedge_at) for p in running.values()), default=NEVER)
 
     def due(self, running: Mapping[Attempt, Part], now: float) -> Sequence[Part]:
         """Return the parts that may be late or due for a hedge."""
-        if not self._is_used:
+        if not self._has_alternative:
             return ()
         parts = dict.fromkeys(running.values())
         return [part for part in parts if part.late_at <= now or part.hedge_at <= now]

@@ -103,7 +103,7 @@ class LeasedSlotQueue(SlotQueue):
         self._is_urgent = False
         #: When the mode ends. Leased: the lease expires. Share: all of the share may be used, not
         #: only as many slots as the last lease had; infinite: all of it is in use.
-        self._until = _INFINITE
+        self._mode_ends_at = _INFINITE
         #: Seconds after a last exchange within which all calls have ended that another worker, or
         #: this one, may have started in the slots of a lease.
         self.hold_s = LEASE_S + max_call_s + CALL_MARGIN_S
@@ -120,13 +120,13 @@ class LeasedSlotQueue(SlotQueue):
     def join(self, now: float) -> None:
         """Let calls wait up to `JOIN_S` for the store's first answer, before the share is used."""
         with self._lock:
-            self._until = now + self._join_s
+            self._mode_ends_at = now + self._join_s
             self._change_slots(0)
 
     def start_exchange(self, now: float, is_leaving: bool = False) -> SlotLeaseRequest:
         """Return what to ask the store now. What it does not keep is not used any more."""
         with self._lock:
-            if now >= self._until:
+            if now >= self._mode_ends_at:
                 self._end_mode(now)
             taken, waiting = self.slots - self.free, self._attempts.waiting
             lacks = waiting > 0 and self.free <= 0
@@ -162,20 +162,21 @@ class LeasedSlotQueue(SlotQueue):
 
     def _take(self, exchange: SlotLeaseRequest, lease: SlotLease) -> None:
         """Use a lease. Its time is counted from when it was asked for."""
-        self.is_leased, self._until = True, exchange.at + LEASE_S
+        self.is_leased, self._mode_ends_at = True, exchange.at + LEASE_S
         self._held, self._entitled = max(lease.slots, exchange.kept), lease.entitled
         self._is_urgent = lease.is_urgent
-        slots, remainder = divmod(self.limit, max(lease.members, self._workers))
-        self._share = max(1, slots + (lease.rank < remainder))
+        each, remainder = divmod(self.limit, max(lease.members, self._workers))
+        self._share = max(1, each + 1 if lease.rank < remainder else each)
         self._change_slots(min(self._held, self._entitled))
 
     def _begin_share(self, now: float) -> None:
-        """Use of the slots of the lease no more than the share, but at least one.
+        """Use the share, but no more slots than the lease had, and at least one.
 
         Without that one, a worker that had lent all its slots would make its requests wait until
-        the calls in them must have ended: a minute. So all workers may have as many calls more.
+        the calls in them must have ended: a minute. So all workers together may exceed the limit by
+        one call for each worker.
         """
-        self.is_leased, self._until = False, now + self.hold_s
+        self.is_leased, self._mode_ends_at = False, now + self.hold_s
         self._change_slots(max(1, min(self.slots, self._share)))
 
     def _end_mode(self, now: float) -> None:
@@ -183,7 +184,7 @@ class LeasedSlotQueue(SlotQueue):
         if self.is_leased:
             self._begin_share(now)
         elif self._exchange is None:  # the store counts what was used when it was asked
-            self._until = _INFINITE
+            self._mode_ends_at = _INFINITE
             self._change_slots(self._share)
 
     def _change_slots(self, slots: int) -> None:
@@ -192,7 +193,7 @@ class LeasedSlotQueue(SlotQueue):
 
     def _may_start(self, attempt: Attempt, now: float) -> bool:
         """See `SlotQueue._may_start`; counts the slot as one that could have been used."""
-        if now >= self._until:
+        if now >= self._mode_ends_at:
             self._end_mode(now)
         self._used_at = now
         with_it = self.slots - self.free + 1
@@ -203,7 +204,7 @@ class LeasedSlotQueue(SlotQueue):
         return super()._may_start(attempt, now)
 
     def _next(self, now: float) -> Batch | None:
-        if now >= self._until:
+        if now >= self._mode_ends_at:
             self._end_mode(now)
         batch = super()._next(now)
         if batch is None:
@@ -227,8 +228,8 @@ class LeasedSlotQueue(SlotQueue):
         """
         waiting = self._attempts.waiting
         if not self.is_leased:
-            if waiting and self._until < _INFINITE and self.on_pause is not None:
-                self.on_pause(self, max(self._until, now + RETURN_S))
+            if waiting and self._mode_ends_at < _INFINITE and self.on_pause is not None:
+                self.on_pause(self, max(self._mode_ends_at, now + RETURN_S))
             return
         if self._is_urgent and self._held > max(self._entitled, self.slots - self.free):
             every, due_at = RETURN_S, self._exchanged_at + RETURN_S

@@ -63,7 +63,7 @@ class SlotQueue(Slots):
     def starts_at_once(self, deployment: Deployment, tier: Tier, now: float) -> bool:
         """Whether an attempt would be sent at once, so that it needs no place in the queue."""
         with self._lock:
-            needed = 1 if self.keeps_slots and tier == "flex" else 0
+            needed = 1 if self.keeps_last_slot and tier == "flex" else 0
             return self.free > needed and self._leaving.is_unlimited(deployment, tier, now)
 
     def submit_if_idle(self, attempt: Attempt, now: float) -> Batch | None:

@@ -40,7 +40,7 @@ class Slots:
         self.room_waiters = RoomWaiters()  # jobs that wait until it has room
         self._max_waiting = max_waiting
         self._attempts = Attempts()
-        self._open: dict[Hashable, Batch] = {}  # for additions
+        self._open: dict[Hashable, Batch] = {}  # for additions, by the key of their group
         self._drain_rate = DrainRate()
         self._lock = uncontended_lock()
 
@@ -99,13 +99,13 @@ class Slots:
         return self._attempts.waiting_before(deployment, tier)
 
     @property
-    def keeps_slots(self) -> bool:
-        """Whether tier flex leaves the last slot to others."""
+    def keeps_last_slot(self) -> bool:
+        """Whether the last free slot is kept for other tiers than flex."""
         return self.slots >= MIN_SLOTS_FOR_RESERVE
 
     @property
     def _is_last_slot_kept(self) -> bool:
-        return self.free == 1 and self.keeps_slots
+        return self.free == 1 and self.keeps_last_slot
 
     # Calls
 

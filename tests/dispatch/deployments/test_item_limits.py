@@ -144,8 +144,8 @@ def test_a_count_that_stopped_at_the_limit_is_not_taken_for_the_tokens_of_the_te
     item = "word " * 40_000
     lengths = ItemLengths([item, "x"], [], BoundedTokenizer(Characters()))
     lengths.count(10, 10, Deadline(time.monotonic() + 10))
-    assert not lengths.fit(10)
-    assert lengths.fit(None)
+    assert not lengths.are_within(10)
+    assert lengths.are_within(None)
     assert lengths.counts == [None, None]
     assert "at least" in lengths.refusal(10, 0).message
 
@@ -213,4 +213,4 @@ def test_items_fit_if_and_only_if_none_has_more_tokens(items, smallest, more):
     lengths.count(smallest, smallest + more, type("No", (), {"remaining": lambda self: 1e9})())
     longest = max(tokenizer.tokens(item) for item in items)
     for limit in (smallest, smallest + more):
-        assert lengths.fit(limit) == (longest <= limit)
+        assert lengths.are_within(limit) == (longest <= limit)
