@@ -203,10 +203,10 @@ class LeasedSlotQueue(SlotQueue):
             self._peak = 2 * with_it if with_it >= self.slots > 0 else with_it
         return super()._may_start(attempt, now)
 
-    def _next(self, now: float) -> Batch | None:
+    def _take_next(self, now: float) -> Batch | None:
         if now >= self._mode_ends_at:
             self._end_mode(now)
-        batch = super()._next(now)
+        batch = super()._take_next(now)
         if batch is None:
             self._look_ahead(now)
         return batch

@@ -58,7 +58,7 @@ class SlotQueue(Slots):
                 if batch is not None:
                     return batch
             attempts.enqueue(attempt)
-            return self._next(now)
+            return self._take_next(now)
 
     def starts_at_once(self, deployment: Deployment, tier: Tier, now: float) -> bool:
         """Whether an attempt would be sent at once, so that it needs no place in the queue."""
@@ -94,23 +94,28 @@ class SlotQueue(Slots):
         with self._lock:
             self.free += 1
             self._leaving.calls[batch.deployment] -= 1
-            return self._next(now)
+            return self._take_next(now)
 
     def set_slots(self, slots: int, now: float) -> Batch | None:
-        """Change the number of slots; return the batch to send now, if any: `next` has the others.
+        """Change the number of slots; return the first batch to send now, if any.
 
-        With fewer slots than calls in flight, no call is cut: the next one is sent once as many
-        have ended as are too many. With 0 slots all attempts wait.
+        The caller gets the others by `take_next`. With fewer slots than calls in flight, no call is
+        cut: the next one is sent once as many have ended as are too many. With 0 slots all wait.
         """
         with self._lock:
             self.free += slots - self.slots
             self.slots = slots
-            return self._next(now)
+            return self._take_next(now)
 
-    def next(self, now: float) -> Batch | None:
+    def take_next(self, now: float) -> Batch | None:
         """Return the batch to send next, if any."""
         with self._lock:
-            return self._next(now)
+            return self._take_next(now)
+
+    def pause_until(self, at: float) -> None:
+        """Have the queue checked again at a time. Takes no lock."""
+        if self.on_pause is not None:
+            self.on_pause(self, at)
 
     def finish_attempt(self, attempt: Attempt, batch_size: int, tokens: int | None = None) -> bool:
         """Mark an attempt as done; return whether its result is still awaited.
@@ -173,7 +178,7 @@ class SlotQueue(Slots):
 
     # Under the lock
 
-    def _next(self, now: float) -> Batch | None:
+    def _take_next(self, now: float) -> Batch | None:
         """Return a batch of the group whose turn it is, if a slot may be taken for it.
 
         It is unsent in three cases: (1) a call of the first attempt would take too long by now, so
@@ -239,11 +244,6 @@ class SlotQueue(Slots):
         if self.free <= 0 or (self._is_last_slot_kept and attempt.flow.tier == "flex"):
             return False
         return self._leaving.may_leave(attempt, now)
-
-    def pause_until(self, at: float) -> None:
-        """Have the queue looked at again at a time."""
-        if self.on_pause is not None:
-            self.on_pause(self, at)
 
     def _may_retake(self) -> bool:
         """Whether a call may follow in the slot of one that ends."""

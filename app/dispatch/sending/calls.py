@@ -141,7 +141,7 @@ def return_unsent(batch: Batch) -> Batch | None:
     """Return the attempts of an unsent batch to their jobs; return the batch to send next."""
     queue = batch.deployment.queue
     deliver_not_sent(batch)
-    return queue.next(time.monotonic())
+    return queue.take_next(time.monotonic())
 
 
 def fail_without_thread(batch: Batch) -> Batch | None:

@@ -150,7 +150,7 @@ class Sender:
             batch = queue.set_slots(slots, now)
             while batch is not None:
                 self.send(batch)
-                batch = queue.next(now)
+                batch = queue.take_next(now)
 
     def _handle_background_result(
         self, batch: Batch, result: Vectors | ProviderError, seconds: float, now: float
@@ -240,7 +240,7 @@ class Sender:
         queue.requeue(step.requeue)
         if test is None:  # no request waits for it any more
             queue.requeue(held)
-        while (other := queue.next(now)) is not None:  # a slot may be free
+        while (other := queue.take_next(now)) is not None:  # a slot may be free
             self.send(other)
         return test
 
