@@ -48,7 +48,7 @@ def target():
 def run(checker, before=None):
     """One check; its result."""
     checker.start(target(), reference(), before)
-    ((_, result),) = checker.ended(60)
+    ((_, result),) = checker.wait_for_results(60)
     return result
 
 
