@@ -14,7 +14,7 @@ _MAX_ANSWERS = 100  # remembered for each size class
 _PERCENTILE = 0.95  # of `Latency.p95_s`
 _MIN_ANSWERS = 10  # of a size class, before `p95_s` returns a value
 _TTL_S = 10.0  # after the last answer, when the average counts as unknown
-_NEVER = float("-inf")
+_LONG_AGO = float("-inf")
 
 
 class Latency:
@@ -70,7 +70,7 @@ class FailureRate:
     def __init__(self, settings: DispatchSettings) -> None:
         self._length = settings.rate_window
         self._min_calls = settings.min_calls
-        self.reset(_NEVER)
+        self.reset(_LONG_AGO)
 
     def reset(self, now: float) -> None:
         """Forget all calls."""

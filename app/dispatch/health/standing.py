@@ -18,10 +18,8 @@ from app.errors import ProviderError, ProviderTimeout, Rejected
 class Standing:
     """The circuit breaker, latency and calls in flight of one deployment.
 
-    Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
-    read: `is_ejected`, `in_flight`, ``refusals.doubted_until`` by `pool`, ``latency`` by `draw` and
-    `ejector`, ``breaker`` by `pools` and `caller_errors`, and ``durations`` (an estimate) by
-    `deployment` and `leaving`.
+    The lock guards all changes but those of ``is_ejected_for_drift``. `is_ejected`, `in_flight`,
+    ``refusals.doubted_until``, ``latency``, ``breaker`` and ``durations`` are read without it.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
@@ -56,14 +54,15 @@ class Standing:
         with self._lock:
             self.breaker.probe_ended()
 
-    def seconds_a_call(self, now: float, unknown: float) -> float:
+    def seconds_a_call(self, now: float, unknown_s: float) -> float:
         """Return the expected seconds until a call succeeds: at least the age of the oldest one.
 
-        They are divided by the share of calls that succeed. ``unknown``: for an unknown latency.
+        They are divided by the share of calls that succeed. ``unknown_s``: for an unknown latency.
         """
         with self._lock:
-            recent = self.latency.recent_average_s(now)
-            seconds = max(unknown if recent is None else recent, self._silence.age_of_oldest(now))
+            recent_s = self.latency.recent_average_s(now)
+            call_s = unknown_s if recent_s is None else recent_s
+            seconds = max(call_s, self._silence.age_of_oldest(now))
             return seconds / max(0.05, 1 - self.breaker.failure_rate.value(now))
 
     def p95_s(self, items: int) -> float | None:
@@ -208,7 +207,8 @@ class Standing:
                 return False  # it is older than the ejection, or only the probe decides
             evidence = Evidence.FAULT
             if isinstance(error, ProviderTimeout):
-                silence.probes_cut += breaker.is_probing
+                if breaker.is_probing:
+                    silence.probes_cut += 1
                 evidence = silence.evidence_of(items, call_started_at, now, others_answered_at)
                 if evidence is Evidence.NONE:
                     breaker.probe_ended()

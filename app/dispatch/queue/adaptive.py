@@ -91,7 +91,7 @@ class AdaptiveLimit:
         with self._lock:
             self._mean_s += _MEAN_WEIGHT * (seconds - self._mean_s)
             durations = self._durations.setdefault(deployment, CallDurations())
-            expected = durations.expected(*size)
+            expected = durations.expected_s(*size)
             # Only from the lower half: merged calls are larger there, and what that costs must not
             # be taken for an effect of the calls in flight.
             if expected is None or not self._is_high(started_at):
@@ -119,7 +119,7 @@ class AdaptiveLimit:
             if started_at < self._cut_at:
                 return
             durations = self._durations.get(deployment)
-            expected = durations.expected(*size) if durations is not None else None
+            expected = durations.expected_s(*size) if durations is not None else None
             if is_timeout and expected is not None and now - started_at < _LATE_FACTOR * expected:
                 return  # the caller's deadline was short
             self._set_limit(self._limit * _CUT_FACTOR)

@@ -207,7 +207,7 @@ class Batch(Struct, eq=False):
         if free <= 0:
             return False
         deployment, attempts = self.deployment, len(self.attempts)
-        call_s = deployment.durations.expected(self.item_count, self.tokens)
+        call_s = deployment.durations.expected_s(self.item_count, self.tokens)
         reading_s = now - self.opened_at
         if call_s is None or reading_s > MAX_READING_SHARE * call_s:
             return False

@@ -179,7 +179,7 @@ class Merging:
         inputs, tokens = self.inputs + size, self.tokens + attempt.tokens
         if inputs > self._max_inputs or tokens > self._max_tokens:
             return False
-        seconds = deployment.durations.expected(inputs, tokens)
+        seconds = deployment.durations.expected_s(inputs, tokens)
         is_long = seconds is None or seconds > self._longest_s
         if is_long and not deployment.fits(inputs, tokens, self._is_bulk):
             return False
@@ -202,8 +202,8 @@ class Merging:
 
     def _is_short(self, short: tuple[int, int], inputs: int, tokens: int) -> bool:
         """Whether a call takes hardly longer than one of ``short`` items and tokens."""
-        alone_s = self._deployment.durations.expected(*short)
-        together_s = self._deployment.durations.expected(inputs, tokens)
+        alone_s = self._deployment.durations.expected_s(*short)
+        together_s = self._deployment.durations.expected_s(inputs, tokens)
         if alone_s is None or together_s is None:
             return False
         return together_s <= alone_s * (1 + self._deployment.max_lengthening)
