@@ -49,7 +49,7 @@ class Deployment:
 
     It cuts vectors and counts tokens where the provider does not. ``standing`` is its measured
     state. ``quota`` bounds its calls and tokens per minute: this worker has a ``worker_share`` of
-    them, or a lease where ``shares_quota``.
+    them, or a lease where ``leases_quota``.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Deployment:
         worker_share: float = 1.0,
         tokenizer: BoundedTokenizer | None = None,
         dispatch: DispatchSettings | None = None,
-        shares_quota: bool = False,
+        leases_quota: bool = False,
     ) -> None:
         takes = provider.limits(settings.model)
         dispatch = dispatch or DispatchSettings()
@@ -83,7 +83,7 @@ class Deployment:
         self.long_text = takes.long_text
         self.max_item_tokens = max_item_tokens(settings, provider_settings.kind, takes, tokenizer)
         self.merges = provider_settings.merge and self.max_inputs != 1
-        self.quota = quota_of_worker(settings, worker_share, shares_quota)
+        self.quota = quota_of_worker(settings, worker_share, leases_quota)
         self.standing = Standing(provider_settings.timeout, rng, dispatch)
         self.breaker = self.standing.breaker
         self.durations = self.standing.durations

@@ -120,8 +120,8 @@ class Widths:
         self._model = model
         self._takes_dimensions = takes_dimensions
 
-    def include(self, dimensions: int | None) -> bool:
-        """Whether this deployment can return vectors of that width; None: of the model's own."""
+    def _can_return(self, dimensions: int | None) -> bool:
+        """Whether it can return vectors of that width; None: of the model's own."""
         widest = self._model.dimensions
         if dimensions is not None and widest is not None and dimensions > widest:
             return False
@@ -134,7 +134,7 @@ class Widths:
 
     def refusal_of(self, dimensions: int | None) -> Rejected | None:
         """Return the error for a width that it can never return; None for any other width."""
-        if self.include(dimensions):
+        if self._can_return(dimensions):
             return None
         return Rejected(
             f"Invalid value for 'dimensions' = {shown(dimensions)}. "

@@ -131,7 +131,7 @@ class CallTimes:
             )
         )
 
-    def add(self, attempts: list[Attempt], ended_at: float) -> None:
+    def add_time(self, attempts: list[Attempt], ended_at: float) -> None:
         """Add the time until now of the calls of one part: the union with those added before.
 
         The new interval takes the place of the last ones that it overlaps; results come in the

@@ -60,10 +60,10 @@ def error_of_failures(
     must also be the answer to a call of this part alone (``is_refused_alone``): another request may
     have caused the 400 to a merged call.
     """
-    others = [failure for failure in failures if not isinstance(failure, Rejected)]
-    if failures and not others and is_refused_alone:
-        return refusal(failures[0])  # type: ignore[arg-type]  # `Rejected`, as all of them
-    failures = others
+    refusals = [failure for failure in failures if isinstance(failure, Rejected)]
+    if refusals and len(refusals) == len(failures) and is_refused_alone:
+        return refusal(refusals[0])
+    failures = [failure for failure in failures if not isinstance(failure, Rejected)]
     if all(d.standing.is_ejected_for_drift for d in suitable):
         return SpaceDrifted(
             "The vectors of this model have drifted from those of its vector space.",

@@ -147,7 +147,7 @@ class JobState:
             if isinstance(result, Vectors):
                 self._charge_next_request(attempt, result)
             return None
-        self.times.add([attempt, *part.attempts], now)
+        self.times.add_time([attempt, *part.attempts], now)
         if self.times.records is not None:
             self.times.record(part, attempt, result, now)
         try:

@@ -84,7 +84,7 @@ class Options:
     is_kind_refused: bool = False  # all deployments refuse such requests: see `RefusedKinds`
 
 
-def options(
+def options_for(
     part: Part,
     attempt: Attempt,
     pool: Pool,
@@ -97,13 +97,13 @@ def options(
     excluded = part.permanently_failing
     has_other = pool.has_other(now, expected, suitable, part.last_errors)
     return Options(
-        has_other,
-        has_other or pool.has_other(now, expected, suitable, excluded),
-        any(deployment not in excluded for deployment in suitable),
-        any(not part.was_refused_alone_by(deployment) for deployment in suitable),
-        standing.trusts_400(kind, now),
-        standing.doubts_400(kind, now),
-        pool.refused_kinds.are_refused(request_kind, now),
+        has_other=has_other,
+        has_any=has_other or pool.has_other(now, expected, suitable, excluded),
+        has_candidate=any(d not in excluded for d in suitable),
+        has_second_opinion=any(not part.was_refused_alone_by(d) for d in suitable),
+        trusts_400=standing.trusts_400(kind, now),
+        doubts_400=standing.doubts_400(kind, now),
+        is_kind_refused=pool.refused_kinds.are_refused(request_kind, now),
     )
 
 
@@ -195,8 +195,8 @@ class NextStep:
     def decide(self, part: Part, attempt: Attempt, error: ProviderError, now: float) -> Decision:
         """Return what follows the failure of an attempt."""
         context = self._context
-        found = options(part, attempt, self._pool, context.suitable, now, context.kind)
-        return decide(part, attempt, error, self._pool, found)
+        possible = options_for(part, attempt, self._pool, context.suitable, now, context.kind)
+        return decide(part, attempt, error, self._pool, possible)
 
     def carry_out(
         self,

@@ -98,8 +98,8 @@ class Timers:
     def check_late(part: Part, now: float) -> bool:
         """Return whether a part is late now, by its newest attempt; set its next time.
 
-        The attempt may be in flight or in its queue.
-        A second call that was sent beside a late one gets its full time, from its own start.
+        The attempt may be in flight or in its queue. A second call that was sent beside a late one
+        gets its full time, from its own start.
         """
         if part.late_at > now:
             return False

@@ -119,7 +119,7 @@ class Slots:
             batch.is_claimed = True
             return is_first
 
-    def lose_thread(self, batch: Batch) -> bool:
+    def record_lost_thread(self, batch: Batch) -> bool:
         """Record that a thread for a batch cannot be started; return whether none makes its call.
 
         The calling thread has claimed the batch then.
@@ -143,7 +143,7 @@ class Slots:
             is_over = self._attempts.waiting > self._max_waiting
             return self._attempts.take_newest() if is_over else None
 
-    def discard(self, attempt: Attempt) -> None:
+    def end_if_abandoned(self, attempt: Attempt) -> None:
         """Mark an attempt as done if it is abandoned."""
         with self._lock:
             if attempt.state is AttemptState.ABANDONED:

@@ -161,7 +161,7 @@ def release(batch: Batch) -> None:
     if batch.is_probe:
         batch.deployment.standing.probe_ended()
     for attempt in batch.attempts:
-        batch.deployment.queue.discard(attempt)
+        batch.deployment.queue.end_if_abandoned(attempt)
 
 
 def abort(batch: Batch) -> None:

@@ -68,7 +68,7 @@ class Sender:
                 return
             except Exception:  # also a `MemoryError`, and those of greenlets
                 _log.exception("no thread can be started for a call")
-                if not batch.deployment.queue.lose_thread(batch):
+                if not batch.deployment.queue.record_lost_thread(batch):
                     return
                 batch = fail_without_thread(batch)
 

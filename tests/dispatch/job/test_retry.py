@@ -15,7 +15,7 @@ from app.dispatch.job.retry import (
     Wait,
     WaitForRest,
     decide,
-    options,
+    options_for,
 )
 from app.dispatch.queue.attempts import NotSent
 from app.domain import Flow
@@ -109,9 +109,9 @@ def test_only_a_refusal_alone_counts_as_the_opinion_of_a_deployment():
     one, merged = attempt(A), attempt(B)
     merged.batch_size = 6
     refused = part(refused_attempts={A: one, B: merged}, last_errors={A: REFUSED, B: REFUSED})
-    assert options(refused, one, pool(A, B), [A, B], T).has_second_opinion
+    assert options_for(refused, one, pool(A, B), [A, B], T).has_second_opinion
     merged.batch_size = 1
-    assert not options(refused, one, pool(A, B), [A, B], T).has_second_opinion
+    assert not options_for(refused, one, pool(A, B), [A, B], T).has_second_opinion
 
 
 def test_unconfirmed_400_is_not_the_callers_fault():
