@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
+from operator import attrgetter
 
 from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.deployments.accounts import Budget, UnpaidTokens
@@ -15,6 +16,7 @@ from app.dispatch.deployments.refused_kinds import RefusedKinds
 from app.dispatch.deployments.token_estimate import Expected, TokenEstimate
 from app.dispatch.quotas.quota import MAX_WAIT_S
 
+_tier = attrgetter("settings.tier")  # of a deployment
 _NO_WAIT = float("-inf")  # a deadline that no call meets which has to wait for a quota
 
 
@@ -35,7 +37,7 @@ class Pool:
         settings = settings or DispatchSettings()
         self.model = model
         self.settings = settings
-        self.deployments = sorted(deployments, key=lambda d: d.settings.tier)
+        self.deployments = sorted(deployments, key=_tier)
         self.is_alone = len(deployments) == 1
         self.estimate = estimate or TokenEstimate()
         for deployment in deployments:
@@ -79,33 +81,48 @@ class Pool:
                 only, expected, now, is_only=True, deadline=deadline
             )
             return only if may_be_called else None
-        if not avoid and (
-            doubted := [d for d in candidates if d.standing.refusals.doubted_until > now]
-        ):
-            preferred = self.choose(now, expected, suitable, doubted, deadline)
-            if preferred is not None:
-                return preferred
-        for last_resort in (False, True):  # cases 2 and 4
-            for in_tier in self._by_tier(candidates, avoid):
-                available = [
-                    d for d in in_tier if self.may_be_called(d, expected, now, last_resort)
-                ]
-                if available:
-                    is_bulk = expected.flow.tier == "flex"
-                    if not last_resort and not is_bulk:
-                        available = self._without_pause(available, candidates, avoid, expected, now)
-                    return draw(available, self._rng, now)
-            if deadline > now and not last_resort:  # case 3
-                soon = [
-                    d
-                    for d in candidates
-                    if d not in avoid and self.may_be_called(d, expected, now, deadline=deadline)
-                ]
-                if soon:
-                    return min(soon, key=lambda d: d.quota_wait_s(expected, now))
-            if avoid and any(self.may_be_called(d, expected, now) for d in candidates):
-                return None  # one of ``avoid`` is healthy: no ejected one is probed early
-        return None
+        if not avoid:
+            doubted = [d for d in candidates if d.standing.refusals.doubted_until > now]
+            if doubted:
+                preferred = self.choose(now, expected, suitable, doubted, deadline)
+                if preferred is not None:
+                    return preferred
+        available = self._first_available(candidates, avoid, expected, now)
+        if available:  # case 2
+            if expected.flow.tier != "flex":
+                available = self._without_pause(available, candidates, avoid, expected, now)
+            return draw(available, self._rng, now)
+        if deadline > now:  # case 3
+            soon = [
+                d
+                for d in candidates
+                if d not in avoid and self.may_be_called(d, expected, now, deadline=deadline)
+            ]
+            if soon:
+                return min(soon, key=lambda d: d.quota_wait_s(expected, now))
+        if avoid and any(self.may_be_called(d, expected, now) for d in candidates):
+            return None  # one of ``avoid`` is healthy: no ejected one is probed early
+        available = self._first_available(candidates, avoid, expected, now, last_resort=True)
+        return draw(available, self._rng, now) if available else None  # case 4
+
+    def _first_available(
+        self,
+        candidates: Sequence[Deployment],
+        avoid: Collection[Deployment],
+        expected: Expected,
+        now: float,
+        last_resort: bool = False,
+    ) -> list[Deployment]:
+        """Return the deployments that may be called, of the best tier that has one."""
+        for _, in_tier in groupby(candidates, _tier):
+            available = [
+                d
+                for d in in_tier
+                if d not in avoid and self.may_be_called(d, expected, now, last_resort)
+            ]
+            if available:
+                return available
+        return []
 
     def _without_pause(
         self,
@@ -121,20 +138,19 @@ class Pool:
         cases: (1) the quota of some of them has no pause: these; (2) a tier has idle deployments
         without a pause: these; (3) else the available one with the shortest pause.
         """
-        for one in available:
-            if one.quota.is_limited or one.quota.exhausted_until > now:
-                break
-        else:  # no quota: the usual case, at no cost
+        has_quota = any(d.quota.is_limited or d.quota.exhausted_until > now for d in available)
+        if not has_quota:  # the usual case
             return available
         pauses = {d: d.quota.held_back_s(expected.largest, now) for d in available}
         at_once = [d for d, pause in pauses.items() if not pause]
         if at_once:
             return at_once
-        for in_tier in self._by_tier(candidates, avoid):
+        for _, in_tier in groupby(candidates, _tier):
             idle = [
                 d
                 for d in in_tier
-                if d.queue.free > 0
+                if d not in avoid
+                and d.queue.free > 0
                 and not d.queue.waiting
                 and not d.quota.held_back_s(expected.largest, now)
                 and self.may_be_called(d, expected, now)
@@ -179,14 +195,6 @@ class Pool:
             return False
         wait = deployment.quota_wait_s(expected, now)
         return not wait or (wait <= MAX_WAIT_S and now + wait < deadline)
-
-    @staticmethod
-    def _by_tier(
-        candidates: Sequence[Deployment], avoid: Collection[Deployment]
-    ) -> Iterator[list[Deployment]]:
-        """Yield the deployments of each of their tiers, the best one first."""
-        for _, in_tier in groupby(candidates, key=lambda d: d.settings.tier):
-            yield [d for d in in_tier if d not in avoid]
 
     # The state of all deployments
 
