@@ -40,7 +40,7 @@ MIN_ROWS_AGE_S = 4 * 3600.0
 MAX_QUOTA_SHARE = 0.5
 #: The share of it that a check uses otherwise, call by call.
 SLOW_CHECK_SHARE = 0.1
-_JOIN_S = 0.1  # between two looks whether the process stops
+_JOIN_S = 0.1  # between two checks whether the process stops
 
 #: ``skipped``: the deployment was ejected or resting, or had no idle slot or no quota left.
 CheckOutcome = Literal["agreed", "drifted", "failed", "skipped"]

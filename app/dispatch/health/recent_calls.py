@@ -48,14 +48,14 @@ class Latency:
         return self.average if now - self.answered_at < _TTL_S else None
 
     def p95_s(self, items: int) -> float | None:
-        """The 95th percentile for calls of about that size, in seconds; None while unknown."""
+        """Return the 95th percentile for calls of about that size; None while unknown."""
         answers = self._answers.get(_size_class(items))
         if answers is None or len(answers) < _MIN_ANSWERS:
             return None
         return sorted(answers)[int(_PERCENTILE * len(answers))]
 
     def p95_or_average_s(self, items: int) -> float | None:
-        """The p95 for calls of about that size, else the average of all; None while unknown."""
+        """Return the p95 for calls of about that size, else the average of all; or None."""
         p95_s = self.p95_s(items)
         return self.average if p95_s is None else p95_s
 

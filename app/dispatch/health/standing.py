@@ -66,7 +66,7 @@ class Standing:
             return seconds / max(0.05, 1 - self.breaker.failure_rate.value(now))
 
     def p95_s(self, items: int) -> float | None:
-        """The p95 in seconds of calls of about so many items; None while unknown."""
+        """Return the p95 in seconds of calls of about so many items; None while unknown."""
         with self._lock:
             return self.latency.p95_s(items)
 

@@ -24,7 +24,7 @@ class TimeLimits:
         self._settings = settings
 
     def late_after(self, p95_s: float | None) -> float:
-        """Seconds after which a call is late: another deployment may be called as well."""
+        """Return the seconds after which a call is late: another deployment may be called, too."""
         if p95_s is None:
             return min(self.timeout, self._settings.late_unknown)
         late = max(self._settings.late_floor, self._settings.late_factor * p95_s)
@@ -58,7 +58,7 @@ class TimeLimits:
     def evidence_after(
         self, p95_s: float | None, has_other_answered: bool, average: float | None = None
     ) -> float:
-        """Seconds after which a call without an answer counts as a failure.
+        """Return the seconds after which a call without an answer counts as a failure.
 
         ``has_other_answered``: another deployment has answered since the call started.
         """

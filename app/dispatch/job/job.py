@@ -163,7 +163,7 @@ class Job:
 
     def on_room(self) -> None:
         """Have a caller start the parts again that found all queues full. Takes no lock."""
-        self._state.has_room = True
+        self._state.has_queue_room = True
         self._wake()
 
     # Under no lock

@@ -59,7 +59,7 @@ class JobState:
         request, self._pool = context.request, context.pool
         self.finished = False
         self.error: BaseException | None = None
-        self.has_room = False  # in a queue that was full, since the last `advance`
+        self.has_queue_room = False  # in one that was full, since the last `advance`
         self.unpublished = 0  # parts in ``effects``, until `record_published`
         self.effects = Effects()
         self._context, self._rng = context, rng
@@ -84,8 +84,8 @@ class JobState:
         """Start what is due, and end the request at its deadline; return when to call it again."""
         if now >= self._context.deadline.at and not self.finished:
             self._finish(self._deadline_exceeded())
-        if self.has_room:
-            self.has_room = False
+        if self.has_queue_room:
+            self.has_queue_room = False
             self._starter.retry_full_queues(now)
         if self._parts.running:
             self._starter.repeat_lost_pauses(now)

@@ -208,18 +208,18 @@ class LeasedSlotQueue(SlotQueue):
             self._end_mode(now)
         batch = super()._take_next(now)
         if batch is None:
-            self._look_ahead(now)
+            self._plan_check(now)
         return batch
 
     def _may_retake(self) -> bool:
         """Whether a call may follow in the slot of one that ends: the lease, or share, has it."""
         return self.is_leased or self.free >= 0
 
-    def _look_ahead(self, now: float) -> None:
-        """Have the queue looked at again, or an exchange made, where an attempt found no slot.
+    def _plan_check(self, now: float) -> None:
+        """Have the queue checked later, or an exchange made now, where an attempt found no slot.
 
         There are three cases; in the last two the exchange is made now if it is due, else the queue
-        is looked at again when it is:
+        is checked again when it is:
 
         1. Share: when all of the share may be used, attempts that wait may get a slot.
         2. Leased, and another worker lacks slots that this one has above what it is entitled to:

@@ -23,7 +23,7 @@ _RANK = {tier: rank for rank, tier in enumerate(TIERS)}
 class Leaving:
     """The calls in flight of each deployment, and the rules that follow from them and from quotas.
 
-    ``on_pause`` is called with the time at which the queue is to be looked at again. A
+    ``on_pause`` is called with the time at which the queue is to be checked again. A
     `app.dispatch.queue.slot_queue.SlotQueue` owns it, and holds its own lock during every call.
     """
 
@@ -35,8 +35,8 @@ class Leaving:
     def may_leave(self, attempt: Attempt, now: float) -> bool:
         """Return whether an attempt may leave, if its provider has a slot.
 
-        Where it waits for a quota, the queue is looked at again after that pause; a probe waits for
-        none. One for which there is no room for long leaves, too, and is refused then.
+        Where it waits for a quota, the queue is checked again after that pause; a probe waits for
+        none. An attempt for which a quota has no room for long leaves, too, and is refused then.
         """
         deployment = attempt.deployment
         if deployment.concurrency is not None and not self._has_own_slot(attempt):

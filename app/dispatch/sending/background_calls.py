@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app.dispatch.deployments.pool import Pool
     from app.dispatch.sending.sender import Sender
 
-#: Seconds between two looks for a free slot.
+#: Seconds between two checks for a free slot.
 SLOT_POLL_S = 0.05
 #: Seconds that a call may take; less where its provider's timeout is shorter.
 MAX_CALL_S = 60.0
